@@ -1,0 +1,92 @@
+"""The exceptions of wasmloom: everything derives from `WasmError`.
+
+```
+WasmError
+├── CompileError        the bytes or the text are not a module we can compile (malformed, or not supported yet)
+│   └── ValidationError the module is well-formed but breaks a typing rule
+├── LinkError           imports don't fit
+├── Trap                the guest trapped (code, Wasm frames)
+└── ExitStatus          the guest asked to exit (WASI proc_exit)
+```
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class WasmError(Exception):
+    """Base class of every error that wasmloom raises on purpose."""
+
+
+class CompileError(WasmError):
+    """A module is malformed, or uses a feature that is not supported yet.
+
+    `offset` is the position in the binary in bytes, or None; `line` and `column` (both from 1) the position in the
+    text, or None. The message ends with the position.
+    """
+
+    def __init__(
+        self, message: str, offset: int | None = None, line: int | None = None, column: int | None = None
+    ) -> None:
+        self.reason = message
+        self.offset = offset
+        self.line = line
+        self.column = column
+        if line is not None:
+            message = f"{message} at line {line}, column {column}"
+        elif offset is not None:
+            message = f"{message} at offset 0x{offset:x}"
+        super().__init__(message)
+
+
+class ValidationError(CompileError):
+    """A module is well-formed but not valid (Core 3.0, chapter 3)."""
+
+
+class UnsupportedError(CompileError):
+    """A valid module uses a feature that this version doesn't execute."""
+
+
+class LinkError(WasmError):
+    """An import is missing or has the wrong type, or a segment doesn't fit (Core 3.0, 4.5.4)."""
+
+
+class Frame(NamedTuple):
+    """One function in a Wasm backtrace, innermost first.
+
+    `offset` is the position of the instruction in the module's binary, in bytes; None for host functions.
+    """
+
+    module: str | None
+    func_index: int
+    func_name: str | None
+    offset: int | None
+
+    def __str__(self) -> str:
+        name = self.func_name if self.func_name is not None else f"wasm-function[{self.func_index}]"
+        where = f"{self.module}!" if self.module else ""
+        return f"{where}{name}" + (f" at offset 0x{self.offset:x}" if self.offset is not None else "")
+
+
+class Trap(WasmError):
+    """The guest trapped. `code` names the reason as the official scripts do ("integer divide by zero")."""
+
+    def __init__(self, code: str, frames: tuple[Frame, ...] = (), detail: str | None = None) -> None:
+        self.code = code
+        self.frames = frames
+        message = code if detail is None else f"{code}: {detail}"
+        if frames:
+            shown = [f"  {i}: {frame}" for i, frame in enumerate(frames[:64])]
+            if len(frames) > 64:
+                shown.append(f"  … {len(frames) - 64} more")
+            message += "\nwasm backtrace:\n" + "\n".join(shown)
+        super().__init__(message)
+
+
+class ExitStatus(WasmError):
+    """The guest asked to end with this exit `code` (WASI `proc_exit`)."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        super().__init__(f"the guest exited with status {code}")

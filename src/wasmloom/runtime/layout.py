@@ -1,0 +1,139 @@
+"""Memory layout of everything that generated code touches: written once, here.
+
+The handler generator turns these rows into offsets in LLVM IR; the build turns them into a C header and a `.pxd`
+(`wasmloom/runtime/_layout.h`, `_layout.pxd`), so that Cython modules see the same structs by name. All fields are eight bytes
+wide: offsets are 8 × position on every platform.
+"""
+
+from __future__ import annotations
+
+#: struct name → fields in order, each (name, C type). C types: "void*", "char*", "uint64_t", "int64_t".
+STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
+    # One per Store: the state of its guest thread of control.
+    "WlContext": (
+        # A frame must end at or below this address. The ticker thread sets it to 0 to send the next function
+        # entry to its slow path (`enter_slow`), which restores it.
+        ("stack_limit", "char*"),
+        # Non-zero: the next loop back-edge goes to `loop_slow`.
+        ("interrupt", "uint64_t"),
+        # Fuel left; only touched by code translated with fuel.
+        ("fuel", "int64_t"),
+        # The value stack's memory. It may move during `enter_slow` and during host calls; nothing on it is an
+        # absolute address of itself.
+        ("stack_base", "char*"),
+        ("stack_end", "char*"),
+        # Byte offset from stack_base where a re-entrant call may put its frame; written before each host call.
+        ("stack_top", "uint64_t"),
+        # Set by a trap exit: code (0: none), and where.
+        ("trap_code", "uint64_t"),
+        ("trap_ip", "char*"),
+        ("trap_fp", "char*"),
+        ("trap_instance", "void*"),
+        # While guest code waits in a host call: return ip, frame offset and instance of the caller (for backtraces).
+        ("host_ip", "char*"),
+        ("host_fp", "uint64_t"),
+        ("host_instance", "void*"),
+        # Saved PyThreadState while the guest runs without the GIL.
+        ("thread_state", "void*"),
+        # Borrowed PyObject* of the owning Store's Python object.
+        ("store", "void*"),
+    ),
+    # One per instance. It is followed by `slots`: pointers to global cells, functions, tables and memories (see
+    # `global_slot` and its siblings), so that one load from a constant offset finds each.
+    "WlInstance": (
+        ("memory0_base", "char*"),
+        ("memory0_length", "uint64_t"),
+        ("context", "void*"),
+        ("data_segments", "void*"),  # WlSegment[]
+        ("element_segments", "void*"),  # WlSegment[], contents are reference words
+        ("object", "void*"),  # borrowed PyObject* of the Instance
+    ),
+    # A function: what a funcref points to. `code_cell` is the address of a pointer to the bytecode's entry: for guest
+    # functions a cell of the module's code space, for host functions the address of `own_code`.
+    "WlFunction": (
+        ("code_cell", "void*"),
+        ("instance", "void*"),  # WlInstance*, NULL for a host function
+        ("type_id", "uint64_t"),  # canonical id of its type
+        ("own_code", "char*"),
+        ("index", "uint64_t"),
+        ("object", "void*"),  # host functions: borrowed PyObject* of the HostFunction that runs it
+    ),
+    "WlMemory": (
+        ("base", "char*"),
+        ("length", "uint64_t"),  # bytes
+        ("max_pages", "uint64_t"),
+        ("object", "void*"),
+    ),
+    "WlTable": (
+        ("elements", "void*"),  # uint64_t[]: reference words; a funcref is a WlFunction*, null is 0
+        ("length", "uint64_t"),
+        ("max", "uint64_t"),
+        ("object", "void*"),
+    ),
+    "WlSegment": (
+        ("data", "char*"),
+        ("length", "uint64_t"),  # bytes, or elements; 0 once dropped
+    ),
+}
+
+#: Runtime functions that handlers call, by position in the exported array `wl_runtime`.
+#: All have the C signature  uint64_t f(WlContext*, WlInstance*, uint64_t *fp, char *ip)  and return a trap code (0: none),
+#: but for those whose comment says otherwise. They run without the GIL and take it when they need it.
+RUNTIME_CALLS: tuple[str, ...] = (
+    # (ctx, bytes needed, fp, code ip) at a function entry whose frame doesn't fit or after an interrupt; may move
+    # the stack: the caller computes fp again from its offset to stack_base.
+    "enter_slow",
+    # a loop back-edge saw ctx.interrupt
+    "loop_slow",
+    # (ctx, inst, fp, ip of the lazy stub): translate the function; its cell then points to real code
+    "translate",
+    # (ctx, WlFunction*, fp of the callee's arguments, return ip): run a host function; results replace arguments
+    "host_call",
+    "fuel_slow",
+    "memory_grow",
+    "memory_init",
+    "memory_copy",
+    "memory_fill",
+    "data_drop",
+    "table_init",
+    "table_copy",
+    "table_fill",
+    "table_grow",
+    "elem_drop",
+    "ref_func",
+)
+
+
+def offset(struct: str, field: str) -> int:
+    """Byte offset of `field` in `struct`."""
+    for i, (name, _) in enumerate(STRUCTS[struct]):
+        if name == field:
+            return 8 * i
+    raise KeyError(f"{struct}.{field}")
+
+
+def size(struct: str) -> int:
+    """Size of `struct` in bytes."""
+    return 8 * len(STRUCTS[struct])
+
+
+def c_header() -> str:
+    """The C header with all structs."""
+    parts = ["/* Generated from wasmloom/runtime/layout.py */", "#pragma once", "#include <stdint.h>"]
+    for name, fields in STRUCTS.items():
+        body = "".join(f"    {ctype} {field};\n" for field, ctype in fields)
+        parts.append(f"typedef struct {name} {{\n{body}}} {name};")
+    return "\n".join(parts) + "\n"
+
+
+def pxd() -> str:
+    """The Cython declarations of all structs, and the position of each runtime call (``RT_NAME``)."""
+    parts = ["# Generated from wasmloom/runtime/layout.py", "from libc.stdint cimport int64_t, uint64_t", ""]
+    parts.append('cdef extern from "_layout.h":')
+    for name, fields in STRUCTS.items():
+        parts.append(f"    ctypedef struct {name}:")
+        parts += [f"        {ctype} {field}" for field, ctype in fields]
+    parts.append("")
+    parts.append("cdef enum:")
+    parts += [f"    RT_{name.upper()} = {i}" for i, name in enumerate(RUNTIME_CALLS)]
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,43 @@
+"""Trap codes: the reasons for which a guest can trap, worded as the official scripts word them."""
+
+from __future__ import annotations
+
+#: Reason by code; a code is its position. 0 is "no trap". Two codes are not traps but ways to leave the guest.
+TRAP_REASONS: tuple[str, ...] = (
+    "",
+    "unreachable",
+    "integer divide by zero",
+    "integer overflow",
+    "invalid conversion to integer",
+    "out of bounds memory access",
+    "out of bounds table access",
+    "undefined element",
+    "uninitialized element",
+    "indirect call type mismatch",
+    "null function reference",
+    "null reference",
+    "call stack exhausted",
+    "all fuel consumed",
+    "timeout",
+    # A Python exception is waiting in the Store; it leaves the guest unchanged.
+    "host exception",
+)
+
+(
+    NO_TRAP,
+    UNREACHABLE,
+    INTEGER_DIVIDE_BY_ZERO,
+    INTEGER_OVERFLOW,
+    INVALID_CONVERSION,
+    MEMORY_OUT_OF_BOUNDS,
+    TABLE_OUT_OF_BOUNDS,
+    UNDEFINED_ELEMENT,
+    UNINITIALIZED_ELEMENT,
+    INDIRECT_CALL_TYPE_MISMATCH,
+    NULL_FUNCTION_REFERENCE,
+    NULL_REFERENCE,
+    STACK_EXHAUSTED,
+    OUT_OF_FUEL,
+    TIMEOUT,
+    HOST_EXCEPTION,
+) = range(len(TRAP_REASONS))

@@ -1,0 +1,27 @@
+"""Implementation limits: the numbers that a module may not exceed (Core 3.0, appendix A.2).
+
+The figures are those that the JavaScript interface fixes for the web, so that what runs in a browser runs here.
+"""
+
+MAX_TYPES = 1_000_000
+MAX_FUNCTIONS = 1_000_000
+MAX_IMPORTS = 1_000_000
+MAX_EXPORTS = 1_000_000
+MAX_GLOBALS = 1_000_000
+MAX_TAGS = 1_000_000
+MAX_DATA_SEGMENTS = 100_000
+MAX_ELEMENT_SEGMENTS = 10_000_000
+MAX_TABLES = 100_000
+MAX_MEMORIES = 100
+MAX_PARAMS = 1_000
+MAX_RESULTS = 1_000
+MAX_FUNCTION_BYTES = 7_654_321
+MAX_LOCALS = 50_000
+MAX_TABLE_ELEMENTS = 10_000_000
+MAX_STRUCT_FIELDS = 10_000
+MAX_SUBTYPING_DEPTH = 63
+MAX_BR_TABLE = 65_520
+
+PAGE_SIZE = 65_536
+MAX_PAGES_32 = 65_536
+MAX_PAGES_64 = 1 << 48
