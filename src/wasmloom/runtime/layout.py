@@ -38,8 +38,9 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # Borrowed PyObject* of the owning Store's Python object.
         ("store", "void*"),
     ),
-    # One per instance. It is followed by `slots`: pointers to global cells, functions, tables and memories (see
-    # `global_slot` and its siblings), so that one load from a constant offset finds each.
+    # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
+    # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so that handlers reach each
+    # with one load from a constant offset; the four pointers below point into them for the runtime.
     "WlInstance": (
         ("memory0_base", "char*"),
         ("memory0_length", "uint64_t"),
@@ -47,6 +48,10 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("data_segments", "void*"),  # WlSegment[]
         ("element_segments", "void*"),  # WlSegment[], contents are reference words
         ("object", "void*"),  # borrowed PyObject* of the Instance
+        ("globals", "void*"),  # uint64_t*[]
+        ("functions", "void*"),  # WlFunction*[]
+        ("tables", "void*"),  # WlTable*[]
+        ("memories", "void*"),  # WlMemory*[]
     ),
     # A function: what a funcref points to. `code_cell` is the address of a pointer to the bytecode's entry: for guest
     # functions a cell of the module's code space, for host functions the address of `own_code`.
@@ -90,17 +95,19 @@ RUNTIME_CALLS: tuple[str, ...] = (
     # (ctx, WlFunction*, fp of the callee's arguments, return ip): run a host function; results replace arguments
     "host_call",
     "fuel_slow",
-    "memory_grow",
-    "memory_init",
-    "memory_copy",
-    "memory_fill",
-    "data_drop",
-    "table_init",
-    "table_copy",
-    "table_fill",
-    "table_grow",
-    "elem_drop",
-    "ref_func",
+    # From here on `ip` points to an instruction of the form
+    #   handler:8  a:u16 b:u16 c:u16 d:u16  imm0:u32 imm1:u32
+    # where a…d are frame slots. In the comments "a ← f(b)" means: read slot b, write slot a.
+    "memory_grow",  # a ← grow(memory imm0, b pages)
+    "memory_init",  # memory imm1, data imm0, (a: destination, b: source, c: count)
+    "memory_copy",  # memory imm0 from memory imm1, (a, b, c)
+    "memory_fill",  # memory imm0, (a: destination, b: byte, c: count)
+    "data_drop",  # data imm0
+    "table_init",  # table imm1, element imm0, (a, b, c)
+    "table_copy",  # table imm0 from table imm1, (a, b, c)
+    "table_fill",  # table imm0, (a: start, b: reference, c: count)
+    "table_grow",  # a ← grow(table imm0, with b, by c elements)
+    "elem_drop",  # element imm0
 )
 
 
