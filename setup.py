@@ -2,86 +2,143 @@
 
 A module is compiled when its first line is a ``# cython:`` directive. The layout header and the handlers are generated
 from the sources in `src`, so the build needs llvmlite; importing the installed package does not.
+
+Environment:
+
+* ``WASMLOOM_ONLY``: comma-separated parts of dotted names; only matching modules are built (development).
+* ``WASMLOOM_OPT``: LLVM's level for the handlers, ``O1``, ``O2`` (default) or ``O3``.
+* ``WASMLOOM_CFLAGS``: more flags for the C compiler, after all others, so that ``-O0`` has the last word.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
 SRC = ROOT / "src"
-sys.path.insert(0, str(SRC))
 
 #: The module that links the handlers object.
 MACHINE = "wasmloom.interpreter.machine"
 
-
-def compiled_modules() -> list[Path]:
-    """Every source file that asks to be compiled."""
-    found = []
-    for path in sorted((SRC / "wasmloom").rglob("*.py")):
-        with path.open(encoding="utf-8") as source:
-            if source.readline().startswith("# cython:"):
-                found.append(path)
-    return found
+#: Cython's C files go here instead of beside their sources.
+C_FILES = "build/cython"
 
 
-def write_if_changed(path: Path, text: str) -> None:
-    """Write `text`, keeping the time stamp when nothing changed so that nothing is rebuilt."""
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+def make_importable() -> None:
+    """Make `wasmloom`'s submodules importable from the source tree without running the package's `__init__`.
+
+    That one imports compiled modules, which don't exist before the build.
+    """
+    package = ModuleType("wasmloom")
+    package.__path__ = [str(SRC / "wasmloom")]
+    sys.modules["wasmloom"] = package
 
 
 def generate_layout() -> None:
-    """Write `_layout.h` and `_layout.pxd`."""
+    """Write `_layout.h` and `_layout.pxd`, keeping the time stamp of what hasn't changed so that nothing is rebuilt."""
     from wasmloom.runtime import layout
 
     folder = SRC / "wasmloom" / "runtime"
-    write_if_changed(folder / "_layout.h", layout.c_header())
-    write_if_changed(folder / "_layout.pxd", layout.pxd())
+    for name, text in (("_layout.h", layout.c_header()), ("_layout.pxd", layout.pxd())):
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def extensions() -> list[Extension]:
+    """One extension for every source file that asks to be compiled."""
+    only = os.environ.get("WASMLOOM_ONLY", "")
+    found = []
+    for path in sorted((SRC / "wasmloom").rglob("*.py")):
+        with path.open(encoding="utf-8") as source:
+            if not source.readline().startswith("# cython:"):
+                continue
+        name = ".".join(path.relative_to(SRC).with_suffix("").parts)
+        if not only or any(part in name for part in only.split(",")):
+            found.append(
+                Extension(
+                    name,
+                    [str(path.relative_to(ROOT))],
+                    include_dirs=["src/wasmloom/runtime"],
+                    extra_compile_args=[
+                        "-O2",
+                        "-fno-strict-aliasing",
+                        "-Wno-unused-function",
+                        *os.environ.get("WASMLOOM_CFLAGS", "").split(),
+                    ],
+                )
+            )
+    return found
+
+
+def build_handlers(target: Path) -> None:
+    """Generate and compile the handlers into `target`, unless it is there and nothing that it depends on has changed.
+
+    What it depends on is what its generator imports from this package, LLVM's version, and the ``WASMLOOM_`` settings.
+    """
+    import llvmlite
+    from wasmloom.interpreter import handlers
+
+    key = hashlib.sha256(llvmlite.__version__.encode())
+    for name, value in sorted(os.environ.items()):
+        if name.startswith("WASMLOOM_") and name not in ("WASMLOOM_ONLY", "WASMLOOM_CFLAGS"):
+            key.update(f"{name}={value}".encode())
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("wasmloom.") and getattr(module, "__file__", None):
+            key.update(Path(module.__file__).read_bytes())
+    stamp = target.with_suffix(".key")
+    if target.exists() and stamp.exists() and stamp.read_text() == key.hexdigest():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handlers.build_object(target)
+    stamp.write_text(key.hexdigest())
 
 
 class BuildExt(build_ext):
-    """`build_ext` that first generates the handlers object."""
+    """`build_ext` that translates with Cython when it runs, compiles in parallel and links the handlers."""
+
+    def finalize_options(self) -> None:
+        """Compile as many modules at a time as there are processors, unless told otherwise."""
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = os.cpu_count() or 1
+
+    def build_extensions(self) -> None:
+        """Translate every module to C, then compile."""
+        if self.extensions:
+            from Cython.Build import cythonize
+
+            translated = cythonize(
+                self.extensions,
+                include_path=["src"],
+                build_dir=C_FILES,
+                nthreads=self.parallel,
+                compiler_directives={"language_level": 3},
+            )
+            by_name = {ext.name: ext for ext in translated}
+            for ext in self.extensions:  # setuptools has put attributes of its own on these objects
+                ext.sources = by_name[ext.name].sources
+                ext.depends = by_name[ext.name].depends
+        super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
         """Build one extension; the machine module also links the generated handlers."""
-        if ext.name == MACHINE:
-            from wasmloom.interpreter import handlers
-
+        if ext._full_name == MACHINE:
             target = Path(self.build_temp) / "handlers.o"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handlers.build_object(target)
+            build_handlers(target)
             ext.extra_objects = [str(target)]
             ext.depends = [*ext.depends, str(target)]
         super().build_extension(ext)
 
 
-def extensions() -> list[Extension]:
-    """The extension modules, translated by Cython."""
-    generate_layout()
-    from Cython.Build import cythonize
-
-    only = os.environ.get("WASMLOOM_ONLY")  # for development: build modules whose dotted name contains this
-    exts = []
-    for path in compiled_modules():
-        name = ".".join(path.relative_to(SRC).with_suffix("").parts)
-        if only and not any(part in name for part in only.split(",")):
-            continue
-        exts.append(
-            Extension(
-                name,
-                [str(path.relative_to(ROOT))],
-                include_dirs=["src/wasmloom/runtime"],
-                extra_compile_args=["-O2", "-fno-strict-aliasing", "-Wno-unused-function"],
-            )
-        )
-    return cythonize(exts, include_path=["src"], compiler_directives={"language_level": 3}) if exts else []
-
-
+os.chdir(ROOT)
+make_importable()
+generate_layout()
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
