@@ -19,14 +19,15 @@ mem:N          three fields: offset, memory index, log2 of the alignment (the la
 lane           the lane number, unchecked
 heap           a heap type: abstract opcode or ``CONCRETE + type index``
 labels         one field: the default label; the others are `count` items at `vec`
-cast           four fields: flags (bit 0: source is nullable, bit 1: target is nullable), label, source and target heap type
+cast           four fields: flags (bit 0: nullable source, bit 1: nullable target), label, source and target heap type
 types catches handlers   no field: `count` items at `vec`
 everything else          an index or number below 2**32
 ============== =====================================================================================================
 
-Value and heap types are those of `wasmloom.spec.types` with type *indices* as numbers (the reader knows no canonical ids).
-Items of a vector are read with ``it = items(reader, instr)`` and then, `count` times, `read_u32` (labels), `read_valtype`
-(types), `read_catch` (catches) or `read_handler` (handlers) on ``address(it)``; they have been checked already.
+Value and heap types are those of `wasmloom.spec.types` with type *indices* as numbers (the reader knows no canonical
+ids). Items of a vector are read with ``it = items(reader, instr)`` and then, `count` times, `read_u32` (labels),
+`read_valtype` (types), `read_catch` (catches) or `read_handler` (handlers) on ``address(it)``; they have been checked
+already.
 
 The reader checks the binary grammar of single instructions only (Core 3.0, 5.4): indices, alignments, lanes and the
 nesting of blocks are the caller's business.
@@ -37,11 +38,58 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.wasmloom.binary.reader import (
+    _ABSTRACT_HEAP,
+    _LAYOUT,
+    _ONE_BYTE,
+    _PREFIX_BASE,
+    _PREFIXED,
+    _VALTYPE,
+    BLOCK_EMPTY,
+    CATCH,
+    CATCH_ALL_REF,
+    CATCH_REF,
+    L_BLOCK,
+    L_BYTES16,
+    L_CAST,
+    L_CATCHES,
+    L_F32,
+    L_F64,
+    L_HANDLERS,
+    L_HEAP,
+    L_I32,
+    L_I64,
+    L_INDEX,
+    L_LABELS,
+    L_LANE,
+    L_MEMARG,
+    L_NONE,
+    L_TYPES,
+    MAX_IMMEDIATES,
+    MAX_PREFIXED,
+    MAX_PREFIXES,
+    MAX_ROWS,
+    ON_LABEL,
+    ON_SWITCH,
+    Clause,
+    Instr,
+    Reader,
+)
 
 from wasmloom.errors import CompileError
 from wasmloom.spec.instructions import INSTRUCTIONS
 from wasmloom.spec.limits import MAX_BR_TABLE
-from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, HEAP_SHIFT, I8, I16, NULL_FLAG, PLAIN_TYPES, REF_FLAG, ref_type
+from wasmloom.spec.types import (
+    ABSTRACT_HEAP_TYPES,
+    CONCRETE,
+    HEAP_SHIFT,
+    I8,
+    I16,
+    NULL_FLAG,
+    PLAIN_TYPES,
+    REF_FLAG,
+    ref_type,
+)
 
 #: Immediates of the instruction table (up to a colon) → their layout; those that are missing are indices.
 _LAYOUTS: dict[str, int] = {
@@ -324,7 +372,7 @@ def read_handler(r: cython.pointer(Reader), out: cython.pointer(Clause)) -> cyth
 @cython.exceptval(check=False)
 def items(r: cython.pointer(Reader), i: cython.pointer(Instr)) -> Reader:
     """A reader of the items of an instruction's vector, which has been checked already."""
-    it: Reader
+    it = cython.declare(Reader)
     it.base = r.base
     it.pos = i.vec
     it.end = r.end
@@ -336,9 +384,9 @@ def items(r: cython.pointer(Reader), i: cython.pointer(Instr)) -> Reader:
 def _read_vector(r: cython.pointer(Reader), out: cython.pointer(Instr), layout: cython.int) -> cython.int:
     """Read a vector immediate: check its items and note where they are."""
     start: cython.p_const_uchar = r.pos
-    clause: Clause
+    clause = cython.declare(Clause)
     n: cython.Py_ssize_t
-    k: cython.Py_ssize_t
+    _: cython.Py_ssize_t
     n = read_u32(r)
     if n < 0:
         return -1
@@ -348,7 +396,7 @@ def _read_vector(r: cython.pointer(Reader), out: cython.pointer(Instr), layout: 
         return malformed("too many labels in br_table", r, start)
     out.vec = r.pos
     out.count = n
-    for k in range(n):
+    for _ in range(n):
         if layout == L_LABELS:
             if read_u32(r) < 0:
                 return -1
