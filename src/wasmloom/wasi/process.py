@@ -1,0 +1,106 @@
+"""WASI functions about the process: arguments, environment, clocks, random numbers, exit, sockets (none)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from wasmloom.errors import ExitStatus
+from wasmloom.wasi.abi import U32, U64, Errno, WasiError
+from wasmloom.wasi.context import Context
+from wasmloom.wasi.descriptors import Descriptor
+from wasmloom.wasi.memory import pack, span
+
+#: Clock of the host by clock id: realtime, monotonic, process CPU time, thread CPU time.
+CLOCKS: tuple[int, ...] = (
+    time.CLOCK_REALTIME,
+    time.CLOCK_MONOTONIC,
+    time.CLOCK_PROCESS_CPUTIME_ID,
+    time.CLOCK_THREAD_CPUTIME_ID,
+)
+
+#: Random bytes are made in pieces of this size, so that a guest can't make the host allocate much.
+_RANDOM_PIECE = 1 << 16
+
+
+def host_clock(clock: int) -> int:
+    """The host's clock for a clock id. Raises `WasiError` (`EINVAL`) for an unknown one."""
+    if clock >= len(CLOCKS):
+        raise WasiError(Errno.EINVAL)
+    return CLOCKS[clock]
+
+
+def _strings_get(context: Context, strings: Sequence[bytes], pointers: int, buffer: int) -> None:
+    memory = context.memory
+    for i, text in enumerate(strings):
+        pack(memory, U32, pointers + i * U32.size, buffer)
+        span(memory, buffer, len(text) + 1)[:] = text + b"\0"
+        buffer += len(text) + 1
+
+
+def _strings_sizes_get(context: Context, strings: Sequence[bytes], count: int, size: int) -> None:
+    memory = context.memory
+    pack(memory, U32, count, len(strings))
+    pack(memory, U32, size, sum(len(text) + 1 for text in strings))
+
+
+def args_get(context: Context, argv: int, buffer: int) -> None:
+    """Store the arguments, each ended by NUL, and the pointers to them."""
+    _strings_get(context, context.args, argv, buffer)
+
+
+def args_sizes_get(context: Context, count: int, size: int) -> None:
+    """Store the number of arguments and the size of their text."""
+    _strings_sizes_get(context, context.args, count, size)
+
+
+def environ_get(context: Context, environ: int, buffer: int) -> None:
+    """Store the environment, each ``NAME=value`` ended by NUL, and the pointers to them."""
+    _strings_get(context, context.env, environ, buffer)
+
+
+def environ_sizes_get(context: Context, count: int, size: int) -> None:
+    """Store the number of environment variables and the size of their text."""
+    _strings_sizes_get(context, context.env, count, size)
+
+
+def clock_res_get(context: Context, clock: int, resolution: int) -> None:
+    """Store the resolution of a clock in nanoseconds."""
+    pack(context.memory, U64, resolution, max(round(time.clock_getres(host_clock(clock)) * 1e9), 1))
+
+
+def clock_time_get(context: Context, clock: int, precision: int, result: int) -> None:
+    """Store the time of a clock in nanoseconds; it is always as precise as the host can."""
+    pack(context.memory, U64, result, time.clock_gettime_ns(host_clock(clock)))
+
+
+def random_get(context: Context, buffer: int, length: int) -> None:
+    """Fill a buffer with random bytes fit for cryptography."""
+    target = span(context.memory, buffer, length)
+    for start in range(0, length, _RANDOM_PIECE):
+        piece = target[start : start + _RANDOM_PIECE]
+        piece[:] = os.urandom(len(piece))
+
+
+def proc_exit(context: Context, code: int) -> None:
+    """End the guest: raises `ExitStatus`."""
+    raise ExitStatus(code)
+
+
+def proc_raise(context: Context, signal: int) -> None:
+    """Fail: a guest has no signals."""
+    raise WasiError(Errno.ENOTSUP)
+
+
+def sched_yield(context: Context) -> None:
+    """Let another thread of the host run."""
+    time.sleep(0)
+
+
+def _not_a_socket(context: Context, descriptor: Descriptor, *arguments: int) -> None:
+    """Fail: nothing that a guest can open is a socket."""
+    raise WasiError(Errno.ENOTSOCK)
+
+
+sock_accept = sock_recv = sock_send = sock_shutdown = _not_a_socket
