@@ -1,0 +1,174 @@
+"""The table of https://github.com/wasmi-labs/wasmi/issues/339, rebuilt with programs of the same names and of our own making.
+
+    python benchmarks/wasmi_table.py
+
+Low, estimate and high for each contender. The C programs of ``benchmarks/programs`` are compiled to one module (ziglang from
+PyPI), which `compile_and_validate` and `instantiate` take; the others call one function:
+
+* tiny_keccak: a 256-bit Keccak hash of 4096 bytes;
+* rev_complement: the reverse complement of 10 kB of FASTA text;
+* regex_redux: nine patterns counted in the same text;
+* count_until: a loop of 100 000 turns;
+* factorial_recursive, factorial_optimized: 25! modulo 2^64;
+* recursive_ok: 8000 nested calls; recursive_trap: a trap 1000 calls deep;
+* host_calls: 1000 calls of a Python function.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import random
+import re
+from collections.abc import Callable
+
+import harness
+
+VARIANTS = re.findall(r'"([acgt\[\]|]+)"', (harness.PROGRAMS / "regex_redux.c").read_text())
+
+
+def fasta(size: int = 10_000) -> bytes:
+    """A text in FASTA format with three sequences, `size` nucleotides in all; the searched patterns occur in it."""
+    rng = random.Random(339)
+    lines = []
+    for name in ("ONE", "TWO", "THREE"):
+        letters = "".join(rng.choices("acgt", k=size // 3))
+        for _ in range(5):
+            at = rng.randrange(len(letters))
+            letters = letters[:at] + rng.choice(("agggtaaa", "tttaccct", "agcgtaaa", "ttaaccct")) + letters[at:]
+        lines += [f">{name} made up", *(letters[i : i + 60] for i in range(0, len(letters), 60))]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def reverse_complement(text: bytes) -> bytes:
+    """What rev_complement must compute."""
+    result = []
+    for part in text.decode().split(">")[1:]:
+        name, _, letters = part.partition("\n")
+        turned = letters.replace("\n", "")[::-1].translate(str.maketrans("acgt", "TGCA"))
+        result += [f">{name}", *(turned[i : i + 60] for i in range(0, len(turned), 60))]
+    return ("\n".join(result) + "\n").encode()
+
+
+def pattern_counts(text: bytes) -> int:
+    """What regex_redux must compute."""
+    total = 0
+    for variant in VARIANTS:
+        total = total * 1000 + len(re.findall(variant.encode(), text))
+    return total
+
+
+def kernel() -> bytes:
+    """The module made of the C programs."""
+    return harness.build_c(sorted(harness.PROGRAMS.glob("*.c")))
+
+
+def kernel_runs(engine: harness.Engine, wasm: bytes) -> dict[str, Callable[[], object]]:
+    """The rows that use the C programs, answers checked."""
+    guest = engine.instantiate(wasm)
+    text = fasta()
+
+    keccak = guest.function("keccak")
+    guest.function("keccak_setup")(254)
+    keccak(6)
+    digest = guest.read(guest.function("keccak_digest")(), 32)
+    harness.check(engine.name, "tiny_keccak", digest, hashlib.sha3_256(bytes([254]) * 4096).digest())
+
+    guest.function("rev_setup")()
+    guest.write(guest.function("rev_input")(), text)
+    reverse = guest.function("rev_complement")
+    expected = reverse_complement(text)
+    harness.check(engine.name, "rev_complement", reverse(len(text)), len(expected), 32)
+    got = guest.read(guest.function("rev_output")(), len(expected))
+    harness.check(engine.name, "rev_complement", got, expected)
+
+    guest.write(guest.function("regex_input")(), text)
+    redux = guest.function("regex_redux")
+    # nine counts in base 1000 don't fit 64 bits: both sides wrap around
+    harness.check(engine.name, "regex_redux", redux(len(text)), pattern_counts(text), 64)
+    return {
+        "tiny_keccak": lambda: keccak(1),
+        "rev_complement": lambda: reverse(len(text)),
+        "regex_redux": lambda: redux(len(text)),
+    }
+
+
+def control_runs(engine: harness.Engine, wasm: bytes) -> dict[str, Callable[[], object]]:
+    """The rows that use the text module, answers checked."""
+    guest = engine.instantiate(wasm, {("env", "host_call"): ("I", "I", lambda value: value)})
+    factorial = math.factorial(25)
+    calls: dict[str, tuple[int, int, int]] = {  # argument, answer, bits
+        "count_until": (100_000, 100_000, 32),
+        "factorial_recursive": (25, factorial, 64),
+        "factorial_optimized": (25, factorial, 64),
+        "recursive_ok": (8000, 0, 32),
+        "host_calls": (1000, 0, 64),
+    }
+    runs: dict[str, Callable[[], object]] = {}
+    for name, (argument, answer, bits) in calls.items():
+        function = guest.function(name)
+        harness.check(engine.name, name, function(argument), answer, bits)
+        runs[name] = lambda function=function, argument=argument: function(argument)  # type: ignore[misc]
+
+    trapping, trap = guest.function("recursive_trap"), engine.trap
+
+    def recursive_trap() -> None:
+        try:
+            trapping(1000)
+        except trap:
+            return
+        raise harness.WrongAnswer(f"{engine.name}: recursive_trap did not trap")
+
+    runs["recursive_trap"] = recursive_trap
+    return runs
+
+
+ROWS = (
+    *("compile_and_validate", "instantiate", "tiny_keccak", "rev_complement", "regex_redux", "count_until"),
+    *("factorial_recursive", "factorial_optimized", "recursive_ok", "recursive_trap", "host_calls"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--contenders", default="wasmloom,wasm3,wasmtime")
+    args = parser.parse_args()
+
+    report = harness.Report("The wasmi table: [low estimate high]", [])
+    contenders = harness.engines(args.contenders.split(","), report.missing)
+    names = [engine.name for engine in contenders]
+    report.columns = ["benchmark", *names, "wasmloom / wasm3"]
+    wasm, control = kernel(), harness.assemble((harness.PROGRAMS / "control.wat").read_text())
+    runs: dict[str, dict[str, Callable[[], object]]] = {row: {} for row in ROWS}
+    for engine in contenders:
+        runs["compile_and_validate"][engine.name] = lambda engine=engine: engine.compile(wasm)  # type: ignore[misc]
+        if engine.name == "wasm3":  # it loads a parsed module only once, so this includes parsing
+            runs["instantiate"][engine.name] = lambda engine=engine: engine.instantiate(wasm)  # type: ignore[misc]
+        else:
+            module = engine.compile(wasm)
+            runs["instantiate"][engine.name] = lambda engine=engine, module=module: engine.instantiate(  # type: ignore[misc]
+                wasm, None, module
+            )
+        for row, run in (kernel_runs(engine, wasm) | control_runs(engine, control)).items():
+            runs[row][engine.name] = run
+    with harness.silenced():  # wasm3 prints the backtrace of each trap
+        figures = {row: harness.alternate(contestants, args.rounds) for row, contestants in runs.items()}
+    ratios = []
+    for row, taken in figures.items():
+        ratio = "—"
+        if "wasmloom" in taken and "wasm3" in taken:
+            ratios.append(taken["wasmloom"].estimate / taken["wasm3"].estimate)
+            ratio = f"{ratios[-1]:.2f}"
+        report.add(row, *(harness.interval(taken[n]) if n in taken else "—" for n in names), ratio)
+    report.notes += [
+        f"The module of the first five rows has {len(wasm)} bytes.",
+        "wasm3 parses but doesn't validate, translates at a function's first use, and its instantiate includes parsing.",
+        "Wasmtime compiles to machine code before it runs anything.",
+    ]
+    report.show(contenders)
+
+
+if __name__ == "__main__":
+    main()
