@@ -94,7 +94,8 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "translate",
     # (ctx, WlFunction*, fp of the callee's arguments, return ip): run a host function; results replace arguments
     "host_call",
-    "fuel_slow",
+    # (type id, expected type id): 0 when the first is a subtype of the second, else a trap code
+    "subtype",
     # From here on `ip` points to an instruction of the form
     #   handler:8  a:u16 b:u16 c:u16 d:u16  imm0:u32 imm1:u32
     # where a…d are frame slots. In the comments "a ← f(b)" means: read slot b, write slot a.

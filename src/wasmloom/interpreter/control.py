@@ -1,0 +1,632 @@
+"""The handlers that are written one by one: control flow, calls, copies, globals, tables, runtime calls.
+
+Calls. Arguments are staged where the callee's frame begins, so that nothing is copied; results replace them. A frame is
+``parameters, locals, return ip, own instance, temporaries``. The caller's frame lies a known distance below: the
+instruction that called holds it in the 8 bytes before the return ip ("delta"), so that no absolute stack address is ever
+stored and a stack can be moved. The return ip travels in the accumulator until `enter` stores it.
+
+Calls that may leave the instance save it in the caller's frame, and return to a `restore` instruction that brings it
+back; a callee in the same instance returns past it. A tail call that leaves the instance can't come back to
+its caller's `restore`, so that it slips a two-slot shim below the callee: original return ip and instance. A chain of
+such calls finds the shim in place and adds nothing: tail calls run in constant stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
+from wasmloom.interpreter.families import jump_back
+from wasmloom.interpreter.isa import ACC, IMM, KIND_LETTERS, SLOT, Field, Handler
+from wasmloom.runtime import traps
+from wasmloom.runtime.layout import RUNTIME_CALLS
+from wasmloom.semantics.llvm import Value
+
+Body = Callable[[HandlerBuilder], None]
+
+#: Locals up to this many are zeroed without a loop.
+MAX_UNROLLED_LOCALS = 6
+
+
+def _fields(text: str) -> tuple[Field, ...]:
+    """Fields from "name:kind@offset" items."""
+    fields = []
+    for item in text.split():
+        name, rest = item.split(":")
+        kind, offset = rest.split("@")
+        fields.append(Field(name, kind, int(offset)))
+    return tuple(fields)
+
+
+def _word(b: HandlerBuilder, slot: Value) -> Value:
+    return b.load("i64", slot, align=8)
+
+
+def _is_set(b: HandlerBuilder, pointer: Value) -> Value:
+    return b.assign(f"icmp ne ptr {pointer.text}, null", "i1")
+
+
+def _return_to(b: HandlerBuilder, code: Value, **state: Value) -> None:
+    """Go back to the caller at `code`: its frame lies below by the distance that its call instruction holds."""
+    delta = b.convert("zext", b.load("i16", b.at(code, -8), align=2), "i64")
+    down = b.binary("sub", b.const("i64", 0), delta)
+    frame = b.assign(f"getelementptr i64, ptr {b.fp.text}, i64 {down.text}", "ptr")
+    b.jump(code, fp=frame, **state)
+
+
+def _callee_frame(b: HandlerBuilder, delta_at: int) -> Value:
+    return b.slot(delta_at)
+
+
+def _trap_unless(b: HandlerBuilder, condition: Value, code: int) -> None:
+    b.trap_if(b.assign(f"xor i1 {condition.text}, true", "i1"), code)
+
+
+# --- jumps ---
+
+
+def br(b: HandlerBuilder) -> None:
+    b.jump(b.at(b.ip, b.number(8, "i32", signed=True)))
+
+
+def br_back(b: HandlerBuilder) -> None:
+    jump_back(b, b.at(b.ip, b.number(8, "i32", signed=True)))
+
+
+def _br_table(kind: int) -> Body:
+    def body(b: HandlerBuilder) -> None:
+        index = b.read_slot(8, "i32") if kind == SLOT else b.read_acc("i32")
+        count = b.load("i32", b.at(b.ip, 12), align=4)
+        clamped = b.convert("zext", b.intrinsic("umin", index, count), "i64")
+        entry = b.assign(f"getelementptr i32, ptr {b.at(b.ip, 16).text}, i64 {clamped.text}", "ptr")
+        target = b.convert("sext", b.load("i32", entry, align=4), "i64")
+        b.jump(b.at(b.ip, target))
+
+    return body
+
+
+def unreachable(b: HandlerBuilder) -> None:
+    b.tail_call("@wl_trap", acc=Value(str(traps.UNREACHABLE), "i64"))
+
+
+# --- copies and constants: these leave the accumulators alone unless they target them ---
+
+
+def copy(b: HandlerBuilder) -> None:
+    b.store(_word(b, b.slot(10)), b.slot(8), align=8)
+    b.next(16)
+
+
+def const(b: HandlerBuilder) -> None:
+    b.store(b.number(16, "i64"), b.slot(8), align=8)
+    b.next(24)
+
+
+def const_acc(b: HandlerBuilder) -> None:
+    b.next(24, acc=b.number(16, "i64"))
+
+
+def const_facc(b: HandlerBuilder) -> None:
+    b.next(24, facc=b.bits_as_facc(b.number(16, "i64")))
+
+
+def set_acc(b: HandlerBuilder) -> None:
+    b.store(b.acc, b.slot(8), align=8)
+    b.next(16)
+
+
+def set_facc(b: HandlerBuilder) -> None:
+    b.store(b.lane0(b.facc, "f64"), b.slot(8), align=8)
+    b.next(16)
+
+
+def _select(kinds: tuple[int, int, int], floats: bool) -> Body:
+    """cond, a, b; the result goes to a slot and the accumulator of its class."""
+    condition_kind, a_kind, b_kind = kinds
+
+    def body(b: HandlerBuilder) -> None:
+        condition = b.read_slot(10, "i32") if condition_kind == SLOT else b.read_acc("i32")
+        first = _word(b, b.slot(12)) if a_kind == SLOT else b.number(16, "i64")
+        second = _word(b, b.slot(14)) if b_kind == SLOT else b.number(24 if a_kind == IMM else 16, "i64")
+        result = b.select(b.compare("ne", condition, b.const("i32", 0)), first, second)
+        b.store(result, b.slot(8), align=8)
+        size = 16 + 8 * (a_kind == IMM) + 8 * (b_kind == IMM)
+        if floats:
+            b.next(size, facc=b.bits_as_facc(result))
+        else:
+            b.next(size, acc=result)
+
+    return body
+
+
+# --- globals, references, tables, memory size ---
+
+
+def _global_cell(b: HandlerBuilder) -> Value:
+    return b.pointer(b.inst, b.number(12, "i32"))
+
+
+def _global_get(result: int, floats: bool) -> Body:
+    def body(b: HandlerBuilder) -> None:
+        value = b.load("i64", _global_cell(b), align=8)
+        if result == SLOT:
+            b.store(value, b.slot(8), align=8)
+        if floats:
+            b.next(16, facc=b.bits_as_facc(value))
+        else:
+            b.next(16, acc=value)
+
+    return body
+
+
+def _global_set(kind: int, floats: bool) -> Body:
+    def body(b: HandlerBuilder) -> None:
+        size = 16
+        if kind == SLOT:
+            value = _word(b, b.slot(8))
+        elif kind == IMM:
+            value, size = b.number(16, "i64"), 24
+        else:
+            value = b.convert("bitcast", b.lane0(b.facc, "f64"), "i64") if floats else b.acc
+        b.store(value, _global_cell(b), align=8)
+        b.next(size)
+
+    return body
+
+
+def ref_func(b: HandlerBuilder) -> None:
+    b.finish_value(b.pointer(b.inst, b.number(12, "i32")), 16, 8)
+
+
+def ref_as_non_null(b: HandlerBuilder) -> None:
+    b.trap_if(b.compare("eq", _word(b, b.slot(8)), b.const("i64", 0)), traps.NULL_REFERENCE)
+    b.next(16)
+
+
+def _table(b: HandlerBuilder) -> Value:
+    return b.pointer(b.inst, b.number(12, "i32"))
+
+
+def _element(b: HandlerBuilder, table: Value, index: Value, trap: int) -> Value:
+    wide = b.convert("zext", index, "i64")
+    length = b.struct_field(table, "WlTable", "length", "i64")
+    b.trap_if(b.compare("uge", wide, length), trap)
+    elements = b.struct_field(table, "WlTable", "elements")
+    return b.assign(f"getelementptr i64, ptr {elements.text}, i64 {wide.text}", "ptr")
+
+
+def table_get(b: HandlerBuilder) -> None:
+    entry = _element(b, _table(b), b.read_slot(10, "i32"), traps.TABLE_OUT_OF_BOUNDS)
+    b.finish_value(_word(b, entry), 16, 8)
+
+
+def table_set(b: HandlerBuilder) -> None:
+    entry = _element(b, _table(b), b.read_slot(8, "i32"), traps.TABLE_OUT_OF_BOUNDS)
+    b.store(_word(b, b.slot(10)), entry, align=8)
+    b.next(16)
+
+
+def table_size(b: HandlerBuilder) -> None:
+    b.finish_value(b.struct_field(_table(b), "WlTable", "length", "i64"), 16, 8)
+
+
+def memory_size(b: HandlerBuilder) -> None:
+    memory = b.pointer(b.inst, b.number(12, "i32"))
+    length = b.struct_field(memory, "WlMemory", "length", "i64")
+    b.finish_value(b.binary("lshr", length, b.const("i64", 16)), 16, 8)
+
+
+# --- calls ---
+
+
+def call(b: HandlerBuilder) -> None:
+    cell = b.load("ptr", b.at(b.ip, 8), align=8)
+    code = b.load("ptr", cell, align=8)
+    back = b.as_acc(b.at(b.ip, 24))
+    b.jump(code, fp=_callee_frame(b, 16), acc=back, facc=POISON_FACC)
+
+
+def _switch_to(b: HandlerBuilder, function: Value, **state: Value) -> None:
+    """Enter a function that may be of another instance, or of the host (which has none: an empty one stands in)."""
+    instance = b.struct_field(function, "WlFunction", "instance")
+    cell = b.struct_field(function, "WlFunction", "code_cell")
+    some = b.select(_is_set(b, instance), instance, Value("@wl_no_instance", "ptr"))
+    b.jump(b.load("ptr", cell, align=8), inst=some, mem=b.memory0(some), facc=POISON_FACC, **state)
+
+
+def _save_instance(b: HandlerBuilder, field: int) -> None:
+    b.store(b.as_acc(b.inst), b.slot(field), align=8)
+
+
+def _call_out(b: HandlerBuilder, function: Value, save_at: int, size: int, delta_at: int) -> None:
+    """Call a function reference: past `restore` when it stays in the instance."""
+    instance = b.struct_field(function, "WlFunction", "instance")
+    near, far = b.fresh("near"), b.fresh("far")
+    b.branch(b.assign(f"icmp eq ptr {instance.text}, {b.inst.text}", "i1"), near, far)
+    b.label(near)
+    cell = b.struct_field(function, "WlFunction", "code_cell")
+    back = b.as_acc(b.at(b.ip, size + RESTORE_SIZE))
+    b.jump(b.load("ptr", cell, align=8), fp=_callee_frame(b, delta_at), acc=back, facc=POISON_FACC)
+    b.label(far)
+    _save_instance(b, save_at)
+    _switch_to(b, function, fp=_callee_frame(b, delta_at), acc=b.as_acc(b.at(b.ip, size)))
+
+
+def call_import(b: HandlerBuilder) -> None:
+    function = b.pointer(b.inst, b.number(8, "i32"))
+    _save_instance(b, 12)
+    _switch_to(b, function, fp=_callee_frame(b, 16), acc=b.as_acc(b.at(b.ip, 24)))
+
+
+def _indirect_callee(b: HandlerBuilder, index: Value) -> Value:
+    """The checked function of `call_indirect`: table at 12, expected type id at 16 (Core 3.0, 4.4.8)."""
+    entry = _element(b, _table(b), index, traps.UNDEFINED_ELEMENT)
+    function = b.load("ptr", entry, align=8)
+    _trap_unless(b, _is_set(b, function), traps.UNINITIALIZED_ELEMENT)
+    type_id = b.struct_field(function, "WlFunction", "type_id", "i64")
+    expected = b.number(16, "i32")
+    different, same = b.fresh("different"), b.fresh("same")
+    b.branch(b.compare("ne", type_id, expected), different, same, unlikely=True)
+    b.label(different)
+    # Not the same type: it may still be a subtype. The outlined handler asks, and comes back or traps.
+    b.tail_call("@wl_subtype_slow", acc=type_id)
+    b.label(same)
+    return function
+
+
+def call_indirect(b: HandlerBuilder) -> None:
+    _call_out(b, _indirect_callee(b, b.read_slot(8, "i32")), 10, 32, 24)
+
+
+def _reference(b: HandlerBuilder, at: int) -> Value:
+    function = b.load("ptr", b.slot(at), align=8)
+    _trap_unless(b, _is_set(b, function), traps.NULL_FUNCTION_REFERENCE)
+    return function
+
+
+def call_ref(b: HandlerBuilder) -> None:
+    _call_out(b, _reference(b, 8), 10, 24, 16)
+
+
+RESTORE_SIZE = 16
+
+
+def restore(b: HandlerBuilder) -> None:
+    """Bring back the instance after a call that left it; memory 0 may have moved."""
+    instance = b.load("ptr", b.slot(10), align=8)
+    b.next(RESTORE_SIZE, inst=instance, mem=b.memory0(instance))
+
+
+# --- tail calls: arguments were staged at `source`; they move to the frame's beginning ---
+
+
+def _move_slots(b: HandlerBuilder, target: Value, source: Value, count: Value) -> None:
+    """Copy slots upwards in order: the target lies at or below the source, so that nothing is overwritten unread."""
+    entry, loop, body, done = (b.fresh(name) for name in ("entry", "loop", "body", "done"))
+    b.emit(f"br label {entry}")
+    b.label(entry)
+    b.emit(f"br label {loop}")
+    b.label(loop)
+    index, following = b.fresh("i"), b.fresh("n")
+    b.emit(f"{index} = phi i64 [ 0, {entry} ], [ {following}, {body} ]")
+    b.branch(b.compare("ult", Value(index, "i64"), count), body, done)
+    b.label(body)
+    word = b.assign(f"getelementptr i64, ptr {source.text}, i64 {index}", "ptr")
+    place = b.assign(f"getelementptr i64, ptr {target.text}, i64 {index}", "ptr")
+    b.store(_word(b, word), place, align=8)
+    b.emit(f"{following} = add i64 {index}, 1")
+    b.emit(f"br label {loop}")
+    b.label(done)
+
+
+def return_call(b: HandlerBuilder) -> None:
+    cell = b.load("ptr", b.at(b.ip, 8), align=8)
+    back = _word(b, b.slot(20))
+    _move_slots(b, b.fp, b.slot(16), b.number(18, "i16"))
+    b.jump(b.load("ptr", cell, align=8), acc=back, facc=POISON_FACC)
+
+
+def _tail_call_out(b: HandlerBuilder, function: Value, fields: int) -> None:
+    """Tail call of a function reference; at `fields`: source, count, slot of the return ip. A `shim` follows."""
+    source, count, back = b.slot(fields), b.number(fields + 2, "i16"), b.load("ptr", b.slot(fields + 4), align=8)
+    instance = b.struct_field(function, "WlFunction", "instance")
+    near, far, direct, shim = (b.fresh(name) for name in ("near", "far", "direct", "shim"))
+    b.branch(b.assign(f"icmp eq ptr {instance.text}, {b.inst.text}", "i1"), near, far)
+    b.label(near)
+    cell = b.struct_field(function, "WlFunction", "code_cell")
+    code = b.load("ptr", cell, align=8)
+    _move_slots(b, b.fp, source, count)
+    b.jump(code, acc=b.as_acc(back), facc=POISON_FACC)
+    b.label(far)
+    first = b.load("ptr", back, align=8)
+    b.branch(b.assign(f"icmp eq ptr {first.text}, @wl.shim", "i1"), direct, shim)
+    b.label(direct)
+    _move_slots(b, b.fp, source, count)
+    _switch_to(b, function, acc=b.as_acc(back))
+    b.label(shim)
+    frame = b.frame_slot(2)
+    _move_slots(b, frame, source, count)
+    b.store(b.as_acc(back), b.frame_slot(0), align=8)
+    b.store(b.as_acc(b.inst), b.frame_slot(1), align=8)
+    _switch_to(b, function, fp=frame, acc=b.as_acc(b.at(b.ip, TAIL_CALL_SIZE)))
+
+
+#: Size of the tail calls that may leave the instance; the last 8 bytes hold the shim's delta.
+TAIL_CALL_SIZE = 40
+
+
+def return_call_import(b: HandlerBuilder) -> None:
+    _tail_call_out(b, b.pointer(b.inst, b.number(12, "i32")), 20)
+
+
+def return_call_indirect(b: HandlerBuilder) -> None:
+    _tail_call_out(b, _indirect_callee(b, b.read_slot(8, "i32")), 20)
+
+
+def return_call_ref(b: HandlerBuilder) -> None:
+    _tail_call_out(b, _reference(b, 8), 20)
+
+
+def shim(b: HandlerBuilder) -> None:
+    """Return through a shim: give the results and the instance back to the original caller."""
+    back = b.load("ptr", b.frame_slot(0), align=8)
+    instance = b.load("ptr", b.frame_slot(1), align=8)
+    _move_slots(b, b.fp, b.frame_slot(2), b.number(8, "i16"))
+    first = _word(b, b.fp)
+    b_mem = b.memory0(instance)
+    _return_to(b, back, inst=instance, mem=b_mem, acc=first, facc=b.bits_as_facc(first))
+
+
+# --- function entry and return ---
+
+
+def _enter(zeroed: int | None) -> Body:
+    """Check the stack, store the return ip, zero the locals. `zeroed`: how many; None: as the instruction says."""
+
+    def body(b: HandlerBuilder) -> None:
+        top = b.at(b.fp, b.number(8, "i32"))
+        limit = b.struct_field(b.ctx, "WlContext", "stack_limit")
+        full, fits = b.fresh("full"), b.fresh("fits")
+        b.branch(b.assign(f"icmp ugt ptr {top.text}, {limit.text}", "i1"), full, fits, unlikely=True)
+        b.label(full)
+        b.tail_call("@wl_enter_slow")
+        b.label(fits)
+        record = b.slot(12)
+        b.store(b.acc, record, align=8)
+        zero = b.const("i64", 0)
+        if zeroed is not None:
+            for i in range(zeroed):
+                b.store(zero, b.at(record, -8 * (i + 1)), align=8)
+        else:
+            down = b.binary("sub", zero, b.number(14, "i16"))
+            first = b.assign(f"getelementptr i64, ptr {record.text}, i64 {down.text}", "ptr")
+            entry, loop, done = b.fresh("entry"), b.fresh("loop"), b.fresh("done")
+            place, following = b.fresh("p"), b.fresh("p")
+            b.emit(f"br label {entry}")
+            b.label(entry)
+            b.emit(f"br label {loop}")
+            b.label(loop)
+            b.emit(f"{place} = phi ptr [ {first.text}, {entry} ], [ {following}, {loop} ]")
+            b.store(zero, Value(place, "ptr"), align=8)
+            b.emit(f"{following} = getelementptr i64, ptr {place}, i64 1")
+            b.branch(b.assign(f"icmp eq ptr {following}, {record.text}", "i1"), done, loop)
+            b.label(done)
+        b.next(16)
+
+    return body
+
+
+def return_none(b: HandlerBuilder) -> None:
+    _return_to(b, b.load("ptr", b.slot(8), align=8), acc=POISON_ACC)
+
+
+def _return_one(kind: int, floats: bool) -> Body:
+    """Return one value: in slot 0 of the frame (the caller's slot for it) and in the accumulator."""
+
+    def body(b: HandlerBuilder) -> None:
+        back = b.load("ptr", b.slot(8), align=8)
+        if floats:
+            facc = b.facc if kind == ACC else b.bits_as_facc(_word(b, b.slot(10)))
+            b.store(b.lane0(facc, "f64"), b.fp, align=8)
+            _return_to(b, back, facc=facc, acc=POISON_ACC)
+        else:
+            value = b.acc if kind == ACC else _word(b, b.slot(10)) if kind == SLOT else b.number(16, "i64")
+            b.store(value, b.fp, align=8)
+            _return_to(b, back, acc=value)
+
+    return body
+
+
+def return_many(b: HandlerBuilder) -> None:
+    back = b.load("ptr", b.slot(8), align=8)  # read first: the results may overwrite it
+    _move_slots(b, b.fp, b.slot(10), b.number(12, "i16"))
+    _return_to(b, back, acc=POISON_ACC, facc=POISON_FACC)
+
+
+def leave(b: HandlerBuilder) -> None:
+    """Where the outermost function returns to: back to `wl_enter`."""
+    b.set_struct_field(b.ctx, "WlContext", "trap_code", b.const("i64", traps.NO_TRAP))
+    b.emit("ret void")
+
+
+def fuel(b: HandlerBuilder) -> None:
+    """Pay for the instructions of a basic block before it runs."""
+    left = b.binary("sub", b.struct_field(b.ctx, "WlContext", "fuel", "i64"), b.number(8, "i32"))
+    b.trap_if(b.compare("slt", left, b.const("i64", 0)), traps.OUT_OF_FUEL)
+    b.set_struct_field(b.ctx, "WlContext", "fuel", left)
+    b.next(16)
+
+
+# --- handlers that call the runtime ---
+
+
+def _frame_after_move(b: HandlerBuilder, offset: Value) -> Value:
+    return b.at(b.struct_field(b.ctx, "WlContext", "stack_base"), offset)
+
+
+def _frame_offset(b: HandlerBuilder) -> Value:
+    base = b.as_acc(b.struct_field(b.ctx, "WlContext", "stack_base"))
+    return b.binary("sub", b.as_acc(b.fp), base)
+
+
+def lazy(b: HandlerBuilder) -> None:
+    """Stands for a function that isn't translated yet: translate it, then run it. The accumulator is the return ip."""
+    b.trap_if_code(b.runtime_call("translate", b.ctx, b.inst, b.fp, b.ip))
+    cell = b.load("ptr", b.at(b.ip, 8), align=8)
+    b.jump(b.load("ptr", cell, align=8))
+
+
+def host(b: HandlerBuilder) -> None:
+    """Stands for a host function: call it, and return to the caller. The accumulator is the return ip."""
+    offset = _frame_offset(b)
+    back = b.assign(f"inttoptr i64 {b.acc.text} to ptr", "ptr")
+    function = b.load("ptr", b.at(b.ip, 8), align=8)
+    code = b.runtime_call("host_call", b.ctx, function, b.fp, back)
+    b.fp = _frame_after_move(b, offset)
+    failed, returned = b.fresh("failed"), b.fresh("returned")
+    b.branch(b.compare("ne", code, b.const("i64", 0)), failed, returned, unlikely=True)
+    b.label(failed)
+    # The innermost guest frame of such a trap is the caller's, at its call (which ends where the return ip begins).
+    delta = b.convert("zext", b.load("i16", b.at(back, -8), align=2), "i64")
+    down = b.binary("sub", b.const("i64", 0), delta)
+    frame = b.assign(f"getelementptr i64, ptr {b.fp.text}, i64 {down.text}", "ptr")
+    b.tail_call("@wl_trap", acc=code, ip=b.at(back, -1), fp=frame)
+    b.label(returned)
+    first = _word(b, b.fp)
+    _return_to(b, back, acc=first, facc=b.bits_as_facc(first))
+
+
+def _runtime(name: str) -> Body:
+    def body(b: HandlerBuilder) -> None:
+        b.trap_if_code(b.runtime_call(name, b.ctx, b.inst, b.fp, b.ip))
+        b.next(24, mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
+
+    return body
+
+
+# --- slow paths, outlined so that the handlers they serve need no prologue; they are not instructions ---
+
+
+def enter_slow(b: HandlerBuilder) -> None:
+    """The frame doesn't fit, or the guest was interrupted: let the runtime see to it, then enter again."""
+    offset = _frame_offset(b)
+    b.trap_if_code(b.runtime_call("enter_slow", b.ctx, b.number(8, "i32"), b.fp, b.ip))
+    b.jump(b.ip, fp=_frame_after_move(b, offset))
+
+
+def loop_slow(b: HandlerBuilder) -> None:
+    b.trap_if_code(b.runtime_call("loop_slow", b.ctx, b.inst, b.fp, b.ip))
+    b.jump(b.ip)
+
+
+def trap(b: HandlerBuilder) -> None:
+    """Leave the guest with the trap code in the accumulator."""
+    b.set_struct_field(b.ctx, "WlContext", "trap_code", b.acc)
+    for field, value in (("trap_ip", b.ip), ("trap_fp", b.fp), ("trap_instance", b.inst)):
+        b.set_struct_field(b.ctx, "WlContext", field, value)
+    b.emit("ret void")
+
+
+def fault(b: HandlerBuilder) -> None:
+    """Where the signal handler sends a guest that touched a guard page."""
+    b.tail_call("@wl_trap", acc=Value(str(traps.MEMORY_OUT_OF_BOUNDS), "i64"))
+
+
+def subtype_slow(b: HandlerBuilder) -> None:
+    """An indirect call's function has another type (its id in the accumulator): is it a subtype?
+
+    The answer holds for good, but the callers expect equal ids, so that the runtime runs the call's checks to the
+    end: it gives a trap code, or 0 for a subtype, and then this handler makes the call.
+    """
+    b.trap_if_code(b.runtime_call("subtype", b.acc, b.number(16, "i32")))
+    index = b.convert("zext", b.read_slot(8, "i32"), "i64")
+    elements = b.struct_field(_table(b), "WlTable", "elements")
+    entry = b.assign(f"getelementptr i64, ptr {elements.text}, i64 {index.text}", "ptr")
+    function = b.load("ptr", entry, align=8)
+    this, tail, plain = b.load("ptr", b.ip, align=8), b.fresh("tail"), b.fresh("plain")
+    b.branch(b.assign(f"icmp eq ptr {this.text}, @wl.return_call_indirect", "i1"), tail, plain)
+    b.label(tail)
+    _tail_call_out(b, function, 20)
+    b.label(plain)
+    _call_out(b, function, 10, 32, 24)
+
+
+#: Functions with a handler's signature that are no instructions: name → body.
+OUTLINED: dict[str, Body] = {
+    "wl_trap": trap,
+    "wl_fault": fault,
+    "wl_enter_slow": enter_slow,
+    "wl_loop_slow": loop_slow,
+    "wl_subtype_slow": subtype_slow,
+}
+
+
+def control_handlers() -> Iterator[Handler]:
+    """All handlers of this file, in a fixed order: position is number."""
+    yield Handler("br", _fields("target:target@8"), 16, br)
+    yield Handler("br.back", _fields("target:target@8"), 16, br_back)
+    yield Handler("br_table.s", _fields("index:slot@8 count:u32@12"), 0, _br_table(SLOT))
+    yield Handler("br_table.a", _fields("count:u32@12"), 0, _br_table(ACC))
+    yield Handler("unreachable", (), 8, unreachable)
+    yield Handler("copy", _fields("dst:dst@8 source:slot@10"), 16, copy)
+    yield Handler("const", _fields("dst:dst@8 value:imm64@16"), 24, const)
+    yield Handler("const_acc", _fields("value:imm64@16"), 24, const_acc)
+    yield Handler("const_facc", _fields("value:imm64@16"), 24, const_facc)
+    yield Handler("set_acc", _fields("dst:dst@8"), 16, set_acc)
+    yield Handler("set_facc", _fields("dst:dst@8"), 16, set_facc)
+    for floats in (False, True):
+        for condition in (SLOT, ACC):
+            for first in (SLOT, IMM):
+                for second in (SLOT, IMM):
+                    kinds = (condition, first, second)
+                    text = "dst:dst@8" + (" condition:slot@10" if condition == SLOT else "")
+                    text += " a:slot@12" if first == SLOT else " a:imm64@16"
+                    text += " b:slot@14" if second == SLOT else f" b:imm64@{24 if first == IMM else 16}"
+                    size = 16 + 8 * (first == IMM) + 8 * (second == IMM)
+                    name = f"{'f' if floats else ''}select.{''.join(KIND_LETTERS[kind] for kind in kinds)}"
+                    yield Handler(name, _fields(text), size, _select(kinds, floats))
+    for floats in (False, True):
+        prefix = "f" if floats else ""
+        for result in (SLOT, ACC):
+            name = f"{prefix}global.get.{KIND_LETTERS[result]}"
+            yield Handler(name, _fields("dst:dst@8 global:u32@12"), 16, _global_get(result, floats))
+    yield Handler("global.set.s", _fields("value:slot@8 global:u32@12"), 16, _global_set(SLOT, False))
+    yield Handler("global.set.a", _fields("global:u32@12"), 16, _global_set(ACC, False))
+    yield Handler("global.set.i", _fields("global:u32@12 value:imm64@16"), 24, _global_set(IMM, False))
+    yield Handler("fglobal.set.a", _fields("global:u32@12"), 16, _global_set(ACC, True))
+    yield Handler("ref.func", _fields("dst:dst@8 function:u32@12"), 16, ref_func)
+    yield Handler("ref.as_non_null", _fields("value:slot@8"), 16, ref_as_non_null)
+    yield Handler("table.get", _fields("dst:dst@8 index:slot@10 table:u32@12"), 16, table_get)
+    yield Handler("table.set", _fields("index:slot@8 value:slot@10 table:u32@12"), 16, table_set)
+    yield Handler("table.size", _fields("dst:dst@8 table:u32@12"), 16, table_size)
+    yield Handler("memory.size", _fields("dst:dst@8 memory:u32@12"), 16, memory_size)
+    yield Handler("call", _fields("code:ptr@8 delta:u16@16"), 24, call)
+    yield Handler("call_import", _fields("function:u32@8 save:slot@12 delta:u16@16"), 24, call_import)
+    fields = "index:slot@8 save:slot@10 table:u32@12 type:u32@16 delta:u16@24"
+    yield Handler("call_indirect", _fields(fields), 32, call_indirect)
+    yield Handler("call_ref", _fields("function:slot@8 save:slot@10 delta:u16@16"), 24, call_ref)
+    yield Handler("restore", _fields("delta:u16@8 save:slot@10"), RESTORE_SIZE, restore)
+    yield Handler("return_call", _fields("code:ptr@8 source:slot@16 count:u16@18 record:slot@20"), 24, return_call)
+    tail = " source:slot@20 count:u16@22 record:slot@24 delta:u16@32"
+    yield Handler("return_call_import", _fields("function:u32@12" + tail), TAIL_CALL_SIZE, return_call_import)
+    fields = "index:slot@8 table:u32@12 type:u32@16" + tail
+    yield Handler("return_call_indirect", _fields(fields), TAIL_CALL_SIZE, return_call_indirect)
+    yield Handler("return_call_ref", _fields("function:slot@8" + tail), TAIL_CALL_SIZE, return_call_ref)
+    yield Handler("shim", _fields("count:u16@8"), 16, shim)
+    for zeroed in (*range(MAX_UNROLLED_LOCALS + 1), None):
+        name = f"enter.{'n' if zeroed is None else zeroed}"
+        yield Handler(name, _fields("frame:u32@8 record:slot@12 zeroed:u16@14"), 16, _enter(zeroed))
+    yield Handler("return", _fields("record:slot@8"), 16, return_none)
+    yield Handler("return.s", _fields("record:slot@8 value:slot@10"), 16, _return_one(SLOT, False))
+    yield Handler("return.a", _fields("record:slot@8"), 16, _return_one(ACC, False))
+    yield Handler("return.i", _fields("record:slot@8 value:imm64@16"), 24, _return_one(IMM, False))
+    yield Handler("freturn.s", _fields("record:slot@8 value:slot@10"), 16, _return_one(SLOT, True))
+    yield Handler("freturn.a", _fields("record:slot@8"), 16, _return_one(ACC, True))
+    yield Handler("return_many", _fields("record:slot@8 source:slot@10 count:u16@12"), 16, return_many)
+    yield Handler("leave", (), 8, leave)
+    yield Handler("fuel", _fields("amount:u32@8"), 16, fuel)
+    yield Handler("lazy", _fields("code:ptr@8 space:ptr@16 function:u32@24"), 32, lazy, calls_runtime=True)
+    yield Handler("host", _fields("function:ptr@8"), 16, host, calls_runtime=True)
+    fields = "a:slot@8 b:slot@10 c:slot@12 d:slot@14 imm0:u32@16 imm1:u32@20"
+    for name in RUNTIME_CALLS[RUNTIME_CALLS.index("memory_grow") :]:
+        yield Handler(name, _fields(fields), 24, _runtime(name), calls_runtime=True)

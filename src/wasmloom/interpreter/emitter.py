@@ -1,0 +1,183 @@
+"""The builder of handler bodies: LLVM IR plus the state that handlers hand to each other.
+
+Every handler is a function with the calling convention `preserve_nonecc`, so that its seven parameters live in
+registers and nothing is saved; it ends by a `musttail` call of the next handler, which is one indirect jump. LLVM
+guarantees both (LangRef, "Calling Conventions" and "call instruction"): no build profile can take them away.
+
+The first four parameters land in registers that C functions preserve (R12–R15 on x86-64), so that handlers that call the
+runtime have little to save.
+"""
+
+from __future__ import annotations
+
+from wasmloom.runtime import layout
+from wasmloom.semantics.llvm import Builder, Value, llvm_type
+
+#: The parameters of every handler: LLVM type and name.
+STATE: tuple[tuple[str, str], ...] = (
+    ("ptr", "ip"),  # the instruction being executed
+    ("ptr", "fp"),  # the frame's slot 0
+    ("ptr", "inst"),  # WlInstance
+    ("ptr", "ctx"),  # WlContext
+    ("ptr", "mem"),  # base of memory 0
+    ("i64", "acc"),  # integer accumulator
+    ("<2 x double>", "facc"),  # float accumulator, in lane 0
+)
+SIGNATURE = ", ".join(f"{type} %{name}" for type, name in STATE)
+TYPES = {name: type for type, name in STATE}
+
+POISON_ACC = Value("poison", "i64")
+POISON_FACC = Value("poison", "<2 x double>")
+
+
+class HandlerBuilder(Builder):
+    """Emits one handler."""
+
+    def __init__(self) -> None:
+        super().__init__(HandlerBuilder._leave)
+        self.ip = Value("%ip", "ptr")
+        self.fp = Value("%fp", "ptr")
+        self.inst = Value("%inst", "ptr")
+        self.ctx = Value("%ctx", "ptr")
+        self.mem = Value("%mem", "ptr")
+        self.acc = Value("%acc", "i64")
+        self.facc = Value("%facc", "<2 x double>")
+
+    # --- addresses and fields ---
+
+    def at(self, base: Value, offset: int | Value) -> Value:
+        """`base` plus an offset in bytes."""
+        number = str(offset) if isinstance(offset, int) else offset.text
+        return self.assign(f"getelementptr i8, ptr {base.text}, i64 {number}", "ptr")
+
+    def number(self, offset: int, type: str, signed: bool = False) -> Value:
+        """The number in the instruction at `offset`, widened to i64."""
+        narrow = self.load(type, self.at(self.ip, offset), align=min(8, self.bits(type) // 8))
+        return narrow if type == "i64" else self.convert("sext" if signed else "zext", narrow, "i64")
+
+    def pointer(self, base: Value, offset: int | Value) -> Value:
+        """Load a pointer from `base` plus `offset`."""
+        return self.load("ptr", self.at(base, offset), align=8)
+
+    def struct_field(self, base: Value, struct: str, field: str, type: str = "ptr") -> Value:
+        """Load a field of one of the structs in `wasmloom.runtime.layout`."""
+        return self.load(type, self.at(base, layout.offset(struct, field)), align=8)
+
+    def set_struct_field(self, base: Value, struct: str, field: str, value: Value) -> None:
+        """Write a field of a struct."""
+        self.store(value, self.at(base, layout.offset(struct, field)), align=8)
+
+    def slot(self, offset: int) -> Value:
+        """The address of the slot whose number is in the instruction at `offset`."""
+        index = self.number(offset, "i16")
+        return self.assign(f"getelementptr i64, ptr {self.fp.text}, i64 {index.text}", "ptr")
+
+    def frame_slot(self, index: int) -> Value:
+        """The address of a slot with a fixed number."""
+        return self.at(self.fp, 8 * index)
+
+    # --- values of Wasm types ---
+
+    def read_slot(self, offset: int, type: str) -> Value:
+        """The value of the slot named by the instruction at `offset`."""
+        return self.load(type, self.slot(offset), align=4 if type in ("i32", "f32") else 8)
+
+    def read_acc(self, type: str) -> Value:
+        """The accumulator of the type's class."""
+        if type == "i64":
+            return self.acc
+        if type == "i32":
+            return self.convert("trunc", self.acc, "i32")
+        return self.lane0(self.facc, type)
+
+    def lane0(self, vector: Value, type: str) -> Value:
+        """The float in lane 0 of the float accumulator."""
+        if type == "f64":
+            return self.assign(f"extractelement <2 x double> {vector.text}, i32 0", "f64")
+        floats = self.assign(f"bitcast <2 x double> {vector.text} to <4 x float>", "<4 x float>")
+        return self.assign(f"extractelement <4 x float> {floats.text}, i32 0", "f32")
+
+    def as_facc(self, value: Value) -> Value:
+        """A float as a new float accumulator."""
+        if value.type == "f64":
+            return self.assign(f"insertelement <2 x double> poison, double {value.text}, i32 0", "<2 x double>")
+        floats = self.assign(f"insertelement <4 x float> poison, float {value.text}, i32 0", "<4 x float>")
+        return self.assign(f"bitcast <4 x float> {floats.text} to <2 x double>", "<2 x double>")
+
+    def bits_as_facc(self, bits: Value) -> Value:
+        """The raw contents of a slot as a new float accumulator."""
+        return self.as_facc(self.convert("bitcast", bits, "f64"))
+
+    def as_acc(self, value: Value) -> Value:
+        """An integer or truth value as a new integer accumulator."""
+        if value.type == "i64":
+            return value
+        if value.type == "ptr":
+            return self.assign(f"ptrtoint ptr {value.text} to i64", "i64")
+        return self.convert("zext", value, "i64")
+
+    def immediate(self, offset: int, type: str) -> Value:
+        """An immediate operand of a Wasm type."""
+        if type == "i64":
+            return self.number(offset, "i32", signed=True)
+        return self.load(type, self.at(self.ip, offset), align=4 if type in ("i32", "f32") else 8)
+
+    def finish_value(self, value: Value, size: int, dst: int | None) -> None:
+        """Put a result where it goes (slot at field `dst`, and accumulator) and dispatch."""
+        if value.type[0] == "f":
+            facc = self.as_facc(value)
+            if dst is not None:
+                # All 64 bits, so that a later copy of the slot can be forwarded from this store.
+                wide = self.assign(f"extractelement <2 x double> {facc.text}, i32 0", "f64")
+                self.store(wide, self.slot(dst), align=8)
+            self.next(size, facc=facc)
+        else:
+            acc = self.as_acc(value)
+            if dst is not None:
+                self.store(acc, self.slot(dst), align=8)
+            self.next(size, acc=acc)
+
+    # --- leaving the handler ---
+
+    def jump(self, code: Value, **state: Value) -> None:
+        """Go to the instruction at `code`."""
+        handler = self.load("ptr", code, align=8)
+        self.tail_call(handler.text, ip=code, **state)
+
+    def next(self, size: int, **state: Value) -> None:
+        """Go to the following instruction."""
+        self.jump(self.at(self.ip, size), **state)
+
+    def tail_call(self, function: str, **state: Value) -> None:
+        """Leave for another function with a handler's signature; state that isn't given stays as it is."""
+        arguments = ", ".join(f"{type} {state[name].text if name in state else '%' + name}" for type, name in STATE)
+        self.emit(f"musttail call preserve_nonecc void {function}({arguments})")
+        self.emit("ret void")
+
+    def _leave(self, code: int) -> None:
+        """End the current block with a trap."""
+        self.tail_call("@wl_trap", acc=Value(str(code), "i64"))
+
+    def runtime_call(self, name: str, *arguments: Value) -> Value:
+        """Call a function of `layout.RUNTIME_CALLS`; gives its trap code."""
+        index = layout.RUNTIME_CALLS.index(name)
+        function = self.load("ptr", Value(f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})", "ptr"), align=8)
+        passed = ", ".join(f"{llvm_type(value.type)} {value.text}" for value in arguments)
+        return self.assign(f"call i64 {function.text}({passed})", "i64")
+
+    def trap_if_code(self, code: Value) -> None:
+        """Leave with the trap code that a runtime function returned, unless it is 0."""
+        trap, go_on = self.fresh("trap"), self.fresh("ok")
+        failed = self.compare("ne", code, self.const("i64", 0))
+        self.emit(f"br i1 {failed.text}, label {trap}, label {go_on}, !prof !0")
+        self.label(trap)
+        self.tail_call("@wl_trap", acc=code)
+        self.label(go_on)
+
+    def branch(self, condition: Value, yes: str, no: str, unlikely: bool = False) -> None:
+        """A conditional branch between two labels of this handler."""
+        self.emit(f"br i1 {condition.text}, label {yes}, label {no}" + (", !prof !0" if unlikely else ""))
+
+    def memory0(self, instance: Value) -> Value:
+        """Base of memory 0 of an instance."""
+        return self.struct_field(instance, "WlInstance", "memory0_base")

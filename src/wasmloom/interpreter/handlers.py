@@ -1,0 +1,158 @@
+"""Builds the handlers: one LLVM module, compiled to an object file when the package is built.
+
+The object exports, besides the handlers themselves:
+
+``wl_enter``            C function (WlContext*, WlInstance*, code, frame): runs guest code until it leaves
+``wl_handlers``         addresses by handler number; ``wl_sizes`` the sizes of their instructions
+``wl_value_table`` …    handler numbers by position (see `wasmloom.interpreter.families`), -1 where there is none
+``wl_runtime``          the runtime functions, by position in `layout.RUNTIME_CALLS`; filled at start
+``wl_no_instance``      an empty instance, which stands in while a host function runs
+``wl_leave_code``       the bytecode that the outermost function returns to
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wasmloom.interpreter import control, families
+from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
+from wasmloom.interpreter.isa import Handler
+from wasmloom.runtime import layout
+from wasmloom.spec.instructions import INSTRUCTIONS
+
+if TYPE_CHECKING:
+    from llvmlite import binding
+
+#: Table name → (positions per instruction, handlers with their positions).
+FAMILIES = {
+    "wl_value_table": (3 * 3 * 2, families.value_handlers),
+    "wl_load_table": (3 * 2 * 2, families.load_handlers),
+    "wl_store_table": (3 * 3 * 2, families.store_handlers),
+    "wl_branch_table": (3 * 3 * 2 * 2, families.branch_handlers),
+}
+
+#: Section of all handlers; the linker defines ``__start_…`` and ``__stop_…`` for it.
+SECTION = "wl_text"
+
+_ATTRIBUTES = f'nounwind "no-builtins" "frame-pointer"="none" section "{SECTION}" align 16'
+
+
+class HandlerSet:
+    """All handlers in order (position is number), by name, and the tables of the families."""
+
+    def __init__(self) -> None:
+        self.handlers: list[Handler] = list(control.control_handlers())
+        self.tables: dict[str, list[int]] = {}
+        for table, (per_instruction, members) in FAMILIES.items():
+            numbers = [-1] * (per_instruction * len(INSTRUCTIONS))
+            for position, handler in members():
+                numbers[position] = len(self.handlers)
+                self.handlers.append(handler)
+            self.tables[table] = numbers
+        self.numbers: dict[str, int] = {handler.name: number for number, handler in enumerate(self.handlers)}
+
+
+def symbol(name: str) -> str:
+    """The LLVM name of a handler."""
+    return f'@"wl.{name}"' if not name.replace(".", "").replace("_", "").isalnum() else f"@wl.{name}"
+
+
+def enumeration() -> str:
+    """Cython declarations of the numbers of the control handlers (``H_BR_TABLE_S`` …) and table strides."""
+    lines = ["# Generated from wasmloom/interpreter/control.py and handlers.py", "cdef enum:"]
+    for number, handler in enumerate(control.control_handlers()):
+        lines.append(f"    H_{handler.name.upper().replace('.', '_')} = {number}")
+    lines.append(f"    MAX_UNROLLED_LOCALS = {control.MAX_UNROLLED_LOCALS}")
+    lines.append(f"    RESTORE_SIZE = {control.RESTORE_SIZE}")
+    lines.append(f"    TAIL_CALL_SIZE = {control.TAIL_CALL_SIZE}")
+    return "\n".join(lines) + "\n"
+
+
+def _function(name: str, builder: HandlerBuilder) -> Iterator[str]:
+    yield f"define hidden preserve_nonecc void {name}({SIGNATURE}) {_ATTRIBUTES} {{"
+    yield from builder.lines
+    yield "}"
+
+
+def _array(name: str, type: str, items: Sequence[str]) -> str:
+    body = ", ".join(f"{type} {item}" for item in items)
+    return f"@{name} = hidden constant [{len(items)} x {type}] [{body}], align 8"
+
+
+def _enter_function() -> Iterator[str]:
+    b = HandlerBuilder()
+    memory = b.memory0(b.inst)
+    b.acc = b.as_acc(b.at(b.assign("getelementptr i8, ptr @wl_leave_code, i64 8", "ptr"), 0))
+    b.facc = b.assign("insertelement <2 x double> poison, double 0.0, i32 0", "<2 x double>")
+    code = b.load("ptr", b.ip, align=8)
+    state = {"mem": memory.text, "acc": b.acc.text, "facc": b.facc.text}
+    arguments = ", ".join(f"{type} {state.get(name, '%' + name)}" for type, name in STATE)
+    b.emit(f"call preserve_nonecc void {code.text}({arguments})")
+    b.emit("ret void")
+    yield f"define hidden void @wl_enter(ptr %ctx, ptr %inst, ptr %ip, ptr %fp) {_ATTRIBUTES} {{"
+    yield from b.lines
+    yield "}"
+
+
+def module_text(handlers: HandlerSet | None = None) -> str:
+    """The LLVM IR of the whole object."""
+    handlers = handlers or HandlerSet()
+    parts: list[str] = []
+    declarations: dict[str, str] = {}
+    bodies = [(symbol(handler.name), handler.body) for handler in handlers.handlers]
+    bodies += [(f"@{name}", body) for name, body in control.OUTLINED.items()]
+    for name, body in bodies:
+        builder = HandlerBuilder()
+        body(builder)
+        parts += _function(name, builder)
+        declarations.update(builder.declarations)
+    parts += _enter_function()
+    parts += declarations.values()
+    parts.append(_array("wl_handlers", "ptr", [symbol(handler.name) for handler in handlers.handlers]))
+    parts.append(_array("wl_sizes", "i16", [str(handler.size) for handler in handlers.handlers]))
+    for table, numbers in handlers.tables.items():
+        parts.append(_array(table, "i16", [str(number) for number in numbers]))
+    parts.append(f"@wl_handler_count = hidden constant i64 {len(handlers.handlers)}")
+    parts.append(f"@wl_runtime = hidden global [{len(layout.RUNTIME_CALLS)} x ptr] zeroinitializer")
+    parts.append(f"@wl_no_instance = hidden global [{layout.size('WlInstance')} x i8] zeroinitializer, align 8")
+    # Eight bytes of "delta" (0), then the instruction.
+    parts.append("@wl_leave_code = hidden constant [2 x ptr] [ptr null, ptr @wl.leave], align 8")
+    parts.append("@wl_fault_entry = hidden constant ptr @wl_fault")
+    parts.append('!0 = !{!"branch_weights", i32 1, i32 4000}')
+    return "\n".join(parts) + "\n"
+
+
+def compile_module(level: int | None = None) -> tuple[binding.ModuleRef, binding.TargetMachine]:
+    """Parse and optimise the handlers for the build machine.
+
+    `level` is LLVM's optimisation level; by default that of the environment variable ``WASMLOOM_OPT`` ("O1" … "O3"), else
+    2. ``WASMLOOM_CPU`` names another CPU than the host's ("x86-64-v3" for a wheel).
+    """
+    from llvmlite import binding
+
+    if level is None:
+        level = int(os.environ.get("WASMLOOM_OPT", "O2").lstrip("O"))
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    cpu = os.environ.get("WASMLOOM_CPU")
+    features = "" if cpu else binding.get_host_cpu_features().flatten()
+    machine = binding.Target.from_default_triple().create_target_machine(
+        cpu=cpu or binding.get_host_cpu_name(), features=features, opt=level, reloc="pic", codemodel="default"
+    )
+    module = binding.parse_assembly(module_text())
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    options = binding.create_pipeline_tuning_options(speed_level=level)
+    passes = binding.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
+    return module, machine
+
+
+def build_object(path: Path) -> None:
+    """Compile the handlers and write the object file."""
+    module, machine = compile_module()
+    path.write_bytes(machine.emit_object(module))

@@ -1,0 +1,102 @@
+"""What a bytecode instruction is: the shape shared by handler generator, translator and disassembler.
+
+An instruction is the address of its handler (8 bytes) followed by its fields at fixed offsets; its size is a multiple of
+8. Operands come in three kinds: a frame *slot* (16-bit number, 8 bytes each), the *accumulator* of the operand's class
+(one for integers and references, one for floats), or an *immediate*. Results go to the accumulator alone, or to a slot
+and the accumulator: the value is in a register anyway, so that a result in a slot can be read from either.
+
+Slots hold 64 bits: an i32 is zero-extended, an f32 is in the low half and the upper half is arbitrary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
+
+from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
+from wasmloom.semantics.registry import Operation
+
+if TYPE_CHECKING:
+    from wasmloom.interpreter.emitter import HandlerBuilder
+
+#: Operand and result kinds; the letter is their name in handler names and dumps.
+SLOT, ACC, IMM = range(3)
+KIND_LETTERS = "sai"
+
+
+class Field(NamedTuple):
+    """A field of an instruction.
+
+    `kind`: "dst" and "slot" (u16 slot numbers), "u16", "u32", "target" (i32, from the instruction's start), "imm32"
+    (sign-extended for i64), "imm64", "ptr" (8 bytes).
+    """
+
+    name: str
+    kind: str
+    offset: int
+
+
+class Handler(NamedTuple):
+    """A bytecode instruction and the body of its handler.
+
+    `size` is the instruction's size in bytes, 0 for the one with a variable size (`br_table`). `calls_runtime` marks
+    handlers that call C code, which may have a prologue; no other may. `faults` marks those that touch guest memory.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    size: int
+    body: Callable[[HandlerBuilder], None]
+    calls_runtime: bool = False
+    faults: bool = False
+
+    def field(self, name: str) -> Field:
+        """The field called `name`."""
+        return next(field for field in self.fields if field.name == name)
+
+
+def operand_class(type: str) -> str:
+    """Which accumulator holds a type: "float", or "int" for integers and references."""
+    return "float" if type[0] == "f" else "int"
+
+
+#: Comparison → the one that holds when the operands are swapped.
+MIRRORED = {
+    "eq": "eq", "ne": "ne", "lt": "gt", "gt": "lt", "le": "ge", "ge": "le",
+    "lt_s": "gt_s", "gt_s": "lt_s", "le_s": "ge_s", "ge_s": "le_s",
+    "lt_u": "gt_u", "gt_u": "lt_u", "le_u": "ge_u", "ge_u": "le_u",
+}  # fmt: skip
+#: Integer comparison → its negation. Floats have none: the negation of lt is not ge when an operand is a NaN.
+NEGATED = {
+    "eq": "ne", "ne": "eq", "lt_s": "ge_s", "ge_s": "lt_s", "gt_s": "le_s", "le_s": "gt_s",
+    "lt_u": "ge_u", "ge_u": "lt_u", "gt_u": "le_u", "le_u": "gt_u",
+}  # fmt: skip
+
+
+def operand_kinds(operation: Operation) -> Iterator[tuple[int, ...]]:
+    """The operand kinds for which `operation` gets a handler. Each exclusion is one rule with its reason."""
+    types = tuple("i32" if type == "addr" else type for type in operation.instruction.params)
+    swappable = operation.commutative or (operation.is_compare and len(types) == 2)
+    for kinds in product((SLOT, ACC, IMM), repeat=len(types)):
+        # The translator puts one of several constants into a slot (it is rare: compilers fold them).
+        if operation.kind == "value" and all(kind == IMM for kind in kinds):
+            continue
+        # There is one accumulator of each class.
+        in_acc = [operand_class(type) for type, kind in zip(types, kinds, strict=True) if kind == ACC]
+        if len(in_acc) != len(set(in_acc)):
+            continue
+        # The translator swaps operands so that slots come first, then the accumulator, then immediates.
+        if swappable and kinds not in ((SLOT, SLOT), (SLOT, ACC), (SLOT, IMM), (ACC, IMM)):
+            continue
+        yield kinds
+
+
+def letters(kinds: tuple[int, ...]) -> str:
+    """Kinds as they stand in handler names: "sa" for a slot and the accumulator."""
+    return "".join(KIND_LETTERS[kind] for kind in kinds)
+
+
+def is_wide(type: str) -> bool:
+    """Whether an immediate of this type takes 8 bytes. An i64 that doesn't fit 32 bits is put into a slot instead."""
+    return type == "f64"

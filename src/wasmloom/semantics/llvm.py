@@ -1,0 +1,143 @@
+"""The builder that turns instruction definitions into LLVM IR (textual, for `llvmlite.binding.parse_assembly`)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+#: Wasm's name of a type → LLVM's.
+LLVM_TYPES: dict[str, str] = {"f32": "float", "f64": "double"}
+
+#: Comparison of floats: Wasm's name → LLVM's ordered predicate; "ne" is true of NaNs, "uno" asks for them.
+_FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "gt": "ogt", "le": "ole", "ge": "oge", "uno": "uno"}
+_NEGATED_FLOAT = {"oeq": "une", "une": "oeq", "olt": "uge", "ogt": "ule", "ole": "ugt", "oge": "ult", "uno": "ord"}
+_NEGATED_INT = {
+    "eq": "ne", "ne": "eq", "slt": "sge", "sge": "slt", "sgt": "sle", "sle": "sgt", "ult": "uge", "uge": "ult",
+    "ugt": "ule", "ule": "ugt",
+}  # fmt: skip
+
+
+def llvm_type(name: str) -> str:
+    """LLVM's name of a type ("f32" → "float"; integers are the same)."""
+    return LLVM_TYPES.get(name, name)
+
+
+class Value(NamedTuple):
+    """An SSA value or constant: its text and type ("i1", "i8" … "i64", "f32", "f64", "ptr", or an LLVM vector type)."""
+
+    text: str
+    type: str
+
+
+class Builder:
+    """Writes LLVM IR, line by line, into `lines`.
+
+    `on_trap(builder, code)` ends the current block, which is reached when a trap condition holds: the tier decides how a
+    trap leaves the function.
+    """
+
+    def __init__(self, on_trap: Callable[[Builder, int], None]) -> None:
+        self.lines: list[str] = []
+        self._on_trap = on_trap
+        self._count = 0
+        #: intrinsic declarations that the code needs: name → declaration
+        self.declarations: dict[str, str] = {}
+
+    # --- plumbing ---
+
+    def fresh(self, hint: str = "v") -> str:
+        """A new local name."""
+        self._count += 1
+        return f"%{hint}{self._count}"
+
+    def emit(self, line: str) -> None:
+        """Write one line."""
+        self.lines.append("  " + line)
+
+    def assign(self, expression: str, type: str) -> Value:
+        """Write ``%new = expression`` and give the value."""
+        name = self.fresh()
+        self.emit(f"{name} = {expression}")
+        return Value(name, type)
+
+    def label(self, name: str) -> None:
+        """Begin a block (`name` with its leading %)."""
+        self.lines.append(f"{name[1:]}:")
+
+    # --- what definitions use ---
+
+    @staticmethod
+    def bits(type: str) -> int:
+        """Width of a type in bits."""
+        return int(type[1:])
+
+    def const(self, type: str, number: float) -> Value:
+        """A constant. Floats must be exact in their type."""
+        if type[0] == "f":
+            (bits,) = struct.unpack("<Q", struct.pack("<d", number))
+            return Value(f"0x{bits:016X}", type)
+        return Value(str(int(number)), type)
+
+    def binary(self, opcode: str, x: Value, y: Value) -> Value:
+        """An LLVM binary instruction on two values of one type."""
+        return self.assign(f"{opcode} {llvm_type(x.type)} {x.text}, {y.text}", x.type)
+
+    def compare(self, predicate: str, x: Value, y: Value, negate: bool = False) -> Value:
+        """A truth value (i1): `predicate` is LLVM's for integers, Wasm's (or "uno") for floats."""
+        if x.type[0] == "f":
+            name = _FLOAT_PREDICATES[predicate]
+            name = _NEGATED_FLOAT[name] if negate else name
+            return self.assign(f"fcmp {name} {llvm_type(x.type)} {x.text}, {y.text}", "i1")
+        name = _NEGATED_INT[predicate] if negate else predicate
+        return self.assign(f"icmp {name} {x.type} {x.text}, {y.text}", "i1")
+
+    def both(self, x: Value, y: Value) -> Value:
+        """Whether both truth values hold."""
+        return self.binary("and", x, y)
+
+    def either(self, x: Value, y: Value) -> Value:
+        """Whether one of two truth values holds."""
+        return self.binary("or", x, y)
+
+    def select(self, condition: Value, x: Value, y: Value) -> Value:
+        """`x` where the truth value holds, else `y`."""
+        kind = llvm_type(x.type)
+        return self.assign(f"select i1 {condition.text}, {kind} {x.text}, {kind} {y.text}", x.type)
+
+    def negate(self, x: Value) -> Value:
+        """The float with its sign bit flipped, NaNs included."""
+        return self.assign(f"fneg {llvm_type(x.type)} {x.text}", x.type)
+
+    def convert(self, opcode: str, x: Value, target: str) -> Value:
+        """An LLVM conversion instruction."""
+        return self.assign(f"{opcode} {llvm_type(x.type)} {x.text} to {llvm_type(target)}", target)
+
+    def intrinsic(self, name: str, *operands: Value, result: str | None = None) -> Value:
+        """A call of ``llvm.<name>``, overloaded on the operand's type (and on `result` where that differs)."""
+        source = operands[0].type
+        target = result or source
+        suffix = f".{target}.{source}" if result else f".{source}"
+        arguments = [f"{llvm_type(v.type)} {v.text}" for v in operands]
+        if name in ("ctlz", "cttz"):
+            arguments.append("i1 false")  # zero is no special case
+        full = f"@llvm.{name}{suffix}"
+        kinds = ", ".join(a.split(" ")[0] for a in arguments)
+        self.declarations[full] = f"declare {llvm_type(target)} {full}({kinds})"
+        return self.assign(f"call {llvm_type(target)} {full}({', '.join(arguments)})", target)
+
+    def load(self, type: str, address: Value, align: int = 1) -> Value:
+        """Read memory; Wasm's alignments are hints, so nothing is assumed of guest addresses."""
+        return self.assign(f"load {llvm_type(type)}, ptr {address.text}, align {align}", type)
+
+    def store(self, x: Value, address: Value, align: int = 1) -> None:
+        """Write memory."""
+        self.emit(f"store {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}")
+
+    def trap_if(self, condition: Value, code: int) -> None:
+        """Leave with trap `code` when the truth value holds."""
+        trap, go_on = self.fresh("trap"), self.fresh("ok")
+        self.emit(f"br i1 {condition.text}, label {trap}, label {go_on}, !prof !0")
+        self.label(trap)
+        self._on_trap(self, code)
+        self.label(go_on)

@@ -1,0 +1,74 @@
+"""The registry of instruction definitions.
+
+A definition is a Python function over a builder: operands in, result out. The builder decides what comes of it: LLVM IR
+(`wasmloom.semantics.llvm`), or a number (`wasmloom.semantics.fold`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from wasmloom.spec.instructions import BY_MNEMONIC, Instruction
+
+#: What a name template stands for.
+_TEMPLATES: dict[str, tuple[str, ...]] = {"{int}": ("i32", "i64"), "{float}": ("f32", "f64")}
+
+Definition = Callable[..., Any]
+
+
+class Operation(NamedTuple):
+    """The definition of one instruction.
+
+    `kind` says what surrounds the definition: "value" computes a result from operands; "load" turns an address into a
+    value; "store" turns an address and a value into a write. `traps` are the trap codes that it can raise besides
+    those of the memory access itself.
+    """
+
+    instruction: Instruction
+    define: Definition
+    kind: str
+    traps: tuple[int, ...]
+    commutative: bool
+
+    @property
+    def mnemonic(self) -> str:
+        """The instruction's name in the text format."""
+        return self.instruction.mnemonic
+
+    @property
+    def is_compare(self) -> bool:
+        """Whether the result is a truth value, so that a branch may test it without storing it."""
+        name = self.mnemonic.partition(".")[2].removesuffix("_s").removesuffix("_u")
+        return name in ("eq", "ne", "lt", "gt", "le", "ge", "eqz")
+
+
+#: Mnemonic → operation, in the order of definition.
+OPERATIONS: dict[str, Operation] = {}
+
+
+def _expand(name: str) -> Iterator[str]:
+    for template, values in _TEMPLATES.items():
+        if template in name:
+            for value in values:
+                yield name.replace(template, value)
+            return
+    yield name
+
+
+def operation(
+    *names: str, kind: str = "value", traps: tuple[int, ...] = (), commutative: bool = False
+) -> Callable[[Definition], Definition]:
+    """Register the decorated function as the definition of `names`.
+
+    A name may hold ``{int}`` or ``{float}``, which stand for both widths: the definition then takes its types from its
+    operands.
+    """
+
+    def register(define: Definition) -> Definition:
+        for template in names:
+            for name in _expand(template):
+                OPERATIONS[name] = Operation(BY_MNEMONIC[name], define, kind, traps, commutative)
+        return define
+
+    return register
