@@ -1,12 +1,13 @@
-"""Build: Cython modules (pure-Python mode), the struct layout they share, and the generated handlers object.
+"""Build: Cython modules (pure-Python mode), the declarations they share, and the generated handlers object.
 
-A module is compiled when its first line is a ``# cython:`` directive. The layout header and the handlers are generated
+A module is compiled when its first line is a ``# cython:`` directive. The declarations and the handlers are generated
 from the sources in `src`, so the build needs llvmlite; importing the installed package does not.
 
 Environment:
 
 * ``WASMLOOM_ONLY``: comma-separated parts of dotted names; only matching modules are built (development).
 * ``WASMLOOM_OPT``: LLVM's level for the handlers, ``O1``, ``O2`` (default) or ``O3``.
+* ``WASMLOOM_CPU``: the CPU that the handlers are compiled for, as LLVM calls it; by default this machine's.
 * ``WASMLOOM_CFLAGS``: more flags for the C compiler, after all others, so that ``-O0`` has the last word.
 """
 
@@ -41,13 +42,20 @@ def make_importable() -> None:
     sys.modules["wasmloom"] = package
 
 
-def generate_layout() -> None:
-    """Write `_layout.h` and `_layout.pxd`, keeping the time stamp of what hasn't changed so that nothing is rebuilt."""
+def generate_declarations() -> None:
+    """Write what Cython modules see of the struct layout and of the handlers (`_layout.h`, `_layout.pxd`, `_handlers.pxd`).
+
+    What hasn't changed keeps its time stamp, so that nothing is rebuilt.
+    """
+    from wasmloom.interpreter import handlers
     from wasmloom.runtime import layout
 
-    folder = SRC / "wasmloom" / "runtime"
-    for name, text in (("_layout.h", layout.c_header()), ("_layout.pxd", layout.pxd())):
-        path = folder / name
+    for name, text in (
+        ("runtime/_layout.h", layout.c_header()),
+        ("runtime/_layout.pxd", layout.pxd()),
+        ("interpreter/_handlers.pxd", handlers.enumeration()),
+    ):
+        path = SRC / "wasmloom" / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 
@@ -84,6 +92,7 @@ def build_handlers(target: Path) -> None:
     What it depends on is what its generator imports from this package, LLVM's version, and the ``WASMLOOM_`` settings.
     """
     import llvmlite
+
     from wasmloom.interpreter import handlers
 
     key = hashlib.sha256(llvmlite.__version__.encode())
@@ -140,5 +149,5 @@ class BuildExt(build_ext):
 
 os.chdir(ROOT)
 make_importable()
-generate_layout()
+generate_declarations()
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

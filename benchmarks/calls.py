@@ -2,7 +2,7 @@
 
     python benchmarks/calls.py
 
-Nanoseconds per call. The guest that calls Python does so in a loop of its own; what the loop itself takes is subtracted.
+Nanoseconds per call. The guest that calls Python does so in a loop of its own; what that loop takes is subtracted.
 """
 
 from __future__ import annotations

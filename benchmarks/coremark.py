@@ -1,7 +1,7 @@
 """CoreMark: how fast is the interpreter on a program that nobody tuned it for?
 
-Needs a build of CoreMark that imports ``env.clock_ms`` (milliseconds as i32) and exports ``run`` (the score as f32), such as
-``res/wasm/coremark.wasm`` of https://github.com/wasmi-labs/wasmi-benchmarks.
+Needs a build of CoreMark that imports ``env.clock_ms`` (milliseconds as i32) and exports ``run`` (the score as f32),
+such as ``res/wasm/coremark.wasm`` of https://github.com/wasmi-labs/wasmi-benchmarks.
 
     python benchmarks/coremark.py --wasm coremark.wasm
 """

@@ -1,7 +1,7 @@
 """Execution time of the programs of two public suites, each run as its own driver runs it.
 
 * https://github.com/wasmi-labs/wasmi-benchmarks: the text modules of ``res/wat``, one exported function ``run``;
-* https://github.com/wasmi-labs/rust-benchmarks: ``cases/*/out.wasm``, compiled from Rust: ``setup`` once, ``run`` timed.
+* https://github.com/wasmi-labs/rust-benchmarks: ``cases/*/out.wasm``, compiled from Rust: ``setup``, then ``run``.
 
     python benchmarks/execute.py --suite path/to/wasmi-benchmarks --suite path/to/rust-benchmarks
 

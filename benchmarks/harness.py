@@ -4,7 +4,7 @@ Rules that every script keeps:
 
 * All contenders run in one process and one run, taking turns, so that a change of clock speed or load hits all alike.
 * Every answer is checked; a contender with a wrong answer is an error, not a result.
-* A figure is a median; its low and high are the 95 % bounds of that median, from bootstrap resampling with a fixed seed.
+* A figure is a median; low and high are the 95 % bounds of that median, from bootstrap resampling with a fixed seed.
 * What a contender can't run, or a package that isn't installed, is listed as missing with its reason.
 """
 
@@ -70,7 +70,7 @@ class Engine(Protocol):
     trap: type[BaseException]
 
 
-# --- contenders ---------------------------------------------------------------------------------------------------------
+# --- contenders ---------------------------------------------------------------------------------------------------
 
 
 class _WasmloomGuest:
@@ -236,7 +236,7 @@ def engines(
     return found
 
 
-# --- programs -----------------------------------------------------------------------------------------------------------
+# --- programs -----------------------------------------------------------------------------------------------------
 
 
 def assemble(text: str) -> bytes:
@@ -247,7 +247,7 @@ def assemble(text: str) -> bytes:
 
 
 def build_c(sources: Sequence[Path], flags: Sequence[str] = ()) -> bytes:
-    """Compile freestanding C to one module without an entry, for plain WebAssembly 1.0 so that every contender runs it."""
+    """Compile freestanding C to one module without an entry: WebAssembly 1.0, so that every contender runs it."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "out.wasm"
         command = [
@@ -261,7 +261,7 @@ def build_c(sources: Sequence[Path], flags: Sequence[str] = ()) -> bytes:
         return target.read_bytes()
 
 
-# --- measuring ----------------------------------------------------------------------------------------------------------
+# --- measuring ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -320,9 +320,7 @@ def calibrate(run: Callable[[], object], at_least: float) -> int:
         count = max(count * 2, math.ceil(count * at_least / took) if took > at_least / 20 else count * 10)
 
 
-def alternate(
-    runs: Mapping[str, Callable[[], object]], rounds: int = 7, at_least: float = 0.05
-) -> dict[str, Figure]:
+def alternate(runs: Mapping[str, Callable[[], object]], rounds: int = 7, at_least: float = 0.05) -> dict[str, Figure]:
     """Seconds per call of each contender, sampled in turns."""
     counts = {name: calibrate(run, at_least) for name, run in runs.items()}
     samples: dict[str, list[float]] = {name: [] for name in runs}
@@ -358,7 +356,7 @@ def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, values))) if values else math.nan
 
 
-# --- reporting ----------------------------------------------------------------------------------------------------------
+# --- reporting ----------------------------------------------------------------------------------------------------
 
 
 def duration(seconds: float) -> str:

@@ -1,9 +1,9 @@
-"""The table of https://github.com/wasmi-labs/wasmi/issues/339, rebuilt with programs of the same names and of our own making.
+"""The table of https://github.com/wasmi-labs/wasmi/issues/339, rebuilt with programs of our own under the same names.
 
     python benchmarks/wasmi_table.py
 
-Low, estimate and high for each contender. The C programs of ``benchmarks/programs`` are compiled to one module (ziglang from
-PyPI), which `compile_and_validate` and `instantiate` take; the others call one function:
+Low, estimate and high for each contender. The C programs of ``benchmarks/programs`` are compiled to one module
+(ziglang from PyPI), which `compile_and_validate` and `instantiate` take; the others call one function:
 
 * tiny_keccak: a 256-bit Keccak hash of 4096 bytes;
 * rev_complement: the reverse complement of 10 kB of FASTA text;
@@ -164,7 +164,7 @@ def main() -> None:
         report.add(row, *(harness.interval(taken[n]) if n in taken else "—" for n in names), ratio)
     report.notes += [
         f"The module of the first five rows has {len(wasm)} bytes.",
-        "wasm3 parses but doesn't validate, translates at a function's first use, and its instantiate includes parsing.",
+        "wasm3 doesn't validate, translates at a function's first use, and its instantiate includes parsing.",
         "Wasmtime compiles to machine code before it runs anything.",
     ]
     report.show(contenders)
