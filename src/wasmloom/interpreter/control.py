@@ -469,29 +469,41 @@ def _frame_offset(b: HandlerBuilder) -> Value:
     return b.binary("sub", b.as_acc(b.fp), base)
 
 
+def _check_in_caller(b: HandlerBuilder, code: Value, back: Value) -> None:
+    """Leave with a runtime function's trap code, unless it is 0, from a callee that has no frame yet.
+
+    The innermost frame of such a trap is the caller's, at its call (which ends where the return ip begins).
+    """
+    failed, fine = b.fresh("failed"), b.fresh("fine")
+    b.branch(b.compare("ne", code, b.const("i64", 0)), failed, fine, unlikely=True)
+    b.label(failed)
+    delta = b.convert("zext", b.load("i16", b.at(back, -8), align=2), "i64")
+    down = b.binary("sub", b.const("i64", 0), delta)
+    frame = b.assign(f"getelementptr i64, ptr {b.fp.text}, i64 {down.text}", "ptr")
+    b.tail_call("@wl_trap", acc=code, ip=b.at(back, -1), fp=frame)
+    b.label(fine)
+
+
+def _return_ip(b: HandlerBuilder) -> Value:
+    """The return ip, which travels in the accumulator."""
+    return b.assign(f"inttoptr i64 {b.acc.text} to ptr", "ptr")
+
+
 def lazy(b: HandlerBuilder) -> None:
-    """Stands for a function that isn't translated yet: translate it, then run it. The accumulator is the return ip."""
-    b.trap_if_code(b.runtime_call("translate", b.ctx, b.inst, b.fp, b.ip))
+    """Stands for a function that isn't translated yet: translate it, then run it."""
+    _check_in_caller(b, b.runtime_call("translate", b.ctx, b.inst, b.fp, b.ip), _return_ip(b))
     cell = b.load("ptr", b.at(b.ip, 8), align=8)
     b.jump(b.load("ptr", cell, align=8))
 
 
 def host(b: HandlerBuilder) -> None:
-    """Stands for a host function: call it, and return to the caller. The accumulator is the return ip."""
+    """Stands for a host function: call it, and return to the caller."""
     offset = _frame_offset(b)
-    back = b.assign(f"inttoptr i64 {b.acc.text} to ptr", "ptr")
+    back = _return_ip(b)
     function = b.load("ptr", b.at(b.ip, 8), align=8)
     code = b.runtime_call("host_call", b.ctx, function, b.fp, back)
     b.fp = _frame_after_move(b, offset)
-    failed, returned = b.fresh("failed"), b.fresh("returned")
-    b.branch(b.compare("ne", code, b.const("i64", 0)), failed, returned, unlikely=True)
-    b.label(failed)
-    # The innermost guest frame of such a trap is the caller's, at its call (which ends where the return ip begins).
-    delta = b.convert("zext", b.load("i16", b.at(back, -8), align=2), "i64")
-    down = b.binary("sub", b.const("i64", 0), delta)
-    frame = b.assign(f"getelementptr i64, ptr {b.fp.text}, i64 {down.text}", "ptr")
-    b.tail_call("@wl_trap", acc=code, ip=b.at(back, -1), fp=frame)
-    b.label(returned)
+    _check_in_caller(b, code, back)
     first = _word(b, b.fp)
     _return_to(b, back, acc=first, facc=b.bits_as_facc(first))
 
@@ -510,8 +522,10 @@ def _runtime(name: str) -> Body:
 def enter_slow(b: HandlerBuilder) -> None:
     """The frame doesn't fit, or the guest was interrupted: let the runtime see to it, then enter again."""
     offset = _frame_offset(b)
-    b.trap_if_code(b.runtime_call("enter_slow", b.ctx, b.number(8, "i32"), b.fp, b.ip))
-    b.jump(b.ip, fp=_frame_after_move(b, offset))
+    code = b.runtime_call("enter_slow", b.ctx, b.number(8, "i32"), b.fp, b.ip)
+    b.fp = _frame_after_move(b, offset)
+    _check_in_caller(b, code, _return_ip(b))
+    b.jump(b.ip, fp=b.fp)
 
 
 def loop_slow(b: HandlerBuilder) -> None:

@@ -29,10 +29,11 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("trap_ip", "char*"),
         ("trap_fp", "char*"),
         ("trap_instance", "void*"),
-        # While guest code waits in a host call: return ip, frame offset and instance of the caller (for backtraces).
+        # While guest code waits in a host call: return ip, offset of the callee's frame from stack_base, and the host
+        # function's WlFunction* (for backtraces).
         ("host_ip", "char*"),
         ("host_fp", "uint64_t"),
-        ("host_instance", "void*"),
+        ("host_function", "void*"),
         # Saved PyThreadState while the guest runs without the GIL.
         ("thread_state", "void*"),
         # Borrowed PyObject* of the owning Store's Python object.

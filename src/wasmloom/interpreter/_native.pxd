@@ -1,0 +1,41 @@
+# What the generated handlers object exports (see wasmloom/interpreter/handlers.py); only machine.py links it.
+from libc.stdint cimport int16_t, int64_t, uint64_t
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #define WL_HIDDEN __attribute__((visibility("hidden")))
+    extern WL_HIDDEN void wl_enter(void *context, void *instance, void *code, void *frame);
+    extern WL_HIDDEN void *const wl_handlers[];
+    extern WL_HIDDEN const int16_t wl_sizes[];
+    extern WL_HIDDEN const int16_t wl_value_table[];
+    extern WL_HIDDEN const int16_t wl_load_table[];
+    extern WL_HIDDEN const int16_t wl_store_table[];
+    extern WL_HIDDEN const int16_t wl_branch_table[];
+    extern WL_HIDDEN const int64_t wl_handler_count;
+    extern WL_HIDDEN void *wl_runtime[];
+    extern WL_HIDDEN void *const wl_fault_entry;
+    extern WL_HIDDEN char __start_wl_text[];
+    extern WL_HIDDEN char __stop_wl_text[];
+    """
+    void wl_enter(void *context, void *instance, void *code, void *frame) noexcept nogil
+    void *wl_handlers[]
+    const int16_t wl_sizes[]
+    const int16_t wl_value_table[]
+    const int16_t wl_load_table[]
+    const int16_t wl_store_table[]
+    const int16_t wl_branch_table[]
+    const int64_t wl_handler_count
+    void *wl_runtime[]
+    void *wl_fault_entry
+    char __start_wl_text[]
+    char __stop_wl_text[]
+
+# The registers of an interrupted thread (x86-64 Linux; Python.h defines _GNU_SOURCE, which names them).
+cdef extern from "<ucontext.h>":
+    ctypedef struct mcontext_t:
+        long long gregs[23]
+    ctypedef struct ucontext_t:
+        mcontext_t uc_mcontext
+    enum: REG_RIP
+    enum: REG_R12

@@ -1,0 +1,20 @@
+from libc.stdint cimport int16_t, int64_t, uint64_t
+
+from wasmloom.runtime._layout cimport WlContext, WlFunction, WlInstance
+
+# What the handlers object exports, for modules that don't link it.
+cdef void **handlers                # address by handler number
+cdef const int16_t *sizes           # instruction size by handler number
+cdef const int16_t *value_table
+cdef const int16_t *load_table
+cdef const int16_t *store_table
+cdef const int16_t *branch_table
+
+# Handler addresses in ascending order, with their numbers: for the fault handler.
+cdef uint64_t *_sorted_addresses
+cdef int16_t *_sorted_numbers
+
+cdef void run(WlContext *ctx, WlInstance *inst, char *code, uint64_t *fp) noexcept nogil
+cdef void set_runtime_call(int index, void *function) noexcept
+cdef char *host_stub(WlFunction *function) except NULL
+cdef bint _redirect(void *context, void *address) noexcept nogil

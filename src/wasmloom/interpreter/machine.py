@@ -1,0 +1,125 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Runs bytecode: the one module that links the generated handlers.
+
+Invariants of `run`: the frame lies on the context's value stack, the code begins with an `enter`, `lazy` or `host`
+instruction, and the GIL is not held. Guest calls never use the native stack, so a guest can't overflow it.
+
+A guest access beyond its memory faults on a guard page. `_redirect` then sends the thread to the trap entry: the
+handlers keep ip, frame, instance and context in R12–R15 at every memory access (a test lets every one of
+them fault), but LLVM may have moved ip to the next instruction already. An instruction begins with its handler's
+address, so that the one that faulted is the one that names the handler the fault is in.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import int16_t, int64_t, uint64_t
+from cython.cimports.libc.stdlib import malloc
+from cython.cimports.wasmloom.interpreter._handlers import H_HOST
+from cython.cimports.wasmloom.interpreter._native import (
+    REG_R12,
+    REG_RIP,
+    __start_wl_text,
+    __stop_wl_text,
+    ucontext_t,
+    wl_branch_table,
+    wl_enter,
+    wl_fault_entry,
+    wl_handler_count,
+    wl_handlers,
+    wl_load_table,
+    wl_runtime,
+    wl_sizes,
+    wl_store_table,
+    wl_value_table,
+)
+from cython.cimports.wasmloom.runtime._layout import WlContext, WlFunction, WlInstance
+from cython.cimports.wasmloom.runtime.faults import set_redirect
+
+# Declared in machine.pxd.
+handlers = wl_handlers
+sizes = wl_sizes
+value_table = wl_value_table
+load_table = wl_load_table
+store_table = wl_store_table
+branch_table = wl_branch_table
+_sorted_addresses = cython.NULL
+_sorted_numbers = cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def run(
+    ctx: cython.pointer(WlContext),
+    inst: cython.pointer(WlInstance),
+    code: cython.p_char,
+    fp: cython.pointer(uint64_t),
+) -> cython.void:
+    """Run guest code until it returns to the host or traps; `ctx.trap_code` tells which."""
+    wl_enter(ctx, inst, code, fp)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_runtime_call(index: cython.int, function: cython.p_void) -> cython.void:
+    """Register the runtime function at `index` of `layout.RUNTIME_CALLS`."""
+    wl_runtime[index] = function
+
+
+@cython.cfunc
+def host_stub(function: cython.pointer(WlFunction)) -> cython.p_char:
+    """New bytecode that stands for a host function; the caller frees it with the C library's `free`.
+
+    Raises MemoryError.
+    """
+    stub: cython.pointer(cython.p_void) = cython.cast(cython.pointer(cython.p_void), malloc(16))
+    if stub == cython.NULL:
+        raise MemoryError
+    stub[0] = handlers[H_HOST]
+    stub[1] = function
+    return cython.cast(cython.p_char, stub)
+
+
+def _sort_handlers() -> None:
+    """Fill the tables that find a handler by an address in its code."""
+    global _sorted_addresses, _sorted_numbers
+    i: cython.Py_ssize_t
+    count: cython.Py_ssize_t = wl_handler_count
+    order = sorted((cython.cast(uint64_t, handlers[i]), i) for i in range(count))
+    _sorted_addresses = cython.cast(cython.pointer(uint64_t), malloc(8 * count))
+    _sorted_numbers = cython.cast(cython.pointer(int16_t), malloc(2 * count))
+    if _sorted_addresses == cython.NULL or _sorted_numbers == cython.NULL:
+        raise MemoryError
+    for i in range(count):
+        _sorted_addresses[i] = order[i][0]
+        _sorted_numbers[i] = order[i][1]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
+    """Send a thread that faulted in a handler to the trap entry (see `wasmloom.runtime.faults`). Async-signal-safe."""
+    registers: cython.pointer(cython.longlong) = cython.cast(cython.pointer(ucontext_t), context).uc_mcontext.gregs
+    rip: uint64_t = registers[REG_RIP]
+    low: int64_t = 0
+    high: int64_t = wl_handler_count
+    middle: int64_t
+    if rip < cython.cast(uint64_t, __start_wl_text) or rip >= cython.cast(uint64_t, __stop_wl_text):
+        return False
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if _sorted_addresses[middle] <= rip:
+            low = middle
+        else:
+            high = middle
+    if cython.cast(cython.pointer(uint64_t), registers[REG_R12])[0] != _sorted_addresses[low]:
+        registers[REG_R12] -= sizes[_sorted_numbers[low]]
+    registers[REG_RIP] = cython.cast(cython.longlong, wl_fault_entry)
+    return True
+
+
+_sort_handlers()
+set_redirect(_redirect)
