@@ -16,5 +16,5 @@ cdef int16_t *_sorted_numbers
 
 cdef void run(WlContext *ctx, WlInstance *inst, char *code, uint64_t *fp) noexcept nogil
 cdef void set_runtime_call(int index, void *function) noexcept
-cdef char *host_stub(WlFunction *function) except NULL
+cdef char *host_stub(WlFunction *function) except? NULL
 cdef bint _redirect(void *context, void *address) noexcept nogil
