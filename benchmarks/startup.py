@@ -1,0 +1,82 @@
+"""How long until a big module can run: compile and validate, by translation mode, and the import of the package.
+
+    python benchmarks/startup.py --wasm spidermonkey.wasm --wasm pulldown-cmark.wasm
+
+Both modules are in ``res/wasm`` of https://github.com/wasmi-labs/wasmi-benchmarks. Peers: Wasmtime's `Module.validate`
+(validates, nothing else), its `Module` (compiles to machine code), and wasm3's parser (which doesn't validate).
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import harness
+
+#: What `wasmloom.Engine` takes as `translation`, and what that means.
+MODES = {
+    "lazy-translation": "validate all, translate at first call (default)",
+    "lazy": "validate and translate at first call",
+    "eager": "validate and translate all",
+}
+
+
+def contestants(wasm: bytes, missing: list[harness.Missing], what: str) -> dict[str, Callable[[], object]]:
+    """Everything that is timed for one module."""
+    runs: dict[str, Callable[[], object]] = {}
+    for mode, meaning in MODES.items():
+        engine = harness.Wasmloom(translation=mode)
+        runs[f"wasmloom {mode}: {meaning}"] = lambda engine=engine: engine.compile(wasm)  # type: ignore[misc]
+    for peer in harness.engines(("wasm3", "wasmtime"), missing):
+        if isinstance(peer, harness.Wasmtime):
+            runs["wasmtime Module.validate"] = lambda peer=peer: peer.validate(wasm)  # type: ignore[misc]
+            runs["wasmtime Module: compile"] = lambda peer=peer: peer.compile(wasm)  # type: ignore[misc]
+        else:
+            runs["wasm3 parse_module"] = lambda peer=peer: peer.compile(wasm)  # type: ignore[misc]
+    able = {}
+    for name, run in runs.items():
+        try:
+            with harness.silenced():
+                run()
+        except harness.Unsupported as error:
+            missing.append(harness.Missing(name, str(error), what))
+        else:
+            able[name] = run
+    return able
+
+
+def import_seconds(package: str) -> float:
+    """Seconds that ``import package`` takes in a fresh process, the interpreter's own start not counted."""
+    script = f"import time; start = time.perf_counter(); import {package}; print(time.perf_counter() - start)"
+    return float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wasm", type=Path, action="append", default=[], help="a module; repeatable")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+
+    report = harness.Report("Start-up", ["what", "which", "low", "estimate", "high", "× Module.validate"])
+    contenders = harness.engines(missing=report.missing)
+    for path in args.wasm:
+        wasm = path.read_bytes()
+        figures = harness.alternate(contestants(wasm, report.missing, path.name), args.rounds, at_least=0.01)
+        base = figures.get("wasmtime Module.validate")
+        for name, figure in figures.items():
+            ratio = f"{figure.estimate / base.estimate:.2f}" if base else "—"
+            cells = (harness.duration(value) for value in (figure.low, figure.estimate, figure.high))
+            report.add(f"{path.name} ({len(wasm) / 1e6:.2f} MB)", name, *cells, ratio)
+    packages = [engine.name for engine in contenders]
+    imports = harness.scores({p: lambda p=p: import_seconds(p) for p in packages}, 2 * args.rounds + 1)  # type: ignore[misc]
+    for package, figure in imports.items():
+        cells = (harness.duration(value) for value in (figure.low, figure.estimate, figure.high))
+        report.add("import", package, *cells, "")
+    report.show(contenders)
+
+
+if __name__ == "__main__":
+    main()
