@@ -43,7 +43,7 @@ def make_importable() -> None:
 
 
 def generate_declarations() -> None:
-    """Write what Cython modules see of the struct layout and of the handlers (`_layout.h`, `_layout.pxd`, `_handlers.pxd`).
+    """Write what Cython modules see of the struct layout and of the handlers.
 
     What hasn't changed keeps its time stamp, so that nothing is rebuilt.
     """
