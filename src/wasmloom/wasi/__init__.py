@@ -115,16 +115,16 @@ def _text(kind: str, values: Iterable[str | bytes]) -> list[bytes]:
     return texts
 
 
-def _stdio(value: StdIO, inherited: int) -> Descriptor:
+def _stdio(value: StdIO, number: int) -> Descriptor:
     if value is None or isinstance(value, int):
         try:
-            return HostFile(inherited if value is None else value, owned=False)
+            return HostFile(number if value is None else value, owned=False)
         except OSError:
             if value is not None:
                 raise
             # The process itself has none, so the guest gets one that is empty.
-            value = b"" if inherited == 0 else io.BytesIO()
-    return Stream(io.BytesIO(value) if isinstance(value, bytes) else value)
+            value = b"" if number == 0 else io.BytesIO()
+    return Stream(io.BytesIO(value) if isinstance(value, bytes) else value, readable=number == 0)
 
 
 class Wasi:

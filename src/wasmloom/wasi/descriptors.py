@@ -240,11 +240,13 @@ class Directory(HostFile):
 
 
 class Stream(Descriptor):
-    """A Python binary file object, such as `io.BytesIO`, as standard input or output."""
+    """A Python binary file object, such as `io.BytesIO`, as standard input (`readable`) or output."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, *, readable: bool) -> None:
         # A character device without positions, whatever the object could do: what pipes and terminals look like.
-        super().__init__(FileType.CHARACTER_DEVICE, TERMINAL_RIGHTS)
+        super().__init__(
+            FileType.CHARACTER_DEVICE, TERMINAL_RIGHTS & ~(Rights.FD_WRITE if readable else Rights.FD_READ)
+        )
         self._file = file
         self._read_into: Callable[[memoryview], int | None] | None = getattr(file, "readinto", None)
 

@@ -14,6 +14,7 @@ from wasmloom.wasi.abi import (
     U64,
     Errno,
     FdFlags,
+    FileType,
     Rights,
     TimeFlags,
     WasiError,
@@ -162,7 +163,8 @@ def fd_seek(context: Context, file: Descriptor, distance: int, whence: int, resu
     # To ask for the position is telling, not seeking.
     needed = Rights.FD_TELL if distance == 0 and _WHENCE[whence] == os.SEEK_CUR else Rights.FD_SEEK
     if not file.rights & (needed | Rights.FD_SEEK):
-        raise WasiError(Errno.ESPIPE)
+        no_seek = {FileType.DIRECTORY: Errno.EBADF, FileType.CHARACTER_DEVICE: Errno.ESPIPE}
+        raise WasiError(no_seek.get(file.kind, Errno.ENOTCAPABLE))
     pack(context.memory, U64, result, file.seek(distance, _WHENCE[whence]))
 
 
