@@ -1,0 +1,106 @@
+# C declarations that Cython's own includes lack, or that the runtime needs without the GIL.
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
+from posix.time cimport timespec
+from posix.types cimport pid_t
+
+cdef extern from "Python.h" nogil:
+    ctypedef struct PyThreadState:
+        pass
+    PyThreadState *PyEval_SaveThread()
+    void PyEval_RestoreThread(PyThreadState *)
+    unsigned long PyThread_get_thread_ident()
+    ctypedef enum PyGILState_STATE:
+        pass
+    PyGILState_STATE PyGILState_Ensure()
+    void PyGILState_Release(PyGILState_STATE)
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+    int check_signals "PyErr_CheckSignals" ()
+    void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
+    void PyErr_Restore(PyObject *, PyObject *, PyObject *)
+    void Py_XDECREF(PyObject *)
+    PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *)
+    PyObject *PyObject_CallObject(PyObject *, PyObject *)
+
+cdef extern from "pythread.h" nogil:
+    ctypedef void *PyThread_type_lock
+    PyThread_type_lock PyThread_allocate_lock()
+    void PyThread_free_lock(PyThread_type_lock)
+    int PyThread_acquire_lock(PyThread_type_lock, int wait)
+    int PyThread_acquire_lock_timed(PyThread_type_lock, long long microseconds, int interruptible)
+    void PyThread_release_lock(PyThread_type_lock)
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef unsigned long pthread_t
+    ctypedef unsigned int pthread_key_t
+    ctypedef struct pthread_attr_t:
+        pass
+    int pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *) noexcept nogil, void *)
+    pthread_t pthread_self()
+    int pthread_attr_init(pthread_attr_t *)
+    int pthread_attr_destroy(pthread_attr_t *)
+    int pthread_attr_setdetachstate(pthread_attr_t *, int)
+    int pthread_attr_setstacksize(pthread_attr_t *, size_t)
+    int pthread_attr_getstack(const pthread_attr_t *, void **, size_t *)
+    int pthread_getattr_np(pthread_t, pthread_attr_t *)
+    int pthread_atfork(void (*)() noexcept nogil, void (*)() noexcept nogil, void (*)() noexcept nogil)
+    int pthread_key_create(pthread_key_t *, void (*)(void *) noexcept nogil)
+    void *pthread_getspecific(pthread_key_t)
+    int pthread_setspecific(pthread_key_t, const void *)
+    enum: PTHREAD_CREATE_DETACHED
+
+ctypedef void (*Handler)(int) noexcept nogil
+ctypedef void (*InfoHandler)(int, siginfo_t *, void *) noexcept nogil
+
+cdef extern from "<signal.h>" nogil:
+    ctypedef struct sigset_t:
+        pass
+    ctypedef struct siginfo_t:
+        int si_signo
+        int si_code
+        pid_t si_pid
+        void *si_addr
+    ctypedef struct sigaction_t "struct sigaction":
+        Handler sa_handler
+        InfoHandler sa_sigaction
+        sigset_t sa_mask
+        int sa_flags
+    Handler SIG_DFL
+    Handler SIG_IGN
+    int sigaction(int, const sigaction_t *, sigaction_t *)
+    int sigfillset(sigset_t *)
+    int sigaddset(sigset_t *, int)
+    int pthread_sigmask(int, const sigset_t *, sigset_t *)
+    int raise_ "raise" (int)
+    enum: SIGSEGV
+    enum: SIGBUS
+    enum: SIG_BLOCK
+    enum: SIG_SETMASK
+    enum: SI_TKILL
+    enum: SA_NODEFER
+    enum: SA_ONSTACK
+    enum: SA_RESETHAND
+    enum: SA_SIGINFO
+
+cdef extern from "<errno.h>" nogil:
+    int *__errno_location()
+
+cdef extern from "<semaphore.h>" nogil:
+    ctypedef struct sem_t:
+        pass
+    int sem_init(sem_t *, int, unsigned int)
+    int sem_post(sem_t *)
+    int sem_wait(sem_t *)
+
+cdef extern from "<time.h>" nogil:
+    int nanosleep(const timespec *, timespec *)
+    int clock_gettime(int, timespec *)
+    enum: CLOCK_MONOTONIC
+
+cdef extern from * nogil:
+    # GCC and Clang builtin: a full memory barrier.
+    void __sync_synchronize()
+    # GCC and Clang builtin: write the second where the first is found; a full barrier either way.
+    bint __sync_bool_compare_and_swap(int *, int, int)

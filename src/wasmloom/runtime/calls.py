@@ -1,0 +1,389 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""What handlers leave to the runtime: stack growth, interrupts, and the bulk instructions (Core 3.0, 4.6).
+
+All functions have the signature that `wasmloom.runtime.layout.RUNTIME_CALLS` gives, run without the GIL, and return a trap
+code. `register` hands them to the machine module; ``translate`` is the interpreter's, ``host_call`` the host package's.
+
+Invariants: lengths and addresses are unsigned 32-bit numbers widened to 64 bits before they are added, so that no sum
+wraps; nothing is written before the whole range has been checked.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
+from cython.cimports.libc.string import memcpy, memmove, memset
+from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
+from cython.cimports.wasmloom.runtime import _layout
+from cython.cimports.wasmloom.runtime._capi import (
+    PyErr_Fetch,
+    PyEval_RestoreThread,
+    PyEval_SaveThread,
+    PyGILState_Ensure,
+    PyGILState_Release,
+    PyGILState_STATE,
+    PyThreadState,
+    check_signals,
+)
+from cython.cimports.wasmloom.runtime._layout import WlContext, WlInstance, WlMemory, WlSegment, WlTable
+from cython.cimports.wasmloom.runtime.guests import SIGNALS_NS, Guest, now_ns
+from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
+from cython.cimports.wasmloom.spec.canon import id_matches
+
+from wasmloom.runtime import traps
+
+_STACK_EXHAUSTED = cython.declare(uint64_t, traps.STACK_EXHAUSTED)
+_TIMEOUT = cython.declare(uint64_t, traps.TIMEOUT)
+_HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
+_MEMORY_OUT_OF_BOUNDS = cython.declare(uint64_t, traps.MEMORY_OUT_OF_BOUNDS)
+_TABLE_OUT_OF_BOUNDS = cython.declare(uint64_t, traps.TABLE_OUT_OF_BOUNDS)
+_TYPE_MISMATCH = cython.declare(uint64_t, traps.INDIRECT_CALL_TYPE_MISMATCH)
+
+
+# --- interrupts and the value stack ---
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _run_signal_handlers(store_pointer: cython.p_void) -> uint64_t:
+    """Let Python handle its signals. Call with the GIL."""
+    store: Store = cython.cast(Store, store_pointer)
+    failed: cython.int
+    # The guest's frame has no known end here, so nothing may be put above it: entries are refused meanwhile.
+    store.interrupting = True
+    failed = check_signals()
+    store.interrupting = False
+    if failed == 0:
+        return 0
+    PyErr_Fetch(
+        cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
+    )
+    return _HOST_EXCEPTION
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _attend(ctx: cython.pointer(WlContext)) -> uint64_t:
+    """After a tick: look at the deadline and, now and then, at Python's signals."""
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    now: int64_t = now_ns()
+    code: uint64_t
+    ctx.interrupt = 0
+    if guest.deadline and now >= guest.deadline:
+        return _TIMEOUT
+    if now < guest.next_signals:
+        return 0
+    guest.next_signals = now + SIGNALS_NS
+    PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
+    ctx.thread_state = cython.NULL
+    code = cython.cast(WithGil, cython.cast(cython.p_void, _run_signal_handlers))(ctx.store)
+    ctx.thread_state = PyEval_SaveThread()
+    return code
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _enter_slow(
+    ctx: cython.pointer(WlContext), needed: uint64_t, fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """A function's frame doesn't fit, or a tick zeroed the limit."""
+    top: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base + needed
+    code: uint64_t
+    if ctx.interrupt:
+        code = _attend(ctx)
+        if code:
+            return code
+    return 0 if grow_stack(cython.cast(cython.pointer(Guest), ctx), top) else _STACK_EXHAUSTED
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _loop_slow(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """A loop's back-edge saw the interrupt flag."""
+    ctx.stack_limit = ctx.stack_end
+    return _attend(ctx)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _subtype(actual: uint64_t, expected: uint64_t) -> uint64_t:
+    """Whether an indirect call's function has a subtype of the expected type; the type table is read with the GIL."""
+    state: PyGILState_STATE
+    same: cython.bint
+    if actual == expected:
+        return 0
+    state = PyGILState_Ensure()
+    same = cython.cast(IdMatches, cython.cast(cython.p_void, id_matches))(
+        cython.cast(uint32_t, actual), cython.cast(uint32_t, expected))
+    PyGILState_Release(state)
+    return 0 if same else _TYPE_MISMATCH
+
+
+# --- memories ---
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _memory(inst: cython.pointer(WlInstance), index: uint32_t) -> cython.pointer(WlMemory):
+    return cython.cast(cython.pointer(cython.pointer(WlMemory)), inst.memories)[index]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _data(inst: cython.pointer(WlInstance), index: uint32_t) -> cython.pointer(WlSegment):
+    return cython.cast(cython.pointer(WlSegment), inst.data_segments) + index
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _word(fp: cython.pointer(uint64_t), slot: cython.int) -> uint64_t:
+    """An i32 in a slot, unsigned."""
+    return cython.cast(uint32_t, fp[slot])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _memory_grow(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """a ← grow(memory imm0, by b pages), -1 when it can't."""
+    ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    memory: cython.pointer(WlMemory) = _memory(inst, ops.imm0)
+    pages: uint64_t = memory.length >> 16
+    if not grow_memory(cython.cast(Store, ctx.store), memory, _word(fp, ops.b)):
+        pages = 0xFFFFFFFF
+    fp[ops.a] = pages
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def initialise_memory(
+    memory: cython.pointer(WlMemory),
+    segment: cython.pointer(WlSegment),
+    target: uint64_t,
+    source: uint64_t,
+    count: uint64_t,
+) -> uint64_t:
+    """Copy `count` bytes of a data segment into a memory."""
+    if source + count > segment.length or target + count > memory.length:
+        return _MEMORY_OUT_OF_BOUNDS
+    if count:
+        memcpy(memory.base + target, segment.data + source, count)
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _memory_init(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """Memory imm1, data imm0, destination a, source b, count c."""
+    ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    return initialise_memory(
+        _memory(inst, ops.imm1), _data(inst, ops.imm0), _word(fp, ops.a), _word(fp, ops.b), _word(fp, ops.c)
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _memory_copy(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """To memory imm0 from memory imm1, destination a, source b, count c."""
+    ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    to: cython.pointer(WlMemory) = _memory(inst, ops.imm0)
+    origin: cython.pointer(WlMemory) = _memory(inst, ops.imm1)
+    target: uint64_t = _word(fp, ops.a)
+    source: uint64_t = _word(fp, ops.b)
+    count: uint64_t = _word(fp, ops.c)
+    if target + count > to.length or source + count > origin.length:
+        return _MEMORY_OUT_OF_BOUNDS
+    memmove(to.base + target, origin.base + source, count)
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _memory_fill(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """Memory imm0, destination a, byte b, count c."""
+    ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    memory: cython.pointer(WlMemory) = _memory(inst, ops.imm0)
+    target: uint64_t = _word(fp, ops.a)
+    count: uint64_t = _word(fp, ops.c)
+    if target + count > memory.length:
+        return _MEMORY_OUT_OF_BOUNDS
+    memset(memory.base + target, cython.cast(cython.int, fp[ops.b] & 0xFF), count)
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _data_drop(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """Drop data segment imm0."""
+    ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    _data(inst, ops.imm0).length = 0
+    return 0
+
+
+# --- tables ---
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _table(inst: cython.pointer(WlInstance), index: uint32_t) -> cython.pointer(WlTable):
+    return cython.cast(cython.pointer(cython.pointer(WlTable)), inst.tables)[index]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _element(inst: cython.pointer(WlInstance), index: uint32_t) -> cython.pointer(WlSegment):
+    return cython.cast(cython.pointer(WlSegment), inst.element_segments) + index
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def initialise_table(
+    table: cython.pointer(WlTable),
+    segment: cython.pointer(WlSegment),
+    target: uint64_t,
+    source: uint64_t,
+    count: uint64_t,
+) -> uint64_t:
+    """Copy `count` references of an element segment into a table."""
+    if source + count > segment.length or target + count > table.length:
+        return _TABLE_OUT_OF_BOUNDS
+    if count:
+        memcpy(
+            cython.cast(cython.pointer(uint64_t), table.elements) + target,
+            cython.cast(cython.pointer(uint64_t), segment.data) + source,
+            8 * count,
+        )
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _table_init(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """Table imm1, element segment imm0, destination a, source b, count c."""
+    ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    return initialise_table(
+        _table(inst, ops.imm1), _element(inst, ops.imm0), _word(fp, ops.a), _word(fp, ops.b), _word(fp, ops.c)
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _table_copy(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """To table imm0 from table imm1, destination a, source b, count c."""
+    ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    to: cython.pointer(WlTable) = _table(inst, ops.imm0)
+    origin: cython.pointer(WlTable) = _table(inst, ops.imm1)
+    target: uint64_t = _word(fp, ops.a)
+    source: uint64_t = _word(fp, ops.b)
+    count: uint64_t = _word(fp, ops.c)
+    if target + count > to.length or source + count > origin.length:
+        return _TABLE_OUT_OF_BOUNDS
+    if count:
+        memmove(
+            cython.cast(cython.pointer(uint64_t), to.elements) + target,
+            cython.cast(cython.pointer(uint64_t), origin.elements) + source,
+            8 * count,
+        )
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _table_fill(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """Table imm0, start a, reference b, count c."""
+    ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    table: cython.pointer(WlTable) = _table(inst, ops.imm0)
+    start: uint64_t = _word(fp, ops.a)
+    count: uint64_t = _word(fp, ops.c)
+    i: uint64_t
+    if start + count > table.length:
+        return _TABLE_OUT_OF_BOUNDS
+    for i in range(start, start + count):
+        cython.cast(cython.pointer(uint64_t), table.elements)[i] = fp[ops.b]
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _table_grow(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """a ← grow(table imm0, with reference b, by c elements), -1 when it can't."""
+    ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    table: cython.pointer(WlTable) = _table(inst, ops.imm0)
+    length: uint64_t = table.length
+    if not grow_table(cython.cast(Store, ctx.store), table, _word(fp, ops.c), fp[ops.b]):
+        length = 0xFFFFFFFF
+    fp[ops.a] = length
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _elem_drop(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """Drop element segment imm0."""
+    ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    _element(inst, ops.imm0).length = 0
+    return 0
+
+
+def register() -> None:
+    """Hand the functions to the machine module."""
+    set_runtime_call(_layout.RT_ENTER_SLOW, cython.cast(cython.p_void, _enter_slow))
+    set_runtime_call(_layout.RT_LOOP_SLOW, cython.cast(cython.p_void, _loop_slow))
+    set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, _subtype))
+    set_runtime_call(_layout.RT_MEMORY_GROW, cython.cast(cython.p_void, _memory_grow))
+    set_runtime_call(_layout.RT_MEMORY_INIT, cython.cast(cython.p_void, _memory_init))
+    set_runtime_call(_layout.RT_MEMORY_COPY, cython.cast(cython.p_void, _memory_copy))
+    set_runtime_call(_layout.RT_MEMORY_FILL, cython.cast(cython.p_void, _memory_fill))
+    set_runtime_call(_layout.RT_DATA_DROP, cython.cast(cython.p_void, _data_drop))
+    set_runtime_call(_layout.RT_TABLE_INIT, cython.cast(cython.p_void, _table_init))
+    set_runtime_call(_layout.RT_TABLE_COPY, cython.cast(cython.p_void, _table_copy))
+    set_runtime_call(_layout.RT_TABLE_FILL, cython.cast(cython.p_void, _table_fill))
+    set_runtime_call(_layout.RT_TABLE_GROW, cython.cast(cython.p_void, _table_grow))
+    set_runtime_call(_layout.RT_ELEM_DROP, cython.cast(cython.p_void, _elem_drop))
+
+
+register()

@@ -1,0 +1,52 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from wasmloom.runtime._capi cimport pthread_key_t, sem_t
+from wasmloom.runtime._layout cimport WlContext
+
+cdef enum:
+    TICK_NS = 10000000          # time between two ticks
+    SIGNALS_NS = 50000000       # time between two looks at Python's signals
+    IDLE_TICKS = 4              # ticks without any entry after which the ticker parks
+    C_STACK_RESERVE = 262144    # bytes of C stack that an entry must leave free
+    # States of the ticker.
+    NO_THREAD = 0
+    TICKING = 1
+    PARKED = 2
+
+# One entry into guest code from the host; they form a chain through nested calls. Lives on the C stack of the entry.
+ctypedef struct Entry:
+    Entry *outer
+    uint64_t base               # offset of this entry's frame from the stack's base
+    # What the context held for the host call that this entry is nested in (see WlContext).
+    char *host_ip
+    uint64_t host_fp
+    void *host_function
+    uint64_t stack_top
+
+# A context with what the runtime keeps beside it. The context comes first: a WlContext* is a Guest*.
+ctypedef struct Guest:
+    WlContext ctx
+    Guest *next                 # all guests ever made, never freed
+    Guest *next_free            # those that no Store owns
+    uint64_t running            # 1 from the outermost entry to its exit
+    uint64_t used               # set by entries, cleared by the ticker
+    uint64_t thread             # pthread_self() of the thread inside
+    int64_t deadline            # monotonic ns; 0: none
+    int64_t next_signals        # monotonic ns of the next look at Python's signals
+    Entry *entry                # innermost entry
+    uint64_t max_stack          # bytes
+
+cdef int ticker_state
+cdef Guest *first_guest
+cdef Guest *first_free
+cdef sem_t wake
+cdef pthread_key_t stack_key
+cdef uint64_t forks             # how often this process has been forked off
+cdef uint64_t ticks             # how often the ticker has looked
+
+cdef Guest *new_guest() noexcept
+cdef void free_guest(Guest *guest) noexcept
+cdef void wake_ticker() noexcept nogil
+cdef int64_t now_ns() noexcept nogil
+cdef bint in_guest_code() noexcept nogil
+cdef bint c_stack_left() noexcept nogil

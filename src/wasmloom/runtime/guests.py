@@ -1,0 +1,238 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Guest contexts and the ticker: the thread that makes long-running guests look up.
+
+Every `TICK_NS` the ticker sets ``interrupt`` and zeroes ``stack_limit`` in each running context, which sends the guest's next
+loop back-edge or function entry to its slow path (`wasmloom.runtime.calls`); there signals and deadlines are looked
+at. Guest code pays nothing else for Ctrl-C and timeouts. The thread is raw: it never touches Python.
+
+Invariants:
+
+* A `Guest` is never freed, only reused, so the ticker and the signal handler walk the list without a lock. New guests are
+  linked in at the head, after they have been filled in, with the GIL held.
+* What the ticker writes may be late: it may hit a context that has left the guest or got a new owner. Both fields only
+  cause a slow path, which recomputes them from ``stack_end``.
+* No wake-up is lost: an entry writes ``used`` and *then* reads ``ticker_state``, the ticker writes ``ticker_state`` and then
+  reads ``used``, each with a full barrier between (for entries, the locked instructions in releasing the GIL).
+* After a fork only the forking thread exists: the child's handler forgets the ticker and the guests of other threads.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import int64_t, uint64_t
+from cython.cimports.libc.stdlib import calloc
+from cython.cimports.libc.string import memset
+from cython.cimports.posix.time import timespec
+from cython.cimports.wasmloom.runtime._capi import (
+    CLOCK_MONOTONIC,
+    PTHREAD_CREATE_DETACHED,
+    SIG_SETMASK,
+    __sync_bool_compare_and_swap,
+    __sync_synchronize,
+    clock_gettime,
+    nanosleep,
+    pthread_atfork,
+    pthread_attr_destroy,
+    pthread_attr_getstack,
+    pthread_attr_init,
+    pthread_attr_setdetachstate,
+    pthread_attr_setstacksize,
+    pthread_attr_t,
+    pthread_create,
+    pthread_getattr_np,
+    pthread_getspecific,
+    pthread_key_create,
+    pthread_self,
+    pthread_setspecific,
+    pthread_sigmask,
+    pthread_t,
+    sem_init,
+    sem_post,
+    sem_wait,
+    sigfillset,
+    sigset_t,
+)
+
+# Declared, with their types and those of the structs, in guests.pxd.
+ticker_state = NO_THREAD
+first_guest = cython.NULL
+first_free = cython.NULL
+forks = 0
+ticks = 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def new_guest() -> cython.pointer(Guest):
+    """A zeroed guest context, from the pool when there is one; NULL when there is no memory."""
+    global first_guest, first_free
+    guest: cython.pointer(Guest) = first_free
+    if guest != cython.NULL:
+        first_free = guest.next_free
+        guest.next_free = cython.NULL
+        return guest
+    guest = cython.cast(cython.pointer(Guest), calloc(1, cython.sizeof(Guest)))
+    if guest != cython.NULL:
+        guest.next = first_guest
+        __sync_synchronize()
+        first_guest = guest
+    return guest
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def free_guest(guest: cython.pointer(Guest)) -> cython.void:
+    """Return a guest context, which nobody runs any more, to the pool. Its stack is the caller's."""
+    global first_free
+    following: cython.pointer(Guest) = guest.next
+    guest.running = 0
+    memset(guest, 0, cython.sizeof(Guest))
+    guest.next = following
+    guest.next_free = first_free
+    first_free = guest
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def now_ns() -> int64_t:
+    """The monotonic clock in nanoseconds."""
+    now: timespec
+    clock_gettime(CLOCK_MONOTONIC, cython.address(now))
+    return cython.cast(int64_t, now.tv_sec) * 1000000000 + now.tv_nsec
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def in_guest_code() -> cython.bint:
+    """Whether the calling thread runs guest code, and not a host function that it called. Async-signal-safe."""
+    guest: cython.pointer(Guest) = first_guest
+    me: uint64_t = cython.cast(uint64_t, pthread_self())
+    while guest != cython.NULL:
+        if guest.running and guest.thread == me and guest.ctx.thread_state != cython.NULL:
+            return True
+        guest = guest.next
+    return False
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _tick() -> cython.bint:
+    """Interrupt all running guests; whether any has run since the last tick."""
+    global ticks
+    busy: cython.bint = False
+    guest: cython.pointer(Guest) = first_guest
+    while guest != cython.NULL:
+        if guest.used or guest.running:
+            busy = True
+            guest.used = 0
+        if guest.running:
+            guest.ctx.interrupt = 1
+            guest.ctx.stack_limit = cython.NULL
+        guest = guest.next
+    ticks += 1
+    return busy
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _tick_forever(argument: cython.p_void) -> cython.p_void:
+    """The ticker's thread."""
+    idle: cython.int = 0
+    pause: timespec
+    pause.tv_sec = 0
+    pause.tv_nsec = TICK_NS
+    while True:
+        nanosleep(cython.address(pause), cython.NULL)
+        idle = 0 if _tick() else idle + 1
+        if idle < IDLE_TICKS:
+            continue
+        idle = 0
+        __sync_bool_compare_and_swap(cython.address(ticker_state), TICKING, PARKED)  # a full barrier
+        if _tick() and __sync_bool_compare_and_swap(cython.address(ticker_state), PARKED, TICKING):
+            continue  # an entry came in between and saw no parked ticker
+        # Whoever made PARKED into TICKING has posted, or will.
+        while sem_wait(cython.address(wake)) != 0:
+            pass  # a signal woke the thread
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def wake_ticker() -> cython.void:
+    """Make the ticker tick: start its thread, or wake it. Call when ``ticker_state`` is not ``TICKING``."""
+    attributes: pthread_attr_t
+    thread: pthread_t
+    everything: sigset_t
+    before: sigset_t
+    failed: cython.int
+    if __sync_bool_compare_and_swap(cython.address(ticker_state), PARKED, TICKING):
+        sem_post(cython.address(wake))
+    elif __sync_bool_compare_and_swap(cython.address(ticker_state), NO_THREAD, TICKING):
+        sem_init(cython.address(wake), 0, 0)
+        pthread_attr_init(cython.address(attributes))
+        pthread_attr_setdetachstate(cython.address(attributes), PTHREAD_CREATE_DETACHED)
+        pthread_attr_setstacksize(cython.address(attributes), 65536)
+        # The thread inherits the mask: signals for the process belong to Python's threads.
+        sigfillset(cython.address(everything))
+        pthread_sigmask(SIG_SETMASK, cython.address(everything), cython.address(before))
+        failed = pthread_create(cython.address(thread), cython.address(attributes), _tick_forever, cython.NULL)
+        pthread_sigmask(SIG_SETMASK, cython.address(before), cython.NULL)
+        pthread_attr_destroy(cython.address(attributes))
+        if failed:  # no thread to be had now; the next entry tries again
+            __sync_bool_compare_and_swap(cython.address(ticker_state), TICKING, NO_THREAD)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _after_fork_in_child() -> cython.void:
+    """Forget the threads that the fork didn't copy."""
+    global ticker_state, forks
+    guest: cython.pointer(Guest) = first_guest
+    me: uint64_t = cython.cast(uint64_t, pthread_self())
+    while guest != cython.NULL:
+        if guest.thread != me:
+            guest.running = 0
+        guest = guest.next
+    ticker_state = NO_THREAD
+    forks += 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def c_stack_left() -> cython.bint:
+    """Whether the calling thread's C stack has room for another entry into a guest and the host code it may call."""
+    attributes: pthread_attr_t
+    low: cython.p_void = cython.NULL
+    size: cython.size_t = 0
+    reserve: cython.size_t
+    limit: cython.p_char = cython.cast(cython.p_char, pthread_getspecific(stack_key))
+    if limit == cython.NULL:
+        if pthread_getattr_np(pthread_self(), cython.address(attributes)) != 0:
+            return True
+        pthread_attr_getstack(cython.address(attributes), cython.address(low), cython.address(size))
+        pthread_attr_destroy(cython.address(attributes))
+        reserve = C_STACK_RESERVE if size >= 2 * C_STACK_RESERVE else size // 2
+        limit = cython.cast(cython.p_char, low) + reserve
+        pthread_setspecific(stack_key, limit)
+    return cython.cast(cython.p_char, cython.address(attributes)) > limit
+
+
+def tick_count() -> int:
+    """How often the ticker has looked at the guests (for tests and diagnostics)."""
+    return ticks
+
+
+def ticker_is_parked() -> bool:
+    """Whether the ticker sleeps until the next guest runs, or doesn't exist (for tests and diagnostics)."""
+    return ticker_state != TICKING
+
+
+pthread_key_create(cython.address(stack_key), cython.NULL)
+pthread_atfork(cython.NULL, cython.NULL, _after_fork_in_child)

@@ -1,0 +1,67 @@
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from wasmloom.runtime._capi cimport PyThread_type_lock
+from wasmloom.runtime._layout cimport WlContext, WlFunction, WlInstance, WlMemory, WlTable
+from wasmloom.runtime.guests cimport Entry, Guest
+
+cdef enum:
+    FIRST_STACK = 65536         # bytes of value stack that a store begins with
+    WORDS_ON_STACK = 16         # arguments up to this many are passed without allocating
+
+# Runs guest code: (context, instance, code, frame). Set by the host package, out of the machine module.
+ctypedef void (*Run)(WlContext *, WlInstance *, char *, uint64_t *) noexcept nogil
+# A growing C array of pointers.
+ctypedef struct Pointers:
+    void **items
+    uint64_t count
+    uint64_t room
+
+@cython.no_gc_clear
+cdef class Store:
+    cdef Guest *guest
+    cdef readonly object engine
+    cdef unsigned long owner            # identifier of the thread that holds the store, 0: none
+    cdef uint64_t depth                 # how often it holds it
+    cdef uint64_t owner_forks           # value of guests.forks when it took it
+    cdef int waiting                    # threads that wait for it
+    cdef PyThread_type_lock door        # what they wait at
+    cdef bint interrupting              # Python's signal handlers run, while the guest stands at a safepoint
+    # An exception on its way out of the guest: owned references, as PyErr_Fetch gives them.
+    cdef PyObject *error_type
+    cdef PyObject *error_value
+    cdef PyObject *error_traceback
+    cdef list keep                      # whatever must live as long as the store: modules, host functions
+    cdef dict references                # id -> object: what externref words point to
+    cdef dict modules                   # address of a WlInstance -> its module, for backtraces
+    cdef readonly object timeout        # seconds per call, or None
+    cdef int64_t timeout_ns
+    cdef uint64_t memory_limit
+    cdef uint64_t used_bytes            # of memories and tables
+    cdef bint counts_fuel
+    cdef Pointers blocks                # memory to free with the store
+    cdef Pointers memories
+    cdef Pointers tables
+    cdef Pointers instances
+    cdef object __weakref__
+
+    cdef int lock(self) except -1
+    cdef void unlock(self) noexcept
+    cdef int wait_for_turn(self, unsigned long me) except -1
+    cdef void *allocate(self, uint64_t size)
+    cdef int charge(self, uint64_t size) except -1
+    cdef int call(self, WlFunction *function, uint64_t *words, uint32_t n_params, uint32_t n_results) except -1
+    cdef void leave(self, Entry *entry) noexcept
+    cdef int fail(self, uint64_t code, Entry *entry) except -1
+    cdef list frames_of(self, Entry *entry)
+    cdef uint64_t word_of(self, object value) except? 0
+    cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages)
+    cdef WlTable *new_table(self, uint64_t length, uint64_t max, uint64_t word)
+
+cdef Run run_guest
+cdef void set_run(Run function) noexcept
+cdef bint push(Pointers *array, void *item) noexcept
+cdef bint grow_stack(Guest *guest, uint64_t needed) noexcept nogil
+cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil
+cdef bint grow_table(Store store, WlTable *table, uint64_t more, uint64_t word) noexcept nogil

@@ -1,0 +1,507 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The store: everything that instances own at run time, and the one way into guest code (Core 3.0, 4.2.4).
+
+A `Store` owns the C side of instances: memories, tables, function and instance structs, the value stack. Python objects
+such as `Func` or `Memory` are views of it that keep their store alive; the store keeps none of them, so that
+it goes, with all its memory, when the last of them goes, without waiting for the garbage collector.
+
+Threads. One thread at a time is inside a store; others wait for it without holding the GIL (`lock`). The same thread may
+come back in through a host function: entries nest strictly, and each saves what it overwrites (`Entry`).
+
+Invariants:
+
+* ``owner``, ``depth`` and ``waiting`` are only touched with the GIL held; guest code runs without it.
+* Nothing holds an address in the value stack across a call that can enter the guest: it may move. Offsets survive.
+* C structs live until the store is deallocated, which needs that no Python object refers to it: no thread is inside then.
+* The store's parts are not cleared by the garbage collector (`no_gc_clear`): objects that point into it stay safe even in
+  a dying cycle. The lists and dicts that it holds are cleared instead, which breaks the cycle.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.libc.stdint import INT64_MAX, int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free, malloc, realloc
+from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.runtime import guests
+from cython.cimports.wasmloom.runtime._capi import (
+    Py_XDECREF,
+    PyErr_CheckSignals,
+    PyErr_Restore,
+    PyEval_RestoreThread,
+    PyEval_SaveThread,
+    PyThread_acquire_lock,
+    PyThread_acquire_lock_timed,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_get_thread_ident,
+    PyThread_release_lock,
+    PyThreadState,
+    pthread_self,
+)
+from cython.cimports.wasmloom.runtime._layout import WlContext, WlFunction, WlInstance, WlMemory, WlTable
+from cython.cimports.wasmloom.runtime.faults import ensure_installed
+from cython.cimports.wasmloom.runtime.guests import (
+    TICKING,
+    Entry,
+    Guest,
+    c_stack_left,
+    free_guest,
+    new_guest,
+    now_ns,
+    wake_ticker,
+)
+from cython.cimports.wasmloom.runtime.regions import commit, release, reserve
+
+from wasmloom.errors import Frame, Trap, WasmError
+from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, TRAP_REASONS
+from wasmloom.spec.limits import MAX_PAGES_32, MAX_TABLE_ELEMENTS, PAGE_SIZE
+
+_PAGE = cython.declare(uint64_t, PAGE_SIZE)
+_MAX_PAGES = cython.declare(uint64_t, MAX_PAGES_32)
+_MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
+_HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+
+#: Bytes of value stack that a store may use unless it says otherwise.
+DEFAULT_STACK_LIMIT = 16 << 20
+#: A backtrace keeps this many frames of each entry.
+MAX_FRAMES = 1000
+
+run_guest = cython.NULL
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_run(function: Run) -> cython.void:
+    """Register the function that runs guest code."""
+    global run_guest
+    run_guest = function
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def push(array: cython.pointer(Pointers), item: cython.p_void) -> cython.bint:
+    """Append to a C array; False when there is no memory."""
+    grown: cython.pointer(cython.p_void)
+    room: uint64_t
+    if array.count == array.room:
+        room = array.room * 2 + 16
+        grown = cython.cast(cython.pointer(cython.p_void), realloc(array.items, room * cython.sizeof(cython.p_void)))
+        if grown == cython.NULL:
+            return False
+        array.items = grown
+        array.room = room
+    array.items[array.count] = item
+    array.count += 1
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def grow_stack(guest: cython.pointer(Guest), needed: uint64_t) -> cython.bint:
+    """Make the value stack at least `needed` bytes, by doubling; it may move. False when it may not grow so far."""
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+    size: uint64_t = ctx.stack_end - ctx.stack_base
+    memory: cython.p_char
+    if needed > size:
+        if needed > guest.max_stack:
+            return False
+        size = max(2 * size, cython.cast(uint64_t, FIRST_STACK))
+        while size < needed:
+            size *= 2
+        size = min(size, guest.max_stack)
+        memory = cython.cast(cython.p_char, realloc(ctx.stack_base, size))
+        if memory == cython.NULL:
+            return False
+        ctx.stack_base = memory
+        ctx.stack_end = memory + size
+    ctx.stack_limit = ctx.stack_end
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t) -> cython.bint:
+    """Add pages to a memory; False when a limit or the system is in the way. Call by the store's owner."""
+    old: uint64_t = memory.length
+    more: uint64_t = pages * _PAGE
+    instance: cython.pointer(WlInstance)
+    i: uint64_t
+    if pages > memory.max_pages - old // _PAGE or more > store.memory_limit - store.used_bytes:
+        return False
+    if not commit(memory.base, old, old + more):
+        return False
+    store.used_bytes += more
+    memory.length = old + more
+    for i in range(store.instances.count):
+        instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
+        if instance.memory0_base == memory.base:
+            instance.memory0_length = memory.length
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, word: uint64_t) -> cython.bint:
+    """Add `more` elements to a table; False when a limit or the system is in the way. Call by the store's owner."""
+    length: uint64_t = table.length
+    elements: cython.pointer(uint64_t)
+    i: uint64_t
+    if more > table.max - length or 8 * more > store.memory_limit - store.used_bytes:
+        return False
+    elements = cython.cast(cython.pointer(uint64_t), realloc(table.elements, 8 * (length + more) + 1))
+    if elements == cython.NULL:
+        return False
+    for i in range(length, length + more):
+        elements[i] = word
+    table.elements = elements
+    table.length = length + more
+    store.used_bytes += 8 * more
+    return True
+
+
+@cython.cclass
+class Store:
+    """Owns instances and what they are made of; one thread at a time runs in it.
+
+    `engine`: a `wasmloom.Engine` (None: the default one). `fuel`: how much the guest may execute, roughly one per
+    instruction, for engines made with ``fuel=True``. `timeout`: seconds that one call into the store may take.
+    `memory_limit`: bytes that all memories and tables may have together. `stack_limit`: bytes of the guest's value stack.
+    Raises `ValueError` for limits that make no sense.
+    """
+
+    def __cinit__(self) -> None:
+        self.guest = new_guest()
+        if self.guest == cython.NULL:
+            raise MemoryError
+        self.guest.ctx.store = cython.cast(cython.p_void, self)
+        self.keep = []
+        self.references = {}
+        self.modules = {}
+
+    def __init__(
+        self,
+        engine: object = None,
+        *,
+        fuel: int | None = None,
+        timeout: float | None = None,
+        memory_limit: int | None = None,
+        stack_limit: int = DEFAULT_STACK_LIMIT,
+    ) -> None:
+        if engine is None:
+            from wasmloom.host.engine import default_engine
+
+            engine = default_engine()
+        self.engine = engine
+        self.counts_fuel = engine.fuel
+        if memory_limit is not None and memory_limit < 0:
+            raise ValueError(f"memory_limit must not be negative, got {memory_limit}")
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
+        if stack_limit < 4096:
+            raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")
+        self.memory_limit = INT64_MAX if memory_limit is None else min(memory_limit, INT64_MAX)
+        self.timeout = timeout
+        self.timeout_ns = 0 if timeout is None else min(int(timeout * 1e9) + 1, INT64_MAX // 2)
+        self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
+        self.guest.ctx.fuel = INT64_MAX
+        if fuel is not None:
+            self.fuel = fuel
+
+    def __dealloc__(self) -> None:
+        i: uint64_t
+        table: cython.pointer(WlTable)
+        for i in range(self.memories.count):
+            release(cython.cast(cython.pointer(WlMemory), self.memories.items[i]).base)
+        for i in range(self.tables.count):
+            table = cython.cast(cython.pointer(WlTable), self.tables.items[i])
+            free(table.elements)
+        for i in range(self.blocks.count):
+            free(self.blocks.items[i])
+        free(self.memories.items)
+        free(self.tables.items)
+        free(self.instances.items)
+        free(self.blocks.items)
+        Py_XDECREF(self.error_type)
+        Py_XDECREF(self.error_value)
+        Py_XDECREF(self.error_traceback)
+        if self.door != cython.NULL:
+            PyThread_free_lock(self.door)
+        if self.guest != cython.NULL:
+            free(self.guest.ctx.stack_base)
+            free_guest(self.guest)
+
+    def __repr__(self) -> str:
+        return f"<wasmloom.Store at 0x{id(self):x}: {self.instances.count} instances>"
+
+    @property
+    def fuel(self) -> int | None:
+        """The fuel that is left, or None when the engine doesn't count fuel. Can be set."""
+        return self.guest.ctx.fuel if self.counts_fuel else None
+
+    @fuel.setter
+    def fuel(self, amount: int) -> None:
+        if not self.counts_fuel:
+            raise ValueError("this store's engine doesn't count fuel: make it with Engine(fuel=True)")
+        if amount < 0:
+            raise ValueError(f"fuel must not be negative, got {amount}")
+        self.guest.ctx.fuel = min(amount, INT64_MAX)
+
+    @property
+    def memory_used(self) -> int:
+        """Bytes that memories and tables have together."""
+        return self.used_bytes
+
+    # --- ownership by a thread ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def lock(self) -> cython.int:
+        """Take the store for the calling thread; nests. Raises what a signal handler raises while it waits."""
+        me: cython.ulong = PyThread_get_thread_ident()
+        if self.owner != me:
+            if self.owner != 0:
+                self.wait_for_turn(me)
+            self.owner = me
+            self.owner_forks = guests.forks
+        self.depth += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def unlock(self) -> cython.void:
+        """Undo one `lock`."""
+        self.depth -= 1
+        if self.depth == 0:
+            self.owner = 0
+            if self.waiting:
+                PyThread_release_lock(self.door)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def wait_for_turn(self, me: cython.ulong) -> cython.int:
+        """Wait until no thread has the store."""
+        if self.door == cython.NULL:
+            self.door = PyThread_allocate_lock()
+            if self.door == cython.NULL:
+                raise MemoryError
+            PyThread_acquire_lock(self.door, 1)
+        while self.owner != 0:
+            if self.owner_forks != guests.forks:
+                # The owner was a thread of the process that this one was forked off: it will never be back.
+                self.depth = 0
+                self.owner = 0
+                self.guest.entry = cython.NULL
+                return 0
+            self.waiting += 1
+            with cython.nogil:
+                PyThread_acquire_lock_timed(self.door, 50000, 0)
+            self.waiting -= 1
+            PyErr_CheckSignals()
+        return 0
+
+    # --- what a store is made of ---
+
+    @cython.cfunc
+    def allocate(self, size: uint64_t) -> cython.p_void:
+        """Zeroed memory that lives as long as the store."""
+        block: cython.p_void = calloc(1, size + 1)
+        if block == cython.NULL or not push(cython.address(self.blocks), block):
+            free(block)
+            raise MemoryError
+        return block
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def charge(self, size: uint64_t) -> cython.int:
+        """Count `size` bytes against the memory limit."""
+        if size > self.memory_limit - self.used_bytes:
+            raise WasmError(
+                f"{size} more bytes would exceed the store's memory limit: "
+                f"{self.used_bytes} of {self.memory_limit} are in use"
+            )
+        self.used_bytes += size
+        return 0
+
+    @cython.cfunc
+    def new_memory(self, pages: uint64_t, max_pages: uint64_t) -> cython.pointer(WlMemory):
+        """A zeroed 32-bit memory."""
+        memory: cython.pointer(WlMemory)
+        base: cython.p_char
+        memory = cython.cast(cython.pointer(WlMemory), self.allocate(cython.sizeof(WlMemory)))
+        self.charge(pages * _PAGE)
+        base = reserve()
+        if base == cython.NULL:
+            self.used_bytes -= pages * _PAGE
+            raise WasmError(
+                "no address space for another memory: each reserves 8 GiB of it (is it limited, as by ulimit -v?)"
+            )
+        memory.base = base
+        if not commit(base, 0, pages * _PAGE) or not push(cython.address(self.memories), memory):
+            release(base)
+            self.used_bytes -= pages * _PAGE
+            raise WasmError(f"the system has no memory for {pages} pages")
+        memory.length = pages * _PAGE
+        memory.max_pages = min(max_pages, _MAX_PAGES)
+        return memory
+
+    @cython.cfunc
+    def new_table(self, length: uint64_t, max: uint64_t, word: uint64_t) -> cython.pointer(WlTable):
+        """A table filled with the reference `word`."""
+        table: cython.pointer(WlTable) = cython.cast(
+            cython.pointer(WlTable), self.allocate(cython.sizeof(WlTable))
+        )
+        if length > _MAX_ELEMENTS:
+            raise WasmError(f"a table of {length} elements exceeds the limit of {_MAX_ELEMENTS}")
+        if length * 8 > self.memory_limit - self.used_bytes:
+            self.charge(length * 8)
+        if not push(cython.address(self.tables), table):
+            raise MemoryError
+        table.max = min(max, _MAX_ELEMENTS)
+        if not grow_table(self, table, length, word):
+            raise MemoryError
+        return table
+
+    @cython.cfunc
+    @cython.exceptval(0, check=True)
+    def word_of(self, value: object) -> uint64_t:
+        """The word of an external reference, which the store keeps alive."""
+        if value is None:
+            return 0
+        self.references[id(value)] = value
+        return cython.cast(uint64_t, cython.cast(cython.p_void, value))
+
+    # --- running guest code ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def call(
+        self,
+        function: cython.pointer(WlFunction),
+        words: cython.pointer(uint64_t),
+        n_params: uint32_t,
+        n_results: uint32_t,
+    ) -> cython.int:
+        """Run a guest function on `words`, which its results replace. Raises `Trap`, or what a host function raised."""
+        guest: cython.pointer(Guest) = self.guest
+        ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+        entry: Entry
+        state: cython.pointer(PyThreadState)
+        code: uint64_t
+        if self.interrupting:
+            raise WasmError("a signal handler can't call into the store whose guest it interrupted")
+        if not c_stack_left():
+            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], detail="too many nested calls between host and guest")
+        self.lock()
+        entry.outer = guest.entry
+        entry.host_ip = ctx.host_ip
+        entry.host_fp = ctx.host_fp
+        entry.host_function = ctx.host_function
+        entry.stack_top = ctx.stack_top
+        entry.base = 0 if entry.outer == cython.NULL else ctx.stack_top
+        if not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
+            self.unlock()
+            raise Trap(TRAP_REASONS[STACK_EXHAUSTED])
+        memcpy(ctx.stack_base + entry.base, words, 8 * n_params)
+        guest.entry = cython.address(entry)
+        if entry.outer == cython.NULL:
+            guest.deadline = now_ns() + self.timeout_ns if self.timeout_ns else 0
+            guest.thread = cython.cast(uint64_t, pthread_self())
+            ctx.interrupt = 0
+            guest.used = 1
+            guest.running = 1
+        if guests.ticker_state != TICKING:
+            ensure_installed()
+        state = PyEval_SaveThread()
+        ctx.thread_state = state
+        if guests.ticker_state != TICKING:
+            wake_ticker()
+        run_guest(
+            ctx,
+            cython.cast(cython.pointer(WlInstance), function.instance),
+            cython.cast(cython.pp_char, function.code_cell)[0],
+            cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base),
+        )
+        ctx.thread_state = cython.NULL
+        PyEval_RestoreThread(state)
+        if entry.outer == cython.NULL:
+            guest.running = 0
+        code = ctx.trap_code
+        if code == 0:
+            memcpy(words, ctx.stack_base + entry.base, 8 * n_results)
+            self.leave(cython.address(entry))
+            return 0
+        ctx.trap_code = 0
+        return self.fail(code, cython.address(entry))
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def leave(self, entry: cython.pointer(Entry)) -> cython.void:
+        """Bring back what an entry has saved."""
+        ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
+        ctx.host_ip = entry.host_ip
+        ctx.host_fp = entry.host_fp
+        ctx.host_function = entry.host_function
+        ctx.stack_top = entry.stack_top
+        self.guest.entry = entry.outer
+        self.unlock()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail(self, code: uint64_t, entry: cython.pointer(Entry)) -> cython.int:
+        """Raise what ended an entry, and leave it."""
+        error_type: cython.pointer(PyObject) = self.error_type
+        error_value: cython.pointer(PyObject) = self.error_value
+        error_traceback: cython.pointer(PyObject) = self.error_traceback
+        if code == _HOST_EXCEPTION:
+            self.error_type = self.error_value = self.error_traceback = cython.NULL
+            self.leave(entry)
+            PyErr_Restore(error_type, error_value, error_traceback)
+            return -1
+        try:
+            frames = self.frames_of(entry)
+        finally:
+            self.leave(entry)
+        raise Trap(TRAP_REASONS[code], tuple(frames))
+
+    @cython.cfunc
+    def frames_of(self, entry: cython.pointer(Entry)) -> list:
+        """The backtrace of a trap: the frames of its entry, and through host functions those of the outer entries."""
+        from wasmloom.interpreter import machine
+
+        ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
+        base: uint64_t = cython.cast(uint64_t, ctx.stack_base)
+        function: cython.pointer(WlFunction)
+        frames: list = []
+        self.add_frames(
+            frames,
+            machine.walk(
+                cython.cast(uint64_t, ctx.trap_ip),
+                cython.cast(uint64_t, ctx.trap_fp),
+                cython.cast(uint64_t, ctx.trap_instance),
+                base + entry.base,
+            ),
+        )
+        while entry.outer != cython.NULL:
+            function = cython.cast(cython.pointer(WlFunction), entry.host_function)
+            frames.append(Frame(None, 0, cython.cast(object, cython.cast(cython.pointer(PyObject), function.object)).name, None))
+            self.add_frames(
+                frames,
+                machine.walk_from_host(
+                    cython.cast(uint64_t, entry.host_ip), base + entry.host_fp, base + entry.outer.base
+                ),
+            )
+            entry = entry.outer
+        return frames
+
+    def add_frames(self, frames: list, walked: list) -> None:
+        """Name the frames that the machine module found."""
+        for instance, _code_space, index, offset in walked[:MAX_FRAMES]:
+            module = self.modules.get(instance)
+            if module is not None:
+                frames.append(Frame(module.name, index, module.func_name(index), offset))
