@@ -241,9 +241,9 @@ def engines(
 
 def assemble(text: str) -> bytes:
     """Text format to binary format."""
-    import wasmtime
+    from wasmloom.text.parser import parse_module
 
-    return bytes(wasmtime.wat2wasm(text))
+    return parse_module(text).binary
 
 
 def build_c(sources: Sequence[Path], flags: Sequence[str] = ()) -> bytes:
