@@ -1,0 +1,233 @@
+"""The lexical format of text modules and scripts: text → tokens (Core 3.0, section 6.3).
+
+One regular expression splits the whole text at once; a token is its own text, and what kind it is follows from how it
+begins. Positions are not stored: they are computed when an error asks for the first one.
+
+Annotations (Core 3.0, section 6.3.6) are white space, except those in `KEPT_ANNOTATIONS`, which are set aside
+with the number of the token that they precede.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from typing import NamedTuple, NoReturn
+
+from wasmloom.errors import CompileError
+from wasmloom.text.literals import LiteralError, string_bytes
+
+#: Annotations that mean something to the assembler (Core 3.0, appendix A.4 and A.5).
+KEPT_ANNOTATIONS = frozenset(("custom", "name", "metadata.code.branch_hint"))
+
+_ID_CHARS = r"0-9A-Za-z!#$%&'*+\-./:<=>?@\\^_`|~"
+_STRING = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+"'
+_COMMENT = r"\(;(?:[^;(]++|;(?!\))|\((?!;))*+;\)"
+_LINE_COMMENT = r";;[^\n\r]*+"
+_RESERVED = rf'(?:[{_ID_CHARS},\[\]{{}}]++|{_STRING}|;(?!;))++'
+_BOUNDARY = rf'(?![{_ID_CHARS}",\[\]{{}}]|;(?!;))'
+_TOKEN = re.compile(
+    rf"(?:[ \t\n\r]++|{_LINE_COMMENT}|{_COMMENT})*+"
+    rf"((?!\(;)\((?:@(?:[{_ID_CHARS}]++|{_STRING})?+)?+"
+    rf"|\)|[{_ID_CHARS}]++{_BOUNDARY}|{_STRING}{_BOUNDARY}|{_RESERVED}|\(;|\Z|(?s:.))"
+)
+#: What may start or hide a block comment outside of one, and what counts inside.
+_OUTSIDE_COMMENT = re.compile(rf"\(;|{_LINE_COMMENT}|{_STRING}")
+_INSIDE_COMMENT = re.compile(r"\(;|;\)")
+_NOT_NEWLINE = re.compile(r"[^\n\r]")
+_LEGAL_SINGLE = frozenset("(),[]{};'!#$%&*+-./:<=>?@\\^_`|~") | frozenset(
+    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+_STRING_RUN = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+')
+
+#: How many empty tokens follow the last one, so that the parsers may look ahead without checking for the end.
+END_TOKENS = 6
+
+
+class Annotation(NamedTuple):
+    """An annotation that was set aside: `(@name tokens…)`. `index` is the token that it precedes."""
+
+    name: str
+    tokens: tuple[str, ...]
+    index: int
+    place: tuple[int, int]
+
+
+def _blank(text: str) -> str:
+    return _NOT_NEWLINE.sub(" ", text)
+
+
+class Tokens:
+    """The tokens of a text. `texts` ends with `END_TOKENS` empty strings."""
+
+    __slots__ = ("_kept", "_newlines", "_source", "_starts", "annotations", "texts")
+
+    def __init__(self, source: str) -> None:
+        """Split `source`.
+
+        Raises `CompileError` with line and column for an illegal character, an unclosed string, comment or
+        annotation, and an empty annotation name.
+        """
+        self._starts: list[int] | None = None
+        self._newlines: list[int] | None = None
+        self._kept: list[int] | None = None
+        self._source = source
+        self.annotations: list[Annotation] = []
+        texts: list[str] = _TOKEN.findall(source)
+        distinct = set(texts)
+        if "(;" in distinct:
+            self._source = self._without_nested_comments(source)
+            texts = _TOKEN.findall(self._source)
+            distinct = set(texts)
+        while texts and not texts[-1]:
+            texts.pop()
+        self.texts = texts
+        for text in distinct:
+            if len(text) == 1 and text not in _LEGAL_SINGLE:
+                self._illegal(text)
+            if text.startswith("(@"):
+                self._kept = []
+        if self._kept is not None:
+            self._set_annotations_aside()
+        self.texts += [""] * END_TOKENS
+
+    @classmethod
+    def of(cls, source: str | bytes) -> Tokens:
+        """The tokens of a text in a string, or in UTF-8 bytes ("malformed UTF-8 encoding" when it isn't)."""
+        try:
+            if isinstance(source, bytes):
+                return cls(source.decode("utf-8"))
+            if not source.isascii():
+                source.encode("utf-8")
+            return cls(source)
+        except UnicodeDecodeError as error:
+            before = error.object[: error.start].decode("utf-8")
+        except UnicodeEncodeError as error:
+            before = error.object[: error.start]
+        line_start = before.rfind("\n") + 1
+        raise CompileError(
+            "malformed UTF-8 encoding", line=before.count("\n") + 1, column=len(before) - line_start + 1
+        ) from None
+
+    def count(self) -> int:
+        """How many tokens there are, without the empty ones at the end."""
+        return len(self.texts) - END_TOKENS
+
+    def fail(self, message: str, index: int) -> NoReturn:
+        """Raise `CompileError` at the token `index`."""
+        line, column = self.position(index)
+        raise CompileError(message, line=line, column=column)
+
+    def position(self, index: int) -> tuple[int, int]:
+        """Line and column, from 1, of the token `index`; the end of the text for tokens past the last."""
+        starts = self.starts()
+        if self._kept is not None:
+            index = self._kept[index] if index < len(self._kept) else len(starts)
+        return self._place(starts[index] if index < len(starts) else len(self._source))
+
+    def line(self, index: int) -> int:
+        """Line, from 1, of the token `index`."""
+        return self.position(index)[0]
+
+    def starts(self) -> list[int]:
+        """Where the tokens start in the text, annotations included."""
+        if self._starts is None:
+            self._starts = [found.start(1) for found in _TOKEN.finditer(self._source)]
+        return self._starts
+
+    def between(self, first: int, last: int) -> str:
+        """The text from the token `first` to the token `last`, both included, with its comments."""
+        starts = self.starts()
+        if self._kept is not None:
+            first, last = self._kept[first], self._kept[last]
+        return self._source[starts[first] : starts[last]] + self.texts[last]
+
+    def _place(self, offset: int) -> tuple[int, int]:
+        if self._newlines is None:
+            self._newlines = [found.end() for found in re.finditer("\n", self._source)]
+        line = bisect_right(self._newlines, offset)
+        return line + 1, offset - (self._newlines[line - 1] if line else 0) + 1
+
+    def _fail_at(self, message: str, offset: int) -> NoReturn:
+        line, column = self._place(offset)
+        raise CompileError(message, line=line, column=column)
+
+    def _without_nested_comments(self, source: str) -> str:
+        """`source` with spaces for block comments, which the regular expression can't match when they nest."""
+        parts: list[str] = []
+        depth = copied = opened = 0
+        position = 0
+        while True:
+            found = (_INSIDE_COMMENT if depth else _OUTSIDE_COMMENT).search(source, position)
+            if found is None:
+                break
+            position = found.end()
+            if found[0] == "(;":
+                if depth == 0:
+                    opened = found.start()
+                depth += 1
+            elif depth:
+                depth -= 1
+                if depth == 0:
+                    parts.append(source[copied:opened])
+                    parts.append(_blank(source[opened:position]))
+                    copied = position
+        if depth:
+            self._fail_at("unclosed comment", opened)
+        parts.append(source[copied:])
+        return "".join(parts)
+
+    def _illegal(self, text: str) -> NoReturn:
+        offset = self.starts()[self.texts.index(text)]
+        if text != '"':
+            self._fail_at("illegal character", offset)
+        found = _STRING_RUN.match(self._source, offset)
+        end = found.end() if found is not None else offset
+        stop = self._source[end : end + 1]
+        if stop == "\\":
+            self._fail_at("illegal escape", end)
+        if stop and stop != "\n":
+            self._fail_at("illegal character in string", end)
+        self._fail_at("unclosed string", offset)
+
+    def _set_annotations_aside(self) -> None:
+        texts, source_texts = [], self.texts
+        kept: list[int] = []
+        index, count = 0, len(source_texts)
+        while index < count:
+            text = source_texts[index]
+            if not text.startswith("(@"):
+                texts.append(text)
+                kept.append(index)
+                index += 1
+                continue
+            start = index
+            offset = self.starts()[start]
+            name = self._annotation_name(text, offset)
+            depth = 1
+            while depth:
+                index += 1
+                if index >= count:
+                    self._fail_at("unclosed annotation", offset)
+                if source_texts[index][0] == "(":
+                    depth += 1
+                elif source_texts[index] == ")":
+                    depth -= 1
+            if name in KEPT_ANNOTATIONS:
+                inner = tuple(source_texts[start + 1 : index])
+                self.annotations.append(Annotation(name, inner, len(texts), self._place(offset)))
+            index += 1
+        self.texts = texts
+        self._kept = kept
+
+    def _annotation_name(self, text: str, offset: int) -> str:
+        name = text[2:]
+        if name.startswith('"'):
+            try:
+                name = string_bytes(name).decode("utf-8")
+            except LiteralError as error:
+                self._fail_at(str(error), offset)
+            except UnicodeDecodeError:
+                self._fail_at("malformed UTF-8 encoding", offset)
+        if not name:
+            self._fail_at("empty annotation id", offset)
+        return name

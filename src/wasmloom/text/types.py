@@ -1,0 +1,280 @@
+"""Types in the text format (Core 3.0, section 6.4): value, composite and external types, and type uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wasmloom.spec.types import (
+    ABSTRACT_HEAP_TYPES,
+    CONCRETE,
+    PLAIN_TYPES,
+    REF_SHORTHANDS,
+    ArrayType,
+    CompositeType,
+    ContType,
+    FieldType,
+    FuncType,
+    GlobalType,
+    Limits,
+    MemoryType,
+    StructType,
+    SubType,
+    TableType,
+    ValType,
+    ref_type,
+)
+from wasmloom.text.cursor import Cursor
+from wasmloom.text.lexer import Tokens
+
+#: Storage types that values can't have.
+_PACKED = frozenset((PLAIN_TYPES["i8"], PLAIN_TYPES["i16"]))
+
+#: Types that are one keyword: keyword → type. Packed types are among them.
+KEYWORD_TYPES: dict[str, ValType] = {name: ValType(code) for name, code in PLAIN_TYPES.items()} | {
+    short: ref_type(ABSTRACT_HEAP_TYPES[heap], True) for short, heap in REF_SHORTHANDS.items()
+}
+
+_KEYWORD_VALUE_TYPES = {name: type_ for name, type_ in KEYWORD_TYPES.items() if type_ not in _PACKED}
+
+#: Largest page size that can be written, as a power of two; the validator decides which of them exist.
+_MAX_PAGE_SIZE_LOG2 = 63
+
+
+class TypeParser(Cursor):
+    """Reads types, and keeps the types that the module defines."""
+
+    def __init__(self, tokens: Tokens, pos: int) -> None:
+        super().__init__(tokens, pos)
+        self.rec_groups: list[tuple[SubType, ...]] = []
+        #: every defined type by its index
+        self.defined: list[SubType] = []
+        #: type index → field identifier → field index
+        self.field_names: dict[int, dict[str, int]] = {}
+        #: function type → the smallest index that a type use without a number may stand for
+        self._func_types: dict[FuncType, int] = {}
+
+    # Value types
+
+    def heap_type(self) -> int:
+        """A heap type: abstract, or `CONCRETE` and a type index."""
+        abstract = ABSTRACT_HEAP_TYPES.get(self.toks[self.pos])
+        if abstract is not None:
+            self.pos += 1
+            return abstract
+        return CONCRETE + self.index("type")
+
+    def _ref_form(self) -> ValType:
+        """The rest of `(ref null? heap)`, from after the word `ref`."""
+        nullable = self.accept("null")
+        heap = self.heap_type()
+        self.expect(")")
+        return ref_type(heap, nullable)
+
+    def val_type(self) -> ValType:
+        """A value type."""
+        found = _KEYWORD_VALUE_TYPES.get(self.toks[self.pos])
+        if found is not None:
+            self.pos += 1
+            return found
+        if self.open_form("ref"):
+            return self._ref_form()
+        self.unexpected()
+
+    def ref_type(self) -> ValType:
+        """A reference type."""
+        start = self.pos
+        found = self.val_type()
+        if not found.is_ref:
+            self.unexpected(start)
+        return found
+
+    def at_ref_type(self) -> bool:
+        """Whether a reference type comes next."""
+        return self.toks[self.pos] in REF_SHORTHANDS or self.at_form("ref")
+
+    def _storage_type(self) -> ValType:
+        found = KEYWORD_TYPES.get(self.toks[self.pos])
+        if found is not None:
+            self.pos += 1
+            return found
+        return self.val_type()
+
+    def _field_type(self) -> FieldType:
+        if self.open_form("mut"):
+            storage = self._storage_type()
+            self.expect(")")
+            return FieldType(storage, True)
+        return FieldType(self._storage_type(), False)
+
+    # Composite types
+
+    def _named_or_many(self, keyword: str, types: list[ValType], names: dict[str, int] | None) -> None:
+        """All `(keyword $name? type…)` that come next; `names` is None where identifiers are not allowed."""
+        while self.open_form(keyword):
+            if names is not None and self.at_identifier():
+                self.bind_local(names, len(types), "local")
+                types.append(self.val_type())
+            else:
+                while self.toks[self.pos] != ")":
+                    types.append(self.val_type())
+            self.expect(")")
+
+    def bind_local(self, names: dict[str, int], index: int, word: str) -> None:
+        """Give `index` the identifier that comes next."""
+        identifier = self.identifier_at(self.pos)
+        if identifier in names:
+            self.fail(f"duplicate {word} {identifier}")
+        names[identifier] = index
+        self.pos += 1
+
+    def signature(self, names: dict[str, int] | None) -> FuncType:
+        """Parameters and results, which may be none. `names` takes the parameters' identifiers; None forbids them."""
+        if self.toks[self.pos] != "(":
+            return _EMPTY
+        params: list[ValType] = []
+        results: list[ValType] = []
+        self._named_or_many("param", params, names)
+        self._named_or_many("result", results, None)
+        return FuncType(tuple(params), tuple(results))
+
+    def _struct_type(self, type_index: int) -> StructType:
+        fields: list[FieldType] = []
+        names: dict[str, int] = {}
+        while self.open_form("field"):
+            if self.at_identifier():
+                self.bind_local(names, len(fields), "field")
+                fields.append(self._field_type())
+            else:
+                while self.toks[self.pos] != ")":
+                    fields.append(self._field_type())
+            self.expect(")")
+        if names:
+            self.field_names[type_index] = names
+            self.names.fields[type_index] = {index: name[1:] for name, index in names.items()}
+        return StructType(tuple(fields))
+
+    def _composite_type(self, type_index: int) -> CompositeType:
+        composite: CompositeType
+        if self.open_form("func"):
+            composite = self.signature({})
+        elif self.open_form("struct"):
+            composite = self._struct_type(type_index)
+        elif self.open_form("array"):
+            composite = ArrayType(self._field_type())
+        elif self.open_form("cont"):
+            composite = ContType(CONCRETE + self.index("type"))
+        else:
+            self.expect("(")
+            self.unexpected()
+        self.expect(")")
+        return composite
+
+    def sub_type(self, type_index: int) -> SubType:
+        """A type definition's contents: a composite type, or `(sub final? $super* composite)`."""
+        if not self.open_form("sub"):
+            return SubType(self._composite_type(type_index))
+        final = self.accept("final")
+        supers: list[int] = []
+        while self.at_index():
+            supers.append(self.index("type"))
+        composite = self._composite_type(type_index)
+        self.expect(")")
+        return SubType(composite, tuple(supers), final)
+
+    def define(self, group: Sequence[SubType]) -> None:
+        """Add a recursive group of types."""
+        self.rec_groups.append(tuple(group))
+        if len(group) == 1 and isinstance(group[0].composite, FuncType) and group[0].final and not group[0].supers:
+            self._func_types.setdefault(group[0].composite, len(self.defined))
+        self.defined.extend(group)
+
+    # Type uses
+
+    def implicit_type(self, signature: FuncType) -> int:
+        """The index that a type use without a number stands for; a type is added at the end if need be."""
+        found = self._func_types.get(signature)
+        if found is None:
+            found = len(self.defined)
+            self.define((SubType(signature),))
+        return found
+
+    def type_use(self, names: dict[str, int] | None) -> int:
+        """A type use: `(type $t)`, parameters and results. `names` takes identifiers, as for `signature`."""
+        start = self.pos
+        explicit = self.explicit_type()
+        inline = self.signature(names)
+        if explicit is None:
+            return self.implicit_type(inline)
+        self.check_inline(explicit, inline, start)
+        return explicit
+
+    def explicit_type(self) -> int | None:
+        """The type index in `(type $t)`, if that comes next."""
+        if not self.open_form("type"):
+            return None
+        index = self.index("type")
+        self.expect(")")
+        return index
+
+    def check_inline(self, type_index: int, inline: FuncType, pos: int) -> None:
+        """Fail unless the inline part of a type use is empty or equals the type it names."""
+        if inline == _EMPTY:
+            return
+        if type_index >= len(self.defined):
+            self.fail(f"unknown type {type_index}", pos)
+        if self.defined[type_index].composite != inline:
+            self.fail("inline function type doesn't match its type index", pos)
+
+    def params_of(self, type_index: int) -> int:
+        """How many parameters the type has; 0 when it is no function type, which the validator will say."""
+        if type_index < len(self.defined):
+            composite = self.defined[type_index].composite
+            if isinstance(composite, FuncType):
+                return len(composite.params)
+        return 0
+
+    # External types
+
+    def address_type(self) -> bool:
+        """The address type of a memory or table, i32 unless it says otherwise: whether it is i64."""
+        return not self.accept("i32") and self.accept("i64")
+
+    def limits(self, is64: bool) -> Limits:
+        """Limits: a minimum and perhaps a maximum."""
+        bits = 64 if is64 else 32
+        minimum = self.unsigned(bits)
+        return Limits(minimum, self.unsigned(bits) if self.at_unsigned() else None)
+
+    def page_size(self) -> int:
+        """The page size in `(pagesize n)` as a power of two; 16, the usual one, when it isn't there."""
+        if not self.open_form("pagesize"):
+            return 16
+        size = self.unsigned(64)
+        if size == 0 or size & (size - 1):
+            self.fail("invalid custom page size", self.pos - 1)
+        self.expect(")")
+        return min(size.bit_length() - 1, _MAX_PAGE_SIZE_LOG2)
+
+    def memory_type(self) -> MemoryType:
+        """A memory type."""
+        is64 = self.address_type()
+        limits = self.limits(is64)
+        shared = self.accept("shared")
+        return MemoryType(limits, is64, shared, self.page_size())
+
+    def table_type(self) -> TableType:
+        """A table type."""
+        is64 = self.address_type()
+        limits = self.limits(is64)
+        return TableType(self.ref_type(), limits, is64)
+
+    def global_type(self) -> GlobalType:
+        """A global type."""
+        if self.open_form("mut"):
+            content = self.val_type()
+            self.expect(")")
+            return GlobalType(content, True)
+        return GlobalType(self.val_type(), False)
+
+
+_EMPTY = FuncType((), ())
