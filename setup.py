@@ -77,6 +77,7 @@ def extensions() -> list[Extension]:
                     include_dirs=["src/wasmloom/runtime"],
                     extra_compile_args=[
                         "-O2",
+                        "-g0",
                         "-fno-strict-aliasing",
                         "-Wno-unused-function",
                         *os.environ.get("WASMLOOM_CFLAGS", "").split(),
