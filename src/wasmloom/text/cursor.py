@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 from wasmloom.spec.instructions import INSTRUCTIONS
@@ -9,6 +10,8 @@ from wasmloom.spec.module import Names
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, EXTERN_KINDS, PLAIN_TYPES, REF_SHORTHANDS
 from wasmloom.text.lexer import Tokens
 from wasmloom.text.literals import SHAPES, LiteralError, is_number, parse_unsigned, string_bytes
+
+_QUOTED_IDENTIFIER = re.compile(r'\$"(?:[^"\\]|\\.)*"')
 
 #: Keywords that stand for more than one row of the instruction table in text, so that the row's own mnemonic isn't one.
 NOT_IN_TEXT = frozenset(("ref.test_null", "ref.cast_null"))
@@ -18,11 +21,10 @@ NOT_IN_TEXT = frozenset(("ref.test_null", "ref.cast_null"))
 KEYWORDS: frozenset[str] = frozenset(
     {row.mnemonic for row in INSTRUCTIONS}.difference(NOT_IN_TEXT)
     .union(ABSTRACT_HEAP_TYPES, REF_SHORTHANDS, PLAIN_TYPES, SHAPES, EXTERN_KINDS)
-    .union(
-        "module binary quote definition instance type rec sub final struct array field cont param result local mut ref "
-        "null import export start elem declare item offset data pagesize shared then catch catch_ref catch_all "
-        "catch_all_ref on switch register invoke get either nan:canonical nan:arithmetic".split()
-    )
+    .union(("module", "type", "rec", "sub", "final", "struct", "array", "field", "cont", "param", "result", "local"))
+    .union(("mut", "ref", "null", "import", "export", "start", "elem", "declare", "item", "offset", "data", "pagesize"))
+    .union(("shared", "then", "catch", "catch_ref", "catch_all", "catch_all_ref", "on", "binary", "quote"))
+    .union(("definition", "instance", "register", "invoke", "get", "either", "nan:canonical", "nan:arithmetic"))
 )
 
 #: Index spaces: kind → the word for it in messages.
@@ -64,6 +66,8 @@ class Cursor:
             self.fail("unexpected token: end of text", at)
         if token == "$":
             self.fail("empty identifier", at)
+        if token[0] == "$" and '"' in token and _QUOTED_IDENTIFIER.fullmatch(token) is None:
+            self.fail(f"unknown operator {token}", at)
         if token[0] in "$()" or token in KEYWORDS or is_number(token) or token.startswith(("offset=", "align=")):
             self.fail(f"unexpected token {token}", at)
         if token[0] == '"':

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from wasmloom.binary.encoder import SECTION_IDS, byte_vector, run_lengths, sleb, uleb, val_type_bytes, vector
+from wasmloom.binary.encoder import SECTION_IDS, byte_vector, run_lengths, uleb, val_type_bytes, vector
 from wasmloom.errors import CompileError
 from wasmloom.spec.limits import MAX_LOCALS
 from wasmloom.spec.module import (
@@ -27,7 +27,6 @@ from wasmloom.spec.module import (
 from wasmloom.spec.types import (
     EXTERN_KINDS,
     FUNCREF,
-    GlobalType,
     Limits,
     MemoryType,
     SubType,
@@ -59,7 +58,7 @@ class _Field(NamedTuple):
 
     keyword: str
     start: int
-    index: int
+    number: int
 
 
 class Places:
@@ -89,14 +88,14 @@ class FieldParser(ExprParser):
         #: custom sections that ask to stand before a section; they come after those that ask to follow one
         self._before: list[CustomSection] = []
         for item in tokens.annotations:
-            if pos <= item.index <= end:
-                self.annotations.setdefault(item.index, []).append(item)
+            if pos <= item.before <= end:
+                self.annotations.setdefault(item.before, []).append(item)
 
     def fields(self, name: str | None) -> ModuleSyntax:
         """All fields up to the module's end; `name` is the module's identifier without `$`."""
         self.names.module = name
         if self.annotations:
-            module_name = self._name_annotation()
+            module_name = self._name_annotation("module")
             if module_name is not None:
                 self.names.module = module_name
         found = self._find_fields()
@@ -154,7 +153,7 @@ class FieldParser(ExprParser):
                 self.fail(f"duplicate {SPACE_WORDS[kind]} {identifier}", identifier_at)
             self.spaces[kind][identifier] = index
         if self.annotations:
-            name = self._name_annotation()
+            name = self._name_annotation(kind)
             if name is not None:
                 self.names.maps.setdefault(kind, {})[index] = name
         return index
@@ -214,10 +213,10 @@ class FieldParser(ExprParser):
     def _type_field(self, field: _Field) -> None:
         self.places.entries["type"].append(field.start)
         if field.keyword == "type":
-            self.define((self._one_type(field.index),))
+            self.define((self._one_type(field.number),))
             return
-        index = field.index
-        group = []
+        index = field.number
+        group: list[SubType] = []
         while self.open_form("type"):
             group.append(self._one_type(index))
             index += 1
@@ -247,7 +246,7 @@ class FieldParser(ExprParser):
     def _inline_exports(self, kind: str, field: _Field) -> None:
         while self.open_form("export"):
             self._place("export", field)
-            self.module.exports.append(Export(self.name(), kind, field.index))
+            self.module.exports.append(Export(self.name(), kind, field.number))
             self.expect(")")
 
     def _inline_import(self) -> tuple[str, str] | None:
@@ -271,7 +270,7 @@ class FieldParser(ExprParser):
         self._place("import", field)
         parameters: dict[str, int] = {}
         self.module.imports.append(Import(names[0], names[1], kind, self._extern_type(kind, parameters)))
-        self._name_locals(field.index, parameters)
+        self._name_locals(field.number, parameters)
 
     def _name_locals(self, func_index: int, identifiers: dict[str, int]) -> None:
         if identifiers:
@@ -333,15 +332,15 @@ class FieldParser(ExprParser):
         body = self.expression(self._marks("code", entry))
         runs = run_lengths(local_types)
         self.module.code.append(Code(runs, body))
-        self._name_locals(field.index, self.locals)
+        self._name_locals(field.number, self.locals)
         if self.label_names:
-            self.names.labels[field.index] = self.label_names
+            self.names.labels[field.number] = self.label_names
         if self.annotations:
             self.check_hints(first, self.pos)
         if self.hints:
             # Hints count from the start of the locals, not of the expression.
             before = len(vector(uleb(count) + val_type_bytes(type_) for count, type_ in runs))
-            self._branch_hints[field.index] = [(before + offset, value) for offset, value in self.hints]
+            self._branch_hints[field.number] = [(before + offset, value) for offset, value in self.hints]
         self.locals = {}
 
     def _local_types(self, first: int) -> list[ValType]:
@@ -391,7 +390,7 @@ class FieldParser(ExprParser):
         pages = (len(contents) + page - 1) // page
         self.module.memories.append(MemoryType(Limits(pages, pages), is64, False, page_size_log2))
         self._place("data", field)
-        self.module.data.append(Data(contents, "active", field.index, _I64_ZERO if is64 else _I32_ZERO))
+        self.module.data.append(Data(contents, "active", field.number, _I64_ZERO if is64 else _I32_ZERO))
 
     def table_field(self, field: _Field) -> None:
         """A table, the import of one, or one with its elements."""
@@ -424,10 +423,10 @@ class FieldParser(ExprParser):
         self.module.tables.append(Table(TableType(element, Limits(size, size), is64)))
         offset = _I64_ZERO if is64 else _I32_ZERO
         item_type = _FUNC_REF if exprs is None else element
-        self.module.elements.append(Element(item_type, "active", items, exprs, field.index, offset))
+        self.module.elements.append(Element(item_type, "active", items, exprs, field.number, offset))
 
     def _func_indices(self) -> tuple[int, ...]:
-        indices = []
+        indices: list[int] = []
         while self.at_index():
             indices.append(self.index("func"))
         return tuple(indices)
@@ -515,13 +514,13 @@ class FieldParser(ExprParser):
         except UnicodeDecodeError:
             self.fail_annotation(item, "malformed UTF-8 encoding")
 
-    def _name_annotation(self) -> str | None:
+    def _name_annotation(self, what: str) -> str | None:
         """The name in `(@name "…")`, if one stands here (Core 3.0, appendix A.5)."""
         taken = self._take("name")
         if not taken:
             return None
         if len(taken) > 1:
-            self.fail_annotation(taken[1], "multiple module" if self.module.names.module else "multiple names")
+            self.fail_annotation(taken[1], f"multiple {what} names")
         if len(taken[0].tokens) != 1 or taken[0].tokens[0][:1] != '"':
             self.fail_annotation(taken[0], "malformed name")
         return self._annotation_name(taken[0], taken[0].tokens[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NoReturn
 
 from wasmloom.binary.encoder import heap_type_bytes, sleb, uleb, val_type_bytes, vector
 from wasmloom.spec.instructions import BY_OPCODE, INSTRUCTIONS, Instruction
@@ -54,7 +55,7 @@ class ImmediateParser(TypeParser):
         #: whether an instruction names a data segment, so that the binary needs a data count
         self.uses_data_count = False
 
-    def fail_literal(self, error: LiteralError) -> None:
+    def fail_literal(self, error: LiteralError) -> NoReturn:
         """Raise the `CompileError` for a number that could not be read."""
         if str(error) in ("unknown operator", "unexpected token"):
             self.unexpected()
@@ -219,21 +220,23 @@ class ImmediateParser(TypeParser):
             self.unexpected()
         lane, count = shape
         self.pos += 1
-        parts: list[bytes] = []
-        for _ in range(count):
-            token = self.toks[self.pos]
-            if not is_number(token):
-                if token[:1] in ("", "(", ")"):
-                    self.fail("wrong number of lane literals")
+        start = self.pos
+        while is_number(self.toks[self.pos]):
+            self.pos += 1
+        found = self.toks[start : self.pos]
+        if len(found) != count:
+            if len(found) < count and self.toks[self.pos][:1] not in ("", "(", ")"):
                 self.unexpected()
+            self.fail("wrong number of lane literals")
+        self.pos = start
+        parts: list[bytes] = []
+        for token in found:
             try:
                 value = parse_number(token, lane)
             except LiteralError as error:
                 self.fail_literal(error)
             self.pos += 1
             parts.append(value.to_bytes(bit_width(lane) // 8, "little"))
-        if is_number(self.toks[self.pos]):
-            self.fail("wrong number of lane literals")
         return b"".join(parts)
 
     def lane(self) -> bytes:
@@ -244,6 +247,8 @@ class ImmediateParser(TypeParser):
         """The sixteen lane numbers of `i8x16.shuffle`."""
         lanes = bytearray()
         while is_number(self.toks[self.pos]):
+            if not self.toks[self.pos].isalnum() or not self.at_unsigned():
+                self.fail("i8 constant out of range")
             lanes.append(self.unsigned(8))
         if len(lanes) != 16:
             self.fail("invalid lane length: i8x16.shuffle needs 16 lane numbers")

@@ -29,6 +29,9 @@ _FLAT_BLOCK = 6
 _FLAT_IF = 7
 _FLAT_ELSE = 8
 
+#: Kinds in which only folded instructions may stand.
+_FOLDED_ONLY = (_OPERANDS, _CONDITION)
+
 #: An open construct: its kind, the instruction that is written later (or nothing), its token and its label.
 _Frame = tuple[int, bytes, int, "str | None"]
 
@@ -112,7 +115,7 @@ class ExprParser(ImmediateParser):
                 if single and not frames:
                     return
                 continue
-            elif top == _OPERANDS or top == _CONDITION:
+            elif top in _FOLDED_ONLY:
                 self.unexpected()
             found = readers.get(token)
             if found is not None:

@@ -23,7 +23,7 @@ _ID_CHARS = r"0-9A-Za-z!#$%&'*+\-./:<=>?@\\^_`|~"
 _STRING = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+"'
 _COMMENT = r"\(;(?:[^;(]++|;(?!\))|\((?!;))*+;\)"
 _LINE_COMMENT = r";;[^\n\r]*+"
-_RESERVED = rf'(?:[{_ID_CHARS},\[\]{{}}]++|{_STRING}|;(?!;))++'
+_RESERVED = rf"(?:[{_ID_CHARS},\[\]{{}}]++|{_STRING}|;(?!;))++"
 _BOUNDARY = rf'(?![{_ID_CHARS}",\[\]{{}}]|;(?!;))'
 _TOKEN = re.compile(
     rf"(?:[ \t\n\r]++|{_LINE_COMMENT}|{_COMMENT})*+"
@@ -44,11 +44,11 @@ END_TOKENS = 6
 
 
 class Annotation(NamedTuple):
-    """An annotation that was set aside: `(@name tokens…)`. `index` is the token that it precedes."""
+    """An annotation that was set aside: `(@name tokens…)`. `before` is the token that it precedes."""
 
     name: str
     tokens: tuple[str, ...]
-    index: int
+    before: int
     place: tuple[int, int]
 
 
@@ -180,6 +180,8 @@ class Tokens:
         offset = self.starts()[self.texts.index(text)]
         if text != '"':
             self._fail_at("illegal character", offset)
+        if self._source[:offset].endswith(("$", "(@")):
+            self._fail_at("empty identifier" if self._source[offset - 1] == "$" else "empty annotation id", offset)
         found = _STRING_RUN.match(self._source, offset)
         end = found.end() if found is not None else offset
         stop = self._source[end : end + 1]

@@ -61,7 +61,7 @@ def is_number(token: str) -> bool:
 def string_bytes(token: str) -> bytes:
     """The bytes that a string token, quotes included, stands for.
 
-    Raises `LiteralError` for an escape that doesn't exist, a code point out of range, and a token that is not one string.
+    Raises `LiteralError` for an escape that doesn't exist, a code point out of range, and a token that isn't a string.
     """
     found = _STRING.fullmatch(token)
     if found is None:

@@ -67,8 +67,8 @@ class ParsedModule(NamedTuple):
 def parse_module(source: str | bytes) -> ParsedModule:
     """Assemble a text module: `(module …)`, or its fields alone.
 
-    `(module binary "…")` and `(module quote "…")` are taken as well. Raises `CompileError` with line and column when the
-    text is malformed. A module that is well-formed but not valid is encoded all the same.
+    `(module binary "…")` and `(module quote "…")` are taken as well. Raises `CompileError` with line and column when
+    the text is malformed. A module that is well-formed but not valid is encoded all the same.
     """
     tokens = Tokens.of(source)
     end = tokens.count()

@@ -15,7 +15,7 @@ Source: `interpreter/README.md` of the specification, "Scripts".
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES
 from wasmloom.text.cursor import Cursor
@@ -76,8 +76,8 @@ class Either(NamedTuple):
     options: tuple[Result, ...]
 
 
-Value = Union[Const, RefNull, RefExtern, RefHost]
-Result = Union[Const, NanPattern, VectorPattern, RefNull, RefExtern, RefHost, RefPattern, Either]
+Value = Const | RefNull | RefExtern | RefHost
+Result = Const | NanPattern | VectorPattern | RefNull | RefExtern | RefHost | RefPattern | Either
 
 
 class ModuleSource:
@@ -161,7 +161,7 @@ class Get(NamedTuple):
     field: str
 
 
-Action = Union[Invoke, Get]
+Action = Invoke | Get
 
 
 class AssertReturn(NamedTuple):
@@ -237,23 +237,17 @@ class Unsupported(NamedTuple):
     text: str
 
 
-Command = Union[
-    Module,
-    ModuleDefinition,
-    ModuleInstance,
-    Register,
-    Invoke,
-    Get,
-    AssertReturn,
-    AssertTrap,
-    AssertExhaustion,
-    AssertException,
-    AssertSuspension,
-    AssertMalformed,
-    AssertInvalid,
-    AssertUnlinkable,
-    Unsupported,
-]
+Assertion = (
+    AssertReturn
+    | AssertTrap
+    | AssertExhaustion
+    | AssertException
+    | AssertSuspension
+    | AssertMalformed
+    | AssertInvalid
+    | AssertUnlinkable
+)
+Command = Module | ModuleDefinition | ModuleInstance | Register | Action | Assertion | Unsupported
 
 _NAN_KINDS = {"nan:canonical": "canonical", "nan:arithmetic": "arithmetic"}
 

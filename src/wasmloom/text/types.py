@@ -218,6 +218,9 @@ class TypeParser(Cursor):
 
     def check_inline(self, type_index: int, inline: FuncType, pos: int) -> None:
         """Fail unless the inline part of a type use is empty or equals the type it names."""
+        if self.toks[self.pos] == "(" and self.toks[self.pos + 1] in _TYPE_USE_FORMS:
+            # The parts of a type use are in the wrong order.
+            self.unexpected(self.pos + 1)
         if inline == _EMPTY:
             return
         if type_index >= len(self.defined):
@@ -239,11 +242,10 @@ class TypeParser(Cursor):
         """The address type of a memory or table, i32 unless it says otherwise: whether it is i64."""
         return not self.accept("i32") and self.accept("i64")
 
-    def limits(self, is64: bool) -> Limits:
-        """Limits: a minimum and perhaps a maximum."""
-        bits = 64 if is64 else 32
-        minimum = self.unsigned(bits)
-        return Limits(minimum, self.unsigned(bits) if self.at_unsigned() else None)
+    def limits(self) -> Limits:
+        """Limits: a minimum and perhaps a maximum. They have 64 bits everywhere; the validator knows the bounds."""
+        minimum = self.unsigned(64)
+        return Limits(minimum, self.unsigned(64) if self.at_unsigned() else None)
 
     def page_size(self) -> int:
         """The page size in `(pagesize n)` as a power of two; 16, the usual one, when it isn't there."""
@@ -258,14 +260,14 @@ class TypeParser(Cursor):
     def memory_type(self) -> MemoryType:
         """A memory type."""
         is64 = self.address_type()
-        limits = self.limits(is64)
+        limits = self.limits()
         shared = self.accept("shared")
         return MemoryType(limits, is64, shared, self.page_size())
 
     def table_type(self) -> TableType:
         """A table type."""
         is64 = self.address_type()
-        limits = self.limits(is64)
+        limits = self.limits()
         return TableType(self.ref_type(), limits, is64)
 
     def global_type(self) -> GlobalType:
@@ -278,3 +280,4 @@ class TypeParser(Cursor):
 
 
 _EMPTY = FuncType((), ())
+_TYPE_USE_FORMS = ("type", "param", "result")
