@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from wasmloom.binary.names import INDIRECT_NAME_MAPS, NAME_MAPS
 from wasmloom.spec.module import Element, Import, ModuleSyntax, Names
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
@@ -51,20 +52,6 @@ SECTION_IDS: dict[str, int] = {
     "code": 10,
     "data": 11,
 }
-
-#: Subsections of the name section that map one index space: kind → id (Core 3.0, 7.4.1).
-NAME_MAP_IDS: dict[str, int] = {
-    "func": 1,
-    "type": 4,
-    "table": 5,
-    "memory": 6,
-    "global": 7,
-    "elem": 8,
-    "data": 9,
-    "tag": 11,
-}
-#: Subsections of the name section that map two levels of indices: attribute of `Names` → id.
-NAME_INDIRECT_IDS: dict[str, int] = {"locals": 2, "labels": 3, "fields": 10}
 
 _SHORT = tuple(bytes((value,)) for value in range(128))
 _NULLABLE_ABSTRACT = {ref_type(heap, True): bytes((heap,)) for heap in ABSTRACT_HEAP_TYPES.values()}
@@ -280,9 +267,8 @@ def _exports(m: ModuleSyntax, section: _Section) -> None:
 def _element(item: Element, section: _Section) -> None:
     """One element segment, in the shortest of its eight forms (Core 3.0, 5.5.12)."""
     with_exprs = 4 if item.exprs is not None else 0
-    implied = FUNCREF if with_exprs else ref_type(FUNCREF.heap, False)
     if item.mode == "active":
-        plain = item.table == 0 and item.type == implied
+        plain = item.table == 0 and (not with_exprs or item.type == FUNCREF)
         section.entry(bytes((with_exprs | (0 if plain else 2),)) + (b"" if plain else uleb(item.table)))
         section.expr(item.offset or b"", -1)
     else:
@@ -342,10 +328,10 @@ def name_section(names: Names) -> bytes:
     parts: list[tuple[int, bytes]] = []
     if names.module is not None:
         parts.append((0, name_bytes(names.module)))
-    for kind, number in NAME_MAP_IDS.items():
+    for number, kind in NAME_MAPS.items():
         if names.maps.get(kind):
             parts.append((number, _name_map(names.maps[kind])))
-    for attribute, number in NAME_INDIRECT_IDS.items():
+    for number, attribute in INDIRECT_NAME_MAPS.items():
         nested: dict[int, dict[int, str]] = getattr(names, attribute)
         items = [uleb(index) + _name_map(inner) for index, inner in sorted(nested.items()) if inner]
         if items:

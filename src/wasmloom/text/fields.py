@@ -38,7 +38,7 @@ from wasmloom.spec.types import (
 from wasmloom.text.cursor import SPACE_WORDS
 from wasmloom.text.instructions import BRANCH_HINT, ExprParser, Marks
 from wasmloom.text.lexer import Annotation, Tokens
-from wasmloom.text.literals import LiteralError, string_bytes
+from wasmloom.text.types import Scope
 
 #: Words for the kinds of definition that no import may follow.
 _IMPORT_AFTER = {kind: "function" if kind == "func" else kind for kind in EXTERN_KINDS}
@@ -95,7 +95,7 @@ class FieldParser(ExprParser):
         """All fields up to the module's end; `name` is the module's identifier without `$`."""
         self.names.module = name
         if self.annotations:
-            module_name = self._name_annotation("module")
+            module_name = self.name_annotation("module")
             if module_name is not None:
                 self.names.module = module_name
         found = self._find_fields()
@@ -153,7 +153,7 @@ class FieldParser(ExprParser):
                 self.fail(f"duplicate {SPACE_WORDS[kind]} {identifier}", identifier_at)
             self.spaces[kind][identifier] = index
         if self.annotations:
-            name = self._name_annotation(kind)
+            name = self.name_annotation(kind)
             if name is not None:
                 self.names.maps.setdefault(kind, {})[index] = name
         return index
@@ -256,25 +256,25 @@ class FieldParser(ExprParser):
         self.expect(")")
         return names
 
-    def _extern_type(self, kind: str, locals_: dict[str, int]) -> ExternType:
+    def _extern_type(self, kind: str, parameters: Scope) -> ExternType:
         """The type of an import."""
         if kind == "func":
-            return self.type_use(locals_)
+            return self.type_use(parameters)
         if kind == "tag":
-            return TagType(self.type_use({}))
+            return TagType(self.type_use(Scope()))
         if kind == "global":
             return self.global_type()
         return self.table_type() if kind == "table" else self.memory_type()
 
     def _add_import(self, names: tuple[str, str], kind: str, field: _Field) -> None:
         self._place("import", field)
-        parameters: dict[str, int] = {}
+        parameters = Scope()
         self.module.imports.append(Import(names[0], names[1], kind, self._extern_type(kind, parameters)))
         self._name_locals(field.number, parameters)
 
-    def _name_locals(self, func_index: int, identifiers: dict[str, int]) -> None:
-        if identifiers:
-            self.names.locals[func_index] = {index: name[1:] for name, index in identifiers.items()}
+    def _name_locals(self, func_index: int, scope: Scope) -> None:
+        if scope.names:
+            self.names.locals[func_index] = scope.names
 
     def import_field(self, field: _Field) -> None:
         """`(import "module" "name" (kind $id? type))`."""
@@ -319,20 +319,21 @@ class FieldParser(ExprParser):
         """A function, or the import of one."""
         if self._head("func", field):
             return
-        self.locals = {}
+        scope = Scope()
+        self.locals = scope.indices
         self.label_count = 0
         self.label_names = {}
         self.hints = []
         first = self.pos
-        type_index = self.type_use(self.locals)
+        type_index = self.type_use(scope)
         self.module.funcs.append(type_index)
         self._place("func", field)
         entry = self._place("code", field)
-        local_types = self._local_types(self.params_of(type_index))
+        local_types = self._local_types(scope, self.params_of(type_index))
         body = self.expression(self._marks("code", entry))
         runs = run_lengths(local_types)
         self.module.code.append(Code(runs, body))
-        self._name_locals(field.number, self.locals)
+        self._name_locals(field.number, scope)
         if self.label_names:
             self.names.labels[field.number] = self.label_names
         if self.annotations:
@@ -343,17 +344,10 @@ class FieldParser(ExprParser):
             self._branch_hints[field.number] = [(before + offset, value) for offset, value in self.hints]
         self.locals = {}
 
-    def _local_types(self, first: int) -> list[ValType]:
+    def _local_types(self, scope: Scope, first: int) -> list[ValType]:
         """All `(local …)`, of which the first has the index `first`."""
         types: list[ValType] = []
-        while self.open_form("local"):
-            if self.at_identifier():
-                self.bind_local(self.locals, first + len(types), "local")
-                types.append(self.val_type())
-            else:
-                while self.toks[self.pos] != ")":
-                    types.append(self.val_type())
-            self.expect(")")
+        self.one_or_many("local", self.val_type, types, scope, first)
         if len(types) > MAX_LOCALS:
             self.fail("too many locals")
         return types
@@ -362,7 +356,7 @@ class FieldParser(ExprParser):
         """A tag, or the import of one."""
         if not self._head("tag", field):
             self._place("tag", field)
-            self.module.tags.append(TagType(self.type_use({})))
+            self.module.tags.append(TagType(self.type_use(Scope())))
 
     def global_field(self, field: _Field) -> None:
         """A global, or the import of one."""
@@ -410,20 +404,24 @@ class FieldParser(ExprParser):
         if not self.open_form("elem"):
             self.unexpected()
         segment = self._place("elem", field)
+        items: tuple[int, ...] = ()
+        exprs: tuple[bytes, ...] | None = None
         if self.at_index() or self.toks[self.pos] == ")":
-            items, exprs = self._func_indices(), None
-            size = len(items)
+            items = self._func_indices()
             if element.heap != FUNCREF.heap:
                 # Function indices alone would make it a segment of `(ref func)`.
-                items, exprs = (), tuple(_REF_FUNC + uleb(index) + _END for index in items)
+                exprs = tuple([_REF_FUNC + uleb(number) + _END for number in items])
         else:
-            items, exprs = (), self._element_exprs(segment)
-            size = len(exprs)
+            exprs = self._element_exprs(segment)
         self.expect(")")
+        size = len(items if exprs is None else exprs)
         self.module.tables.append(Table(TableType(element, Limits(size, size), is64)))
         offset = _I64_ZERO if is64 else _I32_ZERO
-        item_type = _FUNC_REF if exprs is None else element
-        self.module.elements.append(Element(item_type, "active", items, exprs, field.number, offset))
+        if exprs is None:
+            segment_of = Element(_FUNC_REF, "active", items, None, field.number, offset)
+        else:
+            segment_of = Element(element, "active", (), exprs, field.number, offset)
+        self.module.elements.append(segment_of)
 
     def _func_indices(self) -> tuple[int, ...]:
         indices: list[int] = []
@@ -489,55 +487,19 @@ class FieldParser(ExprParser):
 
     # Annotations
 
-    def _take(self, name: str) -> list[Annotation]:
-        """Take the annotations of this name that stand before the current token."""
-        items = self.annotations.get(self.pos)
-        if not items:
-            return []
-        taken = [item for item in items if item.name == name]
-        rest = [item for item in items if item.name != name]
-        if rest:
-            self.annotations[self.pos] = rest
-        else:
-            del self.annotations[self.pos]
-        return taken
-
-    def _annotation_string(self, item: Annotation, token: str) -> bytes:
-        try:
-            return string_bytes(token)
-        except LiteralError as error:
-            self.fail_annotation(item, str(error))
-
-    def _annotation_name(self, item: Annotation, token: str) -> str:
-        try:
-            return self._annotation_string(item, token).decode("utf-8")
-        except UnicodeDecodeError:
-            self.fail_annotation(item, "malformed UTF-8 encoding")
-
-    def _name_annotation(self, what: str) -> str | None:
-        """The name in `(@name "…")`, if one stands here (Core 3.0, appendix A.5)."""
-        taken = self._take("name")
-        if not taken:
-            return None
-        if len(taken) > 1:
-            self.fail_annotation(taken[1], f"multiple {what} names")
-        if len(taken[0].tokens) != 1 or taken[0].tokens[0][:1] != '"':
-            self.fail_annotation(taken[0], "malformed name")
-        return self._annotation_name(taken[0], taken[0].tokens[0])
-
     def _custom_annotations(self) -> None:
         """Custom sections in `(@custom "name" place? "contents"…)` (Core 3.0, appendix A.4)."""
-        for item in self._take("custom"):
+        for item in self.take_annotations("custom"):
             tokens = item.tokens
             if not tokens or tokens[0][:1] != '"':
                 self.fail_annotation(item, "missing section name")
-            name = self._annotation_name(item, tokens[0])
+            name = self.annotation_name(item, tokens[0])
             at = 1
             after, is_before = _LAST, False
             if tokens[1:2] == ("(",):
                 after, is_before = self._custom_place(item, tokens[2:5])
                 at = 5
-            parts = [self._annotation_string(item, token) for token in tokens[at:] if token[:1] == '"']
+            parts = [self.annotation_string(item, token) for token in tokens[at:] if token[:1] == '"']
             if len(parts) != len(tokens[at:]):
                 self.fail_annotation(item, "unexpected token")
             (self._before if is_before else self.module.customs).append(CustomSection(name, b"".join(parts), after))

@@ -5,11 +5,9 @@ One loop with a stack of its own reads them: nesting is limited by memory, not b
 
 from __future__ import annotations
 
-from typing import NoReturn
-
-from wasmloom.errors import CompileError, ValidationError
+from wasmloom.errors import ValidationError
 from wasmloom.text.immediates import BLOCKS, INSTRUCTION_READERS, ImmediateParser, opcode_bytes
-from wasmloom.text.lexer import Annotation, Tokens
+from wasmloom.text.lexer import Tokens
 from wasmloom.text.literals import LiteralError, string_bytes
 
 #: The tokens of the instructions in an expression: (offset in the expression's bytes, token).
@@ -48,8 +46,6 @@ class ExprParser(ImmediateParser):
         #: how many blocks the current function has so far, and the names of those that have one
         self.label_count = 0
         self.label_names: dict[int, str] = {}
-        #: annotations that have not been used yet: token that they precede → annotations
-        self.annotations: dict[int, list[Annotation]] = {}
         #: branch hints of the current function: (offset in the expression, value)
         self.hints: list[tuple[int, int]] = []
 
@@ -75,6 +71,10 @@ class ExprParser(ImmediateParser):
         label = self.optional_identifier()
         if label is not None:
             self.label_names[self.label_count] = label[1:]
+        if self.annotations:
+            name = self.name_annotation("label")
+            if name is not None:
+                self.label_names[self.label_count] = name
         self.label_count += 1
         return label
 
@@ -240,11 +240,6 @@ class ExprParser(ImmediateParser):
             self.fail_annotation(found[0], "malformed hint")
         self.annotations[start].remove(found[0])
         self.hints.append((offset, value[0]))
-
-    def fail_annotation(self, item: Annotation, reason: str) -> NoReturn:
-        """Raise `CompileError` about an annotation."""
-        line, column = item.place
-        raise CompileError(f"@{item.name} annotation: {reason}", line=line, column=column)
 
     def check_hints(self, first: int, last: int) -> None:
         """Fail when a branch hint between the tokens `first` and `last` precedes something that can't have one."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
@@ -23,7 +24,7 @@ from wasmloom.spec.types import (
     ValType,
     ref_type,
 )
-from wasmloom.text.cursor import Cursor
+from wasmloom.text.annotations import AnnotationParser
 from wasmloom.text.lexer import Tokens
 
 #: Storage types that values can't have.
@@ -40,7 +41,22 @@ _KEYWORD_VALUE_TYPES = {name: type_ for name, type_ in KEYWORD_TYPES.items() if 
 _MAX_PAGE_SIZE_LOG2 = 63
 
 
-class TypeParser(Cursor):
+_T = TypeVar("_T")
+
+
+class Scope:
+    """The names of a function's locals or a struct's fields."""
+
+    __slots__ = ("indices", "names")
+
+    def __init__(self) -> None:
+        #: identifier, `$` included → index
+        self.indices: dict[str, int] = {}
+        #: index → name, which an annotation may have made another than the identifier
+        self.names: dict[int, str] = {}
+
+
+class TypeParser(AnnotationParser):
     """Reads types, and keeps the types that the module defines."""
 
     def __init__(self, tokens: Tokens, pos: int) -> None:
@@ -108,55 +124,61 @@ class TypeParser(Cursor):
 
     # Composite types
 
-    def _named_or_many(self, keyword: str, types: list[ValType], names: dict[str, int] | None) -> None:
-        """All `(keyword $name? type…)` that come next; `names` is None where identifiers are not allowed."""
+    def one_or_many(
+        self, keyword: str, read: Callable[[], _T], found: list[_T], scope: Scope | None = None, first: int = 0
+    ) -> None:
+        """All `(keyword $name? item…)` that come next, into `found`; a named form has one item.
+
+        `scope` takes the names of the items, of which the first has the index `first`; None forbids names.
+        """
         while self.open_form(keyword):
-            if names is not None and self.at_identifier():
-                self.bind_local(names, len(types), "local")
-                types.append(self.val_type())
+            if scope is not None and self._bind_in(scope, first + len(found), keyword):
+                found.append(read())
             else:
                 while self.toks[self.pos] != ")":
-                    types.append(self.val_type())
+                    found.append(read())
             self.expect(")")
 
-    def bind_local(self, names: dict[str, int], index: int, word: str) -> None:
-        """Give `index` the identifier that comes next."""
-        identifier = self.identifier_at(self.pos)
-        if identifier in names:
-            self.fail(f"duplicate {word} {identifier}")
-        names[identifier] = index
-        self.pos += 1
+    def _bind_in(self, scope: Scope, index: int, keyword: str) -> bool:
+        """Give `index` the identifier and name that come next. Returns whether there were any."""
+        word = "field" if keyword == "field" else "local"
+        at = self.pos
+        identifier = self.optional_identifier()
+        if identifier is not None:
+            if identifier in scope.indices:
+                self.fail(f"duplicate {word} {identifier}", at)
+            scope.indices[identifier] = index
+            scope.names[index] = identifier[1:]
+        if self.annotations:
+            name = self.name_annotation(word)
+            if name is not None:
+                scope.names[index] = name
+                return True
+        return identifier is not None
 
-    def signature(self, names: dict[str, int] | None) -> FuncType:
-        """Parameters and results, which may be none. `names` takes the parameters' identifiers; None forbids them."""
+    def signature(self, scope: Scope | None) -> FuncType:
+        """Parameters and results, which may be none. `scope` takes the parameters' names; None forbids them."""
         if self.toks[self.pos] != "(":
             return _EMPTY
         params: list[ValType] = []
         results: list[ValType] = []
-        self._named_or_many("param", params, names)
-        self._named_or_many("result", results, None)
+        self.one_or_many("param", self.val_type, params, scope)
+        self.one_or_many("result", self.val_type, results)
         return FuncType(tuple(params), tuple(results))
 
     def _struct_type(self, type_index: int) -> StructType:
         fields: list[FieldType] = []
-        names: dict[str, int] = {}
-        while self.open_form("field"):
-            if self.at_identifier():
-                self.bind_local(names, len(fields), "field")
-                fields.append(self._field_type())
-            else:
-                while self.toks[self.pos] != ")":
-                    fields.append(self._field_type())
-            self.expect(")")
-        if names:
-            self.field_names[type_index] = names
-            self.names.fields[type_index] = {index: name[1:] for name, index in names.items()}
+        scope = Scope()
+        self.one_or_many("field", self._field_type, fields, scope)
+        if scope.names:
+            self.field_names[type_index] = scope.indices
+            self.names.fields[type_index] = scope.names
         return StructType(tuple(fields))
 
     def _composite_type(self, type_index: int) -> CompositeType:
         composite: CompositeType
         if self.open_form("func"):
-            composite = self.signature({})
+            composite = self.signature(Scope())
         elif self.open_form("struct"):
             composite = self._struct_type(type_index)
         elif self.open_form("array"):
@@ -198,11 +220,11 @@ class TypeParser(Cursor):
             self.define((SubType(signature),))
         return found
 
-    def type_use(self, names: dict[str, int] | None) -> int:
-        """A type use: `(type $t)`, parameters and results. `names` takes identifiers, as for `signature`."""
+    def type_use(self, scope: Scope | None) -> int:
+        """A type use: `(type $t)`, parameters and results. `scope` is as for `signature`."""
         start = self.pos
         explicit = self.explicit_type()
-        inline = self.signature(names)
+        inline = self.signature(scope)
         if explicit is None:
             return self.implicit_type(inline)
         self.check_inline(explicit, inline, start)

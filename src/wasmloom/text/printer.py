@@ -1,0 +1,260 @@
+"""The disassembler: binary modules → the text format (Core 3.0, chapter 6).
+
+`print_module` writes one field to a line, with flat instructions. Names come from the name section; where a name can't
+be an identifier (it is empty, or another has it already) it stands in a `(@name …)` annotation and things go by number.
+Assembling the text gives the same module again: the same sections, custom ones included, except that a data count
+section is only there when an instruction needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wasmloom.binary.decoder import DecodedModule, decode_module
+from wasmloom.binary.encoder import SECTION_IDS
+from wasmloom.errors import CompileError
+from wasmloom.spec.limits import MAX_LOCALS
+from wasmloom.spec.module import Code, CustomSection, Data, Element, ModuleSyntax, Names
+from wasmloom.spec.types import (
+    EXTERN_KINDS,
+    ArrayType,
+    FuncType,
+    GlobalType,
+    MemoryType,
+    StructType,
+    SubType,
+    TableType,
+    TagType,
+)
+from wasmloom.text.disassembly import Disassembler
+from wasmloom.text.formatting import IndexNames, TypeText, quote_bytes, quote_name
+
+_SECTION_NAMES = {number: name for name, number in SECTION_IDS.items()}
+
+#: Bytes of a data segment to a line.
+_BYTES_PER_LINE = 64
+
+
+def print_module(data: bytes) -> str:
+    """The text of a binary module.
+
+    Raises `CompileError` with the byte offset when `data` is malformed.
+    """
+    return "\n".join(_Printer(decode_module(data)).lines()) + "\n"
+
+
+def _numbered(space: IndexNames, index: int) -> str:
+    """What stands after the keyword of a definition: its identifier or name, and its number in a comment."""
+    return f"{space.binding(index)} (;{index};)"
+
+
+class _Printer:
+    """Writes one module."""
+
+    def __init__(self, decoded: DecodedModule) -> None:
+        self._decoded = decoded
+        self._module: ModuleSyntax = decoded.syntax()
+        names = self._module.names
+        if any(custom.name == "name" for custom in self._module.customs):
+            # The name section is malformed and stays as it is; identifiers would make a second one.
+            names = Names()
+        self._names: Names = names
+        self._text = TypeText(names.maps)
+        self._spaces = self._text.spaces
+        self._types: list[SubType] = [sub for group in self._module.rec_groups for sub in group]
+        self._fields = {index: IndexNames(fields) for index, fields in names.fields.items()}
+        self._code = Disassembler(self._text, self._fields)
+        self._imported = {kind: sum(item.kind == kind for item in self._module.imports) for kind in EXTERN_KINDS}
+
+    def lines(self) -> Iterator[str]:
+        """The lines of the module."""
+        module = self._module
+        name = self._names.module
+        yield f"(module{'' if name is None else IndexNames({0: name}).binding(0)}"
+        for custom in module.customs:
+            yield f"  {_custom(custom)}"
+        yield from self._type_lines()
+        yield from self._import_lines()
+        yield from self._definition_lines()
+        for export in module.exports:
+            target = self._spaces[export.kind].use(export.index)
+            yield f"  (export {quote_name(export.name)} ({export.kind} {target}))"
+        if module.start is not None:
+            yield f"  (start {self._spaces['func'].use(module.start)})"
+        for index, element in enumerate(module.elements):
+            yield f"  {self._element(index, element)}"
+        for index, code in enumerate(module.code):
+            yield from self._function(index, code)
+        for index, segment in enumerate(module.data):
+            yield from self._data_lines(index, segment)
+        yield ")"
+
+    # Types
+
+    def _type_lines(self) -> Iterator[str]:
+        index = 0
+        for group in self._module.rec_groups:
+            alone = len(group) == 1
+            if not alone:
+                yield "  (rec"
+            for sub in group:
+                text = f"(type{_numbered(self._spaces['type'], index)} {self._sub_type(index, sub)})"
+                yield ("  " if alone else "    ") + text
+                index += 1
+            if not alone:
+                yield "  )"
+
+    def _sub_type(self, index: int, sub: SubType) -> str:
+        composite = sub.composite
+        if isinstance(composite, FuncType):
+            text = f"(func{self._signature(composite, IndexNames({}))})"
+        elif isinstance(composite, StructType):
+            names = self._fields.get(index) or IndexNames({})
+            fields = [
+                f" (field{names.binding(number)} {self._text.field_type(field)})"
+                for number, field in enumerate(composite.fields)
+            ]
+            text = f"(struct{''.join(fields)})"
+        elif isinstance(composite, ArrayType):
+            text = f"(array {self._text.field_type(composite.field)})"
+        else:
+            text = f"(cont {self._text.heap_type(composite.func)})"
+        if sub.final and not sub.supers:
+            return text
+        supers = "".join(f" {self._spaces['type'].use(number)}" for number in sub.supers)
+        return f"(sub{' final' if sub.final else ''}{supers} {text})"
+
+    def _signature(self, func: FuncType, names: IndexNames) -> str:
+        """Parameters and results, each with a space before it."""
+        params = "".join(
+            f" (param{names.binding(number)} {self._text.val_type(type_)})" for number, type_ in enumerate(func.params)
+        )
+        results = "".join(f" {self._text.val_type(type_)}" for type_ in func.results)
+        return params + (f" (result{results})" if results else "")
+
+    def _type_use(self, type_index: int, names: IndexNames) -> str:
+        """A type use with its signature repeated, so that parameters can have names."""
+        composite = self._types[type_index].composite if type_index < len(self._types) else None
+        signature = self._signature(composite, names) if isinstance(composite, FuncType) else ""
+        return f"(type {self._spaces['type'].use(type_index)}){signature}"
+
+    # Imports and definitions
+
+    def _import_lines(self) -> Iterator[str]:
+        counts = dict.fromkeys(EXTERN_KINDS, 0)
+        for item in self._module.imports:
+            index = counts[item.kind]
+            counts[item.kind] += 1
+            if isinstance(item.type, TableType):
+                type_text = self._text.table_type(item.type)
+            elif isinstance(item.type, MemoryType):
+                type_text = self._text.memory_type(item.type)
+            elif isinstance(item.type, GlobalType):
+                type_text = self._text.global_type(item.type)
+            elif isinstance(item.type, TagType):
+                type_text = self._type_use(item.type.type, IndexNames({}))
+            else:
+                type_text = self._type_use(item.type, IndexNames(self._names.locals.get(index, {})))
+            head = f"({item.kind}{_numbered(self._spaces[item.kind], index)} {type_text})"
+            yield f"  (import {quote_name(item.module)} {quote_name(item.name)} {head})"
+
+    def _definition_lines(self) -> Iterator[str]:
+        """Tables, memories, tags and globals."""
+        module = self._module
+        decoded = self._decoded
+        for number, table in enumerate(module.tables):
+            text = self._text.table_type(table.type)
+            if table.init is not None:
+                text += f" {self._code.constant(table.init, decoded.table_inits[number].offset)}"
+            yield self._definition("table", number, text)
+        for number, memory in enumerate(module.memories):
+            yield self._definition("memory", number, self._text.memory_type(memory))
+        for number, tag in enumerate(module.tags):
+            yield self._definition("tag", number, self._type_use(tag.type, IndexNames({})))
+        for number, item in enumerate(module.globals):
+            init = self._code.constant(item.init, decoded.global_inits[number].offset)
+            yield self._definition("global", number, f"{self._text.global_type(item.type)} {init}")
+
+    def _definition(self, kind: str, number: int, text: str) -> str:
+        index = self._imported[kind] + number
+        return f"  ({kind}{_numbered(self._spaces[kind], index)} {text})"
+
+    # Functions
+
+    def _function(self, number: int, code: Code) -> Iterator[str]:
+        index = self._imported["func"] + number
+        type_index = self._module.funcs[number]
+        names = IndexNames(self._names.locals.get(index, {}))
+        base = self._decoded.body_ends[number] - len(code.body)
+        composite = self._types[type_index].composite if type_index < len(self._types) else None
+        first_local = len(composite.params) if isinstance(composite, FuncType) else 0
+        yield f"  (func{_numbered(self._spaces['func'], index)} {self._type_use(type_index, names)}"
+        locals_text = self._locals(code, first_local, names)
+        if locals_text:
+            yield f"    {locals_text}"
+        yield from self._code.function(code.body, base, names, self._names.labels.get(index, {}), 2)
+        yield "  )"
+
+    def _locals(self, code: Code, first: int, names: IndexNames) -> str:
+        """The locals; neighbours without names share a form."""
+        if sum(count for count, _ in code.locals) > MAX_LOCALS:
+            raise CompileError(f"too many locals, the limit is {MAX_LOCALS}")
+        forms: list[str] = []
+        unnamed: list[str] = []
+        index = first
+        for count, val_type in code.locals:
+            text = self._text.val_type(val_type)
+            for _ in range(count):
+                binding = names.binding(index)
+                if binding:
+                    if unnamed:
+                        forms.append(f"(local {' '.join(unnamed)})")
+                        unnamed = []
+                    forms.append(f"(local{binding} {text})")
+                else:
+                    unnamed.append(text)
+                index += 1
+        if unnamed:
+            forms.append(f"(local {' '.join(unnamed)})")
+        return " ".join(forms)
+
+    # Segments
+
+    def _element(self, index: int, element: Element) -> str:
+        decoded = self._decoded.elements[index]
+        parts = [f"(elem{_numbered(self._spaces['elem'], index)}"]
+        if element.mode == "declarative":
+            parts.append("declare")
+        if element.offset is not None:
+            if element.table:
+                parts.append(f"(table {self._spaces['table'].use(element.table)})")
+            parts.append(self._code.constant(element.offset, decoded.at.offset, "offset"))
+        if element.exprs is None:
+            parts.append("func")
+            parts += [self._spaces["func"].use(item) for item in element.items]
+        else:
+            parts.append(self._text.val_type(element.type))
+            for code, where in zip(element.exprs, decoded.exprs, strict=True):
+                parts.append(self._code.constant(code, where.offset, "item"))
+        return " ".join(parts) + ")"
+
+    def _data_lines(self, index: int, segment: Data) -> Iterator[str]:
+        parts = [f"  (data{_numbered(self._spaces['data'], index)}"]
+        if segment.offset is not None:
+            if segment.memory:
+                parts.append(f"(memory {self._spaces['memory'].use(segment.memory)})")
+            where = self._decoded.data_segments[index].at
+            parts.append(self._code.constant(segment.offset, where.offset, "offset"))
+        head = " ".join(parts)
+        if len(segment.data) <= _BYTES_PER_LINE:
+            yield f"{head} {quote_bytes(segment.data)})"
+            return
+        yield head
+        for at in range(0, len(segment.data), _BYTES_PER_LINE):
+            yield f"    {quote_bytes(segment.data[at : at + _BYTES_PER_LINE])}"
+        yield "  )"
+
+
+def _custom(custom: CustomSection) -> str:
+    place = f"(after {_SECTION_NAMES[custom.after]})" if custom.after else "(before first)"
+    return f"(@custom {quote_name(custom.name)} {place} {quote_bytes(custom.data)})"
