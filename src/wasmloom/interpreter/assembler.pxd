@@ -1,0 +1,112 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum EntryKind:
+    E_SLOT      # in its home slot
+    E_LOCAL     # the value of a local, still unread
+    E_CONST     # a constant
+    E_ACC       # in the accumulator of its class only
+
+cdef enum OperandKind:
+    SLOT        # as in wasmloom.interpreter.isa
+    ACC
+    IMM
+
+cdef enum TypeCode:
+    T_I32
+    T_I64
+    T_F32
+    T_F64
+    T_REF
+
+cdef struct Entry:
+    uint8_t kind
+    uint8_t type
+    int32_t local
+    uint64_t bits
+
+cdef struct Operand:
+    int kind
+    int slot            # -1 when the value is in the accumulator only
+    uint64_t bits
+
+# A comparison that a branch can take over.
+cdef struct Condition:
+    int op              # row of the instruction table
+    bint negate
+    Operand a
+    Operand b
+
+cdef struct Fixup:
+    Py_ssize_t instr    # offset of the instruction
+    Py_ssize_t field    # offset of its target field
+    int next            # next fixup of the same label, or -1
+
+# What is known of one accumulator.
+cdef struct AccState:
+    int owner           # the entry whose value is there only, or -1
+    int slot            # a slot that holds the same value, or -1
+    Py_ssize_t patch    # the instruction that wrote it for `owner`
+    int number          # the handler that also writes the slot
+
+cdef class Assembler:
+    cdef char *buffer
+    cdef Py_ssize_t pos
+    cdef Py_ssize_t capacity
+    cdef Entry *stack
+    cdef int height
+    cdef int max_height
+    cdef int stack_capacity
+    cdef int num_locals
+    cdef int first_temp
+    cdef uint8_t *local_types
+    cdef int32_t *pending       # per local: how many entries are E_LOCAL of it
+    cdef int pending_total
+    cdef int locals_capacity
+    cdef AccState accs[2]
+    cdef Py_ssize_t result_at   # the last instruction, when it wrote the result of entry `result_index` …
+    cdef Py_ssize_t result_end
+    cdef int result_index
+    cdef Condition compare      # … and when that is a comparison: what it compares
+    cdef Py_ssize_t compare_at
+    cdef AccState before_compare
+    cdef Fixup *fixups
+    cdef int num_fixups
+    cdef int fixups_capacity
+    cdef bint want_map
+    cdef list code_map          # (bytecode offset, module offset) pairs, when wanted
+    cdef uint32_t wasm_offset
+
+    cdef int reserve_stack(self, int count) except -1
+    cdef Py_ssize_t emit(self, int number, int size) except -1
+    cdef int home(self, int index) noexcept
+    cdef int push(self, int kind, int type) except -1
+    cdef int pop(self) except -1
+    cdef int flush(self, int index) except -1
+    cdef int flush_locals(self) except -1
+    cdef int flush_accs(self) except -1
+    cdef int forget_accs(self) except -1
+    cdef int clobber(self, int cls) except -1
+    cdef int preserve_local(self, int local) except -1
+    cdef int to_slot(self, int index) except -1
+    cdef Operand operand(self, int index) noexcept
+    cdef Operand slot_operand(self, int index) except *
+    cdef int fit(self, Operand *a, int index) except -1
+    cdef Py_ssize_t emit_result(self, int number, int slot_number, int size, int type) except -1
+    cdef Py_ssize_t emit_slot_result(self, int number, int size, int type) except -1
+    cdef int copy_entry(self, int index, int dst) except -1
+    cdef bint is_compare(self) noexcept
+    cdef Condition take_condition(self) except *
+    cdef int emit_compare(self, Condition c, int type) except -1
+    cdef Py_ssize_t emit_branch(self, Condition c, bint back) except -1
+    cdef int add_fixup(self, int head, Py_ssize_t instr, Py_ssize_t field) except -1
+    cdef void bind(self, int head) noexcept
+
+cdef int op_mirrored[1024]      # comparison with swapped operands; the op itself for commutative ones; -1: can't be swapped
+cdef int op_negated[1024]       # opposite integer comparison, or -1
+cdef uint8_t op_types[1024][2]  # type codes of the operands
+cdef uint8_t op_result[1024]
+
+cdef int class_of(int type) noexcept
+cdef void put16(char *at, uint32_t value) noexcept
+cdef void put32(char *at, uint32_t value) noexcept
+cdef void put64(char *at, uint64_t value) noexcept

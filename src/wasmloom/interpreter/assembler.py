@@ -1,0 +1,481 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The translator's lower half: the symbolic operand stack, the accumulators, and the bytecode that they become.
+
+An entry of the operand stack is a constant, a local that hasn't been read, a value in its *home* slot (the slot that
+belongs to its stack position) or one that is in an accumulator only. Reading locals and constants emits nothing.
+A result goes to the accumulator; when it turns out that it is needed in a slot after all (the accumulator is wanted for
+something else, a `local.set` follows, a block ends), the instruction that made it is patched to write the slot too.
+So nothing is ever stored that needn't be, in one pass.
+
+Invariants:
+
+* At most one entry per class is E_ACC, and `accs[class]` describes it.
+* `accs[class].slot` is a slot whose contents are those of the accumulator at this point of the code: whatever writes the
+  slot or the accumulator resets it, and a label (where code from elsewhere arrives) resets everything.
+* Patching an instruction to write a home slot is always safe: nothing reads the slot of a position before the entry
+  is there. Patching it to write a local is only safe while it is the last instruction.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.wasmloom.interpreter._handlers import H_CONST, H_COPY, H_SET_ACC, H_SET_FACC
+from cython.cimports.wasmloom.interpreter.machine import branch_table, handlers, value_table
+
+from wasmloom.errors import CompileError
+from wasmloom.interpreter.isa import MIRRORED, NEGATED
+from wasmloom.semantics.registry import OPERATIONS
+from wasmloom.spec.instructions import BY_MNEMONIC
+
+#: Slot numbers are 16 bits wide.
+MAX_SLOTS = cython.declare(cython.int, 0xFFFF)
+_I32_NE = cython.declare(cython.int, BY_MNEMONIC["i32.ne"].index)
+_I32_EQ = cython.declare(cython.int, BY_MNEMONIC["i32.eq"].index)
+_I64_EQ = cython.declare(cython.int, BY_MNEMONIC["i64.eq"].index)
+_I32_EQZ = cython.declare(cython.int, BY_MNEMONIC["i32.eqz"].index)
+_I64_EQZ = cython.declare(cython.int, BY_MNEMONIC["i64.eqz"].index)
+
+_CODES = {"i32": T_I32, "i64": T_I64, "f32": T_F32, "f64": T_F64, "addr": T_I32}
+
+
+def _fill_tables() -> None:
+    """Fill the C tables from the instruction definitions."""
+    i: cython.int
+    memset(op_mirrored, 0xFF, cython.sizeof(op_mirrored))
+    memset(op_negated, 0xFF, cython.sizeof(op_negated))
+    for operation in OPERATIONS.values():
+        row = operation.instruction
+        i = row.index
+        for position, name in enumerate(row.params):
+            op_types[i][position] = _CODES[name]
+        if row.results:
+            op_result[i] = _CODES[row.results[0]]
+        prefix, _, name = row.mnemonic.partition(".")
+        if operation.commutative:
+            op_mirrored[i] = i
+        elif operation.is_compare and len(row.params) == 2:
+            op_mirrored[i] = BY_MNEMONIC[f"{prefix}.{MIRRORED[name]}"].index
+        if operation.is_compare and prefix[0] == "i" and name in NEGATED:
+            op_negated[i] = BY_MNEMONIC[f"{prefix}.{NEGATED[name]}"].index
+
+
+_fill_tables()
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def class_of(type: cython.int) -> cython.int:
+    """0 for types that live in the integer accumulator, 1 for floats."""
+    return 1 if type == T_F32 or type == T_F64 else 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def put16(at: cython.p_char, value: uint32_t) -> cython.void:
+    """Write a 16-bit field."""
+    cython.cast(cython.pointer(uint16_t), at)[0] = cython.cast(uint16_t, value)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def put32(at: cython.p_char, value: uint32_t) -> cython.void:
+    """Write a 32-bit field."""
+    cython.cast(cython.pointer(uint32_t), at)[0] = value
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def put64(at: cython.p_char, value: uint64_t) -> cython.void:
+    """Write a 64-bit field."""
+    cython.cast(cython.pointer(uint64_t), at)[0] = value
+
+
+@cython.cfunc
+@cython.inline
+def _grown(memory: cython.p_void, size: cython.size_t) -> cython.p_void:
+    """`realloc` that raises MemoryError."""
+    result: cython.p_void = realloc(memory, size)
+    if result == cython.NULL:
+        raise MemoryError
+    return result
+
+
+@cython.cclass
+class Assembler:
+    """Writes the bytecode of one function at a time into `buffer`."""
+
+    def __dealloc__(self):
+        free(self.buffer)
+        free(self.stack)
+        free(self.local_types)
+        free(self.pending)
+        free(self.fixups)
+
+    # --- emission ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def reserve_stack(self, count: cython.int) -> cython.int:
+        """Make room for `count` entries."""
+        if count > self.stack_capacity:
+            if self.first_temp + count > MAX_SLOTS:
+                raise CompileError("function needs too many slots", self.wasm_offset)
+            self.stack_capacity = max(2 * self.stack_capacity, count, 64)
+            size: cython.size_t = cython.sizeof(Entry) * self.stack_capacity
+            self.stack = cython.cast(cython.pointer(Entry), _grown(self.stack, size))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def emit(self, number: cython.int, size: cython.int) -> cython.Py_ssize_t:
+        """Begin an instruction: its handler's address and zeroed fields. Gives its offset."""
+        at: cython.Py_ssize_t = self.pos
+        if at + size > self.capacity:
+            self.capacity = max(2 * self.capacity, at + size, 4096)
+            self.buffer = cython.cast(cython.p_char, _grown(self.buffer, self.capacity))
+        memset(self.buffer + at, 0, size)
+        put64(self.buffer + at, cython.cast(uint64_t, handlers[number]))
+        self.pos = at + size
+        if self.want_map:
+            self.code_map.append((at, self.wasm_offset))
+        return at
+
+    # --- the operand stack ---
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def home(self, index: cython.int) -> cython.int:
+        """The slot that belongs to a stack position."""
+        return self.first_temp + index
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def push(self, kind: cython.int, type: cython.int) -> cython.int:
+        """Push an entry; gives its position."""
+        index: cython.int = self.height
+        if index >= self.stack_capacity or self.first_temp + index >= MAX_SLOTS:
+            if self.first_temp + index >= MAX_SLOTS:
+                raise CompileError("function needs too many slots", self.wasm_offset)
+            self.reserve_stack(index + 1)
+        self.stack[index].kind = kind
+        self.stack[index].type = type
+        self.height = index + 1
+        if self.height > self.max_height:
+            self.max_height = self.height
+        return index
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def pop(self) -> cython.int:
+        """Drop the top entry."""
+        entry: cython.pointer(Entry)
+        self.height -= 1
+        entry = cython.address(self.stack[self.height])
+        if entry.kind == E_LOCAL:
+            self.pending[entry.local] -= 1
+            self.pending_total -= 1
+        elif entry.kind == E_ACC:
+            self.accs[class_of(entry.type)].owner = -1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def flush(self, index: cython.int) -> cython.int:
+        """Put an entry into its home slot."""
+        entry: cython.pointer(Entry) = cython.address(self.stack[index])
+        acc: cython.pointer(AccState)
+        if entry.kind == E_SLOT:
+            return 0
+        if entry.kind == E_ACC:
+            acc = cython.address(self.accs[class_of(entry.type)])
+            put64(self.buffer + acc.patch, cython.cast(uint64_t, handlers[acc.number]))
+            put16(self.buffer + acc.patch + 8, self.home(index))
+            acc.owner = -1
+            acc.slot = self.home(index)
+        else:
+            self.copy_entry(index, self.home(index))
+            if entry.kind == E_LOCAL:
+                self.pending[entry.local] -= 1
+                self.pending_total -= 1
+        entry.kind = E_SLOT
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def copy_entry(self, index: cython.int, dst: cython.int) -> cython.int:
+        """Write an entry's value to a slot, leaving the entry and both accumulators as they are."""
+        entry: cython.pointer(Entry) = cython.address(self.stack[index])
+        cls: cython.int = class_of(entry.type)
+        src: cython.int = entry.local if entry.kind == E_LOCAL else self.home(index)
+        at: cython.Py_ssize_t
+        if entry.kind == E_CONST:
+            at = self.emit(H_CONST, 24)
+            put64(self.buffer + at + 16, entry.bits)
+        elif entry.kind == E_ACC or self.accs[cls].slot == src:
+            if src == dst and entry.kind != E_ACC:
+                return 0
+            at = self.emit(H_SET_FACC if cls else H_SET_ACC, 16)
+        else:
+            if src == dst:
+                return 0
+            at = self.emit(H_COPY, 16)
+            put16(self.buffer + at + 10, src)
+        put16(self.buffer + at + 8, dst)
+        for cls in range(2):
+            if self.accs[cls].slot == dst:
+                self.accs[cls].slot = -1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def flush_locals(self) -> cython.int:
+        """Put every unread local into its home slot: what follows may run a write of the local on some paths only.
+
+        The scan stops at the last one, so that its cost is paid for by the pushes.
+        """
+        index: cython.int = self.height - 1
+        while self.pending_total > 0:
+            if self.stack[index].kind == E_LOCAL:
+                self.flush(index)
+            index -= 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def flush_accs(self) -> cython.int:
+        """Put the entries that are in accumulators into their home slots too."""
+        cls: cython.int
+        for cls in range(2):
+            if self.accs[cls].owner >= 0:
+                self.flush(self.accs[cls].owner)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def forget_accs(self) -> cython.int:
+        """Flush the accumulators and assume nothing of them any more: at labels, and where they are clobbered."""
+        self.flush_accs()
+        self.accs[0].slot = -1
+        self.accs[1].slot = -1
+        self.result_end = -1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def clobber(self, cls: cython.int) -> cython.int:
+        """The next instruction writes this accumulator."""
+        if self.accs[cls].owner >= 0:
+            self.flush(self.accs[cls].owner)
+        self.accs[cls].slot = -1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def preserve_local(self, local: cython.int) -> cython.int:
+        """Before a write of a local: entries that stand for its old value need a copy."""
+        index: cython.int = self.height - 1
+        while self.pending[local] > 0:
+            if self.stack[index].kind == E_LOCAL and self.stack[index].local == local:
+                self.flush(index)
+            index -= 1
+        return 0
+
+    # --- operands ---
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def operand(self, index: cython.int) -> Operand:
+        """Where an entry's value can be read: the accumulator where possible."""
+        entry: cython.pointer(Entry) = cython.address(self.stack[index])
+        result: Operand
+        result.bits = entry.bits
+        result.slot = -1
+        if entry.kind == E_CONST:
+            result.kind = IMM
+        elif entry.kind == E_ACC:
+            result.kind = ACC
+        else:
+            result.slot = entry.local if entry.kind == E_LOCAL else self.home(index)
+            result.kind = ACC if self.accs[class_of(entry.type)].slot == result.slot else SLOT
+        return result
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def to_slot(self, index: cython.int) -> cython.int:
+        """A slot that holds an entry's value: its home, or the local."""
+        entry: cython.pointer(Entry) = cython.address(self.stack[index])
+        if entry.kind == E_LOCAL:
+            return entry.local
+        self.flush(index)
+        return self.home(index)
+
+    @cython.cfunc
+    @cython.exceptval(check=True)
+    def slot_operand(self, index: cython.int) -> Operand:
+        """An operand that is not an immediate."""
+        if self.stack[index].kind == E_CONST:
+            self.flush(index)
+        return self.operand(index)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fit(self, a: cython.pointer(Operand), index: cython.int) -> cython.int:
+        """Put an i64 immediate that doesn't fit its 32-bit field into a slot instead."""
+        if a.kind == IMM and self.stack[index].type == T_I64:
+            if cython.cast(int64_t, a.bits) != cython.cast(cython.int, cython.cast(uint32_t, a.bits)):
+                a.kind = SLOT
+                a.slot = self.to_slot(index)
+        return 0
+
+    # --- results ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def emit_result(
+        self, number: cython.int, slot_number: cython.int, size: cython.int, type: cython.int
+    ) -> cython.Py_ssize_t:
+        """Emit an instruction whose result stays in the accumulator for now; `slot_number` also writes a slot.
+
+        Operands have been popped already.
+        """
+        cls: cython.int = class_of(type)
+        acc: cython.pointer(AccState) = cython.address(self.accs[cls])
+        at: cython.Py_ssize_t
+        self.clobber(cls)
+        at = self.emit(number, size)
+        acc.owner = self.push(E_ACC, type)
+        acc.patch = at
+        acc.number = slot_number
+        self.result_at = at
+        self.result_end = self.pos
+        self.result_index = acc.owner
+        return at
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def emit_slot_result(self, number: cython.int, size: cython.int, type: cython.int) -> cython.Py_ssize_t:
+        """Emit an instruction that always writes its result to a slot, and leaves it in the accumulator too."""
+        cls: cython.int = class_of(type)
+        at: cython.Py_ssize_t
+        self.clobber(cls)
+        at = self.emit(number, size)
+        self.result_index = self.push(E_SLOT, type)
+        put16(self.buffer + at + 8, self.home(self.result_index))
+        self.accs[cls].slot = self.home(self.result_index)
+        self.result_at = at
+        self.result_end = self.pos
+        return at
+
+    # --- comparisons and branches ---
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def is_compare(self) -> cython.bint:
+        """Whether the top entry is a comparison that was just emitted, so that what follows can take it over."""
+        return (
+            self.result_end == self.pos
+            and self.compare_at == self.result_at
+            and self.result_index == self.height - 1
+            and self.stack[self.height - 1].kind == E_ACC
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def emit_compare(self, c: Condition, type: cython.int) -> cython.int:
+        """Emit a comparison whose operands have been popped; it may be taken back by `take_condition`."""
+        base: cython.int = ((c.op * 3 + c.a.kind) * 3 + c.b.kind) * 2
+        wide: cython.bint = c.b.kind == IMM and type == T_F64
+        before: AccState
+        at: cython.Py_ssize_t
+        if self.accs[0].owner >= 0:
+            self.flush(self.accs[0].owner)
+        before = self.accs[0]
+        at = self.emit_result(value_table[base + 1], value_table[base], 24 if wide else 16, T_I32)
+        _put_operands(self.buffer + at + 10, self.buffer + at + (16 if wide else 12), c, wide)
+        self.compare = c
+        self.compare_at = at
+        self.before_compare = before
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=True)
+    def take_condition(self) -> Condition:
+        """Pop the condition of a branch: a comparison that was just emitted is taken back, anything else is compared with 0."""
+        c: Condition
+        if self.is_compare():
+            c = self.compare
+            self.pop()
+            self.pos = self.compare_at
+            self.accs[0] = self.before_compare
+            self.result_end = -1
+            if self.want_map:
+                self.code_map.pop()
+            return c
+        c.op = _I32_NE
+        c.negate = False
+        c.a = self.slot_operand(self.height - 1)
+        c.b.kind = IMM
+        c.b.bits = 0
+        c.b.slot = -1
+        self.pop()
+        return c
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def emit_branch(self, c: Condition, back: cython.bint) -> cython.Py_ssize_t:
+        """Emit a compare-and-branch; its target field is at offset 12."""
+        position: cython.int = (c.op * 3 + c.a.kind) * 3 + c.b.kind
+        wide: cython.bint = c.b.kind == IMM and op_types[c.op][1] == T_F64
+        negate: cython.bint = c.negate
+        at: cython.Py_ssize_t
+        if negate and op_negated[c.op] >= 0:
+            position = (op_negated[c.op] * 3 + c.a.kind) * 3 + c.b.kind
+            negate = False
+        at = self.emit(branch_table[(position * 2 + negate) * 2 + back], 24 if c.b.kind == IMM else 16)
+        _put_operands(self.buffer + at + 8, self.buffer + at + 16, c, wide)
+        return at
+
+    # --- labels ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def add_fixup(self, head: cython.int, instr: cython.Py_ssize_t, field: cython.Py_ssize_t) -> cython.int:
+        """Note a jump to a label that comes later; gives the label's new list of fixups."""
+        if self.num_fixups == self.fixups_capacity:
+            self.fixups_capacity = max(2 * self.fixups_capacity, 64)
+            size: cython.size_t = cython.sizeof(Fixup) * self.fixups_capacity
+            self.fixups = cython.cast(cython.pointer(Fixup), _grown(self.fixups, size))
+        self.fixups[self.num_fixups].instr = instr
+        self.fixups[self.num_fixups].field = field
+        self.fixups[self.num_fixups].next = head
+        self.num_fixups += 1
+        return self.num_fixups - 1
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def bind(self, head: cython.int) -> cython.void:
+        """Let every jump of a label's list arrive here."""
+        while head >= 0:
+            put32(self.buffer + self.fixups[head].field, self.pos - self.fixups[head].instr)
+            head = self.fixups[head].next
+        self.result_end = -1
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _put_operands(slots: cython.p_char, immediate: cython.p_char, c: Condition, wide: cython.bint) -> cython.void:
+    """Write the operands of a comparison: slots in order, and an immediate (which is always the second)."""
+    if c.a.kind == SLOT:
+        put16(slots, c.a.slot)
+        slots += 2
+    if c.b.kind == SLOT:
+        put16(slots, c.b.slot)
+    elif c.b.kind == IMM:
+        if wide:
+            put64(immediate, c.b.bits)
+        else:
+            put32(immediate, cython.cast(uint32_t, c.b.bits))
