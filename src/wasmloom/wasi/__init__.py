@@ -191,11 +191,43 @@ class Wasi:
             return status.code
         return 0
 
-    def run(self, module: Module, *, store: Store | None = None) -> int:
-        """Instantiate a program that imports nothing but WASI, run it, and return its exit status."""
+    def instantiate(self, module: Module, *, store: Store | None = None) -> Instance:
+        """Instantiate a module that imports nothing but WASI, and bind its memory.
+
+        Raises `LinkError` that names every import that WASI doesn't have.
+        """
         from wasmloom import Instance
 
-        return self.start(Instance(module, self.imports(), store=store))
+        self.check(module)
+        instance = Instance(module, self.imports(), store=store)
+        if "memory" in instance.exports:
+            self.bind(instance)
+        return instance
+
+    @staticmethod
+    def check(module: Module) -> None:
+        """Raise `LinkError` if a module imports anything that isn't a function of WASI, or with another type."""
+        unknown = [
+            f"{wanted.module}.{wanted.name} ({wanted.kind})"
+            for wanted in module.imports
+            if wanted.module != MODULE_NAME or wanted.name not in CALLS
+        ]
+        if unknown:
+            more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+            raise LinkError(f"unknown imports: {', '.join(unknown[:8])}{more}")
+        for wanted in module.imports:
+            expected = call_type(wanted.name)
+            if wanted.kind != "func" or wanted.type != expected:
+                raise LinkError(
+                    f"import {wanted.module}.{wanted.name}: expected func {expected}, not {wanted.kind} {wanted.type}"
+                )
+
+    def run(self, module: Module, *, store: Store | None = None) -> int:
+        """Instantiate a program that imports nothing but WASI, run it, and return its exit status.
+
+        Raises `LinkError`, and whatever the guest ends with (`Trap`).
+        """
+        return self.start(self.instantiate(module, store=store))
 
     def close(self) -> None:
         """Close every file that is open, and flush standard output."""

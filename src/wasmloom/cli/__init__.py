@@ -1,0 +1,35 @@
+"""The `wasmloom` command.
+
+`main` is the entry point; each subcommand is a module of its own, named after it, with a `command`. Neither click nor
+the engine is loaded before it is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+#: Exit status when the reader of our output went away (128 + SIGPIPE).
+_BROKEN_PIPE = 141
+#: Exit status after Ctrl-C (128 + SIGINT).
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (None: those of the process) and return the exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments == ["--version"]:
+        from wasmloom import __version__
+
+        print(f"wasmloom {__version__}")
+        return 0
+    try:
+        from wasmloom.cli.app import run_app
+
+        return run_app(arguments)
+    except BrokenPipeError:
+        # Python would complain again when it flushes at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _INTERRUPTED

@@ -1,0 +1,108 @@
+"""What subcommands share: reading files, errors in one line, the options that choose an engine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from wasmloom import Engine
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: A file that must exist; ``-`` is standard input.
+INPUT = click.Path(dir_okay=False, allow_dash=True, path_type=str)
+
+
+class CommandError(click.ClickException):
+    """Ends the command with ``error: MESSAGE`` on standard error and exit status 1."""
+
+    def show(self, file: Any = None) -> None:
+        """Print the message."""
+        print(f"error: {self.message}", file=sys.stderr)
+
+
+def read_input(path: str) -> bytes:
+    """The bytes of a file. Raises `CommandError` when it can't be read."""
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise CommandError(f"cannot read: {path}: {error.strerror}") from None
+
+
+def write_output(path: str, data: bytes) -> None:
+    """Write a file, or standard output for ``-``. Raises `CommandError` when it can't be written."""
+    try:
+        if path == "-":
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            Path(path).write_bytes(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandError(f"cannot write: {path}: {error.strerror}") from None
+
+
+@contextmanager
+def errors_name(path: str) -> Iterator[None]:
+    """Turn errors about the module in `path` into a `CommandError` that says of what kind they are."""
+    from wasmloom.errors import CompileError, LinkError, UnsupportedError, ValidationError
+
+    try:
+        yield
+    except CompileError as error:
+        if isinstance(error, UnsupportedError):
+            kind = "unsupported"
+        else:
+            kind = "invalid" if isinstance(error, ValidationError) else "malformed"
+        raise CommandError(f"{kind}: {path}: {error}") from None
+    except LinkError as error:
+        raise CommandError(f"link: {path}: {error}") from None
+
+
+def to_binary(path: str) -> bytes:
+    """The module in a file, binary or text, in the binary format. Raises `CommandError`."""
+    data = read_input(path)
+    if data.startswith(b"\0asm") or not looks_like_text(data):
+        return data
+    from wasmloom.text.parser import parse_module
+
+    with errors_name(path):
+        return parse_module(data).binary
+
+
+def looks_like_text(data: bytes) -> bool:
+    """Whether a module is in the text format: it begins with a parenthesis or a comment."""
+    return data.lstrip(b" \t\r\n")[:1] in (b"(", b";")
+
+
+def engine_options(function: _F) -> _F:
+    """The options `--tier` and `--translation`; the function gets `tier` and `translation`, None when not given."""
+    for option in (
+        click.option(
+            "--translation", metavar="MODE", help="When functions are translated: eager, lazy-translation, lazy."
+        ),
+        click.option("--tier", metavar="TIER", help="What runs functions: interpreter, compiler, auto."),
+    ):
+        function = option(function)
+    return function
+
+
+def make_engine(tier: str | None, translation: str | None, **options: Any) -> Engine:
+    """The engine that the options ask for. Raises `click.UsageError` for one that there isn't."""
+    from wasmloom import Engine
+
+    if tier is not None:
+        options["tier"] = tier
+    if translation is not None:
+        options["translation"] = translation
+    try:
+        return Engine(**options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

@@ -1,0 +1,143 @@
+"""`wasmloom inspect`: what a module consists of, and what its functions became."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from wasmloom.cli.common import INPUT, CommandError, errors_name, make_engine, to_binary
+
+#: Names of sections by id (Core 3.0, 5.5.2).
+SECTIONS: tuple[str, ...] = (
+    "custom",
+    "type",
+    "import",
+    "function",
+    "table",
+    "memory",
+    "global",
+    "export",
+    "start",
+    "element",
+    "code",
+    "data",
+    "data count",
+    "tag",
+)
+
+
+def sections(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Id, start of the contents and size in bytes of each section of a well-formed module."""
+    position = 8
+    while position < len(data):
+        section = data[position]
+        position += 1
+        size = shift = 0
+        while True:
+            byte = data[position]
+            position += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        yield section, position, size
+        position += size
+
+
+def _function_name(decoded: Any, index: int) -> str:
+    name = decoded.names.maps.get("func", {}).get(index)
+    if name is not None:
+        return str(name)
+    for export in decoded.exports:
+        if export.kind == "func" and export.index == index:
+            return str(export.name)
+    return f"wasm-function[{index}]"
+
+
+def find_function(decoded: Any, text: str) -> int:
+    """The index of a function given by index, name or export. Raises `CommandError` when there is none."""
+    total = decoded.num_imported_funcs + len(decoded.body_starts)
+    if text.isdecimal():
+        if int(text) < total:
+            return int(text)
+        raise CommandError(f"there is no function {text}: the module has {total}")
+    for export in decoded.exports:
+        if export.kind == "func" and export.name == text:
+            return int(export.index)
+    for index, name in decoded.names.maps.get("func", {}).items():
+        if name == text:
+            return int(index)
+    raise CommandError(f"there is no function named {text!r}")
+
+
+def _print_summary(path: str, data: bytes, decoded: Any, module: Any) -> None:
+    click.echo(f"{path}: {len(data)} bytes")
+    if decoded.names.module is not None:
+        click.echo(f"name: {decoded.names.module}")
+    click.echo("sections:")
+    customs = iter(decoded.custom_ranges)
+    for section, start, size in sections(data):
+        label = SECTIONS[section] + (f' "{next(customs).name}"' if section == 0 else "")
+        click.echo(f"  {label:24} at 0x{start:06x}  {size:9} bytes")
+    for what, entries in (("imports", module.imports), ("exports", module.exports)):
+        click.echo(f"{what}: {len(entries)}")
+        for entry in entries:
+            click.echo(f"  {_describe(entry)}")
+
+
+def _describe(entry: Any) -> str:
+    """An import or export in one line."""
+    name = f"{entry.module}.{entry.name}" if hasattr(entry, "module") else entry.name
+    return f"{entry.kind:7} {name}: {entry.type}"
+
+
+def _print_functions(decoded: Any) -> None:
+    total = len(decoded.body_starts)
+    click.echo(f"functions: {total}, {decoded.num_imported_funcs} imported")
+    for i, (start, end) in enumerate(zip(decoded.body_starts, decoded.body_ends, strict=True)):
+        index = decoded.num_imported_funcs + i
+        click.echo(f"  {index:6} at 0x{start:06x} {end - start:8} bytes  {_function_name(decoded, index)}")
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=INPUT)
+@click.option("--functions", is_flag=True, help="List the functions.")
+@click.option("--bytecode", is_flag=True, help="Print what functions became in the interpreter.")
+@click.option("--func", "chosen", metavar="NAME|INDEX", help="Only this function.")
+def inspect(file: str, functions: bool, bytecode: bool, chosen: str | None) -> int:
+    """Show the sections, imports and exports of a module, binary or text."""
+    from wasmloom import Module
+    from wasmloom.binary.decoder import decode_module
+
+    data = to_binary(file)
+    with errors_name(file):
+        decoded = decode_module(data)
+        if chosen is None and not bytecode:
+            _print_summary(file, data, decoded, Module(data))
+            if functions:
+                _print_functions(decoded)
+            return 0
+        first = decoded.num_imported_funcs
+        indices = (
+            [find_function(decoded, chosen)] if chosen is not None else range(first, first + len(decoded.body_starts))
+        )
+        if bytecode:
+            from wasmloom.interpreter.disassembler import disassemble
+
+            module = Module(data, make_engine("interpreter", None))
+        for index in indices:
+            type = decoded.types[decoded.func_types[index]].composite
+            click.echo(f"function {index} {_function_name(decoded, index)}: {type}")
+            if index < first:
+                click.echo("  imported")
+                continue
+            start, end = decoded.body_starts[index - first], decoded.body_ends[index - first]
+            click.echo(f"  body at 0x{start:06x}, {end - start} bytes")
+            if bytecode:
+                click.echo(disassemble(module, index))
+    return 0
+
+
+COMMANDS = {"inspect": inspect}

@@ -1,0 +1,147 @@
+"""`wasmloom run`: run a WASI program, or call a function of a module."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from wasmloom.cli.common import (
+    INPUT,
+    CommandError,
+    engine_options,
+    errors_name,
+    make_engine,
+    read_input,
+)
+
+if TYPE_CHECKING:
+    from wasmloom import Instance, Module, Store
+    from wasmloom.wasi import Wasi
+
+#: Exit status after a trap: what a shell says of a program that aborted (128 + SIGABRT).
+TRAPPED = 134
+
+
+def _preopens(directories: tuple[str, ...]) -> dict[str, str]:
+    """Guest name → host directory, from ``HOST::GUEST`` or ``DIRECTORY``."""
+    found = {}
+    for text in directories:
+        host, separator, guest = text.partition("::")
+        if not host or (separator and not guest):
+            raise click.UsageError(f"--dir takes HOST::GUEST or DIRECTORY, not {text!r}")
+        found[guest if separator else host] = host
+    return found
+
+
+def _environment(settings: tuple[str, ...]) -> dict[str, str]:
+    """Name → value, from ``NAME=VALUE``, or ``NAME`` for the value that this process has."""
+    found = {}
+    for text in settings:
+        name, separator, value = text.partition("=")
+        if not name:
+            raise click.UsageError(f"--env takes NAME=VALUE or NAME, not {text!r}")
+        if separator:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+    return found
+
+
+def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
+    """Call an exported function with arguments given as text, and print its results, one per line."""
+    from wasmloom import Func
+    from wasmloom.cli.values import format_result, parse_argument
+
+    function = instance.exports.get(name)
+    if not isinstance(function, Func):
+        raise CommandError(f"link: there is no exported function {name!r}")
+    params, results = function.type
+    if len(arguments) != len(params):
+        raise click.UsageError(f"{name} takes {len(params)} arguments {function.type}, not {len(arguments)}")
+    values = function(*[parse_argument(text, type) for text, type in zip(arguments, params, strict=True)])
+    if len(results) == 1:
+        values = (values,)
+    for value, type in zip(values or (), results, strict=True):
+        click.echo(format_result(value, type))
+
+
+def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: tuple[str, ...]) -> int:
+    from wasmloom import ExitStatus
+
+    instance = wasi.instantiate(module, store=store)
+    if name is None:
+        return wasi.start(instance)
+    try:
+        initialise = instance.exports.get("_initialize")
+        if initialise is not None:
+            initialise()
+        _invoke(instance, name, arguments)
+    except ExitStatus as status:
+        return status.code
+    return 0
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--invoke", metavar="FUNCTION", help="Call this function with ARGS and print its results.")
+@click.option(
+    "--dir",
+    "directories",
+    metavar="HOST::GUEST",
+    multiple=True,
+    help="Let the guest use the directory HOST, under the name GUEST (default: the same name).",
+)
+@click.option("--env", "settings", metavar="NAME=VALUE", multiple=True, help="Set an environment variable.")
+@engine_options
+@click.option("--fuel", type=click.IntRange(min=0), help="Trap after about so many instructions.")
+@click.option("--timeout", metavar="SECONDS", type=float, help="Trap after so many seconds.")
+@click.option("--memory-limit", metavar="BYTES", type=click.IntRange(min=0), help="Bytes of memory the guest may have.")
+@click.option("--stack-limit", metavar="BYTES", type=click.IntRange(min=0), help="Bytes of stack the guest may have.")
+@click.argument("file", metavar="FILE", type=INPUT)
+@click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+def run(
+    invoke: str | None,
+    directories: tuple[str, ...],
+    settings: tuple[str, ...],
+    tier: str | None,
+    translation: str | None,
+    fuel: int | None,
+    timeout: float | None,
+    memory_limit: int | None,
+    stack_limit: int | None,
+    file: str,
+    arguments: tuple[str, ...],
+) -> int:
+    """Run a program compiled for WASI, or with --invoke a function of any module, binary or text.
+
+    The exit status is the guest's; 134 after a trap, 130 after Ctrl-C, 1 when the module can't be run.
+    """
+    from wasmloom import Module, Store, Trap
+    from wasmloom.wasi import Wasi
+
+    preopens, environment = _preopens(directories), _environment(settings)
+    engine = make_engine(tier, translation, **({} if fuel is None else {"fuel": True}))
+    limits = {"fuel": fuel, "timeout": timeout, "memory_limit": memory_limit, "stack_limit": stack_limit}
+    try:
+        store = Store(engine, **{name: value for name, value in limits.items() if value is not None})
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    data = read_input(file)
+    args = [file, *arguments] if invoke is None else [file]
+    try:
+        wasi = Wasi(args=[os.fsencode(text) for text in args], env=environment, preopens=preopens)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"cannot prepare the guest's world: {error}") from None
+    with wasi, errors_name(file):
+        module = Module(data, engine)
+        try:
+            return _run(module, store, wasi, invoke, arguments)
+        except Trap as trap:
+            sys.stdout.flush()
+            print(f"error: trap: {file}: {trap}", file=sys.stderr)
+            return TRAPPED
+
+
+COMMANDS = {"run": run}

@@ -1,0 +1,148 @@
+"""Values in test scripts: constants → arguments, and whether results match what a script expects.
+
+Everything is compared by bits. A Python float holds an f64 exactly, and an f32 too; of an f32 NaN the bits are the top
+ones of the f64's (`wasmloom.host.bridge`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from struct import Struct
+from typing import Any
+
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, F32, F64, I32, I64, ValType
+from wasmloom.text.script import (
+    Const,
+    Either,
+    NanPattern,
+    RefExtern,
+    RefHost,
+    RefNull,
+    RefPattern,
+    Result,
+    Value,
+    VectorPattern,
+)
+
+_U32, _U64, _SINGLE, _DOUBLE = Struct("<I"), Struct("<Q"), Struct("<f"), Struct("<d")
+
+#: Exponent bits, and the top bit of the fraction, which quiet NaNs have.
+_F32_EXPONENT, _F32_QUIET = 0x7F80_0000, 0x40_0000
+_F64_EXPONENT, _F64_QUIET = 0x7FF << 52, 1 << 51
+
+_WIDTHS: dict[str, int] = {"i32": 32, "i64": 64}
+_NUMBERS: dict[str, ValType] = {"i32": I32, "i64": I64, "f32": F32, "f64": F64}
+
+
+class NoValue(Exception):
+    """A script's value, or a type in it, that has no counterpart in the Python API."""
+
+
+@dataclass(frozen=True, eq=False)
+class HostValue:
+    """The host value `number` of a script: compared by identity, so made by `host_value` only."""
+
+    number: int
+
+
+#: The host value of a number: always the same object.
+host_value = cache(HostValue)
+
+
+def f32_from_bits(bits: int) -> float:
+    """The Python float that stands for an f32."""
+    if bits & _F32_EXPONENT == _F32_EXPONENT and bits & (_F32_EXPONENT ^ 0x7FFF_FFFF):
+        wide = (bits >> 31) << 63 | _F64_EXPONENT | (bits & 0x7F_FFFF) << 29
+        return float(_DOUBLE.unpack(_U64.pack(wide))[0])
+    return float(_SINGLE.unpack(_U32.pack(bits))[0])
+
+
+def f32_bits(value: float) -> int:
+    """The bits of the f32 that a Python float stands for."""
+    if value != value:
+        wide: int = _U64.unpack(_DOUBLE.pack(value))[0]
+        return (wide >> 63) << 31 | _F32_EXPONENT | (wide >> 29) & 0x7F_FFFF
+    return int(_U32.unpack(_SINGLE.pack(value))[0])
+
+
+def argument(value: Value) -> Any:
+    """The Python value to pass. Raises `NoValue`."""
+    if isinstance(value, Const):
+        if value.type in _WIDTHS:
+            return value.bits
+        if value.type == "f32":
+            return f32_from_bits(value.bits)
+        if value.type == "f64":
+            return _DOUBLE.unpack(_U64.pack(value.bits))[0]
+    if isinstance(value, RefNull):
+        return None
+    if isinstance(value, RefExtern) and value.number is not None:
+        return host_value(value.number)
+    raise NoValue(f"{describe(value)} can't be passed from Python yet")
+
+
+def bits_of(value: Any, type: ValType) -> int:
+    """The bits of a number that the engine returned."""
+    if type in (I32, I64):
+        return int(value) & ((1 << (32 if type == I32 else 64)) - 1)
+    return f32_bits(value) if type == F32 else int(_U64.unpack(_DOUBLE.pack(value))[0])
+
+
+def _matches_nan(bits: int, pattern: NanPattern) -> bool:
+    exponent, quiet = (_F32_EXPONENT, _F32_QUIET) if pattern.type == "f32" else (_F64_EXPONENT, _F64_QUIET)
+    if pattern.kind == "canonical":
+        return bits & (exponent | (exponent & -exponent) - 1) == exponent | quiet
+    return bits & (exponent | quiet) == exponent | quiet
+
+
+def matches(value: Any, type: ValType, expected: Result) -> bool:
+    """Whether a result of `type` is as expected. Raises `NoValue` for patterns of types that aren't supported."""
+    if isinstance(expected, Either):
+        return any(matches(value, type, option) for option in expected.options)
+    if isinstance(expected, NanPattern):
+        return type == _NUMBERS[expected.type] and _matches_nan(bits_of(value, type), expected)
+    if isinstance(expected, Const):
+        if expected.type not in _NUMBERS:
+            raise NoValue(f"results of type {expected.type} aren't supported yet")
+        return type == _NUMBERS[expected.type] and bits_of(value, type) == expected.bits
+    if isinstance(expected, RefNull):
+        return type.is_ref and value is None
+    if isinstance(expected, RefExtern):
+        if not type.is_ref or type.heap != ABSTRACT_HEAP_TYPES["extern"] or value is None:
+            return False
+        return expected.number is None or value is host_value(expected.number)
+    if isinstance(expected, RefPattern) and expected.heap == "func":
+        from wasmloom import Func
+
+        return isinstance(value, Func)
+    raise NoValue(f"results like {describe(expected)} aren't supported yet")
+
+
+def describe(value: Result | Value) -> str:
+    """A script's value, roughly as the script writes it."""
+    match value:
+        case Const(type, bits):
+            width = (_WIDTHS.get(type) or (128 if type == "v128" else int(type[1:]))) // 4
+            return f"({type}.const 0x{bits:0{width}x})"
+        case NanPattern(type, kind):
+            return f"({type}.const nan:{kind})"
+        case VectorPattern(shape, lanes):
+            return f"(v128.const {shape} {' '.join(describe(lane) for lane in lanes)})"
+        case RefNull(heap):
+            return f"(ref.null {heap or ''})"
+        case RefExtern(number):
+            return f"(ref.extern {'' if number is None else number})"
+        case RefHost(number):
+            return f"(ref.host {number})"
+        case RefPattern(heap):
+            return f"(ref.{heap})"
+        case Either(options):
+            return f"(either {' '.join(describe(option) for option in options)})"
+
+
+def describe_result(value: Any, type: ValType) -> str:
+    """A result as `describe` writes it."""
+    if type in (I32, I64, F32, F64):
+        return describe(Const(str(type), bits_of(value, type)))
+    return f"({type} {value!r})"

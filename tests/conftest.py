@@ -1,0 +1,31 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def find_spec_dir() -> Path | None:
+    """The folder with the official test scripts: the environment variable WASMLOOM_SPEC, or ``../shared/spec``."""
+    folder = Path(os.environ.get("WASMLOOM_SPEC", PROJECT.parent / "shared" / "spec"))
+    return folder if folder.is_dir() else None
+
+
+def spec_scripts() -> list[Path]:
+    """All official scripts, in order; none when there is no folder."""
+    folder = find_spec_dir()
+    return sorted(folder.rglob("*.wast")) if folder is not None else []
+
+
+@pytest.fixture(scope="session")
+def spec_dir() -> Path:
+    """The folder with the official test scripts; skips the test when there is none."""
+    folder = find_spec_dir()
+    if folder is None:
+        pytest.skip("no official test scripts: set WASMLOOM_SPEC to the folder that has them")
+    return folder
