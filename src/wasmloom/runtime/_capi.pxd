@@ -21,8 +21,8 @@ cdef extern from "Python.h":
     void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
     void PyErr_Restore(PyObject *, PyObject *, PyObject *)
     void Py_XDECREF(PyObject *)
+    # Gives a new reference, or NULL with an exception set.
     PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *)
-    PyObject *PyObject_CallObject(PyObject *, PyObject *)
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock

@@ -63,6 +63,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("own_code", "char*"),
         ("index", "uint64_t"),
         ("object", "void*"),  # host functions: borrowed PyObject* of the HostFunction that runs it
+        ("wrapper", "void*"),  # borrowed PyObject* of the Func that Python has for it, or NULL
     ),
     "WlMemory": (
         ("base", "char*"),

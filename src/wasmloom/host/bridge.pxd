@@ -1,0 +1,63 @@
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from wasmloom.runtime._layout cimport WlContext, WlFunction
+from wasmloom.runtime.store cimport Store
+
+cdef enum Kind:
+    # What a value type means to conversions.
+    KIND_I32
+    KIND_I64
+    KIND_F32
+    KIND_F64
+    KIND_FUNC
+    KIND_EXTERN
+    KIND_OTHER
+
+ctypedef union Bits32:
+    uint32_t word
+    float number
+
+ctypedef union Bits64:
+    uint64_t word
+    double number
+
+# A host call with the GIL, as the code that takes the GIL sees it.
+ctypedef uint64_t (*HostCall)(WlContext *, WlFunction *, uint64_t *, char *) noexcept nogil
+
+@cython.final
+cdef class Signature:
+    cdef readonly object type           # FuncType
+    cdef readonly uint32_t type_id
+    cdef uint32_t n_params
+    cdef uint32_t n_results
+    cdef uint8_t *kinds                 # Kind of each parameter, then of each result
+    cdef uint64_t *types                # the value types, in the same order
+
+@cython.final
+cdef class HostFunction:
+    cdef object function
+    cdef readonly Signature signature
+    cdef readonly str name
+
+# The same function with and without Cython's check for an exception: `_host_call_with_gil` looks at it itself.
+ctypedef int (*HostCallWords)(WlContext *, Store, HostFunction, uint64_t) noexcept
+
+@cython.final
+@cython.no_gc_clear
+cdef class Func:
+    cdef Store _store
+    cdef WlFunction *pointer
+    cdef Signature signature
+    cdef str _name
+
+    cdef object finish(self, uint64_t *words)
+
+cdef Kind kind_of(uint64_t type) noexcept
+cdef Signature signature_of(uint32_t type_id)
+cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) except -1
+cdef object from_word(Store store, uint64_t type, uint64_t word)
+cdef Func func_at(Store store, WlFunction *function)
+cdef WlFunction *new_host_function(Store store, Signature signature, object function, str name) except? NULL
+cdef int store_of(object value, Store store) except -1

@@ -1,0 +1,595 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The call bridge: functions as Python objects, host functions, and the conversion of values in both directions.
+
+Values (after the JavaScript interface's ``ToWebAssemblyValue``, but without its silent wrapping):
+
+=================== ============================================= =================================
+Wasm type           from Python                                   to Python
+=================== ============================================= =================================
+i32, i64            an int (or `__index__`) in the signed or the  int, signed
+                    unsigned range; `OverflowError` otherwise
+f32, f64            a float, an int, or anything with `__float__` float; an f32 NaN keeps its bits
+externref           any object; None is null                      the same object; null is None
+funcref, (ref $t)   a `Func` of the same store; None is null      `Func`; null is None
+=================== ============================================= =================================
+
+Invariants: arguments are converted before the store is entered, since that may run any Python code; words are copied
+off the value stack before anything is converted, since that may re-enter the guest and move the stack.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.float import PyFloat_AS_DOUBLE, PyFloat_AsDouble, PyFloat_Check
+from cython.cimports.cpython.long import (
+    PyLong_AsLongLongAndOverflow,
+    PyLong_AsUnsignedLongLong,
+    PyLong_Check,
+    PyLong_FromLongLong,
+)
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free, malloc
+from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
+from cython.cimports.wasmloom.runtime import guests
+from cython.cimports.wasmloom.runtime._capi import (
+    PyErr_Fetch,
+    PyEval_RestoreThread,
+    PyEval_SaveThread,
+    PyObject_Vectorcall,
+    PyThreadState,
+)
+from cython.cimports.wasmloom.runtime._layout import RT_HOST_CALL, WlContext, WlFunction
+from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
+from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack, push, set_run
+from cython.cimports.wasmloom.spec.canon import heap_matches
+
+from operator import index
+
+from wasmloom.host.types import as_func_type
+from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
+from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED
+from wasmloom.spec.canon import func_type, intern_func_type
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, F32, F64, HEAP_SHIFT, I32, I64, NULL_FLAG, REF_FLAG, ValType
+
+_I32 = cython.declare(uint64_t, int(I32))
+_I64 = cython.declare(uint64_t, int(I64))
+_F32 = cython.declare(uint64_t, int(F32))
+_F64 = cython.declare(uint64_t, int(F64))
+_REF = cython.declare(uint64_t, REF_FLAG)
+_NULL = cython.declare(uint64_t, NULL_FLAG)
+_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
+_CONCRETE = cython.declare(uint64_t, CONCRETE)
+_FUNC_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
+_EXTERN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
+_STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
+_HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+# What `Func` takes for "the caller fills in the fields". Not to be had from Python, where an object without its
+# struct would be a way to crash.
+_BARE = cython.declare(object, object())
+
+_signatures: dict[int, Signature] = {}
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def kind_of(type: uint64_t) -> Kind:
+    """How values of a type are converted."""
+    if type == _I32:
+        return KIND_I32
+    if type == _I64:
+        return KIND_I64
+    if type == _F32:
+        return KIND_F32
+    if type == _F64:
+        return KIND_F64
+    if type & _REF and heap_matches(type >> _SHIFT, _FUNC_HEAP):
+        return KIND_FUNC
+    if type & _REF and heap_matches(type >> _SHIFT, _EXTERN_HEAP):
+        return KIND_EXTERN
+    return KIND_OTHER
+
+
+@cython.cclass
+class Signature:
+    """A function type, prepared for conversions; one per canonical type."""
+
+    def __cinit__(self, type_id: uint32_t) -> None:
+        i: uint32_t
+        self.type = func_type(type_id)
+        self.type_id = type_id
+        types = [*self.type.params, *self.type.results]
+        self.n_params = len(self.type.params)
+        self.n_results = len(self.type.results)
+        self.kinds = cython.cast(cython.pointer(cython.uchar), malloc(len(types) + 1))
+        self.types = cython.cast(cython.pointer(uint64_t), malloc(8 * len(types) + 1))
+        if self.kinds == cython.NULL or self.types == cython.NULL:
+            raise MemoryError
+        for i in range(len(types)):
+            self.types[i] = types[i]
+            self.kinds[i] = kind_of(self.types[i])
+
+    def __dealloc__(self) -> None:
+        free(self.kinds)
+        free(self.types)
+
+
+@cython.cfunc
+def signature_of(type_id: uint32_t) -> Signature:
+    """The signature of a canonical function type."""
+    signature: Signature = _signatures.get(type_id)
+    if signature is None:
+        signature = _signatures[type_id] = Signature(type_id)
+    return signature
+
+
+# --- conversion of values ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _integer(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.int:
+    """Convert to i32 or i64."""
+    overflow: cython.int = 0
+    number: int64_t
+    if not PyLong_Check(value):
+        try:
+            value = index(value)
+        except TypeError:
+            raise TypeError(f"{'i32' if kind == KIND_I32 else 'i64'} takes an int, not {_of(value)}") from None
+    number = PyLong_AsLongLongAndOverflow(value, cython.address(overflow))
+    if kind == KIND_I32:
+        if overflow or number < INT32_MIN or number > cython.cast(int64_t, UINT32_MAX):
+            raise OverflowError(f"{value} is out of range for i32")
+        word[0] = cython.cast(uint32_t, number)
+        return 0
+    if overflow > 0 and value >> 64 == 0:
+        word[0] = PyLong_AsUnsignedLongLong(value)
+    elif overflow:
+        raise OverflowError(f"{value} is out of range for i64")
+    else:
+        word[0] = number
+    return 0
+
+
+@cython.cfunc
+def _of(value: object) -> str:
+    """What `value` is, for an error."""
+    return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _float(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.int:
+    """Convert to f32 (rounding to nearest) or f64."""
+    wide: Bits64
+    narrow: Bits32
+    if PyFloat_Check(value):
+        wide.number = PyFloat_AS_DOUBLE(value)
+    else:
+        try:
+            wide.number = PyFloat_AsDouble(value)
+        except TypeError:
+            raise TypeError(f"{'f32' if kind == KIND_F32 else 'f64'} takes a float, not {_of(value)}") from None
+    if kind == KIND_F64:
+        word[0] = wide.word
+    elif wide.number != wide.number:
+        # By hand: the hardware's conversion would quieten a signalling NaN. A payload in the low bits only is lost;
+        # it must not become an infinity.
+        narrow.word = cython.cast(uint32_t, (wide.word >> 32) & 0x80000000) | 0x7F800000
+        narrow.word |= cython.cast(uint32_t, (wide.word >> 29) & 0x7FFFFF)
+        word[0] = narrow.word if narrow.word & 0x7FFFFF else narrow.word | 0x400000
+    else:
+        narrow.number = cython.cast(cython.float, wide.number)
+        word[0] = narrow.word
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _reference(store: Store, type: uint64_t, kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.int:
+    """Convert to a reference."""
+    func: Func
+    if value is None:
+        if not type & _NULL:
+            raise TypeError(f"{ValType(type)} can't be None")
+        word[0] = 0
+    elif kind == KIND_FUNC:
+        if not isinstance(value, Func):
+            raise TypeError(f"{ValType(type)} takes a wasmloom.Func or None, not {_of(value)}")
+        func = value
+        store_of(func, store)
+        if not heap_matches(_CONCRETE + func.pointer.type_id, type >> _SHIFT):
+            raise TypeError(f"{func!r} is not a {ValType(type)}")
+        word[0] = cython.cast(uint64_t, func.pointer)
+    elif kind == KIND_EXTERN and type >> _SHIFT == _EXTERN_HEAP:
+        word[0] = store.word_of(value)
+    else:
+        raise TypeError(f"{ValType(type)} takes only None from Python, not {_of(value)}")
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _convert(
+    store: Store, type: uint64_t, kind: Kind, value: object, word: cython.pointer(uint64_t)
+) -> cython.int:
+    if kind == KIND_I32 or kind == KIND_I64:
+        return _integer(kind, value, word)
+    if kind == KIND_F32 or kind == KIND_F64:
+        return _float(kind, value, word)
+    return _reference(store, type, kind, value, word)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def to_word(store: Store, type: uint64_t, value: object, word: cython.pointer(uint64_t)) -> cython.int:
+    """Convert a Python value to a slot's word; raises `TypeError` or `OverflowError`. May run any Python code."""
+    return _convert(store, type, kind_of(type), value, word)
+
+
+@cython.cfunc
+def _to_object(store: Store, kind: Kind, word: uint64_t) -> object:
+    wide: Bits64
+    narrow: Bits32
+    if kind == KIND_I32:
+        return PyLong_FromLongLong(cython.cast(int32_t, cython.cast(uint32_t, word)))
+    if kind == KIND_I64:
+        return PyLong_FromLongLong(cython.cast(int64_t, word))
+    if kind == KIND_F64:
+        wide.word = word
+        return wide.number
+    if kind == KIND_F32:
+        narrow.word = cython.cast(uint32_t, word)
+        if narrow.number != narrow.number:  # by hand: see _float
+            wide.word = cython.cast(uint64_t, narrow.word & 0x80000000) << 32 | cython.cast(uint64_t, 0x7FF) << 52
+            wide.word |= cython.cast(uint64_t, narrow.word & 0x7FFFFF) << 29
+        else:
+            wide.number = narrow.number
+        return wide.number
+    if word == 0:
+        return None
+    if kind == KIND_FUNC:
+        return func_at(store, cython.cast(cython.pointer(WlFunction), word))
+    if kind == KIND_EXTERN:
+        return cython.cast(object, cython.cast(cython.pointer(PyObject), word))
+    raise TypeError("a reference of this type has no Python value")
+
+
+@cython.cfunc
+def from_word(store: Store, type: uint64_t, word: uint64_t) -> object:
+    """The Python value of a slot's word."""
+    return _to_object(store, kind_of(type), word)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def store_of(value: object, store: Store) -> cython.int:
+    """Check that an object belongs to `store`; raises `ValueError`."""
+    if value.store is not store:
+        raise ValueError(f"{value!r} belongs to another store")
+    return 0
+
+
+# --- Python → Wasm ---
+
+
+@cython.cclass
+class Func:
+    """A function of a store; calling it runs it.
+
+    Made from Python by ``Func(store, type, function)``: `type` is a `FuncType`, a pair of lists of value types, or text
+    such as ``"i32 i64 -> f64"``. Arguments and results are converted as `wasmloom.host.bridge` says; several results make a
+    tuple. Calls raise `Trap`, what a host function raised, and `TypeError` or `OverflowError` for arguments that don't fit.
+    """
+
+    def __cinit__(self, store: object, type: object, function: object, name: str | None = None) -> None:
+        if store is _BARE:
+            return
+        if not isinstance(store, Store):
+            raise TypeError(f"Func takes a Store, not {_of(store)}")
+        if not callable(function):
+            raise TypeError(f"Func takes a callable, not {_of(function)}")
+        if name is None:
+            name = getattr(function, "__name__", None) or _class_name(function)
+        self.signature = signature_of(intern_func_type(as_func_type(type)))
+        self.pointer = new_host_function(store, self.signature, function, name)
+        self.pointer.wrapper = cython.cast(cython.p_void, self)
+        self._store = store
+
+    def __dealloc__(self) -> None:
+        # Before the memory of `self` goes: nobody finds a dead wrapper (all of this happens with the GIL held).
+        if self.pointer != cython.NULL and self.pointer.wrapper == cython.cast(cython.p_void, self):
+            self.pointer.wrapper = cython.NULL
+
+    def __call__(self, *args: object) -> object:
+        """Run the function."""
+        signature: Signature = self.signature
+        few: uint64_t[16]  # WORDS_ON_STACK
+        words: cython.pointer(uint64_t) = few
+        i: uint32_t
+        kind: Kind
+        overflow: cython.int
+        number: int64_t
+        n: cython.Py_ssize_t = len(args)
+        room: uint32_t = max(signature.n_params, signature.n_results)
+        if n != signature.n_params:
+            raise TypeError(f"{self.name} takes {signature.n_params} arguments {signature.type}, {n} given")
+        if room > WORDS_ON_STACK:
+            words = cython.cast(cython.pointer(uint64_t), malloc(8 * room))
+            if words == cython.NULL:
+                raise MemoryError
+        try:
+            for i in range(signature.n_params):
+                kind = cython.cast(Kind, signature.kinds[i])
+                value = args[i]
+                if kind == KIND_I32 and PyLong_Check(value):
+                    overflow = 0
+                    number = PyLong_AsLongLongAndOverflow(value, cython.address(overflow))
+                    if not overflow and INT32_MIN <= number <= cython.cast(int64_t, UINT32_MAX):
+                        words[i] = cython.cast(uint32_t, number)
+                        continue
+                try:
+                    _convert(self._store, signature.types[i], kind, value, cython.address(words[i]))
+                except (TypeError, OverflowError, ValueError) as error:
+                    raise type(error)(f"argument {i + 1} of {self.name}: {error}") from None
+            if self.pointer.instance == cython.NULL:
+                _call_host(
+                    self._store,
+                    cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), self.pointer.object)),
+                    words,
+                )
+            else:
+                self._store.call(self.pointer, words, signature.n_params, signature.n_results)
+            return self.finish(words)
+        finally:
+            if words != few:
+                free(words)
+
+    @cython.cfunc
+    def finish(self, words: cython.pointer(uint64_t)) -> object:
+        """The results as Python has them."""
+        signature: Signature = self.signature
+        i: uint32_t
+        if signature.n_results == 0:
+            return None
+        if signature.n_results == 1:
+            return _to_object(self._store, cython.cast(Kind, signature.kinds[signature.n_params]), words[0])
+        return tuple(
+            [
+                _to_object(self._store, cython.cast(Kind, signature.kinds[signature.n_params + i]), words[i])
+                for i in range(signature.n_results)
+            ]
+        )
+
+    @property
+    def type(self) -> object:
+        """The function's type, a `FuncType`."""
+        return self.signature.type
+
+    @property
+    def type_id(self) -> int:
+        """The canonical id of the function's type."""
+        return self.pointer.type_id
+
+    @property
+    def store(self) -> Store:
+        """The store that the function belongs to."""
+        return self._store
+
+    @property
+    def address(self) -> int:
+        """The address of the function's struct: equal for equal functions."""
+        return cython.cast(uint64_t, self.pointer)
+
+    @property
+    def name(self) -> str:
+        """The name: of the Python function, from the module's name section, or ``wasm-function[index]``."""
+        if self._name is None:
+            if self.pointer.instance == cython.NULL:
+                self._name = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), self.pointer.object)).name
+            else:
+                module = self._store.modules.get(cython.cast(uint64_t, self.pointer.instance))
+                self._name = module.func_name(self.pointer.index) or f"wasm-function[{self.pointer.index}]"
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"<wasmloom.Func {self.name} {self.signature.type}>"
+
+
+@cython.cfunc
+def _class_name(value: object) -> str:
+    return type(value).__name__
+
+
+@cython.cfunc
+def func_at(store: Store, function: cython.pointer(WlFunction)) -> Func:
+    """The Python object of a function: always the same one while it lives."""
+    func: Func
+    if function.wrapper != cython.NULL:
+        return cython.cast(Func, cython.cast(cython.pointer(PyObject), function.wrapper))
+    func = Func.__new__(Func, _BARE, None, None)
+    func._store = store
+    func.pointer = function
+    func.signature = signature_of(cython.cast(uint32_t, function.type_id))
+    function.wrapper = cython.cast(cython.p_void, func)
+    return func
+
+
+# --- Wasm → Python ---
+
+
+@cython.cclass
+class HostFunction:
+    """A Python function as the guest sees it; kept alive by its store."""
+
+    def __cinit__(self, function: object, signature: Signature, name: str) -> None:
+        self.function = function
+        self.signature = signature
+        self.name = name
+
+
+@cython.cfunc
+def new_host_function(store: Store, signature: Signature, function: object, name: str) -> cython.pointer(WlFunction):
+    """A function struct that runs a Python callable."""
+    host: HostFunction = HostFunction(function, signature, name)
+    struct: cython.pointer(WlFunction)
+    struct = cython.cast(cython.pointer(WlFunction), store.allocate(cython.sizeof(WlFunction)))
+    struct.own_code = host_stub(struct)
+    if not push(cython.address(store.blocks), struct.own_code):
+        free(struct.own_code)
+        raise MemoryError
+    store.keep.append(host)
+    struct.code_cell = cython.address(struct.own_code)
+    struct.type_id = signature.type_id
+    struct.object = cython.cast(cython.p_void, host)
+    return struct
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t)) -> cython.int:
+    """Call a Python function on `words`, which its results replace. `words` must not lie on the value stack."""
+    signature: Signature = host.signature
+    few: cython.pointer(PyObject)[16]  # WORDS_ON_STACK
+    arguments: cython.pointer(cython.pointer(PyObject)) = few
+    made: uint32_t = 0
+    result: cython.pointer(PyObject)
+    if signature.n_params > WORDS_ON_STACK:
+        arguments = cython.cast(
+            cython.pointer(cython.pointer(PyObject)), malloc(cython.sizeof(cython.p_void) * signature.n_params)
+        )
+        if arguments == cython.NULL:
+            raise MemoryError
+    try:
+        while made < signature.n_params:
+            value = _to_object(store, cython.cast(Kind, signature.kinds[made]), words[made])
+            Py_INCREF(value)
+            arguments[made] = cython.cast(cython.pointer(PyObject), value)
+            made += 1
+        result = PyObject_Vectorcall(
+            cython.cast(cython.pointer(PyObject), host.function), arguments, signature.n_params, cython.NULL
+        )
+    finally:
+        while made > 0:
+            made -= 1
+            Py_DECREF(cython.cast(object, arguments[made]))
+        if arguments != few:
+            free(arguments)
+    if result == cython.NULL:
+        return -1
+    returned: object = cython.cast(object, result)
+    Py_DECREF(returned)  # `returned` holds a reference of its own
+    if signature.n_results:
+        _take_results(store, host, returned, words)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _take_results(store: Store, host: HostFunction, returned: object, words: cython.pointer(uint64_t)) -> cython.int:
+    """Convert what a host function returned."""
+    signature: Signature = host.signature
+    n: uint32_t = signature.n_params
+    i: uint32_t
+    values: object
+    if signature.n_results == 1:
+        values = (returned,)
+    else:
+        values = returned
+        if not isinstance(values, (tuple, list)) or len(values) != signature.n_results:
+            raise TypeError(
+                f"host function {host.name} must return a tuple of {signature.n_results} values, not {_of(values)}"
+            )
+        values = tuple(values)  # so that no conversion can change it
+    for i in range(signature.n_results):
+        try:
+            _convert(
+                store,
+                signature.types[n + i],
+                cython.cast(Kind, signature.kinds[n + i]),
+                values[i],
+                cython.address(words[i]),
+            )
+        except (TypeError, OverflowError, ValueError) as error:
+            raise type(error)(f"result of host function {host.name}: {error}") from None
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _host_call_words(
+    ctx: cython.pointer(WlContext), store: Store, host: HostFunction, offset: uint64_t
+) -> cython.int:
+    """Call a host function whose arguments are at `offset` on the value stack; its results replace them."""
+    signature: Signature = host.signature
+    few: uint64_t[16]  # WORDS_ON_STACK
+    words: cython.pointer(uint64_t) = few
+    room: uint32_t = max(signature.n_params, signature.n_results)
+    if room > WORDS_ON_STACK:
+        words = cython.cast(cython.pointer(uint64_t), malloc(8 * room))
+        if words == cython.NULL:
+            raise MemoryError
+    try:
+        memcpy(words, ctx.stack_base + offset, 8 * signature.n_params)
+        _call_host(store, host, words)
+        memcpy(ctx.stack_base + offset, words, 8 * signature.n_results)
+    finally:
+        if words != few:
+            free(words)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _host_call_with_gil(
+    ctx: cython.pointer(WlContext),
+    function: cython.pointer(WlFunction),
+    fp: cython.pointer(uint64_t),
+    return_ip: cython.p_char,
+) -> uint64_t:
+    """Run a host function; an exception waits in the store until the guest has been left."""
+    store: Store = cython.cast(Store, ctx.store)
+    host: HostFunction = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), function.object))
+    offset: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base
+    room: uint64_t = 8 * max(host.signature.n_params, host.signature.n_results)
+    # For backtraces and nested entries; an entry saves them before it overwrites them.
+    ctx.host_ip = return_ip
+    ctx.host_fp = offset
+    ctx.host_function = function
+    ctx.stack_top = offset + room
+    if not grow_stack(store.guest, ctx.stack_top):
+        return _STACK_EXHAUSTED
+    if cython.cast(HostCallWords, cython.cast(cython.p_void, _host_call_words))(ctx, store, host, offset) == 0:
+        return 0
+    PyErr_Fetch(
+        cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
+    )
+    return _HOST_EXCEPTION
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _host_call(
+    ctx: cython.pointer(WlContext),
+    function: cython.pointer(WlFunction),
+    fp: cython.pointer(uint64_t),
+    return_ip: cython.p_char,
+) -> uint64_t:
+    """The guest calls a host function: take the GIL, run it, give the GIL back."""
+    code: uint64_t
+    PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
+    ctx.thread_state = cython.NULL
+    code = cython.cast(HostCall, cython.cast(cython.p_void, _host_call_with_gil))(ctx, function, fp, return_ip)
+    ctx.thread_state = PyEval_SaveThread()
+    if guests.ticker_state != TICKING:
+        wake_ticker()  # the host function forked, or nothing has run for long
+    return code
+
+
+set_runtime_call(RT_HOST_CALL, cython.cast(cython.p_void, _host_call))
+set_run(run)

@@ -1,0 +1,53 @@
+"""The exports of an instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class Exports:
+    """Exports by name: ``exports.name`` or ``exports["name"]``; iteration gives the names.
+
+    Items are made when they are first asked for and then kept in the object's own attributes, where Python
+    finds them without any code of ours. Names that aren't identifiers, or are those of Python's own attributes
+    (``__class__``), are only to be had by ``exports["name"]``.
+    """
+
+    __slots__ = ("__dict__", "__find", "__items", "__table")
+
+    def __init__(self, table: dict[str, tuple[str, int]], find: Callable[[str, int], Any]) -> None:
+        self.__table = table
+        self.__find = find
+        self.__items: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called for what isn't in the object's attributes yet.
+        if name.startswith("_Exports__") or name not in self.__table:
+            raise AttributeError(f"no export {name!r}; there are {', '.join(map(repr, self.__table)) or 'none'}")
+        item = self.__dict__[name] = self[name]
+        return item
+
+    def __getitem__(self, name: str) -> Any:
+        item = self.__items.get(name)
+        if item is None:
+            kind_and_index = self.__table.get(name)
+            if kind_and_index is None:
+                raise KeyError(f"no export {name!r}; there are {', '.join(map(repr, self.__table)) or 'none'}")
+            item = self.__items[name] = self.__find(*kind_and_index)
+        return item
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__table)
+
+    def __len__(self) -> int:
+        return len(self.__table)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.__table]
+
+    def __repr__(self) -> str:
+        return f"<wasmloom.Exports {', '.join(self.__table)}>"

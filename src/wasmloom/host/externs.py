@@ -1,0 +1,365 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Memories, tables and globals as Python objects.
+
+Each is a view of a struct that its store owns, and keeps the store alive. Invariants:
+
+* A memory's base never moves and its length never shrinks, so that an exported buffer stays valid for as long as it lives:
+  it keeps the `Memory`, and that the store.
+* A table's elements may move when the guest grows it, so that tables are touched with the store locked.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.buffer import PyBuffer_FillInfo
+from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.wasmloom.host.bridge import from_word, to_word
+from cython.cimports.wasmloom.runtime._layout import WlMemory, WlTable
+from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_table
+
+from operator import index
+
+from wasmloom.errors import WasmError
+from wasmloom.host.types import as_global_type, as_memory_type, as_table_type
+from wasmloom.spec.limits import MAX_PAGES_32
+from wasmloom.spec.types import GlobalType, Limits, MemoryType, TableType
+
+# What constructors take for "the caller fills in the fields". Not to be had from Python, where an object without its
+# struct would be a way to crash.
+_BARE = cython.declare(object, object())
+_PAGE_BITS = 16
+_MAX_TABLE = 0xFFFFFFFF
+
+
+@cython.cfunc
+def _check_store(store: object) -> Store:
+    """The first argument of a constructor."""
+    if not isinstance(store, Store):
+        raise TypeError(f"expected a Store, not {type(store).__name__}")
+    return store
+
+
+@cython.cfunc
+def _range(memory: Memory, offset: object, length: object) -> uint64_t:
+    """Check that `length` bytes at `offset` lie in the memory; gives the offset."""
+    start = index(offset)
+    count = index(length)
+    if start < 0 or count < 0 or start + count > memory.pointer.length:
+        raise IndexError(f"{count} bytes at {start} are outside of a memory of {memory.pointer.length} bytes")
+    return start
+
+
+@cython.cfunc
+def _index(memory: Memory, key: object) -> object:
+    i = index(key)
+    length = len(memory)
+    if not -length <= i < length:
+        raise IndexError(f"index {i} is outside of a memory of {length} bytes")
+    return i
+
+
+@cython.cfunc
+def _check_slice(memory: Memory, key: slice) -> object:
+    length = len(memory)
+    for bound in (key.start, key.stop):
+        if bound is not None and not -length <= index(bound) <= length:
+            raise IndexError(f"slice bound {bound} is outside of a memory of {length} bytes")
+    return None
+
+
+@cython.cclass
+class Memory:
+    """A linear memory: ``Memory(store, pages, maximum)`` or ``Memory(store, MemoryType(…))``.
+
+    It is a writable buffer: ``memoryview(memory)`` and ``numpy.frombuffer(memory, dtype)`` see the guest's bytes as they are at
+    every moment. A view keeps its length when the memory grows, and stays valid. ``memory[10]`` is an int, ``memory[10:20]`` a
+    copy as bytes; both can be assigned. Unlike those of a list, slices must lie within the memory.
+    """
+
+    def __cinit__(self, store: object, type: object, maximum: int | None = None) -> None:
+        if store is _BARE:
+            return
+        owner: Store = _check_store(store)
+        made = as_memory_type(type, maximum)
+        most = made.limits.max
+        owner.lock()
+        try:
+            self.pointer = owner.new_memory(made.limits.min, MAX_PAGES_32 if most is None else most)
+        finally:
+            owner.unlock()
+        self.pointer.object = cython.cast(cython.p_void, self)
+        self._store = owner
+        self._max = most
+
+    def __dealloc__(self) -> None:
+        if self.pointer != cython.NULL and self.pointer.object == cython.cast(cython.p_void, self):
+            self.pointer.object = cython.NULL
+
+    def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
+        PyBuffer_FillInfo(view, self, self.pointer.base, self.pointer.length, 0, flags)
+
+    @property
+    def store(self) -> Store:
+        """The store that the memory belongs to."""
+        return self._store
+
+    @property
+    def size(self) -> int:
+        """The size in pages of 64 KiB."""
+        return self.pointer.length >> _PAGE_BITS
+
+    @property
+    def type(self) -> object:
+        """The memory's type, with its present size as the minimum."""
+        return MemoryType(Limits(self.size, self._max))
+
+    def __len__(self) -> int:
+        return self.pointer.length
+
+    def grow(self, pages: int) -> int:
+        """Add pages; gives the old size in pages. Raises `WasmError` when a limit or the system is in the way."""
+        more = index(pages)
+        old = self.size
+        if not 0 <= more <= MAX_PAGES_32:
+            raise WasmError(f"a memory can't grow by {more} pages")
+        self._store.lock()
+        try:
+            old = self.size
+            grown = grow_memory(self._store, self.pointer, more)
+        finally:
+            self._store.unlock()
+        if not grown:
+            raise WasmError(
+                f"a memory of {old} pages can't grow by {more}: "
+                f"its maximum is {self.pointer.max_pages}, and the store's limits apply"
+            )
+        return old
+
+    def read(self, offset: int, length: int) -> bytes:
+        """A copy of `length` bytes at `offset`. Raises `IndexError` outside of the memory."""
+        count = index(length)
+        start: uint64_t = _range(self, offset, count)
+        return PyBytes_FromStringAndSize(self.pointer.base + start, count)
+
+    def write(self, offset: int, data: object) -> None:
+        """Write bytes (any contiguous buffer) at `offset`. Raises `IndexError` outside of the memory."""
+        start: uint64_t
+        raw = memoryview(data).cast("B")
+        start = _range(self, offset, len(raw))
+        if len(raw):
+            memoryview(self)[start : start + len(raw)] = raw
+
+    def __getitem__(self, key: object) -> int | bytes:
+        view = memoryview(self)
+        if isinstance(key, slice):
+            _check_slice(self, key)
+            return bytes(view[key])
+        return view[_index(self, key)]
+
+    def __setitem__(self, key: object, value: object) -> None:
+        view = memoryview(self)
+        if isinstance(key, slice):
+            _check_slice(self, key)
+            view[key] = memoryview(value).cast("B")
+        else:
+            view[_index(self, key)] = value
+
+    def __repr__(self) -> str:
+        return f"<wasmloom.Memory of {self.size} pages>"
+
+
+@cython.cfunc
+def memory_at(store: Store, memory: cython.pointer(WlMemory), type: object) -> Memory:
+    """The Python object of a memory: always the same one while it lives. `type` has its declared maximum."""
+    made: Memory
+    if memory.object != cython.NULL:
+        return cython.cast(Memory, cython.cast(cython.pointer(PyObject), memory.object))
+    made = Memory.__new__(Memory, _BARE, None)
+    made._store = store
+    made.pointer = memory
+    made._max = type.limits.max
+    memory.object = cython.cast(cython.p_void, made)
+    return made
+
+
+@cython.cclass
+class Table:
+    """A table of references: ``Table(store, "funcref", minimum, maximum)`` or ``Table(store, TableType(…))``.
+
+    ``table[i]`` reads and writes elements, converted as `wasmloom.host.bridge` says; indices count from 0.
+    """
+
+    def __cinit__(
+        self,
+        store: object,
+        type: object,
+        minimum: int | None = None,
+        maximum: int | None = None,
+        *,
+        init: object = None,
+    ) -> None:
+        if store is _BARE:
+            return
+        owner: Store = _check_store(store)
+        word: uint64_t = 0
+        made = as_table_type(type, minimum, maximum)
+        to_word(owner, made.element, init, cython.address(word))
+        most = made.limits.max
+        owner.lock()
+        try:
+            self.pointer = owner.new_table(made.limits.min, _MAX_TABLE if most is None else most, word)
+        finally:
+            owner.unlock()
+        self.pointer.object = cython.cast(cython.p_void, self)
+        self._store = owner
+        self.element = made.element
+        self._max = most
+
+    def __dealloc__(self) -> None:
+        if self.pointer != cython.NULL and self.pointer.object == cython.cast(cython.p_void, self):
+            self.pointer.object = cython.NULL
+
+    @property
+    def store(self) -> Store:
+        """The store that the table belongs to."""
+        return self._store
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.pointer.length
+
+    @property
+    def type(self) -> object:
+        """The table's type, with its present size as the minimum."""
+        return TableType(self.element, Limits(self.size, self._max))
+
+    def __len__(self) -> int:
+        return self.pointer.length
+
+    def get(self, i: int) -> object:
+        """The element at `i`. Raises `IndexError`."""
+        return self[i]
+
+    def set(self, i: int, value: object) -> None:
+        """Replace the element at `i`. Raises `IndexError`, and `TypeError` or `ValueError` for what doesn't fit."""
+        self[i] = value
+
+    def __getitem__(self, key: object) -> object:
+        word: uint64_t
+        i = index(key)
+        self._store.lock()
+        try:
+            if not 0 <= i < self.pointer.length:
+                raise IndexError(f"index {i} is outside of a table of {self.pointer.length} elements")
+            word = cython.cast(cython.pointer(uint64_t), self.pointer.elements)[cython.cast(uint64_t, i)]
+        finally:
+            self._store.unlock()
+        return from_word(self._store, self.element, word)
+
+    def __setitem__(self, key: object, value: object) -> None:
+        word: uint64_t = 0
+        i = index(key)
+        to_word(self._store, self.element, value, cython.address(word))
+        self._store.lock()
+        try:
+            if not 0 <= i < self.pointer.length:
+                raise IndexError(f"index {i} is outside of a table of {self.pointer.length} elements")
+            cython.cast(cython.pointer(uint64_t), self.pointer.elements)[cython.cast(uint64_t, i)] = word
+        finally:
+            self._store.unlock()
+
+    def grow(self, more: int, init: object = None) -> int:
+        """Add `more` elements, all `init`; gives the old size. Raises `WasmError` when a limit is in the way."""
+        word: uint64_t = 0
+        count = index(more)
+        to_word(self._store, self.element, init, cython.address(word))
+        if not 0 <= count <= _MAX_TABLE:
+            raise WasmError(f"a table can't grow by {count} elements")
+        self._store.lock()
+        try:
+            old = self.size
+            grown = grow_table(self._store, self.pointer, count, word)
+        finally:
+            self._store.unlock()
+        if not grown:
+            raise WasmError(
+                f"a table of {old} elements can't grow by {count}: "
+                f"its maximum is {self.pointer.max}, and the store's limits apply"
+            )
+        return old
+
+    def __repr__(self) -> str:
+        return f"<wasmloom.Table of {self.size} {self.element}>"
+
+
+@cython.cfunc
+def table_at(store: Store, table: cython.pointer(WlTable), type: object) -> Table:
+    """The Python object of a table: always the same one while it lives. `type` has its element and maximum."""
+    made: Table
+    if table.object != cython.NULL:
+        return cython.cast(Table, cython.cast(cython.pointer(PyObject), table.object))
+    made = Table.__new__(Table, _BARE, None)
+    made._store = store
+    made.pointer = table
+    made.element = type.element
+    made._max = type.limits.max
+    table.object = cython.cast(cython.p_void, made)
+    return made
+
+
+@cython.cclass
+class Global:
+    """A global variable: ``Global(store, "mut i32", 7)``. `value` reads it, and writes it when it is mutable."""
+
+    def __cinit__(self, store: object, type: object, value: object) -> None:
+        if store is _BARE:
+            return
+        owner: Store = _check_store(store)
+        word: uint64_t = 0
+        if self._store is not None:
+            raise TypeError("a Global can't be initialised twice")
+        self.type = as_global_type(type)
+        to_word(owner, self.type.content, value, cython.address(word))
+        self.cell = cython.cast(cython.pointer(uint64_t), owner.allocate(16))
+        self.cell[0] = word
+        self._store = owner
+
+    @property
+    def store(self) -> Store:
+        """The store that the global belongs to."""
+        return self._store
+
+    @property
+    def address(self) -> int:
+        """The address of the global's cell: equal for equal globals."""
+        return cython.cast(uint64_t, self.cell)
+
+    @property
+    def value(self) -> object:
+        """The value, converted as `wasmloom.host.bridge` says. Can be set when the global is mutable."""
+        return from_word(self._store, self.type.content, self.cell[0])
+
+    @value.setter
+    def value(self, value: object) -> None:
+        word: uint64_t = 0
+        if not self.type.mutable:
+            raise TypeError("an immutable global can't be set")
+        to_word(self._store, self.type.content, value, cython.address(word))
+        self.cell[0] = word
+
+    def __repr__(self) -> str:
+        return f"<wasmloom.Global {'mut ' if self.type.mutable else ''}{self.type.content}: {self.value!r}>"
+
+
+@cython.cfunc
+def global_at(store: Store, cell: cython.pointer(uint64_t), type: object) -> Global:
+    """A Python object for a global."""
+    made: Global = Global.__new__(Global, _BARE, None, None)
+    made._store = store
+    made.cell = cell
+    made.type = type
+    return made

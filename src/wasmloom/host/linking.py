@@ -1,0 +1,105 @@
+"""Linking: finding a module's imports and matching their types (Core 3.0, 4.5.4 and 3.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wasmloom.errors import LinkError
+from wasmloom.host.bridge import Func
+from wasmloom.host.exports import Exports
+from wasmloom.host.externs import Global, Memory, Table
+from wasmloom.host.types import describe
+from wasmloom.runtime.store import Store
+from wasmloom.spec.canon import func_type, is_sub, matches_extern
+from wasmloom.spec.types import EXTERN_KINDS
+
+if TYPE_CHECKING:
+    from wasmloom.host.module import Module
+    from wasmloom.spec.module import Import
+
+_CLASSES: dict[str, type] = {"func": Func, "table": Table, "memory": Memory, "global": Global}
+_MISSING = object()
+
+
+class HostImport(NamedTuple):
+    """A Python callable that an import asks for, with the name that backtraces show."""
+
+    name: str
+    function: Any
+
+
+class Resolved(NamedTuple):
+    """What a module's imports are: objects of `store` by kind, in order; functions may be `HostImport`s."""
+
+    store: Store
+    items: dict[str, list[Any]]
+
+
+def _lookup(container: Any, name: str) -> Any:
+    """`container[name]` or `container.name`, `_MISSING` when there is no such thing."""
+    exports = getattr(container, "exports", None)
+    if isinstance(exports, Exports):  # an instance stands for its exports
+        container = exports
+    if hasattr(container, "__getitem__"):
+        try:
+            return container[name]
+        except LookupError:
+            return _MISSING
+    return getattr(container, name, _MISSING)
+
+
+def _kind_of(value: Any) -> str:
+    """What `value` is, for errors."""
+    for kind, cls in _CLASSES.items():
+        if isinstance(value, cls):
+            return describe(kind, value.type)
+    return f"a callable {type(value).__name__}" if callable(value) else f"a Python {type(value).__name__}"
+
+
+def _check(wanted: Import, value: Any) -> None:
+    """Raise `LinkError` unless `value` fits the import."""
+    if wanted.kind == "func" and isinstance(wanted.type, int):
+        if isinstance(value, Func):
+            fits = is_sub(value.type_id, wanted.type)
+        else:
+            fits = callable(value) and not isinstance(value, tuple(_CLASSES.values()))
+        expected = describe("func", func_type(wanted.type))
+    else:
+        fits = isinstance(value, _CLASSES[wanted.kind]) and matches_extern(value.type, wanted.type)
+        expected = describe(wanted.kind, wanted.type)
+    if not fits:
+        raise LinkError(
+            f"incompatible import type for {wanted.module}.{wanted.name}: expected {expected}, found {_kind_of(value)}"
+        )
+
+
+def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
+    """Find the imports of `module` in `imports` (see `Instance`), and the store to make the instance in.
+
+    Raises `LinkError`, or `ValueError` for objects of another store or a store of another engine.
+    """
+    items: dict[str, list[Any]] = {kind: [] for kind in EXTERN_KINDS}
+    found: list[tuple[Import, Any]] = []
+    for wanted in module.decoded.imports:
+        namespace = _MISSING if imports is None else _lookup(imports, wanted.module)
+        value = _MISSING if namespace is _MISSING else _lookup(namespace, wanted.name)
+        if value is _MISSING:
+            type = func_type(wanted.type) if isinstance(wanted.type, int) else wanted.type
+            raise LinkError(
+                f"unknown import {wanted.module}.{wanted.name}: {describe(wanted.kind, type)} is not provided"
+            )
+        if store is None and isinstance(value, Func | Table | Memory | Global):
+            store = value.store
+        found.append((wanted, value))
+    if store is None:
+        store = Store(module.engine)
+    if store.engine is not module.engine:
+        raise ValueError("the module and the store belong to different engines")
+    for wanted, value in found:
+        _check(wanted, value)
+        if not isinstance(value, tuple(_CLASSES.values())):
+            value = HostImport(f"{wanted.module}.{wanted.name}", value)
+        elif value.store is not store:
+            raise ValueError(f"the import {wanted.module}.{wanted.name} belongs to another store")
+        items[wanted.kind].append(value)
+    return Resolved(store, items)

@@ -1,0 +1,148 @@
+"""Modules: compiled, ready to be instantiated any number of times."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from wasmloom.binary.decoder import decode_module
+from wasmloom.errors import CompileError
+from wasmloom.host.engine import Engine, default_engine
+from wasmloom.interpreter.code import CodeSpace
+from wasmloom.spec.canon import func_type
+from wasmloom.validation import validate
+
+if TYPE_CHECKING:
+    from wasmloom.binary.decoder import DecodedModule
+    from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
+    from wasmloom.text.parser import SourceMap
+
+    ItemType = FuncType | TableType | MemoryType | GlobalType | TagType
+
+
+class ImportType(NamedTuple):
+    """What a module asks for: two-level name, kind (``"func"``, ``"table"``, ``"memory"``, ``"global"``, ``"tag"``), type."""
+
+    module: str
+    name: str
+    kind: str
+    type: ItemType
+
+
+class ExportType(NamedTuple):
+    """What a module offers: name, kind and type."""
+
+    name: str
+    kind: str
+    type: ItemType
+
+
+def _assemble(data: bytes | str) -> tuple[bytes, SourceMap | None]:
+    """The binary of a module, and for text the map back to it."""
+    if isinstance(data, bytes):
+        head = data[:64].lstrip()
+        if not head.startswith((b"(", b";;")):
+            return data, None
+    from wasmloom.text.parser import parse_module
+
+    parsed = parse_module(data)
+    return parsed.binary, parsed.source_map
+
+
+def _check(decoded: DecodedModule) -> None:
+    validate(decoded)
+
+
+def _load(data: bytes | str | bytearray | memoryview) -> DecodedModule:
+    """Decode and validate; errors in text get line and column."""
+    if not isinstance(data, bytes | str):
+        data = bytes(data)
+    binary, source_map = _assemble(data)
+    try:
+        decoded = decode_module(binary)
+        validate(decoded)
+    except CompileError as error:
+        place = source_map.locate(error.offset) if source_map is not None and error.offset is not None else None
+        if place is None:
+            raise
+        raise type(error)(error.reason, error.offset, *place) from None
+    return decoded
+
+
+class Module:
+    """A compiled module: ``Module(data)`` of bytes in the binary format, or of text (``"(module …)"``).
+
+    Raises `CompileError` when `data` is malformed, `ValidationError` when it isn't valid, `UnsupportedError` when it needs what
+    this version doesn't execute; the error says where: the byte's offset, or line and column of text.
+    """
+
+    __slots__ = ("__weakref__", "_func_names", "code_space", "decoded", "engine", "export_table")
+
+    def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
+        self.engine = default_engine() if engine is None else engine
+        self.decoded = _load(data)
+        self.code_space = CodeSpace(self.decoded, self.engine.fuel)
+        if self.engine.translation == "eager":
+            self.code_space.translate_all()
+        #: Name → kind and index of each export.
+        self.export_table: dict[str, tuple[str, int]] = {
+            export.name: (export.kind, export.index) for export in self.decoded.exports
+        }
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], engine: Engine | None = None) -> Module:
+        """The module in a ``.wasm`` or ``.wat`` file. Raises `OSError`, and what the constructor raises."""
+        with open(path, "rb") as file:
+            return cls(file.read(), engine)
+
+    @staticmethod
+    def validate(data: bytes | str | bytearray | memoryview) -> None:
+        """Raise what is wrong with a module: `CompileError`, `ValidationError`, `UnsupportedError`; None when all is well."""
+        _load(data)
+
+    @property
+    def name(self) -> str | None:
+        """The name in the name section."""
+        return self.decoded.names.module
+
+    @property
+    def imports(self) -> list[ImportType]:
+        """What the module imports, in order."""
+        return [
+            ImportType(i.module, i.name, i.kind, func_type(i.type) if i.kind == "func" else i.type)
+            for i in self.decoded.imports
+        ]
+
+    @property
+    def exports(self) -> list[ExportType]:
+        """What the module exports, in order."""
+        decoded = self.decoded
+        spaces = {"table": decoded.tables, "memory": decoded.memories, "global": decoded.globals, "tag": decoded.tags}
+        return [
+            ExportType(
+                e.name,
+                e.kind,
+                func_type(decoded.func_type_ids[e.index]) if e.kind == "func" else spaces[e.kind][e.index],
+            )
+            for e in decoded.exports
+        ]
+
+    def custom_sections(self, name: str) -> list[bytes]:
+        """The contents of all custom sections called `name`, in order."""
+        decoded = self.decoded
+        return [decoded.data[c.start : c.end] for c in decoded.custom_ranges if c.name == name]
+
+    def func_name(self, index: int) -> str | None:
+        """The name of a function: from the name section, else of its first export, else of its import."""
+        decoded = self.decoded
+        name = decoded.names.maps.get("func", {}).get(index)
+        if name is not None:
+            return name
+        if index < decoded.num_imported_funcs:
+            imported = [i for i in decoded.imports if i.kind == "func"][index]
+            return f"{imported.module}.{imported.name}"
+        return next((e.name for e in decoded.exports if e.kind == "func" and e.index == index), None)
+
+    def __repr__(self) -> str:
+        name = self.name
+        return f"<wasmloom.Module{f' {name}' if name else ''}: {len(self.decoded.data)} bytes>"

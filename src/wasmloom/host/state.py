@@ -1,0 +1,345 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The C side of an instance: its struct, its index spaces and its segments (Core 3.0, 4.5.4).
+
+The order is the specification's: imports are matched, globals and tables are initialised in order, element segments
+evaluated, then active element segments and active data segments applied one by one, then the start function
+runs. A trap on the way keeps the earlier effects, and the functions that have got into tables stay alive with the store.
+
+Invariants: slots of the `WlInstance` are all filled before any guest code can run in it; what they point to belongs to the
+store, which the state keeps alive (and every `Func`, `Memory` … taken out of it, too).
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.wasmloom.binary.decoder import DecodedModule
+from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr
+from cython.cimports.wasmloom.host.bridge import (
+    Func,
+    func_at,
+    new_host_function,
+    signature_of,
+)
+from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_at, memory_at, table_at
+from cython.cimports.wasmloom.interpreter.code import CodeSpace
+from cython.cimports.wasmloom.runtime._layout import WlFunction, WlInstance, WlMemory, WlSegment, WlTable
+from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
+from cython.cimports.wasmloom.runtime.faults import ensure_installed
+from cython.cimports.wasmloom.runtime.store import Store, push
+
+from wasmloom.errors import Trap
+from wasmloom.runtime.traps import TRAP_REASONS
+from wasmloom.spec.instructions import BY_MNEMONIC
+from wasmloom.spec.limits import MAX_PAGES_32
+
+_FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
+
+_END = cython.declare(cython.int, BY_MNEMONIC["end"].index)
+_GLOBAL_GET = cython.declare(cython.int, BY_MNEMONIC["global.get"].index)
+_REF_NULL = cython.declare(cython.int, BY_MNEMONIC["ref.null"].index)
+_REF_FUNC = cython.declare(cython.int, BY_MNEMONIC["ref.func"].index)
+_I32_ADD = cython.declare(cython.int, BY_MNEMONIC["i32.add"].index)
+_I32_SUB = cython.declare(cython.int, BY_MNEMONIC["i32.sub"].index)
+_I32_MUL = cython.declare(cython.int, BY_MNEMONIC["i32.mul"].index)
+_I64_ADD = cython.declare(cython.int, BY_MNEMONIC["i64.add"].index)
+_I64_SUB = cython.declare(cython.int, BY_MNEMONIC["i64.sub"].index)
+_I64_MUL = cython.declare(cython.int, BY_MNEMONIC["i64.mul"].index)
+_I32_CONST = cython.declare(cython.int, BY_MNEMONIC["i32.const"].index)
+_NO_MAXIMUM = cython.declare(uint64_t, 0xFFFFFFFF)
+
+
+@cython.cclass
+class InstanceState:
+    """The C side of an instance, filled in by the constructor; `found` is what `wasmloom.host.linking.resolve` gives."""
+
+    def __cinit__(self, module: object, store: Store, found: dict) -> None:
+        self.module = module
+        self.store = store
+        store.lock()
+        try:
+            ensure_installed()
+            self.build(found)
+        finally:
+            store.unlock()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def build(self, imports: dict) -> cython.int:
+        """Allocate and fill everything, and apply the active segments."""
+        module: DecodedModule = self.module.decoded
+        n_globals: cython.size_t = len(module.globals)
+        n_functions: cython.size_t = module.num_funcs
+        n_tables: cython.size_t = len(module.tables)
+        n_memories: cython.size_t = len(module.memories)
+        slots: cython.pointer(cython.p_void)
+        instance: cython.pointer(WlInstance) = cython.cast(
+            cython.pointer(WlInstance),
+            self.store.allocate(
+                cython.sizeof(WlInstance)
+                + (n_globals + n_functions + n_tables + n_memories) * cython.sizeof(cython.p_void)
+            ),
+        )
+        self.pointer = instance
+        slots = cython.cast(cython.pointer(cython.p_void), instance + 1)
+        instance.context = self.store.guest
+        instance.globals = slots
+        instance.functions = slots + n_globals
+        instance.tables = slots + n_globals + n_functions
+        instance.memories = slots + n_globals + n_functions + n_tables
+        self.store.keep.append(self.module)
+        self.store.modules[cython.cast(uint64_t, instance)] = self.module
+        if not push(cython.address(self.store.instances), instance):
+            raise MemoryError
+        self.fill_functions(imports["func"])
+        self.fill_globals(imports["global"])
+        self.fill_tables(imports["table"])
+        self.fill_memories(imports["memory"])
+        self.fill_segments()
+        return self.run_segments()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fill_functions(self, imported: list) -> cython.int:
+        """The function index space: imports, then one struct for each function defined here."""
+        module: DecodedModule = self.module.decoded
+        code: CodeSpace = self.module.code_space
+        functions: _FUNCTIONS = cython.cast(_FUNCTIONS, self.pointer.functions)
+        own: cython.pointer(WlFunction)
+        i: uint32_t = 0
+        func: Func
+        n_imported: uint32_t = len(imported)
+        for name, value in imported:
+            if isinstance(value, Func):
+                func = value
+                functions[i] = func.pointer
+            else:
+                functions[i] = new_host_function(self.store, signature_of(module.func_type_id[i]), value, name)
+            i += 1
+        own = cython.cast(
+            cython.pointer(WlFunction),
+            self.store.allocate((module.num_funcs - n_imported) * cython.sizeof(WlFunction)),
+        )
+        for i in range(n_imported, module.num_funcs):
+            own.code_cell = cython.cast(cython.p_void, cython.address(code.cells[i - n_imported]))
+            own.instance = self.pointer
+            own.type_id = module.func_type_id[i]
+            own.index = i
+            functions[i] = own
+            own += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fill_globals(self, imported: list) -> cython.int:
+        """The global index space; initialisers see the globals before them."""
+        module: DecodedModule = self.module.decoded
+        cells: cython.pointer(cython.pointer(uint64_t)) = cython.cast(
+            cython.pointer(cython.pointer(uint64_t)), self.pointer.globals
+        )
+        new: cython.pointer(uint64_t)
+        i: cython.Py_ssize_t = 0
+        glob: Global
+        for glob in imported:
+            cells[i] = glob.cell
+            i += 1
+        # 16 bytes each, for vectors; aligned to 16 as malloc aligns.
+        new = cython.cast(cython.pointer(uint64_t), self.store.allocate(16 * len(module.global_inits)))
+        for init in module.global_inits:
+            self.evaluate(init, new)
+            cells[i] = new
+            new += 2
+            i += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fill_tables(self, imported: list) -> cython.int:
+        """The table index space."""
+        module: DecodedModule = self.module.decoded
+        tables: cython.pointer(cython.pointer(WlTable)) = cython.cast(
+            cython.pointer(cython.pointer(WlTable)), self.pointer.tables
+        )
+        i: cython.Py_ssize_t = 0
+        word: uint64_t
+        most: uint64_t
+        table: Table
+        self.tables = [table.type for table in imported] + module.tables[len(imported) :]
+        for table in imported:
+            tables[i] = table.pointer
+            i += 1
+        for init in module.table_inits:
+            word = 0
+            if init is not None:
+                self.evaluate(init, cython.address(word))
+            limits = module.tables[i].limits
+            most = _NO_MAXIMUM if limits.max is None else limits.max
+            tables[i] = self.store.new_table(limits.min, most, word)
+            i += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fill_memories(self, imported: list) -> cython.int:
+        """The memory index space."""
+        module: DecodedModule = self.module.decoded
+        memories: cython.pointer(cython.pointer(WlMemory)) = cython.cast(
+            cython.pointer(cython.pointer(WlMemory)), self.pointer.memories
+        )
+        i: cython.Py_ssize_t = 0
+        memory: Memory
+        self.memories = [memory.type for memory in imported] + module.memories[len(imported) :]
+        for memory in imported:
+            memories[i] = memory.pointer
+            i += 1
+        for type in module.memories[len(imported) :]:
+            limits = type.limits
+            memories[i] = self.store.new_memory(limits.min, MAX_PAGES_32 if limits.max is None else limits.max)
+            i += 1
+        if i:
+            self.pointer.memory0_base = memories[0].base
+            self.pointer.memory0_length = memories[0].length
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fill_segments(self) -> cython.int:
+        """Element segments with their references evaluated, and data segments as ranges of the module's bytes."""
+        module: DecodedModule = self.module.decoded
+        base: cython.p_char = PyBytes_AS_STRING(module.data)
+        functions: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), self.pointer.functions)
+        segment: cython.pointer(WlSegment)
+        words: cython.pointer(uint64_t)
+        start: cython.size_t
+        end: cython.size_t
+        count: cython.size_t
+        i: cython.size_t
+        self.pointer.element_segments = self.store.allocate(len(module.elements) * cython.sizeof(WlSegment))
+        segment = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
+        for element in module.elements:
+            if element.mode != "declarative":
+                count = element.length
+                words = cython.cast(cython.pointer(uint64_t), self.store.allocate(8 * count))
+                if element.exprs is None:
+                    funcs = element.funcs
+                    for i in range(count):
+                        words[i] = functions[cython.cast(cython.size_t, funcs[i])]
+                else:
+                    i = 0
+                    for expr in element.exprs:
+                        self.evaluate(expr, words + i)
+                        i += 1
+                segment.data = cython.cast(cython.p_char, words)
+                segment.length = count
+            segment += 1
+        self.pointer.data_segments = self.store.allocate(len(module.data_segments) * cython.sizeof(WlSegment))
+        segment = cython.cast(cython.pointer(WlSegment), self.pointer.data_segments)
+        for data in module.data_segments:
+            start = data.start
+            end = data.end
+            segment.data = base + start
+            segment.length = end - start
+            segment += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run_segments(self) -> cython.int:
+        """Apply the active segments, element segments first, and drop them."""
+        module: DecodedModule = self.module.decoded
+        tables: cython.pointer(cython.pointer(WlTable)) = cython.cast(
+            cython.pointer(cython.pointer(WlTable)), self.pointer.tables
+        )
+        memories: cython.pointer(cython.pointer(WlMemory)) = cython.cast(
+            cython.pointer(cython.pointer(WlMemory)), self.pointer.memories
+        )
+        segment: cython.pointer(WlSegment)
+        index: cython.size_t
+        at: uint64_t = 0
+        code: uint64_t
+        segment = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
+        for element in module.elements:
+            if element.mode == "active":
+                self.evaluate(element.at, cython.address(at))
+                index = element.table
+                code = initialise_table(tables[index], segment, at, 0, segment.length)
+                if code:
+                    raise Trap(TRAP_REASONS[code], detail=f"element segment {module.elements.index(element)}")
+                segment.length = 0
+            segment += 1
+        segment = cython.cast(cython.pointer(WlSegment), self.pointer.data_segments)
+        for data in module.data_segments:
+            if data.mode == "active":
+                self.evaluate(data.at, cython.address(at))
+                index = data.memory
+                code = initialise_memory(memories[index], segment, at, 0, segment.length)
+                if code:
+                    raise Trap(TRAP_REASONS[code], detail=f"data segment {module.data_segments.index(data)}")
+                segment.length = 0
+            segment += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def evaluate(self, expr: object, word: cython.pointer(uint64_t)) -> cython.int:
+        """The value of a constant expression (Core 3.0, 3.4.14), which validation has checked.
+
+        The expression's operand stack never gets higher than it has bytes.
+        """
+        reader: Reader
+        instr: Instr
+        code: bytes = expr.code
+        few: uint64_t[32]
+        stack: cython.pointer(uint64_t) = few
+        top: cython.int = 0
+        right: uint64_t
+        if len(code) > 32:
+            stack = cython.cast(cython.pointer(uint64_t), self.store.allocate(8 * len(code)))
+        reader.base = cython.cast(cython.p_uchar, PyBytes_AS_STRING(code))
+        reader.pos = reader.base
+        reader.end = reader.base + len(code)
+        while True:
+            next_instr(cython.address(reader), cython.address(instr))
+            if instr.op == _END:
+                word[0] = stack[top - 1]
+                return 0
+            if instr.op == _GLOBAL_GET:
+                stack[top] = cython.cast(cython.pointer(cython.pointer(uint64_t)), self.pointer.globals)[instr.a][0]
+                top += 1
+            elif instr.op == _REF_FUNC:
+                stack[top] = cython.cast(cython.pointer(uint64_t), self.pointer.functions)[instr.a]
+                top += 1
+            elif instr.op == _REF_NULL:
+                stack[top] = 0
+                top += 1
+            elif instr.op == _I32_ADD or instr.op == _I64_ADD:
+                top -= 1
+                stack[top - 1] += stack[top]
+            elif instr.op == _I32_SUB or instr.op == _I64_SUB:
+                top -= 1
+                stack[top - 1] -= stack[top]
+            elif instr.op == _I32_MUL or instr.op == _I64_MUL:
+                top -= 1
+                stack[top - 1] *= stack[top]
+            else:  # a numeric constant: the compiler lets no other instruction in
+                stack[top] = instr.a
+                top += 1
+            if instr.op == _I32_CONST or instr.op == _I32_ADD or instr.op == _I32_SUB or instr.op == _I32_MUL:
+                stack[top - 1] = cython.cast(uint32_t, stack[top - 1])
+
+    def find(self, kind: str, index: int) -> object:
+        """The Python object of an item in one of the index spaces."""
+        module: DecodedModule = self.module.decoded
+        i: cython.size_t = index
+        if kind == "func":
+            return func_at(self.store, cython.cast(_FUNCTIONS, self.pointer.functions)[i])
+        if kind == "table":
+            table = cython.cast(cython.pointer(cython.pointer(WlTable)), self.pointer.tables)[i]
+            return table_at(self.store, table, self.tables[index])
+        if kind == "memory":
+            memory = cython.cast(cython.pointer(cython.pointer(WlMemory)), self.pointer.memories)[i]
+            return memory_at(self.store, memory, self.memories[index])
+        cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), self.pointer.globals)[i]
+        return global_at(self.store, cell, module.globals[index])

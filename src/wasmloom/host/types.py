@@ -1,0 +1,131 @@
+"""Types for people: everything that takes a type also takes the text format's way of writing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wasmloom.spec.limits import MAX_PAGES_32, MAX_PARAMS, MAX_RESULTS
+from wasmloom.spec.types import (
+    CONCRETE,
+    NULL_FLAG,
+    PLAIN_TYPES,
+    REF_FLAG,
+    REF_SHORTHANDS,
+    ABSTRACT_HEAP_TYPES,
+    FuncType,
+    GlobalType,
+    Limits,
+    MemoryType,
+    TableType,
+    ValType,
+    ref_type,
+)
+
+#: Text → value type, of all value types without a type index. Packed types are no value types.
+_VAL_TYPES: dict[str, ValType] = {
+    name: ValType(code) for name, code in PLAIN_TYPES.items() if name not in ("i8", "i16")
+} | {name: ref_type(ABSTRACT_HEAP_TYPES[heap], True) for name, heap in REF_SHORTHANDS.items()}
+
+
+def as_val_type(value: object) -> ValType:
+    """A value type from itself or its name (``"i32"``, ``"externref"``). Raises `TypeError` or `ValueError`."""
+    if isinstance(value, ValType):
+        return value
+    if isinstance(value, str):
+        found = _VAL_TYPES.get(value.strip())
+        if found is None:
+            raise ValueError(f"unknown value type {value!r}; known are {', '.join(_VAL_TYPES)}")
+        return found
+    raise TypeError(f"expected a value type or its name, not {type(value).__name__}")
+
+
+def _val_types(value: object) -> tuple[ValType, ...]:
+    """Value types from text ("i32 f64"), one value type, or an iterable of them."""
+    if isinstance(value, str):
+        return tuple(as_val_type(word) for word in value.replace(",", " ").split())
+    if isinstance(value, ValType):
+        return (value,)
+    if isinstance(value, Iterable):
+        return tuple(as_val_type(item) for item in value)
+    raise TypeError(f"expected value types, not {type(value).__name__}")
+
+
+def as_func_type(value: object) -> FuncType:
+    """A function type from itself, from text (``"i32 i32 -> i32"``), or from a pair of parameters and results.
+
+    Raises `TypeError` or `ValueError`.
+    """
+    if isinstance(value, str):
+        params, arrow, results = value.partition("->")
+        if not arrow:
+            raise ValueError(f"a function type needs '->' between parameters and results: {value!r}")
+        made = FuncType(_val_types(params), _val_types(results))
+    elif isinstance(value, tuple | list) and len(value) == 2:
+        made = FuncType(_val_types(value[0]), _val_types(value[1]))
+    else:
+        raise TypeError(f"expected a function type, not {value!r:.80}")
+    if len(made.params) > MAX_PARAMS or len(made.results) > MAX_RESULTS:
+        raise ValueError(f"a function type has at most {MAX_PARAMS} parameters and {MAX_RESULTS} results")
+    return made
+
+
+def as_global_type(value: object) -> GlobalType:
+    """A global type from itself, a value type, or text (``"i32"``, ``"mut i32"``). Raises `TypeError`, `ValueError`."""
+    if isinstance(value, GlobalType):
+        return GlobalType(as_val_type(value.content), bool(value.mutable))
+    if isinstance(value, str) and value.split()[:1] == ["mut"]:
+        return GlobalType(as_val_type(value.split(None, 1)[1] if len(value.split()) > 1 else ""), True)
+    return GlobalType(as_val_type(value), False)
+
+
+def _limits(minimum: object, maximum: object, what: str, most: int) -> Limits:
+    for number in (minimum, maximum):
+        if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
+            raise TypeError(f"{what} is a number, not {type(number).__name__}")
+    assert_min = minimum if isinstance(minimum, int) else 0
+    limit = maximum if isinstance(maximum, int) else None
+    if not 0 <= assert_min <= most or (limit is not None and not assert_min <= limit <= most):
+        raise ValueError(f"{what}: limits {minimum} to {maximum} are not within 0 to {most}, or the wrong way round")
+    return Limits(assert_min, limit)
+
+
+def as_memory_type(value: object, maximum: int | None = None) -> MemoryType:
+    """A memory type from itself, `Limits`, or a number of pages with an optional maximum.
+
+    Raises `TypeError`, or `ValueError` for limits beyond 65536 pages and memories that can't be made yet.
+    """
+    if isinstance(value, MemoryType):
+        if value.is64 or value.shared or value.page_size_log2 != 16:
+            raise ValueError("only 32-bit memories with pages of 64 KiB, not shared, are supported yet")
+        value = value.limits
+    if isinstance(value, Limits):
+        value, maximum = value.min, value.max
+    return MemoryType(_limits(value, maximum, "memory size in pages", MAX_PAGES_32))
+
+
+def as_table_type(value: object, minimum: int | None = None, maximum: int | None = None) -> TableType:
+    """A table type from itself, or an element type with a size and an optional maximum.
+
+    Raises `TypeError`, or `ValueError` for limits beyond 32 bits and tables that can't be made yet.
+    """
+    if isinstance(value, TableType):
+        if value.is64:
+            raise ValueError("only tables indexed by i32 are supported yet")
+        value, (minimum, maximum) = value.element, value.limits
+    element = as_val_type(value)
+    if not element.is_ref:
+        raise ValueError(f"a table holds references, not {element}")
+    return TableType(element, _limits(0 if minimum is None else minimum, maximum, "table size", 0xFFFFFFFF))
+
+
+def describe(kind: str, type: object) -> str:
+    """A type as an error message shows it; functions as `FuncType`."""
+    if isinstance(type, MemoryType | TableType):
+        limits = f"{type.limits.min}" + ("" if type.limits.max is None else f" to {type.limits.max}")
+        index = "i64 " if type.is64 else ""
+        if isinstance(type, MemoryType):
+            return f"memory {index}of {limits} pages"
+        return f"table {index}of {limits} {type.element}"
+    if isinstance(type, GlobalType):
+        return f"global {'mut ' if type.mutable else ''}{type.content}"
+    return f"{kind} {type}"
