@@ -95,8 +95,9 @@ def engine_options(function: _F) -> _F:
 
 
 def make_engine(tier: str | None, translation: str | None, **options: Any) -> Engine:
-    """The engine that the options ask for. Raises `click.UsageError` for one that there isn't."""
-    from wasmloom import Engine
+    """The engine that the options ask for. Raises `click.UsageError` for one that there isn't, `CommandError` for one that this
+    version lacks."""
+    from wasmloom import Engine, WasmError
 
     if tier is not None:
         options["tier"] = tier
@@ -106,3 +107,5 @@ def make_engine(tier: str | None, translation: str | None, **options: Any) -> En
         return Engine(**options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    except WasmError as error:
+        raise CommandError(str(error)) from None

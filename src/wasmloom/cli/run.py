@@ -55,7 +55,7 @@ def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
     from wasmloom import Func
     from wasmloom.cli.values import format_result, parse_argument
 
-    function = instance.exports.get(name)
+    function = instance.exports[name] if name in instance.exports else None
     if not isinstance(function, Func):
         raise CommandError(f"link: there is no exported function {name!r}")
     params, results = function.type
@@ -75,9 +75,8 @@ def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: 
     if name is None:
         return wasi.start(instance)
     try:
-        initialise = instance.exports.get("_initialize")
-        if initialise is not None:
-            initialise()
+        if "_initialize" in instance.exports:
+            instance.exports["_initialize"]()
         _invoke(instance, name, arguments)
     except ExitStatus as status:
         return status.code

@@ -130,7 +130,7 @@ class ScriptRunner:
                 instance = Instance(Module(text, self._engine), {}, store=self._store)
             except UnsupportedError:
                 continue  # what imports it is not supported either
-            exports.update(instance.exports)
+            exports.update(_exports(instance))
 
     def _compile(self, source: script.ModuleSource) -> Module:
         from wasmloom import Module
@@ -184,7 +184,7 @@ class ScriptRunner:
         self._imports.pop(command.export, None)
         self._missing.pop(command.export, None)
         try:
-            self._imports[command.export] = dict(self._instance(command.name).exports)
+            self._imports[command.export] = _exports(self._instance(command.name))
         except Skip as reason:
             self._missing[command.export] = str(reason)
             raise
@@ -199,7 +199,7 @@ class ScriptRunner:
 
     def _act(self, action: script.Action) -> list[tuple[Any, Any]]:
         """Perform an action; its results, each with its type."""
-        exports = dict(self._instance(action.module).exports)
+        exports = self._instance(action.module).exports
         if action.field not in exports:
             raise Failure(f"there is no export {action.field!r}")
         target = exports[action.field]
@@ -298,6 +298,10 @@ _HANDLERS: dict[type, Callable[[ScriptRunner, Any], None]] = {
     script.AssertUnlinkable: ScriptRunner._assert_unlinkable,
     script.Unsupported: ScriptRunner._unsupported,
 }
+
+
+def _exports(instance: Instance) -> dict[str, Any]:
+    return {name: instance.exports[name] for name in instance.exports}
 
 
 def _first_line(error: BaseException) -> str:

@@ -163,10 +163,9 @@ class Wasi:
 
     def bind(self, instance: Instance) -> None:
         """Use the memory that `instance` exports as ``memory``. Raises `LinkError` when there is none."""
-        memory = getattr(instance.exports, "memory", None)
-        if memory is None:
+        if "memory" not in instance.exports:
             raise LinkError("a WASI program must export its memory as 'memory'")
-        self._context.bind(memory)
+        self._context.bind(instance.exports["memory"])
 
     def bind_memory(self, memory: object) -> None:
         """Use `memory`, any object with a writable buffer of bytes, for guests that don't export theirs."""
@@ -178,15 +177,14 @@ class Wasi:
         Raises `LinkError` when there is no such function, and whatever the guest ends with (`Trap`).
         """
         self.bind(instance)
-        entry = getattr(instance.exports, "_start", None)
-        if entry is None:
+        if "_start" not in instance.exports:
             raise LinkError("a WASI program must export the function '_start'")
         # What this process has written so far comes before what the guest writes.
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
         try:
-            entry()
+            instance.exports["_start"]()
         except ExitStatus as status:
             return status.code
         return 0
@@ -230,7 +228,7 @@ class Wasi:
         return self.start(self.instantiate(module, store=store))
 
     def close(self) -> None:
-        """Close every file that is open, and flush standard output."""
+        """Close every file that is open."""
         self._context.table.close_all()
 
     def __enter__(self) -> Wasi:

@@ -167,7 +167,7 @@ class HostFile(Descriptor):
 
     def sync(self, *, data_only: bool) -> None:
         """Bring what was written to the device."""
-        (os.fdatasync if data_only else os.fsync)(self._host)
+        (getattr(os, "fdatasync", os.fsync) if data_only else os.fsync)(self._host)
 
     def set_flags(self, flags: FdFlags) -> None:
         """Change APPEND and NONBLOCK; hosts can't change the synchronisation of an open file."""
@@ -248,29 +248,27 @@ class Stream(Descriptor):
             FileType.CHARACTER_DEVICE, TERMINAL_RIGHTS & ~(Rights.FD_WRITE if readable else Rights.FD_READ)
         )
         self._file = file
-        self._read_into: Callable[[memoryview], int | None] | None = getattr(file, "readinto", None)
+        # Buffered objects have `readinto1`, which takes what is there instead of waiting until the buffer is full.
+        self._read_into: Callable[[memoryview], int | None] | None = getattr(
+            file, "readinto1", getattr(file, "readinto", None)
+        )
+        self._flush: Callable[[], object] | None = getattr(file, "flush", None)
 
     def read(self, buffers: list[memoryview]) -> int:
-        """Read into `buffers` until one isn't filled: that is what is there now."""
-        total = 0
-        for buffer in buffers:
-            if self._read_into is not None:
-                count = self._read_into(buffer)
-                if count is None:  # a non-blocking file has nothing
-                    if total:
-                        break
-                    raise WasiError(Errno.EAGAIN)
-            else:
-                data = self._file.read(len(buffer))
-                count = len(data)
-                buffer[:count] = data
-            total += count
-            if count < len(buffer):
-                break
-        return total
+        """Read into the first buffer: whether there is enough for another can't be asked without waiting for it."""
+        if not buffers:
+            return 0
+        if self._read_into is None:
+            data = self._file.read(len(buffers[0]))
+            buffers[0][: len(data)] = data
+            return len(data)
+        count = self._read_into(buffers[0])
+        if count is None:  # a non-blocking file has nothing now
+            raise WasiError(Errno.EAGAIN)
+        return count
 
     def write(self, buffers: list[memoryview]) -> int:
-        """Write all of `buffers`."""
+        """Write all of `buffers`; what the guest wrote is out then, as with files of the host."""
         total = 0
         for buffer in buffers:
             # Many file objects keep what they are given: they get their own copy, not guest memory.
@@ -278,17 +276,9 @@ class Stream(Descriptor):
             total += len(buffer) if count is None else count
             if count is not None and count < len(buffer):
                 break
+        if self._flush is not None:
+            self._flush()
         return total
-
-    def sync(self, *, data_only: bool) -> None:
-        """Flush the object."""
-        self.close()
-
-    def close(self) -> None:
-        """Flush the object, which is its owner's to close."""
-        flush = getattr(self._file, "flush", None)
-        if flush is not None:
-            flush()
 
 
 def open_preopen(guest: str, host: str | os.PathLike[str]) -> Directory:

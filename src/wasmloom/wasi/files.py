@@ -33,6 +33,10 @@ _ADVICE: tuple[str, ...] = ("NORMAL", "SEQUENTIAL", "RANDOM", "WILLNEED", "DONTN
 _WHENCE: tuple[int, ...] = (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END)
 
 
+_SEEK = int(Rights.FD_SEEK)
+_TELL_OR_SEEK = int(Rights.FD_SEEK | Rights.FD_TELL)
+
+
 def offset(value: int) -> int:
     """A u64 as a host file offset. Raises `WasiError` (`EINVAL`) when it is too large."""
     if value > MAX_OFFSET:
@@ -160,9 +164,9 @@ def fd_seek(context: Context, file: Descriptor, distance: int, whence: int, resu
     """Move the position in a file and store it."""
     if whence >= len(_WHENCE):
         raise WasiError(Errno.EINVAL)
-    # To ask for the position is telling, not seeking.
-    needed = Rights.FD_TELL if distance == 0 and _WHENCE[whence] == os.SEEK_CUR else Rights.FD_SEEK
-    if not file.rights & (needed | Rights.FD_SEEK):
+    # To ask for the position is telling, not seeking: either right will do.
+    telling = distance == 0 and _WHENCE[whence] == os.SEEK_CUR
+    if not file.rights & (_TELL_OR_SEEK if telling else _SEEK):
         no_seek = {FileType.DIRECTORY: Errno.EBADF, FileType.CHARACTER_DEVICE: Errno.ESPIPE}
         raise WasiError(no_seek.get(file.kind, Errno.ENOTCAPABLE))
     pack(context.memory, U64, result, file.seek(distance, _WHENCE[whence]))
