@@ -95,8 +95,10 @@ def engine_options(function: _F) -> _F:
 
 
 def make_engine(tier: str | None, translation: str | None, **options: Any) -> Engine:
-    """The engine that the options ask for. Raises `click.UsageError` for one that there isn't, `CommandError` for one that this
-    version lacks."""
+    """The engine that the options ask for.
+
+    Raises `click.UsageError` for one that there isn't, `CommandError` for one that this version lacks.
+    """
     from wasmloom import Engine, WasmError
 
     if tier is not None:

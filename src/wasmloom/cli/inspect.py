@@ -89,8 +89,10 @@ def _print_summary(path: str, data: bytes, decoded: Any, module: Any) -> None:
 
 def _describe(entry: Any) -> str:
     """An import or export in one line."""
+    from wasmloom.host.types import describe
+
     name = f"{entry.module}.{entry.name}" if hasattr(entry, "module") else entry.name
-    return f"{entry.kind:7} {name}: {entry.type}"
+    return f"{name}: {describe(entry.kind, entry.type)}"
 
 
 def _print_functions(decoded: Any) -> None:

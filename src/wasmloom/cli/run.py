@@ -55,8 +55,7 @@ def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
     from wasmloom import Func
     from wasmloom.cli.values import format_result, parse_argument
 
-    function = instance.exports[name] if name in instance.exports else None
-    if not isinstance(function, Func):
+    if name not in instance.exports or not isinstance(function := instance.exports[name], Func):
         raise CommandError(f"link: there is no exported function {name!r}")
     params, results = function.type
     if len(arguments) != len(params):
