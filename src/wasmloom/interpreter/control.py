@@ -472,15 +472,12 @@ def _frame_offset(b: HandlerBuilder) -> Value:
 def _check_in_caller(b: HandlerBuilder, code: Value, back: Value) -> None:
     """Leave with a runtime function's trap code, unless it is 0, from a callee that has no frame yet.
 
-    The innermost frame of such a trap is the caller's, at its call (which ends where the return ip begins).
+    No instance and the return ip tell the backtrace that the innermost frame is the caller's.
     """
     failed, fine = b.fresh("failed"), b.fresh("fine")
     b.branch(b.compare("ne", code, b.const("i64", 0)), failed, fine, unlikely=True)
     b.label(failed)
-    delta = b.convert("zext", b.load("i16", b.at(back, -8), align=2), "i64")
-    down = b.binary("sub", b.const("i64", 0), delta)
-    frame = b.assign(f"getelementptr i64, ptr {b.fp.text}, i64 {down.text}", "ptr")
-    b.tail_call("@wl_trap", acc=code, ip=b.at(back, -1), fp=frame)
+    b.tail_call("@wl_trap", acc=code, ip=back, fp=b.fp, inst=Value("null", "ptr"))
     b.label(fine)
 
 

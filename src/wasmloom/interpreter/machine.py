@@ -82,12 +82,19 @@ def host_stub(function: cython.pointer(WlFunction)) -> cython.p_char:
     return cython.cast(cython.p_char, stub)
 
 
+def handler_addresses() -> list[int]:
+    """The addresses of all handlers, by number."""
+    i: cython.Py_ssize_t
+    count: cython.Py_ssize_t = wl_handler_count
+    return [cython.cast(uint64_t, handlers[i]) for i in range(count)]
+
+
 def _sort_handlers() -> None:
     """Fill the tables that find a handler by an address in its code."""
     global _sorted_addresses, _sorted_numbers
     i: cython.Py_ssize_t
     count: cython.Py_ssize_t = wl_handler_count
-    order = sorted((cython.cast(uint64_t, handlers[i]), i) for i in range(count))
+    order = sorted((address, i) for i, address in enumerate(handler_addresses()))
     _sorted_addresses = cython.cast(cython.pointer(uint64_t), malloc(8 * count))
     _sorted_numbers = cython.cast(cython.pointer(int16_t), malloc(2 * count))
     if _sorted_addresses == cython.NULL or _sorted_numbers == cython.NULL:

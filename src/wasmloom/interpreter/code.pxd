@@ -1,0 +1,27 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+from wasmloom.binary.decoder cimport DecodedModule
+from wasmloom.interpreter.translator cimport Translator
+from wasmloom.runtime._layout cimport WlContext, WlInstance
+
+# A translated function.
+cdef struct Code:
+    char *start
+    uint32_t size
+
+cdef class CodeSpace:
+    cdef readonly DecodedModule module
+    cdef char **cells           # entry of each function defined in the module; funcrefs and calls go through these
+    cdef Code *codes
+    cdef char *stubs
+    cdef uint32_t count
+    cdef bint fuel
+    cdef object prepare         # called with a function's index before it is translated, or None
+    cdef Translator translator
+    cdef list starts            # sorted (start, index) of translated functions; None when out of date
+    cdef object __weakref__
+
+    cdef int translate(self, uint32_t index) except -1
+    cdef object find(self, uint64_t ip)
+
+ctypedef uint64_t (*WithGil)(WlContext *, void *, uint32_t) noexcept nogil

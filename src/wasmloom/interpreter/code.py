@@ -1,0 +1,259 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The code of a module: a cell per function, which first holds a stub that translates the function when it is called.
+
+Code is shared by all instances of a module. It refers to the module's cells by address and to everything of an instance by
+its offset in the instance, and lives until the code space goes; instances and functions keep that alive.
+
+Backtraces: `walk` goes from a trap to the bottom of an entry. Where an instruction came from isn't stored: the function is
+translated again, with a map, when a trap asks.
+"""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_right
+from collections.abc import Callable
+
+import cython
+from cython.cimports.cpython.ref import Py_INCREF, PyObject
+from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free, malloc
+from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.binary.decoder import DecodedModule
+from cython.cimports.wasmloom.interpreter._handlers import H_LAZY, H_RESTORE, H_SHIM
+from cython.cimports.wasmloom.interpreter.machine import handlers, set_runtime_call
+from cython.cimports.wasmloom.interpreter.translator import Translator
+from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlContext, WlInstance
+from cython.cimports.wasmloom.runtime.store import Store
+
+from wasmloom.runtime import traps
+
+#: Size of a lazy stub; its fields are those of the handler `lazy`.
+_STUB_SIZE = cython.declare(cython.int, 32)
+_HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
+
+#: All code spaces, so that a backtrace finds the one that an address belongs to.
+_spaces: weakref.WeakSet = weakref.WeakSet()
+
+
+@cython.cclass
+class CodeSpace:
+    """The code of a decoded and (unless `prepare` does that later) valid module.
+
+    `fuel`: whether the code pays for itself from the context's fuel. `prepare(index)` is called before the function
+    `index` (of those defined in the module) is translated; what it raises leaves the guest.
+    """
+
+    def __cinit__(self, module: DecodedModule, fuel: bool = False, prepare: Callable[[int], None] | None = None):
+        i: uint32_t
+        stub: cython.p_char
+        self.module = module
+        self.count = module.num_bodies
+        self.fuel = fuel
+        self.prepare = prepare
+        self.cells = cython.cast(cython.pointer(cython.p_char), malloc(8 * self.count + 1))
+        self.codes = cython.cast(cython.pointer(Code), calloc(self.count + 1, cython.sizeof(Code)))
+        self.stubs = cython.cast(cython.p_char, calloc(self.count + 1, _STUB_SIZE))
+        if self.cells == cython.NULL or self.codes == cython.NULL or self.stubs == cython.NULL:
+            raise MemoryError
+        for i in range(self.count):
+            stub = self.stubs + _STUB_SIZE * i
+            cython.cast(cython.pointer(cython.p_void), stub)[0] = handlers[H_LAZY]
+            cython.cast(cython.pointer(cython.p_void), stub)[1] = cython.address(self.cells[i])
+            # Borrowed: whoever runs code of this space keeps it alive.
+            cython.cast(cython.pointer(cython.p_void), stub)[2] = cython.cast(cython.p_void, self)
+            cython.cast(cython.pointer(uint32_t), stub)[6] = i
+            self.cells[i] = stub
+        self.translator = None
+        self.starts = None
+        _spaces.add(self)
+
+    def __dealloc__(self):
+        i: uint32_t
+        if self.codes != cython.NULL:
+            for i in range(self.count):
+                free(self.codes[i].start)
+        free(self.codes)
+        free(self.stubs)
+        free(self.cells)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def translate(self, index: uint32_t) -> cython.int:
+        """Translate a function, unless that has been done, and let its cell point to the code."""
+        code: cython.p_char
+        translator: Translator
+        if self.codes[index].start != cython.NULL:
+            return 0
+        if self.prepare is not None:
+            self.prepare(index)
+        translator = self._get_translator()
+        translator.want_map = False
+        translator.translate(index)
+        code = cython.cast(cython.p_char, malloc(translator.pos))
+        if code == cython.NULL:
+            raise MemoryError
+        memcpy(code, translator.buffer, translator.pos)
+        self.codes[index].start = code
+        self.codes[index].size = translator.pos
+        self.starts = None
+        self.cells[index] = code
+        return 0
+
+    def _get_translator(self) -> Translator:
+        if self.translator is None:
+            self.translator = Translator(self.module, cython.cast(cython.size_t, self.cells), self.fuel)
+        return self.translator
+
+    def translate_all(self) -> None:
+        """Translate every function now (translation mode "eager")."""
+        i: uint32_t
+        for i in range(self.count):
+            self.translate(i)
+
+    def bytecode(self, index: int) -> tuple[bytes, list[tuple[int, int]]]:
+        """The bytecode of function `index` of those defined here, and its map: (bytecode offset, module offset) pairs.
+
+        The bytecode begins with handler addresses of this process.
+        """
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        translator: Translator = self._get_translator()
+        if self.prepare is not None:
+            self.prepare(index)
+        translator.want_map = True
+        translator.code_map = []
+        try:
+            translator.translate(index)
+        finally:
+            translator.want_map = False
+        return translator.buffer[: translator.pos], translator.code_map
+
+    @cython.cfunc
+    def find(self, ip: uint64_t) -> object:
+        """The (function, bytecode offset) that an address is in, or None."""
+        i: uint32_t
+        if self.starts is None:
+            self.starts = sorted(
+                (cython.cast(uint64_t, self.codes[i].start), i)
+                for i in range(self.count)
+                if self.codes[i].start != cython.NULL
+            )
+        position = bisect_right(self.starts, (ip, self.count)) - 1
+        if position < 0:
+            return None
+        start, index = self.starts[position]
+        return (index, ip - start) if ip - start < self.codes[index].size else None
+
+    def offset_in_module(self, index: int, at: int) -> int:
+        """The offset in the module of the instruction that the bytecode at offset `at` of function `index` came from."""
+        _, code_map = self.bytecode(index)
+        return code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
+
+    def record_slot(self, index: int) -> int:
+        """The slot of function `index`'s return ip: the `enter` instruction, which begins its code, says."""
+        return cython.cast(cython.pointer(uint16_t), self.codes[cython.cast(uint32_t, index)].start + 12)[0]
+
+
+def _find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
+    for space in list(_spaces):
+        found = cython.cast(CodeSpace, space).find(ip)
+        if found is not None:
+            return (space, *found)
+    return None
+
+
+def walk(ip: uint64_t, fp: uint64_t, instance: uint64_t, stack_base: uint64_t) -> list[tuple[int, CodeSpace, int, int]]:
+    """The Wasm frames from a trap to the bottom of its entry, innermost first.
+
+    The arguments are those that the trap left in the context, and the address of the entry's first frame. Each frame
+    is (instance's address, code space, function index of the module's index space, offset in the module). A trap without
+    instance happened before the callee had a frame: its ip is a return ip.
+    """
+    frames: list = []
+    if instance == 0:
+        return walk_from_host(ip, fp, stack_base)
+    while True:
+        found = _find(ip)
+        if found is None:
+            return frames
+        space, index, at = found
+        frames.append((instance, space, index + space.module.num_imported_funcs, space.offset_in_module(index, at)))
+        returned = _caller(_word(fp + 8 * cython.cast(uint64_t, space.record_slot(index))), fp, instance)
+        if returned is None or returned[1] < stack_base:
+            return frames
+        ip, fp, instance = returned
+
+
+def walk_from_host(return_ip: uint64_t, fp: uint64_t, stack_base: uint64_t) -> list[tuple[int, CodeSpace, int, int]]:
+    """The Wasm frames below a callee without a frame: `return_ip` is where it returns to, `fp` its would-be frame."""
+    returned = _caller(return_ip, fp, 0)
+    if returned is None or returned[1] < stack_base:
+        return []
+    return walk(returned[0], returned[1], returned[2], stack_base)
+
+
+def _caller(return_ip: uint64_t, fp: uint64_t, instance: uint64_t) -> tuple[int, int, int] | None:
+    """The caller's (ip, frame, instance); None at the bottom. The ip lies in the call, not behind it."""
+    while True:
+        fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
+        handler: uint64_t = _word(return_ip)
+        if handler == cython.cast(uint64_t, handlers[H_SHIM]):
+            # A tail call that left the instance: the original caller is further down.
+            instance = _word(fp + 8)
+            return_ip = _word(fp)
+            continue
+        if handler == cython.cast(uint64_t, handlers[H_RESTORE]):
+            instance = _word(fp + 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip + 10)[0]))
+        found = _find(return_ip - 1)
+        return None if found is None else (return_ip - 1, fp, instance)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _word(address: uint64_t) -> uint64_t:
+    return cython.cast(cython.pointer(uint64_t), address)[0]
+
+
+# --- the runtime call of lazy stubs ---
+
+
+@cython.cfunc
+@cython.with_gil
+@cython.exceptval(check=False)
+def _translate_with_gil(ctx: cython.pointer(WlContext), space: cython.p_void, index: uint32_t) -> uint64_t:
+    store: Store
+    try:
+        cython.cast(CodeSpace, space).translate(index)
+    except BaseException as error:
+        # It leaves the guest as a host function's exception does. The store owns three references.
+        store = cython.cast(Store, ctx.store)
+        store.error_type = _owned(type(error))
+        store.error_value = _owned(error)
+        store.error_traceback = cython.NULL
+        return _HOST_EXCEPTION
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _owned(thing: object) -> cython.pointer(PyObject):
+    Py_INCREF(thing)
+    return cython.cast(cython.pointer(PyObject), thing)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _translate(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """The runtime call "translate": `ip` points to a stub."""
+    return _translate_with_gil(
+        ctx, cython.cast(cython.pointer(cython.p_void), ip)[2], cython.cast(cython.pointer(uint32_t), ip)[6]
+    )
+
+
+set_runtime_call(RT_TRANSLATE, cython.cast(cython.p_void, _translate))
