@@ -1,0 +1,34 @@
+"""The typing rules (Core 3.0, chapter 3, and the stack switching Explainer).
+
+`validate_module` checks a decoded module. A `Validator` can check one function at a time; after the checks its
+`features` say what the module uses and where first, so that an engine can refuse by name what it doesn't execute.
+"""
+
+from __future__ import annotations
+
+from wasmloom.binary.decoder import DecodedModule
+from wasmloom.validation import control, gc, references, stacks  # noqa: F401  (they register their rules)
+from wasmloom.validation.machine import Validator, check_rules
+from wasmloom.validation.modules import check_module_rules
+
+check_rules()
+
+__all__ = ["Validator", "validate_function", "validate_module"]
+
+
+def validate_module(module: DecodedModule, *, bodies: bool = True, stack_switching: bool = True) -> Validator:
+    """Check a module; returns the validator, for its `features` and, without `bodies`, for checking functions later.
+
+    Raises `ValidationError` when the module isn't valid, and `CompileError` when a function body is malformed. Without
+    `stack_switching` the rules are those of Core 3.0, where tags have no results.
+    """
+    validator = Validator(module, stack_switching)
+    check_module_rules(validator)
+    if bodies:
+        validator.check_functions()
+    return validator
+
+
+def validate_function(validator: Validator, index: int) -> None:
+    """Check the body of one function; `index` counts imports. Errors are as for `validate_module`."""
+    validator.check_function(index)

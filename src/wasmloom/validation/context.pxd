@@ -1,0 +1,39 @@
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from wasmloom.binary.decoder cimport DecodedModule
+from wasmloom.spec.canon cimport TypeInfo
+
+cdef struct TableInfo:
+    uint64_t element            # canonical
+    bint is64
+
+cdef struct GlobalInfo:
+    uint64_t content            # canonical
+    bint mutable
+
+cdef class Context:
+    cdef readonly DecodedModule module
+    cdef readonly bint stack_switching
+    cdef readonly dict features             # name -> (what, offset)
+    cdef uint32_t n_types
+    cdef TypeInfo **types                   # by type index
+    cdef uint32_t n_funcs
+    cdef TypeInfo **funcs                   # by function index
+    cdef unsigned char *declared            # by function index: may `ref.func` name it in a body?
+    cdef uint32_t n_tables
+    cdef TableInfo *tables
+    cdef uint32_t n_memories
+    cdef unsigned char *memory64            # by memory index
+    cdef uint32_t n_globals
+    cdef GlobalInfo *globals
+    cdef uint32_t n_tags
+    cdef TypeInfo **tags
+    cdef uint32_t n_elements
+    cdef uint64_t *elements                 # canonical element types
+    cdef uint32_t n_data
+    cdef bint has_data_count
+    cdef list blocks                        # owners of the C arrays
+    cdef void *_room(self, size_t count, size_t size) except *
+    cdef int note(self, str feature, str what, Py_ssize_t offset) except -1
+    cdef int note_type(self, uint64_t t, Py_ssize_t offset) except -1
+    cdef str show(self, uint64_t t)

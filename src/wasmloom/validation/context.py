@@ -1,0 +1,150 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The context that instructions are checked under (Core 3.0, 3.1.1): a module's index spaces as C arrays.
+
+It also notes which features a module uses, so that an engine that lacks one of them can say where it is first used.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.wasmloom.binary.decoder import DecodedModule
+from cython.cimports.wasmloom.spec.canon import TypeInfo, type_info
+from cython.cimports.wasmloom.validation.context import GlobalInfo, TableInfo
+
+from wasmloom.spec.types import (
+    ABSTRACT_HEAP_NAMES,
+    CONCRETE,
+    HEAP_SHIFT,
+    NULL_FLAG,
+    REF_FLAG,
+    V128,
+    ValType,
+)
+
+#: Abstract heap type → the feature that brings it; `func` and `extern` are reference-types.
+_HEAP_FEATURES: dict[str, str] = {
+    **dict.fromkeys(("any", "eq", "i31", "struct", "array", "none", "nofunc", "noextern"), "gc"),
+    **dict.fromkeys(("exn", "noexn"), "exception-handling"),
+    **dict.fromkeys(("cont", "nocont"), "stack-switching"),
+    **dict.fromkeys(("func", "extern"), "reference-types"),
+}
+
+
+@cython.cclass
+class Context:
+    """A module's index spaces.
+
+    `features` maps each feature that the module uses to what uses it first (an instruction, a type, "memory", …) and
+    the offset. The names are those of the instruction table's headings, and "memory64", "table64", "multi-memory",
+    "custom-page-sizes".
+    """
+
+    def __init__(self, module: DecodedModule, stack_switching: bool = True) -> None:
+        """Lay out `module`'s index spaces. Without `stack_switching` tags may not have results (Core 3.0, 3.2.16)."""
+        i: cython.Py_ssize_t
+        self.module = module
+        self.stack_switching = stack_switching
+        self.features = {}
+        self.blocks = []
+        self.n_types = len(module.type_ids)
+        self.types = cython.cast(
+            cython.pointer(cython.pointer(TypeInfo)), self._room(self.n_types, cython.sizeof(cython.p_void))
+        )
+        for i in range(self.n_types):
+            self.types[i] = type_info(module.type_ids[i])
+        self.n_funcs = module.num_funcs
+        self.funcs = cython.cast(
+            cython.pointer(cython.pointer(TypeInfo)), self._room(self.n_funcs, cython.sizeof(cython.p_void))
+        )
+        for i in range(self.n_funcs):
+            self.funcs[i] = self.types[module.func_type[i]]
+        self.declared = cython.cast(cython.p_uchar, self._room(self.n_funcs, 1))
+        self.n_tables = len(module.tables)
+        self.tables = cython.cast(cython.pointer(TableInfo), self._room(self.n_tables, cython.sizeof(TableInfo)))
+        for i, table in enumerate(module.tables):
+            self.tables[i].element = table.element
+            self.tables[i].is64 = table.is64
+        self.n_memories = len(module.memories)
+        self.memory64 = cython.cast(cython.p_uchar, self._room(self.n_memories, 1))
+        for i, memory in enumerate(module.memories):
+            self.memory64[i] = memory.is64
+        self.n_globals = len(module.globals)
+        self.globals = cython.cast(cython.pointer(GlobalInfo), self._room(self.n_globals, cython.sizeof(GlobalInfo)))
+        for i, entry in enumerate(module.globals):
+            self.globals[i].content = entry.content
+            self.globals[i].mutable = entry.mutable
+        self.n_tags = len(module.tags)
+        self.tags = cython.cast(
+            cython.pointer(cython.pointer(TypeInfo)), self._room(self.n_tags, cython.sizeof(cython.p_void))
+        )
+        for i, tag in enumerate(module.tags):
+            self.tags[i] = type_info(tag.type)
+        self.n_elements = len(module.elements)
+        self.elements = cython.cast(cython.pointer(uint64_t), self._room(self.n_elements, cython.sizeof(uint64_t)))
+        for i, segment in enumerate(module.elements):
+            self.elements[i] = segment.type
+        self.has_data_count = module.data_count is not None
+        self.n_data = len(module.data_segments)
+
+    @cython.cfunc
+    @cython.exceptval(check=True)
+    def _room(self, count: cython.size_t, size: cython.size_t) -> cython.p_void:
+        """Zeroed memory for `count` items of `size` bytes that lives as long as the context."""
+        block = bytearray(count * size + 8)
+        self.blocks.append(block)
+        start: cython.p_char = block
+        return start
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note(self, feature: str, what: str, offset: cython.Py_ssize_t) -> cython.int:
+        """Note that `what`, at `offset`, uses `feature`; only the first use counts."""
+        if feature not in self.features:
+            self.features[feature] = (what, offset)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_type(self, t: uint64_t, offset: cython.Py_ssize_t) -> cython.int:
+        """Note the features that a canonical value type, used at `offset`, brings."""
+        heap: object
+        if t == V128:
+            return self.note("simd", "v128", offset)
+        if not t & REF_FLAG:
+            return 0
+        if not t & NULL_FLAG:
+            self.note("function-references", self.show(t), offset)
+        heap = t >> HEAP_SHIFT
+        if heap < CONCRETE:
+            return self.note(_HEAP_FEATURES[ABSTRACT_HEAP_NAMES[heap]], self.show(t), offset)
+        kind: cython.int = type_info(cython.cast(uint32_t, heap - CONCRETE)).kind
+        feature: str = ("function-references", "gc", "gc", "stack-switching")[kind]
+        return self.note(feature, self.show(t), offset)
+
+    @cython.cfunc
+    def show(self, t: uint64_t) -> str:
+        """The text of a canonical value type, with a type index of this module where it names a defined type."""
+        heap: object = t >> HEAP_SHIFT
+        if t & REF_FLAG and heap == 0:
+            return "(ref bot)"
+        if t & REF_FLAG and heap >= CONCRETE and heap - CONCRETE in self.module.type_ids:
+            heap = CONCRETE + self.module.type_ids.index(heap - CONCRETE)
+        return str(ValType((t & (REF_FLAG | NULL_FLAG)) | heap << HEAP_SHIFT) if t & REF_FLAG else ValType(t))
+
+    def note_value_type(self, t: int, offset: int) -> None:
+        """Note the features that a canonical value type, used at `offset`, brings."""
+        self.note_type(t, offset)
+
+    def note_feature(self, feature: str, what: str, offset: int) -> None:
+        """Note that `what`, at `offset`, uses `feature`."""
+        self.note(feature, what, offset)
+
+    def show_type(self, t: int) -> str:
+        """The text of a canonical value type as this module writes it."""
+        return self.show(t)
+
+    def declare_function(self, index: int) -> None:
+        """Note that a function is named outside function bodies, so that `ref.func` may name it inside."""
+        self.declared[cython.cast(uint32_t, index)] = 1

@@ -1,0 +1,478 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Typing rules of structs, arrays, i31 references, casts and conversions (Core 3.0, 3.4.5 to 3.4.8)."""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
+from cython.cimports.wasmloom.binary.reader import Instr
+from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, TypeInfo, heap_matches, top_heap, type_matches
+from cython.cimports.wasmloom.validation.machine import Validator, label_types, set_rule
+
+from wasmloom.spec.limits import MAX_ARRAY_FIXED
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, HEAP_SHIFT, I8, I16, I32, NULL_FLAG, REF_FLAG, ref_type
+
+_I8 = cython.declare(uint64_t, I8)
+_I16 = cython.declare(uint64_t, I16)
+_I32 = cython.declare(uint64_t, I32)
+_REF_FLAG = cython.declare(uint64_t, REF_FLAG)
+_NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
+_CONCRETE = cython.declare(uint64_t, CONCRETE)
+_HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
+_ANY = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["any"])
+_EXTERN = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
+_CONT = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["cont"])
+_EQREF = cython.declare(uint64_t, ref_type(ABSTRACT_HEAP_TYPES["eq"], True))
+_I31REF = cython.declare(uint64_t, ref_type(ABSTRACT_HEAP_TYPES["i31"], True))
+_ARRAYREF = cython.declare(uint64_t, ref_type(ABSTRACT_HEAP_TYPES["array"], True))
+_REF_I31 = cython.declare(uint64_t, ref_type(ABSTRACT_HEAP_TYPES["i31"], False))
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _reference(type: cython.pointer(TypeInfo), null: cython.bint) -> uint64_t:
+    """The reference type to a defined type."""
+    return _REF_FLAG | (_NULL_FLAG if null else 0) | (_CONCRETE + type.id) << _HEAP_SHIFT
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _packed(t: uint64_t) -> cython.bint:
+    return t in (_I8, _I16)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _unpacked(t: uint64_t) -> uint64_t:
+    """The value type that a storage type is on the stack."""
+    return _I32 if _packed(t) else t
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _defaultable(t: uint64_t) -> cython.bint:
+    return not t & _REF_FLAG or t & _NULL_FLAG != 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _struct_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, STRUCT)
+    n: uint32_t = type.n_params
+    while n > 0:
+        n -= 1
+        if v.expect(_unpacked(type.types[n])) < 0:
+            return -1
+    return v.push(_reference(type, False))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _struct_new_default(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, STRUCT)
+    n: uint32_t
+    for n in range(type.n_params):
+        if not _defaultable(type.types[n]):
+            return v.fail(
+                f"type mismatch: struct.new_default expected fields with default values but field {n} has none"
+            )
+    return v.push(_reference(type, False))
+
+
+@cython.cfunc
+@cython.exceptval(check=True)
+def _field(v: Validator, i: cython.pointer(Instr), packed: cython.bint) -> uint64_t:
+    """Check a read of a struct's field and pop the struct; gives the type on the stack."""
+    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, STRUCT)
+    t: uint64_t
+    if i.b >= type.n_params:
+        v.fail(f"unknown field {i.b}")
+    t = type.types[i.b]
+    if _packed(t) != packed:
+        v.fail(f"type mismatch: {v.mnemonic()} but field {i.b} is {'unpacked' if packed else 'packed'}")
+    v.expect(_reference(type, True))
+    return _unpacked(t)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _struct_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return v.push(_field(v, i, False))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _struct_get_packed(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return v.push(_field(v, i, True))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _struct_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, STRUCT)
+    if i.b >= type.n_params:
+        return v.fail(f"unknown field {i.b}")
+    if not type.mutable[i.b]:
+        return v.fail(f"immutable field {i.b}")
+    if v.expect(_unpacked(type.types[i.b])) < 0:
+        return -1
+    return v.expect(_reference(type, True))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    if v.expect(_I32) < 0 or v.expect(_unpacked(type.types[0])) < 0:
+        return -1
+    return v.push(_reference(type, False))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_new_default(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    if not _defaultable(type.types[0]):
+        return v.fail("type mismatch: array.new_default expected an element with a default value")
+    if v.expect(_I32) < 0:
+        return -1
+    return v.push(_reference(type, False))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_new_fixed(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    k: uint64_t = i.b
+    if k > MAX_ARRAY_FIXED:
+        return v.malformed(f"too many operands of array.new_fixed: {k}, the limit is {MAX_ARRAY_FIXED}")
+    while k > 0:
+        k -= 1
+        if v.expect(_unpacked(type.types[0])) < 0:
+            return -1
+    return v.push(_reference(type, False))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_data_element(v: Validator, type: cython.pointer(TypeInfo)) -> cython.int:
+    """Arrays are filled from data segments when their elements are numbers or vectors."""
+    if type.types[0] & _REF_FLAG:
+        return v.fail(f"array type is not numeric or vector: type mismatch in {v.mnemonic()}")
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_element(v: Validator, type: cython.pointer(TypeInfo), segment: uint64_t) -> cython.int:
+    """An element segment's type must match the array's element."""
+    if not type_matches(v.elements[segment], type.types[0]):
+        return v.mismatch(type.types[0], v.elements[segment])
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _new_from_segment(v: Validator, type: cython.pointer(TypeInfo)) -> cython.int:
+    """Pop offset and length and push the new array."""
+    if v.expect(_I32) < 0 or v.expect(_I32) < 0:
+        return -1
+    return v.push(_reference(type, False))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_new_data(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    if _check_data_element(v, type) < 0:
+        return -1
+    return _new_from_segment(v, type)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_new_elem(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    if _check_element(v, type, i.b) < 0:
+        return -1
+    return _new_from_segment(v, type)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_read(v: Validator, i: cython.pointer(Instr), packed: cython.bint) -> cython.int:
+    """Check a read of an array's element."""
+    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    if _packed(type.types[0]) != packed:
+        return v.fail(f"type mismatch: {v.mnemonic()} but the array is {'unpacked' if packed else 'packed'}")
+    if v.expect(_I32) < 0 or v.expect(_reference(type, True)) < 0:
+        return -1
+    return v.push(_unpacked(type.types[0]))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _array_read(v, i, False)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_get_packed(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _array_read(v, i, True)
+
+
+@cython.cfunc
+@cython.exceptval(check=True)
+def _writable_array(v: Validator, index: uint64_t) -> cython.pointer(TypeInfo):
+    """An array type whose elements can be written."""
+    type: cython.pointer(TypeInfo) = v.type_of_kind(index, ARRAY)
+    if not type.mutable[0]:
+        v.fail(f"immutable array type {index}")
+    return type
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = _writable_array(v, i.a)
+    if v.expect(_unpacked(type.types[0])) < 0 or v.expect(_I32) < 0:
+        return -1
+    return v.expect(_reference(type, True))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_len(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if v.expect(_ARRAYREF) < 0:
+        return -1
+    return v.push(_I32)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_fill(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = _writable_array(v, i.a)
+    if v.expect(_I32) < 0 or v.expect(_unpacked(type.types[0])) < 0 or v.expect(_I32) < 0:
+        return -1
+    return v.expect(_reference(type, True))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_copy(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    to: cython.pointer(TypeInfo) = _writable_array(v, i.a)
+    source: cython.pointer(TypeInfo) = v.type_of_kind(i.b, ARRAY)
+    if not type_matches(source.types[0], to.types[0]):
+        return v.fail(
+            f"array types do not match: array.copy expected {v.show(to.types[0])} but found {v.show(source.types[0])}"
+        )
+    if v.expect(_I32) < 0 or v.expect(_I32) < 0 or v.expect(_reference(source, True)) < 0 or v.expect(_I32) < 0:
+        return -1
+    return v.expect(_reference(to, True))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _init_from_segment(v: Validator, type: cython.pointer(TypeInfo)) -> cython.int:
+    """Pop length, offset, index and array."""
+    if v.expect(_I32) < 0 or v.expect(_I32) < 0 or v.expect(_I32) < 0:
+        return -1
+    return v.expect(_reference(type, True))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_init_data(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = _writable_array(v, i.a)
+    if _check_data_element(v, type) < 0:
+        return -1
+    return _init_from_segment(v, type)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _array_init_elem(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    type: cython.pointer(TypeInfo) = _writable_array(v, i.a)
+    if _check_element(v, type, i.b) < 0:
+        return -1
+    return _init_from_segment(v, type)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _cast_target(v: Validator, heap: uint64_t, null: cython.bint) -> int64_t:
+    """The canonical reference type that a test or cast names; continuations can't be cast."""
+    t: int64_t = v.canonical(_REF_FLAG | (_NULL_FLAG if null else 0) | heap << _HEAP_SHIFT)
+    if t >= 0 and heap_matches(t >> _HEAP_SHIFT, _CONT):
+        return v.fail(f"invalid cast to a continuation type: {v.mnemonic()}")
+    return t
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _expect_top(v: Validator, t: uint64_t) -> cython.int:
+    """Pop a reference from the hierarchy of `t`."""
+    return v.expect(_REF_FLAG | _NULL_FLAG | top_heap(t >> _HEAP_SHIFT) << _HEAP_SHIFT)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _ref_test(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    t: int64_t = _cast_target(v, i.a, True)
+    if t < 0 or _expect_top(v, t) < 0:
+        return -1
+    return v.push(_I32)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _ref_cast(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    t: int64_t = _cast_target(v, i.a, False)
+    if t < 0 or _expect_top(v, t) < 0:
+        return -1
+    return v.push(t)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _ref_cast_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    t: int64_t = _cast_target(v, i.a, True)
+    if t < 0 or _expect_top(v, t) < 0:
+        return -1
+    return v.push(t)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _branch_on_cast(v: Validator, i: cython.pointer(Instr), on_success: cython.bint) -> cython.int:
+    """Check `br_on_cast` or `br_on_cast_fail`: one outcome goes to the label, the other one stays."""
+    types: cython.pointer(cython.const[uint64_t]) = cython.NULL
+    source: int64_t = v.canonical(_REF_FLAG | (_NULL_FLAG if i.a & 1 else 0) | i.c << _HEAP_SHIFT)
+    target: int64_t
+    rest: int64_t
+    taken: int64_t
+    n: cython.size_t
+    if source < 0:
+        return -1
+    target = _cast_target(v, i.d, i.a & 2 != 0)
+    if target < 0:
+        return -1
+    if not type_matches(target, source):
+        return v.fail(
+            f"type mismatch: {v.mnemonic()} expected a target below {v.show(source)} but found {v.show(target)}"
+        )
+    rest = source & ~_NULL_FLAG if target & _NULL_FLAG else source
+    taken = target if on_success else rest
+    n = label_types(v, i.b, cython.address(types))
+    if n == 0:
+        return v.fail(f"type mismatch: {v.mnemonic()} expected a label that takes {v.show(taken)} but it takes nothing")
+    if not type_matches(taken, types[n - 1]):
+        return v.mismatch(types[n - 1], taken)
+    if v.expect(source) < 0 or v.expect_types(types, n - 1) < 0:
+        return -1
+    v.push_types(types, n - 1)
+    return v.push(rest if on_success else target)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _br_on_cast(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _branch_on_cast(v, i, True)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _br_on_cast_fail(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _branch_on_cast(v, i, False)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _convert(v: Validator, source: uint64_t, target: uint64_t) -> cython.int:
+    """Pop a reference below one heap type and push one to another, null when the first may be."""
+    t: int64_t = v.pop_ref()
+    if t < 0:
+        return -1
+    if not heap_matches(t >> _HEAP_SHIFT, source):
+        return v.mismatch(_REF_FLAG | _NULL_FLAG | source << _HEAP_SHIFT, t)
+    return v.push(_REF_FLAG | (t & _NULL_FLAG) | target << _HEAP_SHIFT)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _any_convert_extern(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _convert(v, _EXTERN, _ANY)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _extern_convert_any(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _convert(v, _ANY, _EXTERN)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _ref_i31(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if v.expect(_I32) < 0:
+        return -1
+    return v.push(_REF_I31)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _i31_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if v.expect(_I31REF) < 0:
+        return -1
+    return v.push(_I32)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _ref_eq(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if v.expect(_EQREF) < 0 or v.expect(_EQREF) < 0:
+        return -1
+    return v.push(_I32)
+
+
+def _register() -> None:
+    set_rule("struct.new", _struct_new)
+    set_rule("struct.new_default", _struct_new_default)
+    set_rule("struct.get", _struct_get)
+    set_rule("struct.get_s", _struct_get_packed)
+    set_rule("struct.get_u", _struct_get_packed)
+    set_rule("struct.set", _struct_set)
+    set_rule("array.new", _array_new)
+    set_rule("array.new_default", _array_new_default)
+    set_rule("array.new_fixed", _array_new_fixed)
+    set_rule("array.new_data", _array_new_data)
+    set_rule("array.new_elem", _array_new_elem)
+    set_rule("array.get", _array_get)
+    set_rule("array.get_s", _array_get_packed)
+    set_rule("array.get_u", _array_get_packed)
+    set_rule("array.set", _array_set)
+    set_rule("array.len", _array_len)
+    set_rule("array.fill", _array_fill)
+    set_rule("array.copy", _array_copy)
+    set_rule("array.init_data", _array_init_data)
+    set_rule("array.init_elem", _array_init_elem)
+    set_rule("ref.test", _ref_test)
+    set_rule("ref.test_null", _ref_test)
+    set_rule("ref.cast", _ref_cast)
+    set_rule("ref.cast_null", _ref_cast_null)
+    set_rule("br_on_cast", _br_on_cast)
+    set_rule("br_on_cast_fail", _br_on_cast_fail)
+    set_rule("any.convert_extern", _any_convert_extern)
+    set_rule("extern.convert_any", _extern_convert_any)
+    set_rule("ref.i31", _ref_i31)
+    set_rule("i31.get_s", _i31_get)
+    set_rule("i31.get_u", _i31_get)
+    set_rule("ref.eq", _ref_eq)
+
+
+_register()

@@ -1,0 +1,776 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The validation algorithm for function bodies and constant expressions (Core 3.0, 3.4 and appendix A.3).
+
+A `Validator` walks the instructions once, with a stack of operand types and one of control frames. Instructions that
+the instruction table types are checked here from their rows; those with a rule of their own call it, see the modules
+`control`, `references`, `gc` and `stacks`, which register their functions with `set_rule`.
+
+Errors are `ValidationError`s with the offset of the instruction; where the binary grammar is broken (an `else` outside
+an `if`, a body that goes on after its `end`) they are `CompileError`s. "type mismatch" messages give the mnemonic, the
+type that is expected and the one that is there.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
+from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeInfo, type_matches
+from cython.cimports.wasmloom.validation.context import Context
+from cython.cimports.wasmloom.validation.machine import (
+    ADDR,
+    CHECK_DATA,
+    CHECK_ELEM,
+    CHECK_FUNC,
+    CHECK_GLOBAL,
+    CHECK_LANE,
+    CHECK_LANES,
+    CHECK_MEMARG,
+    CHECK_MEMORY,
+    CHECK_NONE,
+    CHECK_TABLE,
+    CHECK_TAG,
+    CHECK_TYPE,
+    IN_BODY,
+    IN_LOOP,
+    MAX_CHECKS,
+    MAX_OPERANDS,
+    OPS,
+    ROOM,
+    ROWS,
+    Check,
+    Frame,
+    Op,
+    Rule,
+)
+
+from wasmloom.errors import CompileError, ValidationError
+from wasmloom.spec.instructions import INSTRUCTIONS
+from wasmloom.spec.limits import MAX_LOCALS
+from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, NULL_FLAG, PLAIN_TYPES, REF_FLAG
+
+#: More operands than this on the stack are refused: a few bytes of code may push a thousand.
+_MAX_STACK = cython.declare(cython.size_t, 1 << 24)
+
+_I32 = cython.declare(uint64_t, PLAIN_TYPES["i32"])
+_I64 = cython.declare(uint64_t, PLAIN_TYPES["i64"])
+_REF_FLAG = cython.declare(uint64_t, REF_FLAG)
+_NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
+_HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
+_CONCRETE = cython.declare(uint64_t, CONCRETE)
+
+#: Features in the order of the instruction table; the first needs no noting.
+_FEATURES: list[str] = list(dict.fromkeys(row.feature for row in INSTRUCTIONS))
+
+#: Instructions that constant expressions consist of (Core 3.0, 3.4.16); `global.get` has conditions of its own.
+_CONSTANT: frozenset[str] = frozenset(
+    (
+        "i32.const",
+        "i64.const",
+        "f32.const",
+        "f64.const",
+        "v128.const",
+        "i32.add",
+        "i32.sub",
+        "i32.mul",
+        "i64.add",
+        "i64.sub",
+        "i64.mul",
+        "global.get",
+        "ref.null",
+        "ref.func",
+        "ref.i31",
+        "struct.new",
+        "struct.new_default",
+        "array.new",
+        "array.new_default",
+        "array.new_fixed",
+        "any.convert_extern",
+        "extern.convert_any",
+        "end",
+    )
+)
+
+#: Immediates that are checked the same way for every instruction.
+_CHECKS: dict[str, int] = {
+    "func": CHECK_FUNC,
+    "type": CHECK_TYPE,
+    "table": CHECK_TABLE,
+    "mem": CHECK_MEMORY,
+    "mem:": CHECK_MEMARG,
+    "tag": CHECK_TAG,
+    "elem": CHECK_ELEM,
+    "data": CHECK_DATA,
+    "global": CHECK_GLOBAL,
+    "lane:": CHECK_LANE,
+    "lanes": CHECK_LANES,
+}
+#: How many of the fields a, b, c, d an immediate takes, when it isn't one.
+_WIDTHS: dict[str, int] = {"mem:": 3, "v128": 2, "lanes": 2, "types": 0, "catches": 0, "handlers": 0}
+
+
+def _fill_table() -> None:
+    """Fill `OPS` from the instruction table."""
+    k: cython.int
+    slot: cython.int
+    op: cython.pointer(Op)
+    memset(OPS, 0, cython.sizeof(OPS))
+    if len(INSTRUCTIONS) > ROWS or len(_FEATURES) > 64:
+        raise RuntimeError("the instruction table has outgrown the validator's tables")
+    for row in INSTRUCTIONS:
+        op = cython.address(OPS[cython.cast(cython.int, row.index)])
+        if len(row.params) > MAX_OPERANDS or len(row.immediates) > MAX_CHECKS or len(row.results) > 1:
+            raise RuntimeError(f"the instruction table has outgrown the validator's tables: {row.mnemonic}")
+        op.feature = _FEATURES.index(row.feature)
+        op.constant = row.mnemonic in _CONSTANT
+        op.n_params = len(row.params)
+        op.n_results = len(row.results)
+        for k, name in enumerate(row.params):
+            op.params[k] = PLAIN_TYPES.get(name, ADDR)
+        for name in row.results:
+            op.result = PLAIN_TYPES.get(name, ADDR)
+        k = 0
+        slot = 0
+        for kind in row.immediates:
+            name, colon, limit = kind.partition(":")
+            name += colon
+            if name in _CHECKS:
+                op.checks[k].kind = _CHECKS[name]
+                op.checks[k].slot = slot
+                op.checks[k].limit = int(limit or "0")
+                k += 1
+            if name in ("mem:", "mem", "table"):
+                op.address_slot = slot + (name == "mem:")
+                op.address_is_table = name == "table"
+            slot += _WIDTHS.get(name, 1)
+        op.slow = k > 0 or op.feature != 0
+
+
+_fill_table()
+
+
+@cython.cfunc
+def set_rule(name: str, rule: Rule) -> object:
+    """Make `rule` the typing rule of the rows whose fourth column is ``@name``."""
+    found = False
+    for row in INSTRUCTIONS:
+        if row.rule == name:
+            OPS[cython.cast(cython.int, row.index)].rule = rule
+            found = True
+    if not found:
+        raise LookupError(f"no instruction has the typing rule {name}")
+
+
+def check_rules() -> None:
+    """Raise `LookupError` when a row of the instruction table names a rule that nothing has registered."""
+    for row in INSTRUCTIONS:
+        if row.rule is not None and OPS[cython.cast(cython.int, row.index)].rule == cython.NULL:
+            raise LookupError(f"nothing registered the typing rule {row.rule}")
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def label_types(
+    v: Validator, depth: uint64_t, types: cython.pointer(cython.pointer(cython.const[uint64_t]))
+) -> int64_t:
+    """The types that a branch to a label takes, and their number: a loop's parameters, other frames' results."""
+    frame: cython.pointer(Frame)
+    if depth >= v.n_frames:
+        return v.fail(f"unknown label {depth}")
+    frame = v.frames + (v.n_frames - 1 - depth)
+    if frame.kind == IN_LOOP:
+        types[0] = frame.types
+        return frame.n_params
+    return result_types(frame, types)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def result_types(
+    frame: cython.pointer(Frame), types: cython.pointer(cython.pointer(cython.const[uint64_t]))
+) -> cython.size_t:
+    """The types of the frame's results."""
+    types[0] = cython.address(frame.single) if frame.types == cython.NULL else frame.types + frame.n_params
+    return frame.n_results
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _expect_slowly(v: Validator, t: uint64_t) -> cython.int:
+    """Pop an operand that must match `t`, when it isn't just `t`."""
+    found: uint64_t
+    if v.sp == v.height:
+        if v.frame.unreachable:
+            return 0
+        return v.mismatch(t, -1)
+    found = v.stack[v.sp - 1]
+    if not type_matches(found, t):
+        return v.mismatch(t, found)
+    v.sp -= 1
+    return 0
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=False)
+def _expect(v: Validator, t: uint64_t) -> cython.int:
+    """Pop an operand that must match `t`."""
+    if v.sp > v.height and v.stack[v.sp - 1] == t:
+        v.sp -= 1
+        return 0
+    return _expect_slowly(v, t)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _push(v: Validator, t: uint64_t) -> cython.void:
+    v.stack[v.sp] = t
+    v.sp += 1
+
+
+@cython.final
+@cython.cclass
+class Validator(Context):
+    """Checks function bodies and constant expressions of one module; reusable, not thread-safe.
+
+    Module-level rules are in `wasmloom.validation.modules`.
+    """
+
+    def __dealloc__(self) -> None:
+        free(self.stack)
+        free(self.frames)
+        free(self.locals)
+        free(self.unset)
+        free(self.inits)
+
+    @cython.cfunc
+    def mnemonic(self) -> str:
+        """The mnemonic of the current instruction."""
+        return INSTRUCTIONS[self.instr.op].mnemonic
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail(self, message: str) -> cython.int:
+        """Raise `ValidationError` at the current instruction."""
+        raise ValidationError(message, self.instr.offset)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def malformed(self, message: str) -> cython.int:
+        """Raise `CompileError` at the current instruction."""
+        raise CompileError(message, self.instr.offset)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def mismatch(self, expected: uint64_t, found: int64_t) -> cython.int:
+        """Raise the error for an operand of type `found` (-1: there is none) where `expected` is needed."""
+        there = "nothing" if found == -1 else self.show(found)
+        return self.fail(f"type mismatch: {self.mnemonic()} expected {self.show(expected)} but found {there}")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def push(self, t: uint64_t) -> cython.int:
+        """Push an operand; there is room for `ROOM` of them in each instruction."""
+        self.stack[self.sp] = t
+        self.sp += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def push_types(self, types: cython.pointer(cython.const[uint64_t]), n: cython.size_t) -> cython.int:
+        """Push operands, at most `ROOM` in each instruction."""
+        if n == 1:
+            self.stack[self.sp] = types[0]
+        else:
+            memcpy(self.stack + self.sp, types, n * cython.sizeof(uint64_t))
+        self.sp += n
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def pop(self) -> int64_t:
+        """Pop an operand of any type; in unreachable code it may be the bottom type."""
+        if self.sp == self.height:
+            if self.frame.unreachable:
+                return 0
+            return self.fail(f"type mismatch: {self.mnemonic()} expected a value but found nothing")
+        self.sp -= 1
+        return self.stack[self.sp]
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def pop_ref(self) -> int64_t:
+        """Pop a reference; in unreachable code it may be the reference to the bottom heap type."""
+        found: int64_t = self.pop()
+        if found == 0:
+            return _REF_FLAG
+        if found > 0 and not found & _REF_FLAG:
+            return self.fail(f"type mismatch: {self.mnemonic()} expected a reference but found {self.show(found)}")
+        return found
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def expect(self, t: uint64_t) -> cython.int:
+        """Pop an operand that must match `t`."""
+        return _expect(self, t)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def expect_types(self, types: cython.pointer(cython.const[uint64_t]), n: cython.size_t) -> cython.int:
+        """Pop operands that must match `types`, the last one being on top."""
+        while n > 0:
+            n -= 1
+            if _expect(self, types[n]) < 0:
+                return -1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def set_unreachable(self) -> cython.int:
+        """What follows in this frame is unreachable: its operands are of any type."""
+        self.sp = self.height
+        self.frame.unreachable = True
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def enter(
+        self,
+        kind: cython.int,
+        n_params: cython.size_t,
+        n_results: cython.size_t,
+        types: cython.pointer(cython.const[uint64_t]),
+        single: uint64_t,
+    ) -> cython.int:
+        """Open a control frame, whose parameters have been popped, and push them."""
+        frame: cython.pointer(Frame)
+        if self.n_frames == self.frames_room:
+            frame = cython.cast(
+                cython.pointer(Frame), realloc(self.frames, (self.frames_room * 2 + 64) * cython.sizeof(Frame))
+            )
+            if frame == cython.NULL:
+                raise MemoryError
+            self.frames = frame
+            self.frames_room = self.frames_room * 2 + 64
+        frame = self.frames + self.n_frames
+        self.n_frames += 1
+        frame.kind = kind
+        frame.unreachable = False
+        frame.height = self.sp
+        frame.n_inits = self.n_inits
+        frame.n_params = n_params
+        frame.n_results = n_results
+        frame.types = types
+        frame.single = single
+        self.frame = frame
+        self.height = self.sp
+        if n_params:
+            self.push_types(types, n_params)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def leave(self) -> cython.int:
+        """Check that the frame's results, and nothing else, are on the stack; forget what was initialised inside."""
+        types: cython.pointer(cython.const[uint64_t]) = cython.NULL
+        n: cython.size_t = result_types(self.frame, cython.address(types))
+        if self.expect_types(types, n) < 0:
+            return -1
+        if self.sp != self.height:
+            left = self.show(self.stack[self.sp - 1])
+            return self.fail(f"type mismatch: {self.mnemonic()} expected nothing more but found {left}")
+        while self.n_inits > self.frame.n_inits:
+            self.n_inits -= 1
+            self.unset[self.inits[self.n_inits]] = 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def canonical_heap(self, heap: uint64_t) -> int64_t:
+        """The canonical form of a heap type read from the instruction."""
+        if heap < _CONCRETE:
+            return heap
+        if heap - _CONCRETE >= self.n_types:
+            return self.fail(f"unknown type {heap - _CONCRETE}")
+        return _CONCRETE + self.types[heap - _CONCRETE].id
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def canonical(self, t: uint64_t) -> int64_t:
+        """The canonical form of a value type read from the instruction; notes its features."""
+        heap: int64_t
+        if t & _REF_FLAG:
+            heap = self.canonical_heap(t >> _HEAP_SHIFT)
+            if heap < 0:
+                return -1
+            t = (t & (_REF_FLAG | _NULL_FLAG)) | cython.cast(uint64_t, heap) << _HEAP_SHIFT
+        if t < _I64 - 3 or t > _I32:
+            self.note_type(t, self.instr.offset)
+        return t
+
+    @cython.cfunc
+    @cython.exceptval(check=True)
+    def type_of_kind(self, index: uint64_t, kind: cython.int) -> cython.pointer(TypeInfo):
+        """The type with an index, which must be of a kind."""
+        if index >= self.n_types:
+            self.fail(f"unknown type {index}")
+        if self.types[index].kind != kind:
+            wanted = {FUNC: "non-function", STRUCT: "non-structure", ARRAY: "non-array", CONT: "non-continuation"}[kind]
+            self.fail(f"{wanted} type {index}")
+        return self.types[index]
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def address_type(self, is64: cython.bint) -> uint64_t:
+        """The type of addresses."""
+        return _I64 if is64 else _I32
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _reset(self, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+        """Start with empty stacks and the reader at a range of the module."""
+        base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(self.module.data))
+        self.reader.base = base
+        self.reader.pos = base + start
+        self.reader.end = base + end
+        self.instr.offset = start
+        self.sp = 0
+        self.n_frames = 0
+        self.n_inits = 0
+        self.n_locals = 0
+        self.track = False
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _add_locals(self, count: uint32_t, t: uint64_t, declared: cython.bint) -> cython.int:
+        """Append locals of one canonical type; declared ones without a default value are not initialised."""
+        k: cython.size_t
+        n: cython.size_t = self.n_locals + count
+        unset: cython.bint = declared and t & _REF_FLAG and not t & _NULL_FLAG
+        if n > self.locals_room:
+            self.locals = cython.cast(cython.pointer(uint64_t), realloc(self.locals, n * 2 * cython.sizeof(uint64_t)))
+            self.unset = cython.cast(cython.p_uchar, realloc(self.unset, n * 2))
+            self.inits = cython.cast(cython.pointer(uint32_t), realloc(self.inits, n * 2 * cython.sizeof(uint32_t)))
+            if self.locals == cython.NULL or self.unset == cython.NULL or self.inits == cython.NULL:
+                raise MemoryError
+            self.locals_room = n * 2
+        for k in range(self.n_locals, n):
+            self.locals[k] = t
+            self.unset[k] = unset
+        if unset:
+            self.track = True
+        self.n_locals = n
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _read_locals(self) -> cython.int:
+        """Read a body's declarations of locals (Core 3.0, 5.5.13)."""
+        r: cython.pointer(Reader) = cython.address(self.reader)
+        runs: int64_t = read_u32(r)
+        count: int64_t
+        total: int64_t = 0
+        t: int64_t
+        while runs > 0:
+            runs -= 1
+            self.instr.offset = r.pos - r.base
+            count = read_u32(r)
+            total += count
+            if total > 0xFFFFFFFF:
+                self.malformed("too many locals")
+            if total > MAX_LOCALS:
+                self.malformed(f"too many locals: {total}, the limit is {MAX_LOCALS}")
+            t = read_valtype(r)
+            t = self.canonical(t)
+            self._add_locals(count, t, True)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _run(self) -> cython.int:
+        """Check instructions until the outermost frame is closed."""
+        grown: cython.pointer(uint64_t)
+        while self.n_frames > 0:
+            if self.stack_room - self.sp < ROOM:
+                if self.sp > _MAX_STACK:
+                    return self.malformed("too many operands")
+                grown = cython.cast(
+                    cython.pointer(uint64_t),
+                    realloc(self.stack, (self.stack_room * 2 + 2 * ROOM) * cython.sizeof(uint64_t)),
+                )
+                if grown == cython.NULL:
+                    raise MemoryError
+                self.stack = grown
+                self.stack_room = self.stack_room * 2 + 2 * ROOM
+            if next_instr(cython.address(self.reader), cython.address(self.instr)) < 0:
+                return -1
+            if _step(self, cython.address(self.instr)) < 0:
+                return -1
+        if self.reader.pos != self.reader.end:
+            raise CompileError("unexpected content after the end of an expression", self.reader.pos - self.reader.base)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _enter_body(
+        self, n_results: cython.size_t, types: cython.pointer(cython.const[uint64_t]), single: uint64_t
+    ) -> cython.int:
+        """Open the outermost frame."""
+        self.instr.offset = self.reader.pos - self.reader.base
+        return self.enter(IN_BODY, 0, n_results, types, single)
+
+    def check_function(self, index: int) -> None:
+        """Check the body of a function defined in this module (Core 3.0, 3.4.14); `index` counts imports.
+
+        Raises `ValidationError`, or `CompileError` when the body is malformed. Module-level rules must have been
+        checked before.
+        """
+        m = self.module
+        body: cython.Py_ssize_t = index - m.num_imported_funcs
+        k: cython.size_t
+        if not 0 <= body < m.num_bodies:
+            raise IndexError(f"function {index} has no body in this module")
+        self._reset(m.body_start[body], m.body_end[body])
+        self.in_constant = False
+        self.type = self.funcs[body + m.num_imported_funcs]
+        for k in range(self.type.n_params):
+            self._add_locals(1, self.type.types[k], False)
+        self._read_locals()
+        self._enter_body(self.type.n_results, self.type.types + self.type.n_params, 0)
+        self._run()
+
+    def check_functions(self) -> None:
+        """Check all function bodies; see `check_function`."""
+        first: cython.Py_ssize_t = self.module.num_imported_funcs
+        body: cython.Py_ssize_t
+        for body in range(self.module.num_bodies):
+            self.check_function(first + body)
+
+    def check_constant(self, start: int, end: int, type: int, visible_globals: int) -> None:
+        """Check the constant expression ``module.data[start:end]`` against a canonical value type (Core 3.0, 3.4.16).
+
+        It may use the first `visible_globals` globals, those that can't be written only. Functions that it names count
+        as declared from then on.
+        """
+        self._reset(start, end)
+        self.in_constant = True
+        self.visible_globals = visible_globals
+        self._enter_body(1, cython.NULL, cython.cast(uint64_t, type))
+        self._run()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_immediates(v: Validator, i: cython.pointer(Instr), op: cython.pointer(Op)) -> cython.int:
+    """Check indices, alignment and lanes, and note the instruction's feature."""
+    check: cython.pointer(Check) = cython.address(op.checks[0])
+    fields: cython.pointer(uint64_t) = cython.address(i.a)
+    x: uint64_t
+    k: cython.int
+    if op.feature and not v.seen[op.feature]:
+        v.seen[op.feature] = 1
+        v.note(_FEATURES[op.feature], v.mnemonic(), i.offset)
+    while check.kind != CHECK_NONE:
+        x = fields[check.slot]
+        if check.kind == CHECK_MEMARG:
+            if fields[check.slot + 1] >= v.n_memories:
+                return v.fail(f"unknown memory {fields[check.slot + 1]}")
+            if fields[check.slot + 2] > cython.cast(uint64_t, check.limit):
+                return v.fail("alignment must not be larger than natural")
+            if x > 0xFFFFFFFF and not v.memory64[fields[check.slot + 1]]:
+                return v.fail("offset out of range")
+        elif check.kind == CHECK_FUNC:
+            if x >= v.n_funcs:
+                return v.fail(f"unknown function {x}")
+        elif check.kind == CHECK_GLOBAL:
+            if x >= v.n_globals:
+                return v.fail(f"unknown global {x}")
+        elif check.kind == CHECK_TYPE:
+            if x >= v.n_types:
+                return v.fail(f"unknown type {x}")
+        elif check.kind == CHECK_MEMORY:
+            if x >= v.n_memories:
+                return v.fail(f"unknown memory {x}")
+        elif check.kind == CHECK_TABLE:
+            if x >= v.n_tables:
+                return v.fail(f"unknown table {x}")
+        elif check.kind == CHECK_DATA:
+            if not v.has_data_count:
+                return v.malformed("data count section required")
+            if x >= v.n_data:
+                return v.fail(f"unknown data segment {x}")
+        elif check.kind == CHECK_ELEM:
+            if x >= v.n_elements:
+                return v.fail(f"unknown elem segment {x}")
+        elif check.kind == CHECK_TAG:
+            if x >= v.n_tags:
+                return v.fail(f"unknown tag {x}")
+        elif check.kind == CHECK_LANE:
+            if x >= cython.cast(uint64_t, check.limit):
+                return v.fail("invalid lane index")
+        else:
+            for k in range(16):
+                if (fields[check.slot + k // 8] >> (k % 8 * 8)) & 0xFF >= 32:
+                    return v.fail("invalid lane index")
+        check += 1
+    return 0
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=False)
+def _step(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    """Check one instruction."""
+    op: cython.pointer(Op) = cython.address(OPS[i.op])
+    n: cython.int
+    t: uint64_t
+    if op.slow and _check_immediates(v, i, op) < 0:
+        return -1
+    if v.in_constant and not op.constant:
+        return v.fail(f"constant expression required: {v.mnemonic()} is not constant")
+    if op.rule != cython.NULL:
+        return op.rule(v, i)
+    n = op.n_params
+    while n > 0:
+        n -= 1
+        t = op.params[n]
+        if t == ADDR:
+            t = _address(v, i, op)
+        if _expect(v, t) < 0:
+            return -1
+    if op.n_results:
+        t = op.result
+        if t == ADDR:
+            t = _address(v, i, op)
+        _push(v, t)
+    return 0
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _address(v: Validator, i: cython.pointer(Instr), op: cython.pointer(Op)) -> uint64_t:
+    """The address type of the memory or table that an instruction names."""
+    x: uint64_t = cython.address(i.a)[op.address_slot]
+    if op.address_is_table:
+        return _I64 if v.tables[x].is64 else _I32
+    return _I64 if v.memory64[x] else _I32
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _initialise(v: Validator, x: uint64_t) -> cython.int:
+    """Note that a local has been set."""
+    if v.unset[x]:
+        v.unset[x] = 0
+        v.inits[v.n_inits] = x
+        v.n_inits += 1
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _local_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if i.a >= v.n_locals:
+        return v.fail(f"unknown local {i.a}")
+    if v.track and v.unset[i.a]:
+        return v.fail(f"uninitialized local {i.a}")
+    _push(v, v.locals[i.a])
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _local_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if i.a >= v.n_locals:
+        return v.fail(f"unknown local {i.a}")
+    if _expect(v, v.locals[i.a]) < 0:
+        return -1
+    return _initialise(v, i.a) if v.track else 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _local_tee(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if _local_set(v, i) < 0:
+        return -1
+    _push(v, v.locals[i.a])
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _global_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if v.in_constant:
+        if i.a >= v.visible_globals:
+            return v.fail(f"unknown global {i.a}")
+        if v.globals[i.a].mutable:
+            return v.fail(f"constant expression required: global {i.a} is mutable")
+    _push(v, v.globals[i.a].content)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _global_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if not v.globals[i.a].mutable:
+        return v.fail(f"immutable global {i.a}")
+    return _expect(v, v.globals[i.a].content)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _drop(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return -1 if v.pop() < 0 else 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _select(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    second: int64_t
+    first: int64_t
+    if _expect(v, _I32) < 0:
+        return -1
+    second = v.pop()
+    if second < 0:
+        return -1
+    first = v.pop()
+    if first < 0:
+        return -1
+    if (first | second) & _REF_FLAG:
+        shown = v.show(first if first & _REF_FLAG else second)
+        return v.fail(f"type mismatch: select without types expected a number or vector but found {shown}")
+    if first != second and first != 0 and second != 0:
+        return v.mismatch(first, second)
+    _push(v, second if first == 0 else first)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _memory_copy(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if _expect(v, v.address_type(v.memory64[i.a] and v.memory64[i.b])) < 0:
+        return -1
+    if _expect(v, v.address_type(v.memory64[i.b])) < 0:
+        return -1
+    return _expect(v, v.address_type(v.memory64[i.a]))
+
+
+def _register() -> None:
+    set_rule("local.get", _local_get)
+    set_rule("local.set", _local_set)
+    set_rule("local.tee", _local_tee)
+    set_rule("global.get", _global_get)
+    set_rule("global.set", _global_set)
+    set_rule("drop", _drop)
+    set_rule("select", _select)
+    set_rule("memory.copy", _memory_copy)
+
+
+_register()

@@ -1,0 +1,307 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Typing rules of exceptions and continuations (Core 3.0, 3.4.2; stack switching Explainer, "Instructions")."""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.wasmloom.binary.reader import (
+    CATCH,
+    CATCH_ALL_REF,
+    CATCH_REF,
+    ON_LABEL,
+    Clause,
+    Instr,
+    Reader,
+    items,
+    read_catch,
+    read_handler,
+)
+from cython.cimports.wasmloom.spec.canon import CONT, TypeInfo, type_info, type_matches
+from cython.cimports.wasmloom.validation.control import enter_block
+from cython.cimports.wasmloom.validation.machine import IN_BLOCK, Validator, label_types, set_rule
+
+from wasmloom.spec.types import CONCRETE, EXNREF, HEAP_SHIFT, NULL_FLAG, REF_FLAG, ref_type
+
+_REF_FLAG = cython.declare(uint64_t, REF_FLAG)
+_NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
+_CONCRETE = cython.declare(uint64_t, CONCRETE)
+_HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
+_EXNREF = cython.declare(uint64_t, EXNREF)
+_REF_EXN = cython.declare(uint64_t, ref_type(EXNREF.heap, False))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_tag(v: Validator, x: uint64_t) -> cython.int:
+    if x >= v.n_tags:
+        return v.fail(f"unknown tag {x}")
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _types_match(
+    v: Validator,
+    have: cython.pointer(cython.const[uint64_t]),
+    n_have: cython.size_t,
+    want: cython.pointer(cython.const[uint64_t]),
+    n_want: cython.size_t,
+    what: str,
+) -> cython.int:
+    """Check that a list of types matches another one; `what` says what it is about in the error."""
+    k: cython.size_t
+    if n_have != n_want:
+        return v.fail(f"type mismatch: {v.mnemonic()} expected {n_want} types but found {n_have} in {what}")
+    for k in range(n_have):
+        if not type_matches(have[k], want[k]):
+            return v.fail(
+                f"type mismatch: {v.mnemonic()} expected {v.show(want[k])} but found {v.show(have[k])} in {what}"
+            )
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _throw(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if v.expect_types(v.tags[i.a].types, v.tags[i.a].n_params) < 0:
+        return -1
+    return v.set_unreachable()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _throw_ref(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if v.expect(_EXNREF) < 0:
+        return -1
+    return v.set_unreachable()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_catch(v: Validator, clause: cython.pointer(Clause)) -> cython.int:
+    """Check that what a catch clause hands over fits its label."""
+    types: cython.pointer(cython.const[uint64_t]) = cython.NULL
+    have: cython.pointer(cython.const[uint64_t]) = cython.NULL
+    n: cython.size_t = label_types(v, clause.label, cython.address(types))
+    n_have: cython.size_t = 0
+    if clause.kind == CATCH or clause.kind == CATCH_REF:
+        if _check_tag(v, clause.tag) < 0:
+            return -1
+        have = v.tags[clause.tag].types
+        n_have = v.tags[clause.tag].n_params
+    if clause.kind == CATCH_REF or clause.kind == CATCH_ALL_REF:
+        if n != n_have + 1 or not type_matches(_REF_EXN, types[n - 1]):
+            return v.fail("type mismatch: try_table expected a label that takes an exception reference last")
+        n -= 1
+    return _types_match(v, have, n_have, types, n, "a catch clause")
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _try_table(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    it: Reader = items(cython.address(v.reader), i)
+    clause = cython.declare(Clause)
+    _: cython.uint
+    for _ in range(i.count):
+        read_catch(cython.address(it), cython.address(clause))
+        if _check_catch(v, cython.address(clause)) < 0:
+            return -1
+    return enter_block(v, i, IN_BLOCK)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _reference(type: cython.pointer(TypeInfo), null: cython.bint) -> uint64_t:
+    """The reference type to a defined type."""
+    return _REF_FLAG | (_NULL_FLAG if null else 0) | (_CONCRETE + type.id) << _HEAP_SHIFT
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _cont_func(t: uint64_t) -> cython.pointer(TypeInfo):
+    """The function type of a reference to a concrete continuation type; NULL for other value types."""
+    heap: uint64_t = t >> _HEAP_SHIFT
+    info: cython.pointer(TypeInfo)
+    if not t & _REF_FLAG or heap < _CONCRETE:
+        return cython.NULL
+    info = type_info(heap - _CONCRETE)
+    return type_info(info.func) if info.kind == CONT else cython.NULL
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer(TypeInfo)) -> cython.int:
+    """Check the handler clauses of a resumption of a continuation that runs `func`."""
+    it: Reader = items(cython.address(v.reader), i)
+    clause = cython.declare(Clause)
+    types: cython.pointer(cython.const[uint64_t]) = cython.NULL
+    tag: cython.pointer(TypeInfo)
+    rest: cython.pointer(TypeInfo)
+    n: cython.size_t
+    _: cython.uint
+    what: str = "a handler's continuation type"
+    for _ in range(i.count):
+        read_handler(cython.address(it), cython.address(clause))
+        if _check_tag(v, clause.tag) < 0:
+            return -1
+        tag = v.tags[clause.tag]
+        if clause.kind != ON_LABEL:
+            if tag.n_params != 0:
+                return v.fail(f"type mismatch: a switch handler's tag has no parameters but tag {clause.tag} does")
+            continue
+        n = label_types(v, clause.label, cython.address(types))
+        rest = _cont_func(types[n - 1]) if n > 0 else cython.NULL
+        if rest == cython.NULL:
+            shown = " ".join([v.show(types[j]) for j in range(n)])
+            return v.fail(
+                f"type mismatch: instruction requires concrete continuation reference type but label has [{shown}]"
+            )
+        # The continuation that the handler gets takes the tag's results and ends like the one that is resumed;
+        # its declared type need only agree in structure.
+        if _types_match(v, rest.types, rest.n_params, tag.types + tag.n_params, tag.n_results, what) < 0:
+            return -1
+        if (
+            _types_match(
+                v,
+                func.types + func.n_params,
+                func.n_results,
+                rest.types + rest.n_params,
+                rest.n_results,
+                what,
+            )
+            < 0
+        ):
+            return -1
+        if _types_match(v, tag.types, tag.n_params, types, n - 1, "a handler's label") < 0:
+            return -1
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _cont_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
+    if v.expect(_reference(type_info(cont.func), True)) < 0:
+        return -1
+    return v.push(_reference(cont, False))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _cont_bind(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
+    bound: cython.pointer(TypeInfo) = v.type_of_kind(i.b, CONT)
+    func: cython.pointer(TypeInfo) = type_info(cont.func)
+    rest: cython.pointer(TypeInfo) = type_info(bound.func)
+    n: cython.size_t
+    what: str = "the continuation types"
+    if func.n_params < rest.n_params:
+        return v.fail(f"type mismatch: cont.bind expected at most {func.n_params} parameters but found {rest.n_params}")
+    n = func.n_params - rest.n_params
+    if _types_match(v, rest.types, rest.n_params, func.types + n, rest.n_params, what) < 0:
+        return -1
+    if (
+        _types_match(
+            v,
+            func.types + func.n_params,
+            func.n_results,
+            rest.types + rest.n_params,
+            rest.n_results,
+            what,
+        )
+        < 0
+    ):
+        return -1
+    if v.expect(_reference(cont, True)) < 0 or v.expect_types(func.types, n) < 0:
+        return -1
+    return v.push(_reference(bound, False))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _suspend(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    tag: cython.pointer(TypeInfo) = v.tags[i.a]
+    if v.expect_types(tag.types, tag.n_params) < 0:
+        return -1
+    return v.push_types(tag.types + tag.n_params, tag.n_results)
+
+
+@cython.cfunc
+@cython.exceptval(check=True)
+def _resumed(v: Validator, i: cython.pointer(Instr)) -> cython.pointer(TypeInfo):
+    """Check a resumption's handlers and pop the continuation; gives the function type that it runs."""
+    cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
+    func: cython.pointer(TypeInfo) = type_info(cont.func)
+    _check_handlers(v, i, func)
+    v.expect(_reference(cont, True))
+    return func
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _resume(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    func: cython.pointer(TypeInfo) = _resumed(v, i)
+    if v.expect_types(func.types, func.n_params) < 0:
+        return -1
+    return v.push_types(func.types + func.n_params, func.n_results)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _resume_throw(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    func: cython.pointer(TypeInfo) = _resumed(v, i)
+    tag: cython.pointer(TypeInfo) = v.tags[i.b]
+    if v.expect_types(tag.types, tag.n_params) < 0:
+        return -1
+    return v.push_types(func.types + func.n_params, func.n_results)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _resume_throw_ref(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    func: cython.pointer(TypeInfo) = _resumed(v, i)
+    if v.expect(_EXNREF) < 0:
+        return -1
+    return v.push_types(func.types + func.n_params, func.n_results)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _switch(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
+    func: cython.pointer(TypeInfo) = type_info(cont.func)
+    tag: cython.pointer(TypeInfo) = v.tags[i.b]
+    back: cython.pointer(TypeInfo) = cython.NULL
+    what: str = "the results of continuations and tag"
+    if func.n_params > 0:
+        back = _cont_func(func.types[func.n_params - 1])
+    if back == cython.NULL:
+        return v.fail("type mismatch: switch expected a continuation type whose last parameter is a continuation")
+    if tag.n_params != 0:
+        return v.fail("type mismatch in switch tag: it has parameters")
+    if _types_match(v, func.types + func.n_params, func.n_results, tag.types, tag.n_results, what) < 0:
+        return -1
+    if _types_match(v, tag.types, tag.n_results, back.types + back.n_params, back.n_results, what) < 0:
+        return -1
+    if v.expect(_reference(cont, True)) < 0 or v.expect_types(func.types, func.n_params - 1) < 0:
+        return -1
+    return v.push_types(back.types, back.n_params)
+
+
+def _register() -> None:
+    set_rule("throw", _throw)
+    set_rule("throw_ref", _throw_ref)
+    set_rule("try_table", _try_table)
+    set_rule("cont.new", _cont_new)
+    set_rule("cont.bind", _cont_bind)
+    set_rule("suspend", _suspend)
+    set_rule("resume", _resume)
+    set_rule("resume_throw", _resume_throw)
+    set_rule("resume_throw_ref", _resume_throw_ref)
+    set_rule("switch", _switch)
+
+
+_register()
