@@ -176,7 +176,7 @@ _sub_types: list[SubType] = []
 def _substitute(sub: SubType, heap: Callable[[int], int]) -> SubType:
     """`sub` with `heap` applied to each concrete heap type (``CONCRETE + number``) and supertype in it."""
 
-    def value(t: int) -> ValType:
+    def value(t: ValType) -> ValType:
         if not t & REF_FLAG or 0 <= t >> HEAP_SHIFT < CONCRETE:
             return t
         return ValType((t & (REF_FLAG | NULL_FLAG)) | heap(t >> HEAP_SHIFT) << HEAP_SHIFT)
