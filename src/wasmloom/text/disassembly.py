@@ -18,7 +18,16 @@ from wasmloom.spec.types import (
     ValType,
     ref_type,
 )
-from wasmloom.text.formatting import IndexNames, TypeText, f32_text, f64_text, identifier, quote_name, v128_text
+from wasmloom.text.formatting import (
+    NO_NAMES,
+    IndexNames,
+    TypeText,
+    f32_text,
+    f64_text,
+    identifier,
+    quote_name,
+    v128_text,
+)
 from wasmloom.text.immediates import CATCHES
 
 #: First bytes of reference types that are written out (Core 3.0, 5.3.4): byte → nullable.
@@ -62,7 +71,7 @@ class Disassembler:
         self._pos = 0
         #: offset of `_data` in the module
         self._base = 0
-        self._locals = IndexNames({})
+        self._locals = NO_NAMES
         self._label_names: dict[int, str] = {}
         self._label_count = 0
         self._labels: list[_Label] = []
@@ -315,7 +324,7 @@ class Disassembler:
 
         It is folded when it is one instruction; otherwise it stands in a form with this keyword, if there is one.
         """
-        self._locals = IndexNames({})
+        self._locals = NO_NAMES
         self._label_names = {}
         self._start(code, base)
         lines = [line.strip() for line in self._lines(0)]

@@ -16,7 +16,6 @@ from wasmloom.spec.types import (
     TableType,
     ValType,
 )
-from wasmloom.text.cursor import SPACE_WORDS
 
 _PLAIN_NAME = re.compile(r"[0-9A-Za-z!#$%&'*+\-./:<=>?@\\^_`|~]+")
 _SPECIAL_BYTES = {ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r", ord('"'): '\\"', ord("\\"): "\\\\"}
@@ -51,11 +50,12 @@ class IndexNames:
 
     __slots__ = ("_identifiers", "_names")
 
-    def __init__(self, names: dict[int, str]) -> None:
-        self._names = names
+    def __init__(self, names: dict[int, str], count: int) -> None:
+        """Take the names of the indices below `count`; those of others are dropped, as nothing defines them."""
+        self._names = {index: name for index, name in names.items() if index < count}
         self._identifiers: dict[int, str] = {}
         taken: set[str] = set()
-        for index, name in sorted(names.items()):
+        for index, name in sorted(self._names.items()):
             if name and name not in taken:
                 taken.add(name)
                 self._identifiers[index] = identifier(name)
@@ -79,12 +79,17 @@ class IndexNames:
         return "" if name is None else f" (@name {quote_name(name)})"
 
 
+NO_NAMES = IndexNames({}, 0)
+
+
 class TypeText:
     """Texts of types, in which defined types go by their identifiers."""
 
-    def __init__(self, maps: dict[str, dict[int, str]]) -> None:
-        """Take the names of all index spaces, as in `wasmloom.spec.module.Names`."""
-        self.spaces: dict[str, IndexNames] = {kind: IndexNames(maps.get(kind, {})) for kind in SPACE_WORDS}
+    def __init__(self, maps: dict[str, dict[int, str]], counts: dict[str, int]) -> None:
+        """Take the names of all index spaces, as in `wasmloom.spec.module.Names`, and the sizes of the spaces."""
+        self.spaces: dict[str, IndexNames] = {
+            kind: IndexNames(maps.get(kind, {}), count) for kind, count in counts.items()
+        }
 
     def heap_type(self, heap: int) -> str:
         """A heap type."""

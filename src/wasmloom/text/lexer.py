@@ -137,9 +137,10 @@ class Tokens:
     def between(self, first: int, last: int) -> str:
         """The text from the token `first` to the token `last`, both included, with its comments."""
         starts = self.starts()
+        end_text = self.texts[last]
         if self._kept is not None:
             first, last = self._kept[first], self._kept[last]
-        return self._source[starts[first] : starts[last]] + self.texts[last]
+        return self._source[starts[first] : starts[last]] + end_text
 
     def _place(self, offset: int) -> tuple[int, int]:
         if self._newlines is None:

@@ -27,7 +27,7 @@ from wasmloom.spec.types import (
     TagType,
 )
 from wasmloom.text.disassembly import Disassembler
-from wasmloom.text.formatting import IndexNames, TypeText, quote_bytes, quote_name
+from wasmloom.text.formatting import NO_NAMES, IndexNames, TypeText, quote_bytes, quote_name
 
 _SECTION_NAMES = {number: name for name, number in SECTION_IDS.items()}
 
@@ -59,18 +59,35 @@ class _Printer:
             # The name section is malformed and stays as it is; identifiers would make a second one.
             names = Names()
         self._names: Names = names
-        self._text = TypeText(names.maps)
-        self._spaces = self._text.spaces
         self._types: list[SubType] = [sub for group in self._module.rec_groups for sub in group]
-        self._fields = {index: IndexNames(fields) for index, fields in names.fields.items()}
-        self._code = Disassembler(self._text, self._fields)
         self._imported = {kind: sum(item.kind == kind for item in self._module.imports) for kind in EXTERN_KINDS}
+        self._text = TypeText(names.maps, self._counts())
+        self._spaces = self._text.spaces
+        self._fields = {
+            index: IndexNames(names.fields.get(index, {}), len(sub.composite.fields))
+            for index, sub in enumerate(self._types)
+            if isinstance(sub.composite, StructType)
+        }
+        self._code = Disassembler(self._text, self._fields)
+
+    def _counts(self) -> dict[str, int]:
+        """The sizes of the index spaces."""
+        module = self._module
+        defined = {
+            "func": len(module.funcs),
+            "table": len(module.tables),
+            "memory": len(module.memories),
+            "global": len(module.globals),
+            "tag": len(module.tags),
+        }
+        counts = {kind: self._imported[kind] + count for kind, count in defined.items()}
+        return counts | {"type": len(self._types), "elem": len(module.elements), "data": len(module.data)}
 
     def lines(self) -> Iterator[str]:
         """The lines of the module."""
         module = self._module
         name = self._names.module
-        yield f"(module{'' if name is None else IndexNames({0: name}).binding(0)}"
+        yield f"(module{'' if name is None else IndexNames({0: name}, 1).binding(0)}"
         for custom in module.customs:
             yield f"  {_custom(custom)}"
         yield from self._type_lines()
@@ -107,9 +124,9 @@ class _Printer:
     def _sub_type(self, index: int, sub: SubType) -> str:
         composite = sub.composite
         if isinstance(composite, FuncType):
-            text = f"(func{self._signature(composite, IndexNames({}))})"
+            text = f"(func{self._signature(composite, NO_NAMES)})"
         elif isinstance(composite, StructType):
-            names = self._fields.get(index) or IndexNames({})
+            names = self._fields[index]
             fields = [
                 f" (field{names.binding(number)} {self._text.field_type(field)})"
                 for number, field in enumerate(composite.fields)
@@ -138,6 +155,10 @@ class _Printer:
         signature = self._signature(composite, names) if isinstance(composite, FuncType) else ""
         return f"(type {self._spaces['type'].use(type_index)}){signature}"
 
+    def _param_count(self, type_index: int) -> int:
+        composite = self._types[type_index].composite if type_index < len(self._types) else None
+        return len(composite.params) if isinstance(composite, FuncType) else 0
+
     # Imports and definitions
 
     def _import_lines(self) -> Iterator[str]:
@@ -152,9 +173,10 @@ class _Printer:
             elif isinstance(item.type, GlobalType):
                 type_text = self._text.global_type(item.type)
             elif isinstance(item.type, TagType):
-                type_text = self._type_use(item.type.type, IndexNames({}))
+                type_text = self._type_use(item.type.type, NO_NAMES)
             else:
-                type_text = self._type_use(item.type, IndexNames(self._names.locals.get(index, {})))
+                names = IndexNames(self._names.locals.get(index, {}), self._param_count(item.type))
+                type_text = self._type_use(item.type, names)
             head = f"({item.kind}{_numbered(self._spaces[item.kind], index)} {type_text})"
             yield f"  (import {quote_name(item.module)} {quote_name(item.name)} {head})"
 
@@ -170,7 +192,7 @@ class _Printer:
         for number, memory in enumerate(module.memories):
             yield self._definition("memory", number, self._text.memory_type(memory))
         for number, tag in enumerate(module.tags):
-            yield self._definition("tag", number, self._type_use(tag.type, IndexNames({})))
+            yield self._definition("tag", number, self._type_use(tag.type, NO_NAMES))
         for number, item in enumerate(module.globals):
             init = self._code.constant(item.init, decoded.global_inits[number].offset)
             yield self._definition("global", number, f"{self._text.global_type(item.type)} {init}")
@@ -184,10 +206,12 @@ class _Printer:
     def _function(self, number: int, code: Code) -> Iterator[str]:
         index = self._imported["func"] + number
         type_index = self._module.funcs[number]
-        names = IndexNames(self._names.locals.get(index, {}))
         base = self._decoded.body_ends[number] - len(code.body)
-        composite = self._types[type_index].composite if type_index < len(self._types) else None
-        first_local = len(composite.params) if isinstance(composite, FuncType) else 0
+        first_local = self._param_count(type_index)
+        count = sum(count for count, _ in code.locals)
+        if count > MAX_LOCALS:
+            raise CompileError(f"too many locals: {count}, the limit is {MAX_LOCALS}", base)
+        names = IndexNames(self._names.locals.get(index, {}), first_local + count)
         yield f"  (func{_numbered(self._spaces['func'], index)} {self._type_use(type_index, names)}"
         locals_text = self._locals(code, first_local, names)
         if locals_text:
@@ -197,8 +221,6 @@ class _Printer:
 
     def _locals(self, code: Code, first: int, names: IndexNames) -> str:
         """The locals; neighbours without names share a form."""
-        if sum(count for count, _ in code.locals) > MAX_LOCALS:
-            raise CompileError(f"too many locals, the limit is {MAX_LOCALS}")
         forms: list[str] = []
         unnamed: list[str] = []
         index = first
