@@ -156,6 +156,22 @@ def _integer(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cytho
 
 
 @cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _i32_fast(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.bint:
+    """Convert an int to i32 if that is what there is to do; False leaves it to the functions that explain."""
+    overflow: cython.int = 0
+    number: int64_t
+    if kind != KIND_I32 or not PyLong_Check(value):
+        return False
+    number = PyLong_AsLongLongAndOverflow(value, cython.address(overflow))
+    if overflow or number < INT32_MIN or number > cython.cast(int64_t, UINT32_MAX):
+        return False
+    word[0] = cython.cast(uint32_t, number)
+    return True
+
+
+@cython.cfunc
 def _of(value: object) -> str:
     """What `value` is, for an error."""
     return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
@@ -312,8 +328,6 @@ class Func:
         words: cython.pointer(uint64_t) = few
         i: uint32_t
         kind: Kind
-        overflow: cython.int
-        number: int64_t
         n: cython.Py_ssize_t = len(args)
         room: uint32_t = max(signature.n_params, signature.n_results)
         if n != signature.n_params:
@@ -326,12 +340,8 @@ class Func:
             for i in range(signature.n_params):
                 kind = cython.cast(Kind, signature.kinds[i])
                 value = args[i]
-                if kind == KIND_I32 and PyLong_Check(value):
-                    overflow = 0
-                    number = PyLong_AsLongLongAndOverflow(value, cython.address(overflow))
-                    if not overflow and INT32_MIN <= number <= cython.cast(int64_t, UINT32_MAX):
-                        words[i] = cython.cast(uint32_t, number)
-                        continue
+                if _i32_fast(kind, value, cython.address(words[i])):
+                    continue
                 try:
                     _convert(self._store, signature.types[i], kind, value, cython.address(words[i]))
                 except (TypeError, OverflowError, ValueError) as error:
@@ -497,6 +507,8 @@ def _take_results(store: Store, host: HostFunction, returned: object, words: cyt
     i: uint32_t
     values: object
     if signature.n_results == 1:
+        if _i32_fast(cython.cast(Kind, signature.kinds[n]), returned, words):
+            return 0
         values = (returned,)
     else:
         values = returned

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from wasmloom.binary.decoder import decode_module
 from wasmloom.errors import CompileError
 from wasmloom.host.engine import Engine, default_engine
+from wasmloom.host.features import check_features
 from wasmloom.interpreter.code import CodeSpace
 from wasmloom.spec.canon import func_type
-from wasmloom.validation import validate
+from wasmloom.validation import validate_function, validate_module
 
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
@@ -49,24 +53,43 @@ def _assemble(data: bytes | str) -> tuple[bytes, SourceMap | None]:
     return parsed.binary, parsed.source_map
 
 
-def _check(decoded: DecodedModule) -> None:
-    validate(decoded)
+class _Located:
+    """Turns the offsets of errors into lines and columns, for modules that were text."""
+
+    __slots__ = ("source_map",)
+
+    def __init__(self, source_map: SourceMap) -> None:
+        self.source_map = source_map
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, CompileError) and error.line is None and error.offset is not None:
+            place = self.source_map.locate(error.offset)
+            if place is not None:
+                raise type(error)(error.reason, error.offset, *place) from None
 
 
-def _load(data: bytes | str | bytearray | memoryview) -> DecodedModule:
-    """Decode and validate; errors in text get line and column."""
+def _load(data: bytes | str | bytearray | memoryview, lazy: bool) -> tuple[DecodedModule, Callable[[int], None] | None]:
+    """Decode and validate. With `lazy` the second result validates a function body, of those defined in the module."""
     if not isinstance(data, bytes | str):
         data = bytes(data)
     binary, source_map = _assemble(data)
-    try:
+    located = nullcontext() if source_map is None else _Located(source_map)
+    with located:
         decoded = decode_module(binary)
-        validate(decoded)
-    except CompileError as error:
-        place = source_map.locate(error.offset) if source_map is not None and error.offset is not None else None
-        if place is None:
-            raise
-        raise type(error)(error.reason, error.offset, *place) from None
-    return decoded
+        validator = validate_module(decoded, bodies=not lazy)
+        check_features(validator.features)
+    if not lazy:
+        return decoded, None
+
+    def prepare(index: int) -> None:
+        with located:
+            validate_function(validator, decoded.num_imported_funcs + index)
+            check_features(validator.features)
+
+    return decoded, prepare
 
 
 class Module:
@@ -80,8 +103,8 @@ class Module:
 
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
         self.engine = default_engine() if engine is None else engine
-        self.decoded = _load(data)
-        self.code_space = CodeSpace(self.decoded, self.engine.fuel)
+        self.decoded, prepare = _load(data, self.engine.translation == "lazy")
+        self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare)
         if self.engine.translation == "eager":
             self.code_space.translate_all()
         #: Name → kind and index of each export.
@@ -98,7 +121,7 @@ class Module:
     @staticmethod
     def validate(data: bytes | str | bytearray | memoryview) -> None:
         """Raise what is wrong with a module: `CompileError`, `ValidationError`, `UnsupportedError`; None when all is well."""
-        _load(data)
+        _load(data, lazy=False)
 
     @property
     def name(self) -> str | None:

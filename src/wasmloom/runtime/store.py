@@ -472,7 +472,7 @@ class Store:
     @cython.cfunc
     def frames_of(self, entry: cython.pointer(Entry)) -> list:
         """The backtrace of a trap: the frames of its entry, and through host functions those of the outer entries."""
-        from wasmloom.interpreter import code
+        from wasmloom.interpreter.code import walk, walk_from_host
 
         ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
         base: uint64_t = cython.cast(uint64_t, ctx.stack_base)
@@ -480,7 +480,7 @@ class Store:
         frames: list = []
         self.add_frames(
             frames,
-            code.walk(
+            walk(
                 cython.cast(uint64_t, ctx.trap_ip),
                 cython.cast(uint64_t, ctx.trap_fp),
                 cython.cast(uint64_t, ctx.trap_instance),
@@ -492,7 +492,7 @@ class Store:
             frames.append(Frame(None, 0, cython.cast(object, cython.cast(cython.pointer(PyObject), function.object)).name, None))
             self.add_frames(
                 frames,
-                code.walk_from_host(
+                walk_from_host(
                     cython.cast(uint64_t, entry.host_ip), base + entry.host_fp, base + entry.outer.base
                 ),
             )

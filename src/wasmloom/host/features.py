@@ -1,0 +1,40 @@
+"""Which features of WebAssembly this version executes; modules that use others are refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wasmloom.errors import UnsupportedError
+
+#: Features that guest code may use, by the names of the instruction table's headings and of `wasmloom.validation`.
+EXECUTED: frozenset[str] = frozenset(
+    (
+        "mvp",
+        "sign-extension",
+        "saturating-truncation",
+        "bulk-memory",
+        "reference-types",
+        "tail-call",
+        "function-references",
+        "multi-memory",
+    )
+)
+#: How an error names the others, where that isn't the feature's own name.
+_TITLES: dict[str, str] = {
+    "simd": "SIMD",
+    "relaxed-simd": "relaxed SIMD",
+    "gc": "garbage collection",
+    "exception-handling": "exception handling",
+    "stack-switching": "stack switching",
+    "memory64": "64-bit memory",
+    "table64": "64-bit tables",
+    "custom-page-sizes": "custom page sizes",
+}
+
+
+def check_features(used: Mapping[str, tuple[str, int]]) -> None:
+    """Raise `UnsupportedError` when `used` (feature → what uses it first, and the offset) has one that isn't executed."""
+    missing = [(offset, feature, what) for feature, (what, offset) in used.items() if feature not in EXECUTED]
+    if missing:
+        offset, feature, what = min(missing)
+        raise UnsupportedError(f"{_TITLES.get(feature, feature)} is not supported yet: {what}", offset)
