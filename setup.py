@@ -17,29 +17,19 @@ import hashlib
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 SRC = ROOT / "src"
+sys.path.insert(0, str(SRC))  # importing `wasmloom` loads nothing that has to be built
 
 #: The module that links the handlers object.
 MACHINE = "wasmloom.interpreter.machine"
 
 #: Cython's C files go here instead of beside their sources.
 C_FILES = "build/cython"
-
-
-def make_importable() -> None:
-    """Make `wasmloom`'s submodules importable from the source tree without running the package's `__init__`.
-
-    That one imports compiled modules, which don't exist before the build.
-    """
-    package = ModuleType("wasmloom")
-    package.__path__ = [str(SRC / "wasmloom")]
-    sys.modules["wasmloom"] = package
 
 
 def generate_declarations() -> None:
@@ -149,6 +139,5 @@ class BuildExt(build_ext):
 
 
 os.chdir(ROOT)
-make_importable()
 generate_declarations()
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
