@@ -757,9 +757,9 @@ def decode_module(data: bytes) -> DecodedModule:
     size: cython.Py_ssize_t = PyBytes_GET_SIZE(data)
     m.data = data
     if data[:4] != _MAGIC:
-        raise CompileError("unexpected end" if _MAGIC.startswith(data[:4]) else "magic header not detected", 0)
+        raise CompileError("unexpected end" if size < 4 else "magic header not detected", 0)
     if data[4:8] != _VERSION:
-        raise CompileError("unexpected end" if _VERSION.startswith(data[4:8]) else "unknown binary version", 4)
+        raise CompileError("unexpected end" if size < 8 else "unknown binary version", 4)
     if size > _MAX_MODULE_BYTES:
         raise CompileError(f"module too large: {size} bytes, the limit is {_MAX_MODULE_BYTES}", 0)
     r.base = base

@@ -36,4 +36,5 @@ cdef class Context:
     cdef void *_room(self, size_t count, size_t size) except *
     cdef int note(self, str feature, str what, Py_ssize_t offset) except -1
     cdef int note_type(self, uint64_t t, Py_ssize_t offset) except -1
+    cdef str show_heap(self, uint64_t heap)
     cdef str show(self, uint64_t t)

@@ -21,6 +21,7 @@ from wasmloom.spec.types import (
     REF_FLAG,
     V128,
     ValType,
+    heap_name,
 )
 
 #: Abstract heap type → the feature that brings it; `func` and `extern` are reference-types.
@@ -124,14 +125,22 @@ class Context:
         return self.note(feature, self.show(t), offset)
 
     @cython.cfunc
+    def show_heap(self, heap: uint64_t) -> str:
+        """The text of a canonical heap type, with a type index of this module where it is a defined type."""
+        code: object = heap
+        if heap == 0:
+            return "bot"
+        if code >= CONCRETE and code - CONCRETE in self.module.type_ids:
+            code = CONCRETE + self.module.type_ids.index(code - CONCRETE)
+        return heap_name(code)
+
+    @cython.cfunc
     def show(self, t: uint64_t) -> str:
-        """The text of a canonical value type, with a type index of this module where it names a defined type."""
-        heap: object = t >> HEAP_SHIFT
-        if t & REF_FLAG and heap == 0:
-            return "(ref bot)"
-        if t & REF_FLAG and heap >= CONCRETE and heap - CONCRETE in self.module.type_ids:
-            heap = CONCRETE + self.module.type_ids.index(heap - CONCRETE)
-        return str(ValType((t & (REF_FLAG | NULL_FLAG)) | heap << HEAP_SHIFT) if t & REF_FLAG else ValType(t))
+        """The text of a canonical value type, with type indices of this module."""
+        heap: uint64_t = t >> HEAP_SHIFT
+        if not t & REF_FLAG or (heap < CONCRETE and heap != 0):
+            return str(ValType(t))
+        return f"(ref {'null ' if t & NULL_FLAG else ''}{self.show_heap(heap)})"
 
     def note_value_type(self, t: int, offset: int) -> None:
         """Note the features that a canonical value type, used at `offset`, brings."""

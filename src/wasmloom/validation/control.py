@@ -32,16 +32,20 @@ _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def enter_block(v: Validator, i: cython.pointer(Instr), kind: cython.int) -> cython.int:
-    """Pop a block's parameters and open its frame."""
+    """Pop a block's parameters (above them the condition of an `if`) and open its frame."""
     block: int64_t = cython.cast(int64_t, i.a)
-    t: int64_t
-    type: cython.pointer(TypeInfo)
+    t: int64_t = 0
+    type: cython.pointer(TypeInfo) = cython.NULL
     if block < 0:
         t = v.canonical(~i.a)
         if t < 0:
             return -1
+    else:
+        type = v.type_of_kind(block, FUNC)
+    if kind == IN_IF and v.expect(_I32) < 0:
+        return -1
+    if type == cython.NULL:
         return v.enter(kind, 0, t != 0, cython.NULL, t)
-    type = v.type_of_kind(block, FUNC)
     if v.expect_types(type.types, type.n_params) < 0:
         return -1
     return v.enter(kind, type.n_params, type.n_results, type.types, 0)
@@ -68,8 +72,6 @@ def _loop(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _if(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    if v.expect(_I32) < 0:
-        return -1
     return enter_block(v, i, IN_IF)
 
 
@@ -150,10 +152,8 @@ def _br_table(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         return -1
     arity = label_types(v, i.a, cython.address(types))
     sp = v.sp
-    for k in range(i.count + 1):
-        depth = i.a
-        if k < i.count:
-            depth = read_u32(cython.address(it))
+    for k in range(cython.cast(cython.size_t, i.count) + 1):
+        depth = i.a if k == i.count else read_u32(cython.address(it))
         n = label_types(v, depth, cython.address(types))
         if n != arity:
             return v.fail(f"type mismatch: br_table expected {arity} types at each label but label {depth} has {n}")

@@ -113,6 +113,12 @@ _CHECKS: dict[str, int] = {
 _WIDTHS: dict[str, int] = {"mem:": 3, "v128": 2, "lanes": 2, "types": 0, "catches": 0, "handlers": 0}
 
 
+def _check_name(kind: str) -> str:
+    """An immediate of the instruction table without what follows the colon."""
+    name, colon, _ = kind.partition(":")
+    return name + colon
+
+
 def _fill_table() -> None:
     """Fill `OPS` from the instruction table."""
     k: cython.int
@@ -133,21 +139,21 @@ def _fill_table() -> None:
             op.params[k] = PLAIN_TYPES.get(name, ADDR)
         for name in row.results:
             op.result = PLAIN_TYPES.get(name, ADDR)
-        k = 0
         slot = 0
+        # Backwards: the official scripts expect an unknown memory or table to be reported before an unknown segment.
+        k = sum([_check_name(kind) in _CHECKS for kind in row.immediates])
+        op.slow = k > 0 or op.feature != 0
         for kind in row.immediates:
-            name, colon, limit = kind.partition(":")
-            name += colon
+            name = _check_name(kind)
             if name in _CHECKS:
+                k -= 1
                 op.checks[k].kind = _CHECKS[name]
                 op.checks[k].slot = slot
-                op.checks[k].limit = int(limit or "0")
-                k += 1
+                op.checks[k].limit = int(kind.partition(":")[2] or "0")
             if name in ("mem:", "mem", "table"):
                 op.address_slot = slot + (name == "mem:")
                 op.address_is_table = name == "table"
             slot += _WIDTHS.get(name, 1)
-        op.slow = k > 0 or op.feature != 0
 
 
 _fill_table()
@@ -194,7 +200,10 @@ def result_types(
     frame: cython.pointer(Frame), types: cython.pointer(cython.pointer(cython.const[uint64_t]))
 ) -> cython.size_t:
     """The types of the frame's results."""
-    types[0] = cython.address(frame.single) if frame.types == cython.NULL else frame.types + frame.n_params
+    if frame.types == cython.NULL:
+        types[0] = cython.address(frame.single)
+    else:
+        types[0] = frame.types + frame.n_params
     return frame.n_results
 
 

@@ -133,6 +133,16 @@ def _cont_func(t: uint64_t) -> cython.pointer(TypeInfo):
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
+def _fail_handler_label(v: Validator, types: cython.pointer(cython.const[uint64_t]), n: cython.size_t) -> cython.int:
+    """Raise the error for a handler's label that doesn't end in a concrete continuation type."""
+    if n > 0 and types[n - 1] & _REF_FLAG and types[n - 1] >> _HEAP_SHIFT >= _CONCRETE:
+        return v.fail(f"non-continuation type {v.show_heap(types[n - 1] >> _HEAP_SHIFT)}")
+    shown = " ".join([v.show(types[j]) for j in range(n)])
+    return v.fail(f"type mismatch: instruction requires concrete continuation reference type but label has [{shown}]")
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
 def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer(TypeInfo)) -> cython.int:
     """Check the handler clauses of a resumption of a continuation that runs `func`."""
     it: Reader = items(cython.address(v.reader), i)
@@ -155,10 +165,7 @@ def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer
         n = label_types(v, clause.label, cython.address(types))
         rest = _cont_func(types[n - 1]) if n > 0 else cython.NULL
         if rest == cython.NULL:
-            shown = " ".join([v.show(types[j]) for j in range(n)])
-            return v.fail(
-                f"type mismatch: instruction requires concrete continuation reference type but label has [{shown}]"
-            )
+            return _fail_handler_label(v, types, n)
         # The continuation that the handler gets takes the tag's results and ends like the one that is resumed;
         # its declared type need only agree in structure.
         if _types_match(v, rest.types, rest.n_params, tag.types + tag.n_params, tag.n_results, what) < 0:
