@@ -13,6 +13,7 @@ from wasmloom.errors import CompileError
 from wasmloom.host.engine import Engine, default_engine
 from wasmloom.host.features import check_features
 from wasmloom.interpreter.code import CodeSpace
+from wasmloom.runtime.store import func_name
 from wasmloom.spec.canon import func_type
 from wasmloom.validation import validate_function, validate_module
 
@@ -156,15 +157,8 @@ class Module:
         return [decoded.data[c.start : c.end] for c in decoded.custom_ranges if c.name == name]
 
     def func_name(self, index: int) -> str | None:
-        """The name of a function: from the name section, else of its first export, else of its import."""
-        decoded = self.decoded
-        name = decoded.names.maps.get("func", {}).get(index)
-        if name is not None:
-            return name
-        if index < decoded.num_imported_funcs:
-            imported = [i for i in decoded.imports if i.kind == "func"][index]
-            return f"{imported.module}.{imported.name}"
-        return next((e.name for e in decoded.exports if e.kind == "func" and e.index == index), None)
+        """The name of a function: from the name section, else of its import or first export."""
+        return func_name(self.decoded, index)
 
     def __repr__(self) -> str:
         name = self.name

@@ -21,7 +21,7 @@ from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.interpreter._handlers import H_LAZY, H_RESTORE, H_SHIM
+from cython.cimports.wasmloom.interpreter._handlers import H_LAZY, H_SHIM
 from cython.cimports.wasmloom.interpreter.machine import handlers, set_runtime_call
 from cython.cimports.wasmloom.interpreter.translator import Translator
 from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlContext, WlInstance
@@ -146,11 +146,6 @@ class CodeSpace:
         start, index = self.starts[position]
         return (index, ip - start) if ip - start < self.codes[index].size else None
 
-    def offset_in_module(self, index: int, at: int) -> int:
-        """The offset in the module of the instruction that the bytecode at offset `at` of function `index` came from."""
-        _, code_map = self.bytecode(index)
-        return code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
-
     def record_slot(self, index: int) -> int:
         """The slot of function `index`'s return ip: the `enter` instruction, which begins its code, says."""
         return cython.cast(cython.pointer(uint16_t), self.codes[cython.cast(uint32_t, index)].start + 12)[0]
@@ -164,50 +159,54 @@ def _find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
     return None
 
 
-def walk(ip: uint64_t, fp: uint64_t, instance: uint64_t, stack_base: uint64_t) -> list[tuple[int, CodeSpace, int, int]]:
-    """The Wasm frames from a trap to the bottom of its entry, innermost first.
+def walk(
+    ip: uint64_t, fp: uint64_t, instance: uint64_t, stack_base: uint64_t, limit: int
+) -> list[tuple[CodeSpace, int, int]]:
+    """The Wasm frames from a trap to the bottom of its entry, innermost first, at most `limit`.
 
     The arguments are those that the trap left in the context, and the address of the entry's first frame. Each frame
-    is (instance's address, code space, function index of the module's index space, offset in the module). A trap without
+    is (code space, function index of the module's index space, offset in the module). A trap without
     instance happened before the callee had a frame: its ip is a return ip.
     """
     frames: list = []
+    maps: dict = {}
+    returned: object
     if instance == 0:
-        return walk_from_host(ip, fp, stack_base)
-    while True:
+        returned = _caller(ip, fp)
+        if returned is None or returned[1] < stack_base:
+            return frames
+        ip, fp = returned
+    while len(frames) < limit:
         found = _find(ip)
         if found is None:
             return frames
         space, index, at = found
-        frames.append((instance, space, index + space.module.num_imported_funcs, space.offset_in_module(index, at)))
-        returned = _caller(_word(fp + 8 * cython.cast(uint64_t, space.record_slot(index))), fp, instance)
+        code_map = maps.get((space, index))
+        if code_map is None:
+            code_map = maps[(space, index)] = space.bytecode(index)[1]
+        offset = code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
+        frames.append((space, index + space.module.num_imported_funcs, offset))
+        returned = _caller(_word(fp + 8 * cython.cast(uint64_t, space.record_slot(index))), fp)
         if returned is None or returned[1] < stack_base:
             return frames
-        ip, fp, instance = returned
+        ip, fp = returned
+    return frames
 
 
-def walk_from_host(return_ip: uint64_t, fp: uint64_t, stack_base: uint64_t) -> list[tuple[int, CodeSpace, int, int]]:
+def walk_from_host(return_ip: uint64_t, fp: uint64_t, stack_base: uint64_t, limit: int) -> list[tuple[CodeSpace, int, int]]:
     """The Wasm frames below a callee without a frame: `return_ip` is where it returns to, `fp` its would-be frame."""
-    returned = _caller(return_ip, fp, 0)
-    if returned is None or returned[1] < stack_base:
-        return []
-    return walk(returned[0], returned[1], returned[2], stack_base)
+    return walk(return_ip, fp, 0, stack_base, limit)
 
 
-def _caller(return_ip: uint64_t, fp: uint64_t, instance: uint64_t) -> tuple[int, int, int] | None:
-    """The caller's (ip, frame, instance); None at the bottom. The ip lies in the call, not behind it."""
+def _caller(return_ip: uint64_t, fp: uint64_t) -> tuple[int, int] | None:
+    """The caller's (ip, frame); None at the bottom. The ip lies in the call, not behind it."""
     while True:
         fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
-        handler: uint64_t = _word(return_ip)
-        if handler == cython.cast(uint64_t, handlers[H_SHIM]):
+        if _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
             # A tail call that left the instance: the original caller is further down.
-            instance = _word(fp + 8)
             return_ip = _word(fp)
             continue
-        if handler == cython.cast(uint64_t, handlers[H_RESTORE]):
-            instance = _word(fp + 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip + 10)[0]))
-        found = _find(return_ip - 1)
-        return None if found is None else (return_ip - 1, fp, instance)
+        return None if _find(return_ip - 1) is None else (return_ip - 1, fp)
 
 
 @cython.cfunc

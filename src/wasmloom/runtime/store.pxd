@@ -55,6 +55,7 @@ cdef class Store:
     cdef void leave(self, Entry *entry) noexcept
     cdef int fail(self, uint64_t code, Entry *entry) except -1
     cdef list frames_of(self, Entry *entry)
+    cdef list outer_frames(self, list frames, Entry *entry)
     cdef uint64_t word_of(self, object value) except? 0
     cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages)
     cdef WlTable *new_table(self, uint64_t length, uint64_t max, uint64_t word)

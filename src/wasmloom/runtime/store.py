@@ -66,7 +66,7 @@ _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 
 #: Bytes of value stack that a store may use unless it says otherwise.
 DEFAULT_STACK_LIMIT = 16 << 20
-#: A backtrace keeps this many frames of each entry.
+#: A backtrace has at most this many frames.
 MAX_FRAMES = 1000
 
 run_guest = cython.NULL
@@ -395,8 +395,6 @@ class Store:
         code: uint64_t
         if self.interrupting:
             raise WasmError("a signal handler can't call into the store whose guest it interrupted")
-        if not c_stack_left():
-            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], detail="too many nested calls between host and guest")
         self.lock()
         entry.outer = guest.entry
         entry.host_ip = ctx.host_ip
@@ -404,9 +402,10 @@ class Store:
         entry.host_function = ctx.host_function
         entry.stack_top = ctx.stack_top
         entry.base = 0 if entry.outer == cython.NULL else ctx.stack_top
-        if not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
+        if not c_stack_left() or not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
+            frames = self.outer_frames([], cython.address(entry))
             self.unlock()
-            raise Trap(TRAP_REASONS[STACK_EXHAUSTED])
+            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], tuple(frames), detail="calls between host and guest nest too deep")
         memcpy(ctx.stack_base + entry.base, words, 8 * n_params)
         guest.entry = cython.address(entry)
         if entry.outer == cython.NULL:
@@ -472,36 +471,58 @@ class Store:
     @cython.cfunc
     def frames_of(self, entry: cython.pointer(Entry)) -> list:
         """The backtrace of a trap: the frames of its entry, and through host functions those of the outer entries."""
-        from wasmloom.interpreter.code import walk, walk_from_host
+        from wasmloom.interpreter.code import walk
 
         ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
         base: uint64_t = cython.cast(uint64_t, ctx.stack_base)
-        function: cython.pointer(WlFunction)
-        frames: list = []
-        self.add_frames(
-            frames,
-            walk(
+        frames: list = [
+            _frame(space.module, index, offset)
+            for space, index, offset in walk(
                 cython.cast(uint64_t, ctx.trap_ip),
                 cython.cast(uint64_t, ctx.trap_fp),
                 cython.cast(uint64_t, ctx.trap_instance),
                 base + entry.base,
-            ),
-        )
-        while entry.outer != cython.NULL:
-            function = cython.cast(cython.pointer(WlFunction), entry.host_function)
-            frames.append(Frame(None, 0, cython.cast(object, cython.cast(cython.pointer(PyObject), function.object)).name, None))
-            self.add_frames(
-                frames,
-                walk_from_host(
-                    cython.cast(uint64_t, entry.host_ip), base + entry.host_fp, base + entry.outer.base
-                ),
+                MAX_FRAMES,
             )
+        ]
+        return self.outer_frames(frames, entry)
+
+    @cython.cfunc
+    def outer_frames(self, frames: list, entry: cython.pointer(Entry)) -> list:
+        """Append the frames of the entries that `entry` is nested in, each below the host function that made the next."""
+        from wasmloom.interpreter.code import walk_from_host
+
+        base: uint64_t = cython.cast(uint64_t, self.guest.ctx.stack_base)
+        function: cython.pointer(WlFunction)
+        host: object
+        while entry.outer != cython.NULL and len(frames) < MAX_FRAMES:
+            function = cython.cast(cython.pointer(WlFunction), entry.host_function)
+            host = cython.cast(object, cython.cast(cython.pointer(PyObject), function.object))
+            frames.append(Frame(None, 0, host.name, None))
+            frames += [
+                _frame(space.module, index, offset)
+                for space, index, offset in walk_from_host(
+                    cython.cast(uint64_t, entry.host_ip),
+                    base + entry.host_fp,
+                    base + entry.outer.base,
+                    MAX_FRAMES - len(frames),
+                )
+            ]
             entry = entry.outer
         return frames
 
-    def add_frames(self, frames: list, walked: list) -> None:
-        """Name the frames that the machine module found."""
-        for instance, _code_space, index, offset in walked[:MAX_FRAMES]:
-            module = self.modules.get(instance)
-            if module is not None:
-                frames.append(Frame(module.name, index, module.func_name(index), offset))
+
+def func_name(module: object, index: int) -> str | None:
+    """The name of a function of a decoded module: from its name section, else its import, else its first export."""
+    name = module.names.maps.get("func", {}).get(index)
+    if name is not None:
+        return name
+    if index < module.num_imported_funcs:
+        imported = [entry for entry in module.imports if entry.kind == "func"][index]
+        return f"{imported.module}.{imported.name}"
+    return next((e.name for e in module.exports if e.kind == "func" and e.index == index), None)
+
+
+def _frame(module: object, index: int, offset: int) -> Frame:
+    """A frame of a decoded module's function."""
+    return Frame(module.names.module, index, func_name(module, index), offset)
