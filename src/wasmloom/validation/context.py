@@ -10,11 +10,11 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.spec.canon import TypeInfo, type_info
+from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeInfo, type_info
 from cython.cimports.wasmloom.validation.context import GlobalInfo, TableInfo
 
 from wasmloom.spec.types import (
-    ABSTRACT_HEAP_NAMES,
+    ABSTRACT_HEAP_TYPES,
     CONCRETE,
     HEAP_SHIFT,
     NULL_FLAG,
@@ -24,13 +24,19 @@ from wasmloom.spec.types import (
     heap_name,
 )
 
-#: Abstract heap type → the feature that brings it; `func` and `extern` are reference-types.
-_HEAP_FEATURES: dict[str, str] = {
-    **dict.fromkeys(("any", "eq", "i31", "struct", "array", "none", "nofunc", "noextern"), "gc"),
-    **dict.fromkeys(("exn", "noexn"), "exception-handling"),
-    **dict.fromkeys(("cont", "nocont"), "stack-switching"),
-    **dict.fromkeys(("func", "extern"), "reference-types"),
+#: Abstract heap type → the feature that brings it.
+_HEAP_FEATURES: dict[int, str] = {
+    ABSTRACT_HEAP_TYPES[name]: feature
+    for feature, names in {
+        "reference-types": ("func", "extern"),
+        "gc": ("any", "eq", "i31", "struct", "array", "none", "nofunc", "noextern"),
+        "exception-handling": ("exn", "noexn"),
+        "stack-switching": ("cont", "nocont"),
+    }.items()
+    for name in names
 }
+#: The same for the kinds of defined types.
+_KIND_FEATURES: dict[int, str] = {FUNC: "function-references", STRUCT: "gc", ARRAY: "gc", CONT: "stack-switching"}
 
 
 @cython.cclass
@@ -110,19 +116,21 @@ class Context:
     @cython.exceptval(-1, check=False)
     def note_type(self, t: uint64_t, offset: cython.Py_ssize_t) -> cython.int:
         """Note the features that a canonical value type, used at `offset`, brings."""
-        heap: object
+        heap: uint64_t = t >> HEAP_SHIFT
+        feature: str
         if t == V128:
-            return self.note("simd", "v128", offset)
-        if not t & REF_FLAG:
+            feature = "simd"
+        elif not t & REF_FLAG:
             return 0
-        if not t & NULL_FLAG:
-            self.note("function-references", self.show(t), offset)
-        heap = t >> HEAP_SHIFT
-        if heap < CONCRETE:
-            return self.note(_HEAP_FEATURES[ABSTRACT_HEAP_NAMES[heap]], self.show(t), offset)
-        kind: cython.int = type_info(cython.cast(uint32_t, heap - CONCRETE)).kind
-        feature: str = ("function-references", "gc", "gc", "stack-switching")[kind]
-        return self.note(feature, self.show(t), offset)
+        elif heap < CONCRETE:
+            feature = _HEAP_FEATURES[heap]
+        else:
+            feature = _KIND_FEATURES[type_info(cython.cast(uint32_t, heap - CONCRETE)).kind]
+        if feature not in self.features:
+            self.features[feature] = (self.show(t), offset)
+        if t & REF_FLAG and not t & NULL_FLAG and "function-references" not in self.features:
+            self.features["function-references"] = (self.show(t), offset)
+        return 0
 
     @cython.cfunc
     def show_heap(self, heap: uint64_t) -> str:
