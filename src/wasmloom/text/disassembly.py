@@ -14,6 +14,8 @@ from wasmloom.spec.instructions import BY_OPCODE, Instruction
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_NAMES,
     CONCRETE,
+    I8,
+    I16,
     PLAIN_NAMES,
     ValType,
     ref_type,
@@ -145,7 +147,7 @@ class Disassembler:
             return ref_type(self._heap_type(), _REF_FORMS[first])
         if first in ABSTRACT_HEAP_NAMES:
             return ref_type(first, True)
-        if first not in PLAIN_NAMES:
+        if first not in PLAIN_NAMES or first in (I8, I16):
             self._fail("malformed value type", start)
         return ValType(first)
 

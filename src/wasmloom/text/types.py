@@ -8,6 +8,8 @@ from typing import TypeVar
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
+    I8,
+    I16,
     PLAIN_TYPES,
     REF_SHORTHANDS,
     ArrayType,
@@ -28,7 +30,7 @@ from wasmloom.text.annotations import AnnotationParser
 from wasmloom.text.lexer import Tokens
 
 #: Storage types that values can't have.
-_PACKED = frozenset((PLAIN_TYPES["i8"], PLAIN_TYPES["i16"]))
+_PACKED = frozenset((I8, I16))
 
 #: Types that are one keyword: keyword → type. Packed types are among them.
 KEYWORD_TYPES: dict[str, ValType] = {name: ValType(code) for name, code in PLAIN_TYPES.items()} | {
