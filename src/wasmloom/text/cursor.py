@@ -13,6 +13,9 @@ from wasmloom.text.literals import SHAPES, LiteralError, is_number, parse_unsign
 
 _QUOTED_IDENTIFIER = re.compile(r'\$"(?:[^"\\]|\\.)*"')
 
+#: How much of a long token a message shows.
+_SHOWN_CHARS = 60
+
 #: Keywords that stand for more than one row of the instruction table in text, so that the row's own mnemonic isn't one.
 NOT_IN_TEXT = frozenset(("ref.test_null", "ref.cast_null"))
 
@@ -66,14 +69,14 @@ class Cursor:
             self.fail("unexpected token: end of text", at)
         if token == "$":
             self.fail("empty identifier", at)
-        if token[0] == "$" and '"' in token and _QUOTED_IDENTIFIER.fullmatch(token) is None:
-            self.fail(f"unknown operator {token}", at)
-        if token[0] in "$()" or token in KEYWORDS or is_number(token) or token.startswith(("offset=", "align=")):
-            self.fail(f"unexpected token {token}", at)
+        shown = token if len(token) <= _SHOWN_CHARS else token[:_SHOWN_CHARS] + "…"
         if token[0] == '"':
             self.string_at(at)
-            self.fail(f"unexpected token {token}", at)
-        self.fail(f"unknown operator {token}", at)
+        is_identifier = token[0] == "$" and ('"' not in token or _QUOTED_IDENTIFIER.fullmatch(token) is not None)
+        is_known = token in KEYWORDS or token[0] in '()"' or token.startswith(("offset=", "align="))
+        if is_identifier or is_known or is_number(token):
+            self.fail(f"unexpected token {shown}", at)
+        self.fail(f"unknown operator {shown}", at)
 
     def expect(self, token: str) -> None:
         """Step over `token`."""

@@ -398,11 +398,6 @@ class _ScriptParser(Cursor):
             value = RefExtern(self.unsigned() if self.at_unsigned() or not patterns else None)
         elif keyword == "ref.host":
             value = RefHost(self.unsigned())
-        elif patterns and keyword == "either":
-            options = [self._value(True)]
-            while self.toks[self.pos] == "(":
-                options.append(self._value(True))
-            value = Either(tuple(options))
         elif patterns and keyword.startswith("ref.") and keyword[4:] in ABSTRACT_HEAP_TYPES:
             if self.at_index():
                 self.pos += 1
@@ -411,6 +406,16 @@ class _ScriptParser(Cursor):
             self.unexpected(self.pos - 1)
         self.expect(")")
         return value
+
+    def _result(self) -> Result:
+        """What a result has to match."""
+        if not self.open_form("either"):
+            return self._value(True)
+        options = [self._value(True)]
+        while self.toks[self.pos] == "(":
+            options.append(self._value(True))
+        self.expect(")")
+        return Either(tuple(options))
 
     def _ref_null(self, patterns: bool) -> RefNull:
         token = self.toks[self.pos]
@@ -429,7 +434,7 @@ class _ScriptParser(Cursor):
         action = self._action()
         results: list[Result] = []
         while self.toks[self.pos] == "(":
-            results.append(self._value(True))
+            results.append(self._result())
         return AssertReturn(line, action, tuple(results))
 
     def assert_trap(self, line: int) -> Command:
