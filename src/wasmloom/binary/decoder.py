@@ -33,7 +33,7 @@ from cython.cimports.wasmloom.binary.reader import (
 
 from wasmloom.binary.names import parse_names
 from wasmloom.binary.parts import CustomRange, DataSegment, ElementSegment, Expr
-from wasmloom.errors import CompileError, ValidationError
+from wasmloom.errors import CompileError, UnsupportedError, ValidationError
 from wasmloom.spec import limits
 from wasmloom.spec.canon import canonical_heap, canonical_type, intern_group
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
@@ -235,6 +235,8 @@ def _memory_type(r: cython.pointer(Reader)) -> object:
     """Read a memory type (Core 3.0, 5.3.13; flag 8 is the custom-page-sizes proposal)."""
     flags: cython.int = read_byte(r)
     page_size_log2: int64_t = 16
+    if flags & ~15 == 0 and flags & 2:
+        raise UnsupportedError("threads is not supported yet: shared memory", _offset(r) - 1)
     if flags & ~13:
         malformed("malformed limits flags", r, r.pos - 1)
     size = _limits(r, flags)

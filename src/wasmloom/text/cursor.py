@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
+from wasmloom.errors import UnsupportedError
 from wasmloom.spec.instructions import INSTRUCTIONS
 from wasmloom.spec.module import Names
+from wasmloom.spec.proposals import foreign_feature
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, EXTERN_KINDS, PLAIN_TYPES, REF_SHORTHANDS
 from wasmloom.text.lexer import Tokens
 from wasmloom.text.literals import SHAPES, LiteralError, is_number, parse_unsigned, string_bytes
@@ -76,6 +78,10 @@ class Cursor:
         is_known = token in KEYWORDS or token[0] in '()"' or token.startswith(("offset=", "align="))
         if is_identifier or is_known or is_number(token):
             self.fail(f"unexpected token {shown}", at)
+        feature = foreign_feature(token)
+        if feature is not None:
+            line, column = self.tokens.position(at)
+            raise UnsupportedError(f"{feature} is not supported yet: {token}", line=line, column=column)
         self.fail(f"unknown operator {shown}", at)
 
     def expect(self, token: str) -> None:
