@@ -76,9 +76,10 @@ from cython.cimports.wasmloom.binary.reader import (
     Reader,
 )
 
-from wasmloom.errors import CompileError
+from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.spec.instructions import INSTRUCTIONS
 from wasmloom.spec.limits import MAX_BR_TABLE
+from wasmloom.spec.proposals import foreign_opcode
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
@@ -501,6 +502,17 @@ def _fixed(r: cython.pointer(Reader), size: cython.int, slot: cython.pointer(uin
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
+def _illegal(r: cython.pointer(Reader), where: cython.p_const_uchar, prefix: int, number: int) -> cython.int:
+    """Raise the error for an opcode that has no row; `number` is -1 when there is nothing after the first byte."""
+    text = f"{prefix:02x}" if number < 0 else f"{prefix:02x} {number:02x}"
+    feature = foreign_opcode(prefix, number)
+    if feature is not None:
+        raise UnsupportedError(f"{feature} is not supported yet: opcode {text}", where - r.base)
+    return malformed(f"illegal opcode {text}", r, where)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
 def _read_prefixed(r: cython.pointer(Reader), prefix: cython.int) -> cython.int:
     """The row of a prefixed opcode, whose prefix byte has been read."""
     start: cython.p_const_uchar = r.pos - 1
@@ -508,14 +520,14 @@ def _read_prefixed(r: cython.pointer(Reader), prefix: cython.int) -> cython.int:
     number: int64_t
     op: cython.int = -1
     if base < 0:
-        return malformed(f"illegal opcode {prefix:02x}", r, start)
+        return _illegal(r, start, prefix, -1)
     number = read_u32(r)
     if number < 0:
         return -1
     if number < MAX_PREFIXED:
         op = _PREFIXED[base + number]
     if op < 0:
-        return malformed(f"illegal opcode {prefix:02x} {number:02x}", r, start)
+        return _illegal(r, start, prefix, number)
     return op
 
 

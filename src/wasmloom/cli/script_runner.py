@@ -118,7 +118,7 @@ class ScriptRunner:
         except NoValue as reason:
             self.outcome.skipped[str(reason)] += 1
         except UnsupportedError as error:
-            self.outcome.skipped[error.reason] += 1
+            self.outcome.skipped[_feature(error)] += 1
         except Failure as failure:
             self.outcome.failures.append((command.line, str(failure)))
         except WasmError as error:
@@ -158,8 +158,7 @@ class ScriptRunner:
         try:
             made = make()
         except (Skip, UnsupportedError) as error:
-            reason = error.reason if isinstance(error, UnsupportedError) else str(error)
-            made = reason
+            made = _feature(error) if isinstance(error, UnsupportedError) else str(error)
             raise
         except WasmError:
             made = f"a {what} before this failed"
@@ -307,6 +306,11 @@ _HANDLERS: dict[type, Callable[[ScriptRunner, Any], None]] = {
     script.AssertUnlinkable: ScriptRunner._assert_unlinkable,
     script.Unsupported: ScriptRunner._unsupported,
 }
+
+
+def _feature(error: UnsupportedError) -> str:
+    """What isn't supported, without saying where it was used."""
+    return error.reason.partition(":")[0]
 
 
 def _skip_superseded(message: str) -> None:

@@ -12,6 +12,21 @@ FOREIGN_MNEMONICS: dict[str, tuple[str, ...]] = {
     "wide arithmetic": ("i64.add128", "i64.sub128", "i64.mul_wide_"),
 }
 
+#: Feature → its opcodes: first bytes, and prefixed ones as (prefix, number).
+FOREIGN_OPCODES: dict[str, frozenset[int | tuple[int, int]]] = {
+    "legacy exception handling": frozenset((0x06, 0x07, 0x09, 0x18, 0x19)),
+    "threads": frozenset((0xFE,)),
+    "wide arithmetic": frozenset((0xFC, number) for number in range(19, 23)),
+}
+
+
+def foreign_opcode(first: int, number: int) -> str | None:
+    """The feature of an opcode, given its first byte and, for prefixed ones, the number after it."""
+    for feature, opcodes in FOREIGN_OPCODES.items():
+        if first in opcodes or (first, number) in opcodes:
+            return feature
+    return None
+
 
 def foreign_feature(word: str) -> str | None:
     """The feature that the instruction `word` belongs to, None when it isn't one of these."""
