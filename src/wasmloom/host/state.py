@@ -111,12 +111,14 @@ class InstanceState:
         i: uint32_t = 0
         func: Func
         n_imported: uint32_t = len(imported)
-        for name, value in imported:
+        for value in imported:
             if isinstance(value, Func):
                 func = value
                 functions[i] = func.pointer
-            else:
-                functions[i] = new_host_function(self.store, signature_of(module.func_type_id[i]), value, name)
+            else:  # a `HostImport`
+                functions[i] = new_host_function(
+                    self.store, signature_of(module.func_type_id[i]), value.function, value.name
+                )
             i += 1
         own = cython.cast(
             cython.pointer(WlFunction),

@@ -80,13 +80,14 @@ def as_global_type(value: object) -> GlobalType:
 
 def _limits(minimum: object, maximum: object, what: str, most: int) -> Limits:
     for number in (minimum, maximum):
-        if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
+        if isinstance(number, bool) or not isinstance(number, int | None):
             raise TypeError(f"{what} is a number, not {type(number).__name__}")
-    assert_min = minimum if isinstance(minimum, int) else 0
-    limit = maximum if isinstance(maximum, int) else None
-    if not 0 <= assert_min <= most or (limit is not None and not assert_min <= limit <= most):
+    if not isinstance(minimum, int):
+        raise TypeError(f"{what} is missing")
+    last = maximum if isinstance(maximum, int) else most
+    if not 0 <= minimum <= last <= most:
         raise ValueError(f"{what}: limits {minimum} to {maximum} are not within 0 to {most}, or the wrong way round")
-    return Limits(assert_min, limit)
+    return Limits(minimum, None if maximum is None else last)
 
 
 def as_memory_type(value: object, maximum: int | None = None) -> MemoryType:

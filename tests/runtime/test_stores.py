@@ -1,0 +1,395 @@
+"""Stores: fuel, timeouts, threads, lifetimes."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from typing import Any
+
+import pytest
+
+import wasmloom as wl
+from wasmloom.runtime import guests
+from wasmloom.runtime.regions import live_regions
+
+SPIN = """(func (export "spin") (loop (br 0)))
+  (func (export "count") (param i32) (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+  (func $r (call $r2)) (func $r2 (param) (nop))
+  (func (export "calls") (loop (call $r) (br 0)))
+  (func (export "one") (result i32) (i32.const 1))"""
+
+
+def run(text: str, imports: Any = None, **more: Any) -> Any:
+    engine = more["store"].engine if "store" in more else None
+    return wl.Instance(wl.Module(f"(module {text})", engine), imports, **more).exports
+
+
+# --- fuel ---
+
+
+def test_fuel() -> None:
+    engine = wl.Engine(fuel=True)
+    store = wl.Store(engine, fuel=1000)
+    exports = run(SPIN, store=store)
+    exports.one()
+    used = 1000 - (store.fuel or 0)
+    assert 0 < used < 20
+    with pytest.raises(wl.Trap) as trap:
+        exports.spin()
+    assert trap.value.code == "all fuel consumed"
+    store.fuel = 100_000
+    exports.count(1000)
+    assert store.fuel is not None
+    assert 0 < store.fuel < 100_000
+    store.fuel = 0
+    with pytest.raises(wl.Trap, match="all fuel consumed"):
+        exports.count(1000)
+    store.fuel = 10**30  # as much as can be counted
+    exports.one()
+    with pytest.raises(ValueError):
+        store.fuel = -1
+
+
+def test_fuel_needs_an_engine_that_counts() -> None:
+    with pytest.raises(ValueError, match="fuel=True"):
+        wl.Store(fuel=10)
+    assert wl.Store().fuel is None
+
+
+def test_fuel_is_deterministic() -> None:
+    engine = wl.Engine(fuel=True)
+    module = wl.Module(f"(module {SPIN})", engine)
+    left = set()
+    for _ in range(3):
+        store = wl.Store(engine, fuel=10_000)
+        wl.Instance(module, store=store).exports.count(100)
+        left.add(store.fuel)
+    assert len(left) == 1
+
+
+# --- timeouts and interrupts ---
+
+
+@pytest.mark.parametrize("name", ["spin", "calls"])
+def test_timeout(name: str) -> None:
+    exports = run(SPIN, store=wl.Store(timeout=0.05))
+    for _ in range(2):
+        with pytest.raises(wl.Trap) as trap:
+            exports[name]()
+        assert trap.value.code == "timeout"
+        assert trap.value.frames
+        assert exports.one() == 1
+
+
+def test_timeout_in_recursion() -> None:
+    exports = run(
+        """(func $fib (export "fib") (param i32) (result i32)
+      (if (result i32) (i32.lt_u (local.get 0) (i32.const 2)) (then (local.get 0))
+        (else (i32.add (call $fib (i32.sub (local.get 0) (i32.const 1))) (call $fib (i32.sub (local.get 0) (i32.const 2)))))))""",
+        store=wl.Store(timeout=0.05),
+    )
+    with pytest.raises(wl.Trap) as trap:
+        exports.fib(60)
+    assert trap.value.code == "timeout"
+    assert {frame.func_name for frame in trap.value.frames} == {"fib"}
+
+
+def test_timeout_through_nested_calls_and_host_functions() -> None:
+    exports = run(
+        """(import "e" "again" (func $again)) (func (export "f") (loop (call $again) (br 0)))
+      (func (export "g") (nop))""",
+        {"e": {"again": lambda: exports.g()}},
+        store=wl.Store(timeout=0.05),
+    )
+    with pytest.raises(wl.Trap, match="timeout"):
+        exports.f()
+
+
+def test_bad_limits() -> None:
+    for bad in ({"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"memory_limit": -1}, {"stack_limit": 0}):
+        with pytest.raises(ValueError):
+            wl.Store(**bad)
+    wl.Store(timeout=1e30, memory_limit=10**30, stack_limit=10**30)
+
+
+def test_a_signal_handler_can_not_enter_the_guest_that_it_interrupted() -> None:
+    script = f"""
+import signal, wasmloom as wl
+exports = wl.Instance(wl.Module('''(module {SPIN})''')).exports
+other = wl.Instance(wl.Module('''(module {SPIN})''')).exports
+def handler(*_):
+    assert other.one() == 1
+    exports.one()
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+try:
+    exports.spin()
+except wl.WasmError as error:
+    print(error)
+assert exports.one() == 1
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "a signal handler can't call into the store" in done.stdout, done.stderr
+
+
+def test_signal_handlers_run_and_the_guest_goes_on() -> None:
+    script = f"""
+import signal, wasmloom as wl
+exports = wl.Instance(wl.Module('''(module {SPIN})''')).exports
+seen = []
+def handler(*_):
+    seen.append(1)
+    if len(seen) == 3:
+        raise KeyboardInterrupt("third")
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+for name in ("spin", "calls"):
+    seen.clear()
+    try:
+        exports[name]()
+    except KeyboardInterrupt as error:
+        print(error, len(seen))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "third 3\n" * 2, done.stderr
+
+
+def test_the_ticker_parks() -> None:
+    exports = run(SPIN)
+    exports.one()
+    deadline = time.monotonic() + 10
+    while not guests.ticker_is_parked() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert guests.ticker_is_parked()
+    ticks = guests.tick_count()
+    time.sleep(0.1)
+    assert guests.tick_count() == ticks
+    exports = run(SPIN, store=wl.Store(timeout=0.05))
+    with pytest.raises(wl.Trap, match="timeout"):
+        exports.spin()
+
+
+# --- threads ---
+
+
+def test_the_gil_is_free_while_the_guest_runs() -> None:
+    exports = run(SPIN, store=wl.Store(timeout=0.5))
+    outcome: list[object] = []
+
+    def spin() -> None:
+        try:
+            exports.spin()
+        except wl.Trap as trap:
+            outcome.append(trap.code)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    turns = 0
+    while thread.is_alive():
+        turns += 1
+        time.sleep(0.001)
+    thread.join()
+    assert outcome == ["timeout"]
+    assert turns > 10
+
+
+def test_threads_take_turns_in_a_store() -> None:
+    inside = 0
+    most = 0
+
+    def host() -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.002)
+        inside -= 1
+
+    exports = run(
+        """(import "e" "host" (func $host)) (global $n (mut i32) (i32.const 0))
+      (func (export "f") (param i32) (local i32)
+        (loop (local.set 1 (global.get $n)) (call $host) (global.set $n (i32.add (local.get 1) (i32.const 1)))
+          (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+      (func (export "n") (result i32) (global.get $n))""",
+        {"e": {"host": host}},
+    )
+    threads = [threading.Thread(target=exports.f, args=(5,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert exports.n() == 20
+    assert most == 1
+
+
+def test_tables_and_memories_wait_for_the_guest() -> None:
+    started = threading.Event()
+    exports = run(
+        """(import "e" "started" (func $started)) (memory (export "m") 1) (table (export "t") 1 externref)
+      (func (export "f") (local i32) (call $started)
+        (local.set 0 (i32.const 2000))
+        (loop (drop (table.grow (ref.null extern) (i32.const 1)))
+          (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))""",
+        {"e": {"started": started.set}},
+    )
+    thread = threading.Thread(target=exports.f)
+    thread.start()
+    started.wait()
+    for _ in range(200):
+        assert exports.t[0] is None
+        exports.t[0] = None
+    exports.t.grow(1)
+    exports.m.grow(1)
+    thread.join()
+    assert len(exports.t) == 2002
+
+
+def test_stores_run_in_parallel_threads() -> None:
+    module = wl.Module(f"(module {SPIN})")
+    results: list[int] = []
+
+    def work() -> None:
+        exports = wl.Instance(module).exports
+        for _ in range(50):
+            exports.count(2000)
+            results.append(exports.one())
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 400
+
+
+def test_waiting_for_a_store_can_be_interrupted() -> None:
+    script = f"""
+import signal, threading, time, wasmloom as wl
+exports = wl.Instance(wl.Module('''(module {SPIN})'''), store=wl.Store(timeout=5)).exports
+def spin():
+    try:
+        exports.spin()
+    except wl.Trap:
+        pass
+thread = threading.Thread(target=spin, daemon=True)
+thread.start()
+time.sleep(0.1)
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+try:
+    exports.one()
+except KeyboardInterrupt:
+    print("interrupted", thread.is_alive())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "interrupted True\n", done.stderr
+
+
+# --- lifetimes ---
+
+
+@pytest.fixture
+def no_collector() -> Any:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_everything_goes_with_its_last_user(no_collector: Any) -> None:
+    before = live_regions()
+    instance = wl.Instance(wl.Module('(module (memory (export "m") 1) (func (export "f") (result i32) (i32.const 3)))'))
+    exports, store = instance.exports, weakref.ref(instance.store)
+    function = exports.f
+    exports.m
+    assert live_regions() == before + 1
+    del instance, exports
+    assert store() is not None
+    assert function() == 3
+    del function
+    assert store() is None
+    assert live_regions() == before
+
+
+def test_one_object_keeps_what_it_needs(no_collector: Any) -> None:
+    text = """(memory (export "m") 1) (global (export "g") i32 (i32.const 5)) (table (export "t") 1 funcref)
+      (func $f (export "f") (result i32) (i32.load (i32.const 0))) (elem (i32.const 0) $f) (data (i32.const 0) "\\09")"""
+    assert run(text).f() == 9
+    assert run(text).m[0] == 9
+    assert run(text).g.value == 5
+    assert run(text).t[0]() == 9
+    view = memoryview(run(text).m)
+    assert view[0] == 9
+
+
+def test_cycles_through_host_functions_are_collected() -> None:
+    before = live_regions()
+    references = []
+    for _ in range(5):
+        exports = run(
+            '(import "e" "f" (func $f)) (memory (export "m") 1) (func (export "g") (call $f))', {"e": {"f": lambda: exports}}
+        )
+        exports.g()
+        references.append(weakref.ref(exports.g.store))
+    del exports
+    gc.collect()
+    assert all(reference() is None for reference in references)
+    assert live_regions() == before
+
+
+def test_guest_contexts_are_reused() -> None:
+    for _ in range(200):
+        assert run(SPIN).one() == 1
+    gc.collect()
+
+
+def test_failed_instances_leave_nothing_behind(no_collector: Any) -> None:
+    before = live_regions()
+    for _ in range(3):
+        with pytest.raises(wl.LinkError):
+            run('(import "e" "f" (func)) (memory 1)')
+        with pytest.raises(wl.Trap):
+            run('(memory 1) (data (i32.const 70000) "x")')
+    gc.collect()
+    assert live_regions() == before
+
+
+def test_a_forked_child_can_use_stores() -> None:
+    script = f"""
+import os, sys, threading, time, wasmloom as wl
+module = wl.Module('''(module {SPIN} (import "e" "fork" (func $fork (result i32)))
+  (func (export "forking") (result i32) (if (result i32) (call $fork) (then (i32.const 1)) (else (loop (br 0)) (i32.const 0)))))''')
+exports = wl.Instance(module, {{"e": {{"fork": os.fork}}}}, store=wl.Store(timeout=0.2)).exports
+busy = wl.Instance(module, {{"e": {{"fork": os.fork}}}}, store=wl.Store(timeout=1)).exports
+exports.one()
+def spin():
+    try:
+        busy.spin()
+    except wl.Trap:
+        pass
+thread = threading.Thread(target=spin)
+thread.start()
+time.sleep(0.05)
+pid = os.fork()
+if pid == 0:
+    try:
+        exports.spin()
+    except wl.Trap as trap:
+        assert trap.code == "timeout"
+    assert busy.one() == 1  # its thread is not here
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+thread.join()
+try:
+    exports.forking()
+except wl.Trap as trap:
+    assert trap.code == "timeout"
+    os._exit(8)  # the child, whose guest went on and met its timeout
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 8
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "done\n", done.stderr
