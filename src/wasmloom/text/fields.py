@@ -462,6 +462,10 @@ class FieldParser(ExprParser):
             table = self.index("table")
             self.expect(")")
             mode, offset = "active", self._offset("elem", segment, -1)
+        elif self.at_unsigned():
+            # As Wasm 1.0 wrote `(table x)`: no longer in the grammar, but still in scripts of proposals.
+            table = self.index("table")
+            mode, offset, indices_alone = "active", self._offset("elem", segment, -1), True
         elif self.toks[self.pos] == "(" and not self.at_ref_type():
             mode, offset = "active", self._offset("elem", segment, -1)
             indices_alone = self.at_index() or self.toks[self.pos] == ")"
@@ -480,6 +484,9 @@ class FieldParser(ExprParser):
         if self.open_form("memory"):
             memory = self.index("memory")
             self.expect(")")
+            mode, offset = "active", self._offset("data", entry, 0)
+        elif self.at_unsigned():  # as Wasm 1.0 wrote `(memory x)`
+            memory = self.index("memory")
             mode, offset = "active", self._offset("data", entry, 0)
         elif self.toks[self.pos] == "(":
             mode, offset = "active", self._offset("data", entry, 0)
