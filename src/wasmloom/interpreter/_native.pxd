@@ -1,5 +1,5 @@
 # What the generated handlers object exports (see wasmloom/interpreter/handlers.py); only machine.py links it.
-from libc.stdint cimport int16_t, int64_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint64_t
 
 cdef extern from *:
     """
@@ -12,6 +12,10 @@ cdef extern from *:
     extern WL_HIDDEN const int16_t wl_load_table[];
     extern WL_HIDDEN const int16_t wl_store_table[];
     extern WL_HIDDEN const int16_t wl_branch_table[];
+    extern WL_HIDDEN const int16_t wl_fault_offsets[];
+    extern WL_HIDDEN const int32_t wl_fusion_rows[];
+    extern WL_HIDDEN const int16_t wl_fusion_columns[];
+    extern WL_HIDDEN const int16_t wl_fusion_table[];
     extern WL_HIDDEN const int64_t wl_handler_count;
     extern WL_HIDDEN void *wl_runtime[];
     extern WL_HIDDEN void *const wl_fault_entry;
@@ -25,6 +29,10 @@ cdef extern from *:
     const int16_t wl_load_table[]
     const int16_t wl_store_table[]
     const int16_t wl_branch_table[]
+    const int16_t wl_fault_offsets[]
+    const int32_t wl_fusion_rows[]
+    const int16_t wl_fusion_columns[]
+    const int16_t wl_fusion_table[]
     const int64_t wl_handler_count
     void *wl_runtime[]
     void *wl_fault_entry

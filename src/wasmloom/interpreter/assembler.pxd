@@ -45,7 +45,8 @@ cdef struct Fixup:
 cdef struct AccState:
     int owner           # the entry whose value is there only, or -1
     int slot            # a slot that holds the same value, or -1
-    Py_ssize_t patch    # the instruction that wrote it for `owner`
+    Py_ssize_t patch    # the instruction that wrote it for `owner`: its fields count from here
+    Py_ssize_t header   # where its handler's address is (elsewhere when it has been fused)
     int number          # the handler that also writes the slot
 
 cdef class Assembler:
@@ -63,12 +64,19 @@ cdef class Assembler:
     cdef int pending_total
     cdef int locals_capacity
     cdef AccState accs[2]
+    # The last instruction, as long as no label follows it: where its handler's address is, and which it is; what it was
+    # before it was fused with the one behind it.
+    cdef Py_ssize_t last_header
+    cdef int last_number        # -1: nothing may be fused with it
+    cdef int unfused_number     # -1: it isn't fused
     cdef Py_ssize_t result_at   # the last instruction, when it wrote the result of entry `result_index` …
     cdef Py_ssize_t result_end
     cdef int result_index
     cdef Condition compare      # … and when that is a comparison: what it compares
     cdef Py_ssize_t compare_at
-    cdef AccState before_compare
+    cdef AccState before_compare            # … and what was known before it
+    cdef Py_ssize_t before_compare_header
+    cdef int before_compare_number
     cdef Fixup *fixups
     cdef int num_fixups
     cdef int fixups_capacity
@@ -78,6 +86,9 @@ cdef class Assembler:
 
     cdef int reserve_stack(self, int count) except -1
     cdef Py_ssize_t emit(self, int number, int size) except -1
+    cdef int fusion(self, int number) noexcept
+    cdef void set_handler(self, Py_ssize_t header, int number) noexcept
+    cdef void barrier(self) noexcept
     cdef int home(self, int index) noexcept
     cdef int push(self, int kind, int type) except -1
     cdef int pop(self) except -1

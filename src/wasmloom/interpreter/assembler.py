@@ -20,19 +20,28 @@ Invariants:
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.interpreter._handlers import H_CONST, H_COPY, H_SET_ACC, H_SET_FACC
-from cython.cimports.wasmloom.interpreter.machine import branch_table, handlers, value_table
+from cython.cimports.wasmloom.interpreter.machine import (
+    branch_table,
+    fusion_columns,
+    fusion_rows,
+    fusion_table,
+    handlers,
+    value_table,
+)
 
 from wasmloom.errors import CompileError
+from wasmloom.interpreter.fused import HEADER
 from wasmloom.interpreter.isa import MIRRORED, NEGATED
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import BY_MNEMONIC
 
 #: Slot numbers are 16 bits wide.
 MAX_SLOTS = cython.declare(cython.int, 0xFFFF)
+_HEADER = cython.declare(cython.int, HEADER)
 _I32_NE = cython.declare(cython.int, BY_MNEMONIC["i32.ne"].index)
 _I32_EQ = cython.declare(cython.int, BY_MNEMONIC["i32.eq"].index)
 _I64_EQ = cython.declare(cython.int, BY_MNEMONIC["i64.eq"].index)
@@ -132,17 +141,63 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def emit(self, number: cython.int, size: cython.int) -> cython.Py_ssize_t:
-        """Begin an instruction: its handler's address and zeroed fields. Gives its offset."""
+        """Begin an instruction: its handler's address and zeroed fields. Gives the offset that its fields count from.
+
+        Where a handler does both the last instruction and this one, the two become one: the last one's header is
+        changed, and this one's fields follow without a header of their own.
+        """
         at: cython.Py_ssize_t = self.pos
+        fused: cython.int = -1
         if at + size > self.capacity:
             self.capacity = max(2 * self.capacity, at + size, 4096)
             self.buffer = cython.cast(cython.p_char, _grown(self.buffer, self.capacity))
+        if self.last_number >= 0:
+            fused = self.fusion(number)
         memset(self.buffer + at, 0, size)
-        put64(self.buffer + at, cython.cast(uint64_t, handlers[number]))
+        if fused >= 0:
+            at -= _HEADER
+            self.unfused_number = self.last_number
+            self.last_number = fused
+            put64(self.buffer + self.last_header, cython.cast(uint64_t, handlers[fused]))
+        else:
+            self.unfused_number = -1
+            self.last_number = number
+            self.last_header = at
+            put64(self.buffer + at, cython.cast(uint64_t, handlers[number]))
         self.pos = at + size
         if self.want_map:
             self.code_map.append((at, self.wasm_offset))
         return at
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def fusion(self, number: cython.int) -> cython.int:
+        """The handler that does the last instruction and then `number`, or -1."""
+        row: int32_t = fusion_rows[self.last_number]
+        column: cython.int = fusion_columns[number]
+        if row < 0 or column < 0:
+            return -1
+        # An entry that is in the accumulator only may still need the last instruction changed.
+        if self.accs[0].owner >= 0 and self.accs[0].header == self.last_header:
+            return -1
+        if self.accs[1].owner >= 0 and self.accs[1].header == self.last_header:
+            return -1
+        return fusion_table[row + column]
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def set_handler(self, header: cython.Py_ssize_t, number: cython.int) -> cython.void:
+        """Change the handler of an instruction."""
+        put64(self.buffer + header, cython.cast(uint64_t, handlers[number]))
+        if header == self.last_header and self.last_number >= 0:
+            self.last_number = number
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def barrier(self) -> cython.void:
+        """Code from elsewhere arrives here: the last instruction can no longer be changed or extended."""
+        self.result_end = -1
+        self.last_number = -1
 
     # --- the operand stack ---
 
@@ -192,7 +247,7 @@ class Assembler:
             return 0
         if entry.kind == E_ACC:
             acc = cython.address(self.accs[class_of(entry.type)])
-            put64(self.buffer + acc.patch, cython.cast(uint64_t, handlers[acc.number]))
+            self.set_handler(acc.header, acc.number)
             put16(self.buffer + acc.patch + 8, self.home(index))
             acc.owner = -1
             acc.slot = self.home(index)
@@ -261,7 +316,7 @@ class Assembler:
         self.flush_accs()
         self.accs[0].slot = -1
         self.accs[1].slot = -1
-        self.result_end = -1
+        self.barrier()
         return 0
 
     @cython.cfunc
@@ -349,7 +404,10 @@ class Assembler:
         at = self.emit(number, size)
         acc.owner = self.push(E_ACC, type)
         acc.patch = at
+        acc.header = self.last_header
         acc.number = slot_number
+        if self.unfused_number >= 0:
+            acc.number = fusion_table[fusion_rows[self.unfused_number] + fusion_columns[slot_number]]
         self.result_at = at
         self.result_end = self.pos
         self.result_index = acc.owner
@@ -394,6 +452,8 @@ class Assembler:
         if self.accs[0].owner >= 0:
             self.flush(self.accs[0].owner)
         before = self.accs[0]
+        self.before_compare_header = self.last_header
+        self.before_compare_number = self.last_number
         at = self.emit_result(value_table[base + 1], value_table[base], 24 if wide else 16, T_I32)
         _put_operands(self.buffer + at + 10, self.buffer + at + (16 if wide else 12), c, wide)
         self.compare = c
@@ -410,6 +470,9 @@ class Assembler:
             c = self.compare
             self.pop()
             self.pos = self.compare_at
+            # The instruction before it is the last one again: the branch may be fused with that.
+            self.last_header = self.before_compare_header
+            self.last_number = self.before_compare_number
             self.accs[0] = self.before_compare
             self.result_end = -1
             if self.want_map:
@@ -462,7 +525,7 @@ class Assembler:
         while head >= 0:
             put32(self.buffer + self.fixups[head].field, self.pos - self.fixups[head].instr)
             head = self.fixups[head].next
-        self.result_end = -1
+        self.barrier()
 
 
 @cython.cfunc

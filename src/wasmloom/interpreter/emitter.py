@@ -10,6 +10,8 @@ runtime have little to save.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wasmloom.runtime import layout
 from wasmloom.semantics.llvm import Builder, Value, llvm_type
 
@@ -42,6 +44,14 @@ class HandlerBuilder(Builder):
         self.mem = Value("%mem", "ptr")
         self.acc = Value("%acc", "i64")
         self.facc = Value("%facc", "<2 x double>")
+        self._second: tuple[int, Callable[[HandlerBuilder], None]] | None = None
+
+    def then(self, shift: int, body: Callable[[HandlerBuilder], None]) -> None:
+        """Where the handler goes to the following instruction, go on with another body instead.
+
+        That one sees an instruction `shift` bytes further on, and the accumulators as the first leaves them.
+        """
+        self._second = (shift, body)
 
     # --- addresses and fields ---
 
@@ -146,11 +156,20 @@ class HandlerBuilder(Builder):
 
     def next(self, size: int, **state: Value) -> None:
         """Go to the following instruction."""
+        if self._second is not None:
+            shift, body = self._second
+            self._second = None
+            self.acc = state.get("acc", self.acc)
+            self.facc = state.get("facc", self.facc)
+            self.ip = self.at(self.ip, shift)
+            body(self)
+            return
         self.jump(self.at(self.ip, size), **state)
 
     def tail_call(self, function: str, **state: Value) -> None:
         """Leave for another function with a handler's signature; state that isn't given stays as it is."""
-        arguments = ", ".join(f"{type} {state[name].text if name in state else '%' + name}" for type, name in STATE)
+        current = {name: getattr(self, name) for _, name in STATE}
+        arguments = ", ".join(f"{type} {(state.get(name) or current[name]).text}" for type, name in STATE)
         self.emit(f"musttail call preserve_nonecc void {function}({arguments})")
         self.emit("ret void")
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from wasmloom.interpreter import control, families
 from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
+from wasmloom.interpreter.fused import fused_handlers
 from wasmloom.interpreter.isa import Handler
 from wasmloom.runtime import layout
 from wasmloom.spec.instructions import INSTRUCTIONS
@@ -53,10 +54,30 @@ class HandlerSet:
                 self.handlers.append(handler)
             self.tables[table] = numbers
         self.numbers: dict[str, int] = {handler.name: number for number, handler in enumerate(self.handlers)}
+        #: numbers of two handlers → number of the fused one
+        self.fused: dict[tuple[int, int], int] = {}
+        for first, second, handler in fused_handlers(self.numbers.__getitem__, self.handlers.copy()):
+            self.fused[first, second] = len(self.handlers)
+            self.handlers.append(handler)
+
+    def fusion_tables(self) -> dict[str, list[int]]:
+        """How the translator finds a fused handler: a row for every first part, a column for every second."""
+        rows = {number: row for row, number in enumerate(sorted({first for first, _ in self.fused}))}
+        columns = {number: column for column, number in enumerate(sorted({second for _, second in self.fused}))}
+        table = [-1] * (len(rows) * len(columns))
+        for (first, second), number in self.fused.items():
+            table[rows[first] * len(columns) + columns[second]] = number
+        count = len(self.handlers)
+        return {
+            "wl_fusion_rows": [rows[number] * len(columns) if number in rows else -1 for number in range(count)],
+            "wl_fusion_columns": [columns.get(number, -1) for number in range(count)],
+            "wl_fusion_table": table,
+        }
 
 
 def symbol(name: str) -> str:
     """The LLVM name of a handler."""
+    # Names go into symbol tables, and so into what `perf` prints.
     return f'@"wl.{name}"' if not name.replace(".", "").replace("_", "").isalnum() else f"@wl.{name}"
 
 
@@ -113,8 +134,11 @@ def module_text(handlers: HandlerSet | None = None) -> str:
     parts += declarations.values()
     parts.append(_array("wl_handlers", "ptr", [symbol(handler.name) for handler in handlers.handlers]))
     parts.append(_array("wl_sizes", "i16", [str(handler.size) for handler in handlers.handlers]))
-    for table, numbers in handlers.tables.items():
-        parts.append(_array(table, "i16", [str(number) for number in numbers]))
+    parts.append(_array("wl_fault_offsets", "i16", [str(handler.fault_offset) for handler in handlers.handlers]))
+    for table, numbers in (*handlers.tables.items(), *handlers.fusion_tables().items()):
+        # Positions in the fusion table go beyond 16 bits.
+        width = "i32" if table == "wl_fusion_rows" else "i16"
+        parts.append(_array(table, width, [str(number) for number in numbers]))
     parts.append(f"@wl_handler_count = hidden constant i64 {len(handlers.handlers)}")
     parts.append(f"@wl_runtime = hidden global [{len(layout.RUNTIME_CALLS)} x ptr] zeroinitializer")
     parts.append(f"@wl_no_instance = hidden global [{layout.size('WlInstance')} x i8] zeroinitializer, align 8")

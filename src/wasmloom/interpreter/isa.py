@@ -41,7 +41,8 @@ class Handler(NamedTuple):
     """A bytecode instruction and the body of its handler.
 
     `size` is the instruction's size in bytes, 0 for the one with a variable size (`br_table`). `calls_runtime` marks
-    handlers that call C code, which may have a prologue; no other may. `faults` marks those that touch guest memory.
+    handlers that call C code, which may have a prologue; no other may. `faults` marks those that touch guest memory, and
+    `fault_offset` is where in the instruction the part that does so begins.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Handler(NamedTuple):
     body: Callable[[HandlerBuilder], None]
     calls_runtime: bool = False
     faults: bool = False
+    fault_offset: int = 0
 
     def field(self, name: str) -> Field:
         """The field called `name`."""

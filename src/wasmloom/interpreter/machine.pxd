@@ -1,4 +1,4 @@
-from libc.stdint cimport int16_t, int64_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint64_t
 
 from wasmloom.runtime._layout cimport WlContext, WlFunction, WlInstance
 
@@ -9,6 +9,9 @@ cdef const int16_t *value_table
 cdef const int16_t *load_table
 cdef const int16_t *store_table
 cdef const int16_t *branch_table
+cdef const int32_t *fusion_rows     # by number of the first handler: where its row begins in fusion_table, or -1
+cdef const int16_t *fusion_columns  # by number of the second handler: its column, or -1
+cdef const int16_t *fusion_table    # number of the fused handler, or -1
 
 # Handler addresses in ascending order, with their numbers: for the fault handler.
 cdef uint64_t *_sorted_addresses

@@ -8,7 +8,8 @@ instruction, and the GIL is not held. Guest calls never use the native stack, so
 A guest access beyond its memory faults on a guard page. `_redirect` then sends the thread to the trap entry: the
 handlers keep ip, frame, instance and context in R12–R15 at every memory access (a test lets every one of
 them fault), but LLVM may have moved ip to the next instruction already. An instruction begins with its handler's
-address, so that the one that faulted is the one that names the handler the fault is in.
+address, so that the one that faulted is the one that names the handler the fault is in. Of a fused instruction, the
+trap is that of the part that touches memory.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from cython.cimports.wasmloom.interpreter._native import (
     wl_branch_table,
     wl_enter,
     wl_fault_entry,
+    wl_fault_offsets,
+    wl_fusion_columns,
+    wl_fusion_rows,
+    wl_fusion_table,
     wl_handler_count,
     wl_handlers,
     wl_load_table,
@@ -44,6 +49,9 @@ value_table = wl_value_table
 load_table = wl_load_table
 store_table = wl_store_table
 branch_table = wl_branch_table
+fusion_rows = wl_fusion_rows
+fusion_columns = wl_fusion_columns
+fusion_table = wl_fusion_table
 _sorted_addresses = cython.NULL
 _sorted_numbers = cython.NULL
 
@@ -114,6 +122,7 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
     low: int64_t = 0
     high: int64_t = wl_handler_count
     middle: int64_t
+    number: cython.int
     if rip < cython.cast(uint64_t, __start_wl_text) or rip >= cython.cast(uint64_t, __stop_wl_text):
         return False
     while high - low > 1:
@@ -122,8 +131,10 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
             low = middle
         else:
             high = middle
+    number = _sorted_numbers[low]
     if cython.cast(cython.pointer(uint64_t), registers[REG_R12])[0] != _sorted_addresses[low]:
-        registers[REG_R12] -= sizes[_sorted_numbers[low]]
+        registers[REG_R12] -= sizes[number]
+    registers[REG_R12] += wl_fault_offsets[number]
     registers[REG_RIP] = cython.cast(cython.longlong, wl_fault_entry)
     return True
 

@@ -366,7 +366,7 @@ class Translator(Assembler):
         self.num_labels = 0
         self.dead = False
         self.skipped = 0
-        self.result_end = -1
+        self.barrier()
         self.compare_at = -1
         self.accs[0].owner = -1
         self.accs[1].owner = -1
@@ -443,6 +443,7 @@ class Translator(Assembler):
         """Translate one instruction."""
         action: cython.int = _action[i.op]
         index: cython.int
+        at: cython.Py_ssize_t
         operand: Operand
         condition: Condition
         if self.dead and action != A_UNSUPPORTED:
@@ -617,6 +618,8 @@ class Translator(Assembler):
             if self.accs[0].owner >= 0:
                 self.flush(self.accs[0].owner)
             before = self.accs[0]
+            self.before_compare_header = self.last_header
+            self.before_compare_number = self.last_number
             base = (op * 3 + a.kind) * 6
             at = self.emit_result(value_table[base + 1], value_table[base], 16, op_result[op])
             if a.kind == SLOT:
@@ -752,7 +755,7 @@ class Translator(Assembler):
             if not fresh:
                 self.preserve_local(local)
             if fresh and entry.kind == E_ACC:
-                put64(self.buffer + self.result_at, cython.cast(uint64_t, handlers[self.accs[cls].number]))
+                self.set_handler(self.accs[cls].header, self.accs[cls].number)
                 put16(self.buffer + self.result_at + 8, local)
                 self.accs[cls].slot = local
             elif fresh and entry.kind == E_SLOT:
@@ -933,7 +936,7 @@ class Translator(Assembler):
             c.negate = not c.negate
             at = self.emit_branch(c, False)
             self.labels[self.num_labels - 1].else_branch = at
-            self.result_end = -1
+            self.barrier()
             self.stop_fuel()
         self.start_fuel()
         return 0
@@ -1062,7 +1065,7 @@ class Translator(Assembler):
                 put32(self.buffer + at + 12, cython.cast(uint32_t, label.start - at))
             else:
                 label.fixups = self.add_fixup(label.fixups, at, at + 12)
-        self.result_end = -1
+        self.barrier()
         return 0
 
     @cython.cfunc

@@ -1,0 +1,120 @@
+"""Superinstructions: two instructions in one handler, by rule.
+
+A fused instruction is the first instruction followed by the second one's fields (without its handler's address); its
+handler is the two bodies in a row, so that whatever the first leaves in an accumulator reaches the second in a
+register, and one dispatch is saved. It always does exactly what the two would do one after the other: the translator fuses
+whatever two neighbours have a fused handler, unless a jump arrives between them (`Assembler.emit`).
+
+The rules below say which pairs are worth a handler; each pair was among the most frequent in compiled C and Rust.
+Comparisons are never a second part, so that a branch can take them back (`Assembler.take_condition`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from wasmloom.interpreter.emitter import HandlerBuilder
+from wasmloom.interpreter.isa import Field, Handler
+
+#: Bytes of an instruction that hold its handler's address.
+HEADER = 8
+
+_LOGIC = ("and", "or", "xor")
+_ARITHMETIC = ("add", "sub", "mul")
+_SHIFTS = ("shl", "shr_u", "shr_s")
+
+
+def fuse(first: Handler, second: Handler) -> Handler:
+    """The handler of the two instructions in a row."""
+    shift = first.size - HEADER
+    fields = (*first.fields, *(Field(field.name, field.kind, field.offset + shift) for field in second.fields))
+
+    def body(b: HandlerBuilder) -> None:
+        b.then(shift, second.body)
+        first.body(b)
+
+    return Handler(
+        f"{first.name}+{second.name}",
+        fields,
+        first.size + second.size - HEADER,
+        body,
+        faults=first.faults or second.faults,
+        fault_offset=shift if second.faults else 0,
+    )
+
+
+def _names(types: Iterable[str], operations: Iterable[str], kinds: Iterable[str], results: str) -> Iterator[str]:
+    for type in types:
+        for operation in operations:
+            for kind in kinds:
+                for result in results:
+                    yield f"{type}.{operation}.{kind}.{result}"
+
+
+def _branches(types: Iterable[str], kinds: Iterable[str]) -> Iterator[str]:
+    for type in types:
+        for comparison in ("eq", "ne", "lt_s", "lt_u", "gt_s", "gt_u", "le_s", "le_u", "ge_s", "ge_u"):
+            for kind in kinds:
+                yield f"br_if.{type}.{comparison}.{kind}"
+                yield f"br_if.{type}.{comparison}.{kind}.back"
+
+
+def _loads(type: str, kinds: Iterable[str], results: str) -> Iterator[str]:
+    widths = {"i32": ("8_s", "8_u", "16_s", "16_u"), "i64": ("32_s", "32_u", "8_u")}.get(type, ())
+    return _names((type,), ("load", *(f"load{width}" for width in widths)), kinds, results)
+
+
+def _stores(type: str, kinds: Iterable[str]) -> Iterator[str]:
+    widths = {"i32": ("8", "16"), "i64": ("32",)}.get(type, ())
+    for width in ("", *widths):
+        for kind in kinds:
+            yield f"{type}.store{width}.{kind}"
+
+
+def _pairs() -> Iterator[tuple[Iterable[str], Iterable[str]]]:
+    """(first instructions, second instructions): every one of the first with every one of the second."""
+    for type in ("i32", "i64"):
+        first = [*_names((type,), (*_ARITHMETIC, *_LOGIC, *_SHIFTS), ("ss", "sa", "si", "ai"), "a")]
+        second = [
+            *_names((type,), (*_ARITHMETIC, *_LOGIC, *_SHIFTS), ("sa", "ai"), "as"),
+            *_names((type,), ("sub",), ("as",), "as"),
+        ]
+        yield first, second
+        yield first, _stores(type, ("sa",))
+        # A loop's counter, and a mask or a loaded value that is tested.
+        counters = _names((type,), ("add", "sub"), ("si", "ss", "sa", "ai"), "s")
+        yield counters, _branches((type,), ("ai", "sa"))
+        yield _names((type,), ("and",), ("ss", "si", "ai", "sa"), "a"), _branches((type,), ("ai", "sa"))
+        yield _loads(type, ("s", "a"), "as"), _branches((type,), ("ai", "sa"))
+        yield _loads(type, ("s", "a"), "a"), second
+    for type in ("f32", "f64"):
+        first = [*_names((type,), ("add", "mul"), ("ss", "sa"), "a"), *_names((type,), ("sub",), ("ss", "sa", "as"), "a")]
+        second = [*_names((type,), ("add", "mul"), ("sa",), "as"), *_names((type,), ("sub",), ("sa", "as"), "as")]
+        yield first, second
+        yield first, _stores(type, ("sa",))
+        yield _loads(type, ("s", "a"), "a"), second
+    # Addresses: base and index, and a pointer that moves.
+    address = [*_names(("i32",), ("add",), ("ss", "sa", "si", "ai"), "a")]
+    for type in ("i32", "i64", "f32", "f64"):
+        yield address, _loads(type, ("a",), "as")
+        yield address, _stores(type, ("as",))
+    yield ("copy",), ("copy", "br", "br.back", "set_acc")
+    yield ("set_acc",), ("copy", "br", "br.back")
+    yield ("copy",), _branches(("i32",), ("ai", "si", "ss", "sa"))
+    yield _names(("i32", "i64"), ("add", "sub"), ("si",), "s"), (*_names(("i32", "i64"), ("add", "sub"), ("si",), "s"), "copy")
+    yield _names(("i32", "i64"), ("add", "sub"), ("ss", "si", "sa", "ai"), "s"), ("br", "br.back")
+
+
+def fused_handlers(number_of: Callable[[str], int], handlers: list[Handler]) -> Iterator[tuple[int, int, Handler]]:
+    """All fused handlers with the numbers of their two parts."""
+    seen: set[tuple[int, int]] = set()
+    for firsts, seconds in _pairs():
+        second_numbers = [number_of(name) for name in seconds]
+        for first in firsts:
+            for second in second_numbers:
+                pair = (number_of(first), second)
+                # At most one part may fault: the fault handler must know which.
+                if pair in seen or (handlers[pair[0]].faults and handlers[second].faults):
+                    continue
+                seen.add(pair)
+                yield (*pair, fuse(handlers[pair[0]], handlers[second]))
