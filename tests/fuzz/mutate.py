@@ -109,9 +109,9 @@ def splice(rng: random.Random, data: bytearray, modules: Sequence[bytes]) -> Non
     data[at : at + length] = other[start : start + length]
 
 
-MUTATIONS = (
-    *(flip_bit, replace_byte, replace_byte, any_byte, insert_bytes, delete_bytes, repeat_bytes, stretch_number, splice),
-    truncate,
+#: Changes that keep the length come more often: a module whose sizes are wrong is refused before its code is looked at.
+MUTATIONS = (flip_bit, replace_byte, any_byte) * 5 + (
+    *(insert_bytes, delete_bytes, repeat_bytes, stretch_number, splice, truncate),
 )
 
 
@@ -191,7 +191,8 @@ class Runner:
     def call_exports(self, rng: random.Random, instance: wl.Instance) -> str:
         """Use the first few exports; how the last call ended."""
         outcome = "ran"
-        for export in list(instance.exports.values())[:MAX_CALLS]:
+        for name in list(instance.exports)[:MAX_CALLS]:
+            export = instance.exports[name]
             try:
                 if isinstance(export, wl.Func) and all(param.is_defaultable for param in export.type.params):
                     export(*(a_value(rng, param) for param in export.type.params))
@@ -316,12 +317,13 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--spec", type=Path, help="folder with the official scripts; only our own modules without")
+    parser.add_argument("--spec", type=Path, help="folder with the official scripts")
+    parser.add_argument("--module", type=Path, action="append", default=[], help="a module to start from; repeatable")
     parser.add_argument("--case", type=int, help="run this case only, in this process")
     parser.add_argument("--save", type=Path, help="folder for the bytes of failed cases")
     args = parser.parse_args()
 
-    modules = corpus.own_modules()
+    modules = [path.read_bytes() for path in args.module] or corpus.own_modules()
     if args.spec:
         modules += corpus.script_modules(args.spec)
     if args.case is not None:
