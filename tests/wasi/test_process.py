@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.wasi.guest import Guest, clock, wait_for
-from wasmloom.errors import ExitStatus, WasmError
+from wasmloom.errors import ExitStatus, LinkError
 from wasmloom.spec.types import I32, I64, FuncType
 from wasmloom.wasi import CALLS, MODULE_NAME, Errno, Wasi, call_type
 from wasmloom.wasi.abi import DIRENT, EVENT, FDSTAT, FILESTAT, PRESTAT, SUBSCRIPTION, EventType
@@ -122,5 +122,5 @@ def test_the_interface_is_complete() -> None:
 
 
 def test_calls_before_the_memory_is_known_are_errors() -> None:
-    with Wasi() as wasi, pytest.raises(WasmError, match="bind"):
+    with Wasi() as wasi, pytest.raises(LinkError, match="bind"):
         wasi.imports()[MODULE_NAME]["random_get"](0, 1)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-#: Exit status when the reader of our output went away (128 + SIGPIPE).
-_BROKEN_PIPE = 141
 #: Exit status after Ctrl-C (128 + SIGINT).
 _INTERRUPTED = 130
 
@@ -27,9 +25,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from wasmloom.cli.app import run_app
 
         return run_app(arguments)
-    except BrokenPipeError:
-        # Python would complain again when it flushes at exit.
-        sys.stdout = None  # type: ignore[assignment]
-        return _BROKEN_PIPE
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -62,6 +61,4 @@ def run_app(arguments: Sequence[str]) -> int:
         return error.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
-    finally:
-        sys.stdout.flush()
     return status if isinstance(status, int) else 0

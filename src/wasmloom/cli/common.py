@@ -44,7 +44,7 @@ def write_output(path: str, data: bytes) -> None:
         else:
             Path(path).write_bytes(data)
     except BrokenPipeError:
-        raise
+        raise  # click ends the command quietly
     except OSError as error:
         raise CommandError(f"cannot write: {path}: {error.strerror}") from None
 
@@ -52,7 +52,7 @@ def write_output(path: str, data: bytes) -> None:
 @contextmanager
 def errors_name(path: str) -> Iterator[None]:
     """Turn errors about the module in `path` into a `CommandError` that says of what kind they are."""
-    from wasmloom.errors import CompileError, LinkError, UnsupportedError, ValidationError
+    from wasmloom.errors import CompileError, LinkError, Trap, UnsupportedError, ValidationError, WasmError
 
     try:
         yield
@@ -64,6 +64,10 @@ def errors_name(path: str) -> Iterator[None]:
         raise CommandError(f"{kind}: {path}: {error}") from None
     except LinkError as error:
         raise CommandError(f"link: {path}: {error}") from None
+    except Trap:
+        raise
+    except WasmError as error:
+        raise CommandError(f"{path}: {error}") from None
 
 
 def to_binary(path: str) -> bytes:

@@ -32,12 +32,11 @@ def wat2wasm(file: str, output: str | None) -> int:
 @_OUTPUT
 def wasm2wat(file: str, output: str | None) -> int:
     """Print a binary module as text."""
-    from wasmloom.binary.decoder import decode_module
     from wasmloom.text.printer import print_module
 
     data = to_binary(file)
     with errors_name(file):
-        text = print_module(decode_module(data).syntax())
+        text = print_module(data)
     write_output("-" if output is None else output, text.encode("utf-8", "surrogateescape"))
     return 0
 

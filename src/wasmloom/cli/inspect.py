@@ -138,7 +138,7 @@ def inspect(file: str, functions: bool, bytecode: bool, chosen: str | None) -> i
             start, end = decoded.body_starts[index - first], decoded.body_ends[index - first]
             click.echo(f"  body at 0x{start:06x}, {end - start} bytes")
             if bytecode:
-                click.echo(disassemble(module, index))
+                click.echo(disassemble(module.code_space, index - first))
     return 0
 
 

@@ -82,7 +82,7 @@ def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: 
     return 0
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--invoke", metavar="FUNCTION", help="Call this function with ARGS and print its results.")
 @click.option(
     "--dir",

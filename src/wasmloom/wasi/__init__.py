@@ -172,11 +172,11 @@ class Wasi:
         self._context.bind(memory)
 
     def start(self, instance: Instance) -> int:
-        """Run a bound or unbound instance's ``_start`` and return its exit status.
+        """Run an instance's ``_start`` and return its exit status. Its memory, if it exports one, is bound.
 
         Raises `LinkError` when there is no such function, and whatever the guest ends with (`Trap`).
         """
-        self.bind(instance)
+        self._bind_exported(instance)
         if "_start" not in instance.exports:
             raise LinkError("a WASI program must export the function '_start'")
         # What this process has written so far comes before what the guest writes.
@@ -198,9 +198,12 @@ class Wasi:
 
         self.check(module)
         instance = Instance(module, self.imports(), store=store)
+        self._bind_exported(instance)
+        return instance
+
+    def _bind_exported(self, instance: Instance) -> None:
         if "memory" in instance.exports:
             self.bind(instance)
-        return instance
 
     @staticmethod
     def check(module: Module) -> None:

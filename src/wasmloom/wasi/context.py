@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wasmloom.errors import WasmError
+from wasmloom.errors import LinkError
 from wasmloom.wasi.abi import Errno, Rights, WasiError
 from wasmloom.wasi.descriptors import DescriptorTable, Directory
 
@@ -26,7 +26,7 @@ class Context:
     def memory(self) -> memoryview:
         """Guest memory as it is now: take it anew in every call, since the guest can grow it."""
         if self._memory is None:
-            raise WasmError("WASI was called before it knew the guest's memory: bind the instance first")
+            raise LinkError("WASI doesn't know the guest's memory: export it as 'memory', and bind the instance first")
         return memoryview(self._memory)  # type: ignore[arg-type]
 
     def directory(self, number: int, right: Rights) -> Directory:
