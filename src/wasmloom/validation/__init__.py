@@ -6,17 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from wasmloom.binary.decoder import DecodedModule
-from wasmloom.errors import UnsupportedError
 from wasmloom.validation import control, gc, references, stacks  # noqa: F401  (they register their rules)
 from wasmloom.validation.machine import Validator, check_rules
 from wasmloom.validation.modules import check_module_rules
 
 check_rules()
 
-__all__ = ["Validator", "refuse_features", "validate_function", "validate_module"]
+__all__ = ["Validator", "validate_function", "validate_module"]
 
 
 def validate_module(module: DecodedModule, *, bodies: bool = True, stack_switching: bool = True) -> Validator:
@@ -35,15 +32,3 @@ def validate_module(module: DecodedModule, *, bodies: bool = True, stack_switchi
 def validate_function(validator: Validator, index: int) -> None:
     """Check the body of one function; `index` counts imports. Errors are as for `validate_module`."""
     validator.check_function(index)
-
-
-def refuse_features(validator: Validator, unsupported: Mapping[str, str]) -> None:
-    """Raise `UnsupportedError` when what has been checked so far uses a feature that an engine doesn't execute.
-
-    `unsupported` maps names of features (see `wasmloom.validation.context.Context`) to how the error calls them:
-    ``{"simd": "SIMD"}`` gives "SIMD is not supported yet: v128.load at offset 0x1f3".
-    """
-    used = [(offset, feature, what) for feature, (what, offset) in validator.features.items() if feature in unsupported]
-    if used:
-        offset, feature, what = min(used)
-        raise UnsupportedError(f"{unsupported[feature]} is not supported yet: {what}", offset)

@@ -54,10 +54,11 @@ from wasmloom.spec.limits import MAX_LOCALS
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, NULL_FLAG, PLAIN_TYPES, REF_FLAG
 
 #: More operands than this on the stack are refused: a few bytes of code may push a thousand.
-_MAX_STACK = cython.declare(cython.size_t, 1 << 24)
+_MAX_STACK = cython.declare(cython.size_t, 1 << 20)
 
 _I32 = cython.declare(uint64_t, PLAIN_TYPES["i32"])
 _I64 = cython.declare(uint64_t, PLAIN_TYPES["i64"])
+_F64 = cython.declare(uint64_t, PLAIN_TYPES["f64"])
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
@@ -418,7 +419,7 @@ class Validator(Context):
             if heap < 0:
                 return -1
             t = (t & (_REF_FLAG | _NULL_FLAG)) | cython.cast(uint64_t, heap) << _HEAP_SHIFT
-        if t < _I64 - 3 or t > _I32:
+        if t != 0 and (t < _F64 or t > _I32):  # not one of the four number types
             self.note_type(t, self.instr.offset)
         return t
 
