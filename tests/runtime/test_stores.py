@@ -360,7 +360,7 @@ def test_failed_instances_leave_nothing_behind(no_collector: Any) -> None:
 def test_a_forked_child_can_use_stores() -> None:
     script = f"""
 import os, sys, threading, time, wasmloom as wl
-module = wl.Module('''(module {SPIN} (import "e" "fork" (func $fork (result i32)))
+module = wl.Module('''(module (import "e" "fork" (func $fork (result i32))) {SPIN}
   (func (export "forking") (result i32) (if (result i32) (call $fork) (then (i32.const 1)) (else (loop (br 0)) (i32.const 0)))))''')
 exports = wl.Instance(module, {{"e": {{"fork": os.fork}}}}, store=wl.Store(timeout=0.2)).exports
 busy = wl.Instance(module, {{"e": {{"fork": os.fork}}}}, store=wl.Store(timeout=1)).exports

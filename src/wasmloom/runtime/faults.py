@@ -140,13 +140,20 @@ def _install(number: cython.int) -> cython.void:
         return
     if now.sa_flags & SA_SIGINFO and now.sa_sigaction == _on_fault:
         return
-    if chain.count == MAX_PREVIOUS:  # forget the second oldest: the oldest is what ends the chain
-        for i in range(1, MAX_PREVIOUS - 1):
+    # One level per handler: whoever comes to the front again moves up. When all levels are taken the second oldest
+    # goes: the oldest is what ends the chain.
+    i = 0
+    while i < chain.count and chain.previous[i].sa_handler != now.sa_handler:
+        i += 1
+    if i == MAX_PREVIOUS:
+        i = 1
+    if i < chain.count:
+        chain.count -= 1
+        while i < chain.count:
             chain.previous[i] = chain.previous[i + 1]
-        chain.previous[MAX_PREVIOUS - 1] = now
-    else:
-        chain.previous[chain.count] = now
-        chain.count += 1
+            i += 1
+    chain.previous[chain.count] = now
+    chain.count += 1
     memset(cython.address(ours), 0, cython.sizeof(sigaction_t))
     ours.sa_sigaction = _on_fault
     # On the alternate stack where there is one: an overflow of the C stack is passed on, too.
