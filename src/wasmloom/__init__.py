@@ -15,40 +15,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    # `as` tells type checkers that the name is public.
     from wasmloom.errors import (
-        CompileError,
-        ExitStatus,
-        Frame,
-        LinkError,
-        Trap,
-        UnsupportedError,
-        ValidationError,
-        WasmError,
+        CompileError as CompileError,
+        ExitStatus as ExitStatus,
+        Frame as Frame,
+        LinkError as LinkError,
+        Trap as Trap,
+        UnsupportedError as UnsupportedError,
+        ValidationError as ValidationError,
+        WasmError as WasmError,
     )
-    from wasmloom.host.bridge import Func
-    from wasmloom.host.engine import Engine
-    from wasmloom.host.exports import Exports
-    from wasmloom.host.externs import Global, Memory, Table
-    from wasmloom.host.instance import Instance
-    from wasmloom.host.module import ExportType, ImportType, Module
-    from wasmloom.runtime.store import Store
+    from wasmloom.host.bridge import Func as Func
+    from wasmloom.host.engine import Engine as Engine
+    from wasmloom.host.exports import Exports as Exports
+    from wasmloom.host.externs import Global as Global, Memory as Memory, Table as Table
+    from wasmloom.host.instance import Instance as Instance
+    from wasmloom.host.module import ExportType as ExportType, ImportType as ImportType, Module as Module
+    from wasmloom.runtime.store import Store as Store
     from wasmloom.spec.types import (
-        EXTERNREF,
-        F32,
-        F64,
-        FUNCREF,
-        I32,
-        I64,
-        V128,
-        FuncType,
-        GlobalType,
-        Limits,
-        MemoryType,
-        TableType,
-        TagType,
-        ValType,
+        EXTERNREF as EXTERNREF,
+        F32 as F32,
+        F64 as F64,
+        FUNCREF as FUNCREF,
+        I32 as I32,
+        I64 as I64,
+        V128 as V128,
+        FuncType as FuncType,
+        GlobalType as GlobalType,
+        Limits as Limits,
+        MemoryType as MemoryType,
+        TableType as TableType,
+        TagType as TagType,
+        ValType as ValType,
     )
-    from wasmloom.wasi import Wasi
+    from wasmloom.wasi import Wasi as Wasi
 
 __version__ = "0.1.0"
 
@@ -63,12 +64,13 @@ _HOMES: dict[str, str] = {
     "host.instance": "Instance",
     "host.module": "ExportType ImportType Module",
     "runtime.store": "Store",
-    "spec.types": "EXTERNREF F32 F64 FUNCREF I32 I64 V128 FuncType GlobalType Limits MemoryType TableType TagType ValType",
+    "spec.types": "EXTERNREF F32 F64 FUNCREF I32 I64 V128 "
+    "FuncType GlobalType Limits MemoryType TableType TagType ValType",
     "wasi": "Wasi",
 }
 _HOME_OF: dict[str, str] = {name: home for home, names in _HOMES.items() for name in names.split()}
 
-__all__ = [*_HOME_OF]  # noqa: PLE0604
+__all__ = [*_HOME_OF]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -18,7 +18,7 @@ from wasmloom.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from wasmloom import Instance, Module, Store
+    from wasmloom import FuncType, Instance, Module, Store
     from wasmloom.wasi import Wasi
 
 #: Exit status after a trap: what a shell says of a program that aborted (128 + SIGABRT).
@@ -55,9 +55,10 @@ def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
     from wasmloom import Func
     from wasmloom.cli.values import format_result, parse_argument
 
-    if name not in instance.exports or not isinstance(function := instance.exports[name], Func):
+    function: Any = instance.exports[name] if name in instance.exports else None  # noqa: SIM401
+    if not isinstance(function, Func):
         raise CommandError(f"link: there is no exported function {name!r}")
-    params, results = function.type
+    params, results = cast("FuncType", function.type)
     if len(arguments) != len(params):
         raise click.UsageError(f"{name} takes {len(params)} arguments {function.type}, not {len(arguments)}")
     values = function(*[parse_argument(text, type) for text, type in zip(arguments, params, strict=True)])
@@ -121,7 +122,12 @@ def run(
 
     preopens, environment = _preopens(directories), _environment(settings)
     engine = make_engine(tier, translation, **({} if fuel is None else {"fuel": True}))
-    limits = {"fuel": fuel, "timeout": timeout, "memory_limit": memory_limit, "stack_limit": stack_limit}
+    limits: dict[str, Any] = {
+        "fuel": fuel,
+        "timeout": timeout,
+        "memory_limit": memory_limit,
+        "stack_limit": stack_limit,
+    }
     try:
         store = Store(engine, **{name: value for name, value in limits.items() if value is not None})
     except ValueError as error:
