@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 from wasmloom.errors import ValidationError
 from wasmloom.spec import limits
 from wasmloom.spec.canon import composite_matches, matches, sub_type
-from wasmloom.spec.types import CONCRETE, I32, I64, ContType, FuncType, GlobalType, MemoryType, TableType, TagType
+from wasmloom.spec.types import (
+    CONCRETE,
+    I32,
+    I64,
+    ContType,
+    FuncType,
+    GlobalType,
+    MemoryType,
+    StructType,
+    TableType,
+    TagType,
+)
 
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
@@ -15,7 +26,7 @@ if TYPE_CHECKING:
     from wasmloom.spec.types import Limits, ValType
     from wasmloom.validation.machine import Validator
 
-#: What an export's or import's kind is called in errors → attribute of the module that holds its index space.
+#: Kind of an export → what errors call it, and the attribute of the module that holds its index space.
 _SPACES: dict[str, tuple[str, str]] = {
     "func": ("function", "func_types"),
     "table": ("table", "tables"),
@@ -50,31 +61,33 @@ def check_module_rules(v: Validator) -> None:
 def _check_types(v: Validator, m: DecodedModule) -> None:
     """Check declared supertypes and continuation types (Core 3.0, 3.2.8 to 3.2.12), and note features."""
     offsets = m.offsets["type"]
-    depths: dict[int, int] = {}
-    for id, offset, sub in zip(m.type_ids, offsets, m.types, strict=True):
+    depths: list[int] = []
+    for index, (id, offset, sub) in enumerate(zip(m.type_ids, offsets, m.types, strict=True)):
         canonical = sub_type(id)
         depth = 0
-        for above, index in zip(canonical.supers, sub.supers, strict=True):
-            parent = sub_type(above)
+        for parent_id, parent_index in zip(canonical.supers, sub.supers, strict=True):
+            parent = sub_type(parent_id)
             if parent.final:
-                raise ValidationError(f"sub type {len(depths)} has the final super type {index}", offset)
+                raise ValidationError(f"sub type {index} has the final super type {parent_index}", offset)
             if not composite_matches(canonical.composite, parent.composite):
-                raise ValidationError(f"sub type {len(depths)} does not match super type {index}", offset)
-            depth = depths[index] + 1
+                raise ValidationError(f"sub type {index} does not match super type {parent_index}", offset)
+            depth = depths[parent_index] + 1
             if depth > limits.MAX_SUBTYPING_DEPTH:
-                raise ValidationError(f"sub type chain deeper than {limits.MAX_SUBTYPING_DEPTH}", offset)
-        depths[len(depths)] = depth
+                raise ValidationError(
+                    f"sub type {index} has more than {limits.MAX_SUBTYPING_DEPTH} super types", offset
+                )
+        depths.append(depth)
         composite = canonical.composite
         if isinstance(composite, FuncType):
             for t in (*composite.params, *composite.results):
                 v.note_value_type(t, offset)
         elif isinstance(composite, ContType):
             v.note_feature("stack-switching", "cont", offset)
-            if not isinstance(sub_type(composite.func - CONCRETE).composite, FuncType):
-                index = sub.composite.func - CONCRETE
-                raise ValidationError(f"non-function type {index}", offset)
+            func = composite.func - CONCRETE
+            if not isinstance(sub_type(func).composite, FuncType):
+                raise ValidationError(f"non-function type {m.type_ids.index(func)}", offset)
         else:
-            v.note_feature("gc", "struct" if hasattr(composite, "fields") else "array", offset)
+            v.note_feature("gc", "struct" if isinstance(composite, StructType) else "array", offset)
         if sub.supers or not sub.final:
             v.note_feature("gc", "sub", offset)
     first = 0
@@ -215,7 +228,7 @@ def _check_elements(v: Validator, m: DecodedModule) -> None:
             v.note_value_type(segment.type, segment.offset)
             for expr in segment.exprs:
                 _check_expr(v, expr, segment.type, visible)
-        if segment.mode == "active":
+        if segment.at is not None:
             if segment.table >= len(m.tables):
                 raise ValidationError(f"unknown table {segment.table}", segment.offset)
             table = m.tables[segment.table]
@@ -228,7 +241,7 @@ def _check_elements(v: Validator, m: DecodedModule) -> None:
 def _check_data(v: Validator, m: DecodedModule) -> None:
     visible = len(m.globals)
     for segment in m.data_segments:
-        if segment.mode == "active":
+        if segment.at is not None:
             if segment.memory >= len(m.memories):
                 raise ValidationError(f"unknown memory {segment.memory}", segment.offset)
             _check_expr(v, segment.at, I64 if m.memories[segment.memory].is64 else I32, visible)
