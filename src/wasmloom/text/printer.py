@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from wasmloom.binary.decoder import DecodedModule, decode_module
 from wasmloom.binary.encoder import SECTION_IDS
+from wasmloom.binary.parts import Expr
 from wasmloom.errors import CompileError
 from wasmloom.spec.limits import MAX_LOCALS
 from wasmloom.spec.module import Code, CustomSection, Data, Element, ModuleSyntax, Names
@@ -186,16 +187,20 @@ class _Printer:
         decoded = self._decoded
         for number, table in enumerate(module.tables):
             text = self._text.table_type(table.type)
-            if table.init is not None:
-                text += f" {self._code.constant(table.init, decoded.table_inits[number].offset)}"
+            init = decoded.table_inits[number]
+            if init is not None:
+                text += f" {self._constant(init)}"
             yield self._definition("table", number, text)
         for number, memory in enumerate(module.memories):
             yield self._definition("memory", number, self._text.memory_type(memory))
         for number, tag in enumerate(module.tags):
             yield self._definition("tag", number, self._type_use(tag.type, NO_NAMES))
         for number, item in enumerate(module.globals):
-            init = self._code.constant(item.init, decoded.global_inits[number].offset)
-            yield self._definition("global", number, f"{self._text.global_type(item.type)} {init}")
+            text = f"{self._text.global_type(item.type)} {self._constant(decoded.global_inits[number])}"
+            yield self._definition("global", number, text)
+
+    def _constant(self, expr: Expr, keyword: str = "") -> str:
+        return self._code.constant(expr.code, expr.offset, keyword)
 
     def _definition(self, kind: str, number: int, text: str) -> str:
         index = self._imported[kind] + number
@@ -247,26 +252,25 @@ class _Printer:
         parts = [f"(elem{_numbered(self._spaces['elem'], index)}"]
         if element.mode == "declarative":
             parts.append("declare")
-        if element.offset is not None:
+        if decoded.at is not None:
             if element.table:
                 parts.append(f"(table {self._spaces['table'].use(element.table)})")
-            parts.append(self._code.constant(element.offset, decoded.at.offset, "offset"))
-        if element.exprs is None:
+            parts.append(self._constant(decoded.at, "offset"))
+        if decoded.exprs is None:
             parts.append("func")
             parts += [self._spaces["func"].use(item) for item in element.items]
         else:
             parts.append(self._text.val_type(element.type))
-            for code, where in zip(element.exprs, decoded.exprs, strict=True):
-                parts.append(self._code.constant(code, where.offset, "item"))
+            parts += [self._constant(expr, "item") for expr in decoded.exprs]
         return " ".join(parts) + ")"
 
     def _data_lines(self, index: int, segment: Data) -> Iterator[str]:
         parts = [f"  (data{_numbered(self._spaces['data'], index)}"]
-        if segment.offset is not None:
+        where = self._decoded.data_segments[index].at
+        if where is not None:
             if segment.memory:
                 parts.append(f"(memory {self._spaces['memory'].use(segment.memory)})")
-            where = self._decoded.data_segments[index].at
-            parts.append(self._code.constant(segment.offset, where.offset, "offset"))
+            parts.append(self._constant(where, "offset"))
         head = " ".join(parts)
         if len(segment.data) <= _BYTES_PER_LINE:
             yield f"{head} {quote_bytes(segment.data)})"
