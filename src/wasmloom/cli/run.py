@@ -61,7 +61,7 @@ def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
     params, results = cast("FuncType", function.type)
     if len(arguments) != len(params):
         raise click.UsageError(f"{name} takes {len(params)} arguments {function.type}, not {len(arguments)}")
-    values = function(*[parse_argument(text, type) for text, type in zip(arguments, params, strict=True)])
+    values: Any = function(*[parse_argument(text, type) for text, type in zip(arguments, params, strict=True)])
     if len(results) == 1:
         values = (values,)
     for value, type in zip(values or (), results, strict=True):
