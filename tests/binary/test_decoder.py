@@ -112,6 +112,7 @@ def test_malformed(data: bytes, message: str, offset: int) -> None:
     [
         (module(section(TYPE, vec(b"\x60\x01\x63\x02\0"))), 11),
         (module(section(TYPE, vec(VOID, b"\x50\x01\x01\x60\0\0"))), 14),
+        (module(section(TYPE, vec(b"\x4e" + vec(VOID, b"\x60\x01\x63\x02\0")))), 16),
         (module(section(IMPORT, vec(NAME + b"\0\0"))), 11),
         (module(section(TYPE, vec(VOID)), section(FUNC, vec(b"\x01")), section(CODE, vec(body()))), 17),
         (module(section(TABLE, vec(b"\x63\0\0\0"))), 11),

@@ -661,34 +661,27 @@ def _sections(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
 @cython.cfunc
 def _canonicalise(m: DecodedModule) -> cython.void:
     """Replace type indices by canonical ids; a type index that is out of range is a `ValidationError`."""
-    kind = "type"
-    index = 0
-    try:
-        for group in m.rec_groups:
-            m.type_ids.extend(intern_group(group, m.type_ids))
-            index += len(group)
-        ids = m.type_ids
-        m._indexed = {
-            "imports": m.imports,
-            "tables": m.tables,
-            "globals": m.globals,
-            "tags": m.tags,
-            "elements": m.elements,
-        }
-        kind = "import"
-        index = 0
-        imports = []
-        for entry in m.imports:
+    for group in m.rec_groups:
+        first = len(m.type_ids)
+        m.type_ids.extend(intern_group(group, m.type_ids, m.offsets["type"][first : first + len(group)]))
+    ids = m.type_ids
+    m._indexed = {
+        "imports": m.imports,
+        "tables": m.tables,
+        "globals": m.globals,
+        "tags": m.tags,
+        "elements": m.elements,
+    }
+    imports = []
+    for entry, offset in zip(m.imports, m.offsets["import"], strict=True):
+        try:
             imports.append(entry._replace(type=_canonical_extern(entry.type, ids)))
-            index += 1
-        m.imports = imports
-        m.tables = _canonical_list(m, "table", m.tables, m.num_imported_tables, ids)
-        m.globals = _canonical_list(m, "global", m.globals, m.num_imported_globals, ids)
-        m.tags = _canonical_list(m, "tag", m.tags, m.num_imported_tags, ids)
-    except ValidationError as error:
-        if error.offset is not None:
-            raise
-        raise ValidationError(error.reason, m.offsets[kind][index]) from None
+        except ValidationError as error:
+            raise ValidationError(error.reason, offset) from None
+    m.imports = imports
+    m.tables = _canonical_list(m, "table", m.tables, m.num_imported_tables, ids)
+    m.globals = _canonical_list(m, "global", m.globals, m.num_imported_globals, ids)
+    m.tags = _canonical_list(m, "tag", m.tags, m.num_imported_tags, ids)
     elements = []
     for segment in m.elements:
         try:

@@ -17,7 +17,7 @@ arguments of `intern_group`, `canonical_heap` and `canonical_type` hold type ind
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
@@ -274,31 +274,38 @@ def _add_info(sub: SubType) -> cython.void:
     _count += 1
 
 
-def intern_group(group: Sequence[SubType], ids: Sequence[int]) -> list[int]:
+def intern_group(group: Sequence[SubType], ids: Sequence[int], offsets: Sequence[int | None] = ()) -> list[int]:
     """The canonical ids of the members of a recursive group.
 
     `group` holds type indices, the first member's index being ``len(ids)``; `ids` are the canonical ids of the types
-    before it. Raises `ValidationError` ("unknown type …") for an index beyond the group, and for a supertype that isn't
-    defined before the type that names it. Other conditions on supertypes are validation's (Core 3.0, 3.2.12).
+    before it; `offsets` say where each member is defined, for errors. Raises `ValidationError` ("unknown type …") for
+    an index beyond the group, and for a supertype that isn't defined before the type that names it. Other conditions
+    on supertypes are validation's (Core 3.0, 3.2.12).
     """
     base = len(ids)
     end = base + len(group)
+    position = 0
+
+    def fail(message: str) -> NoReturn:
+        raise ValidationError(message, offsets[position] if offsets else None)
 
     def heap(code: int) -> int:
         index = code - CONCRETE
         if index < base:
             return CONCRETE + ids[index]
         if index >= end:
-            raise ValidationError(f"unknown type {index}")
+            fail(f"unknown type {index}")
         return base - 1 - index
 
+    members: list[SubType] = []
     for position, sub in enumerate(group):
         for above in sub.supers:
             if above >= base + position:
-                raise ValidationError(f"unknown type {above}: a supertype must be defined before its subtype")
+                fail(f"unknown type {above}: a supertype must be defined before its subtype")
         if len(sub.supers) > 1:
-            raise ValidationError("sub type: at most one supertype is allowed")
-    return list(_intern(tuple([_substitute(sub, heap) for sub in group])))
+            fail("sub type: at most one supertype is allowed")
+        members.append(_substitute(sub, heap))
+    return list(_intern(tuple(members)))
 
 
 def intern_func_type(func: FuncType) -> int:
