@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import find_spec_dir, spec_scripts
+from wasmloom import Engine
 from wasmloom.cli.script_runner import run_script
 
 SCRIPTS = spec_scripts()
@@ -17,11 +18,34 @@ def test_the_scripts_are_there(spec_dir: Path) -> None:
     assert len(SCRIPTS) > 200
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=[str(path.relative_to(FOLDER)) for path in SCRIPTS])
-def test_script(path: Path) -> None:
-    outcome = run_script(path.read_bytes())
+#: Scripts that other settings of the engine have anything to do with.
+OTHER_MODES = [path for path in SCRIPTS if not path.name.startswith("simd_")]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(FOLDER))
+
+
+def check(path: Path, engine: Engine) -> None:
+    outcome = run_script(path.read_bytes(), engine)
     for reason, number in outcome.skipped.most_common():
         print(f"skipped {number}: {reason}")
     assert outcome.failures == []
     if outcome.passed == 0 and outcome.skips:
         pytest.skip("; ".join(outcome.skipped))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
+def test_script(path: Path) -> None:
+    check(path, Engine())
+
+
+@pytest.mark.parametrize("translation", ["eager", "lazy"])
+@pytest.mark.parametrize("path", OTHER_MODES, ids=name_of)
+def test_script_translated(path: Path, translation: str) -> None:
+    check(path, Engine(translation=translation))
+
+
+@pytest.mark.parametrize("path", OTHER_MODES, ids=name_of)
+def test_script_with_fuel(path: Path) -> None:
+    check(path, Engine(fuel=True))

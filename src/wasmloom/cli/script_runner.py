@@ -263,8 +263,14 @@ class ScriptRunner:
         what: str,
         right: Callable[[CompileError], bool],
     ) -> None:
+        from wasmloom import Module
+
         try:
-            self._compile(command.source)
+            if self._engine.translation == "lazy":
+                # The module itself would say so only when the bad function is called.
+                Module.validate(command.source.to_binary())
+            else:
+                self._compile(command.source)
         except UnsupportedError:
             raise
         except CompileError as error:
