@@ -38,7 +38,7 @@ MODULES = {
             (block $x (loop $x (br_if $x (local.get 0)) (br 1)) (br_table $x 1 0 (i32.const 0)))
             (drop (if (result i32) (i32.const 0) (then (i32.const 1)) (else (i32.const 2))))
             (try_table $t (catch $e 0) (catch_all_ref 0))
-            (i64.store offset=8 align=1 $m2 (i64.const 0) (i64.const 1))
+            (i64.store $m2 offset=8 align=1 (i64.const 0) (i64.const 1))
             (v128.store64_lane $m2 offset=1 1 (i64.const 0) (v128.const i32x4 1 2 3 4))
             (memory.copy $m2 0) (memory.init $m2 $d) (table.init $t $el) (table.copy $t 1)
             (call_indirect $t (type $f)) (drop (select (result i32)))
@@ -61,7 +61,7 @@ MODULES = {
 
 @pytest.mark.parametrize("source", MODULES.values(), ids=MODULES)
 def test_round_trip(source: str) -> None:
-    binary = parse_module(source.replace("offset=8 align=1 $m2", "$m2 offset=8 align=1")).binary
+    binary = parse_module(source).binary
     text = print_module(binary)
     assert parse_module(text).binary == binary
     assert print_module(parse_module(text).binary) == text

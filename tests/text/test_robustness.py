@@ -13,7 +13,8 @@ from wasmloom.text.script import ModuleSource, parse_script
 SEED = (
     "( module $m ( type $t ( func ( param $p i32 ) ( result i32 ) ) ) ( rec ( type $s ( sub ( struct"
     ' ( field $f i8 ) ) ) ) ) ( import "a" "b" ( func $i ( type $t ) ) ) ( table $tab 1 funcref )'
-    ' ( memory $mem ( data "a" ) ) ( tag $e ) ( global $g ( mut i32 ) ( i32.const 1 ) ) ( export "x" ( global $g ) ) ( start $start )'
+    ' ( memory $mem ( data "a" ) ) ( tag $e ) ( global $g ( mut i32 ) ( i32.const 1 ) )'
+    ' ( export "x" ( global $g ) ) ( start $start )'
     ' ( elem $el ( i32.const 0 ) $i ) ( data $d ( memory 0 ) ( offset i32.const 0 ) "b" )'
     " ( func $start ( local $l i64 ) block $b br $b end"
     " ( drop ( i32.add ( i32.const 1 ) ( i32.load offset=1 align=1 ( local.get 0 ) ) ) )"

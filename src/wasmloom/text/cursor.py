@@ -84,6 +84,12 @@ class Cursor:
             raise UnsupportedError(f"{feature} is not supported yet: {token}", line=line, column=column)
         self.fail(f"unknown operator {shown}", at)
 
+    def fail_literal(self, error: LiteralError) -> NoReturn:
+        """Raise the `CompileError` for the current token, which could not be read as a number."""
+        if str(error) in ("unknown operator", "unexpected token"):
+            self.unexpected()
+        self.fail(str(error))
+
     def expect(self, token: str) -> None:
         """Step over `token`."""
         if self.toks[self.pos] != token:
@@ -168,9 +174,7 @@ class Cursor:
         try:
             value = parse_unsigned(token, bits)
         except LiteralError as error:
-            if str(error) in ("unknown operator", "unexpected token"):
-                self.unexpected()
-            self.fail(str(error))
+            self.fail_literal(error)
         self.pos += 1
         return value
 

@@ -16,8 +16,9 @@ from wasmloom.spec.types import (
     TableType,
     ValType,
 )
+from wasmloom.text.lexer import ID_CHARS
 
-_PLAIN_NAME = re.compile(r"[0-9A-Za-z!#$%&'*+\-./:<=>?@\\^_`|~]+")
+_PLAIN_NAME = re.compile(rf"[{ID_CHARS}]+")
 _SPECIAL_BYTES = {ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r", ord('"'): '\\"', ord("\\"): "\\\\"}
 _BYTE_TEXT = tuple(
     _SPECIAL_BYTES.get(byte, chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:02x}") for byte in range(256)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NoReturn
 
 from wasmloom.binary.encoder import heap_type_bytes, sleb, uleb, val_type_bytes, vector
 from wasmloom.spec.instructions import BY_OPCODE, INSTRUCTIONS, Instruction
@@ -24,6 +23,7 @@ from wasmloom.text.literals import (
     parse_float,
     parse_integer,
     parse_number,
+    parse_unsigned,
 )
 from wasmloom.text.types import TypeParser
 
@@ -54,12 +54,6 @@ class ImmediateParser(TypeParser):
         self.labels: list[str | None] = []
         #: whether an instruction names a data segment, so that the binary needs a data count
         self.uses_data_count = False
-
-    def fail_literal(self, error: LiteralError) -> NoReturn:
-        """Raise the `CompileError` for a number that could not be read."""
-        if str(error) in ("unknown operator", "unexpected token"):
-            self.unexpected()
-        self.fail(str(error))
 
     # Indices
 
@@ -182,13 +176,11 @@ class ImmediateParser(TypeParser):
 
     def _keyword_number(self, token: str) -> int:
         """The number in `keyword=number`."""
-        digits = token.partition("=")[2]
-        if not digits[:1].isdigit():
-            self.fail(f"unknown operator {token}")
         try:
-            value = parse_integer(digits, 64, "i64 constant out of range")
+            value = parse_unsigned(token.partition("=")[2], 64)
         except LiteralError as error:
-            self.fail("unknown operator" if "token" in str(error) else str(error))
+            reason = str(error)
+            self.fail(reason if reason.endswith("out of range") else f"unknown operator {token}")
         self.pos += 1
         return value
 
@@ -318,7 +310,7 @@ class ImmediateParser(TypeParser):
             self.unexpected()
         return signature.results
 
-    def nullable_heap(self, plain: bytes, nullable: bytes, _: bytes) -> bytes:
+    def nullable_heap(self, plain: bytes, nullable: bytes) -> bytes:
         """`ref.test` and `ref.cast`, which have one opcode for each nullability."""
         target = self.ref_type()
         return (nullable if target.is_nullable else plain) + heap_type_bytes(target.heap)
@@ -368,7 +360,7 @@ _SPECIAL: dict[tuple[str, ...], _Immediate] = {
 
 def _nullable_pair(plain: str, nullable: str) -> Reader:
     codes = {row.mnemonic: opcode_bytes(row) for row in INSTRUCTIONS if row.mnemonic in (plain, nullable)}
-    return lambda parser, opcode: parser.nullable_heap(codes[plain], codes[nullable], opcode)
+    return lambda parser, _: parser.nullable_heap(codes[plain], codes[nullable])
 
 
 _SPECIAL_MNEMONICS: dict[str, Reader] = {

@@ -19,24 +19,24 @@ from wasmloom.text.literals import LiteralError, string_bytes
 #: Annotations that mean something to the assembler (Core 3.0, appendix A.4 and A.5).
 KEPT_ANNOTATIONS = frozenset(("custom", "name", "metadata.code.branch_hint"))
 
-_ID_CHARS = r"0-9A-Za-z!#$%&'*+\-./:<=>?@\\^_`|~"
+#: The characters of identifiers and keywords (Core 3.0, 6.3.5), for use in a character class.
+ID_CHARS = r"0-9A-Za-z!#$%&'*+\-./:<=>?@\\^_`|~"
 _STRING = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+"'
 _COMMENT = r"\(;(?:[^;(]++|;(?!\))|\((?!;))*+;\)"
 _LINE_COMMENT = r";;[^\n\r]*+"
-_RESERVED = rf"(?:[{_ID_CHARS},\[\]{{}}]++|{_STRING}|;(?!;))++"
-_BOUNDARY = rf'(?![{_ID_CHARS}",\[\]{{}}]|;(?!;))'
+_RESERVED = rf"(?:[{ID_CHARS},\[\]{{}}]++|{_STRING}|;(?!;))++"
+_BOUNDARY = rf'(?![{ID_CHARS}",\[\]{{}}]|;(?!;))'
 _TOKEN = re.compile(
     rf"(?:[ \t\n\r]++|{_LINE_COMMENT}|{_COMMENT})*+"
-    rf"((?!\(;)\((?:@(?:[{_ID_CHARS}]++|{_STRING})?+)?+"
-    rf"|\)|[{_ID_CHARS}]++{_BOUNDARY}|{_STRING}{_BOUNDARY}|{_RESERVED}|\(;|\Z|(?s:.))"
+    rf"((?!\(;)\((?:@(?:[{ID_CHARS}]++|{_STRING})?+)?+"
+    rf"|\)|[{ID_CHARS}]++{_BOUNDARY}|{_STRING}{_BOUNDARY}|{_RESERVED}|\(;|\Z|(?s:.))"
 )
 #: What may start or hide a block comment outside of one, and what counts inside.
 _OUTSIDE_COMMENT = re.compile(rf"\(;|{_LINE_COMMENT}|{_STRING}")
 _INSIDE_COMMENT = re.compile(r"\(;|;\)")
 _NOT_NEWLINE = re.compile(r"[^\n\r]")
-_LEGAL_SINGLE = frozenset("(),[]{};'!#$%&*+-./:<=>?@\\^_`|~") | frozenset(
-    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-)
+#: Tokens of one character; any other single character is what nothing else matched.
+_SHORT_TOKEN = re.compile(rf"[(){ID_CHARS},;\[\]{{}}]")
 _STRING_RUN = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+')
 
 #: How many empty tokens follow the last one, so that the parsers may look ahead without checking for the end.
@@ -81,12 +81,10 @@ class Tokens:
         while texts and not texts[-1]:
             texts.pop()
         self.texts = texts
-        for text in distinct:
-            if len(text) == 1 and text not in _LEGAL_SINGLE:
-                self._illegal(text)
-            if text.startswith("(@"):
-                self._kept = []
-        if self._kept is not None:
+        illegal = [texts.index(text) for text in distinct if len(text) == 1 and not _SHORT_TOKEN.match(text)]
+        if illegal:
+            self._illegal(min(illegal))
+        if any(text.startswith("(@") for text in distinct):
             self._set_annotations_aside()
         self.texts += [""] * END_TOKENS
 
@@ -177,9 +175,10 @@ class Tokens:
         parts.append(source[copied:])
         return "".join(parts)
 
-    def _illegal(self, text: str) -> NoReturn:
-        offset = self.starts()[self.texts.index(text)]
-        if text != '"':
+    def _illegal(self, index: int) -> NoReturn:
+        """Say what is wrong with the character that is the token `index`, because no token begins with it."""
+        offset = self.starts()[index]
+        if self.texts[index] != '"':
             self._fail_at("illegal character", offset)
         if self._source[:offset].endswith(("$", "(@")):
             self._fail_at("empty identifier" if self._source[offset - 1] == "$" else "empty annotation id", offset)

@@ -104,18 +104,19 @@ def parse_unsigned(token: str, bits: int) -> int:
     return value
 
 
-def parse_integer(token: str, bits: int, reason: str = "constant out of range") -> int:
+def parse_integer(token: str, bits: int) -> int:
     """The bit pattern of an integer token, signed or not, in `bits` bits.
 
-    Raises `LiteralError`: "unknown operator" for what is no number, "unexpected token" for a float, and `reason`.
+    Raises `LiteralError`: "unknown operator" for what is no number, "unexpected token" for a float, and "constant out
+    of range".
     """
     value = _magnitude(token)
     if token[0] == "-":
         if value > 1 << (bits - 1):
-            raise LiteralError(reason)
+            raise LiteralError("constant out of range")
         return -value & ((1 << bits) - 1)
     if value >> bits:
-        raise LiteralError(reason)
+        raise LiteralError("constant out of range")
     return value
 
 

@@ -363,7 +363,7 @@ class _ScriptParser(Cursor):
         try:
             bits = parse_number(token, type_name)
         except LiteralError as error:
-            self.fail(str(error))
+            self.fail_literal(error)
         self.pos += 1
         return Const(type_name, bits)
 

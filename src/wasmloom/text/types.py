@@ -39,6 +39,9 @@ KEYWORD_TYPES: dict[str, ValType] = {name: ValType(code) for name, code in PLAIN
 
 _KEYWORD_VALUE_TYPES = {name: type_ for name, type_ in KEYWORD_TYPES.items() if type_ not in _PACKED}
 
+_EMPTY = FuncType((), ())
+_TYPE_USE_FORMS = ("type", "param", "result")
+
 #: Largest page size that can be written, as a power of two; the validator decides which of them exist.
 _MAX_PAGE_SIZE_LOG2 = 63
 
@@ -301,7 +304,3 @@ class TypeParser(AnnotationParser):
             self.expect(")")
             return GlobalType(content, True)
         return GlobalType(self.val_type(), False)
-
-
-_EMPTY = FuncType((), ())
-_TYPE_USE_FORMS = ("type", "param", "result")
