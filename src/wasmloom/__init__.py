@@ -14,8 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    # `as` tells type checkers that the name is public.
+if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.errors import (
         CompileError as CompileError,
         ExitStatus as ExitStatus,

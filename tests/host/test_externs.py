@@ -7,8 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import wasmloom as wl
 
@@ -38,7 +37,9 @@ def test_buffer_sees_what_the_guest_writes_and_back() -> None:
 
 
 def test_views_survive_growth() -> None:
-    memory, exports = memory_of('(memory 1) (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))')
+    memory, exports = memory_of(
+        '(memory 1) (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))'
+    )
     view = memoryview(memory)
     view[0] = 7
     assert exports.grow(100) == 1
@@ -253,7 +254,7 @@ def test_table_elements() -> None:
         table[0] = print
     with pytest.raises(ValueError):
         table[0] = wl.Func(wl.Store(), "->", print)
-    assert list(table[i] for i in range(5)) == [f, None, f, f, f]
+    assert [table[i] for i in range(5)] == [f, None, f, f, f]
     with pytest.raises(TypeError):
         wl.Table(store, "funcref", 1, init=3)
 

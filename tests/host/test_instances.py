@@ -129,7 +129,7 @@ def test_exports() -> None:
     assert "g" not in exports
     assert "odd name!" in dir(exports)
     with pytest.raises(AttributeError, match="no export 'g'; there are 'f'"):
-        exports.g
+        exports.g()
     with pytest.raises(KeyError):
         exports["g"]
     assert not hasattr(exports, "g")
@@ -185,7 +185,8 @@ def test_kinds_of_namespaces(imports: Any) -> None:
 
 
 def test_an_instance_is_a_namespace() -> None:
-    first = wl.Instance(wl.Module('(module (func (export "f") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3))))'))
+    triple = '(module (func (export "f") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3))))'
+    first = wl.Instance(wl.Module(triple))
     assert run(IMPORTS, {"e": first}).g(5) == 15
     assert run(IMPORTS, {"e": first.exports}).g(5) == 15
     second = wl.Instance(wl.Module(f"(module {IMPORTS})"), {"e": first})
@@ -256,7 +257,8 @@ def test_a_grown_memory_counts_with_its_size() -> None:
 
 def test_the_real_maximum_is_kept_by_reexports() -> None:
     store = wl.Store()
-    first = run('(import "e" "m" (memory 1)) (export "m" (memory 0))', {"e": {"m": wl.Memory(store, 1, 2)}}, store=store)
+    imports = {"e": {"m": wl.Memory(store, 1, 2)}}
+    first = run('(import "e" "m" (memory 1)) (export "m" (memory 0))', imports, store=store)
     run('(import "e" "m" (memory 1 2))', {"e": first}, store=store)
 
 
@@ -327,7 +329,8 @@ def test_failing_segments_keep_earlier_effects() -> None:
 
 def test_start() -> None:
     seen: list[int] = []
-    run("""(import "e" "log" (func $log (param i32))) (func $main (call $log (i32.const 5))) (start $main)""", {"e": {"log": seen.append}})
+    text = '(import "e" "log" (func $log (param i32))) (func $main (call $log (i32.const 5))) (start $main)'
+    run(text, {"e": {"log": seen.append}})
     assert seen == [5]
     with pytest.raises(wl.Trap, match="unreachable"):
         run("(func $main (unreachable)) (start $main)")

@@ -59,14 +59,17 @@ def test_a_crash_in_a_host_function_kills() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGSEGV, "trap\n")
 
 
-@pytest.mark.parametrize("kill", ["os.kill(os.getpid(), signal.SIGSEGV)", "getattr(libc, 'raise')(11)", "signal.raise_signal(signal.SIGSEGV)"])
+@pytest.mark.parametrize(
+    "kill",
+    ["os.kill(os.getpid(), signal.SIGSEGV)", "getattr(libc, 'raise')(11)", "signal.raise_signal(signal.SIGSEGV)"],
+)
 def test_a_signal_from_outside_kills(kill: str) -> None:
     done = run(f"trap(make())\n{kill}\nprint('survived')")
     assert (done.returncode, done.stdout) == (-signal.SIGSEGV, "trap\n")
 
 
 def test_a_signal_from_a_host_function_kills() -> None:
-    done = run("HOST = lambda: signal.raise_signal(signal.SIGSEGV)\nexports = make()\nexports.call()\nprint('survived')")
+    done = run("HOST = lambda: signal.raise_signal(signal.SIGSEGV)\nmake().call()\nprint('survived')")
     assert (done.returncode, done.stdout) == (-signal.SIGSEGV, "")
 
 
@@ -134,7 +137,8 @@ def test_other_handlers_get_what_they_would_have_got(flags: str) -> None:
     done = run(f"""
 SA_SIGINFO, SA_NODEFER, SA_RESETHAND = 4, 0x40000000, 0x80000000
 class Sigaction(ctypes.Structure):
-    _fields_ = [("handler", ctypes.c_void_p), ("mask", ctypes.c_ulong * 16), ("flags", ctypes.c_int), ("restorer", ctypes.c_void_p)]
+    _fields_ = [("handler", ctypes.c_void_p), ("mask", ctypes.c_ulong * 16), ("flags", ctypes.c_uint),
+        ("restorer", ctypes.c_void_p)]
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -144,7 +148,7 @@ seen = []
 def handler(number, info, context):
     seen.append(number)
     libc.mprotect(page, 4096, 3)
-action = Sigaction(ctypes.cast(handler, ctypes.c_void_p).value, flags={flags} & 0xFFFFFFFF if {flags} < 1 << 31 else {flags} - (1 << 32))
+action = Sigaction(ctypes.cast(handler, ctypes.c_void_p).value, flags={flags})
 assert libc.sigaction(signal.SIGSEGV, ctypes.byref(action), None) == 0
 exports = make()
 trap(exports)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import Any
 
@@ -233,8 +234,6 @@ for size in (256 << 10, 1 << 20):
     thread.join()
 print("done")
 """
-    import subprocess
-
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
@@ -242,7 +241,9 @@ print("done")
 def test_tail_calls_run_in_constant_stack() -> None:
     exports = run(
         """(func $loop (export "loop") (param i32) (result i32)
-      (if (result i32) (local.get 0) (then (return_call $loop (i32.sub (local.get 0) (i32.const 1)))) (else (i32.const 7))))""",
+      (if (result i32) (local.get 0)
+        (then (return_call $loop (i32.sub (local.get 0) (i32.const 1))))
+        (else (i32.const 7))))""",
         store=wl.Store(stack_limit=4096),
     )
     assert exports.loop(1_000_000) == 7

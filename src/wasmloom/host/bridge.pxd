@@ -6,7 +6,7 @@ from wasmloom.runtime._layout cimport WlContext, WlFunction
 from wasmloom.runtime.store cimport Store
 
 cdef enum Kind:
-    # What a value type means to conversions.
+    # What a value type means to conversions; integers first, then floats.
     KIND_I32
     KIND_I64
     KIND_F32

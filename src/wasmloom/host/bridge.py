@@ -20,6 +20,8 @@ off the value stack before anything is converted, since that may re-enter the gu
 
 from __future__ import annotations
 
+from operator import index
+
 import cython
 from cython.cimports.cpython.float import PyFloat_AS_DOUBLE, PyFloat_AsDouble, PyFloat_Check
 from cython.cimports.cpython.long import (
@@ -31,8 +33,22 @@ from cython.cimports.cpython.long import (
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, free, malloc
+from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.host.bridge import (
+    KIND_EXTERN,
+    KIND_F32,
+    KIND_F64,
+    KIND_FUNC,
+    KIND_I32,
+    KIND_I64,
+    KIND_OTHER,
+    Bits32,
+    Bits64,
+    HostCall,
+    HostCallWords,
+    Kind,
+)
 from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
@@ -47,13 +63,22 @@ from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack, push, set_run
 from cython.cimports.wasmloom.spec.canon import heap_matches
 
-from operator import index
-
 from wasmloom.host.types import as_func_type
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED
 from wasmloom.spec.canon import func_type, intern_func_type
-from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, F32, F64, HEAP_SHIFT, I32, I64, NULL_FLAG, REF_FLAG, ValType
+from wasmloom.spec.types import (
+    ABSTRACT_HEAP_TYPES,
+    CONCRETE,
+    F32,
+    F64,
+    HEAP_SHIFT,
+    I32,
+    I64,
+    NULL_FLAG,
+    REF_FLAG,
+    ValType,
+)
 
 _I32 = cython.declare(uint64_t, int(I32))
 _I64 = cython.declare(uint64_t, int(I64))
@@ -181,8 +206,8 @@ def _of(value: object) -> str:
 @cython.exceptval(-1, check=False)
 def _float(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.int:
     """Convert to f32 (rounding to nearest) or f64."""
-    wide: Bits64
-    narrow: Bits32
+    wide = cython.declare(Bits64)
+    narrow = cython.declare(Bits32)
     if PyFloat_Check(value):
         wide.number = PyFloat_AS_DOUBLE(value)
     else:
@@ -233,9 +258,9 @@ def _reference(store: Store, type: uint64_t, kind: Kind, value: object, word: cy
 def _convert(
     store: Store, type: uint64_t, kind: Kind, value: object, word: cython.pointer(uint64_t)
 ) -> cython.int:
-    if kind == KIND_I32 or kind == KIND_I64:
+    if kind <= KIND_I64:
         return _integer(kind, value, word)
-    if kind == KIND_F32 or kind == KIND_F64:
+    if kind <= KIND_F64:
         return _float(kind, value, word)
     return _reference(store, type, kind, value, word)
 
@@ -249,8 +274,8 @@ def to_word(store: Store, type: uint64_t, value: object, word: cython.pointer(ui
 
 @cython.cfunc
 def _to_object(store: Store, kind: Kind, word: uint64_t) -> object:
-    wide: Bits64
-    narrow: Bits32
+    wide = cython.declare(Bits64)
+    narrow = cython.declare(Bits32)
     if kind == KIND_I32:
         return PyLong_FromLongLong(cython.cast(int32_t, cython.cast(uint32_t, word)))
     if kind == KIND_I64:
@@ -298,8 +323,9 @@ class Func:
     """A function of a store; calling it runs it.
 
     Made from Python by ``Func(store, type, function)``: `type` is a `FuncType`, a pair of lists of value types, or text
-    such as ``"i32 i64 -> f64"``. Arguments and results are converted as `wasmloom.host.bridge` says; several results make a
-    tuple. Calls raise `Trap`, what a host function raised, and `TypeError` or `OverflowError` for arguments that don't fit.
+    such as ``"i32 i64 -> f64"``. Arguments and results are converted as `wasmloom.host.bridge` says; several results
+    make a tuple. Calls raise `Trap`, what a host function raised, and `TypeError` or `OverflowError` for arguments
+    that don't fit.
     """
 
     def __cinit__(self, store: object, type: object, function: object, name: str | None = None) -> None:
@@ -324,7 +350,7 @@ class Func:
     def __call__(self, *args: object) -> object:
         """Run the function."""
         signature: Signature = self.signature
-        few: uint64_t[16]  # WORDS_ON_STACK
+        few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
         i: uint32_t
         kind: Kind
@@ -363,7 +389,6 @@ class Func:
     def finish(self, words: cython.pointer(uint64_t)) -> object:
         """The results as Python has them."""
         signature: Signature = self.signature
-        i: uint32_t
         if signature.n_results == 0:
             return None
         if signature.n_results == 1:
@@ -464,7 +489,7 @@ def new_host_function(store: Store, signature: Signature, function: object, name
 def _call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t)) -> cython.int:
     """Call a Python function on `words`, which its results replace. `words` must not lie on the value stack."""
     signature: Signature = host.signature
-    few: cython.pointer(PyObject)[16]  # WORDS_ON_STACK
+    few = cython.declare(cython.pointer(PyObject)[16])  # WORDS_ON_STACK
     arguments: cython.pointer(cython.pointer(PyObject)) = few
     made: uint32_t = 0
     result: cython.pointer(PyObject)
@@ -538,7 +563,7 @@ def _host_call_words(
 ) -> cython.int:
     """Call a host function whose arguments are at `offset` on the value stack; its results replace them."""
     signature: Signature = host.signature
-    few: uint64_t[16]  # WORDS_ON_STACK
+    few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
     words: cython.pointer(uint64_t) = few
     room: uint32_t = max(signature.n_params, signature.n_results)
     if room > WORDS_ON_STACK:

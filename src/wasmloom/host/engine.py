@@ -6,8 +6,8 @@ from wasmloom.errors import WasmError
 
 #: How guest code is run.
 TIERS: tuple[str, ...] = ("interpreter", "compiler", "auto")
-#: When function bodies are validated and translated to bytecode: all at once; validated at once, translated at their first
-#: call; or both at their first call.
+#: When function bodies are validated and translated to bytecode: all at once; validated at once, translated at their
+#: first call; or both at their first call.
 TRANSLATIONS: tuple[str, ...] = ("eager", "lazy-translation", "lazy")
 
 
@@ -15,9 +15,9 @@ class Engine:
     """Settings that modules are compiled with; modules and stores of one engine go together.
 
     `tier`: ``"interpreter"``; the optimising compiler isn't built yet, so that ``"compiler"`` and ``"auto"`` raise
-    `WasmError`. `translation`: one of `TRANSLATIONS`; with ``"lazy"`` an invalid function body is only found when the function
-    is first called. `fuel`: whether guest code counts what it executes (see `Store`). Raises `ValueError` for
-    anything else.
+    `WasmError`. `translation`: one of `TRANSLATIONS`; with ``"lazy"`` an invalid function body is only found when the
+    function is first called. `fuel`: whether guest code counts what it executes (see `Store`). Raises `ValueError`
+    for anything else.
     """
 
     __slots__ = ("fuel", "tier", "translation")

@@ -4,12 +4,14 @@
 
 Each is a view of a struct that its store owns, and keeps the store alive. Invariants:
 
-* A memory's base never moves and its length never shrinks, so that an exported buffer stays valid for as long as it lives:
-  it keeps the `Memory`, and that the store.
+* A memory's base never moves and its length never shrinks, so that an exported buffer stays valid for as long as it
+  lives: it keeps the `Memory`, and that the store.
 * A table's elements may move when the guest grows it, so that tables are touched with the store locked.
 """
 
 from __future__ import annotations
+
+from operator import index
 
 import cython
 from cython.cimports.cpython.buffer import PyBuffer_FillInfo
@@ -17,15 +19,16 @@ from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.host.bridge import from_word, to_word
+from cython.cimports.wasmloom.host.externs import (
+    Py_buffer,
+)
 from cython.cimports.wasmloom.runtime._layout import WlMemory, WlTable
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_table
-
-from operator import index
 
 from wasmloom.errors import WasmError
 from wasmloom.host.types import as_global_type, as_memory_type, as_table_type
 from wasmloom.spec.limits import MAX_PAGES_32
-from wasmloom.spec.types import GlobalType, Limits, MemoryType, TableType
+from wasmloom.spec.types import Limits, MemoryType, TableType
 
 # What constructors take for "the caller fills in the fields". Not to be had from Python, where an object without its
 # struct would be a way to crash.
@@ -74,9 +77,10 @@ def _check_slice(memory: Memory, key: slice) -> object:
 class Memory:
     """A linear memory: ``Memory(store, pages, maximum)`` or ``Memory(store, MemoryType(…))``.
 
-    It is a writable buffer: ``memoryview(memory)`` and ``numpy.frombuffer(memory, dtype)`` see the guest's bytes as they are at
-    every moment. A view keeps its length when the memory grows, and stays valid. ``memory[10]`` is an int, ``memory[10:20]`` a
-    copy as bytes; both can be assigned. Unlike those of a list, slices must lie within the memory.
+    It is a writable buffer: ``memoryview(memory)`` and ``numpy.frombuffer(memory, dtype)`` see the guest's bytes as
+    they are at every moment. A view keeps its length when the memory grows, and stays valid. ``memory[10]`` is an
+    int, ``memory[10:20]`` a copy as bytes; both can be assigned. Unlike those of a list, slices must lie within the
+    memory.
     """
 
     def __cinit__(self, store: object, type: object, maximum: int | None = None) -> None:

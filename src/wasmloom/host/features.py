@@ -33,7 +33,7 @@ _TITLES: dict[str, str] = {
 
 
 def check_features(used: Mapping[str, tuple[str, int]]) -> None:
-    """Raise `UnsupportedError` when `used` (feature → what uses it first, and the offset) has one that isn't executed."""
+    """Raise `UnsupportedError` for a feature that isn't executed. `used`: feature → (what uses it, offset)."""
     missing = [(offset, feature, what) for feature, (what, offset) in used.items() if feature not in EXECUTED]
     if missing:
         offset, feature, what = min(missing)

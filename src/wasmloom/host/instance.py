@@ -17,12 +17,12 @@ class Instance:
     """A module with its state: ``Instance(module, imports, store=store)``.
 
     `imports` maps module names to namespaces, and a namespace maps names to values; both may be mappings or
-    objects with attributes, and a namespace may be another instance. Values are `Func`, `Memory`, `Table` and `Global` of the
-    same store, or Python callables for functions (the import says with which type). Without `store` the
-    instance gets that of the imported objects, or one of its own.
+    objects with attributes, and a namespace may be another instance. Values are `Func`, `Memory`, `Table` and
+    `Global` of the same store, or Python callables for functions (the import says with which type). Without `store`
+    the instance gets that of the imported objects, or one of its own.
 
-    Raises `LinkError` when an import is missing or doesn't fit, `Trap` when a segment or the start function traps, and what a
-    host function called by the start function raised.
+    Raises `LinkError` when an import is missing or doesn't fit, `Trap` when a segment or the start function traps,
+    and what a host function called by the start function raised.
     """
 
     # The exports know the state and not the instance, so that there is no cycle: everything goes with its last user.

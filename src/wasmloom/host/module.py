@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ImportType(NamedTuple):
-    """What a module asks for: two-level name, kind (``"func"``, ``"table"``, ``"memory"``, ``"global"``, ``"tag"``), type."""
+    """What a module asks for: two-level name, kind (one of `wasmloom.spec.types.EXTERN_KINDS`) and type."""
 
     module: str
     name: str
@@ -65,7 +65,9 @@ class _Located:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if isinstance(error, CompileError) and error.line is None and error.offset is not None:
             place = self.source_map.locate(error.offset)
             if place is not None:
@@ -96,8 +98,8 @@ def _load(data: bytes | str | bytearray | memoryview, lazy: bool) -> tuple[Decod
 class Module:
     """A compiled module: ``Module(data)`` of bytes in the binary format, or of text (``"(module …)"``).
 
-    Raises `CompileError` when `data` is malformed, `ValidationError` when it isn't valid, `UnsupportedError` when it needs what
-    this version doesn't execute; the error says where: the byte's offset, or line and column of text.
+    Raises `CompileError` when `data` is malformed, `ValidationError` when it isn't valid, `UnsupportedError` when it
+    needs what this version doesn't execute; the error says where: the byte's offset, or line and column of text.
     """
 
     __slots__ = ("__weakref__", "_func_names", "code_space", "decoded", "engine", "export_table")
@@ -121,7 +123,7 @@ class Module:
 
     @staticmethod
     def validate(data: bytes | str | bytearray | memoryview) -> None:
-        """Raise what is wrong with a module: `CompileError`, `ValidationError`, `UnsupportedError`; None when all is well."""
+        """Raise what the constructor would raise; give None when all is well."""
         _load(data, lazy=False)
 
     @property

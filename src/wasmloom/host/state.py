@@ -4,10 +4,10 @@
 
 The order is the specification's: imports are matched, globals and tables are initialised in order, element segments
 evaluated, then active element segments and active data segments applied one by one, then the start function
-runs. A trap on the way keeps the earlier effects, and the functions that have got into tables stay alive with the store.
+runs. A trap on the way keeps the earlier effects; functions that have got into tables stay alive with the store.
 
-Invariants: slots of the `WlInstance` are all filled before any guest code can run in it; what they point to belongs to the
-store, which the state keeps alive (and every `Func`, `Memory` … taken out of it, too).
+Invariants: slots of the `WlInstance` are all filled before any guest code can run in it; what they point to belongs
+to the store, which the state keeps alive (and every `Func`, `Memory` … taken out of it, too).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NO_MAXIMUM = cython.declare(uint64_t, 0xFFFFFFFF)
 
 @cython.cclass
 class InstanceState:
-    """The C side of an instance, filled in by the constructor; `found` is what `wasmloom.host.linking.resolve` gives."""
+    """The C side of an instance; `found` is the items that `wasmloom.host.linking.resolve` gives."""
 
     def __cinit__(self, module: object, store: Store, found: dict) -> None:
         self.module = module
@@ -108,10 +108,10 @@ class InstanceState:
         code: CodeSpace = self.module.code_space
         functions: _FUNCTIONS = cython.cast(_FUNCTIONS, self.pointer.functions)
         own: cython.pointer(WlFunction)
-        i: uint32_t = 0
+        i: uint32_t
         func: Func
         n_imported: uint32_t = len(imported)
-        for value in imported:
+        for i, value in enumerate(imported):
             if isinstance(value, Func):
                 func = value
                 functions[i] = func.pointer
@@ -119,7 +119,6 @@ class InstanceState:
                 functions[i] = new_host_function(
                     self.store, signature_of(module.func_type_id[i]), value.function, value.name
                 )
-            i += 1
         own = cython.cast(
             cython.pointer(WlFunction),
             self.store.allocate((module.num_funcs - n_imported) * cython.sizeof(WlFunction)),
@@ -229,10 +228,8 @@ class InstanceState:
                     for i in range(count):
                         words[i] = functions[cython.cast(cython.size_t, funcs[i])]
                 else:
-                    i = 0
-                    for expr in element.exprs:
+                    for i, expr in enumerate(element.exprs):
                         self.evaluate(expr, words + i)
-                        i += 1
                 segment.data = cython.cast(cython.p_char, words)
                 segment.length = count
             segment += 1
@@ -290,13 +287,12 @@ class InstanceState:
 
         The expression's operand stack never gets higher than it has bytes.
         """
-        reader: Reader
-        instr: Instr
+        reader = cython.declare(Reader)
+        instr = cython.declare(Instr)
         code: bytes = expr.code
-        few: uint64_t[32]
+        few = cython.declare(uint64_t[32])
         stack: cython.pointer(uint64_t) = few
         top: cython.int = 0
-        right: uint64_t
         if len(code) > 32:
             stack = cython.cast(cython.pointer(uint64_t), self.store.allocate(8 * len(code)))
         reader.base = cython.cast(cython.p_uchar, PyBytes_AS_STRING(code))

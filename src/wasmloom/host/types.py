@@ -6,12 +6,9 @@ from collections.abc import Iterable
 
 from wasmloom.spec.limits import MAX_PAGES_32, MAX_PARAMS, MAX_RESULTS
 from wasmloom.spec.types import (
-    CONCRETE,
-    NULL_FLAG,
-    PLAIN_TYPES,
-    REF_FLAG,
-    REF_SHORTHANDS,
     ABSTRACT_HEAP_TYPES,
+    PLAIN_TYPES,
+    REF_SHORTHANDS,
     FuncType,
     GlobalType,
     Limits,

@@ -2,8 +2,9 @@
 # mypy: ignore-errors
 """What handlers leave to the runtime: stack growth, interrupts, and the bulk instructions (Core 3.0, 4.6).
 
-All functions have the signature that `wasmloom.runtime.layout.RUNTIME_CALLS` gives, run without the GIL, and return a trap
-code. `register` hands them to the machine module; ``translate`` is the interpreter's, ``host_call`` the host package's.
+All functions have the signature that `wasmloom.runtime.layout.RUNTIME_CALLS` gives, run without the GIL, and return a
+trap code. `register` hands them to the machine module; ``translate`` is the interpreter's, ``host_call`` the host
+package's.
 
 Invariants: lengths and addresses are unsigned 32-bit numbers widened to 64 bits before they are added, so that no sum
 wraps; nothing is written before the whole range has been checked.
@@ -27,6 +28,11 @@ from cython.cimports.wasmloom.runtime._capi import (
     check_signals,
 )
 from cython.cimports.wasmloom.runtime._layout import WlContext, WlInstance, WlMemory, WlSegment, WlTable
+from cython.cimports.wasmloom.runtime.calls import (
+    IdMatches,
+    Operands,
+    WithGil,
+)
 from cython.cimports.wasmloom.runtime.guests import SIGNALS_NS, Guest, now_ns
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches

@@ -1,22 +1,24 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
 """The fault handler: accesses beyond a memory's length become traps, all other faults go on to whoever had the signal.
 
-A fault is ours when its address lies in a reservation (`wasmloom.runtime.regions`) and the faulting instruction in the generated
-handlers; the machine module then sends the thread to its trap entry. Anything else is passed to the previous
-disposition as the kernel would have: a handler with its mask and flags, the default action, or nothing.
+A fault is ours when its address lies in a reservation (`wasmloom.runtime.regions`) and the faulting instruction in
+the generated handlers; the machine module then sends the thread to its trap entry. Anything else is passed to the
+previous disposition as the kernel would have: a handler with its mask and flags, the default action, or nothing.
 
 Coexistence with those who install a handler after us, such as `faulthandler`, and then see guest faults first:
 
 * `ensure_installed` puts us in front again. It costs system calls, so it runs when an instance is made and when an
   entry finds the ticker parked.
-* In between, `faulthandler` prints a report, restores us and raises the signal again. A SIGSEGV that a thread raises while
-  it is in guest code can only be such a forwarded fault: we return, the access faults again, and this time arrives here.
-* Being in front of somebody who is in front of us makes a circle, so each handler that we were put in front of is one *level*
-  of a chain: a signal that comes back while a level's handler runs goes to the level below, and so does a fault
-  that keeps coming back because its handler returns without having done anything (a disabled `faulthandler`).
+* In between, `faulthandler` prints a report, restores us and raises the signal again. A SIGSEGV that a thread raises
+  while it is in guest code can only be such a forwarded fault: we return, the access faults again, and this time
+  arrives here.
+* Being in front of somebody who is in front of us makes a circle, so each handler that we were put in front of is one
+  *level* of a chain: a signal that comes back while a level's handler runs goes to the level below, and so does a
+  fault that keeps coming back because its handler returns without having done anything (a disabled `faulthandler`).
 
-Invariants: everything in the handler is async-signal-safe (no Python, no locks, no allocation); a chain's level is filled in
-before it is counted, and never holds ourselves.
+Invariants: everything in the handler is async-signal-safe (no Python, no locks, no allocation); a chain's level is
+filled in before it is counted, and never holds ourselves.
 """
 
 from __future__ import annotations
@@ -45,6 +47,13 @@ from cython.cimports.wasmloom.runtime._capi import (
     sigaddset,
     siginfo_t,
     sigset_t,
+)
+from cython.cimports.wasmloom.runtime.faults import (
+    MAX_PREVIOUS,
+    MAX_REPEATS,
+    Chain,
+    Redirect,
+    chains,
 )
 from cython.cimports.wasmloom.runtime.guests import in_guest_code
 from cython.cimports.wasmloom.runtime.regions import in_region
@@ -87,10 +96,10 @@ def _pass_on(
     outer_thread: uint64_t = chain.thread
     outer_level: cython.int = chain.level
     level: cython.int = chain.count - 1
-    nothing: sigaction_t
+    nothing = cython.declare(sigaction_t)
     old: cython.pointer(sigaction_t)
     mask: sigset_t
-    unmasked: sigset_t
+    unmasked = cython.declare(sigset_t)
     if outer_thread == me:
         level = outer_level - 1
     elif info.si_code > 0:
@@ -133,8 +142,8 @@ def _pass_on(
 def _install(number: cython.int) -> cython.void:
     """Put our handler in front, unless it is there."""
     chain: cython.pointer(Chain) = cython.address(chains[0 if number == SIGSEGV else 1])
-    ours: sigaction_t
-    now: sigaction_t
+    ours = cython.declare(sigaction_t)
+    now = cython.declare(sigaction_t)
     i: cython.int
     if sigaction(number, cython.NULL, cython.address(now)) != 0:
         return

@@ -1,18 +1,20 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
 """Guest contexts and the ticker: the thread that makes long-running guests look up.
 
-Every `TICK_NS` the ticker sets ``interrupt`` and zeroes ``stack_limit`` in each running context, which sends the guest's next
-loop back-edge or function entry to its slow path (`wasmloom.runtime.calls`); there signals and deadlines are looked
-at. Guest code pays nothing else for Ctrl-C and timeouts. The thread is raw: it never touches Python.
+Every `TICK_NS` the ticker sets ``interrupt`` and zeroes ``stack_limit`` in each running context, which sends the
+guest's next loop back-edge or function entry to its slow path (`wasmloom.runtime.calls`); there signals and deadlines
+are looked at. Guest code pays nothing else for Ctrl-C and timeouts. The thread is raw: it never touches Python.
 
 Invariants:
 
-* A `Guest` is never freed, only reused, so the ticker and the signal handler walk the list without a lock. New guests are
-  linked in at the head, after they have been filled in, with the GIL held.
+* A `Guest` is never freed, only reused, so the ticker and the signal handler walk the list without a lock. New guests
+  are linked in at the head, after they have been filled in, with the GIL held.
 * What the ticker writes may be late: it may hit a context that has left the guest or got a new owner. Both fields only
   cause a slow path, which recomputes them from ``stack_end``.
-* No wake-up is lost: an entry writes ``used`` and *then* reads ``ticker_state``, the ticker writes ``ticker_state`` and then
-  reads ``used``, each with a full barrier between (for entries, the locked instructions in releasing the GIL).
+* No wake-up is lost: an entry writes ``used`` and *then* reads ``ticker_state``, the ticker writes ``ticker_state``
+  and then reads ``used``, each with a full barrier between (for entries, the locked instructions in releasing the
+  GIL).
 * After a fork only the forking thread exists: the child's handler forgets the ticker and the guests of other threads.
 """
 
@@ -51,6 +53,17 @@ from cython.cimports.wasmloom.runtime._capi import (
     sem_wait,
     sigfillset,
     sigset_t,
+)
+from cython.cimports.wasmloom.runtime.guests import (
+    C_STACK_RESERVE,
+    IDLE_TICKS,
+    NO_THREAD,
+    PARKED,
+    TICK_NS,
+    TICKING,
+    Guest,
+    stack_key,
+    wake,
 )
 
 # Declared, with their types and those of the structs, in guests.pxd.
@@ -97,7 +110,7 @@ def free_guest(guest: cython.pointer(Guest)) -> cython.void:
 @cython.exceptval(check=False)
 def now_ns() -> int64_t:
     """The monotonic clock in nanoseconds."""
-    now: timespec
+    now = cython.declare(timespec)
     clock_gettime(CLOCK_MONOTONIC, cython.address(now))
     return cython.cast(int64_t, now.tv_sec) * 1000000000 + now.tv_nsec
 
@@ -142,7 +155,7 @@ def _tick() -> cython.bint:
 def _tick_forever(argument: cython.p_void) -> cython.p_void:
     """The ticker's thread."""
     idle: cython.int = 0
-    pause: timespec
+    pause = cython.declare(timespec)
     pause.tv_sec = 0
     pause.tv_nsec = TICK_NS
     while True:
@@ -165,10 +178,10 @@ def _tick_forever(argument: cython.p_void) -> cython.p_void:
 @cython.exceptval(check=False)
 def wake_ticker() -> cython.void:
     """Make the ticker tick: start its thread, or wake it. Call when ``ticker_state`` is not ``TICKING``."""
-    attributes: pthread_attr_t
-    thread: pthread_t
-    everything: sigset_t
-    before: sigset_t
+    attributes = cython.declare(pthread_attr_t)
+    thread = cython.declare(pthread_t)
+    everything = cython.declare(sigset_t)
+    before = cython.declare(sigset_t)
     failed: cython.int
     if __sync_bool_compare_and_swap(cython.address(ticker_state), PARKED, TICKING):
         sem_post(cython.address(wake))
@@ -208,7 +221,7 @@ def _after_fork_in_child() -> cython.void:
 @cython.exceptval(check=False)
 def c_stack_left() -> cython.bint:
     """Whether the calling thread's C stack has room for another entry into a guest and the host code it may call."""
-    attributes: pthread_attr_t
+    attributes = cython.declare(pthread_attr_t)
     low: cython.p_void = cython.NULL
     size: cython.size_t = 0
     reserve: cython.size_t

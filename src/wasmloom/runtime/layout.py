@@ -1,8 +1,8 @@
 """Memory layout of everything that generated code touches: written once, here.
 
 The handler generator turns these rows into offsets in LLVM IR; the build turns them into a C header and a `.pxd`
-(`wasmloom/runtime/_layout.h`, `_layout.pxd`), so that Cython modules see the same structs by name. All fields are eight bytes
-wide: offsets are 8 × position on every platform.
+(``_layout.h`` and ``_layout.pxd`` in this folder), so that Cython modules see the same structs by name. All fields
+are 8 bytes wide: offsets are 8 × position on every platform.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("store", "void*"),
     ),
     # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
-    # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so that handlers reach each
-    # with one load from a constant offset; the four pointers below point into them for the runtime.
+    # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so that handlers
+    # reach each with one load from a constant offset; the four pointers below point into them for the runtime.
     "WlInstance": (
         ("memory0_base", "char*"),
         ("memory0_length", "uint64_t"),
@@ -84,8 +84,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 #: Runtime functions that handlers call, by position in the exported array `wl_runtime`.
-#: All have the C signature  uint64_t f(WlContext*, WlInstance*, uint64_t *fp, char *ip)  and return a trap code (0: none),
-#: but for those whose comment says otherwise. They run without the GIL and take it when they need it.
+#: All have the C signature  uint64_t f(WlContext*, WlInstance*, uint64_t *fp, char *ip)  and return a trap code (0:
+#: none), but for those whose comment says otherwise. They run without the GIL and take it when they need it.
 RUNTIME_CALLS: tuple[str, ...] = (
     # (ctx, bytes needed, fp, code ip) at a function entry whose frame doesn't fit or after an interrupt; may move
     # the stack: the caller computes fp again from its offset to stack_base.

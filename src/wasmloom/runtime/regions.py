@@ -1,10 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
 """Address space of 32-bit memories: reserved whole, made accessible as the memory grows.
 
 A guest address is an `i32` plus a static offset, an unsigned 32-bit number as well, so an access of up to 16 bytes
-ends below 8 GiB + 16. A memory reserves that much (`RESERVATION`), of which only its present length can be touched: an access
-out of bounds faults, `wasmloom.runtime.faults` turns the fault into a trap, and generated code needs no bounds
-checks. The base never moves, so that Python's views of a memory stay valid when it grows.
+ends below 8 GiB + 16. A memory reserves that much (`RESERVATION`), of which only its present length can be touched:
+an access out of bounds faults, `wasmloom.runtime.faults` turns the fault into a trap, and generated code needs no
+bounds checks. The base never moves, so that Python's views of a memory stay valid when it grows.
 
 The table of reservations is read by the signal handler. Invariants: a slot holds a reservation's base or 0; it is
 written after `mmap` has succeeded and cleared before `munmap`, both with the GIL held (one writer at a time);
@@ -26,6 +27,11 @@ from cython.cimports.posix.mman import (
     mmap,
     mprotect,
     munmap,
+)
+from cython.cimports.wasmloom.runtime.regions import (
+    MAX_REGIONS,
+    RESERVATION,
+    bases,
 )
 
 # bases[slot] is a reservation's base or 0; slots from `used` on have never held one (declared in regions.pxd).
@@ -84,7 +90,7 @@ def in_region(address: cython.p_void) -> cython.bint:
     """Whether `address` lies in a reservation. Async-signal-safe."""
     slot: cython.int
     wanted: uintptr_t = cython.cast(uintptr_t, address)
-    for slot in range(used):
+    for slot in range(used):  # noqa: SIM110
         if bases[slot] != 0 and wanted - bases[slot] < RESERVATION:
             return True
     return False

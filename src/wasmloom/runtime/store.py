@@ -6,24 +6,25 @@ A `Store` owns the C side of instances: memories, tables, function and instance 
 such as `Func` or `Memory` are views of it that keep their store alive; the store keeps none of them, so that
 it goes, with all its memory, when the last of them goes, without waiting for the garbage collector.
 
-Threads. One thread at a time is inside a store; others wait for it without holding the GIL (`lock`). The same thread may
-come back in through a host function: entries nest strictly, and each saves what it overwrites (`Entry`).
+Threads. One thread at a time is inside a store; others wait for it without holding the GIL (`lock`). The same thread
+may come back in through a host function: entries nest strictly, and each saves what it overwrites (`Entry`).
 
 Invariants:
 
 * ``owner``, ``depth`` and ``waiting`` are only touched with the GIL held; guest code runs without it.
 * Nothing holds an address in the value stack across a call that can enter the guest: it may move. Offsets survive.
-* C structs live until the store is deallocated, which needs that no Python object refers to it: no thread is inside then.
-* The store's parts are not cleared by the garbage collector (`no_gc_clear`): objects that point into it stay safe even in
-  a dying cycle. The lists and dicts that it holds are cleared instead, which breaks the cycle.
+* C structs live until the store is deallocated, which needs that no Python object refers to it: no thread is inside
+  then.
+* The store's parts are not cleared by the garbage collector (`no_gc_clear`): objects that point into it stay safe
+  even in a dying cycle. The lists and dicts that it holds are cleared instead, which breaks the cycle.
 """
 
 from __future__ import annotations
 
 import cython
 from cython.cimports.cpython.object import PyObject
-from cython.cimports.libc.stdint import INT64_MAX, int64_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, free, malloc, realloc
+from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free, realloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
@@ -54,6 +55,11 @@ from cython.cimports.wasmloom.runtime.guests import (
     wake_ticker,
 )
 from cython.cimports.wasmloom.runtime.regions import commit, release, reserve
+from cython.cimports.wasmloom.runtime.store import (
+    FIRST_STACK,
+    Pointers,
+    Run,
+)
 
 from wasmloom.errors import Frame, Trap, WasmError
 from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, TRAP_REASONS
@@ -171,8 +177,8 @@ class Store:
 
     `engine`: a `wasmloom.Engine` (None: the default one). `fuel`: how much the guest may execute, roughly one per
     instruction, for engines made with ``fuel=True``. `timeout`: seconds that one call into the store may take.
-    `memory_limit`: bytes that all memories and tables may have together. `stack_limit`: bytes of the guest's value stack.
-    Raises `ValueError` for limits that make no sense.
+    `memory_limit`: bytes that all memories and tables may have together. `stack_limit`: bytes of the guest's value
+    stack. Raises `ValueError` for limits that make no sense.
     """
 
     def __cinit__(self) -> None:
@@ -390,7 +396,7 @@ class Store:
         """Run a guest function on `words`, which its results replace. Raises `Trap`, or what a host function raised."""
         guest: cython.pointer(Guest) = self.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-        entry: Entry
+        entry = cython.declare(Entry)
         state: cython.pointer(PyThreadState)
         code: uint64_t
         if self.interrupting:
@@ -405,7 +411,8 @@ class Store:
         if not c_stack_left() or not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
             frames = self.outer_frames([], cython.address(entry))
             self.unlock()
-            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], tuple(frames), detail="calls between host and guest nest too deep")
+            detail = "calls between host and guest nest too deep"
+            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], tuple(frames), detail)
         memcpy(ctx.stack_base + entry.base, words, 8 * n_params)
         guest.entry = cython.address(entry)
         if entry.outer == cython.NULL:
@@ -489,7 +496,7 @@ class Store:
 
     @cython.cfunc
     def outer_frames(self, frames: list, entry: cython.pointer(Entry)) -> list:
-        """Append the frames of the entries that `entry` is nested in, each below the host function that made the next."""
+        """Append the frames of the entries that `entry` is nested in, each below the host function that it called."""
         from wasmloom.interpreter.code import walk_from_host
 
         base: uint64_t = cython.cast(uint64_t, self.guest.ctx.stack_base)
