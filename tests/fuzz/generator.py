@@ -1,0 +1,352 @@
+"""Random programs for differential tests: one or two modules that import from each other and from the host, and calls.
+
+``python -m tests.fuzz.generator SEED`` prints the modules of a program as text.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from typing import NamedTuple
+
+from tests.fuzz.bodies import CANONICAL_NAN, INTERESTING, NUMBERS, Body, is_number
+from tests.fuzz.choices import Choices
+from wasmloom.binary.encoder import encode_module, heap_type_bytes, run_lengths, sleb, uleb
+from wasmloom.spec.instructions import BY_MNEMONIC
+from wasmloom.spec.module import Code, Data, Element, Export, Global, Import, ModuleSyntax, Table
+from wasmloom.spec.types import (
+    CONCRETE,
+    EXTERNREF,
+    F32,
+    F64,
+    FUNCREF,
+    I32,
+    I64,
+    FuncType,
+    GlobalType,
+    Limits,
+    MemoryType,
+    SubType,
+    TableType,
+    ValType,
+    ref_type,
+)
+
+#: What the host offers under the module name "env"; `tests.fuzz.differential` says what they do.
+HOST_FUNCTIONS: dict[str, FuncType] = {
+    "tick": FuncType((), ()),
+    "mix": FuncType((I32,), (I32,)),
+    "swap": FuncType((I64, F64), (F64, I64)),
+    "same": FuncType((F32,), (F32,)),
+    "sum": FuncType((I32, I64, F32, F64, I32), (I32,)),
+    "fail": FuncType((I32,), ()),
+    "again": FuncType((I32,), (I32,)),
+}
+#: Signature of the function that the host's "again" calls.
+REENTERED = FuncType((I32,), (I32,))
+TABLE_SIZE = 8
+TABLE_MAXIMUM = 40
+MEMORY_PAGES = 3
+
+
+class Call(NamedTuple):
+    """A call of an export of module `module`; integers only."""
+
+    module: int
+    name: str
+    arguments: tuple[int, ...]
+
+
+class Program(NamedTuple):
+    """Modules, each of which may import from those before it under the names "m0", "m1" …, and calls."""
+
+    modules: tuple[bytes, ...]
+    calls: tuple[Call, ...]
+
+
+class Plan:
+    """A module while it is being made: what its bodies may refer to.
+
+    `functions`, `tables`, `memories` and `globals` are whole index spaces. `slots` says, per table, which slot began
+    with which function.
+    """
+
+    def __init__(self) -> None:
+        self.types: list[FuncType] = []
+        self.signature_count = 0
+        self.functions: list[FuncType] = []
+        self.tables: list[TableType] = []
+        self.memories: list[MemoryType] = []
+        self.globals: list[GlobalType] = []
+        self.slots: dict[int, dict[int, int]] = {}
+        self.elements: list[ValType] = []
+        self.data = 0
+        self.fuel = 0
+        self.table_size = TABLE_SIZE
+        self.value_types: tuple[ValType, ...] = NUMBERS
+        self.syntax = ModuleSyntax()
+
+    def type_index(self, type: FuncType) -> int:
+        """The index of a function type, which is added when it isn't there."""
+        if type not in self.types:
+            self.types.append(type)
+        return self.types.index(type)
+
+    def indices_of(self, type: FuncType) -> list[int]:
+        """All indices of a type: definitions that are equal are the same type."""
+        self.type_index(type)
+        return [i for i, other in enumerate(self.types) if other == type]
+
+    def reference_to(self, index: int) -> ValType:
+        """The nullable reference to a type; always that of its first definition."""
+        return ref_type(CONCRETE + self.types.index(self.types[index]), True)
+
+    def functions_for(self, type: ValType) -> list[int]:
+        """The functions that a reference type holds."""
+        if type == EXTERNREF:
+            return []
+        if type == FUNCREF:
+            return list(range(len(self.functions)))
+        wanted = self.types[type.heap - CONCRETE]
+        return [i for i, function in enumerate(self.functions) if function == wanted]
+
+
+class Generator:
+    """Makes one program."""
+
+    def __init__(self, choices: Choices) -> None:
+        self.c = choices
+        self.plans: list[Plan] = []
+
+    def program(self) -> Program:
+        c = self.c
+        signatures = self.signatures()
+        count = 2 if c.chance(45) else 1
+        modules = tuple(self.module(number, signatures) for number in range(count))
+        calls = []
+        for _ in range(c.pick((1, 2, 4, 8))):
+            module = count - 1 if c.chance(75) else c.below(count)
+            exports = [export for export in self.plans[module].syntax.exports if export.name[0] == "w"]
+            calls.append(self.call(module, c.pick(exports)))
+        return Program(modules, tuple(calls))
+
+    def call(self, module: int, export: Export) -> Call:
+        plan = self.plans[module]
+        type = plan.types[plan.syntax.funcs[export.index - imported_functions(plan)]]
+        arguments = []
+        for param in type.params:
+            bits = 32 if param == I32 else 64
+            number = self.c.pick(INTERESTING[self.c.pick((I32, F32)) if bits == 32 else self.c.pick((I64, F64))])
+            if self.c.chance(30):
+                number = self.c.bits(bits)
+            arguments.append((number + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1))
+        return Call(module, export.name, tuple(arguments))
+
+    def signatures(self) -> list[FuncType]:
+        """Function types that all functions choose from; few kinds of results, so that tail calls fit."""
+        c = self.c
+        results = [(), (I32,), *(tuple(c.pick(NUMBERS) for _ in range(c.pick((1, 2, 1, 2, 3, 5)))) for _ in range(2))]
+        return [
+            FuncType(tuple(c.pick(NUMBERS) for _ in range(c.pick((0, 1, 2, 3, 4, 7)))), c.pick(results))
+            for _ in range(2 + c.below(4))
+        ]
+
+    # --- one module ---
+
+    def module(self, number: int, signatures: list[FuncType]) -> bytes:
+        plan = Plan()
+        self.plans.append(plan)
+        for signature in signatures:
+            plan.type_index(signature)
+        if self.c.chance(30):  # the same type a second time
+            plan.types.append(self.c.pick(signatures))
+        plan.signature_count = len(plan.types)
+        plan.type_index(REENTERED)
+        references = [FUNCREF, EXTERNREF, plan.reference_to(self.c.below(plan.signature_count))]
+        if self.c.chance(60):
+            plan.value_types = (*NUMBERS, *NUMBERS, *NUMBERS, *references)
+        self.imports(plan, number)
+        self.tables_and_memories(plan, number, references)
+        self.globals(plan, number, references)
+        first = len(plan.functions)
+        for _ in range(self.c.pick((1, 2, 3, 4, 6))):
+            self.define(plan, self.c.pick(signatures))
+        self.define(plan, REENTERED)
+        last = len(plan.functions)
+        self.segments(plan)
+        for index in range(first, last):
+            body = Body(self.c, plan, plan.functions[index])
+            body.generate()
+            own = [entry.type for entry in body.locals[len(body.type.params) :]]
+            plan.syntax.code.append(Code(run_lengths(own), bytes(body.code)))
+            plan.syntax.exports.append(Export(f"f{index}", "func", index))
+        plan.syntax.exports.append(Export("again", "func", last - 1))
+        for index in range(first, last):
+            self.wrapper(plan, index)
+        syntax = plan.syntax
+        syntax.rec_groups = [(SubType(type),) for type in plan.types]
+        return encode_module(syntax)
+
+    def define(self, plan: Plan, type: FuncType) -> None:
+        plan.functions.append(type)
+        plan.syntax.funcs.append(plan.type_index(type))
+
+    def imports(self, plan: Plan, number: int) -> None:
+        c, syntax = self.c, plan.syntax
+        for name, type in HOST_FUNCTIONS.items():
+            if c.chance(35):
+                syntax.imports.append(Import("env", name, "func", plan.type_index(type)))
+                plan.functions.append(type)
+        if not number:
+            return
+        other = self.plans[0]
+        for export in other.syntax.exports:
+            wanted: object = None
+            if export.kind == "func" and export.name[0] == "f" and c.chance(60):
+                wanted = plan.type_index(other.functions[export.index])
+                plan.functions.append(other.functions[export.index])
+            elif export.kind == "memory" and c.chance(40):
+                wanted = other.memories[export.index]
+                plan.memories.append(other.memories[export.index])
+            elif export.kind == "table" and c.chance(50) and other.tables[export.index].element == FUNCREF:
+                wanted = other.tables[export.index]
+                plan.slots[len(plan.tables)] = {}
+                plan.tables.append(other.tables[export.index])
+            elif export.kind == "global" and (export.name == "fuel" or c.chance(50)):
+                item = other.globals[export.index]
+                if not is_number(item.content):
+                    continue
+                wanted = item
+                if export.name == "fuel":
+                    plan.fuel = len(plan.globals)
+                plan.globals.append(item)
+            if wanted is not None:
+                syntax.imports.append(Import("m0", export.name, export.kind, wanted))  # type: ignore[arg-type]
+
+    def tables_and_memories(self, plan: Plan, number: int, references: list[ValType]) -> None:
+        c, syntax = self.c, plan.syntax
+        for _ in range(c.pick((1, 1, 2, 0, 3))):
+            memory = MemoryType(Limits(1, MEMORY_PAGES))
+            syntax.memories.append(memory)
+            plan.memories.append(memory)
+            syntax.exports.append(Export(f"memory{len(plan.memories)}", "memory", len(plan.memories) - 1))
+        for k in range(c.pick((1, 1, 2, 0, 3))):
+            element = FUNCREF if k == 0 else c.pick(references)
+            table = TableType(element, Limits(TABLE_SIZE, TABLE_MAXIMUM))
+            syntax.tables.append(Table(table))
+            plan.slots[len(plan.tables)] = {}
+            plan.tables.append(table)
+            if element == FUNCREF:
+                syntax.exports.append(Export(f"table{len(plan.tables)}", "table", len(plan.tables) - 1))
+
+    def globals(self, plan: Plan, number: int, references: list[ValType]) -> None:
+        c = self.c
+        if not number:
+            plan.fuel = len(plan.globals)
+            self.define_global(plan, GlobalType(I32, True), b"\x41" + sleb(100), "fuel")
+        for type in NUMBERS:
+            for _ in range(c.pick((0, 1, 1, 2))):
+                self.define_global(plan, GlobalType(type, not c.chance(15)), self.initial(type), None)
+        for type in references:
+            if c.chance(30):
+                self.define_global(plan, GlobalType(type, True), b"\xd0" + heap_type_bytes(type.heap), None)
+
+    def define_global(self, plan: Plan, type: GlobalType, init: bytes, name: str | None) -> None:
+        plan.syntax.globals.append(Global(type, init + b"\x0b"))
+        if is_number(type.content):
+            plan.syntax.exports.append(Export(name or f"global{len(plan.globals)}", "global", len(plan.globals)))
+        plan.globals.append(type)
+
+    def initial(self, type: ValType) -> bytes:
+        number = self.c.pick(INTERESTING[type])
+        if type == F32:
+            return b"\x43" + struct.pack("<I", number)
+        if type == F64:
+            return b"\x44" + struct.pack("<Q", number)
+        bits = 32 if type == I32 else 64
+        return (b"\x41" if type == I32 else b"\x42") + sleb((number + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1))
+
+    def segments(self, plan: Plan) -> None:
+        """Fill the tables, and passive segments; data for the memories."""
+        c, syntax = self.c, plan.syntax
+        for index, table in enumerate(plan.tables):
+            fitting = plan.functions_for(table.element)
+            if not fitting or table.element == EXTERNREF:
+                continue
+            items = [c.pick(fitting) for _ in range(1 + c.below(TABLE_SIZE - 1))]
+            start = c.below(TABLE_SIZE - len(items))
+            plan.slots[index] = {start + k: item for k, item in enumerate(items)}
+            code = tuple(b"\xd2" + uleb(item) + b"\x0b" for item in items)
+            offset = b"\x41" + sleb(start) + b"\x0b"
+            syntax.elements.append(Element(table.element, "active", (), code, index, offset))
+        everything = tuple(range(len(plan.functions)))
+        syntax.elements.append(Element(FUNCREF, "declarative", everything))
+        for _ in range(c.below(3)):
+            syntax.elements.append(Element(FUNCREF, "passive", tuple(c.pick(everything) for _ in range(c.below(5)))))
+        plan.elements = [element.type for element in syntax.elements]
+        if plan.memories:
+            for memory in range(len(plan.memories)):
+                data = bytes(c.below(256) for _ in range(c.pick((0, 8, 32))))
+                syntax.data.append(Data(data, "active", memory, b"\x41" + sleb(c.below(64)) + b"\x0b"))
+            for _ in range(c.below(3)):
+                syntax.data.append(Data(bytes(c.below(256) for _ in range(c.below(40))), "passive"))
+        plan.data = len(syntax.data)
+        syntax.has_data_count = True
+
+    def wrapper(self, plan: Plan, index: int) -> None:
+        """An export that takes and gives the bits of a function's values as integers, and fills up the fuel."""
+        type = plan.functions[index]
+        integers = {I32: I32, I64: I64, F32: I32, F64: I64}
+        outer = FuncType(tuple(integers[t] for t in type.params), tuple(integers[t] for t in type.results))
+        code = bytearray()
+
+        def op(mnemonic: str, immediate: bytes = b"") -> None:
+            code.extend(bytes((BY_MNEMONIC[mnemonic].opcode,)) + immediate)
+
+        op("i32.const", sleb(self.c.pick((10, 50, 200))))
+        op("global.set", uleb(plan.fuel))
+        for number, param in enumerate(type.params):
+            op("local.get", uleb(number))
+            if param in CANONICAL_NAN:
+                op(f"{param}.reinterpret_{integers[param]}")
+        op("call", uleb(index))
+        first = len(type.params)
+        for number in reversed(range(len(type.results))):
+            op("local.set", uleb(first + number))
+        for number, result in enumerate(type.results):
+            op("local.get", uleb(first + number))
+            if result in CANONICAL_NAN:
+                op(f"{result}.const", struct.pack("<I" if result == F32 else "<Q", CANONICAL_NAN[result]))
+                op("local.get", uleb(first + number))
+                op("local.get", uleb(first + number))
+                op(f"{result}.eq")
+                op("select")
+                op(f"{integers[result]}.reinterpret_{result}")
+        op("end")
+        plan.syntax.exports.append(Export(f"w{index}", "func", len(plan.functions)))
+        self.define(plan, outer)
+        plan.syntax.code.append(Code(run_lengths(type.results), bytes(code)))
+
+
+def imported_functions(plan: Plan) -> int:
+    """How many functions a module imports."""
+    return sum(item.kind == "func" for item in plan.syntax.imports)
+
+
+def generate(choices: Choices) -> Program:
+    """A program, as the choices have it."""
+    return Generator(choices).program()
+
+
+def main() -> None:
+    from wasmloom.text.printer import print_module
+
+    program = generate(Choices(int(sys.argv[1])))
+    for module in program.modules:
+        print(print_module(module))
+    for call in program.calls:
+        print(call)
+
+
+if __name__ == "__main__":
+    main()
