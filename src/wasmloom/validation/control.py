@@ -16,17 +16,15 @@ from cython.cimports.wasmloom.validation.machine import (
     Frame,
     Validator,
     label_types,
+    reference,
     result_types,
     set_rule,
 )
 
-from wasmloom.spec.types import CONCRETE, FUNCREF, HEAP_SHIFT, I32, NULL_FLAG, REF_FLAG
+from wasmloom.spec.types import FUNCREF, I32
 
 _I32 = cython.declare(uint64_t, I32)
 _FUNCREF = cython.declare(uint64_t, FUNCREF)
-_NULL_REF = cython.declare(uint64_t, REF_FLAG | NULL_FLAG)
-_CONCRETE = cython.declare(uint64_t, CONCRETE)
-_HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 
 
 @cython.cfunc
@@ -242,7 +240,7 @@ def _return_call_indirect(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 def _callee(v: Validator, i: cython.pointer(Instr)) -> cython.pointer(TypeInfo):
     """Pop the function reference of a call by reference and give its type."""
     type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, FUNC)
-    v.expect(_NULL_REF | (_CONCRETE + type.id) << _HEAP_SHIFT)
+    v.expect(reference(type, True))
     return type
 
 

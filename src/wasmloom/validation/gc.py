@@ -8,17 +8,16 @@ import cython
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr
 from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, TypeInfo, heap_matches, top_heap, type_matches
-from cython.cimports.wasmloom.validation.machine import Validator, label_types, set_rule
+from cython.cimports.wasmloom.validation.machine import Validator, label_types, reference, set_rule
 
 from wasmloom.spec.limits import MAX_ARRAY_FIXED
-from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, HEAP_SHIFT, I8, I16, I32, NULL_FLAG, REF_FLAG, ref_type
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, HEAP_SHIFT, I8, I16, I32, NULL_FLAG, REF_FLAG, ref_type
 
 _I8 = cython.declare(uint64_t, I8)
 _I16 = cython.declare(uint64_t, I16)
 _I32 = cython.declare(uint64_t, I32)
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
-_CONCRETE = cython.declare(uint64_t, CONCRETE)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _ANY = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["any"])
 _EXTERN = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
@@ -27,14 +26,6 @@ _EQREF = cython.declare(uint64_t, ref_type(ABSTRACT_HEAP_TYPES["eq"], True))
 _I31REF = cython.declare(uint64_t, ref_type(ABSTRACT_HEAP_TYPES["i31"], True))
 _ARRAYREF = cython.declare(uint64_t, ref_type(ABSTRACT_HEAP_TYPES["array"], True))
 _REF_I31 = cython.declare(uint64_t, ref_type(ABSTRACT_HEAP_TYPES["i31"], False))
-
-
-@cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _reference(type: cython.pointer(TypeInfo), null: cython.bint) -> uint64_t:
-    """The reference type to a defined type."""
-    return _REF_FLAG | (_NULL_FLAG if null else 0) | (_CONCRETE + type.id) << _HEAP_SHIFT
 
 
 @cython.cfunc
@@ -68,7 +59,7 @@ def _struct_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         n -= 1
         if v.expect(_unpacked(type.types[n])) < 0:
             return -1
-    return v.push(_reference(type, False))
+    return v.push(reference(type, False))
 
 
 @cython.cfunc
@@ -81,7 +72,7 @@ def _struct_new_default(v: Validator, i: cython.pointer(Instr)) -> cython.int:
             return v.fail(
                 f"type mismatch: struct.new_default expected fields with default values but field {n} has none"
             )
-    return v.push(_reference(type, False))
+    return v.push(reference(type, False))
 
 
 @cython.cfunc
@@ -95,7 +86,7 @@ def _field(v: Validator, i: cython.pointer(Instr), packed: cython.bint) -> uint6
     t = type.types[i.b]
     if _packed(t) != packed:
         v.fail(f"type mismatch: {v.mnemonic()} but field {i.b} is {'unpacked' if packed else 'packed'}")
-    v.expect(_reference(type, True))
+    v.expect(reference(type, True))
     return _unpacked(t)
 
 
@@ -121,7 +112,7 @@ def _struct_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         return v.fail(f"immutable field {i.b}")
     if v.expect(_unpacked(type.types[i.b])) < 0:
         return -1
-    return v.expect(_reference(type, True))
+    return v.expect(reference(type, True))
 
 
 @cython.cfunc
@@ -130,7 +121,7 @@ def _array_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
     if v.expect(_I32) < 0 or v.expect(_unpacked(type.types[0])) < 0:
         return -1
-    return v.push(_reference(type, False))
+    return v.push(reference(type, False))
 
 
 @cython.cfunc
@@ -141,7 +132,7 @@ def _array_new_default(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         return v.fail("type mismatch: array.new_default expected an element with a default value")
     if v.expect(_I32) < 0:
         return -1
-    return v.push(_reference(type, False))
+    return v.push(reference(type, False))
 
 
 @cython.cfunc
@@ -155,7 +146,7 @@ def _array_new_fixed(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         k -= 1
         if v.expect(_unpacked(type.types[0])) < 0:
             return -1
-    return v.push(_reference(type, False))
+    return v.push(reference(type, False))
 
 
 @cython.cfunc
@@ -182,7 +173,7 @@ def _new_from_segment(v: Validator, type: cython.pointer(TypeInfo)) -> cython.in
     """Pop offset and length and push the new array."""
     if v.expect(_I32) < 0 or v.expect(_I32) < 0:
         return -1
-    return v.push(_reference(type, False))
+    return v.push(reference(type, False))
 
 
 @cython.cfunc
@@ -210,7 +201,7 @@ def _array_read(v: Validator, i: cython.pointer(Instr), packed: cython.bint) -> 
     type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
     if _packed(type.types[0]) != packed:
         return v.fail(f"type mismatch: {v.mnemonic()} but the array is {'unpacked' if packed else 'packed'}")
-    if v.expect(_I32) < 0 or v.expect(_reference(type, True)) < 0:
+    if v.expect(_I32) < 0 or v.expect(reference(type, True)) < 0:
         return -1
     return v.push(_unpacked(type.types[0]))
 
@@ -243,7 +234,7 @@ def _array_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     type: cython.pointer(TypeInfo) = _writable_array(v, i.a)
     if v.expect(_unpacked(type.types[0])) < 0 or v.expect(_I32) < 0:
         return -1
-    return v.expect(_reference(type, True))
+    return v.expect(reference(type, True))
 
 
 @cython.cfunc
@@ -260,7 +251,7 @@ def _array_fill(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     type: cython.pointer(TypeInfo) = _writable_array(v, i.a)
     if v.expect(_I32) < 0 or v.expect(_unpacked(type.types[0])) < 0 or v.expect(_I32) < 0:
         return -1
-    return v.expect(_reference(type, True))
+    return v.expect(reference(type, True))
 
 
 @cython.cfunc
@@ -272,9 +263,9 @@ def _array_copy(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         return v.fail(
             f"array types do not match: array.copy expected {v.show(to.types[0])} but found {v.show(source.types[0])}"
         )
-    if v.expect(_I32) < 0 or v.expect(_I32) < 0 or v.expect(_reference(source, True)) < 0 or v.expect(_I32) < 0:
+    if v.expect(_I32) < 0 or v.expect(_I32) < 0 or v.expect(reference(source, True)) < 0 or v.expect(_I32) < 0:
         return -1
-    return v.expect(_reference(to, True))
+    return v.expect(reference(to, True))
 
 
 @cython.cfunc
@@ -283,7 +274,7 @@ def _init_from_segment(v: Validator, type: cython.pointer(TypeInfo)) -> cython.i
     """Pop length, offset, index and array."""
     if v.expect(_I32) < 0 or v.expect(_I32) < 0 or v.expect(_I32) < 0:
         return -1
-    return v.expect(_reference(type, True))
+    return v.expect(reference(type, True))
 
 
 @cython.cfunc

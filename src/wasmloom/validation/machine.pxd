@@ -107,11 +107,13 @@ cdef class Validator(Context):
     cdef TypeInfo *type_of_kind(self, uint64_t index, int kind) except *
     cdef uint64_t address_type(self, bint is64) noexcept
     cdef int _run(self) except -1
+    cdef int _check_body(self, size_t body) except -1
     cdef int _enter_body(self, size_t n_results, const uint64_t *types, uint64_t single) except -1
     cdef int _reset(self, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _read_locals(self) except -1
     cdef int _add_locals(self, uint32_t count, uint64_t t, bint declared) except -1
 
+cdef uint64_t reference(TypeInfo *type, bint null) noexcept
 cdef int64_t label_types(Validator v, uint64_t depth, const uint64_t **types) except -1
 cdef size_t result_types(Frame *frame, const uint64_t **types) noexcept
 cdef set_rule(str name, Rule rule)

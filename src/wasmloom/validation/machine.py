@@ -56,6 +56,8 @@ from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, NULL_FLAG, PLAIN_TYPES, RE
 #: More operands than this on the stack are refused: a few bytes of code may push a thousand.
 _MAX_STACK = cython.declare(cython.size_t, 1 << 20)
 
+_MAX_LOCALS = cython.declare(int64_t, MAX_LOCALS)
+
 _I32 = cython.declare(uint64_t, PLAIN_TYPES["i32"])
 _I64 = cython.declare(uint64_t, PLAIN_TYPES["i64"])
 _F64 = cython.declare(uint64_t, PLAIN_TYPES["f64"])
@@ -177,6 +179,13 @@ def check_rules() -> None:
     for row in INSTRUCTIONS:
         if row.rule is not None and OPS[cython.cast(cython.int, row.index)].rule == cython.NULL:
             raise LookupError(f"nothing registered the typing rule {row.rule}")
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def reference(type: cython.pointer(TypeInfo), null: cython.bint) -> uint64_t:
+    """The reference type to a defined type."""
+    return _REF_FLAG | (_NULL_FLAG if null else 0) | (_CONCRETE + type.id) << _HEAP_SHIFT
 
 
 @cython.cfunc
@@ -494,8 +503,8 @@ class Validator(Context):
             total += count
             if total > 0xFFFFFFFF:
                 self.malformed("too many locals")
-            if total > MAX_LOCALS:
-                self.malformed(f"too many locals: {total}, the limit is {MAX_LOCALS}")
+            if total > _MAX_LOCALS:
+                self.malformed(f"too many locals: {total}, the limit is {_MAX_LOCALS}")
             t = read_valtype(r)
             t = self.canonical(t)
             self._add_locals(count, t, True)
@@ -535,17 +544,12 @@ class Validator(Context):
         self.instr.offset = self.reader.pos - self.reader.base
         return self.enter(IN_BODY, 0, n_results, types, single)
 
-    def check_function(self, index: int) -> None:
-        """Check the body of a function defined in this module (Core 3.0, 3.4.14); `index` counts imports.
-
-        Raises `ValidationError`, or `CompileError` when the body is malformed. Module-level rules must have been
-        checked before.
-        """
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _check_body(self, body: cython.size_t) -> cython.int:
+        """Check one of the bodies in the code section."""
         m = self.module
-        body: cython.Py_ssize_t = index - m.num_imported_funcs
         k: cython.size_t
-        if not 0 <= body < m.num_bodies:
-            raise IndexError(f"function {index} has no body in this module")
         self._reset(m.body_start[body], m.body_end[body])
         self.in_constant = False
         self.type = self.funcs[body + m.num_imported_funcs]
@@ -553,14 +557,24 @@ class Validator(Context):
             self._add_locals(1, self.type.types[k], False)
         self._read_locals()
         self._enter_body(self.type.n_results, self.type.types + self.type.n_params, 0)
-        self._run()
+        return self._run()
+
+    def check_function(self, index: int) -> None:
+        """Check the body of a function defined in this module (Core 3.0, 3.4.14); `index` counts imports.
+
+        Raises `ValidationError`, or `CompileError` when the body is malformed. Module-level rules must have been
+        checked before.
+        """
+        body: cython.Py_ssize_t = index - self.module.num_imported_funcs
+        if not 0 <= body < self.module.num_bodies:
+            raise IndexError(f"function {index} has no body in this module")
+        self._check_body(body)
 
     def check_functions(self) -> None:
         """Check all function bodies; see `check_function`."""
-        first: cython.Py_ssize_t = self.module.num_imported_funcs
-        body: cython.Py_ssize_t
+        body: cython.size_t
         for body in range(self.module.num_bodies):
-            self.check_function(first + body)
+            self._check_body(body)
 
     def check_constant(self, start: int, end: int, type: int, visible_globals: int) -> None:
         """Check the constant expression ``module.data[start:end]`` against a canonical value type (Core 3.0, 3.4.16).

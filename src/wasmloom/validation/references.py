@@ -9,14 +9,13 @@ from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, read_valtype
 from cython.cimports.wasmloom.spec.canon import type_matches
 from cython.cimports.wasmloom.validation.context import TableInfo
-from cython.cimports.wasmloom.validation.machine import Validator, label_types, set_rule
+from cython.cimports.wasmloom.validation.machine import Validator, label_types, reference, set_rule
 
-from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, I32, NULL_FLAG, REF_FLAG
+from wasmloom.spec.types import HEAP_SHIFT, I32, NULL_FLAG, REF_FLAG
 
 _I32 = cython.declare(uint64_t, I32)
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
-_CONCRETE = cython.declare(uint64_t, CONCRETE)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 
 
@@ -57,7 +56,7 @@ def _ref_func(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         v.declared[i.a] = 1
     elif not v.declared[i.a]:
         return v.fail(f"undeclared function reference {i.a}")
-    return v.push(_REF_FLAG | (_CONCRETE + v.funcs[i.a].id) << _HEAP_SHIFT)
+    return v.push(reference(v.funcs[i.a], False))
 
 
 @cython.cfunc

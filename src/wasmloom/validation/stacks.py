@@ -20,7 +20,7 @@ from cython.cimports.wasmloom.binary.reader import (
 )
 from cython.cimports.wasmloom.spec.canon import CONT, TypeInfo, type_info, type_matches
 from cython.cimports.wasmloom.validation.control import enter_block
-from cython.cimports.wasmloom.validation.machine import IN_BLOCK, Validator, label_types, set_rule
+from cython.cimports.wasmloom.validation.machine import IN_BLOCK, Validator, label_types, reference, set_rule
 
 from wasmloom.spec.types import CONCRETE, EXNREF, HEAP_SHIFT, NULL_FLAG, REF_FLAG, ref_type
 
@@ -112,14 +112,6 @@ def _try_table(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _reference(type: cython.pointer(TypeInfo), null: cython.bint) -> uint64_t:
-    """The reference type to a defined type."""
-    return _REF_FLAG | (_NULL_FLAG if null else 0) | (_CONCRETE + type.id) << _HEAP_SHIFT
-
-
-@cython.cfunc
 @cython.exceptval(check=False)
 def _cont_func(t: uint64_t) -> cython.pointer(TypeInfo):
     """The function type of a reference to a concrete continuation type; NULL for other value types."""
@@ -191,9 +183,9 @@ def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer
 @cython.exceptval(-1, check=False)
 def _cont_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
-    if v.expect(_reference(type_info(cont.func), True)) < 0:
+    if v.expect(reference(type_info(cont.func), True)) < 0:
         return -1
-    return v.push(_reference(cont, False))
+    return v.push(reference(cont, False))
 
 
 @cython.cfunc
@@ -222,9 +214,9 @@ def _cont_bind(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         < 0
     ):
         return -1
-    if v.expect(_reference(cont, True)) < 0 or v.expect_types(func.types, n) < 0:
+    if v.expect(reference(cont, True)) < 0 or v.expect_types(func.types, n) < 0:
         return -1
-    return v.push(_reference(bound, False))
+    return v.push(reference(bound, False))
 
 
 @cython.cfunc
@@ -243,7 +235,7 @@ def _resumed(v: Validator, i: cython.pointer(Instr)) -> cython.pointer(TypeInfo)
     cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
     func: cython.pointer(TypeInfo) = type_info(cont.func)
     _check_handlers(v, i, func)
-    v.expect(_reference(cont, True))
+    v.expect(reference(cont, True))
     return func
 
 
@@ -293,7 +285,7 @@ def _switch(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         return -1
     if _types_match(v, tag.types, tag.n_results, back.types + back.n_params, back.n_results, what) < 0:
         return -1
-    if v.expect(_reference(cont, True)) < 0 or v.expect_types(func.types, func.n_params - 1) < 0:
+    if v.expect(reference(cont, True)) < 0 or v.expect_types(func.types, func.n_params - 1) < 0:
         return -1
     return v.push_types(back.types, back.n_params)
 
