@@ -32,7 +32,7 @@ from wasmloom.text.formatting import NO_NAMES, IndexNames, TypeText, quote_bytes
 
 _SECTION_NAMES = {number: name for name, number in SECTION_IDS.items()}
 
-#: Bytes of a data segment to a line.
+#: Bytes of a data segment or custom section to a line.
 _BYTES_PER_LINE = 64
 
 
@@ -90,7 +90,7 @@ class _Printer:
         name = self._names.module
         yield f"(module{'' if name is None else IndexNames({0: name}, 1).binding(0)}"
         for custom in module.customs:
-            yield f"  {_custom(custom)}"
+            yield from _custom_lines(custom)
         yield from self._type_lines()
         yield from self._import_lines()
         yield from self._definition_lines()
@@ -271,16 +271,20 @@ class _Printer:
             if segment.memory:
                 parts.append(f"(memory {self._spaces['memory'].use(segment.memory)})")
             parts.append(self._constant(where, "offset"))
-        head = " ".join(parts)
-        if len(segment.data) <= _BYTES_PER_LINE:
-            yield f"{head} {quote_bytes(segment.data)})"
-            return
-        yield head
-        for at in range(0, len(segment.data), _BYTES_PER_LINE):
-            yield f"    {quote_bytes(segment.data[at : at + _BYTES_PER_LINE])}"
-        yield "  )"
+        yield from _bytes_form(" ".join(parts), segment.data)
 
 
-def _custom(custom: CustomSection) -> str:
+def _bytes_form(head: str, data: bytes) -> Iterator[str]:
+    """A form that begins with `head` and ends with bytes, which take a line each when they are many."""
+    if len(data) <= _BYTES_PER_LINE:
+        yield f"{head} {quote_bytes(data)})"
+        return
+    yield head
+    for at in range(0, len(data), _BYTES_PER_LINE):
+        yield f"    {quote_bytes(data[at : at + _BYTES_PER_LINE])}"
+    yield "  )"
+
+
+def _custom_lines(custom: CustomSection) -> Iterator[str]:
     place = f"(after {_SECTION_NAMES[custom.after]})" if custom.after else "(before first)"
-    return f"(@custom {quote_name(custom.name)} {place} {quote_bytes(custom.data)})"
+    return _bytes_form(f"  (@custom {quote_name(custom.name)} {place}", custom.data)
