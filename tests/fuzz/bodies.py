@@ -55,11 +55,11 @@ INTERESTING: dict[ValType, tuple[int, ...]] = {
     F32: (0, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00000, 0x7FA00001, 0xFFFFFFFF,
           1, 0x807FFFFF, 0x00800000, 0x7F7FFFFF, 0x4F000000, 0xCF000000, 0x4EFFFFFF, 0x4F800000, 0x5F000000, 0xDF000000,
           0x5F800000, 0x3F000000, 0x3FC00000, 0x40200000, 0xBF000000, 0x4B000001, 0x3F7FFFFF, 0xBF7FFFFF, 0xCF000001),
-    F64: (0, 1 << 63, 0x3FF << 52, 0xBFF << 52, 0x7FF << 52, 0xFFF << 52, 0x7FF8 << 48, 0xFFF8 << 48,
-          (0x7FF4 << 48) | 1, (1 << 64) - 1, 1, 0x41E0 << 48, 0x41DFFFFFFFC00000, 0xC1E0 << 48, 0xC1E0000000200000, 0xC1E00000001FFFFF,
-          0x41F0 << 48, 0x41EFFFFFFFE00000, 0x43E0 << 48, 0xC3E0 << 48, 0x43F0 << 48, 0x43DFFFFFFFFFFFFF, 0x3FE0 << 48,
-          0x3FF8 << 48, 0x4004 << 48, 0xBFEFFFFFFFFFFFFF, 0xBFE0 << 48, 0x47EFFFFFE0000000, 0x47EFFFFFF0000000,
-          0x36A0 << 48, 0x7FEFFFFFFFFFFFFF, 0x0010 << 48, 0x4330000000000001),
+    F64: (0, 1 << 63, 0x3FF << 52, 0xBFF << 52, 0x7FF << 52, 0xFFF << 52, 0x7FF8 << 48, 0xFFF8 << 48, (0x7FF4 << 48)
+          | 1, (1 << 64) - 1, 1, 0x41E0 << 48, 0x41DFFFFFFFC00000, 0xC1E0 << 48, 0xC1E0000000200000,
+          0xC1E00000001FFFFF, 0x41F0 << 48, 0x41EFFFFFFFE00000, 0x43E0 << 48, 0xC3E0 << 48, 0x43F0 << 48,
+          0x43DFFFFFFFFFFFFF, 0x3FE0 << 48, 0x3FF8 << 48, 0x4004 << 48, 0xBFEFFFFFFFFFFFFF, 0xBFE0 << 48,
+          0x47EFFFFFE0000000, 0x47EFFFFFF0000000, 0x36A0 << 48, 0x7FEFFFFFFFFFFFFF, 0x0010 << 48, 0x4330000000000001),
 }  # fmt: skip
 
 
@@ -128,8 +128,8 @@ class Body:
             self.push_leaf: 14, self.compute: 22, self.set_local: 9, self.tee_local: 5, self.drop: 3, self.select: 4,
             self.block: 5, self.loop: 3, self.if_: 6, self.br: 3, self.br_if: 7, self.br_table: 2, self.return_: 1,
             self.load: 6, self.store: 6, self.get_global: 4, self.set_global: 4, self.bulk_memory: 2,
-            self.grow_memory: 1, self.table_access: 2, self.bulk_table: 1, self.reference: 3, self.nop: 1, self.pile: 2, self.trap: 1,
-            self.compare_and_use: 6, self.br_on_null: 2,
+            self.grow_memory: 1, self.table_access: 2, self.bulk_table: 1, self.reference: 3, self.nop: 1,
+            self.pile: 2, self.trap: 1, self.compare_and_use: 6, self.br_on_null: 2,
         }  # fmt: skip
         if not self.leaf:
             weights |= {self.call: 6, self.call_indirect: 4, self.call_ref: 3, self.tail_call: 2}
