@@ -115,6 +115,36 @@ def test_limits(files: Path) -> None:
     assert wasmloom("run", "--timeout", "-1", files / "wasi.wat").returncode == 2
 
 
+WAITS = """(module
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "\\01")  ;; a subscription to the monotonic clock
+  (data (i32.const 24) "\\ff\\ff\\ff\\ff\\ff")
+  (data (i32.const 64) "\\50\\00\\00\\00\\08")  ;; an iovec
+  (func (export "sleep") (drop (call $poll (i32.const 0) (i32.const 128) (i32.const 1) (i32.const 256))))
+  (func (export "input") (drop (call $read (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 256)))))"""
+
+
+@pytest.mark.parametrize("function", ["sleep", "input"])
+def test_time_limits_hold_while_the_guest_waits(tmp_path: Path, function: str) -> None:
+    (tmp_path / "waits.wat").write_text(WAITS)
+    command = [sys.executable, "-m", "wasmloom", "run", "--timeout", "0.2", "--invoke", function]
+    reader, writer = os.pipe()
+    try:
+        done = subprocess.run(
+            [*command, str(tmp_path / "waits.wat")],
+            stdin=reader,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert done.returncode == 134 and b"timeout" in done.stderr
+
+
 def test_interruption(files: Path) -> None:
     command = [sys.executable, "-m", "wasmloom", "run", "--invoke", "forever", str(files / "traps.wat")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -184,8 +184,11 @@ def test_swapping_a_directory_for_a_link_never_helps(world: Path) -> None:
         guest = Guest(wasi)
         thread.start()
         try:
-            outcomes = set()
-            for i in range(3000):
+            outcomes: set[Errno] = set()
+            # Both threads must have had their turns.
+            for i in range(1_000_000):
+                if i >= 3000 and {Errno.SUCCESS, Errno.ENOTCAPABLE} <= outcomes:
+                    break
                 guest.reset()
                 path = (b"swap/leaf", b"swap/../swap/leaf", b"swap")[i % 3]
                 if path == b"swap":
@@ -203,7 +206,7 @@ def test_swapping_a_directory_for_a_link_never_helps(world: Path) -> None:
             stop.set()
             thread.join()
     assert outcomes <= {Errno.SUCCESS, Errno.ENOENT, Errno.ENOTCAPABLE, Errno.ELOOP, Errno.ENOTDIR}
-    assert Errno.SUCCESS in outcomes
+    assert {Errno.SUCCESS, Errno.ENOTCAPABLE} <= outcomes
 
 
 def test_a_directory_moved_out_gives_no_way_back_up(world: Path) -> None:

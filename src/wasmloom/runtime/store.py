@@ -259,6 +259,11 @@ class Store:
         self.guest.ctx.fuel = min(amount, INT64_MAX)
 
     @property
+    def deadline(self) -> int | None:
+        """When the running call times out, on the clock of `time.monotonic_ns`; None when nothing limits it."""
+        return self.guest.deadline if self.guest.entry != cython.NULL and self.guest.deadline else None
+
+    @property
     def memory_used(self) -> int:
         """Bytes that memories and tables have together."""
         return self.used_bytes

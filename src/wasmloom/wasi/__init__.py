@@ -165,7 +165,7 @@ class Wasi:
         """Use the memory that `instance` exports as ``memory``. Raises `LinkError` when there is none."""
         if "memory" not in instance.exports:
             raise LinkError("a WASI program must export its memory as 'memory'")
-        self._context.bind(instance.exports["memory"])
+        self._context.bind(instance.exports["memory"], instance.store)
 
     def bind_memory(self, memory: object) -> None:
         """Use `memory`, any object with a writable buffer of bytes, for guests that don't export theirs."""

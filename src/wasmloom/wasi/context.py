@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from wasmloom.errors import LinkError
+from wasmloom.errors import LinkError, Trap
+from wasmloom.runtime.traps import TIMEOUT, TRAP_REASONS
 from wasmloom.wasi.abi import Errno, Rights, WasiError
 from wasmloom.wasi.descriptors import DescriptorTable, Directory
+
+if TYPE_CHECKING:
+    from wasmloom import Store
 
 
 class Context:
@@ -17,10 +23,25 @@ class Context:
         self.env = env
         self.table = DescriptorTable()
         self._memory: object | None = None
+        self._store: Store | None = None
 
-    def bind(self, memory: object) -> None:
-        """Use `memory`, any object that exports its bytes as a writable buffer."""
+    def bind(self, memory: object, store: Store | None = None) -> None:
+        """Use `memory`, any object that exports its bytes as a writable buffer, and obey the timeout of `store`."""
         self._memory = memory
+        self._store = store
+
+    def time_left(self) -> int | None:
+        """Nanoseconds until the guest's call times out; None when nothing limits it. Raises `Trap` when it is over.
+
+        Whoever waits for something asks this first: a guest that sleeps can't be interrupted as a running one can.
+        """
+        deadline = self._store.deadline if self._store is not None else None
+        if deadline is None:
+            return None
+        left = deadline - time.monotonic_ns()
+        if left <= 0:
+            raise Trap(TRAP_REASONS[TIMEOUT])
+        return left
 
     @property
     def memory(self) -> memoryview:

@@ -22,6 +22,7 @@ from wasmloom.wasi.abi import (
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor, Directory
 from wasmloom.wasi.memory import iovecs, pack, span
+from wasmloom.wasi.polling import wait_for_input
 
 #: Largest file offset of the host.
 MAX_OFFSET = (1 << 63) - 1
@@ -138,6 +139,7 @@ def fd_filestat_set_times(context: Context, file: Descriptor, atim: int, mtim: i
 
 def fd_read(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> None:
     """Read from a file."""
+    wait_for_input(context, file)
     memory = context.memory
     pack(memory, U32, result, file.read(iovecs(memory, vectors, count)))
 

@@ -19,10 +19,11 @@ from wasmloom.wasi.abi import (
     U32,
     Errno,
     EventType,
+    FileType,
     WasiError,
 )
 from wasmloom.wasi.context import Context
-from wasmloom.wasi.descriptors import HostFile
+from wasmloom.wasi.descriptors import Descriptor, HostFile
 from wasmloom.wasi.memory import pack, span
 from wasmloom.wasi.process import host_clock
 
@@ -84,8 +85,8 @@ class _Waiting:
             # A Python file object can't be asked; a read or write is what finds out.
             self.events.append(_Event(userdata, Errno.SUCCESS, kind, 1))
 
-    def wait(self) -> list[_Event]:
-        """Wait until there is at least one event."""
+    def wait(self, context: Context) -> list[_Event]:
+        """Wait until there is at least one event. Raises `Trap` when the guest's time is over before that."""
         poll = select.poll()
         for host, waiters in self.files.items():
             kinds = {kind for _, kind in waiters}
@@ -95,7 +96,7 @@ class _Waiting:
             poll.register(host, mask)
         while True:
             longest = 0 if self.events else min((timer.remaining() for timer in self.timers), default=_LONGEST_WAIT)
-            longest = min(max(longest, 0), _LONGEST_WAIT)
+            longest = min(max(longest, 0), _LONGEST_WAIT, context.time_left() or _LONGEST_WAIT)
             if self.files:
                 for host, ready in poll.poll(-(-longest // 10**6)):
                     self._add_ready(host, ready)
@@ -128,6 +129,17 @@ def _readable_bytes(host: int) -> int:
     return max(count[0], 0)
 
 
+def wait_for_input(context: Context, file: Descriptor) -> None:
+    """If the guest's time is limited, wait until a read can't block, or raise `Trap` when the time is over."""
+    left = context.time_left()
+    if left is None or not isinstance(file, HostFile) or file.kind == FileType.REGULAR_FILE:
+        return
+    poll = select.poll()
+    poll.register(file.fileno(), select.POLLIN)
+    while left is not None and not poll.poll(-(-left // 10**6)):
+        left = context.time_left()
+
+
 def poll_oneoff(context: Context, subscriptions: int, events: int, count: int, result: int) -> None:
     """Wait until one of the subscribed events happens, and store all that have."""
     if not 0 < count <= MAX_SUBSCRIPTIONS:
@@ -143,7 +155,7 @@ def poll_oneoff(context: Context, subscriptions: int, events: int, count: int, r
             waiting.add_file(context, userdata, EventType(tag), union)
         else:
             raise WasiError(Errno.EINVAL)
-    happened = waiting.wait()
+    happened = waiting.wait(context)
     memory = context.memory
     for i, event in enumerate(happened):
         pack(memory, EVENT, events + i * EVENT.size, *event)
