@@ -15,30 +15,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
-    from wasmloom.errors import (
-        CompileError as CompileError,
-    )
-    from wasmloom.errors import (
-        ExitStatus as ExitStatus,
-    )
-    from wasmloom.errors import (
-        Frame as Frame,
-    )
-    from wasmloom.errors import (
-        LinkError as LinkError,
-    )
-    from wasmloom.errors import (
-        Trap as Trap,
-    )
-    from wasmloom.errors import (
-        UnsupportedError as UnsupportedError,
-    )
-    from wasmloom.errors import (
-        ValidationError as ValidationError,
-    )
-    from wasmloom.errors import (
-        WasmError as WasmError,
-    )
+    from wasmloom.errors import CompileError as CompileError
+    from wasmloom.errors import ExitStatus as ExitStatus
+    from wasmloom.errors import Frame as Frame
+    from wasmloom.errors import LinkError as LinkError
+    from wasmloom.errors import Trap as Trap
+    from wasmloom.errors import UnsupportedError as UnsupportedError
+    from wasmloom.errors import ValidationError as ValidationError
+    from wasmloom.errors import WasmError as WasmError
     from wasmloom.host.bridge import Func as Func
     from wasmloom.host.engine import Engine as Engine
     from wasmloom.host.exports import Exports as Exports
@@ -50,48 +34,20 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.module import ImportType as ImportType
     from wasmloom.host.module import Module as Module
     from wasmloom.runtime.store import Store as Store
-    from wasmloom.spec.types import (
-        EXTERNREF as EXTERNREF,
-    )
-    from wasmloom.spec.types import (
-        F32 as F32,
-    )
-    from wasmloom.spec.types import (
-        F64 as F64,
-    )
-    from wasmloom.spec.types import (
-        FUNCREF as FUNCREF,
-    )
-    from wasmloom.spec.types import (
-        I32 as I32,
-    )
-    from wasmloom.spec.types import (
-        I64 as I64,
-    )
-    from wasmloom.spec.types import (
-        V128 as V128,
-    )
-    from wasmloom.spec.types import (
-        FuncType as FuncType,
-    )
-    from wasmloom.spec.types import (
-        GlobalType as GlobalType,
-    )
-    from wasmloom.spec.types import (
-        Limits as Limits,
-    )
-    from wasmloom.spec.types import (
-        MemoryType as MemoryType,
-    )
-    from wasmloom.spec.types import (
-        TableType as TableType,
-    )
-    from wasmloom.spec.types import (
-        TagType as TagType,
-    )
-    from wasmloom.spec.types import (
-        ValType as ValType,
-    )
+    from wasmloom.spec.types import EXTERNREF as EXTERNREF
+    from wasmloom.spec.types import F32 as F32
+    from wasmloom.spec.types import F64 as F64
+    from wasmloom.spec.types import FUNCREF as FUNCREF
+    from wasmloom.spec.types import I32 as I32
+    from wasmloom.spec.types import I64 as I64
+    from wasmloom.spec.types import V128 as V128
+    from wasmloom.spec.types import FuncType as FuncType
+    from wasmloom.spec.types import GlobalType as GlobalType
+    from wasmloom.spec.types import Limits as Limits
+    from wasmloom.spec.types import MemoryType as MemoryType
+    from wasmloom.spec.types import TableType as TableType
+    from wasmloom.spec.types import TagType as TagType
+    from wasmloom.spec.types import ValType as ValType
     from wasmloom.wasi import Wasi as Wasi
 
 __version__ = "0.1.0"
