@@ -52,9 +52,13 @@ cdef enum:
     MAX_ROWS = 1024
     MAX_PREFIXES = 4
     MAX_PREFIXED = 512          # numbers per prefix
+    ROW_MASK = 0xFFFF           # the row in an entry of _ONE_BYTE
+    HAS_NONE = 1 << 16          # no immediates
+    HAS_NUMBER = 1 << 17        # one immediate: an index, or an integer
+    HAS_SIGN = 1 << 18          # the integer is signed
 
 # The tables that _fill_tables makes from spec.instructions and spec.types.
-cdef int16_t _ONE_BYTE[256]     # opcode -> row, or -1
+cdef int32_t _ONE_BYTE[256]     # opcode -> row and HAS_* flags, or -1
 cdef int16_t _PREFIX_BASE[256]  # prefix byte -> where its rows begin in _PREFIXED, or -1
 cdef int16_t _PREFIXED[MAX_PREFIXES * MAX_PREFIXED]     # base + number -> row, or -1
 cdef unsigned char _LAYOUT[MAX_ROWS * MAX_IMMEDIATES]   # row, immediate -> layout; L_NONE ends a row

@@ -36,7 +36,7 @@ nesting of blocks are the caller's business.
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import int64_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint64_t
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.binary.reader import (
     _ABSTRACT_HEAP,
@@ -49,6 +49,9 @@ from cython.cimports.wasmloom.binary.reader import (
     CATCH,
     CATCH_ALL_REF,
     CATCH_REF,
+    HAS_NONE,
+    HAS_NUMBER,
+    HAS_SIGN,
     L_BLOCK,
     L_BYTES16,
     L_CAST,
@@ -71,13 +74,14 @@ from cython.cimports.wasmloom.binary.reader import (
     MAX_ROWS,
     ON_LABEL,
     ON_SWITCH,
+    ROW_MASK,
     Clause,
     Instr,
     Reader,
 )
 
 from wasmloom.errors import CompileError, UnsupportedError
-from wasmloom.spec.instructions import INSTRUCTIONS
+from wasmloom.spec.instructions import INSTRUCTIONS, Instruction
 from wasmloom.spec.limits import MAX_BR_TABLE
 from wasmloom.spec.proposals import foreign_opcode
 from wasmloom.spec.types import (
@@ -121,6 +125,18 @@ _REF_NULL = cython.declare(cython.int, 0x63)  # first bytes of the long forms of
 _REF = cython.declare(cython.int, 0x64)
 
 
+def _fast_flags(row: Instruction) -> int:
+    """What `next_instr` needs to know about a row to decode it by itself."""
+    if not row.immediates:
+        return HAS_NONE
+    if len(row.immediates) > 1:
+        return 0
+    layout = _LAYOUTS.get(row.immediates[0], L_INDEX)
+    if layout in (L_I32, L_I64):
+        return HAS_NUMBER | HAS_SIGN
+    return HAS_NUMBER if layout == L_INDEX and ":" not in row.immediates[0] else 0
+
+
 def _fill_tables() -> None:
     """Fill the C tables from the instruction table and the type codes."""
     i: cython.int
@@ -140,8 +156,6 @@ def _fill_tables() -> None:
                 raise RuntimeError("the instruction table has outgrown the reader's tables")
             _PREFIX_BASE[row.prefix] = base
             _PREFIXED[base + row.opcode] = i
-        else:
-            _ONE_BYTE[row.opcode] = i
         if i >= MAX_ROWS or len(row.immediates) >= MAX_IMMEDIATES:
             raise RuntimeError("the instruction table has outgrown the reader's tables")
         k = i * MAX_IMMEDIATES
@@ -149,6 +163,8 @@ def _fill_tables() -> None:
             name, colon, _ = kind.partition(":")
             _LAYOUT[k] = _LAYOUTS.get(name + colon, L_INDEX)
             k += 1
+        if not row.prefix:
+            _ONE_BYTE[row.opcode] = i | _fast_flags(row)
     for code in ABSTRACT_HEAP_TYPES.values():
         _ABSTRACT_HEAP[code] = 1
         _VALTYPE[code] = ref_type(code, True)
@@ -533,24 +549,13 @@ def _read_prefixed(r: cython.pointer(Reader), prefix: cython.int) -> cython.int:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def next_instr(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.int:
-    """Decode the instruction at the position and move behind it."""
-    op: cython.int
+def _read_immediates(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.int:
+    """Decode the immediates of the row ``out.op``."""
     layout: cython.int
     value: int64_t
     kinds: cython.p_uchar
     slot: cython.pointer(uint64_t) = cython.address(out.a)
-    if r.pos >= r.end:
-        return _end(r)
-    out.offset = r.pos - r.base
-    op = _ONE_BYTE[r.pos[0]]
-    r.pos += 1
-    if op < 0:
-        op = _read_prefixed(r, r.base[out.offset])
-        if op < 0:
-            return -1
-    out.op = op
-    kinds = cython.address(_LAYOUT[op * MAX_IMMEDIATES])
+    kinds = cython.address(_LAYOUT[out.op * MAX_IMMEDIATES])
     while True:
         layout = kinds[0]
         kinds += 1
@@ -614,3 +619,40 @@ def next_instr(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.
                 if value < 0:
                     return -1
                 slot[0] = value
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def next_instr(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.int:
+    """Decode the instruction at the position and move behind it.
+
+    This is the innermost loop of validation and translation: instructions without immediates, and those with one
+    index or integer of one byte, are decoded here, with the position in a register; `_read_immediates` has the rest.
+    """
+    pos: cython.p_const_uchar = r.pos
+    entry: int32_t
+    op: cython.int
+    if pos >= r.end:
+        return _end(r)
+    out.offset = pos - r.base
+    entry = _ONE_BYTE[pos[0]]
+    pos += 1
+    if entry < 0:
+        r.pos = pos
+        op = _read_prefixed(r, r.base[out.offset])
+        if op < 0:
+            return -1
+        out.op = op
+        return _read_immediates(r, out)
+    out.op = entry & ROW_MASK
+    if entry & HAS_NONE:
+        r.pos = pos
+        return 0
+    if entry & HAS_NUMBER and pos < r.end and pos[0] < 0x80:
+        out.a = pos[0]
+        if entry & HAS_SIGN and pos[0] & 0x40:
+            out.a |= ~cython.cast(uint64_t, 0x7F)
+        r.pos = pos + 1
+        return 0
+    r.pos = pos
+    return _read_immediates(r, out)
