@@ -20,6 +20,7 @@ off the value stack before anything is converted, since that may re-enter the gu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import index
 
 import cython
@@ -341,6 +342,9 @@ class Func:
         self.pointer = new_host_function(store, self.signature, function, name)
         self.pointer.wrapper = cython.cast(cython.p_void, self)
         self._store = store
+
+    def __init__(self, store: Store, type: object, function: Callable[..., object], name: str | None = None) -> None:
+        """See the class; `__cinit__` does the work, so that no object is ever without its struct."""
 
     def __dealloc__(self) -> None:
         # Before the memory of `self` goes: nobody finds a dead wrapper (all of this happens with the GIL held).

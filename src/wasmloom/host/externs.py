@@ -28,7 +28,7 @@ from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_tabl
 from wasmloom.errors import WasmError
 from wasmloom.host.types import as_global_type, as_memory_type, as_table_type
 from wasmloom.spec.limits import MAX_PAGES_32
-from wasmloom.spec.types import Limits, MemoryType, TableType
+from wasmloom.spec.types import GlobalType, Limits, MemoryType, TableType, ValType
 
 # What constructors take for "the caller fills in the fields". Not to be had from Python, where an object without its
 # struct would be a way to crash.
@@ -97,6 +97,9 @@ class Memory:
         self.pointer.object = cython.cast(cython.p_void, self)
         self._store = owner
         self._max = most
+
+    def __init__(self, store: Store, type: MemoryType | Limits | int, maximum: int | None = None) -> None:
+        """See the class; `__cinit__` does the work, so that no object is ever without its struct."""
 
     def __dealloc__(self) -> None:
         if self.pointer != cython.NULL and self.pointer.object == cython.cast(cython.p_void, self):
@@ -222,6 +225,17 @@ class Table:
         self.element = made.element
         self._max = most
 
+    def __init__(
+        self,
+        store: Store,
+        type: TableType | ValType | str,
+        minimum: int | None = None,
+        maximum: int | None = None,
+        *,
+        init: object = None,
+    ) -> None:
+        """See the class; `__cinit__` does the work, so that no object is ever without its struct."""
+
     def __dealloc__(self) -> None:
         if self.pointer != cython.NULL and self.pointer.object == cython.cast(cython.p_void, self):
             self.pointer.object = cython.NULL
@@ -331,6 +345,9 @@ class Global:
         self.cell = cython.cast(cython.pointer(uint64_t), owner.allocate(16))
         self.cell[0] = word
         self._store = owner
+
+    def __init__(self, store: Store, type: GlobalType | ValType | str, value: object) -> None:
+        """See the class; `__cinit__` does the work, so that no object is ever without its struct."""
 
     @property
     def store(self) -> Store:

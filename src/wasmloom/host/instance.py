@@ -36,7 +36,8 @@ class Instance:
         self.exports = Exports(module.export_table, self._state.find)
         start = module.decoded.start
         if start is not None:
-            self._state.find("func", start)()
+            main: Any = self._state.find("func", start)
+            main()
 
     def __repr__(self) -> str:
         of = f" of {self.module.name}" if self.module.name else ""

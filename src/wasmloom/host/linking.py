@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from wasmloom.host.module import Module
     from wasmloom.spec.module import Import
 
-_CLASSES: dict[str, type] = {"func": Func, "table": Table, "memory": Memory, "global": Global}
-_MISSING = object()
+_CLASSES: dict[str, type[Any]] = {"func": Func, "table": Table, "memory": Memory, "global": Global}
+_MISSING: Any = object()
 
 
 class HostImport(NamedTuple):
@@ -48,6 +48,11 @@ def _lookup(container: Any, name: str) -> Any:
     return getattr(container, name, _MISSING)
 
 
+def _is_item(value: Any) -> bool:
+    """Whether `value` is one of our objects that can be imported."""
+    return isinstance(value, tuple(_CLASSES.values()))
+
+
 def _kind_of(value: Any) -> str:
     """What `value` is, for errors."""
     for kind, cls in _CLASSES.items():
@@ -56,20 +61,24 @@ def _kind_of(value: Any) -> str:
     return f"a callable {type(value).__name__}" if callable(value) else f"a Python {type(value).__name__}"
 
 
+def _describe(wanted: Import) -> str:
+    """What an import asks for, for errors."""
+    return describe(wanted.kind, func_type(wanted.type) if isinstance(wanted.type, int) else wanted.type)
+
+
 def _check(wanted: Import, value: Any) -> None:
     """Raise `LinkError` unless `value` fits the import."""
     if wanted.kind == "func" and isinstance(wanted.type, int):
         if isinstance(value, Func):
             fits = is_sub(value.type_id, wanted.type)
         else:
-            fits = callable(value) and not isinstance(value, tuple(_CLASSES.values()))
-        expected = describe("func", func_type(wanted.type))
+            fits = callable(value) and not _is_item(value)
     else:
         fits = isinstance(value, _CLASSES[wanted.kind]) and matches_extern(value.type, wanted.type)
-        expected = describe(wanted.kind, wanted.type)
     if not fits:
         raise LinkError(
-            f"incompatible import type for {wanted.module}.{wanted.name}: expected {expected}, found {_kind_of(value)}"
+            f"incompatible import type for {wanted.module}.{wanted.name}: "
+            f"expected {_describe(wanted)}, found {_kind_of(value)}"
         )
 
 
@@ -84,11 +93,8 @@ def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
         namespace = _MISSING if imports is None else _lookup(imports, wanted.module)
         value = _MISSING if namespace is _MISSING else _lookup(namespace, wanted.name)
         if value is _MISSING:
-            type = func_type(wanted.type) if isinstance(wanted.type, int) else wanted.type
-            raise LinkError(
-                f"unknown import {wanted.module}.{wanted.name}: {describe(wanted.kind, type)} is not provided"
-            )
-        if store is None and isinstance(value, Func | Table | Memory | Global):
+            raise LinkError(f"unknown import {wanted.module}.{wanted.name}: {_describe(wanted)} is not provided")
+        if store is None and _is_item(value):
             store = value.store
         found.append((wanted, value))
     if store is None:
@@ -97,7 +103,7 @@ def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
         raise ValueError("the module and the store belong to different engines")
     for wanted, value in found:
         _check(wanted, value)
-        if not isinstance(value, tuple(_CLASSES.values())):
+        if not _is_item(value):
             value = HostImport(f"{wanted.module}.{wanted.name}", value)
         elif value.store is not store:
             raise ValueError(f"the import {wanted.module}.{wanted.name} belongs to another store")

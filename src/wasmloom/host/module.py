@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmloom.binary.decoder import decode_module
 from wasmloom.errors import CompileError
@@ -135,7 +135,7 @@ class Module:
     def imports(self) -> list[ImportType]:
         """What the module imports, in order."""
         return [
-            ImportType(i.module, i.name, i.kind, func_type(i.type) if i.kind == "func" else i.type)
+            ImportType(i.module, i.name, i.kind, func_type(i.type) if isinstance(i.type, int) else i.type)
             for i in self.decoded.imports
         ]
 
@@ -143,7 +143,12 @@ class Module:
     def exports(self) -> list[ExportType]:
         """What the module exports, in order."""
         decoded = self.decoded
-        spaces = {"table": decoded.tables, "memory": decoded.memories, "global": decoded.globals, "tag": decoded.tags}
+        spaces: dict[str, list[Any]] = {
+            "table": decoded.tables,
+            "memory": decoded.memories,
+            "global": decoded.globals,
+            "tag": decoded.tags,
+        }
         return [
             ExportType(
                 e.name,

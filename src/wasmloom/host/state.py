@@ -55,7 +55,7 @@ _NO_MAXIMUM = cython.declare(uint64_t, 0xFFFFFFFF)
 class InstanceState:
     """The C side of an instance; `found` is the items that `wasmloom.host.linking.resolve` gives."""
 
-    def __cinit__(self, module: object, store: Store, found: dict) -> None:
+    def __init__(self, module: object, store: Store, found: dict) -> None:
         self.module = module
         self.store = store
         store.lock()

@@ -97,7 +97,8 @@ def as_memory_type(value: object, maximum: int | None = None) -> MemoryType:
             raise ValueError("only 32-bit memories with pages of 64 KiB, not shared, are supported yet")
         value = value.limits
     if isinstance(value, Limits):
-        value, maximum = value.min, value.max
+        maximum = value.max
+        value = value.min
     return MemoryType(_limits(value, maximum, "memory size in pages", MAX_PAGES_32))
 
 
@@ -109,7 +110,8 @@ def as_table_type(value: object, minimum: int | None = None, maximum: int | None
     if isinstance(value, TableType):
         if value.is64:
             raise ValueError("only tables indexed by i32 are supported yet")
-        value, (minimum, maximum) = value.element, value.limits
+        minimum, maximum = value.limits
+        value = value.element
     element = as_val_type(value)
     if not element.is_ref:
         raise ValueError(f"a table holds references, not {element}")

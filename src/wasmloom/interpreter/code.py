@@ -69,6 +69,9 @@ class CodeSpace:
         self.starts = None
         _spaces.add(self)
 
+    def __init__(self, module: DecodedModule, fuel: bool = False, prepare: Callable[[int], None] | None = None) -> None:
+        """See the class; `__cinit__` does the work."""
+
     def __dealloc__(self):
         i: uint32_t
         if self.codes != cython.NULL:
