@@ -6,10 +6,19 @@ cdef enum:
     # Most memories that can be alive in the process: 47-bit user addresses hold no more reservations.
     MAX_REGIONS = 16384
 
+    # Reservations that are kept for the next memories.
+    MAX_SPARES = 16
+
+ctypedef struct Spare:
+    char *base
+    uint64_t length             # accessible bytes, all zero
+
 cdef uintptr_t bases[16384]
 cdef int used
+cdef Spare spares[16]
+cdef int spare_count
 
-cdef char *reserve() noexcept nogil
+cdef char *reserve(uint64_t length) noexcept nogil
 cdef bint commit(char *base, uint64_t old_length, uint64_t new_length) noexcept nogil
-cdef void release(char *base) noexcept nogil
+cdef void release(char *base, uint64_t length) noexcept nogil
 cdef bint in_region(void *address) noexcept nogil

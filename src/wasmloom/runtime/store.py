@@ -222,8 +222,10 @@ class Store:
     def __dealloc__(self) -> None:
         i: uint64_t
         table: cython.pointer(WlTable)
+        memory: cython.pointer(WlMemory)
         for i in range(self.memories.count):
-            release(cython.cast(cython.pointer(WlMemory), self.memories.items[i]).base)
+            memory = cython.cast(cython.pointer(WlMemory), self.memories.items[i])
+            release(memory.base, memory.length)
         for i in range(self.tables.count):
             table = cython.cast(cython.pointer(WlTable), self.tables.items[i])
             free(table.elements)
@@ -346,18 +348,18 @@ class Store:
         base: cython.p_char
         memory = cython.cast(cython.pointer(WlMemory), self.allocate(cython.sizeof(WlMemory)))
         self.charge(pages * _PAGE)
-        base = reserve()
+        base = reserve(pages * _PAGE)
         if base == cython.NULL:
             self.used_bytes -= pages * _PAGE
             raise WasmError(
-                "no address space for another memory: each reserves 8 GiB of it (is it limited, as by ulimit -v?)"
+                f"the system gives no memory of {pages} pages: each memory reserves 8 GiB of address space "
+                "(is that limited, as by ulimit -v?)"
             )
         memory.base = base
-        if not commit(base, 0, pages * _PAGE) or not push(cython.address(self.memories), memory):
-            release(base)
-            self.used_bytes -= pages * _PAGE
-            raise WasmError(f"the system has no memory for {pages} pages")
         memory.length = pages * _PAGE
+        if not push(cython.address(self.memories), memory):
+            release(base, memory.length)
+            raise MemoryError
         memory.max_pages = min(max_pages, _MAX_PAGES)
         return memory
 
