@@ -24,7 +24,7 @@ def _text(code: bytes, start: int, field: Field) -> str:
     if field.kind in ("slot", "dst"):
         return f"{field.name}=s{number}"
     if field.kind == "target":
-        return f"→ {start + number:04x}"
+        return f"→ {start + field.base + number:04x}"
     if field.kind == "ptr":
         return f"{field.name}={number:#x}"
     return f"{field.name}={number}"

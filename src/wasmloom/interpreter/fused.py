@@ -22,12 +22,14 @@ HEADER = 8
 _LOGIC = ("and", "or", "xor")
 _ARITHMETIC = ("add", "sub", "mul")
 _SHIFTS = ("shl", "shr_u", "shr_s")
+_COMPARISONS = ("eq", "ne", "lt_s", "lt_u", "gt_s", "gt_u", "le_s", "le_u", "ge_s", "ge_u")
+_SELECTS = ("select.ass", "select.asi", "select.ais", "select.aii")
 
 
 def fuse(first: Handler, second: Handler) -> Handler:
     """The handler of the two instructions in a row."""
     shift = first.size - HEADER
-    fields = (*first.fields, *(Field(field.name, field.kind, field.offset + shift) for field in second.fields))
+    fields = (*first.fields, *(Field(field.name, field.kind, field.offset + shift, shift) for field in second.fields))
 
     def body(b: HandlerBuilder) -> None:
         b.then(shift, second.body)
@@ -53,7 +55,7 @@ def _names(types: Iterable[str], operations: Iterable[str], kinds: Iterable[str]
 
 def _branches(types: Iterable[str], kinds: Iterable[str]) -> Iterator[str]:
     for type in types:
-        for comparison in ("eq", "ne", "lt_s", "lt_u", "gt_s", "gt_u", "le_s", "le_u", "ge_s", "ge_u"):
+        for comparison in _COMPARISONS:
             for kind in kinds:
                 yield f"br_if.{type}.{comparison}.{kind}"
                 yield f"br_if.{type}.{comparison}.{kind}.back"
@@ -81,10 +83,14 @@ def _pairs() -> Iterator[tuple[Iterable[str], Iterable[str]]]:
         ]
         yield first, second
         yield first, _stores(type, ("sa",))
+        yield _names((type,), ("xor",), ("ss", "sa", "si", "ai"), "a"), _names((type,), ("rotl",), ("ai",), "as")
+        yield _names((type,), _COMPARISONS, ("ss", "sa", "si", "ai"), "a"), _SELECTS
         # A loop's counter, and a mask or a loaded value that is tested.
         counters = _names((type,), ("add", "sub"), ("si", "ss", "sa", "ai"), "s")
         yield counters, _branches((type,), ("ai", "sa"))
-        yield _names((type,), ("and",), ("ss", "si", "ai", "sa"), "a"), _branches((type,), ("ai", "sa"))
+        masks = [*_names((type,), ("and",), ("ss", "si", "ai", "sa"), "a")]
+        yield masks, _branches((type,), ("ai", "sa"))
+        yield masks, _SELECTS
         yield _loads(type, ("s", "a"), "as"), _branches((type,), ("ai", "sa"))
         yield _loads(type, ("s", "a"), "a"), second
     for type in ("f32", "f64"):
@@ -98,10 +104,11 @@ def _pairs() -> Iterator[tuple[Iterable[str], Iterable[str]]]:
     for type in ("i32", "i64", "f32", "f64"):
         yield address, _loads(type, ("a",), "as")
         yield address, _stores(type, ("as",))
-    yield ("copy",), ("copy", "br", "br.back", "set_acc")
+    yield ("copy",), ("copy", "br", "br.back", "set_acc", "call")
+    yield ("const",), ("const", "copy", "br", "br.back", "call")
     yield ("set_acc",), ("copy", "br", "br.back")
     yield ("copy",), _branches(("i32",), ("ai", "si", "ss", "sa"))
-    yield _names(("i32", "i64"), ("add", "sub"), ("si",), "s"), (*_names(("i32", "i64"), ("add", "sub"), ("si",), "s"), "copy")
+    yield _names(("i32", "i64"), ("add", "sub"), ("si",), "s"), (*_names(("i32", "i64"), ("add", "sub"), ("si",), "as"), "copy")
     yield _names(("i32", "i64"), ("add", "sub"), ("ss", "si", "sa", "ai"), "s"), ("br", "br.back")
 
 

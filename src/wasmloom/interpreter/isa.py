@@ -28,13 +28,14 @@ KIND_LETTERS = "sai"
 class Field(NamedTuple):
     """A field of an instruction.
 
-    `kind`: "dst" and "slot" (u16 slot numbers), "u16", "u32", "target" (i32, from the instruction's start), "imm32"
-    (sign-extended for i64), "imm64", "ptr" (8 bytes).
+    `kind`: "dst" and "slot" (u16 slot numbers), "u16", "u32", "target" (i32, from the instruction's start plus `base`),
+    "imm32" (sign-extended for i64), "imm64", "ptr" (8 bytes).
     """
 
     name: str
     kind: str
     offset: int
+    base: int = 0
 
 
 class Handler(NamedTuple):
