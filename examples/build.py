@@ -46,7 +46,7 @@ def build_wasm(name: str, folder: Path) -> Path:
     """Compile the program `name` to `folder`/`name`.wasm. Raises `BuildError`."""
     if importlib.util.find_spec("ziglang") is None:
         raise BuildError("the package 'ziglang' is not installed")
-    command = [sys.executable, "-m", "ziglang", "cc", "--target=wasm32-wasi", "-Wl,--strip-debug"]
+    command = [sys.executable, "-m", "ziglang", "cc", "--target=wasm32-wasi"]
     return _compile(command, HERE / f"{name}.c", folder / f"{name}.wasm")
 
 

@@ -223,6 +223,18 @@ def test_host_descriptors_as_streams(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert (tmp_path / "log").read_text() == "to the file"
 
 
+def test_flags_of_borrowed_descriptors_are_restored() -> None:
+    reader, writer = os.pipe()
+    with Wasi(stdin=reader) as wasi:
+        guest = Guest(wasi)
+        assert guest.call("fd_fdstat_set_flags", 0, int(FdFlags.NONBLOCK)) == 0
+        assert guest.read(0, 1)[0] == Errno.EAGAIN
+        assert not os.get_blocking(reader)
+    assert os.get_blocking(reader)
+    os.close(reader)
+    os.close(writer)
+
+
 def test_an_object_with_only_read_and_write() -> None:
     class Plain:
         def __init__(self) -> None:

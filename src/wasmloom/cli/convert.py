@@ -11,7 +11,7 @@ from wasmloom.cli.common import INPUT, errors_name, read_input, to_binary, write
 _OUTPUT = click.option("-o", "--output", metavar="OUT", help="Where to write; - is standard output.")
 
 
-@click.command()
+@click.command(short_help="Assemble a text module.")
 @click.argument("file", metavar="FILE", type=INPUT)
 @_OUTPUT
 def wat2wasm(file: str, output: str | None) -> int:

@@ -103,7 +103,7 @@ def _print_functions(decoded: Any) -> None:
         click.echo(f"  {index:6} at 0x{start:06x} {end - start:8} bytes  {_function_name(decoded, index)}")
 
 
-@click.command()
+@click.command(short_help="Show what a module consists of.")
 @click.argument("file", metavar="FILE", type=INPUT)
 @click.option("--functions", is_flag=True, help="List the functions.")
 @click.option("--bytecode", is_flag=True, help="Print what functions became in the interpreter.")

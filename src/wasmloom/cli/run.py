@@ -83,7 +83,7 @@ def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: 
     return 0
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False}, short_help="Run a WASI program or call a function.")
 @click.option("--invoke", metavar="FUNCTION", help="Call this function with ARGS and print its results.")
 @click.option(
     "--dir",
@@ -94,7 +94,7 @@ def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: 
 )
 @click.option("--env", "settings", metavar="NAME=VALUE", multiple=True, help="Set an environment variable.")
 @engine_options
-@click.option("--fuel", type=click.IntRange(min=0), help="Trap after about so many instructions.")
+@click.option("--fuel", metavar="UNITS", type=click.IntRange(min=0), help="Trap after about so many instructions.")
 @click.option("--timeout", metavar="SECONDS", type=float, help="Trap after so many seconds.")
 @click.option("--memory-limit", metavar="BYTES", type=click.IntRange(min=0), help="Bytes of memory the guest may have.")
 @click.option("--stack-limit", metavar="BYTES", type=click.IntRange(min=0), help="Bytes of stack the guest may have.")

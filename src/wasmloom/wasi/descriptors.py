@@ -125,6 +125,8 @@ class HostFile(Descriptor):
         super().__init__(kind, rights, inheriting)
         self._host = host
         self._owned = owned
+        #: What the flags of a file that isn't ours were before the guest changed them.
+        self._borrowed_flags: int | None = None
 
     @property
     def flags(self) -> FdFlags:
@@ -175,14 +177,19 @@ class HostFile(Descriptor):
         if (flags ^ self.flags) & ~changeable:
             raise WasiError(Errno.ENOTSUP)
         host = fcntl.fcntl(self._host, fcntl.F_GETFL)
+        if not self._owned and self._borrowed_flags is None:
+            self._borrowed_flags = host
         for flag in changeable:
             host = host | HOST_FLAGS[flag] if flag in flags else host & ~HOST_FLAGS[flag]
         fcntl.fcntl(self._host, fcntl.F_SETFL, host)
 
     def close(self) -> None:
-        """Close the host's file."""
+        """Close the host's file, or leave it as it was."""
         if self._owned:
             os.close(self._host)
+        elif self._borrowed_flags is not None:
+            # They belong to the open file, which the terminal's other users (our parent, say) share.
+            fcntl.fcntl(self._host, fcntl.F_SETFL, self._borrowed_flags)
 
 
 class Entry(NamedTuple):

@@ -128,9 +128,9 @@ def path_open(
     if needed & ~base.rights:
         raise WasiError(Errno.ENOTCAPABLE)
     granted = Rights(rights & base.inheriting)
-    host = 0
+    host = os.O_NOCTTY
     if granted & _WRITING:
-        host = os.O_RDWR if granted & _READING else os.O_WRONLY
+        host |= os.O_RDWR if granted & _READING else os.O_WRONLY
     for open_flag, bits in _HOST_OPEN.items():
         if open_flag in asked:
             host |= bits
