@@ -47,7 +47,8 @@ def format_result(value: Any, type: ValType) -> str:
     if type == F32:
         single = _FLOATS[F32][1]
         for digits in range(1, 10):
-            text = f"{value:.{digits}g}"
-            if value != value or single.pack(float(text)) == single.pack(value):
-                return repr(float(text))
+            rounded = float(f"{value:.{digits}g}")
+            # Close to the largest number, a rounded one may be too large for the format.
+            if value != value or (abs(rounded) < 3.4028236e38 and single.pack(rounded) == single.pack(value)):
+                return repr(rounded)
     return repr(value) if isinstance(value, float) else str(value)
