@@ -207,6 +207,10 @@ def test_inspect(files: Path) -> None:
     assert done.returncode == 0
     for word in ("import", "proc_exit", "_start", "memory", "code"):
         assert word in done.stdout
+    # What can't be run can still be looked at.
+    (files / "simd.wat").write_text('(module (func (export "f") (param v128)) (memory i64 1))')
+    done = wasmloom("inspect", files / "simd.wat")
+    assert done.returncode == 0 and "f: func [v128] -> []" in done.stdout
     done = wasmloom("inspect", "--bytecode", "--func", "add", files / "add.wat")
     assert done.returncode == 0 and "add" in done.stdout
     done = wasmloom("inspect", "--func", "99", files / "add.wat")

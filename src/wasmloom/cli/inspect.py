@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,7 +73,17 @@ def find_function(decoded: Any, text: str) -> int:
     raise CommandError(f"there is no function named {text!r}")
 
 
-def _print_summary(path: str, data: bytes, decoded: Any, module: Any) -> None:
+def _describe(decoded: Any, kind: str, index: int) -> str:
+    """The type of an item of an index space."""
+    from wasmloom.host.types import describe
+
+    if kind == "func":
+        return describe(kind, decoded.types[decoded.func_types[index]].composite)
+    spaces = {"table": decoded.tables, "memory": decoded.memories, "global": decoded.globals, "tag": decoded.tags}
+    return describe(kind, spaces[kind][index])
+
+
+def _print_summary(path: str, data: bytes, decoded: Any) -> None:
     click.echo(f"{path}: {len(data)} bytes")
     if decoded.names.module is not None:
         click.echo(f"name: {decoded.names.module}")
@@ -81,18 +92,14 @@ def _print_summary(path: str, data: bytes, decoded: Any, module: Any) -> None:
     for section, start, size in sections(data):
         label = SECTIONS[section] + (f' "{next(customs).name}"' if section == 0 else "")
         click.echo(f"  {label:24} at 0x{start:06x}  {size:9} bytes")
-    for what, entries in (("imports", module.imports), ("exports", module.exports)):
-        click.echo(f"{what}: {len(entries)}")
-        for entry in entries:
-            click.echo(f"  {_describe(entry)}")
-
-
-def _describe(entry: Any) -> str:
-    """An import or export in one line."""
-    from wasmloom.host.types import describe
-
-    name = f"{entry.module}.{entry.name}" if hasattr(entry, "module") else entry.name
-    return f"{name}: {describe(entry.kind, entry.type)}"
+    click.echo(f"imports: {len(decoded.imports)}")
+    counts: Counter[str] = Counter()
+    for wanted in decoded.imports:
+        click.echo(f"  {wanted.module}.{wanted.name}: {_describe(decoded, wanted.kind, counts[wanted.kind])}")
+        counts[wanted.kind] += 1
+    click.echo(f"exports: {len(decoded.exports)}")
+    for offered in decoded.exports:
+        click.echo(f"  {offered.name}: {_describe(decoded, offered.kind, offered.index)}")
 
 
 def _print_functions(decoded: Any) -> None:
@@ -110,14 +117,13 @@ def _print_functions(decoded: Any) -> None:
 @click.option("--func", "chosen", metavar="NAME|INDEX", help="Only this function.")
 def inspect(file: str, functions: bool, bytecode: bool, chosen: str | None) -> int:
     """Show the sections, imports and exports of a module, binary or text."""
-    from wasmloom import Module
     from wasmloom.binary.decoder import decode_module
 
     data = to_binary(file)
     with errors_name(file):
         decoded = decode_module(data)
         if chosen is None and not bytecode:
-            _print_summary(file, data, decoded, Module(data))
+            _print_summary(file, data, decoded)
             if functions:
                 _print_functions(decoded)
             return 0
@@ -126,12 +132,12 @@ def inspect(file: str, functions: bool, bytecode: bool, chosen: str | None) -> i
             [find_function(decoded, chosen)] if chosen is not None else range(first, first + len(decoded.body_starts))
         )
         if bytecode:
+            from wasmloom import Module
             from wasmloom.interpreter.disassembler import disassemble
 
             module = Module(data, make_engine("interpreter", None))
         for index in indices:
-            type = decoded.types[decoded.func_types[index]].composite
-            click.echo(f"function {index} {_function_name(decoded, index)}: {type}")
+            click.echo(f"function {index} {_function_name(decoded, index)}: {_describe(decoded, 'func', index)}")
             if index < first:
                 click.echo("  imported")
                 continue

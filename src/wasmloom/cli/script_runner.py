@@ -122,7 +122,8 @@ class ScriptRunner:
             self.outcome.skipped[_feature(error)] += 1
         except Failure as failure:
             self.outcome.failures.append((command.line, str(failure)))
-        except WasmError as error:
+        except Exception as error:
+            # Also what isn't a `WasmError`: arguments of a wrong type, or an error of the engine itself.
             self.outcome.failures.append((command.line, _first_line(error)))
         else:
             self.outcome.passed += 1
@@ -161,7 +162,7 @@ class ScriptRunner:
         except (Skip, UnsupportedError) as error:
             made = _feature(error) if isinstance(error, UnsupportedError) else str(error)
             raise
-        except WasmError:
+        except Exception:
             made = f"a {what} before this failed"
             raise
         finally:

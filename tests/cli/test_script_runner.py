@@ -1,0 +1,108 @@
+"""The runner of test scripts counts what happens, whatever happens."""
+
+from __future__ import annotations
+
+import pytest
+
+from wasmloom import Engine
+from wasmloom.cli.script_runner import Outcome, run_script
+
+
+def run(text: str, **options: str) -> Outcome:
+    return run_script(text.encode(), Engine(**options))  # type: ignore[arg-type]
+
+
+MODULE = """(module
+  (func (export "one") (result i32) (i32.const 1))
+  (func (export "same") (param f32) (result f32) (local.get 0))
+  (func (export "bad") (unreachable))
+  (func $deep (export "deep") (call $deep))
+  (func (export "extern") (param externref) (result externref) (local.get 0))
+  (global (export "g") i64 (i64.const -1))
+  (memory 1))
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        '(assert_return (invoke "one") (i32.const 1))',
+        '(assert_return (invoke "one") (either (i32.const 2) (i32.const 1)))',
+        '(assert_return (invoke "same" (f32.const nan:0x200000)) (f32.const nan:0x200000))',
+        '(assert_return (invoke "same" (f32.const -nan)) (f32.const nan:canonical))',
+        '(assert_return (invoke "extern" (ref.extern 3)) (ref.extern 3))',
+        '(assert_return (invoke "extern" (ref.null extern)) (ref.null extern))',
+        '(assert_return (get "g") (i64.const -1))',
+        '(assert_trap (invoke "bad") "unreachable")',
+        '(assert_trap (invoke "bad") "unreachable executed")',
+        '(assert_exhaustion (invoke "deep") "call stack exhausted")',
+        '(assert_malformed (module quote "(func (oops))") "unknown operator")',
+        '(assert_malformed (module binary "\\00asm") "unexpected end")',
+        '(assert_invalid (module (func (result i32))) "type mismatch")',
+        '(assert_unlinkable (module (import "a" "b" (func))) "unknown import")',
+        '(assert_trap (module (func $f unreachable) (start $f)) "unreachable")',
+        '(module $N (func (export "f"))) (invoke $N "f")',
+        '(module definition $D (func (export "f"))) (module instance $I $D) (invoke $I "f")',
+        '(register "m") (module (import "m" "one" (func (result i32))))',
+        '(module (import "spectest" "print_i32" (func (param i32))) (import "spectest" "memory" (memory 1 2))'
+        ' (import "spectest" "table" (table 10 20 funcref)) (import "spectest" "global_f32" (global f32)))',
+    ],
+)
+@pytest.mark.parametrize("translation", ["lazy-translation", "eager", "lazy"])
+def test_what_holds(command: str, translation: str) -> None:
+    outcome = run(MODULE + command, translation=translation)
+    assert outcome.failures == [] and outcome.skips == 0
+    assert outcome.passed >= 2
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ('(assert_return (invoke "one") (i32.const 2))', "one returned [(i32.const 0x00000001)]"),
+        ('(assert_return (invoke "one") (i64.const 1))', "expected"),
+        ('(assert_return (invoke "one"))', "expected []"),
+        ('(assert_return (invoke "same" (f32.const nan:0x200000)) (f32.const nan:canonical))', "nan:canonical"),
+        ('(assert_return (invoke "none"))', "there is no export 'none'"),
+        ('(assert_return (invoke "one" (i32.const 1)) (i32.const 1))', "TypeError"),
+        ('(assert_return (invoke "bad"))', "Trap: unreachable"),
+        ('(assert_trap (invoke "bad") "out of bounds")', "trapped with 'unreachable'"),
+        ('(assert_trap (invoke "one") "unreachable")', "expected a trap"),
+        ('(assert_malformed (module quote "(func (result i32))") "unexpected token")', "expected a module that is"),
+        ('(assert_invalid (module quote "(func (oops))") "type mismatch")', "expected a module that is invalid"),
+        ('(assert_invalid (module (func)) "type mismatch")', "the module was accepted"),
+        ('(assert_unlinkable (module) "unknown import")', "the module was linked"),
+        ('(assert_trap (module) "unreachable")', "expected a trap"),
+        ('(assert_exception (invoke "bad"))', "expected an exception"),
+        ('(module (import "a" "b" (func)))', "LinkError"),
+    ],
+)
+def test_what_fails(command: str, why: str) -> None:
+    outcome = run(MODULE + command + '\n(assert_trap (module (func $f unreachable) (start $f)) "unreachable")')
+    assert [line for line, _ in outcome.failures] == [MODULE.count("\n") + 1]
+    assert why in outcome.failures[0][1]
+    assert (outcome.passed, outcome.skips) == (2, 0)
+
+
+def test_what_is_skipped() -> None:
+    outcome = run(
+        """(module $m (func (export "f") (v128.const i32x4 0 0 0 0) drop))
+        (assert_return (invoke "f"))
+        (register "m")
+        (module (import "m" "f" (func)))
+        (assert_return (invoke "f"))
+        (assert_malformed (module quote "(func (v128.const))") "unexpected token")
+        (assert_invalid (module (func (result v128))) "type mismatch")
+        (thread $t)
+        (module (func (export "f")))
+        (assert_return (invoke "f"))
+        (assert_malformed_custom (module quote "(module (@custom))") "missing section name")"""
+    )
+    assert outcome.failures == []
+    assert outcome.skipped == {"SIMD is not supported yet": 5, "the command thread isn't known": 1}
+    assert outcome.passed == 5
+
+
+def test_an_unreadable_script_is_one_failure() -> None:
+    outcome = run("(module)\n(assert_return (")
+    assert [line for line, _ in outcome.failures] == [2]
+    assert run("").passed == run("").failed == 0
