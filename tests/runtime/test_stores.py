@@ -135,7 +135,7 @@ except wl.WasmError as error:
 assert exports.one() == 1
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "a signal handler can't call into the store" in done.stdout, done.stderr
+    assert "can't call into the store whose guest it interrupted" in done.stdout, done.stderr
 
 
 def test_signal_handlers_run_and_the_guest_goes_on() -> None:
@@ -402,3 +402,39 @@ print("done")
     command = [sys.executable, "-W", "ignore", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == "done\n", done.stderr
+
+
+def test_a_daemon_thread_in_a_guest_does_not_hinder_the_exit() -> None:
+    script = f"""
+import threading, time, wasmloom as wl
+exports = wl.Instance(wl.Module('''(module {SPIN})''')).exports
+for name in ("spin", "calls"):
+    exports = wl.Instance(wl.Module('''(module {SPIN})''')).exports
+    threading.Thread(target=exports[name], daemon=True).start()
+time.sleep(0.2)
+print("leaving", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "leaving\n", "")
+
+
+def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wasmloom.interpreter import code
+
+    exports = run("(func $f (unreachable)) (func (export \"f\") (call $f)) (func (export \"ok\"))")
+    walk = code.walk
+    errors = []
+
+    def walk_and_enter(*arguments: Any) -> Any:
+        try:
+            exports.ok()
+        except wl.WasmError as error:
+            errors.append(str(error))
+        return walk(*arguments)
+
+    monkeypatch.setattr(code, "walk", walk_and_enter)
+    with pytest.raises(wl.Trap) as trap:
+        exports.f()
+    assert [frame.func_name for frame in trap.value.frames] == ["f", "f"]
+    assert len(errors) == 1
+    exports.ok()

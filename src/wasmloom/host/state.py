@@ -331,6 +331,14 @@ class InstanceState:
         """The Python object of an item in one of the index spaces."""
         module: DecodedModule = self.module.decoded
         i: cython.size_t = index
+        sizes = {
+            "func": module.num_funcs,
+            "table": len(module.tables),
+            "memory": len(module.memories),
+            "global": len(module.globals),
+        }
+        if i >= sizes[kind]:
+            raise IndexError(f"no {kind} {index}")
         if kind == "func":
             return func_at(self.store, cython.cast(_FUNCTIONS, self.pointer.functions)[i])
         if kind == "table":

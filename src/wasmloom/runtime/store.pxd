@@ -54,8 +54,7 @@ cdef class Store:
     cdef int call(self, WlFunction *function, uint64_t *words, uint32_t n_params, uint32_t n_results) except -1
     cdef void leave(self, Entry *entry) noexcept
     cdef int fail(self, uint64_t code, Entry *entry) except -1
-    cdef list frames_of(self, Entry *entry)
-    cdef list outer_frames(self, list frames, Entry *entry)
+    cdef tuple backtrace(self, Entry *entry, bint trapped)
     cdef uint64_t word_of(self, object value) except? 0
     cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages)
     cdef WlTable *new_table(self, uint64_t length, uint64_t max, uint64_t word)

@@ -406,9 +406,10 @@ class Store:
         entry = cython.declare(Entry)
         state: cython.pointer(PyThreadState)
         code: uint64_t
-        if self.interrupting:
-            raise WasmError("a signal handler can't call into the store whose guest it interrupted")
         self.lock()
+        if self.interrupting:
+            self.unlock()
+            raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
         entry.outer = guest.entry
         entry.host_ip = ctx.host_ip
         entry.host_fp = ctx.host_fp
@@ -416,10 +417,9 @@ class Store:
         entry.stack_top = ctx.stack_top
         entry.base = 0 if entry.outer == cython.NULL else ctx.stack_top
         if not c_stack_left() or not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
-            frames = self.outer_frames([], cython.address(entry))
+            frames = self.backtrace(cython.address(entry), False)
             self.unlock()
-            detail = "calls between host and guest nest too deep"
-            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], tuple(frames), detail)
+            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
         memcpy(ctx.stack_base + entry.base, words, 8 * n_params)
         guest.entry = cython.address(entry)
         if entry.outer == cython.NULL:
@@ -477,53 +477,55 @@ class Store:
             PyErr_Restore(error_type, error_value, error_traceback)
             return -1
         try:
-            frames = self.frames_of(entry)
+            frames = self.backtrace(entry, True)
         finally:
             self.leave(entry)
-        raise Trap(TRAP_REASONS[code], tuple(frames))
+        raise Trap(TRAP_REASONS[code], frames)
 
     @cython.cfunc
-    def frames_of(self, entry: cython.pointer(Entry)) -> list:
-        """The backtrace of a trap: the frames of its entry, and through host functions those of the outer entries."""
-        from wasmloom.interpreter.code import walk
+    def backtrace(self, entry: cython.pointer(Entry), trapped: cython.bint) -> tuple:
+        """The Wasm frames of an entry that `trapped`, and through host functions those of the entries that it is in.
 
+        The frames are read off the value stack, which nothing may enter meanwhile: signal handlers and finalisers can
+        run in here.
+        """
         ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
         base: uint64_t = cython.cast(uint64_t, ctx.stack_base)
-        frames: list = [
-            _frame(space.module, index, offset)
-            for space, index, offset in walk(
-                cython.cast(uint64_t, ctx.trap_ip),
-                cython.cast(uint64_t, ctx.trap_fp),
-                cython.cast(uint64_t, ctx.trap_instance),
-                base + entry.base,
-                MAX_FRAMES,
-            )
-        ]
-        return self.outer_frames(frames, entry)
-
-    @cython.cfunc
-    def outer_frames(self, frames: list, entry: cython.pointer(Entry)) -> list:
-        """Append the frames of the entries that `entry` is nested in, each below the host function that it called."""
-        from wasmloom.interpreter.code import walk_from_host
-
-        base: uint64_t = cython.cast(uint64_t, self.guest.ctx.stack_base)
-        function: cython.pointer(WlFunction)
         host: object
-        while entry.outer != cython.NULL and len(frames) < MAX_FRAMES:
-            function = cython.cast(cython.pointer(WlFunction), entry.host_function)
-            host = cython.cast(object, cython.cast(cython.pointer(PyObject), function.object))
-            frames.append(Frame(None, 0, host.name, None))
-            frames += [
-                _frame(space.module, index, offset)
-                for space, index, offset in walk_from_host(
+        before: cython.bint = self.interrupting
+        found: list = []
+        names: dict = {}
+        self.interrupting = True
+        try:
+            from wasmloom.interpreter.code import walk, walk_from_host
+
+            if trapped:
+                found += walk(
+                    cython.cast(uint64_t, ctx.trap_ip),
+                    cython.cast(uint64_t, ctx.trap_fp),
+                    cython.cast(uint64_t, ctx.trap_instance),
+                    base + entry.base,
+                    MAX_FRAMES,
+                )
+            while entry.outer != cython.NULL and len(found) < MAX_FRAMES:
+                host = cython.cast(
+                    object,
+                    cython.cast(
+                        cython.pointer(PyObject),
+                        cython.cast(cython.pointer(WlFunction), entry.host_function).object,
+                    ),
+                )
+                found.append((None, 0, host.name))
+                found += walk_from_host(
                     cython.cast(uint64_t, entry.host_ip),
                     base + entry.host_fp,
                     base + entry.outer.base,
-                    MAX_FRAMES - len(frames),
+                    MAX_FRAMES - len(found),
                 )
-            ]
-            entry = entry.outer
-        return frames
+                entry = entry.outer
+        finally:
+            self.interrupting = before
+        return tuple([_frame(space, index, where, names) for space, index, where in found])
 
 
 def func_name(module: object, index: int) -> str | None:
@@ -537,6 +539,11 @@ def func_name(module: object, index: int) -> str | None:
     return next((e.name for e in module.exports if e.kind == "func" and e.index == index), None)
 
 
-def _frame(module: object, index: int, offset: int) -> Frame:
-    """A frame of a decoded module's function."""
-    return Frame(module.names.module, index, func_name(module, index), offset)
+def _frame(space: object, index: int, where: object, names: dict) -> Frame:
+    """A frame of a code space's function; without a space, of the host function called `where`."""
+    if space is None:
+        return Frame(None, index, where, None)
+    name = names.get((space, index))
+    if name is None:
+        name = names[(space, index)] = (space.module.names.module, func_name(space.module, index))
+    return Frame(name[0], index, name[1], where)
