@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from wasmloom.cli.common import INPUT, errors_name, read_input, to_binary, write_output
+from wasmloom.cli.common import INPUT, CommandError, errors_name, read_input, to_binary, write_output
 
 _OUTPUT = click.option("-o", "--output", metavar="OUT", help="Where to write; - is standard output.")
 
@@ -23,6 +23,8 @@ def wat2wasm(file: str, output: str | None) -> int:
         binary = parse_module(data).binary
     if output is None:
         output = "-" if file == "-" else str(Path(file).with_suffix(".wasm"))
+        if output == file and file != "-":
+            raise CommandError(f"cannot write: {file}: it is the input; say where with -o")
     write_output(output, binary)
     return 0
 

@@ -47,14 +47,10 @@ def sections(data: bytes) -> Iterator[tuple[int, int, int]]:
         position += size
 
 
-def _function_name(decoded: Any, index: int) -> str:
-    name = decoded.names.maps.get("func", {}).get(index)
-    if name is not None:
-        return str(name)
-    for export in decoded.exports:
-        if export.kind == "func" and export.index == index:
-            return str(export.name)
-    return f"wasm-function[{index}]"
+def function_names(decoded: Any) -> dict[int, str]:
+    """Index → name: from the name section, else of an export."""
+    exported = {export.index: export.name for export in decoded.exports if export.kind == "func"}
+    return exported | decoded.names.maps.get("func", {})
 
 
 def find_function(decoded: Any, text: str) -> int:
@@ -67,9 +63,9 @@ def find_function(decoded: Any, text: str) -> int:
     for export in decoded.exports:
         if export.kind == "func" and export.name == text:
             return int(export.index)
-    for index, name in decoded.names.maps.get("func", {}).items():
+    for index, name in function_names(decoded).items():
         if name == text:
-            return int(index)
+            return index
     raise CommandError(f"there is no function named {text!r}")
 
 
@@ -105,9 +101,10 @@ def _print_summary(path: str, data: bytes, decoded: Any) -> None:
 def _print_functions(decoded: Any) -> None:
     total = len(decoded.body_starts)
     click.echo(f"functions: {total}, {decoded.num_imported_funcs} imported")
+    names = function_names(decoded)
     for i, (start, end) in enumerate(zip(decoded.body_starts, decoded.body_ends, strict=True)):
         index = decoded.num_imported_funcs + i
-        click.echo(f"  {index:6} at 0x{start:06x} {end - start:8} bytes  {_function_name(decoded, index)}")
+        click.echo(f"  {index:6} at 0x{start:06x} {end - start:8} bytes  {names.get(index, '')}".rstrip())
 
 
 @click.command(short_help="Show what a module consists of.")
@@ -136,8 +133,10 @@ def inspect(file: str, functions: bool, bytecode: bool, chosen: str | None) -> i
             from wasmloom.interpreter.disassembler import disassemble
 
             module = Module(data, make_engine("interpreter", None))
+        names = function_names(decoded)
         for index in indices:
-            click.echo(f"function {index} {_function_name(decoded, index)}: {_describe(decoded, 'func', index)}")
+            name = f" {names[index]}" if index in names else ""
+            click.echo(f"function {index}{name}: {_describe(decoded, 'func', index)}")
             if index < first:
                 click.echo("  imported")
                 continue
