@@ -1,0 +1,54 @@
+"""The documentation: its Python blocks run, its links lead somewhere, and it names every command."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wasmloom.cli.app import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+def test_python_blocks_run(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    namespace: dict[str, Any] = {}
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+    assert blocks
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{page}, block {number}", "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#]+)", prose):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_guide_names_every_command() -> None:
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    for command in COMMANDS:
+        assert f"`wasmloom {command} " in guide
+
+
+def test_architecture_has_every_file() -> None:
+    """Each row of the map names files of one folder: the first with the folder, the others without."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    source = ROOT / "src" / "wasmloom"
+    named = set()
+    for row in re.findall(r"^\|.*\| (.*) \|$", text, re.M):
+        folder = source
+        for name in re.findall(r"`([a-z0-9_/]+\.py)`", row):
+            path = source / name if "/" in name else folder / name
+            named.add(path.relative_to(source).as_posix())
+            folder = path.parent
+    files = {path.relative_to(source).as_posix() for path in source.rglob("*.py") if not path.name.startswith("__")}
+    minor = {"cli/common.py", "cli/values.py"}
+    assert named <= files, f"don't exist: {sorted(named - files)}"
+    assert files - minor <= named, f"missing in the map: {sorted(files - minor - named)}"
