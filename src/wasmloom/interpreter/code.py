@@ -21,10 +21,10 @@ from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.interpreter._handlers import H_LAZY, H_SHIM
+from cython.cimports.wasmloom.interpreter._handlers import H_CONT_RETURN, H_LAZY, H_SHIM
 from cython.cimports.wasmloom.interpreter.machine import handlers, set_runtime_call
-from cython.cimports.wasmloom.interpreter.translator import Translator
-from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlContext, WlInstance
+from cython.cimports.wasmloom.interpreter.stack_translator import StackTranslator
+from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.runtime.store import Store
 
 from wasmloom.runtime import traps
@@ -86,7 +86,7 @@ class CodeSpace:
     def translate(self, index: uint32_t) -> cython.int:
         """Translate a function, unless that has been done, and let its cell point to the code."""
         code: cython.p_char
-        translator: Translator
+        translator: StackTranslator
         if self.codes[index].start != cython.NULL:
             return 0
         if self.prepare is not None:
@@ -104,9 +104,9 @@ class CodeSpace:
         self.cells[index] = code
         return 0
 
-    def _get_translator(self) -> Translator:
+    def _get_translator(self) -> StackTranslator:
         if self.translator is None:
-            self.translator = Translator(self.module, cython.cast(cython.size_t, self.cells), self.fuel)
+            self.translator = StackTranslator(self.module, cython.cast(cython.size_t, self.cells), self.fuel)
         return self.translator
 
     def translate_all(self) -> None:
@@ -122,7 +122,7 @@ class CodeSpace:
         """
         if not 0 <= index < self.count:
             raise IndexError(index)
-        translator: Translator = self._get_translator()
+        translator: StackTranslator = self._get_translator()
         if self.prepare is not None:
             self.prepare(index)
         translator.want_map = True
@@ -162,12 +162,10 @@ def _find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
     return None
 
 
-def walk(
-    ip: uint64_t, fp: uint64_t, instance: uint64_t, stack_base: uint64_t, limit: int
-) -> list[tuple[CodeSpace, int, int]]:
-    """The Wasm frames from a trap to the bottom of its entry, innermost first, at most `limit`.
+def walk(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int) -> list[tuple[CodeSpace, int, int]]:
+    """The Wasm frames from a trap to the bottom of its entry, innermost first, at most `limit`, across all stacks.
 
-    The arguments are those that the trap left in the context, and the address of the entry's first frame. Each frame
+    The arguments are those that the trap left in the context, and the address of the running continuation. Each frame
     is (code space, function index of the module's index space, offset in the module). A trap without
     instance happened before the callee had a frame: its ip is a return ip.
     """
@@ -175,10 +173,10 @@ def walk(
     maps: dict = {}
     returned: object
     if instance == 0:
-        returned = _caller(ip, fp)
-        if returned is None or returned[1] < stack_base:
+        returned = _caller(ip, fp, cont)
+        if returned is None:
             return frames
-        ip, fp = returned
+        ip, fp, cont = returned
     while len(frames) < limit:
         found = _find(ip)
         if found is None:
@@ -189,27 +187,42 @@ def walk(
             code_map = maps[(space, index)] = space.bytecode(index)[1]
         offset = code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
         frames.append((space, index + space.module.num_imported_funcs, offset))
-        returned = _caller(_word(fp + 8 * cython.cast(uint64_t, space.record_slot(index))), fp)
-        if returned is None or returned[1] < stack_base:
+        returned = _caller(_word(fp + 8 * cython.cast(uint64_t, space.record_slot(index))), fp, cont)
+        if returned is None:
             return frames
-        ip, fp = returned
+        ip, fp, cont = returned
     return frames
 
 
-def walk_from_host(return_ip: uint64_t, fp: uint64_t, stack_base: uint64_t, limit: int) -> list[tuple[CodeSpace, int, int]]:
+def walk_from_host(return_ip: uint64_t, fp: uint64_t, cont: uint64_t, limit: int) -> list[tuple[CodeSpace, int, int]]:
     """The Wasm frames below a callee without a frame: `return_ip` is where it returns to, `fp` its would-be frame."""
-    return walk(return_ip, fp, 0, stack_base, limit)
+    return walk(return_ip, fp, 0, cont, limit)
 
 
-def _caller(return_ip: uint64_t, fp: uint64_t) -> tuple[int, int] | None:
-    """The caller's (ip, frame); None at the bottom. The ip lies in the call, not behind it."""
+def _caller(return_ip: uint64_t, fp: uint64_t, cont: uint64_t) -> tuple[int, int, int] | None:
+    """The caller's (ip, frame, continuation); None at the bottom. The ip lies in the call, not behind it."""
     while True:
         fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
-        if _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
+        handler: uint64_t = _word(return_ip)
+        if handler == cython.cast(uint64_t, handlers[H_SHIM]):
             # A tail call that left the instance: the original caller is further down.
             return_ip = _word(fp)
             continue
-        return None if _find(return_ip - 1) is None else (return_ip - 1, fp)
+        if handler == cython.cast(uint64_t, handlers[H_CONT_RETURN]):
+            # The bottom of a continuation: its parent waits in a `resume`.
+            parent = cython.cast(cython.pointer(WlCont), cython.cast(cython.pointer(WlCont), cont).parent)
+            return parent_frame(parent)
+        return None if _find(return_ip - 1) is None else (return_ip - 1, fp, cont)
+
+
+@cython.cfunc
+def parent_frame(parent: cython.pointer(WlCont)) -> tuple:
+    """Where a stack that waits for what it has resumed stands: (ip, frame, continuation)."""
+    return (
+        cython.cast(uint64_t, parent.ip) - 1,
+        cython.cast(uint64_t, parent.stack_base) + parent.fp,
+        cython.cast(uint64_t, parent),
+    )
 
 
 @cython.cfunc

@@ -315,7 +315,8 @@ def _move_slots(b: HandlerBuilder, target: Value, source: Value, count: Value) -
     place = b.assign(f"getelementptr i64, ptr {target.text}, i64 {index}", "ptr")
     b.store(_word(b, word), place, align=8)
     b.emit(f"{following} = add i64 {index}, 1")
-    b.emit(f"br label {loop}")
+    # Most moves are of a word or two: unrolled or vectorised, the loop would only start later.
+    b.emit(f"br label {loop}, !llvm.loop !1")
     b.label(done)
 
 

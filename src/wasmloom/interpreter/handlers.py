@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wasmloom.interpreter import control, families
+from wasmloom.interpreter import control, families, stack_handlers
 from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
 from wasmloom.interpreter.fused import fused_handlers
 from wasmloom.interpreter.isa import Handler
@@ -38,6 +38,8 @@ FAMILIES = {
 #: Section of all handlers; the linker defines ``__start_…`` and ``__stop_…`` for it.
 SECTION = "wl_text"
 
+_OUTLINED = {**control.OUTLINED, **stack_handlers.OUTLINED}
+
 _ATTRIBUTES = f'nounwind "no-builtins" "frame-pointer"="none" section "{SECTION}" align 16'
 
 
@@ -45,7 +47,7 @@ class HandlerSet:
     """All handlers in order (position is number), by name, and the tables of the families."""
 
     def __init__(self) -> None:
-        self.handlers: list[Handler] = list(control.control_handlers())
+        self.handlers: list[Handler] = [*control.control_handlers(), *stack_handlers.stack_handlers()]
         self.tables: dict[str, list[int]] = {}
         for table, (per_instruction, members) in FAMILIES.items():
             numbers = [-1] * (per_instruction * len(INSTRUCTIONS))
@@ -84,16 +86,21 @@ def symbol(name: str) -> str:
 def enumeration() -> str:
     """Cython declarations of the numbers of the control handlers (``H_BR_TABLE_S`` …) and table strides."""
     lines = ["# Generated from wasmloom/interpreter/control.py and handlers.py", "cdef enum:"]
-    for number, handler in enumerate(control.control_handlers()):
+    for number, handler in enumerate((*control.control_handlers(), *stack_handlers.stack_handlers())):
         lines.append(f"    H_{handler.name.upper().replace('.', '_')} = {number}")
     lines.append(f"    MAX_UNROLLED_LOCALS = {control.MAX_UNROLLED_LOCALS}")
     lines.append(f"    RESTORE_SIZE = {control.RESTORE_SIZE}")
+    lines.append(f"    TRY_RECORD_SLOTS = {stack_handlers.TRY_RECORD_SLOTS}")
+    lines.append(f"    CLAUSE_SIZE = {stack_handlers.CLAUSE_SIZE}")
+    lines.append(f"    CLAUSES_AT = {stack_handlers.CLAUSES_AT}")
     lines.append(f"    TAIL_CALL_SIZE = {control.TAIL_CALL_SIZE}")
     return "\n".join(lines) + "\n"
 
 
 def _function(name: str, builder: HandlerBuilder) -> Iterator[str]:
-    yield f"define hidden preserve_nonecc void {name}({SIGNATURE}) {_ATTRIBUTES} {{"
+    # Inlined, a slow path would give its prologue to the handler that it was taken out of.
+    noinline = "noinline " if name[1:] in _OUTLINED else ""
+    yield f"define hidden preserve_nonecc void {name}({SIGNATURE}) {noinline}{_ATTRIBUTES} {{"
     yield from builder.lines
     yield "}"
 
@@ -124,7 +131,7 @@ def module_text(handlers: HandlerSet | None = None) -> str:
     parts: list[str] = []
     declarations: dict[str, str] = {}
     bodies = [(symbol(handler.name), handler.body) for handler in handlers.handlers]
-    bodies += [(f"@{name}", body) for name, body in control.OUTLINED.items()]
+    bodies += [(f"@{name}", body) for name, body in _OUTLINED.items()]
     for name, body in bodies:
         builder = HandlerBuilder()
         body(builder)
@@ -144,8 +151,10 @@ def module_text(handlers: HandlerSet | None = None) -> str:
     parts.append(f"@wl_no_instance = hidden global [{layout.size('WlInstance')} x i8] zeroinitializer, align 8")
     # Eight bytes of "delta" (0), then the instruction.
     parts.append("@wl_leave_code = hidden constant [2 x ptr] [ptr null, ptr @wl.leave], align 8")
+    parts.append("@wl_cont_return_code = hidden constant [2 x ptr] [ptr null, ptr @wl.cont_return], align 8")
     parts.append("@wl_fault_entry = hidden constant ptr @wl_fault")
     parts.append('!0 = !{!"branch_weights", i32 1, i32 4000}')
+    parts.append('!1 = distinct !{!1, !{!"llvm.loop.unroll.disable"}, !{!"llvm.loop.vectorize.enable", i1 false}}')
     return "\n".join(parts) + "\n"
 
 

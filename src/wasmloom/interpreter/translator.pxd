@@ -55,6 +55,16 @@ cdef enum Action:
     A_REF_AS_NON_NULL
     A_BR_ON_NULL
     A_BR_ON_NON_NULL
+    A_THROW
+    A_THROW_REF
+    A_TRY_TABLE
+    A_CONT_NEW
+    A_CONT_BIND
+    A_SUSPEND
+    A_RESUME
+    A_RESUME_THROW
+    A_RESUME_THROW_REF
+    A_SWITCH
 
 cdef enum LabelKind:
     L_FUNCTION
@@ -62,6 +72,7 @@ cdef enum LabelKind:
     L_LOOP
     L_IF
     L_ELSE
+    L_TRY
 
 # A function type, in type codes.
 cdef struct Signature:
@@ -78,6 +89,7 @@ cdef struct Label:
     Signature type
     int fixups                  # jumps to its end
     Py_ssize_t else_branch      # an `if`'s branch to its `else`, or -1
+    int tries                   # how many `try_table`s are open around it
     Py_ssize_t start            # a loop's first instruction
 
 # A way to leave for a label of which `br_table` needs to move values: made once per label.
@@ -103,6 +115,8 @@ cdef class Translator(Assembler):
     cdef int slot_functions     # byte offsets in the instance
     cdef int slot_tables
     cdef int slot_memories
+    cdef int slot_tags
+    cdef int open_tries         # `try_table`s around the current instruction, in this function
 
     cdef int translate(self, uint32_t index) except -1
     cdef int read_local_types(self, Reader *r) except -1
@@ -131,6 +145,10 @@ cdef class Translator(Assembler):
     cdef int push_results(self, Signature *type, int base) except -1
     cdef int call(self, Instr *i) except -1
     cdef int restore(self) except -1
+    cdef int count_tries(self, Reader r) except -1
+    cdef int leave_tries(self, int remaining) except -1
+    cdef int try_record(self, int depth) noexcept
+    cdef int stack_instruction(self, Reader *r, Instr *i) except -1
     cdef int call_indirect(self, Instr *i) except -1
     cdef int call_ref(self, Instr *i) except -1
     cdef int return_call(self, Instr *i) except -1

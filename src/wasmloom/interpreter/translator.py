@@ -19,7 +19,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, malloc, realloc
-from cython.cimports.libc.string import memset
+from cython.cimports.libc.string import memchr, memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, next_instr, read_u32, read_valtype
 from cython.cimports.wasmloom.interpreter._handlers import (
@@ -75,8 +75,10 @@ from cython.cimports.wasmloom.interpreter._handlers import (
     H_TABLE_SIZE,
     H_UNREACHABLE,
     MAX_UNROLLED_LOCALS,
+    H_TRY_LEAVE,
     RESTORE_SIZE,
     TAIL_CALL_SIZE,
+    TRY_RECORD_SLOTS,
 )
 from cython.cimports.wasmloom.interpreter.assembler import (
     ACC,
@@ -107,6 +109,16 @@ from cython.cimports.wasmloom.interpreter.assembler import (
 from cython.cimports.wasmloom.interpreter.machine import handlers, load_table, store_table, value_table
 from cython.cimports.wasmloom.interpreter.translator import (
     A_BLOCK,
+    A_CONT_BIND,
+    A_CONT_NEW,
+    A_RESUME,
+    A_RESUME_THROW,
+    A_RESUME_THROW_REF,
+    A_SUSPEND,
+    A_SWITCH,
+    A_THROW,
+    A_THROW_REF,
+    A_TRY_TABLE,
     A_BR,
     A_BR_IF,
     A_BR_ON_NON_NULL,
@@ -160,6 +172,7 @@ from cython.cimports.wasmloom.interpreter.translator import (
     L_FUNCTION,
     L_IF,
     L_LOOP,
+    L_TRY,
     Label,
     Signature,
     Stub,
@@ -217,6 +230,16 @@ _ACTIONS = {
     "ref.as_non_null": A_REF_AS_NON_NULL,
     "br_on_null": A_BR_ON_NULL,
     "br_on_non_null": A_BR_ON_NON_NULL,
+    "throw": A_THROW,
+    "throw_ref": A_THROW_REF,
+    "try_table": A_TRY_TABLE,
+    "cont.new": A_CONT_NEW,
+    "cont.bind": A_CONT_BIND,
+    "suspend": A_SUSPEND,
+    "resume": A_RESUME,
+    "resume_throw": A_RESUME_THROW,
+    "resume_throw_ref": A_RESUME_THROW_REF,
+    "switch": A_SWITCH,
 }
 _FAMILIES = {"value": A_VALUE, "load": A_LOAD, "store": A_STORE}
 
@@ -225,6 +248,7 @@ _is_compare = cython.declare(uint8_t[1024])
 _arity = cython.declare(uint8_t[1024])
 _single = cython.declare(uint8_t[8])  # type codes, each the whole of a result type
 
+_TRY_TABLE = cython.declare(cython.int, BY_MNEMONIC["try_table"].opcode)
 _I32_EQZ = cython.declare(cython.int, BY_MNEMONIC["i32.eqz"].index)
 _I64_EQZ = cython.declare(cython.int, BY_MNEMONIC["i64.eqz"].index)
 _I32_EQ = cython.declare(cython.int, BY_MNEMONIC["i32.eq"].index)
@@ -298,6 +322,7 @@ class Translator(Assembler):
         self.slot_functions = _INSTANCE_SIZE + 8 * counts[0]
         self.slot_tables = self.slot_functions + 8 * counts[1]
         self.slot_memories = self.slot_tables + 8 * counts[2]
+        self.slot_tags = self.slot_memories + 8 * cython.cast(cython.int, len(module.memories))
         self._read_signatures()
 
     def __dealloc__(self):
@@ -373,7 +398,8 @@ class Translator(Assembler):
         self.accs[0].slot = -1
         self.accs[1].slot = -1
         self.read_local_types(cython.address(reader))
-        self.first_temp = self.num_locals + _RECORD_SLOTS
+        self.open_tries = 0
+        self.first_temp = self.num_locals + _RECORD_SLOTS + TRY_RECORD_SLOTS * self.count_tries(reader)
         zeroed = self.num_locals - self.own.num_params
         enter = self.emit(H_ENTER_0 + zeroed if zeroed <= MAX_UNROLLED_LOCALS else H_ENTER_N, 16)
         self.fuel_at = -1
@@ -447,7 +473,7 @@ class Translator(Assembler):
         operand: Operand
         condition: Condition
         if self.dead and action != A_UNSUPPORTED:
-            if action == A_BLOCK or action == A_LOOP or action == A_IF:
+            if action == A_BLOCK or action == A_LOOP or action == A_IF or action == A_TRY_TABLE:
                 self.skipped += 1
             elif action == A_END:
                 if self.skipped:
@@ -586,9 +612,11 @@ class Translator(Assembler):
             else:
                 self.branch_if(condition, i.a)
                 self.pop()
-        else:
+        elif action == A_UNSUPPORTED:
             row = INSTRUCTIONS[i.op]
             raise UnsupportedError(f"{row.feature} is not supported yet: {row.mnemonic}", i.offset)
+        else:
+            self.stack_instruction(r, i)
         return 0
 
     # --- values ---
@@ -909,6 +937,7 @@ class Translator(Assembler):
         label.height = self.height - (0 if kind == L_FUNCTION else type.num_params)
         label.fixups = -1
         label.else_branch = -1
+        label.tries = self.open_tries
         label.start = self.pos
         self.num_labels += 1
         return 0
@@ -984,6 +1013,11 @@ class Translator(Assembler):
                 self.return_()
             self.num_labels -= 1
             return 0
+        if label.kind == L_TRY:
+            self.open_tries = label.tries + 1
+            if not self.dead:
+                self.leave_tries(label.tries)
+        self.open_tries = label.tries
         if joined:
             if not self.dead:
                 for k in range(label.type.num_results):
@@ -1000,6 +1034,51 @@ class Translator(Assembler):
             self.restart(label, label.type.num_results, label.type.results)
         self.num_labels -= 1
         return 0
+
+    # --- exception records ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def count_tries(self, r: Reader) -> cython.int:
+        """How deep the function nests `try_table`s: each level has a record in the frame."""
+        instr: Instr
+        depth: cython.int = 0
+        deepest: cython.int = 0
+        action: cython.int
+        if memchr(r.pos, _TRY_TABLE, r.end - r.pos) == cython.NULL:
+            return 0
+        opened = bytearray()  # per open block, whether it is a try_table
+        while True:
+            next_instr(cython.address(r), cython.address(instr))
+            action = _action[instr.op]
+            if action == A_BLOCK or action == A_LOOP or action == A_IF or action == A_TRY_TABLE:
+                opened.append(action == A_TRY_TABLE)
+                depth += action == A_TRY_TABLE
+                deepest = max(deepest, depth)
+            elif action == A_END:
+                if not opened:
+                    return deepest
+                depth -= opened.pop()
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def try_record(self, depth: cython.int) -> cython.int:
+        """The slot of the record of the `try_table` with `depth` others around it."""
+        return self.num_locals + _RECORD_SLOTS + TRY_RECORD_SLOTS * depth
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def leave_tries(self, remaining: cython.int) -> cython.int:
+        """Take away all exception records but the outermost `remaining` ones."""
+        if self.open_tries > remaining:
+            put16(self.buffer + self.emit(H_TRY_LEAVE, 16) + 8, self.try_record(remaining))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def stack_instruction(self, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+        """Exceptions and continuations: see `wasmloom.interpreter.stack_translator`."""
+        raise UnsupportedError(f"{INSTRUCTIONS[i.op].mnemonic} is not supported here", i.offset)
 
     # --- branches ---
 
@@ -1036,6 +1115,7 @@ class Translator(Assembler):
         """Take a branch: move its values and jump, or return. What is known stays as it is."""
         if label.kind == L_FUNCTION:
             return self.return_()
+        self.leave_tries(label.tries)
         self.stage(_label_arity(label), label.height)
         return self.jump(label)
 
@@ -1048,7 +1128,11 @@ class Translator(Assembler):
         k: cython.int
         at: cython.Py_ssize_t
         accs: AccState[2]
-        if label.kind == L_FUNCTION or (count and self.height - count != label.height):
+        if (
+            label.kind == L_FUNCTION
+            or label.tries != self.open_tries
+            or (count and self.height - count != label.height)
+        ):
             c.negate = not c.negate
             at = self.emit_branch(c, False)
             accs[0] = self.accs[0]
@@ -1097,7 +1181,12 @@ class Translator(Assembler):
             depth = i.a if k == count else cython.cast(uint32_t, read_u32(cython.address(it)))
             label = cython.address(self.labels[self.num_labels - 1 - depth])
             field = at + 16 + 4 * k
-            if label.kind == L_FUNCTION or label.kind == L_LOOP or (arity and self.height - arity != label.height):
+            if (
+                label.kind == L_FUNCTION
+                or label.kind == L_LOOP
+                or label.tries != self.open_tries
+                or (arity and self.height - arity != label.height)
+            ):
                 if depth not in stubs:
                     stubs[depth] = self.pos
                     self.leave_to(label)
@@ -1115,6 +1204,7 @@ class Translator(Assembler):
         v: Operand
         at: cython.Py_ssize_t
         cls: cython.int
+        self.leave_tries(0)
         if count == 0:
             at = self.emit(H_RETURN, 16)
         elif count == 1:
@@ -1250,6 +1340,7 @@ class Translator(Assembler):
         base: cython.int
         at: cython.Py_ssize_t
         imported: cython.int = self.module.num_imported_funcs
+        self.leave_tries(0)
         if i.a < cython.cast(uint64_t, imported):
             at = self.tail_out(H_RETURN_CALL_IMPORT, type)
             put32(self.buffer + at + 12, self.slot_functions + 8 * i.a)
@@ -1285,6 +1376,7 @@ class Translator(Assembler):
         index: cython.int = self.to_slot(self.height - 1)
         at: cython.Py_ssize_t
         self.pop()
+        self.leave_tries(0)
         at = self.tail_out(H_RETURN_CALL_INDIRECT, cython.address(self.signatures[i.a]))
         put16(self.buffer + at + 8, index)
         put32(self.buffer + at + 12, self.slot_tables + 8 * i.b)
@@ -1299,6 +1391,7 @@ class Translator(Assembler):
         function: cython.int = self.to_slot(self.height - 1)
         at: cython.Py_ssize_t
         self.pop()
+        self.leave_tries(0)
         at = self.tail_out(H_RETURN_CALL_REF, cython.address(self.signatures[i.a]))
         put16(self.buffer + at + 8, function)
         self.dead = True

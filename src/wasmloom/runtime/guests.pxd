@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from wasmloom.runtime._capi cimport pthread_key_t, sem_t
-from wasmloom.runtime._layout cimport WlContext
+from wasmloom.runtime._layout cimport WlCont, WlContext
 
 cdef enum:
     TICK_NS = 10000000          # time between two ticks
@@ -22,6 +22,10 @@ ctypedef struct Entry:
     uint64_t host_fp
     void *host_function
     uint64_t stack_top
+    # The bottom of this entry's stacks, and what ran before it.
+    WlCont root
+    WlCont *outer_current
+    uint64_t outer_catch_top
 
 # A context with what the runtime keeps beside it. The context comes first: a WlContext* is a Guest*.
 ctypedef struct Guest:
@@ -35,6 +39,8 @@ ctypedef struct Guest:
     int64_t next_signals        # monotonic ns of the next look at Python's signals
     Entry *entry                # innermost entry
     uint64_t max_stack          # bytes
+    void *slabs                 # see wasmloom.runtime.stacks
+    void *exceptions
 
 cdef int ticker_state
 cdef Guest *first_guest

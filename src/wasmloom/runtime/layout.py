@@ -38,6 +38,14 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("thread_state", "void*"),
         # Borrowed PyObject* of the owning Store's Python object.
         ("store", "void*"),
+        # The innermost `try_table` record on the running stack, as an offset to stack_base; 0: none.
+        ("catch_top", "uint64_t"),
+        # The running stack: a continuation, or the root that an entry from the host put at the bottom of its own.
+        ("current", "void*"),
+        # The exception that leaves the guest with the code "wasm exception", or that `throw` has just made.
+        ("exception", "uint64_t"),
+        # Continuations that can be used again, linked by `next`.
+        ("free_conts", "void*"),
     ),
     # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
     # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so that handlers
@@ -53,6 +61,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("functions", "void*"),  # WlFunction*[]
         ("tables", "void*"),  # WlTable*[]
         ("memories", "void*"),  # WlMemory*[]
+        ("tags", "void*"),  # WlTag*[]
     ),
     # A function: what a funcref points to. `code_cell` is the address of a pointer to the bytecode's entry: for guest
     # functions a cell of the module's code space, for host functions the address of `own_code`.
@@ -77,6 +86,47 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("max", "uint64_t"),
         ("object", "void*"),
     ),
+    "WlTag": (
+        ("type_id", "uint64_t"),  # canonical id of its function type
+        ("object", "void*"),
+    ),
+    # An exception: what an exnref points to. Its values follow, one word each.
+    "WlException": (
+        ("next", "void*"),  # all objects of the heap are linked
+        ("mark", "uint64_t"),
+        ("tag", "void*"),  # WlTag*
+        ("count", "uint64_t"),
+    ),
+    # A stack. A reference to a continuation (a contref) is its address and, in the upper 16 bits, the revision that the
+    # continuation had when the reference was made: whoever consumes the reference changes the revision.
+    "WlCont": (
+        ("revision", "uint64_t"),
+        ("state", "uint64_t"),  # see CONT_STATES
+        # Where it goes on (and while it waits for one that it has resumed: where that one's results go): ip, frame as an
+        # offset to stack_base, instance; slot of that frame where values that are passed to it arrive.
+        ("ip", "char*"),
+        ("fp", "uint64_t"),
+        ("instance", "void*"),
+        ("values", "uint64_t"),
+        # How many values `cont.bind` has already put there.
+        ("bound", "uint64_t"),
+        # Its memory. While it runs, the context's fields of the same names count instead.
+        ("stack_base", "char*"),
+        ("stack_end", "char*"),
+        ("catch_top", "uint64_t"),
+        # Who resumed it, and the `resume` instruction that did; NULL for roots and while it is suspended.
+        ("parent", "void*"),
+        ("resume", "char*"),
+        # The last stack of the suspended chain that begins with this one: whose parent the next resumer becomes.
+        ("last", "void*"),
+        # What it will run (WlFunction*), before its first resumption.
+        ("function", "void*"),
+        # The continuation whose memory the stack is: itself, or for a root the one that it was entered on; NULL: the
+        # context's own stack.
+        ("owner", "void*"),
+        ("next", "void*"),
+        ("mark", "uint64_t"),
+    ),
     "WlSegment": (
         ("data", "char*"),
         ("length", "uint64_t"),  # bytes, or elements; 0 once dropped
@@ -98,6 +148,10 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "host_call",
     # (type id, expected type id): 0 when the first is a subtype of the second, else a trap code
     "subtype",
+    # (ctx, WlCont*): a continuation has ended (returned, trapped, thrown): its stack can be used again
+    "cont_done",
+    # (ctx, WlCont*): its revisions have run out: moves the suspended stack to a fresh continuation, put in ctx.exception
+    "cont_renew",
     # From here on `ip` points to an instruction of the form
     #   handler:8  a:u16 b:u16 c:u16 d:u16  imm0:u32 imm1:u32
     # where a…d are frame slots. In the comments "a ← f(b)" means: read slot b, write slot a.
@@ -111,7 +165,16 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "table_fill",  # table imm0, (a: start, b: reference, c: count)
     "table_grow",  # a ← grow(table imm0, with b, by c elements)
     "elem_drop",  # element imm0
+    "cont_new",  # a ← a continuation that runs function b, which needs imm0 slots for its parameters or results
+    "new_exception",  # ctx.exception ← an exception with the tag at offset imm0 of the instance and imm1 values from slot a on
 )
+
+#: States of a continuation: new, suspended, running or waiting for one that it has resumed, and ended (in the pool).
+CONT_STATES: tuple[str, ...] = ("fresh", "suspended", "active", "ended")
+CONT_FRESH, CONT_SUSPENDED, CONT_ACTIVE, CONT_ENDED = range(len(CONT_STATES))
+#: A contref's revision begins at this bit.
+REVISION_SHIFT = 48
+MAX_REVISION = 0xFFFF
 
 
 def offset(struct: str, field: str) -> int:
@@ -146,4 +209,6 @@ def pxd() -> str:
     parts.append("")
     parts.append("cdef enum:")
     parts += [f"    RT_{name.upper()} = {i}" for i, name in enumerate(RUNTIME_CALLS)]
+    parts += [f"    CONT_{name.upper()} = {i}" for i, name in enumerate(CONT_STATES)]
+    parts += [f"    REVISION_SHIFT = {REVISION_SHIFT}", f"    MAX_REVISION = {MAX_REVISION}"]
     return "\n".join(parts) + "\n"

@@ -25,7 +25,7 @@ import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, realloc
-from cython.cimports.libc.string import memcpy
+from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
     Py_XDECREF,
@@ -42,7 +42,7 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyThreadState,
     pthread_self,
 )
-from cython.cimports.wasmloom.runtime._layout import WlContext, WlFunction, WlInstance, WlMemory, WlTable
+from cython.cimports.wasmloom.runtime._layout import WlCont, WlContext, WlFunction, WlInstance, WlMemory, WlTable
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import (
     TICKING,
@@ -55,6 +55,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     wake_ticker,
 )
 from cython.cimports.wasmloom.runtime.regions import commit, release, reserve
+from cython.cimports.wasmloom.runtime.stacks import free_stacks, memory_of, move_stack, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
     FIRST_STACK,
     Pointers,
@@ -112,18 +113,26 @@ def grow_stack(guest: cython.pointer(Guest), needed: uint64_t) -> cython.bint:
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     size: uint64_t = ctx.stack_end - ctx.stack_base
     memory: cython.p_char
+    owner: cython.p_void
     if needed > size:
         if needed > guest.max_stack:
             return False
-        size = max(2 * size, cython.cast(uint64_t, FIRST_STACK))
+        size = 2 * size
+        if ctx.current == cython.NULL or cython.cast(cython.pointer(WlCont), ctx.current).owner == cython.NULL:
+            size = max(size, cython.cast(uint64_t, FIRST_STACK))
         while size < needed:
             size *= 2
         size = min(size, guest.max_stack)
-        memory = cython.cast(cython.p_char, realloc(ctx.stack_base, size))
-        if memory == cython.NULL:
-            return False
-        ctx.stack_base = memory
-        ctx.stack_end = memory + size
+        owner = cython.NULL if ctx.current == cython.NULL else cython.cast(cython.pointer(WlCont), ctx.current).owner
+        if owner != cython.NULL:
+            if not move_stack(guest, cython.cast(cython.pointer(WlCont), owner), size):
+                return False
+        else:
+            memory = cython.cast(cython.p_char, realloc(ctx.stack_base, size))
+            if memory == cython.NULL:
+                return False
+            ctx.stack_base = memory
+            ctx.stack_end = memory + size
     ctx.stack_limit = ctx.stack_end
     return True
 
@@ -241,6 +250,7 @@ class Store:
         if self.door != cython.NULL:
             PyThread_free_lock(self.door)
         if self.guest != cython.NULL:
+            free_stacks(self.guest)
             free(self.guest.ctx.stack_base)
             free_guest(self.guest)
 
@@ -416,12 +426,19 @@ class Store:
         entry.host_function = ctx.host_function
         entry.stack_top = ctx.stack_top
         entry.base = 0 if entry.outer == cython.NULL else ctx.stack_top
+        entry.outer_current = cython.cast(cython.pointer(WlCont), ctx.current)
+        entry.outer_catch_top = ctx.catch_top
+        memset(cython.address(entry.root), 0, cython.sizeof(WlCont))
+        if entry.outer_current != cython.NULL:
+            entry.root.owner = entry.outer_current.owner
         if not c_stack_left() or not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
             frames = self.backtrace(cython.address(entry), False)
             self.unlock()
             raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
         memcpy(ctx.stack_base + entry.base, words, 8 * n_params)
         guest.entry = cython.address(entry)
+        ctx.current = cython.address(entry.root)
+        ctx.catch_top = 0
         if entry.outer == cython.NULL:
             guest.deadline = now_ns() + self.timeout_ns if self.timeout_ns else 0
             guest.thread = cython.cast(uint64_t, pthread_self())
@@ -457,6 +474,9 @@ class Store:
     def leave(self, entry: cython.pointer(Entry)) -> cython.void:
         """Bring back what an entry has saved."""
         ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
+        unwind_to(self.guest, cython.address(entry.root))
+        ctx.current = entry.outer_current
+        ctx.catch_top = entry.outer_catch_top
         ctx.host_ip = entry.host_ip
         ctx.host_fp = entry.host_fp
         ctx.host_function = entry.host_function
@@ -490,7 +510,8 @@ class Store:
         run in here.
         """
         ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
-        base: uint64_t = cython.cast(uint64_t, ctx.stack_base)
+        base: uint64_t
+        current: cython.pointer(WlCont)
         host: object
         before: cython.bint = self.interrupting
         found: list = []
@@ -504,7 +525,7 @@ class Store:
                     cython.cast(uint64_t, ctx.trap_ip),
                     cython.cast(uint64_t, ctx.trap_fp),
                     cython.cast(uint64_t, ctx.trap_instance),
-                    base + entry.base,
+                    cython.cast(uint64_t, ctx.current),
                     MAX_FRAMES,
                 )
             while entry.outer != cython.NULL and len(found) < MAX_FRAMES:
@@ -516,10 +537,12 @@ class Store:
                     ),
                 )
                 found.append((None, 0, host.name))
+                current = entry.outer_current
+                base = cython.cast(uint64_t, memory_of(self.guest, current.owner))
                 found += walk_from_host(
                     cython.cast(uint64_t, entry.host_ip),
                     base + entry.host_fp,
-                    base + entry.outer.base,
+                    cython.cast(uint64_t, current),
                     MAX_FRAMES - len(found),
                 )
                 entry = entry.outer

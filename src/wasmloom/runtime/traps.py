@@ -19,6 +19,12 @@ TRAP_REASONS: tuple[str, ...] = (
     "call stack exhausted",
     "all fuel consumed",
     "timeout",
+    "null exception reference",
+    "null continuation reference",
+    "continuation already consumed",
+    "unhandled tag",
+    # A WebAssembly exception that no handler of the entry caught is waiting in the context.
+    "uncaught exception",
     # A Python exception is waiting in the Store; it leaves the guest unchanged.
     "host exception",
 )
@@ -39,5 +45,10 @@ TRAP_REASONS: tuple[str, ...] = (
     STACK_EXHAUSTED,
     OUT_OF_FUEL,
     TIMEOUT,
+    NULL_EXCEPTION_REFERENCE,
+    NULL_CONTINUATION_REFERENCE,
+    CONTINUATION_CONSUMED,
+    UNHANDLED_TAG,
+    UNCAUGHT_EXCEPTION,
     HOST_EXCEPTION,
 ) = range(len(TRAP_REASONS))

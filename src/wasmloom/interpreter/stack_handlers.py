@@ -1,0 +1,517 @@
+"""The handlers of exceptions and continuations.
+
+Exceptions. A `try_table` puts a record of three words into its frame: the enclosing record (an offset to the stack's
+base), where its catch clauses are, and the instance. The context holds the innermost record of the running stack, so that
+throwing needs no search through frames: it takes the record and goes there. Whatever leaves a `try_table` takes its
+record away. Where a stack has no record left, the exception ends the continuation and goes on in its parent.
+
+Continuations. A stack is just memory: switching exchanges what the context says of it, ip, frame and instance. `resume` makes
+the running stack the parent of the continuation's last stack; `suspend` walks the parents for one whose `resume` has a
+clause for the tag, which becomes the running stack. Nothing is allocated and no C code runs.
+
+A contref is an address and a revision; every consumer changes the revision (`_consume`), so that a second use is found.
+
+A clause is 16 bytes: offset of the tag in the instance (u32), kind (u16, see `CLAUSE_SUSPEND`), slot where the label's
+values go (u16), target (i32, from the instruction's start), padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wasmloom.interpreter.control import _fields, _is_set, _move_slots, _return_ip, _word
+from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
+from wasmloom.interpreter.isa import Handler
+from wasmloom.runtime import traps
+from wasmloom.runtime.layout import (
+    CONT_ACTIVE,
+    CONT_ENDED,
+    CONT_FRESH,
+    CONT_SUSPENDED,
+    MAX_REVISION,
+    REVISION_SHIFT,
+    size,
+)
+from wasmloom.semantics.llvm import Value
+
+#: Size of a clause of `resume`, and its kinds.
+CLAUSE_SIZE = 16
+CLAUSE_SUSPEND, CLAUSE_SWITCH = 0, 1
+#: Offset of the clauses in a `resume` instruction.
+CLAUSES_AT = 24
+#: Words of a `try_table`'s record.
+TRY_RECORD_SLOTS = 3
+
+
+def _cont(b: HandlerBuilder, cont: Value, field: str, type: str = "ptr") -> Value:
+    return b.struct_field(cont, "WlCont", field, type)
+
+
+def _set_cont(b: HandlerBuilder, cont: Value, field: str, value: Value) -> None:
+    b.set_struct_field(cont, "WlCont", field, value)
+
+
+def _current(b: HandlerBuilder) -> Value:
+    return b.struct_field(b.ctx, "WlContext", "current")
+
+
+def _pointer(b: HandlerBuilder, word: Value) -> Value:
+    return b.assign(f"inttoptr i64 {word.text} to ptr", "ptr")
+
+
+def _is_same(b: HandlerBuilder, x: Value, y: Value) -> Value:
+    return b.assign(f"icmp eq ptr {x.text}, {y.text}", "i1")
+
+
+def _slot_at(b: HandlerBuilder, frame: Value, index: Value) -> Value:
+    return b.assign(f"getelementptr i64, ptr {frame.text}, i64 {index.text}", "ptr")
+
+
+# --- exceptions ---
+
+
+def try_enter(b: HandlerBuilder) -> None:
+    """Put the record of a `try_table` into the frame and go to its body; the catch clauses follow this instruction."""
+    record = b.slot(8)
+    b.store(b.struct_field(b.ctx, "WlContext", "catch_top", "i64"), record, align=8)
+    b.store(b.as_acc(b.at(b.ip, 16)), b.at(record, 8), align=8)
+    b.store(b.as_acc(b.inst), b.at(record, 16), align=8)
+    base = b.as_acc(b.struct_field(b.ctx, "WlContext", "stack_base"))
+    b.set_struct_field(b.ctx, "WlContext", "catch_top", b.binary("sub", b.as_acc(record), base))
+    b.jump(b.at(b.ip, b.number(12, "i32", signed=True)))
+
+
+def try_leave(b: HandlerBuilder) -> None:
+    """Take away a record, and those inside it."""
+    b.set_struct_field(b.ctx, "WlContext", "catch_top", _word(b, b.slot(8)))
+    b.next(16)
+
+
+def throw(b: HandlerBuilder) -> None:
+    """Throw the exception that `new_exception` has just made."""
+    b.tail_call("@wl_throw", acc=b.struct_field(b.ctx, "WlContext", "exception", "i64"))
+
+
+def throw_ref(b: HandlerBuilder) -> None:
+    exception = _word(b, b.slot(8))
+    b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
+    b.tail_call("@wl_throw", acc=exception)
+
+
+def do_throw(b: HandlerBuilder) -> None:
+    """Throw the exception in the accumulator: go to the innermost record's clauses, or end the stack that has none."""
+    top = b.struct_field(b.ctx, "WlContext", "catch_top", "i64")
+    caught, uncaught = b.fresh("caught"), b.fresh("uncaught")
+    b.branch(b.compare("ne", top, b.const("i64", 0)), caught, uncaught)
+    b.label(caught)
+    record = b.at(b.struct_field(b.ctx, "WlContext", "stack_base"), top)
+    b.set_struct_field(b.ctx, "WlContext", "catch_top", _word(b, record))
+    instance = b.load("ptr", b.at(record, 16), align=8)
+    # The first clause instruction, `catch_enter`, knows the record's slot and so the frame.
+    b.jump(b.load("ptr", b.at(record, 8), align=8), fp=record, inst=instance, mem=b.memory0(instance))
+    b.label(uncaught)
+    current = _current(b)
+    parent = _cont(b, current, "parent")
+    inner, bottom = b.fresh("inner"), b.fresh("bottom")
+    b.branch(_is_set(b, parent), inner, bottom)
+    b.label(bottom)
+    b.set_struct_field(b.ctx, "WlContext", "exception", b.acc)
+    b.tail_call("@wl_trap", acc=Value(str(traps.UNCAUGHT_EXCEPTION), "i64"))
+    b.label(inner)
+    _note_memory(b, current)
+    b.fp = _switch_to(b, parent)
+    b.inst = _cont(b, parent, "instance")
+    b.ip = b.at(_cont(b, parent, "ip"), -1)
+    b.trap_if_code(b.runtime_call("cont_done", b.ctx, current))
+    b.tail_call("@wl_throw", mem=b.memory0(b.inst))
+
+
+def catch_enter(b: HandlerBuilder) -> None:
+    """Clauses begin: the frame register holds the record's address."""
+    down = b.binary("sub", b.const("i64", 0), b.number(8, "i16"))
+    b.next(16, fp=_slot_at(b, b.fp, down))
+
+
+def _exception(b: HandlerBuilder) -> Value:
+    return _return_ip(b)  # a pointer in the accumulator
+
+
+def _deliver(b: HandlerBuilder, exception: Value, with_values: bool) -> None:
+    """Put the exception's values, and the exception itself where a clause asks for it, into the label's slots."""
+    target = b.slot(16)
+    count = b.number(18, "i16")
+    if with_values:
+        _move_slots(b, target, b.at(exception, size("WlException")), count)
+    ref, done = b.fresh("ref"), b.fresh("done")
+    b.branch(b.compare("ne", b.number(20, "i16"), b.const("i64", 0)), ref, done)
+    b.label(ref)
+    b.store(b.acc, _slot_at(b, target, count) if with_values else target, align=8)
+    b.emit(f"br label {done}")
+    b.label(done)
+    b.jump(b.at(b.ip, b.number(12, "i32", signed=True)))
+
+
+def catch(b: HandlerBuilder) -> None:
+    exception = _exception(b)
+    tag = b.pointer(b.inst, b.number(8, "i32"))
+    matches, other = b.fresh("matches"), b.fresh("other")
+    b.branch(_is_same(b, tag, b.struct_field(exception, "WlException", "tag")), matches, other)
+    b.label(matches)
+    _deliver(b, exception, True)
+    b.label(other)
+    b.next(24)
+
+
+def catch_all(b: HandlerBuilder) -> None:
+    _deliver(b, _exception(b), False)
+
+
+def rethrow(b: HandlerBuilder) -> None:
+    b.tail_call("@wl_throw")
+
+
+# --- switching stacks ---
+
+
+def _save(b: HandlerBuilder, cont: Value, ip: Value) -> None:
+    """Note where the running stack goes on; the context's view of it becomes the continuation's."""
+    base = b.struct_field(b.ctx, "WlContext", "stack_base")
+    _set_cont(b, cont, "ip", ip)
+    _set_cont(b, cont, "fp", b.binary("sub", b.as_acc(b.fp), b.as_acc(base)))
+    _set_cont(b, cont, "instance", b.inst)
+    _set_cont(b, cont, "stack_base", base)
+    _set_cont(b, cont, "stack_end", b.struct_field(b.ctx, "WlContext", "stack_end"))
+    _set_cont(b, cont, "catch_top", b.struct_field(b.ctx, "WlContext", "catch_top", "i64"))
+
+
+def _switch_to(b: HandlerBuilder, cont: Value) -> Value:
+    """Make a stack the running one: all per-stack state of the context, on every edge. Gives its frame.
+
+    An interruption that arrives while the limit is replaced is still noticed at the next loop.
+    """
+    base = _cont(b, cont, "stack_base")
+    end = _cont(b, cont, "stack_end")
+    b.set_struct_field(b.ctx, "WlContext", "stack_base", base)
+    b.set_struct_field(b.ctx, "WlContext", "stack_end", end)
+    b.set_struct_field(b.ctx, "WlContext", "stack_limit", end)
+    b.set_struct_field(b.ctx, "WlContext", "catch_top", _cont(b, cont, "catch_top", "i64"))
+    b.set_struct_field(b.ctx, "WlContext", "current", cont)
+    return b.at(base, _cont(b, cont, "fp", "i64"))
+
+
+def _consume(b: HandlerBuilder, word: Value, null: int = traps.NULL_CONTINUATION_REFERENCE) -> Value:
+    """The continuation of a contref, checked, its revision changed so that the reference is of no more use."""
+    b.trap_if(b.compare("eq", word, b.const("i64", 0)), null)
+    mask = b.const("i64", (1 << REVISION_SHIFT) - 1)
+    cont = _pointer(b, b.binary("and", word, mask))
+    expected = b.binary("lshr", word, b.const("i64", REVISION_SHIFT))
+    revision = _cont(b, cont, "revision", "i64")
+    b.trap_if(b.compare("ne", revision, expected), traps.CONTINUATION_CONSUMED)
+    _set_cont(b, cont, "revision", b.binary("add", revision, b.const("i64", 1)))
+    return cont
+
+
+def _reference(b: HandlerBuilder, cont: Value) -> Value:
+    """A contref of the continuation's present revision."""
+    revision = _cont(b, cont, "revision", "i64")
+    high = b.binary("shl", revision, b.const("i64", REVISION_SHIFT))
+    return b.binary("or", b.as_acc(cont), high)
+
+
+def _renew_if_worn(b: HandlerBuilder, cont: Value) -> Value:
+    """The continuation, or where its revisions have run out a fresh one that has taken its place."""
+    entry, worn, renewed, merge = (b.fresh(name) for name in ("entry", "worn", "renewed", "merge"))
+    b.emit(f"br label {entry}")
+    b.label(entry)
+    revision = _cont(b, cont, "revision", "i64")
+    b.branch(b.compare("ugt", revision, b.const("i64", MAX_REVISION)), worn, merge, unlikely=True)
+    b.label(worn)
+    b.trap_if_code(b.runtime_call("cont_renew", b.ctx, cont))
+    fresh = b.struct_field(b.ctx, "WlContext", "exception")
+    b.emit(f"br label {renewed}")
+    b.label(renewed)
+    b.emit(f"br label {merge}")
+    b.label(merge)
+    return b.assign(f"phi ptr [ {cont.text}, {entry} ], [ {fresh.text}, {renewed} ]", "ptr")
+
+
+def _note_memory(b: HandlerBuilder, cont: Value) -> None:
+    """Before the running stack ends: the context knows where its memory is now."""
+    for field in ("stack_base", "stack_end"):
+        _set_cont(b, cont, field, b.struct_field(b.ctx, "WlContext", field))
+
+
+def _release(b: HandlerBuilder, cont: Value, **state: Value) -> None:
+    """A continuation has ended, and another stack runs already: its object can be used again. Ends the handler."""
+    own, grown = b.fresh("own"), b.fresh("grown")
+    inline = _is_same(b, _cont(b, cont, "stack_base"), b.at(cont, size("WlCont")))
+    young = b.compare("ult", _cont(b, cont, "revision", "i64"), b.const("i64", MAX_REVISION))
+    b.branch(b.both(inline, young), own, grown)
+    b.label(own)
+    _set_cont(b, cont, "state", b.const("i64", CONT_ENDED))
+    _set_cont(b, cont, "next", b.struct_field(b.ctx, "WlContext", "free_conts"))
+    b.set_struct_field(b.ctx, "WlContext", "free_conts", cont)
+    b.jump(state["ip"], **{name: value for name, value in state.items() if name != "ip"})
+    b.label(grown)
+    # Its memory has moved to the heap, or its revisions have run out.
+    b.tail_call("@wl_release_slow", **{**state, "acc": b.as_acc(cont)})
+
+
+def release_slow(b: HandlerBuilder) -> None:
+    """Give the continuation in the accumulator back to the runtime, and go on."""
+    b.trap_if_code(b.runtime_call("cont_done", b.ctx, _return_ip(b)))
+    b.jump(b.ip)
+
+
+def renew_slow(b: HandlerBuilder) -> None:
+    """The running continuation's revisions have run out: move it to a fresh object, and run the instruction again."""
+    b.trap_if_code(b.runtime_call("cont_renew", b.ctx, _current(b)))
+    b.jump(b.ip)
+
+
+def _go_on(b: HandlerBuilder, cont: Value, values: Value, count: Value) -> None:
+    """Run a continuation on some values, which lie at `values` on another stack: begin it, or continue it.
+
+    Ends the handler. The values follow those that `cont.bind` has put there.
+    """
+    fresh, suspended = b.fresh("fresh"), b.fresh("suspended")
+    state = _cont(b, cont, "state", "i64")
+    bound = _cont(b, cont, "bound", "i64")
+    _set_cont(b, cont, "bound", b.const("i64", 0))
+    frame = _switch_to(b, cont)
+    place = b.binary("add", _cont(b, cont, "values", "i64"), bound)
+    target = _slot_at(b, frame, place)
+    _move_slots(b, target, values, count)
+    _set_cont(b, cont, "state", b.const("i64", CONT_ACTIVE))
+    b.branch(b.compare("eq", state, b.const("i64", CONT_FRESH)), fresh, suspended)
+    b.label(fresh)
+    function = _cont(b, cont, "function")
+    instance = b.struct_field(function, "WlFunction", "instance")
+    some = b.select(_is_set(b, instance), instance, Value("@wl_no_instance", "ptr"))
+    cell = b.struct_field(function, "WlFunction", "code_cell")
+    back = b.as_acc(Value("getelementptr (i8, ptr @wl_cont_return_code, i64 8)", "ptr"))
+    b.jump(b.load("ptr", cell, align=8), fp=frame, inst=some, mem=b.memory0(some), acc=back, facc=POISON_FACC)
+    b.label(suspended)
+    instance = _cont(b, cont, "instance")
+    code = _cont(b, cont, "ip")
+    b.jump(code, fp=frame, inst=instance, mem=b.memory0(instance), acc=POISON_ACC, facc=POISON_FACC)
+
+
+def _attach(b: HandlerBuilder, cont: Value, parent: Value, resume: Value) -> None:
+    """Link the chain that begins with `cont` to a parent, whose `resume` instruction is given."""
+    last = _cont(b, cont, "last")
+    _set_cont(b, last, "parent", parent)
+    _set_cont(b, last, "resume", resume)
+
+
+def resume(b: HandlerBuilder) -> None:
+    cont = _consume(b, _word(b, b.slot(8)))
+    current = _current(b)
+    _save(b, current, b.at(b.ip, b.number(20, "i32", signed=True)))
+    _attach(b, cont, current, b.ip)
+    _go_on(b, cont, b.slot(10), b.number(12, "i16"))
+
+
+def _resume_throwing(b: HandlerBuilder, cont: Value) -> None:
+    """Resume a continuation with the exception in ctx.exception. Ends the handler."""
+    current = _current(b)
+    _save(b, current, b.at(b.ip, b.number(20, "i32", signed=True)))
+    _attach(b, cont, current, b.ip)
+    frame = _switch_to(b, cont)
+    exception = b.struct_field(b.ctx, "WlContext", "exception", "i64")
+    _set_cont(b, cont, "bound", b.const("i64", 0))
+    # A fresh continuation has no record: the exception ends it and arrives in the parent.
+    fresh, suspended = b.fresh("fresh"), b.fresh("suspended")
+    state = _cont(b, cont, "state", "i64")
+    _set_cont(b, cont, "state", b.const("i64", CONT_ACTIVE))
+    b.branch(b.compare("eq", state, b.const("i64", CONT_FRESH)), fresh, suspended)
+    b.label(fresh)
+    b.tail_call("@wl_throw", acc=exception, fp=frame)
+    b.label(suspended)
+    instance = _cont(b, cont, "instance")
+    # The exception is thrown at the suspended instruction: a backtrace finds it there.
+    back = b.at(_cont(b, cont, "ip"), -1)
+    b.tail_call("@wl_throw", acc=exception, fp=frame, inst=instance, mem=b.memory0(instance), ip=back)
+
+
+def resume_throw(b: HandlerBuilder) -> None:
+    """Resume with the exception that `new_exception` has just made."""
+    _resume_throwing(b, _consume(b, _word(b, b.slot(8))))
+
+
+def resume_throw_ref(b: HandlerBuilder) -> None:
+    exception, word = _word(b, b.slot(18)), _word(b, b.slot(8))
+    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
+    b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
+    cont = _consume(b, word)
+    b.set_struct_field(b.ctx, "WlContext", "exception", exception)
+    _resume_throwing(b, cont)
+
+
+def cont_return(b: HandlerBuilder) -> None:
+    """Where the function of a continuation returns to: its results become those of the parent's `resume`."""
+    current = _current(b)
+    parent = _cont(b, current, "parent")
+    instruction = _cont(b, current, "resume")
+    results = b.fp
+    _note_memory(b, current)
+    frame = _switch_to(b, parent)
+    base = b.convert("zext", b.load("i16", b.at(instruction, 10), align=2), "i64")
+    count = b.convert("zext", b.load("i16", b.at(instruction, 16), align=2), "i64")
+    _move_slots(b, _slot_at(b, frame, base), results, count)
+    instance = _cont(b, parent, "instance")
+    code = _cont(b, parent, "ip")
+    _release(b, current, ip=code, fp=frame, inst=instance, mem=b.memory0(instance))
+
+
+def cont_bind(b: HandlerBuilder) -> None:
+    """Put values where the continuation expects its first ones; none is fine, and consumes the reference all the same."""
+    cont = _consume(b, _word(b, b.slot(8)))
+    count = b.number(12, "i16")
+    frame = b.at(_cont(b, cont, "stack_base"), _cont(b, cont, "fp", "i64"))
+    bound = _cont(b, cont, "bound", "i64")
+    _move_slots(b, _slot_at(b, frame, b.binary("add", _cont(b, cont, "values", "i64"), bound)), b.slot(10), count)
+    _set_cont(b, cont, "bound", b.binary("add", bound, count))
+    b.store(_reference(b, _renew_if_worn(b, cont)), b.slot(14), align=8)
+    b.next(16, mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
+
+
+def _find_handler(b: HandlerBuilder, tag: Value, kind: int) -> tuple[Value, Value, Value]:
+    """Search the parents for the first `resume` with a clause for the tag: (clause, child, parent).
+
+    A clause of the other kind is skipped. Traps when an entry from the host comes first.
+    """
+    entry, walk, scan, test, following, up, found = (
+        b.fresh(name) for name in ("entry", "walk", "scan", "test", "following", "up", "found")
+    )
+    current = _current(b)
+    b.emit(f"br label {entry}")
+    b.label(entry)
+    b.emit(f"br label {walk}")
+    b.label(walk)
+    child = Value(b.fresh("child"), "ptr")
+    parent_name = b.fresh("parent")
+    parent_up = b.fresh("next")
+    b.emit(f"{child.text} = phi ptr [ {current.text}, {entry} ], [ {parent_up}, {up} ]")
+    loaded = _cont(b, child, "parent")
+    b.emit(f"{parent_name} = getelementptr i8, ptr {loaded.text}, i64 0")
+    parent = Value(parent_name, "ptr")
+    bottom, inside = b.fresh("bottom"), b.fresh("inside")
+    b.branch(_is_set(b, parent), inside, bottom)
+    b.label(bottom)
+    b.tail_call("@wl_trap", acc=Value(str(traps.UNHANDLED_TAG), "i64"))
+    b.label(inside)
+    instruction = _cont(b, child, "resume")
+    instance = _cont(b, parent, "instance")
+    count = b.convert("zext", b.load("i16", b.at(instruction, 14), align=2), "i64")
+    first = b.at(instruction, CLAUSES_AT)
+    end = b.at(first, b.binary("mul", count, b.const("i64", CLAUSE_SIZE)))
+    b.emit(f"br label {scan}")
+    b.label(scan)
+    clause = Value(b.fresh("clause"), "ptr")
+    clause_next = b.fresh("clause")
+    b.emit(f"{clause.text} = phi ptr [ {first.text}, {inside} ], [ {clause_next}, {following} ]")
+    b.branch(_is_same(b, clause, end), up, test)
+    b.label(test)
+    offset = b.convert("zext", b.load("i32", clause, align=4), "i64")
+    same_tag = _is_same(b, b.pointer(instance, offset), tag)
+    clause_kind = b.load("i16", b.at(clause, 4), align=2)
+    same_kind = b.assign(f"icmp eq i16 {clause_kind.text}, {kind}", "i1")
+    b.branch(b.both(same_tag, same_kind), found, following)
+    b.label(following)
+    b.emit(f"{clause_next} = getelementptr i8, ptr {clause.text}, i64 {CLAUSE_SIZE}")
+    b.emit(f"br label {scan}")
+    b.label(up)
+    b.emit(f"{parent_up} = getelementptr i8, ptr {parent.text}, i64 0")
+    b.emit(f"br label {walk}")
+    b.label(found)
+    return clause, child, parent
+
+
+def _suspend_running(b: HandlerBuilder, child: Value, ip: Value, values: Value) -> Value:
+    """Suspend the chain from the running stack to `child`; gives the chain's continuation.
+
+    It goes on at `ip`, with what it is given in the slots from `values` on.
+    """
+    running = _current(b)
+    _save(b, running, ip)
+    _set_cont(b, running, "state", b.const("i64", CONT_SUSPENDED))
+    _set_cont(b, running, "values", values)
+    _set_cont(b, running, "last", child)
+    _set_cont(b, child, "parent", Value("null", "ptr"))
+    return running
+
+
+def _renew_running_if_worn(b: HandlerBuilder) -> None:
+    worn, usable = b.fresh("worn"), b.fresh("usable")
+    revision = _cont(b, _current(b), "revision", "i64")
+    b.branch(b.compare("ugt", revision, b.const("i64", MAX_REVISION)), worn, usable, unlikely=True)
+    b.label(worn)
+    b.tail_call("@wl_renew_slow")
+    b.label(usable)
+
+
+def suspend(b: HandlerBuilder) -> None:
+    _renew_running_if_worn(b)
+    tag = b.pointer(b.inst, b.number(8, "i32"))
+    clause, child, parent = _find_handler(b, tag, CLAUSE_SUSPEND)
+    instruction = _cont(b, child, "resume")
+    arguments, count = b.slot(12), b.number(14, "i16")
+    running = _suspend_running(b, child, b.at(b.ip, 16), b.number(12, "i16"))
+    frame = _switch_to(b, parent)
+    target = _slot_at(b, frame, b.convert("zext", b.load("i16", b.at(clause, 6), align=2), "i64"))
+    _move_slots(b, target, arguments, count)
+    b.store(_reference(b, running), _slot_at(b, target, count), align=8)
+    jump = b.convert("sext", b.load("i32", b.at(clause, 8), align=4), "i64")
+    instance = _cont(b, parent, "instance")
+    b.jump(
+        b.at(instruction, jump),
+        fp=frame,
+        inst=instance,
+        mem=b.memory0(instance),
+        acc=POISON_ACC,
+        facc=POISON_FACC,
+    )
+
+
+def switch(b: HandlerBuilder) -> None:
+    """Suspend the running chain up to the handler, and run another continuation in its place."""
+    _renew_running_if_worn(b)
+    tag = b.pointer(b.inst, b.number(8, "i32"))
+    word = _word(b, b.slot(16))
+    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
+    _, child, parent = _find_handler(b, tag, CLAUSE_SWITCH)
+    target = _consume(b, word)
+    instruction = _cont(b, child, "resume")
+    arguments, count = b.slot(12), b.number(14, "i16")
+    running = _suspend_running(b, child, b.at(b.ip, 24), b.number(12, "i16"))
+    # The reference to the suspended chain comes after the other values, in the slot behind them.
+    b.store(_reference(b, running), _slot_at(b, arguments, count), align=8)
+    _attach(b, target, parent, instruction)
+    _go_on(b, target, arguments, b.binary("add", count, b.const("i64", 1)))
+
+
+def stack_handlers() -> Iterator[Handler]:
+    """All handlers of this file, in a fixed order."""
+    yield Handler("try_enter", _fields("record:slot@8 body:target@12"), 16, try_enter)
+    yield Handler("try_leave", _fields("record:slot@8"), 16, try_leave)
+    yield Handler("throw", (), 8, throw)
+    yield Handler("throw_ref", _fields("exception:slot@8"), 16, throw_ref)
+    yield Handler("catch_enter", _fields("record:slot@8"), 16, catch_enter)
+    fields = "target:target@12 values:slot@16 count:u16@18 ref:u16@20"
+    yield Handler("catch", _fields("tag:u32@8 " + fields), 24, catch)
+    yield Handler("catch_all", _fields(fields), 24, catch_all)
+    yield Handler("rethrow", (), 8, rethrow)
+    yield Handler("cont.bind", _fields("cont:slot@8 values:slot@10 count:u16@12 dst:slot@14"), 16, cont_bind, calls_runtime=True)
+    fields = "cont:slot@8 values:slot@10 count:u16@12 clauses:u16@14 results:u16@16 exception:slot@18 next:target@20"
+    yield Handler("resume", _fields(fields), 0, resume)
+    yield Handler("resume_throw", _fields(fields), 0, resume_throw)
+    yield Handler("resume_throw_ref", _fields(fields), 0, resume_throw_ref)
+    yield Handler("suspend", _fields("tag:u32@8 values:slot@12 count:u16@14"), 16, suspend)
+    fields = "tag:u32@8 values:slot@12 count:u16@14 cont:slot@16"
+    yield Handler("switch", _fields(fields), 24, switch)
+    yield Handler("cont_return", (), 8, cont_return)
+
+
+#: Functions with a handler's signature that are no instructions: name → body.
+OUTLINED = {"wl_throw": do_throw, "wl_release_slow": release_slow, "wl_renew_slow": renew_slow}

@@ -1,0 +1,356 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Translates exceptions and continuations (see `wasmloom.interpreter.stack_handlers` for what they become).
+
+Catch and handler clauses put the label's values on top of the operand stack as it is outside of the instruction; a stub
+behind the instruction then branches to the label as `br` would, which moves them, leaves `try_table`s or returns.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import uint8_t, uint32_t
+from cython.cimports.wasmloom.binary.reader import (
+    CATCH,
+    CATCH_ALL_REF,
+    CATCH_REF,
+    ON_LABEL,
+    Clause,
+    Instr,
+    Reader,
+    items,
+    read_catch,
+    read_handler,
+)
+from cython.cimports.wasmloom.interpreter._handlers import (
+    CLAUSE_SIZE,
+    CLAUSES_AT,
+    H_CATCH,
+    H_CATCH_ALL,
+    H_CATCH_ENTER,
+    H_CONT_BIND,
+    H_CONT_NEW,
+    H_NEW_EXCEPTION,
+    H_RESUME,
+    H_RESUME_THROW,
+    H_RESUME_THROW_REF,
+    H_RETHROW,
+    H_SUSPEND,
+    H_SWITCH,
+    H_THROW,
+    H_THROW_REF,
+    H_TRY_ENTER,
+)
+from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, T_REF, put16, put32
+from cython.cimports.wasmloom.interpreter.translator import L_TRY, Label, Signature, Translator
+
+from wasmloom.errors import UnsupportedError
+from wasmloom.spec.instructions import BY_MNEMONIC
+from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, ContType
+
+(
+    _THROW,
+    _THROW_REF,
+    _TRY_TABLE,
+    _CONT_NEW,
+    _CONT_BIND,
+    _SUSPEND,
+    _RESUME,
+    _RESUME_THROW,
+    _RESUME_THROW_REF,
+    _SWITCH,
+) = (
+    BY_MNEMONIC[name].index
+    for name in (
+        "throw",
+        "throw_ref",
+        "try_table",
+        "cont.new",
+        "cont.bind",
+        "suspend",
+        "resume",
+        "resume_throw",
+        "resume_throw_ref",
+        "switch",
+    )
+)
+
+
+@cython.cclass
+class StackTranslator(Translator):
+    """The whole translator: `Translator`, with exceptions and continuations."""
+
+    def __init__(self, module: object, cells: int, fuel: bool) -> None:
+        index_of = {number: index for index, number in enumerate(self.module.type_ids)}
+        self.tag_types = [index_of[tag.type] for tag in self.module.tags]
+        self.cont_functions = [
+            sub.composite.func - CONCRETE if isinstance(sub.composite, ContType) else None for sub in self.module.types
+        ]
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def stack_instruction(self, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+        """Translate one instruction."""
+        op: cython.int = i.op
+        index: cython.int
+        type: cython.pointer(Signature)
+        if op == _TRY_TABLE:
+            self.try_table(r, i)
+        elif op == _THROW:
+            self.new_exception(i.a)
+            self.emit(H_THROW, 8)
+            self.dead = True
+        elif op == _THROW_REF:
+            index = self.to_slot(self.height - 1)
+            put16(self.buffer + self.emit(H_THROW_REF, 16) + 8, index)
+            self.dead = True
+        elif op == _CONT_NEW:
+            type = self.cont_type(i.a)
+            self.runtime_call(H_CONT_NEW, 1, True, max(type.num_params, type.num_results), 0, T_REF)
+        elif op == _CONT_BIND:
+            self.cont_bind(i)
+        elif op == _SUSPEND:
+            self.suspend(i)
+        elif op == _RESUME:
+            self.resume(H_RESUME, r, i)
+        elif op == _RESUME_THROW:
+            self.resume(H_RESUME_THROW, r, i)
+        elif op == _RESUME_THROW_REF:
+            self.resume(H_RESUME_THROW_REF, r, i)
+        elif op == _SWITCH:
+            self.switch(i)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=True)
+    def tag_type(self, tag: uint32_t) -> cython.pointer(Signature):
+        """The function type of a tag."""
+        type: cython.pointer(Signature) = cython.address(self.signatures[cython.cast(uint32_t, self.tag_types[tag])])
+        if not type.supported:
+            raise UnsupportedError("SIMD is not supported yet: v128", self.wasm_offset)
+        return type
+
+    @cython.cfunc
+    @cython.exceptval(check=True)
+    def cont_type(self, index: uint32_t) -> cython.pointer(Signature):
+        """The function type of a continuation type."""
+        type: cython.pointer(Signature) = cython.address(
+            self.signatures[cython.cast(uint32_t, self.cont_functions[index])]
+        )
+        if not type.supported:
+            raise UnsupportedError("SIMD is not supported yet: v128", self.wasm_offset)
+        return type
+
+    # --- clauses ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def push_slots(self, types: cython.pointer(uint8_t), count: cython.int) -> cython.int:
+        """Push values that are in their homes already."""
+        k: cython.int
+        for k in range(count):
+            self.push(E_SLOT, types[k])
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def drop_slots(self, count: cython.int) -> cython.int:
+        """Pop what `push_slots` has pushed."""
+        _: cython.int
+        for _ in range(count):
+            self.pop()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def try_table(self, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+        """`try_table`: the clauses, their stubs, then the body."""
+        type: Signature = self.block_type(i)
+        payload: cython.pointer(Signature)
+        clause: Clause
+        it: Reader
+        k: uint32_t
+        count: cython.int
+        at: cython.Py_ssize_t
+        enter: cython.Py_ssize_t
+        clauses: list[int] = []
+        record: cython.int = self.try_record(self.open_tries)
+        self.flush_locals()
+        self.forget_accs()
+        self.stop_fuel()
+        enter = self.emit(H_TRY_ENTER, 16)
+        put16(self.buffer + enter + 8, record)
+        put16(self.buffer + self.emit(H_CATCH_ENTER, 16) + 8, record)
+        it = items(r, i)
+        for k in range(i.count):
+            read_catch(cython.address(it), cython.address(clause))
+            if clause.kind == CATCH or clause.kind == CATCH_REF:
+                payload = self.tag_type(clause.tag)
+                at = self.emit(H_CATCH, 24)
+                put32(self.buffer + at + 8, self.slot_tags + 8 * clause.tag)
+                put16(self.buffer + at + 18, payload.num_params)
+            else:
+                at = self.emit(H_CATCH_ALL, 24)
+            put16(self.buffer + at + 16, self.home(self.height))
+            put16(self.buffer + at + 20, clause.kind == CATCH_REF or clause.kind == CATCH_ALL_REF)
+            clauses.append(at)
+        self.emit(H_RETHROW, 8)
+        it = items(r, i)
+        for k in range(i.count):
+            read_catch(cython.address(it), cython.address(clause))
+            at = clauses[k]
+            put32(self.buffer + at + 12, cython.cast(uint32_t, self.pos - at))
+            self.barrier()
+            count = 0
+            if clause.kind == CATCH or clause.kind == CATCH_REF:
+                payload = self.tag_type(clause.tag)
+                count = payload.num_params
+                self.push_slots(payload.params, count)
+            if clause.kind == CATCH_REF or clause.kind == CATCH_ALL_REF:
+                self.push(E_SLOT, T_REF)
+                count += 1
+            self.leave_to(cython.address(self.labels[self.num_labels - 1 - clause.label]))
+            self.drop_slots(count)
+        put32(self.buffer + enter + 12, cython.cast(uint32_t, self.pos - enter))
+        self.forget_accs()
+        self.open_label(L_TRY, type)
+        self.open_tries += 1
+        self.start_fuel()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def new_exception(self, tag: uint32_t) -> cython.int:
+        """Make an exception of the values on top of the stack; it waits in the context."""
+        base: cython.int = self.stage_arguments(self.tag_type(tag))
+        at: cython.Py_ssize_t = self.emit(H_NEW_EXCEPTION, 24)
+        put16(self.buffer + at + 8, self.home(base))
+        put32(self.buffer + at + 16, self.slot_tags + 8 * tag)
+        put32(self.buffer + at + 20, self.tag_type(tag).num_params)
+        return 0
+
+    # --- continuations ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def resume(self, number: cython.int, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+        """`resume` and its kin: arguments (or an exception) and the continuation on top; then the clauses and their stubs."""
+        type: cython.pointer(Signature) = self.cont_type(i.a)
+        payload: cython.pointer(Signature)
+        label: cython.pointer(Label)
+        clause: Clause
+        it: Reader
+        k: uint32_t
+        base: cython.int
+        count: cython.int = 0
+        exception: cython.int = 0
+        at: cython.Py_ssize_t
+        entry: cython.Py_ssize_t
+        cont: cython.int = self.to_slot(self.height - 1)
+        self.pop()
+        if number == H_RESUME:
+            base = self.stage_arguments(type)
+            count = type.num_params
+        elif number == H_RESUME_THROW:
+            self.new_exception(i.b)
+            base = self.height
+        else:
+            exception = self.to_slot(self.height - 1)
+            self.pop()
+            self.forget_accs()
+            base = self.height
+        at = self.emit(number, CLAUSES_AT + CLAUSE_SIZE * i.count)
+        put16(self.buffer + at + 8, cont)
+        put16(self.buffer + at + 10, self.home(base))
+        put16(self.buffer + at + 12, count)
+        put16(self.buffer + at + 14, i.count)
+        put16(self.buffer + at + 16, type.num_results)
+        put16(self.buffer + at + 18, exception)
+        it = items(r, i)
+        for k in range(i.count):
+            read_handler(cython.address(it), cython.address(clause))
+            entry = at + CLAUSES_AT + CLAUSE_SIZE * k
+            put32(self.buffer + entry, self.slot_tags + 8 * clause.tag)
+            put16(self.buffer + entry + 4, 0 if clause.kind == ON_LABEL else 1)
+            if clause.kind != ON_LABEL:
+                continue
+            put16(self.buffer + entry + 6, self.home(self.height))
+            put32(self.buffer + entry + 8, cython.cast(uint32_t, self.pos - at))
+            self.barrier()
+            payload = self.tag_type(clause.tag)
+            self.push_slots(payload.params, payload.num_params)
+            self.push(E_SLOT, T_REF)
+            label = cython.address(self.labels[self.num_labels - 1 - clause.label])
+            self.leave_to(label)
+            self.drop_slots(payload.num_params + 1)
+        put32(self.buffer + at + 20, cython.cast(uint32_t, self.pos - at))
+        self.forget_accs()
+        self.push_slots(type.results, type.num_results)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def cont_bind(self, i: cython.pointer(Instr)) -> cython.int:
+        """`cont.bind`: a prefix of the parameters of the first type."""
+        count: cython.int = self.cont_type(i.a).num_params - self.cont_type(i.b).num_params
+        cont: cython.int = self.to_slot(self.height - 1)
+        k: cython.int
+        base: cython.int
+        at: cython.Py_ssize_t
+        self.pop()
+        base = self.height - count
+        for k in range(count):
+            self.flush(base + k)
+        self.drop_slots(count)
+        self.forget_accs()
+        at = self.emit(H_CONT_BIND, 16)
+        put16(self.buffer + at + 8, cont)
+        put16(self.buffer + at + 10, self.home(base))
+        put16(self.buffer + at + 12, count)
+        put16(self.buffer + at + 14, self.home(self.push(E_SLOT, T_REF)))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def suspend(self, i: cython.pointer(Instr)) -> cython.int:
+        """`suspend`: what it is resumed with arrives where its arguments were."""
+        type: cython.pointer(Signature) = self.tag_type(i.a)
+        base: cython.int = self.stage_arguments(type)
+        at: cython.Py_ssize_t = self.emit(H_SUSPEND, 16)
+        put32(self.buffer + at + 8, self.slot_tags + 8 * i.a)
+        put16(self.buffer + at + 12, self.home(base))
+        put16(self.buffer + at + 14, type.num_params)
+        self.barrier()
+        self.push_slots(type.results, type.num_results)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def switch(self, i: cython.pointer(Instr)) -> cython.int:
+        """`switch`: all parameters of the target but the last, which is the reference to this continuation."""
+        target: cython.pointer(Signature) = self.cont_type(i.a)
+        function = self.module.types[self.cont_functions[i.a]].composite
+        # The last parameter is (ref null? $ct2): what this continuation will be resumed with.
+        back: uint32_t = (function.params[len(function.params) - 1] >> HEAP_SHIFT) - CONCRETE
+        returned: cython.pointer(Signature) = self.cont_type(back)
+        count: cython.int = target.num_params - 1
+        cont: cython.int = self.to_slot(self.height - 1)
+        k: cython.int
+        base: cython.int
+        at: cython.Py_ssize_t
+        self.pop()
+        base = self.height - count
+        for k in range(count):
+            self.flush(base + k)
+        # The reference to this continuation is put behind the arguments: make sure that the frame has room for it.
+        self.push(E_SLOT, T_REF)
+        self.drop_slots(count + 1)
+        self.forget_accs()
+        at = self.emit(H_SWITCH, 24)
+        put32(self.buffer + at + 8, self.slot_tags + 8 * i.b)
+        put16(self.buffer + at + 12, self.home(base))
+        put16(self.buffer + at + 14, count)
+        put16(self.buffer + at + 16, cont)
+        self.barrier()
+        self.push_slots(returned.params, returned.num_params)
+        return 0
