@@ -438,3 +438,88 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(monkeypatc
     assert [frame.func_name for frame in trap.value.frames] == ["f", "f"]
     assert len(errors) == 1
     exports.ok()
+
+
+# --- external references ---
+
+
+class Thing:
+    pass
+
+
+def test_references_that_nothing_holds_are_forgotten() -> None:
+    exports = run("""(func (export "same") (param externref) (result externref) (local.get 0))
+      (global $g (export "g") (mut externref) (ref.null extern)) (table $t (export "t") 3 externref)
+      (func (export "keep") (param externref) (global.set $g (local.get 0)))
+      (func (export "put") (param i32 externref) (table.set $t (local.get 0) (local.get 1)))
+      (func (export "get") (param i32) (result externref) (table.get $t (local.get 0)))""")
+    host_global = wl.Global(exports.g.store, "mut externref", None)
+    in_global, in_table, in_host_global = Thing(), Thing(), Thing()
+    kept = [weakref.ref(in_global), weakref.ref(in_table), weakref.ref(in_host_global)]
+    exports.keep(in_global)
+    exports.put(1, in_table)
+    host_global.value = in_host_global
+    del in_global, in_table, in_host_global
+    passing = []
+    for _ in range(5000):
+        thing = Thing()
+        passing.append(weakref.ref(thing))
+        assert exports.same(thing) is thing
+    del thing
+    assert sum(reference() is not None for reference in passing) <= 1001
+    assert all(reference() is not None for reference in kept)
+    assert exports.g.value is kept[0]()
+    assert exports.get(1) is exports.t[1] is kept[1]()
+    assert host_global.value is kept[2]()
+    exports.put(1, None)
+    exports.keep(None)
+    host_global.value = None
+    for _ in range(5000):
+        exports.same(Thing())
+    assert all(reference() is None for reference in kept)
+
+
+def test_references_survive_sweeps_while_the_guest_holds_them() -> None:
+    """Sweeps happen only when the guest has been left, not at the many calls in between."""
+    exports = run(
+        """(import "e" "churn" (func $churn)) (func (export "same") (param externref) (result externref) (local.get 0))
+      (func (export "hold") (param externref) (result externref) (call $churn) (local.get 0))""",
+        {"e": {"churn": lambda: [exports.same(Thing()) for _ in range(3000)]}},
+    )
+    for _ in range(3):
+        result = exports.hold(Thing())
+        assert isinstance(result, Thing)
+
+
+def test_finalisers_of_swept_references_may_use_the_store() -> None:
+    exports = run('(func (export "same") (param externref) (result externref) (local.get 0))')
+    seen = []
+
+    class Last:
+        def __del__(self) -> None:
+            seen.append(exports.same(len(seen)))
+
+    for _ in range(3000):
+        exports.same(Last())
+    assert len(seen) >= 1000
+    assert seen == list(range(len(seen)))
+
+
+def test_references_of_several_threads() -> None:
+    exports = run("""(table $t (export "t") 4 externref)
+      (func (export "put") (param i32 externref) (table.set $t (local.get 0) (local.get 1)))
+      (func (export "get") (param i32) (result externref) (table.get $t (local.get 0)))""")
+    failures = []
+
+    def work(i: int) -> None:
+        for n in range(3000):
+            exports.put(i, [i, n])
+            if exports.get(i) != [i, n] or exports.t[i] != [i, n]:
+                failures.append((i, n))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

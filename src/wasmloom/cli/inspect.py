@@ -50,7 +50,8 @@ def sections(data: bytes) -> Iterator[tuple[int, int, int]]:
 def function_names(decoded: Any) -> dict[int, str]:
     """Index → name: from the name section, else of an export."""
     exported = {export.index: export.name for export in decoded.exports if export.kind == "func"}
-    return exported | decoded.names.maps.get("func", {})
+    named: dict[int, str] = decoded.names.maps.get("func", {})
+    return exported | named
 
 
 def find_function(decoded: Any, text: str) -> int:

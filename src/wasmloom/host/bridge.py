@@ -14,8 +14,9 @@ externref           any object; None is null                      the same objec
 funcref, (ref $t)   a `Func` of the same store; None is null      `Func`; null is None
 =================== ============================================= =================================
 
-Invariants: arguments are converted before the store is entered, since that may run any Python code; words are copied
-off the value stack before anything is converted, since that may re-enter the guest and move the stack.
+Invariants: arguments are converted before the guest is entered, since that may run any Python code; words are copied
+off the value stack before anything is converted, since that may re-enter the guest and move the stack. The store is
+locked from the first conversion to the last, so that references on their way are not swept.
 """
 
 from __future__ import annotations
@@ -362,11 +363,12 @@ class Func:
         room: uint32_t = max(signature.n_params, signature.n_results)
         if n != signature.n_params:
             raise TypeError(f"{self.name} takes {signature.n_params} arguments {signature.type}, {n} given")
-        if room > WORDS_ON_STACK:
-            words = cython.cast(cython.pointer(uint64_t), malloc(8 * room))
-            if words == cython.NULL:
-                raise MemoryError
+        self._store.lock()
         try:
+            if room > WORDS_ON_STACK:
+                words = cython.cast(cython.pointer(uint64_t), malloc(8 * room))
+                if words == cython.NULL:
+                    raise MemoryError
             for i in range(signature.n_params):
                 kind = cython.cast(Kind, signature.kinds[i])
                 value = args[i]
@@ -386,6 +388,7 @@ class Func:
                 self._store.call(self.pointer, words, signature.n_params, signature.n_results)
             return self.finish(words)
         finally:
+            self._store.unlock()
             if words != few:
                 free(words)
 

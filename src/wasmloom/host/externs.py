@@ -23,7 +23,7 @@ from cython.cimports.wasmloom.host.externs import (
     Py_buffer,
 )
 from cython.cimports.wasmloom.runtime._layout import WlMemory, WlTable
-from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_table
+from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_table, push
 
 from wasmloom.errors import WasmError
 from wasmloom.host.types import as_global_type, as_memory_type, as_table_type
@@ -213,10 +213,10 @@ class Table:
         owner: Store = _check_store(store)
         word: uint64_t = 0
         made = as_table_type(type, minimum, maximum)
-        to_word(owner, made.element, init, cython.address(word))
         most = made.limits.max
         owner.lock()
         try:
+            to_word(owner, made.element, init, cython.address(word))
             self.pointer = owner.new_table(made.limits.min, _MAX_TABLE if most is None else most, word)
         finally:
             owner.unlock()
@@ -274,16 +274,16 @@ class Table:
             if not 0 <= i < self.pointer.length:
                 raise IndexError(f"index {i} is outside of a table of {self.pointer.length} elements")
             word = cython.cast(cython.pointer(uint64_t), self.pointer.elements)[cython.cast(uint64_t, i)]
+            return from_word(self._store, self.element, word)
         finally:
             self._store.unlock()
-        return from_word(self._store, self.element, word)
 
     def __setitem__(self, key: object, value: object) -> None:
         word: uint64_t = 0
         i = index(key)
-        to_word(self._store, self.element, value, cython.address(word))
         self._store.lock()
         try:
+            to_word(self._store, self.element, value, cython.address(word))
             if not 0 <= i < self.pointer.length:
                 raise IndexError(f"index {i} is outside of a table of {self.pointer.length} elements")
             cython.cast(cython.pointer(uint64_t), self.pointer.elements)[cython.cast(uint64_t, i)] = word
@@ -294,11 +294,11 @@ class Table:
         """Add `more` elements, all `init`; gives the old size. Raises `WasmError` when a limit is in the way."""
         word: uint64_t = 0
         count = index(more)
-        to_word(self._store, self.element, init, cython.address(word))
         if not 0 <= count <= _MAX_TABLE:
             raise WasmError(f"a table can't grow by {count} elements")
         self._store.lock()
         try:
+            to_word(self._store, self.element, init, cython.address(word))
             old = self.size
             grown = grow_table(self._store, self.pointer, count, word)
         finally:
@@ -341,9 +341,15 @@ class Global:
         if self._store is not None:
             raise TypeError("a Global can't be initialised twice")
         self.type = as_global_type(type)
-        to_word(owner, self.type.content, value, cython.address(word))
-        self.cell = cython.cast(cython.pointer(uint64_t), owner.allocate(16))
-        self.cell[0] = word
+        owner.lock()  # references on their way are not swept
+        try:
+            to_word(owner, self.type.content, value, cython.address(word))
+            self.cell = cython.cast(cython.pointer(uint64_t), owner.allocate(16))
+            if not push(cython.address(owner.cells), self.cell):
+                raise MemoryError
+            self.cell[0] = word
+        finally:
+            owner.unlock()
         self._store = owner
 
     def __init__(self, store: Store, type: GlobalType | ValType | str, value: object) -> None:
@@ -362,15 +368,29 @@ class Global:
     @property
     def value(self) -> object:
         """The value, converted as `wasmloom.host.bridge` says. Can be set when the global is mutable."""
-        return from_word(self._store, self.type.content, self.cell[0])
+        if not self.type.content.is_ref:  # needs no lock: a guest in another thread may be running for long
+            return from_word(self._store, self.type.content, self.cell[0])
+        self._store.lock()
+        try:
+            return from_word(self._store, self.type.content, self.cell[0])
+        finally:
+            self._store.unlock()
 
     @value.setter
     def value(self, value: object) -> None:
         word: uint64_t = 0
         if not self.type.mutable:
             raise TypeError("an immutable global can't be set")
-        to_word(self._store, self.type.content, value, cython.address(word))
-        self.cell[0] = word
+        if not self.type.content.is_ref:
+            to_word(self._store, self.type.content, value, cython.address(word))
+            self.cell[0] = word
+            return
+        self._store.lock()
+        try:
+            to_word(self._store, self.type.content, value, cython.address(word))
+            self.cell[0] = word
+        finally:
+            self._store.unlock()
 
     def __repr__(self) -> str:
         return f"<wasmloom.Global {'mut ' if self.type.mutable else ''}{self.type.content}: {self.value!r}>"

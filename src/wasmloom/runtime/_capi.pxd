@@ -21,6 +21,9 @@ cdef extern from "Python.h":
     void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
     void PyErr_Restore(PyObject *, PyObject *, PyObject *)
     void Py_XDECREF(PyObject *)
+    # Give whether the garbage collector was on.
+    int PyGC_Disable()
+    int PyGC_Enable()
     # Gives a new reference, or NULL with an exception set.
     PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *)
 

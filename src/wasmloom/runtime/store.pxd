@@ -34,6 +34,7 @@ cdef class Store:
     cdef PyObject *error_traceback
     cdef list keep                      # whatever must live as long as the store: modules, host functions
     cdef dict references                # id -> object: what externref words point to
+    cdef Py_ssize_t sweep_at            # how many of them make `unlock` look for those that nothing holds
     cdef dict modules                   # address of a WlInstance -> its module, for backtraces
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns
@@ -44,10 +45,12 @@ cdef class Store:
     cdef Pointers memories
     cdef Pointers tables
     cdef Pointers instances
+    cdef Pointers cells                 # of globals that the host made
     cdef object __weakref__
 
     cdef int lock(self) except -1
     cdef void unlock(self) noexcept
+    cdef dict sweep(self)
     cdef int wait_for_turn(self, unsigned long me) except -1
     cdef void *allocate(self, uint64_t size)
     cdef int charge(self, uint64_t size) except -1

@@ -13,6 +13,8 @@ Invariants:
 
 * ``owner``, ``depth`` and ``waiting`` are only touched with the GIL held; guest code runs without it.
 * Nothing holds an address in the value stack across a call that can enter the guest: it may move. Offsets survive.
+* A reference word is only made and read with the store locked, so that `sweep`, which runs when the last lock goes,
+  finds all words that are in use in globals and tables.
 * C structs live until the store is deallocated, which needs that no Python object refers to it: no thread is inside
   then.
 * The store's parts are not cleared by the garbage collector (`no_gc_clear`): objects that point into it stay safe
@@ -22,6 +24,7 @@ Invariants:
 from __future__ import annotations
 
 import cython
+from cython.cimports.cpython.dict import PyDict_Size
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, realloc
@@ -33,6 +36,8 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyErr_Restore,
     PyEval_RestoreThread,
     PyEval_SaveThread,
+    PyGC_Disable,
+    PyGC_Enable,
     PyThread_acquire_lock,
     PyThread_acquire_lock_timed,
     PyThread_allocate_lock,
@@ -73,6 +78,8 @@ _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 
 #: Bytes of value stack that a store may use unless it says otherwise.
 DEFAULT_STACK_LIMIT = 16 << 20
+#: A store holds this many external references before it looks for those that nothing in it holds any more.
+_FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1000)
 #: A backtrace has at most this many frames.
 MAX_FRAMES = 1000
 
@@ -180,6 +187,26 @@ def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, wor
     return True
 
 
+@cython.cfunc
+def _keep(word: uint64_t, references: dict, live: dict) -> object:
+    """Move the reference that `word` is, if it is one, to `live`."""
+    if word:
+        value = references.get(word)
+        if value is not None:
+            live[word] = value
+    return None
+
+
+@cython.cfunc
+def _keep_all(words: cython.pointer(uint64_t), count: uint64_t, references: dict, live: dict) -> object:
+    """`_keep` many words; runs of the same word cost one lookup."""
+    i: uint64_t
+    for i in range(count):
+        if i == 0 or words[i] != words[i - 1]:
+            _keep(words[i], references, live)
+    return None
+
+
 @cython.cclass
 class Store:
     """Owns instances and what they are made of; one thread at a time runs in it.
@@ -197,6 +224,7 @@ class Store:
         self.guest.ctx.store = cython.cast(cython.p_void, self)
         self.keep = []
         self.references = {}
+        self.sweep_at = _FIRST_SWEEP
         self.modules = {}
 
     def __init__(
@@ -244,6 +272,7 @@ class Store:
         free(self.tables.items)
         free(self.instances.items)
         free(self.blocks.items)
+        free(self.cells.items)
         Py_XDECREF(self.error_type)
         Py_XDECREF(self.error_value)
         Py_XDECREF(self.error_traceback)
@@ -299,11 +328,50 @@ class Store:
     @cython.exceptval(check=False)
     def unlock(self) -> cython.void:
         """Undo one `lock`."""
+        dead: dict = None  # goes when the store is free again: that can run any code
+        if self.depth == 1 and PyDict_Size(self.references) >= self.sweep_at:
+            dead = self.sweep()  # noqa: F841
         self.depth -= 1
         if self.depth == 0:
             self.owner = 0
             if self.waiting:
                 PyThread_release_lock(self.door)
+
+    @cython.cfunc
+    def sweep(self) -> dict:
+        """Forget the external references that no global and no table holds; gives the dict that held them.
+
+        Nobody is inside the guest, so that no frame holds one. The garbage collector is off meanwhile, since finalisers
+        could enter the guest and move references to where has been looked already.
+        """
+        cell: cython.pointer(cython.pointer(uint64_t))
+        table: cython.pointer(WlTable)
+        instance: cython.pointer(WlInstance)
+        i: uint64_t
+        before: dict = self.references
+        live: dict = {}
+        collecting: cython.bint = PyGC_Disable()
+        try:
+            for i in range(self.instances.count):
+                instance = cython.cast(cython.pointer(WlInstance), self.instances.items[i])
+                cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), instance.globals)
+                while cython.cast(cython.p_void, cell) != instance.functions:
+                    if cell[0] != cython.NULL:  # an instance in the making has empty slots
+                        _keep(cell[0][0], before, live)
+                    cell += 1
+            for i in range(self.cells.count):
+                _keep(cython.cast(cython.pointer(uint64_t), self.cells.items[i])[0], before, live)
+            for i in range(self.tables.count):
+                table = cython.cast(cython.pointer(WlTable), self.tables.items[i])
+                _keep_all(cython.cast(cython.pointer(uint64_t), table.elements), table.length, before, live)
+        except MemoryError:
+            return None
+        finally:
+            if collecting:
+                PyGC_Enable()
+        self.references = live
+        self.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_Size(live))
+        return before
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -410,15 +478,16 @@ class Store:
         n_params: uint32_t,
         n_results: uint32_t,
     ) -> cython.int:
-        """Run a guest function on `words`, which its results replace. Raises `Trap`, or what a host function raised."""
+        """Run a guest function on `words`, which its results replace. Call with the store locked.
+
+        Raises `Trap`, or what a host function raised.
+        """
         guest: cython.pointer(Guest) = self.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
         entry = cython.declare(Entry)
         state: cython.pointer(PyThreadState)
         code: uint64_t
-        self.lock()
         if self.interrupting:
-            self.unlock()
             raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
         entry.outer = guest.entry
         entry.host_ip = ctx.host_ip
@@ -433,7 +502,6 @@ class Store:
             entry.root.owner = entry.outer_current.owner
         if not c_stack_left() or not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
             frames = self.backtrace(cython.address(entry), False)
-            self.unlock()
             raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
         memcpy(ctx.stack_base + entry.base, words, 8 * n_params)
         guest.entry = cython.address(entry)
@@ -482,7 +550,6 @@ class Store:
         ctx.host_function = entry.host_function
         ctx.stack_top = entry.stack_top
         self.guest.entry = entry.outer
-        self.unlock()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

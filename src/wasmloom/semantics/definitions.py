@@ -144,7 +144,8 @@ def _compare(predicate: str) -> Any:
 
 
 for _wasm, _llvm in {
-    "lt_s": "slt", "lt_u": "ult", "gt_s": "sgt", "gt_u": "ugt", "le_s": "sle", "le_u": "ule", "ge_s": "sge", "ge_u": "uge",
+    "lt_s": "slt", "lt_u": "ult", "gt_s": "sgt", "gt_u": "ugt",
+    "le_s": "sle", "le_u": "ule", "ge_s": "sge", "ge_u": "uge",
 }.items():  # fmt: skip
     operation(f"{{int}}.{_wasm}")(_compare(_llvm))
 operation("{int}.eq", "{float}.eq", commutative=True)(_compare("eq"))
@@ -204,7 +205,9 @@ def copysign(b: V, x: V, y: V) -> V:
     return b.intrinsic("copysign", x, y)
 
 
-for _wasm, _llvm in {"abs": "fabs", "ceil": "ceil", "floor": "floor", "trunc": "trunc", "nearest": "roundeven", "sqrt": "sqrt"}.items():
+for _wasm, _llvm in {
+    "abs": "fabs", "ceil": "ceil", "floor": "floor", "trunc": "trunc", "nearest": "roundeven", "sqrt": "sqrt",
+}.items():  # fmt: skip
 
     def _unary(b: V, x: V, _intrinsic: str = _llvm) -> V:
         return b.intrinsic(_intrinsic, x)

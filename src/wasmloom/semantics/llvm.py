@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 #: Wasm's name of a type → LLVM's.
 LLVM_TYPES: dict[str, str] = {"f32": "float", "f64": "double"}
@@ -33,11 +33,11 @@ class Value(NamedTuple):
 class Builder:
     """Writes LLVM IR, line by line, into `lines`.
 
-    `on_trap(builder, code)` ends the current block, which is reached when a trap condition holds: the tier decides how a
-    trap leaves the function.
+    `on_trap(builder, code)` ends the current block, which is reached when a trap condition holds: the tier decides
+    how a trap leaves the function.
     """
 
-    def __init__(self, on_trap: Callable[[Builder, int], None]) -> None:
+    def __init__(self, on_trap: Callable[[Any, int], None]) -> None:
         self.lines: list[str] = []
         self._on_trap = on_trap
         self._count = 0

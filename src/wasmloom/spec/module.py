@@ -8,11 +8,11 @@ Source: Core 3.0, section 2.5.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from wasmloom.spec.types import GlobalType, MemoryType, SubType, TableType, TagType, ValType
 
-ExternType = Union[int, TableType, MemoryType, GlobalType, TagType]
+ExternType = int | TableType | MemoryType | GlobalType | TagType
 """What an import asks for: a function's type index, or the type of a table, memory, global or tag."""
 
 
@@ -30,7 +30,7 @@ class Export(NamedTuple):
 
     name: str
     kind: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides the tuple's method, which nobody calls
 
 
 class Table(NamedTuple):
@@ -88,7 +88,7 @@ class CustomSection(NamedTuple):
 class Names:
     """The name section (Core 3.0, 7.4.1, and the extended-name-section proposal): index → name."""
 
-    __slots__ = ("module", "maps", "locals", "labels", "fields")
+    __slots__ = ("fields", "labels", "locals", "maps", "module")
 
     def __init__(self) -> None:
         self.module: str | None = None
@@ -106,21 +106,21 @@ class ModuleSyntax:
     """A module's abstract syntax. Index spaces put imports first, as the specification does."""
 
     __slots__ = (
-        "rec_groups",
-        "imports",
-        "funcs",
-        "tables",
-        "memories",
-        "tags",
-        "globals",
-        "exports",
-        "start",
-        "elements",
-        "data",
         "code",
         "customs",
-        "names",
+        "data",
+        "elements",
+        "exports",
+        "funcs",
+        "globals",
         "has_data_count",
+        "imports",
+        "memories",
+        "names",
+        "rec_groups",
+        "start",
+        "tables",
+        "tags",
     )
 
     def __init__(self) -> None:

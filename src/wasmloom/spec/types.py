@@ -15,7 +15,7 @@ Source: Core 3.0, sections 2.3 (types) and 5.3 (binary format); stack switching 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 REF_FLAG = 1 << 8
 NULL_FLAG = 1 << 9
@@ -174,7 +174,7 @@ class ContType(NamedTuple):
     func: int
 
 
-CompositeType = Union[FuncType, StructType, ArrayType, ContType]
+CompositeType = FuncType | StructType | ArrayType | ContType
 
 
 class SubType(NamedTuple):
