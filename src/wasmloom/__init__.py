@@ -55,12 +55,14 @@ __version__ = "0.1.0"
 #: Module → the public names that it defines. They are loaded on first use: the build imports parts of the package
 #: before its compiled modules exist, and a program that only assembles text needs no runtime.
 _HOMES: dict[str, str] = {
-    "errors": "CompileError ExitStatus Frame LinkError Trap UnsupportedError ValidationError WasmError",
+    "errors": "CompileError ExitStatus Frame LinkError Trap UnsupportedError ValidationError WasmError "
+    "WasmException",
     "host.bridge": "Func",
     "host.engine": "Engine",
     "host.exports": "Exports",
     "host.externs": "Global Memory Table",
     "host.instance": "Instance",
+    "host.tags": "Tag",
     "host.module": "ExportType ImportType Module",
     "runtime.store": "Store",
     "spec.types": "EXTERNREF F32 F64 FUNCREF I32 I64 V128 "

@@ -5,6 +5,7 @@ WasmError
 ├── CompileError        the bytes or the text are not a module we can compile (malformed, or not supported yet)
 │   └── ValidationError the module is well-formed but breaks a typing rule
 ├── LinkError           imports don't fit
+├── WasmException       an exception of WebAssembly that the guest didn't catch, or that the host throws
 ├── Trap                the guest trapped (code, Wasm frames)
 └── ExitStatus          the guest asked to exit (WASI proc_exit)
 ```
@@ -12,7 +13,7 @@ WasmError
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class WasmError(Exception):
@@ -82,6 +83,19 @@ class Trap(WasmError):
                 shown.append(f"  … {len(frames) - 64} more")
             message += "\nwasm backtrace:\n" + "\n".join(shown)
         super().__init__(message)
+
+
+class WasmException(WasmError):
+    """An exception of WebAssembly: a `tag` and the values that it carries, `payload`.
+
+    Leaves a call when the guest doesn't catch it. Raised by a host function, ``WasmException(tag, *payload)`` is an
+    exception that the guest can catch. Source: Core 3.0, 4.4.9 and 4.5.1.
+    """
+
+    def __init__(self, tag: Any, *payload: Any) -> None:
+        self.tag = tag
+        self.payload = payload
+        super().__init__(f"uncaught exception: {tag!r}({', '.join(map(repr, payload))})")
 
 
 class ExitStatus(WasmError):

@@ -54,7 +54,10 @@ from cython.cimports.wasmloom.host.bridge import (
 from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
+    Py_XDECREF,
     PyErr_Fetch,
+    PyErr_GivenExceptionMatches,
+    PyErr_NormalizeException,
     PyEval_RestoreThread,
     PyEval_SaveThread,
     PyObject_Vectorcall,
@@ -65,9 +68,10 @@ from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack, push, set_run
 from cython.cimports.wasmloom.spec.canon import heap_matches
 
+from wasmloom.errors import WasmException
 from wasmloom.host.types import as_func_type
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
-from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED
+from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import func_type, intern_func_type
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
@@ -94,6 +98,7 @@ _FUNC_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
 _EXTERN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+_UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 # What `Func` takes for "the caller fills in the fields". Not to be had from Python, where an object without its
 # struct would be a way to crash.
 _BARE = cython.declare(object, object())
@@ -612,7 +617,38 @@ def _host_call_with_gil(
     PyErr_Fetch(
         cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
     )
+    if PyErr_GivenExceptionMatches(store.error_type, cython.cast(cython.pointer(PyObject), WasmException)):
+        return _throw_in_guest(ctx, store)
     return _HOST_EXCEPTION
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _throw_in_guest(ctx: cython.pointer(WlContext), store: Store) -> uint64_t:
+    """The store's pending exception is one that the guest can catch: make the guest's of it."""
+    from wasmloom.host.tags import guest_exception
+
+    PyErr_NormalizeException(
+        cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
+    )
+    error = cython.cast(object, store.error_value)
+    try:
+        ctx.exception = guest_exception(store, error)
+    except Exception as wrong:
+        error = wrong
+        kind = type(wrong)
+        Py_INCREF(error)
+        Py_XDECREF(store.error_value)
+        store.error_value = cython.cast(cython.pointer(PyObject), error)
+        Py_INCREF(kind)
+        Py_XDECREF(store.error_type)
+        store.error_type = cython.cast(cython.pointer(PyObject), kind)
+        return _HOST_EXCEPTION
+    Py_XDECREF(store.error_type)
+    Py_XDECREF(store.error_value)
+    Py_XDECREF(store.error_traceback)
+    store.error_type = store.error_value = store.error_traceback = cython.NULL
+    return _UNCAUGHT_EXCEPTION
 
 
 @cython.cfunc

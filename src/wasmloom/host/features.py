@@ -17,6 +17,9 @@ EXECUTED: frozenset[str] = frozenset(
         "tail-call",
         "function-references",
         "multi-memory",
+        "exception-handling",
+        "stack-switching",
+        "recursive-types",
     )
 )
 #: How an error names the others, where that isn't the feature's own name.
@@ -24,8 +27,6 @@ _TITLES: dict[str, str] = {
     "simd": "SIMD",
     "relaxed-simd": "relaxed SIMD",
     "gc": "garbage collection",
-    "exception-handling": "exception handling",
-    "stack-switching": "stack switching",
     "memory64": "64-bit memory",
     "table64": "64-bit tables",
     "custom-page-sizes": "custom page sizes",

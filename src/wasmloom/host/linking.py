@@ -8,16 +8,17 @@ from wasmloom.errors import LinkError
 from wasmloom.host.bridge import Func
 from wasmloom.host.exports import Exports
 from wasmloom.host.externs import Global, Memory, Table
+from wasmloom.host.tags import Tag
 from wasmloom.host.types import describe
 from wasmloom.runtime.store import Store
 from wasmloom.spec.canon import func_type, is_sub, matches_extern
-from wasmloom.spec.types import EXTERN_KINDS
+from wasmloom.spec.types import EXTERN_KINDS, TagType
 
 if TYPE_CHECKING:
     from wasmloom.host.module import Module
     from wasmloom.spec.module import Import
 
-_CLASSES: dict[str, type[Any]] = {"func": Func, "table": Table, "memory": Memory, "global": Global}
+_CLASSES: dict[str, type[Any]] = {"func": Func, "table": Table, "memory": Memory, "global": Global, "tag": Tag}
 _MISSING: Any = object()
 
 
@@ -63,6 +64,8 @@ def _kind_of(value: Any) -> str:
 
 def _describe(wanted: Import) -> str:
     """What an import asks for, for errors."""
+    if isinstance(wanted.type, TagType):
+        return f"tag {func_type(wanted.type.type)}"
     return describe(wanted.kind, func_type(wanted.type) if isinstance(wanted.type, int) else wanted.type)
 
 
@@ -73,6 +76,9 @@ def _check(wanted: Import, value: Any) -> None:
             fits = is_sub(value.type_id, wanted.type)
         else:
             fits = callable(value) and not _is_item(value)
+    elif wanted.kind == "tag" and isinstance(wanted.type, TagType):
+        # Tags are matched by equivalence of their types (Core 3.0, 3.3.14).
+        fits = isinstance(value, Tag) and value.type_id == wanted.type.type
     else:
         fits = isinstance(value, _CLASSES[wanted.kind]) and matches_extern(value.type, wanted.type)
     if not fits:

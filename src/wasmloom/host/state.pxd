@@ -16,6 +16,7 @@ cdef class InstanceState:
     cdef int fill_globals(self, list imported) except -1
     cdef int fill_tables(self, list imported) except -1
     cdef int fill_memories(self, list imported) except -1
+    cdef int fill_tags(self, list imported) except -1
     cdef int fill_segments(self) except -1
     cdef int run_segments(self) except -1
     cdef int evaluate(self, object expr, uint64_t *word) except -1

@@ -24,8 +24,9 @@ from cython.cimports.wasmloom.host.bridge import (
     signature_of,
 )
 from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_at, memory_at, table_at
+from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
 from cython.cimports.wasmloom.interpreter.code import CodeSpace
-from cython.cimports.wasmloom.runtime._layout import WlFunction, WlInstance, WlMemory, WlSegment, WlTable
+from cython.cimports.wasmloom.runtime._layout import WlFunction, WlInstance, WlMemory, WlSegment, WlTable, WlTag
 from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.store import Store, push
@@ -74,12 +75,13 @@ class InstanceState:
         n_functions: cython.size_t = module.num_funcs
         n_tables: cython.size_t = len(module.tables)
         n_memories: cython.size_t = len(module.memories)
+        n_tags: cython.size_t = len(module.tags)
         slots: cython.pointer(cython.p_void)
         instance: cython.pointer(WlInstance) = cython.cast(
             cython.pointer(WlInstance),
             self.store.allocate(
                 cython.sizeof(WlInstance)
-                + (n_globals + n_functions + n_tables + n_memories) * cython.sizeof(cython.p_void)
+                + (n_globals + n_functions + n_tables + n_memories + n_tags) * cython.sizeof(cython.p_void)
             ),
         )
         self.pointer = instance
@@ -89,6 +91,7 @@ class InstanceState:
         instance.functions = slots + n_globals
         instance.tables = slots + n_globals + n_functions
         instance.memories = slots + n_globals + n_functions + n_tables
+        instance.tags = slots + n_globals + n_functions + n_tables + n_memories
         self.store.keep.append(self.module)
         self.store.modules[cython.cast(uint64_t, instance)] = self.module
         if not push(cython.address(self.store.instances), instance):
@@ -97,6 +100,7 @@ class InstanceState:
         self.fill_globals(imports["global"])
         self.fill_tables(imports["table"])
         self.fill_memories(imports["memory"])
+        self.fill_tags(imports["tag"])
         self.fill_segments()
         return self.run_segments()
 
@@ -202,6 +206,24 @@ class InstanceState:
         if i:
             self.pointer.memory0_base = memories[0].base
             self.pointer.memory0_length = memories[0].length
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fill_tags(self, imported: list) -> cython.int:
+        """The tag index space: every tag that is defined is a new one."""
+        module: DecodedModule = self.module.decoded
+        tags: cython.pointer(cython.pointer(WlTag)) = cython.cast(
+            cython.pointer(cython.pointer(WlTag)), self.pointer.tags
+        )
+        i: cython.Py_ssize_t = 0
+        tag: Tag
+        for tag in imported:
+            tags[i] = tag.pointer
+            i += 1
+        for type in module.tags[len(imported) :]:
+            tags[i] = new_tag(self.store, type.type)
+            i += 1
         return 0
 
     @cython.cfunc
@@ -336,6 +358,7 @@ class InstanceState:
             "table": len(module.tables),
             "memory": len(module.memories),
             "global": len(module.globals),
+            "tag": len(module.tags),
         }
         if i >= sizes[kind]:
             raise IndexError(f"no {kind} {index}")
@@ -344,6 +367,8 @@ class InstanceState:
         if kind == "table":
             table = cython.cast(cython.pointer(cython.pointer(WlTable)), self.pointer.tables)[i]
             return table_at(self.store, table, self.tables[index])
+        if kind == "tag":
+            return tag_at(self.store, cython.cast(cython.pointer(cython.pointer(WlTag)), self.pointer.tags)[i])
         if kind == "memory":
             memory = cython.cast(cython.pointer(cython.pointer(WlMemory)), self.pointer.memories)[i]
             return memory_at(self.store, memory, self.memories[index])

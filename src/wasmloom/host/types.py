@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from wasmloom.spec.canon import func_type
 from wasmloom.spec.limits import MAX_PAGES_32, MAX_PARAMS, MAX_RESULTS
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
@@ -14,6 +15,7 @@ from wasmloom.spec.types import (
     Limits,
     MemoryType,
     TableType,
+    TagType,
     ValType,
     ref_type,
 )
@@ -128,4 +130,6 @@ def describe(kind: str, type: object) -> str:
         return f"table {index}of {limits} {type.element}"
     if isinstance(type, GlobalType):
         return f"global {'mut ' if type.mutable else ''}{type.content}"
+    if isinstance(type, TagType):
+        return f"tag {func_type(type.type)}"
     return f"{kind} {type}"

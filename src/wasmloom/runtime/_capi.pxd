@@ -21,6 +21,8 @@ cdef extern from "Python.h":
     void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
     void PyErr_Restore(PyObject *, PyObject *, PyObject *)
     void Py_XDECREF(PyObject *)
+    int PyErr_GivenExceptionMatches(PyObject *, PyObject *)
+    void PyErr_NormalizeException(PyObject **, PyObject **, PyObject **)
     # Give whether the garbage collector was on.
     int PyGC_Disable()
     int PyGC_Enable()

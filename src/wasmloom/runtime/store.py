@@ -68,13 +68,14 @@ from cython.cimports.wasmloom.runtime.store import (
 )
 
 from wasmloom.errors import Frame, Trap, WasmError
-from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, TRAP_REASONS
+from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
 from wasmloom.spec.limits import MAX_PAGES_32, MAX_TABLE_ELEMENTS, PAGE_SIZE
 
 _PAGE = cython.declare(uint64_t, PAGE_SIZE)
 _MAX_PAGES = cython.declare(uint64_t, MAX_PAGES_32)
 _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+_UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 
 #: Bytes of value stack that a store may use unless it says otherwise.
 DEFAULT_STACK_LIMIT = 16 << 20
@@ -563,6 +564,12 @@ class Store:
             self.leave(entry)
             PyErr_Restore(error_type, error_value, error_traceback)
             return -1
+        if code == _UNCAUGHT_EXCEPTION:
+            word = self.guest.ctx.exception
+            self.leave(entry)
+            from wasmloom.host.tags import python_exception
+
+            raise python_exception(self, word)
         try:
             frames = self.backtrace(entry, True)
         finally:

@@ -89,11 +89,11 @@ def _check_types(v: Validator, m: DecodedModule) -> None:
         else:
             v.note_feature("gc", "struct" if isinstance(composite, StructType) else "array", offset)
         if sub.supers or not sub.final:
-            v.note_feature("gc", "sub", offset)
+            v.note_feature("recursive-types", "sub", offset)
     first = 0
     for group in m.rec_groups:
         if len(group) > 1:
-            v.note_feature("gc", "rec", offsets[first])
+            v.note_feature("recursive-types", "rec", offsets[first])
         first += len(group)
 
 
