@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.errors import UnsupportedError as UnsupportedError
     from wasmloom.errors import ValidationError as ValidationError
     from wasmloom.errors import WasmError as WasmError
+    from wasmloom.errors import WasmException as WasmException
     from wasmloom.host.bridge import Func as Func
     from wasmloom.host.engine import Engine as Engine
     from wasmloom.host.exports import Exports as Exports
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.module import ExportType as ExportType
     from wasmloom.host.module import ImportType as ImportType
     from wasmloom.host.module import Module as Module
+    from wasmloom.host.tags import Tag as Tag
     from wasmloom.runtime.store import Store as Store
     from wasmloom.spec.types import EXTERNREF as EXTERNREF
     from wasmloom.spec.types import F32 as F32

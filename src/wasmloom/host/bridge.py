@@ -262,9 +262,7 @@ def _reference(store: Store, type: uint64_t, kind: Kind, value: object, word: cy
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _convert(
-    store: Store, type: uint64_t, kind: Kind, value: object, word: cython.pointer(uint64_t)
-) -> cython.int:
+def _convert(store: Store, type: uint64_t, kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.int:
     if kind <= KIND_I64:
         return _integer(kind, value, word)
     if kind <= KIND_F64:
@@ -570,9 +568,7 @@ def _take_results(store: Store, host: HostFunction, returned: object, words: cyt
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _host_call_words(
-    ctx: cython.pointer(WlContext), store: Store, host: HostFunction, offset: uint64_t
-) -> cython.int:
+def _host_call_words(ctx: cython.pointer(WlContext), store: Store, host: HostFunction, offset: uint64_t) -> cython.int:
     """Call a host function whose arguments are at `offset` on the value stack; its results replace them."""
     signature: Signature = host.signature
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK

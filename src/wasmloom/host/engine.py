@@ -22,9 +22,7 @@ class Engine:
 
     __slots__ = ("fuel", "tier", "translation")
 
-    def __init__(
-        self, *, tier: str = "interpreter", translation: str = "lazy-translation", fuel: bool = False
-    ) -> None:
+    def __init__(self, *, tier: str = "interpreter", translation: str = "lazy-translation", fuel: bool = False) -> None:
         if tier not in TIERS:
             raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
         if translation not in TRANSLATIONS:

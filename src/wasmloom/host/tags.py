@@ -95,9 +95,7 @@ def word_of_exception(store: Store, error: object) -> uint64_t:
         raise ValueError("the exception's tag belongs to another store")
     if len(payload) != count:
         raise TypeError(f"{tag!r} takes {count} values, not {len(payload)}")
-    exception = cython.cast(
-        cython.pointer(WlException), malloc(cython.sizeof(WlException) + 8 * count)
-    )
+    exception = cython.cast(cython.pointer(WlException), malloc(cython.sizeof(WlException) + 8 * count))
     if exception == cython.NULL:
         raise MemoryError
     exception.next = store.guest.exceptions

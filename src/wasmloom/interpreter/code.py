@@ -162,7 +162,9 @@ def _find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
     return None
 
 
-def walk(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int) -> list[tuple[CodeSpace, int, int]]:
+def walk(
+    ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int
+) -> list[tuple[CodeSpace, int, int]]:
     """The Wasm frames from a trap to the bottom of its entry, innermost first, at most `limit`, across all stacks.
 
     The arguments are those that the trap left in the context, and the address of the running continuation. Each frame

@@ -180,7 +180,9 @@ class HandlerBuilder(Builder):
     def runtime_call(self, name: str, *arguments: Value) -> Value:
         """Call a function of `layout.RUNTIME_CALLS`; gives its trap code."""
         index = layout.RUNTIME_CALLS.index(name)
-        function = self.load("ptr", Value(f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})", "ptr"), align=8)
+        function = self.load(
+            "ptr", Value(f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})", "ptr"), align=8
+        )
         passed = ", ".join(f"{llvm_type(value.type)} {value.text}" for value in arguments)
         return self.assign(f"call i64 {function.text}({passed})", "i64")
 

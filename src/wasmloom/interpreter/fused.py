@@ -94,7 +94,10 @@ def _pairs() -> Iterator[tuple[Iterable[str], Iterable[str]]]:
         yield _loads(type, ("s", "a"), "as"), _branches((type,), ("ai", "sa"))
         yield _loads(type, ("s", "a"), "a"), second
     for type in ("f32", "f64"):
-        first = [*_names((type,), ("add", "mul"), ("ss", "sa"), "a"), *_names((type,), ("sub",), ("ss", "sa", "as"), "a")]
+        first = [
+            *_names((type,), ("add", "mul"), ("ss", "sa"), "a"),
+            *_names((type,), ("sub",), ("ss", "sa", "as"), "a"),
+        ]
         second = [*_names((type,), ("add", "mul"), ("sa",), "as"), *_names((type,), ("sub",), ("sa", "as"), "as")]
         yield first, second
         yield first, _stores(type, ("sa",))
@@ -108,7 +111,10 @@ def _pairs() -> Iterator[tuple[Iterable[str], Iterable[str]]]:
     yield ("const",), ("const", "copy", "br", "br.back", "call")
     yield ("set_acc",), ("copy", "br", "br.back")
     yield ("copy",), _branches(("i32",), ("ai", "si", "ss", "sa"))
-    yield _names(("i32", "i64"), ("add", "sub"), ("si",), "s"), (*_names(("i32", "i64"), ("add", "sub"), ("si",), "as"), "copy")
+    yield (
+        _names(("i32", "i64"), ("add", "sub"), ("si",), "s"),
+        (*_names(("i32", "i64"), ("add", "sub"), ("si",), "as"), "copy"),
+    )
     yield _names(("i32", "i64"), ("add", "sub"), ("ss", "si", "sa", "ai"), "s"), ("br", "br.back")
 
 

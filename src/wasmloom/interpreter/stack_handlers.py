@@ -502,7 +502,9 @@ def stack_handlers() -> Iterator[Handler]:
     yield Handler("catch", _fields("tag:u32@8 " + fields), 24, catch)
     yield Handler("catch_all", _fields(fields), 24, catch_all)
     yield Handler("rethrow", (), 8, rethrow)
-    yield Handler("cont.bind", _fields("cont:slot@8 values:slot@10 count:u16@12 dst:slot@14"), 16, cont_bind, calls_runtime=True)
+    yield Handler(
+        "cont.bind", _fields("cont:slot@8 values:slot@10 count:u16@12 dst:slot@14"), 16, cont_bind, calls_runtime=True
+    )
     fields = "cont:slot@8 values:slot@10 count:u16@12 clauses:u16@14 results:u16@16 exception:slot@18 next:target@20"
     yield Handler("resume", _fields(fields), 0, resume)
     yield Handler("resume_throw", _fields(fields), 0, resume_throw)

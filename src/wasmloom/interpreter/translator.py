@@ -73,9 +73,9 @@ from cython.cimports.wasmloom.interpreter._handlers import (
     H_TABLE_INIT,
     H_TABLE_SET,
     H_TABLE_SIZE,
+    H_TRY_LEAVE,
     H_UNREACHABLE,
     MAX_UNROLLED_LOCALS,
-    H_TRY_LEAVE,
     RESTORE_SIZE,
     TAIL_CALL_SIZE,
     TRY_RECORD_SLOTS,
@@ -106,19 +106,9 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     put32,
     put64,
 )
-from cython.cimports.wasmloom.interpreter.machine import handlers, load_table, store_table, value_table
+from cython.cimports.wasmloom.interpreter.machine import load_table, store_table, value_table
 from cython.cimports.wasmloom.interpreter.translator import (
     A_BLOCK,
-    A_CONT_BIND,
-    A_CONT_NEW,
-    A_RESUME,
-    A_RESUME_THROW,
-    A_RESUME_THROW_REF,
-    A_SUSPEND,
-    A_SWITCH,
-    A_THROW,
-    A_THROW_REF,
-    A_TRY_TABLE,
     A_BR,
     A_BR_IF,
     A_BR_ON_NON_NULL,
@@ -128,6 +118,8 @@ from cython.cimports.wasmloom.interpreter.translator import (
     A_CALL_INDIRECT,
     A_CALL_REF,
     A_CONST,
+    A_CONT_BIND,
+    A_CONT_NEW,
     A_DATA_DROP,
     A_DROP,
     A_ELEM_DROP,
@@ -151,12 +143,17 @@ from cython.cimports.wasmloom.interpreter.translator import (
     A_REF_FUNC,
     A_REF_IS_NULL,
     A_REF_NULL,
+    A_RESUME,
+    A_RESUME_THROW,
+    A_RESUME_THROW_REF,
     A_RETURN,
     A_RETURN_CALL,
     A_RETURN_CALL_INDIRECT,
     A_RETURN_CALL_REF,
     A_SELECT,
     A_STORE,
+    A_SUSPEND,
+    A_SWITCH,
     A_TABLE_COPY,
     A_TABLE_FILL,
     A_TABLE_GET,
@@ -164,6 +161,9 @@ from cython.cimports.wasmloom.interpreter.translator import (
     A_TABLE_INIT,
     A_TABLE_SET,
     A_TABLE_SIZE,
+    A_THROW,
+    A_THROW_REF,
+    A_TRY_TABLE,
     A_UNREACHABLE,
     A_UNSUPPORTED,
     A_VALUE,
@@ -175,13 +175,12 @@ from cython.cimports.wasmloom.interpreter.translator import (
     L_TRY,
     Label,
     Signature,
-    Stub,
 )
 
 from wasmloom.errors import UnsupportedError
 from wasmloom.runtime import layout
 from wasmloom.semantics.registry import OPERATIONS
-from wasmloom.spec.instructions import BY_MNEMONIC, BY_OPCODE, INSTRUCTIONS
+from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG, FuncType
 
 #: Instructions with an action of their own.
@@ -753,9 +752,7 @@ class Translator(Assembler):
                 b.kind = SLOT
         self.pop()
         self.pop()
-        at = self.emit(
-            store_table[((i.op * 3 + a.kind) * 3 + b.kind) * 2 + other], size + 8 if b.kind == IMM else size
-        )
+        at = self.emit(store_table[((i.op * 3 + a.kind) * 3 + b.kind) * 2 + other], size + 8 if b.kind == IMM else size)
         if a.kind == SLOT:
             put16(self.buffer + at + 8, a.slot)
         put32(self.buffer + at + 12, cython.cast(uint32_t, offset))
@@ -989,9 +986,7 @@ class Translator(Assembler):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def restart(
-        self, label: cython.pointer(Label), count: cython.int, types: cython.pointer(uint8_t)
-    ) -> cython.int:
+    def restart(self, label: cython.pointer(Label), count: cython.int, types: cython.pointer(uint8_t)) -> cython.int:
         """What is known where code from elsewhere arrives: values in their homes, nothing in the accumulators."""
         k: cython.int
         while self.height > label.height:
@@ -1172,7 +1167,8 @@ class Translator(Assembler):
             for k in range(arity):
                 self.flush(self.height - 1 - k)
         at = self.emit(
-            H_BR_TABLE_A if index.kind == ACC else H_BR_TABLE_S, (16 + 4 * (count + 1) + 7) & ~cython.cast(cython.int, 7)
+            H_BR_TABLE_A if index.kind == ACC else H_BR_TABLE_S,
+            (16 + 4 * (count + 1) + 7) & ~cython.cast(cython.int, 7),
         )
         if index.kind == SLOT:
             put16(self.buffer + at + 8, index.slot)

@@ -127,7 +127,8 @@ def _subtype(actual: uint64_t, expected: uint64_t) -> uint64_t:
         return 0
     state = PyGILState_Ensure()
     same = cython.cast(IdMatches, cython.cast(cython.p_void, id_matches))(
-        cython.cast(uint32_t, actual), cython.cast(uint32_t, expected))
+        cython.cast(uint32_t, actual), cython.cast(uint32_t, expected)
+    )
     PyGILState_Release(state)
     return 0 if same else _TYPE_MISMATCH
 

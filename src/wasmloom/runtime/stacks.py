@@ -17,7 +17,7 @@ Invariants:
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
@@ -33,7 +33,6 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlCont,
     WlContext,
     WlException,
-    WlFunction,
     WlInstance,
 )
 from cython.cimports.wasmloom.runtime.calls import Operands

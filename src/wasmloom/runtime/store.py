@@ -445,9 +445,7 @@ class Store:
     @cython.cfunc
     def new_table(self, length: uint64_t, max: uint64_t, word: uint64_t) -> cython.pointer(WlTable):
         """A table filled with the reference `word`."""
-        table: cython.pointer(WlTable) = cython.cast(
-            cython.pointer(WlTable), self.allocate(cython.sizeof(WlTable))
-        )
+        table: cython.pointer(WlTable) = cython.cast(cython.pointer(WlTable), self.allocate(cython.sizeof(WlTable)))
         if length > _MAX_ELEMENTS:
             raise WasmError(f"a table of {length} elements exceeds the limit of {_MAX_ELEMENTS}")
         if length * 8 > self.memory_limit - self.used_bytes:
