@@ -47,6 +47,13 @@ _MAKING = {t: [row for row in PLAIN if NUMERIC[row.results[0]] == t] for t in NU
 _TRAPPING = tuple(row.mnemonic for row in PLAIN if ".trunc_f" in row.mnemonic)
 _DIVIDING = tuple(row.mnemonic for row in PLAIN if row.mnemonic[:1] == "i" and row.mnemonic[4:7] in ("div", "rem"))
 
+_INTEGER_CHAIN = ("add", "sub", "mul", "and", "or", "xor", "shl", "shr_s", "shr_u", "rotl", "add", "and")
+_FLOAT_CHAIN = ("add", "sub", "mul", "div")
+
+#: Comparisons of a counter with a constant that hold until it arrives at 0: how they are written, comparison, constant.
+_DOWN = (("plain", "i32.gt_s", 0), ("plain", "i32.ge_s", 1), ("swapped", "i32.lt_s", 0), ("negated", "i32.le_s", 0))
+_UP = (("plain", "i32.lt_s", 0), ("plain", "i32.le_s", -1), ("swapped", "i32.gt_s", 0), ("negated", "i32.ge_s", 0))
+
 INTERESTING: dict[ValType, tuple[int, ...]] = {
     I32: (0, 1, -1, 2, 3, 7, 8, 31, 32, 33, 63, 127, 128, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, -0x80000000,
           -0x7FFFFFFF, -2, -128, -129, 1000),
@@ -71,11 +78,15 @@ class Entry(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A structured instruction that is open. `types` are what a branch to it takes; `counter` the loop's local."""
+    """A structured instruction that is open. `types` are what a branch to it takes; `counter` the loop's local.
+
+    The counter goes down to 0, or `up` to 0.
+    """
 
     types: tuple[ValType, ...]
     base: int
     counter: int | None = None
+    up: bool = False
 
 
 def opcode(row: Instruction) -> bytes:
@@ -111,6 +122,8 @@ class Body:
         self.budget = choices.pick((3, 8, 15, 30, 60, 120))
         self.leaf = choices.chance(25)
         self._declare_locals()
+        #: Locals that only ever hold small numbers, for addresses.
+        self.small = [self.new_local(I32) for _ in range(choices.pick((1, 2, 0)))]
         self.actions = self._weigh()
 
     def _declare_locals(self) -> None:
@@ -129,7 +142,7 @@ class Body:
             self.block: 5, self.loop: 3, self.if_: 6, self.br: 3, self.br_if: 7, self.br_table: 2, self.return_: 1,
             self.load: 6, self.store: 6, self.get_global: 4, self.set_global: 4, self.bulk_memory: 2,
             self.grow_memory: 1, self.table_access: 2, self.bulk_table: 1, self.reference: 3, self.nop: 1,
-            self.pile: 2, self.trap: 1, self.compare_and_use: 6, self.br_on_null: 2,
+            self.pile: 2, self.trap: 1, self.compare_and_use: 6, self.chain: 6, self.set_small: 2, self.br_on_null: 2,
         }  # fmt: skip
         if not self.leaf:
             weights |= {self.call: 6, self.call_indirect: 4, self.call_ref: 3, self.tail_call: 2}
@@ -334,7 +347,66 @@ class Body:
         self.apply(self.c.pick(COMPARES), 1)
         for _ in range(self.c.pick((0, 0, 0, 1, 1, 2))):
             self.op("i32.eqz")
-        self.c.pick((self.nop, self.br_if, self.if_, self.select, self.set_local, self.tee_local))()
+        self.c.pick((self.nop, self.br_if, self.if_, self.select, self.select, self.set_local, self.tee_local))()
+
+    def chain(self) -> None:
+        """Arithmetic in the accumulator, as compilers write it: a start, steps with locals and constants, a use."""
+        type = self.c.pick(NUMBERS)
+        names = _INTEGER_CHAIN if type in (I32, I64) else _FLOAT_CHAIN
+        if self.plan.memories and self.c.chance(30):
+            self.load_as(self.c.pick([row for row in LOADS if NUMERIC[row.results[0]] == type]))
+        else:
+            self.value(type, 0)
+        for _ in range(self.c.pick((1, 2, 3, 6))):
+            row = BY_MNEMONIC[f"{type}.{self.c.pick(names)}"]
+            swapped = self.c.chance(15)
+            if swapped and self.locals_of(type):
+                # The value so far becomes the second operand.
+                self.clean_top()
+                local = self.scratch.get(type)
+                if local is None:
+                    local = self.scratch[type] = self.new_local(type)
+                self.op("local.set", uleb(local))
+                self.pop(1)
+                self.value(type, 0)
+                self.op("local.get", uleb(local))
+                self.push(type)
+            else:
+                self.value(type, 0)
+            self.op(row.mnemonic)
+            self.finish((type, type), (type,))
+        use = self.c.below(6)
+        if use < 2:
+            self.set_local() if use else self.tee_local()
+        elif use == 2:
+            self.value(type, 0)
+            row = self.c.pick([row for row in COMPARES if NUMERIC[row.params[0]] == type])
+            self.op(row.mnemonic)
+            self.finish((type, type), (I32,))
+            self.c.pick((self.br_if, self.if_, self.select))()
+        elif use == 3:
+            self.store_top(type)
+
+    def store_top(self, type: ValType) -> None:
+        """Store what is on top, with its address before it."""
+        if not self.plan.memories:
+            return
+        if type not in self.scratch:
+            self.scratch[type] = self.new_local(type)
+        row = self.c.pick([row for row in STORES if NUMERIC[row.params[1]] == type])
+        self.clean_top()
+        self.op("local.set", uleb(self.scratch[type]))
+        self.pop(1)
+        self.small_number(512)
+        self.op("local.get", uleb(self.scratch[type]))
+        if self.c.chance(50):
+            self.const(type)
+            self.op(f"{type}.{self.c.pick(_INTEGER_CHAIN if type in (I32, I64) else _FLOAT_CHAIN)}")
+            self.push(type)
+            self.clean_top()
+            self.pop(2)
+        self.op(row.mnemonic, self.memarg(row, self._memory()))
+        self.pop(1)
 
     def write_local(self, mnemonic: str) -> None:
         """Write the top of the stack, which is there, to a local of its type that exists."""
@@ -433,8 +505,17 @@ class Body:
         With `reuse` that may be what is on top.
         """
         how = self.c.below(100)
-        if how < 45:
+        if how < 30:
             self.const(I32, self.c.below(limit))
+        elif how < 60 and self.small:
+            self.op("local.get", uleb(self.c.pick(self.small)))
+            self.push(I32)
+            if self.c.chance(40):
+                if self.c.chance(50):
+                    self.op("local.get", uleb(self.c.pick(self.small)))
+                else:
+                    self.op("i32.const", sleb(self.c.below(16)))
+                self.op(self.c.pick(("i32.add", "i32.or", "i32.xor")))
         elif how < 92:
             self.need((I32,), 1) if reuse else self.value(I32, 1)
             mask = 1
@@ -452,6 +533,15 @@ class Body:
 
     def address(self) -> None:
         self.small_number(512, reuse=True)
+
+    def set_small(self) -> None:
+        """Write one of the locals for addresses."""
+        if self.small:
+            self.need((I32,), 1)
+            self.op("i32.const", sleb(self.c.pick((7, 63, 255))))
+            self.op("i32.and")
+            self.op("local.set", uleb(self.c.pick(self.small)))
+            self.pop(1)
 
     def memarg(self, row: Instruction, memory: int) -> bytes:
         how = self.c.below(100)
@@ -667,8 +757,13 @@ class Body:
         index = self.plan.type_index(self.plan.functions[self.c.below(len(self.plan.functions))])
         type = self.plan.types[index]
         self.need(type.params)
-        self.value(self.plan.reference_to(index), 1)
+        self.callee_reference(index)
         return type, index
+
+    def callee_reference(self, index: int) -> None:
+        """Push a reference to a function of a type; seldom one that may be null."""
+        type = self.plan.reference_to(index)
+        self.value(type, 1) if self.c.chance(15) else self.const(type)
 
     def call_ref(self) -> None:
         type, index = self._callee()
@@ -689,7 +784,7 @@ class Body:
         elif how == 1:
             number = self.plan.type_index(type)
             self.need(type.params)
-            self.value(self.plan.reference_to(number), 1)
+            self.callee_reference(number)
             self.op("return_call_ref", uleb(number))
         else:
             places = [
@@ -786,10 +881,11 @@ class Body:
             return
         params, results = self._shape()
         counter = self.new_local(I32)
-        self.op("i32.const", sleb(self.c.below(6)))
+        rounds, up = self.c.below(6), self.c.chance(30)
+        self.op("i32.const", sleb(-rounds if up else rounds))
         self.op("local.set", uleb(counter))
         base = self._begin("loop", params, results)
-        self._inside(params, results, Label(params, base, counter))
+        self._inside(params, results, Label(params, base, counter, up))
         self.op("end")
         self.stack += [Entry(type, False) for type in results]
 
@@ -845,15 +941,19 @@ class Body:
             self.guard()
         self.need(label.types)
         if how == 0:
+            step = 1 if label.up else -1
+            compare = self.c.pick(_UP if label.up else _DOWN)
+            if compare[0] == "swapped":
+                self.op("i32.const", sleb(compare[2]))
             self.op("local.get", counter)
-            self.op("i32.const", sleb(1))
-            self.op("i32.sub")
+            by_add = self.c.chance(50)
+            self.op("i32.const", sleb(step if by_add else -step))
+            self.op("i32.add" if by_add else "i32.sub")
             self.op("local.tee", counter)
-            self.op("i32.const", sleb(0))
-            if self.c.chance(60):
-                self.op("i32.gt_s")
-            else:
-                self.op("i32.le_s")
+            if compare[0] != "swapped":
+                self.op("i32.const", sleb(compare[2]))
+            self.op(compare[1])
+            if compare[0] == "negated":
                 self.op("i32.eqz")
             self.push(I32)
         elif how == 1:
@@ -862,9 +962,13 @@ class Body:
             self.op("i32.const", sleb(0))
             self.op("i32.gt_s")
             self.push(I32)
+        elif self.c.chance(60):
+            saved, self.floor = self.floor, len(self.stack)
+            self.apply(self.c.pick(COMPARES), 1)
+            self.floor = saved
         else:
             self.value(I32)
-        if self.c.chance(30):
+        if self.c.chance(20):
             self.value(I32)
             self.op("i32.and")
             self.finish((I32, I32), (I32,))

@@ -40,6 +40,8 @@ VARIANTS: tuple[tuple[str, bool], ...] = (
 )
 HANG_SECONDS = 60.0
 REENTRIES = 2
+#: No new case is begun after so many that differ.
+MAX_DIFFERING = 20
 #: How a call can end.
 ENDINGS = ("result", "trap", "host error")
 
@@ -299,10 +301,13 @@ def work(place: Any, queue: Any, seed: int, cases: range) -> None:
     seen: Counter[str] = Counter()
     for case in cases:
         place.value = case
-        found, choices, program = run_case(peer, seed, case)
-        if found is not None:
-            small = smaller(peer, choices.taken, variants_of(case))
-            queue.put((case, f"{found}\n{show(small)}\n{difference(peer, small, variants_of(case))}"))
+        try:
+            found, choices, program = run_case(peer, seed, case)
+            if found is not None:
+                queue.put((case, f"{found}\n{show(smaller(peer, choices.taken, variants_of(case)))}"))
+        except Exception:
+            queue.put((case, traceback.format_exc(limit=-3)))
+            continue
         if case % 8 == 0:
             steps = run_wasmloom(program, *VARIANTS[0])
             seen.update(step[1] if step[0] == "trap" else step[0] for step in steps if step[0] in ENDINGS)
@@ -324,9 +329,16 @@ def fuzz(count: int, seed: int, jobs: int, first: int = 0) -> Iterator[tuple[int
     for job in range(jobs):
         start(range(first + job, first + count, jobs))
     changed: dict[int, tuple[int, float]] = {}
+    differing = 0
     while workers:
         while not queue.empty():
-            yield queue.get()
+            found = queue.get()
+            differing += found[0] is not None
+            yield found
+        if differing >= MAX_DIFFERING:
+            for process, _, _ in workers:
+                process.terminate()
+            return
         for worker in list(workers):
             process, place, cases = worker
             last, since = changed.get(process.pid, (-1, 0.0))
@@ -340,6 +352,7 @@ def fuzz(count: int, seed: int, jobs: int, first: int = 0) -> Iterator[tuple[int
                 process.kill()
             process.join()
             if process.exitcode:
+                differing += 1
                 yield place.value, "it hangs" if hangs else f"the process died: exit code {process.exitcode}"
                 rest = range(place.value + cases.step, cases.stop, cases.step)
                 if rest:
