@@ -71,6 +71,7 @@ from cython.cimports.wasmloom.spec.canon import heap_matches
 from wasmloom.errors import WasmException
 from wasmloom.host.types import as_func_type
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
+from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
 from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import func_type, intern_func_type
 from wasmloom.spec.types import (

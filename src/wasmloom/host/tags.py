@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.libc.stdlib import malloc
+from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.host.bridge import from_word, to_word
 from cython.cimports.wasmloom.runtime._layout import WlException, WlTag
+from cython.cimports.wasmloom.runtime.stacks import new_exception
 from cython.cimports.wasmloom.runtime.store import Store
 
-from wasmloom.errors import WasmException
+from wasmloom.errors import Trap, WasmException
 from wasmloom.host.types import as_func_type
+from wasmloom.runtime.traps import OUT_OF_MEMORY, TRAP_REASONS
 from wasmloom.spec.canon import func_type, intern_func_type
 
 
@@ -89,28 +91,26 @@ def word_of_exception(store: Store, error: object) -> uint64_t:
     tag: Tag = error.tag
     payload: tuple = error.payload
     exception: cython.pointer(WlException)
+    words: cython.pointer(uint64_t)
     i: cython.size_t
     count: cython.size_t = len(tag.type.params)
     if tag._store is not store:
         raise ValueError("the exception's tag belongs to another store")
     if len(payload) != count:
         raise TypeError(f"{tag!r} takes {count} values, not {len(payload)}")
-    exception = cython.cast(cython.pointer(WlException), malloc(cython.sizeof(WlException) + 8 * count))
+    exception = new_exception(store.guest, count)
     if exception == cython.NULL:
-        raise MemoryError
-    exception.next = store.guest.exceptions
-    exception.mark = 0
+        raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
+    words = cython.cast(cython.pointer(uint64_t), exception + 1)
+    memset(words, 0, 8 * count)
     exception.tag = tag.pointer
-    exception.count = 0
-    store.guest.exceptions = exception
-    for i in range(count):
-        to_word(
-            store,
-            tag.type.params[i],
-            payload[i],
-            cython.cast(cython.pointer(uint64_t), exception + 1) + i,
-        )
-    exception.count = count
+    # Conversions can run anything, and nothing refers to the exception yet.
+    store.guest.heap.holds += 1
+    try:
+        for i in range(count):
+            to_word(store, tag.type.params[i], payload[i], words + i)
+    finally:
+        store.guest.heap.holds -= 1
     return cython.cast(uint64_t, exception)
 
 

@@ -35,11 +35,14 @@ cdef class Store:
     cdef list keep                      # whatever must live as long as the store: modules, host functions
     cdef dict references                # id -> object: what externref words point to
     cdef Py_ssize_t sweep_at            # how many of them make `unlock` look for those that nothing holds
+    # While that goes on: those that something holds, whether that is all of them, and between which words they lie.
+    cdef dict live
+    cdef bint live_is_complete
+    cdef uint64_t first_reference
+    cdef uint64_t last_reference
     cdef dict modules                   # address of a WlInstance -> its module, for backtraces
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns
-    cdef uint64_t memory_limit
-    cdef uint64_t used_bytes            # of memories and tables
     cdef bint counts_fuel
     cdef Pointers blocks                # memory to free with the store
     cdef Pointers memories

@@ -14,7 +14,7 @@ Invariants:
 * ``owner``, ``depth`` and ``waiting`` are only touched with the GIL held; guest code runs without it.
 * Nothing holds an address in the value stack across a call that can enter the guest: it may move. Offsets survive.
 * A reference word is only made and read with the store locked, so that `sweep`, which runs when the last lock goes,
-  finds all words that are in use in globals and tables.
+  finds all words that are in use.
 * C structs live until the store is deallocated, which needs that no Python object refers to it: no thread is inside
   then.
 * The store's parts are not cleared by the garbage collector (`no_gc_clear`): objects that point into it stay safe
@@ -59,8 +59,9 @@ from cython.cimports.wasmloom.runtime.guests import (
     now_ns,
     wake_ticker,
 )
+from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.runtime.regions import commit, release, reserve
-from cython.cimports.wasmloom.runtime.stacks import free_stacks, memory_of, move_stack, unwind_to
+from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
     FIRST_STACK,
     Pointers,
@@ -154,11 +155,11 @@ def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t)
     more: uint64_t = pages * _PAGE
     instance: cython.pointer(WlInstance)
     i: uint64_t
-    if pages > memory.max_pages - old // _PAGE or more > store.memory_limit - store.used_bytes:
+    if pages > memory.max_pages - old // _PAGE or more > store.guest.memory_limit - store.guest.used_bytes:
         return False
     if not commit(memory.base, old, old + more):
         return False
-    store.used_bytes += more
+    store.guest.used_bytes += more
     memory.length = old + more
     for i in range(store.instances.count):
         instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
@@ -175,7 +176,7 @@ def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, wor
     length: uint64_t = table.length
     elements: cython.pointer(uint64_t)
     i: uint64_t
-    if more > table.max - length or 8 * more > store.memory_limit - store.used_bytes:
+    if more > table.max - length or 8 * more > store.guest.memory_limit - store.guest.used_bytes:
         return False
     elements = cython.cast(cython.pointer(uint64_t), realloc(table.elements, 8 * (length + more) + 1))
     if elements == cython.NULL:
@@ -184,28 +185,28 @@ def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, wor
         elements[i] = word
     table.elements = elements
     table.length = length + more
-    store.used_bytes += 8 * more
+    store.guest.used_bytes += 8 * more
     return True
 
 
 @cython.cfunc
-def _keep(word: uint64_t, references: dict, live: dict) -> object:
-    """Move the reference that `word` is, if it is one, to `live`."""
-    if word:
-        value = references.get(word)
-        if value is not None:
-            live[word] = value
-    return None
-
-
-@cython.cfunc
-def _keep_all(words: cython.pointer(uint64_t), count: uint64_t, references: dict, live: dict) -> object:
-    """`_keep` many words; runs of the same word cost one lookup."""
+@cython.exceptval(check=False)
+def _keep_words(store_pointer: cython.p_void, words: cython.pointer(uint64_t), count: uint64_t) -> cython.void:
+    """Note which external references are among the words that the collector sees."""
+    store: Store = cython.cast(Store, store_pointer)
     i: uint64_t
-    for i in range(count):
-        if i == 0 or words[i] != words[i - 1]:
-            _keep(words[i], references, live)
-    return None
+    word: uint64_t
+    last: uint64_t = 0
+    try:
+        for i in range(count):
+            word = words[i]
+            if word != last and store.first_reference <= word <= store.last_reference:
+                last = word
+                value = store.references.get(word)
+                if value is not None:
+                    store.live[word] = value
+    except MemoryError:
+        store.live_is_complete = False
 
 
 @cython.cclass
@@ -214,8 +215,8 @@ class Store:
 
     `engine`: a `wasmloom.Engine` (None: the default one). `fuel`: how much the guest may execute, roughly one per
     instruction, for engines made with ``fuel=True``. `timeout`: seconds that one call into the store may take.
-    `memory_limit`: bytes that all memories and tables may have together. `stack_limit`: bytes of the guest's value
-    stack. Raises `ValueError` for limits that make no sense.
+    `memory_limit`: bytes that all memories, tables, continuations and exceptions may have together. `stack_limit`: bytes of
+    one of the guest's value stacks. Raises `ValueError` for limits that make no sense.
     """
 
     def __cinit__(self) -> None:
@@ -249,7 +250,7 @@ class Store:
             raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
         if stack_limit < 4096:
             raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")
-        self.memory_limit = INT64_MAX if memory_limit is None else min(memory_limit, INT64_MAX)
+        self.guest.memory_limit = INT64_MAX if memory_limit is None else min(memory_limit, INT64_MAX)
         self.timeout = timeout
         self.timeout_ns = 0 if timeout is None else min(int(timeout * 1e9) + 1, INT64_MAX // 2)
         self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
@@ -307,8 +308,8 @@ class Store:
 
     @property
     def memory_used(self) -> int:
-        """Bytes that memories and tables have together."""
-        return self.used_bytes
+        """Bytes that memories, tables, continuations (with their stacks) and exceptions have together."""
+        return self.guest.used_bytes
 
     # --- ownership by a thread ---
 
@@ -340,38 +341,35 @@ class Store:
 
     @cython.cfunc
     def sweep(self) -> dict:
-        """Forget the external references that no global and no table holds; gives the dict that held them.
+        """Forget the external references that nothing in the store holds; gives the dict that held them.
 
-        Nobody is inside the guest, so that no frame holds one. The garbage collector is off meanwhile, since finalisers
-        could enter the guest and move references to where has been looked already.
+        Nobody is inside the guest. The garbage collector is off meanwhile, since finalisers could enter the guest and
+        move references to where has been looked already.
         """
-        cell: cython.pointer(cython.pointer(uint64_t))
-        table: cython.pointer(WlTable)
-        instance: cython.pointer(WlInstance)
-        i: uint64_t
+        heap: cython.pointer(Heap) = cython.address(self.guest.heap)
         before: dict = self.references
-        live: dict = {}
-        collecting: cython.bint = PyGC_Disable()
-        try:
-            for i in range(self.instances.count):
-                instance = cython.cast(cython.pointer(WlInstance), self.instances.items[i])
-                cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), instance.globals)
-                while cython.cast(cython.p_void, cell) != instance.functions:
-                    if cell[0] != cython.NULL:  # an instance in the making has empty slots
-                        _keep(cell[0][0], before, live)
-                    cell += 1
-            for i in range(self.cells.count):
-                _keep(cython.cast(cython.pointer(uint64_t), self.cells.items[i])[0], before, live)
-            for i in range(self.tables.count):
-                table = cython.cast(cython.pointer(WlTable), self.tables.items[i])
-                _keep_all(cython.cast(cython.pointer(uint64_t), table.elements), table.length, before, live)
-        except MemoryError:
+        collecting: cython.bint
+        if heap.holds:
             return None
+        collecting = PyGC_Disable()
+        try:
+            self.first_reference = min(before)
+            self.last_reference = max(before)
+            self.live = {}
+            self.live_is_complete = True
+            heap.on_words = cython.cast(OnWords, cython.cast(cython.p_void, _keep_words))
+            collect(cython.address(self.guest.ctx))
+            heap.on_words = cython.NULL
         finally:
             if collecting:
                 PyGC_Enable()
-        self.references = live
-        self.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_Size(live))
+        if not self.live_is_complete:
+            self.live = None
+            return None
+        self.references = self.live
+        self.live = None
+        # Looking at the heap must not cost more than what it is looked at for.
+        self.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_Size(self.references), heap.scanned >> 6)
         return before
 
     @cython.cfunc
@@ -412,12 +410,12 @@ class Store:
     @cython.exceptval(-1, check=False)
     def charge(self, size: uint64_t) -> cython.int:
         """Count `size` bytes against the memory limit."""
-        if size > self.memory_limit - self.used_bytes:
+        if size > self.guest.memory_limit - self.guest.used_bytes:
             raise WasmError(
                 f"{size} more bytes would exceed the store's memory limit: "
-                f"{self.used_bytes} of {self.memory_limit} are in use"
+                f"{self.guest.used_bytes} of {self.guest.memory_limit} are in use"
             )
-        self.used_bytes += size
+        self.guest.used_bytes += size
         return 0
 
     @cython.cfunc
@@ -429,7 +427,7 @@ class Store:
         self.charge(pages * _PAGE)
         base = reserve(pages * _PAGE)
         if base == cython.NULL:
-            self.used_bytes -= pages * _PAGE
+            self.guest.used_bytes -= pages * _PAGE
             raise WasmError(
                 f"the system gives no memory of {pages} pages: each memory reserves 8 GiB of address space "
                 "(is that limited, as by ulimit -v?)"
@@ -448,7 +446,7 @@ class Store:
         table: cython.pointer(WlTable) = cython.cast(cython.pointer(WlTable), self.allocate(cython.sizeof(WlTable)))
         if length > _MAX_ELEMENTS:
             raise WasmError(f"a table of {length} elements exceeds the limit of {_MAX_ELEMENTS}")
-        if length * 8 > self.memory_limit - self.used_bytes:
+        if length * 8 > self.guest.memory_limit - self.guest.used_bytes:
             self.charge(length * 8)
         if not push(cython.address(self.tables), table):
             raise MemoryError
