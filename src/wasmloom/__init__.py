@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.errors import WasmError as WasmError
     from wasmloom.errors import WasmException as WasmException
     from wasmloom.host.bridge import Func as Func
+    from wasmloom.host.continuations import Continuation as Continuation
+    from wasmloom.host.continuations import Suspension as Suspension
+    from wasmloom.host.continuations import resume_iter as resume_iter
     from wasmloom.host.engine import Engine as Engine
     from wasmloom.host.exports import Exports as Exports
     from wasmloom.host.externs import Global as Global
@@ -60,6 +63,7 @@ _HOMES: dict[str, str] = {
     "errors": "CompileError ExitStatus Frame LinkError Trap UnsupportedError ValidationError WasmError "
     "WasmException",
     "host.bridge": "Func",
+    "host.continuations": "Continuation Suspension resume_iter",
     "host.engine": "Engine",
     "host.exports": "Exports",
     "host.externs": "Global Memory Table",

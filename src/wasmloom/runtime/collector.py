@@ -2,20 +2,22 @@
 # mypy: ignore-errors
 """The reference heap's collector: mark and sweep, precise in objects, tables and globals, conservative over stacks.
 
-Roots are the stacks of everything that runs or waits, globals, tables, the exception that the context holds, and what Python
-has pinned. Element segments are none: their references come from constant expressions, so from globals that keep their value.
-Of a suspended stack only what lies below its `suspend`'s (or `resume`'s) operands is looked at; what is above is dead.
+Roots are the stacks of everything that runs or waits, globals, tables, the exception that the context holds, and
+what Python has pinned. Element segments are none: their references come from constant expressions, so from globals
+that keep their value. Of a suspended stack only what lies below its `suspend`'s (or `resume`'s) operands is looked
+at; what is above is dead.
 
-A contref keeps the whole chain that it begins alive: it names the innermost stack, ``parent`` leads to ``last``. A word
-with a continuation's address but another revision is a stale reference: it keeps nothing alive, but as long as there is one
-the continuation's revisions must not start again (``MARK_NAMED``).
+A contref keeps the whole chain that it begins alive: it names the innermost stack, ``parent`` leads to ``last``. A
+word with a continuation's address but another revision is a stale reference: it keeps nothing alive, but as long as
+there is one the continuation's revisions must not start again (``MARK_NAMED``).
 
 The store's sweep of external references listens to the same marking (``heap.on_words``).
 
 Invariants:
 
 * All marks are 0 between collections.
-* A collection allocates nothing: marked objects wait in lists through their own ``next``, which only free ones use else.
+* A collection allocates nothing: marked objects wait in lists through their own ``next``, which only free ones use
+  else.
 * Nothing moves.
 """
 
@@ -254,8 +256,8 @@ def _sweep(m: cython.pointer(Marking)) -> cython.void:
 def _collect(ctx: cython.pointer(WlContext)) -> cython.void:
     """Free what nothing refers to. Call by the store's owner, with all references where they can be seen.
 
-    Sets when the next collection is due: it looks at everything that this one has looked at, so at least half as much must have
-    been allocated by then.
+    Sets when the next collection is due: it looks at everything that this one has looked at, so at least half as
+    much must have been allocated by then.
     """
     m = cython.declare(Marking)
     heap: cython.pointer(Heap)
@@ -292,9 +294,9 @@ def collect_garbage(store: Store) -> None:
 def statistics(store: Store) -> dict[str, int]:
     """What the reference heap holds, in blocks and bytes.
 
-    ``continuations`` and ``exceptions`` count those that are in use (or not collected yet), ``pool`` the continuations that
-    can be used again, ``worn`` those that have no revision left, ``grown`` bytes of stacks beyond their blocks, ``blocks``
-    bytes of blocks, ``collections`` how many there have been.
+    ``continuations`` and ``exceptions`` count those that are in use (or not collected yet), ``pool`` the
+    continuations that can be used again, ``worn`` those that have no revision left, ``grown`` bytes of stacks
+    beyond their blocks, ``blocks`` bytes of blocks, ``collections`` how many there have been.
     """
     heap: cython.pointer(Heap)
     slab: cython.pointer(Slab)

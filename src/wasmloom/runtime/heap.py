@@ -2,10 +2,10 @@
 # mypy: ignore-errors
 """The reference heap's memory: continuations and exceptions in blocks, blocks in slabs.
 
-A slab is 128 KiB, aligned to its size, and holds blocks of one size class, so that the collector finds the block that a
-word may name with one lookup in a hash table. Slabs are cut from mapped regions and go back to the system with their
-store: a stale reference always points to a block of the same kind. A slab's blocks are touched for the first time when they
-are handed out, so that a small guest stays small.
+A slab is 128 KiB, aligned to its size, and holds blocks of one size class, so that the collector finds the block
+that a word may name with one lookup in a hash table. Slabs are cut from mapped regions and go back to the system
+with their store: a stale reference always points to a block of the same kind. A slab's blocks are touched for the
+first time when they are handed out, so that a small guest stays small.
 
 What blocks mean is `wasmloom.runtime.stacks`' business, which of them are still in use that of
 `wasmloom.runtime.collector`.
@@ -89,7 +89,10 @@ def _map_region(heap: cython.pointer(Heap)) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _enter_table(table: cython.pointer(cython.pointer(Slab)), room: uint64_t, slab: cython.pointer(Slab)) -> cython.void:
+def _enter_table(
+    table: cython.pointer(cython.pointer(Slab)), room: uint64_t, slab: cython.pointer(Slab)
+) -> cython.void:
+    """Enter a slab into a table with `room` places, a power of two, some of them free."""
     place: uint64_t = (cython.cast(uint64_t, slab) >> SLAB_SHIFT) & (room - 1)
     while table[place] != cython.NULL:
         place = (place + 1) & (room - 1)

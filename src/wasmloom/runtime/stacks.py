@@ -2,13 +2,13 @@
 # mypy: ignore-errors
 """Continuations and exceptions: allocation, growth and reuse.
 
-A continuation comes with a small stack behind it, in one block of the reference heap (`wasmloom.runtime.heap`). Blocks are
-never freed before their store, so that a stale contref always points to a continuation, whose revision then tells. A stack
-that outgrows its block moves to memory of its own, which goes back when the continuation ends.
+A continuation comes with a small stack behind it, in one block of the reference heap (`wasmloom.runtime.heap`).
+Blocks are never freed before their store, so that a stale contref always points to a continuation, whose revision
+then tells. A stack that outgrows its block moves to memory of its own, which goes back when the continuation ends.
 
-Continuations that end go to the pool at once; those that are abandoned, and exceptions, when the collector finds that nothing
-refers to them (`wasmloom.runtime.collector`). It runs when a pool is empty and so much has been allocated since its last run
-that its cost per allocation is bounded; never within `resume`, `suspend` or `switch`.
+Continuations that end go to the pool at once; those that are abandoned, and exceptions, when the collector finds
+that nothing refers to them (`wasmloom.runtime.collector`). It runs when a pool is empty and so much has been
+allocated since its last run that its cost per allocation is bounded; never within `resume`, `suspend` or `switch`.
 
 What is allocated counts towards the store's memory limit.
 
@@ -83,6 +83,7 @@ def set_collector(function: Collect) -> cython.void:
 @cython.inline
 @cython.exceptval(check=False)
 def inline_stack(cont: cython.pointer(WlCont)) -> cython.p_char:
+    """Where the stack in a continuation's own block begins."""
     return cython.cast(cython.p_char, cont + 1)
 
 
@@ -195,7 +196,7 @@ def free_grown(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cy
 def _cont_new(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    """`cont.new`: the frame needs room for the function's parameters, which arrive before it is entered, and results."""
+    """`cont.new`: the frame needs room for the function's parameters, which arrive early, and for its results."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     function: cython.p_void = cython.cast(cython.p_void, fp[op.b])

@@ -41,6 +41,7 @@ cdef class Store:
     cdef uint64_t first_reference
     cdef uint64_t last_reference
     cdef dict modules                   # address of a WlInstance -> its module, for backtraces
+    cdef dict drivers                   # bytecode that resumes continuations (see wasmloom.host.continuations)
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns
     cdef bint counts_fuel
@@ -58,6 +59,9 @@ cdef class Store:
     cdef void *allocate(self, uint64_t size)
     cdef int charge(self, uint64_t size) except -1
     cdef int call(self, WlFunction *function, uint64_t *words, uint32_t n_params, uint32_t n_results) except -1
+    cdef int run(
+        self, WlInstance *instance, char *bytecode, uint64_t *words, uint32_t n_params, uint32_t n_results
+    ) except -1
     cdef void leave(self, Entry *entry) noexcept
     cdef int fail(self, uint64_t code, Entry *entry) except -1
     cdef tuple backtrace(self, Entry *entry, bint trapped)

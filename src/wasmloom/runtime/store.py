@@ -2,9 +2,9 @@
 # mypy: ignore-errors
 """The store: everything that instances own at run time, and the one way into guest code (Core 3.0, 4.2.4).
 
-A `Store` owns the C side of instances: memories, tables, function and instance structs, the value stack. Python objects
-such as `Func` or `Memory` are views of it that keep their store alive; the store keeps none of them, so that
-it goes, with all its memory, when the last of them goes, without waiting for the garbage collector.
+A `Store` owns the C side of instances: memories, tables, function and instance structs, the value stack. Python
+objects such as `Func` or `Memory` are views of it that keep their store alive; the store keeps none of them, so
+that it goes, with all its memory, when the last of them goes, without waiting for the garbage collector.
 
 Threads. One thread at a time is inside a store; others wait for it without holding the GIL (`lock`). The same thread
 may come back in through a host function: entries nest strictly, and each saves what it overwrites (`Entry`).
@@ -69,7 +69,7 @@ from cython.cimports.wasmloom.runtime.store import (
 )
 
 from wasmloom.errors import Frame, Trap, WasmError
-from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
+from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION, UNHANDLED_TAG
 from wasmloom.spec.limits import MAX_PAGES_32, MAX_TABLE_ELEMENTS, PAGE_SIZE
 
 _PAGE = cython.declare(uint64_t, PAGE_SIZE)
@@ -77,6 +77,9 @@ _MAX_PAGES = cython.declare(uint64_t, MAX_PAGES_32)
 _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
+
+#: Trap code → what to say besides the reason.
+_DETAILS = {UNHANDLED_TAG: "no handler up to where the host called the guest, and nothing suspends across the host"}
 
 #: Bytes of value stack that a store may use unless it says otherwise.
 DEFAULT_STACK_LIMIT = 16 << 20
@@ -215,8 +218,8 @@ class Store:
 
     `engine`: a `wasmloom.Engine` (None: the default one). `fuel`: how much the guest may execute, roughly one per
     instruction, for engines made with ``fuel=True``. `timeout`: seconds that one call into the store may take.
-    `memory_limit`: bytes that all memories, tables, continuations and exceptions may have together. `stack_limit`: bytes of
-    one of the guest's value stacks. Raises `ValueError` for limits that make no sense.
+    `memory_limit`: bytes that all memories, tables, continuations and exceptions may have together. `stack_limit`:
+    bytes of one of the guest's value stacks. Raises `ValueError` for limits that make no sense.
     """
 
     def __cinit__(self) -> None:
@@ -228,6 +231,7 @@ class Store:
         self.references = {}
         self.sweep_at = _FIRST_SWEEP
         self.modules = {}
+        self.drivers = {}
 
     def __init__(
         self,
@@ -479,6 +483,25 @@ class Store:
 
         Raises `Trap`, or what a host function raised.
         """
+        return self.run(
+            cython.cast(cython.pointer(WlInstance), function.instance),
+            cython.cast(cython.pp_char, function.code_cell)[0],
+            words,
+            n_params,
+            n_results,
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run(
+        self,
+        instance: cython.pointer(WlInstance),
+        bytecode: cython.p_char,
+        words: cython.pointer(uint64_t),
+        n_params: uint32_t,
+        n_results: uint32_t,
+    ) -> cython.int:
+        """Run code in a frame that begins with `words`, and get its first `n_results` slots back, as `call` does."""
         guest: cython.pointer(Guest) = self.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
         entry = cython.declare(Entry)
@@ -518,8 +541,8 @@ class Store:
             wake_ticker()
         run_guest(
             ctx,
-            cython.cast(cython.pointer(WlInstance), function.instance),
-            cython.cast(cython.pp_char, function.code_cell)[0],
+            instance,
+            bytecode,
             cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base),
         )
         ctx.thread_state = cython.NULL
@@ -570,7 +593,7 @@ class Store:
             frames = self.backtrace(entry, True)
         finally:
             self.leave(entry)
-        raise Trap(TRAP_REASONS[code], frames)
+        raise Trap(TRAP_REASONS[code], frames, _DETAILS.get(code))
 
     @cython.cfunc
     def backtrace(self, entry: cython.pointer(Entry), trapped: cython.bint) -> tuple:
