@@ -1,7 +1,7 @@
 """Guests and event loops: what drives a call that can wait.
 
-The guest itself is a `GuestTask` (`wasmloom.host.tasks`), which knows nothing of event loops; the coroutine here runs it and
-awaits what it waits for. Any event loop will do that drives coroutines.
+The guest itself is a `GuestTask` (`wasmloom.host.tasks`), which knows nothing of event loops; the coroutine here runs it
+and awaits what it waits for. Any event loop will do that drives coroutines.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ _CANCELLATIONS = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
 def _cancels(error: BaseException) -> bool:
     """Whether an error asks the coroutine that it is raised in to clean up and end."""
     return isinstance(error, GeneratorExit) or any(
-        isinstance(error, getattr(sys.modules[module], name)) for module, name in _CANCELLATIONS if module in sys.modules
+        isinstance(error, getattr(sys.modules[module], name))
+        for module, name in _CANCELLATIONS
+        if module in sys.modules
     )
 
 
 async def run_guest(function: Func, args: tuple[object, ...]) -> Any:
     """Call a function that may wait; gives its results, raises what it raises."""
-    task = GuestTask(function)
+    task: Any = GuestTask(function)
     waits = task.start(args)
     while waits:
         try:
@@ -48,7 +50,7 @@ async def run_guest(function: Func, args: tuple[object, ...]) -> Any:
 
 
 class WaitingGuest(NamedTuple):
-    """A guest that waits: the name of the function that was called, of the host function it waits for, and its frames."""
+    """A guest that waits: names of the function that was called and of the host function it waits for; its frames."""
 
     function: str
     waits_for: str
@@ -57,4 +59,5 @@ class WaitingGuest(NamedTuple):
 
 def waiting_guests(store: Store) -> list[WaitingGuest]:
     """The guests of a store that wait for host functions; the one that began to wait last comes first."""
-    return [WaitingGuest(task.function.name, task.waits_for, task.frames) for task in parked_tasks(store)]
+    tasks: list[Any] = parked_tasks(store)
+    return [WaitingGuest(task.function.name, task.waits_for, task.frames) for task in tasks]

@@ -411,10 +411,10 @@ class Func:
     def call_async(self, *args: object) -> Coroutine[object, object, object]:
         """Run the function so that it can wait: ``await f.call_async(1, 2)`` gives what ``f(1, 2)`` would.
 
-        Host functions that the guest calls may return awaitables (as ``async def`` functions do): the guest then waits for
-        their results, while the event loop, and other guests of the same store, go on. Cancelling the call throws an
-        exception into the waiting guest that only its `catch_all` handlers can catch; it arrives as the `CancelledError`
-        that it is unless the guest swallows it.
+        Host functions that the guest calls may return awaitables (as ``async def`` functions do): the guest then waits
+        for their results, while the event loop, and other guests of the same store, go on. Cancelling the call throws
+        an exception into the waiting guest that only its `catch_all` handlers can catch; unless the guest keeps it, it
+        arrives as the `CancelledError` that it is.
         """
         from wasmloom.host.asynchronous import run_guest
 
@@ -521,9 +521,7 @@ def new_host_function(store: Store, signature: Signature, function: object, name
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def call_host(
-    store: Store, host: HostFunction, words: cython.pointer(uint64_t), may_wait: cython.bint
-) -> cython.int:
+def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t), may_wait: cython.bint) -> cython.int:
     """Call a Python function on `words`, which its results replace. `words` must not lie on the value stack.
 
     Gives 1 if the guest has to wait for the results, with what to wait for in ``store.awaited``; raises `WasmError` if

@@ -3,18 +3,19 @@
 """Calls that can wait: a guest that stands in a host function, outside of the store, until its results are there.
 
 All that a guest is lies on its value stacks: no frame of the native stack is part of it. So it can be parked by leaving
-the interpreter, once everything that the context holds of it has been noted in the innermost stack: where the host function
-returns to (``ip``), its frame (``fp``) and itself (``function``), and how far the stack is in use (``values``). To go on, the
-context gets it back, and the results go into the frame.
+the interpreter, once everything that the context holds of it has been noted in the innermost stack: where the host
+function returns to (``ip``), its frame (``fp``) and itself (``function``), and how far the stack is in use
+(``values``). To go on, the context gets it back, and the results go into the frame.
 
-Such a call runs on stacks of its own, of which the first is a continuation from the store's pool, so that other calls can
-use the store meanwhile. Continuations that the guest has made itself are parked with it, their chain as it is.
+Such a call runs on stacks of its own, of which the first is a continuation from the store's pool, so that other calls
+can use the store meanwhile. Continuations that the guest has made itself are parked with it, their chain as it is.
 
 Invariants:
 
-* A parked guest is in the store's list (``guest.parked``), for whoever looks for references in use; a running one is not.
+* A parked guest is in the store's list (``guest.parked``), for whoever looks for references in use; a running one is
+  not.
 * Stacks are ended exactly once: by `end` for the first one when the call is over (the others have ended before), or by
-  `discard` for all of them when a guest is given up while it is parked.
+  `give_up` for all of them while the guest is parked.
 * The list and the stacks are only touched with the store locked.
 """
 
@@ -71,7 +72,7 @@ def _words(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(uin
 @cython.cfunc
 @cython.exceptval(0, check=True)
 def _cancellation(store: Store) -> uint64_t:
-    """The exception by which guests of a store are cancelled: no guest knows its tag, so that only `catch_all` gets it."""
+    """The exception by which a store's guests are cancelled: none knows its tag, so that only `catch_all` gets it."""
     exception: cython.pointer(WlException)
     if store.cancellation == 0:
         exception = cython.cast(cython.pointer(WlException), store.allocate(cython.sizeof(WlException)))
@@ -92,6 +93,9 @@ class GuestTask:
         self.function = function
         self.store = self.function._store
         self.parked.owner = cython.cast(cython.p_void, self)
+
+    def __init__(self, function: object) -> None:
+        """A call of a `Func`; `__cinit__` does the work."""
 
     def __dealloc__(self) -> None:
         # Whoever drives a task closes it; this is for one that was left alone. If another thread is inside the store,
@@ -164,12 +168,8 @@ class GuestTask:
             offset = self.parked.current.fp
             self.enter(cython.address(entry))
             # There is room for them since the host function was called.
-            memcpy(
-                self.store.guest.ctx.stack_base + offset, words, 8 * cython.cast(uint64_t, signature.n_results)
-            )
-            return self.run(
-                cython.address(entry), cython.cast(cython.p_char, cython.address(_returned)), offset
-            )
+            memcpy(self.store.guest.ctx.stack_base + offset, words, 8 * cython.cast(uint64_t, signature.n_results))
+            return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_returned)), offset)
         except BaseException:
             self.give_up()
             raise
@@ -181,8 +181,8 @@ class GuestTask:
     def throw(self, error: BaseException, cancels: bool) -> bool:
         """Go on with an exception that the awaitable raised.
 
-        The guest's handlers see it if it is a `WasmException`, or if it `cancels` the call: then it goes through the guest
-        as an exception with a tag of its own, and is raised if it comes out. Other exceptions end the guest.
+        The guest's handlers see it if it is a `WasmException`, or if it `cancels` the call: then it goes through the
+        guest as an exception with a tag of its own, and is raised if it comes out. Other exceptions end the guest.
         """
         entry = cython.declare(Entry)
         word: uint64_t
@@ -222,7 +222,7 @@ class GuestTask:
 
     @property
     def frames(self) -> tuple[object, ...]:
-        """The Wasm frames of the waiting guest, innermost first, after that of the host function; () when it doesn't wait."""
+        """The frames of the waiting guest, innermost (the host function's) first; () when it doesn't wait."""
         from wasmloom.interpreter.code import walk_from_host
 
         current: cython.pointer(WlCont)
@@ -314,7 +314,9 @@ class GuestTask:
             current.values = ctx.stack_top
             self.host = cython.cast(
                 HostFunction,
-                cython.cast(cython.pointer(PyObject), cython.cast(cython.pointer(WlFunction), ctx.host_function).object),
+                cython.cast(
+                    cython.pointer(PyObject), cython.cast(cython.pointer(WlFunction), ctx.host_function).object
+                ),
             )
             self.awaitable = store.awaited
             store.awaited = None

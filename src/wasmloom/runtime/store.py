@@ -343,8 +343,9 @@ class Store:
     def sweep(self) -> dict:
         """Forget the external references that no global and no table holds; gives the dict that held them.
 
-        Nobody is inside the guest, so that no frame holds one but those of guests that wait outside. The garbage collector is off meanwhile, since finalisers
-        could enter the guest and move references to where has been looked already.
+        Nobody is inside the guest, so that no frame holds one but those of guests that wait outside. The garbage
+        collector is off meanwhile, since finalisers could enter the guest and move references to where has been looked
+        already.
         """
         cell: cython.pointer(cython.pointer(uint64_t))
         table: cython.pointer(WlTable)
@@ -550,7 +551,7 @@ class Store:
         instruction: cython.p_char,
         offset: uint64_t,
     ) -> uint64_t:
-        """Run guest code whose frame is at `offset` of the running stack; gives the code it left with, 0 for a return."""
+        """Run guest code, its frame at `offset` of the running stack; gives the code it left with, 0 for a return."""
         guest: cython.pointer(Guest) = self.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
         state: cython.pointer(PyThreadState)

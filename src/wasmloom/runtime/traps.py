@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Reason by code; a code is its position. 0 is "no trap". The last three codes are not traps but ways to leave the guest.
+#: Reason by code; a code is its position. 0 is "no trap". The last three are not traps but ways to leave the guest.
 TRAP_REASONS: tuple[str, ...] = (
     "",
     "unreachable",
