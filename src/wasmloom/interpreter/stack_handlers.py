@@ -268,9 +268,14 @@ def release_slow(b: HandlerBuilder) -> None:
 
 
 def renew_slow(b: HandlerBuilder) -> None:
-    """The running continuation's revisions have run out: move it to a fresh object, and run the instruction again."""
+    """The running continuation's revisions have run out: move it to a fresh object, and run the instruction again.
+
+    Its memory moves as well when it is still the first one.
+    """
+    base = b.struct_field(b.ctx, "WlContext", "stack_base")
+    frame = b.binary("sub", b.as_acc(b.fp), b.as_acc(base))
     b.trap_if_code(b.runtime_call("cont_renew", b.ctx, _current(b)))
-    b.jump(b.ip)
+    b.jump(b.ip, fp=b.at(b.struct_field(b.ctx, "WlContext", "stack_base"), frame))
 
 
 def _go_on(b: HandlerBuilder, cont: Value, values: Value, count: Value) -> None:
