@@ -38,7 +38,7 @@ FAMILIES = {
 #: Section of all handlers; the linker defines ``__start_…`` and ``__stop_…`` for it.
 SECTION = "wl_text"
 
-_OUTLINED = {**control.OUTLINED, **stack_handlers.OUTLINED}
+OUTLINED = {**control.OUTLINED, **stack_handlers.OUTLINED}
 
 _ATTRIBUTES = f'nounwind "no-builtins" "frame-pointer"="none" section "{SECTION}" align 16'
 
@@ -104,7 +104,7 @@ def enumeration() -> str:
 
 def _function(name: str, builder: HandlerBuilder) -> Iterator[str]:
     # Inlined, a slow path would give its prologue to the handler that it was taken out of.
-    noinline = "noinline " if name[1:] in _OUTLINED else ""
+    noinline = "noinline " if name[1:] in OUTLINED else ""
     yield f"define hidden preserve_nonecc void {name}({SIGNATURE}) {noinline}{_ATTRIBUTES} {{"
     yield from builder.lines
     yield "}"
@@ -136,7 +136,7 @@ def module_text(handlers: HandlerSet | None = None) -> str:
     parts: list[str] = []
     declarations: dict[str, str] = {}
     bodies = [(symbol(handler.name), handler.body) for handler in handlers.handlers]
-    bodies += [(f"@{name}", body) for name, body in _OUTLINED.items()]
+    bodies += [(f"@{name}", body) for name, body in OUTLINED.items()]
     for name, body in bodies:
         builder = HandlerBuilder()
         body(builder)
