@@ -85,8 +85,8 @@ def main() -> None:
         report.add(*name.split(), f"{statistics.median(taken):.0f}", f"{max(taken):.0f}", f"{best / max(taken):.3f}")
     worst = min(map(max, scores.values()))
     report.notes.append(
-        f"Fastest build / slowest build: {best / worst:.3f}, by each build's best of {args.rounds} runs: whatever else the "
-        "machine does only takes away from a score."
+        f"Fastest build / slowest build: {best / worst:.3f}, by the best of {args.rounds} runs each: whatever else "
+        "the machine does only takes away from a score."
     )
     report.show()
 

@@ -4,10 +4,12 @@
 
 * ``NAME.wat`` is assembled to ``NAME.wasm``.
 * ``NAME.c`` is compiled (ziglang from PyPI) twice: to ``NAME_fiber.wasm``, with fiber_wasmfx.c and the functions of
-  fiber_wasmfx.wat merged in, and to ``NAME_asyncify.wasm``, with fiber_asyncify.c and ``wasm-opt --asyncify``.
+  fiber_wasmfx.wat merged in, and to ``NAME_asyncify.wasm``, with fiber_asyncify.c and ``wasm-opt --asyncify``. Both are
+  optimised by ``wasm-opt -O2``.
 
 ``wasm-opt`` is taken from the environment variable WASM_OPT, from PATH, or from the npm package binaryen, which is
-installed into a temporary folder. Without any of them the asyncify variants are left out, and the script says so.
+installed into a temporary folder. Without any of them the asyncify variants are left out, the others are not optimised,
+and the script says so.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ _LIBRARY_TEXT = HERE / "fiber_wasmfx.wat"
 
 #: The programs in text.
 TEXT_PROGRAMS = sorted(path.stem for path in HERE.glob("*.wat") if path != _LIBRARY_TEXT)
+
+
+#: What Binaryen has to know that the modules use.
+_FEATURES = ("bulk-memory", "multivalue", "reference-types", "exception-handling", "gc", "stack-switching")
 
 
 class Unavailable(Exception):
@@ -106,22 +112,28 @@ def merge(c_module: bytes) -> bytes:
     return parse_module(merged).binary
 
 
-def build_wasmfx(name: str) -> bytes:
-    """The C program `name` over stack switching. Raises `Unavailable`."""
-    return merge(compile_c(name, "fiber_wasmfx"))
-
-
-def build_asyncify(name: str, wasm_opt: str) -> bytes:
-    """The C program `name` over asyncify, with this ``wasm-opt``. Raises `Unavailable`."""
-    compiled = compile_c(name, "fiber_asyncify")
+def _optimise(module: bytes, wasm_opt: str, *passes: str) -> bytes:
+    """Run Binaryen's passes, then its optimiser."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.wasm", Path(folder) / "out.wasm"
-        source.write_bytes(compiled)
-        command = [wasm_opt, "--enable-bulk-memory", "--asyncify", "-O2", str(source), "-o", str(target)]
+        source.write_bytes(module)
+        features = [f"--enable-{name}" for name in _FEATURES]
+        command = [wasm_opt, *features, *passes, "-O2", str(source), "-o", str(target)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
         return target.read_bytes()
+
+
+def build_wasmfx(name: str, wasm_opt: str | None = None) -> bytes:
+    """The C program `name` over stack switching, with `wasm_opt` as well optimised as the other. May raise `Unavailable`."""
+    merged = merge(compile_c(name, "fiber_wasmfx"))
+    return merged if wasm_opt is None else _optimise(merged, wasm_opt)
+
+
+def build_asyncify(name: str, wasm_opt: str) -> bytes:
+    """The C program `name` over asyncify, with this ``wasm-opt``. Raises `Unavailable`."""
+    return _optimise(compile_c(name, "fiber_asyncify"), wasm_opt, "--asyncify")
 
 
 def find_wasm_opt() -> str | None:
@@ -157,6 +169,7 @@ def build_all(output: Path) -> list[str]:
             (output / f"{name}_fiber.wasm").write_bytes(build_wasmfx(name))
         with wasm_opt_or_npm() as wasm_opt:
             for name in C_PROGRAMS:
+                (output / f"{name}_fiber.wasm").write_bytes(build_wasmfx(name, wasm_opt))
                 (output / f"{name}_asyncify.wasm").write_bytes(build_asyncify(name, wasm_opt))
     except Unavailable as error:
         missing.append(str(error))

@@ -1,10 +1,10 @@
-// As pi.wat: a hundred tasks throw n points each in fifty batches; how many fell into the quarter circle.
+// As pi.wat: a hundred tasks throw n batches of fifty points each; how many fell into the quarter circle.
 #include "fiber.h"
 
 #define TASKS 100
-#define BATCHES 50
+#define POINTS 50
 
-static uint32_t points;
+static uint32_t batches;
 
 static double coordinate(uint64_t *x) {
   *x = *x * 6364136223846793005u + 1442695040888963407u;
@@ -14,8 +14,8 @@ static double coordinate(uint64_t *x) {
 static int64_t task(int64_t seed) {
   uint64_t x = (uint64_t)seed;
   int64_t inside = 0;
-  for (uint32_t batch = 0; batch < BATCHES; batch++) {
-    for (uint32_t i = 0; i < points; i++) {
+  for (uint32_t batch = 0; batch < batches; batch++) {
+    for (uint32_t i = 0; i < POINTS; i++) {
       double a = coordinate(&x);
       double b = coordinate(&x);
       inside += a * a + b * b < 1;
@@ -27,7 +27,7 @@ static int64_t task(int64_t seed) {
 
 EXPORT("run") int64_t run(uint32_t n) {
   static fiber *tasks[TASKS];
-  points = n;
+  batches = n;
   for (uint32_t t = 0; t < TASKS; t++) tasks[t] = fiber_alloc(task);
   int64_t sum = 0;
   for (uint32_t t = 0, left = TASKS, first = TASKS; left; t = (t + 1) % TASKS) {

@@ -2,8 +2,8 @@
 
 Calls. Arguments are staged where the callee's frame begins, so that nothing is copied; results replace them. A frame is
 ``parameters, locals, return ip, own instance, temporaries``. The caller's frame lies a known distance below: the
-instruction that called holds it in the 8 bytes before the return ip ("delta"), so that no absolute stack address is ever
-stored and a stack can be moved. The return ip travels in the accumulator until `enter` stores it.
+instruction that called holds it in the 8 bytes before the return ip ("delta"), so that no absolute stack address is
+ever stored and a stack can be moved. The return ip travels in the accumulator until `enter` stores it.
 
 Calls that may leave the instance save it in the caller's frame, and return to a `restore` instruction that brings it
 back; a callee in the same instance returns past it. A tail call that leaves the instance can't come back to

@@ -3,8 +3,8 @@
 """Continuations and exceptions as memory: allocation, growth and reuse.
 
 A continuation comes with a small stack behind it, in one block; blocks come in slabs and are never freed before their
-store, so that a stale contref always points to a continuation, whose revision then tells. A stack that outgrows its block
-moves to the heap, and its memory goes back when the continuation ends.
+store, so that a stale contref always points to a continuation, whose revision then tells. A stack that outgrows its
+block moves to the heap, and its memory goes back when the continuation ends.
 
 Invariants:
 
@@ -87,7 +87,7 @@ def _take(guest: cython.pointer(Guest)) -> cython.pointer(WlCont):
 def _cont_new(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    """`cont.new`: the frame needs room for the function's parameters, which arrive before it is entered, and results."""
+    """`cont.new`: the frame needs room for the function's parameters, which arrive before its entry, and results."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     function: cython.p_void = cython.cast(cython.p_void, fp[op.b])
