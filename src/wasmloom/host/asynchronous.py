@@ -1,7 +1,7 @@
 """Guests and event loops: what drives a call that can wait.
 
-The guest itself is a `GuestTask` (`wasmloom.host.tasks`), which knows nothing of event loops; the coroutine here runs it
-and awaits what it waits for. Any event loop will do that drives coroutines.
+The guest itself is a `GuestTask` (`wasmloom.host.tasks`), which knows nothing of event loops; the coroutine here runs
+it and awaits what it waits for. Any event loop will do that drives coroutines.
 """
 
 from __future__ import annotations

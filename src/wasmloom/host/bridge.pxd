@@ -31,6 +31,7 @@ cdef extern from "Python.h":
         PyAsyncMethods *tp_as_async
     TypeObject *Py_TYPE(object)
     bint PyCoro_CheckExact(object)
+    bint PyGen_CheckExact(object)
 
 # A host call with the GIL, as the code that takes the GIL sees it.
 ctypedef uint64_t (*HostCall)(WlContext *, WlFunction *, uint64_t *, char *) noexcept nogil

@@ -52,6 +52,7 @@ from cython.cimports.wasmloom.host.bridge import (
     Kind,
     Py_TYPE,
     PyCoro_CheckExact,
+    PyGen_CheckExact,
 )
 from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
@@ -105,6 +106,9 @@ _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 # What `Func` takes for "the caller fills in the fields". Not to be had from Python, where an object without its
 # struct would be a way to crash.
 _BARE = cython.declare(object, object())
+
+# The flag of generators that `types.coroutine` has made awaitable (`inspect.CO_ITERABLE_COROUTINE`).
+_OLD_COROUTINE = cython.declare(cython.int, 0x100)
 
 _signatures: dict[int, Signature] = {}
 
@@ -580,7 +584,7 @@ def _to_be_awaited(signature: Signature, returned: object) -> cython.bint:
 
     As an external reference, all awaitables but coroutines are values like any other.
     """
-    if PyCoro_CheckExact(returned):
+    if PyCoro_CheckExact(returned) or (PyGen_CheckExact(returned) and returned.gi_code.co_flags & _OLD_COROUTINE):
         return True
     if Py_TYPE(returned).tp_as_async == cython.NULL or Py_TYPE(returned).tp_as_async.am_await == cython.NULL:
         return False

@@ -40,7 +40,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlInstance,
 )
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
-from cython.cimports.wasmloom.runtime.stacks import _take, end_stack
+from cython.cimports.wasmloom.runtime.stacks import SLAB_SIZE, Slab, _take, end_stack
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack
 
 from wasmloom.errors import Trap, WasmException
@@ -404,6 +404,24 @@ class GuestTask:
                 return True
             cont = cython.cast(cython.pointer(WlCont), cont.parent)
         return False
+
+
+def stacks_in_use(store: Store) -> int:
+    """How many of the continuations that a store has allocated are in use (for tests and diagnostics)."""
+    slab: cython.pointer(Slab)
+    cont: cython.pointer(WlCont)
+    count: cython.Py_ssize_t = 0
+    store.lock()
+    slab = cython.cast(cython.pointer(Slab), store.guest.slabs)
+    while slab != cython.NULL:
+        count += SLAB_SIZE
+        slab = slab.next
+    cont = cython.cast(cython.pointer(WlCont), store.guest.ctx.free_conts)
+    while cont != cython.NULL:
+        count -= 1
+        cont = cython.cast(cython.pointer(WlCont), cont.next)
+    store.unlock()
+    return count
 
 
 def parked_tasks(store: Store) -> list[GuestTask]:
