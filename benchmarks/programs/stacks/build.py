@@ -126,7 +126,7 @@ def _optimise(module: bytes, wasm_opt: str, *passes: str) -> bytes:
 
 
 def build_wasmfx(name: str, wasm_opt: str | None = None) -> bytes:
-    """The C program `name` over stack switching, with `wasm_opt` as well optimised as the other. May raise `Unavailable`."""
+    """The C program `name` over stack switching; with `wasm_opt` optimised like the other. Raises `Unavailable`."""
     merged = merge(compile_c(name, "fiber_wasmfx"))
     return merged if wasm_opt is None else _optimise(merged, wasm_opt)
 
