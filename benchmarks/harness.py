@@ -307,6 +307,13 @@ def first_call(engine: Engine, run: Callable[[], object]) -> None:
         raise Unsupported(f"traps: {str(error).splitlines()[0]}") from error
 
 
+def seconds(run: Callable[[], object]) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
 def calibrate(run: Callable[[], object], at_least: float) -> int:
     """How often to call `run` so that one sample takes `at_least` seconds."""
     count = 1

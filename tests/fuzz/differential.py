@@ -40,8 +40,9 @@ VARIANTS: tuple[tuple[str, bool], ...] = (
 )
 HANG_SECONDS = 60.0
 REENTRIES = 2
-#: No new case is begun after so many that differ.
+#: The end after so many cases that differ, and how many programs may be tried to make one smaller.
 MAX_DIFFERING = 20
+ATTEMPTS = 3000
 #: How a call can end.
 ENDINGS = ("result", "trap", "host error")
 
@@ -276,13 +277,13 @@ def run_case(peer: Peer, seed: int, case: int) -> tuple[str | None, Choices, Pro
     return difference(peer, program, variants_of(case)), choices, program
 
 
-def smaller(peer: Peer, taken: list[int], variants: tuple[tuple[str, bool], ...]) -> Program:
+def smaller(peer: Peer, taken: list[int], variants: tuple[tuple[str, bool], ...], attempts: int) -> Program:
     """The smallest program found that still differs."""
 
     def differs(numbers: list[int]) -> bool:
         return difference(peer, generate(Choices(recorded=numbers)), variants) is not None
 
-    return generate(Choices(recorded=shrink(taken, differs)))
+    return generate(Choices(recorded=shrink(taken, differs, attempts)))
 
 
 def show(program: Program) -> str:
@@ -295,7 +296,7 @@ def show(program: Program) -> str:
 # --- many cases, in processes that may die ----------------------------------------------------------------------------
 
 
-def work(place: Any, queue: Any, seed: int, cases: range) -> None:
+def work(place: Any, queue: Any, seed: int, cases: range, attempts: int) -> None:
     """Run cases, with the number of the current one in `place`; differences and a summary go into the queue."""
     peer = Peer()
     seen: Counter[str] = Counter()
@@ -304,7 +305,8 @@ def work(place: Any, queue: Any, seed: int, cases: range) -> None:
         try:
             found, choices, program = run_case(peer, seed, case)
             if found is not None:
-                queue.put((case, f"{found}\n{show(smaller(peer, choices.taken, variants_of(case)))}"))
+                small = smaller(peer, choices.taken, variants_of(case), attempts)
+                queue.put((case, f"{found}\n{show(small)}"))
         except Exception:
             queue.put((case, traceback.format_exc(limit=-3)))
             continue
@@ -314,15 +316,20 @@ def work(place: Any, queue: Any, seed: int, cases: range) -> None:
     queue.put((None, seen))
 
 
-def fuzz(count: int, seed: int, jobs: int, first: int = 0) -> Iterator[tuple[int | None, Any]]:
-    """Run cases; yields (case, what differs), and (None, how calls ended) at the end of each process."""
+def fuzz(
+    count: int, seed: int, jobs: int, first: int = 0, stop: int = MAX_DIFFERING, attempts: int = ATTEMPTS
+) -> Iterator[tuple[int | None, Any]]:
+    """Run cases; yields (case, what differs), and (None, how calls ended) at the end of each process.
+
+    After `stop` cases that differ it ends; `attempts` programs are tried to make one smaller.
+    """
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     workers: list[tuple[Any, Any, range]] = []
 
     def start(cases: range) -> None:
         place = context.RawValue("q", cases.start)
-        process = context.Process(target=work, args=(place, queue, seed, cases), daemon=True)
+        process = context.Process(target=work, args=(place, queue, seed, cases, attempts), daemon=True)
         process.start()
         workers.append((process, place, cases))
 
@@ -335,7 +342,7 @@ def fuzz(count: int, seed: int, jobs: int, first: int = 0) -> Iterator[tuple[int
             found = queue.get()
             differing += found[0] is not None
             yield found
-        if differing >= MAX_DIFFERING:
+        if differing >= stop:
             for process, _, _ in workers:
                 process.terminate()
             return
@@ -368,6 +375,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--stop", type=int, default=MAX_DIFFERING, help="end after so many cases that differ")
+    parser.add_argument("--attempts", type=int, default=ATTEMPTS, help="programs tried to make one smaller")
     parser.add_argument("--case", type=int, help="run this case only, in this process")
     parser.add_argument("--save", type=Path, help="folder for the modules of cases that differ")
     args = parser.parse_args()
@@ -379,7 +388,7 @@ def main() -> int:
     begin = time.monotonic()
     differing = 0
     seen: Counter[str] = Counter()
-    for case, what in fuzz(args.count, args.seed, args.jobs, args.first):
+    for case, what in fuzz(args.count, args.seed, args.jobs, args.first, args.stop, args.attempts):
         if case is None:
             seen += what
             continue

@@ -21,7 +21,7 @@ class Trapped(Exception):
 
 
 class AnyNan(NamedTuple):
-    """A result that is a NaN: a canonical one, or any quiet one when `arithmetic` (Core 3.0, 4.3.3, NaN propagation)."""
+    """Any NaN that is canonical, or with `arithmetic` any that is quiet (Core 3.0, 4.3.3, "NaN propagation")."""
 
     arithmetic: bool
 

@@ -1,5 +1,5 @@
-;; Estimating pi by chance: a hundred tasks in turn, each with random numbers of its own, each throws n points and
-;; yields, fifty times. Answer: how many of the 5000 n points fell into the quarter circle.
+;; Estimating pi by chance: a hundred tasks in turn, each with random numbers of its own, each throws fifty points and
+;; yields, n times (n > 0). Answer: how many of the 5000 n points fell into the quarter circle.
 ;; Task t starts from the seed t + 1; the generator is x -> 6364136223846793005 x + 1442695040888963407, modulo 2^64,
 ;; and a coordinate is the upper 31 bits of x over 2^31.
 (module
@@ -10,27 +10,24 @@
   (tag $yield)
   (table $tasks 100 (ref null $k))
 
-  (func $random (param $x i64) (result i64)
-    (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)))
-
-  (func $coordinate (param $x i64) (result f64)
-    (f64.mul (f64.convert_i64_u (i64.shr_u (local.get $x) (i64.const 33))) (f64.const 0x1p-31)))
-
-  (func $task (param $x i64) (param $points i32) (result i64)
-    (local $batch i32)
+  (func $task (param $x i64) (param $batches i32) (result i64)
     (local $i i32)
     (local $a f64)
     (local $b f64)
     (local $inside i64)
-    (loop $batches
-      (local.set $i (local.get $points))
+    (loop $again
+      (local.set $i (i32.const 50))
       (block $thrown
         (loop $throw
           (br_if $thrown (i32.eqz (local.get $i)))
-          (local.set $x (call $random (local.get $x)))
-          (local.set $a (call $coordinate (local.get $x)))
-          (local.set $x (call $random (local.get $x)))
-          (local.set $b (call $coordinate (local.get $x)))
+          (local.set $x
+            (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)))
+          (local.set $a
+            (f64.mul (f64.convert_i64_u (i64.shr_u (local.get $x) (i64.const 33))) (f64.const 0x1p-31)))
+          (local.set $x
+            (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)))
+          (local.set $b
+            (f64.mul (f64.convert_i64_u (i64.shr_u (local.get $x) (i64.const 33))) (f64.const 0x1p-31)))
           (local.set $inside
             (i64.add
               (local.get $inside)
@@ -41,7 +38,7 @@
           (local.set $i (i32.sub (local.get $i) (i32.const 1)))
           (br $throw)))
       (suspend $yield)
-      (br_if $batches (i32.ne (local.tee $batch (i32.add (local.get $batch) (i32.const 1))) (i32.const 50))))
+      (br_if $again (local.tee $batches (i32.sub (local.get $batches) (i32.const 1)))))
     (local.get $inside))
   (elem declare func $task)
 

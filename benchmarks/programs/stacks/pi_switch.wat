@@ -9,12 +9,6 @@
   (table $tasks 100 (ref null $k))
   (global $current (mut i32) (i32.const 0))
 
-  (func $random (param $x i64) (result i64)
-    (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)))
-
-  (func $coordinate (param $x i64) (result f64)
-    (f64.mul (f64.convert_i64_u (i64.shr_u (local.get $x) (i64.const 33))) (f64.const 0x1p-31)))
-
   ;; Gives the place of the next task that is not at its end to $current; the place it was, when there is no other.
   (func $advance
     (local $t i32)
@@ -26,23 +20,25 @@
         (then (br_if $next (ref.is_null (table.get $tasks (local.get $t)))))))
     (global.set $current (local.get $t)))
 
-  ;; The one that switched to us: its place is the last one that was current before ours.
-  (func $task (param $x i64) (param $points i32) (param $before (ref null $k)) (result i64)
-    (local $batch i32)
+  (func $task (param $x i64) (param $batches i32) (param $before (ref null $k)) (result i64)
     (local $i i32)
     (local $a f64)
     (local $b f64)
     (local $inside i64)
     (call $keep (local.get $before))
-    (loop $batches
-      (local.set $i (local.get $points))
+    (loop $again
+      (local.set $i (i32.const 50))
       (block $thrown
         (loop $throw
           (br_if $thrown (i32.eqz (local.get $i)))
-          (local.set $x (call $random (local.get $x)))
-          (local.set $a (call $coordinate (local.get $x)))
-          (local.set $x (call $random (local.get $x)))
-          (local.set $b (call $coordinate (local.get $x)))
+          (local.set $x
+            (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)))
+          (local.set $a
+            (f64.mul (f64.convert_i64_u (i64.shr_u (local.get $x) (i64.const 33))) (f64.const 0x1p-31)))
+          (local.set $x
+            (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)))
+          (local.set $b
+            (f64.mul (f64.convert_i64_u (i64.shr_u (local.get $x) (i64.const 33))) (f64.const 0x1p-31)))
           (local.set $inside
             (i64.add
               (local.get $inside)
@@ -53,16 +49,17 @@
           (local.set $i (i32.sub (local.get $i) (i32.const 1)))
           (br $throw)))
       (call $yield)
-      (br_if $batches (i32.ne (local.tee $batch (i32.add (local.get $batch) (i32.const 1))) (i32.const 50))))
+      (br_if $again (local.tee $batches (i32.sub (local.get $batches) (i32.const 1)))))
     (local.get $inside))
   (elem declare func $task)
 
-  (global $left_place (mut i32) (i32.const 0))
+  ;; The place of the task that switched last.
+  (global $place (mut i32) (i32.const 0))
 
-  ;; Puts a task that was switched away from back into its place.
+  ;; Puts the task that switched to the running one, if any, back into its place.
   (func $keep (param $k (ref null $k))
     (if (i32.eqz (ref.is_null (local.get $k)))
-      (then (table.set $tasks (global.get $left_place) (local.get $k)))))
+      (then (table.set $tasks (global.get $place) (local.get $k)))))
 
   (func $yield
     (local $place i32)
@@ -70,7 +67,7 @@
     (call $advance)
     (if (i32.ne (local.get $place) (global.get $current))
       (then
-        (global.set $left_place (local.get $place))
+        (global.set $place (local.get $place))
         (call $keep (switch $k $swap (table.get $tasks (global.get $current)))))))
 
   (func (export "run") (param $n i32) (result i64)

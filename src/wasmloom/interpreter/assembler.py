@@ -11,7 +11,8 @@ So nothing is ever stored that needn't be, in one pass.
 Invariants:
 
 * At most one entry per class is E_ACC, and `accs[class]` describes it.
-* `accs[class].slot` is a slot whose contents are those of the accumulator at this point of the code: whatever writes the
+* `accs[class].slot` is a slot whose contents are those of the accumulator at this point of the code: whatever writes
+the
   slot or the accumulator resets it, and a label (where code from elsewhere arrives) resets everything.
 * Patching an instruction to write a home slot is always safe: nothing reads the slot of a position before the entry
   is there. Patching it to write a local is only safe while it is the last instruction.
@@ -380,10 +381,13 @@ class Assembler:
     @cython.exceptval(-1, check=False)
     def fit(self, a: cython.pointer(Operand), index: cython.int) -> cython.int:
         """Put an i64 immediate that doesn't fit its 32-bit field into a slot instead."""
-        if a.kind == IMM and self.stack[index].type == T_I64:
-            if cython.cast(int64_t, a.bits) != cython.cast(cython.int, cython.cast(uint32_t, a.bits)):
-                a.kind = SLOT
-                a.slot = self.to_slot(index)
+        if (
+            a.kind == IMM
+            and self.stack[index].type == T_I64
+            and cython.cast(int64_t, a.bits) != cython.cast(cython.int, cython.cast(uint32_t, a.bits))
+        ):
+            a.kind = SLOT
+            a.slot = self.to_slot(index)
         return 0
 
     # --- results ---
@@ -464,7 +468,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(check=True)
     def take_condition(self) -> Condition:
-        """Pop the condition of a branch: a comparison that was just emitted is taken back, anything else is compared with 0."""
+        """Pop the condition of a branch: take back a comparison that was just emitted, compare anything else with 0."""
         c: Condition
         if self.is_compare():
             c = self.compare

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from wasmloom.binary.decoder cimport DecodedModule
-from wasmloom.interpreter.stack_translator cimport StackTranslator
+from wasmloom.interpreter.translator cimport Translator
 from wasmloom.runtime._layout cimport WlContext, WlInstance
 
 # A translated function.
@@ -17,7 +17,7 @@ cdef class CodeSpace:
     cdef uint32_t count
     cdef bint fuel
     cdef object prepare         # called with a function's index before it is translated, or None
-    cdef StackTranslator translator
+    cdef Translator translator
     cdef list starts            # sorted (start, index) of translated functions; None when out of date
     cdef object __weakref__
 

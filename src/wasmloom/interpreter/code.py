@@ -2,11 +2,11 @@
 # mypy: ignore-errors
 """The code of a module: a cell per function, which first holds a stub that translates the function when it is called.
 
-Code is shared by all instances of a module. It refers to the module's cells by address and to everything of an instance by
-its offset in the instance, and lives until the code space goes; instances and functions keep that alive.
+Code is shared by all instances of a module. It refers to the module's cells by address and to everything of an
+instance by its offset in the instance, and lives until the code space goes; instances and functions keep that alive.
 
-Backtraces: `walk` goes from a trap to the bottom of an entry. Where an instruction came from isn't stored: the function is
-translated again, with a map, when a trap asks.
+Backtraces: `walk` goes from a trap to the bottom of an entry. Where an instruction came from isn't stored: the
+function is translated again, with a map, when a trap asks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.interpreter._handlers import H_CONT_RETURN, H_LAZY, H_SHIM
 from cython.cimports.wasmloom.interpreter.machine import handlers, set_runtime_call
-from cython.cimports.wasmloom.interpreter.stack_translator import StackTranslator
+from cython.cimports.wasmloom.interpreter.translator import Translator
 from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.runtime.store import Store
 
@@ -86,7 +86,7 @@ class CodeSpace:
     def translate(self, index: uint32_t) -> cython.int:
         """Translate a function, unless that has been done, and let its cell point to the code."""
         code: cython.p_char
-        translator: StackTranslator
+        translator: Translator
         if self.codes[index].start != cython.NULL:
             return 0
         if self.prepare is not None:
@@ -104,9 +104,9 @@ class CodeSpace:
         self.cells[index] = code
         return 0
 
-    def _get_translator(self) -> StackTranslator:
+    def _get_translator(self) -> Translator:
         if self.translator is None:
-            self.translator = StackTranslator(self.module, cython.cast(cython.size_t, self.cells), self.fuel)
+            self.translator = Translator(self.module, cython.cast(cython.size_t, self.cells), self.fuel)
         return self.translator
 
     def translate_all(self) -> None:
@@ -122,7 +122,7 @@ class CodeSpace:
         """
         if not 0 <= index < self.count:
             raise IndexError(index)
-        translator: StackTranslator = self._get_translator()
+        translator: Translator = self._get_translator()
         if self.prepare is not None:
             self.prepare(index)
         translator.want_map = True
@@ -138,11 +138,11 @@ class CodeSpace:
         """The (function, bytecode offset) that an address is in, or None."""
         i: uint32_t
         if self.starts is None:
-            self.starts = sorted(
-                (cython.cast(uint64_t, self.codes[i].start), i)
-                for i in range(self.count)
-                if self.codes[i].start != cython.NULL
-            )
+            self.starts = []
+            for i in range(self.count):
+                if self.codes[i].start != cython.NULL:
+                    self.starts.append((cython.cast(uint64_t, self.codes[i].start), i))
+            self.starts.sort()
         position = bisect_right(self.starts, (ip, self.count)) - 1
         if position < 0:
             return None

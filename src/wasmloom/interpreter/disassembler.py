@@ -45,8 +45,8 @@ def _instruction(code: bytes, start: int, handler: Handler) -> tuple[str, int]:
 def disassemble(space: CodeSpace, index: int) -> str:
     """The bytecode of function `index` (of those defined in the module), one instruction a line.
 
-    Each line has the offset in the bytecode, the offset in the module of the instruction that it came from, the handler and
-    its fields; ``s3`` is slot 3 of the frame. Raises IndexError.
+    Each line has the offset in the bytecode, the offset in the module of the instruction that it came from, the
+    handler and its fields; ``s3`` is slot 3 of the frame. Raises IndexError.
     """
     code, code_map = space.bytecode(index)
     handlers = dict(zip(handler_addresses(), HandlerSet().handlers, strict=True))

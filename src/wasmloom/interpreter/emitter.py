@@ -4,8 +4,8 @@ Every handler is a function with the calling convention `preserve_nonecc`, so th
 registers and nothing is saved; it ends by a `musttail` call of the next handler, which is one indirect jump. LLVM
 guarantees both (LangRef, "Calling Conventions" and "call instruction"): no build profile can take them away.
 
-The first four parameters land in registers that C functions preserve (R12–R15 on x86-64), so that handlers that call the
-runtime have little to save.
+The first four parameters land in registers that C functions preserve (R12–R15 on x86-64), so that handlers that call
+the runtime have little to save.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def _operand(b: HandlerBuilder, kind: int, type: str, offset: int) -> Value:
 
 
 def _value_layout(types: tuple[str, ...], kinds: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[Field, ...], int]:
-    """Offsets of the operands, the fields, and the size. Slots follow the destination; an immediate is at 12 (or 16)."""
+    """Offsets of the operands, the fields, the size. Slots follow the destination; an immediate is at 12 (or 16)."""
     fields = [Field("dst", "dst", 8)]
     offsets, slots, size = [], 0, 16
     for position, (type, kind) in enumerate(zip(types, kinds, strict=True)):

@@ -2,8 +2,8 @@
 
 A fused instruction is the first instruction followed by the second one's fields (without its handler's address); its
 handler is the two bodies in a row, so that whatever the first leaves in an accumulator reaches the second in a
-register, and one dispatch is saved. It always does exactly what the two would do one after the other: the translator fuses
-whatever two neighbours have a fused handler, unless a jump arrives between them (`Assembler.emit`).
+register, and one dispatch is saved. It always does exactly what the two would do one after the other: the translator
+fuses whatever two neighbours have a fused handler, unless a jump arrives between them (`Assembler.emit`).
 
 The rules below say which pairs are worth a handler; each pair was among the most frequent in compiled C and Rust.
 Comparisons are never a second part, so that a branch can take them back (`Assembler.take_condition`).
@@ -90,7 +90,8 @@ def _pairs() -> Iterator[tuple[Iterable[str], Iterable[str]]]:
         yield counters, _branches((type,), ("ai", "sa"))
         masks = [*_names((type,), ("and",), ("ss", "si", "ai", "sa"), "a")]
         yield masks, _branches((type,), ("ai", "sa"))
-        yield masks, _SELECTS
+        if type == "i32":  # a condition is no i64
+            yield masks, _SELECTS
         yield _loads(type, ("s", "a"), "as"), _branches((type,), ("ai", "sa"))
         yield _loads(type, ("s", "a"), "a"), second
     for type in ("f32", "f64"):

@@ -22,7 +22,7 @@ from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
 from wasmloom.interpreter.fused import fused_handlers
 from wasmloom.interpreter.isa import Handler
 from wasmloom.runtime import layout
-from wasmloom.spec.instructions import INSTRUCTIONS
+from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 
 if TYPE_CHECKING:
     from llvmlite import binding
@@ -38,7 +38,7 @@ FAMILIES = {
 #: Section of all handlers; the linker defines ``__start_…`` and ``__stop_…`` for it.
 SECTION = "wl_text"
 
-_OUTLINED = {**control.OUTLINED, **stack_handlers.OUTLINED}
+OUTLINED = {**control.OUTLINED, **stack_handlers.OUTLINED}
 
 _ATTRIBUTES = f'nounwind "no-builtins" "frame-pointer"="none" section "{SECTION}" align 16'
 
@@ -84,10 +84,15 @@ def symbol(name: str) -> str:
 
 
 def enumeration() -> str:
-    """Cython declarations of the numbers of the control handlers (``H_BR_TABLE_S`` …) and table strides."""
+    """Cython declarations: numbers of control handlers (``H_BR_TABLE_S``) and of instructions (``OP_LOCAL_GET``)."""
     lines = ["# Generated from wasmloom/interpreter/control.py and handlers.py", "cdef enum:"]
     for number, handler in enumerate((*control.control_handlers(), *stack_handlers.stack_handlers())):
         lines.append(f"    H_{handler.name.upper().replace('.', '_')} = {number}")
+    # Two instructions have the mnemonic `select`; their typing rules tell them apart.
+    names = {row.mnemonic: row.index for row in INSTRUCTIONS} | {"select": BY_MNEMONIC["select"].index}
+    names["select_t"] = next(row.index for row in INSTRUCTIONS if row.rule == "select_t")
+    lines += [f"    OP_{name.upper().replace('.', '_')} = {index}" for name, index in names.items()]
+    lines.append(f"    INSTANCE_SIZE = {layout.size('WlInstance')}")
     lines.append(f"    MAX_UNROLLED_LOCALS = {control.MAX_UNROLLED_LOCALS}")
     lines.append(f"    RESTORE_SIZE = {control.RESTORE_SIZE}")
     lines.append(f"    TRY_RECORD_SLOTS = {stack_handlers.TRY_RECORD_SLOTS}")
@@ -99,7 +104,7 @@ def enumeration() -> str:
 
 def _function(name: str, builder: HandlerBuilder) -> Iterator[str]:
     # Inlined, a slow path would give its prologue to the handler that it was taken out of.
-    noinline = "noinline " if name[1:] in _OUTLINED else ""
+    noinline = "noinline " if name[1:] in OUTLINED else ""
     yield f"define hidden preserve_nonecc void {name}({SIGNATURE}) {noinline}{_ATTRIBUTES} {{"
     yield from builder.lines
     yield "}"
@@ -131,7 +136,7 @@ def module_text(handlers: HandlerSet | None = None) -> str:
     parts: list[str] = []
     declarations: dict[str, str] = {}
     bodies = [(symbol(handler.name), handler.body) for handler in handlers.handlers]
-    bodies += [(f"@{name}", body) for name, body in _OUTLINED.items()]
+    bodies += [(f"@{name}", body) for name, body in OUTLINED.items()]
     for name, body in bodies:
         builder = HandlerBuilder()
         body(builder)
@@ -161,8 +166,8 @@ def module_text(handlers: HandlerSet | None = None) -> str:
 def compile_module(level: int | None = None) -> tuple[binding.ModuleRef, binding.TargetMachine]:
     """Parse and optimise the handlers for the build machine.
 
-    `level` is LLVM's optimisation level; by default that of the environment variable ``WASMLOOM_OPT`` ("O1" … "O3"), else
-    2. ``WASMLOOM_CPU`` names another CPU than the host's ("x86-64-v3" for a wheel).
+    `level` is LLVM's optimisation level; by default that of the environment variable ``WASMLOOM_OPT`` ("O1" … "O3"),
+    else 2. ``WASMLOOM_CPU`` names another CPU than the host's ("x86-64-v3" for a wheel).
     """
     from llvmlite import binding
 

@@ -1,9 +1,9 @@
 """What a bytecode instruction is: the shape shared by handler generator, translator and disassembler.
 
-An instruction is the address of its handler (8 bytes) followed by its fields at fixed offsets; its size is a multiple of
-8. Operands come in three kinds: a frame *slot* (16-bit number, 8 bytes each), the *accumulator* of the operand's class
-(one for integers and references, one for floats), or an *immediate*. Results go to the accumulator alone, or to a slot
-and the accumulator: the value is in a register anyway, so that a result in a slot can be read from either.
+An instruction is the address of its handler (8 bytes) followed by its fields at fixed offsets; its size is a multiple
+of 8. Operands come in three kinds: a frame *slot* (16-bit number, 8 bytes each), the *accumulator* of the operand's
+class (one for integers and references, one for floats), or an *immediate*. Results go to the accumulator alone, or to
+a slot and the accumulator: the value is in a register anyway, so that a result in a slot can be read from either.
 
 Slots hold 64 bits: an i32 is zero-extended, an f32 is in the low half and the upper half is arbitrary.
 """
@@ -42,7 +42,8 @@ class Handler(NamedTuple):
     """A bytecode instruction and the body of its handler.
 
     `size` is the instruction's size in bytes, 0 for the one with a variable size (`br_table`). `calls_runtime` marks
-    handlers that call C code, which may have a prologue; no other may. `faults` marks those that touch guest memory, and
+    handlers that call C code, which may have a prologue; no other may. `faults` marks those that touch guest memory,
+    and
     `fault_offset` is where in the instruction the part that does so begins.
     """
 

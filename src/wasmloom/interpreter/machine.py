@@ -93,8 +93,10 @@ def host_stub(function: cython.pointer(WlFunction)) -> cython.p_char:
 def handler_addresses() -> list[int]:
     """The addresses of all handlers, by number."""
     i: cython.Py_ssize_t
-    count: cython.Py_ssize_t = wl_handler_count
-    return [cython.cast(uint64_t, handlers[i]) for i in range(count)]
+    result: list = []
+    for i in range(wl_handler_count):
+        result.append(cython.cast(uint64_t, handlers[i]))
+    return result
 
 
 def _sort_handlers() -> None:

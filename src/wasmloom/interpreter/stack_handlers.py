@@ -1,13 +1,13 @@
 """The handlers of exceptions and continuations.
 
 Exceptions. A `try_table` puts a record of three words into its frame: the enclosing record (an offset to the stack's
-base), where its catch clauses are, and the instance. The context holds the innermost record of the running stack, so that
-throwing needs no search through frames: it takes the record and goes there. Whatever leaves a `try_table` takes its
-record away. Where a stack has no record left, the exception ends the continuation and goes on in its parent.
+base), where its catch clauses are, and the instance. The context holds the innermost record of the running stack, so
+that throwing needs no search through frames: it takes the record and goes there. Whatever leaves a `try_table` takes
+its record away. Where a stack has no record left, the exception ends the continuation and goes on in its parent.
 
-Continuations. A stack is just memory: switching exchanges what the context says of it, ip, frame and instance. `resume` makes
-the running stack the parent of the continuation's last stack; `suspend` walks the parents for one whose `resume` has a
-clause for the tag, which becomes the running stack. Nothing is allocated and no C code runs.
+Continuations. A stack is just memory: switching exchanges what the context says of it, ip, frame and instance.
+`resume` makes the running stack the parent of the continuation's last stack; `suspend` walks the parents for one
+whose `resume` has a clause for the tag, which becomes the running stack. Nothing is allocated and no C code runs.
 
 A contref is an address and a revision; every consumer changes the revision (`_consume`), so that a second use is found.
 
@@ -93,6 +93,7 @@ def throw(b: HandlerBuilder) -> None:
 
 
 def throw_ref(b: HandlerBuilder) -> None:
+    """Throw an exception that is on the operand stack."""
     exception = _word(b, b.slot(8))
     b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
     b.tail_call("@wl_throw", acc=exception)
@@ -152,6 +153,7 @@ def _deliver(b: HandlerBuilder, exception: Value, with_values: bool) -> None:
 
 
 def catch(b: HandlerBuilder) -> None:
+    """A clause for one tag: deliver the exception's values, or go on to the next clause."""
     exception = _exception(b)
     tag = b.pointer(b.inst, b.number(8, "i32"))
     matches, other = b.fresh("matches"), b.fresh("other")
@@ -163,10 +165,12 @@ def catch(b: HandlerBuilder) -> None:
 
 
 def catch_all(b: HandlerBuilder) -> None:
+    """A clause for every exception."""
     _deliver(b, _exception(b), False)
 
 
 def rethrow(b: HandlerBuilder) -> None:
+    """No clause fits: the exception goes on to the next record."""
     b.tail_call("@wl_throw")
 
 
@@ -264,9 +268,14 @@ def release_slow(b: HandlerBuilder) -> None:
 
 
 def renew_slow(b: HandlerBuilder) -> None:
-    """The running continuation's revisions have run out: move it to a fresh object, and run the instruction again."""
+    """The running continuation's revisions have run out: move it to a fresh object, and run the instruction again.
+
+    Its memory moves as well when it is still the first one.
+    """
+    base = b.struct_field(b.ctx, "WlContext", "stack_base")
+    frame = b.binary("sub", b.as_acc(b.fp), b.as_acc(base))
     b.trap_if_code(b.runtime_call("cont_renew", b.ctx, _current(b)))
-    b.jump(b.ip)
+    b.jump(b.ip, fp=b.at(b.struct_field(b.ctx, "WlContext", "stack_base"), frame))
 
 
 def _go_on(b: HandlerBuilder, cont: Value, values: Value, count: Value) -> None:
@@ -305,6 +314,7 @@ def _attach(b: HandlerBuilder, cont: Value, parent: Value, resume: Value) -> Non
 
 
 def resume(b: HandlerBuilder) -> None:
+    """Run a continuation, with this stack as its parent."""
     cont = _consume(b, _word(b, b.slot(8)))
     current = _current(b)
     _save(b, current, b.at(b.ip, b.number(20, "i32", signed=True)))
@@ -340,6 +350,7 @@ def resume_throw(b: HandlerBuilder) -> None:
 
 
 def resume_throw_ref(b: HandlerBuilder) -> None:
+    """Resume with an exception that is on the operand stack."""
     exception, word = _word(b, b.slot(18)), _word(b, b.slot(8))
     b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
     b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
@@ -365,7 +376,7 @@ def cont_return(b: HandlerBuilder) -> None:
 
 
 def cont_bind(b: HandlerBuilder) -> None:
-    """Put values where the continuation expects its first ones; none is fine, and consumes the reference all the same."""
+    """Put values where the continuation expects its first ones; none is fine, and consumes it all the same."""
     cont = _consume(b, _word(b, b.slot(8)))
     count = b.number(12, "i16")
     frame = b.at(_cont(b, cont, "stack_base"), _cont(b, cont, "fp", "i64"))
@@ -452,6 +463,7 @@ def _renew_running_if_worn(b: HandlerBuilder) -> None:
 
 
 def suspend(b: HandlerBuilder) -> None:
+    """Suspend the running chain up to the handler, which gets the values and a reference to the chain."""
     _renew_running_if_worn(b)
     tag = b.pointer(b.inst, b.number(8, "i32"))
     clause, child, parent = _find_handler(b, tag, CLAUSE_SUSPEND)

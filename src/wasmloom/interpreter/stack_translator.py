@@ -22,63 +22,18 @@ from cython.cimports.wasmloom.binary.reader import (
     read_catch,
     read_handler,
 )
-from cython.cimports.wasmloom.interpreter._handlers import (
-    CLAUSE_SIZE,
-    CLAUSES_AT,
-    H_CATCH,
-    H_CATCH_ALL,
-    H_CATCH_ENTER,
-    H_CONT_BIND,
-    H_CONT_NEW,
-    H_NEW_EXCEPTION,
-    H_RESUME,
-    H_RESUME_THROW,
-    H_RESUME_THROW_REF,
-    H_RETHROW,
-    H_SUSPEND,
-    H_SWITCH,
-    H_THROW,
-    H_THROW_REF,
-    H_TRY_ENTER,
-)
+from cython.cimports.wasmloom.interpreter import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, T_REF, put16, put32
-from cython.cimports.wasmloom.interpreter.translator import L_TRY, Label, Signature, Translator
+from cython.cimports.wasmloom.interpreter.calls import Calls
+from cython.cimports.wasmloom.interpreter.flow import L_TRY, Label, Signature
 
 from wasmloom.errors import UnsupportedError
-from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, ContType
-
-(
-    _THROW,
-    _THROW_REF,
-    _TRY_TABLE,
-    _CONT_NEW,
-    _CONT_BIND,
-    _SUSPEND,
-    _RESUME,
-    _RESUME_THROW,
-    _RESUME_THROW_REF,
-    _SWITCH,
-) = (
-    BY_MNEMONIC[name].index
-    for name in (
-        "throw",
-        "throw_ref",
-        "try_table",
-        "cont.new",
-        "cont.bind",
-        "suspend",
-        "resume",
-        "resume_throw",
-        "resume_throw_ref",
-        "switch",
-    )
-)
 
 
 @cython.cclass
-class StackTranslator(Translator):
-    """The whole translator: `Translator`, with exceptions and continuations."""
+class StackInstructions(Calls):
+    """Exceptions and continuations of the function that is being translated."""
 
     def __init__(self, module: object, cells: int, fuel: bool) -> None:
         index_of = {number: index for index, number in enumerate(self.module.type_ids)}
@@ -94,30 +49,30 @@ class StackTranslator(Translator):
         op: cython.int = i.op
         index: cython.int
         type: cython.pointer(Signature)
-        if op == _TRY_TABLE:
+        if op == h.OP_TRY_TABLE:
             self.try_table(r, i)
-        elif op == _THROW:
+        elif op == h.OP_THROW:
             self.new_exception(i.a)
-            self.emit(H_THROW, 8)
+            self.emit(h.H_THROW, 8)
             self.dead = True
-        elif op == _THROW_REF:
+        elif op == h.OP_THROW_REF:
             index = self.to_slot(self.height - 1)
-            put16(self.buffer + self.emit(H_THROW_REF, 16) + 8, index)
+            put16(self.buffer + self.emit(h.H_THROW_REF, 16) + 8, index)
             self.dead = True
-        elif op == _CONT_NEW:
+        elif op == h.OP_CONT_NEW:
             type = self.cont_type(i.a)
-            self.runtime_call(H_CONT_NEW, 1, True, max(type.num_params, type.num_results), 0, T_REF)
-        elif op == _CONT_BIND:
+            self.runtime_call(h.H_CONT_NEW, 1, True, max(type.num_params, type.num_results), 0, T_REF)
+        elif op == h.OP_CONT_BIND:
             self.cont_bind(i)
-        elif op == _SUSPEND:
+        elif op == h.OP_SUSPEND:
             self.suspend(i)
-        elif op == _RESUME:
-            self.resume(H_RESUME, r, i)
-        elif op == _RESUME_THROW:
-            self.resume(H_RESUME_THROW, r, i)
-        elif op == _RESUME_THROW_REF:
-            self.resume(H_RESUME_THROW_REF, r, i)
-        elif op == _SWITCH:
+        elif op == h.OP_RESUME:
+            self.resume(h.H_RESUME, r, i)
+        elif op == h.OP_RESUME_THROW:
+            self.resume(h.H_RESUME_THROW, r, i)
+        elif op == h.OP_RESUME_THROW_REF:
+            self.resume(h.H_RESUME_THROW_REF, r, i)
+        elif op == h.OP_SWITCH:
             self.switch(i)
         return 0
 
@@ -178,23 +133,23 @@ class StackTranslator(Translator):
         self.flush_locals()
         self.forget_accs()
         self.stop_fuel()
-        enter = self.emit(H_TRY_ENTER, 16)
+        enter = self.emit(h.H_TRY_ENTER, 16)
         put16(self.buffer + enter + 8, record)
-        put16(self.buffer + self.emit(H_CATCH_ENTER, 16) + 8, record)
+        put16(self.buffer + self.emit(h.H_CATCH_ENTER, 16) + 8, record)
         it = items(r, i)
-        for k in range(i.count):
+        for _ in range(i.count):
             read_catch(cython.address(it), cython.address(clause))
             if clause.kind == CATCH or clause.kind == CATCH_REF:
                 payload = self.tag_type(clause.tag)
-                at = self.emit(H_CATCH, 24)
+                at = self.emit(h.H_CATCH, 24)
                 put32(self.buffer + at + 8, self.slot_tags + 8 * clause.tag)
                 put16(self.buffer + at + 18, payload.num_params)
             else:
-                at = self.emit(H_CATCH_ALL, 24)
+                at = self.emit(h.H_CATCH_ALL, 24)
             put16(self.buffer + at + 16, self.home(self.height))
             put16(self.buffer + at + 20, clause.kind == CATCH_REF or clause.kind == CATCH_ALL_REF)
             clauses.append(at)
-        self.emit(H_RETHROW, 8)
+        self.emit(h.H_RETHROW, 8)
         it = items(r, i)
         for k in range(i.count):
             read_catch(cython.address(it), cython.address(clause))
@@ -223,7 +178,7 @@ class StackTranslator(Translator):
     def new_exception(self, tag: uint32_t) -> cython.int:
         """Make an exception of the values on top of the stack; it waits in the context."""
         base: cython.int = self.stage_arguments(self.tag_type(tag))
-        at: cython.Py_ssize_t = self.emit(H_NEW_EXCEPTION, 24)
+        at: cython.Py_ssize_t = self.emit(h.H_NEW_EXCEPTION, 24)
         put16(self.buffer + at + 8, self.home(base))
         put32(self.buffer + at + 16, self.slot_tags + 8 * tag)
         put32(self.buffer + at + 20, self.tag_type(tag).num_params)
@@ -234,7 +189,7 @@ class StackTranslator(Translator):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def resume(self, number: cython.int, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-        """`resume` and its kin: arguments (or an exception) and the continuation on top; then the clauses and their stubs."""
+        """`resume` and its kin: arguments (or an exception), the continuation; then the clauses and their stubs."""
         type: cython.pointer(Signature) = self.cont_type(i.a)
         payload: cython.pointer(Signature)
         label: cython.pointer(Label)
@@ -248,10 +203,10 @@ class StackTranslator(Translator):
         entry: cython.Py_ssize_t
         cont: cython.int = self.to_slot(self.height - 1)
         self.pop()
-        if number == H_RESUME:
+        if number == h.H_RESUME:
             base = self.stage_arguments(type)
             count = type.num_params
-        elif number == H_RESUME_THROW:
+        elif number == h.H_RESUME_THROW:
             self.new_exception(i.b)
             base = self.height
         else:
@@ -259,7 +214,7 @@ class StackTranslator(Translator):
             self.pop()
             self.forget_accs()
             base = self.height
-        at = self.emit(number, CLAUSES_AT + CLAUSE_SIZE * i.count)
+        at = self.emit(number, h.CLAUSES_AT + h.CLAUSE_SIZE * i.count)
         put16(self.buffer + at + 8, cont)
         put16(self.buffer + at + 10, self.home(base))
         put16(self.buffer + at + 12, count)
@@ -269,7 +224,7 @@ class StackTranslator(Translator):
         it = items(r, i)
         for k in range(i.count):
             read_handler(cython.address(it), cython.address(clause))
-            entry = at + CLAUSES_AT + CLAUSE_SIZE * k
+            entry = at + h.CLAUSES_AT + h.CLAUSE_SIZE * k
             put32(self.buffer + entry, self.slot_tags + 8 * clause.tag)
             put16(self.buffer + entry + 4, 0 if clause.kind == ON_LABEL else 1)
             if clause.kind != ON_LABEL:
@@ -303,7 +258,7 @@ class StackTranslator(Translator):
             self.flush(base + k)
         self.drop_slots(count)
         self.forget_accs()
-        at = self.emit(H_CONT_BIND, 16)
+        at = self.emit(h.H_CONT_BIND, 16)
         put16(self.buffer + at + 8, cont)
         put16(self.buffer + at + 10, self.home(base))
         put16(self.buffer + at + 12, count)
@@ -316,7 +271,7 @@ class StackTranslator(Translator):
         """`suspend`: what it is resumed with arrives where its arguments were."""
         type: cython.pointer(Signature) = self.tag_type(i.a)
         base: cython.int = self.stage_arguments(type)
-        at: cython.Py_ssize_t = self.emit(H_SUSPEND, 16)
+        at: cython.Py_ssize_t = self.emit(h.H_SUSPEND, 16)
         put32(self.buffer + at + 8, self.slot_tags + 8 * i.a)
         put16(self.buffer + at + 12, self.home(base))
         put16(self.buffer + at + 14, type.num_params)
@@ -346,7 +301,7 @@ class StackTranslator(Translator):
         self.push(E_SLOT, T_REF)
         self.drop_slots(count + 1)
         self.forget_accs()
-        at = self.emit(H_SWITCH, 24)
+        at = self.emit(h.H_SWITCH, 24)
         put32(self.buffer + at + 8, self.slot_tags + 8 * i.b)
         put16(self.buffer + at + 12, self.home(base))
         put16(self.buffer + at + 14, count)

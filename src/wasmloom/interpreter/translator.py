@@ -2,84 +2,27 @@
 # mypy: ignore-errors
 """Translates function bodies to bytecode, in one pass over the bytes.
 
-Bodies are valid (the caller has seen to it), so nothing is checked but what this engine can't hold. What the operand stack
-becomes is decided in `wasmloom.interpreter.assembler`; here is what each instruction does with it.
+Bodies are valid (the caller has seen to it), so nothing is checked but what this engine can't hold. What an instruction
+does with the operand stack is spread over a chain of classes, from the bottom:
 
-A frame is ``parameters, locals, return ip, own instance, temporaries``. The home slots of a label's values are the ones at
-its height, so that a branch moves its values down to there, in ascending order (no source lies below its target), and a
-fall-through finds them in place.
-
-Branches that leave values behind run code of their own between the test and the jump; that code must not change what
-is known at compile time of the path that falls through. `stage`, `jump` and `return_` leave entries as they are, and
-`branch_if` restores the accumulators.
+=================== ==========================================================================
+`Assembler`         the symbolic operand stack, accumulators, and the bytecode they become
+`Flow`              labels, branches, exception records, fuel
+`Calls`             calls and tail calls
+`StackInstructions` exceptions and continuations
+`Translator`        everything else, and the loop over a body's instructions
+=================== ==========================================================================
 """
 
 from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, malloc, realloc
-from cython.cimports.libc.string import memchr, memset
+from cython.cimports.libc.stdlib import realloc
+from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, next_instr, read_u32, read_valtype
-from cython.cimports.wasmloom.interpreter._handlers import (
-    H_BR,
-    H_BR_BACK,
-    H_BR_TABLE_A,
-    H_BR_TABLE_S,
-    H_CALL,
-    H_CALL_IMPORT,
-    H_CALL_INDIRECT,
-    H_CALL_REF,
-    H_CONST_FACC,
-    H_DATA_DROP,
-    H_ELEM_DROP,
-    H_ENTER_0,
-    H_ENTER_N,
-    H_FGLOBAL_GET_A,
-    H_FGLOBAL_GET_S,
-    H_FGLOBAL_SET_A,
-    H_FRETURN_A,
-    H_FRETURN_S,
-    H_FUEL,
-    H_GLOBAL_GET_A,
-    H_GLOBAL_GET_S,
-    H_GLOBAL_SET_A,
-    H_GLOBAL_SET_I,
-    H_GLOBAL_SET_S,
-    H_MEMORY_COPY,
-    H_MEMORY_FILL,
-    H_MEMORY_GROW,
-    H_MEMORY_INIT,
-    H_MEMORY_SIZE,
-    H_REF_AS_NON_NULL,
-    H_REF_FUNC,
-    H_RESTORE,
-    H_RETURN,
-    H_RETURN_A,
-    H_RETURN_CALL,
-    H_RETURN_CALL_IMPORT,
-    H_RETURN_CALL_INDIRECT,
-    H_RETURN_CALL_REF,
-    H_RETURN_I,
-    H_RETURN_MANY,
-    H_RETURN_S,
-    H_SELECT_SSS,
-    H_SHIM,
-    H_TABLE_COPY,
-    H_TABLE_FILL,
-    H_TABLE_GET,
-    H_TABLE_GROW,
-    H_TABLE_INIT,
-    H_TABLE_SET,
-    H_TABLE_SIZE,
-    H_TRY_LEAVE,
-    H_UNREACHABLE,
-    MAX_UNROLLED_LOCALS,
-    RESTORE_SIZE,
-    TAIL_CALL_SIZE,
-    TRY_RECORD_SLOTS,
-)
+from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
+from cython.cimports.wasmloom.interpreter import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import (
     ACC,
     E_ACC,
@@ -88,13 +31,10 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     E_SLOT,
     IMM,
     SLOT,
-    T_F32,
     T_F64,
     T_I32,
-    T_I64,
     T_REF,
     AccState,
-    Assembler,
     Condition,
     Operand,
     class_of,
@@ -106,159 +46,32 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     put32,
     put64,
 )
-from cython.cimports.wasmloom.interpreter.machine import load_table, store_table, value_table
-from cython.cimports.wasmloom.interpreter.translator import (
-    A_BLOCK,
-    A_BR,
-    A_BR_IF,
-    A_BR_ON_NON_NULL,
-    A_BR_ON_NULL,
-    A_BR_TABLE,
-    A_CALL,
-    A_CALL_INDIRECT,
-    A_CALL_REF,
-    A_CONST,
-    A_CONT_BIND,
-    A_CONT_NEW,
-    A_DATA_DROP,
-    A_DROP,
-    A_ELEM_DROP,
-    A_ELSE,
-    A_END,
-    A_GLOBAL_GET,
-    A_GLOBAL_SET,
-    A_IF,
-    A_LOAD,
-    A_LOCAL_GET,
-    A_LOCAL_SET,
-    A_LOCAL_TEE,
-    A_LOOP,
-    A_MEMORY_COPY,
-    A_MEMORY_FILL,
-    A_MEMORY_GROW,
-    A_MEMORY_INIT,
-    A_MEMORY_SIZE,
-    A_NOP,
-    A_REF_AS_NON_NULL,
-    A_REF_FUNC,
-    A_REF_IS_NULL,
-    A_REF_NULL,
-    A_RESUME,
-    A_RESUME_THROW,
-    A_RESUME_THROW_REF,
-    A_RETURN,
-    A_RETURN_CALL,
-    A_RETURN_CALL_INDIRECT,
-    A_RETURN_CALL_REF,
-    A_SELECT,
-    A_STORE,
-    A_SUSPEND,
-    A_SWITCH,
-    A_TABLE_COPY,
-    A_TABLE_FILL,
-    A_TABLE_GET,
-    A_TABLE_GROW,
-    A_TABLE_INIT,
-    A_TABLE_SET,
-    A_TABLE_SIZE,
-    A_THROW,
-    A_THROW_REF,
-    A_TRY_TABLE,
-    A_UNREACHABLE,
-    A_UNSUPPORTED,
-    A_VALUE,
+from cython.cimports.wasmloom.interpreter.flow import (
     L_BLOCK,
-    L_ELSE,
     L_FUNCTION,
     L_IF,
     L_LOOP,
-    L_TRY,
-    Label,
-    Signature,
+    RECORD_SLOTS,
+    SHIM_SLOTS,
+    code_of,
+    opens_block,
 )
+from cython.cimports.wasmloom.interpreter.machine import load_table, store_table, value_table
+from cython.cimports.wasmloom.interpreter.stack_translator import StackInstructions
+from cython.cimports.wasmloom.interpreter.translator import A_CONST, A_LOAD, A_OWN, A_STORE, A_UNSUPPORTED, A_VALUE
 
 from wasmloom.errors import UnsupportedError
-from wasmloom.runtime import layout
+from wasmloom.interpreter.flow import type_code
+from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.registry import OPERATIONS
-from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
-from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG, FuncType
+from wasmloom.spec.instructions import INSTRUCTIONS
+from wasmloom.spec.types import PLAIN_TYPES
 
-#: Instructions with an action of their own.
-_ACTIONS = {
-    "nop": A_NOP,
-    "unreachable": A_UNREACHABLE,
-    "block": A_BLOCK,
-    "loop": A_LOOP,
-    "if": A_IF,
-    "else": A_ELSE,
-    "end": A_END,
-    "br": A_BR,
-    "br_if": A_BR_IF,
-    "br_table": A_BR_TABLE,
-    "return": A_RETURN,
-    "call": A_CALL,
-    "call_indirect": A_CALL_INDIRECT,
-    "call_ref": A_CALL_REF,
-    "return_call": A_RETURN_CALL,
-    "return_call_indirect": A_RETURN_CALL_INDIRECT,
-    "return_call_ref": A_RETURN_CALL_REF,
-    "drop": A_DROP,
-    "select": A_SELECT,
-    "local.get": A_LOCAL_GET,
-    "local.set": A_LOCAL_SET,
-    "local.tee": A_LOCAL_TEE,
-    "global.get": A_GLOBAL_GET,
-    "global.set": A_GLOBAL_SET,
-    "memory.size": A_MEMORY_SIZE,
-    "memory.grow": A_MEMORY_GROW,
-    "memory.init": A_MEMORY_INIT,
-    "memory.copy": A_MEMORY_COPY,
-    "memory.fill": A_MEMORY_FILL,
-    "data.drop": A_DATA_DROP,
-    "table.get": A_TABLE_GET,
-    "table.set": A_TABLE_SET,
-    "table.size": A_TABLE_SIZE,
-    "table.grow": A_TABLE_GROW,
-    "table.init": A_TABLE_INIT,
-    "table.copy": A_TABLE_COPY,
-    "table.fill": A_TABLE_FILL,
-    "elem.drop": A_ELEM_DROP,
-    "ref.null": A_REF_NULL,
-    "ref.is_null": A_REF_IS_NULL,
-    "ref.func": A_REF_FUNC,
-    "ref.as_non_null": A_REF_AS_NON_NULL,
-    "br_on_null": A_BR_ON_NULL,
-    "br_on_non_null": A_BR_ON_NON_NULL,
-    "throw": A_THROW,
-    "throw_ref": A_THROW_REF,
-    "try_table": A_TRY_TABLE,
-    "cont.new": A_CONT_NEW,
-    "cont.bind": A_CONT_BIND,
-    "suspend": A_SUSPEND,
-    "resume": A_RESUME,
-    "resume_throw": A_RESUME_THROW,
-    "resume_throw_ref": A_RESUME_THROW_REF,
-    "switch": A_SWITCH,
-}
 _FAMILIES = {"value": A_VALUE, "load": A_LOAD, "store": A_STORE}
 
 _action = cython.declare(uint8_t[1024])
 _is_compare = cython.declare(uint8_t[1024])
 _arity = cython.declare(uint8_t[1024])
-_single = cython.declare(uint8_t[8])  # type codes, each the whole of a result type
-
-_TRY_TABLE = cython.declare(cython.int, BY_MNEMONIC["try_table"].opcode)
-_I32_EQZ = cython.declare(cython.int, BY_MNEMONIC["i32.eqz"].index)
-_I64_EQZ = cython.declare(cython.int, BY_MNEMONIC["i64.eqz"].index)
-_I32_EQ = cython.declare(cython.int, BY_MNEMONIC["i32.eq"].index)
-_I64_EQ = cython.declare(cython.int, BY_MNEMONIC["i64.eq"].index)
-_I64_NE = cython.declare(cython.int, BY_MNEMONIC["i64.ne"].index)
-_CODE_OF = {I32: T_I32, I64: T_I64, F32: T_F32, F64: T_F64}
-_INSTANCE_SIZE = cython.declare(cython.int, layout.size("WlInstance"))
-#: Slots between the locals and the temporaries: return ip and own instance.
-_RECORD_SLOTS = cython.declare(cython.int, 2)
-#: Slots that a tail call out of the instance slips below the callee's frame.
-_SHIM_SLOTS = cython.declare(cython.int, 2)
 
 
 def _fill_tables() -> None:
@@ -266,102 +79,23 @@ def _fill_tables() -> None:
     i: cython.int
     for row in INSTRUCTIONS:
         i = row.index
-        _action[i] = _ACTIONS.get(row.mnemonic, A_UNSUPPORTED)
+        _action[i] = A_OWN if row.feature in EXECUTED else A_UNSUPPORTED
         _arity[i] = len(row.params)
-        if row.mnemonic.endswith(".const") and row.mnemonic != "v128.const":
+        if row.mnemonic.endswith(".const") and row.feature in EXECUTED:
             _action[i] = A_CONST
-            op_result[i] = _CODE_OF[_value_type(row.results[0])]
+            op_result[i] = type_code(PLAIN_TYPES[row.results[0]])
     for operation in OPERATIONS.values():
         i = operation.instruction.index
         _action[i] = _FAMILIES[operation.kind]
         _is_compare[i] = operation.is_compare and len(operation.instruction.params) == 2
-    for i in range(8):
-        _single[i] = i
-
-
-def _value_type(name: str) -> int:
-    return {"i32": I32, "i64": I64, "f32": F32, "f64": F64}[name]
 
 
 _fill_tables()
 
 
-def _type_code(type: int) -> int:
-    """The type code of a value type, or -1 for one that slots don't hold yet (v128)."""
-    return T_REF if type & REF_FLAG else _CODE_OF.get(type, -1)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-@cython.inline
-@cython.exceptval(-1, check=False)
-def _code_of(type: int64_t) -> cython.int:
-    if type == 0x7F:
-        return T_I32
-    if type & 0x100:
-        return T_REF
-    code: cython.int = _type_code(type)
-    if code < 0:
-        raise UnsupportedError("SIMD is not supported yet: v128")
-    return code
-
-
 @cython.cclass
-class Translator(Assembler):
-    """Translates the functions of one module; one at a time, into the same buffers.
-
-    `cells` are the module's code cells, which direct calls refer to.
-    """
-
-    def __cinit__(self, module: DecodedModule, cells: int, fuel: bool):
-        counts = (len(module.globals), module.num_funcs, len(module.tables))
-        self.module = module
-        self.cells = cython.cast(cython.pointer(cython.p_char), cython.cast(cython.size_t, cells))
-        self.fuel = fuel
-        self.slot_functions = _INSTANCE_SIZE + 8 * counts[0]
-        self.slot_tables = self.slot_functions + 8 * counts[1]
-        self.slot_memories = self.slot_tables + 8 * counts[2]
-        self.slot_tags = self.slot_memories + 8 * cython.cast(cython.int, len(module.memories))
-        self._read_signatures()
-
-    def __dealloc__(self):
-        free(self.signatures)
-        free(self.type_storage)
-        free(self.labels)
-
-    def _read_signatures(self) -> None:
-        """Fill `signatures` from the module's types."""
-        i: cython.Py_ssize_t
-        code: cython.int
-        types: list = self.module.types
-        functions = [sub.composite if isinstance(sub.composite, FuncType) else None for sub in types]
-        total: cython.size_t = sum(len(f.params) + len(f.results) for f in functions if f is not None)
-        storage: cython.pointer(uint8_t)
-        self.num_types = len(types)
-        self.signatures = cython.cast(cython.pointer(Signature), malloc(cython.sizeof(Signature) * (len(types) + 1)))
-        self.type_storage = cython.cast(cython.pointer(uint8_t), malloc(total + 1))
-        if self.signatures == cython.NULL or self.type_storage == cython.NULL:
-            raise MemoryError
-        storage = self.type_storage
-        for i in range(self.num_types):
-            signature = cython.address(self.signatures[i])
-            memset(signature, 0, cython.sizeof(Signature))
-            if functions[i] is None:
-                continue
-            signature.supported = True
-            signature.num_params = len(functions[i].params)
-            signature.num_results = len(functions[i].results)
-            signature.params = storage
-            signature.results = storage + signature.num_params
-            for type in (*functions[i].params, *functions[i].results):
-                code = _type_code(type)
-                if code < 0:
-                    signature.supported = False
-                    code = 0
-                storage[0] = code
-                storage += 1
-
-    # --- functions ---
+class Translator(StackInstructions):
+    """Translates the functions of one module; one at a time, into the same buffers."""
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -398,9 +132,9 @@ class Translator(Assembler):
         self.accs[1].slot = -1
         self.read_local_types(cython.address(reader))
         self.open_tries = 0
-        self.first_temp = self.num_locals + _RECORD_SLOTS + TRY_RECORD_SLOTS * self.count_tries(reader)
+        self.first_temp = self.num_locals + RECORD_SLOTS + h.TRY_RECORD_SLOTS * self.count_tries(reader)
         zeroed = self.num_locals - self.own.num_params
-        enter = self.emit(H_ENTER_0 + zeroed if zeroed <= MAX_UNROLLED_LOCALS else H_ENTER_N, 16)
+        enter = self.emit(h.H_ENTER_0 + zeroed if zeroed <= h.MAX_UNROLLED_LOCALS else h.H_ENTER_N, 16)
         self.fuel_at = -1
         self.start_fuel()
         self.open_label(L_FUNCTION, self.own)
@@ -411,7 +145,7 @@ class Translator(Assembler):
         self.stop_fuel()
         # Callees' results count into the height; they lie higher where a callee has a shim. Our own results overwrite
         # the frame's beginning.
-        frame = max(self.first_temp + self.max_height, self.own.num_results) + _SHIM_SLOTS
+        frame = max(self.first_temp + self.max_height, self.own.num_results) + SHIM_SLOTS
         put32(self.buffer + enter + 8, 8 * frame)
         put16(self.buffer + enter + 12, self.num_locals)
         put16(self.buffer + enter + 14, zeroed)
@@ -434,7 +168,7 @@ class Translator(Assembler):
         runs = read_u32(r)
         for _ in range(runs):
             count = read_u32(r)
-            type = _code_of(read_valtype(r))
+            type = code_of(read_valtype(r))
             self.reserve_locals(total + count)
             if count:
                 memset(self.local_types + total, type, count)
@@ -447,6 +181,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def reserve_locals(self, count: int64_t) -> cython.int:
+        """Make room for the types of `count` locals."""
         types: cython.p_void
         pending: cython.p_void
         if count > self.locals_capacity:
@@ -466,24 +201,25 @@ class Translator(Assembler):
     @cython.exceptval(-1, check=False)
     def instruction(self, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
         """Translate one instruction."""
-        action: cython.int = _action[i.op]
+        op: cython.int = i.op
+        action: cython.int = _action[op]
         index: cython.int
         at: cython.Py_ssize_t
         operand: Operand
         condition: Condition
         if self.dead and action != A_UNSUPPORTED:
-            if action == A_BLOCK or action == A_LOOP or action == A_IF or action == A_TRY_TABLE:
+            if opens_block(op):
                 self.skipped += 1
-            elif action == A_END:
+            elif op == h.OP_END:
                 if self.skipped:
                     self.skipped -= 1
                 else:
                     self.end()
-            elif action == A_ELSE and not self.skipped:
+            elif op == h.OP_ELSE and not self.skipped:
                 self.else_()
             return 0
         self.fuel_amount += 1
-        if action == A_LOCAL_GET:
+        if op == h.OP_LOCAL_GET:
             index = self.push(E_LOCAL, self.local_types[i.a])
             self.stack[index].local = i.a
             self.pending[i.a] += 1
@@ -497,114 +233,114 @@ class Translator(Assembler):
             self.load(i)
         elif action == A_STORE:
             self.store(i)
-        elif action == A_LOCAL_SET:
+        elif op == h.OP_LOCAL_SET:
             self.local_set(i.a, False)
-        elif action == A_LOCAL_TEE:
+        elif op == h.OP_LOCAL_TEE:
             self.local_set(i.a, True)
-        elif action == A_END:
+        elif op == h.OP_END:
             self.end()
-        elif action == A_BLOCK:
+        elif op == h.OP_BLOCK:
             self.block(L_BLOCK, i)
-        elif action == A_LOOP:
+        elif op == h.OP_LOOP:
             self.block(L_LOOP, i)
-        elif action == A_IF:
+        elif op == h.OP_IF:
             self.block(L_IF, i)
-        elif action == A_ELSE:
+        elif op == h.OP_ELSE:
             self.else_()
-        elif action == A_BR:
+        elif op == h.OP_BR:
             self.leave_to(cython.address(self.labels[self.num_labels - 1 - i.a]))
             self.dead = True
-        elif action == A_BR_IF:
+        elif op == h.OP_BR_IF:
             self.branch_if(self.take_condition(), i.a)
-        elif action == A_BR_TABLE:
+        elif op == h.OP_BR_TABLE:
             self.branch_table(r, i)
-        elif action == A_RETURN:
+        elif op == h.OP_RETURN:
             self.return_()
             self.dead = True
-        elif action == A_CALL:
+        elif op == h.OP_CALL:
             self.call(i)
-        elif action == A_CALL_INDIRECT:
+        elif op == h.OP_CALL_INDIRECT:
             self.call_indirect(i)
-        elif action == A_CALL_REF:
+        elif op == h.OP_CALL_REF:
             self.call_ref(i)
-        elif action == A_RETURN_CALL:
+        elif op == h.OP_RETURN_CALL:
             self.return_call(i)
-        elif action == A_RETURN_CALL_INDIRECT:
+        elif op == h.OP_RETURN_CALL_INDIRECT:
             self.return_call_indirect(i)
-        elif action == A_RETURN_CALL_REF:
+        elif op == h.OP_RETURN_CALL_REF:
             self.return_call_ref(i)
-        elif action == A_DROP:
+        elif op == h.OP_DROP:
             self.pop()
-        elif action == A_SELECT:
+        elif op == h.OP_SELECT or op == h.OP_SELECT_T:
             self.select()
-        elif action == A_GLOBAL_GET:
+        elif op == h.OP_GLOBAL_GET:
             self.global_get(i.a)
-        elif action == A_GLOBAL_SET:
+        elif op == h.OP_GLOBAL_SET:
             self.global_set(i.a)
-        elif action == A_NOP:
+        elif op == h.OP_NOP:
             pass
-        elif action == A_UNREACHABLE:
-            self.emit(H_UNREACHABLE, 8)
+        elif op == h.OP_UNREACHABLE:
+            self.emit(h.H_UNREACHABLE, 8)
             self.dead = True
-        elif action == A_MEMORY_SIZE:
-            put32(self.buffer + self.emit_slot_result(H_MEMORY_SIZE, 16, T_I32) + 12, self.slot_memories + 8 * i.a)
-        elif action == A_MEMORY_GROW:
-            self.runtime_call(H_MEMORY_GROW, 1, True, i.a, 0, T_I32)
-        elif action == A_MEMORY_INIT:
-            self.runtime_call(H_MEMORY_INIT, 3, False, i.a, i.b, 0)
-        elif action == A_MEMORY_COPY:
-            self.runtime_call(H_MEMORY_COPY, 3, False, i.a, i.b, 0)
-        elif action == A_MEMORY_FILL:
-            self.runtime_call(H_MEMORY_FILL, 3, False, i.a, 0, 0)
-        elif action == A_DATA_DROP:
-            self.runtime_call(H_DATA_DROP, 0, False, i.a, 0, 0)
-        elif action == A_TABLE_GET:
+        elif op == h.OP_MEMORY_SIZE:
+            put32(self.buffer + self.emit_slot_result(h.H_MEMORY_SIZE, 16, T_I32) + 12, self.slot_memories + 8 * i.a)
+        elif op == h.OP_MEMORY_GROW:
+            self.runtime_call(h.H_MEMORY_GROW, 1, True, i.a, 0, T_I32)
+        elif op == h.OP_MEMORY_INIT:
+            self.runtime_call(h.H_MEMORY_INIT, 3, False, i.a, i.b, 0)
+        elif op == h.OP_MEMORY_COPY:
+            self.runtime_call(h.H_MEMORY_COPY, 3, False, i.a, i.b, 0)
+        elif op == h.OP_MEMORY_FILL:
+            self.runtime_call(h.H_MEMORY_FILL, 3, False, i.a, 0, 0)
+        elif op == h.OP_DATA_DROP:
+            self.runtime_call(h.H_DATA_DROP, 0, False, i.a, 0, 0)
+        elif op == h.OP_TABLE_GET:
             index = self.to_slot(self.height - 1)
             self.pop()
-            at = self.emit_slot_result(H_TABLE_GET, 16, T_REF)
+            at = self.emit_slot_result(h.H_TABLE_GET, 16, T_REF)
             put16(self.buffer + at + 10, index)
             put32(self.buffer + at + 12, self.slot_tables + 8 * i.a)
-        elif action == A_TABLE_SET:
+        elif op == h.OP_TABLE_SET:
             index = self.to_slot(self.height - 2)
             operand.slot = self.to_slot(self.height - 1)
             self.pop()
             self.pop()
-            at = self.emit(H_TABLE_SET, 16)
+            at = self.emit(h.H_TABLE_SET, 16)
             put16(self.buffer + at + 8, index)
             put16(self.buffer + at + 10, operand.slot)
             put32(self.buffer + at + 12, self.slot_tables + 8 * i.a)
-        elif action == A_TABLE_SIZE:
-            put32(self.buffer + self.emit_slot_result(H_TABLE_SIZE, 16, T_I32) + 12, self.slot_tables + 8 * i.a)
-        elif action == A_TABLE_GROW:
-            self.runtime_call(H_TABLE_GROW, 2, True, i.a, 0, T_I32)
-        elif action == A_TABLE_INIT:
-            self.runtime_call(H_TABLE_INIT, 3, False, i.a, i.b, 0)
-        elif action == A_TABLE_COPY:
-            self.runtime_call(H_TABLE_COPY, 3, False, i.a, i.b, 0)
-        elif action == A_TABLE_FILL:
-            self.runtime_call(H_TABLE_FILL, 3, False, i.a, 0, 0)
-        elif action == A_ELEM_DROP:
-            self.runtime_call(H_ELEM_DROP, 0, False, i.a, 0, 0)
-        elif action == A_REF_NULL:
+        elif op == h.OP_TABLE_SIZE:
+            put32(self.buffer + self.emit_slot_result(h.H_TABLE_SIZE, 16, T_I32) + 12, self.slot_tables + 8 * i.a)
+        elif op == h.OP_TABLE_GROW:
+            self.runtime_call(h.H_TABLE_GROW, 2, True, i.a, 0, T_I32)
+        elif op == h.OP_TABLE_INIT:
+            self.runtime_call(h.H_TABLE_INIT, 3, False, i.a, i.b, 0)
+        elif op == h.OP_TABLE_COPY:
+            self.runtime_call(h.H_TABLE_COPY, 3, False, i.a, i.b, 0)
+        elif op == h.OP_TABLE_FILL:
+            self.runtime_call(h.H_TABLE_FILL, 3, False, i.a, 0, 0)
+        elif op == h.OP_ELEM_DROP:
+            self.runtime_call(h.H_ELEM_DROP, 0, False, i.a, 0, 0)
+        elif op == h.OP_REF_NULL:
             index = self.push(E_CONST, T_REF)
             self.stack[index].bits = 0
-        elif action == A_REF_IS_NULL:
-            self.value(_I64_EQZ)
-        elif action == A_REF_FUNC:
-            put32(self.buffer + self.emit_slot_result(H_REF_FUNC, 16, T_REF) + 12, self.slot_functions + 8 * i.a)
-        elif action == A_REF_AS_NON_NULL:
+        elif op == h.OP_REF_IS_NULL:
+            self.value(h.OP_I64_EQZ)
+        elif op == h.OP_REF_FUNC:
+            put32(self.buffer + self.emit_slot_result(h.H_REF_FUNC, 16, T_REF) + 12, self.slot_functions + 8 * i.a)
+        elif op == h.OP_REF_AS_NON_NULL:
             index = self.to_slot(self.height - 1)
-            put16(self.buffer + self.emit(H_REF_AS_NON_NULL, 16) + 8, index)
-        elif action == A_BR_ON_NULL or action == A_BR_ON_NON_NULL:
+            put16(self.buffer + self.emit(h.H_REF_AS_NON_NULL, 16) + 8, index)
+        elif op == h.OP_BR_ON_NULL or op == h.OP_BR_ON_NON_NULL:
             # The reference stays on the stack of one of the two ways: in a slot, where both find it.
             index = self.height - 1
-            condition.op = _I64_EQ if action == A_BR_ON_NULL else _I64_NE
+            condition.op = h.OP_I64_EQ if op == h.OP_BR_ON_NULL else h.OP_I64_NE
             condition.negate = False
             condition.a.kind = SLOT
             condition.a.slot = self.to_slot(index)
             condition.b.kind = IMM
             condition.b.bits = 0
-            if action == A_BR_ON_NULL:
+            if op == h.OP_BR_ON_NULL:
                 self.height -= 1  # not popped: it is still there where null was not found
                 self.branch_if(condition, i.a)
                 self.height += 1
@@ -635,7 +371,7 @@ class Translator(Assembler):
         wide: cython.bint = False
         type: cython.int = op_types[op][0]
         if _arity[op] == 1:
-            if op == _I32_EQZ and self.is_compare() and op_negated[self.compare.op] >= 0:
+            if op == h.OP_I32_EQZ and self.is_compare() and op_negated[self.compare.op] >= 0:
                 c = self.take_condition()
                 c.op = op_negated[c.op]
                 self.emit_compare(c, op_types[c.op][0])
@@ -651,9 +387,9 @@ class Translator(Assembler):
             at = self.emit_result(value_table[base + 1], value_table[base], 16, op_result[op])
             if a.kind == SLOT:
                 put16(self.buffer + at + 10, a.slot)
-            if op == _I32_EQZ or op == _I64_EQZ:
+            if op == h.OP_I32_EQZ or op == h.OP_I64_EQZ:
                 # As a branch's condition it is a comparison with 0.
-                self.compare.op = _I32_EQ if op == _I32_EQZ else _I64_EQ
+                self.compare.op = h.OP_I32_EQ if op == h.OP_I32_EQZ else h.OP_I64_EQ
                 self.compare.negate = False
                 self.compare.a = a
                 self.compare.b.kind = IMM
@@ -820,7 +556,7 @@ class Translator(Assembler):
         self.pop()
         self.pop()
         self.pop()
-        number = H_SELECT_SSS + class_of(type) * 8 + (4 if c.kind == ACC else 0) + 2 * a_const + b_const
+        number = h.H_SELECT_SSS + class_of(type) * 8 + (4 if c.kind == ACC else 0) + 2 * a_const + b_const
         at = self.emit_slot_result(number, 16 + 8 * a_const + 8 * b_const, type)
         if c.kind == SLOT:
             put16(self.buffer + at + 10, c.slot)
@@ -838,13 +574,13 @@ class Translator(Assembler):
     @cython.exceptval(-1, check=False)
     def global_get(self, index: uint32_t) -> cython.int:
         """`global.get`."""
-        type: cython.int = _code_of(self.module.globals[index].content)
+        type: cython.int = code_of(self.module.globals[index].content)
         at: cython.Py_ssize_t
         if class_of(type):
-            at = self.emit_result(H_FGLOBAL_GET_A, H_FGLOBAL_GET_S, 16, type)
+            at = self.emit_result(h.H_FGLOBAL_GET_A, h.H_FGLOBAL_GET_S, 16, type)
         else:
-            at = self.emit_result(H_GLOBAL_GET_A, H_GLOBAL_GET_S, 16, type)
-        put32(self.buffer + at + 12, _INSTANCE_SIZE + 8 * index)
+            at = self.emit_result(h.H_GLOBAL_GET_A, h.H_GLOBAL_GET_S, 16, type)
+        put32(self.buffer + at + 12, h.INSTANCE_SIZE + 8 * index)
         return 0
 
     @cython.cfunc
@@ -856,568 +592,12 @@ class Translator(Assembler):
         at: cython.Py_ssize_t
         self.pop()
         if v.kind == ACC:
-            at = self.emit(H_FGLOBAL_SET_A if cls else H_GLOBAL_SET_A, 16)
+            at = self.emit(h.H_FGLOBAL_SET_A if cls else h.H_GLOBAL_SET_A, 16)
         elif v.kind == SLOT:
-            at = self.emit(H_GLOBAL_SET_S, 16)
+            at = self.emit(h.H_GLOBAL_SET_S, 16)
             put16(self.buffer + at + 8, v.slot)
         else:
-            at = self.emit(H_GLOBAL_SET_I, 24)
+            at = self.emit(h.H_GLOBAL_SET_I, 24)
             put64(self.buffer + at + 16, v.bits)
-        put32(self.buffer + at + 12, _INSTANCE_SIZE + 8 * index)
+        put32(self.buffer + at + 12, h.INSTANCE_SIZE + 8 * index)
         return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def runtime_call(
-        self,
-        number: cython.int,
-        operands: cython.int,
-        result: cython.bint,
-        imm0: uint32_t,
-        imm1: uint32_t,
-        type: cython.int,
-    ) -> cython.int:
-        """An instruction that the runtime executes: operands in slots; a result comes first of the slot fields."""
-        slots: cython.int[3]
-        k: cython.int
-        at: cython.Py_ssize_t
-        for k in range(operands):
-            slots[k] = self.to_slot(self.height - operands + k)
-        for k in range(operands):
-            self.pop()
-        self.forget_accs()
-        at = self.emit(number, 24)
-        for k in range(operands):
-            put16(self.buffer + at + 8 + 2 * (k + result), slots[k])
-        put32(self.buffer + at + 16, imm0)
-        put32(self.buffer + at + 20, imm1)
-        if result:
-            put16(self.buffer + at + 8, self.home(self.push(E_SLOT, type)))
-        return 0
-
-    # --- structured control ---
-
-    @cython.cfunc
-    def block_type(self, i: cython.pointer(Instr)) -> Signature:
-        """The type of a block, loop or if."""
-        type: Signature
-        raw: int64_t = cython.cast(int64_t, i.a)
-        if raw >= 0:
-            if not self.signatures[raw].supported:
-                raise UnsupportedError("SIMD is not supported yet: v128", i.offset)
-            return self.signatures[raw]
-        type.supported = True
-        type.num_params = 0
-        type.num_results = 0
-        type.params = _single
-        type.results = _single
-        if ~raw:
-            type.num_results = 1
-            type.results = _single + _code_of(~raw)
-        return type
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def open_label(self, kind: cython.int, type: Signature) -> cython.int:
-        """Push a label."""
-        memory: cython.p_void
-        label: cython.pointer(Label)
-        if self.num_labels == self.labels_capacity:
-            self.labels_capacity = max(2 * self.labels_capacity, 32)
-            memory = realloc(self.labels, self.labels_capacity * cython.sizeof(Label))
-            if memory == cython.NULL:
-                raise MemoryError
-            self.labels = cython.cast(cython.pointer(Label), memory)
-        label = cython.address(self.labels[self.num_labels])
-        label.kind = kind
-        label.type = type
-        label.height = self.height - (0 if kind == L_FUNCTION else type.num_params)
-        label.fixups = -1
-        label.else_branch = -1
-        label.tries = self.open_tries
-        label.start = self.pos
-        self.num_labels += 1
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def block(self, kind: cython.int, i: cython.pointer(Instr)) -> cython.int:
-        """`block`, `loop` and `if`."""
-        type: Signature = self.block_type(i)
-        c: Condition
-        k: cython.int
-        at: cython.Py_ssize_t
-        if kind == L_IF:
-            c = self.take_condition()
-        self.flush_locals()
-        if kind != L_BLOCK:
-            self.flush_accs()
-            for k in range(type.num_params):
-                self.flush(self.height - 1 - k)
-        if kind == L_LOOP:
-            self.forget_accs()
-            self.stop_fuel()
-        self.open_label(kind, type)
-        if kind == L_IF:
-            c.negate = not c.negate
-            at = self.emit_branch(c, False)
-            self.labels[self.num_labels - 1].else_branch = at
-            self.barrier()
-            self.stop_fuel()
-        self.start_fuel()
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def else_(self) -> cython.int:
-        """`else`: leave the first arm for the end, let the `if`'s branch arrive here."""
-        label: cython.pointer(Label) = cython.address(self.labels[self.num_labels - 1])
-        k: cython.int
-        if not self.dead:
-            self.leave_to(label)
-        label.kind = L_ELSE
-        self.restart(label, label.type.num_params, label.type.params)
-        put32(self.buffer + label.else_branch + 12, self.pos - label.else_branch)
-        label.else_branch = -1
-        self.dead = False
-        self.stop_fuel()
-        self.start_fuel()
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def restart(self, label: cython.pointer(Label), count: cython.int, types: cython.pointer(uint8_t)) -> cython.int:
-        """What is known where code from elsewhere arrives: values in their homes, nothing in the accumulators."""
-        k: cython.int
-        while self.height > label.height:
-            self.pop()
-        self.forget_accs()
-        for k in range(count):
-            self.push(E_SLOT, types[k])
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def end(self) -> cython.int:
-        """`end`: of the function, or of a block; a label that nothing jumps to is none."""
-        label: cython.pointer(Label) = cython.address(self.labels[self.num_labels - 1])
-        joined: cython.bint = label.fixups >= 0 or label.else_branch >= 0
-        k: cython.int
-        if label.kind == L_FUNCTION:
-            if not self.dead:
-                self.return_()
-            self.num_labels -= 1
-            return 0
-        if label.kind == L_TRY:
-            self.open_tries = label.tries + 1
-            if not self.dead:
-                self.leave_tries(label.tries)
-        self.open_tries = label.tries
-        if joined:
-            if not self.dead:
-                for k in range(label.type.num_results):
-                    self.flush(self.height - 1 - k)
-                self.forget_accs()
-            self.restart(label, label.type.num_results, label.type.results)
-            self.bind(label.fixups)
-            if label.else_branch >= 0:
-                put32(self.buffer + label.else_branch + 12, self.pos - label.else_branch)
-            self.dead = False
-            self.stop_fuel()
-            self.start_fuel()
-        elif self.dead:
-            self.restart(label, label.type.num_results, label.type.results)
-        self.num_labels -= 1
-        return 0
-
-    # --- exception records ---
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def count_tries(self, r: Reader) -> cython.int:
-        """How deep the function nests `try_table`s: each level has a record in the frame."""
-        instr: Instr
-        depth: cython.int = 0
-        deepest: cython.int = 0
-        action: cython.int
-        if memchr(r.pos, _TRY_TABLE, r.end - r.pos) == cython.NULL:
-            return 0
-        opened = bytearray()  # per open block, whether it is a try_table
-        while True:
-            next_instr(cython.address(r), cython.address(instr))
-            action = _action[instr.op]
-            if action == A_BLOCK or action == A_LOOP or action == A_IF or action == A_TRY_TABLE:
-                opened.append(action == A_TRY_TABLE)
-                depth += action == A_TRY_TABLE
-                deepest = max(deepest, depth)
-            elif action == A_END:
-                if not opened:
-                    return deepest
-                depth -= opened.pop()
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def try_record(self, depth: cython.int) -> cython.int:
-        """The slot of the record of the `try_table` with `depth` others around it."""
-        return self.num_locals + _RECORD_SLOTS + TRY_RECORD_SLOTS * depth
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def leave_tries(self, remaining: cython.int) -> cython.int:
-        """Take away all exception records but the outermost `remaining` ones."""
-        if self.open_tries > remaining:
-            put16(self.buffer + self.emit(H_TRY_LEAVE, 16) + 8, self.try_record(remaining))
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def stack_instruction(self, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-        """Exceptions and continuations: see `wasmloom.interpreter.stack_translator`."""
-        raise UnsupportedError(f"{INSTRUCTIONS[i.op].mnemonic} is not supported here", i.offset)
-
-    # --- branches ---
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def stage(self, count: cython.int, base: cython.int) -> cython.int:
-        """Write the top `count` values to the homes from position `base` on, leaving all that is known as it is."""
-        k: cython.int
-        before0: AccState = self.accs[0]
-        before1: AccState = self.accs[1]
-        for k in range(count):
-            # A copy may overwrite a slot that an accumulator's value is known to be in: copy_entry forgets that.
-            self.copy_entry(self.height - count + k, self.home(base + k))
-        self.accs[0] = before0
-        self.accs[1] = before1
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def jump(self, label: cython.pointer(Label)) -> cython.int:
-        """Jump to a label that is not the function's."""
-        at: cython.Py_ssize_t
-        if label.kind == L_LOOP:
-            at = self.emit(H_BR_BACK, 16)
-            put32(self.buffer + at + 8, cython.cast(uint32_t, label.start - at))
-        else:
-            at = self.emit(H_BR, 16)
-            label.fixups = self.add_fixup(label.fixups, at, at + 8)
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def leave_to(self, label: cython.pointer(Label)) -> cython.int:
-        """Take a branch: move its values and jump, or return. What is known stays as it is."""
-        if label.kind == L_FUNCTION:
-            return self.return_()
-        self.leave_tries(label.tries)
-        self.stage(_label_arity(label), label.height)
-        return self.jump(label)
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def branch_if(self, c: Condition, depth: uint32_t) -> cython.int:
-        """A branch under a condition, whose operand has been popped."""
-        label: cython.pointer(Label) = cython.address(self.labels[self.num_labels - 1 - depth])
-        count: cython.int = _label_arity(label)
-        k: cython.int
-        at: cython.Py_ssize_t
-        accs: AccState[2]
-        if (
-            label.kind == L_FUNCTION
-            or label.tries != self.open_tries
-            or (count and self.height - count != label.height)
-        ):
-            c.negate = not c.negate
-            at = self.emit_branch(c, False)
-            accs[0] = self.accs[0]
-            accs[1] = self.accs[1]
-            self.leave_to(label)
-            self.accs[0] = accs[0]
-            self.accs[1] = accs[1]
-            put32(self.buffer + at + 12, self.pos - at)
-        else:
-            for k in range(count):
-                self.flush(self.height - count + k)
-            at = self.emit_branch(c, label.kind == L_LOOP)
-            if label.kind == L_LOOP:
-                put32(self.buffer + at + 12, cython.cast(uint32_t, label.start - at))
-            else:
-                label.fixups = self.add_fixup(label.fixups, at, at + 12)
-        self.barrier()
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def branch_table(self, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-        """`br_table`: a table of targets; labels that need more than a jump get a stub behind it."""
-        index: Operand = self.slot_operand(self.height - 1)
-        it: Reader = items(r, i)
-        count: uint32_t = i.count
-        k: uint32_t
-        depth: uint32_t
-        at: cython.Py_ssize_t
-        field: cython.Py_ssize_t
-        label: cython.pointer(Label)
-        # Every label takes the same number of values.
-        arity: cython.int = _label_arity(cython.address(self.labels[self.num_labels - 1 - i.a]))
-        stubs: dict[int, int] = {}
-        self.pop()
-        if arity:
-            for k in range(arity):
-                self.flush(self.height - 1 - k)
-        at = self.emit(
-            H_BR_TABLE_A if index.kind == ACC else H_BR_TABLE_S,
-            (16 + 4 * (count + 1) + 7) & ~cython.cast(cython.int, 7),
-        )
-        if index.kind == SLOT:
-            put16(self.buffer + at + 8, index.slot)
-        put32(self.buffer + at + 12, count)
-        for k in range(count + 1):
-            depth = i.a if k == count else cython.cast(uint32_t, read_u32(cython.address(it)))
-            label = cython.address(self.labels[self.num_labels - 1 - depth])
-            field = at + 16 + 4 * k
-            if (
-                label.kind == L_FUNCTION
-                or label.kind == L_LOOP
-                or label.tries != self.open_tries
-                or (arity and self.height - arity != label.height)
-            ):
-                if depth not in stubs:
-                    stubs[depth] = self.pos
-                    self.leave_to(label)
-                put32(self.buffer + field, cython.cast(uint32_t, cython.cast(cython.Py_ssize_t, stubs[depth]) - at))
-            else:
-                label.fixups = self.add_fixup(label.fixups, at, field)
-        self.dead = True
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def return_(self) -> cython.int:
-        """Return the top values. Entries stay as they are; the accumulators may not."""
-        count: cython.int = self.own.num_results
-        v: Operand
-        at: cython.Py_ssize_t
-        cls: cython.int
-        self.leave_tries(0)
-        if count == 0:
-            at = self.emit(H_RETURN, 16)
-        elif count == 1:
-            v = self.operand(self.height - 1)
-            cls = class_of(self.stack[self.height - 1].type)
-            if v.kind == IMM and cls:
-                put64(self.buffer + self.emit(H_CONST_FACC, 24) + 16, v.bits)
-                v.kind = ACC
-            if v.kind == ACC:
-                at = self.emit(H_FRETURN_A if cls else H_RETURN_A, 16)
-            elif v.kind == SLOT:
-                at = self.emit(H_FRETURN_S if cls else H_RETURN_S, 16)
-                put16(self.buffer + at + 10, v.slot)
-            else:
-                at = self.emit(H_RETURN_I, 24)
-                put64(self.buffer + at + 16, v.bits)
-        else:
-            self.stage(count, self.height - count)
-            at = self.emit(H_RETURN_MANY, 16)
-            put16(self.buffer + at + 10, self.home(self.height - count))
-            put16(self.buffer + at + 12, count)
-        put16(self.buffer + at + 8, self.num_locals)
-        return 0
-
-    # --- calls ---
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def signature_of_function(self, index: uint32_t) -> cython.pointer(Signature):
-        """The type of a function of the module's index space."""
-        return cython.address(self.signatures[self.module.func_type[index]])
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def stage_arguments(self, type: cython.pointer(Signature)) -> cython.int:
-        """Put the arguments into their homes, where the callee's frame begins, and pop them. Gives their position."""
-        base: cython.int = self.height - type.num_params
-        k: cython.int
-        if not type.supported:
-            raise UnsupportedError("SIMD is not supported yet: v128", self.wasm_offset)
-        for k in range(type.num_params):
-            self.flush(base + k)
-        for k in range(type.num_params):
-            self.pop()
-        self.forget_accs()
-        return base
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def push_results(self, type: cython.pointer(Signature), base: cython.int) -> cython.int:
-        """Push a call's results: they are in their homes, a single one also in the accumulator of its class."""
-        k: cython.int
-        for k in range(type.num_results):
-            self.push(E_SLOT, type.results[k])
-        if type.num_results == 1:
-            self.accs[class_of(type.results[0])].slot = self.home(base)
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def call(self, i: cython.pointer(Instr)) -> cython.int:
-        """`call`: of a function of the module, or of an import."""
-        type: cython.pointer(Signature) = self.signature_of_function(i.a)
-        base: cython.int
-        at: cython.Py_ssize_t
-        imported: cython.int = self.module.num_imported_funcs
-        base = self.stage_arguments(type)
-        if i.a < cython.cast(uint64_t, imported):
-            at = self.emit(H_CALL_IMPORT, 24)
-            put32(self.buffer + at + 8, self.slot_functions + 8 * i.a)
-            put16(self.buffer + at + 12, self.num_locals + 1)
-            put16(self.buffer + at + 16, self.home(base))
-            self.restore()
-        else:
-            at = self.emit(H_CALL, 24)
-            put64(self.buffer + at + 8, cython.cast(uint64_t, self.cells + (i.a - imported)))
-            put16(self.buffer + at + 16, self.home(base))
-        self.push_results(type, base)
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def restore(self) -> cython.int:
-        """The `restore` behind a call that may leave the instance."""
-        at: cython.Py_ssize_t = self.emit(H_RESTORE, RESTORE_SIZE)
-        put16(self.buffer + at + 8, self.home(self.height))
-        put16(self.buffer + at + 10, self.num_locals + 1)
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def call_indirect(self, i: cython.pointer(Instr)) -> cython.int:
-        """`call_indirect`: ``i.a`` type, ``i.b`` table."""
-        type: cython.pointer(Signature) = cython.address(self.signatures[i.a])
-        index: cython.int = self.to_slot(self.height - 1)
-        base: cython.int
-        at: cython.Py_ssize_t
-        self.pop()
-        base = self.stage_arguments(type)
-        at = self.emit(H_CALL_INDIRECT, 32)
-        put16(self.buffer + at + 8, index)
-        put16(self.buffer + at + 10, self.num_locals + 1)
-        put32(self.buffer + at + 12, self.slot_tables + 8 * i.b)
-        put32(self.buffer + at + 16, self.module.type_ids[i.a])
-        put16(self.buffer + at + 24, self.home(base))
-        self.restore()
-        self.push_results(type, base)
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def call_ref(self, i: cython.pointer(Instr)) -> cython.int:
-        """`call_ref`: ``i.a`` type."""
-        type: cython.pointer(Signature) = cython.address(self.signatures[i.a])
-        function: cython.int = self.to_slot(self.height - 1)
-        base: cython.int
-        at: cython.Py_ssize_t
-        self.pop()
-        base = self.stage_arguments(type)
-        at = self.emit(H_CALL_REF, 24)
-        put16(self.buffer + at + 8, function)
-        put16(self.buffer + at + 10, self.num_locals + 1)
-        put16(self.buffer + at + 16, self.home(base))
-        self.restore()
-        self.push_results(type, base)
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def return_call(self, i: cython.pointer(Instr)) -> cython.int:
-        """`return_call`."""
-        type: cython.pointer(Signature) = self.signature_of_function(i.a)
-        base: cython.int
-        at: cython.Py_ssize_t
-        imported: cython.int = self.module.num_imported_funcs
-        self.leave_tries(0)
-        if i.a < cython.cast(uint64_t, imported):
-            at = self.tail_out(H_RETURN_CALL_IMPORT, type)
-            put32(self.buffer + at + 12, self.slot_functions + 8 * i.a)
-        else:
-            base = self.stage_arguments(type)
-            at = self.emit(H_RETURN_CALL, 24)
-            put64(self.buffer + at + 8, cython.cast(uint64_t, self.cells + (i.a - imported)))
-            put16(self.buffer + at + 16, self.home(base))
-            put16(self.buffer + at + 18, type.num_params)
-            put16(self.buffer + at + 20, self.num_locals)
-        self.dead = True
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def tail_out(self, number: cython.int, type: cython.pointer(Signature)) -> cython.Py_ssize_t:
-        """A tail call that may leave the instance, and its shim. Gives the call's offset."""
-        base: cython.int = self.stage_arguments(type)
-        at: cython.Py_ssize_t = self.emit(number, TAIL_CALL_SIZE)
-        shim: cython.Py_ssize_t
-        put16(self.buffer + at + 20, self.home(base))
-        put16(self.buffer + at + 22, type.num_params)
-        put16(self.buffer + at + 24, self.num_locals)
-        put16(self.buffer + at + TAIL_CALL_SIZE - 8, _SHIM_SLOTS)
-        shim = self.emit(H_SHIM, 16)
-        put16(self.buffer + shim + 8, type.num_results)
-        return at
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def return_call_indirect(self, i: cython.pointer(Instr)) -> cython.int:
-        """`return_call_indirect`: ``i.a`` type, ``i.b`` table."""
-        index: cython.int = self.to_slot(self.height - 1)
-        at: cython.Py_ssize_t
-        self.pop()
-        self.leave_tries(0)
-        at = self.tail_out(H_RETURN_CALL_INDIRECT, cython.address(self.signatures[i.a]))
-        put16(self.buffer + at + 8, index)
-        put32(self.buffer + at + 12, self.slot_tables + 8 * i.b)
-        put32(self.buffer + at + 16, self.module.type_ids[i.a])
-        self.dead = True
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def return_call_ref(self, i: cython.pointer(Instr)) -> cython.int:
-        """`return_call_ref`: ``i.a`` type."""
-        function: cython.int = self.to_slot(self.height - 1)
-        at: cython.Py_ssize_t
-        self.pop()
-        self.leave_tries(0)
-        at = self.tail_out(H_RETURN_CALL_REF, cython.address(self.signatures[i.a]))
-        put16(self.buffer + at + 8, function)
-        self.dead = True
-        return 0
-
-    # --- fuel ---
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def start_fuel(self) -> cython.int:
-        """Begin a basic block: it pays for its instructions in advance."""
-        self.fuel_amount = 0
-        if self.fuel:
-            self.fuel_at = self.emit(H_FUEL, 16)
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def stop_fuel(self) -> cython.int:
-        """End a basic block: now its price is known."""
-        if self.fuel_at >= 0:
-            put32(self.buffer + self.fuel_at + 8, self.fuel_amount)
-            self.fuel_at = -1
-        return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-@cython.inline
-@cython.exceptval(check=False)
-def _label_arity(label: cython.pointer(Label)) -> cython.int:
-    """How many values a branch to the label takes."""
-    return label.type.num_params if label.kind == L_LOOP else label.type.num_results

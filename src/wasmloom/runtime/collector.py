@@ -2,10 +2,10 @@
 # mypy: ignore-errors
 """The reference heap's collector: mark and sweep, precise in objects, tables and globals, conservative over stacks.
 
-Roots are the stacks of everything that runs or waits, globals, tables, the exception that the context holds, and
-what Python has pinned. Element segments are none: their references come from constant expressions, so from globals
-that keep their value. Of a suspended stack only what lies below its `suspend`'s (or `resume`'s) operands is looked
-at; what is above is dead.
+Roots are the stacks of everything that runs, or waits for a host function outside of the store, globals, tables,
+the exception that the context holds, and what Python has pinned. Element segments are none: their references come
+from constant expressions, so from globals that keep their value. Of a suspended stack only what lies below its
+`suspend`'s (or `resume`'s) operands is looked at; what is above is dead.
 
 A contref keeps the whole chain that it begins alive: it names the innermost stack, ``parent`` leads to ``last``. A
 word with a continuation's address but another revision is a stale reference: it keeps nothing alive, but as long as
@@ -38,7 +38,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlTable,
 )
 from cython.cimports.wasmloom.runtime.collector import Marking
-from cython.cimports.wasmloom.runtime.guests import Entry, Guest
+from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked
 from cython.cimports.wasmloom.runtime.heap import (
     CONT_CLASS,
     MARK_LIVE,
@@ -130,7 +130,8 @@ def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cy
 def _visit_running(m: cython.pointer(Marking)) -> cython.void:
     """All stacks of all entries from the host, innermost first.
 
-    An entry's bottom lies on the memory of the stack that called the host. The inner one knows where that is.
+    An entry's bottom lies on the memory of the stack that called the host, and the inner one knows where that is; but
+    an entry that may wait has a stack of its own.
     """
     ctx: cython.pointer(WlContext) = cython.address(m.guest.ctx)
     entry: cython.pointer(Entry) = m.guest.entry
@@ -140,14 +141,35 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
     # How high the running frame is isn't known here.
     _visit_range(m, ctx.stack_base, (ctx.stack_end - ctx.stack_base) >> 3)
     while cont != cython.NULL:
-        cont.mark |= MARK_LIVE
         if cont.parent != cython.NULL:
+            cont.mark |= MARK_LIVE
             _visit_parent(m, cont)
             cont = cython.cast(cython.pointer(WlCont), cont.parent)
         else:
-            cont.mark = 0  # an entry's bottom, which is no block
+            if entry.may_wait:
+                cont.mark |= MARK_LIVE
+                if entry.outer_current != cython.NULL:
+                    _visit_range(m, entry.outer_base, entry.stack_top >> 3)
             cont = entry.outer_current
             entry = entry.outer
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
+    """The stacks of guests that wait outside of the store (see `wasmloom.host.tasks`)."""
+    parked: cython.pointer(Parked) = m.guest.parked
+    cont: cython.pointer(WlCont)
+    while parked != cython.NULL:
+        cont = parked.current
+        cont.mark |= MARK_LIVE
+        _visit_range(m, cont.stack_base, cont.values >> 3)
+        while cont.parent != cython.NULL:
+            _visit_parent(m, cont)
+            cont = cython.cast(cython.pointer(WlCont), cont.parent)
+            cont.mark |= MARK_LIVE
+        parked = parked.next
 
 
 @cython.cfunc
@@ -189,6 +211,7 @@ def _mark(m: cython.pointer(Marking)) -> cython.void:
     _visit(m, m.guest.ctx.exception)
     _visit_store(m, cython.cast(Store, m.store))
     _visit_running(m)
+    _visit_parked(m)
     while m.conts != cython.NULL or m.exceptions != cython.NULL:
         if m.conts != cython.NULL:
             cont = m.conts

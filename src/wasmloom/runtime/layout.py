@@ -102,8 +102,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
     "WlCont": (
         ("revision", "uint64_t"),
         ("state", "uint64_t"),  # see CONT_STATES
-        # Where it goes on (and while it waits for one that it has resumed: where that one's results go): ip, frame as an
-        # offset to stack_base, instance; slot of that frame where values that are passed to it arrive.
+        # Where it goes on (and while it waits for one that it has resumed: where that one's results go): ip, frame as
+        # an offset to stack_base, instance; slot of that frame where values that are passed to it arrive.
         ("ip", "char*"),
         ("fp", "uint64_t"),
         ("instance", "void*"),
@@ -150,7 +150,8 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "subtype",
     # (ctx, WlCont*): a continuation has ended (returned, trapped, thrown): its stack can be used again
     "cont_done",
-    # (ctx, WlCont*): its revisions have run out: moves the suspended stack to a fresh continuation, put in ctx.exception
+    # (ctx, WlCont*): its revisions have run out: moves the suspended stack to a fresh continuation, put in
+    # ctx.exception
     "cont_renew",
     # From here on `ip` points to an instruction of the form
     #   handler:8  a:u16 b:u16 c:u16 d:u16  imm0:u32 imm1:u32
@@ -166,7 +167,7 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "table_grow",  # a ← grow(table imm0, with b, by c elements)
     "elem_drop",  # element imm0
     "cont_new",  # a ← a continuation that runs function b, which needs imm0 slots for its parameters or results
-    "new_exception",  # ctx.exception ← an exception with the tag at offset imm0 of the instance and imm1 values from slot a on
+    "new_exception",  # ctx.exception ← one with the tag at offset imm0 of the instance, imm1 values from slot a on
 )
 
 #: States of a continuation: new, suspended, running or waiting for one that it has resumed, and ended (in the pool).

@@ -126,7 +126,7 @@ def _block(guest: cython.pointer(Guest), kind: uint64_t) -> cython.p_void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _take(guest: cython.pointer(Guest), collects: cython.bint) -> cython.pointer(WlCont):
+def take(guest: cython.pointer(Guest), collects: cython.bint) -> cython.pointer(WlCont):
     """A continuation from the pool, or a new one; NULL when there is no memory.
 
     `collects`: whether all references are where the collector sees them.
@@ -205,7 +205,7 @@ def _cont_new(
     size: uint64_t = 8 * cython.cast(uint64_t, op.imm0)
     if function == cython.NULL:
         return _NULL_FUNCTION
-    cont = _take(guest, True)
+    cont = take(guest, True)
     if cont == cython.NULL:
         return _OUT_OF_MEMORY
     if size > 8 * INLINE_WORDS:
@@ -262,7 +262,7 @@ def _cont_renew(
     The old one is the innermost of its chain, so that only it, and the context, can point to it.
     """
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
-    fresh: cython.pointer(WlCont) = _take(guest, False)
+    fresh: cython.pointer(WlCont) = take(guest, False)
     revision: uint64_t
     inline_memory: cython.p_char
     running: cython.bint = ctx.current == cont

@@ -1,0 +1,77 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from wasmloom.binary.decoder cimport DecodedModule
+from wasmloom.binary.reader cimport Instr, Reader
+from wasmloom.interpreter.assembler cimport Assembler, Condition
+
+cdef enum:
+    RECORD_SLOTS = 2    # between the locals and what follows: return ip and own instance
+    SHIM_SLOTS = 2      # what a tail call out of the instance slips below the callee's frame
+
+cdef enum LabelKind:
+    L_FUNCTION
+    L_BLOCK
+    L_LOOP
+    L_IF
+    L_ELSE
+    L_TRY
+
+# A function type, in type codes.
+cdef struct Signature:
+    int num_params
+    int num_results
+    uint8_t *params
+    uint8_t *results
+    bint supported              # no type that the interpreter doesn't hold yet
+
+# A structured instruction that is open.
+cdef struct Label:
+    int kind
+    int height                  # of the operand stack below its parameters
+    Signature type
+    int fixups                  # jumps to its end
+    Py_ssize_t else_branch      # an `if`'s branch to its `else`, or -1
+    int tries                   # how many `try_table`s are open around it
+    Py_ssize_t start            # a loop's first instruction
+
+cdef class Flow(Assembler):
+    cdef DecodedModule module
+    cdef char **cells           # borrowed: the code space's
+    cdef bint fuel
+    cdef Signature *signatures  # by type index
+    cdef Py_ssize_t num_types
+    cdef uint8_t *type_storage
+    cdef Label *labels
+    cdef int num_labels
+    cdef int labels_capacity
+    cdef Signature own
+    cdef Py_ssize_t fuel_at     # the open fuel instruction, or -1
+    cdef uint32_t fuel_amount
+    cdef bint dead              # what follows can't be reached
+    cdef int slot_functions     # byte offsets in the instance
+    cdef int slot_tables
+    cdef int slot_memories
+    cdef int slot_tags
+    cdef int open_tries         # `try_table`s around the current instruction, in this function
+
+    cdef Signature block_type(self, Instr *i) except *
+    cdef int open_label(self, int kind, Signature type) except -1
+    cdef int block(self, int kind, Instr *i) except -1
+    cdef int else_(self) except -1
+    cdef int restart(self, Label *label, int count, uint8_t *types) except -1
+    cdef int end(self) except -1
+    cdef int count_tries(self, Reader r) except -1
+    cdef int try_record(self, int depth) noexcept
+    cdef int leave_tries(self, int remaining) except -1
+    cdef int stage(self, int count, int base) except -1
+    cdef int jump(self, Label *label) except -1
+    cdef int leave_to(self, Label *label) except -1
+    cdef int branch_if(self, Condition c, uint32_t depth) except -1
+    cdef int branch_table(self, Reader *r, Instr *i) except -1
+    cdef int return_(self) except -1
+    cdef int start_fuel(self) except -1
+    cdef int stop_fuel(self) except -1
+
+cdef int code_of(int64_t type) except -1
+cdef bint opens_block(int op) noexcept
+cdef int label_arity(Label *label) noexcept

@@ -1,0 +1,491 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The translator's middle: structured control, branches, exception records and fuel.
+
+A frame is ``parameters, locals, return ip, own instance, exception records, temporaries``. The home slots of a label's
+values are the ones at its height, so that a branch moves its values down to there, in ascending order (no source lies
+below its target), and a fall-through finds them in place.
+
+Branches that leave values behind run code of their own between the test and the jump; that code must not change what
+is known at compile time of the path that falls through. `stage`, `jump` and `return_` leave entries as they are, and
+`branch_if` restores the accumulators.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import int64_t, uint8_t, uint32_t
+from cython.cimports.libc.stdlib import free, malloc, realloc
+from cython.cimports.libc.string import memchr, memset
+from cython.cimports.wasmloom.binary.decoder import DecodedModule
+from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, next_instr, read_u32
+from cython.cimports.wasmloom.interpreter import _handlers as h
+from cython.cimports.wasmloom.interpreter.assembler import (
+    ACC,
+    E_SLOT,
+    IMM,
+    SLOT,
+    T_F32,
+    T_F64,
+    T_I32,
+    T_I64,
+    T_REF,
+    AccState,
+    Assembler,
+    Condition,
+    Operand,
+    class_of,
+    put16,
+    put32,
+    put64,
+)
+from cython.cimports.wasmloom.interpreter.flow import (
+    L_BLOCK,
+    L_ELSE,
+    L_FUNCTION,
+    L_IF,
+    L_LOOP,
+    L_TRY,
+    RECORD_SLOTS,
+    Label,
+    Signature,
+)
+
+from wasmloom.errors import UnsupportedError
+from wasmloom.spec.instructions import BY_MNEMONIC
+from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG, FuncType
+
+_TRY_TABLE = cython.declare(cython.int, BY_MNEMONIC["try_table"].opcode)
+_CODE_OF = {I32: T_I32, I64: T_I64, F32: T_F32, F64: T_F64}
+_single = cython.declare(uint8_t[8])  # type codes, each the whole of a result type
+for _code in range(8):
+    _single[cython.cast(cython.int, _code)] = _code
+
+
+def type_code(type: int) -> int:
+    """The type code of a value type, or -1 for one that slots don't hold yet (v128)."""
+    return T_REF if type & REF_FLAG else _CODE_OF.get(type, -1)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def code_of(type: int64_t) -> cython.int:
+    """The type code of a value type that slots must hold; raises `UnsupportedError`."""
+    code: cython.int = type_code(type)
+    if code < 0:
+        raise UnsupportedError("SIMD is not supported yet: v128")
+    return code
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def opens_block(op: cython.int) -> cython.bint:
+    """Whether an instruction has an `end`."""
+    return op == h.OP_BLOCK or op == h.OP_LOOP or op == h.OP_IF or op == h.OP_TRY_TABLE
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def label_arity(label: cython.pointer(Label)) -> cython.int:
+    """How many values a branch to the label takes."""
+    return label.type.num_params if label.kind == L_LOOP else label.type.num_results
+
+
+@cython.cclass
+class Flow(Assembler):
+    """Labels and branches of the function that is being translated; signatures and layout of its module.
+
+    `cells` are the module's code cells, which direct calls refer to.
+    """
+
+    def __cinit__(self, module: DecodedModule, cells: int, fuel: bool):
+        counts = (len(module.globals), module.num_funcs, len(module.tables))
+        self.module = module
+        self.cells = cython.cast(cython.pointer(cython.p_char), cython.cast(cython.size_t, cells))
+        self.fuel = fuel
+        self.slot_functions = h.INSTANCE_SIZE + 8 * counts[0]
+        self.slot_tables = self.slot_functions + 8 * counts[1]
+        self.slot_memories = self.slot_tables + 8 * counts[2]
+        self.slot_tags = self.slot_memories + 8 * cython.cast(cython.int, len(module.memories))
+        self._read_signatures()
+
+    def __dealloc__(self):
+        free(self.signatures)
+        free(self.type_storage)
+        free(self.labels)
+
+    def _read_signatures(self) -> None:
+        """Fill `signatures` from the module's types."""
+        i: cython.Py_ssize_t
+        code: cython.int
+        types: list = self.module.types
+        functions = [sub.composite if isinstance(sub.composite, FuncType) else None for sub in types]
+        total: cython.size_t = sum(len(f.params) + len(f.results) for f in functions if f is not None)
+        storage: cython.pointer(uint8_t)
+        self.num_types = len(types)
+        self.signatures = cython.cast(cython.pointer(Signature), malloc(cython.sizeof(Signature) * (len(types) + 1)))
+        self.type_storage = cython.cast(cython.pointer(uint8_t), malloc(total + 1))
+        if self.signatures == cython.NULL or self.type_storage == cython.NULL:
+            raise MemoryError
+        storage = self.type_storage
+        for i in range(self.num_types):
+            signature = cython.address(self.signatures[i])
+            memset(signature, 0, cython.sizeof(Signature))
+            if functions[i] is None:
+                continue
+            signature.supported = True
+            signature.num_params = len(functions[i].params)
+            signature.num_results = len(functions[i].results)
+            signature.params = storage
+            signature.results = storage + signature.num_params
+            for type in (*functions[i].params, *functions[i].results):
+                code = type_code(type)
+                if code < 0:
+                    signature.supported = False
+                    code = 0
+                storage[0] = code
+                storage += 1
+
+    # --- structured control ---
+
+    @cython.cfunc
+    def block_type(self, i: cython.pointer(Instr)) -> Signature:
+        """The type of a block, loop or if."""
+        type: Signature
+        raw: int64_t = cython.cast(int64_t, i.a)
+        if raw >= 0:
+            if not self.signatures[raw].supported:
+                raise UnsupportedError("SIMD is not supported yet: v128", i.offset)
+            return self.signatures[raw]
+        type.supported = True
+        type.num_params = 0
+        type.num_results = 0
+        type.params = _single
+        type.results = _single
+        if ~raw:
+            type.num_results = 1
+            type.results = _single + code_of(~raw)
+        return type
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def open_label(self, kind: cython.int, type: Signature) -> cython.int:
+        """Push a label."""
+        memory: cython.p_void
+        label: cython.pointer(Label)
+        if self.num_labels == self.labels_capacity:
+            self.labels_capacity = max(2 * self.labels_capacity, 32)
+            memory = realloc(self.labels, self.labels_capacity * cython.sizeof(Label))
+            if memory == cython.NULL:
+                raise MemoryError
+            self.labels = cython.cast(cython.pointer(Label), memory)
+        label = cython.address(self.labels[self.num_labels])
+        label.kind = kind
+        label.type = type
+        label.height = self.height - (0 if kind == L_FUNCTION else type.num_params)
+        label.fixups = -1
+        label.else_branch = -1
+        label.tries = self.open_tries
+        label.start = self.pos
+        self.num_labels += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def block(self, kind: cython.int, i: cython.pointer(Instr)) -> cython.int:
+        """`block`, `loop` and `if`."""
+        type: Signature = self.block_type(i)
+        c: Condition
+        k: cython.int
+        at: cython.Py_ssize_t
+        if kind == L_IF:
+            c = self.take_condition()
+        self.flush_locals()
+        if kind != L_BLOCK:
+            self.flush_accs()
+            for k in range(type.num_params):
+                self.flush(self.height - 1 - k)
+        if kind == L_LOOP:
+            self.forget_accs()
+            self.stop_fuel()
+        self.open_label(kind, type)
+        if kind == L_IF:
+            c.negate = not c.negate
+            at = self.emit_branch(c, False)
+            self.labels[self.num_labels - 1].else_branch = at
+            self.barrier()
+            self.stop_fuel()
+        self.start_fuel()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def else_(self) -> cython.int:
+        """`else`: leave the first arm for the end, let the `if`'s branch arrive here."""
+        label: cython.pointer(Label) = cython.address(self.labels[self.num_labels - 1])
+        if not self.dead:
+            self.leave_to(label)
+        label.kind = L_ELSE
+        self.restart(label, label.type.num_params, label.type.params)
+        put32(self.buffer + label.else_branch + 12, self.pos - label.else_branch)
+        label.else_branch = -1
+        self.dead = False
+        self.stop_fuel()
+        self.start_fuel()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def restart(self, label: cython.pointer(Label), count: cython.int, types: cython.pointer(uint8_t)) -> cython.int:
+        """What is known where code from elsewhere arrives: values in their homes, nothing in the accumulators."""
+        k: cython.int
+        while self.height > label.height:
+            self.pop()
+        self.forget_accs()
+        for k in range(count):
+            self.push(E_SLOT, types[k])
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end(self) -> cython.int:
+        """`end`: of the function, or of a block; a label that nothing jumps to is none."""
+        label: cython.pointer(Label) = cython.address(self.labels[self.num_labels - 1])
+        joined: cython.bint = label.fixups >= 0 or label.else_branch >= 0
+        k: cython.int
+        if label.kind == L_FUNCTION:
+            if not self.dead:
+                self.return_()
+            self.num_labels -= 1
+            return 0
+        if label.kind == L_TRY:
+            self.open_tries = label.tries + 1
+            if not self.dead:
+                self.leave_tries(label.tries)
+        self.open_tries = label.tries
+        if joined:
+            if not self.dead:
+                for k in range(label.type.num_results):
+                    self.flush(self.height - 1 - k)
+                self.forget_accs()
+            self.restart(label, label.type.num_results, label.type.results)
+            self.bind(label.fixups)
+            if label.else_branch >= 0:
+                put32(self.buffer + label.else_branch + 12, self.pos - label.else_branch)
+            self.dead = False
+            self.stop_fuel()
+            self.start_fuel()
+        elif self.dead:
+            self.restart(label, label.type.num_results, label.type.results)
+        self.num_labels -= 1
+        return 0
+
+    # --- exception records ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def count_tries(self, r: Reader) -> cython.int:
+        """How deep the function nests `try_table`s: each level has a record in the frame."""
+        instr: Instr
+        depth: cython.int = 0
+        deepest: cython.int = 0
+        op: cython.int
+        if memchr(r.pos, _TRY_TABLE, r.end - r.pos) == cython.NULL:
+            return 0
+        opened = bytearray()  # per open block, whether it is a try_table
+        while True:
+            next_instr(cython.address(r), cython.address(instr))
+            op = instr.op
+            if opens_block(op):
+                opened.append(op == h.OP_TRY_TABLE)
+                depth += op == h.OP_TRY_TABLE
+                deepest = max(deepest, depth)
+            elif op == h.OP_END:
+                if not opened:
+                    return deepest
+                depth -= opened.pop()
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def try_record(self, depth: cython.int) -> cython.int:
+        """The slot of the record of the `try_table` with `depth` others around it."""
+        return self.num_locals + RECORD_SLOTS + h.TRY_RECORD_SLOTS * depth
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def leave_tries(self, remaining: cython.int) -> cython.int:
+        """Take away all exception records but the outermost `remaining` ones."""
+        if self.open_tries > remaining:
+            put16(self.buffer + self.emit(h.H_TRY_LEAVE, 16) + 8, self.try_record(remaining))
+        return 0
+
+    # --- branches ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def stage(self, count: cython.int, base: cython.int) -> cython.int:
+        """Write the top `count` values to the homes from position `base` on, leaving all that is known as it is."""
+        k: cython.int
+        before0: AccState = self.accs[0]
+        before1: AccState = self.accs[1]
+        for k in range(count):
+            # A copy may overwrite a slot that an accumulator's value is known to be in: copy_entry forgets that.
+            self.copy_entry(self.height - count + k, self.home(base + k))
+        self.accs[0] = before0
+        self.accs[1] = before1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def jump(self, label: cython.pointer(Label)) -> cython.int:
+        """Jump to a label that is not the function's."""
+        at: cython.Py_ssize_t
+        if label.kind == L_LOOP:
+            at = self.emit(h.H_BR_BACK, 16)
+            put32(self.buffer + at + 8, cython.cast(uint32_t, label.start - at))
+        else:
+            at = self.emit(h.H_BR, 16)
+            label.fixups = self.add_fixup(label.fixups, at, at + 8)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def leave_to(self, label: cython.pointer(Label)) -> cython.int:
+        """Take a branch: move its values and jump, or return. What is known stays as it is."""
+        if label.kind == L_FUNCTION:
+            return self.return_()
+        self.leave_tries(label.tries)
+        self.stage(label_arity(label), label.height)
+        return self.jump(label)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def branch_if(self, c: Condition, depth: uint32_t) -> cython.int:
+        """A branch under a condition, whose operand has been popped."""
+        label: cython.pointer(Label) = cython.address(self.labels[self.num_labels - 1 - depth])
+        count: cython.int = label_arity(label)
+        k: cython.int
+        at: cython.Py_ssize_t
+        accs: AccState[2]
+        if (
+            label.kind == L_FUNCTION
+            or label.tries != self.open_tries
+            or (count and self.height - count != label.height)
+        ):
+            c.negate = not c.negate
+            at = self.emit_branch(c, False)
+            accs[0] = self.accs[0]
+            accs[1] = self.accs[1]
+            self.leave_to(label)
+            self.accs[0] = accs[0]
+            self.accs[1] = accs[1]
+            put32(self.buffer + at + 12, self.pos - at)
+        else:
+            for k in range(count):
+                self.flush(self.height - count + k)
+            at = self.emit_branch(c, label.kind == L_LOOP)
+            if label.kind == L_LOOP:
+                put32(self.buffer + at + 12, cython.cast(uint32_t, label.start - at))
+            else:
+                label.fixups = self.add_fixup(label.fixups, at, at + 12)
+        self.barrier()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def branch_table(self, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+        """`br_table`: a table of targets; labels that need more than a jump get a stub behind it."""
+        index: Operand = self.slot_operand(self.height - 1)
+        it: Reader = items(r, i)
+        count: uint32_t = i.count
+        k: uint32_t
+        depth: uint32_t
+        at: cython.Py_ssize_t
+        field: cython.Py_ssize_t
+        label: cython.pointer(Label)
+        # Every label takes the same number of values.
+        arity: cython.int = label_arity(cython.address(self.labels[self.num_labels - 1 - i.a]))
+        stubs: dict[int, int] = {}
+        self.pop()
+        if arity:
+            for k in range(arity):
+                self.flush(self.height - 1 - k)
+        at = self.emit(
+            h.H_BR_TABLE_A if index.kind == ACC else h.H_BR_TABLE_S,
+            (16 + 4 * (count + 1) + 7) & ~cython.cast(cython.int, 7),
+        )
+        if index.kind == SLOT:
+            put16(self.buffer + at + 8, index.slot)
+        put32(self.buffer + at + 12, count)
+        for k in range(count + 1):
+            depth = i.a if k == count else cython.cast(uint32_t, read_u32(cython.address(it)))
+            label = cython.address(self.labels[self.num_labels - 1 - depth])
+            field = at + 16 + 4 * k
+            if (
+                label.kind == L_FUNCTION
+                or label.kind == L_LOOP
+                or label.tries != self.open_tries
+                or (arity and self.height - arity != label.height)
+            ):
+                if depth not in stubs:
+                    stubs[depth] = self.pos
+                    self.leave_to(label)
+                put32(self.buffer + field, cython.cast(uint32_t, cython.cast(cython.Py_ssize_t, stubs[depth]) - at))
+            else:
+                label.fixups = self.add_fixup(label.fixups, at, field)
+        self.dead = True
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def return_(self) -> cython.int:
+        """Return the top values. Entries stay as they are; the accumulators may not."""
+        count: cython.int = self.own.num_results
+        v: Operand
+        at: cython.Py_ssize_t
+        cls: cython.int
+        self.leave_tries(0)
+        if count == 0:
+            at = self.emit(h.H_RETURN, 16)
+        elif count == 1:
+            v = self.operand(self.height - 1)
+            cls = class_of(self.stack[self.height - 1].type)
+            if v.kind == IMM and cls:
+                put64(self.buffer + self.emit(h.H_CONST_FACC, 24) + 16, v.bits)
+                v.kind = ACC
+            if v.kind == ACC:
+                at = self.emit(h.H_FRETURN_A if cls else h.H_RETURN_A, 16)
+            elif v.kind == SLOT:
+                at = self.emit(h.H_FRETURN_S if cls else h.H_RETURN_S, 16)
+                put16(self.buffer + at + 10, v.slot)
+            else:
+                at = self.emit(h.H_RETURN_I, 24)
+                put64(self.buffer + at + 16, v.bits)
+        else:
+            self.stage(count, self.height - count)
+            at = self.emit(h.H_RETURN_MANY, 16)
+            put16(self.buffer + at + 10, self.home(self.height - count))
+            put16(self.buffer + at + 12, count)
+        put16(self.buffer + at + 8, self.num_locals)
+        return 0
+
+    # --- fuel ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def start_fuel(self) -> cython.int:
+        """Begin a basic block: it pays for its instructions in advance."""
+        self.fuel_amount = 0
+        if self.fuel:
+            self.fuel_at = self.emit(h.H_FUEL, 16)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def stop_fuel(self) -> cython.int:
+        """End a basic block: now its price is known."""
+        if self.fuel_at >= 0:
+            put32(self.buffer + self.fuel_at + 8, self.fuel_amount)
+            self.fuel_at = -1
+        return 0
