@@ -70,7 +70,6 @@ class Driver:
         stub: cython.int = CLAUSES_AT + CLAUSE_SIZE * count
         stub_size: cython.int = sizes[H_CONST] + sizes[H_LEAVE]
         clause: cython.p_char
-        slot: cython.p_char
         tag: Tag
         type: object = signature.type
         slots: cython.size_t = cython.sizeof(WlInstance)
@@ -143,7 +142,7 @@ class Continuation:
 
     @property
     def type(self) -> FuncType | None:
-        """What it takes and what it returns; None when the guest gave it as a plain ``contref``, which tells nothing."""
+        """What it takes and what it returns; None when the guest gave it as a plain ``contref``."""
         return None if self.signature is None else self.signature.type
 
     @property
