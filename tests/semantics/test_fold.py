@@ -64,7 +64,7 @@ def test_constants_become_constants() -> None:
     module = wl.Module(
         '(module (func (export "f") (result i32) (i32.add (i32.mul (i32.const 6) (i32.const 7)) (i32.const -2))))'
     )
-    code, code_map = module.code_space.bytecode(0)
+    _, code_map = module.code_space.bytecode(0)
     assert len(code_map) == 2  # enter, return
     assert wl.Instance(module).exports.f() == 40
 

@@ -1,7 +1,7 @@
 """The builder that computes: constant folding, and the value of constant expressions.
 
-Integers only. What a float operation gives is up to the machine where NaNs are concerned, so those are left to it; so is
-whatever traps, since the trap must happen when the instruction runs.
+Integers only. What a float operation gives is up to the machine where NaNs are concerned, so those are left to it;
+so is whatever traps, since the trap must happen when the instruction runs.
 """
 
 from __future__ import annotations

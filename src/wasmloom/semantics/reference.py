@@ -11,8 +11,8 @@ from wasmloom.spec.instructions import INSTRUCTIONS
 _HEADER = """# Instructions
 
 Every instruction that this version executes, made from the instruction table and the definitions by
-`python -m wasmloom.semantics.reference`. *Handlers* counts the operand and result variants of the interpreter, fused ones
-not included; instructions without a number have handlers of their own, or become part of others.
+`python -m wasmloom.semantics.reference`. *Handlers* counts the operand and result variants of the interpreter, fused
+ones not included; instructions without a number have handlers of their own, or become part of others.
 
 | opcode | instruction | type | traps | handlers |
 |---|---|---|---|---|
