@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.errors import ValidationError as ValidationError
     from wasmloom.errors import WasmError as WasmError
     from wasmloom.errors import WasmException as WasmException
+    from wasmloom.host.asynchronous import WaitingGuest as WaitingGuest
+    from wasmloom.host.asynchronous import waiting_guests as waiting_guests
     from wasmloom.host.bridge import Func as Func
     from wasmloom.host.engine import Engine as Engine
     from wasmloom.host.exports import Exports as Exports
@@ -59,6 +61,7 @@ __version__ = "0.1.0"
 _HOMES: dict[str, str] = {
     "errors": "CompileError ExitStatus Frame LinkError Trap UnsupportedError ValidationError WasmError "
     "WasmException",
+    "host.asynchronous": "WaitingGuest waiting_guests",
     "host.bridge": "Func",
     "host.engine": "Engine",
     "host.exports": "Exports",

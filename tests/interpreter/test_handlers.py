@@ -27,7 +27,7 @@ LEVELS = (1, 2, 3)
 SAMPLE = 1 if os.environ.get("WASMLOOM_ALL_HANDLERS") else 40
 
 #: Handlers that go on in an outlined one, and those that leave the guest.
-NO_NEXT = {f"wl.{name}" for name in ("leave", "unreachable", "throw", "throw_ref", "rethrow")} | {
+NO_NEXT = {f"wl.{name}" for name in ("leave", "unreachable", "host_threw", "throw", "throw_ref", "rethrow")} | {
     "wl.resume_throw",
     "wl.resume_throw_ref",
 }

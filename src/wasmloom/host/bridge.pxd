@@ -23,6 +23,16 @@ ctypedef union Bits64:
     uint64_t word
     double number
 
+# What tells whether an object can be awaited.
+cdef extern from "Python.h":
+    ctypedef struct PyAsyncMethods:
+        void *am_await
+    ctypedef struct TypeObject "PyTypeObject":
+        PyAsyncMethods *tp_as_async
+    TypeObject *Py_TYPE(object)
+    bint PyCoro_CheckExact(object)
+    bint PyGen_CheckExact(object)
+
 # A host call with the GIL, as the code that takes the GIL sees it.
 ctypedef uint64_t (*HostCall)(WlContext *, WlFunction *, uint64_t *, char *) noexcept nogil
 
@@ -52,6 +62,7 @@ cdef class Func:
     cdef Signature signature
     cdef str _name
 
+    cdef int take(self, tuple args, uint64_t *words) except -1
     cdef object finish(self, uint64_t *words)
 
 cdef Kind kind_of(uint64_t type) noexcept
@@ -60,4 +71,6 @@ cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) excep
 cdef object from_word(Store store, uint64_t type, uint64_t word)
 cdef Func func_at(Store store, WlFunction *function)
 cdef WlFunction *new_host_function(Store store, Signature signature, object function, str name) except? NULL
+cdef int call_host(Store store, HostFunction host, uint64_t *words, bint may_wait) except -1
+cdef int take_results(Store store, HostFunction host, object returned, uint64_t *words) except -1
 cdef int store_of(object value, Store store) except -1

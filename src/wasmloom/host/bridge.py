@@ -21,7 +21,7 @@ locked from the first conversion to the last, so that references on their way ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from operator import index
 
 import cython
@@ -50,6 +50,9 @@ from cython.cimports.wasmloom.host.bridge import (
     HostCall,
     HostCallWords,
     Kind,
+    Py_TYPE,
+    PyCoro_CheckExact,
+    PyGen_CheckExact,
 )
 from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
@@ -68,10 +71,10 @@ from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack, push, set_run
 from cython.cimports.wasmloom.spec.canon import heap_matches
 
-from wasmloom.errors import WasmException
+from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
-from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, UNCAUGHT_EXCEPTION
+from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, STACK_EXHAUSTED, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import func_type, intern_func_type
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
@@ -98,10 +101,14 @@ _FUNC_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
 _EXTERN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+_HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 # What `Func` takes for "the caller fills in the fields". Not to be had from Python, where an object without its
 # struct would be a way to crash.
 _BARE = cython.declare(object, object())
+
+# The flag of generators that `types.coroutine` has made awaitable (`inspect.CO_ITERABLE_COROUTINE`).
+_OLD_COROUTINE = cython.declare(cython.int, 0x100)
 
 _signatures: dict[int, Signature] = {}
 
@@ -360,32 +367,20 @@ class Func:
         signature: Signature = self.signature
         few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
-        i: uint32_t
-        kind: Kind
-        n: cython.Py_ssize_t = len(args)
         room: uint32_t = max(signature.n_params, signature.n_results)
-        if n != signature.n_params:
-            raise TypeError(f"{self.name} takes {signature.n_params} arguments {signature.type}, {n} given")
         self._store.lock()
         try:
             if room > WORDS_ON_STACK:
                 words = cython.cast(cython.pointer(uint64_t), malloc(8 * room))
                 if words == cython.NULL:
                     raise MemoryError
-            for i in range(signature.n_params):
-                kind = cython.cast(Kind, signature.kinds[i])
-                value = args[i]
-                if _i32_fast(kind, value, cython.address(words[i])):
-                    continue
-                try:
-                    _convert(self._store, signature.types[i], kind, value, cython.address(words[i]))
-                except (TypeError, OverflowError, ValueError) as error:
-                    raise type(error)(f"argument {i + 1} of {self.name}: {error}") from None
+            self.take(args, words)
             if self.pointer.instance == cython.NULL:
-                _call_host(
+                call_host(
                     self._store,
                     cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), self.pointer.object)),
                     words,
+                    False,
                 )
             else:
                 self._store.call(self.pointer, words, signature.n_params, signature.n_results)
@@ -394,6 +389,40 @@ class Func:
             self._store.unlock()
             if words != few:
                 free(words)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(-1, check=False)
+    def take(self, args: tuple, words: cython.pointer(uint64_t)) -> cython.int:
+        """Convert arguments; `words` has room for all parameters."""
+        signature: Signature = self.signature
+        i: uint32_t
+        kind: Kind
+        n: cython.Py_ssize_t = len(args)
+        if n != signature.n_params:
+            raise TypeError(f"{self.name} takes {signature.n_params} arguments {signature.type}, {n} given")
+        for i in range(signature.n_params):
+            kind = cython.cast(Kind, signature.kinds[i])
+            value = args[i]
+            if _i32_fast(kind, value, cython.address(words[i])):
+                continue
+            try:
+                _convert(self._store, signature.types[i], kind, value, cython.address(words[i]))
+            except (TypeError, OverflowError, ValueError) as error:
+                raise type(error)(f"argument {i + 1} of {self.name}: {error}") from None
+        return 0
+
+    def call_async(self, *args: object) -> Coroutine[object, object, object]:
+        """Run the function so that it can wait: ``await f.call_async(1, 2)`` gives what ``f(1, 2)`` would.
+
+        Host functions that the guest calls may return awaitables (as ``async def`` functions do): the guest then waits
+        for their results, while the event loop, and other guests of the same store, go on. Cancelling the call throws
+        an exception into the waiting guest that only its `catch_all` handlers can catch; unless the guest keeps it, it
+        arrives as the `CancelledError` that it is.
+        """
+        from wasmloom.host.asynchronous import run_guest
+
+        return run_guest(self, args)
 
     @cython.cfunc
     def finish(self, words: cython.pointer(uint64_t)) -> object:
@@ -496,8 +525,12 @@ def new_host_function(store: Store, signature: Signature, function: object, name
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t)) -> cython.int:
-    """Call a Python function on `words`, which its results replace. `words` must not lie on the value stack."""
+def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t), may_wait: cython.bint) -> cython.int:
+    """Call a Python function on `words`, which its results replace. `words` must not lie on the value stack.
+
+    Gives 1 if the guest has to wait for the results, with what to wait for in ``store.awaited``; raises `WasmError` if
+    it has to and must not.
+    """
     signature: Signature = host.signature
     few = cython.declare(cython.pointer(PyObject)[16])  # WORDS_ON_STACK
     arguments: cython.pointer(cython.pointer(PyObject)) = few
@@ -528,14 +561,39 @@ def _call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t)
         return -1
     returned: object = cython.cast(object, result)
     Py_DECREF(returned)  # `returned` holds a reference of its own
+    if returned is not None and _to_be_awaited(signature, returned):
+        if may_wait:
+            store.awaited = returned
+            return 1
+        if isinstance(returned, Coroutine):
+            returned.close()
+        raise WasmError(
+            f"host function {host.name} returned an awaitable ({_class_name(returned)}): "
+            "the guest can only wait for it when it runs by `await function.call_async(...)`"
+        )
     if signature.n_results:
-        _take_results(store, host, returned, words)
+        take_results(store, host, returned, words)
     return 0
 
 
 @cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _to_be_awaited(signature: Signature, returned: object) -> cython.bint:
+    """Whether a host function has returned an awaitable instead of its results.
+
+    As an external reference, all awaitables but coroutines are values like any other.
+    """
+    if PyCoro_CheckExact(returned) or (PyGen_CheckExact(returned) and returned.gi_code.co_flags & _OLD_COROUTINE):
+        return True
+    if Py_TYPE(returned).tp_as_async == cython.NULL or Py_TYPE(returned).tp_as_async.am_await == cython.NULL:
+        return False
+    return signature.n_results != 1 or signature.kinds[signature.n_params] != KIND_EXTERN
+
+
+@cython.cfunc
 @cython.exceptval(-1, check=False)
-def _take_results(store: Store, host: HostFunction, returned: object, words: cython.pointer(uint64_t)) -> cython.int:
+def take_results(store: Store, host: HostFunction, returned: object, words: cython.pointer(uint64_t)) -> cython.int:
     """Convert what a host function returned."""
     signature: Signature = host.signature
     n: uint32_t = signature.n_params
@@ -569,7 +627,11 @@ def _take_results(store: Store, host: HostFunction, returned: object, words: cyt
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _host_call_words(ctx: cython.pointer(WlContext), store: Store, host: HostFunction, offset: uint64_t) -> cython.int:
-    """Call a host function whose arguments are at `offset` on the value stack; its results replace them."""
+    """Call a host function whose arguments are at `offset` on the value stack; its results replace them.
+
+    Gives 1, and writes nothing, if the guest has to wait for the results.
+    """
+    waits: cython.int
     signature: Signature = host.signature
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
     words: cython.pointer(uint64_t) = few
@@ -580,12 +642,13 @@ def _host_call_words(ctx: cython.pointer(WlContext), store: Store, host: HostFun
             raise MemoryError
     try:
         memcpy(words, ctx.stack_base + offset, 8 * signature.n_params)
-        _call_host(store, host, words)
-        memcpy(ctx.stack_base + offset, words, 8 * signature.n_results)
+        waits = call_host(store, host, words, store.guest.entry.may_wait)
+        if not waits:
+            memcpy(ctx.stack_base + offset, words, 8 * signature.n_results)
     finally:
         if words != few:
             free(words)
-    return 0
+    return waits
 
 
 @cython.cfunc
@@ -601,6 +664,7 @@ def _host_call_with_gil(
     host: HostFunction = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), function.object))
     offset: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base
     room: uint64_t = 8 * max(host.signature.n_params, host.signature.n_results)
+    ended: cython.int
     # For backtraces and nested entries; an entry saves them before it overwrites them.
     ctx.host_ip = return_ip
     ctx.host_fp = offset
@@ -608,8 +672,9 @@ def _host_call_with_gil(
     ctx.stack_top = offset + room
     if not grow_stack(store.guest, ctx.stack_top):
         return _STACK_EXHAUSTED
-    if cython.cast(HostCallWords, cython.cast(cython.p_void, _host_call_words))(ctx, store, host, offset) == 0:
-        return 0
+    ended = cython.cast(HostCallWords, cython.cast(cython.p_void, _host_call_words))(ctx, store, host, offset)
+    if ended >= 0:
+        return _HOST_WAIT if ended else 0
     PyErr_Fetch(
         cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
     )

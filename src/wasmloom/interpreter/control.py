@@ -494,6 +494,28 @@ def lazy(b: HandlerBuilder) -> None:
     b.jump(b.load("ptr", cell, align=8))
 
 
+def _host_returned(b: HandlerBuilder, back: Value) -> None:
+    """Return to a host function's caller; the results are in the callee's frame."""
+    first = _word(b, b.fp)
+    _return_to(b, back, acc=first, facc=b.bits_as_facc(first))
+
+
+def _host_threw(b: HandlerBuilder, back: Value) -> None:
+    """Throw the exception in the context, from a host function that returns to `back`."""
+    exception = b.struct_field(b.ctx, "WlContext", "exception", "i64")
+    b.tail_call("@wl_throw", acc=exception, ip=back, fp=b.fp, inst=Value("null", "ptr"))
+
+
+def host_returned(b: HandlerBuilder) -> None:
+    """Go on in a guest that has waited for a host function's results."""
+    _host_returned(b, b.struct_field(b.ctx, "WlContext", "host_ip"))
+
+
+def host_threw(b: HandlerBuilder) -> None:
+    """Go on in a guest that has waited for a host function, which has thrown."""
+    _host_threw(b, b.struct_field(b.ctx, "WlContext", "host_ip"))
+
+
 def host(b: HandlerBuilder) -> None:
     """Stands for a host function: call it, and return to the caller."""
     offset = _frame_offset(b)
@@ -504,12 +526,10 @@ def host(b: HandlerBuilder) -> None:
     thrown, other = b.fresh("thrown"), b.fresh("other")
     b.branch(b.compare("eq", code, b.const("i64", traps.UNCAUGHT_EXCEPTION)), thrown, other, unlikely=True)
     b.label(thrown)
-    exception = b.struct_field(b.ctx, "WlContext", "exception", "i64")
-    b.tail_call("@wl_throw", acc=exception, ip=back, fp=b.fp, inst=Value("null", "ptr"))
+    _host_threw(b, back)
     b.label(other)
     _check_in_caller(b, code, back)
-    first = _word(b, b.fp)
-    _return_to(b, back, acc=first, facc=b.bits_as_facc(first))
+    _host_returned(b, back)
 
 
 def _runtime(name: str) -> Body:
@@ -645,6 +665,8 @@ def control_handlers() -> Iterator[Handler]:
     yield Handler("fuel", _fields("amount:u32@8"), 16, fuel)
     yield Handler("lazy", _fields("code:ptr@8 space:ptr@16 function:u32@24"), 32, lazy, calls_runtime=True)
     yield Handler("host", _fields("function:ptr@8"), 16, host, calls_runtime=True)
+    yield Handler("host_returned", (), 8, host_returned)
+    yield Handler("host_threw", (), 8, host_threw)
     fields = "a:slot@8 b:slot@10 c:slot@12 d:slot@14 imm0:u32@16 imm1:u32@20"
     for name in RUNTIME_CALLS[RUNTIME_CALLS.index("memory_grow") :]:
         yield Handler(name, _fields(fields), 24, _runtime(name), calls_runtime=True)

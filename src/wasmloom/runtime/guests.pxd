@@ -24,8 +24,20 @@ ctypedef struct Entry:
     uint64_t stack_top
     # The bottom of this entry's stacks, and what ran before it.
     WlCont root
+    WlCont *bottom              # `root`, or the continuation that a call which may wait runs on
+    bint may_wait               # the latter: the entry has a stack of its own
     WlCont *outer_current
     uint64_t outer_catch_top
+    char *outer_base            # the context's stack, when this entry has its own
+    char *outer_end
+
+# A guest that waits outside of the store: its stacks, and whoever waits beside it (see wasmloom.host.tasks).
+ctypedef struct Parked:
+    Parked *next
+    Parked *previous
+    WlCont *root                # the bottom of its stacks
+    WlCont *current             # the innermost one; its memory is used up to the offset `values`
+    void *owner                 # borrowed PyObject* of the GuestTask
 
 # A context with what the runtime keeps beside it. The context comes first: a WlContext* is a Guest*.
 ctypedef struct Guest:
@@ -39,6 +51,7 @@ ctypedef struct Guest:
     int64_t next_signals        # monotonic ns of the next look at Python's signals
     Entry *entry                # innermost entry
     uint64_t max_stack          # bytes
+    Parked *parked              # doubly linked
     void *slabs                 # see wasmloom.runtime.stacks
     void *exceptions
 

@@ -17,6 +17,7 @@ ctypedef struct Slab:
     Slab *next
     Block blocks[256]
 
+cdef WlCont *_take(Guest *guest) noexcept nogil
 cdef bint move_stack(Guest *guest, WlCont *owner, uint64_t size) noexcept nogil
 cdef void end_stack(Guest *guest, WlCont *cont) noexcept nogil
 cdef void unwind_to(Guest *guest, WlCont *root) noexcept nogil

@@ -32,6 +32,8 @@ cdef class Store:
     cdef PyObject *error_type
     cdef PyObject *error_value
     cdef PyObject *error_traceback
+    cdef object awaited                 # what a host function has returned for its guest to wait for
+    cdef uint64_t cancellation          # the exception by which a waiting guest is cancelled; 0: not made yet
     cdef list keep                      # whatever must live as long as the store: modules, host functions
     cdef dict references                # id -> object: what externref words point to
     cdef Py_ssize_t sweep_at            # how many of them make `unlock` look for those that nothing holds
@@ -55,6 +57,9 @@ cdef class Store:
     cdef void *allocate(self, uint64_t size)
     cdef int charge(self, uint64_t size) except -1
     cdef int call(self, WlFunction *function, uint64_t *words, uint32_t n_params, uint32_t n_results) except -1
+    cdef int save(self, Entry *entry) except -1
+    cdef void restore(self, Entry *entry) noexcept
+    cdef uint64_t run_entry(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept
     cdef void leave(self, Entry *entry) noexcept
     cdef int fail(self, uint64_t code, Entry *entry) except -1
     cdef tuple backtrace(self, Entry *entry, bint trapped)

@@ -53,6 +53,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     TICKING,
     Entry,
     Guest,
+    Parked,
     c_stack_left,
     free_guest,
     new_guest,
@@ -342,12 +343,16 @@ class Store:
     def sweep(self) -> dict:
         """Forget the external references that no global and no table holds; gives the dict that held them.
 
-        Nobody is inside the guest, so that no frame holds one. The garbage collector is off meanwhile, since finalisers
-        could enter the guest and move references to where has been looked already.
+        Nobody is inside the guest, so that no frame holds one but those of guests that wait outside. The garbage
+        collector is off meanwhile, since finalisers could enter the guest and move references to where has been looked
+        already.
         """
         cell: cython.pointer(cython.pointer(uint64_t))
         table: cython.pointer(WlTable)
         instance: cython.pointer(WlInstance)
+        parked: cython.pointer(Parked)
+        cont: cython.pointer(WlCont)
+        used: uint64_t
         i: uint64_t
         before: dict = self.references
         live: dict = {}
@@ -365,6 +370,16 @@ class Store:
             for i in range(self.tables.count):
                 table = cython.cast(cython.pointer(WlTable), self.tables.items[i])
                 _keep_all(cython.cast(cython.pointer(uint64_t), table.elements), table.length, before, live)
+            parked = self.guest.parked
+            while parked != cython.NULL:
+                cont = parked.current
+                used = cont.values
+                while cont != cython.NULL:
+                    _keep_all(cython.cast(cython.pointer(uint64_t), cont.stack_base), used // 8, before, live)
+                    cont = cython.cast(cython.pointer(WlCont), cont.parent)
+                    if cont != cython.NULL:
+                        used = cont.stack_end - cont.stack_base
+                parked = parked.next
         except MemoryError:
             return None
         finally:
@@ -484,18 +499,11 @@ class Store:
         guest: cython.pointer(Guest) = self.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
         entry = cython.declare(Entry)
-        state: cython.pointer(PyThreadState)
         code: uint64_t
-        if self.interrupting:
-            raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
-        entry.outer = guest.entry
-        entry.host_ip = ctx.host_ip
-        entry.host_fp = ctx.host_fp
-        entry.host_function = ctx.host_function
-        entry.stack_top = ctx.stack_top
+        self.save(cython.address(entry))
         entry.base = 0 if entry.outer == cython.NULL else ctx.stack_top
-        entry.outer_current = cython.cast(cython.pointer(WlCont), ctx.current)
-        entry.outer_catch_top = ctx.catch_top
+        entry.bottom = cython.address(entry.root)
+        entry.may_wait = False
         memset(cython.address(entry.root), 0, cython.sizeof(WlCont))
         if entry.outer_current != cython.NULL:
             entry.root.owner = entry.outer_current.owner
@@ -506,6 +514,48 @@ class Store:
         guest.entry = cython.address(entry)
         ctx.current = cython.address(entry.root)
         ctx.catch_top = 0
+        code = self.run_entry(
+            cython.address(entry),
+            cython.cast(cython.pointer(WlInstance), function.instance),
+            cython.cast(cython.pp_char, function.code_cell)[0],
+            entry.base,
+        )
+        if code == 0:
+            memcpy(words, ctx.stack_base + entry.base, 8 * n_results)
+            self.leave(cython.address(entry))
+            return 0
+        return self.fail(code, cython.address(entry))
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def save(self, entry: cython.pointer(Entry)) -> cython.int:
+        """Begin an entry: save what the context holds for whoever is inside already."""
+        ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
+        if self.interrupting:
+            raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
+        entry.outer = self.guest.entry
+        entry.host_ip = ctx.host_ip
+        entry.host_fp = ctx.host_fp
+        entry.host_function = ctx.host_function
+        entry.stack_top = ctx.stack_top
+        entry.outer_current = cython.cast(cython.pointer(WlCont), ctx.current)
+        entry.outer_catch_top = ctx.catch_top
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def run_entry(
+        self,
+        entry: cython.pointer(Entry),
+        instance: cython.pointer(WlInstance),
+        instruction: cython.p_char,
+        offset: uint64_t,
+    ) -> uint64_t:
+        """Run guest code, its frame at `offset` of the running stack; gives the code it left with, 0 for a return."""
+        guest: cython.pointer(Guest) = self.guest
+        ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+        state: cython.pointer(PyThreadState)
+        code: uint64_t
         if entry.outer == cython.NULL:
             guest.deadline = now_ns() + self.timeout_ns if self.timeout_ns else 0
             guest.thread = cython.cast(uint64_t, pthread_self())
@@ -518,30 +568,36 @@ class Store:
         ctx.thread_state = state
         if guests.ticker_state != TICKING:
             wake_ticker()
-        run_guest(
-            ctx,
-            cython.cast(cython.pointer(WlInstance), function.instance),
-            cython.cast(cython.pp_char, function.code_cell)[0],
-            cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base),
-        )
+        run_guest(ctx, instance, instruction, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset))
         ctx.thread_state = cython.NULL
         PyEval_RestoreThread(state)
         if entry.outer == cython.NULL:
             guest.running = 0
         code = ctx.trap_code
-        if code == 0:
-            memcpy(words, ctx.stack_base + entry.base, 8 * n_results)
-            self.leave(cython.address(entry))
-            return 0
         ctx.trap_code = 0
-        return self.fail(code, cython.address(entry))
+        return code
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def leave(self, entry: cython.pointer(Entry)) -> cython.void:
-        """Bring back what an entry has saved."""
+        """End all stacks of an entry but the one at its bottom, and bring back what it has saved."""
+        unwind_to(self.guest, entry.bottom)
+        self.restore(entry)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def restore(self, entry: cython.pointer(Entry)) -> cython.void:
+        """Bring back what an entry has saved; the running stack knows its memory if it will outlive the entry."""
         ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
-        unwind_to(self.guest, cython.address(entry.root))
+        current: cython.pointer(WlCont)
+        if entry.may_wait:
+            current = cython.cast(cython.pointer(WlCont), ctx.current)
+            current.stack_base = ctx.stack_base
+            current.stack_end = ctx.stack_end
+            current.catch_top = ctx.catch_top
+            ctx.stack_base = entry.outer_base
+            ctx.stack_end = entry.outer_end
+            ctx.stack_limit = entry.outer_end
         ctx.current = entry.outer_current
         ctx.catch_top = entry.outer_catch_top
         ctx.host_ip = entry.host_ip
@@ -620,7 +676,7 @@ class Store:
                 entry = entry.outer
         finally:
             self.interrupting = before
-        return tuple([_frame(space, index, where, names) for space, index, where in found])
+        return tuple([frame_of(space, index, where, names) for space, index, where in found])
 
 
 def func_name(module: object, index: int) -> str | None:
@@ -634,7 +690,7 @@ def func_name(module: object, index: int) -> str | None:
     return next((e.name for e in module.exports if e.kind == "func" and e.index == index), None)
 
 
-def _frame(space: object, index: int, where: object, names: dict) -> Frame:
+def frame_of(space: object, index: int, where: object, names: dict) -> Frame:
     """A frame of a code space's function; without a space, of the host function called `where`."""
     if space is None:
         return Frame(None, index, where, None)

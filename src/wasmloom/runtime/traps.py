@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Reason by code; a code is its position. 0 is "no trap". Two codes are not traps but ways to leave the guest.
+#: Reason by code; a code is its position. 0 is "no trap". The last three are not traps but ways to leave the guest.
 TRAP_REASONS: tuple[str, ...] = (
     "",
     "unreachable",
@@ -27,6 +27,8 @@ TRAP_REASONS: tuple[str, ...] = (
     "uncaught exception",
     # A Python exception is waiting in the Store; it leaves the guest unchanged.
     "host exception",
+    # The guest waits for what a host function has returned, and will be entered again.
+    "host wait",
 )
 
 (
@@ -51,4 +53,5 @@ TRAP_REASONS: tuple[str, ...] = (
     UNHANDLED_TAG,
     UNCAUGHT_EXCEPTION,
     HOST_EXCEPTION,
+    HOST_WAIT,
 ) = range(len(TRAP_REASONS))

@@ -1,0 +1,27 @@
+cimport cython
+from libc.stdint cimport uint64_t
+
+from wasmloom.host.bridge cimport Func, HostFunction
+from wasmloom.runtime.guests cimport Entry, Parked
+from wasmloom.runtime.store cimport Store
+
+@cython.final
+@cython.no_gc_clear
+cdef class GuestTask:
+    cdef readonly Func function
+    cdef Store store
+    cdef Parked parked                  # root NULL: the guest has no stacks (any more)
+    cdef bint is_parked
+    cdef HostFunction host              # what the guest waits for
+    cdef readonly object awaitable      # what it has returned
+    cdef object cancelled               # the error by which the guest is being cancelled
+    cdef readonly object result
+
+    cdef int enter(self, Entry *entry) except -1
+    cdef bint run(self, Entry *entry, char *instruction, uint64_t offset) except -1
+    cdef void park(self) noexcept
+    cdef void unpark(self) noexcept
+    cdef object start_host(self, uint64_t *words)
+    cdef void end(self) noexcept
+    cdef void give_up(self) noexcept
+    cdef bint has_handler(self) noexcept

@@ -1,0 +1,437 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Calls that can wait: a guest that stands in a host function, outside of the store, until its results are there.
+
+All that a guest is lies on its value stacks: no frame of the native stack is part of it. So it can be parked by leaving
+the interpreter, once everything that the context holds of it has been noted in the innermost stack: where the host
+function returns to (``ip``), its frame (``fp``) and itself (``function``), and how far the stack is in use
+(``values``). To go on, the context gets it back, and the results go into the frame.
+
+Such a call runs on stacks of its own, of which the first is a continuation from the store's pool, so that other calls
+can use the store meanwhile. Continuations that the guest has made itself are parked with it, their chain as it is.
+
+Invariants:
+
+* A parked guest is in the store's list (``guest.parked``), for whoever looks for references in use; a running one is
+  not.
+* Stacks are ended exactly once: by `end` for the first one when the call is over (the others have ended before), or by
+  `give_up` for all of them while the guest is parked.
+* The list and the stacks are only touched with the store locked.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.host.bridge import HostFunction, Signature, call_host, take_results
+from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
+from cython.cimports.wasmloom.interpreter._handlers import H_HOST_RETURNED, H_HOST_THREW
+from cython.cimports.wasmloom.interpreter.machine import handlers
+from cython.cimports.wasmloom.runtime._capi import PyThread_get_thread_ident
+from cython.cimports.wasmloom.runtime._layout import (
+    CONT_ACTIVE,
+    WlCont,
+    WlContext,
+    WlException,
+    WlFunction,
+    WlInstance,
+)
+from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
+from cython.cimports.wasmloom.runtime.stacks import SLAB_SIZE, Slab, _take, end_stack
+from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack
+
+from wasmloom.errors import Trap, WasmException
+from wasmloom.runtime.store import MAX_FRAMES, frame_of
+from wasmloom.runtime.traps import HOST_WAIT, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
+from wasmloom.spec.canon import intern_func_type
+from wasmloom.spec.types import FuncType
+
+_HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
+_UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
+
+# The instructions with which a parked guest goes on.
+_returned = cython.declare(cython.p_void, handlers[H_HOST_RETURNED])
+_threw = cython.declare(cython.p_void, handlers[H_HOST_THREW])
+
+
+@cython.cfunc
+@cython.exceptval(check=True)
+def _words(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(uint64_t):
+    """Room for `count` words: `few`, or allocated."""
+    words: cython.pointer(uint64_t) = few
+    if count > WORDS_ON_STACK:
+        words = cython.cast(cython.pointer(uint64_t), malloc(8 * count))
+        if words == cython.NULL:
+            raise MemoryError
+    return words
+
+
+@cython.cfunc
+@cython.exceptval(0, check=True)
+def _cancellation(store: Store) -> uint64_t:
+    """The exception by which a store's guests are cancelled: none knows its tag, so that only `catch_all` gets it."""
+    exception: cython.pointer(WlException)
+    if store.cancellation == 0:
+        exception = cython.cast(cython.pointer(WlException), store.allocate(cython.sizeof(WlException)))
+        exception.tag = new_tag(store, intern_func_type(FuncType((), ())))
+        store.cancellation = cython.cast(uint64_t, exception)
+    return store.cancellation
+
+
+@cython.cclass
+class GuestTask:
+    """One call of a function that can wait.
+
+    `start`, `send` and `throw` run it until it waits for an awaitable (True; see `awaitable`) or has ended (False; see
+    `result`), or raise what ends it: what the function would raise in a plain call.
+    """
+
+    def __cinit__(self, function: object) -> None:
+        self.function = function
+        self.store = self.function._store
+        self.parked.owner = cython.cast(cython.p_void, self)
+
+    def __init__(self, function: object) -> None:
+        """A call of a `Func`; `__cinit__` does the work."""
+
+    def __dealloc__(self) -> None:
+        # Whoever drives a task closes it; this is for one that was left alone. If another thread is inside the store,
+        # the stacks stay until the store goes, but nobody finds this object any more.
+        if self.is_parked:
+            if self.store.owner == 0 or self.store.owner == PyThread_get_thread_ident():
+                self.give_up()
+            else:
+                self.unpark()
+
+    # --- what Python sees ---
+
+    def start(self, args: tuple[object, ...]) -> bool:
+        """Begin the call."""
+        function: cython.pointer(WlFunction) = self.function.pointer
+        signature: Signature = self.function.signature
+        guest: cython.pointer(Guest) = self.store.guest
+        root: cython.pointer(WlCont)
+        few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
+        words: cython.pointer(uint64_t) = few
+        entry = cython.declare(Entry)
+        room: uint32_t = max(signature.n_params, signature.n_results)
+        self.store.lock()
+        try:
+            words = _words(room, few)
+            self.function.take(args, words)
+            if function.instance == cython.NULL:
+                return self.start_host(words)
+            root = _take(guest)
+            if root == cython.NULL:
+                raise MemoryError
+            root.state = CONT_ACTIVE
+            root.parent = cython.NULL
+            root.last = root
+            root.bound = 0
+            root.catch_top = 0
+            self.parked.root = self.parked.current = root
+            try:
+                self.enter(cython.address(entry))
+            except BaseException:
+                self.end()
+                raise
+            if not grow_stack(guest, 8 * cython.cast(uint64_t, room)):
+                self.store.leave(cython.address(entry))
+                self.end()
+                raise Trap(TRAP_REASONS[STACK_EXHAUSTED])
+            memcpy(guest.ctx.stack_base, words, 8 * cython.cast(uint64_t, signature.n_params))
+            return self.run(cython.address(entry), cython.cast(cython.pp_char, function.code_cell)[0], 0)
+        finally:
+            self.store.unlock()
+            if words != few:
+                free(words)
+
+    def send(self, value: object) -> bool:
+        """Go on with what the awaitable gave."""
+        signature: Signature = self.host.signature
+        few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
+        words: cython.pointer(uint64_t) = few
+        entry = cython.declare(Entry)
+        offset: uint64_t
+        self.store.lock()
+        try:
+            words = _words(signature.n_results, few)
+            if signature.n_results:
+                take_results(self.store, self.host, value, words)
+            self.awaitable = None
+            if not self.is_parked:
+                self.result = self.function.finish(words)
+                return False
+            offset = self.parked.current.fp
+            self.enter(cython.address(entry))
+            # There is room for them since the host function was called.
+            memcpy(self.store.guest.ctx.stack_base + offset, words, 8 * cython.cast(uint64_t, signature.n_results))
+            return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_returned)), offset)
+        except BaseException:
+            self.give_up()
+            raise
+        finally:
+            self.store.unlock()
+            if words != few:
+                free(words)
+
+    def throw(self, error: BaseException, cancels: bool) -> bool:
+        """Go on with an exception that the awaitable raised.
+
+        The guest's handlers see it if it is a `WasmException`, or if it `cancels` the call: then it goes through the
+        guest as an exception with a tag of its own, and is raised if it comes out. Other exceptions end the guest.
+        """
+        entry = cython.declare(Entry)
+        word: uint64_t
+        offset: uint64_t
+        self.store.lock()
+        try:
+            self.awaitable = None
+            if not self.is_parked or self.store.interrupting:
+                raise error
+            if isinstance(error, WasmException):
+                word = word_of_exception(self.store, error)
+            elif cancels and self.has_handler():
+                word = _cancellation(self.store)
+                self.cancelled = error
+            else:
+                raise error
+            offset = self.parked.current.fp
+            self.enter(cython.address(entry))
+            self.store.guest.ctx.exception = word
+            return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_threw)), offset)
+        except BaseException:
+            self.give_up()
+            raise
+        finally:
+            self.store.unlock()
+
+    def discard(self) -> None:
+        """Give the guest up if it still waits; none of its code runs any more."""
+        self.store.lock()
+        self.give_up()
+        self.store.unlock()
+
+    @property
+    def waits_for(self) -> str:
+        """The name of the host function that the guest waits for, if it does."""
+        return "" if self.host is None else self.host.name
+
+    @property
+    def frames(self) -> tuple[object, ...]:
+        """The frames of the waiting guest, innermost (the host function's) first; () when it doesn't wait."""
+        from wasmloom.interpreter.code import walk_from_host
+
+        current: cython.pointer(WlCont)
+        names: dict = {}
+        before: cython.bint
+        self.store.lock()
+        before = self.store.interrupting
+        self.store.interrupting = True  # nothing may let the guest go on meanwhile
+        try:
+            if not self.is_parked:
+                return ()
+            current = self.parked.current
+            found = [(None, 0, self.host.name)]
+            found += walk_from_host(
+                cython.cast(uint64_t, current.ip),
+                cython.cast(uint64_t, current.stack_base) + current.fp,
+                cython.cast(uint64_t, current),
+                MAX_FRAMES,
+            )
+            return tuple([frame_of(space, index, where, names) for space, index, where in found])
+        finally:
+            self.store.interrupting = before
+            self.store.unlock()
+
+    # --- in and out of the store; all with the store locked ---
+
+    @cython.cfunc
+    def start_host(self, words: cython.pointer(uint64_t)) -> object:
+        """Begin the call of a function that is a host function itself."""
+        host: HostFunction = cython.cast(
+            HostFunction, cython.cast(cython.pointer(PyObject), self.function.pointer.object)
+        )
+        if call_host(self.store, host, words, True):
+            self.host = host
+            self.awaitable = self.store.awaited
+            self.store.awaited = None
+            return True
+        self.result = self.function.finish(words)
+        return False
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def enter(self, entry: cython.pointer(Entry)) -> cython.int:
+        """Make the guest's innermost stack the running one."""
+        guest: cython.pointer(Guest) = self.store.guest
+        ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+        current: cython.pointer(WlCont) = self.parked.current
+        self.store.save(entry)
+        if not c_stack_left():
+            frames = self.store.backtrace(entry, False)
+            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
+        entry.base = 0
+        entry.bottom = self.parked.root
+        entry.may_wait = True
+        entry.outer_base = ctx.stack_base
+        entry.outer_end = ctx.stack_end
+        if entry.outer_current != cython.NULL:  # as every switch does
+            entry.outer_current.stack_base = ctx.stack_base
+            entry.outer_current.stack_end = ctx.stack_end
+        if self.is_parked:
+            self.unpark()
+            ctx.host_ip = current.ip
+        ctx.current = current
+        ctx.catch_top = current.catch_top
+        ctx.stack_base = current.stack_base
+        ctx.stack_end = current.stack_end
+        ctx.stack_limit = current.stack_end
+        guest.entry = entry
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run(self, entry: cython.pointer(Entry), instruction: cython.p_char, offset: uint64_t) -> cython.bint:
+        """Run the guest until it waits (True) or ends (False, or raises)."""
+        store: Store = self.store
+        ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+        signature: Signature = self.function.signature
+        current: cython.pointer(WlCont)
+        few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
+        words: cython.pointer(uint64_t) = few
+        code: uint64_t
+        instance: cython.p_void = self.function.pointer.instance
+        code = store.run_entry(entry, cython.cast(cython.pointer(WlInstance), instance), instruction, offset)
+        if code == _HOST_WAIT:
+            current = cython.cast(cython.pointer(WlCont), ctx.current)
+            current.ip = ctx.host_ip
+            current.fp = ctx.host_fp
+            current.function = ctx.host_function
+            current.values = ctx.stack_top
+            self.host = cython.cast(
+                HostFunction,
+                cython.cast(
+                    cython.pointer(PyObject), cython.cast(cython.pointer(WlFunction), ctx.host_function).object
+                ),
+            )
+            self.awaitable = store.awaited
+            store.awaited = None
+            store.restore(entry)
+            self.parked.current = current
+            self.park()
+            return True
+        cancelled = self.cancelled
+        self.cancelled = None
+        self.host = None
+        try:
+            try:
+                if code == 0:
+                    words = _words(signature.n_results, few)
+                    memcpy(words, ctx.stack_base, 8 * cython.cast(uint64_t, signature.n_results))
+                    store.leave(entry)
+                elif cancelled is not None and code == _UNCAUGHT_EXCEPTION and ctx.exception == store.cancellation:
+                    store.leave(entry)
+                    raise cancelled
+                else:
+                    store.fail(code, entry)
+            finally:
+                self.end()
+            self.result = self.function.finish(words)
+        finally:
+            if words != few:
+                free(words)
+        return False
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def park(self) -> cython.void:
+        """Put the guest into the store's list of those that wait."""
+        guest: cython.pointer(Guest) = self.store.guest
+        self.parked.previous = cython.NULL
+        self.parked.next = guest.parked
+        if guest.parked != cython.NULL:
+            guest.parked.previous = cython.address(self.parked)
+        guest.parked = cython.address(self.parked)
+        self.is_parked = True
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def unpark(self) -> cython.void:
+        """Take the guest out of that list."""
+        guest: cython.pointer(Guest) = self.store.guest
+        if self.parked.previous != cython.NULL:
+            self.parked.previous.next = self.parked.next
+        else:
+            guest.parked = self.parked.next
+        if self.parked.next != cython.NULL:
+            self.parked.next.previous = self.parked.previous
+        self.is_parked = False
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def end(self) -> cython.void:
+        """End the first stack of a guest that has left; it doesn't run any more."""
+        end_stack(self.store.guest, self.parked.root)
+        self.parked.root = self.parked.current = cython.NULL
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def give_up(self) -> cython.void:
+        """End all stacks of a parked guest."""
+        cont: cython.pointer(WlCont) = self.parked.current
+        parent: cython.pointer(WlCont)
+        self.awaitable = self.cancelled = None
+        if not self.is_parked:
+            return
+        self.unpark()
+        while cont != cython.NULL:
+            parent = cython.cast(cython.pointer(WlCont), cont.parent)
+            end_stack(self.store.guest, cont)
+            cont = parent
+        self.parked.root = self.parked.current = cython.NULL
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def has_handler(self) -> cython.bint:
+        """Whether the parked guest stands in a `try_table`."""
+        cont: cython.pointer(WlCont) = self.parked.current
+        while cont != cython.NULL:
+            if cont.catch_top:
+                return True
+            cont = cython.cast(cython.pointer(WlCont), cont.parent)
+        return False
+
+
+def stacks_in_use(store: Store) -> int:
+    """How many of the continuations that a store has allocated are in use (for tests and diagnostics)."""
+    slab: cython.pointer(Slab)
+    cont: cython.pointer(WlCont)
+    count: cython.Py_ssize_t = 0
+    store.lock()
+    slab = cython.cast(cython.pointer(Slab), store.guest.slabs)
+    while slab != cython.NULL:
+        count += SLAB_SIZE
+        slab = slab.next
+    cont = cython.cast(cython.pointer(WlCont), store.guest.ctx.free_conts)
+    while cont != cython.NULL:
+        count -= 1
+        cont = cython.cast(cython.pointer(WlCont), cont.next)
+    store.unlock()
+    return count
+
+
+def parked_tasks(store: Store) -> list[GuestTask]:
+    """The calls of a store that wait, the one that began to wait last first."""
+    found: list = []
+    parked: cython.pointer(Parked)
+    store.lock()
+    parked = store.guest.parked
+    while parked != cython.NULL:
+        found.append(cython.cast(object, cython.cast(cython.pointer(PyObject), parked.owner)))
+        parked = parked.next
+    store.unlock()
+    return found
