@@ -48,6 +48,14 @@ def generate_declarations() -> None:
         path = SRC / "wasmloom" / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+            forget_users(path.stem)
+
+
+def forget_users(name: str) -> None:
+    """Delete the C files of modules that use the declarations `name`: Cython misses some imports."""
+    for path in (SRC / "wasmloom").rglob("*.py"):
+        if name in path.read_text(encoding="utf-8"):
+            (ROOT / C_FILES / path.relative_to(ROOT)).with_suffix(".c").unlink(missing_ok=True)
 
 
 def extensions() -> list[Extension]:
