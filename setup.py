@@ -48,6 +48,14 @@ def generate_declarations() -> None:
         path = SRC / "wasmloom" / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+            forget_users(path.stem)
+
+
+def forget_users(name: str) -> None:
+    """Delete the C files of modules that use the declarations `name`: Cython misses some imports."""
+    for path in (SRC / "wasmloom").rglob("*.py"):
+        if name in path.read_text(encoding="utf-8"):
+            (ROOT / C_FILES / path.relative_to(ROOT)).with_suffix(".c").unlink(missing_ok=True)
 
 
 def extensions() -> list[Extension]:
@@ -110,8 +118,25 @@ class BuildExt(build_ext):
         if self.parallel is None:
             self.parallel = os.cpu_count() or 1
 
+    def declarations_changed(self) -> bool:
+        """Whether any `.pxd` differs from the last complete build: structs have moved, so everything must be rebuilt.
+
+        Cython's own tracking doesn't see what pure-Python modules cimport.
+        """
+        key = hashlib.sha256()
+        for path in sorted((SRC / "wasmloom").rglob("*.pxd")):
+            key.update(path.read_bytes())
+        stamp = Path(self.build_temp) / "declarations.key"
+        if stamp.exists() and stamp.read_text() == key.hexdigest():
+            return False
+        if not os.environ.get("WASMLOOM_ONLY"):
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.write_text(key.hexdigest())
+        return True
+
     def build_extensions(self) -> None:
         """Translate every module to C, then compile."""
+        self.force = bool(self.force) or self.declarations_changed()
         if self.extensions:
             from Cython.Build import cythonize
 
@@ -120,6 +145,7 @@ class BuildExt(build_ext):
                 include_path=["src"],
                 build_dir=C_FILES,
                 nthreads=self.parallel,
+                force=self.force,
                 compiler_directives={"language_level": 3},
             )
             by_name = {ext.name: ext for ext in translated}

@@ -33,7 +33,8 @@ from cython.cimports.wasmloom.runtime.store import Store, push
 
 from wasmloom.errors import Trap
 from wasmloom.runtime.traps import TRAP_REASONS
-from wasmloom.spec.instructions import BY_MNEMONIC
+from wasmloom.semantics.fold import fold
+from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_PAGES_32
 
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
@@ -42,13 +43,10 @@ _END = cython.declare(cython.int, BY_MNEMONIC["end"].index)
 _GLOBAL_GET = cython.declare(cython.int, BY_MNEMONIC["global.get"].index)
 _REF_NULL = cython.declare(cython.int, BY_MNEMONIC["ref.null"].index)
 _REF_FUNC = cython.declare(cython.int, BY_MNEMONIC["ref.func"].index)
-_I32_ADD = cython.declare(cython.int, BY_MNEMONIC["i32.add"].index)
-_I32_SUB = cython.declare(cython.int, BY_MNEMONIC["i32.sub"].index)
-_I32_MUL = cython.declare(cython.int, BY_MNEMONIC["i32.mul"].index)
-_I64_ADD = cython.declare(cython.int, BY_MNEMONIC["i64.add"].index)
-_I64_SUB = cython.declare(cython.int, BY_MNEMONIC["i64.sub"].index)
-_I64_MUL = cython.declare(cython.int, BY_MNEMONIC["i64.mul"].index)
 _I32_CONST = cython.declare(cython.int, BY_MNEMONIC["i32.const"].index)
+_is_const = cython.declare(cython.bint[1024])
+for _row in INSTRUCTIONS:
+    _is_const[cython.cast(cython.int, _row.index)] = _row.mnemonic.endswith(".const")
 _NO_MAXIMUM = cython.declare(uint64_t, 0xFFFFFFFF)
 
 
@@ -334,20 +332,12 @@ class InstanceState:
             elif instr.op == _REF_NULL:
                 stack[top] = 0
                 top += 1
-            elif instr.op == _I32_ADD or instr.op == _I64_ADD:
-                top -= 1
-                stack[top - 1] += stack[top]
-            elif instr.op == _I32_SUB or instr.op == _I64_SUB:
-                top -= 1
-                stack[top - 1] -= stack[top]
-            elif instr.op == _I32_MUL or instr.op == _I64_MUL:
-                top -= 1
-                stack[top - 1] *= stack[top]
-            else:  # a numeric constant: the compiler lets no other instruction in
-                stack[top] = instr.a
+            elif _is_const[instr.op]:
+                stack[top] = cython.cast(uint32_t, instr.a) if instr.op == _I32_CONST else instr.a
                 top += 1
-            if instr.op == _I32_CONST or instr.op == _I32_ADD or instr.op == _I32_SUB or instr.op == _I32_MUL:
-                stack[top - 1] = cython.cast(uint32_t, stack[top - 1])
+            else:  # integer arithmetic on two operands: the compiler lets no other instruction in
+                top -= 1
+                stack[top - 1] = fold(instr.op, stack[top - 1], stack[top])
 
     def find(self, kind: str, index: int) -> object:
         """The Python object of an item in one of the index spaces."""

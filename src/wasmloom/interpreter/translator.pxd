@@ -19,6 +19,7 @@ cdef class Translator(StackInstructions):
     cdef int read_local_types(self, Reader *r) except -1
     cdef int reserve_locals(self, int64_t count) except -1
     cdef int instruction(self, Reader *r, Instr *i) except -1
+    cdef int fold_constants(self, int op, int count) except -1
     cdef int value(self, int op) except -1
     cdef int load(self, Instr *i) except -1
     cdef int store(self, Instr *i) except -1

@@ -36,6 +36,7 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     T_REF,
     AccState,
     Condition,
+    Entry,
     Operand,
     class_of,
     op_mirrored,
@@ -63,6 +64,7 @@ from cython.cimports.wasmloom.interpreter.translator import A_CONST, A_LOAD, A_O
 from wasmloom.errors import UnsupportedError
 from wasmloom.interpreter.flow import type_code
 from wasmloom.semantics.features import EXECUTED
+from wasmloom.semantics.fold import fold
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import INSTRUCTIONS
 from wasmloom.spec.types import PLAIN_TYPES
@@ -358,6 +360,24 @@ class Translator(StackInstructions):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def fold_constants(self, op: cython.int, count: cython.int) -> cython.int:
+        """Compute an instruction whose `count` operands are constants; 0 when it has to run."""
+        k: cython.int
+        top: cython.pointer(Entry) = self.stack + self.height
+        for k in range(count):
+            if top[-1 - k].kind != E_CONST:
+                return 0
+        result = fold(op, top[-1].bits) if count == 1 else fold(op, top[-2].bits, top[-1].bits)
+        if result is None:
+            return 0
+        for _ in range(count):
+            self.pop()
+        k = self.push(E_CONST, op_result[op])
+        self.stack[k].bits = result
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def value(self, op: cython.int) -> cython.int:
         """A numeric instruction."""
         a: Operand
@@ -375,6 +395,8 @@ class Translator(StackInstructions):
                 c = self.take_condition()
                 c.op = op_negated[c.op]
                 self.emit_compare(c, op_types[c.op][0])
+                return 0
+            if self.fold_constants(op, 1):
                 return 0
             a = self.slot_operand(self.height - 1)
             self.pop()
@@ -396,6 +418,8 @@ class Translator(StackInstructions):
                 self.compare.b.bits = 0
                 self.compare_at = at
                 self.before_compare = before
+            return 0
+        if self.fold_constants(op, 2):
             return 0
         a = self.operand(self.height - 2)
         b = self.operand(self.height - 1)

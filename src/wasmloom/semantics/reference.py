@@ -1,0 +1,46 @@
+"""The table of all executed instructions in the documentation: ``python -m wasmloom.semantics.reference``."""
+
+from __future__ import annotations
+
+from wasmloom.interpreter.handlers import HandlerSet
+from wasmloom.runtime.traps import TRAP_REASONS
+from wasmloom.semantics.features import EXECUTED
+from wasmloom.semantics.registry import OPERATIONS
+from wasmloom.spec.instructions import INSTRUCTIONS
+
+_HEADER = """# Instructions
+
+Every instruction that this version executes, made from the instruction table and the definitions by
+`python -m wasmloom.semantics.reference`. *Handlers* counts the operand and result variants of the interpreter, fused
+ones not included; instructions without a number have handlers of their own, or become part of others.
+
+| opcode | instruction | type | traps | handlers |
+|---|---|---|---|---|
+"""
+
+
+def table() -> str:
+    """The table as Markdown."""
+    counts: dict[str, int] = {}
+    handlers = HandlerSet()
+    for handler in handlers.handlers[: len(handlers.handlers) - len(handlers.fused)]:
+        name = handler.name.removeprefix("br_if.").removeprefix("br_if_not.")
+        mnemonic = ".".join(name.split(".")[:2])
+        counts[mnemonic] = counts.get(mnemonic, 0) + 1
+    rows = []
+    for row in INSTRUCTIONS:
+        if row.feature not in EXECUTED:
+            continue
+        opcode = f"{row.prefix:02X} {row.opcode}" if row.prefix else f"{row.opcode:02X}"
+        typing = f"@{row.rule}" if row.rule else f"{' '.join(row.params)} → {' '.join(row.results)}".strip()
+        operation = OPERATIONS.get(row.mnemonic)
+        traps = ", ".join(TRAP_REASONS[code] for code in operation.traps) if operation else ""
+        if operation is not None and operation.kind != "value":
+            traps = "out of bounds memory access"
+        count = counts.get(row.mnemonic, "") if operation else ""
+        rows.append(f"| `{opcode}` | `{row.mnemonic}` | {typing} | {traps} | {count} |")
+    return _HEADER + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")
