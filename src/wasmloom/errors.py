@@ -57,17 +57,21 @@ class Frame(NamedTuple):
     """One function in a Wasm backtrace, innermost first.
 
     `offset` is the position of the instruction in the module's binary, in bytes; None for host functions.
+    `continuation` tells the continuations of a store apart by small numbers; None: the frame is on none of them, but
+    called by the host.
     """
 
     module: str | None
     func_index: int
     func_name: str | None
     offset: int | None
+    continuation: int | None = None
 
     def __str__(self) -> str:
         name = self.func_name if self.func_name is not None else f"wasm-function[{self.func_index}]"
         where = f"{self.module}!" if self.module else ""
-        return f"{where}{name}" + (f" at offset 0x{self.offset:x}" if self.offset is not None else "")
+        at = f" at offset 0x{self.offset:x}" if self.offset is not None else ""
+        return f"{where}{name}{at}" + (f" in continuation {self.continuation}" if self.continuation else "")
 
 
 class Trap(WasmError):

@@ -80,6 +80,7 @@ from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
+from wasmloom.runtime import log
 from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, STACK_EXHAUSTED, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import func_type, intern_func_type
 from wasmloom.spec.types import (
@@ -785,3 +786,5 @@ def _host_call(
 
 set_runtime_call(RT_HOST_CALL, cython.cast(cython.p_void, _host_call))
 set_run(run)
+if log.STACKS:
+    from wasmloom.interpreter import trace as _trace  # noqa: F401  (registers the tracing functions)

@@ -236,14 +236,14 @@ class GuestTask:
             if not self.is_parked:
                 return ()
             current = self.parked.current
-            found = [(None, 0, self.host.name)]
+            found = [(None, 0, self.host.name, cython.cast(uint64_t, current))]
             found += walk_from_host(
                 cython.cast(uint64_t, current.ip),
                 cython.cast(uint64_t, current.stack_base) + current.fp,
                 cython.cast(uint64_t, current),
                 MAX_FRAMES,
             )
-            return tuple([frame_of(space, index, where, names) for space, index, where in found])
+            return tuple([frame_of(self.store, *frame, names) for frame in found])
         finally:
             self.store.interrupting = before
             self.store.unlock()

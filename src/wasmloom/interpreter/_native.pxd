@@ -18,6 +18,7 @@ cdef extern from *:
     extern WL_HIDDEN const int16_t wl_fusion_table[];
     extern WL_HIDDEN const int64_t wl_handler_count;
     extern WL_HIDDEN void *wl_runtime[];
+    extern WL_HIDDEN void *wl_cont_return_code[2];
     extern WL_HIDDEN void *const wl_fault_entry;
     extern WL_HIDDEN char __start_wl_text[];
     extern WL_HIDDEN char __stop_wl_text[];
@@ -35,6 +36,7 @@ cdef extern from *:
     const int16_t wl_fusion_table[]
     const int64_t wl_handler_count
     void *wl_runtime[]
+    void *wl_cont_return_code[]
     void *wl_fault_entry
     char __start_wl_text[]
     char __stop_wl_text[]

@@ -21,8 +21,8 @@ from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.interpreter._handlers import H_CONT_RETURN, H_LAZY, H_SHIM
-from cython.cimports.wasmloom.interpreter.machine import handlers, set_runtime_call
+from cython.cimports.wasmloom.interpreter._handlers import H_LAZY, H_SHIM
+from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
 from cython.cimports.wasmloom.interpreter.translator import Translator
 from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.runtime.store import Store
@@ -164,12 +164,12 @@ def _find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
 
 def walk(
     ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int
-) -> list[tuple[CodeSpace, int, int]]:
+) -> list[tuple[CodeSpace, int, int, int]]:
     """The Wasm frames from a trap to the bottom of its entry, innermost first, at most `limit`, across all stacks.
 
     The arguments are those that the trap left in the context, and the address of the running continuation. Each frame
-    is (code space, function index of the module's index space, offset in the module). A trap without
-    instance happened before the callee had a frame: its ip is a return ip.
+    is (code space, function index of the module's index space, offset in the module, address of the continuation). A
+    trap without instance happened before the callee had a frame: its ip is a return ip.
     """
     frames: list = []
     maps: dict = {}
@@ -188,7 +188,7 @@ def walk(
         if code_map is None:
             code_map = maps[(space, index)] = space.bytecode(index)[1]
         offset = code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
-        frames.append((space, index + space.module.num_imported_funcs, offset))
+        frames.append((space, index + space.module.num_imported_funcs, offset, cont))
         returned = _caller(_word(fp + 8 * cython.cast(uint64_t, space.record_slot(index))), fp, cont)
         if returned is None:
             return frames
@@ -196,7 +196,9 @@ def walk(
     return frames
 
 
-def walk_from_host(return_ip: uint64_t, fp: uint64_t, cont: uint64_t, limit: int) -> list[tuple[CodeSpace, int, int]]:
+def walk_from_host(
+    return_ip: uint64_t, fp: uint64_t, cont: uint64_t, limit: int
+) -> list[tuple[CodeSpace, int, int, int]]:
     """The Wasm frames below a callee without a frame: `return_ip` is where it returns to, `fp` its would-be frame."""
     return walk(return_ip, fp, 0, cont, limit)
 
@@ -210,7 +212,7 @@ def _caller(return_ip: uint64_t, fp: uint64_t, cont: uint64_t) -> tuple[int, int
             # A tail call that left the instance: the original caller is further down.
             return_ip = _word(fp)
             continue
-        if handler == cython.cast(uint64_t, handlers[H_CONT_RETURN]):
+        if return_ip == cython.cast(uint64_t, cont_return_code + 1):
             # The bottom of a continuation: its parent waits in a `resume`.
             parent = cython.cast(cython.pointer(WlCont), cython.cast(cython.pointer(WlCont), cont).parent)
             return parent_frame(parent)

@@ -156,7 +156,7 @@ def module_text(handlers: HandlerSet | None = None) -> str:
     parts.append(f"@wl_no_instance = hidden global [{layout.size('WlInstance')} x i8] zeroinitializer, align 8")
     # Eight bytes of "delta" (0), then the instruction.
     parts.append("@wl_leave_code = hidden constant [2 x ptr] [ptr null, ptr @wl.leave], align 8")
-    parts.append("@wl_cont_return_code = hidden constant [2 x ptr] [ptr null, ptr @wl.cont_return], align 8")
+    parts.append("@wl_cont_return_code = hidden global [2 x ptr] [ptr null, ptr @wl.cont_return], align 8")
     parts.append("@wl_fault_entry = hidden constant ptr @wl_fault")
     parts.append('!0 = !{!"branch_weights", i32 1, i32 4000}')
     parts.append('!1 = distinct !{!1, !{!"llvm.loop.unroll.disable"}, !{!"llvm.loop.vectorize.enable", i1 false}}')

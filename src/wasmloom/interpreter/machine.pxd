@@ -4,6 +4,7 @@ from wasmloom.runtime._layout cimport WlContext, WlFunction, WlInstance
 
 # What the handlers object exports, for modules that don't link it.
 cdef void **handlers                # address by handler number
+cdef void **cont_return_code        # what the functions of continuations return to: 8 bytes, the instruction
 cdef const int16_t *sizes           # instruction size by handler number
 cdef const int16_t *value_table
 cdef const int16_t *load_table

@@ -25,6 +25,7 @@ from cython.cimports.wasmloom.interpreter._native import (
     __stop_wl_text,
     ucontext_t,
     wl_branch_table,
+    wl_cont_return_code,
     wl_enter,
     wl_fault_entry,
     wl_fault_offsets,
@@ -44,6 +45,7 @@ from cython.cimports.wasmloom.runtime.faults import set_redirect
 
 # Declared in machine.pxd.
 handlers = wl_handlers
+cont_return_code = wl_cont_return_code
 sizes = wl_sizes
 value_table = wl_value_table
 load_table = wl_load_table

@@ -39,6 +39,8 @@ CLAUSE_SIZE = 16
 CLAUSE_SUSPEND, CLAUSE_SWITCH = 0, 1
 #: Offset of the clauses in a `resume` instruction.
 CLAUSES_AT = 24
+#: What is traced: the number of the traced variant follows that of the plain one.
+TRACED = ("cont.bind", "resume", "resume_throw", "resume_throw_ref", "suspend", "switch", "cont_return")
 #: Words of a `try_table`'s record.
 TRY_RECORD_SLOTS = 3
 
@@ -505,6 +507,13 @@ def switch(b: HandlerBuilder) -> None:
 
 def stack_handlers() -> Iterator[Handler]:
     """All handlers of this file, in a fixed order."""
+    for handler in _plain_handlers():
+        yield handler
+        if handler.name in TRACED:
+            yield traced(handler)
+
+
+def _plain_handlers() -> Iterator[Handler]:
     yield Handler("try_enter", _fields("record:slot@8 body:target@12"), 16, try_enter)
     yield Handler("try_leave", _fields("record:slot@8"), 16, try_leave)
     yield Handler("throw", (), 8, throw)
@@ -525,6 +534,16 @@ def stack_handlers() -> Iterator[Handler]:
     fields = "tag:u32@8 values:slot@12 count:u16@14 cont:slot@16"
     yield Handler("switch", _fields(fields), 24, switch)
     yield Handler("cont_return", (), 8, cont_return)
+
+
+def traced(handler: Handler) -> Handler:
+    """The variant of an instruction that tells the runtime what it is about to do (``WASMLOOM_LOG=stacks``)."""
+
+    def body(b: HandlerBuilder) -> None:
+        b.trap_if_code(b.runtime_call("trace", b.ctx, b.inst, b.fp, b.ip))
+        handler.body(b)
+
+    return Handler(f"{handler.name}.traced", handler.fields, handler.size, body, calls_runtime=True)
 
 
 #: Functions with a handler's signature that are no instructions: name → body.

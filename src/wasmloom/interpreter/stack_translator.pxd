@@ -5,6 +5,7 @@ from wasmloom.interpreter.calls cimport Calls
 from wasmloom.interpreter.flow cimport Label, Signature
 
 cdef class StackInstructions(Calls):
+    cdef bint traced            # whether WASMLOOM_LOG asks for it
     cdef list cont_functions    # per type index: the type index of the function type, for continuation types
     cdef list tag_types         # per tag: the type index of its function type
 

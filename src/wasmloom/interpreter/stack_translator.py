@@ -28,6 +28,7 @@ from cython.cimports.wasmloom.interpreter.calls import Calls
 from cython.cimports.wasmloom.interpreter.flow import L_TRY, Label, Signature
 
 from wasmloom.errors import UnsupportedError
+from wasmloom.runtime import log
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, ContType
 
 
@@ -36,6 +37,7 @@ class StackInstructions(Calls):
     """Exceptions and continuations of the function that is being translated."""
 
     def __init__(self, module: object, cells: int, fuel: bool) -> None:
+        self.traced = log.STACKS
         index_of = {number: index for index, number in enumerate(self.module.type_ids)}
         self.tag_types = [index_of[tag.type] for tag in self.module.tags]
         self.cont_functions = [
@@ -214,7 +216,7 @@ class StackInstructions(Calls):
             self.pop()
             self.forget_accs()
             base = self.height
-        at = self.emit(number, h.CLAUSES_AT + h.CLAUSE_SIZE * i.count)
+        at = self.emit(number + self.traced, h.CLAUSES_AT + h.CLAUSE_SIZE * i.count)
         put16(self.buffer + at + 8, cont)
         put16(self.buffer + at + 10, self.home(base))
         put16(self.buffer + at + 12, count)
@@ -258,7 +260,7 @@ class StackInstructions(Calls):
             self.flush(base + k)
         self.drop_slots(count)
         self.forget_accs()
-        at = self.emit(h.H_CONT_BIND, 16)
+        at = self.emit(h.H_CONT_BIND + self.traced, 16)
         put16(self.buffer + at + 8, cont)
         put16(self.buffer + at + 10, self.home(base))
         put16(self.buffer + at + 12, count)
@@ -271,7 +273,7 @@ class StackInstructions(Calls):
         """`suspend`: what it is resumed with arrives where its arguments were."""
         type: cython.pointer(Signature) = self.tag_type(i.a)
         base: cython.int = self.stage_arguments(type)
-        at: cython.Py_ssize_t = self.emit(h.H_SUSPEND, 16)
+        at: cython.Py_ssize_t = self.emit(h.H_SUSPEND + self.traced, 16)
         put32(self.buffer + at + 8, self.slot_tags + 8 * i.a)
         put16(self.buffer + at + 12, self.home(base))
         put16(self.buffer + at + 14, type.num_params)
@@ -301,7 +303,7 @@ class StackInstructions(Calls):
         self.push(E_SLOT, T_REF)
         self.drop_slots(count + 1)
         self.forget_accs()
-        at = self.emit(h.H_SWITCH, 24)
+        at = self.emit(h.H_SWITCH + self.traced, 24)
         put32(self.buffer + at + 8, self.slot_tags + 8 * i.b)
         put16(self.buffer + at + 12, self.home(base))
         put16(self.buffer + at + 14, count)

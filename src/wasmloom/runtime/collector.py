@@ -49,7 +49,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     block_at,
     slab_of,
 )
-from cython.cimports.wasmloom.runtime.stacks import free_grown, set_collector
+from cython.cimports.wasmloom.runtime.stacks import free_grown, on_event, set_collector
 from cython.cimports.wasmloom.runtime.store import Store
 
 # Where a `resume` instruction says from which slot of its frame on its operands lie: what is below is in use.
@@ -235,6 +235,8 @@ def _sweep_cont(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cyt
     if mark & MARK_LIVE:
         return
     if cont.state != CONT_ENDED:
+        if on_event != cython.NULL:
+            on_event(m.guest, b"collect", cont)
         free_grown(m.guest, cont)
         cont.state = CONT_ENDED
         cont.parent = cython.NULL

@@ -153,6 +153,8 @@ RUNTIME_CALLS: tuple[str, ...] = (
     # (ctx, WlCont*): its revisions have run out: moves the suspended stack to a fresh continuation, put in
     # ctx.exception
     "cont_renew",
+    # (ctx, inst, fp, ip): a traced instruction is about to run
+    "trace",
     # From here on `ip` points to an instruction of the form
     #   handler:8  a:u16 b:u16 c:u16 d:u16  imm0:u32 imm1:u32
     # where a…d are frame slots. In the comments "a ← f(b)" means: read slot b, write slot a.

@@ -6,9 +6,14 @@ from wasmloom.runtime.guests cimport Guest
 # Frees what nothing refers to. Registered by the collector.
 ctypedef void (*Collect)(WlContext *) noexcept nogil
 
+# Tells of a continuation that has been made or freed.
+ctypedef void (*OnEvent)(Guest *, const char *, WlCont *) noexcept nogil
+
 cdef Collect collect
+cdef OnEvent on_event               # NULL: nobody wants to know
 
 cdef void set_collector(Collect function) noexcept
+cdef void set_on_event(OnEvent function) noexcept
 cdef WlException *new_exception(Guest *guest, uint64_t count) noexcept nogil
 cdef WlCont *take(Guest *guest, bint collects) noexcept nogil
 cdef bint move_stack(Guest *guest, WlCont *owner, uint64_t size) noexcept nogil

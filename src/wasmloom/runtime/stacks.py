@@ -59,7 +59,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     new_block,
     slab_of,
 )
-from cython.cimports.wasmloom.runtime.stacks import Collect
+from cython.cimports.wasmloom.runtime.stacks import Collect, OnEvent
 
 from wasmloom.runtime import traps
 
@@ -68,6 +68,7 @@ _OUT_OF_MEMORY = cython.declare(uint64_t, traps.OUT_OF_MEMORY)
 
 # Declared in stacks.pxd.
 collect = cython.NULL
+on_event = cython.NULL
 
 
 @cython.cfunc
@@ -76,6 +77,14 @@ def set_collector(function: Collect) -> cython.void:
     """Register the function that frees what nothing refers to."""
     global collect
     collect = function
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_on_event(function: OnEvent) -> cython.void:
+    """Register the function that traces what is made and freed."""
+    global on_event
+    on_event = function
 
 
 @cython.cfunc
@@ -224,6 +233,8 @@ def _cont_new(
     cont.catch_top = 0
     cont.parent = cython.NULL
     cont.last = cont
+    if on_event != cython.NULL:
+        on_event(guest, b"new", cont)
     fp[op.a] = cython.cast(uint64_t, cont) | cont.revision << REVISION_SHIFT
     return 0
 
@@ -233,6 +244,8 @@ def _cont_new(
 @cython.exceptval(check=False)
 def end_stack(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.void:
     """A continuation has ended and doesn't run any more: free what it has grown by, and put it into the pool."""
+    if on_event != cython.NULL:
+        on_event(guest, b"free", cont)
     free_grown(guest, cont)
     cont.state = CONT_ENDED
     cont.parent = cython.NULL

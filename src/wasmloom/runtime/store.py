@@ -61,7 +61,7 @@ from cython.cimports.wasmloom.runtime.guests import (
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.runtime.regions import commit, release, reserve
-from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, unwind_to
+from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, number_of, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
     FIRST_STACK,
     Pointers,
@@ -670,8 +670,8 @@ class Store:
                         cython.cast(cython.pointer(WlFunction), entry.host_function).object,
                     ),
                 )
-                found.append((None, 0, host.name))
                 current = entry.outer_current
+                found.append((None, 0, host.name, cython.cast(uint64_t, current)))
                 base = cython.cast(uint64_t, memory_of(self.guest, current.owner))
                 found += walk_from_host(
                     cython.cast(uint64_t, entry.host_ip),
@@ -680,9 +680,10 @@ class Store:
                     MAX_FRAMES - len(found),
                 )
                 entry = entry.outer
+            frames = [frame_of(self, space, index, where, cont, names) for space, index, where, cont in found]
         finally:
             self.interrupting = before
-        return tuple([frame_of(space, index, where, names) for space, index, where in found])
+        return tuple(frames)
 
 
 def func_name(module: object, index: int) -> str | None:
@@ -696,11 +697,21 @@ def func_name(module: object, index: int) -> str | None:
     return next((e.name for e in module.exports if e.kind == "func" and e.index == index), None)
 
 
-def frame_of(space: object, index: int, where: object, names: dict) -> Frame:
-    """A frame of a code space's function; without a space, of the host function called `where`."""
+@cython.cfunc
+def _number(store: Store, address: uint64_t) -> object:
+    """What a backtrace calls a continuation; None for the bottom of an entry from the host, which nothing resumed."""
+    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), address)
+    return number_of(store.guest, cont) if cont.parent != cython.NULL else None
+
+
+def frame_of(store: Store, space: object, index: int, where: object, cont: int, names: dict) -> Frame:
+    """A frame of a code space's function; without a space, of the host function called `where`.
+
+    `cont` is the address of the continuation that it runs on, which is alive.
+    """
     if space is None:
-        return Frame(None, index, where, None)
+        return Frame(None, index, where, None, _number(store, cont))
     name = names.get((space, index))
     if name is None:
         name = names[(space, index)] = (space.module.names.module, func_name(space.module, index))
-    return Frame(name[0], index, name[1], where)
+    return Frame(name[0], index, name[1], where, _number(store, cont))

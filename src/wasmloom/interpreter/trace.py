@@ -1,0 +1,104 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""``WASMLOOM_LOG=stacks``: every step of a continuation's life, a line each, on standard error.
+
+Loaded only when that is asked for. Then modules are translated to the traced variants of the instructions that
+switch stacks (`stack_handlers.traced`), which come here first; the runtime tells of what it allocates and frees.
+Continuations have the numbers that backtraces show; "host" is the bottom of an entry from the host.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdio import fprintf, stderr
+from cython.cimports.wasmloom.interpreter import _handlers as h
+from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
+from cython.cimports.wasmloom.runtime._layout import (
+    MAX_REVISION,
+    REVISION_SHIFT,
+    RT_TRACE,
+    WlCont,
+    WlContext,
+    WlInstance,
+)
+from cython.cimports.wasmloom.runtime.guests import Guest
+from cython.cimports.wasmloom.runtime.stacks import inline_stack, number_of, set_on_event
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _event(guest: cython.pointer(Guest), what: cython.p_const_char, cont: cython.pointer(WlCont)) -> cython.void:
+    """The runtime has made or freed a continuation."""
+    fprintf(stderr, b"stacks: %s %lu\n", what, cython.cast(cython.ulong, number_of(guest, cont)))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _pair(
+    guest: cython.pointer(Guest),
+    what: cython.p_const_char,
+    first: cython.p_void,
+    how: cython.p_const_char,
+    second: cython.p_void,
+) -> cython.void:
+    """A line about two stacks."""
+    a: cython.ulong = number_of(guest, first)
+    c: cython.ulong = number_of(guest, second)
+    if c:
+        fprintf(stderr, b"stacks: %s %lu %s %lu\n", what, a, how, c)
+    else:
+        fprintf(stderr, b"stacks: %s %lu %s host\n", what, a, how)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _trace(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    """The runtime call of traced instructions: say what the one at `ip` is about to do."""
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    handler: cython.p_void = cython.cast(cython.pointer(cython.p_void), ip)[0]
+    current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    at: cython.int = 8
+    word: uint64_t
+    tag: uint64_t
+    target: cython.p_void
+    if handler == handlers[h.H_CONT_RETURN_TRACED]:
+        _pair(guest, b"return", current, b"to", current.parent)
+        if ctx.stack_base == inline_stack(current) and current.revision < MAX_REVISION:
+            _event(guest, b"free", current)  # the others go through the runtime
+        return 0
+    if handler == handlers[h.H_SUSPEND_TRACED] or handler == handlers[h.H_SWITCH_TRACED]:
+        tag = cython.cast(uint64_t, cython.cast(cython.pointer(uint32_t), ip + 8)[0])
+        tag = cython.cast(cython.pointer(uint64_t), cython.cast(cython.p_char, inst) + tag)[0]
+        if handler == handlers[h.H_SUSPEND_TRACED]:
+            fprintf(
+                stderr,
+                b"stacks: suspend %lu with tag 0x%lx\n",
+                cython.cast(cython.ulong, number_of(guest, current)),
+                cython.cast(cython.ulong, tag),
+            )
+            return 0
+        at = 16
+    word = fp[cython.cast(cython.pointer(uint16_t), ip + at)[0]]
+    target = cython.cast(cython.p_void, word & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1))
+    if target == cython.NULL:
+        fprintf(stderr, b"stacks: null reference\n")
+    elif handler == handlers[h.H_SWITCH_TRACED]:
+        _pair(guest, b"switch", current, b"to", target)
+    elif handler == handlers[h.H_CONT_BIND_TRACED]:
+        _event(guest, b"bind", cython.cast(cython.pointer(WlCont), target))
+    elif handler == handlers[h.H_RESUME_TRACED]:
+        _pair(guest, b"resume", target, b"from", current)
+    else:
+        _pair(guest, b"throw into", target, b"from", current)
+    return 0
+
+
+set_runtime_call(RT_TRACE, cython.cast(cython.p_void, _trace))
+set_on_event(_event)
+cont_return_code[1] = handlers[h.H_CONT_RETURN_TRACED]

@@ -1,0 +1,13 @@
+"""What the environment variable ``WASMLOOM_LOG`` asks for: names of topics, separated by commas.
+
+``stacks`` traces continuations to standard error: see `wasmloom.interpreter.trace`.
+"""
+
+from __future__ import annotations
+
+import os
+
+_TOPICS = os.environ.get("WASMLOOM_LOG", "").replace(",", " ").split()
+
+#: Whether continuations are traced.
+STACKS = "stacks" in _TOPICS
