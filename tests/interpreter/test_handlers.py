@@ -28,8 +28,7 @@ SAMPLE = 1 if os.environ.get("WASMLOOM_ALL_HANDLERS") else 40
 
 #: Handlers that go on in an outlined one, and those that leave the guest.
 NO_NEXT = {f"wl.{name}" for name in ("leave", "unreachable", "host_threw", "throw", "throw_ref", "rethrow")} | {
-    "wl.resume_throw",
-    "wl.resume_throw_ref",
+    f"wl.{name}{variant}" for name in ("resume_throw", "resume_throw_ref") for variant in ("", ".traced")
 }
 
 _FUNCTION = re.compile(r'^"?(\w[\w.+]*)"?:\n(.*?)^\.Lfunc_end', re.MULTILINE | re.DOTALL)

@@ -1,12 +1,12 @@
 """A reference model of exceptions and continuations, and the text format for the same programs.
 
 A program is a list of function bodies; a body is a list of statements (tuples, see `statements`). Every function has an
-integer `x`, three references to continuations, and the type (i32, continuation) -> i32, as has every continuation; functions
-call and create only those with higher numbers, so that every program ends. Four references and a hash of everything that
-was logged are global.
+integer `x`, three references to continuations, and the type (i32, continuation) -> i32, as has every continuation;
+functions call and create only those with higher numbers, so that every program ends. Four references and a hash of
+everything that was logged are global.
 
-In the model a function is a Python generator: what it yields asks for what only a parent can do, `_resume` is such a parent,
-and hands on what it has no clause for. So a suspended chain is the generator at its outer end, which holds the others.
+In the model a function is a Python generator: what it yields asks for what only a parent can do, `_resume` is such a
+parent, and hands on what it has no clause for. So a suspended chain is the generator at its outer end, which holds the others.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Model:
 
 
 def later(index: int, ahead: int, count: int) -> int:
-    """The function that a function means: one with a higher number, the last one (which does little) for too high ones."""
+    """The function that a function means: one with a higher number, or the last one, which does little."""
     return min(index + 1 + ahead, count - 1)
 
 

@@ -432,7 +432,7 @@ def test_7_the_memory_limit_is_a_trap(what):
         store=wl.Store(memory_limit=1_000_000),
     ).exports
     for _ in range(3):
-        with pytest.raises(wl.Trap, match="out of memory|call stack exhausted"):
+        with pytest.raises(wl.Trap, match=r"out of memory|call stack exhausted"):
             getattr(exports, what)()
     assert exports.run.store.memory_used <= 1_000_000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -50,10 +51,8 @@ def test_programs_share_a_store(several):
         imports = {"": {"collect": lambda: collector.collect_garbage(store)}}
         exports = wl.Instance(wl.Module(source), imports, store=store).exports
         for _ in range(2):
-            try:
+            with contextlib.suppress(wl.Trap, wl.WasmException):
                 exports.run()
-            except (wl.Trap, wl.WasmException):
-                pass
         collector.collect_garbage(store)
     found = collector.statistics(store)
     exceptions = 8 * 8  # bytes of an exception with one value
