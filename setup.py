@@ -118,8 +118,25 @@ class BuildExt(build_ext):
         if self.parallel is None:
             self.parallel = os.cpu_count() or 1
 
+    def declarations_changed(self) -> bool:
+        """Whether any `.pxd` differs from the last complete build: structs have moved, so everything must be rebuilt.
+
+        Cython's own tracking doesn't see what pure-Python modules cimport.
+        """
+        key = hashlib.sha256()
+        for path in sorted((SRC / "wasmloom").rglob("*.pxd")):
+            key.update(path.read_bytes())
+        stamp = Path(self.build_temp) / "declarations.key"
+        if stamp.exists() and stamp.read_text() == key.hexdigest():
+            return False
+        if not os.environ.get("WASMLOOM_ONLY"):
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.write_text(key.hexdigest())
+        return True
+
     def build_extensions(self) -> None:
         """Translate every module to C, then compile."""
+        self.force = bool(self.force) or self.declarations_changed()
         if self.extensions:
             from Cython.Build import cythonize
 
@@ -128,6 +145,7 @@ class BuildExt(build_ext):
                 include_path=["src"],
                 build_dir=C_FILES,
                 nthreads=self.parallel,
+                force=self.force,
                 compiler_directives={"language_level": 3},
             )
             by_name = {ext.name: ext for ext in translated}
