@@ -27,6 +27,9 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.asynchronous import WaitingGuest as WaitingGuest
     from wasmloom.host.asynchronous import waiting_guests as waiting_guests
     from wasmloom.host.bridge import Func as Func
+    from wasmloom.host.continuations import Continuation as Continuation
+    from wasmloom.host.continuations import Suspension as Suspension
+    from wasmloom.host.continuations import resume_iter as resume_iter
     from wasmloom.host.engine import Engine as Engine
     from wasmloom.host.exports import Exports as Exports
     from wasmloom.host.externs import Global as Global
@@ -63,6 +66,7 @@ _HOMES: dict[str, str] = {
     "WasmException",
     "host.asynchronous": "WaitingGuest waiting_guests",
     "host.bridge": "Func",
+    "host.continuations": "Continuation Suspension resume_iter",
     "host.engine": "Engine",
     "host.exports": "Exports",
     "host.externs": "Global Memory Table",

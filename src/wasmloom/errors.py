@@ -89,13 +89,36 @@ class WasmException(WasmError):
     """An exception of WebAssembly: a `tag` and the values that it carries, `payload`.
 
     Leaves a call when the guest doesn't catch it. Raised by a host function, ``WasmException(tag, *payload)`` is an
-    exception that the guest can catch. Source: Core 3.0, 4.4.9 and 4.5.1.
+    exception that the guest can catch. It is also what an exnref is in Python; an exception that goes back to the
+    guest that it has come from is the same one. Source: Core 3.0, 4.4.9 and 4.5.1.
     """
 
     def __init__(self, tag: Any, *payload: Any) -> None:
+        super().__init__(tag, *payload)
         self.tag = tag
-        self.payload = payload
-        super().__init__(f"uncaught exception: {tag!r}({', '.join(map(repr, payload))})")
+        #: What it is in the guest that it has come from, or None.
+        self.reference: Any = None
+        self._payload: tuple[Any, ...] | None = payload
+
+    @classmethod
+    def of_guest(cls, tag: Any, reference: Any) -> WasmException:
+        """The exception that a guest has made."""
+        self = cls(tag)
+        self.reference = reference
+        self._payload = None
+        return self
+
+    @property
+    def payload(self) -> tuple[Any, ...]:
+        """The values that it carries."""
+        if self._payload is None:
+            self._payload = self.reference.payload()
+        return self._payload
+
+    def __str__(self) -> str:
+        # Exceptions can hold others, many of them, and the same one several times: they aren't shown.
+        shown = ["WasmException" if isinstance(value, WasmException) else repr(value) for value in self.payload]
+        return f"uncaught exception: {self.tag!r}({', '.join(shown)})"
 
 
 class ExitStatus(WasmError):

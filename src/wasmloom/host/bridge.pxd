@@ -13,6 +13,8 @@ cdef enum Kind:
     KIND_F64
     KIND_FUNC
     KIND_EXTERN
+    KIND_EXN
+    KIND_CONT
     KIND_OTHER
 
 ctypedef union Bits32:
@@ -69,6 +71,7 @@ cdef Kind kind_of(uint64_t type) noexcept
 cdef Signature signature_of(uint32_t type_id)
 cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) except -1
 cdef object from_word(Store store, uint64_t type, uint64_t word)
+cdef object results_of(Store store, Signature signature, uint64_t *words)
 cdef Func func_at(Store store, WlFunction *function)
 cdef WlFunction *new_host_function(Store store, Signature signature, object function, str name) except? NULL
 cdef int call_host(Store store, HostFunction host, uint64_t *words, bint may_wait) except -1

@@ -12,11 +12,14 @@ i32, i64            an int (or `__index__`) in the signed or the  int, signed
 f32, f64            a float, an int, or anything with `__float__` float; an f32 NaN keeps its bits
 externref           any object; None is null                      the same object; null is None
 funcref, (ref $t)   a `Func` of the same store; None is null      `Func`; null is None
+exnref              a `WasmException`; None is null               `WasmException`; null is None
+contref, (ref $ct)  a `Continuation`; None is null                `Continuation`; null is None
 =================== ============================================= =================================
 
 Invariants: arguments are converted before the guest is entered, since that may run any Python code; words are copied
 off the value stack before anything is converted, since that may re-enter the guest and move the stack. The store is
-locked from the first conversion to the last, so that references on their way are not swept.
+locked from the first conversion to the last, so that references on their way are not swept; while they are neither on a
+guest's stack nor held by a Python object, `heap.holds` keeps the collector away.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t,
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.host.bridge import (
+    KIND_CONT,
+    KIND_EXN,
     KIND_EXTERN,
     KIND_F32,
     KIND_F64,
@@ -74,6 +79,7 @@ from cython.cimports.wasmloom.spec.canon import heap_matches
 from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
+from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
 from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, STACK_EXHAUSTED, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import func_type, intern_func_type
 from wasmloom.spec.types import (
@@ -99,6 +105,8 @@ _SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _CONCRETE = cython.declare(uint64_t, CONCRETE)
 _FUNC_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
 _EXTERN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
+_EXN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["exn"])
+_CONT_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["cont"])
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
@@ -129,6 +137,10 @@ def kind_of(type: uint64_t) -> Kind:
         return KIND_FUNC
     if type & _REF and heap_matches(type >> _SHIFT, _EXTERN_HEAP):
         return KIND_EXTERN
+    if type & _REF and heap_matches(type >> _SHIFT, _EXN_HEAP):
+        return KIND_EXN
+    if type & _REF and heap_matches(type >> _SHIFT, _CONT_HEAP):
+        return KIND_CONT
     return KIND_OTHER
 
 
@@ -262,6 +274,14 @@ def _reference(store: Store, type: uint64_t, kind: Kind, value: object, word: cy
         word[0] = cython.cast(uint64_t, func.pointer)
     elif kind == KIND_EXTERN and type >> _SHIFT == _EXTERN_HEAP:
         word[0] = store.word_of(value)
+    elif kind == KIND_EXN and type >> _SHIFT == _EXN_HEAP:
+        from wasmloom.host.tags import exception_word
+
+        word[0] = exception_word(store, value)
+    elif kind == KIND_CONT:
+        from wasmloom.host.continuations import continuation_word
+
+        word[0] = continuation_word(store, type, value)
     else:
         raise TypeError(f"{ValType(type)} takes only None from Python, not {_of(value)}")
     return 0
@@ -285,7 +305,7 @@ def to_word(store: Store, type: uint64_t, value: object, word: cython.pointer(ui
 
 
 @cython.cfunc
-def _to_object(store: Store, kind: Kind, word: uint64_t) -> object:
+def _to_object(store: Store, type: uint64_t, kind: Kind, word: uint64_t) -> object:
     wide = cython.declare(Bits64)
     narrow = cython.declare(Bits32)
     if kind == KIND_I32:
@@ -309,13 +329,21 @@ def _to_object(store: Store, kind: Kind, word: uint64_t) -> object:
         return func_at(store, cython.cast(cython.pointer(WlFunction), word))
     if kind == KIND_EXTERN:
         return cython.cast(object, cython.cast(cython.pointer(PyObject), word))
-    raise TypeError("a reference of this type has no Python value")
+    if kind == KIND_EXN:
+        from wasmloom.host.tags import exception_object
+
+        return exception_object(store, word)
+    if kind == KIND_CONT:
+        from wasmloom.host.continuations import continuation_object
+
+        return continuation_object(store, type, word)
+    raise TypeError(f"{ValType(type)} has no Python value")
 
 
 @cython.cfunc
 def from_word(store: Store, type: uint64_t, word: uint64_t) -> object:
     """The Python value of a slot's word."""
-    return _to_object(store, kind_of(type), word)
+    return _to_object(store, type, kind_of(type), word)
 
 
 @cython.cfunc
@@ -382,8 +410,11 @@ class Func:
                     words,
                     False,
                 )
-            else:
-                self._store.call(self.pointer, words, signature.n_params, signature.n_results)
+                try:
+                    return self.finish(words)
+                finally:
+                    self._store.guest.heap.holds -= 1
+            self._store.call(self.pointer, words, signature.n_params, signature.n_results)
             return self.finish(words)
         finally:
             self._store.unlock()
@@ -430,14 +461,7 @@ class Func:
         signature: Signature = self.signature
         if signature.n_results == 0:
             return None
-        if signature.n_results == 1:
-            return _to_object(self._store, cython.cast(Kind, signature.kinds[signature.n_params]), words[0])
-        return tuple(
-            [
-                _to_object(self._store, cython.cast(Kind, signature.kinds[signature.n_params + i]), words[i])
-                for i in range(signature.n_results)
-            ]
-        )
+        return results_of(self._store, signature, words)
 
     @property
     def type(self) -> object:
@@ -472,6 +496,25 @@ class Func:
 
     def __repr__(self) -> str:
         return f"<wasmloom.Func {self.name} {self.signature.type}>"
+
+
+@cython.cfunc
+def results_of(store: Store, signature: Signature, words: cython.pointer(uint64_t)) -> object:
+    """The results of a function as Python has them: a value, or a tuple; None when there are none."""
+    n: uint32_t = signature.n_params
+    if signature.n_results == 1 and signature.kinds[n] <= KIND_F64:
+        return _to_object(store, signature.types[n], cython.cast(Kind, signature.kinds[n]), words[0])
+    store.guest.heap.holds += 1
+    try:
+        values = [
+            _to_object(store, signature.types[n + i], cython.cast(Kind, signature.kinds[n + i]), words[i])
+            for i in range(signature.n_results)
+        ]
+    finally:
+        store.guest.heap.holds -= 1
+    if signature.n_results == 1:
+        return values[0]
+    return tuple(values) if values else None
 
 
 @cython.cfunc
@@ -528,6 +571,7 @@ def new_host_function(store: Store, signature: Signature, function: object, name
 def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t), may_wait: cython.bint) -> cython.int:
     """Call a Python function on `words`, which its results replace. `words` must not lie on the value stack.
 
+    Gives 0 when the results are there: the caller must take away one of `heap.holds` once they are where they belong.
     Gives 1 if the guest has to wait for the results, with what to wait for in ``store.awaited``; raises `WasmError` if
     it has to and must not.
     """
@@ -544,7 +588,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
             raise MemoryError
     try:
         while made < signature.n_params:
-            value = _to_object(store, cython.cast(Kind, signature.kinds[made]), words[made])
+            value = _to_object(store, signature.types[made], cython.cast(Kind, signature.kinds[made]), words[made])
             Py_INCREF(value)
             arguments[made] = cython.cast(cython.pointer(PyObject), value)
             made += 1
@@ -571,8 +615,14 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
             f"host function {host.name} returned an awaitable ({_class_name(returned)}): "
             "the guest can only wait for it when it runs by `await function.call_async(...)`"
         )
+    # From here on the words count, not the objects, which may go.
+    store.guest.heap.holds += 1
     if signature.n_results:
-        take_results(store, host, returned, words)
+        try:
+            take_results(store, host, returned, words)
+        except BaseException:
+            store.guest.heap.holds -= 1
+            raise
     return 0
 
 
@@ -645,6 +695,7 @@ def _host_call_words(ctx: cython.pointer(WlContext), store: Store, host: HostFun
         waits = call_host(store, host, words, store.guest.entry.may_wait)
         if not waits:
             memcpy(ctx.stack_base + offset, words, 8 * signature.n_results)
+            store.guest.heap.holds -= 1
     finally:
         if words != few:
             free(words)

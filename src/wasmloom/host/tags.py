@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.libc.stdlib import malloc
+from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.host.bridge import from_word, to_word
 from cython.cimports.wasmloom.runtime._layout import WlException, WlTag
+from cython.cimports.wasmloom.runtime.heap import Pin, pin
+from cython.cimports.wasmloom.runtime.stacks import new_exception
 from cython.cimports.wasmloom.runtime.store import Store
 
-from wasmloom.errors import WasmException
+from wasmloom.errors import Trap, WasmException
 from wasmloom.host.types import as_func_type
+from wasmloom.runtime.traps import OUT_OF_MEMORY, TRAP_REASONS
 from wasmloom.spec.canon import func_type, intern_func_type
 
 
@@ -69,54 +72,106 @@ def new_tag(store: Store, type_id: uint64_t) -> cython.pointer(WlTag):
     return tag
 
 
+@cython.cclass
+class Reference:
+    """A reference to an exception or a continuation, kept alive. Made by `hold`."""
+
+    def __dealloc__(self) -> None:
+        # The collector, which may be running in another thread, takes the pin away.
+        if self.pin != cython.NULL:
+            self.pin.word = 0
+
+    @property
+    def store(self) -> Store:
+        """The store that it belongs to."""
+        return self._store
+
+    def payload(self) -> tuple:
+        """The values of the exception that it refers to."""
+        exception: cython.pointer(WlException) = cython.cast(cython.pointer(WlException), self.pin.word)
+        words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), exception + 1)
+        types = func_type(cython.cast(cython.pointer(WlTag), exception.tag).type_id).params
+        self._store.lock()
+        try:
+            return tuple([from_word(self._store, types[i], words[i]) for i in range(exception.count)])
+        finally:
+            self._store.unlock()
+
+
+@cython.cfunc
+def hold(store: Store, word: uint64_t) -> Reference:
+    """Keep what a reference names alive. Call with the store locked; raises `MemoryError`."""
+    made: cython.pointer(Pin) = pin(cython.address(store.guest.heap), word)
+    reference: Reference
+    try:
+        reference = Reference.__new__(Reference)
+    except BaseException:
+        made.word = 0
+        raise
+    reference._store = store
+    reference.pin = made
+    return reference
+
+
 @cython.cfunc
 def exception_of(store: Store, word: uint64_t) -> object:
-    """The Python exception for a guest's."""
-    exception: cython.pointer(WlException) = cython.cast(cython.pointer(WlException), word)
-    words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), exception + 1)
-    tag: Tag = tag_at(store, cython.cast(cython.pointer(WlTag), exception.tag))
-    i: cython.size_t
-    values: list = []
-    for i in range(exception.count):
-        values.append(from_word(store, tag.type.params[i], words[i]))
-    return WasmException(tag, *values)
+    """The Python exception for a guest's. Its values are converted when someone asks for them: they may be many."""
+    reference: Reference = hold(store, word)
+    tag: Tag = tag_at(store, cython.cast(cython.pointer(WlTag), cython.cast(cython.pointer(WlException), word).tag))
+    return WasmException.of_guest(tag, reference)
 
 
 @cython.cfunc
 @cython.exceptval(check=True)
 def word_of_exception(store: Store, error: object) -> uint64_t:
-    """The guest's exception for a Python `WasmException`; raises TypeError for values that don't fit the tag."""
+    """The guest's exception for a Python `WasmException`: the same one, when it has come from there.
+
+    Raises `TypeError` for values that don't fit the tag, `ValueError` for a tag of another store.
+    """
     tag: Tag = error.tag
-    payload: tuple = error.payload
+    payload: tuple
     exception: cython.pointer(WlException)
+    words: cython.pointer(uint64_t)
     i: cython.size_t
     count: cython.size_t = len(tag.type.params)
     if tag._store is not store:
         raise ValueError("the exception's tag belongs to another store")
+    if error.reference is not None:
+        return cython.cast(Reference, error.reference).pin.word
+    payload = error.payload
     if len(payload) != count:
         raise TypeError(f"{tag!r} takes {count} values, not {len(payload)}")
-    exception = cython.cast(cython.pointer(WlException), malloc(cython.sizeof(WlException) + 8 * count))
+    exception = new_exception(store.guest, count)
     if exception == cython.NULL:
-        raise MemoryError
-    exception.next = store.guest.exceptions
-    exception.mark = 0
+        raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
+    words = cython.cast(cython.pointer(uint64_t), exception + 1)
+    memset(words, 0, 8 * count)
     exception.tag = tag.pointer
-    exception.count = 0
-    store.guest.exceptions = exception
-    for i in range(count):
-        to_word(
-            store,
-            tag.type.params[i],
-            payload[i],
-            cython.cast(cython.pointer(uint64_t), exception + 1) + i,
-        )
-    exception.count = count
+    # Conversions can run anything, and nothing refers to the exception yet.
+    store.guest.heap.holds += 1
+    try:
+        for i in range(count):
+            to_word(store, tag.type.params[i], payload[i], words + i)
+    finally:
+        store.guest.heap.holds -= 1
     return cython.cast(uint64_t, exception)
 
 
 def python_exception(store: Store, word: uint64_t) -> object:
     """The Python exception for a guest's; for the store, which lies below the host package."""
     return exception_of(store, word)
+
+
+def exception_object(store: Store, word: int) -> object:
+    """The `WasmException` for an exnref that isn't null; for the call bridge."""
+    return exception_of(store, word)
+
+
+def exception_word(store: Store, value: object) -> int:
+    """The exnref that a `WasmException` is; for the call bridge. Raises as `word_of_exception`."""
+    if not isinstance(value, WasmException):
+        raise TypeError(f"exnref takes a WasmException or None, not {value!r:.60}")
+    return word_of_exception(store, value)
 
 
 def guest_exception(store: Store, error: object) -> int:

@@ -40,10 +40,11 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlInstance,
 )
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
-from cython.cimports.wasmloom.runtime.stacks import SLAB_SIZE, Slab, _take, end_stack
+from cython.cimports.wasmloom.runtime.stacks import end_stack, take
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack
 
 from wasmloom.errors import Trap, WasmException
+from wasmloom.runtime.collector import statistics
 from wasmloom.runtime.store import MAX_FRAMES, frame_of
 from wasmloom.runtime.traps import HOST_WAIT, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import intern_func_type
@@ -124,7 +125,7 @@ class GuestTask:
             self.function.take(args, words)
             if function.instance == cython.NULL:
                 return self.start_host(words)
-            root = _take(guest)
+            root = take(guest, True)
             if root == cython.NULL:
                 raise MemoryError
             root.state = CONT_ACTIVE
@@ -260,7 +261,10 @@ class GuestTask:
             self.awaitable = self.store.awaited
             self.store.awaited = None
             return True
-        self.result = self.function.finish(words)
+        try:
+            self.result = self.function.finish(words)
+        finally:
+            self.store.guest.heap.holds -= 1
         return False
 
     @cython.cfunc
@@ -408,20 +412,7 @@ class GuestTask:
 
 def stacks_in_use(store: Store) -> int:
     """How many of the continuations that a store has allocated are in use (for tests and diagnostics)."""
-    slab: cython.pointer(Slab)
-    cont: cython.pointer(WlCont)
-    count: cython.Py_ssize_t = 0
-    store.lock()
-    slab = cython.cast(cython.pointer(Slab), store.guest.slabs)
-    while slab != cython.NULL:
-        count += SLAB_SIZE
-        slab = slab.next
-    cont = cython.cast(cython.pointer(WlCont), store.guest.ctx.free_conts)
-    while cont != cython.NULL:
-        count -= 1
-        cont = cython.cast(cython.pointer(WlCont), cont.next)
-    store.unlock()
-    return count
+    return statistics(store)["continuations"]
 
 
 def parked_tasks(store: Store) -> list[GuestTask]:

@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from wasmloom.runtime._capi cimport pthread_key_t, sem_t
 from wasmloom.runtime._layout cimport WlCont, WlContext
+from wasmloom.runtime.heap cimport Heap
 
 cdef enum:
     TICK_NS = 10000000          # time between two ticks
@@ -51,9 +52,10 @@ ctypedef struct Guest:
     int64_t next_signals        # monotonic ns of the next look at Python's signals
     Entry *entry                # innermost entry
     uint64_t max_stack          # bytes
+    uint64_t memory_limit       # bytes that memories, tables, continuations and exceptions may have together
+    uint64_t used_bytes         # that they have
     Parked *parked              # doubly linked
-    void *slabs                 # see wasmloom.runtime.stacks
-    void *exceptions
+    Heap heap
 
 cdef int ticker_state
 cdef Guest *first_guest

@@ -1,17 +1,24 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Continuations and exceptions as memory: allocation, growth and reuse.
+"""Continuations and exceptions: allocation, growth and reuse.
 
-A continuation comes with a small stack behind it, in one block; blocks come in slabs and are never freed before their
-store, so that a stale contref always points to a continuation, whose revision then tells. A stack that outgrows its
-block moves to the heap, and its memory goes back when the continuation ends.
+A continuation comes with a small stack behind it, in one block of the reference heap (`wasmloom.runtime.heap`).
+Blocks are never freed before their store, so that a stale contref always points to a continuation, whose revision
+then tells. A stack that outgrows its block moves to memory of its own, which goes back when the continuation ends.
+
+Continuations that end go to the pool at once; those that are abandoned, and exceptions, when the collector finds
+that nothing refers to them (`wasmloom.runtime.collector`). It runs when a pool is empty and so much has been
+allocated since its last run that its cost per allocation is bounded; never within `resume`, `suspend` or `switch`.
+
+What is allocated counts towards the store's memory limit.
 
 Invariants:
 
 * While a stack runs, the context says where its memory is; every switch writes that back (`stack_handlers._save`,
   `_note_memory`), and whoever moves the running stack changes the context only.
 * A continuation in the pool (state "ended") has its own block's memory, and a revision that no reference has.
-* A continuation whose revisions have run out is never used again.
+* A continuation whose revisions have run out is only used again when the collector has seen no word with its address.
+* ``heap.grown`` is the sum of all stacks' sizes that don't lie in their block.
 """
 
 from __future__ import annotations
@@ -19,7 +26,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.stdlib import free, malloc
-from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime._layout import (
     CONT_ENDED,
@@ -37,48 +44,150 @@ from cython.cimports.wasmloom.runtime._layout import (
 )
 from cython.cimports.wasmloom.runtime.calls import Operands
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest
+from cython.cimports.wasmloom.runtime.heap import (
+    CONT_BYTES,
+    CONT_CLASS,
+    HEAP_FLOOR,
+    INLINE_WORDS,
+    Heap,
+    Slab,
+    block_at,
+    block_index,
+    class_bytes,
+    exception_class,
+    free_heap,
+    new_block,
+    slab_of,
+)
+from cython.cimports.wasmloom.runtime.stacks import Collect
 
 from wasmloom.runtime import traps
 
 _NULL_FUNCTION = cython.declare(uint64_t, traps.NULL_FUNCTION_REFERENCE)
-_STACK_EXHAUSTED = cython.declare(uint64_t, traps.STACK_EXHAUSTED)
+_OUT_OF_MEMORY = cython.declare(uint64_t, traps.OUT_OF_MEMORY)
+
+# Declared in stacks.pxd.
+collect = cython.NULL
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_collector(function: Collect) -> cython.void:
+    """Register the function that frees what nothing refers to."""
+    global collect
+    collect = function
 
 
 @cython.cfunc
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _inline_stack(cont: cython.pointer(WlCont)) -> cython.p_char:
+def inline_stack(cont: cython.pointer(WlCont)) -> cython.p_char:
+    """Where the stack in a continuation's own block begins."""
     return cython.cast(cython.p_char, cont + 1)
 
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
 @cython.exceptval(check=False)
-def _take(guest: cython.pointer(Guest)) -> cython.pointer(WlCont):
-    """A continuation from the pool; NULL when there is no memory."""
-    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.free_conts)
-    slab: cython.pointer(Slab)
-    i: cython.int
+def _charge(guest: cython.pointer(Guest), size: uint64_t) -> cython.bint:
+    """Count memory against the store's limit; False when there is not that much left."""
+    if size > guest.memory_limit - guest.used_bytes:
+        return False
+    guest.used_bytes += size
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _collect_if_due(guest: cython.pointer(Guest)) -> cython.void:
+    """Collect, if enough has been allocated since the last time."""
+    heap: cython.pointer(Heap) = cython.address(guest.heap)
+    if heap.allocated >= max(heap.collect_at, cython.cast(uint64_t, HEAP_FLOOR)) and heap.holds == 0:
+        collect(cython.address(guest.ctx))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _block(guest: cython.pointer(Guest), kind: uint64_t) -> cython.p_void:
+    """A block that has never been used; NULL when there is no memory."""
+    block: cython.p_void
+    if not _charge(guest, class_bytes(kind)):
+        return cython.NULL
+    block = new_block(cython.address(guest.heap), kind)
+    if block == cython.NULL:
+        guest.used_bytes -= class_bytes(kind)
+    return block
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take(guest: cython.pointer(Guest), collects: cython.bint) -> cython.pointer(WlCont):
+    """A continuation from the pool, or a new one; NULL when there is no memory.
+
+    `collects`: whether all references are where the collector sees them.
+    """
+    heap: cython.pointer(Heap) = cython.address(guest.heap)
+    cont: cython.pointer(WlCont)
+    heap.allocated += CONT_BYTES
+    if collects and (
+        guest.ctx.free_conts == cython.NULL or heap.grown > max(heap.grown_at, cython.cast(uint64_t, HEAP_FLOOR))
+    ):
+        _collect_if_due(guest)
+    cont = cython.cast(cython.pointer(WlCont), guest.ctx.free_conts)
     if cont == cython.NULL:
-        slab = cython.cast(cython.pointer(Slab), malloc(cython.sizeof(Slab)))
-        if slab == cython.NULL:
-            return cython.NULL
-        slab.next = cython.cast(cython.pointer(Slab), guest.slabs)
-        guest.slabs = slab
-        for i in range(SLAB_SIZE):
-            cont = cython.address(slab.blocks[SLAB_SIZE - 1 - i].cont)
-            memset(cont, 0, cython.sizeof(WlCont))
+        cont = cython.cast(cython.pointer(WlCont), _block(guest, CONT_CLASS))
+        if cont != cython.NULL:
             cont.revision = 1
             cont.state = CONT_ENDED
-            cont.next = guest.ctx.free_conts
-            guest.ctx.free_conts = cont
-    guest.ctx.free_conts = cont.next
+        elif collects and heap.holds == 0:
+            collect(cython.address(guest.ctx))
+            cont = cython.cast(cython.pointer(WlCont), guest.ctx.free_conts)
+            if cont != cython.NULL:
+                guest.ctx.free_conts = cont.next
+        if cont == cython.NULL:
+            return cython.NULL
+    else:
+        guest.ctx.free_conts = cont.next
     cont.next = cython.NULL
     cont.owner = cont
-    cont.stack_base = _inline_stack(cont)
+    cont.stack_base = inline_stack(cont)
     cont.stack_end = cont.stack_base + 8 * INLINE_WORDS
     return cont
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _grown_memory(guest: cython.pointer(Guest), size: uint64_t) -> cython.p_char:
+    """Memory for a stack that doesn't fit its block; NULL when there is none."""
+    memory: cython.p_char = cython.NULL
+    if _charge(guest, size):
+        memory = cython.cast(cython.p_char, malloc(size))
+        if memory == cython.NULL:
+            guest.used_bytes -= size
+        else:
+            guest.heap.grown += size
+            guest.heap.allocated += size
+    return memory
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def free_grown(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.void:
+    """Free the memory of a stack that has outgrown its block."""
+    size: uint64_t = cont.stack_end - cont.stack_base
+    if cont.stack_base != inline_stack(cont):
+        free(cont.stack_base)
+        guest.heap.grown -= size
+        guest.used_bytes -= size
+        cont.stack_base = inline_stack(cont)
+        cont.stack_end = cont.stack_base + 8 * INLINE_WORDS
 
 
 @cython.cfunc
@@ -87,7 +196,7 @@ def _take(guest: cython.pointer(Guest)) -> cython.pointer(WlCont):
 def _cont_new(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    """`cont.new`: the frame needs room for the function's parameters, which arrive before its entry, and results."""
+    """`cont.new`: the frame needs room for the function's parameters, which arrive early, and for its results."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     function: cython.p_void = cython.cast(cython.p_void, fp[op.b])
@@ -96,14 +205,14 @@ def _cont_new(
     size: uint64_t = 8 * cython.cast(uint64_t, op.imm0)
     if function == cython.NULL:
         return _NULL_FUNCTION
-    cont = _take(guest)
+    cont = take(guest, True)
     if cont == cython.NULL:
-        return _STACK_EXHAUSTED
+        return _OUT_OF_MEMORY
     if size > 8 * INLINE_WORDS:
-        memory = cython.cast(cython.p_char, malloc(2 * size))
+        memory = _grown_memory(guest, 2 * size)
         if memory == cython.NULL:
             end_stack(guest, cont)
-            return _STACK_EXHAUSTED
+            return _OUT_OF_MEMORY
         cont.stack_base = memory
         cont.stack_end = memory + 2 * size
     cont.state = CONT_FRESH
@@ -124,9 +233,7 @@ def _cont_new(
 @cython.exceptval(check=False)
 def end_stack(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.void:
     """A continuation has ended and doesn't run any more: free what it has grown by, and put it into the pool."""
-    if cont.stack_base != _inline_stack(cont):
-        free(cont.stack_base)
-        cont.stack_base = _inline_stack(cont)
+    free_grown(guest, cont)
     cont.state = CONT_ENDED
     cont.parent = cython.NULL
     if cont.revision < MAX_REVISION:
@@ -155,12 +262,12 @@ def _cont_renew(
     The old one is the innermost of its chain, so that only it, and the context, can point to it.
     """
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
-    fresh: cython.pointer(WlCont) = _take(guest)
+    fresh: cython.pointer(WlCont) = take(guest, False)
     revision: uint64_t
     inline_memory: cython.p_char
     running: cython.bint = ctx.current == cont
     if fresh == cython.NULL:
-        return _STACK_EXHAUSTED
+        return _OUT_OF_MEMORY
     revision = fresh.revision
     inline_memory = fresh.stack_base
     if running:
@@ -171,7 +278,7 @@ def _cont_renew(
     fresh.owner = fresh
     if cont.last == cont:
         fresh.last = fresh
-    if cont.stack_base == _inline_stack(cont):
+    if cont.stack_base == inline_stack(cont):
         memcpy(inline_memory, cont.stack_base, 8 * INLINE_WORDS)
         fresh.stack_base = inline_memory
         fresh.stack_end = inline_memory + 8 * INLINE_WORDS
@@ -180,8 +287,8 @@ def _cont_renew(
         ctx.stack_base = fresh.stack_base
         ctx.stack_end = fresh.stack_end
         ctx.stack_limit = fresh.stack_end
-    # The old one has no memory of its own left, and no revision: it is never used again.
-    cont.stack_base = _inline_stack(cont)
+    # The old one has no memory of its own left, and no revision: only the collector can bring it back.
+    cont.stack_base = inline_stack(cont)
     cont.state = CONT_ENDED
     cont.parent = cython.NULL
     ctx.exception = cython.cast(uint64_t, fresh)
@@ -194,12 +301,15 @@ def _cont_renew(
 def move_stack(guest: cython.pointer(Guest), owner: cython.pointer(WlCont), size: uint64_t) -> cython.bint:
     """Give the running stack, whose memory is that of the continuation `owner`, a block of `size` bytes on the heap."""
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-    memory: cython.p_char = cython.cast(cython.p_char, malloc(size))
+    memory: cython.p_char = _grown_memory(guest, size)
+    old: uint64_t = ctx.stack_end - ctx.stack_base
     if memory == cython.NULL:
         return False
-    memcpy(memory, ctx.stack_base, ctx.stack_end - ctx.stack_base)
-    if ctx.stack_base != _inline_stack(owner):
+    memcpy(memory, ctx.stack_base, old)
+    if ctx.stack_base != inline_stack(owner):
         free(ctx.stack_base)
+        guest.heap.grown -= old
+        guest.used_bytes -= old
     ctx.stack_base = memory
     ctx.stack_end = memory + size
     return True
@@ -249,49 +359,73 @@ def unwind_to(guest: cython.pointer(Guest), root: cython.pointer(WlCont)) -> cyt
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def new_exception(guest: cython.pointer(Guest), count: uint64_t) -> cython.pointer(WlException):
+    """An exception with room for `count` values, still without tag; NULL when there is no memory.
+
+    All references must be where the collector sees them.
+    """
+    heap: cython.pointer(Heap) = cython.address(guest.heap)
+    kind: uint64_t = exception_class(count)
+    exception: cython.pointer(WlException)
+    heap.allocated += class_bytes(kind)
+    if heap.free[kind] == cython.NULL:
+        _collect_if_due(guest)
+    if heap.free[kind] == cython.NULL:
+        exception = cython.cast(cython.pointer(WlException), _block(guest, kind))
+        if exception != cython.NULL or heap.holds:
+            if exception != cython.NULL:
+                exception.count = count
+            return exception
+        collect(cython.address(guest.ctx))
+        if heap.free[kind] == cython.NULL:
+            return cython.NULL
+    exception = cython.cast(cython.pointer(WlException), heap.free[kind])
+    heap.free[kind] = exception.next
+    exception.next = cython.NULL
+    exception.count = count
+    return exception
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _new_exception(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
     """Make an exception; `imm0` is the byte offset of the tag's pointer in the instance."""
-    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
-    size: uint64_t = cython.sizeof(WlException) + 8 * cython.cast(uint64_t, op.imm1)
-    exception: cython.pointer(WlException) = cython.cast(cython.pointer(WlException), malloc(size))
+    exception: cython.pointer(WlException) = new_exception(cython.cast(cython.pointer(Guest), ctx), op.imm1)
     if exception == cython.NULL:
-        return _STACK_EXHAUSTED
-    exception.next = guest.exceptions
-    exception.mark = 0
+        return _OUT_OF_MEMORY
     exception.tag = cython.cast(cython.pointer(cython.p_void), cython.cast(cython.p_char, inst) + op.imm0)[0]
-    exception.count = op.imm1
     memcpy(exception + 1, fp + op.a, 8 * cython.cast(uint64_t, op.imm1))
-    guest.exceptions = exception
     ctx.exception = cython.cast(uint64_t, exception)
     return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def number_of(guest: cython.pointer(Guest), cont: cython.p_void) -> uint64_t:
+    """A small number that tells a continuation from others, from 1; 0 for the bottom of an entry from the host."""
+    slab: cython.pointer(Slab) = slab_of(cython.address(guest.heap), cython.cast(uint64_t, cont))
+    if slab == cython.NULL:
+        return 0
+    return slab.number * slab.count + block_index(slab, cython.cast(uint64_t, cont)) + 1
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
 def free_stacks(guest: cython.pointer(Guest)) -> cython.void:
     """Free everything that this module has allocated for a store."""
-    slab: cython.pointer(Slab) = cython.cast(cython.pointer(Slab), guest.slabs)
-    exception: cython.pointer(WlException) = cython.cast(cython.pointer(WlException), guest.exceptions)
-    following: cython.p_void
-    cont: cython.pointer(WlCont)
-    i: cython.int
+    slab: cython.pointer(Slab) = guest.heap.slabs
+    i: uint64_t
     while slab != cython.NULL:
-        for i in range(SLAB_SIZE):
-            cont = cython.address(slab.blocks[i].cont)
-            if cont.stack_base != cython.NULL and cont.stack_base != _inline_stack(cont):
-                free(cont.stack_base)
-        following = slab.next
-        free(slab)
-        slab = cython.cast(cython.pointer(Slab), following)
-    while exception != cython.NULL:
-        following = exception.next
-        free(exception)
-        exception = cython.cast(cython.pointer(WlException), following)
-    guest.slabs = cython.NULL
-    guest.exceptions = cython.NULL
+        if slab.kind == CONT_CLASS:
+            for i in range(slab.used):
+                free_grown(guest, cython.cast(cython.pointer(WlCont), block_at(slab, i)))
+        slab = slab.next
+    free_heap(cython.address(guest.heap))
 
 
 set_runtime_call(RT_CONT_NEW, cython.cast(cython.p_void, _cont_new))

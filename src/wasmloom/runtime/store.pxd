@@ -37,11 +37,15 @@ cdef class Store:
     cdef list keep                      # whatever must live as long as the store: modules, host functions
     cdef dict references                # id -> object: what externref words point to
     cdef Py_ssize_t sweep_at            # how many of them make `unlock` look for those that nothing holds
+    # While that goes on: those that something holds, whether that is all of them, and between which words they lie.
+    cdef dict live
+    cdef bint live_is_complete
+    cdef uint64_t first_reference
+    cdef uint64_t last_reference
     cdef dict modules                   # address of a WlInstance -> its module, for backtraces
+    cdef dict drivers                   # bytecode that resumes continuations (see wasmloom.host.continuations)
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns
-    cdef uint64_t memory_limit
-    cdef uint64_t used_bytes            # of memories and tables
     cdef bint counts_fuel
     cdef Pointers blocks                # memory to free with the store
     cdef Pointers memories
@@ -57,6 +61,9 @@ cdef class Store:
     cdef void *allocate(self, uint64_t size)
     cdef int charge(self, uint64_t size) except -1
     cdef int call(self, WlFunction *function, uint64_t *words, uint32_t n_params, uint32_t n_results) except -1
+    cdef int run(
+        self, WlInstance *instance, char *bytecode, uint64_t *words, uint32_t n_params, uint32_t n_results
+    ) except -1
     cdef int save(self, Entry *entry) except -1
     cdef void restore(self, Entry *entry) noexcept
     cdef uint64_t run_entry(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept

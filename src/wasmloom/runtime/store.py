@@ -2,9 +2,9 @@
 # mypy: ignore-errors
 """The store: everything that instances own at run time, and the one way into guest code (Core 3.0, 4.2.4).
 
-A `Store` owns the C side of instances: memories, tables, function and instance structs, the value stack. Python objects
-such as `Func` or `Memory` are views of it that keep their store alive; the store keeps none of them, so that
-it goes, with all its memory, when the last of them goes, without waiting for the garbage collector.
+A `Store` owns the C side of instances: memories, tables, function and instance structs, the value stack. Python
+objects such as `Func` or `Memory` are views of it that keep their store alive; the store keeps none of them, so
+that it goes, with all its memory, when the last of them goes, without waiting for the garbage collector.
 
 Threads. One thread at a time is inside a store; others wait for it without holding the GIL (`lock`). The same thread
 may come back in through a host function: entries nest strictly, and each saves what it overwrites (`Entry`).
@@ -14,7 +14,7 @@ Invariants:
 * ``owner``, ``depth`` and ``waiting`` are only touched with the GIL held; guest code runs without it.
 * Nothing holds an address in the value stack across a call that can enter the guest: it may move. Offsets survive.
 * A reference word is only made and read with the store locked, so that `sweep`, which runs when the last lock goes,
-  finds all words that are in use in globals and tables.
+  finds all words that are in use.
 * C structs live until the store is deallocated, which needs that no Python object refers to it: no thread is inside
   then.
 * The store's parts are not cleared by the garbage collector (`no_gc_clear`): objects that point into it stay safe
@@ -53,15 +53,15 @@ from cython.cimports.wasmloom.runtime.guests import (
     TICKING,
     Entry,
     Guest,
-    Parked,
     c_stack_left,
     free_guest,
     new_guest,
     now_ns,
     wake_ticker,
 )
+from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.runtime.regions import commit, release, reserve
-from cython.cimports.wasmloom.runtime.stacks import free_stacks, memory_of, move_stack, unwind_to
+from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
     FIRST_STACK,
     Pointers,
@@ -69,7 +69,7 @@ from cython.cimports.wasmloom.runtime.store import (
 )
 
 from wasmloom.errors import Frame, Trap, WasmError
-from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
+from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION, UNHANDLED_TAG
 from wasmloom.spec.limits import MAX_PAGES_32, MAX_TABLE_ELEMENTS, PAGE_SIZE
 
 _PAGE = cython.declare(uint64_t, PAGE_SIZE)
@@ -77,6 +77,9 @@ _MAX_PAGES = cython.declare(uint64_t, MAX_PAGES_32)
 _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
+
+#: Trap code → what to say besides the reason.
+_DETAILS = {UNHANDLED_TAG: "no handler up to where the host called the guest, and nothing suspends across the host"}
 
 #: Bytes of value stack that a store may use unless it says otherwise.
 DEFAULT_STACK_LIMIT = 16 << 20
@@ -155,11 +158,11 @@ def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t)
     more: uint64_t = pages * _PAGE
     instance: cython.pointer(WlInstance)
     i: uint64_t
-    if pages > memory.max_pages - old // _PAGE or more > store.memory_limit - store.used_bytes:
+    if pages > memory.max_pages - old // _PAGE or more > store.guest.memory_limit - store.guest.used_bytes:
         return False
     if not commit(memory.base, old, old + more):
         return False
-    store.used_bytes += more
+    store.guest.used_bytes += more
     memory.length = old + more
     for i in range(store.instances.count):
         instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
@@ -176,7 +179,7 @@ def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, wor
     length: uint64_t = table.length
     elements: cython.pointer(uint64_t)
     i: uint64_t
-    if more > table.max - length or 8 * more > store.memory_limit - store.used_bytes:
+    if more > table.max - length or 8 * more > store.guest.memory_limit - store.guest.used_bytes:
         return False
     elements = cython.cast(cython.pointer(uint64_t), realloc(table.elements, 8 * (length + more) + 1))
     if elements == cython.NULL:
@@ -185,28 +188,28 @@ def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, wor
         elements[i] = word
     table.elements = elements
     table.length = length + more
-    store.used_bytes += 8 * more
+    store.guest.used_bytes += 8 * more
     return True
 
 
 @cython.cfunc
-def _keep(word: uint64_t, references: dict, live: dict) -> object:
-    """Move the reference that `word` is, if it is one, to `live`."""
-    if word:
-        value = references.get(word)
-        if value is not None:
-            live[word] = value
-    return None
-
-
-@cython.cfunc
-def _keep_all(words: cython.pointer(uint64_t), count: uint64_t, references: dict, live: dict) -> object:
-    """`_keep` many words; runs of the same word cost one lookup."""
+@cython.exceptval(check=False)
+def _keep_words(store_pointer: cython.p_void, words: cython.pointer(uint64_t), count: uint64_t) -> cython.void:
+    """Note which external references are among the words that the collector sees."""
+    store: Store = cython.cast(Store, store_pointer)
     i: uint64_t
-    for i in range(count):
-        if i == 0 or words[i] != words[i - 1]:
-            _keep(words[i], references, live)
-    return None
+    word: uint64_t
+    last: uint64_t = 0
+    try:
+        for i in range(count):
+            word = words[i]
+            if word != last and store.first_reference <= word <= store.last_reference:
+                last = word
+                value = store.references.get(word)
+                if value is not None:
+                    store.live[word] = value
+    except MemoryError:
+        store.live_is_complete = False
 
 
 @cython.cclass
@@ -215,8 +218,8 @@ class Store:
 
     `engine`: a `wasmloom.Engine` (None: the default one). `fuel`: how much the guest may execute, roughly one per
     instruction, for engines made with ``fuel=True``. `timeout`: seconds that one call into the store may take.
-    `memory_limit`: bytes that all memories and tables may have together. `stack_limit`: bytes of the guest's value
-    stack. Raises `ValueError` for limits that make no sense.
+    `memory_limit`: bytes that all memories, tables, continuations and exceptions may have together. `stack_limit`:
+    bytes of one of the guest's value stacks. Raises `ValueError` for limits that make no sense.
     """
 
     def __cinit__(self) -> None:
@@ -228,6 +231,7 @@ class Store:
         self.references = {}
         self.sweep_at = _FIRST_SWEEP
         self.modules = {}
+        self.drivers = {}
 
     def __init__(
         self,
@@ -250,7 +254,7 @@ class Store:
             raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
         if stack_limit < 4096:
             raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")
-        self.memory_limit = INT64_MAX if memory_limit is None else min(memory_limit, INT64_MAX)
+        self.guest.memory_limit = INT64_MAX if memory_limit is None else min(memory_limit, INT64_MAX)
         self.timeout = timeout
         self.timeout_ns = 0 if timeout is None else min(int(timeout * 1e9) + 1, INT64_MAX // 2)
         self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
@@ -308,8 +312,8 @@ class Store:
 
     @property
     def memory_used(self) -> int:
-        """Bytes that memories and tables have together."""
-        return self.used_bytes
+        """Bytes that memories, tables, continuations (with their stacks) and exceptions have together."""
+        return self.guest.used_bytes
 
     # --- ownership by a thread ---
 
@@ -341,52 +345,35 @@ class Store:
 
     @cython.cfunc
     def sweep(self) -> dict:
-        """Forget the external references that no global and no table holds; gives the dict that held them.
+        """Forget the external references that nothing in the store holds; gives the dict that held them.
 
-        Nobody is inside the guest, so that no frame holds one but those of guests that wait outside. The garbage
-        collector is off meanwhile, since finalisers could enter the guest and move references to where has been looked
-        already.
+        Nobody is inside the guest. The garbage collector is off meanwhile, since finalisers could enter the guest and
+        move references to where has been looked already.
         """
-        cell: cython.pointer(cython.pointer(uint64_t))
-        table: cython.pointer(WlTable)
-        instance: cython.pointer(WlInstance)
-        parked: cython.pointer(Parked)
-        cont: cython.pointer(WlCont)
-        used: uint64_t
-        i: uint64_t
+        heap: cython.pointer(Heap) = cython.address(self.guest.heap)
         before: dict = self.references
-        live: dict = {}
-        collecting: cython.bint = PyGC_Disable()
-        try:
-            for i in range(self.instances.count):
-                instance = cython.cast(cython.pointer(WlInstance), self.instances.items[i])
-                cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), instance.globals)
-                while cython.cast(cython.p_void, cell) != instance.functions:
-                    if cell[0] != cython.NULL:  # an instance in the making has empty slots
-                        _keep(cell[0][0], before, live)
-                    cell += 1
-            for i in range(self.cells.count):
-                _keep(cython.cast(cython.pointer(uint64_t), self.cells.items[i])[0], before, live)
-            for i in range(self.tables.count):
-                table = cython.cast(cython.pointer(WlTable), self.tables.items[i])
-                _keep_all(cython.cast(cython.pointer(uint64_t), table.elements), table.length, before, live)
-            parked = self.guest.parked
-            while parked != cython.NULL:
-                cont = parked.current
-                used = cont.values
-                while cont != cython.NULL:
-                    _keep_all(cython.cast(cython.pointer(uint64_t), cont.stack_base), used // 8, before, live)
-                    cont = cython.cast(cython.pointer(WlCont), cont.parent)
-                    if cont != cython.NULL:
-                        used = cont.stack_end - cont.stack_base
-                parked = parked.next
-        except MemoryError:
+        collecting: cython.bint
+        if heap.holds:
             return None
+        collecting = PyGC_Disable()
+        try:
+            self.first_reference = min(before)
+            self.last_reference = max(before)
+            self.live = {}
+            self.live_is_complete = True
+            heap.on_words = cython.cast(OnWords, cython.cast(cython.p_void, _keep_words))
+            collect(cython.address(self.guest.ctx))
+            heap.on_words = cython.NULL
         finally:
             if collecting:
                 PyGC_Enable()
-        self.references = live
-        self.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_Size(live))
+        if not self.live_is_complete:
+            self.live = None
+            return None
+        self.references = self.live
+        self.live = None
+        # Looking at the heap must not cost more than what it is looked at for.
+        self.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_Size(self.references), heap.scanned >> 6)
         return before
 
     @cython.cfunc
@@ -427,12 +414,12 @@ class Store:
     @cython.exceptval(-1, check=False)
     def charge(self, size: uint64_t) -> cython.int:
         """Count `size` bytes against the memory limit."""
-        if size > self.memory_limit - self.used_bytes:
+        if size > self.guest.memory_limit - self.guest.used_bytes:
             raise WasmError(
                 f"{size} more bytes would exceed the store's memory limit: "
-                f"{self.used_bytes} of {self.memory_limit} are in use"
+                f"{self.guest.used_bytes} of {self.guest.memory_limit} are in use"
             )
-        self.used_bytes += size
+        self.guest.used_bytes += size
         return 0
 
     @cython.cfunc
@@ -444,7 +431,7 @@ class Store:
         self.charge(pages * _PAGE)
         base = reserve(pages * _PAGE)
         if base == cython.NULL:
-            self.used_bytes -= pages * _PAGE
+            self.guest.used_bytes -= pages * _PAGE
             raise WasmError(
                 f"the system gives no memory of {pages} pages: each memory reserves 8 GiB of address space "
                 "(is that limited, as by ulimit -v?)"
@@ -463,7 +450,7 @@ class Store:
         table: cython.pointer(WlTable) = cython.cast(cython.pointer(WlTable), self.allocate(cython.sizeof(WlTable)))
         if length > _MAX_ELEMENTS:
             raise WasmError(f"a table of {length} elements exceeds the limit of {_MAX_ELEMENTS}")
-        if length * 8 > self.memory_limit - self.used_bytes:
+        if length * 8 > self.guest.memory_limit - self.guest.used_bytes:
             self.charge(length * 8)
         if not push(cython.address(self.tables), table):
             raise MemoryError
@@ -496,6 +483,25 @@ class Store:
 
         Raises `Trap`, or what a host function raised.
         """
+        return self.run(
+            cython.cast(cython.pointer(WlInstance), function.instance),
+            cython.cast(cython.pp_char, function.code_cell)[0],
+            words,
+            n_params,
+            n_results,
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run(
+        self,
+        instance: cython.pointer(WlInstance),
+        bytecode: cython.p_char,
+        words: cython.pointer(uint64_t),
+        n_params: uint32_t,
+        n_results: uint32_t,
+    ) -> cython.int:
+        """Run code in a frame that begins with `words`, and get its first `n_results` slots back, as `call` does."""
         guest: cython.pointer(Guest) = self.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
         entry = cython.declare(Entry)
@@ -514,12 +520,7 @@ class Store:
         guest.entry = cython.address(entry)
         ctx.current = cython.address(entry.root)
         ctx.catch_top = 0
-        code = self.run_entry(
-            cython.address(entry),
-            cython.cast(cython.pointer(WlInstance), function.instance),
-            cython.cast(cython.pp_char, function.code_cell)[0],
-            entry.base,
-        )
+        code = self.run_entry(cython.address(entry), instance, bytecode, entry.base)
         if code == 0:
             memcpy(words, ctx.stack_base + entry.base, 8 * n_results)
             self.leave(cython.address(entry))
@@ -621,14 +622,19 @@ class Store:
         if code == _UNCAUGHT_EXCEPTION:
             word = self.guest.ctx.exception
             self.leave(entry)
-            from wasmloom.host.tags import python_exception
+            self.guest.heap.holds += 1  # until Python holds the exception
+            try:
+                from wasmloom.host.tags import python_exception
 
-            raise python_exception(self, word)
+                error = python_exception(self, word)
+            finally:
+                self.guest.heap.holds -= 1
+            raise error
         try:
             frames = self.backtrace(entry, True)
         finally:
             self.leave(entry)
-        raise Trap(TRAP_REASONS[code], frames)
+        raise Trap(TRAP_REASONS[code], frames, _DETAILS.get(code))
 
     @cython.cfunc
     def backtrace(self, entry: cython.pointer(Entry), trapped: cython.bint) -> tuple:

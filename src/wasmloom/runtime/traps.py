@@ -23,6 +23,8 @@ TRAP_REASONS: tuple[str, ...] = (
     "null continuation reference",
     "continuation already consumed",
     "unhandled tag",
+    # A continuation or an exception would exceed the store's memory limit, or what the system has.
+    "out of memory",
     # A WebAssembly exception that no handler of the entry caught is waiting in the context.
     "uncaught exception",
     # A Python exception is waiting in the Store; it leaves the guest unchanged.
@@ -51,6 +53,7 @@ TRAP_REASONS: tuple[str, ...] = (
     NULL_CONTINUATION_REFERENCE,
     CONTINUATION_CONSUMED,
     UNHANDLED_TAG,
+    OUT_OF_MEMORY,
     UNCAUGHT_EXCEPTION,
     HOST_EXCEPTION,
     HOST_WAIT,

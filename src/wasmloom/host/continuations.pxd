@@ -1,0 +1,21 @@
+from libc.stdint cimport uint32_t, uint64_t
+cimport cython
+
+from wasmloom.host.bridge cimport Signature
+from wasmloom.host.tags cimport Reference
+from wasmloom.runtime._layout cimport WlInstance
+from wasmloom.runtime.store cimport Store
+
+@cython.final
+cdef class Driver:
+    cdef char *code
+    cdef WlInstance *instance       # has the tags and nothing else
+    cdef list signatures            # of what a suspension with each tag gives: that of its continuation
+    cdef uint32_t room              # slots of the frame
+
+@cython.final
+cdef class Continuation:
+    cdef Reference reference
+    cdef Signature signature        # None: not known
+
+    cdef object drive(self, bint throws, tuple args, tuple tags)

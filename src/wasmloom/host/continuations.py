@@ -1,0 +1,349 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Continuations in Python: resumed, handled and iterated over by the host (stack-switching proposal).
+
+```python
+generator = instance.exports.start()                # gives a (ref $k): a Continuation
+outcome = generator.resume(on=tag)                  # Suspension(tag, payload, continuation), or what it returned
+total = generator.resume(on={tag: handler})         # handler(*payload) answers every suspension with tag
+for value in wl.resume_iter(generator, tag): ...    # what it suspends with
+```
+
+The host is the parent of the continuation that it resumes by way of a `Driver`: a frame of bytecode that consists
+of one `resume` with a clause for every tag. So the rules are the guest's: clauses are searched from the innermost
+stack to the entry from the host, which nothing can suspend across.
+
+Slots of the driver's frame: 0 the outcome (position of the tag, or how many there are when the continuation has
+returned), 1 the continuation, from 2 on what goes in and what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import cython
+from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.wasmloom.host.bridge import Signature, from_word, results_of, signature_of, to_word
+from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
+from cython.cimports.wasmloom.interpreter._handlers import (
+    CLAUSE_SIZE,
+    CLAUSES_AT,
+    H_CONST,
+    H_LEAVE,
+    H_RESUME,
+    H_RESUME_THROW,
+)
+from cython.cimports.wasmloom.interpreter.machine import handlers, sizes
+from cython.cimports.wasmloom.runtime._layout import REVISION_SHIFT, WlCont, WlInstance
+from cython.cimports.wasmloom.runtime.store import Store
+
+from wasmloom.errors import Trap, WasmException
+from wasmloom.runtime.traps import CONTINUATION_CONSUMED, TRAP_REASONS
+from wasmloom.spec.canon import composite_matches, func_type, intern_func_type, sub_type
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, HEAP_SHIFT, FuncType, ValType
+
+_OUTCOME = cython.declare(cython.int, 0)
+_CONT = cython.declare(cython.int, 1)
+_VALUES = cython.declare(cython.int, 2)
+_ANY_CONT = ABSTRACT_HEAP_TYPES["cont"]
+#: A store keeps this many drivers for the next time.
+_MAX_DRIVERS = 64
+
+
+class Suspension(NamedTuple):
+    """A continuation has suspended: with which tag, with what values, and the continuation of what is left to do."""
+
+    tag: Any
+    payload: tuple[Any, ...]
+    continuation: Any
+
+
+@cython.cclass
+class Driver:
+    """The bytecode with which the host resumes continuations of a signature, handling some tags."""
+
+    def __cinit__(self, signature: Signature, throws: bool, tags: tuple) -> None:
+        k: cython.int
+        count: cython.int = len(tags)
+        stub: cython.int = CLAUSES_AT + CLAUSE_SIZE * count
+        stub_size: cython.int = sizes[H_CONST] + sizes[H_LEAVE]
+        clause: cython.p_char
+        tag: Tag
+        type: object = signature.type
+        slots: cython.size_t = cython.sizeof(WlInstance)
+        self.code = cython.cast(cython.p_char, calloc(1, stub + (count + 1) * stub_size))
+        self.instance = cython.cast(cython.pointer(WlInstance), calloc(1, slots + count * cython.sizeof(cython.p_void)))
+        if self.code == cython.NULL or self.instance == cython.NULL:
+            raise MemoryError
+        self.room = _VALUES + max(len(type.params), len(type.results))
+        self.signatures = []
+        cython.cast(cython.pointer(cython.p_void), self.code)[0] = handlers[H_RESUME_THROW if throws else H_RESUME]
+        cython.cast(cython.pointer(uint16_t), self.code + 8)[0] = _CONT
+        cython.cast(cython.pointer(uint16_t), self.code + 10)[0] = _VALUES
+        cython.cast(cython.pointer(uint16_t), self.code + 12)[0] = 0 if throws else len(type.params)
+        cython.cast(cython.pointer(uint16_t), self.code + 14)[0] = count
+        cython.cast(cython.pointer(uint16_t), self.code + 16)[0] = len(type.results)
+        cython.cast(cython.pointer(int32_t), self.code + 20)[0] = stub + count * stub_size
+        for k in range(count):
+            tag = tags[k]
+            cython.cast(cython.pointer(cython.p_void), self.instance + 1)[k] = tag.pointer
+            clause = self.code + CLAUSES_AT + CLAUSE_SIZE * k
+            cython.cast(cython.pointer(uint32_t), clause)[0] = slots + k * cython.sizeof(cython.p_void)
+            cython.cast(cython.pointer(uint16_t), clause + 6)[0] = _VALUES
+            cython.cast(cython.pointer(int32_t), clause + 8)[0] = stub + k * stub_size
+            self.room = max(self.room, _VALUES + len(tag.type.params) + 1)
+            self.signatures.append(signature_of(intern_func_type(FuncType(tag.type.results, type.results))))
+        for k in range(count + 1):
+            clause = self.code + stub + k * stub_size
+            cython.cast(cython.pointer(cython.p_void), clause)[0] = handlers[H_CONST]
+            cython.cast(cython.pointer(uint16_t), clause + 8)[0] = _OUTCOME
+            cython.cast(cython.pointer(int64_t), clause + 16)[0] = k
+            cython.cast(cython.pointer(cython.p_void), clause + sizes[H_CONST])[0] = handlers[H_LEAVE]
+
+    def __dealloc__(self) -> None:
+        free(self.code)
+        free(self.instance)
+
+
+@cython.cfunc
+def _driver(store: Store, signature: Signature, throws: cython.bint, tags: tuple) -> Driver:
+    """A driver, made or used again. Call with the store locked.
+
+    The store keeps drivers, so that neither they nor their keys refer to it.
+    """
+    driver: Driver
+    addresses: list = []
+    for tag in tags:
+        if not isinstance(tag, Tag):
+            raise TypeError(f"a continuation's handlers are for tags, not for {tag!r:.60}")
+        if cython.cast(Tag, tag)._store is not store:
+            raise ValueError(f"{tag!r} belongs to another store")
+        addresses.append(cython.cast(uint64_t, cython.cast(Tag, tag).pointer))
+    key: object = (signature.type_id, throws, tuple(addresses))
+    driver = store.drivers.get(key)
+    if driver is None:
+        driver = Driver(signature, throws, tags)
+        if len(store.drivers) >= _MAX_DRIVERS:
+            store.drivers.clear()
+        store.drivers[key] = driver
+    return driver
+
+
+@cython.cclass
+class Continuation:
+    """A suspended computation of the guest, or one that has not begun. It can be resumed once.
+
+    It comes out of the guest as a value of a type such as ``(ref $k)``, out of `resume` as part of a `Suspension`,
+    and can be passed to the guest as an argument or result. The guest may resume it, too. What nobody resumes any
+    more goes, with its stacks, when nothing refers to it.
+    """
+
+    @property
+    def type(self) -> FuncType | None:
+        """What it takes and what it returns; None when the guest gave it as a plain ``contref``."""
+        return None if self.signature is None else self.signature.type
+
+    @property
+    def store(self) -> Store:
+        """The store that the continuation belongs to."""
+        return self.reference.store
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be resumed: nobody has done so, neither the host nor the guest."""
+        word: uint64_t = self.reference.pin.word
+        return word != 0 and _cont_of(word).revision == word >> REVISION_SHIFT
+
+    def resume(
+        self, *args: object, on: Tag | Iterable[Tag] | Mapping[Tag, Callable[..., object]] = ()
+    ) -> object | Suspension:
+        """Run it, with `args`, until it returns or suspends.
+
+        `on` is a tag or several: when it suspends with one of them, the result is a `Suspension`. Or it maps tags to
+        functions: each is called with the payload, what it returns goes to the guest as the values that its `suspend`
+        gives, and so on until the continuation returns; a `WasmException` that the function raises is thrown in the
+        guest where it has suspended. When it returns, the result is what a call would give. Raises what a call
+        raises, `Trap` for a continuation that is not `alive` any more and for a suspension with another tag,
+        `TypeError` when its type isn't known.
+        """
+        if isinstance(on, Mapping):
+            return _handle(self.drive(False, args, tuple(on)), on)
+        return self.drive(False, args, _tags(on))
+
+    def throw(
+        self, error: WasmException, *, on: Tag | Iterable[Tag] | Mapping[Tag, Callable[..., object]] = ()
+    ) -> object | Suspension:
+        """Run it, but throw `error` in it where it has suspended; what it doesn't catch is raised. Else as `resume`."""
+        if isinstance(on, Mapping):
+            return _handle(self.drive(True, (error,), tuple(on)), on)
+        return self.drive(True, (error,), _tags(on))
+
+    @cython.cfunc
+    def drive(self, throws: cython.bint, args: tuple, tags: tuple) -> object:
+        """Resume, or throw what `args` is; a `Suspension`, or the results."""
+        signature: Signature = self.signature
+        reference: Reference = self.reference
+        store: Store = reference._store
+        driver: Driver
+        words: cython.pointer(uint64_t) = cython.NULL
+        word: uint64_t
+        i: uint32_t
+        if signature is None:
+            raise TypeError("the guest gave this continuation as a plain contref: what it takes isn't known")
+        if throws:
+            if not isinstance(args[0], WasmException):
+                raise TypeError(f"throw takes a WasmException, not {args[0]!r:.60}")
+        elif len(args) != signature.n_params:
+            raise TypeError(f"the continuation takes {signature.n_params} arguments {signature.type}, not {len(args)}")
+        store.lock()
+        try:
+            driver = _driver(store, signature, throws, tags)
+            words = cython.cast(cython.pointer(uint64_t), calloc(driver.room, 8))
+            if words == cython.NULL:
+                raise MemoryError
+            if not throws:
+                for i in range(signature.n_params):
+                    try:
+                        to_word(store, signature.types[i], args[i], words + _VALUES + i)
+                    except (TypeError, OverflowError, ValueError) as error:
+                        raise type(error)(f"argument {i + 1} of the continuation: {error}") from None
+            word = reference.pin.word
+            if word == 0 or _cont_of(word).revision != word >> REVISION_SHIFT:
+                raise Trap(TRAP_REASONS[CONTINUATION_CONSUMED])
+            words[_CONT] = word
+            if throws:
+                store.guest.ctx.exception = word_of_exception(store, args[0])
+            try:
+                store.run(driver.instance, driver.code, words, driver.room, driver.room)
+            finally:
+                if _cont_of(word).revision != word >> REVISION_SHIFT:
+                    reference.pin.word = 0
+            return _outcome(store, signature, driver, tags, words)
+        finally:
+            store.unlock()
+            free(words)
+
+    def __repr__(self) -> str:
+        type = "of unknown type" if self.signature is None else str(self.signature.type)
+        return f"<wasmloom.Continuation {type}{'' if self.alive else ', consumed'}>"
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _cont_of(word: uint64_t) -> cython.pointer(WlCont):
+    return cython.cast(cython.pointer(WlCont), word & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1))
+
+
+@cython.cfunc
+def _outcome(
+    store: Store, signature: Signature, driver: Driver, tags: tuple, words: cython.pointer(uint64_t)
+) -> object:
+    """What a driver's frame says has happened."""
+    which: cython.size_t = words[_OUTCOME]
+    count: cython.size_t
+    tag: Tag
+    rest: Continuation
+    if which == cython.cast(cython.size_t, len(tags)):
+        return results_of(store, signature, words + _VALUES)
+    tag = tags[which]
+    count = len(tag.type.params)
+    store.guest.heap.holds += 1
+    try:
+        rest = Continuation.__new__(Continuation)
+        rest.reference = hold(store, words[_VALUES + count])
+        rest.signature = driver.signatures[which]
+        payload = tuple([from_word(store, tag.type.params[i], words[_VALUES + i]) for i in range(count)])
+    finally:
+        store.guest.heap.holds -= 1
+    return Suspension(tag, payload, rest)
+
+
+def _tags(on: object) -> tuple:
+    return (on,) if isinstance(on, Tag) else tuple(on)
+
+
+def _answer(count: int, value: object) -> tuple:
+    """What a handler gave, as the values that `suspend` gives in the guest."""
+    if count == 1:
+        return (value,)
+    if count == 0:
+        if value is not None:
+            raise TypeError(f"the tag has no results, but its handler gave {value!r:.60}")
+        return ()
+    if not isinstance(value, (tuple, list)) or len(value) != count:
+        raise TypeError(f"the tag's handler must give a tuple of {count} values, not {value!r:.60}")
+    return tuple(value)
+
+
+def _handle(outcome: object, on: Mapping[Tag, Callable[..., object]]) -> object:
+    """Answer suspensions until the continuation returns."""
+    tags = tuple(on)
+    rest: Continuation
+    while isinstance(outcome, Suspension):
+        rest = outcome.continuation
+        try:
+            value = on[outcome.tag](*outcome.payload)
+        except WasmException as error:
+            outcome = rest.drive(True, (error,), tags)
+        else:
+            outcome = rest.drive(False, _answer(rest.signature.n_params, value), tags)
+    return outcome
+
+
+def resume_iter(continuation: Continuation, tag: Tag, *args: object) -> Generator[Any, Any, Any]:
+    """Iterate over what a continuation suspends with, as a Python generator.
+
+    It begins with `args`. Each suspension with `tag` yields the payload: a value, a tuple, or None. ``send(value)``
+    gives the tag's results to the guest (a tuple when there are several; a plain `for` gives none, or null),
+    ``throw(WasmException(…))`` throws in the guest where it has suspended. What the continuation returns is the
+    generator's return value. Raises what `Continuation.resume` raises.
+    """
+    tags = (tag,)
+    rest: Continuation = continuation
+    outcome = rest.drive(False, args, tags)
+    while isinstance(outcome, Suspension):
+        rest = outcome.continuation
+        payload = outcome.payload
+        outcome = None
+        try:
+            sent = yield payload[0] if len(payload) == 1 else payload or None
+        except WasmException as error:
+            outcome = rest.drive(True, (error,), tags)
+        else:
+            outcome = rest.drive(False, _answer(rest.signature.n_params, sent), tags)
+    return outcome
+
+
+def continuation_object(store: Store, type: int, word: int) -> Continuation:
+    """The `Continuation` for a reference of a value type; for the call bridge, with the store locked."""
+    made: Continuation = Continuation.__new__(Continuation)
+    made.reference = hold(store, word)
+    if type >> HEAP_SHIFT >= CONCRETE:
+        made.signature = signature_of(sub_type((type >> HEAP_SHIFT) - CONCRETE).composite.func - CONCRETE)
+    return made
+
+
+def continuation_word(store: Store, type: int, value: object) -> int:
+    """The reference that a `Continuation` is, for a value type; for the call bridge.
+
+    Continuation types are compared by what they take and return, as the labels of handlers are. Raises `TypeError`,
+    and `ValueError` for one of another store or that has been consumed.
+    """
+    cont: Continuation
+    if not isinstance(value, Continuation):
+        raise TypeError(f"{ValType(type)} takes a wasmloom.Continuation, not {value!r:.60}")
+    cont = value
+    if cont.reference._store is not store:
+        raise ValueError(f"{value!r} belongs to another store")
+    if type >> HEAP_SHIFT >= CONCRETE:
+        wanted = func_type(sub_type((type >> HEAP_SHIFT) - CONCRETE).composite.func - CONCRETE)
+        if cont.signature is None or not composite_matches(cont.signature.type, wanted):
+            raise TypeError(f"{value!r} is not a {ValType(type)}, which is a continuation {wanted}")
+    elif type >> HEAP_SHIFT != _ANY_CONT:
+        raise TypeError(f"{ValType(type)} takes only None from Python")
+    if not cont.alive:
+        raise ValueError(f"{value!r} can't be passed on")
+    return cont.reference.pin.word

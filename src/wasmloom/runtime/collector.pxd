@@ -1,0 +1,13 @@
+from libc.stdint cimport uint64_t
+
+from wasmloom.runtime._layout cimport WlCont, WlException
+from wasmloom.runtime.guests cimport Guest
+from wasmloom.runtime.heap cimport Heap
+
+# A collection that is under way: what is marked but has not been looked into yet, linked by `next`.
+ctypedef struct Marking:
+    Guest *guest
+    Heap *heap
+    void *store
+    WlCont *conts
+    WlException *exceptions

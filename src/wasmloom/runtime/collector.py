@@ -1,0 +1,353 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The reference heap's collector: mark and sweep, precise in objects, tables and globals, conservative over stacks.
+
+Roots are the stacks of everything that runs, or waits for a host function outside of the store, globals, tables,
+the exception that the context holds, and what Python has pinned. Element segments are none: their references come
+from constant expressions, so from globals that keep their value. Of a suspended stack only what lies below its
+`suspend`'s (or `resume`'s) operands is looked at; what is above is dead.
+
+A contref keeps the whole chain that it begins alive: it names the innermost stack, ``parent`` leads to ``last``. A
+word with a continuation's address but another revision is a stale reference: it keeps nothing alive, but as long as
+there is one the continuation's revisions must not start again (``MARK_NAMED``).
+
+The store's sweep of external references listens to the same marking (``heap.on_words``).
+
+Invariants:
+
+* All marks are 0 between collections.
+* A collection allocates nothing: marked objects wait in lists through their own ``next``, which only free ones use
+  else.
+* Nothing moves.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import uint16_t, uint64_t
+from cython.cimports.wasmloom.runtime._layout import (
+    CONT_ENDED,
+    CONT_FRESH,
+    CONT_SUSPENDED,
+    MAX_REVISION,
+    REVISION_SHIFT,
+    WlCont,
+    WlContext,
+    WlException,
+    WlInstance,
+    WlTable,
+)
+from cython.cimports.wasmloom.runtime.collector import Marking
+from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked
+from cython.cimports.wasmloom.runtime.heap import (
+    CONT_CLASS,
+    MARK_LIVE,
+    MARK_NAMED,
+    Heap,
+    Pin,
+    Slab,
+    block_at,
+    slab_of,
+)
+from cython.cimports.wasmloom.runtime.stacks import free_grown, set_collector
+from cython.cimports.wasmloom.runtime.store import Store
+
+# Where a `resume` instruction says from which slot of its frame on its operands lie: what is below is in use.
+_RESUME_VALUES = cython.declare(cython.int, 10)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _visit(m: cython.pointer(Marking), word: uint64_t) -> cython.void:
+    """A word that may be a reference."""
+    address: uint64_t = word & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1)
+    slab: cython.pointer(Slab)
+    cont: cython.pointer(WlCont)
+    exception: cython.pointer(WlException)
+    if address < m.heap.lowest or address >= m.heap.highest:
+        return
+    slab = slab_of(m.heap, address)
+    if slab == cython.NULL:
+        return
+    if slab.kind == CONT_CLASS:
+        cont = cython.cast(cython.pointer(WlCont), address)
+        if cont.revision == word >> REVISION_SHIFT and (cont.state == CONT_FRESH or cont.state == CONT_SUSPENDED):
+            if not cont.mark & MARK_LIVE:
+                cont.mark |= MARK_LIVE
+                cont.next = m.conts
+                m.conts = cont
+        else:
+            cont.mark |= MARK_NAMED
+        return
+    exception = cython.cast(cython.pointer(WlException), address)
+    if exception.tag != cython.NULL and exception.mark == 0 and word == address:
+        exception.mark = MARK_LIVE
+        exception.next = m.exceptions
+        m.exceptions = exception
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _visit_range(m: cython.pointer(Marking), start: cython.p_void, count: uint64_t) -> cython.void:
+    """Words that may be references."""
+    words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), start)
+    i: uint64_t
+    if m.heap.on_words != cython.NULL:
+        m.heap.on_words(m.store, words, count)
+    m.heap.scanned += count
+    for i in range(count):
+        _visit(m, words[i])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> cython.void:
+    """The stack that waits for `child`: its frames up to the operands of its `resume`."""
+    parent: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), child.parent)
+    below: uint64_t = cython.cast(cython.pointer(uint16_t), child.resume + _RESUME_VALUES)[0]
+    _visit_range(m, parent.stack_base, (parent.fp >> 3) + below)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cython.void:
+    """A suspended continuation: all stacks that a reference to it keeps."""
+    last: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cont.last)
+    _visit_range(m, cont.stack_base, (cont.fp >> 3) + cont.values + cont.bound)
+    while cont != last:
+        _visit_parent(m, cont)
+        cont = cython.cast(cython.pointer(WlCont), cont.parent)
+        cont.mark |= MARK_LIVE
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _visit_running(m: cython.pointer(Marking)) -> cython.void:
+    """All stacks of all entries from the host, innermost first.
+
+    An entry's bottom lies on the memory of the stack that called the host, and the inner one knows where that is; but
+    an entry that may wait has a stack of its own.
+    """
+    ctx: cython.pointer(WlContext) = cython.address(m.guest.ctx)
+    entry: cython.pointer(Entry) = m.guest.entry
+    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    if cont == cython.NULL:
+        return
+    # How high the running frame is isn't known here.
+    _visit_range(m, ctx.stack_base, (ctx.stack_end - ctx.stack_base) >> 3)
+    while cont != cython.NULL:
+        if cont.parent != cython.NULL:
+            cont.mark |= MARK_LIVE
+            _visit_parent(m, cont)
+            cont = cython.cast(cython.pointer(WlCont), cont.parent)
+        else:
+            if entry.may_wait:
+                cont.mark |= MARK_LIVE
+                if entry.outer_current != cython.NULL:
+                    _visit_range(m, entry.outer_base, entry.stack_top >> 3)
+            cont = entry.outer_current
+            entry = entry.outer
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
+    """The stacks of guests that wait outside of the store (see `wasmloom.host.tasks`)."""
+    parked: cython.pointer(Parked) = m.guest.parked
+    cont: cython.pointer(WlCont)
+    while parked != cython.NULL:
+        cont = parked.current
+        cont.mark |= MARK_LIVE
+        _visit_range(m, cont.stack_base, cont.values >> 3)
+        while cont.parent != cython.NULL:
+            _visit_parent(m, cont)
+            cont = cython.cast(cython.pointer(WlCont), cont.parent)
+            cont.mark |= MARK_LIVE
+        parked = parked.next
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _visit_store(m: cython.pointer(Marking), store: Store) -> cython.void:
+    """Globals and tables."""
+    cell: cython.pointer(cython.pointer(uint64_t))
+    table: cython.pointer(WlTable)
+    instance: cython.pointer(WlInstance)
+    i: uint64_t
+    for i in range(store.instances.count):
+        instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
+        cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), instance.globals)
+        while cython.cast(cython.p_void, cell) != instance.functions:
+            if cell[0] != cython.NULL:  # an instance in the making has empty slots
+                _visit_range(m, cell[0], 1)
+            cell += 1
+    for i in range(store.cells.count):
+        _visit_range(m, store.cells.items[i], 1)
+    for i in range(store.tables.count):
+        table = cython.cast(cython.pointer(WlTable), store.tables.items[i])
+        _visit_range(m, table.elements, table.length)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _mark(m: cython.pointer(Marking)) -> cython.void:
+    """Mark everything that can be reached."""
+    pin: cython.pointer(Pin) = m.heap.pins
+    cont: cython.pointer(WlCont)
+    exception: cython.pointer(WlException)
+    word: uint64_t
+    while pin != cython.NULL:
+        word = pin.word  # may become 0 at any time
+        _visit(m, word)
+        pin = pin.next
+    _visit(m, m.guest.ctx.exception)
+    _visit_store(m, cython.cast(Store, m.store))
+    _visit_running(m)
+    _visit_parked(m)
+    while m.conts != cython.NULL or m.exceptions != cython.NULL:
+        if m.conts != cython.NULL:
+            cont = m.conts
+            m.conts = cython.cast(cython.pointer(WlCont), cont.next)
+            cont.next = cython.NULL
+            _visit_chain(m, cont)
+        else:
+            exception = m.exceptions
+            m.exceptions = cython.cast(cython.pointer(WlException), exception.next)
+            exception.next = cython.NULL
+            _visit_range(m, exception + 1, exception.count)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _sweep_cont(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cython.void:
+    """End an abandoned continuation; put it into the pool if it is free and has a revision that no reference has."""
+    mark: uint64_t = cont.mark
+    cont.mark = 0
+    if mark & MARK_LIVE:
+        return
+    if cont.state != CONT_ENDED:
+        free_grown(m.guest, cont)
+        cont.state = CONT_ENDED
+        cont.parent = cython.NULL
+        cont.revision += 1
+    if cont.revision >= MAX_REVISION and not mark & MARK_NAMED:
+        cont.revision = 1
+    if cont.revision < MAX_REVISION:
+        cont.next = m.guest.ctx.free_conts
+        m.guest.ctx.free_conts = cont
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _sweep(m: cython.pointer(Marking)) -> cython.void:
+    """Make the pools anew from all blocks that are not marked, and clear the marks."""
+    slab: cython.pointer(Slab) = m.heap.slabs
+    exception: cython.pointer(WlException)
+    i: uint64_t
+    m.guest.ctx.free_conts = cython.NULL
+    while slab != cython.NULL:
+        if slab.kind == CONT_CLASS:
+            for i in range(slab.used):
+                # From the end, so that the pool begins with the first.
+                _sweep_cont(m, cython.cast(cython.pointer(WlCont), block_at(slab, slab.used - 1 - i)))
+        else:
+            if slab == m.heap.filling[slab.kind]:  # the newest of its class, and so the first to be seen
+                m.heap.free[slab.kind] = cython.NULL
+            for i in range(slab.used):
+                exception = cython.cast(cython.pointer(WlException), block_at(slab, slab.used - 1 - i))
+                if exception.mark == 0:
+                    exception.tag = cython.NULL
+                    exception.next = m.heap.free[slab.kind]
+                    m.heap.free[slab.kind] = exception
+                exception.mark = 0
+        slab = slab.next
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _collect(ctx: cython.pointer(WlContext)) -> cython.void:
+    """Free what nothing refers to. Call by the store's owner, with all references where they can be seen.
+
+    Sets when the next collection is due: it looks at everything that this one has looked at, so at least half as
+    much must have been allocated by then.
+    """
+    m = cython.declare(Marking)
+    heap: cython.pointer(Heap)
+    m.guest = cython.cast(cython.pointer(Guest), ctx)
+    m.heap = heap = cython.address(m.guest.heap)
+    m.store = ctx.store
+    m.conts = cython.NULL
+    m.exceptions = cython.NULL
+    heap.scanned = 0
+    _mark(cython.address(m))
+    _sweep(cython.address(m))
+    heap.allocated = 0
+    heap.collect_at = (heap.block_bytes + heap.grown + 8 * heap.scanned) >> 1
+    heap.grown_at = 2 * heap.grown
+    heap.collections += 1
+
+
+set_collector(_collect)
+
+
+# --- for tests and diagnostics ---
+
+
+def collect_garbage(store: Store) -> None:
+    """Collect now. Raises what a signal handler raises while another thread has the store."""
+    store.lock()
+    try:
+        if store.guest.heap.holds == 0:
+            _collect(cython.address(store.guest.ctx))
+    finally:
+        store.unlock()
+
+
+def statistics(store: Store) -> dict[str, int]:
+    """What the reference heap holds, in blocks and bytes.
+
+    ``continuations`` and ``exceptions`` count those that are in use (or not collected yet), ``pool`` the
+    continuations that can be used again, ``worn`` those that have no revision left, ``grown`` bytes of stacks
+    beyond their blocks, ``blocks`` bytes of blocks, ``collections`` how many there have been.
+    """
+    heap: cython.pointer(Heap)
+    slab: cython.pointer(Slab)
+    cont: cython.pointer(WlCont)
+    i: uint64_t
+    found: dict[str, int] = {"continuations": 0, "exceptions": 0, "pool": 0, "worn": 0}
+    store.lock()
+    try:
+        heap = cython.address(store.guest.heap)
+        slab = heap.slabs
+        while slab != cython.NULL:
+            for i in range(slab.used):
+                if slab.kind == CONT_CLASS:
+                    cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
+                    if cont.state != CONT_ENDED:
+                        found["continuations"] += 1
+                    elif cont.revision >= MAX_REVISION:
+                        found["worn"] += 1
+                elif cython.cast(cython.pointer(WlException), block_at(slab, i)).tag != cython.NULL:
+                    found["exceptions"] += 1
+            slab = slab.next
+        cont = cython.cast(cython.pointer(WlCont), store.guest.ctx.free_conts)
+        while cont != cython.NULL:
+            found["pool"] += 1
+            cont = cython.cast(cython.pointer(WlCont), cont.next)
+        found["grown"] = heap.grown
+        found["blocks"] = heap.block_bytes
+        found["collections"] = heap.collections
+    finally:
+        store.unlock()
+    return found

@@ -1,0 +1,240 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The reference heap's memory: continuations and exceptions in blocks, blocks in slabs.
+
+A slab is 128 KiB, aligned to its size, and holds blocks of one size class, so that the collector finds the block
+that a word may name with one lookup in a hash table. Slabs are cut from mapped regions and go back to the system
+with their store: a stale reference always points to a block of the same kind. A slab's blocks are touched for the
+first time when they are handed out, so that a small guest stays small.
+
+What blocks mean is `wasmloom.runtime.stacks`' business, which of them are still in use that of
+`wasmloom.runtime.collector`.
+
+Invariants:
+
+* Blocks of a slab from ``used`` on are zero and have never been handed out.
+* Pins are made with the store locked; whoever held one drops it by writing 0 to its word, at any time, with the GIL.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.libc.stdlib import calloc, free, malloc
+from cython.cimports.posix.mman import (
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    PROT_READ,
+    PROT_WRITE,
+    mmap,
+    munmap,
+)
+from cython.cimports.wasmloom.runtime.heap import (
+    CONT_BYTES,
+    CONT_CLASS,
+    FIRST_EXCEPTION_WORDS,
+    MAX_REGION,
+    SLAB_BYTES,
+    SLAB_HEADER,
+    SLAB_SHIFT,
+    Heap,
+    Pin,
+    Slab,
+)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def class_bytes(kind: uint64_t) -> uint64_t:
+    """Size of the blocks of a class."""
+    return CONT_BYTES if kind == CONT_CLASS else 8 * FIRST_EXCEPTION_WORDS << (kind - 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def exception_class(count: uint64_t) -> uint64_t:
+    """The class of an exception with `count` values: the smallest with room for them and the four words before them."""
+    kind: uint64_t = 1
+    while cython.cast(uint64_t, FIRST_EXCEPTION_WORDS) << (kind - 1) < 4 + count:
+        kind += 1
+    return kind
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _map_region(heap: cython.pointer(Heap)) -> cython.bint:
+    """Map memory for more slabs: as much again as there is, within bounds."""
+    size: uint64_t = min(max(heap.slab_count, 4) * SLAB_BYTES, MAX_REGION) + SLAB_BYTES
+    memory: cython.p_void = mmap(
+        cython.NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
+    )
+    start: uint64_t
+    if memory == MAP_FAILED:
+        return False
+    # The first slab begins behind the first multiple of its size, so that there is always room for the two words.
+    cython.cast(cython.pointer(cython.p_void), memory)[0] = heap.regions
+    cython.cast(cython.pointer(uint64_t), memory)[1] = size
+    heap.regions = memory
+    start = (cython.cast(uint64_t, memory) | (SLAB_BYTES - 1)) + 1
+    heap.region = cython.cast(cython.p_char, start)
+    heap.region_end = cython.cast(cython.p_char, memory) + size
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _enter_table(
+    table: cython.pointer(cython.pointer(Slab)), room: uint64_t, slab: cython.pointer(Slab)
+) -> cython.void:
+    """Enter a slab into a table with `room` places, a power of two, some of them free."""
+    place: uint64_t = (cython.cast(uint64_t, slab) >> SLAB_SHIFT) & (room - 1)
+    while table[place] != cython.NULL:
+        place = (place + 1) & (room - 1)
+    table[place] = slab
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _new_slab(heap: cython.pointer(Heap), kind: uint64_t) -> cython.pointer(Slab):
+    """A slab for blocks of a class; NULL when there is no memory."""
+    slab: cython.pointer(Slab)
+    other: cython.pointer(Slab)
+    table: cython.pointer(cython.pointer(Slab))
+    room: uint64_t
+    if 2 * heap.slab_count >= heap.table_room:
+        room = max(2 * heap.table_room, 16)
+        table = cython.cast(cython.pointer(cython.pointer(Slab)), calloc(room, cython.sizeof(cython.p_void)))
+        if table == cython.NULL:
+            return cython.NULL
+        other = heap.slabs
+        while other != cython.NULL:
+            _enter_table(table, room, other)
+            other = other.next
+        free(heap.table)
+        heap.table = table
+        heap.table_room = room
+    if heap.region_end - heap.region < SLAB_BYTES and not _map_region(heap):
+        return cython.NULL
+    slab = cython.cast(cython.pointer(Slab), heap.region)
+    heap.region += SLAB_BYTES
+    slab.next = heap.slabs
+    slab.kind = kind
+    slab.size = class_bytes(kind)
+    slab.count = (SLAB_BYTES - SLAB_HEADER) // slab.size
+    slab.used = 0
+    slab.number = heap.slab_count
+    heap.slabs = slab
+    heap.slab_count += 1
+    _enter_table(heap.table, heap.table_room, slab)
+    if heap.lowest == 0 or cython.cast(uint64_t, slab) < heap.lowest:
+        heap.lowest = cython.cast(uint64_t, slab)
+    if cython.cast(uint64_t, slab) + SLAB_BYTES > heap.highest:
+        heap.highest = cython.cast(uint64_t, slab) + SLAB_BYTES
+    heap.filling[kind] = slab
+    return slab
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def new_block(heap: cython.pointer(Heap), kind: uint64_t) -> cython.p_void:
+    """A zeroed block that has never been used; NULL when there is no memory."""
+    slab: cython.pointer(Slab) = heap.filling[kind]
+    if slab == cython.NULL or slab.used == slab.count:
+        slab = _new_slab(heap, kind)
+        if slab == cython.NULL:
+            return cython.NULL
+    slab.used += 1
+    heap.block_bytes += slab.size
+    return block_at(slab, slab.used - 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def block_at(slab: cython.pointer(Slab), index: uint64_t) -> cython.p_void:
+    """A block by its position in its slab."""
+    return cython.cast(cython.p_char, slab) + SLAB_HEADER + index * slab.size
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def block_index(slab: cython.pointer(Slab), address: uint64_t) -> uint64_t:
+    """The position of a block in its slab."""
+    return (address - cython.cast(uint64_t, slab) - SLAB_HEADER) // slab.size
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def slab_of(heap: cython.pointer(Heap), address: uint64_t) -> cython.pointer(Slab):
+    """The slab in which a block that has been handed out begins at `address`; NULL when there is none."""
+    slab: cython.pointer(Slab)
+    place: uint64_t
+    offset: uint64_t
+    if address < heap.lowest or address >= heap.highest:
+        return cython.NULL
+    place = (address >> SLAB_SHIFT) & (heap.table_room - 1)
+    slab = heap.table[place]
+    while slab != cython.NULL and cython.cast(uint64_t, slab) != address & ~cython.cast(uint64_t, SLAB_BYTES - 1):
+        place = (place + 1) & (heap.table_room - 1)
+        slab = heap.table[place]
+    if slab == cython.NULL:
+        return cython.NULL
+    offset = address - cython.cast(uint64_t, slab) - SLAB_HEADER  # wraps for addresses in the header
+    if offset >= slab.used * slab.size or offset % slab.size != 0:
+        return cython.NULL
+    return slab
+
+
+@cython.cfunc
+def pin(heap: cython.pointer(Heap), word: uint64_t) -> cython.pointer(Pin):
+    """Keep what a reference names until the pin's word is 0. Call with the store locked; raises `MemoryError`."""
+    link: cython.pointer(cython.pointer(Pin))
+    made: cython.pointer(Pin)
+    if heap.pin_count >= max(heap.pins_at, 64):
+        link = cython.address(heap.pins)
+        while link[0] != cython.NULL:
+            made = link[0]
+            if made.word == 0:
+                link[0] = made.next
+                free(made)
+                heap.pin_count -= 1
+            else:
+                link = cython.address(made.next)
+        heap.pins_at = 2 * heap.pin_count
+    made = cython.cast(cython.pointer(Pin), malloc(cython.sizeof(Pin)))
+    if made == cython.NULL:
+        raise MemoryError
+    made.word = word
+    made.next = heap.pins
+    heap.pins = made
+    heap.pin_count += 1
+    return made
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def free_heap(heap: cython.pointer(Heap)) -> cython.void:
+    """Give all memory back. Nobody may hold a pin any more."""
+    following: cython.p_void
+    made: cython.pointer(Pin)
+    while heap.regions != cython.NULL:
+        following = cython.cast(cython.pointer(cython.p_void), heap.regions)[0]
+        munmap(heap.regions, cython.cast(cython.pointer(uint64_t), heap.regions)[1])
+        heap.regions = following
+    while heap.pins != cython.NULL:
+        made = heap.pins
+        heap.pins = made.next
+        free(made)
+    free(heap.table)
+    heap.table = cython.NULL
+    heap.slabs = cython.NULL
