@@ -118,25 +118,16 @@ class BuildExt(build_ext):
         if self.parallel is None:
             self.parallel = os.cpu_count() or 1
 
-    def declarations_changed(self) -> bool:
-        """Whether any `.pxd` differs from the last complete build: structs have moved, so everything must be rebuilt.
-
-        Cython's own tracking doesn't see what pure-Python modules cimport.
-        """
+    def build_extensions(self) -> None:
+        """Translate every module to C, then compile."""
+        # Cython's own tracking doesn't see what pure-Python modules cimport. When any declaration differs from the last
+        # complete build, structs may have moved: everything is built again.
         key = hashlib.sha256()
         for path in sorted((SRC / "wasmloom").rglob("*.pxd")):
             key.update(path.read_bytes())
         stamp = Path(self.build_temp) / "declarations.key"
-        if stamp.exists() and stamp.read_text() == key.hexdigest():
-            return False
-        if not os.environ.get("WASMLOOM_ONLY"):
-            stamp.parent.mkdir(parents=True, exist_ok=True)
-            stamp.write_text(key.hexdigest())
-        return True
-
-    def build_extensions(self) -> None:
-        """Translate every module to C, then compile."""
-        self.force = bool(self.force) or self.declarations_changed()
+        if not stamp.exists() or stamp.read_text() != key.hexdigest():
+            self.force = True
         if self.extensions:
             from Cython.Build import cythonize
 
@@ -153,6 +144,9 @@ class BuildExt(build_ext):
                 ext.sources = by_name[ext.name].sources
                 ext.depends = by_name[ext.name].depends
         super().build_extensions()
+        if not os.environ.get("WASMLOOM_ONLY"):
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.write_text(key.hexdigest())
 
     def build_extension(self, ext: Extension) -> None:
         """Build one extension; the machine module also links the generated handlers."""

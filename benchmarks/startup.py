@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def main() -> None:
     contenders = harness.engines(missing=report.missing)
     for path in args.wasm:
         wasm = path.read_bytes()
-        figures = harness.alternate(contestants(wasm, report.missing, path.name), args.rounds, at_least=0.01)
+        figures = harness.alternate(contestants(wasm, report.missing, path.name), args.rounds, 0.01, time.perf_counter)
         base = figures.get("wasmtime Module.validate")
         for name, figure in figures.items():
             ratio = f"{figure.estimate / base.estimate:.2f}" if base else "—"

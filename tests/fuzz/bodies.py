@@ -508,8 +508,11 @@ class Body:
         if how < 30:
             self.const(I32, self.c.below(limit))
         elif how < 60 and self.small:
-            self.op("local.get", uleb(self.c.pick(self.small)))
+            local = uleb(self.c.pick(self.small))
+            self.op("local.get", local)
             self.push(I32)
+            if self.c.chance(10):
+                self.op("local.tee", local)
             if self.c.chance(40):
                 if self.c.chance(50):
                     self.op("local.get", uleb(self.c.pick(self.small)))
@@ -577,7 +580,11 @@ class Body:
         row = self.c.pick(STORES)
         type = NUMERIC[row.params[1]]
         self.address()
-        self.value(type)
+        if type == I32 and self.small and self.c.chance(15):
+            self.op("local.get", uleb(self.c.pick(self.small)))
+            self.push(I32)
+        else:
+            self.value(type)
         self.clean_top()
         self.op(row.mnemonic, self.memarg(row, self._memory()))
         self.pop(2)
@@ -836,11 +843,11 @@ class Body:
 
     def _shape(self) -> tuple[tuple[ValType, ...], tuple[ValType, ...]]:
         """Parameters (what is on top of the stack) and results of a block."""
-        count = min(self.c.pick((0, 0, 0, 1, 1, 2, 3, 5)), len(self.stack) - self.base)
+        count = min(self.c.pick((0, 0, 0, 1, 1, 2, 3, 5, 8)), len(self.stack) - self.base)
         params = tuple(entry.type for entry in self.stack[len(self.stack) - count :])
         if params and self.c.chance(25):
             return params, params
-        results = tuple(self.c.pick(self.plan.value_types) for _ in range(self.c.pick((0, 0, 1, 1, 2, 3, 5))))
+        results = tuple(self.c.pick(self.plan.value_types) for _ in range(self.c.pick((0, 0, 1, 1, 2, 3, 5, 9))))
         return params, results
 
     def _enter(self, label: Label) -> tuple[int, bool]:
@@ -854,6 +861,9 @@ class Body:
         saved = self._enter(label)
         # An outer block that is dead doesn't make this one so, as far as validation goes.
         self.dead = False
+        if params and self.c.chance(25):
+            # What a loop begins with must not be done by what lies before it.
+            self.set_local() if self.c.chance(60) else self.tee_local()
         self.sequence()
         self.settle(results)
         del self.stack[self.base :]

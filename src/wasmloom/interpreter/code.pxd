@@ -9,6 +9,12 @@ cdef struct Code:
     char *start
     uint32_t size
 
+# Where a backtrace has got to.
+cdef struct Place:
+    uint64_t ip
+    uint64_t fp
+    uint64_t cont           # WlCont*
+
 cdef class CodeSpace:
     cdef readonly DecodedModule module
     cdef char **cells           # entry of each function defined in the module; funcrefs and calls go through these

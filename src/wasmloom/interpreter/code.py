@@ -22,6 +22,7 @@ from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.interpreter._handlers import H_LAZY, H_SHIM
+from cython.cimports.wasmloom.interpreter.code import Place
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
 from cython.cimports.wasmloom.interpreter.translator import Translator
 from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
@@ -173,27 +174,40 @@ def walk(
     """
     frames: list = []
     maps: dict = {}
-    returned: object
+    seen: dict = {}  # ip → frame and the slot of its return ip: deep recursion comes back to the same few
+    place: Place
+    place.ip = ip
+    place.fp = fp
+    place.cont = cont
     if instance == 0:
-        returned = _caller(ip, fp, cont)
-        if returned is None:
-            return frames
-        ip, fp, cont = returned
+        _to_caller(cython.address(place), ip)
     while len(frames) < limit:
-        found = _find(ip)
-        if found is None:
-            return frames
-        space, index, at = found
-        code_map = maps.get((space, index))
-        if code_map is None:
-            code_map = maps[(space, index)] = space.bytecode(index)[1]
-        offset = code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
-        frames.append((space, index + space.module.num_imported_funcs, offset, cont))
-        returned = _caller(_word(fp + 8 * cython.cast(uint64_t, space.record_slot(index))), fp, cont)
-        if returned is None:
-            return frames
-        ip, fp, cont = returned
+        known = seen.get(place.ip)
+        if known is None:
+            known = seen[place.ip] = _describe(place.ip, maps)
+            if known is None:
+                return frames  # not ours: the code that an entry returns to
+        frames.append((*known[0], place.cont))
+        _to_caller(cython.address(place), _word(place.fp + 8 * cython.cast(uint64_t, known[1])))
     return frames
+
+
+def _describe(ip: uint64_t, maps: dict) -> tuple | None:
+    """What is known of a place in the code: (frame as `walk` gives it but for the continuation, slot of the
+    function's return ip), or None.
+
+    `maps` keeps the functions' code maps.
+    """
+    found = _find(ip)
+    if found is None:
+        return None
+    space, index, at = found
+    code_map = maps.get((space, index))
+    if code_map is None:
+        code_map = maps[(space, index)] = space.bytecode(index)[1]
+    offset = code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
+    frame = (space, index + space.module.num_imported_funcs, offset)
+    return frame, space.record_slot(index)
 
 
 def walk_from_host(
@@ -203,30 +217,27 @@ def walk_from_host(
     return walk(return_ip, fp, 0, cont, limit)
 
 
-def _caller(return_ip: uint64_t, fp: uint64_t, cont: uint64_t) -> tuple[int, int, int] | None:
-    """The caller's (ip, frame, continuation); None at the bottom. The ip lies in the call, not behind it."""
+@cython.cfunc
+@cython.exceptval(check=False)
+def _to_caller(place: cython.pointer(Place), return_ip: uint64_t) -> cython.void:
+    """Go from a callee's frame to its caller. The ip then lies in the call, not behind it."""
+    parent: cython.pointer(WlCont)
+    handler: uint64_t
     while True:
-        fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
-        handler: uint64_t = _word(return_ip)
+        place.fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
+        handler = _word(return_ip)
         if handler == cython.cast(uint64_t, handlers[H_SHIM]):
             # A tail call that left the instance: the original caller is further down.
-            return_ip = _word(fp)
+            return_ip = _word(place.fp)
             continue
+        place.ip = return_ip - 1
         if return_ip == cython.cast(uint64_t, cont_return_code + 1):
             # The bottom of a continuation: its parent waits in a `resume`.
-            parent = cython.cast(cython.pointer(WlCont), cython.cast(cython.pointer(WlCont), cont).parent)
-            return parent_frame(parent)
-        return None if _find(return_ip - 1) is None else (return_ip - 1, fp, cont)
-
-
-@cython.cfunc
-def parent_frame(parent: cython.pointer(WlCont)) -> tuple:
-    """Where a stack that waits for what it has resumed stands: (ip, frame, continuation)."""
-    return (
-        cython.cast(uint64_t, parent.ip) - 1,
-        cython.cast(uint64_t, parent.stack_base) + parent.fp,
-        cython.cast(uint64_t, parent),
-    )
+            parent = cython.cast(cython.pointer(WlCont), cython.cast(cython.pointer(WlCont), place.cont).parent)
+            place.ip = cython.cast(uint64_t, parent.ip) - 1
+            place.fp = cython.cast(uint64_t, parent.stack_base) + parent.fp
+            place.cont = cython.cast(uint64_t, parent)
+        return
 
 
 @cython.cfunc

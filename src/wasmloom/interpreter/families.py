@@ -206,12 +206,13 @@ def branch_handlers() -> Iterator[tuple[int, Handler]]:
     """All compare-and-branches: (((op · 3 + kind a) · 3 + kind b) · 2 + negate) · 2 + back.
 
     `eqz` is not among them: it is `eq` with the immediate 0. Integers aren't negated: the opposite comparison serves.
+    Branches back aren't either: only an `if`, and a branch that has values to move, jump where a comparison fails.
     """
     for operation in OPERATIONS.values():
         if operation.is_compare and len(operation.instruction.params) == 2:
             integer = operation.mnemonic.partition(".")[2] in NEGATED and operation.mnemonic[0] == "i"
             for kinds in operand_kinds(operation):
                 for negate in (False,) if integer else (False, True):
-                    for back in (False, True):
+                    for back in (False,) if negate else (False, True):
                         place = (operation.instruction.index * 3 + kinds[0]) * 3 + kinds[1]
                         yield (place * 2 + negate) * 2 + back, branch_handler(operation, kinds, negate, back)

@@ -1,0 +1,115 @@
+"""Every bytecode instruction of the families, fused ones included, does what the Wasm instructions do that it is for.
+
+And where it may trap, it does so exactly there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import pytest
+
+import wasmloom as wl
+from tests.interpreter.shapes import INPUTS, LOCALS, Memory, OutOfBounds, Shape, shape
+from tests.semantics.modules import Functions
+from tests.semantics.operands import OPERANDS
+from tests.semantics.reference import AnyNan, Result, Trapped, matches
+from wasmloom.binary.encoder import Layout, encode_module
+from wasmloom.interpreter import disassembler
+from wasmloom.interpreter.handlers import HandlerSet
+
+SIZE = 65536
+CONTENTS = bytes((i * 37 + (i >> 7) * 11 + 5) & 0xFF for i in range(SIZE))
+RUNS = 5
+GROUPS = 24
+
+
+@cache
+def handler_set() -> HandlerSet:
+    return HandlerSet()
+
+
+class Case(NamedTuple):
+    """A function of a module, and what it stands for."""
+
+    name: str
+    shape: Shape
+    index: int
+    place: int | None
+
+
+def some_bits(rng: random.Random) -> int:
+    """Bits for an input: a small number, which is good for addresses, or an edge case of a type."""
+    kind = rng.choice(("small", "small", *OPERANDS))
+    return rng.randrange(400) if kind == "small" else rng.choice(OPERANDS[kind])
+
+
+def shaped(names: Sequence[str], rng: random.Random, offset: int) -> tuple[wl.Instance, list[Case]]:
+    """A module with a function for each of those names that a shape is known of."""
+    functions = Functions(["i64"] * INPUTS, "i64", memories=2)
+    made: list[tuple[str, Shape, int]] = []
+    for name in names:
+        # 32 bits, so that an i64 fits the immediate's field.
+        constants = [rng.choice((rng.randrange(1, 200), 0x7FFFFFFF, 1, 0xFFFFFFFFFFFFFFF0)) for _ in range(INPUTS)]
+        found = shape(name, constants, offset)
+        if found is not None:
+            made.append((name, found, functions.add(LOCALS, found.code)))
+    layout = Layout()
+    binary = encode_module(functions.syntax, layout)
+    cases = []
+    for name, found, index in made:
+        place = None if found.fault is None else layout.exprs["code", index, 0] + found.fault
+        cases.append(Case(name, found, index, place))
+    return wl.Instance(wl.Module(binary)), cases
+
+
+def in_group(group: int) -> list[str]:
+    return [handler.name for handler in handler_set().handlers][group::GROUPS]
+
+
+@pytest.fixture
+def one_handler_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making the set of all handlers takes a moment; once is enough."""
+    monkeypatch.setattr(disassembler, "HandlerSet", handler_set)
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+@pytest.mark.usefixtures("one_handler_set")
+def test_instructions(group: int) -> None:
+    rng = random.Random(group)
+    instance, cases = shaped(in_group(group), rng, offset=3)
+    assert len(cases) > 100
+    missed, wrong = [], []
+    memories = [instance.exports["memory0"], instance.exports["memory1"]]
+    for case in cases:
+        listing = disassembler.disassemble(instance.module.code_space, case.index)
+        if not any(case.name in line.split() for line in listing.splitlines()):
+            missed.append(case.name)
+        for _ in range(RUNS):
+            inputs = [some_bits(rng) for _ in range(INPUTS)]
+            contents = Memory(CONTENTS)
+            wanted: Result | tuple[str, int | None]
+            try:
+                wanted = case.shape.run(inputs, contents)
+            except (OutOfBounds, Trapped) as trap:
+                wanted = (str(trap), case.place)
+            for memory in memories:
+                memory.write(0, CONTENTS)
+            got: int | tuple[str, int | None]
+            try:
+                got = instance.exports[str(case.index)](*inputs) & 0xFFFFFFFFFFFFFFFF
+            except wl.Trap as trap:
+                got = (trap.code, trap.frames[0].offset)
+            right = got == wanted
+            if isinstance(wanted, AnyNan):
+                # Which NaN a store has written is open.
+                right = ".store" in case.name or (isinstance(got, int) and matches(case.shape.type, wanted, got))
+            if not right:
+                wrong.append(f"{case.name} {[hex(bits) for bits in inputs]}: expected {wanted}, got {got}")
+            elif not isinstance(wanted, AnyNan) and [memory.read(0, SIZE) for memory in memories] != contents.data:
+                wrong.append(f"{case.name} {[hex(bits) for bits in inputs]}: wrong memory")
+    assert not wrong, f"{len(wrong)} wrong, such as\n" + "\n".join(wrong[:10])
+    assert not missed, f"{len(missed)} weren't made, such as {missed[:20]}"
