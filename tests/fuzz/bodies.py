@@ -843,11 +843,11 @@ class Body:
 
     def _shape(self) -> tuple[tuple[ValType, ...], tuple[ValType, ...]]:
         """Parameters (what is on top of the stack) and results of a block."""
-        count = min(self.c.pick((0, 0, 0, 1, 1, 2, 3, 5)), len(self.stack) - self.base)
+        count = min(self.c.pick((0, 0, 0, 1, 1, 2, 3, 5, 8)), len(self.stack) - self.base)
         params = tuple(entry.type for entry in self.stack[len(self.stack) - count :])
         if params and self.c.chance(25):
             return params, params
-        results = tuple(self.c.pick(self.plan.value_types) for _ in range(self.c.pick((0, 0, 1, 1, 2, 3, 5))))
+        results = tuple(self.c.pick(self.plan.value_types) for _ in range(self.c.pick((0, 0, 1, 1, 2, 3, 5, 9))))
         return params, results
 
     def _enter(self, label: Label) -> tuple[int, bool]:

@@ -145,7 +145,8 @@ class Generator:
     def signatures(self) -> list[FuncType]:
         """Function types that all functions choose from; few kinds of results, so that tail calls fit."""
         c = self.c
-        results = [(), (I32,), *(tuple(c.pick(NUMBERS) for _ in range(c.pick((1, 2, 1, 2, 3, 5)))) for _ in range(2))]
+        wide = (tuple(c.pick(NUMBERS) for _ in range(c.pick((1, 2, 1, 2, 3, 5, 8)))) for _ in range(2))
+        results = [(), (I32,), *wide]
         return [
             FuncType(tuple(c.pick(NUMBERS) for _ in range(c.pick((0, 1, 2, 3, 4, 7)))), c.pick(results))
             for _ in range(2 + c.below(4))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import wasmloom as wl
 from wasmloom.host.tasks import stacks_in_use
+from wasmloom.runtime.collector import collect_garbage
 
 TEXT = """(module $guest
   (type $ft (func (param i32) (result i32)))
@@ -775,3 +776,74 @@ def test_the_message_names_the_way_out(guest: Guest) -> None:
     with pytest.raises(wl.WasmError) as error:
         guest.exports.sum(1)
     assert re.search(r"host function env\.wait .*\(coroutine\).*await function\.call_async", str(error.value))
+
+
+def test_continuations_and_exceptions_of_waiting_guests_survive_collections() -> None:
+    module = wl.Module("""(module
+      (type $ft (func (result i32)))
+      (type $ct (cont $ft))
+      (import "env" "wait" (func $wait))
+      (import "env" "pass" (func $pass (param exnref) (result exnref)))
+      (tag $pause)
+      (tag $carry (param i32))
+      (elem declare func $body)
+      (func $body (result i32) (suspend $pause) (i32.const 7))
+      (func $start (result (ref $ct))
+        (block $h (result (ref $ct))
+          (drop (resume $ct (on $pause $h) (cont.new $ct (ref.func $body)))) (unreachable)))
+      (func (export "resumed") (result i32) (local $k (ref null $ct))
+        (local.set $k (call $start))
+        (call $wait)
+        (resume $ct (local.get $k)))
+      (func $make (param i32) (result exnref)
+        (block $h (result exnref) (try_table (catch_all_ref $h) (throw $carry (local.get 0))) (unreachable)))
+      (func (export "thrown") (param i32) (result i32) (local $e exnref)
+        (local.set $e (call $make (local.get 0)))
+        (call $wait)
+        (block $h (result i32)
+          (try_table (catch $carry $h) (throw_ref (call $pass (local.get $e)))) (unreachable)))
+      (func (export "garbage") (param i32)
+        (loop $again
+          (drop (call $start))
+          (drop (call $make (i32.const 99)))
+          (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))""")
+    passed: list[object] = []
+
+    async def wait() -> None:
+        await asyncio.sleep(0.01)
+
+    async def pass_(error: object) -> object:
+        await asyncio.sleep(0)
+        passed.append(error)
+        return error
+
+    exports = wl.Instance(module, {"env": {"wait": wait, "pass": pass_}}).exports
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(exports.resumed.call_async()) for _ in range(20)]
+        tasks += [asyncio.create_task(exports.thrown.call_async(i)) for i in range(20)]
+        await asyncio.sleep(0)
+        for _ in range(10):
+            exports.garbage(3000)
+            collect_garbage(exports.garbage.store)
+            await asyncio.sleep(0.003)
+        assert await asyncio.gather(*tasks) == [7] * 20 + list(range(20))
+
+    run(main())
+    assert all(isinstance(error, wl.WasmException) for error in passed) and len(passed) == 20
+    collect_garbage(exports.garbage.store)
+    assert stacks_in_use(exports.garbage.store) == 0
+
+
+def test_guests_count_towards_the_memory_limit() -> None:
+    guest = Guest(wl.Store(memory_limit=65536 + 200_000))
+
+    async def main() -> None:
+        found = await asyncio.gather(*(guest.call("deep", 0) for _ in range(2000)), return_exceptions=True)
+        failed = [result for result in found if result != 1]
+        assert 1000 < len(failed) < 2000
+        assert all(isinstance(error, wl.Trap) for error in failed)
+        assert await guest.call("deep", 3) == 4
+
+    run(main())
+    assert stacks_in_use(guest.store) == 0

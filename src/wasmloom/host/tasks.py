@@ -46,7 +46,7 @@ from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_s
 from wasmloom.errors import Trap, WasmException
 from wasmloom.runtime.collector import statistics
 from wasmloom.runtime.store import MAX_FRAMES, frame_of
-from wasmloom.runtime.traps import HOST_WAIT, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
+from wasmloom.runtime.traps import HOST_WAIT, OUT_OF_MEMORY, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import intern_func_type
 from wasmloom.spec.types import FuncType
 
@@ -125,9 +125,9 @@ class GuestTask:
             self.function.take(args, words)
             if function.instance == cython.NULL:
                 return self.start_host(words)
-            root = take(guest, True)
+            root = take(guest, False)  # the collector doesn't see the arguments yet
             if root == cython.NULL:
-                raise MemoryError
+                raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
             root.state = CONT_ACTIVE
             root.parent = cython.NULL
             root.last = root
@@ -159,17 +159,21 @@ class GuestTask:
         offset: uint64_t
         self.store.lock()
         try:
-            words = _words(signature.n_results, few)
-            if signature.n_results:
-                take_results(self.store, self.host, value, words)
-            self.awaitable = None
-            if not self.is_parked:
-                self.result = self.function.finish(words)
-                return False
-            offset = self.parked.current.fp
-            self.enter(cython.address(entry))
-            # There is room for them since the host function was called.
-            memcpy(self.store.guest.ctx.stack_base + offset, words, 8 * cython.cast(uint64_t, signature.n_results))
+            self.store.guest.heap.holds += 1  # until the results are where the collector sees them
+            try:
+                words = _words(signature.n_results, few)
+                if signature.n_results:
+                    take_results(self.store, self.host, value, words)
+                self.awaitable = None
+                if not self.is_parked:
+                    self.result = self.function.finish(words)
+                    return False
+                offset = self.parked.current.fp
+                self.enter(cython.address(entry))
+                # There is room for them since the host function was called.
+                memcpy(self.store.guest.ctx.stack_base + offset, words, 8 * cython.cast(uint64_t, signature.n_results))
+            finally:
+                self.store.guest.heap.holds -= 1
             return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_returned)), offset)
         except BaseException:
             self.give_up()

@@ -42,6 +42,10 @@ from wasmloom.spec.instructions import BY_MNEMONIC
 
 #: Slot numbers are 16 bits wide.
 MAX_SLOTS = cython.declare(cython.int, 0xFFFF)
+#: Jumps within a function's bytecode are 32 bits wide.
+_MAX_CODE = cython.declare(cython.Py_ssize_t, 0x7FFFFFF0)
+#: How many entries are searched for unread copies of a local.
+_MAX_SEARCH = cython.declare(cython.int, 64)
 _HEADER = cython.declare(cython.int, HEADER)
 _I32_NE = cython.declare(cython.int, BY_MNEMONIC["i32.ne"].index)
 _I32_EQ = cython.declare(cython.int, BY_MNEMONIC["i32.eq"].index)
@@ -150,7 +154,9 @@ class Assembler:
         at: cython.Py_ssize_t = self.pos
         fused: cython.int = -1
         if at + size > self.capacity:
-            self.capacity = max(2 * self.capacity, at + size, 4096)
+            if at + size > _MAX_CODE:
+                raise CompileError("function's bytecode is too large", self.wasm_offset)
+            self.capacity = min(max(2 * self.capacity, at + size, 4096), _MAX_CODE)
             self.buffer = cython.cast(cython.p_char, _grown(self.buffer, self.capacity))
         if self.last_number >= 0:
             fused = self.fusion(number)
@@ -332,9 +338,15 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def preserve_local(self, local: cython.int) -> cython.int:
-        """Before a write of a local: entries that stand for its old value need a copy."""
+        """Before a write of a local: entries that stand for its old value need a copy.
+
+        A long search flushes all it can, so that the next one is short: translation takes linear time.
+        """
         index: cython.int = self.height - 1
+        lowest: cython.int = index - _MAX_SEARCH
         while self.pending[local] > 0:
+            if index < lowest:
+                return self.flush_locals()
             if self.stack[index].kind == E_LOCAL and self.stack[index].local == local:
                 self.flush(index)
             index -= 1

@@ -97,6 +97,12 @@ def copy(b: HandlerBuilder) -> None:
     b.next(16)
 
 
+def move(b: HandlerBuilder) -> None:
+    """Copy several slots at once, to lower ones."""
+    _move_slots(b, b.slot(8), b.slot(10), b.number(12, "i16"))
+    b.next(16)
+
+
 def const(b: HandlerBuilder) -> None:
     b.store(b.number(16, "i64"), b.slot(8), align=8)
     b.next(24)
@@ -607,6 +613,7 @@ def control_handlers() -> Iterator[Handler]:
     yield Handler("br_table.a", _fields("count:u32@12"), 0, _br_table(ACC))
     yield Handler("unreachable", (), 8, unreachable)
     yield Handler("copy", _fields("dst:dst@8 source:slot@10"), 16, copy)
+    yield Handler("move", _fields("dst:dst@8 source:slot@10 count:u16@12"), 16, move)
     yield Handler("const", _fields("dst:dst@8 value:imm64@16"), 24, const)
     yield Handler("const_acc", _fields("value:imm64@16"), 24, const_acc)
     yield Handler("const_facc", _fields("value:imm64@16"), 24, const_facc)

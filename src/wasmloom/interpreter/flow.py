@@ -56,6 +56,8 @@ from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG, FuncType
 
 _TRY_TABLE = cython.declare(cython.int, BY_MNEMONIC["try_table"].opcode)
+#: More values than this are moved by one instruction: branches are short, and may be many.
+_MAX_COPIES = cython.declare(cython.int, 4)
 _CODE_OF = {I32: T_I32, I64: T_I64, F32: T_F32, F64: T_F64}
 _single = cython.declare(uint8_t[8])  # type codes, each the whole of a result type
 for _code in range(8):
@@ -326,12 +328,28 @@ class Flow(Assembler):
     @cython.exceptval(-1, check=False)
     def stage(self, count: cython.int, base: cython.int) -> cython.int:
         """Write the top `count` values to the homes from position `base` on, leaving all that is known as it is."""
-        k: cython.int
+        k: cython.int = 0
+        run: cython.int
+        first: cython.int = self.height - count
+        at: cython.Py_ssize_t
         before0: AccState = self.accs[0]
         before1: AccState = self.accs[1]
-        for k in range(count):
-            # A copy may overwrite a slot that an accumulator's value is known to be in: copy_entry forgets that.
-            self.copy_entry(self.height - count + k, self.home(base + k))
+        while k < count:
+            run = 0
+            while k + run < count and self.stack[first + k + run].kind == E_SLOT:
+                run += 1
+            if base == first and run:
+                k += run
+            elif run > _MAX_COPIES:
+                at = self.emit(h.H_MOVE, 16)
+                put16(self.buffer + at + 8, self.home(base + k))
+                put16(self.buffer + at + 10, self.home(first + k))
+                put16(self.buffer + at + 12, run)
+                k += run
+            else:
+                # A copy may overwrite a slot that an accumulator's value is known to be in: copy_entry forgets that.
+                self.copy_entry(first + k, self.home(base + k))
+                k += 1
         self.accs[0] = before0
         self.accs[1] = before1
         return 0
@@ -368,6 +386,10 @@ class Flow(Assembler):
         k: cython.int
         at: cython.Py_ssize_t
         accs: AccState[2]
+        if count > _MAX_COPIES:
+            # They may be wanted for many such branches: a single instruction moves what is in homes.
+            for k in range(count):
+                self.flush(self.height - count + k)
         if (
             label.kind == L_FUNCTION
             or label.tries != self.open_tries

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from operator import and_
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,17 +22,19 @@ from wasmloom.errors import ExitStatus, LinkError
 from wasmloom.spec.types import I32, I64, FuncType
 from wasmloom.wasi import files, pathcalls, polling, process
 from wasmloom.wasi.abi import CALLS, ERRNO_OF_HOST, MODULE_NAME, Call, Errno, Rights, WasiError
-from wasmloom.wasi.context import Context
-from wasmloom.wasi.descriptors import Descriptor, HostFile, Stream, open_preopen
+from wasmloom.wasi.context import Context, Later
+from wasmloom.wasi.descriptors import AsyncStream, Descriptor, HostFile, Stream, open_preopen
 
 if TYPE_CHECKING:
     from wasmloom import Instance, Module, Store
 
 __all__ = ["CALLS", "MODULE_NAME", "Errno", "Wasi", "call_type"]
 
-StdIO = None | int | bytes | BinaryIO
+StdIO = None | int | bytes | BinaryIO | Any
 """Standard input or output: None inherits the process's, an int is a host file descriptor that stays open, bytes (input
-only) are the input itself, anything else a binary file object, of which `readinto` (or `read`) or `write` is used."""
+only) are the input itself. An asyncio `StreamReader` or `StreamWriter` (or what looks like one: see `AsyncStream`) is
+for guests that run by `start_async`; anything else is a binary file object, of which `readinto` (or `read`) or `write`
+is used."""
 
 _WORD = 0xFFFF_FFFF
 #: Parameter kind → what its bits are masked with (a signed word arrives as it should be), and its type.
@@ -47,7 +49,7 @@ _KINDS: dict[str, tuple[int, Any]] = {
 _PLAIN_RIGHTS = int(Rights.FD_READ | Rights.FD_WRITE)
 
 
-def _find(name: str) -> Callable[..., None]:
+def _find(name: str) -> Callable[..., Later | None]:
     for module in (process, files, pathcalls, polling):
         found = getattr(module, name, None)
         if found is not None:
@@ -55,7 +57,7 @@ def _find(name: str) -> Callable[..., None]:
     raise KeyError(name)
 
 
-_FUNCTIONS: dict[str, Callable[..., None]] = {name: _find(name) for name in CALLS}
+_FUNCTIONS: dict[str, Callable[..., Later | None]] = {name: _find(name) for name in CALLS}
 
 
 def call_type(name: str) -> FuncType:
@@ -73,8 +75,17 @@ def _describe(error: Exception) -> Errno:
     raise error
 
 
-def _bind(context: Context, name: str) -> Callable[..., int | None]:
-    """The host function `name`: takes words as the guest passes them, returns an error number."""
+async def _later(rest: Later) -> int:
+    """The error number of a function that waits."""
+    try:
+        await rest()
+    except (WasiError, OSError) as error:
+        return int(_describe(error))
+    return 0
+
+
+def _bind(context: Context, name: str) -> Callable[..., int | Coroutine[Any, Any, int] | None]:
+    """The host function `name`: takes words as the guest passes them, gives an error number, or what gives it later."""
     call: Call = CALLS[name]
     function = _FUNCTIONS[name]
     masks = tuple(_KINDS[kind][0] for kind in call.params)
@@ -82,14 +93,14 @@ def _bind(context: Context, name: str) -> Callable[..., int | None]:
     table = context.table
     fds = [i for i, kind in enumerate(call.params) if kind == "fd"]
 
-    def on_numbers(*arguments: int) -> int | None:
+    def on_numbers(*arguments: int) -> int | Coroutine[Any, Any, int] | None:
         try:
-            function(context, *map(and_, arguments, masks))
+            outcome = function(context, *map(and_, arguments, masks))
         except (WasiError, OSError) as error:
             return int(_describe(error))
-        return 0
+        return 0 if outcome is None else _later(outcome)
 
-    def on_descriptors(*arguments: int) -> int:
+    def on_descriptors(*arguments: int) -> int | Coroutine[Any, Any, int]:
         try:
             words: list[Any] = list(map(and_, arguments, masks))
             for i in fds:
@@ -97,10 +108,10 @@ def _bind(context: Context, name: str) -> Callable[..., int | None]:
             missing = needed & ~words[fds[0]].rights
             if missing:
                 return int(Errno.EBADF if missing & _PLAIN_RIGHTS else Errno.ENOTCAPABLE)
-            function(context, *words)
+            outcome = function(context, *words)
         except (WasiError, OSError) as error:
             return int(_describe(error))
-        return 0
+        return 0 if outcome is None else _later(outcome)
 
     host = on_descriptors if fds else on_numbers
     host.__name__ = host.__qualname__ = name
@@ -124,6 +135,8 @@ def _stdio(value: StdIO, number: int) -> Descriptor:
                 raise
             # The process itself has none, so the guest gets one that is empty.
             value = b"" if number == 0 else io.BytesIO()
+    if AsyncStream.fits(value, readable=number == 0):
+        return AsyncStream(value, readable=number == 0)
     return Stream(io.BytesIO(value) if isinstance(value, bytes) else value, readable=number == 0)
 
 
@@ -157,7 +170,7 @@ class Wasi:
             table.close_all()
             raise
 
-    def imports(self) -> dict[str, dict[str, Callable[..., int | None]]]:
+    def imports(self) -> dict[str, dict[str, Callable[..., int | Coroutine[Any, Any, int] | None]]]:
         """The functions, as `Instance` takes them. `bind` the instance before it calls them."""
         return {MODULE_NAME: {name: _bind(self._context, name) for name in CALLS}}
 
@@ -176,6 +189,31 @@ class Wasi:
 
         Raises `LinkError` when there is no such function, and whatever the guest ends with (`Trap`).
         """
+        start = self._entry(instance)
+        try:
+            start()
+        except ExitStatus as status:
+            return status.code
+        return 0
+
+    async def start_async(self, instance: Instance) -> int:
+        """`start` in an event loop: where the guest would block, other tasks run.
+
+        The guest waits for host file descriptors, asyncio streams and clocks without blocking the loop; Python file
+        objects, and files on disk, are read and written at once.
+        """
+        start = self._entry(instance)
+        self._context.asynchronous = True
+        try:
+            await start.call_async()
+        except ExitStatus as status:
+            return status.code
+        finally:
+            self._context.asynchronous = False
+        return 0
+
+    def _entry(self, instance: Instance) -> Any:
+        """The instance's ``_start``, ready to be called."""
         self._bind_exported(instance)
         if "_start" not in instance.exports:
             raise LinkError("a WASI program must export the function '_start'")
@@ -183,11 +221,7 @@ class Wasi:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-        try:
-            instance.exports["_start"]()
-        except ExitStatus as status:
-            return status.code
-        return 0
+        return instance.exports["_start"]
 
     def instantiate(self, module: Module, *, store: Store | None = None) -> Instance:
         """Instantiate a module that imports nothing but WASI, and bind its memory.
@@ -229,6 +263,10 @@ class Wasi:
         Raises `LinkError`, and whatever the guest ends with (`Trap`).
         """
         return self.start(self.instantiate(module, store=store))
+
+    async def run_async(self, module: Module, *, store: Store | None = None) -> int:
+        """`run` in an event loop (see `start_async`)."""
+        return await self.start_async(self.instantiate(module, store=store))
 
     def close(self) -> None:
         """Close every file that is open."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 from wasmloom.errors import LinkError, Trap
 from wasmloom.runtime.traps import TIMEOUT, TRAP_REASONS
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from wasmloom import Store
 
 
+#: What a function gives instead of blocking: it makes the coroutine that does the rest.
+Later = Callable[[], Coroutine[Any, Any, None]]
+
+
 class Context:
     """The state of one guest. `args` and `env` (``NAME=value``) are bytes without NUL."""
 
@@ -22,6 +26,8 @@ class Context:
         self.args = args
         self.env = env
         self.table = DescriptorTable()
+        #: Whether the guest runs in an event loop, so that it can wait for coroutines.
+        self.asynchronous = False
         self._memory: object | None = None
         self._store: Store | None = None
 

@@ -8,7 +8,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import BinaryIO, NamedTuple
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, BinaryIO, NamedTuple
 
 from wasmloom.wasi.abi import (
     DIRECTORY_RIGHTS,
@@ -286,6 +287,40 @@ class Stream(Descriptor):
         if self._flush is not None:
             self._flush()
         return total
+
+
+class AsyncStream(Descriptor):
+    """A stream of an event loop, as asyncio's `StreamReader` and `StreamWriter`: the guest waits for it.
+
+    For input `file` has a coroutine method ``read(n)`` that gives up to n bytes, none at the end; for output a method
+    ``write(data)`` whose result, if it can be awaited, is, and possibly a coroutine method ``drain()``.
+    """
+
+    def __init__(self, file: Any, *, readable: bool) -> None:
+        super().__init__(
+            FileType.CHARACTER_DEVICE, TERMINAL_RIGHTS & ~(Rights.FD_WRITE if readable else Rights.FD_READ)
+        )
+        self._file = file
+
+    @staticmethod
+    def fits(value: object, *, readable: bool) -> bool:
+        """Whether an object is such a stream."""
+        methods = ("read",) if readable else ("drain", "write")
+        return any(iscoroutinefunction(getattr(value, name, None)) for name in methods)
+
+    async def read_async(self, size: int) -> bytes:
+        """Wait for up to `size` bytes; none at the end."""
+        data: bytes = await self._file.read(size)
+        return data[:size]
+
+    async def write_async(self, data: bytes) -> None:
+        """Write, and wait until the stream takes more."""
+        written = self._file.write(data)
+        if isawaitable(written):
+            await written
+        drain = getattr(self._file, "drain", None)
+        if drain is not None:
+            await drain()
 
 
 def open_preopen(guest: str, host: str | os.PathLike[str]) -> Directory:

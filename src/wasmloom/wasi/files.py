@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 
 from wasmloom.wasi.abi import (
     DIRENT,
@@ -19,10 +20,10 @@ from wasmloom.wasi.abi import (
     TimeFlags,
     WasiError,
 )
-from wasmloom.wasi.context import Context
-from wasmloom.wasi.descriptors import Descriptor, Directory
+from wasmloom.wasi.context import Context, Later
+from wasmloom.wasi.descriptors import AsyncStream, Descriptor, Directory
 from wasmloom.wasi.memory import iovecs, pack, span
-from wasmloom.wasi.polling import wait_for_input
+from wasmloom.wasi.polling import can_block, wait_for_input
 
 #: Largest file offset of the host.
 MAX_OFFSET = (1 << 63) - 1
@@ -137,17 +138,27 @@ def fd_filestat_set_times(context: Context, file: Descriptor, atim: int, mtim: i
     os.utime(host, ns=new_times(atim, mtim, flags, os.fstat(host)))
 
 
-def fd_read(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> None:
+def fd_read(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> Later | None:
     """Read from a file."""
+    if isinstance(file, AsyncStream) or (context.asynchronous and can_block(file)):
+        from wasmloom.wasi import awaiting
+
+        return partial(awaiting.read, context, file, vectors, count, result)
     wait_for_input(context, file)
     memory = context.memory
     pack(memory, U32, result, file.read(iovecs(memory, vectors, count)))
+    return None
 
 
-def fd_write(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> None:
+def fd_write(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> Later | None:
     """Write to a file."""
+    if isinstance(file, AsyncStream):
+        from wasmloom.wasi import awaiting
+
+        return partial(awaiting.write, context, file, vectors, count, result)
     memory = context.memory
     pack(memory, U32, result, file.write(iovecs(memory, vectors, count)))
+    return None
 
 
 def fd_pread(context: Context, file: Descriptor, vectors: int, count: int, start: int, result: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from wasmloom.errors import ExitStatus
 from wasmloom.wasi.abi import U32, U64, Errno, WasiError
-from wasmloom.wasi.context import Context
+from wasmloom.wasi.context import Context, Later
 from wasmloom.wasi.descriptors import Descriptor
 from wasmloom.wasi.memory import pack, span
 
@@ -93,9 +93,14 @@ def proc_raise(context: Context, signal: int) -> None:
     raise WasiError(Errno.ENOTSUP)
 
 
-def sched_yield(context: Context) -> None:
-    """Let another thread of the host run."""
+def sched_yield(context: Context) -> Later | None:
+    """Let another thread of the host run, or what else there is in the event loop."""
+    if context.asynchronous:
+        from wasmloom.wasi import awaiting
+
+        return awaiting.turn
     os.sched_yield()
+    return None
 
 
 def _not_a_socket(context: Context, descriptor: Descriptor, *arguments: int) -> None:
