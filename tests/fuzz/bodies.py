@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.fuzz.choices import Choices
 from wasmloom.binary.encoder import heap_type_bytes, sleb, uleb, val_type_bytes
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS, Instruction
-from wasmloom.spec.types import CONCRETE, EXTERNREF, F32, F64, FUNCREF, I32, I64, FuncType, ValType
+from wasmloom.spec.types import CONCRETE, EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, FuncType, ValType
 
 if TYPE_CHECKING:
     from tests.fuzz.generator import Plan
@@ -144,12 +144,14 @@ class Body:
             self.grow_memory: 1, self.table_access: 2, self.bulk_table: 1, self.reference: 3, self.nop: 1,
             self.pile: 2, self.trap: 1, self.compare_and_use: 6, self.chain: 6, self.set_small: 2, self.br_on_null: 2,
         }  # fmt: skip
+        if self.plan.tags:
+            weights |= {self.try_: 4, self.throw: 2, self.throw_ref: 1}
         if not self.leaf:
             weights |= {self.call: 6, self.call_indirect: 4, self.call_ref: 3, self.tail_call: 2}
         styles: tuple[tuple[Callable[[], None], ...], ...] = (
             (),
             (self.push_leaf, self.set_local, self.tee_local, self.pile),
-            (self.block, self.loop, self.if_, self.br, self.br_if, self.br_table),
+            (self.block, self.loop, self.if_, self.br, self.br_if, self.br_table, self.try_, self.throw),
             (self.load, self.store, self.bulk_memory, self.grow_memory),
             (self.compute, self.compare_and_use, self.select),
             (self.call, self.call_indirect, self.call_ref, self.tail_call),
@@ -850,15 +852,11 @@ class Body:
         results = tuple(self.c.pick(self.plan.value_types) for _ in range(self.c.pick((0, 0, 1, 1, 2, 3, 5, 9))))
         return params, results
 
-    def _enter(self, label: Label) -> tuple[int, bool]:
-        saved = (self.base, self.dead)
-        self.labels.append(label)
-        self.base = label.base
-        return saved
-
     def _inside(self, params: Sequence[ValType], results: Sequence[ValType], label: Label) -> None:
         """The inside of a block, whose parameters are on the stack, up to its end."""
-        saved = self._enter(label)
+        saved = self.base, self.dead
+        self.labels.append(label)
+        self.base = label.base
         # An outer block that is dead doesn't make this one so, as far as validation goes.
         self.dead = False
         if params and self.c.chance(25):
@@ -914,6 +912,74 @@ class Body:
             self._inside(params, results, Label(results, base))
         self.op("end")
         self.stack += [Entry(type, False) for type in results]
+
+    def try_(self) -> None:
+        """A `try_table` with some clauses: their labels are open already, or are blocks around it."""
+        clauses: list[tuple[int, int, int]] = []  # kind, tag, position of the label
+        new: list[tuple[ValType, ...]] = []
+        for _ in range(self.c.pick((1, 1, 2, 3))):
+            kind, tag = self.c.below(4), self.c.below(len(self.plan.tags))
+            types = self.plan.tags[tag].params if kind < 2 else ()
+            types = (*types, EXNREF) if kind & 1 else types
+            fitting = [k for k, label in enumerate(self.labels) if label.counter is None and label.types == types]
+            if fitting and self.c.chance(40):
+                clauses.append((kind, tag, self.c.pick(fitting)))
+            else:
+                clauses.append((kind, tag, len(self.labels) + len(new)))
+                new.append(types)
+        if len(self.labels) + len(new) <= MAX_DEPTH + 2:
+            self._around(new, clauses)
+
+    def _around(self, new: list[tuple[ValType, ...]], clauses: list[tuple[int, int, int]]) -> None:
+        """The blocks that clauses lead to, and inside of them the `try_table`."""
+        if new:
+            types = new[0]
+            base = self._begin("block", (), types)
+            saved = self.base, self.dead
+            self.labels.append(Label(types, base))
+            self.base, self.dead = base, False
+            self._around(new[1:], clauses)
+            self.settle(types)
+            del self.stack[self.base :]
+            self.labels.pop()
+            self.base, self.dead = saved
+            self.op("end")
+            self.stack += [Entry(type, False) for type in types]
+            if types[-1:] == (EXNREF,) and self.c.chance(60):
+                self.keep_exception()
+            return
+        params, results = self._shape()
+        base = self._begin("try_table", params, results)
+        self.code += uleb(len(clauses))
+        for kind, tag, position in clauses:
+            depth = uleb(len(self.labels) - 1 - position)
+            self.code += bytes((kind,)) + (uleb(tag) if kind < 2 else b"") + depth
+        self._inside(params, results, Label(results, base))
+        self.op("end")
+        self.stack += [Entry(type, False) for type in results]
+
+    def keep_exception(self) -> None:
+        """Put the exception on top into a local of its own."""
+        if EXNREF not in self.scratch:
+            self.scratch[EXNREF] = self.new_local(EXNREF)
+        self.op("local.set", uleb(self.scratch[EXNREF]))
+        self.pop(1)
+
+    def throw(self) -> None:
+        if self.c.chance(50):
+            tag = self.c.below(len(self.plan.tags))
+            self.need(self.plan.tags[tag].params)
+            self.op("throw", uleb(tag))
+            self.end_reachable()
+
+    def throw_ref(self) -> None:
+        if len(self.stack) > self.base and self.stack[-1].type == EXNREF:
+            self.op("throw_ref")
+            self.end_reachable()
+        elif EXNREF in self.scratch and self.c.chance(50):
+            self.op("local.get", uleb(self.scratch[EXNREF]))
+            self.op("throw_ref")
+            self.end_reachable()
 
     def br(self) -> None:
         depth = self.c.below(len(self.labels))

@@ -44,7 +44,7 @@ REENTRIES = 2
 MAX_DIFFERING = 20
 ATTEMPTS = 3000
 #: How a call can end.
-ENDINGS = ("result", "trap", "host error")
+ENDINGS = ("result", "trap", "host error", "exception")
 
 
 class HostError(Exception):
@@ -67,6 +67,8 @@ class Host:
     def __init__(self, log: Outcome) -> None:
         self.log = log
         self.reenter: Callable[[int], int] | None = None
+        #: What the engine raises for an exception that the guest doesn't catch.
+        self.exception: type[Exception] = HostError
         self.depth = 0
 
     def see(self, name: str, *arguments: float) -> None:
@@ -103,6 +105,11 @@ class Host:
         self.depth += 1
         try:
             return self.reenter(x)
+        except self.exception as error:
+            # Going back to the guest as an exception is not something that wasmtime's Python package does.
+            if getattr(error, "trap_code", None) is not None:
+                raise
+            return -2
         finally:
             self.depth -= 1
 
@@ -125,6 +132,7 @@ def run_wasmloom(program: Program, translation: str, fuel: bool) -> Outcome:
             return [*log, ("trap", trap.code)]
         imports[f"m{number}"] = instances[-1].exports
         host.reenter = instances[-1].exports["again"]
+        host.exception = wl.WasmException
     for call in program.calls:
         try:
             result = instances[call.module].exports[call.name](*call.arguments)
@@ -133,6 +141,8 @@ def run_wasmloom(program: Program, translation: str, fuel: bool) -> Outcome:
             log.append(("trap", trap.code))
         except HostError:
             log.append(("host error",))
+        except wl.WasmException:
+            log.append(("exception",))
     for instance in instances:
         for export in instance.module.exports:
             item = instance.exports[export.name] if export.kind != "func" else None
@@ -166,6 +176,7 @@ TRAPS = {
 SAME_TRAP = {
     "undefined element": "out of bounds table access",
     "null function reference": "null reference",
+    "null exception reference": "null reference",
 }
 
 
@@ -177,7 +188,10 @@ class Peer:
 
         self.wasmtime = wasmtime
         config = wasmtime.Config()
-        for feature in ("tail_call", "function_references", "gc", "multi_memory", "reference_types", "bulk_memory"):
+        for feature in (
+            *("tail_call", "function_references", "gc", "multi_memory", "reference_types", "bulk_memory"),
+            "exceptions",
+        ):
             setattr(config, f"wasm_{feature}", True)
         config.cranelift_opt_level = "none"
         config.parallel_compilation = False
@@ -194,6 +208,7 @@ class Peer:
     def run_with(self, program: Program, host: Host) -> Outcome:
         wasmtime = self.wasmtime
         log = host.log
+        host.exception = wasmtime.Trap
         store = wasmtime.Store(self.engine)
         linker = wasmtime.Linker(self.engine)
         for name, type in HOST_FUNCTIONS.items():
@@ -214,7 +229,8 @@ class Peer:
                 results = result if isinstance(result, list) else [] if result is None else [result]
                 log.append(("result", tuple(results)))
             except wasmtime.Trap as trap:
-                log.append(("trap", TRAPS[trap.trap_code.name]))
+                code = trap.trap_code
+                log.append(("exception",) if code is None else ("trap", TRAPS[code.name]))
             except HostError:
                 log.append(("host error",))
         for instance in instances:

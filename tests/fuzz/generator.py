@@ -16,6 +16,7 @@ from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.module import Code, Data, Element, Export, Global, Import, ModuleSyntax, Table
 from wasmloom.spec.types import (
     CONCRETE,
+    EXNREF,
     EXTERNREF,
     F32,
     F64,
@@ -28,6 +29,7 @@ from wasmloom.spec.types import (
     MemoryType,
     SubType,
     TableType,
+    TagType,
     ValType,
     ref_type,
 )
@@ -80,6 +82,7 @@ class Plan:
         self.globals: list[GlobalType] = []
         self.slots: dict[int, dict[int, int]] = {}
         self.elements: list[ValType] = []
+        self.tags: list[FuncType] = []
         self.data = 0
         self.fuel = 0
         self.table_size = TABLE_SIZE
@@ -103,7 +106,7 @@ class Plan:
 
     def functions_for(self, type: ValType) -> list[int]:
         """The functions that a reference type holds."""
-        if type == EXTERNREF:
+        if type in (EXTERNREF, EXNREF):
             return []
         if type == FUNCREF:
             return list(range(len(self.functions)))
@@ -117,6 +120,7 @@ class Generator:
     def __init__(self, choices: Choices) -> None:
         self.c = choices
         self.plans: list[Plan] = []
+        self.exceptions = choices.chance(35)
 
     def program(self) -> Program:
         c = self.c
@@ -169,6 +173,8 @@ class Generator:
         self.imports(plan, number)
         self.tables_and_memories(plan, number, references)
         self.globals(plan, number, references)
+        if self.exceptions:
+            self.tags(plan, number)
         first = len(plan.functions)
         for _ in range(self.c.pick((1, 2, 3, 4, 6))):
             self.define(plan, self.c.pick(signatures))
@@ -221,6 +227,9 @@ class Generator:
                 if export.name == "fuel":
                     plan.fuel = len(plan.globals)
                 plan.globals.append(item)
+            elif export.kind == "tag" and c.chance(70):
+                wanted = TagType(plan.type_index(other.tags[export.index]))
+                plan.tags.append(other.tags[export.index])
             if wanted is not None:
                 syntax.imports.append(Import("m0", export.name, export.kind, wanted))  # type: ignore[arg-type]
 
@@ -257,6 +266,14 @@ class Generator:
         if is_number(type.content):
             plan.syntax.exports.append(Export(name or f"global{len(plan.globals)}", "global", len(plan.globals)))
         plan.globals.append(type)
+
+    def tags(self, plan: Plan, number: int) -> None:
+        """Define some tags."""
+        for _ in range(self.c.pick((1, 2, 3))):
+            type = FuncType(tuple(self.c.pick(NUMBERS) for _ in range(self.c.pick((1, 0, 2, 3)))), ())
+            plan.syntax.tags.append(TagType(plan.type_index(type)))
+            plan.syntax.exports.append(Export(f"tag{len(plan.tags)}", "tag", len(plan.tags)))
+            plan.tags.append(type)
 
     def initial(self, type: ValType) -> bytes:
         number = self.c.pick(INTERESTING[type])
