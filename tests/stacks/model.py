@@ -5,8 +5,9 @@ integer `x`, three references to continuations, and the type (i32, continuation)
 functions call and create only those with higher numbers, so that every program ends. Four references and a hash of
 everything that was logged are global.
 
-In the model a function is a Python generator: what it yields asks for what only a parent can do, `_resume` is such a
-parent, and hands on what it has no clause for. So a suspended chain is the generator at its outer end, which holds the others.
+In the model a function is a Python generator: what it yields asks for what only a parent can do, `_resume` is such
+a parent, and hands on what it has no clause for. So a suspended chain is the generator at its outer end, which
+holds the others.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def test_8_stacks_grow_inside_of_continuations_and_under_them():
 
 
 def test_3_handlers_belong_to_their_stack():
-    """A `try_table` around `resume` is not seen by what is thrown after the switch away, and again after coming back."""
+    """What is thrown after a switch away finds the handlers of the running stack, and again after coming back."""
     exports = run("""(tag $t) (tag $e (param i32))
       (func $g
         (block $c (result i32)
