@@ -9,7 +9,7 @@ static NOINLINE void touch(volatile char *bytes, uint32_t size) {
 
 static int64_t worker(int64_t number) {
   uint32_t complement = (uint32_t)fiber_yield(number);
-  char bytes[1024];
+  char bytes[256];
   touch(bytes, sizeof bytes);
   return complement & 255;
 }
