@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from wasmloom.interpreter.handlers import HandlerSet
 from wasmloom.interpreter.isa import Field, Handler
 from wasmloom.interpreter.machine import handler_addresses
+from wasmloom.interpreter.stack_handlers import CLAUSE_SIZE, CLAUSE_SWITCH, CLAUSES_AT
 
 if TYPE_CHECKING:
     from wasmloom.interpreter.code import CodeSpace
@@ -37,9 +38,22 @@ def _instruction(code: bytes, start: int, handler: Handler) -> tuple[str, int]:
     text = f"{handler.name} " + " ".join(_text(code, start, field) for field in fields)
     if handler.size:
         return text.rstrip(), handler.size
+    if handler.name.startswith("resume"):
+        count = _number(code, start + handler.field("clauses").offset, "u16")
+        entries = (start + CLAUSES_AT + CLAUSE_SIZE * i for i in range(count))
+        return f"{text} {' '.join(_clause(code, start, entry) for entry in entries)}", CLAUSES_AT + CLAUSE_SIZE * count
     count = _number(code, start + 12, "u32") + 1
     targets = (start + _number(code, start + 16 + 4 * i, "target") for i in range(count))
     return f"{text} → {' '.join(f'{target:04x}' for target in targets)}", (16 + 4 * count + 7) & ~7
+
+
+def _clause(code: bytes, start: int, at: int) -> str:
+    """A handler clause of `resume` (see `wasmloom.interpreter.stack_handlers`)."""
+    tag = _number(code, at, "u32")
+    if _number(code, at + 4, "u16") == CLAUSE_SWITCH:
+        return f"(on tag={tag} switch)"
+    values, target = _number(code, at + 6, "u16"), start + _number(code, at + 8, "target")
+    return f"(on tag={tag} values=s{values} → {target:04x})"
 
 
 def disassemble(space: CodeSpace, index: int) -> str:
