@@ -581,11 +581,21 @@ class Body:
             return
         row = self.c.pick(STORES)
         type = NUMERIC[row.params[1]]
-        self.address()
-        if type == I32 and self.small and self.c.chance(15):
+        if type == I32 and self.small and self.c.chance(8):
+            # Address and value are the same local, which has just been written.
+            local = uleb(self.c.pick(self.small))
+            self.value(I32)
+            self.op("i32.const", sleb(63))
+            self.op("i32.and")
+            self.op("local.tee", local)
+            self.op("local.get", local)
+            self.push(I32)
+        elif type == I32 and self.small and self.c.chance(15):
+            self.address()
             self.op("local.get", uleb(self.c.pick(self.small)))
             self.push(I32)
         else:
+            self.address()
             self.value(type)
         self.clean_top()
         self.op(row.mnemonic, self.memarg(row, self._memory()))
