@@ -181,6 +181,55 @@ def test_traps_after_tail_calls_have_the_right_frames() -> None:
     assert [(frame.module, frame.func_name) for frame in caught.value.frames] == [("other", "boom"), ("main", "outer")]
 
 
+SUBTYPES = """
+  (rec (type $super (sub (func (param i32 i64) (result i64)))))
+  (rec (type $sub (sub $super (func (param i32 i64) (result i64)))))"""
+
+
+def test_indirect_calls_of_subtypes() -> None:
+    """A function whose type is a subtype of the expected one is called, in tail position too; a supertype is not."""
+    made = instance(
+        f"""(module {SUBTYPES}
+          (table $t 2 funcref) (elem (i32.const 0) $f $g)
+          (func $f (type $sub)
+            (if (i32.eqz (local.get 0)) (then (return (local.get 1))))
+            (return_call_indirect $t (type $super)
+              (i32.sub (local.get 0) (i32.const 1)) (i64.add (local.get 1) (i64.const 1)) (i32.const 0)))
+          (func $g (type $super) (i64.const -1))
+          (func (export "run") (param i32) (result i64)
+            (i64.mul (i64.const 2) (call_indirect $t (type $super) (local.get 0) (i64.const 1) (i32.const 0))))
+          (func (export "wrong") (result i64)
+            (call_indirect $t (type $sub) (i32.const 0) (i64.const 1) (i32.const 1))))"""
+    )
+    assert made.exports.run(ITERATIONS // 10) == 2 + 2 * (ITERATIONS // 10)
+    with pytest.raises(wl.Trap, match="indirect call type mismatch"):
+        made.exports.wrong()
+
+
+def test_tail_calls_of_subtypes_across_instances() -> None:
+    first = instance(
+        f"""(module {SUBTYPES} (table $t (export "t") 2 funcref) (elem (i32.const 0) $f) (memory 1)
+          (data (i32.const 0) "\\07")
+          (func $f (type $sub)
+            (if (i32.eqz (local.get 0)) (then (return (local.get 1))))
+            (return_call_indirect $t (type $super) (i32.sub (local.get 0) (i32.const 1))
+              (i64.add (local.get 1) (i64.load8_u (i32.const 0))) (i32.const 1))))"""
+    )
+    second = instance(
+        f"""(module {SUBTYPES} (import "first" "t" (table $t 2 funcref)) (elem (table $t) (i32.const 1) func $g)
+          (memory 1) (data (i32.const 0) "\\02")
+          (func $g (type $sub) (local i64 i64 i64)
+            (if (i32.eqz (local.get 0)) (then (return (local.get 1))))
+            (return_call_indirect $t (type $super) (i32.sub (local.get 0) (i32.const 1))
+              (i64.add (local.get 1) (i64.load8_u (i32.const 0))) (i32.const 0)))
+          (func (export "run") (param i32) (result i64)
+            (i64.add (i64.mul (i64.load8_u (i32.const 0)) (i64.const 1000000000))
+              (call_indirect $t (type $super) (local.get 0) (i64.const 0) (i32.const 0)))))""",
+        {"first": first},
+    )
+    assert second.exports.run(ITERATIONS // 10) == 2 * 10**9 + ITERATIONS // 20 * 9
+
+
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
