@@ -87,10 +87,17 @@ def _load(data: bytes | str | bytearray | memoryview, lazy: bool) -> tuple[Decod
     if not lazy:
         return decoded, None
 
+    spare = [validator]
+
     def prepare(index: int) -> None:
+        # A thread or a finaliser may come while a validator is in use; it gets one of its own.
         with located:
-            validate_function(validator, decoded.num_imported_funcs + index)
-            check_features(validator.features)
+            checker = spare.pop() if spare else validate_module(decoded, bodies=False)
+            try:
+                validate_function(checker, decoded.num_imported_funcs + index)
+            finally:
+                spare.append(checker)
+            check_features(checker.features)
 
     return decoded, prepare
 

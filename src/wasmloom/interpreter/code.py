@@ -92,23 +92,29 @@ class CodeSpace:
             return 0
         if self.prepare is not None:
             self.prepare(index)
-        translator = self._get_translator()
+        translator = self._take_translator()
         translator.want_map = False
         translator.translate(index)
-        code = cython.cast(cython.p_char, malloc(translator.pos))
-        if code == cython.NULL:
-            raise MemoryError
-        memcpy(code, translator.buffer, translator.pos)
-        self.codes[index].start = code
-        self.codes[index].size = translator.pos
-        self.starts = None
-        self.cells[index] = code
+        # Another thread, or a finaliser, may have been here meanwhile: its code may be running, and stays.
+        if self.codes[index].start == cython.NULL:
+            code = cython.cast(cython.p_char, malloc(translator.pos))
+            if code == cython.NULL:
+                raise MemoryError
+            memcpy(code, translator.buffer, translator.pos)
+            self.codes[index].start = code
+            self.codes[index].size = translator.pos
+            self.starts = None
+            self.cells[index] = code
+        self.translator = translator
         return 0
 
-    def _get_translator(self) -> Translator:
-        if self.translator is None:
-            self.translator = Translator(self.module, cython.cast(cython.size_t, self.cells), self.fuel)
-        return self.translator
+    def _take_translator(self) -> Translator:
+        """The translator, for the caller alone: who comes while it is in use gets another one."""
+        translator: Translator = self.translator
+        self.translator = None
+        if translator is None:
+            translator = Translator(self.module, cython.cast(cython.size_t, self.cells), self.fuel)
+        return translator
 
     def translate_all(self) -> None:
         """Translate every function now (translation mode "eager")."""
@@ -123,16 +129,17 @@ class CodeSpace:
         """
         if not 0 <= index < self.count:
             raise IndexError(index)
-        translator: Translator = self._get_translator()
+        translator: Translator
         if self.prepare is not None:
             self.prepare(index)
+        translator = self._take_translator()
         translator.want_map = True
-        translator.code_map = []
-        try:
-            translator.translate(index)
-        finally:
-            translator.want_map = False
-        return translator.buffer[: translator.pos], translator.code_map
+        translator.code_map = code_map = []
+        translator.translate(index)
+        code: bytes = translator.buffer[: translator.pos]
+        translator.code_map = None
+        self.translator = translator
+        return code, code_map
 
     @cython.cfunc
     def find(self, ip: uint64_t) -> object:
@@ -254,16 +261,20 @@ def _word(address: uint64_t) -> uint64_t:
 @cython.with_gil
 @cython.exceptval(check=False)
 def _translate_with_gil(ctx: cython.pointer(WlContext), space: cython.p_void, index: uint32_t) -> uint64_t:
-    store: Store
+    store: Store = cython.cast(Store, ctx.store)
+    # Signal handlers and finalisers may run meanwhile. The callee has no frame yet that an entry could lie above.
+    before: cython.bint = store.interrupting
+    store.interrupting = True
     try:
         cython.cast(CodeSpace, space).translate(index)
     except BaseException as error:
         # It leaves the guest as a host function's exception does. The store owns three references.
-        store = cython.cast(Store, ctx.store)
         store.error_type = _owned(type(error))
         store.error_value = _owned(error)
         store.error_traceback = cython.NULL
         return _HOST_EXCEPTION
+    finally:
+        store.interrupting = before
     return 0
 
 
