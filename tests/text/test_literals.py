@@ -6,7 +6,8 @@ import struct
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wasmloom.text.formatting import f32_text, f64_text, quote_bytes, quote_name
 from wasmloom.text.literals import LiteralError, parse_float, parse_integer, parse_unsigned, string_bytes
