@@ -117,11 +117,11 @@ class Host:
 # --- wasmloom ---------------------------------------------------------------------------------------------------------
 
 
-def run_wasmloom(program: Program, translation: str, fuel: bool) -> Outcome:
-    """What a program does in wasmloom."""
+def run_wasmloom(program: Program, translation: str, fuel: bool, limit: int | None = None) -> Outcome:
+    """What a program does in wasmloom. With a `limit`, that is its fuel, and what is left of it the last step."""
     log: Outcome = []
     engine = wl.Engine(translation=translation, fuel=fuel)
-    store = wl.Store(engine, fuel=1 << 40 if fuel else None)
+    store = wl.Store(engine, fuel=limit or 1 << 40 if fuel else None)
     host = Host(log)
     imports: dict[str, Any] = {"env": {name: getattr(host, name) for name in HOST_FUNCTIONS}}
     instances: list[wl.Instance] = []
@@ -154,6 +154,8 @@ def run_wasmloom(program: Program, translation: str, fuel: bool) -> Outcome:
                 log.append((export.name, hashlib.sha1(memoryview(item)).hexdigest()))
             elif isinstance(export.type, TableType):
                 log.append((export.name, [item[i] is None for i in range(len(item))]))
+    if limit is not None:
+        log.append(("fuel left", store.fuel))
     return log
 
 

@@ -27,6 +27,20 @@ def test_translation_modes_agree() -> None:
         assert all(outcome == outcomes[0] for outcome in outcomes), f"case {case}"
 
 
+def test_fuel_runs_out_in_the_same_place() -> None:
+    """What a program pays doesn't hang on when it is translated, and with enough fuel it does what it does without."""
+    for case in range(60):
+        program = generate(differential.choices_of(SEED + 1, case))
+        without = differential.run_wasmloom(program, "eager", False)
+        *enough, (_, left) = differential.run_wasmloom(program, "eager", True, 1 << 30)
+        assert enough == without
+        used = (1 << 30) - left
+        for limit in {used // 3, used - 1} - {0, -1}:
+            eager = differential.run_wasmloom(program, "eager", True, limit)
+            assert eager == differential.run_wasmloom(program, "lazy", True, limit), f"case {case}"
+            assert ("trap", "all fuel consumed") in eager, f"case {case}"
+
+
 def test_programs_are_reproducible() -> None:
     for case in range(20):
         choices = differential.choices_of(SEED, case)
