@@ -145,7 +145,7 @@ class Body:
             self.pile: 2, self.trap: 1, self.compare_and_use: 6, self.chain: 6, self.set_small: 2, self.br_on_null: 2,
         }  # fmt: skip
         if self.plan.tags:
-            weights |= {self.try_: 4, self.throw: 2, self.throw_ref: 1}
+            weights |= {self.try_: 6, self.throw: 3, self.throw_ref: 1}
         if not self.leaf:
             weights |= {self.call: 6, self.call_indirect: 4, self.call_ref: 3, self.tail_call: 2}
         styles: tuple[tuple[Callable[[], None], ...], ...] = (
@@ -155,6 +155,7 @@ class Body:
             (self.load, self.store, self.bulk_memory, self.grow_memory),
             (self.compute, self.compare_and_use, self.select),
             (self.call, self.call_indirect, self.call_ref, self.tail_call),
+            (self.try_, self.throw, self.br, self.br_if, self.call),
         )
         for action in self.c.pick(styles):
             if action in weights:
@@ -976,7 +977,23 @@ class Body:
         self.pop(1)
 
     def throw(self) -> None:
-        if self.c.chance(50):
+        """Throw; mostly under a condition, so that what follows is reached too."""
+        if self.c.chance(60) and len(self.labels) <= MAX_DEPTH:
+            self.value(I32)
+            self.pop(1)
+            base = self._begin("if", (), ())
+            saved = self.base, self.dead
+            self.base, self.dead = base, False
+            tag = self.c.below(len(self.plan.tags))
+            self.labels.append(Label((), base))
+            for type in self.plan.tags[tag].params:
+                self.value(type)
+            self.op("throw", uleb(tag))
+            del self.stack[base:]
+            self.labels.pop()
+            self.base, self.dead = saved
+            self.op("end")
+        elif self.c.chance(50):
             tag = self.c.below(len(self.plan.tags))
             self.need(self.plan.tags[tag].params)
             self.op("throw", uleb(tag))

@@ -120,7 +120,7 @@ class Generator:
     def __init__(self, choices: Choices) -> None:
         self.c = choices
         self.plans: list[Plan] = []
-        self.exceptions = choices.chance(35)
+        self.exceptions = choices.chance(40)
 
     def program(self) -> Program:
         c = self.c
