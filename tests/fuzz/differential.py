@@ -145,7 +145,7 @@ def run_wasmloom(program: Program, translation: str, fuel: bool, limit: int | No
             log.append(("exception",))
     for instance in instances:
         for export in instance.module.exports:
-            item = instance.exports[export.name] if export.kind != "func" else None
+            item: Any = instance.exports[export.name] if export.kind != "func" else None
             if isinstance(export.type, GlobalType):
                 value = item.value
                 wide = export.type.content == F64

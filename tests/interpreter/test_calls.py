@@ -63,7 +63,8 @@ def test_recursion_through_the_host_is_a_trap() -> None:
     def again(n: int) -> int:
         nonlocal depth
         depth += 1
-        return made.exports["through host"](n) + 1
+        result: int = made.exports["through host"](n)
+        return result + 1
 
     made = instance(RECURSIVE, {"env": {"again": again}})
     for _ in range(2):
@@ -147,6 +148,11 @@ def test_tail_calls_across_instances() -> None:
 def test_tail_calls_of_the_host() -> None:
     """A host function in tail position returns to the caller, whose instance and memory are then back."""
     seen = []
+
+    def pair(n: int, x: float) -> tuple[float, int]:
+        seen.append((n, x))
+        return x * 2, n + 1
+
     made = instance(
         """(module
           (import "env" "pair" (func $pair (param i32 f32) (result f32 i32)))
@@ -154,7 +160,7 @@ def test_tail_calls_of_the_host() -> None:
           (func $tail (param i32) (result f32 i32) (local i64 i64) (return_call $pair (local.get 0) (f32.const 1.5)))
           (func (export "run") (param i32) (result i32 f32 i32)
             (i32.load (i32.const 0)) (call $tail (local.get 0))))""",
-        {"env": {"pair": lambda n, x: (seen.append((n, x)), (x * 2, n + 1))[1]}},
+        {"env": {"pair": pair}},
     )
     assert made.exports.run(7) == (42, 3.0, 8)
     assert seen == [(7, 1.5)]

@@ -37,14 +37,14 @@ def test_every_access_traps_where_it_is(group: int) -> None:
         for case in cases:
             for inputs in ([0] * INPUTS, [0xFFFFFFFF] * INPUTS, [rng.getrandbits(64) for _ in range(INPUTS)]):
                 try:
-                    instance.exports[str(case.index)](*inputs)
+                    instance.exports[str(case.function)](*inputs)
                     wrong.append(f"{case.name}, offset {offset:#x}: no trap")
                 except wl.Trap as trap:
                     (frame,) = trap.frames
                     if (trap.code, frame.offset, frame.func_index) != (
                         "out of bounds memory access",
                         case.place,
-                        case.index,
+                        case.function,
                     ):
                         wrong.append(f"{case.name}: {trap.code} at {frame}, expected offset {case.place:#x}")
     assert not wrong, f"{len(wrong)} wrong, such as\n" + "\n".join(wrong[:10])
@@ -143,5 +143,5 @@ def test_contents_are_as_they_were() -> None:
     memory.write(0, CONTENTS)
     for case in cases * 100:
         with pytest.raises(wl.Trap):
-            instance.exports[str(case.index)](*[0] * INPUTS)
+            instance.exports[str(case.function)](*[0] * INPUTS)
     assert memory.read(0, SIZE) == CONTENTS

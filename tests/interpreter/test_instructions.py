@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
     name: str
     shape: Shape
-    index: int
+    function: int
     place: int | None
 
 
@@ -85,7 +85,7 @@ def test_instructions(group: int) -> None:
     missed, wrong = [], []
     memories = [instance.exports["memory0"], instance.exports["memory1"]]
     for case in cases:
-        listing = disassembler.disassemble(instance.module.code_space, case.index)
+        listing = disassembler.disassemble(instance.module.code_space, case.function)
         if not any(case.name in line.split() for line in listing.splitlines()):
             missed.append(case.name)
         for _ in range(RUNS):
@@ -100,7 +100,7 @@ def test_instructions(group: int) -> None:
                 memory.write(0, CONTENTS)
             got: int | tuple[str, int | None]
             try:
-                got = instance.exports[str(case.index)](*inputs) & 0xFFFFFFFFFFFFFFFF
+                got = instance.exports[str(case.function)](*inputs) & 0xFFFFFFFFFFFFFFFF
             except wl.Trap as trap:
                 got = (trap.code, trap.frames[0].offset)
             right = got == wanted

@@ -83,7 +83,7 @@ def test_load(name: str) -> None:
 def test_store(name: str) -> None:
     type, width = BY_MNEMONIC[name].params[1], width_of(name)
     functions = Functions(["i64", "i64"], "i32", memories=2)
-    runs = []
+    runs: list[tuple[str, int, int, int, int, int]] = []
     kinds = (LOCAL, NESTED, CONST)
     values = OPERANDS[type][3::7]
     for address_kind, value_kind, memory, (address, offset) in product(kinds, kinds, (0, 1), PLACES):
