@@ -245,7 +245,7 @@ class Worker:
     """A worker process that is started again behind a case that kills it."""
 
     def __init__(self, seed: int, modules: Sequence[bytes], cases: range) -> None:
-        self.context = multiprocessing.get_context("fork")
+        self.context = multiprocessing.get_context("forkserver")  # tests before may have left threads
         self.seed, self.modules, self.cases = seed, modules, cases
         self.outcomes: Counter[str] = Counter()
         self.failures: list[Failure] = []
