@@ -341,7 +341,7 @@ def fuzz(
 
     After `stop` cases that differ it ends; `attempts` programs are tried to make one smaller.
     """
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")  # tests before may have left threads
     queue = context.Queue()
     workers: list[tuple[Any, Any, range]] = []
 
