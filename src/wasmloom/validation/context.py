@@ -29,8 +29,8 @@ _HEAP_FEATURES: dict[int, str] = {
     ABSTRACT_HEAP_TYPES[name]: feature
     for feature, names in {
         "reference-types": ("func", "extern"),
-        "gc": ("any", "eq", "i31", "struct", "array", "none"),
-        "recursive-types": ("nofunc", "noextern"),
+        # As types only: without the instructions of "gc" nothing but null is to be had of the first six.
+        "recursive-types": ("any", "eq", "i31", "struct", "array", "none", "nofunc", "noextern"),
         "exception-handling": ("exn", "noexn"),
         "stack-switching": ("cont", "nocont"),
     }.items()
@@ -46,7 +46,7 @@ class Context:
 
     `features` maps each feature that the module uses to what uses it first (an instruction, a type, "memory", …) and
     the offset. The names are those of the instruction table's headings, and "memory64", "table64", "multi-memory",
-    "custom-page-sizes", "recursive-types" (recursion, subtyping and bottom types, which functions have too).
+    "custom-page-sizes", "recursive-types" (recursion, subtyping, abstract heap types: what function types need).
     """
 
     def __init__(self, module: DecodedModule, stack_switching: bool = True) -> None:
