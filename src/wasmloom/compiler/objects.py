@@ -20,7 +20,7 @@ import os
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from wasmloom.compiler import elf
@@ -71,11 +71,12 @@ class LoadedCode:
         memory: mmap.mmap,
         base: int,
         text_ranges: Sequence[tuple[int, int, int]],
+        stubs: tuple[int, int],
         code_end: int,
         symbols: dict[str, int],
         sizes: dict[str, int],
         functions: list[Function],
-        unwind_tables: Sequence[tuple[int, int]],
+        unwind_tables: Sequence[tuple[int, int, int]],
         debug: Sequence[Mapping[str, bytes]],
     ) -> None:
         self._memory = memory
@@ -84,12 +85,14 @@ class LoadedCode:
         self.size = len(memory)
         #: Code of the objects, sorted: start, end, number of the object.
         self.text_ranges = text_ranges
-        #: Where executable pages end; calls of far functions go through stubs between the last text range and here.
+        #: Start and end of the stubs through which calls of far functions go.
+        self.stubs = stubs
+        #: Where executable pages end.
         self.code_end = code_end
         #: Every global symbol that the objects define, and its size in bytes as the object gives it.
         self.symbols = symbols
         self.sizes = sizes
-        #: (address, size) of each ``.eh_frame``; a terminating zero word follows it.
+        #: Each ``.eh_frame``: address, size, number of the object. A terminating zero word follows it.
         self.unwind_tables = unwind_tables
         #: For each object, name → content of its debug sections, relocated.
         self.debug = debug
@@ -97,6 +100,8 @@ class LoadedCode:
         self._starts: array[int] | None = None
         self._line_tables: dict[int, LineTable] = {}
         self._registered: list[int] = []
+        #: Called once before the code goes.
+        self.at_close: list[Callable[[], None]] = []
 
     @property
     def functions(self) -> list[Function]:
@@ -131,10 +136,15 @@ class LoadedCode:
         For a return address ask for the byte before it. The first question about an object reads its line table.
         Raises `ObjectError` when that is damaged.
         """
-        for start, end, number in self.text_ranges:
-            if start <= address < end:
-                return self.line_table(number).offset_at(address)
-        return None
+        number = self.object_at(address)
+        return None if number is None else self.line_table(number).offset_at(address)
+
+    def object_at(self, address: int) -> int | None:
+        """The number of the object that has code at `address`."""
+        position = bisect_right(self.text_ranges, address, key=lambda text_range: text_range[0]) - 1
+        if position < 0 or address >= self.text_ranges[position][1]:
+            return None
+        return self.text_ranges[position][2]
 
     def line_table(self, number: int) -> LineTable:
         """The line table of object `number`."""
@@ -160,13 +170,15 @@ class LoadedCode:
         except (OSError, AttributeError):
             return
         register.argtypes, register.restype = [ctypes.c_void_p], None
-        for address, size in self.unwind_tables:
+        for address, size, _ in self.unwind_tables:
             if _is_frame_table(self.read(address, size)):
                 register(address)
                 self._registered.append(address)
 
     def close(self) -> None:
         """Unmap everything; see the class for who must not need it any more. Closing twice is fine."""
+        while self.at_close:
+            self.at_close.pop()()
         if self._registered:
             deregister = ctypes.CDLL("libgcc_s.so.1").__deregister_frame
             deregister.argtypes, deregister.restype = [ctypes.c_void_p], None
@@ -216,7 +228,7 @@ class _Loader:
         self.sizes: dict[str, int] = {}
         self.weak: set[str] = set()
         self.functions: list[Function] = []
-        self.unwind_tables: list[tuple[int, int]] = []
+        self.unwind_tables: list[tuple[int, int, int]] = []
         #: Where stubs and the global offset table are, first from their region's start, then absolute; and for how many
         #: stubs there is room.
         self.stubs_at = self.table_at = 0
@@ -257,6 +269,7 @@ class _Loader:
             memory,
             self.base,
             text_ranges,
+            (self.stubs_at, self.stubs_at + len(self.stub_of) * STUB.size),
             self.base + ends[CODE],
             self.symbols,
             self.sizes,
@@ -316,7 +329,7 @@ class _Loader:
                 if part.places[number] >= 0:
                     part.places[number] += starts[_region_of(section)]
                     if section.name == ".eh_frame" and section.size:
-                        self.unwind_tables.append((part.places[number], section.size))
+                        self.unwind_tables.append((part.places[number], section.size, part.elf.number))
         self.stubs_at += starts[CODE]
         self.table_at += starts[CONSTANTS]
 
