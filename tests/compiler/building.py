@@ -47,7 +47,7 @@ def assemble(text: str) -> bytes:
 
 
 def with_lines(lines: Sequence[int], version: int = 5, name: str = "f") -> bytes:
-    """A function that calls `log` once for each line, whose calls are at these lines; then it returns at the last one."""
+    """A function that calls `log` once for each line, at these lines, and returns at the last one."""
     body = "".join(f"call void @log(i64 {i}), !dbg !{10 + i}\n" for i in range(len(lines)))
     places = "".join(f"!{10 + i} = !DILocation(line: {line}, column: 0, scope: !9)\n" for i, line in enumerate(lines))
     return emit(

@@ -50,13 +50,8 @@ def test_any_lines(lines: list[int]) -> None:
 
 def test_return_addresses() -> None:
     """The byte before a return address belongs to the call."""
-    seen: list[int | None] = []
-    loaded: LoadedCode
-
-    @LOG_TYPE
-    def log(number: int) -> None:
-        seen.append(number)
-
+    seen: list[int] = []
+    log = LOG_TYPE(seen.append)
     loaded = load([with_lines([11, 22, 33])], {"log": address_of(log)})
     call(loaded, "f")
     assert seen == [0, 1, 2]

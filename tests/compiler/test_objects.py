@@ -107,7 +107,7 @@ def check_varied_data(loaded: LoadedCode) -> None:
 
 def test_nothing_is_writable_and_executable() -> None:
     loaded = load([emit(VARIED), emit(ADD)], {"host": address_of(HOST)})
-    permissions = {}
+    permissions: dict[str, int] = {}
     for line in Path("/proc/self/maps").read_text().splitlines():
         bounds, flags, *_ = line.split()
         start, end = (int(bound, 16) for bound in bounds.split("-"))
@@ -211,7 +211,7 @@ def test_every_relocation() -> None:
 
 def test_displacement_that_does_not_reach() -> None:
     text = ".text\n.globl f\nf: leaq far(%rip), %rax\nret"
-    with pytest.raises(ObjectError, match="R_X86_64_PC32 at 0x3 of section .text"):
+    with pytest.raises(ObjectError, match=r"R_X86_64_PC32 at 0x3 of section \.text"):
         load([assemble(text)], {"far": 16})
 
 
@@ -276,7 +276,7 @@ def test_lookup() -> None:
 
 def test_code_of_other_sections() -> None:
     """LLVM puts functions elsewhere when told so; each range of code is known with its lines."""
-    loaded = load([assemble(".text\n.globl a\na: ret\n.section .text.cold,\"ax\"\n.globl b\nb: ret")], {})
+    loaded = load([assemble('.text\n.globl a\na: ret\n.section .text.cold,"ax"\n.globl b\nb: ret')], {})
     assert loaded.symbols["a"] != loaded.symbols["b"]
     assert [loaded.object_at(loaded.symbols[name]) for name in "ab"] == [0, 0]
     assert loaded.contains(loaded.symbols["b"])
