@@ -220,7 +220,7 @@ def test_gdb_knows_functions_and_lines() -> None:
 
 
 SPIN = """
-import ctypes, sys
+import os, sys
 sys.path[:0] = {path!r}
 from tests.compiler.building import DEBUG, call, emit
 from wasmloom.compiler import perf
@@ -242,12 +242,13 @@ end:
 ''' + DEBUG.replace("VERSION", "5"))], {{}})
 perf.describe(loaded, lambda symbol: "spins_here")
 call(loaded, "f", 500_000_000)
+print(os.getpid())
 """
 
 
 @pytest.mark.skipif(shutil.which("perf") is None, reason="no perf")
 @pytest.mark.parametrize("word", ["map", "jitdump"])
-def test_perf_knows_functions_and_lines(word: str, tmp_path: Path) -> None:
+def test_perf_knows_functions_and_lines(word: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     data = tmp_path / "perf.data"
     program = SPIN.format(path=[str(ROOT), str(ROOT / "src")])
     # `perf inject` writes below the home folder.
@@ -266,6 +267,7 @@ def test_perf_knows_functions_and_lines(word: str, tmp_path: Path) -> None:
         if injected.returncode:
             pytest.skip(f"perf can't read jitdump here: {injected.stderr}")
         data = tmp_path / "jit.data"
+    request.addfinalizer(lambda: Path(f"/tmp/perf-{done.stdout.strip()}.map").unlink(missing_ok=True))
     report = run("perf", "report", "-i", str(data), "--stdio", "--no-children").stdout
     assert "spins_here" in report, report
     if word == "jitdump":

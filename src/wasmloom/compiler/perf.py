@@ -9,7 +9,7 @@ Its value is a list of these words, separated by commas:
     ``perf record -k mono`` and ``perf inject --jit``, `perf annotate` shows instructions; a line number is the offset
     in the Wasm module.
 ``gdb``
-    Names, unwind tables and lines for GDB and LLDB, through GDB's JIT interface.
+    Names, unwind tables and lines for GDB, through its JIT interface.
 
 Compiled code keeps frame pointers, so that ``perf record --call-graph fp`` gives whole stacks.
 
