@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from wasmloom.errors import WasmError
+
+if TYPE_CHECKING:
+    from wasmloom.compiler.lowering import Options
 
 #: How guest code is run.
 TIERS: tuple[str, ...] = ("interpreter", "compiler", "auto")
 #: When function bodies are validated and translated to bytecode: all at once; validated at once, translated at their
 #: first call; or both at their first call.
 TRANSLATIONS: tuple[str, ...] = ("eager", "lazy-translation", "lazy")
+#: How compiled code switches stacks: by instructions of its own, or by calls into the runtime.
+STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 
 
 class Engine:
@@ -20,18 +27,36 @@ class Engine:
     for anything else.
     """
 
-    __slots__ = ("fuel", "tier", "translation")
+    __slots__ = ("cache", "fuel", "stack_switching", "tier", "translation")
 
-    def __init__(self, *, tier: str = "interpreter", translation: str = "lazy-translation", fuel: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        tier: str = "interpreter",
+        translation: str = "lazy-translation",
+        fuel: bool = False,
+        stack_switching: str = "native",
+        cache: bool = True,
+    ) -> None:
         if tier not in TIERS:
             raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
         if translation not in TRANSLATIONS:
             raise ValueError(f"unknown translation {translation!r}; known are {', '.join(TRANSLATIONS)}")
-        if tier != "interpreter":
-            raise WasmError(f"tier {tier!r} needs the optimising compiler, which this version doesn't have")
+        if stack_switching not in STACK_SWITCHING:
+            raise ValueError(f"unknown stack_switching {stack_switching!r}; known are {', '.join(STACK_SWITCHING)}")
+        if tier == "auto":
+            raise WasmError("tier 'auto' isn't built yet")
         self.tier = tier
         self.translation = translation
+        self.stack_switching = stack_switching
+        self.cache = bool(cache)
         self.fuel = bool(fuel)
+
+    def code_options(self) -> Options:
+        """How the compiler compiles for this engine."""
+        from wasmloom.compiler.lowering import Options
+
+        return Options(fuel=self.fuel, native_switching=self.stack_switching == "native")
 
     def __repr__(self) -> str:
         return f"wasmloom.Engine(tier={self.tier!r}, translation={self.translation!r}, fuel={self.fuel})"
