@@ -14,6 +14,7 @@ LLVM's `swiftself`.
 ``wl_loop_interrupt``     a loop saw an interrupt; keeps all registers (LLVM's `preserve_mostcc`)
 ``wl_morestack``          LLVM's ``__morestack``: a function's frame doesn't fit, or an interrupt
 ``wl_switch_call``        a switch of stacks, for ``stack_switching="libcall"``
+``wl_drive``              a resumption by the host
 ``wl_fiber_start``        the bottom of a native stack: begins a continuation, and goes to its parent when it ends
 ========================= ==============================================================================================
 
@@ -325,6 +326,26 @@ _SWITCH_CALL = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
 """
 
 
+#: wl_drive(ctx, control, words), in the place of a function that `wl_native_enter` calls: resumes a continuation for the
+#: host. The first value is in word 0; afterwards the words are reason, first value and reference.
+_DRIVE = f"""{_FRAME}    pushq %rdx
+    subq $8, %rsp
+    movq %rdi, %rcx
+    movq %rsi, %r8
+    movq (%rdx), %rsi
+    xorl %edi, %edi
+    xorl %edx, %edx
+    callq wl_switch_call
+    movq -8(%rbp), %rsi
+    movq %rax, (%rsi)
+    movq %rdx, 8(%rsi)
+    movq %rcx, 16(%rsi)
+    leave
+    .cfi_def_cfa %rsp, 8
+    ret
+"""
+
+
 def assembly() -> str:
     """The text of all pieces, for the assembler (AT&T syntax)."""
     return ".text\n" + "".join(
@@ -337,6 +358,7 @@ def assembly() -> str:
             _function("wl_loop_interrupt", _loop_interrupt()),
             _function("wl_morestack", _morestack()),
             _function("wl_switch_call", _SWITCH_CALL),
+            _function("wl_drive", _DRIVE),
             _function("wl_fiber_start", _fiber_start(), _START_CFI),
         )
     )

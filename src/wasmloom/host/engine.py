@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from wasmloom.errors import WasmError
@@ -21,10 +22,11 @@ STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 class Engine:
     """Settings that modules are compiled with; modules and stores of one engine go together.
 
-    `tier`: ``"interpreter"``; the optimising compiler isn't built yet, so that ``"compiler"`` and ``"auto"`` raise
-    `WasmError`. `translation`: one of `TRANSLATIONS`; with ``"lazy"`` an invalid function body is only found when the
-    function is first called. `fuel`: whether guest code counts what it executes (see `Store`). Raises `ValueError`
-    for anything else.
+    `tier`: ``"interpreter"``, or ``"compiler"``: modules become machine code when they are made; by default what the
+    environment variable ``WASMLOOM_TIER`` says, else the interpreter. `translation`: one of `TRANSLATIONS`, for the
+    interpreter; with ``"lazy"`` an invalid function body is only found when the function is first called.
+    `stack_switching`: one of `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk.
+    `fuel`: whether guest code counts what it executes (see `Store`). Raises `ValueError` for anything else.
     """
 
     __slots__ = ("cache", "fuel", "stack_switching", "tier", "translation")
@@ -32,12 +34,14 @@ class Engine:
     def __init__(
         self,
         *,
-        tier: str = "interpreter",
+        tier: str | None = None,
         translation: str = "lazy-translation",
         fuel: bool = False,
         stack_switching: str = "native",
         cache: bool = True,
     ) -> None:
+        if tier is None:
+            tier = os.environ.get("WASMLOOM_TIER", "interpreter")
         if tier not in TIERS:
             raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
         if translation not in TRANSLATIONS:
