@@ -65,8 +65,8 @@ def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
 class FunctionBuilder(StructBuilder):
     """Emits one function. `where` is the current instruction's metadata suffix (", !dbg !N").
 
-    Every access to the guest's memory may trap, and the host then sees memories, globals and tables as they are. So these
-    accesses are volatile for LLVM, as are writes of globals and tables: none is left out, and all keep their order.
+    Every access to the guest's memory may trap, and the host then sees memories, globals and tables as they are. So
+    these accesses are volatile for LLVM, as are writes of globals and tables: none is left out, all keep their order.
     """
 
     def __init__(self) -> None:
