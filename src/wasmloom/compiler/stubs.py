@@ -50,6 +50,11 @@ def _runtime(name: str) -> str:
     return f"wl_runtime+{8 * RUNTIME_CALLS.index(name)}(%rip)"
 
 
+#: For frames whose caller's stack lies anywhere: gdb otherwise takes a caller below its callee for a broken stack, and
+#: stops. Signal handlers are the other case of that kind.
+_OTHER_STACK_CFI = "    .cfi_signal_frame\n"
+
+
 def _function(name: str, body: str, cfi: str = "") -> str:
     return f"""
     .globl {name}
@@ -259,7 +264,7 @@ def _morestack() -> str:
 
 #: RBP is the address of the control's `rbp`: what a walker takes for a frame is the parent's. The parent's stack pointer
 #: is one word below.
-_START_CFI = """    .cfi_def_cfa %rbp, 16
+_START_CFI = f"""{_OTHER_STACK_CFI}    .cfi_def_cfa %rbp, 16
     .cfi_offset %rbp, -16
     .cfi_escape 0x10, 0x07, 0x02, 0x76, 0x78
 """
@@ -295,6 +300,9 @@ wl_fiber_return:
     movq {offset("WlControl", "rsp")}(%rcx), %rsp
     movq {offset("WlControl", "rip")}(%rcx), %rsi
     movq {offset("WlControl", "rbp")}(%rcx), %rbp
+    .cfi_same_value %rbp
+    .cfi_same_value %rsp
+    .cfi_register %rip, %rsi
     jmpq *%rsi
 """
 
@@ -350,8 +358,8 @@ def assembly() -> str:
     """The text of all pieces, for the assembler (AT&T syntax)."""
     return ".text\n" + "".join(
         (
-            _function("wl_native_enter", _ENTER),
-            _function("wl_on_host", _ON_HOST),
+            _function("wl_native_enter", _ENTER, _OTHER_STACK_CFI),
+            _function("wl_on_host", _ON_HOST, _OTHER_STACK_CFI),
             _function("wl_trap_native", _TRAP),
             _function("wl_adapter", _adapter("native_call", True)),
             _function("wl_array_adapter", _adapter("native_array_call", False)),

@@ -595,6 +595,7 @@ def stub_addresses() -> dict[str, int]:
         "wl_morestack": cython.cast(uint64_t, native_stubs.morestack),
         "wl_switch_call": cython.cast(uint64_t, native_stubs.switch_call),
         "wl_runtime": cython.cast(uint64_t, native_stubs.runtime),
+        "wl_fiber_start": cython.cast(uint64_t, native_stubs.fiber_start),
         "wl_fiber_return": cython.cast(uint64_t, native_stubs.fiber_return),
         "wl_native_return": cython.cast(uint64_t, native_stubs.native_return),
     }
