@@ -153,3 +153,16 @@ def test_labels_of_machine_code_are_complete(files: Path) -> None:
     for text in shown.split("function ")[1:]:
         defined = set(re.findall(r"^ +(\.L\w+):", text, re.M))
         assert defined == set(re.findall(r"^      .*(\.L(?:BB|tmp)\w+)", text, re.M))
+
+
+def test_cached_code_runs_without_llvm(files: Path) -> None:
+    assert wasmloom(files, "compile", "add.wat").returncode == 0
+    program = (
+        "import sys; from wasmloom.cli import main\n"
+        "main(['run', '--tier', 'compiler', '--invoke', 'add', 'add.wat', '1', '2'])\n"
+        "print('llvmlite' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=files, env=environment(files)
+    )
+    assert (done.stdout, done.stderr) == ("3\nFalse\n", "")
