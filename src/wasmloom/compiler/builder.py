@@ -73,6 +73,8 @@ class FunctionBuilder(StructBuilder):
         super().__init__(FunctionBuilder._trap)
         self.inst = Value("%inst", "ptr")
         self.where = ""
+        #: the metadata suffix of what has none of its own: that of the last load
+        self.origin = ""
         #: name of the block being written
         self.block = "%entry"
         #: lines of the entry block: allocas, and what is read once
@@ -87,6 +89,15 @@ class FunctionBuilder(StructBuilder):
         """Begin a block."""
         super().label(name)
         self.block = name
+
+    def assign(self, expression: str, type: str) -> Value:
+        """Write ``%new = expression`` and give the value."""
+        return super().assign(expression if "!dbg" in expression else expression + self.origin, type)
+
+    def branch(self, condition: Value, then: str, otherwise: str, unlikely: bool = False) -> None:
+        """A conditional branch; it ends the block."""
+        super().branch(condition, then, otherwise, unlikely)
+        self.lines[-1] += self.origin
 
     def jump(self, name: str) -> None:
         """End the block with a branch."""

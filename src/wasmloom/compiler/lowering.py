@@ -114,6 +114,11 @@ class FunctionLowering:
         self.called: set[int] = set()
         #: whether it looks for handlers (`stacks.FIND_HANDLER`)
         self.uses_search = False
+        #: the last load, if no store came behind it: memory, offset, width, identity of the address
+        self.last_load: tuple[int, int, int, tuple[str | int, ...]] | None = None
+        #: values that are those of locals (see `identity`)
+        self.known: dict[str, tuple[int, int, str]] = {}
+        self.writes: list[int] = []
         self._bases: dict[int, Value] = {}
         self._fuel_at = -1
         self._fuel = 0
@@ -130,6 +135,7 @@ class FunctionLowering:
         # The prologue's slow path takes the instance out of its register: LLVM must not find that nobody needs it there.
         b.use(b.inst)
         self._declare_locals(runs)
+        self.writes = [0] * len(self.locals)
         function = Label("%return", "%return", 0, self.signature.results, self.signature.results)
         self.labels.append(function)
         self._start_fuel()
@@ -334,6 +340,14 @@ class FunctionLowering:
             b.emit("ret void")
         self.dead = True
 
+    def know(self, value: Value, local: int) -> None:
+        """A value is what a local has now."""
+        self.known[value.text] = (local, self.writes[local], self.b.block)
+
+    def identity(self, value: Value) -> tuple[str | int, ...]:
+        """Equal for values that are known to be equal."""
+        return self.known.get(value.text) or (value.text,)
+
     # --- exceptions ---
 
     def landing_name(self) -> str:
@@ -430,14 +444,25 @@ def _width(operation: Operation) -> int:
 
 
 def _load(f: FunctionLowering, i: Instr) -> None:
+    """What is merged with a load, and traps in its stead, mostly stands right behind it, and has its location."""
     operation = _OPERATION[i[0]]
-    f.push(operation.define(f.b, f.address(i[3], f.pop(), i[2], _width(operation))))
+    b = f.b
+    width = _width(operation)
+    address = f.pop()
+    f.last_load = (i[3], i[2], width, f.identity(address))
+    b.origin = b.where
+    f.push(operation.define(b, f.address(i[3], address, i[2], width)))
 
 
 def _store(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i[0]]
+    b = f.b
+    width = _width(operation)
     address, value = f.pop_many(2)
-    operation.define(f.b, f.address(i[3], address, i[2], _width(operation)), value)
+    if f.last_load == (i[3], i[2], width, f.identity(address)):
+        b.where = b.origin  # it can be one instruction with the load, and where that doesn't trap neither does this
+    f.last_load = None
+    operation.define(b, f.address(i[3], address, i[2], width), value)
 
 
 _FAMILIES: dict[str, Handler] = {"value": _value, "load": _load, "store": _store}
@@ -468,10 +493,14 @@ def _f64(f: FunctionLowering, i: Instr) -> None:
 @lowers("local.get")
 def _local_get(f: FunctionLowering, i: Instr) -> None:
     variable, kind = f.locals[i[2]]
-    f.push(f.b.assign(f"load {llvm_type(kind)}, ptr {variable.text}", kind))
+    value = f.b.assign(f"load {llvm_type(kind)}, ptr {variable.text}", kind)
+    f.know(value, i[2])
+    f.push(value)
 
 
 def _write_local(f: FunctionLowering, index: int, value: Value) -> None:
+    f.writes[index] += 1
+    f.know(value, index)
     f.b.emit(f"store {llvm_type(value.type)} {value.text}, ptr {f.locals[index][0].text}")
 
 
