@@ -99,6 +99,12 @@ def engine_options(function: _F) -> _F:
     for option in (
         stack_switching_option,
         click.option(
+            "--threshold",
+            metavar="CALLS",
+            type=click.IntRange(min=0),
+            help="With --tier auto: compile before the next call after so many.",
+        ),
+        click.option(
             "--translation", metavar="MODE", help="When functions are translated: eager, lazy-translation, lazy."
         ),
         click.option(

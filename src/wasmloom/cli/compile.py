@@ -50,17 +50,21 @@ def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> No
     """Compile the module in a file, and say what became of it. Raises `CommandError`."""
     from wasmloom import Module
     from wasmloom.compiler.cache import cache_key
+    from wasmloom.compiler.compiled import CompiledModule, compile_module
 
     data = read_input(path)
+    options = engine.code_options()
     before = time.perf_counter()
     with errors_name(path), _Progress(path) as progress:
         module = Module(data, engine)
-        compiled = module.compile(workers=workers, progress=progress)
+        # LLVM can't be interrupted: it always runs in other processes, which can be killed.
+        objects = compile_module(module.decoded, options, cache, workers, progress, isolated=True)
+        size = CompiledModule(module.decoded, objects).code_size
     seconds = time.perf_counter() - before
-    if cache.get(cache_key(module.decoded.data, engine.code_options().as_dict())) is None:
+    if cache.get(cache_key(module.decoded.data, options.as_dict())) is None:
         raise CommandError(f"compiled, but not kept: {path}: see WASMLOOM_LOG=cache")
     how = "compiled" if progress.called else "in the cache already"
-    click.echo(f"{path}: {how}: {_size(compiled.code_size)} of machine code, {seconds:.2f} s")
+    click.echo(f"{path}: {how}: {_size(size)} of machine code, {seconds:.2f} s")
 
 
 @click.command(name="compile", short_help="Compile modules into the disk cache.")

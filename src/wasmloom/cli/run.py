@@ -110,7 +110,7 @@ def run(
     stack_limit: int | None,
     file: str,
     arguments: tuple[str, ...],
-    **options: str | None,
+    **options: Any,
 ) -> int:
     """Run a program compiled for WASI, or with --invoke a function of any module, binary or text.
 

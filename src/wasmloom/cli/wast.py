@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from wasmloom.cli.common import INPUT, CommandError, engine_options, make_engine, read_input
@@ -10,7 +12,7 @@ from wasmloom.cli.common import INPUT, CommandError, engine_options, make_engine
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=INPUT)
 @engine_options
-def wast(files: tuple[str, ...], **options: str | None) -> int:
+def wast(files: tuple[str, ...], **options: Any) -> int:
     """Run WAST scripts.
 
     Prints a line per file with why commands were skipped, the failures on standard error, and the sums last. The exit

@@ -159,8 +159,12 @@ def compile_module(
     cache: Cache | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    isolated: bool = False,
 ) -> list[bytes]:
-    """The objects of a module: from the cache, or compiled. Raises `UnsupportedError`, and `CompileError`."""
+    """The objects of a module: from the cache, or compiled. Raises `UnsupportedError`, and `CompileError`.
+
+    See `wasmloom.compiler.workers` for `workers`, `progress` and `isolated`.
+    """
     key = ""
     if cache is not None:
         key = cache_key(module.data, options.as_dict())
@@ -170,7 +174,7 @@ def compile_module(
     parts = [(piece, number == 0) for number, piece in enumerate(units(module))]
     if len(parts) == 1:
         workers = 1
-    objects = compile_parts(parts, partial(_compile_part, module.data, options), workers, progress)
+    objects = compile_parts(parts, partial(_compile_part, module.data, options), workers, progress, isolated)
     if cache is not None:
         cache.put(key, objects)
     return objects

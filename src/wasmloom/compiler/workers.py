@@ -54,12 +54,13 @@ def compile_parts(
     function: Callable[[T], bytes],
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    isolated: bool = False,
 ) -> list[bytes]:
     """The results of `function` for all `parts`, in their order.
 
     `function` is a function at the top level of an importable module, or a `functools.partial` of one: it and the parts
     are pickled. `workers` is the number of processes at most (default: `processors`); with 1, for a
-    single part, and where no Python can be started, `function` runs in this process. `progress` is called in this
+    single part, and where no Python can be started, `function` runs in this process; if `isolated`, only the last. `progress` is called in this
     thread with the number of parts done and of all parts, first with 0 done.
 
     Raises what `function` raises, and `CompileError` when a worker dies; the other workers are killed then, as they are
@@ -70,7 +71,7 @@ def compile_parts(
     if progress is not None:
         progress(0, total)
     results: list[bytes] = []
-    if count <= 1 or not _can_start():
+    if (count <= 1 and not isolated) or total == 0 or not _can_start():
         for part in parts:
             results.append(function(part))
             if progress is not None:

@@ -225,7 +225,7 @@ class Continuation:
             if throws:
                 store.guest.ctx.exception = word_of_exception(store, args[0])
             try:
-                if store.engine.tier == "compiler" or runs_compiled(_cont_of(word)):
+                if store.is_native or runs_compiled(_cont_of(word)):
                     _run_compiled(store, signature, driver, throws, tags, words)
                 else:
                     store.run(driver.instance, driver.code, words, driver.room, driver.room)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from wasmloom.errors import WasmError
-
 if TYPE_CHECKING:
     from wasmloom.compiler.lowering import Options
 
@@ -22,14 +20,16 @@ STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 class Engine:
     """Settings that modules are compiled with; modules and stores of one engine go together.
 
-    `tier`: ``"interpreter"``, or ``"compiler"``: modules become machine code when they are made; by default what the
-    environment variable ``WASMLOOM_TIER`` says, else the interpreter. `translation`: one of `TRANSLATIONS`, for the
+    `tier`: ``"interpreter"``; ``"compiler"``: modules become machine code when they are made; or ``"auto"``: they run
+    interpreted, and are compiled in the background when they run often or long (see `wasmloom.host.tiering`); by default
+    what the environment variable ``WASMLOOM_TIER`` says, else the interpreter. `threshold`, for ``"auto"``: compile
+    after so many calls from the host instead, before the next one. `translation`: one of `TRANSLATIONS`, for the
     interpreter; with ``"lazy"`` an invalid function body is only found when the function is first called.
     `stack_switching`: one of `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk.
     `fuel`: whether guest code counts what it executes (see `Store`). Raises `ValueError` for anything else.
     """
 
-    __slots__ = ("cache", "fuel", "stack_switching", "tier", "translation")
+    __slots__ = ("cache", "fuel", "stack_switching", "threshold", "tier", "translation")
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class Engine:
         translation: str = "lazy-translation",
         fuel: bool = False,
         stack_switching: str = "native",
+        threshold: int | None = None,
         cache: bool = True,
     ) -> None:
         if tier is None:
@@ -48,12 +49,13 @@ class Engine:
             raise ValueError(f"unknown translation {translation!r}; known are {', '.join(TRANSLATIONS)}")
         if stack_switching not in STACK_SWITCHING:
             raise ValueError(f"unknown stack_switching {stack_switching!r}; known are {', '.join(STACK_SWITCHING)}")
-        if tier == "auto":
-            raise WasmError("tier 'auto' isn't built yet")
+        if threshold is not None and (tier != "auto" or threshold < 0):
+            raise ValueError(f"threshold {threshold} doesn't go with tier {tier!r}: it is for 'auto', and not negative")
         self.tier = tier
         self.translation = translation
         self.stack_switching = stack_switching
         self.cache = bool(cache)
+        self.threshold = threshold
         self.fuel = bool(fuel)
 
     def code_options(self) -> Options:

@@ -20,6 +20,7 @@ from wasmloom.validation import validate_function, validate_module
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
     from wasmloom.compiler.compiled import CompiledModule
+    from wasmloom.host.tiering import Background
     from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
 
@@ -110,15 +111,17 @@ class Module:
     needs what this version doesn't execute; the error says where: the byte's offset, or line and column of text.
     """
 
-    __slots__ = ("__weakref__", "_func_names", "code_space", "compiled", "decoded", "engine", "export_table")
+    __slots__ = ("__weakref__", "_func_names", "background", "code_space", "compiled", "decoded", "engine", "export_table")
 
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
         self.engine = default_engine() if engine is None else engine
         self.decoded, prepare = _load(data, self.engine.translation == "lazy" and self.engine.tier == "interpreter")
         self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare)
-        #: The machine code, in engines with the tier "compiler".
+        #: The machine code, once there is some.
         self.compiled: CompiledModule | None = None
-        if self.engine.tier == "compiler":
+        #: Its making, in engines with the tier "auto".
+        self.background: Background | None = None
+        if self.engine.tier == "compiler" or self.engine.threshold == 0:
             self.compile()
         elif self.engine.translation == "eager":
             self.code_space.translate_all()
@@ -135,13 +138,23 @@ class Module:
         `workers` is the number of processes at most (default: one for each processor); `progress` is called with the
         number of parts that are done, and of all. Raises `UnsupportedError`, and `CompileError` when a worker dies.
         """
+        return self._compile(workers, progress, False)
+
+    def compile_isolated(self) -> CompiledModule:
+        """As `compile`, but by another process, so that this one's threads hardly notice."""
+        return self._compile(1, None, True)
+
+    def _compile(
+        self, workers: int | None, progress: Callable[[int, int], None] | None, isolated: bool
+    ) -> CompiledModule:
         if self.compiled is None:
             from wasmloom.compiler.cache import Cache
             from wasmloom.compiler.compiled import CompiledModule, compile_module
 
             options = self.engine.code_options()
             cache = Cache() if self.engine.cache else None
-            self.compiled = CompiledModule(self.decoded, compile_module(self.decoded, options, cache, workers, progress))
+            objects = compile_module(self.decoded, options, cache, workers, progress, isolated)
+            self.compiled = CompiledModule(self.decoded, objects)
         return self.compiled
 
     @classmethod

@@ -116,10 +116,6 @@ class InstanceState:
         i: uint32_t
         func: Func
         n_imported: uint32_t = len(imported)
-        compiled = self.module.compiled
-        if compiled is not None:
-            code_of = compiled.functions
-            call_of = compiled.array_calls
         for i, value in enumerate(imported):
             if isinstance(value, Func):
                 func = value
@@ -138,19 +134,11 @@ class InstanceState:
             own.context = self.store.guest
             own.type_id = module.func_type_id[i]
             own.index = i
-            if compiled is None:
-                set_adapter(own)
-            else:
-                own.native = cython.cast(cython.p_void, cython.cast(uint64_t, code_of[i - n_imported]))
-                own.environment = self.pointer
-                own.array_call = cython.cast(cython.p_void, cython.cast(uint64_t, call_of[module.func_type[i]]))
-                own.own_code = host_stub(own)
-                if not push(cython.address(self.store.blocks), own.own_code):
-                    free(own.own_code)
-                    raise MemoryError
-                own.code_cell = cython.address(own.own_code)
+            set_adapter(own)
             functions[i] = own
             own += 1
+        if self.store.is_native:
+            use_code(self.store, self.pointer, self.module)
         return 0
 
     @cython.cfunc
@@ -383,3 +371,41 @@ class InstanceState:
             return memory_at(self.store, memory, self.memories[index])
         cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), self.pointer.globals)[i]
         return global_at(self.store, cell, module.globals[index])
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def use_code(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
+    """Let an instance's functions run as machine code. Nothing of it runs now."""
+    decoded: DecodedModule = module.decoded
+    functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
+    function: cython.pointer(WlFunction)
+    i: uint32_t
+    imported: uint32_t = decoded.num_imported_funcs
+    compiled = module.compile()
+    code_of = compiled.functions
+    call_of = compiled.array_calls
+    for i in range(imported, decoded.num_funcs):
+        function = functions[i]
+        if function.own_code == cython.NULL:
+            # For callers that are interpreted: there are none, but a cell must point somewhere.
+            function.own_code = host_stub(function)
+            if not push(cython.address(store.blocks), function.own_code):
+                free(function.own_code)
+                function.own_code = cython.NULL
+                raise MemoryError
+        function.code_cell = cython.address(function.own_code)
+        function.environment = instance
+        function.array_call = cython.cast(cython.p_void, cython.cast(uint64_t, call_of[decoded.func_type[i]]))
+        function.native = cython.cast(cython.p_void, cython.cast(uint64_t, code_of[i - imported]))
+    return 0
+
+
+def use_compiled(store: Store) -> None:
+    """Let everything in a store run as machine code from now on. Nothing runs in it, and nothing waits."""
+    i: uint64_t
+    instance: cython.pointer(WlInstance)
+    for i in range(store.instances.count):
+        instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
+        use_code(store, instance, store.modules[cython.cast(uint64_t, instance)])
+    store.is_native = True

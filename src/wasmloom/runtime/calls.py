@@ -77,6 +77,7 @@ def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
     now: int64_t = now_ns()
     code: uint64_t
     ctx.interrupt = 0
+    guest.attended += 1
     if guest.deadline and now >= guest.deadline:
         return _TIMEOUT
     if now < guest.next_signals:

@@ -67,6 +67,7 @@ ctypedef struct Guest:
     uint64_t memory_limit       # bytes that memories, tables, continuations and exceptions may have together
     uint64_t used_bytes         # that they have
     Parked *parked              # doubly linked
+    uint64_t attended           # how often a tick has reached guest code
     uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
     uint64_t native_stack       # bytes of a continuation's native stack
     void *native_regions        # Region*: memory of continuations' native stacks

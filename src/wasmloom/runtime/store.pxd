@@ -42,11 +42,13 @@ cdef class Store:
     cdef bint live_is_complete
     cdef uint64_t first_reference
     cdef uint64_t last_reference
-    cdef dict modules                   # address of a WlInstance -> its module, for backtraces
+    cdef readonly dict modules                   # address of a WlInstance -> its module, for backtraces
     cdef dict drivers                   # bytecode that resumes continuations (see wasmloom.host.continuations)
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns
     cdef bint counts_fuel
+    cdef int calls_left                 # calls from the host until a store of the tier "auto" is looked at; 0: never
+    cdef public bint is_native          # everything in it runs as machine code
     cdef Pointers blocks                # memory to free with the store
     cdef Pointers memories
     cdef Pointers tables
@@ -64,6 +66,7 @@ cdef class Store:
     cdef int run(
         self, WlInstance *instance, char *bytecode, uint64_t *words, uint32_t n_params, uint32_t n_results
     ) except -1
+    cdef int count_call(self) except -1
     cdef int run_native(self, WlFunction *function, uint64_t *words) except -1
     cdef int begin_native(self, Entry *entry) except -1
     cdef uint64_t run_native_entry(

@@ -252,6 +252,11 @@ class Store:
             engine = default_engine()
         self.engine = engine
         self.counts_fuel = engine.fuel
+        self.is_native = engine.tier == "compiler" or engine.threshold == 0
+        if engine.tier == "auto" and not self.is_native:
+            from wasmloom.host.tiering import first_look
+
+            self.calls_left = first_look(engine.threshold)
         if memory_limit is not None and memory_limit < 0:
             raise ValueError(f"memory_limit must not be negative, got {memory_limit}")
         if timeout is not None and not timeout > 0:
@@ -489,6 +494,8 @@ class Store:
 
         Raises `Trap`, or what a host function raised.
         """
+        if self.calls_left and self.guest.entry == cython.NULL:
+            self.count_call()
         if function.native != cython.NULL and function.native != native_stubs.adapter:
             return self.run_native(function, words)
         return self.run(
@@ -534,6 +541,21 @@ class Store:
             self.leave(cython.address(entry))
             return 0
         return self.fail(code, cython.address(entry))
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def count_call(self) -> cython.int:
+        """The host calls a function of a store of the tier "auto"; see `wasmloom.host.tiering`."""
+        if self.guest.attended and self.engine.threshold is None:
+            self.calls_left = 1  # a call has taken long
+        self.calls_left -= 1
+        if self.calls_left == 0 and self.guest.parked == cython.NULL and self.guest.heap.holds == 0:
+            from wasmloom.host.tiering import look
+
+            self.calls_left = look(self)
+        elif self.calls_left == 0:
+            self.calls_left = 1
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
