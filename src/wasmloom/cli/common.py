@@ -87,8 +87,11 @@ def looks_like_text(data: bytes) -> bool:
 
 
 def engine_options(function: _F) -> _F:
-    """The options `--tier` and `--translation`; the function gets `tier` and `translation`, None when not given."""
+    """The options `--tier`, `--translation` and `--memory`; the function gets their values, None when not given."""
     for option in (
+        click.option(
+            "--memory", metavar="KIND", help="What keeps guests within their memories: auto, guarded (pages), checked."
+        ),
         click.option(
             "--translation", metavar="MODE", help="When functions are translated: eager, lazy-translation, lazy."
         ),
@@ -98,7 +101,7 @@ def engine_options(function: _F) -> _F:
     return function
 
 
-def make_engine(tier: str | None, translation: str | None, **options: Any) -> Engine:
+def make_engine(tier: str | None, translation: str | None, memory: str | None = None, **options: Any) -> Engine:
     """The engine that the options ask for.
 
     Raises `click.UsageError` for one that there isn't, `CommandError` for one that this version lacks.
@@ -109,6 +112,8 @@ def make_engine(tier: str | None, translation: str | None, **options: Any) -> En
         options["tier"] = tier
     if translation is not None:
         options["translation"] = translation
+    if memory is not None:
+        options["memory"] = memory
     try:
         return Engine(**options)
     except ValueError as error:

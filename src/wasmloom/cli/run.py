@@ -106,6 +106,7 @@ def run(
     settings: tuple[str, ...],
     tier: str | None,
     translation: str | None,
+    memory: str | None,
     fuel: int | None,
     timeout: float | None,
     memory_limit: int | None,
@@ -121,7 +122,7 @@ def run(
     from wasmloom.wasi import Wasi
 
     preopens, environment = _preopens(directories), _environment(settings)
-    engine = make_engine(tier, translation, **({} if fuel is None else {"fuel": True}))
+    engine = make_engine(tier, translation, memory, **({} if fuel is None else {"fuel": True}))
     limits: dict[str, Any] = {
         "fuel": fuel,
         "timeout": timeout,

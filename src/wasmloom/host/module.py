@@ -114,7 +114,7 @@ class Module:
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
         self.engine = default_engine() if engine is None else engine
         self.decoded, prepare = _load(data, self.engine.translation == "lazy")
-        self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare)
+        self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare, self.engine.checked)
         if self.engine.translation == "eager":
             self.code_space.translate_all()
         #: Name → kind and index of each export.

@@ -47,6 +47,7 @@ cdef class Store:
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns
     cdef bint counts_fuel
+    cdef bint checked                   # its memories have no guard pages
     cdef Pointers blocks                # memory to free with the store
     cdef Pointers memories
     cdef Pointers tables
