@@ -19,6 +19,7 @@ cdef uintptr_t bases[16384]
 cdef int used
 cdef Spare spares[16]
 cdef int spare_count
+cdef int checked_count
 
 cdef bint new_region(WlMemory *memory, uint64_t length, bint checked) noexcept nogil
 cdef bint grow_region(WlMemory *memory, uint64_t length) noexcept nogil

@@ -48,9 +48,11 @@ from cython.cimports.wasmloom.runtime.regions import (
 )
 
 # bases[slot] is a reservation's base or 0; slots from `used` on have never held one. The first `spare_count` of
-# `spares` are reservations that no memory has. All are declared in regions.pxd.
+# `spares` are reservations that no memory has. `checked_count` is the number of checked memories. All are declared in
+# regions.pxd.
 used = 0
 spare_count = 0
+checked_count = 0
 
 
 @cython.cfunc
@@ -166,6 +168,7 @@ def _mapping(length: uint64_t) -> uint64_t:
 @cython.exceptval(check=False)
 def new_region(memory: cython.pointer(WlMemory), length: uint64_t, checked: cython.bint) -> cython.bint:
     """Give a memory `length` zero bytes; False when the system has none. Call with the GIL."""
+    global checked_count
     base: cython.p_char
     mapped: uint64_t = RESERVATION
     if checked:
@@ -175,6 +178,7 @@ def new_region(memory: cython.pointer(WlMemory), length: uint64_t, checked: cyth
         )
         if base == cython.cast(cython.p_char, MAP_FAILED):
             return False
+        checked_count += 1
     else:
         base = _reserve(length)
         if base == cython.NULL:
@@ -214,9 +218,11 @@ def grow_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bi
 @cython.exceptval(check=False)
 def free_region(memory: cython.pointer(WlMemory)) -> cython.void:
     """Give a memory's address space back. Call with the GIL, when no guest and no view can touch it any more."""
+    global checked_count
     if memory.mapped == RESERVATION:
         _release(memory.base, memory.length)
     else:
+        checked_count -= 1
         munmap(memory.base, memory.mapped)
 
 
@@ -231,8 +237,8 @@ def can_reserve(count: int) -> bool:
 
 
 def live_regions() -> int:
-    """The number of memories that hold reservations now (for tests and diagnostics)."""
-    count: cython.int = -spare_count
+    """The number of memories that hold address space now (for tests and diagnostics)."""
+    count: cython.int = checked_count - spare_count
     slot: cython.int
     for slot in range(used):
         if bases[slot] != 0:
