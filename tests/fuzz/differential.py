@@ -31,12 +31,13 @@ from wasmloom.spec.types import F64, FuncType, GlobalType, MemoryType, TableType
 
 #: What happened, step by step: results, traps, host calls, and the state at the end.
 Outcome = list[tuple[Any, ...]]
-#: Translation mode and whether code pays fuel.
-VARIANTS: tuple[tuple[str, bool], ...] = (
-    ("lazy-translation", False),
-    ("eager", True),
-    ("lazy", True),
-    ("eager", False),
+#: Translation mode, whether code pays fuel, and the kind of memory.
+Variant = tuple[str, bool, str]
+VARIANTS: tuple[Variant, ...] = (
+    ("lazy-translation", False, "auto"),
+    ("eager", True, "checked"),
+    ("lazy", True, "auto"),
+    ("eager", False, "checked"),
 )
 HANG_SECONDS = 60.0
 REENTRIES = 2
@@ -117,10 +118,12 @@ class Host:
 # --- wasmloom ---------------------------------------------------------------------------------------------------------
 
 
-def run_wasmloom(program: Program, translation: str, fuel: bool, limit: int | None = None) -> Outcome:
+def run_wasmloom(
+    program: Program, translation: str, fuel: bool, memory: str = "auto", limit: int | None = None
+) -> Outcome:
     """What a program does in wasmloom. With a `limit`, that is its fuel, and what is left of it the last step."""
     log: Outcome = []
-    engine = wl.Engine(translation=translation, fuel=fuel)
+    engine = wl.Engine(translation=translation, fuel=fuel, memory=memory)
     store = wl.Store(engine, fuel=limit or 1 << 40 if fuel else None)
     host = Host(log)
     imports: dict[str, Any] = {"env": {name: getattr(host, name) for name in HOST_FUNCTIONS}}
@@ -263,13 +266,13 @@ def comparable(outcome: Outcome) -> Outcome:
     return [(step[0], SAME_TRAP.get(step[1], step[1])) if step[0] == "trap" else step for step in outcome]
 
 
-def difference(peer: Peer, program: Program, variants: tuple[tuple[str, bool], ...]) -> str | None:
+def difference(peer: Peer, program: Program, variants: tuple[Variant, ...]) -> str | None:
     """Where the engines differ, or None."""
     expected = peer.run(program)
-    for translation, fuel in variants:
-        how = f"translation {translation}, {'with' if fuel else 'without'} fuel"
+    for translation, fuel, memory in variants:
+        how = f"translation {translation}, {'with' if fuel else 'without'} fuel, memory {memory}"
         try:
-            found = comparable(run_wasmloom(program, translation, fuel))
+            found = comparable(run_wasmloom(program, translation, fuel, memory))
         except Exception:
             return f"{how}: {traceback.format_exc(limit=-3)}"
         for number, (wanted, got) in enumerate(zip(expected, found, strict=False)):
@@ -280,7 +283,7 @@ def difference(peer: Peer, program: Program, variants: tuple[tuple[str, bool], .
     return None
 
 
-def variants_of(case: int) -> tuple[tuple[str, bool], ...]:
+def variants_of(case: int) -> tuple[Variant, ...]:
     """Two of the variants: each case has one with fuel and one without."""
     return (VARIANTS[case % 2 * 3], VARIANTS[1 + case // 2 % 2])
 
@@ -295,7 +298,7 @@ def run_case(peer: Peer, seed: int, case: int) -> tuple[str | None, Choices, Pro
     return difference(peer, program, variants_of(case)), choices, program
 
 
-def smaller(peer: Peer, taken: list[int], variants: tuple[tuple[str, bool], ...], attempts: int) -> Program:
+def smaller(peer: Peer, taken: list[int], variants: tuple[Variant, ...], attempts: int) -> Program:
     """The smallest program found that still differs."""
 
     def differs(numbers: list[int]) -> bool:
