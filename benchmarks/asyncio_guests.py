@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import contenders
 import harness
 import million
 import wasmloom as wl
@@ -115,7 +116,10 @@ def main() -> None:
     parser.add_argument("--guests", type=int, default=10_000)
     parser.add_argument("--awaits", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="tiny runs: whether it works")
     args = parser.parse_args()
+    if args.quick:
+        args.guests, args.awaits, args.rounds = 50, 5, 1
 
     report = harness.Report(
         f"{args.guests:,} concurrent guests that each await {args.awaits} times",
@@ -138,7 +142,7 @@ def main() -> None:
             harness.duration(each - 1 / floor / args.awaits) if speed.estimate != floor else "—",
             f"{size:,.0f} bytes",
         )
-    report.show([harness.Wasmloom()])
+    report.show([contenders.Wasmloom()])
 
 
 if __name__ == "__main__":

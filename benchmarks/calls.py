@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+import contenders
 import harness
 
 MODULE = """
@@ -55,19 +56,24 @@ def many(function: Callable[[int, int], int]) -> Callable[[], object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--contenders", default="wasmloom,wasm3,wasmtime")
+    contenders.add_options(parser, tiers=("interpreter", "compiler"), contenders=("wasmloom", "wasm3", "wasmtime"))
     args = parser.parse_args()
 
     report = harness.Report(
         "Calls between Python and Wasm (ns per call)", ["contender", "Python → Wasm", "Wasm → Python", "Wasm → Wasm"]
     )
-    contenders = harness.engines(args.contenders.split(","), report.missing)
+    engines = contenders.chosen(args, report.missing)
     wasm = harness.assemble(MODULE)
     enter: dict[str, Callable[[], object]] = {"Python": many(python_add)}
     leave: dict[str, Callable[[], object]] = {}
     inside: dict[str, Callable[[], object]] = {}
-    for engine in contenders:
-        guest = engine.instantiate(wasm, {("env", "add"): ("ii", "i", python_add)})
+    for engine in list(engines):
+        try:
+            guest = engine.instantiate(wasm, {("env", "add"): ("ii", "i", python_add)})
+        except harness.Unsupported as error:
+            report.missing.append(harness.Missing(engine.name, str(error)))
+            engines.remove(engine)
+            continue
         add, host, same = (guest.function(name) for name in ("add", "loop_host", "loop_guest"))
         harness.check(engine.name, "add", add(3, 4), 7, 32)
         for loop in (host, same):
@@ -75,9 +81,10 @@ def main() -> None:
         enter[engine.name] = many(add)
         leave[engine.name] = lambda host=host: host(TURNS)  # type: ignore[misc]
         inside[engine.name] = lambda same=same: same(TURNS)  # type: ignore[misc]
-    entered = harness.alternate(enter, args.rounds)
-    left = harness.alternate(leave, args.rounds)
-    stayed = harness.alternate(inside, args.rounds)
+        for run in (enter[engine.name], leave[engine.name], inside[engine.name]):
+            harness.warm_up(run, engine.warm_up)
+    at_least = 0.001 if args.quick else 0.05
+    entered, left, stayed = (harness.alternate(runs, args.rounds, at_least) for runs in (enter, leave, inside))
     for name, figure in entered.items():
         cells = [f"{figure.estimate / BATCH * 1e9:.0f}"]
         if name in left:
@@ -87,7 +94,7 @@ def main() -> None:
             cells += ["—", "—"]
         report.add(name, *cells)
     report.notes.append("The row Python is a plain call of a Python function of two arguments.")
-    report.show(contenders)
+    report.show(engines)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,27 @@
 
     python benchmarks/execute.py --suite path/to/wasmi-benchmarks --suite path/to/rust-benchmarks
 
-Lower is better. The mean at the end is over the programs that both wasmloom and wasm3 run.
+The environment variable WASMLOOM_SUITES can name the folders instead. Lower is better. wasmloom's interpreter is set in
+relation to wasm3, its compiled code to Wasmtime and V8; a mean at the end is over the programs that both of a pair run.
+
+What a call from Python (for V8: from JavaScript) costs by itself is measured with an empty function and subtracted: it
+says nothing about execution, and is half of Wasmtime's time in the shortest programs.
+
+V8 and wasmloom's tier "auto" compile a program while it runs, so each program runs for ``--warm-up`` seconds first.
+With ``--compiling`` there is a second table: the time that compiling a module takes (elapsed, all threads, nothing
+cached), and the size of what that makes where a contender tells.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import contenders
 import harness
 
 BITS = {"i": 32, "I": 64, "F": None}
@@ -32,14 +43,15 @@ class Wat:
         """Where the suite keeps it."""
         return suite / "res" / "wat" / f"{self.name}.wat"
 
+    def wasm(self, suite: Path) -> bytes:
+        """The module."""
+        return harness.assemble(self.path(suite).read_text())
+
     def prepare(self, engine: harness.Engine, suite: Path) -> tuple[Callable[[], object], Callable[[], None]]:
         """The timed call, and the check to make once after it."""
-        wasm = harness.assemble(self.path(suite).read_text())
-        run = engine.instantiate(wasm).function("run")
+        run = harness.prepared(engine.instantiate(self.wasm(suite)).function("run"), self.argument)
         kind, expected = self.answer
-        return lambda: run(self.argument), lambda: harness.check(
-            engine.name, self.name, run(self.argument), expected, BITS[kind]
-        )
+        return run, lambda: harness.check(engine.name, self.name, run(), expected, BITS[kind])
 
 
 @dataclass(frozen=True)
@@ -56,15 +68,19 @@ class Rust:
         """Where the suite keeps it."""
         return suite / "cases" / self.name / "out.wasm"
 
+    def wasm(self, suite: Path) -> bytes:
+        """The module."""
+        return self.path(suite).read_bytes()
+
     def prepare(self, engine: harness.Engine, suite: Path) -> tuple[Callable[[], object], Callable[[], None]]:
         """The timed call, and the check to make once after it."""
-        guest = engine.instantiate(self.path(suite).read_bytes())
+        guest = engine.instantiate(self.wasm(suite))
         given = (suite / self.input).read_bytes() if self.input else b""
         size = len(given) if self.input else self.size
         data = guest.function("setup")(*([] if size is None else [size]))
         if self.input:
             guest.write(guest.function("input_ptr")(data), given)
-        run = guest.function("run")
+        run = harness.prepared(guest.function("run"), data)
 
         def verify() -> None:
             for function, kind, expected in self.answers:
@@ -74,7 +90,7 @@ class Rust:
                 got = guest.read(guest.function("output_ptr")(data), len(expected))
                 harness.check(engine.name, self.name, got, expected)
 
-        return lambda: run(data), verify
+        return run, verify
 
 
 def fibonacci(n: int) -> int:
@@ -116,48 +132,142 @@ CASES: tuple[Wat | Rust, ...] = (
 )
 
 
+def suites(given: Sequence[Path] | None) -> list[Path]:
+    """The folders to look for programs in. Raises `SystemExit` when there are none."""
+    found = given or [Path(name) for name in os.environ.get("WASMLOOM_SUITES", "").split(os.pathsep) if name]
+    if not found:
+        raise SystemExit("name the suites' folders with --suite or WASMLOOM_SUITES")
+    return list(found)
+
+
+def selected(
+    folders: Sequence[Path], only: str | None, missing: list[harness.Missing]
+) -> list[tuple[Wat | Rust, Path]]:
+    """The programs whose names have one of the parts in `only`, each with its suite; what isn't there is `missing`."""
+    found = []
+    for case in CASES:
+        if only and not any(part in case.name for part in only.split(",")):
+            continue
+        suite = next((folder for folder in folders if case.path(folder).exists()), None)
+        if suite is None:
+            missing.append(harness.Missing("the suites given", "no such file", case.name))
+        else:
+            found.append((case, suite))
+    return found
+
+
+def call_costs(engines: Sequence[harness.Engine], args: argparse.Namespace) -> dict[str, float]:
+    """Seconds that a call of a function with one argument takes when the function does nothing, by contender."""
+    wasm = harness.assemble('(module (func (export "run") (param i32)))')
+    runs = {engine.name: harness.prepared(engine.instantiate(wasm).function("run"), 1) for engine in engines}
+    for engine in engines:
+        harness.warm_up(runs[engine.name], engine.warm_up)
+    figures = harness.alternate(runs, args.rounds, 0.001 if args.quick else 0.02)
+    return {name: figure.estimate for name, figure in figures.items()}
+
+
+def measure(
+    case: Wat | Rust, suite: Path, engines: Sequence[harness.Engine], args: argparse.Namespace, report: harness.Report
+) -> dict[str, harness.Figure]:
+    """Seconds per run of one program, by contender; answers checked."""
+    runs, checks = {}, {}
+    for engine in engines:
+        try:
+            run, verify = case.prepare(engine, suite)
+            harness.first_call(engine, run)
+            harness.warm_up(run, engine.warm_up)
+        except harness.Unsupported as error:
+            report.missing.append(harness.Missing(engine.name, str(error), case.name))
+        else:
+            runs[engine.name] = run
+            checks[engine.name] = verify
+
+    def failed(name: str, error: harness.Unsupported) -> None:
+        report.missing.append(harness.Missing(name, str(error), case.name))
+        del checks[name]
+
+    figures = harness.alternate(runs, args.rounds, 0.001 if args.quick else 0.05, failed=failed)
+    for verify in checks.values():
+        verify()
+    return figures
+
+
+def compiling(
+    cases: Sequence[tuple[Wat | Rust, Path]], engines: Sequence[harness.Engine], rounds: int
+) -> harness.Report:
+    """The time that compiling takes, and the size of the code."""
+    names = [engine.name for engine in engines]
+    sizes = [name for name in names if "compiler" in name or name == "wasmtime"]
+    report = harness.Report("Compiling", ["module", "bytes", *names, *(f"code of {name}" for name in sizes)])
+    totals: dict[str, list[float]] = {name: [] for name in names}
+    for case, suite in cases:
+        wasm = case.wasm(suite)
+        times: dict[str, list[float]] = {}
+        code: dict[str, int] = {}
+        for _ in range(rounds):
+            for engine in engines:
+                try:
+                    took, size = contenders.compile_cold(engine, wasm)
+                except harness.Unsupported:
+                    continue
+                times.setdefault(engine.name, []).append(took)
+                if size is not None:
+                    code[engine.name] = size
+        medians = {name: statistics.median(taken) for name, taken in times.items()}
+        for name, seconds in medians.items():
+            totals[name].append(seconds)
+        report.add(
+            case.name,
+            f"{len(wasm):,}",
+            *(harness.duration(medians[name]) if name in medians else "—" for name in names),
+            *(f"{code[name]:,}" if name in code else "—" for name in sizes),
+        )
+    report.add("sum", "", *(harness.duration(sum(totals[name])) for name in names), *("" for _ in sizes))
+    report.notes.append(
+        "Interpreters validate and translate; V8 validates, and compiles functions when they are called."
+        " Code: what would be stored, metadata included."
+    )
+    return report
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", type=Path, action="append", required=True, help="a suite's folder; repeatable")
+    parser.add_argument("--suite", type=Path, action="append", help="a suite's folder; repeatable")
     parser.add_argument("--only", help="comma-separated parts of program names")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--contenders", default="wasmloom,wasm3", help="of wasmloom, wasm3, wasmtime")
+    parser.add_argument("--compiling", action="store_true", help="also measure how long compiling takes")
+    contenders.add_options(parser, tiers=contenders.TIERS, contenders=contenders.NAMES)
     args = parser.parse_args()
 
     report = harness.Report("Execution time", [])
-    contenders = harness.engines(args.contenders.split(","), report.missing)
-    names = [engine.name for engine in contenders]
-    report.columns = ["program", *names, "wasmloom / wasm3"]
-    ratios: list[float] = []
-    for case in CASES:
-        if args.only and not any(part in case.name for part in args.only.split(",")):
-            continue
-        suite = next((folder for folder in args.suite if case.path(folder).exists()), None)
-        if suite is None:
-            report.missing.append(harness.Missing("the suites given", "no such file", case.name))
-            continue
-        runs, checks = {}, []
-        for engine in contenders:
-            try:
-                run, verify = case.prepare(engine, suite)
-                harness.first_call(engine, run)
-            except harness.Unsupported as error:
-                report.missing.append(harness.Missing(engine.name, str(error), case.name))
+    engines = contenders.chosen(args, report.missing)
+    names = [engine.name for engine in engines]
+    pairs = contenders.compared(engines)
+    report.columns = ["program", *names, *(contenders.over(pair) for pair in pairs)]
+    costs = call_costs(engines, args)
+    ratios: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
+    cases = selected(suites(args.suite), args.only, report.missing)
+    for case, suite in cases:
+        figures = measure(case, suite, engines, args, report)
+        times = {name: max(figure.estimate - costs[name], 1e-9) for name, figure in figures.items()}
+        cells = []
+        for pair in pairs:
+            if pair[0] in times and pair[1] in times:
+                ratios[pair].append(times[pair[0]] / times[pair[1]])
+                cells.append(f"{ratios[pair][-1]:.3f}")
             else:
-                runs[engine.name] = run
-                checks.append(verify)
-        figures = harness.alternate(runs, args.rounds)
-        for verify in checks:
-            verify()
-        ratio = "—"
-        if "wasmloom" in figures and "wasm3" in figures:
-            ratios.append(figures["wasmloom"].estimate / figures["wasm3"].estimate)
-            ratio = f"{ratios[-1]:.3f}"
-        report.add(case.name, *(harness.duration(figures[n].estimate) if n in figures else "—" for n in names), ratio)
-    if ratios:
-        report.add("geometric mean", *("" for _ in names), f"{harness.geometric_mean(ratios):.3f}")
-    report.notes.append(f"wasmloom / wasm3 over {len(ratios)} programs that both run; less is better.")
-    report.show(contenders)
+                cells.append("—")
+        report.add(case.name, *(harness.duration(times[n]) if n in times else "—" for n in names), *cells)
+    means = (f"{harness.geometric_mean(ratios[pair]):.3f}" for pair in pairs)
+    report.add("geometric mean", *("" for _ in names), *means)
+    report.notes += [
+        *(f"{contenders.over(pair)}: {len(ratios[pair])} programs that both run; less is better." for pair in pairs),
+        f"Subtracted per call: {', '.join(f'{name} {harness.duration(cost)}' for name, cost in costs.items())}.",
+        *contenders.notes(engines),
+    ]
+    report.show(engines)
+    if args.compiling:
+        compiling(cases, engines, args.rounds).show(engines)
 
 
 if __name__ == "__main__":

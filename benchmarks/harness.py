@@ -2,7 +2,9 @@
 
 Rules that every script keeps:
 
-* All contenders run in one process and one run, taking turns, so that a change of clock speed or load hits all alike.
+* All contenders run in one run, taking turns, so that a change of clock speed or load hits all alike. V8, and what may
+  take its process down, run in processes of their own, which measure themselves and exclude their start.
+* What compiles a program while it runs gets time to do so first; the report says how much.
 * Every answer is checked; a contender with a wrong answer is an error, not a result.
 * A figure is a median; low and high are the 95 % bounds of that median, from bootstrap resampling with a fixed seed.
 * What a contender can't run, or a package that isn't installed, is listed as missing with its reason.
@@ -11,8 +13,7 @@ Rules that every script keeps:
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import json
+import functools
 import math
 import os
 import platform
@@ -25,7 +26,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+#: What identifies a contender in a measurement.
+Key = TypeVar("Key")
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 
@@ -59,157 +63,46 @@ class Engine(Protocol):
 
     name: str
     version: str
-
-    def compile(self, wasm: bytes) -> object:
-        """Decode, and do what the engine does before instantiation."""
-
-    def instantiate(self, wasm: bytes, imports: Imports | None = None, module: object = None) -> Guest:
-        """Compile (unless `module` comes from `compile`) and instantiate."""
-
     #: What a trap raises.
     trap: type[BaseException]
-
-
-# --- contenders ---------------------------------------------------------------------------------------------------
-
-
-class _WasmloomGuest:
-    def __init__(self, instance: Any) -> None:
-        self.exports = instance.exports
-
-    def function(self, name: str) -> Callable[..., Any]:
-        return getattr(self.exports, name)  # type: ignore[no-any-return]
-
-    def write(self, address: int, data: bytes) -> None:
-        self.exports.memory[address : address + len(data)] = data
-
-    def read(self, address: int, size: int) -> bytes:
-        return bytes(self.exports.memory[address : address + size])
-
-
-class Wasmloom:
-    """This engine, with its default settings unless `options` for `wasmloom.Engine` are given."""
-
-    def __init__(self, name: str = "wasmloom", **options: Any) -> None:
-        import wasmloom
-
-        self.name = name
-        self.version = wasmloom.__version__
-        self.trap: type[BaseException] = wasmloom.Trap
-        self._wl = wasmloom
-        self._engine = wasmloom.Engine(**options)
+    #: Seconds that a program runs before it is measured, for those that compile it meanwhile.
+    warm_up: float
 
     def compile(self, wasm: bytes) -> object:
-        return self._wl.Module(wasm, self._engine)
+        """Decode, and do what the engine does before instantiation. Raises `Unsupported`."""
+
+    def code_size(self, module: object) -> int | None:
+        """Bytes that `compile` made, where the package tells."""
 
     def instantiate(self, wasm: bytes, imports: Imports | None = None, module: object = None) -> Guest:
-        try:
-            compiled = self.compile(wasm) if module is None else module
-        except self._wl.CompileError as error:
-            raise Unsupported(str(error)) from error
-        given: dict[str, dict[str, Any]] = {}
-        for (space, name), (_, _, function) in (imports or {}).items():
-            given.setdefault(space, {})[name] = function
-        return _WasmloomGuest(self._wl.Instance(compiled, given))
+        """Compile (unless `module` comes from `compile`) and instantiate. Raises `Unsupported`."""
+
+    def program(self, wasm: bytes) -> Timed:
+        """A WASI program as something to time: its ``_start``, in a fresh instance per call. Raises `Unsupported`."""
 
 
-class _Wasm3Guest:
-    def __init__(self, runtime: Any) -> None:
-        self.runtime = runtime
+class Timed(Protocol):
+    """A call that measures itself, because a clock in this process wouldn't be right."""
 
-    def function(self, name: str) -> Callable[..., Any]:
-        try:
-            return self.runtime.find_function(name)  # type: ignore[no-any-return]
-        except RuntimeError as error:  # wasm3 translates here
-            raise Unsupported(str(error)) from error
+    def __call__(self) -> Any:
+        """Call once."""
 
-    def write(self, address: int, data: bytes) -> None:
-        self.runtime.get_memory(0)[address : address + len(data)] = data
-
-    def read(self, address: int, size: int) -> bytes:
-        return bytes(self.runtime.get_memory(0)[address : address + size])
+    def timed(self, count: int) -> float:
+        """Call `count` times; the seconds of processor time that this took."""
 
 
-class Wasm3:
-    """wasm3 through its Python package. It doesn't validate."""
+class Clock:
+    """A function for guests to import: milliseconds of the thread's processor time.
 
-    name = "wasm3"
-    trap: type[BaseException] = RuntimeError
+    It can go faster than it should, for programs that run for a fixed time; contenders in other processes have one of
+    their own instead.
+    """
 
-    def __init__(self, stack: int = 1 << 20) -> None:
-        import wasm3
+    def __init__(self, haste: float = 1) -> None:
+        self.haste = haste
 
-        self.version = importlib.metadata.version("pywasm3")
-        self._stack = stack
-        self._environment = wasm3.Environment()
-
-    def compile(self, wasm: bytes) -> object:
-        try:
-            return self._environment.parse_module(wasm)
-        except RuntimeError as error:
-            raise Unsupported(str(error)) from error
-
-    def instantiate(self, wasm: bytes, imports: Imports | None = None, module: object = None) -> Guest:
-        parsed: Any = self.compile(wasm) if module is None else module
-        runtime = self._environment.new_runtime(self._stack)
-        try:
-            runtime.load(parsed)
-            for (space, name), (params, results, function) in (imports or {}).items():
-                parsed.link_function(space, name, f"{results or 'v'}({params})", function)
-        except RuntimeError as error:
-            raise Unsupported(str(error)) from error
-        return _Wasm3Guest(runtime)
-
-
-class _WasmtimeGuest:
-    def __init__(self, store: Any, instance: Any) -> None:
-        self.store = store
-        self.exports = instance.exports(store)
-
-    def function(self, name: str) -> Callable[..., Any]:
-        function, store = self.exports[name], self.store
-        return lambda *args: function(store, *args)
-
-    def write(self, address: int, data: bytes) -> None:
-        self.exports["memory"].write(self.store, data, address)
-
-    def read(self, address: int, size: int) -> bytes:
-        return bytes(self.exports["memory"].read(self.store, address, address + size))
-
-
-class Wasmtime:
-    """Wasmtime through its Python package: an optimising compiler, here for scale."""
-
-    name = "wasmtime"
-
-    def __init__(self) -> None:
-        import wasmtime
-
-        self.version = importlib.metadata.version("wasmtime")
-        self.trap: type[BaseException] = wasmtime.Trap
-        self._wt = wasmtime
-        self._engine = wasmtime.Engine()
-
-    def validate(self, wasm: bytes) -> None:
-        """Only validate."""
-        self._wt.Module.validate(self._engine, wasm)
-
-    def compile(self, wasm: bytes) -> object:
-        try:
-            return self._wt.Module(self._engine, wasm)
-        except self._wt.WasmtimeError as error:
-            raise Unsupported(str(error).splitlines()[0]) from error
-
-    def instantiate(self, wasm: bytes, imports: Imports | None = None, module: object = None) -> Guest:
-        wt = self._wt
-        types = {"i": wt.ValType.i32(), "I": wt.ValType.i64(), "f": wt.ValType.f32(), "F": wt.ValType.f64()}
-        compiled: Any = self.compile(wasm) if module is None else module
-        store = wt.Store(self._engine)
-        linker = wt.Linker(self._engine)
-        for (space, name), (params, results, function) in (imports or {}).items():
-            signature = wt.FuncType([types[c] for c in params], [types[c] for c in results])
-            linker.define(store, space, name, wt.Func(store, signature, function))
-        return _WasmtimeGuest(store, linker.instantiate(store, compiled))
+    def __call__(self) -> int:
+        return int(time.thread_time() * 1000 * self.haste) & 0x7FFF_FFFF
 
 
 @dataclass
@@ -219,21 +112,6 @@ class Missing:
     contender: str
     reason: str
     what: str = "everything"
-
-
-def engines(
-    wanted: Iterable[str] = ("wasmloom", "wasm3", "wasmtime"), missing: list[Missing] | None = None
-) -> list[Engine]:
-    """The contenders among `wanted` that are installed; the others are added to `missing`."""
-    makers: dict[str, Callable[[], Engine]] = {"wasmloom": Wasmloom, "wasm3": Wasm3, "wasmtime": Wasmtime}
-    found = []
-    for name in wanted:
-        try:
-            found.append(makers[name]())
-        except ImportError as error:
-            if missing is not None:
-                missing.append(Missing(name, f"not installed ({error})"))
-    return found
 
 
 # --- programs -----------------------------------------------------------------------------------------------------
@@ -314,39 +192,70 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def calibrate(run: Callable[[], object], at_least: float, clock: Callable[[], float]) -> int:
+def prepared(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    """A call as something to time. A contender in another process measures itself (see `Timed`)."""
+    prepare = getattr(function, "prepared", functools.partial(functools.partial, function))
+    return prepare(*arguments)
+
+
+def sample(run: Callable[[], object], count: int, clock: Callable[[], float] = time.thread_time) -> float:
+    """Seconds that `count` calls take, by `clock` or by the contender's own."""
+    timed = getattr(run, "timed", None)
+    if timed is not None:
+        return timed(count)  # type: ignore[no-any-return]
+    repeat = range(count)
+    start = clock()
+    for _ in repeat:
+        run()
+    return clock() - start
+
+
+def warm_up(run: Callable[[], object], at_least: float) -> None:
+    """Call for so many seconds, for contenders that compile what runs often."""
+    end, count = time.perf_counter() + at_least, 1
+    while (start := time.perf_counter()) < end:
+        sample(run, count)
+        if time.perf_counter() - start < at_least / 20:
+            count *= 2
+
+
+def calibrate(run: Callable[[], object], at_least: float, clock: Callable[[], float] = time.thread_time) -> int:
     """How often to call `run` so that one sample takes `at_least` seconds."""
     count = 1
     while True:
-        start = clock()
-        for _ in range(count):
-            run()
-        took = clock() - start
+        took = sample(run, count, clock)
         if took >= at_least:
             return count
         count = max(count * 2, math.ceil(count * at_least / took) if took > at_least / 20 else count * 10)
 
 
 def alternate(
-    runs: Mapping[str, Callable[[], object]],
+    runs: Mapping[Key, Callable[[], object]],
     rounds: int = 7,
     at_least: float = 0.05,
     clock: Callable[[], float] = time.thread_time,
-) -> dict[str, Figure]:
+    failed: Callable[[Key, Unsupported], None] | None = None,
+) -> dict[Key, Figure]:
     """Seconds per call of each contender, sampled in turns.
 
     The default clock counts this thread's processor time, so that what else the machine does counts less. What uses
-    several threads needs `time.perf_counter`.
+    several threads needs `time.perf_counter`. A contender that gives up in the course of it is told to `failed` and
+    left out; without that, its `Unsupported` is raised.
     """
-    counts = {name: calibrate(run, at_least, clock) for name, run in runs.items()}
-    samples: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            repeat = range(counts[name])
-            start = clock()
-            for _ in repeat:
-                run()
-            samples[name].append((clock() - start) / counts[name])
+    counts: dict[Key, int] = {}
+    samples: dict[Key, list[float]] = {name: [] for name in runs}
+    for turn in range(rounds + 1):
+        for name in list(samples):
+            try:
+                if turn == 0:
+                    counts[name] = calibrate(runs[name], at_least, clock)
+                else:
+                    samples[name].append(sample(runs[name], counts[name], clock) / counts[name])
+            except Unsupported as error:
+                if failed is None:
+                    raise
+                failed(name, error)
+                del samples[name]
     return {name: Figure.of(taken) for name, taken in samples.items()}
 
 
@@ -428,11 +337,3 @@ class Report:
             print("\nMissing:")
             for entry in self.missing:
                 print(f"* {entry.contender}, {entry.what}: {entry.reason}")
-
-
-def node(script: str, *args: str) -> Any:
-    """Run JavaScript with Node.js and return what it printed as JSON; `FileNotFoundError` when there is no Node.js."""
-    done = subprocess.run(["node", "-e", script, *args], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Unsupported(done.stderr.strip().splitlines()[-1])
-    return json.loads(done.stdout)

@@ -1,6 +1,7 @@
 """Very many continuations: ten million that are suspended at once, and a hundred million that are abandoned.
 
     python benchmarks/million.py [--live 10000000] [--depth 0] [--abandon 100000000]
+    python benchmarks/million.py --tier compiler --live 1000000 --abandon 10000000
 
 First part: N continuations are created and run up to a suspension, all are alive, then each is resumed to its end, in
 another order. Reported: resident memory per continuation, which includes its place in a table, and the times.
@@ -18,6 +19,7 @@ import math
 import time
 from pathlib import Path
 
+import contenders
 import harness
 from programs.stacks import build
 
@@ -59,6 +61,7 @@ def live(engine: harness.Engine, wasm: bytes, n: int, depth: int, report: harnes
     harness.check(engine.name, "drain", drain(n, step_for(n)), 4 * below(n), 64)
     drained = time.perf_counter() - start
     report.add(
+        engine.name,
         f"{n:,}",
         str(depth),
         f"{taken / 2**20:,.0f} MiB",
@@ -78,7 +81,11 @@ def abandon(engine: harness.Engine, wasm: bytes, n: int, depth: int, report: har
         samples.append(resident())
     took = time.perf_counter() - start
     shown = " ".join(f"{sample / 2**20:.0f}" for sample in samples)
-    report.notes.append(f"{part * SAMPLES:,} created, run and abandoned at depth {depth}: {harness.duration(took)}.")
+    n = part * SAMPLES
+    report.notes.append(
+        f"{engine.name}: {n:,} created, run and abandoned at depth {depth}: {harness.duration(took)},"
+        f" {harness.duration(took / n)} each."
+    )
     report.notes.append(
         f"Resident memory after every {part:,}, in MiB: {shown}."
         f" From the first of these to the last: {(samples[-1] - samples[0]) / 2**20:+.1f} MiB."
@@ -90,17 +97,21 @@ def main() -> None:
     parser.add_argument("--live", type=int, default=10_000_000, help="continuations alive at once; 0: leave out")
     parser.add_argument("--depth", type=int, default=0, help="calls between a continuation's start and its suspension")
     parser.add_argument("--abandon", type=int, default=100_000_000, help="continuations to abandon; 0: leave out")
+    contenders.add_options(parser, switching=("native",))
     args = parser.parse_args()
+    if args.quick:
+        args.live, args.abandon = 10_000, 10_000
 
-    columns = ["alive", "depth", "memory", "each", "create and run to suspension", "resume to the end"]
+    columns = ["contender", "alive", "depth", "memory", "each", "create and run to suspension", "resume to the end"]
     report = harness.Report("Very many continuations", columns)
-    engine = harness.Wasmloom()
+    engines = contenders.tiers(args, report.missing)
     wasm = build.assemble("million")
-    if args.abandon:
-        abandon(engine, wasm, args.abandon, args.depth, report)
-    if args.live:
-        live(engine, wasm, args.live, args.depth, report)
-    report.show([engine])
+    for engine in engines:
+        if args.abandon:
+            abandon(engine, wasm, args.abandon, args.depth, report)
+        if args.live:
+            live(engine, wasm, args.live, args.depth, report)
+    report.show(engines)
 
 
 if __name__ == "__main__":

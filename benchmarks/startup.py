@@ -12,9 +12,10 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import contenders
 import harness
 
 #: What `wasmloom.Engine` takes as `translation`, and what that means.
@@ -25,17 +26,19 @@ MODES = {
 }
 
 
-def contestants(wasm: bytes, missing: list[harness.Missing], what: str) -> dict[str, Callable[[], object]]:
+def contestants(
+    wasm: bytes, peers: Sequence[harness.Engine], missing: list[harness.Missing], what: str
+) -> dict[str, Callable[[], object]]:
     """Everything that is timed for one module."""
     runs: dict[str, Callable[[], object]] = {}
     for mode, meaning in MODES.items():
-        engine = harness.Wasmloom(translation=mode)
+        engine = contenders.Wasmloom(tier="interpreter", translation=mode)
         runs[f"wasmloom {mode}: {meaning}"] = lambda engine=engine: engine.compile(wasm)  # type: ignore[misc]
-    for peer in harness.engines(("wasm3", "wasmtime"), missing):
-        if isinstance(peer, harness.Wasmtime):
+    for peer in peers:
+        if isinstance(peer, contenders.Wasmtime):
             runs["wasmtime Module.validate"] = lambda peer=peer: peer.validate(wasm)  # type: ignore[misc]
             runs["wasmtime Module: compile"] = lambda peer=peer: peer.compile(wasm)  # type: ignore[misc]
-        else:
+        elif isinstance(peer, contenders.Wasm3):
             runs["wasm3 parse_module"] = lambda peer=peer: peer.compile(wasm)  # type: ignore[misc]
     able = {}
     for name, run in runs.items():
@@ -67,24 +70,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wasm", type=Path, action="append", default=[], help="a module; repeatable")
     parser.add_argument("--rounds", type=int, default=5)
+    contenders.add_options(parser, contenders=("wasmloom", "wasm3", "wasmtime"))
     args = parser.parse_args()
 
     report = harness.Report("Start-up", ["what", "which", "low", "estimate", "high", "× Module.validate"])
-    contenders = harness.engines(missing=report.missing)
+    engines = contenders.chosen(args, report.missing)
     for path in args.wasm:
         wasm = path.read_bytes()
-        figures = harness.alternate(contestants(wasm, report.missing, path.name), args.rounds, 0.01, time.perf_counter)
+        runs = contestants(wasm, engines, report.missing, path.name)
+        figures = harness.alternate(runs, args.rounds, 0.01, time.perf_counter)
         base = figures.get("wasmtime Module.validate")
         for name, figure in figures.items():
             ratio = f"{figure.estimate / base.estimate:.2f}" if base else "—"
             cells = (harness.duration(value) for value in (figure.low, figure.estimate, figure.high))
             report.add(f"{path.name} ({len(wasm) / 1e6:.2f} MB)", name, *cells, ratio)
-    packages = [engine.name for engine in contenders]
+    packages = [name for name in IMPORTS if any(engine.name.startswith(name) for engine in engines)]
     imports = harness.scores({p: lambda p=p: import_seconds(p) for p in packages}, 2 * args.rounds + 1)  # type: ignore[misc]
     for package, figure in imports.items():
         cells = (harness.duration(value) for value in (figure.low, figure.estimate, figure.high))
         report.add("import", package, *cells, "")
-    report.show(contenders)
+    report.show(engines)
 
 
 if __name__ == "__main__":

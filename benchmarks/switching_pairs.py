@@ -1,22 +1,23 @@
 """The price of switching stacks: nanoseconds per pair of switches, there and back.
 
     python benchmarks/switching_pairs.py [--pairs 20000000] [--node PATH]
+    python benchmarks/switching_pairs.py --tier interpreter,compiler --stack-switching native,libcall
 
 * suspend_resume: one continuation suspends, one loop resumes it;
 * two_resumes: the same, from two resume instructions in turns;
 * switch_pairs: two continuations switch to each other.
 
-The programs are in ``benchmarks/programs/stacks``. All run in wasmloom's interpreter, in turns with V8 where there is a
-Node.js with ``--experimental-wasm-wasmfx``.
+The programs are in ``benchmarks/programs/stacks``. They run in wasmloom, and where there is a Node.js with
+``--experimental-wasm-wasmfx`` in V8, in turns.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
 
+import contenders
 import harness
+import remote
 import stacks
 from programs.stacks import build
 
@@ -27,32 +28,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=20_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--node", help="a Node.js with stack switching")
-    args = parser.parse_args()
+    contenders.add_options(parser, contenders=("wasmloom", "v8"), switching=("native",))
+    parser.set_defaults(warm_up=0.5)
+    args = stacks.parsed(parser)
+    pairs = 10_000 if args.quick else args.pairs
 
-    report = harness.Report(
-        f"{args.pairs:,} pairs of switches", ["program", "time", "per pair", "V8", "V8 per pair", "here / V8"]
-    )
-    engine = harness.Wasmloom()
-    v8 = None
-    try:
-        v8 = stacks.V8(args.node)
-        report.notes.append(f"V8: Node.js {v8.version}")
-    except harness.Unsupported as error:
-        report.missing.append(harness.Missing("V8", str(error)))
-    with tempfile.TemporaryDirectory() as folder:
-        for name in PROGRAMS:
-            wasm = Path(folder) / f"{name}.wasm"
-            wasm.write_bytes(build.assemble(name))
-            here, there, missing = stacks.measure(engine, v8, {"text": wasm}, args.pairs, args.pairs, args.rounds)
-            report.missing += missing
-            cells = [cell for times in (here, there) for cell in _cells(times.get("text"), args.pairs)]
-            report.add(name, *cells, f"{here['text'] / there['text']:.3f}" if there else "—")
-    report.show([engine])
-
-
-def _cells(seconds: float | None, pairs: int) -> tuple[str, str]:
-    return ("—", "—") if seconds is None else (harness.duration(seconds), f"{seconds / pairs * 1e9:.1f} ns")
+    report = harness.Report(f"{pairs:,} pairs of switches", ["program", "contender", "time", "per pair", "over V8's"])
+    engines = contenders.chosen(args, report.missing, v8_flags=[remote.STACK_SWITCHING])
+    for name in PROGRAMS:
+        times = stacks.measure(engines, {name: build.assemble(name)}, pairs, pairs, args, report.missing)
+        there = times.get(("v8", name))
+        for (contender, _), seconds in times.items():
+            ratio = "—" if there is None or contender == "v8" else f"{seconds / there:.3f}"
+            report.add(name, contender, harness.duration(seconds), f"{seconds / pairs * 1e9:.2f} ns", ratio)
+    report.notes += contenders.notes(engines)
+    report.show(engines)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import re
 import time
 from collections.abc import Callable
 
+import contenders
 import harness
 
 VARIANTS = re.findall(r'"([acgt\[\]|]+)"', (harness.PROGRAMS / "regex_redux.c").read_text())
@@ -138,16 +139,17 @@ CLOCKS = {"compile_and_validate": time.perf_counter}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--contenders", default="wasmloom,wasm3,wasmtime")
+    contenders.add_options(parser, contenders=("wasmloom", "wasm3", "wasmtime"))
     args = parser.parse_args()
 
     report = harness.Report("The wasmi table: [low estimate high]", [])
-    contenders = harness.engines(args.contenders.split(","), report.missing)
-    names = [engine.name for engine in contenders]
-    report.columns = ["benchmark", *names, "wasmloom / wasm3"]
+    engines = contenders.chosen(args, report.missing)
+    names = [engine.name for engine in engines]
+    pairs = contenders.compared(engines)
+    report.columns = ["benchmark", *names, *(contenders.over(pair) for pair in pairs)]
     wasm, control = kernel(), harness.assemble((harness.PROGRAMS / "control.wat").read_text())
     runs: dict[str, dict[str, Callable[[], object]]] = {row: {} for row in ROWS}
-    for engine in contenders:
+    for engine in engines:
         runs["compile_and_validate"][engine.name] = lambda engine=engine: engine.compile(wasm)  # type: ignore[misc]
         if engine.name == "wasm3":  # it loads a parsed module only once, so this includes parsing
             runs["instantiate"][engine.name] = lambda engine=engine: engine.instantiate(wasm)  # type: ignore[misc]
@@ -158,24 +160,21 @@ def main() -> None:
             )
         for row, run in (kernel_runs(engine, wasm) | control_runs(engine, control)).items():
             runs[row][engine.name] = run
+    at_least = 0.001 if args.quick else 0.05
     with harness.silenced():  # wasm3 prints the backtrace of each trap
         figures = {
-            row: harness.alternate(contestants, args.rounds, clock=CLOCKS.get(row, time.thread_time))
+            row: harness.alternate(contestants, args.rounds, at_least, CLOCKS.get(row, time.thread_time))
             for row, contestants in runs.items()
         }
-    ratios = []
     for row, taken in figures.items():
-        ratio = "—"
-        if "wasmloom" in taken and "wasm3" in taken:
-            ratios.append(taken["wasmloom"].estimate / taken["wasm3"].estimate)
-            ratio = f"{ratios[-1]:.2f}"
-        report.add(row, *(harness.interval(taken[n]) if n in taken else "—" for n in names), ratio)
+        ratios = (f"{taken[a].estimate / taken[b].estimate:.2f}" for a, b in pairs)
+        report.add(row, *(harness.interval(taken[name]) for name in names), *ratios)
     report.notes += [
         f"The module of the first five rows has {len(wasm)} bytes.",
         "wasm3 doesn't validate, translates at a function's first use, and its instantiate includes parsing.",
         "Wasmtime compiles to machine code before it runs anything.",
     ]
-    report.show(contenders)
+    report.show(engines)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+import contenders
 import harness
 import wasmi_table
 
@@ -28,6 +29,39 @@ def test_answers_are_compared_by_bits() -> None:
     harness.check("x", "floats", 0.5, 0.5)
     with pytest.raises(harness.WrongAnswer, match="x, sum: got 1, expected 2"):
         harness.check("x", "sum", 1, 2, 32)
+
+
+def test_what_measures_itself_is_asked() -> None:
+    class Remote:
+        def __call__(self) -> None:
+            raise AssertionError("its time would be taken here")
+
+        def timed(self, count: int) -> float:
+            return 2.0 * count
+
+    assert harness.alternate({"remote": Remote()}, rounds=2)["remote"].estimate == 2.0
+    harness.warm_up(Remote(), 0)
+
+
+def test_who_gives_up_is_left_out() -> None:
+    calls: list[str] = []
+
+    def gives_up() -> None:
+        calls.append("b")
+        if len(calls) > 3:
+            raise harness.Unsupported("enough")
+
+    runs = {"a": lambda: calls.append("a"), "b": gives_up}
+    told: list[tuple[str, str]] = []
+    figures = harness.alternate(runs, 3, 0, failed=lambda name, error: told.append((name, str(error))))
+    assert set(figures) == {"a"}
+    assert told == [("b", "enough")]
+    with pytest.raises(harness.Unsupported):
+        harness.alternate(runs, 3, 0)
+
+
+def test_prepared_calls_keep_their_arguments() -> None:
+    assert harness.prepared(divmod, 7, 2)() == (3, 1)
 
 
 def test_contenders_take_turns() -> None:
@@ -58,16 +92,9 @@ def test_report_names_what_is_missing(capsys: pytest.CaptureFixture[str]) -> Non
     assert "* wasm3, sort: traps" in shown
 
 
-def test_absent_packages_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "wasm3", None)
-    missing: list[harness.Missing] = []
-    assert harness.engines(["wasm3"], missing) == []
-    assert missing[0].contender == "wasm3"
-
-
 def test_wasmi_table_programs_answer_right() -> None:
     pytest.importorskip("ziglang")
-    engine = harness.Wasmloom()
+    engine = contenders.Wasmloom()
     runs = wasmi_table.kernel_runs(engine, wasmi_table.kernel())
     control = harness.assemble((harness.PROGRAMS / "control.wat").read_text())
     runs |= wasmi_table.control_runs(engine, control)

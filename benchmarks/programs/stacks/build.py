@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from wasmloom.text.parser import parse_module
@@ -158,17 +158,21 @@ def wasm_opt_or_npm() -> Iterator[str]:
         yield str(Path(folder) / "node_modules" / ".bin" / "wasm-opt")
 
 
-def build_all(output: Path) -> list[str]:
-    """Build every program into `output`; returns what could not be built, and why."""
+def build_all(output: Path, only: Collection[str] | None = None) -> list[str]:
+    """Build every program, or those named in `only`, into `output`; returns what could not be built, and why."""
     output.mkdir(parents=True, exist_ok=True)
     for name in TEXT_PROGRAMS:
-        (output / f"{name}.wasm").write_bytes(assemble(name))
+        if only is None or name.removesuffix("_switch") in only:
+            (output / f"{name}.wasm").write_bytes(assemble(name))
+    in_c = [name for name in C_PROGRAMS if only is None or name in only]
     missing: list[str] = []
     try:
-        for name in C_PROGRAMS:
+        for name in in_c:
             (output / f"{name}_fiber.wasm").write_bytes(build_wasmfx(name))
+        if not in_c:
+            return missing
         with wasm_opt_or_npm() as wasm_opt:
-            for name in C_PROGRAMS:
+            for name in in_c:
                 (output / f"{name}_fiber.wasm").write_bytes(build_wasmfx(name, wasm_opt))
                 (output / f"{name}_asyncify.wasm").write_bytes(build_asyncify(name, wasm_opt))
     except Unavailable as error:

@@ -1,6 +1,7 @@
 """What the environment variable ``WASMLOOM_LOG`` asks for: names of topics, separated by commas.
 
-``stacks`` traces continuations to standard error: see `wasmloom.interpreter.trace`.
+``stacks`` traces continuations to standard error: see `wasmloom.interpreter.trace`. ``cache`` tells what the cache of
+compiled code does.
 """
 
 from __future__ import annotations
@@ -11,3 +12,6 @@ _TOPICS = os.environ.get("WASMLOOM_LOG", "").replace(",", " ").split()
 
 #: Whether continuations are traced.
 STACKS = "stacks" in _TOPICS
+
+#: Whether the cache of compiled code tells what it does.
+CACHE = "cache" in _TOPICS

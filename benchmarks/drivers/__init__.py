@@ -1,0 +1,1 @@
+"""The processes that `remote` talks to: one module each, driven by lines of JSON."""

@@ -1,0 +1,234 @@
+"""From the address of an instruction to the byte offset in the Wasm module: reading line tables.
+
+The compiler gives every instruction a debug location whose *line number is the offset in the module* of the Wasm
+instruction that it comes from; there is one file. LLVM then keeps the table through optimisation and writes it as a
+line number program (DWARF 5, section 6.2; version 4 differs only in the header), which is decoded here.
+
+The decoder is our own: pyelftools, which decodes it as well, takes more than 20 times as long for it and would be a
+dependency for this alone. Only what determines address and line is interpreted; the rest (columns, files, flags) is
+skipped as the format says.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+
+from wasmloom.compiler.elf import ObjectError
+
+# Opcodes of line number programs (DWARF 5, table 7.25 and 7.26).
+_COPY, _ADVANCE_PC, _ADVANCE_LINE = 1, 2, 3
+_CONST_ADD_PC, _FIXED_ADVANCE_PC = 8, 9
+_END_SEQUENCE, _SET_ADDRESS = 1, 2
+#: How many LEB128 arguments the standard opcodes have that change neither address nor line.
+_SKIPPED = {4: 1, 5: 1, 6: 0, 7: 0, 10: 0, 11: 0, 12: 1}
+
+_ADDRESS_MASK = 0xFFFFFFFFFFFFFFFF
+_LINE_MASK = 0xFFFFFFFF
+
+
+class LineTable:
+    """Which offset in the module the instructions of one object come from."""
+
+    def __init__(self, addresses: array[int], lines: array[int]) -> None:
+        # Sorted addresses; a line counts from its address to the next one. Line 0: comes from nothing in the module.
+        self._addresses = addresses
+        self._lines = lines
+
+    @classmethod
+    def parse(cls, section: bytes) -> LineTable:
+        """Read a ``.debug_line`` section whose relocations have been applied; an empty one gives an empty table.
+
+        Raises `ObjectError` when it is damaged or of an unknown version.
+        """
+        sequences: list[tuple[int, array[int], array[int]]] = []
+        position = 0
+        try:
+            while position < len(section):
+                position = _read_unit(section, position, sequences)
+        except IndexError:
+            raise ObjectError("damaged line table: it ends too early") from None
+        sequences.sort(key=lambda sequence: sequence[0])
+        addresses, lines = array("Q"), array("I")
+        for start, some_addresses, some_lines in sequences:
+            if addresses and start < addresses[-1]:
+                raise ObjectError("damaged line table: sequences overlap")
+            addresses += some_addresses
+            lines += some_lines
+        return cls(addresses, lines)
+
+    def offset_at(self, address: int) -> int | None:
+        """The offset in the module of the instruction at `address`, or None.
+
+        For a return address ask for the byte before it, which belongs to the call.
+        """
+        position = bisect_right(self._addresses, address) - 1
+        return (self._lines[position] or None) if position >= 0 else None
+
+    def rows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """All (address, offset) where the offset changes within [start, end)."""
+        for position in range(bisect_left(self._addresses, start), bisect_left(self._addresses, end)):
+            if self._lines[position]:
+                yield self._addresses[position], self._lines[position]
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+
+def _number(data: bytes, position: int, size: int) -> int:
+    """An unsigned number of `size` bytes; raises `IndexError` when it isn't all there."""
+    if position + size > len(data):
+        raise IndexError
+    return int.from_bytes(data[position : position + size], "little")
+
+
+def _read_unit(data: bytes, position: int, sequences: list[tuple[int, array[int], array[int]]]) -> int:
+    """Read the unit at `position`, append its sequences, return where the next one starts."""
+    width = 4
+    length = _number(data, position, 4)
+    position += 4
+    if length == 0xFFFFFFFF:  # the 64-bit format
+        width = 8
+        length = _number(data, position, 8)
+        position += 8
+    end = position + length
+    if end > len(data):
+        raise IndexError
+    version = _number(data, position, 2)
+    if version not in (4, 5):
+        raise ObjectError(f"line table of version {version}")
+    position += 2 if version == 4 else 4  # version 5 tells the sizes of addresses and segment selectors
+    header_length = _number(data, position, width)
+    position += width
+    program = position + header_length
+    instruction_length, operations = data[position], data[position + 1]
+    line_base = int.from_bytes(data[position + 3 : position + 4], "little", signed=True)
+    line_range, opcode_base = data[position + 4], data[position + 5]
+    if instruction_length != 1 or operations != 1 or line_range == 0 or opcode_base == 0:
+        raise ObjectError("damaged line table: not one for x86-64")
+    standard = {
+        opcode: data[position + 5 + opcode] if opcode > 12 else _SKIPPED.get(opcode, 0)
+        for opcode in range(1, opcode_base)
+    }
+    if program > end:
+        raise IndexError
+    _run_program(data[:end], program, line_base, line_range, opcode_base, standard, sequences)
+    return end
+
+
+def _run_program(
+    data: bytes,
+    position: int,
+    line_base: int,
+    line_range: int,
+    opcode_base: int,
+    standard: dict[int, int],
+    sequences: list[tuple[int, array[int], array[int]]],
+) -> None:
+    """Run the line number program from `position` to the end of `data` and append its sequences.
+
+    This runs once for each opcode, a few for each row, so the frequent ones come first and call nothing.
+    """
+    # Special opcodes advance both address and line.
+    special = [divmod(opcode - opcode_base, line_range) for opcode in range(256)]
+    advances = [advance for advance, _ in special]
+    deltas = [line_base + delta for _, delta in special]
+    end = len(data)
+    address, line = 0, 1
+    addresses, lines = array("Q"), array("I")
+    last = -1  # the line of the last row kept
+    while position < end:
+        opcode = data[position]
+        position += 1
+        if opcode >= opcode_base:
+            address += advances[opcode]
+            line += deltas[opcode]
+        elif opcode == _ADVANCE_LINE:
+            value = data[position]
+            position += 1
+            if value < 0x80:
+                line += value if value < 0x40 else value - 0x80
+            else:
+                value &= 0x7F
+                shift = 7
+                while True:
+                    byte = data[position]
+                    position += 1
+                    value |= (byte & 0x7F) << shift
+                    shift += 7
+                    if byte < 0x80:
+                        break
+                line += value - (1 << shift) if byte & 0x40 else value
+            continue
+        elif opcode == _ADVANCE_PC:
+            shift = 0
+            while True:
+                byte = data[position]
+                position += 1
+                address += (byte & 0x7F) << shift
+                shift += 7
+                if byte < 0x80:
+                    break
+            continue
+        elif opcode == _CONST_ADD_PC:
+            address += advances[255]
+            continue
+        elif opcode == _FIXED_ADVANCE_PC:
+            address += _number(data, position, 2)
+            position += 2
+            continue
+        elif opcode == 0:
+            position, length = _unsigned(data, position)
+            following = position + length
+            if length == 0 or following > end:
+                raise IndexError
+            kind = data[position]
+            if kind == _SET_ADDRESS:
+                if length != 9:
+                    raise ObjectError(f"damaged line table: address of {length - 1} bytes")
+                address = _number(data, position + 1, 8)
+                position = following
+                continue
+            position = following
+            if kind != _END_SEQUENCE:
+                continue
+            if addresses:
+                addresses.append(address & _ADDRESS_MASK)
+                lines.append(0)
+                sequences.append((addresses[0], addresses, lines))
+                _check_order(addresses)
+            address, line = 0, 1
+            addresses, lines = array("Q"), array("I")
+            last = -1
+            continue
+        elif opcode != _COPY:
+            for _ in range(standard[opcode]):
+                position, _ = _unsigned(data, position)
+            continue
+        # A row.
+        if line != last:
+            last = line
+            if addresses and addresses[-1] == address:
+                lines[-1] = line & _LINE_MASK
+            else:
+                addresses.append(address & _ADDRESS_MASK)
+                lines.append(line & _LINE_MASK)
+
+
+def _check_order(addresses: array[int]) -> None:
+    """Addresses of a sequence never decrease; damaged ones would make look-ups wrong."""
+    if any(map(int.__gt__, addresses, addresses[1:])):
+        raise ObjectError("damaged line table: addresses decrease")
+
+
+def _unsigned(data: bytes, position: int) -> tuple[int, int]:
+    """An unsigned LEB128 number: the position behind it and the value."""
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return position, value

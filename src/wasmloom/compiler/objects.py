@@ -1,0 +1,522 @@
+"""Loading compiled objects into memory: a linker and loader of our own, so that cached code runs without LLVM.
+
+`load` takes the relocatable objects of one module, which may refer to each other's global symbols, puts all of their
+sections that belong in memory into one mapping, applies the relocations, and only then makes code executable: no page
+is ever writable and executable. In the mapping, from its start, each beginning a page:
+
+* code of all objects, then stubs for calls to functions of the process that are further away than 2 GiB;
+* what is only read: constants, tables with relocations, unwind tables (``.eh_frame``), the global offset table;
+* data, and zeroed data.
+
+Supported is what LLVM emits for x86-64 in the small code model, preferably position-independent. Calls between
+functions of one object need no relocation when these are ``dso_local``, and then load faster.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import struct
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from wasmloom.compiler import elf
+from wasmloom.compiler.elf import ElfObject, ObjectError, Section
+from wasmloom.compiler.lines import LineTable
+
+__all__ = ["Function", "LoadedCode", "ObjectError", "load"]
+
+PAGE = 4096
+#: How far a signed 32-bit displacement reaches.
+NEAR = 1 << 31
+#: Bytes of all objects together, so that everything is near everything.
+MAX_SIZE = NEAR - (1 << 20)
+
+#: Regions of the mapping, in order.
+CODE, CONSTANTS, DATA = range(3)
+
+#: ``jmp *displacement(%rip)``, filled up with ``int3``.
+STUB = struct.Struct("<HiH")
+STUB_OPCODE, STUB_FILL = 0x25FF, 0xCCCC
+SLOT_SIZE = 8
+
+_GOT_RELOCATIONS = frozenset((elf.R_GOTPCREL, elf.R_GOTPCRELX, elf.R_REX_GOTPCRELX))
+_WORD = 0xFFFFFFFFFFFFFFFF
+_SIGNED_32 = struct.Struct("<i")
+_UNSIGNED_32 = struct.Struct("<I")
+_UNSIGNED_64 = struct.Struct("<Q")
+
+
+class Function(NamedTuple):
+    """A function in memory: `size` bytes from `address`."""
+
+    address: int
+    size: int
+    name: str
+
+
+class LoadedCode:
+    """Code in memory, made by `load`. All addresses are absolute.
+
+    The mapping goes when this object goes or is closed. **Nobody may be executing the code then or come back to it
+    later**, on any thread or suspended stack, and none of its addresses may be used again: whoever has handed
+    an address to generated code, to a table or to a continuation keeps this object alive as long as that.
+    """
+
+    def __init__(
+        self,
+        memory: mmap.mmap,
+        base: int,
+        text_ranges: Sequence[tuple[int, int, int]],
+        stubs: tuple[int, int],
+        code_end: int,
+        symbols: dict[str, int],
+        sizes: dict[str, int],
+        functions: list[Function],
+        unwind_tables: Sequence[tuple[int, int, int]],
+        debug: Sequence[Mapping[str, bytes]],
+    ) -> None:
+        self._memory = memory
+        #: Where the mapping starts, and with it the code; how many bytes it has.
+        self.base = base
+        self.size = len(memory)
+        #: Code of the objects, sorted: start, end, number of the object.
+        self.text_ranges = text_ranges
+        #: Start and end of the stubs through which calls of far functions go.
+        self.stubs = stubs
+        #: Where executable pages end.
+        self.code_end = code_end
+        #: Every global symbol that the objects define, and its size in bytes as the object gives it.
+        self.symbols = symbols
+        self.sizes = sizes
+        #: Each ``.eh_frame``: address, size, number of the object. A terminating zero word follows it.
+        self.unwind_tables = unwind_tables
+        #: For each object, name → content of its debug sections, relocated.
+        self.debug = debug
+        self._functions = functions
+        self._starts: array[int] | None = None
+        self._line_tables: dict[int, LineTable] = {}
+        self._registered: list[int] = []
+        #: Called once before the code goes.
+        self.at_close: list[Callable[[], None]] = []
+
+    @property
+    def functions(self) -> list[Function]:
+        """All functions, local ones included, sorted by address."""
+        if self._starts is None:
+            self._functions.sort()
+            self._starts = array("Q", [function.address for function in self._functions])
+        return self._functions
+
+    def contains(self, address: int) -> bool:
+        """Whether `address` is in executable pages of this code."""
+        return self.base <= address < self.code_end
+
+    def function_at(self, address: int) -> Function | None:
+        """The function that has the instruction at `address`. For a return address ask for the byte before it."""
+        functions = self.functions
+        if self._starts is None:
+            return None
+        position = bisect_right(self._starts, address) - 1
+        if position < 0 or address >= functions[position].address + functions[position].size:
+            return None
+        return functions[position]
+
+    def lookup(self, address: int) -> tuple[str, int] | None:
+        """The name of the function at `address` and the offset in it."""
+        function = self.function_at(address)
+        return None if function is None else (function.name, address - function.address)
+
+    def offset_at(self, address: int) -> int | None:
+        """The offset in the Wasm module of what the instruction at `address` comes from; None: from nothing in it.
+
+        For a return address ask for the byte before it. The first question about an object reads its line table.
+        Raises `ObjectError` when that is damaged.
+        """
+        number = self.object_at(address)
+        return None if number is None else self.line_table(number).offset_at(address)
+
+    def object_at(self, address: int) -> int | None:
+        """The number of the object that has code at `address`."""
+        position = bisect_right(self.text_ranges, address, key=lambda text_range: text_range[0]) - 1
+        if position < 0 or address >= self.text_ranges[position][1]:
+            return None
+        return self.text_ranges[position][2]
+
+    def line_table(self, number: int) -> LineTable:
+        """The line table of object `number`."""
+        table = self._line_tables.get(number)
+        if table is None:
+            table = LineTable.parse(self.debug[number].get(".debug_line", b""))
+            self._line_tables[number] = table
+        return table
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes of the mapping from `address`."""
+        start = address - self.base
+        if not 0 <= start <= start + size <= self.size:
+            raise ValueError("outside of the loaded code")
+        return self._memory[start : start + size]
+
+    def register_frames(self) -> None:
+        """Make the unwind tables known to libgcc's unwinder (``backtrace``, ``pthread_cancel``), where there is one."""
+        if self._registered:
+            return
+        try:
+            register = ctypes.CDLL("libgcc_s.so.1").__register_frame
+        except (OSError, AttributeError):
+            return
+        register.argtypes, register.restype = [ctypes.c_void_p], None
+        for address, size, _ in self.unwind_tables:
+            if _is_frame_table(self.read(address, size)):
+                register(address)
+                self._registered.append(address)
+
+    def close(self) -> None:
+        """Unmap everything; see the class for who must not need it any more. Closing twice is fine."""
+        while self.at_close:
+            self.at_close.pop()()
+        if self._registered:
+            deregister = ctypes.CDLL("libgcc_s.so.1").__deregister_frame
+            deregister.argtypes, deregister.restype = [ctypes.c_void_p], None
+            while self._registered:
+                deregister(self._registered.pop())
+        self._memory.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def load(objects: Sequence[bytes], externals: Mapping[str, int]) -> LoadedCode:
+    """Load `objects`, which refer to each other and to `externals` (symbol → absolute address) by name.
+
+    Raises `ObjectError` when an object is damaged, needs a symbol that nobody has, uses a relocation that isn't
+    supported or that doesn't reach, or when the system gives no (executable) memory.
+    """
+    return _Loader(objects, externals).load()
+
+
+class _Part:
+    """What the loader knows of one object."""
+
+    def __init__(self, elf_object: ElfObject) -> None:
+        self.elf = elf_object
+        #: By number of the section: its place in the mapping, or -1, first from the region's start, then absolute.
+        self.places = [-1] * len(elf_object.sections)
+        #: By number of the symbol: its address. Symbols of sections outside of the mapping count from their section.
+        self.addresses: list[int] = []
+        #: By number of the section: the different `info` fields of its relocations.
+        self.kinds: dict[int, set[int]] = {}
+
+
+def _region_of(section: Section) -> int:
+    if section.flags & elf.SHF_EXECINSTR:
+        return CODE
+    if section.flags & elf.SHF_WRITE and not section.name.startswith(".data.rel.ro"):
+        return DATA
+    return CONSTANTS
+
+
+class _Loader:
+    def __init__(self, objects: Sequence[bytes], externals: Mapping[str, int]) -> None:
+        self.parts = [_Part(ElfObject(data, number)) for number, data in enumerate(objects)]
+        self.externals = externals
+        self.symbols: dict[str, int] = {}
+        self.sizes: dict[str, int] = {}
+        self.weak: set[str] = set()
+        self.functions: list[Function] = []
+        self.unwind_tables: list[tuple[int, int, int]] = []
+        #: Where stubs and the global offset table are, first from their region's start, then absolute; and for how many
+        #: stubs there is room.
+        self.stubs_at = self.table_at = 0
+        self.stub_limit = 0
+        self.stub_of: dict[int, int] = {}
+        self.slot_of: dict[int, int] = {}
+
+    def load(self) -> LoadedCode:
+        ends = self._lay_out()
+        size = ends[DATA]
+        try:
+            # A private anonymous mapping, written before it is protected. `mmap` frees it with its last reference.
+            memory = mmap.mmap(-1, max(size, PAGE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError as error:
+            raise ObjectError(f"no memory for {size} bytes of compiled code: {error}") from None
+        start = ctypes.c_char.from_buffer(memory)
+        self.base = ctypes.addressof(start)
+        del start  # or the mapping could not be closed
+        self.end = self.base + len(memory)
+        self.memory = memory
+        self._place(ends)
+        undefined = [self._read_symbols(part) for part in self.parts]
+        for part, names in zip(self.parts, undefined, strict=True):
+            self._resolve(part, names)
+        for part in self.parts:
+            self._fill(part)
+        debug = [self._debug_sections(part) for part in self.parts]
+        self._protect(0, ends[CODE], mmap.PROT_READ | mmap.PROT_EXEC)
+        self._protect(ends[CODE], ends[CONSTANTS], mmap.PROT_READ)
+        text_ranges = [
+            (place, place + section.size, number)
+            for number, part in enumerate(self.parts)
+            for place, section in zip(part.places, part.elf.sections, strict=True)
+            if place >= 0 and section.size and _region_of(section) == CODE
+        ]
+        text_ranges.sort()
+        return LoadedCode(
+            memory,
+            self.base,
+            text_ranges,
+            (self.stubs_at, self.stubs_at + len(self.stub_of) * STUB.size),
+            self.base + ends[CODE],
+            self.symbols,
+            self.sizes,
+            self.functions,
+            self.unwind_tables,
+            debug,
+        )
+
+    def _lay_out(self) -> list[int]:
+        """Give every section its place from its region's start, and say where regions end from the mapping's start."""
+        sizes = [0, 0, 0]
+        slots = 0
+        for part in self.parts:
+            for number, section in enumerate(part.elf.sections):
+                if not section.flags & elf.SHF_ALLOC:
+                    continue
+                if section.flags & (elf.SHF_TLS | elf.SHF_COMPRESSED):
+                    raise part.elf.error(f"section {section.name}: thread-local or compressed data isn't supported")
+                region = _region_of(section)
+                place = -(-sizes[region] // section.alignment) * section.alignment
+                part.places[number] = place
+                # A zero word ends an unwind table.
+                sizes[region] = place + section.size + (4 if section.name == ".eh_frame" else 0)
+                if sum(sizes) > MAX_SIZE:
+                    raise part.elf.error("more than 2 GiB of compiled code")
+            for number, table in part.elf.relocations.items():
+                if not self._is_loaded(part, number):
+                    continue
+                infos = part.elf.content(part.elf.sections[table]).cast("Q")[1::3].tolist()
+                part.kinds[number] = kinds = set(infos)
+                slots += sum(info & 0xFFFFFFFF in _GOT_RELOCATIONS for info in kinds)
+            homes = part.elf.symbols.cast("H")[3::12].tolist()
+            self.stub_limit += homes.count(elf.SHN_UNDEF) + homes.count(elf.SHN_ABS)
+        slots += self.stub_limit  # each stub jumps through a slot
+        self.stubs_at, self.table_at = (-(-sizes[region] // SLOT_SIZE) * SLOT_SIZE for region in (CODE, CONSTANTS))
+        sizes[CODE] = self.stubs_at + self.stub_limit * STUB.size
+        sizes[CONSTANTS] = self.table_at + slots * SLOT_SIZE
+        ends = []
+        end = 0
+        for size in sizes:
+            end += -(-size // PAGE) * PAGE
+            ends.append(end)
+        if end > MAX_SIZE:
+            raise ObjectError("more than 2 GiB of compiled code")
+        return ends
+
+    @staticmethod
+    def _is_loaded(part: _Part, number: int) -> bool:
+        """Whether section `number` needs its relocations: it goes into memory or is kept for debugging."""
+        return part.places[number] >= 0 or part.elf.sections[number].name.startswith(".debug_")
+
+    def _place(self, ends: Sequence[int]) -> None:
+        """Turn places in regions into addresses."""
+        starts = [self.base, self.base + ends[CODE], self.base + ends[CONSTANTS]]
+        for part in self.parts:
+            for number, section in enumerate(part.elf.sections):
+                if part.places[number] >= 0:
+                    part.places[number] += starts[_region_of(section)]
+                    if section.name == ".eh_frame" and section.size:
+                        self.unwind_tables.append((part.places[number], section.size, part.elf.number))
+        self.stubs_at += starts[CODE]
+        self.table_at += starts[CONSTANTS]
+
+    def _read_symbols(self, part: _Part) -> list[tuple[int, int, int]]:
+        """Fill in the addresses of symbols that are defined; return the others: number, name, binding."""
+        undefined = []
+        places = part.places
+        sections = part.elf.sections
+        addresses = part.addresses
+        # Per section: where it is, its size, whether it has code.
+        known = [
+            (max(place, 0), section.size, place >= 0 and _region_of(section) == CODE, place >= 0)
+            for place, section in zip(places, sections, strict=True)
+        ]
+        for number, (name, info, _, home, value, size) in enumerate(elf.SYMBOL.iter_unpack(part.elf.symbols)):
+            if home == elf.SHN_UNDEF:
+                addresses.append(0)
+                if number:
+                    undefined.append((number, name, info >> 4))
+                continue
+            kind = info & 15
+            if home == elf.SHN_ABS:
+                addresses.append(value)
+                continue
+            if home >= len(known):
+                raise part.elf.error(f"symbol {part.elf.symbol_name(name)!r} is in section {home}: not supported")
+            place, limit, is_code, is_loaded = known[home]
+            if value > limit or size > limit - value:
+                raise part.elf.error(f"symbol {part.elf.symbol_name(name)!r} is outside of its section")
+            if kind == elf.STT_TLS or kind == elf.STT_GNU_IFUNC:
+                raise part.elf.error(f"symbol {part.elf.symbol_name(name)!r} has type {kind}: not supported")
+            address = place + value
+            addresses.append(address)
+            binding = info >> 4
+            if binding != elf.STB_LOCAL and is_loaded:
+                text = part.elf.symbol_name(name)
+                if text in self.symbols:
+                    if binding == elf.STB_WEAK:
+                        continue  # the first one stands
+                    if text not in self.weak:
+                        raise part.elf.error(f"symbol {text!r} is defined twice")
+                    self.weak.discard(text)
+                elif binding == elf.STB_WEAK:
+                    self.weak.add(text)
+                self.symbols[text] = address
+                self.sizes[text] = size
+            elif kind == elf.STT_FUNC:
+                text = part.elf.symbol_name(name)
+            if kind == elf.STT_FUNC and is_code:
+                self.functions.append(Function(address, size, text))
+        return undefined
+
+    def _resolve(self, part: _Part, undefined: Sequence[tuple[int, int, int]]) -> None:
+        """Fill in the addresses of symbols that other objects or the process have."""
+        for number, position, binding in undefined:
+            name = part.elf.symbol_name(position)
+            address = self.symbols.get(name)
+            if address is None:
+                address = self.externals.get(name)
+            if address is None:
+                if binding != elf.STB_WEAK:
+                    raise part.elf.error(f"undefined symbol {name!r}")
+                address = 0
+            part.addresses[number] = address
+
+    def _fill(self, part: _Part) -> None:
+        """Write the sections of an object and apply their relocations."""
+        with memoryview(self.memory) as memory:
+            for number, section in enumerate(part.elf.sections):
+                place = part.places[number]
+                if place < 0:
+                    continue
+                start = place - self.base
+                with memory[start : start + section.size] as view:
+                    if section.type != elf.SHT_NOBITS:
+                        view[:] = part.elf.content(section)
+                    self._relocate(part, number, view, place)
+
+    def _debug_sections(self, part: _Part) -> dict[str, bytes]:
+        """Debug sections with relocations applied; references between them count from the section's start."""
+        found = {}
+        for number, section in enumerate(part.elf.sections):
+            if part.places[number] >= 0 or not section.name.startswith(".debug_"):
+                continue
+            if section.flags & elf.SHF_COMPRESSED:
+                raise part.elf.error(f"section {section.name}: compressed data isn't supported")
+            content = bytearray(part.elf.content(section))
+            with memoryview(content) as view:
+                self._relocate(part, number, view, 0)
+            found[section.name] = bytes(content)
+        return found
+
+    def _relocate(self, part: _Part, number: int, view: memoryview, place: int) -> None:
+        """Apply all relocations for section `number`, whose bytes are `view` and which is at `place` in memory."""
+        table = part.elf.relocations.get(number)
+        if table is None:
+            return
+        # Most relocations are displacements: for them, where each kind points as seen from the section's start.
+        near: dict[int, int] = {}
+        # The others: what they are relative to, how the value is written, and to which width it is cut.
+        other: dict[int, tuple[int, struct.Struct, int]] = {}
+        for info in part.kinds[number]:
+            symbol, kind = info >> 32, info & 0xFFFFFFFF
+            if symbol >= len(part.addresses):
+                raise part.elf.error(f"relocation for symbol {symbol} of {len(part.addresses)}")
+            address = part.addresses[symbol]
+            if kind == elf.R_PLT32:
+                near[info] = self._call_target(address) - place
+            elif kind == elf.R_PC32:
+                near[info] = address - place
+            elif kind in _GOT_RELOCATIONS:
+                near[info] = self._slot(address) - place
+            elif kind == elf.R_64:
+                other[info] = (address, _UNSIGNED_64, _WORD)
+            elif kind == elf.R_32:
+                other[info] = (address, _UNSIGNED_32, -1)
+            elif kind == elf.R_32S:
+                other[info] = (address, _SIGNED_32, -1)
+            elif kind == elf.R_PC64:
+                other[info] = (address - place, _UNSIGNED_64, _WORD)
+            elif kind != elf.R_NONE:
+                name = elf.RELOCATION_NAMES.get(kind, f"type {kind}")
+                raise part.elf.error(f"relocation {name} isn't supported")
+        write = _SIGNED_32.pack_into
+        target: int | None
+        offset = info = 0
+        try:
+            for offset, info, addend in elf.RELOCATION.iter_unpack(part.elf.content(part.elf.sections[table])):
+                target = near.get(info)
+                if target is not None:
+                    write(view, offset, target + addend - offset)
+                elif info in other:
+                    target, form, mask = other[info]
+                    if form is _UNSIGNED_64 and info & 0xFFFFFFFF == elf.R_PC64:
+                        target -= offset
+                    form.pack_into(view, offset, (target + addend) & mask)
+        except (struct.error, OverflowError):
+            name = elf.RELOCATION_NAMES[info & 0xFFFFFFFF]
+            section = part.elf.sections[number].name
+            raise part.elf.error(
+                f"relocation {name} at 0x{offset:x} of section {section} is outside of it or doesn't reach its target"
+            ) from None
+
+    def _call_target(self, address: int) -> int:
+        """Where a call of the function at `address` goes: there or, when that is too far, to a stub that jumps."""
+        if self.end - NEAR <= address < self.base + NEAR:
+            return address
+        stub = self.stub_of.get(address)
+        if stub is None:
+            if len(self.stub_of) == self.stub_limit:
+                raise ObjectError("compiled code calls what isn't code")
+            stub = self.stubs_at + len(self.stub_of) * STUB.size
+            self.stub_of[address] = stub
+            displacement = self._slot(address) - (stub + 6)
+            STUB.pack_into(self.memory, stub - self.base, STUB_OPCODE, displacement, STUB_FILL)
+        return stub
+
+    def _slot(self, address: int) -> int:
+        """The slot of the global offset table that has `address`."""
+        slot = self.slot_of.get(address)
+        if slot is None:
+            slot = self.table_at + len(self.slot_of) * SLOT_SIZE
+            self.slot_of[address] = slot
+            _UNSIGNED_64.pack_into(self.memory, slot - self.base, address & _WORD)
+        return slot
+
+    def _protect(self, start: int, end: int, protection: int) -> None:
+        if start == end:
+            return
+        mprotect = _libc().mprotect
+        if mprotect(self.base + start, end - start, protection):
+            number = ctypes.get_errno()
+            raise ObjectError(f"the system refuses executable memory: {os.strerror(number)}")
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return libc
+
+
+def _is_frame_table(table: bytes) -> bool:
+    """Whether the records of an ``.eh_frame`` fill it exactly: libgcc doesn't check."""
+    position = 0
+    while position + 4 <= len(table):
+        length = int.from_bytes(table[position : position + 4], "little")
+        if length < 4 or length == 0xFFFFFFFF or position + 4 + length > len(table):
+            return False
+        position += 4 + length
+    return position == len(table)

@@ -1,0 +1,201 @@
+"""Telling profilers and debuggers what compiled code is, when ``WASMLOOM_PERF`` asks for it.
+
+Its value is a list of these words, separated by commas:
+
+``map``
+    A line for each function in ``/tmp/perf-<pid>.map``, where `perf report` finds names.
+``jitdump``
+    Names, machine code and lines in ``jit-<pid>.dump``, in the folder ``JITDUMPDIR`` or ``/tmp``. After
+    ``perf record -k mono`` and ``perf inject --jit``, `perf annotate` shows instructions; a line number is the offset
+    in the Wasm module.
+``gdb``
+    Names, unwind tables and lines for GDB and LLDB, through GDB's JIT interface.
+
+Compiled code keeps frame pointers, so that ``perf record --call-graph fp`` gives whole stacks.
+
+After a fork the child has files of its own, which only know what it has loaded itself.
+
+Format of jitdump: ``tools/perf/Documentation/jitdump-specification.txt`` in the Linux kernel's source.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import IO
+
+from wasmloom.compiler import elf
+from wasmloom.compiler.objects import Function, LoadedCode
+
+#: What ``WASMLOOM_PERF`` may name.
+WORDS = ("map", "jitdump", "gdb")
+
+# Header: magic, version, its size, machine, padding, pid, time, flags. Records: kind, size, time.
+_HEADER = struct.Struct("<IIIIIIQQ")
+_RECORD = struct.Struct("<IIQ")
+# Code: pid, thread, address twice, size, number. Lines: address of the code, count; each: address, line, discriminator.
+_CODE = struct.Struct("<IIQQQQ")
+_LINES = struct.Struct("<QQ")
+_LINE = struct.Struct("<QII")
+_MAGIC, _VERSION = 0x4A695444, 1
+_CODE_LOAD, _CODE_DEBUG_INFO = 0, 2
+
+
+def wanted() -> tuple[str, ...]:
+    """The words of ``WASMLOOM_PERF``; raises `ValueError` for others than `WORDS`."""
+    words = tuple(os.environ.get("WASMLOOM_PERF", "").replace(",", " ").split())
+    for word in words:
+        if word not in WORDS:
+            raise ValueError(f"WASMLOOM_PERF: {word!r} is none of {', '.join(WORDS)}")
+    return words
+
+
+def describe(loaded: LoadedCode, name: Callable[[str], str], file: str = "module.wasm") -> None:
+    """Tell what ``WASMLOOM_PERF`` names about `loaded`, just after it was loaded.
+
+    `name` turns a symbol into what people should read; `file` is what they should read as the module's name. Raises
+    `OSError` when a file can't be written.
+    """
+    for word in wanted():
+        if word == "gdb":
+            _tell_debugger(loaded, name)
+        else:
+            with _lock:
+                writer = _writer_for(word)
+                writer.write(loaded, name, file)
+
+
+def _named(loaded: LoadedCode, name: Callable[[str], str]) -> Iterator[Function]:
+    """All functions with names for people, on one line, then the stubs as if they were one function."""
+    for function in loaded.functions:
+        shown = "".join(char if char.isprintable() else "?" for char in name(function.name))
+        yield function._replace(name=shown)
+    start, end = loaded.stubs
+    if start < end:
+        yield Function(start, end - start, "wasmloom stubs")
+
+
+class _MapWriter:
+    """``/tmp/perf-<pid>.map``: lines of address, size and name."""
+
+    def __init__(self) -> None:
+        # CPython can write the same file (`sys.activate_stack_trampoline`), by appending. Otherwise what is there is
+        # from an earlier process of the same number.
+        shared = getattr(sys, "is_stack_trampoline_active", lambda: False)()
+        flags = os.O_APPEND if shared else os.O_TRUNC | os.O_APPEND
+        self.file = _open(f"/tmp/perf-{os.getpid()}.map", os.O_WRONLY | flags)
+
+    def write(self, loaded: LoadedCode, name: Callable[[str], str], file: str) -> None:
+        for function in _named(loaded, name):
+            self.file.write(f"{function.address:x} {function.size:x} {function.name}\n".encode(errors="replace"))
+        self.file.flush()
+
+
+class _JitDumpWriter:
+    """``jit-<pid>.dump``: a record for each function, with its code, after one with its lines."""
+
+    def __init__(self) -> None:
+        folder = os.environ.get("JITDUMPDIR") or "/tmp"
+        self.file = _open(os.path.join(folder, f"jit-{os.getpid()}.dump"), os.O_RDWR | os.O_TRUNC)
+        self.count = 0
+        self.file.write(
+            _HEADER.pack(_MAGIC, _VERSION, _HEADER.size, elf.EM_X86_64, 0, os.getpid(), time.monotonic_ns(), 0)
+        )
+        self.file.flush()
+        # `perf record` notes executable mappings: this one tells it of the file.
+        self.marker = mmap.mmap(
+            self.file.fileno(), _HEADER.size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC
+        )
+
+    def write(self, loaded: LoadedCode, name: Callable[[str], str], file: str) -> None:
+        for function in _named(loaded, name):
+            number = loaded.object_at(function.address)
+            if number is not None:
+                self._write_lines(loaded, number, function, file)
+            self._record(
+                _CODE_LOAD,
+                _CODE.pack(
+                    os.getpid(),
+                    threading.get_native_id(),
+                    function.address,
+                    function.address,
+                    function.size,
+                    self.count,
+                )
+                + function.name.encode(errors="replace")
+                + b"\0"
+                + loaded.read(function.address, function.size),
+            )
+            self.count += 1
+        self.file.flush()
+
+    def _write_lines(self, loaded: LoadedCode, number: int, function: Function, file: str) -> None:
+        rows = list(loaded.line_table(number).rows(function.address, function.address + function.size))
+        if not rows:
+            return
+        # The format has an abbreviation for the same file again; some versions of `perf` don't know it.
+        name = file.encode(errors="replace") + b"\0"
+        lines = [_LINE.pack(address, offset, 0) + name for address, offset in rows]
+        self._record(_CODE_DEBUG_INFO, _LINES.pack(function.address, len(rows)) + b"".join(lines))
+
+    def _record(self, kind: int, content: bytes) -> None:
+        self.file.write(_RECORD.pack(kind, _RECORD.size + len(content), time.monotonic_ns()) + content)
+
+
+_Writer = _MapWriter | _JitDumpWriter
+
+#: The files of this process, by word and process.
+_writers: dict[tuple[str, int], _Writer] = {}
+_lock = threading.Lock()
+
+
+def _writer_for(word: str) -> _Writer:
+    key = (word, os.getpid())
+    writer = _writers.get(key)
+    if writer is None:
+        writer = _MapWriter() if word == "map" else _JitDumpWriter()
+        _writers[key] = writer
+    return writer
+
+
+def _open(path: str, flags: int) -> IO[bytes]:
+    """Open a file that only we can write, and that isn't somebody else's in a folder that all can write."""
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "wb")
+
+
+def _tell_debugger(loaded: LoadedCode, name: Callable[[str], str]) -> None:
+    from wasmloom.compiler import debugger
+
+    for image in images(loaded, name):
+        handle = debugger.register(image)
+        loaded.at_close.append(partial(debugger.unregister, handle))
+
+
+def images(loaded: LoadedCode, name: Callable[[str], str]) -> Iterator[bytes]:
+    """An ELF image for each object in `loaded`, with names that `name` gives and addresses as they are in memory."""
+    functions = list(_named(loaded, name))
+    for number, debug in enumerate(loaded.debug):
+        sections: list[elf.ImageSection] = []
+        symbols: list[elf.ImageSymbol] = []
+        code = elf.SHF_ALLOC | elf.SHF_EXECINSTR
+        for start, end, owner in loaded.text_ranges:
+            if owner != number:
+                continue
+            for function in functions:
+                if start <= function.address < end:
+                    symbols.append(elf.ImageSymbol(function.name, function.address, function.size, len(sections)))
+            sections.append(elf.ImageSection(".text", code, start, end - start, None))
+        for start, size, owner in loaded.unwind_tables:
+            if owner == number:
+                content = loaded.read(start, size)
+                sections.append(elf.ImageSection(".eh_frame", elf.SHF_ALLOC, start, size, content))
+        for section, content in debug.items():
+            sections.append(elf.ImageSection(section, 0, 0, len(content), content))
+        yield elf.write_image(sections, symbols)
