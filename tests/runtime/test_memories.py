@@ -140,9 +140,7 @@ print("done")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs RLIMIT_AS")
 def test_a_process_with_little_address_space() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path)}
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED], capture_output=True, text=True, env=environment, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     first, second, last = done.stdout.splitlines()
     assert first.startswith("memories can't be guarded")
