@@ -174,7 +174,8 @@ def new_region(memory: cython.pointer(WlMemory), length: uint64_t, checked: cyth
     if checked:
         mapped = _mapping(length)
         base = cython.cast(
-            cython.p_char, mmap(cython.NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+            cython.p_char,
+            mmap(cython.NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
         )
         if base == cython.cast(cython.p_char, MAP_FAILED):
             return False
