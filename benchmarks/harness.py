@@ -335,5 +335,8 @@ class Report:
             print(f"\n{note}")
         if self.missing:
             print("\nMissing:")
+            same: dict[tuple[str, str], list[str]] = {}
             for entry in self.missing:
-                print(f"* {entry.contender}, {entry.what}: {entry.reason}")
+                same.setdefault((entry.contender, entry.reason), []).append(entry.what)
+            for (contender, reason), what in same.items():
+                print(f"* {contender}, {', '.join(what)}: {reason}")

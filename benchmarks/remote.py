@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -57,7 +58,6 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            cwd=self._folder.name,
         )
         self._end = weakref.finalize(self, _stop, self._process, self._errors, self._folder)
 
@@ -102,8 +102,9 @@ class Process:
         how = f"status {status}" if status >= 0 else signal.Signals(-status).name
         # A fatal error comes before a backtrace; its message may be on the next line.
         fatal = [i for i, line in enumerate(lines) if "fatal" in line.lower() or "panicked" in line]
-        words = lines[fatal[0] : fatal[0] + 2] if fatal else lines[-2:]
-        return Unsupported(f"its process ended ({how}): {' '.join(words)[:200]}")
+        words = " ".join(lines[fatal[0] : fatal[0] + 2] if fatal else lines[-2:])
+        words = re.sub(r"thread \S+ \(\d+\) panicked", "panicked", words)
+        return Unsupported(f"its process ended ({how}): {words[:200]}")
 
 
 class _Call:

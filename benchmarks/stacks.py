@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import contenders
@@ -37,30 +37,43 @@ def variants(name: str, folder: Path) -> dict[str, Path]:
     return {variant: path for variant, path in files.items() if path.exists()}
 
 
+#: How a contender gets ready to run a program: the call to time, made once, its answer checked.
+Prepare = Callable[[harness.Engine], Callable[[], object]]
+
+
+def run_of(wasm: bytes, name: str, size: int, function: str = "run") -> Prepare:
+    """An exported function of one of the folder's programs, which answers as its ``run`` does."""
+    answer = answers.expected(name, size)
+
+    def prepare(engine: harness.Engine) -> Callable[[], object]:
+        run = harness.prepared(engine.instantiate(wasm).function(function), size)
+        harness.first_call(engine, run)
+        harness.check(engine.name, name, run(), answer, 64)
+        return run
+
+    return prepare
+
+
 def measure(
     engines: Sequence[harness.Engine],
-    modules: Mapping[str, bytes],
-    size: int,
-    answer: int,
+    programs: Mapping[str, Prepare],
     args: argparse.Namespace,
     missing: list[harness.Missing],
 ) -> dict[tuple[str, str], float]:
-    """Median seconds of ``run(size)`` by contender and variant, in turns, answers checked."""
+    """Median seconds by contender and program, in turns."""
     runs = {}
     for engine in engines:
-        for variant, wasm in modules.items():
+        for name, prepare in programs.items():
             try:
-                run = harness.prepared(engine.instantiate(wasm).function("run"), size)
-                harness.first_call(engine, run)
-                harness.check(engine.name, variant, run(), answer, 64)
+                run = prepare(engine)
                 harness.warm_up(run, engine.warm_up)
             except harness.Unsupported as error:
-                missing.append(harness.Missing(engine.name, str(error), variant))
+                missing.append(harness.Missing(engine.name, f"did not run: {error}", name))
             else:
-                runs[engine.name, variant] = run
+                runs[engine.name, name] = run
 
     def failed(key: tuple[str, str], error: harness.Unsupported) -> None:
-        missing.append(harness.Missing(key[0], str(error), key[1]))
+        missing.append(harness.Missing(key[0], f"did not run to the end: {error}", key[1]))
 
     figures = harness.alternate(runs, args.rounds, 0.001 if args.quick else 0.02, failed=failed)
     return {key: figure.estimate for key, figure in figures.items()}
@@ -112,8 +125,8 @@ def main() -> None:
     over_v8: dict[str, list[float]] = {engine.name: [] for engine in engines if engine.name != "v8"}
     for name, modules in built(args.only, [*COMPARED, *OTHERS], report.missing).items():
         size = sized(name, args)
-        named = {f"{name} {variant}": wasm for variant, wasm in modules.items()}
-        times = measure(engines, named, size, answers.expected(name, size), args, report.missing)
+        programs = {f"{name} {variant}": run_of(wasm, name, size) for variant, wasm in modules.items()}
+        times = measure(engines, programs, args, report.missing)
         for engine in engines:
             own = {variant: times.get((engine.name, f"{name} {variant}")) for variant in VARIANTS}
             gain = "—"

@@ -36,7 +36,7 @@ def main() -> None:
     report = harness.Report(f"{pairs:,} pairs of switches", ["program", "contender", "time", "per pair", "over V8's"])
     engines = contenders.chosen(args, report.missing, v8_flags=[remote.STACK_SWITCHING])
     for name in PROGRAMS:
-        times = stacks.measure(engines, {name: build.assemble(name)}, pairs, pairs, args, report.missing)
+        times = stacks.measure(engines, {name: stacks.run_of(build.assemble(name), name, pairs)}, args, report.missing)
         there = times.get(("v8", name))
         for (contender, _), seconds in times.items():
             ratio = "—" if there is None or contender == "v8" else f"{seconds / there:.3f}"

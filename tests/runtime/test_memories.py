@@ -76,11 +76,11 @@ def test_engines_do_not_mix() -> None:
 
 @needs_guard_pages
 def test_code_without_checks_never_gets_a_checked_memory() -> None:
-    """Not even when somebody changes the engine's attributes."""
+    """Not even when somebody changes the engine."""
     engine = wl.Engine(memory="checked")
     store = wl.Store(engine)
     memory = wl.Memory(store, 1)
-    engine.checked = False
+    engine._checked = False
     module = wl.Module('(module (import "m" "m" (memory 1)) (memory 1))', engine)
     with pytest.raises(wl.LinkError, match="memory 0 is a checked one"):
         wl.Instance(module, {"m": {"m": memory}}, store=store)

@@ -20,7 +20,8 @@ def below(n: int) -> int:
 
 def c10m(n: int) -> int:
     """Each worker i adds i, and the low eight bits of its complement."""
-    return below(n) + sum(255 - i % 256 for i in range(n))
+    rounds, rest = divmod(n, 256)
+    return below(n) + rounds * below(256) + sum(255 - i for i in range(rest))
 
 
 @functools.cache
@@ -113,6 +114,7 @@ ANSWERS: dict[str, Callable[[int], int]] = {
     "suspend_resume": lambda n: n,
     "two_resumes": lambda n: n,
     "switch_pairs": lambda n: n,
+    "create": below,
     "c10m": c10m,
     "sieve": sieve,
     "sieve_chain": sieve,
@@ -138,6 +140,7 @@ SIZES: dict[str, int] = {
     "suspend_resume": 20_000_000,
     "two_resumes": 20_000_000,
     "switch_pairs": 20_000_000,
+    "create": 5_000_000,
     "c10m": 1_000_000,
     "sieve": 2_000,
     "sieve_chain": 2_000,
@@ -165,6 +168,7 @@ SMALL: dict[str, tuple[int, ...]] = {
     "suspend_resume": (1, 7, 200_000),
     "two_resumes": (1, 7, 200_000),
     "switch_pairs": (1, 7, 200_000),
+    "create": (0, 7, 200_000),
     "c10m": (0, 7, 23_000),
     "sieve": (1, 7, 300),
     "sieve_chain": (1, 7, 300),

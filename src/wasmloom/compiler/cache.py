@@ -25,7 +25,6 @@ import importlib.util
 import json
 import os
 import re
-import secrets
 import stat
 import struct
 import sys
@@ -111,7 +110,7 @@ class Cache:
         if len(content) > self.limit:
             _log(f"not kept {key}: {len(content)} bytes are more than the limit")
             return
-        temporary = self.directory / f"{key}.{secrets.token_hex(8)}.tmp"
+        temporary = self.directory / f"{key}.{os.urandom(8).hex()}.tmp"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:

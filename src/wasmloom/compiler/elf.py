@@ -126,7 +126,7 @@ class ElfObject:
         headers = list(SECTION.iter_unpack(self.data[table : table + count * SECTION.size]))
         for number, header in enumerate(headers):
             _name, kind, _flags, _address, offset, size, _link, _info, alignment, entry_size = header
-            if kind != SHT_NOBITS and number and offset + size > len(self.data):
+            if kind != SHT_NOBITS and offset + size > len(self.data):
                 raise self.error(f"section {number} behind the end of the file")
             if alignment & (alignment - 1) or alignment > MAX_ALIGNMENT:
                 raise self.error(f"section {number} wants alignment {alignment}")

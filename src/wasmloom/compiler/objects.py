@@ -166,10 +166,9 @@ class LoadedCode:
         if self._registered:
             return
         try:
-            register = ctypes.CDLL("libgcc_s.so.1").__register_frame
+            register = _unwinder("__register_frame")
         except (OSError, AttributeError):
             return
-        register.argtypes, register.restype = [ctypes.c_void_p], None
         for address, size, _ in self.unwind_tables:
             if _is_frame_table(self.read(address, size)):
                 register(address)
@@ -180,8 +179,7 @@ class LoadedCode:
         while self.at_close:
             self.at_close.pop()()
         if self._registered:
-            deregister = ctypes.CDLL("libgcc_s.so.1").__deregister_frame
-            deregister.argtypes, deregister.restype = [ctypes.c_void_p], None
+            deregister = _unwinder("__deregister_frame")
             while self._registered:
                 deregister(self._registered.pop())
         self._memory.close()
@@ -466,7 +464,7 @@ class _Loader:
                     if form is _UNSIGNED_64 and info & 0xFFFFFFFF == elf.R_PC64:
                         target -= offset
                     form.pack_into(view, offset, (target + addend) & mask)
-        except (struct.error, OverflowError):
+        except (struct.error, IndexError):
             name = elf.RELOCATION_NAMES[info & 0xFFFFFFFF]
             section = part.elf.sections[number].name
             raise part.elf.error(
@@ -511,12 +509,25 @@ def _libc() -> ctypes.CDLL:
     return libc
 
 
+def _unwinder(name: str) -> Callable[[int], None]:
+    """A function of libgcc that takes an address."""
+    function = ctypes.CDLL("libgcc_s.so.1")[name]
+    function.argtypes, function.restype = [ctypes.c_void_p], None
+    result: Callable[[int], None] = function
+    return result
+
+
 def _is_frame_table(table: bytes) -> bool:
-    """Whether the records of an ``.eh_frame`` fill it exactly: libgcc doesn't check."""
+    """Whether the records of an ``.eh_frame`` fill it exactly and refer to each other: libgcc doesn't check."""
     position = 0
-    while position + 4 <= len(table):
-        length = int.from_bytes(table[position : position + 4], "little")
-        if length < 4 or length == 0xFFFFFFFF or position + 4 + length > len(table):
+    common = set()
+    while position + 8 <= len(table):
+        length, distance = struct.unpack_from("<II", table, position)
+        if distance == 0:
+            common.add(position)
+        elif position + 4 - distance not in common:
+            return False
+        if length < 4 or length == 0xFFFFFFFF:
             return False
         position += 4 + length
     return position == len(table)

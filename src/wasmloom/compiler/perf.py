@@ -9,7 +9,7 @@ Its value is a list of these words, separated by commas:
     ``perf record -k mono`` and ``perf inject --jit``, `perf annotate` shows instructions; a line number is the offset
     in the Wasm module.
 ``gdb``
-    Names, unwind tables and lines for GDB and LLDB, through GDB's JIT interface.
+    Names, unwind tables and lines for GDB, through its JIT interface.
 
 Compiled code keeps frame pointers, so that ``perf record --call-graph fp`` gives whole stacks.
 
@@ -27,6 +27,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import IO
 
@@ -88,8 +89,7 @@ class _MapWriter:
         # CPython can write the same file (`sys.activate_stack_trampoline`), by appending. Otherwise what is there is
         # from an earlier process of the same number.
         shared = getattr(sys, "is_stack_trampoline_active", lambda: False)()
-        flags = os.O_APPEND if shared else os.O_TRUNC | os.O_APPEND
-        self.file = _open(f"/tmp/perf-{os.getpid()}.map", os.O_WRONLY | flags)
+        self.file = _open(f"/tmp/perf-{os.getpid()}.map", keep=shared)
 
     def write(self, loaded: LoadedCode, name: Callable[[str], str], file: str) -> None:
         for function in _named(loaded, name):
@@ -102,7 +102,7 @@ class _JitDumpWriter:
 
     def __init__(self) -> None:
         folder = os.environ.get("JITDUMPDIR") or "/tmp"
-        self.file = _open(os.path.join(folder, f"jit-{os.getpid()}.dump"), os.O_RDWR | os.O_TRUNC)
+        self.file = _open(os.path.join(folder, f"jit-{os.getpid()}.dump"), keep=False)
         self.count = 0
         self.file.write(
             _HEADER.pack(_MAGIC, _VERSION, _HEADER.size, elf.EM_X86_64, 0, os.getpid(), time.monotonic_ns(), 0)
@@ -136,9 +136,11 @@ class _JitDumpWriter:
         self.file.flush()
 
     def _write_lines(self, loaded: LoadedCode, number: int, function: Function, file: str) -> None:
-        rows = list(loaded.line_table(number).rows(function.address, function.address + function.size))
+        end = function.address + function.size
+        rows = list(loaded.line_table(number).rows(function.address, end))
         if not rows:
             return
+        rows.append((end, rows[-1][1]))  # `perf inject` ends its table at the last row
         # The format has an abbreviation for the same file again; some versions of `perf` don't know it.
         name = file.encode(errors="replace") + b"\0"
         lines = [_LINE.pack(address, offset, 0) + name for address, offset in rows]
@@ -164,10 +166,14 @@ def _writer_for(word: str) -> _Writer:
     return writer
 
 
-def _open(path: str, flags: int) -> IO[bytes]:
-    """Open a file that only we can write, and that isn't somebody else's in a folder that all can write."""
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    return os.fdopen(descriptor, "wb")
+def _open(path: str, keep: bool) -> IO[bytes]:
+    """Open a file in a folder that all may be able to write: a new one, or with `keep` at the end of what is there."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    if not keep:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        flags |= os.O_EXCL
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 def _tell_debugger(loaded: LoadedCode, name: Callable[[str], str]) -> None:

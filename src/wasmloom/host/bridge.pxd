@@ -54,7 +54,13 @@ cdef class HostFunction:
     cdef readonly str name
 
 # The same function with and without Cython's check for an exception: `_host_call_with_gil` looks at it itself.
-ctypedef int (*HostCallWords)(WlContext *, Store, HostFunction, uint64_t) noexcept
+ctypedef int (*HostCallWords)(WlContext *, Store, WlFunction *, uint64_t) noexcept
+ctypedef int (*NativeWords)(WlContext *, WlFunction *, uint64_t *) noexcept
+ctypedef uint64_t (*NativeCall)(WlContext *, WlFunction *, uint64_t *, bint) noexcept nogil
+
+cdef enum:                              # as wasmloom.compiler.abi has them
+    INTEGER_REGISTERS = 6
+    FLOAT_REGISTERS = 8
 
 @cython.final
 @cython.no_gc_clear

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from wasmloom.errors import WasmError
 from wasmloom.runtime.regions import can_reserve
+
+if TYPE_CHECKING:
+    from wasmloom.compiler.lowering import Options
 
 #: How guest code is run.
 TIERS: tuple[str, ...] = ("interpreter", "compiler", "auto")
@@ -16,6 +20,8 @@ TRANSLATIONS: tuple[str, ...] = ("eager", "lazy-translation", "lazy")
 MEMORIES: tuple[str, ...] = ("auto", "guarded", "checked")
 #: A process that can't reserve this many memories at once limits its address space: "auto" then means "checked".
 _PROBED = 16
+#: How compiled code switches stacks: by instructions of its own, or by calls into the runtime.
+STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 
 
 class Engine:
@@ -28,11 +34,9 @@ class Engine:
     takes what it holds, each access is checked, and a memory doesn't grow while Python has views of it; ``"auto"``, the
     default, is the former unless the process's address space is limited (``ulimit -v``). Raises `ValueError` for
     anything else, and `WasmError` for guarded memories where there can't be any.
-
-    The attribute `memory` says what was asked for, `checked` whether the engine's memories are checked.
     """
 
-    __slots__ = ("checked", "fuel", "memory", "tier", "translation")
+    __slots__ = ("_checked", "cache", "fuel", "memory", "stack_switching", "tier", "translation")
 
     def __init__(
         self,
@@ -41,22 +45,39 @@ class Engine:
         translation: str = "lazy-translation",
         fuel: bool = False,
         memory: str = "auto",
+        stack_switching: str = "native",
+        cache: bool = True,
     ) -> None:
         if tier not in TIERS:
             raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
         if translation not in TRANSLATIONS:
             raise ValueError(f"unknown translation {translation!r}; known are {', '.join(TRANSLATIONS)}")
+        if stack_switching not in STACK_SWITCHING:
+            raise ValueError(f"unknown stack_switching {stack_switching!r}; known are {', '.join(STACK_SWITCHING)}")
         if memory not in MEMORIES:
             raise ValueError(f"unknown memory {memory!r}; known are {', '.join(MEMORIES)}")
-        if tier != "interpreter":
-            raise WasmError(f"tier {tier!r} needs the optimising compiler, which this version doesn't have")
-        self.tier = tier
-        self.translation = translation
+        if tier == "auto":
+            raise WasmError("tier 'auto' isn't built yet")
         if memory == "guarded" and not can_reserve(1):
             raise WasmError("memories can't be guarded: the system doesn't let this process reserve 8 GiB (ulimit -v?)")
+        self.tier = tier
+        self.translation = translation
+        self.stack_switching = stack_switching
+        self.cache = bool(cache)
         self.fuel = bool(fuel)
         self.memory = memory
-        self.checked = memory == "checked" or (memory == "auto" and not _plenty())
+        self._checked = memory == "checked" or (memory == "auto" and not _plenty())
+
+    @property
+    def checked(self) -> bool:
+        """Whether the engine's memories are checked: what `memory` has come to mean in this process."""
+        return self._checked
+
+    def code_options(self) -> Options:
+        """How the compiler compiles for this engine."""
+        from wasmloom.compiler.lowering import Options
+
+        return Options(fuel=self.fuel, native_switching=self.stack_switching == "native", checked=self.checked)
 
     def __repr__(self) -> str:
         return (

@@ -19,6 +19,7 @@ from wasmloom.validation import validate_function, validate_module
 
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
+    from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
 
@@ -109,18 +110,39 @@ class Module:
     needs what this version doesn't execute; the error says where: the byte's offset, or line and column of text.
     """
 
-    __slots__ = ("__weakref__", "_func_names", "code_space", "decoded", "engine", "export_table")
+    __slots__ = ("__weakref__", "_func_names", "code_space", "compiled", "decoded", "engine", "export_table")
 
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
         self.engine = default_engine() if engine is None else engine
         self.decoded, prepare = _load(data, self.engine.translation == "lazy")
         self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare, self.engine.checked)
-        if self.engine.translation == "eager":
+        #: The machine code, in engines with the tier "compiler".
+        self.compiled: CompiledModule | None = None
+        if self.engine.tier == "compiler":
+            self.compile()
+        elif self.engine.translation == "eager":
             self.code_space.translate_all()
         #: Name → kind and index of each export.
         self.export_table: dict[str, tuple[str, int]] = {
             export.name: (export.kind, export.index) for export in self.decoded.exports
         }
+
+    def compile(
+        self, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> CompiledModule:
+        """Compile all functions to machine code now, unless that has been done, or take them from the disk cache.
+
+        `workers` is the number of processes at most (default: one for each processor); `progress` is called with the
+        number of parts that are done, and of all. Raises `UnsupportedError`, and `CompileError` when a worker dies.
+        """
+        if self.compiled is None:
+            from wasmloom.compiler.cache import Cache
+            from wasmloom.compiler.compiled import CompiledModule, compile_module
+
+            options = self.engine.code_options()
+            cache = Cache() if self.engine.cache else None
+            self.compiled = CompiledModule(self.decoded, compile_module(self.decoded, options, cache, workers, progress))
+        return self.compiled
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], engine: Engine | None = None) -> Module:

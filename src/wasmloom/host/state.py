@@ -15,6 +15,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr
 from cython.cimports.wasmloom.host.bridge import (
@@ -26,9 +27,11 @@ from cython.cimports.wasmloom.host.bridge import (
 from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_at, memory_at, table_at
 from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
 from cython.cimports.wasmloom.interpreter.code import CodeSpace
+from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime._layout import WlFunction, WlInstance, WlMemory, WlSegment, WlTable, WlTag
 from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
+from cython.cimports.wasmloom.runtime.native import set_adapter
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, push
 
@@ -114,6 +117,10 @@ class InstanceState:
         i: uint32_t
         func: Func
         n_imported: uint32_t = len(imported)
+        compiled = self.module.compiled
+        if compiled is not None:
+            code_of = compiled.functions
+            call_of = compiled.array_calls
         for i, value in enumerate(imported):
             if isinstance(value, Func):
                 func = value
@@ -129,8 +136,20 @@ class InstanceState:
         for i in range(n_imported, module.num_funcs):
             own.code_cell = cython.cast(cython.p_void, cython.address(code.cells[i - n_imported]))
             own.instance = self.pointer
+            own.context = self.store.guest
             own.type_id = module.func_type_id[i]
             own.index = i
+            if compiled is None:
+                set_adapter(own)
+            else:
+                own.native = cython.cast(cython.p_void, cython.cast(uint64_t, code_of[i - n_imported]))
+                own.environment = self.pointer
+                own.array_call = cython.cast(cython.p_void, cython.cast(uint64_t, call_of[module.func_type[i]]))
+                own.own_code = host_stub(own)
+                if not push(cython.address(self.store.blocks), own.own_code):
+                    free(own.own_code)
+                    raise MemoryError
+                own.code_cell = cython.address(own.own_code)
             functions[i] = own
             own += 1
         return 0

@@ -20,6 +20,10 @@ cdef extern from *:
     extern WL_HIDDEN void *wl_runtime[];
     extern WL_HIDDEN void *wl_cont_return_code[2];
     extern WL_HIDDEN void *const wl_fault_entry;
+    extern WL_HIDDEN void wl_native_enter(void *, void *, void *, void *, void *, void *);
+    extern WL_HIDDEN char wl_native_return[], wl_native_leave[], wl_on_host[], wl_trap_native[], wl_adapter[];
+    extern WL_HIDDEN char wl_array_adapter[], wl_loop_interrupt[], wl_morestack[], wl_fiber_start[];
+    extern WL_HIDDEN char wl_fiber_return[];
     extern WL_HIDDEN char __start_wl_text[];
     extern WL_HIDDEN char __stop_wl_text[];
     """
@@ -38,6 +42,18 @@ cdef extern from *:
     void *wl_runtime[]
     void *wl_cont_return_code[]
     void *wl_fault_entry
+    # Machine code around compiled functions: see wasmloom/compiler/stubs.py.
+    void wl_native_enter(void *ctx, void *array_call, void *code, void *env, void *words, void *top) noexcept nogil
+    char wl_native_return[]
+    char wl_native_leave[]
+    char wl_on_host[]
+    char wl_trap_native[]
+    char wl_adapter[]
+    char wl_array_adapter[]
+    char wl_loop_interrupt[]
+    char wl_morestack[]
+    char wl_fiber_start[]
+    char wl_fiber_return[]
     char __start_wl_text[]
     char __stop_wl_text[]
 
@@ -49,3 +65,5 @@ cdef extern from "<ucontext.h>":
         mcontext_t uc_mcontext
     enum: REG_RIP
     enum: REG_R12
+    enum: REG_RBP
+    enum: REG_RDI

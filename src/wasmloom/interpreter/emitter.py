@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wasmloom.runtime import layout
-from wasmloom.semantics.llvm import Builder, Value, llvm_type
+from wasmloom.semantics.llvm import Value, llvm_type
+from wasmloom.semantics.structs import StructBuilder
 
 #: The parameters of every handler: LLVM type and name.
 STATE: tuple[tuple[str, str], ...] = (
@@ -32,7 +33,7 @@ POISON_ACC = Value("poison", "i64")
 POISON_FACC = Value("poison", "<2 x double>")
 
 
-class HandlerBuilder(Builder):
+class HandlerBuilder(StructBuilder):
     """Emits one handler."""
 
     def __init__(self) -> None:
@@ -55,27 +56,10 @@ class HandlerBuilder(Builder):
 
     # --- addresses and fields ---
 
-    def at(self, base: Value, offset: int | Value) -> Value:
-        """`base` plus an offset in bytes."""
-        number = str(offset) if isinstance(offset, int) else offset.text
-        return self.assign(f"getelementptr i8, ptr {base.text}, i64 {number}", "ptr")
-
     def number(self, offset: int, type: str, signed: bool = False) -> Value:
         """The number in the instruction at `offset`, widened to i64."""
         narrow = self.load(type, self.at(self.ip, offset), align=min(8, self.bits(type) // 8))
         return narrow if type == "i64" else self.convert("sext" if signed else "zext", narrow, "i64")
-
-    def pointer(self, base: Value, offset: int | Value) -> Value:
-        """Load a pointer from `base` plus `offset`."""
-        return self.load("ptr", self.at(base, offset), align=8)
-
-    def struct_field(self, base: Value, struct: str, field: str, type: str = "ptr") -> Value:
-        """Load a field of one of the structs in `wasmloom.runtime.layout`."""
-        return self.load(type, self.at(base, layout.offset(struct, field)), align=8)
-
-    def set_struct_field(self, base: Value, struct: str, field: str, value: Value) -> None:
-        """Write a field of a struct."""
-        self.store(value, self.at(base, layout.offset(struct, field)), align=8)
 
     def slot(self, offset: int) -> Value:
         """The address of the slot whose number is in the instruction at `offset`."""
@@ -194,10 +178,6 @@ class HandlerBuilder(Builder):
         self.label(trap)
         self.tail_call("@wl_trap", acc=code)
         self.label(go_on)
-
-    def branch(self, condition: Value, yes: str, no: str, unlikely: bool = False) -> None:
-        """A conditional branch between two labels of this handler."""
-        self.emit(f"br i1 {condition.text}, label {yes}, label {no}" + (", !prof !0" if unlikely else ""))
 
     def memory0(self, instance: Value) -> Value:
         """Base of memory 0 of an instance."""

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wasmloom.compiler import stubs
 from wasmloom.interpreter import control, families, stack_handlers
 from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
 from wasmloom.interpreter.fused import fused_handlers
@@ -143,6 +144,8 @@ def module_text(handlers: HandlerSet | None = None) -> str:
         parts += _function(name, builder)
         declarations.update(builder.declarations)
     parts += _enter_function()
+    parts += [f'module asm "{line}"' for line in stubs.assembly().replace("\\", "\\\\").splitlines()]
+    parts.append(stubs.fiber_end())
     parts += declarations.values()
     parts.append(_array("wl_handlers", "ptr", [symbol(handler.name) for handler in handlers.handlers]))
     parts.append(_array("wl_sizes", "i16", [str(handler.size) for handler in handlers.handlers]))
@@ -175,6 +178,7 @@ def compile_module(level: int | None = None) -> tuple[binding.ModuleRef, binding
         level = int(os.environ.get("WASMLOOM_OPT", "O2").lstrip("O"))
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
+    binding.initialize_native_asmparser()
     cpu = os.environ.get("WASMLOOM_CPU")
     features = "" if cpu else binding.get_host_cpu_features().flatten()
     machine = binding.Target.from_default_triple().create_target_machine(

@@ -14,6 +14,23 @@ cdef const int32_t *fusion_rows     # by number of the first handler: where its 
 cdef const int16_t *fusion_columns  # by number of the second handler: its column, or -1
 cdef const int16_t *fusion_table    # number of the fused handler, or -1
 
+# The machine code around compiled functions: see wasmloom/compiler/stubs.py.
+ctypedef struct NativeStubs:
+    void (*enter)(void *, void *, void *, void *, void *, void *) noexcept nogil
+    void *native_return
+    void *leave
+    void *on_host
+    void *trap
+    void *adapter
+    void *array_adapter
+    void *loop_interrupt
+    void *morestack
+    void *fiber_start
+    void *fiber_return
+    void *runtime
+
+cdef NativeStubs native_stubs
+
 # Handler addresses in ascending order, with their numbers: for the fault handler.
 cdef uint64_t *_sorted_addresses
 cdef int16_t *_sorted_numbers

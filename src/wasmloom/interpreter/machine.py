@@ -24,20 +24,31 @@ from cython.cimports.wasmloom.interpreter._native import (
     __start_wl_text,
     __stop_wl_text,
     ucontext_t,
+    wl_adapter,
+    wl_array_adapter,
     wl_branch_table,
     wl_cont_return_code,
     wl_enter,
     wl_fault_entry,
     wl_fault_offsets,
+    wl_fiber_return,
+    wl_fiber_start,
     wl_fusion_columns,
     wl_fusion_rows,
     wl_fusion_table,
     wl_handler_count,
     wl_handlers,
     wl_load_table,
+    wl_loop_interrupt,
+    wl_morestack,
+    wl_native_enter,
+    wl_native_leave,
+    wl_native_return,
+    wl_on_host,
     wl_runtime,
     wl_sizes,
     wl_store_table,
+    wl_trap_native,
     wl_value_table,
 )
 from cython.cimports.wasmloom.runtime._layout import WlContext, WlFunction, WlInstance
@@ -54,6 +65,18 @@ branch_table = wl_branch_table
 fusion_rows = wl_fusion_rows
 fusion_columns = wl_fusion_columns
 fusion_table = wl_fusion_table
+native_stubs.enter = wl_native_enter
+native_stubs.native_return = wl_native_return
+native_stubs.leave = wl_native_leave
+native_stubs.on_host = wl_on_host
+native_stubs.trap = wl_trap_native
+native_stubs.adapter = wl_adapter
+native_stubs.array_adapter = wl_array_adapter
+native_stubs.loop_interrupt = wl_loop_interrupt
+native_stubs.morestack = wl_morestack
+native_stubs.fiber_start = wl_fiber_start
+native_stubs.fiber_return = wl_fiber_return
+native_stubs.runtime = wl_runtime
 _sorted_addresses = cython.NULL
 _sorted_numbers = cython.NULL
 

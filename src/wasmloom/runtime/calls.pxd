@@ -1,6 +1,6 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from wasmloom.runtime._layout cimport WlMemory, WlSegment, WlTable
+from wasmloom.runtime._layout cimport WlContext, WlMemory, WlSegment, WlTable
 
 # The instruction of a bulk operation (see `layout.RUNTIME_CALLS`).
 ctypedef struct Operands:
@@ -22,3 +22,5 @@ cdef uint64_t initialise_memory(
 cdef uint64_t initialise_table(
     WlTable *table, WlSegment *segment, uint64_t target, uint64_t source, uint64_t count
 ) noexcept nogil
+cdef uint64_t attend(WlContext *ctx) noexcept nogil
+cdef uint64_t is_subtype(uint64_t actual, uint64_t expected) noexcept nogil

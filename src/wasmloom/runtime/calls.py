@@ -72,7 +72,7 @@ def _run_signal_handlers(store_pointer: cython.p_void) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _attend(ctx: cython.pointer(WlContext)) -> uint64_t:
+def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
     """After a tick: look at the deadline and, now and then, at Python's signals."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     now: int64_t = now_ns()
@@ -100,7 +100,7 @@ def _enter_slow(
     top: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base + needed
     code: uint64_t
     if ctx.interrupt:
-        code = _attend(ctx)
+        code = attend(ctx)
         if code:
             return code
     return 0 if grow_stack(cython.cast(cython.pointer(Guest), ctx), top) else _STACK_EXHAUSTED
@@ -114,13 +114,13 @@ def _loop_slow(
 ) -> uint64_t:
     """A loop's back-edge saw the interrupt flag."""
     ctx.stack_limit = ctx.stack_end
-    return _attend(ctx)
+    return attend(ctx)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _subtype(actual: uint64_t, expected: uint64_t) -> uint64_t:
+def is_subtype(actual: uint64_t, expected: uint64_t) -> uint64_t:
     """Whether an indirect call's function has a subtype of the expected type; the type table is read with the GIL."""
     state: PyGILState_STATE
     same: cython.bint
@@ -132,6 +132,13 @@ def _subtype(actual: uint64_t, expected: uint64_t) -> uint64_t:
     )
     PyGILState_Release(state)
     return 0 if same else _TYPE_MISMATCH
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _native_subtype(ctx: cython.pointer(WlContext), actual: uint64_t, expected: uint64_t) -> uint64_t:
+    return is_subtype(actual, expected)
 
 
 # --- memories ---
@@ -389,7 +396,9 @@ def register() -> None:
     """Hand the functions to the machine module."""
     set_runtime_call(_layout.RT_ENTER_SLOW, cython.cast(cython.p_void, _enter_slow))
     set_runtime_call(_layout.RT_LOOP_SLOW, cython.cast(cython.p_void, _loop_slow))
-    set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, _subtype))
+    set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, is_subtype))
+    set_runtime_call(_layout.RT_NATIVE_INTERRUPT, cython.cast(cython.p_void, attend))
+    set_runtime_call(_layout.RT_NATIVE_SUBTYPE, cython.cast(cython.p_void, _native_subtype))
     set_runtime_call(_layout.RT_MEMORY_GROW, cython.cast(cython.p_void, _memory_grow))
     set_runtime_call(_layout.RT_MEMORY_INIT, cython.cast(cython.p_void, _memory_init))
     set_runtime_call(_layout.RT_MEMORY_COPY, cython.cast(cython.p_void, _memory_copy))

@@ -33,6 +33,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     REVISION_SHIFT,
     WlCont,
     WlContext,
+    WlControl,
     WlException,
     WlInstance,
     WlTable,
@@ -49,7 +50,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     block_at,
     slab_of,
 )
-from cython.cimports.wasmloom.runtime.stacks import free_grown, on_event, set_collector
+from cython.cimports.wasmloom.runtime.stacks import free_grown, on_event, release_native, set_collector
 from cython.cimports.wasmloom.runtime.store import Store
 
 # Where a `resume` instruction says from which slot of its frame on its operands lie: what is below is in use.
@@ -114,9 +115,50 @@ def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _visit_native(m: cython.pointer(Marking), low: cython.p_char, cont: cython.pointer(WlCont)) -> cython.void:
+    """The native stack of a continuation or of an entry's root, from its innermost word on."""
+    top: cython.p_char = _native_top(m, cont)
+    _visit_range(m, low, (top - low) >> 3)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _native_top(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cython.p_char:
+    """Where a native stack begins."""
+    entry: cython.pointer(Entry) = m.guest.entry
+    while entry != cython.NULL:
+        if cython.address(entry.root) == cont:
+            return cython.cast(cython.p_char, entry.native)
+        entry = entry.outer
+    return cython.cast(cython.p_char, cont.control)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _visit_native_parents(
+    m: cython.pointer(Marking), cont: cython.pointer(WlCont), last: cython.pointer(WlCont)
+) -> cython.void:
+    """The native stacks that wait for `cont`, up to that of `last`: each one's end is in its child's control."""
+    while cont != last:
+        control: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
+        cont = cython.cast(cython.pointer(WlCont), cont.parent)
+        cont.mark |= MARK_LIVE
+        _visit_native(m, control.rsp, cont)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cython.void:
     """A suspended continuation: all stacks that a reference to it keeps."""
     last: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cont.last)
+    if cont.control != cython.NULL:
+        _visit_range(m, cont.stack_base, cont.bound)
+        _visit_native(m, cython.cast(cython.pointer(WlControl), last.control).rsp, cont)
+        _visit_native_parents(m, cont, last)
+        return
     _visit_range(m, cont.stack_base, (cont.fp >> 3) + cont.values + cont.bound)
     while cont != last:
         _visit_parent(m, cont)
@@ -136,22 +178,29 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
     ctx: cython.pointer(WlContext) = cython.address(m.guest.ctx)
     entry: cython.pointer(Entry) = m.guest.entry
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
-    if cont == cython.NULL:
-        return
-    # How high the running frame is isn't known here.
-    _visit_range(m, ctx.stack_base, (ctx.stack_end - ctx.stack_base) >> 3)
+    rsp: cython.p_char = ctx.guest_rsp
+    seen: cython.bint = False
     while cont != cython.NULL:
-        if cont.parent != cython.NULL:
+        if entry.native != cython.NULL:
             cont.mark |= MARK_LIVE
-            _visit_parent(m, cont)
-            cont = cython.cast(cython.pointer(WlCont), cont.parent)
+            _visit_native(m, rsp, cont)
+            _visit_native_parents(m, cont, cython.address(entry.root))
+            rsp = entry.guest_rsp
         else:
+            if not seen:
+                # How high the running frame is isn't known here.
+                _visit_range(m, ctx.stack_base, (ctx.stack_end - ctx.stack_base) >> 3)
+                seen = True
+            while cont.parent != cython.NULL:
+                cont.mark |= MARK_LIVE
+                _visit_parent(m, cont)
+                cont = cython.cast(cython.pointer(WlCont), cont.parent)
             if entry.may_wait:
                 cont.mark |= MARK_LIVE
                 if entry.outer_current != cython.NULL:
                     _visit_range(m, entry.outer_base, entry.stack_top >> 3)
-            cont = entry.outer_current
-            entry = entry.outer
+        cont = entry.outer_current
+        entry = entry.outer
 
 
 @cython.cfunc
@@ -209,6 +258,7 @@ def _mark(m: cython.pointer(Marking)) -> cython.void:
         _visit(m, word)
         pin = pin.next
     _visit(m, m.guest.ctx.exception)
+    _visit(m, m.guest.ctx.pending)
     _visit_store(m, cython.cast(Store, m.store))
     _visit_running(m)
     _visit_parked(m)
@@ -238,6 +288,7 @@ def _sweep_cont(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cyt
         if on_event != cython.NULL:
             on_event(m.guest, b"collect", cont)
         free_grown(m.guest, cont)
+        release_native(m.guest, cont)
         cont.state = CONT_ENDED
         cont.parent = cython.NULL
         cont.revision += 1

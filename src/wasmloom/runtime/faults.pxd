@@ -7,7 +7,7 @@ cdef enum:
     MAX_REPEATS = 100
 
 # Redirects the faulting thread to the trap entry by editing its saved registers. Returns False, having changed nothing,
-# when the fault didn't happen in handlers. Arguments: the ucontext, the fault's address. Async-signal-safe.
+# when the fault didn't happen in code of the kind that it knows. Arguments: the ucontext, the fault's address. Async-signal-safe.
 ctypedef bint (*Redirect)(void *, void *) noexcept nogil
 
 # What one signal did before us: oldest first. Several, when others install handlers in front of us and we go to the
@@ -23,7 +23,9 @@ ctypedef struct Chain:
     int repeats
 
 cdef Chain chains[2]            # of SIGSEGV and SIGBUS
-cdef Redirect redirect
+cdef Redirect redirect           # of handlers
+cdef Redirect native_redirect    # of compiled code
 
 cdef void set_redirect(Redirect function) noexcept
+cdef void set_native_redirect(Redirect function) noexcept
 cdef void ensure_installed() noexcept nogil

@@ -60,6 +60,7 @@ from cython.cimports.wasmloom.runtime.regions import in_region
 
 # Declared in faults.pxd.
 redirect = cython.NULL
+native_redirect = cython.NULL
 
 
 @cython.cfunc
@@ -71,14 +72,25 @@ def set_redirect(function: Redirect) -> cython.void:
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
+def set_native_redirect(function: Redirect) -> cython.void:
+    """Register the function that knows compiled code (see faults.pxd)."""
+    global native_redirect
+    native_redirect = function
+
+
+@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def _on_fault(number: cython.int, info: cython.pointer(siginfo_t), context: cython.p_void) -> cython.void:
     """The handler of SIGSEGV and SIGBUS."""
     saved: cython.int = __errno_location()[0]
     if info.si_code > 0:  # from the kernel: a fault
-        if redirect != cython.NULL and in_region(info.si_addr) and redirect(context, info.si_addr):
-            return
+        if in_region(info.si_addr):
+            if redirect != cython.NULL and redirect(context, info.si_addr):
+                return
+            if native_redirect != cython.NULL and native_redirect(context, info.si_addr):
+                return
     elif info.si_code == SI_TKILL and in_guest_code():
         return  # a fault forwarded by a later handler: see the module's text
     _pass_on(cython.address(chains[0 if number == SIGSEGV else 1]), number, info, context)

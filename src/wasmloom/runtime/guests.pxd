@@ -1,18 +1,23 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from wasmloom.runtime._capi cimport pthread_key_t, sem_t
-from wasmloom.runtime._layout cimport WlCont, WlContext
+from wasmloom.runtime._layout cimport WlCont, WlContext, WlControl
 from wasmloom.runtime.heap cimport Heap
 
 cdef enum:
     TICK_NS = 10000000          # time between two ticks
     SIGNALS_NS = 50000000       # time between two looks at Python's signals
     IDLE_TICKS = 4              # ticks without any entry after which the ticker parks
+    LIMIT_WORD = 112            # offset in a thread's control block (x86-64, glibc): see wasmloom.compiler.stubs
     C_STACK_RESERVE = 262144    # bytes of C stack that an entry must leave free
     # States of the ticker.
     NO_THREAD = 0
     TICKING = 1
     PARKED = 2
+
+# A word that another thread changes.
+cdef extern from *:
+    ctypedef uint64_t WatchedWord "volatile uint64_t"
 
 # One entry into guest code from the host; they form a chain through nested calls. Lives on the C stack of the entry.
 ctypedef struct Entry:
@@ -31,6 +36,13 @@ ctypedef struct Entry:
     uint64_t outer_catch_top
     char *outer_base            # the context's stack, when this entry has its own
     char *outer_end
+    # Of an entry into compiled code: its stack (RootStack*), and what the context held (see WlContext).
+    void *native                # NULL: the entry runs bytecode
+    WlControl control           # of `root`
+    char *host_rsp
+    char *guest_rsp
+    char *guest_rbp
+    char *native_limit
 
 # A guest that waits outside of the store: its stacks, and whoever waits beside it (see wasmloom.host.tasks).
 ctypedef struct Parked:
@@ -55,6 +67,10 @@ ctypedef struct Guest:
     uint64_t memory_limit       # bytes that memories, tables, continuations and exceptions may have together
     uint64_t used_bytes         # that they have
     Parked *parked              # doubly linked
+    uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
+    uint64_t native_stack       # bytes of a continuation's native stack
+    void *native_regions        # Region*: memory of continuations' native stacks
+    void *root_stacks           # RootStack*: stacks of entries, to be used again
     Heap heap
 
 cdef int ticker_state
@@ -70,4 +86,6 @@ cdef void free_guest(Guest *guest) noexcept
 cdef void wake_ticker() noexcept nogil
 cdef int64_t now_ns() noexcept nogil
 cdef bint in_guest_code() noexcept nogil
+cdef Guest *running_here() noexcept nogil
+cdef void stop_running(Guest *guest) noexcept nogil
 cdef bint c_stack_left() noexcept nogil

@@ -15,6 +15,8 @@ Invariants:
 * No wake-up is lost: an entry writes ``used`` and *then* reads ``ticker_state``, the ticker writes ``ticker_state``
   and then reads ``used``, each with a full barrier between (for entries, the locked instructions in releasing the
   GIL).
+* The ticker writes to a thread's control block only while ``ticking`` is set and after having seen ``running``; an entry
+  that ends clears ``running`` and then waits until ``ticking`` is clear, so that the thread still exists.
 * After a fork only the forking thread exists: the child's handler forgets the ticker and the guests of other threads.
 """
 
@@ -57,11 +59,13 @@ from cython.cimports.wasmloom.runtime._capi import (
 from cython.cimports.wasmloom.runtime.guests import (
     C_STACK_RESERVE,
     IDLE_TICKS,
+    LIMIT_WORD,
     NO_THREAD,
     PARKED,
     TICK_NS,
     TICKING,
     Guest,
+    WatchedWord,
     stack_key,
     wake,
 )
@@ -120,13 +124,7 @@ def now_ns() -> int64_t:
 @cython.exceptval(check=False)
 def in_guest_code() -> cython.bint:
     """Whether the calling thread runs guest code, and not a host function that it called. Async-signal-safe."""
-    guest: cython.pointer(Guest) = first_guest
-    me: uint64_t = cython.cast(uint64_t, pthread_self())
-    while guest != cython.NULL:
-        if guest.running and guest.thread == me and guest.ctx.thread_state != cython.NULL:
-            return True
-        guest = guest.next
-    return False
+    return running_here() != cython.NULL
 
 
 @cython.cfunc
@@ -144,6 +142,14 @@ def _tick() -> cython.bint:
         if guest.running:
             guest.ctx.interrupt = 1
             guest.ctx.stack_limit = cython.NULL
+            guest.ticking = 1
+            __sync_synchronize()
+            if guest.running and guest.ctx.host_rsp != cython.NULL:
+                # The word that compiled code compares its stack pointer with (see wasmloom.compiler.stubs): the
+                # highest number lets every comparison fail.
+                cython.cast(cython.pointer(uint64_t), guest.thread + LIMIT_WORD)[0] = ~cython.cast(uint64_t, 0)
+            __sync_synchronize()
+            guest.ticking = 0
         guest = guest.next
     ticks += 1
     return busy
@@ -209,11 +215,38 @@ def _after_fork_in_child() -> cython.void:
     guest: cython.pointer(Guest) = first_guest
     me: uint64_t = cython.cast(uint64_t, pthread_self())
     while guest != cython.NULL:
+        guest.ticking = 0
         if guest.thread != me:
             guest.running = 0
         guest = guest.next
     ticker_state = NO_THREAD
     forks += 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def stop_running(guest: cython.pointer(Guest)) -> cython.void:
+    """The outermost entry ends: when this returns, the ticker doesn't touch the calling thread any more."""
+    guest.running = 0
+    __sync_synchronize()
+    while cython.cast(cython.pointer(WatchedWord), cython.address(guest.ticking))[0]:
+        pass  # a few instructions on another processor
+    guest.ctx.host_rsp = cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def running_here() -> cython.pointer(Guest):
+    """The guest whose code the calling thread runs; NULL when it runs none. Async-signal-safe."""
+    guest: cython.pointer(Guest) = first_guest
+    me: uint64_t = cython.cast(uint64_t, pthread_self())
+    while guest != cython.NULL:
+        if guest.running and guest.thread == me and guest.ctx.thread_state != cython.NULL:
+            return guest
+        guest = guest.next
+    return cython.NULL
 
 
 @cython.cfunc

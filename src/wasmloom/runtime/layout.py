@@ -46,6 +46,20 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("exception", "uint64_t"),
         # Continuations that can be used again, linked by `next`.
         ("free_conts", "void*"),
+        # What follows is for compiled code (see wasmloom/compiler/stubs.py).
+        # Where the thread's own stack goes on, for whoever leaves compiled code or calls the host from it.
+        ("host_rsp", "char*"),
+        # Stack and frame pointer of compiled code that waits in a host call.
+        ("guest_rsp", "char*"),
+        ("guest_rbp", "char*"),
+        # The lowest stack pointer that a function may begin with on the running native stack.
+        ("native_limit", "char*"),
+        # uint64_t[MAX_ARGUMENTS]: parameters and results that have no register, and what goes along with a switch.
+        ("args", "void*"),
+        # The exception that is on its way up through compiled frames; 0: none.
+        ("pending", "uint64_t"),
+        # Native stacks that can be used again (WlControl*), linked by `next`.
+        ("free_stacks", "void*"),
     ),
     # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
     # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so that handlers
@@ -63,16 +77,23 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("memories", "void*"),  # WlMemory*[]
         ("tags", "void*"),  # WlTag*[]
     ),
-    # A function: what a funcref points to. `code_cell` is the address of a pointer to the bytecode's entry: for guest
+    # A function: what a funcref points to. `context` lies where WlInstance has it, since compiled code takes either as
+    # its environment. `code_cell` is the address of a pointer to the bytecode's entry: for guest
     # functions a cell of the module's code space, for host functions the address of `own_code`.
     "WlFunction": (
         ("code_cell", "void*"),
         ("instance", "void*"),  # WlInstance*, NULL for a host function
+        ("context", "void*"),
         ("type_id", "uint64_t"),  # canonical id of its type
         ("own_code", "char*"),
         ("index", "uint64_t"),
         ("object", "void*"),  # host functions: borrowed PyObject* of the HostFunction that runs it
         ("wrapper", "void*"),  # borrowed PyObject* of the Func that Python has for it, or NULL
+        # For compiled callers: code with the native calling convention, what it takes as its environment, and a
+        # function that calls such code with arguments from memory. NULL in stores that run no compiled code.
+        ("native", "void*"),
+        ("environment", "void*"),
+        ("array_call", "void*"),
     ),
     "WlMemory": (
         ("base", "char*"),
@@ -130,6 +151,19 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("owner", "void*"),
         ("next", "void*"),
         ("mark", "uint64_t"),
+        # Its native stack, or NULL: an interpreted one, or not begun.
+        ("control", "void*"),  # WlControl*
+    ),
+    # The top of a native stack. The first three words are the control context: where whoever doesn't run goes on. While
+    # the stack runs, that is its parent; `rbp` and `rip` then look like any frame's, so that a walk along frame
+    # pointers goes on in the parent.
+    "WlControl": (
+        ("rsp", "char*"),
+        ("rbp", "char*"),
+        ("rip", "char*"),
+        ("next", "void*"),
+        ("limit", "char*"),
+        ("cont", "void*"),  # WlCont* whose stack it is
     ),
     "WlSegment": (
         ("data", "char*"),
@@ -159,6 +193,23 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "cont_renew",
     # (ctx, inst, fp, ip): a traced instruction is about to run
     "trace",
+    # Of compiled code. (ctx, WlFunction*, registers): run a function that isn't compiled; `registers` has what the
+    # parameter registers held, six integers and eight floats, and gets the first result.
+    "native_call",
+    # (ctx, WlFunction*, words): the same with parameters and results in memory
+    "native_array_call",
+    # (ctx): a loop or a function entry saw that the guest is to be interrupted
+    "native_interrupt",
+    # (ctx, WlCont*, words, n): make a consumed continuation ready for n values: give it a native stack if it begins,
+    # and put the values behind those that it has been bound to. The first value is in word 0, in and out, the others
+    # in the context's `args`.
+    "native_begin",
+    # (ctx, words, n): `cont.bind` of the reference in word 0 to the n words that follow; word 0 ← the new reference
+    "native_bind",
+    # (ctx): the running continuation's revisions have run out
+    "native_renew",
+    # (ctx, type id, expected type id): as `subtype`
+    "native_subtype",
     # From here on `ip` points to an instruction of the form
     #   handler:8  a:u16 b:u16 c:u16 d:u16  imm0:u32 imm1:u32
     # where a…d are frame slots. In the comments "a ← f(b)" means: read slot b, write slot a.

@@ -39,6 +39,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     RT_NEW_EXCEPTION,
     WlCont,
     WlContext,
+    WlControl,
     WlException,
     WlInstance,
 )
@@ -247,6 +248,7 @@ def end_stack(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cyt
     if on_event != cython.NULL:
         on_event(guest, b"free", cont)
     free_grown(guest, cont)
+    release_native(guest, cont)
     cont.state = CONT_ENDED
     cont.parent = cython.NULL
     if cont.revision < MAX_REVISION:
@@ -267,23 +269,24 @@ def _cont_done(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _cont_renew(
-    ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), fp: cython.pointer(uint64_t), ip: cython.p_char
-) -> uint64_t:
+def renew(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.pointer(WlCont):
     """Move a stack to a fresh continuation, which takes the old one's place in everything but references.
 
-    The old one is the innermost of its chain, so that only it, and the context, can point to it.
+    The old one is the innermost of its chain, so that only it, and the context, can point to it. NULL when there is no
+    memory.
     """
-    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     fresh: cython.pointer(WlCont) = take(guest, False)
     revision: uint64_t
     inline_memory: cython.p_char
     running: cython.bint = ctx.current == cont
+    # What the context says of the running stack's memory is about interpreted ones.
+    interpreted: cython.bint = running and cont.control == cython.NULL
     if fresh == cython.NULL:
-        return _OUT_OF_MEMORY
+        return cython.NULL
     revision = fresh.revision
     inline_memory = fresh.stack_base
-    if running:
+    if interpreted:
         cont.stack_base = ctx.stack_base
         cont.stack_end = ctx.stack_end
     memcpy(fresh, cont, cython.sizeof(WlCont))
@@ -297,15 +300,58 @@ def _cont_renew(
         fresh.stack_end = inline_memory + 8 * INLINE_WORDS
     if running:
         ctx.current = fresh
+    if interpreted:
         ctx.stack_base = fresh.stack_base
         ctx.stack_end = fresh.stack_end
         ctx.stack_limit = fresh.stack_end
+    if fresh.control != cython.NULL:
+        cython.cast(cython.pointer(WlControl), fresh.control).cont = fresh
+        cont.control = cython.NULL
     # The old one has no memory of its own left, and no revision: only the collector can bring it back.
     cont.stack_base = inline_stack(cont)
     cont.state = CONT_ENDED
     cont.parent = cython.NULL
+    return fresh
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _cont_renew(
+    ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> uint64_t:
+    fresh: cython.pointer(WlCont) = renew(cython.cast(cython.pointer(Guest), ctx), cont)
+    if fresh == cython.NULL:
+        return _OUT_OF_MEMORY
     ctx.exception = cython.cast(uint64_t, fresh)
     return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def grow_bound(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), size: uint64_t) -> cython.bint:
+    """Make room for `size` bytes of bound values in a continuation that runs compiled code."""
+    memory: cython.p_char = _grown_memory(guest, 2 * size)
+    if memory == cython.NULL:
+        return False
+    memcpy(memory, cont.stack_base, 8 * cont.bound)
+    free_grown(guest, cont)
+    cont.stack_base = memory
+    cont.stack_end = memory + 2 * size
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def release_native(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.void:
+    """Take a continuation's native stack, if it has one, and put it into the pool."""
+    control: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
+    if control != cython.NULL:
+        cont.control = cython.NULL
+        control.next = guest.ctx.free_stacks
+        guest.ctx.free_stacks = control
 
 
 @cython.cfunc
@@ -360,12 +406,13 @@ def unwind_to(guest: cython.pointer(Guest), root: cython.pointer(WlCont)) -> cyt
     while ctx.current != root:
         cont = cython.cast(cython.pointer(WlCont), ctx.current)
         parent = cython.cast(cython.pointer(WlCont), cont.parent)
-        cont.stack_base = ctx.stack_base
-        cont.stack_end = ctx.stack_end
         ctx.current = parent
-        ctx.stack_base = parent.stack_base
-        ctx.stack_end = parent.stack_end
-        ctx.stack_limit = parent.stack_end
+        if cont.control == cython.NULL:
+            cont.stack_base = ctx.stack_base
+            cont.stack_end = ctx.stack_end
+            ctx.stack_base = parent.stack_base
+            ctx.stack_end = parent.stack_end
+            ctx.stack_limit = parent.stack_end
         end_stack(guest, cont)
 
 

@@ -65,6 +65,8 @@ cdef class Store:
     cdef int run(
         self, WlInstance *instance, char *bytecode, uint64_t *words, uint32_t n_params, uint32_t n_results
     ) except -1
+    cdef int run_native(self, WlFunction *function, uint64_t *words) except -1
+    cdef void begin_running(self, Entry *entry) noexcept
     cdef int save(self, Entry *entry) except -1
     cdef void restore(self, Entry *entry) noexcept
     cdef uint64_t run_entry(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept

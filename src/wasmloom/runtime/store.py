@@ -60,6 +60,10 @@ from cython.cimports.wasmloom.runtime.guests import (
     wake_ticker,
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
+from cython.cimports.wasmloom.interpreter.machine import native_stubs
+from cython.cimports.wasmloom.runtime.native import begin_entry as begin_native
+from cython.cimports.wasmloom.runtime.native import end_entry as end_native
+from cython.cimports.wasmloom.runtime.native import enter_native, free_native
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, number_of, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
@@ -292,6 +296,7 @@ class Store:
             PyThread_free_lock(self.door)
         if self.guest != cython.NULL:
             free_stacks(self.guest)
+            free_native(self.guest)
             free(self.guest.ctx.stack_base)
             free_guest(self.guest)
 
@@ -488,6 +493,8 @@ class Store:
 
         Raises `Trap`, or what a host function raised.
         """
+        if function.native != cython.NULL and function.native != native_stubs.adapter:
+            return self.run_native(function, words)
         return self.run(
             cython.cast(cython.pointer(WlInstance), function.instance),
             cython.cast(cython.pp_char, function.code_cell)[0],
@@ -534,6 +541,66 @@ class Store:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def run_native(self, function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)) -> cython.int:
+        """Run a compiled function, as `call` does."""
+        guest: cython.pointer(Guest) = self.guest
+        ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+        entry = cython.declare(Entry)
+        state: cython.pointer(PyThreadState)
+        code: uint64_t
+        self.save(cython.address(entry))
+        entry.base = 0 if entry.outer == cython.NULL else ctx.stack_top
+        entry.bottom = cython.address(entry.root)
+        entry.may_wait = False
+        memset(cython.address(entry.root), 0, cython.sizeof(WlCont))
+        if entry.outer_current != cython.NULL:
+            entry.root.owner = entry.outer_current.owner
+        if not c_stack_left():
+            frames = self.backtrace(cython.address(entry), False)
+            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
+        if not begin_native(guest, cython.address(entry)):
+            raise MemoryError
+        ctx.stack_top = entry.base
+        guest.entry = cython.address(entry)
+        ctx.current = cython.address(entry.root)
+        ctx.catch_top = 0
+        self.begin_running(cython.address(entry))
+        if guests.ticker_state != TICKING:
+            ensure_installed()
+        state = PyEval_SaveThread()
+        ctx.thread_state = state
+        if guests.ticker_state != TICKING:
+            wake_ticker()
+        enter_native(ctx, function, words, cython.address(entry))
+        ctx.thread_state = cython.NULL
+        if entry.outer == cython.NULL:
+            guests.stop_running(guest)
+        PyEval_RestoreThread(state)
+        code = ctx.trap_code
+        ctx.trap_code = 0
+        if code == 0 and ctx.pending != 0:
+            ctx.exception = ctx.pending
+            code = _UNCAUGHT_EXCEPTION
+        ctx.pending = 0
+        if code == 0:
+            self.leave(cython.address(entry))
+            return 0
+        return self.fail(code, cython.address(entry))
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def begin_running(self, entry: cython.pointer(Entry)) -> cython.void:
+        """An entry is about to run guest code."""
+        guest: cython.pointer(Guest) = self.guest
+        if entry.outer == cython.NULL:
+            guest.deadline = now_ns() + self.timeout_ns if self.timeout_ns else 0
+            guest.thread = cython.cast(uint64_t, pthread_self())
+            guest.ctx.interrupt = 0
+            guest.used = 1
+            guest.running = 1
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def save(self, entry: cython.pointer(Entry)) -> cython.int:
         """Begin an entry: save what the context holds for whoever is inside already."""
         ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
@@ -546,6 +613,7 @@ class Store:
         entry.stack_top = ctx.stack_top
         entry.outer_current = cython.cast(cython.pointer(WlCont), ctx.current)
         entry.outer_catch_top = ctx.catch_top
+        entry.native = cython.NULL
         return 0
 
     @cython.cfunc
@@ -562,12 +630,7 @@ class Store:
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
         state: cython.pointer(PyThreadState)
         code: uint64_t
-        if entry.outer == cython.NULL:
-            guest.deadline = now_ns() + self.timeout_ns if self.timeout_ns else 0
-            guest.thread = cython.cast(uint64_t, pthread_self())
-            ctx.interrupt = 0
-            guest.used = 1
-            guest.running = 1
+        self.begin_running(entry)
         if guests.ticker_state != TICKING:
             ensure_installed()
         state = PyEval_SaveThread()
@@ -576,9 +639,9 @@ class Store:
             wake_ticker()
         run_guest(ctx, instance, instruction, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset))
         ctx.thread_state = cython.NULL
-        PyEval_RestoreThread(state)
         if entry.outer == cython.NULL:
-            guest.running = 0
+            guests.stop_running(guest)
+        PyEval_RestoreThread(state)
         code = ctx.trap_code
         ctx.trap_code = 0
         return code
@@ -596,6 +659,8 @@ class Store:
         """Bring back what an entry has saved; the running stack knows its memory if it will outlive the entry."""
         ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
         current: cython.pointer(WlCont)
+        if entry.native != cython.NULL:
+            end_native(self.guest, entry)
         if entry.may_wait:
             current = cython.cast(cython.pointer(WlCont), ctx.current)
             current.stack_base = ctx.stack_base
@@ -650,6 +715,11 @@ class Store:
         """
         ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
         base: uint64_t
+        fp: uint64_t
+        # Where the outer entry's compiled code waits.
+        rbp: uint64_t = cython.cast(
+            uint64_t, entry.guest_rbp if entry.native != cython.NULL else ctx.guest_rbp
+        )
         current: cython.pointer(WlCont)
         host: object
         before: cython.bint = self.interrupting
@@ -659,7 +729,16 @@ class Store:
         try:
             from wasmloom.interpreter.code import walk, walk_from_host
 
-            if trapped:
+            if trapped and entry.native != cython.NULL:
+                from wasmloom.compiler.compiled import walk_native
+
+                found += walk_native(
+                    cython.cast(uint64_t, ctx.trap_ip),
+                    cython.cast(uint64_t, ctx.trap_fp),
+                    cython.cast(uint64_t, ctx.current),
+                    MAX_FRAMES,
+                )
+            elif trapped:
                 found += walk(
                     cython.cast(uint64_t, ctx.trap_ip),
                     cython.cast(uint64_t, ctx.trap_fp),
@@ -677,13 +756,25 @@ class Store:
                 )
                 current = entry.outer_current
                 found.append((None, 0, host.name, cython.cast(uint64_t, current)))
-                base = cython.cast(uint64_t, memory_of(self.guest, current.owner))
-                found += walk_from_host(
-                    cython.cast(uint64_t, entry.host_ip),
-                    base + entry.host_fp,
-                    cython.cast(uint64_t, current),
-                    MAX_FRAMES - len(found),
-                )
+                if entry.outer.native != cython.NULL:
+                    from wasmloom.compiler.compiled import walk_native
+
+                    fp = rbp
+                    found += walk_native(
+                        cython.cast(cython.pointer(uint64_t), fp)[1],
+                        cython.cast(cython.pointer(uint64_t), fp)[0],
+                        cython.cast(uint64_t, current),
+                        MAX_FRAMES - len(found),
+                    )
+                    rbp = cython.cast(uint64_t, entry.outer.guest_rbp)
+                else:
+                    base = cython.cast(uint64_t, memory_of(self.guest, current.owner))
+                    found += walk_from_host(
+                        cython.cast(uint64_t, entry.host_ip),
+                        base + entry.host_fp,
+                        cython.cast(uint64_t, current),
+                        MAX_FRAMES - len(found),
+                    )
                 entry = entry.outer
             frames = [frame_of(self, space, index, where, cont, names) for space, index, where, cont in found]
         finally:

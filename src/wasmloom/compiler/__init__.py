@@ -1,0 +1,1 @@
+"""The optimising tier: function bodies → LLVM → machine code (see docs/architecture.md)."""

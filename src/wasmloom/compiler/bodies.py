@@ -1,0 +1,135 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Reads function bodies into Python tuples, for the compiler's front end, which is plain Python.
+
+Bodies are valid (the caller has seen to it).
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import int64_t, uint32_t
+from cython.cimports.wasmloom.binary.decoder import DecodedModule
+from cython.cimports.wasmloom.binary.reader import (
+    Clause,
+    Instr,
+    Reader,
+    items,
+    next_instr,
+    read_catch,
+    read_handler,
+    read_u32,
+    read_valtype,
+)
+
+from wasmloom.spec.instructions import INSTRUCTIONS
+
+# How the items of an instruction's vector are read.
+_NO_ITEMS, _LABELS, _TYPES, _CATCHES, _HANDLERS = range(5)
+_KINDS = {"labels": _LABELS, "types": _TYPES, "catches": _CATCHES, "handlers": _HANDLERS}
+_items_of = cython.declare(cython.uchar[1024])
+for _row in INSTRUCTIONS:
+    _items_of[cython.cast(cython.int, _row.index)] = next((_KINDS[k] for k in _row.immediates if k in _KINDS), 0)
+
+
+def read_body(module: DecodedModule, index: int) -> tuple[list[tuple[int, int]], list[tuple]]:
+    """Body `index` of those defined in a module: its locals as (count, value type) runs, and its instructions.
+
+    An instruction is (row, offset in the module, a, b, c, d, items): the immediates are those of
+    `wasmloom.binary.reader` as unsigned 64-bit numbers, and `items` is the vector immediate as a list: of numbers
+    (labels, value types), or of (kind, tag, label) clauses; None where there is none.
+    """
+    reader = cython.declare(Reader)
+    instr = cython.declare(Instr)
+    number: uint32_t = index
+    k: uint32_t
+    runs: list = []
+    found: list = []
+    reader.base = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
+    reader.pos = reader.base + module.body_start[number]
+    reader.end = reader.base + module.body_end[number]
+    for k in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):
+        count: int64_t = read_u32(cython.address(reader))
+        runs.append((count, read_valtype(cython.address(reader))))
+    while reader.pos < reader.end:
+        next_instr(cython.address(reader), cython.address(instr))
+        vector = None
+        if _items_of[instr.op] != _NO_ITEMS:
+            vector = _vector(cython.address(reader), cython.address(instr))
+        found.append((instr.op, instr.offset, instr.a, instr.b, instr.c, instr.d, vector))
+    return runs, found
+
+
+@cython.cfunc
+def _vector(r: cython.pointer(Reader), i: cython.pointer(Instr)) -> list:
+    it: Reader = items(r, i)
+    clause: Clause
+    kind: cython.int = _items_of[i.op]
+    k: uint32_t
+    vector: list = []
+    for k in range(i.count):
+        if kind == _LABELS:
+            vector.append(read_u32(cython.address(it)))
+        elif kind == _TYPES:
+            vector.append(read_valtype(cython.address(it)))
+        else:
+            if kind == _CATCHES:
+                read_catch(cython.address(it), cython.address(clause))
+            else:
+                read_handler(cython.address(it), cython.address(clause))
+            vector.append((clause.kind, clause.tag, clause.label))
+    return vector
+
+
+#: What `scan` looks for: rows that may raise an exception in the function itself, tail calls, and direct calls.
+_THROWING = 1
+_TAIL = 2
+_CALL = 4
+_traits = cython.declare(cython.uchar[1024])
+for _row in INSTRUCTIONS:
+    _name = _row.mnemonic
+    _bits = 0
+    if _name in ("throw", "throw_ref", "suspend", "switch") or _name.startswith("resume"):
+        _bits |= _THROWING
+    if _name in ("call_indirect", "call_ref", "return_call_indirect", "return_call_ref"):
+        _bits |= _THROWING
+    if _name.startswith("return_call"):
+        _bits |= _TAIL
+    if _name in ("call", "return_call"):
+        _bits |= _CALL
+    _traits[cython.cast(cython.int, _row.index)] = _bits
+
+
+def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[set[int]]]:
+    """What the compiler must know of all bodies before it compiles one.
+
+    By function defined in the module: whether it has a tail call, whether an exception may arise in it (from an
+    instruction, or from a callee that isn't known), and which functions it calls directly.
+    """
+    reader = cython.declare(Reader)
+    instr = cython.declare(Instr)
+    number: uint32_t
+    k: uint32_t
+    seen: cython.int
+    tails: list = []
+    throws: list = []
+    calls: list = []
+    reader.base = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
+    for number in range(module.num_bodies):
+        reader.pos = reader.base + module.body_start[number]
+        reader.end = reader.base + module.body_end[number]
+        seen = 0
+        callees: set = set()
+        for k in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):
+            read_u32(cython.address(reader))
+            read_valtype(cython.address(reader))
+        while reader.pos < reader.end:
+            next_instr(cython.address(reader), cython.address(instr))
+            if _traits[instr.op]:
+                seen |= _traits[instr.op]
+                if _traits[instr.op] & _CALL:
+                    callees.add(instr.a)
+        tails.append(bool(seen & _TAIL))
+        throws.append(bool(seen & _THROWING))
+        calls.append(callees)
+    return tails, throws, calls

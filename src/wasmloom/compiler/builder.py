@@ -1,0 +1,267 @@
+"""The builder of compiled functions: LLVM IR with native traps, debug locations and alias information."""
+
+from __future__ import annotations
+
+from wasmloom.compiler.abi import (
+    UNIFORM_FLOATS,
+    UNIFORM_INTEGERS,
+    UNIFORM_RESULT,
+    Signature,
+    uniform_position,
+)
+from wasmloom.runtime import layout
+from wasmloom.semantics.llvm import Value, llvm_type
+from wasmloom.semantics.structs import StructBuilder
+
+#: Metadata that every compiled module has: branch weights, and the two kinds of memory that never overlap, the guest's
+#: and the runtime's; `!3` marks loads whose value never changes while a function runs.
+METADATA = """\
+!0 = !{!"branch_weights", i32 1, i32 4000}
+!1 = !{!4, !4, i64 0}
+!2 = !{!5, !5, i64 0}
+!3 = !{}
+!4 = !{!"guest", !6}
+!5 = !{!"runtime", !6}
+!6 = !{!"wasmloom"}"""
+#: The first number that a module's own metadata may have.
+FIRST_METADATA = 16
+
+_GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
+
+
+class FunctionBuilder(StructBuilder):
+    """Emits one function. `where` is the current instruction's metadata suffix (", !dbg !N")."""
+
+    def __init__(self) -> None:
+        super().__init__(FunctionBuilder._trap)
+        self.inst = Value("%inst", "ptr")
+        self.where = ""
+        #: name of the block being written
+        self.block = "%entry"
+        #: lines of the entry block: allocas, and what is read once
+        self.entry: list[str] = []
+        self._ctx: Value | None = None
+        self._words = 0
+
+    # --- plumbing ---
+
+    def label(self, name: str) -> None:
+        """Begin a block."""
+        super().label(name)
+        self.block = name
+
+    def jump(self, name: str) -> None:
+        """End the block with a branch."""
+        self.emit(f"br label {name}")
+
+    def load(self, type: str, address: Value, align: int = 1) -> Value:
+        """Read the guest's memory (alignment 1), or the runtime's."""
+        tag = _GUEST if align == 1 else _RUNTIME
+        return self.assign(f"load {llvm_type(type)}, ptr {address.text}, align {align}{tag}{self.where}", type)
+
+    def use(self, value: Value) -> None:
+        """Keep what a value comes from: a load must trap even if nobody wants its value. This is no instruction."""
+        register = "x" if value.type[0] == "f" else "r"
+        self.emit(f'call void asm sideeffect "", "{register}"({llvm_type(value.type)} {value.text}) #1{self.where}')
+
+    def store(self, x: Value, address: Value, align: int = 1) -> None:
+        """Write the guest's memory (alignment 1), or the runtime's."""
+        tag = _GUEST if align == 1 else _RUNTIME
+        self.emit(f"store {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{tag}{self.where}")
+
+    def constant_load(self, type: str, address: Value) -> Value:
+        """Read what never changes while the function runs."""
+        return self.assign(
+            f"load {llvm_type(type)}, ptr {address.text}, align 8, !invariant.load !3{_RUNTIME}", type
+        )
+
+    def constant_pointer(self, base: Value, offset: int) -> Value:
+        """A pointer at `base` plus `offset` that never changes while the function runs."""
+        return self.constant_load("ptr", self.at(base, offset))
+
+    def alloca(self, type: str, name: str | None = None) -> Value:
+        """A variable in the entry block."""
+        name = name or self.fresh("a")
+        self.entry.append(f"  {name} = alloca {type}, align 8")
+        return Value(name, "ptr")
+
+    def words(self, count: int) -> Value:
+        """The function's scratch area, of at least `count` words; it holds nothing for long."""
+        self._words = max(self._words, count)
+        return Value("%words", "ptr")
+
+    @property
+    def ctx(self) -> Value:
+        """The context."""
+        return self.constant_pointer(self.inst, layout.offset("WlInstance", "context"))
+
+    def args(self, ctx: Value) -> Value:
+        """The context's area for arguments."""
+        return self.constant_pointer(ctx, layout.offset("WlContext", "args"))
+
+    # --- words: what slots, globals, exceptions and arguments in memory hold ---
+
+    def as_word(self, value: Value) -> Value:
+        """A value's bits, widened to a word."""
+        if value.type == "i64":
+            return value
+        if value.type == "f64":
+            return self.convert("bitcast", value, "i64")
+        if value.type == "f32":
+            value = self.convert("bitcast", value, "i32")
+        return self.convert("zext", value, "i64")
+
+    def from_word(self, word: Value, type: str) -> Value:
+        """The value of a type that a word holds."""
+        if type == "i64":
+            return word
+        if type == "f64":
+            return self.convert("bitcast", word, "f64")
+        narrow = self.convert("trunc", word, "i32")
+        return narrow if type == "i32" else self.convert("bitcast", narrow, "f32")
+
+    def word_at(self, base: Value, index: int) -> Value:
+        """Load a word of an array."""
+        return self.load("i64", self.at(base, 8 * index), align=8)
+
+    def set_word(self, base: Value, index: int, value: Value) -> None:
+        """Store a value as a word of an array."""
+        self.store(self.as_word(value), self.at(base, 8 * index), align=8)
+
+    # --- traps ---
+
+    def trap(self, code: Value | int) -> None:
+        """End the block with a trap."""
+        number = str(code) if isinstance(code, int) else code.text
+        self.emit(f"call void @wl_trap_native(ptr swiftself {self.inst.text}, i32 {number}) #2{self.where}")
+        self.emit("unreachable")
+
+    def _trap(self, code: int) -> None:
+        self.trap(code)
+
+    def trap_if_code(self, code: Value) -> None:
+        """Trap with the code that a runtime function returned, unless it is 0."""
+        trap, go_on = self.fresh("trap"), self.fresh("ok")
+        self.branch(self.compare("ne", code, self.const("i64", 0)), trap, go_on, unlikely=True)
+        self.label(trap)
+        self.trap(self.convert("trunc", code, "i32"))
+        self.label(go_on)
+
+    # --- calls ---
+
+    def runtime(self, name: str, *arguments: Value) -> Value:
+        """Call a function of `layout.RUNTIME_CALLS` on the thread's stack, after the context; gives its trap code."""
+        index = layout.RUNTIME_CALLS.index(name)
+        table = f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})"
+        function = self.constant_load("ptr", Value(table, "ptr"))
+        passed = [f"{llvm_type(value.type)} {value.text}" for value in arguments]
+        passed += ["ptr null"] * (4 - len(passed))
+        return self.assign(
+            f"call i64 @wl_on_host(ptr {self.ctx.text}, ptr {function.text}, {', '.join(passed)}){self.where}", "i64"
+        )
+
+    def _pass_rest(self, callee: Signature, arguments: list[Value]) -> None:
+        """Put the arguments that have no register into memory."""
+        if len(callee.registers) < len(callee.params):
+            area = self.args(self.ctx)
+            for i, argument in enumerate(arguments):
+                if i not in callee.registers:
+                    self.set_word(area, i, argument)
+
+    def call(
+        self, callee: Signature, target: str, environment: Value, arguments: list[Value], uniform: bool
+    ) -> list[Value]:
+        """Call native code; `uniform`: the target is defined with the uniform prototype. Gives the results."""
+        self._pass_rest(callee, arguments)
+        if uniform:
+            passed = self._uniform(callee, arguments, environment)
+            both = self.assign(f"call {UNIFORM_RESULT} {target}({passed}){self.where}", UNIFORM_RESULT)
+            first = self._from_uniform(both, callee.results[0]) if callee.results else None
+        else:
+            operands = [f"{llvm_type(arguments[i].type)} {arguments[i].text}" for i in callee.registers]
+            passed = ", ".join([f"ptr swiftself {environment.text}", *operands])
+            if callee.results:
+                first = self.assign(f"call {callee.result} {target}({passed}){self.where}", callee.results[0])
+            else:
+                first = None
+                self.emit(f"call void {target}({passed}){self.where}")
+        return self.take_results(callee.results, first)
+
+    def take_results(self, results: tuple[str, ...], first: Value | None) -> list[Value]:
+        """All results: the first, and the others from memory."""
+        found = [] if first is None else [first]
+        if len(results) > 1:
+            area = self.args(self.ctx)
+            found += [self.from_word(self.word_at(area, i), kind) for i, kind in enumerate(results) if i]
+        return found
+
+    def _uniform(self, callee: Signature, arguments: list[Value], environment: Value) -> str:
+        """The operands of a call with the uniform prototype."""
+        operands = ["i64 poison"] * len(UNIFORM_INTEGERS) + ["double poison"] * len(UNIFORM_FLOATS)
+        for i in callee.registers:
+            value = self.as_uniform(arguments[i])
+            at = uniform_position(callee.params, callee.registers, i)
+            operands[at] = f"{llvm_type(value.type)} {value.text}"
+        return ", ".join([f"ptr swiftself {environment.text}", *operands])
+
+    def tail_call(self, callee: Signature, target: str, environment: Value, arguments: list[Value]) -> None:
+        """End a function that has the uniform prototype by a jump to native code."""
+        self._pass_rest(callee, arguments)
+        passed = self._uniform(callee, arguments, environment)
+        result = self.assign(f"musttail call {UNIFORM_RESULT} {target}({passed}){self.where}", UNIFORM_RESULT)
+        self.emit(f"ret {UNIFORM_RESULT} {result.text}")
+
+    def as_uniform(self, value: Value) -> Value:
+        """A value as the register has it: i64 or double."""
+        if value.type == "i32":
+            return self.convert("zext", value, "i64")
+        if value.type == "f32":
+            pair = self.assign(f"insertelement <2 x float> poison, float {value.text}, i32 0", "<2 x float>")
+            return self.assign(f"bitcast <2 x float> {pair.text} to double", "f64")
+        return value
+
+    def from_uniform(self, value: Value, kind: str) -> Value:
+        """The value of a kind that a register has."""
+        if kind == "i32":
+            return self.convert("trunc", value, "i32")
+        if kind == "f32":
+            pair = self.assign(f"bitcast double {value.text} to <2 x float>", "<2 x float>")
+            return self.assign(f"extractelement <2 x float> {pair.text}, i32 0", "f32")
+        return value
+
+    def _from_uniform(self, both: Value, kind: str) -> Value:
+        index, type = (0, "i64") if kind[0] == "i" else (1, "f64")
+        return self.from_uniform(self.assign(f"extractvalue {UNIFORM_RESULT} {both.text}, {index}", type), kind)
+
+    def uniform_result(self, value: Value | None) -> str:
+        """The operand of `ret` in a function with the uniform prototype."""
+        if value is None:
+            return f"{UNIFORM_RESULT} poison"
+        value = self.as_uniform(value)
+        index = 0 if value.type == "i64" else 1
+        both = self.assign(
+            f"insertvalue {UNIFORM_RESULT} poison, {llvm_type(value.type)} {value.text}, {index}", UNIFORM_RESULT
+        )
+        return f"{UNIFORM_RESULT} {both.text}"
+
+    # --- safepoints ---
+
+    def safepoint(self) -> None:
+        """Where a loop can be interrupted: the stack limit is impossible while somebody wants to."""
+        busy, go_on = self.fresh("interrupted"), self.fresh("again")
+        below = self.assign(
+            'call i8 asm sideeffect "cmpq %fs:112, %rsp", "={@ccbe},~{dirflag},~{fpsr},~{flags}"() #1', "i8"
+        )
+        self.branch(self.compare("ne", below, self.const("i8", 0)), busy, go_on, unlikely=True)
+        self.label(busy)
+        self.emit(f"call preserve_mostcc void @wl_loop_interrupt(ptr {self.inst.text}) #3{self.where}")
+        self.jump(go_on)
+        self.label(go_on)
+
+    def finish(self) -> list[str]:
+        """The lines of the whole body, entry block first."""
+        entry = ["entry:", *self.entry]
+        if self._words:
+            entry.append(f"  %words = alloca [{self._words} x i64], align 16")
+        return [*entry, "  br label %begin", *self.lines]
+

@@ -1,0 +1,90 @@
+"""What the compiler knows of a module as a whole: signatures, index spaces, and which functions may throw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wasmloom.compiler.abi import Signature, signature
+from wasmloom.compiler.bodies import scan
+from wasmloom.errors import UnsupportedError
+from wasmloom.runtime import layout
+from wasmloom.spec.types import CONCRETE, ContType, FuncType
+
+if TYPE_CHECKING:
+    from wasmloom.binary.decoder import DecodedModule
+
+
+class Facts:
+    """Derived once per module; functions are then lowered one by one."""
+
+    def __init__(self, module: DecodedModule) -> None:
+        self.module = module
+        self.imported = module.num_imported_funcs
+        composites = [sub.composite for sub in module.types]
+        self.function_types = composites
+        self.cont_functions = [c.func - CONCRETE if isinstance(c, ContType) else -1 for c in composites]
+        index_of = {number: index for index, number in enumerate(module.type_ids)}
+        #: type index of each tag's function type
+        self.tag_types = [index_of[tag.type] for tag in module.tags]
+        # Offsets of the index spaces in the instance, as `host.state` lays them out.
+        at = layout.size("WlInstance")
+        self.globals_at = at
+        self.functions_at = at + 8 * len(module.globals)
+        self.tables_at = self.functions_at + 8 * len(module.func_types)
+        self.memories_at = self.tables_at + 8 * len(module.tables)
+        self.tags_at = self.memories_at + 8 * len(module.memories)
+        tails, throws, calls = scan(module)
+        #: functions, of those defined here, that are compiled with the uniform prototype
+        self.uniform = tails
+        self.throws = self._propagate(throws, calls)
+
+    def _propagate(self, throws: list[bool], calls: list[set[int]]) -> list[bool]:
+        """Which functions may throw: those that do, and their callers. Imports may."""
+        imported = self.imported
+        callers: list[list[int]] = [[] for _ in throws]
+        todo = []
+        for caller, callees in enumerate(calls):
+            for callee in callees:
+                if callee < imported:
+                    throws[caller] = True
+                else:
+                    callers[callee - imported].append(caller)
+            if throws[caller]:
+                todo.append(caller)
+        while todo:
+            for caller in callers[todo.pop()]:
+                if not throws[caller]:
+                    throws[caller] = True
+                    todo.append(caller)
+        return throws
+
+    def may_throw(self, index: int) -> bool:
+        """Whether a call of function `index` may end in an exception."""
+        return index < self.imported or self.throws[index - self.imported]
+
+    def signature(self, type_index: int) -> Signature:
+        """The signature of a function type of the module."""
+        composite = self.function_types[type_index]
+        if not isinstance(composite, FuncType):  # validation has seen to it
+            raise TypeError(f"type {type_index} is no function type")
+        return signature(composite)
+
+    def is_callable(self, type_index: int) -> bool:
+        """Whether the host can call functions of a type: those that this version doesn't execute aside."""
+        try:
+            self.signature(type_index)
+        except UnsupportedError:
+            return False
+        return True
+
+    def cont_signature(self, type_index: int) -> Signature:
+        """The signature of the function type of a continuation type."""
+        return self.signature(self.cont_functions[type_index])
+
+    def tag_signature(self, tag: int) -> Signature:
+        """The signature of a tag's function type."""
+        return self.signature(self.tag_types[tag])
+
+    def function(self, index: int) -> Signature:
+        """The signature of a function."""
+        return self.signature(self.module.func_types[index])

@@ -1,0 +1,732 @@
+"""Function bodies → LLVM IR: a walk over the instructions with a symbolic operand stack.
+
+Numeric and memory instructions come from the definitions (`wasmloom.semantics`). Locals are variables that LLVM turns
+into values; the operands of blocks are phis. What isn't reachable is skipped. Calls, exceptions and
+continuations are in `calls` and `stacks`.
+
+Exceptions need no unwinder: a call that may throw is followed by a look at ``ctx.pending``, which branches to the
+innermost `try_table`'s clauses, or returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT, Signature, uniform_position, value_kind
+from wasmloom.compiler.bodies import read_body
+from wasmloom.compiler.builder import FunctionBuilder
+from wasmloom.compiler.facts import Facts
+from wasmloom.errors import UnsupportedError
+from wasmloom.runtime import layout, traps
+from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
+from wasmloom.semantics.features import EXECUTED
+from wasmloom.semantics.llvm import Value, llvm_type
+from wasmloom.semantics.registry import OPERATIONS, Operation
+from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
+from wasmloom.spec.types import V128
+
+#: An instruction as `wasmloom.compiler.bodies` reads it.
+Instr = tuple[int, int, int, int, int, int, "list[int] | list[tuple[int, int, int]] | None"]
+
+_OPENS = frozenset(BY_MNEMONIC[name].index for name in ("block", "loop", "if", "try_table"))
+_ELSE = BY_MNEMONIC["else"].index
+_END = BY_MNEMONIC["end"].index
+_OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATIONS.values()}
+
+
+class Options(NamedTuple):
+    """How code is compiled, as far as it shows in the code: part of what the disk cache goes by.
+
+    `fuel`: code pays for itself. `native_switching`: switches of stacks are instructions, not calls into the runtime.
+    `checked`: memories have no guard pages, and may move when they grow.
+    """
+
+    fuel: bool = False
+    native_switching: bool = True
+    checked: bool = False
+
+    def as_dict(self) -> dict[str, bool]:
+        """The options by name."""
+        return self._asdict()
+
+
+class Landing:
+    """Where exceptions go in a part of a function: the clauses of a `try_table`, or out of the function."""
+
+    __slots__ = ("clauses", "height", "name", "outer", "used")
+
+    def __init__(self, name: str, outer: Landing | None, clauses: list[tuple[int, int, Label]], height: int) -> None:
+        self.name = name
+        self.outer = outer
+        self.clauses = clauses
+        self.height = height
+        self.used = False
+
+
+class Label:
+    """An open block. A branch to it goes to `target` with values of the kinds `kinds`."""
+
+    __slots__ = (
+        "else_name", "else_values", "end", "height", "incoming", "is_loop", "kinds", "landing", "phis_at", "results",
+        "target",
+    )  # fmt: skip
+
+    def __init__(self, target: str, end: str, height: int, kinds: tuple[str, ...], results: tuple[str, ...]) -> None:
+        self.target = target
+        self.end = end
+        self.height = height
+        self.kinds = kinds
+        self.results = results
+        self.is_loop = False
+        #: (values, block) of every branch
+        self.incoming: list[tuple[list[Value], str]] = []
+        #: loops: where in the builder's lines the phis go
+        self.phis_at = -1
+        self.else_name: str | None = None
+        self.else_values: list[Value] = []
+        #: of a `try_table`: the landing that it opened
+        self.landing: Landing | None = None
+
+
+class FunctionLowering:
+    """Lowers one function; `lines` then has its definition. Raises `UnsupportedError`."""
+
+    def __init__(self, facts: Facts, options: Options, index: int, scope: Callable[[int], str]) -> None:
+        """`scope` gives the metadata suffix of a debug location, by offset in the module."""
+        self.facts = facts
+        self.options = options
+        self.index = index
+        self.signature: Signature = facts.function(facts.imported + index)
+        self.uniform = facts.uniform[index]
+        self.b = FunctionBuilder()
+        self.stack: list[Value] = []
+        self.labels: list[Label] = []
+        self.landing: Landing | None = None
+        self.exit = Landing("%propagate", None, [], 0)
+        self.locals: list[tuple[Value, str]] = []
+        self.scope = scope
+        self.dead = False
+        self.offset = 0
+        #: definitions of constant data that the function needs
+        self.globals: set[str] = set()
+        #: functions defined in the module that it calls directly
+        self.called: set[int] = set()
+        #: whether it looks for handlers (`stacks.FIND_HANDLER`)
+        self.uses_search = False
+        self._bases: dict[int, Value] = {}
+        self._fuel_at = -1
+        self._fuel = 0
+
+    # --- the whole function ---
+
+    def lower(self) -> list[str]:
+        """The function's definition."""
+        b = self.b
+        runs, body = read_body(self.facts.module, self.index)
+        b.label("%begin")
+        if body:
+            b.where = self.scope(body[0][1])
+        self._declare_locals(runs)
+        function = Label("%return", "%return", 0, self.signature.results, self.signature.results)
+        self.labels.append(function)
+        self._start_fuel()
+        skipped = 0
+        for instr in body:
+            row = instr[0]
+            if self.dead:
+                if row in _OPENS:
+                    skipped += 1
+                    continue
+                if row == _END and skipped:
+                    skipped -= 1
+                    continue
+                if row not in (_ELSE, _END) or skipped:
+                    continue
+            self.offset = instr[1]
+            b.where = self.scope(instr[1])
+            self._fuel += 1
+            _HANDLERS[row](self, instr)
+        if self.exit.used:
+            b.label(self.exit.name)
+            b.emit(f"ret {self._result_type()} poison" if self._result_type() != "void" else "ret void")
+        return [self._header(), *b.finish(), "}"]
+
+    def _result_type(self) -> str:
+        return UNIFORM_RESULT if self.uniform else self.signature.result
+
+    def _header(self) -> str:
+        own = self.signature
+        if self.uniform:
+            names = [f"{kind} %u{i}" for i, kind in enumerate(UNIFORM_PROTOTYPE.split(", ")[1:])]
+        else:
+            names = [f"{llvm_type(own.params[i])} %p{i}" for i in own.registers]
+        params = ", ".join(["ptr swiftself %inst", *names])
+        return f"define hidden {self._result_type()} @wf.{self.index}({params}) #0{self.scope(-1)} {{"
+
+    def _declare_locals(self, runs: list[tuple[int, int]]) -> None:
+        """Variables for parameters and locals (Core 3.0, 4.4.11)."""
+        b, own = self.b, self.signature
+        for i, kind in enumerate(own.params):
+            variable = b.alloca(llvm_type(kind), f"%l{i}")
+            self.locals.append((variable, kind))
+            if i not in own.registers:
+                value = b.from_word(b.word_at(b.args(b.ctx), i), kind)
+            elif self.uniform:
+                at = uniform_position(own.params, own.registers, i)
+                value = b.from_uniform(Value(f"%u{at}", "i64" if kind[0] == "i" else "f64"), kind)
+            else:
+                value = Value(f"%p{i}", kind)
+            b.emit(f"store {llvm_type(kind)} {value.text}, ptr {variable.text}")
+        for count, type in runs:
+            if type == V128:
+                raise UnsupportedError("SIMD is not supported yet: v128", self.offset)
+            kind = value_kind(type)
+            for _ in range(count):
+                variable = b.alloca(llvm_type(kind), f"%l{len(self.locals)}")
+                self.locals.append((variable, kind))
+                b.emit(f"store {llvm_type(kind)} {b.const(kind, 0).text}, ptr {variable.text}")
+
+    # --- fuel: what a straight piece of code costs is known where it ends ---
+
+    def _start_fuel(self) -> None:
+        if self.options.fuel:
+            self._fuel_at = len(self.b.lines)
+            self.b.lines.append("")
+            self._fuel = 0
+            go_on = self.b.fresh("fuelled")
+            self._fuel_label = go_on
+            self.b.label(go_on)
+
+    def stop_fuel(self) -> None:
+        """The running piece ends here: fill in what it pays at its beginning."""
+        if self._fuel_at < 0:
+            return
+        b = self.b
+        spare = FunctionBuilder()
+        spare._count = b._count
+        spare.where = b.where
+        ctx = spare.ctx
+        left = spare.struct_field(ctx, "WlContext", "fuel", "i64")
+        rest = spare.binary("sub", left, spare.const("i64", self._fuel))
+        empty = spare.fresh("empty")
+        spare.branch(spare.compare("slt", rest, spare.const("i64", 0)), empty, spare.fresh("paid"), unlikely=True)
+        paid = f"%paid{spare._count}"
+        spare.label(empty)
+        spare.trap(traps.OUT_OF_FUEL)
+        spare.label(paid)
+        spare.set_struct_field(ctx, "WlContext", "fuel", rest)
+        spare.jump(self._fuel_label)
+        b._count = spare._count
+        b.lines[self._fuel_at] = "\n".join(spare.lines)
+        self._fuel_at = -1
+
+    # --- the operand stack ---
+
+    def push(self, value: Value) -> None:
+        """Push a value; truth values are widened where a number is wanted."""
+        self.stack.append(value)
+
+    def pop(self) -> Value:
+        """Pop a value of a Wasm type."""
+        value = self.stack.pop()
+        return self.b.convert("zext", value, "i32") if value.type == "i1" else value
+
+    def pop_many(self, count: int) -> list[Value]:
+        """Pop values, the first pushed first."""
+        if not count:
+            return []
+        values = self.stack[-count:]
+        del self.stack[-count:]
+        return [self.b.convert("zext", v, "i32") if v.type == "i1" else v for v in values]
+
+    def pop_condition(self) -> Value:
+        """Pop an i32 as a truth value."""
+        value = self.stack.pop()
+        return value if value.type == "i1" else self.b.compare("ne", value, self.b.const("i32", 0))
+
+    # --- blocks and branches ---
+
+    def block_type(self, raw: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Parameters and results of a block (see `wasmloom.binary.reader` for the immediate)."""
+        number = raw - (1 << 64) if raw >> 63 else raw
+        if number >= 0:
+            type = self.facts.signature(number)
+            return type.params, type.results
+        return (), ((value_kind(~number),) if ~number else ())
+
+    def open(self, raw: int, name: str) -> Label:
+        """Open a block whose parameters are on the stack."""
+        params, results = self.block_type(raw)
+        end = self.b.fresh(name)
+        label = Label(end, end, len(self.stack) - len(params), results, results)
+        self.labels.append(label)
+        return label
+
+    def label(self, depth: int) -> Label:
+        """The label that a branch names."""
+        return self.labels[-1 - depth]
+
+    def note(self, label: Label, values: list[Value]) -> None:
+        """The current block is about to branch to a label with values."""
+        label.incoming.append((values, self.b.block))
+
+    def leave(self, label: Label, values: list[Value]) -> None:
+        """Branch to a label with values, and end the block."""
+        self.note(label, values)
+        self.b.jump(label.target)
+
+    def top(self, count: int) -> list[Value]:
+        """The topmost values, which stay."""
+        if not count:
+            return []
+        for i in range(len(self.stack) - count, len(self.stack)):
+            if self.stack[i].type == "i1":
+                self.stack[i] = self.b.convert("zext", self.stack[i], "i32")
+        return self.stack[-count:]
+
+    def phis(self, label: Label, kinds: tuple[str, ...]) -> tuple[list[str], list[Value]]:
+        """The phi instructions of a label, and the values that they give."""
+        lines, values = [], []
+        for position, kind in enumerate(kinds):
+            name = self.b.fresh("phi")
+            entries = ", ".join(f"[ {given[position].text}, {block} ]" for given, block in label.incoming)
+            lines.append(f"  {name} = phi {llvm_type(kind)} {entries}")
+            values.append(Value(name, kind))
+        return lines, values
+
+    def arrive(self, label: Label) -> None:
+        """Begin the block behind a label that branches have gone to."""
+        b = self.b
+        del self.stack[label.height :]
+        if not label.incoming:
+            self.dead = True
+            return
+        self.dead = False
+        b.label(label.end)
+        lines, values = self.phis(label, label.results)
+        b.lines += lines
+        self.stack += values
+
+    def finish_function(self) -> None:
+        """The outermost `end`: return what arrives."""
+        b, label = self.b, self.labels.pop()
+        if not self.dead:
+            self.leave(label, self.top(len(label.kinds)))
+        self.stop_fuel()
+        self.arrive(label)
+        if self.dead:
+            return
+        values = self.pop_many(len(label.results))
+        if len(values) > 1:
+            area = b.args(b.ctx)
+            for i, value in enumerate(values):
+                if i:
+                    b.set_word(area, i, value)
+        if self.uniform:
+            b.emit(f"ret {b.uniform_result(values[0] if values else None)}")
+        elif values:
+            b.emit(f"ret {llvm_type(values[0].type)} {values[0].text}")
+        else:
+            b.emit("ret void")
+        self.dead = True
+
+    # --- exceptions ---
+
+    def landing_name(self) -> str:
+        """Where an exception goes from here."""
+        landing = self.landing or self.exit
+        landing.used = True
+        return landing.name
+
+    def check_pending(self) -> None:
+        """After something that may have thrown."""
+        b = self.b
+        go_on = b.fresh("fine")
+        pending = b.struct_field(b.ctx, "WlContext", "pending", "i64")
+        b.branch(b.compare("ne", pending, b.const("i64", 0)), self.landing_name(), go_on, unlikely=True)
+        b.label(go_on)
+
+    # --- memory ---
+
+    def memory(self, index: int) -> Value:
+        """The `WlMemory` of a memory."""
+        return self.b.constant_pointer(self.b.inst, self.facts.memories_at + 8 * index)
+
+    def address(self, memory: int, address: Value, offset: int, width: int) -> Value:
+        """A guest address as a pointer. Guarded memories never move, and need no check; checked ones need both."""
+        b = self.b
+        wide = b.convert("zext", address, "i64")
+        if self.options.checked:
+            return self._checked_address(memory, wide, offset, width)
+        base = self._bases.get(memory)
+        if base is None:
+            base = Value(f"%memory{memory}", "ptr")
+            at, struct = Value(f"%memory{memory}.at", "ptr"), Value(f"%memory{memory}.s", "ptr")
+            invariant = "align 8, !invariant.load !3, !tbaa !2"
+            if memory == 0:
+                field = layout.offset("WlInstance", "memory0_base")
+                b.entry.append(f"  {at.text} = getelementptr i8, ptr %inst, i64 {field}")
+            else:
+                slot = self.facts.memories_at + 8 * memory
+                b.entry.append(f"  {struct.text}.at = getelementptr i8, ptr %inst, i64 {slot}")
+                b.entry.append(f"  {struct.text} = load ptr, ptr {struct.text}.at, {invariant}")
+                field = layout.offset("WlMemory", "base")
+                b.entry.append(f"  {at.text} = getelementptr i8, ptr {struct.text}, i64 {field}")
+            b.entry.append(f"  {base.text} = load ptr, ptr {at.text}, {invariant}")
+            self._bases[memory] = base
+        place = b.at(base, wide)
+        return b.at(place, offset) if offset else place
+
+    def _checked_address(self, memory: int, address: Value, offset: int, width: int) -> Value:
+        b = self.b
+        struct = self.memory(memory)
+        length = b.struct_field(struct, "WlMemory", "length", "i64")
+        start = b.binary("add", address, b.const("i64", offset)) if offset else address
+        end = b.binary("add", start, b.const("i64", width))
+        b.trap_if(b.compare("ugt", end, length), traps.MEMORY_OUT_OF_BOUNDS)
+        return b.at(b.struct_field(struct, "WlMemory", "base"), start)
+
+
+Handler = Callable[[FunctionLowering, Instr], None]
+
+
+def _unsupported(f: FunctionLowering, i: Instr) -> None:
+    row = INSTRUCTIONS[i[0]]
+    raise UnsupportedError(f"{row.feature} is not supported yet: {row.mnemonic}", i[1])
+
+
+_HANDLERS: list[Handler] = [_unsupported] * len(INSTRUCTIONS)
+
+
+def lowers(*mnemonics: str) -> Callable[[Handler], Handler]:
+    """Register the decorated function as what lowers instructions; a name stands for all rows that have it."""
+
+    def register(handler: Handler) -> Handler:
+        for row in INSTRUCTIONS:
+            if row.mnemonic in mnemonics and row.feature in EXECUTED:
+                _HANDLERS[row.index] = handler
+        return handler
+
+    return register
+
+
+# --- numeric and memory instructions, by rule ---
+
+
+def _value(f: FunctionLowering, i: Instr) -> None:
+    operation = _OPERATION[i[0]]
+    operands = f.pop_many(len(operation.instruction.params))
+    f.push(operation.define(f.b, *operands))
+
+
+def _width(operation: Operation) -> int:
+    """Bytes that a load or store touches."""
+    kind = next(k for k in operation.instruction.immediates if k.startswith("mem:"))
+    return int(1 << int(kind[4:]))
+
+
+def _load(f: FunctionLowering, i: Instr) -> None:
+    operation = _OPERATION[i[0]]
+    value = operation.define(f.b, f.address(i[3], f.pop(), i[2], _width(operation)))
+    f.b.use(value)
+    f.push(value)
+
+
+def _store(f: FunctionLowering, i: Instr) -> None:
+    operation = _OPERATION[i[0]]
+    address, value = f.pop_many(2)
+    operation.define(f.b, f.address(i[3], address, i[2], _width(operation)), value)
+
+
+_FAMILIES: dict[str, Handler] = {"value": _value, "load": _load, "store": _store}
+for _operation in OPERATIONS.values():
+    _HANDLERS[_operation.instruction.index] = _FAMILIES[_operation.kind]
+
+
+@lowers("i32.const", "i64.const")
+def _integer(f: FunctionLowering, i: Instr) -> None:
+    bits = 32 if INSTRUCTIONS[i[0]].mnemonic[1] == "3" else 64
+    number = i[2] & ((1 << bits) - 1)
+    f.push(Value(str(number - (1 << bits) if number >> (bits - 1) else number), f"i{bits}"))
+
+
+@lowers("f32.const")
+def _f32(f: FunctionLowering, i: Instr) -> None:
+    f.push(Value(f"bitcast (i32 {i[2] & 0xFFFFFFFF} to float)", "f32"))
+
+
+@lowers("f64.const")
+def _f64(f: FunctionLowering, i: Instr) -> None:
+    f.push(Value(f"bitcast (i64 {i[2]} to double)", "f64"))
+
+
+# --- variables and parametric instructions ---
+
+
+@lowers("local.get")
+def _local_get(f: FunctionLowering, i: Instr) -> None:
+    variable, kind = f.locals[i[2]]
+    f.push(f.b.assign(f"load {llvm_type(kind)}, ptr {variable.text}", kind))
+
+
+def _write_local(f: FunctionLowering, index: int, value: Value) -> None:
+    f.b.emit(f"store {llvm_type(value.type)} {value.text}, ptr {f.locals[index][0].text}")
+
+
+@lowers("local.set")
+def _local_set(f: FunctionLowering, i: Instr) -> None:
+    _write_local(f, i[2], f.pop())
+
+
+@lowers("local.tee")
+def _local_tee(f: FunctionLowering, i: Instr) -> None:
+    (value,) = f.top(1)
+    _write_local(f, i[2], value)
+
+
+def _cell(f: FunctionLowering, index: int) -> Value:
+    return f.b.constant_pointer(f.b.inst, f.facts.globals_at + 8 * index)
+
+
+@lowers("global.get")
+def _global_get(f: FunctionLowering, i: Instr) -> None:
+    type = f.facts.module.globals[i[2]]
+    kind = value_kind(type.content)
+    cell = _cell(f, i[2])
+    f.push(f.b.load(kind, cell, align=8) if type.mutable else f.b.constant_load(kind, cell))
+
+
+@lowers("global.set")
+def _global_set(f: FunctionLowering, i: Instr) -> None:
+    f.b.store(f.pop(), _cell(f, i[2]), align=8)
+
+
+@lowers("drop")
+def _drop(f: FunctionLowering, i: Instr) -> None:
+    f.stack.pop()
+
+
+@lowers("select")
+def _select(f: FunctionLowering, i: Instr) -> None:
+    condition = f.pop_condition()
+    x, y = f.pop_many(2)
+    f.push(f.b.select(condition, x, y))
+
+
+@lowers("nop")
+def _nop(f: FunctionLowering, i: Instr) -> None:
+    pass
+
+
+@lowers("unreachable")
+def _unreachable(f: FunctionLowering, i: Instr) -> None:
+    f.stop_fuel()
+    f.b.trap(traps.UNREACHABLE)
+    f.dead = True
+
+
+# --- control (Core 3.0, 4.4.8) ---
+
+
+@lowers("block")
+def _block(f: FunctionLowering, i: Instr) -> None:
+    f.open(i[2], "end")
+
+
+@lowers("loop")
+def _loop(f: FunctionLowering, i: Instr) -> None:
+    b = f.b
+    f.stop_fuel()
+    label = f.open(i[2], "after")
+    label.is_loop = True
+    label.kinds = f.block_type(i[2])[0]
+    label.target = b.fresh("loop")
+    params = f.pop_many(len(label.kinds))
+    f.leave(label, params)
+    b.label(label.target)
+    label.phis_at = len(b.lines)
+    b.lines.append("")
+    for kind in label.kinds:
+        f.push(Value(b.fresh("phi"), kind))
+    label.else_values = f.top(len(label.kinds)).copy()  # the phis, whose lines are written at the end
+    b.safepoint()
+    f._start_fuel()
+
+
+@lowers("if")
+def _if(f: FunctionLowering, i: Instr) -> None:
+    b = f.b
+    condition = f.pop_condition()
+    f.stop_fuel()
+    label = f.open(i[2], "end")
+    label.else_name = b.fresh("else")
+    then = b.fresh("then")
+    label.else_values = f.top(len(f.block_type(i[2])[0])).copy()
+    b.branch(condition, then, label.else_name)
+    b.label(then)
+    f._start_fuel()
+
+
+@lowers("else")
+def _else(f: FunctionLowering, i: Instr) -> None:
+    label = f.labels[-1]
+    if not f.dead:
+        f.leave(label, f.top(len(label.kinds)))
+    f.stop_fuel()
+    _begin_else(f, label)
+    f._start_fuel()
+
+
+def _begin_else(f: FunctionLowering, label: Label) -> None:
+    if label.else_name is None:  # validation has seen to it
+        raise ValueError("else without if")
+    f.b.label(label.else_name)
+    label.else_name = None
+    del f.stack[label.height :]
+    f.stack += label.else_values
+    f.dead = False
+
+
+@lowers("end")
+def _end(f: FunctionLowering, i: Instr) -> None:
+    if len(f.labels) == 1:
+        f.finish_function()
+        return
+    label = f.labels.pop()
+    b = f.b
+    if label.is_loop:
+        _end_loop(f, label)
+        return
+    if not f.dead:
+        f.leave(label, f.top(len(label.kinds)))
+    f.stop_fuel()
+    if label.else_name is not None:  # an `if` without `else` hands its parameters through
+        _begin_else(f, label)
+        f.leave(label, f.top(len(label.kinds)))
+    if label.landing is not None:
+        f.landing = label.landing.outer
+        if label.landing.used:
+            emit_landing(f, label.landing)
+    f.arrive(label)
+    if not f.dead:
+        f._start_fuel()
+    b.where = f.scope(i[1])
+
+
+def _end_loop(f: FunctionLowering, label: Label) -> None:
+    """Write the phis; the loop's end is reached from inside only."""
+    lines = []
+    for position, phi in enumerate(label.else_values):
+        entries = ", ".join(f"[ {given[position].text}, {block} ]" for given, block in label.incoming)
+        lines.append(f"  {phi.text} = phi {llvm_type(phi.type)} {entries}")
+    f.b.lines[label.phis_at] = "\n".join(lines)
+    if f.dead:
+        del f.stack[label.height :]
+
+
+def emit_landing(f: FunctionLowering, landing: Landing) -> None:
+    """The clauses of a `try_table`, in order: the first that matches takes the exception (Core 3.0, 4.4.8)."""
+    b = f.b
+    b.label(landing.name)
+    ctx = b.ctx
+    word = b.struct_field(ctx, "WlContext", "pending", "i64")
+    exception = b.assign(f"inttoptr i64 {word.text} to ptr", "ptr")
+    thrown = b.struct_field(exception, "WlException", "tag")
+    total = False
+    for kind, tag, label in landing.clauses:
+        has_tag, has_reference = kind < 2, kind in (1, 3)
+        values: list[Value] = []
+        if has_tag:
+            mine = b.constant_pointer(b.inst, f.facts.tags_at + 8 * tag)
+            match, following = b.fresh("match"), b.fresh("clause")
+            b.branch(b.assign(f"icmp eq ptr {thrown.text}, {mine.text}", "i1"), match, following)
+            b.label(match)
+            area = b.at(exception, layout.size("WlException"))
+            kinds = f.facts.tag_signature(tag).params
+            values = [b.from_word(b.word_at(area, k), value) for k, value in enumerate(kinds)]
+        b.set_struct_field(ctx, "WlContext", "pending", b.const("i64", 0))
+        if has_reference:
+            values.append(word)
+        f.leave(label, values)
+        if not has_tag:
+            total = True
+            break
+        b.label(following)
+    if not total:
+        outer = landing.outer or f.exit
+        outer.used = True
+        b.jump(outer.name)
+
+
+@lowers("try_table")
+def _try_table(f: FunctionLowering, i: Instr) -> None:
+    clauses = [(kind, tag, f.label(depth)) for kind, tag, depth in i[6] or []]  # type: ignore[misc]
+    label = f.open(i[2], "end")
+    label.landing = f.landing = Landing(f.b.fresh("catch"), f.landing, clauses, label.height)
+
+
+@lowers("br")
+def _br(f: FunctionLowering, i: Instr) -> None:
+    label = f.label(i[2])
+    f.leave(label, f.top(len(label.kinds)).copy())
+    f.stop_fuel()
+    f.dead = True
+
+
+@lowers("br_if")
+def _br_if(f: FunctionLowering, i: Instr) -> None:
+    branch_if(f, f.pop_condition(), f.label(i[2]))
+
+
+def branch_if(f: FunctionLowering, condition: Value, label: Label) -> None:
+    """Branch to a label where a truth value holds, with the topmost values."""
+    b = f.b
+    values = f.top(len(label.kinds)).copy()
+    f.note(label, values)
+    go_on = b.fresh("next")
+    b.branch(condition, label.target, go_on)
+    b.label(go_on)
+
+
+@lowers("br_table")
+def _br_table(f: FunctionLowering, i: Instr) -> None:
+    b = f.b
+    index = f.pop()
+    depths: list[int] = i[6] or []  # type: ignore[assignment]
+    default = f.label(i[2])
+    values = f.top(len(default.kinds)).copy()
+    f.note(default, values)
+    cases = []
+    for number, depth in enumerate(depths):
+        label = f.label(depth)
+        if label is default:
+            continue  # what the table doesn't name goes there anyway
+        f.note(label, values)
+        cases.append(f"i32 {number}, label {label.target}")
+    b.emit(f"switch i32 {index.text}, label {default.target} [ {' '.join(cases)} ]")
+    f.stop_fuel()
+    f.dead = True
+
+
+@lowers("return")
+def _return(f: FunctionLowering, i: Instr) -> None:
+    label = f.labels[0]
+    f.leave(label, f.top(len(label.kinds)).copy())
+    f.stop_fuel()
+    f.dead = True
+
+
+def array_call(signature: Signature, name: str) -> list[str]:
+    """The function that calls native code of a type with parameters and results in memory."""
+    b = FunctionBuilder()
+    b.inst = Value("%env", "ptr")
+    b.label("%begin")
+    words = Value("%words.in", "ptr")
+    values = [b.from_word(b.word_at(words, i), kind) for i, kind in enumerate(signature.params)]
+    results = b.call(signature, "%code", b.inst, values, False)
+    for i, value in enumerate(results):
+        b.set_word(words, i, value)
+    b.emit("ret void")
+    head = f"define hidden void @{name}(ptr %code, ptr %env, ptr %words.in) #4 {{"
+    return [head, *b.finish(), "}"]

@@ -1,0 +1,468 @@
+"""Lowers exceptions and continuations.
+
+Switching. `resume`, `suspend` and `switch` are a few stores and one piece of inline assembly, which exchanges RSP, RBP
+and RIP with those in a control context, and goes there. What goes along: RAX says why the other side goes on (0: the
+continuation has returned; k: clause k - 1 of the `resume` has a suspension; for a continuation that goes on it means
+nothing), RCX has the reference of a suspended continuation, RDX the first value, RDI the context; other values
+wait in the context's `args`. All other registers are clobbered, so that LLVM saves what it needs on the stack and
+nothing else is moved. With ``native_switching`` off the same steps are calls into the runtime.
+
+A `resume` describes its clauses in constant data, which the resumed continuation's `resume` field points to: their
+number, then for each the offset of its tag in the instance and its kind.
+"""
+
+from __future__ import annotations
+
+from wasmloom.compiler.builder import FunctionBuilder
+from wasmloom.compiler.calls import operands
+from wasmloom.compiler.lowering import FunctionLowering, Instr, lowers
+from wasmloom.runtime import layout, traps
+from wasmloom.runtime.layout import CONT_SUSPENDED, MAX_REVISION, REVISION_SHIFT
+from wasmloom.semantics.llvm import Value
+from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
+
+#: Kinds of clauses in the description of a `resume`.
+ON_LABEL, ON_SWITCH = 0, 1
+
+_GENERAL = ("rbx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+_CLOBBERS = ",".join(
+    [*(f"~{{{name}}}" for name in _GENERAL), *(f"~{{xmm{i}}}" for i in range(32))]
+    + [f"~{{k{i}}}" for i in range(8)]
+    + ["~{memory}", "~{dirflag}", "~{fpsr}", "~{flags}"]
+)
+_RSP, _RBP, _RIP = (layout.offset("WlControl", field) for field in ("rsp", "rbp", "rip"))
+
+#: Exchange the registers with the control context at RSI, and go there; whoever comes back does so behind it.
+_SWITCH = "; ".join(
+    (
+        f"movq {_RSP}(%rsi), %r8",
+        f"movq {_RBP}(%rsi), %r9",
+        f"movq {_RIP}(%rsi), %r10",
+        "leaq 1f(%rip), %r11",
+        f"movq %rsp, {_RSP}(%rsi)",
+        f"movq %rbp, {_RBP}(%rsi)",
+        f"movq %r11, {_RIP}(%rsi)",
+        "movq %r8, %rsp",
+        "movq %r9, %rbp",
+        "jmpq *%r10",
+        "1:",
+    )
+)
+_OUTCOME = "{ i64, i64, i64, i64 }"
+
+
+def _switch_stacks(b: FunctionBuilder, control: Value, reason: Value, reference: Value, first: Value) -> list[Value]:
+    """Go on at a control context; gives reason, first value and reference that whoever comes back brings."""
+    constraints = "={ax},={dx},={cx},={di},{ax},{dx},{cx},{di},{si}," + _CLOBBERS.replace("~{rsi},", "~{rsi},")
+    limit = b.struct_field(b.ctx, "WlContext", "native_limit")
+    b.emit(f'call void asm sideeffect "movq $0, %fs:112", "r"(ptr {limit.text})')
+    outcome = b.assign(
+        f'call {_OUTCOME} asm sideeffect "{_SWITCH}", "{constraints}"'
+        f"(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, ptr {control.text}) "
+        f"#5{b.where}",
+        _OUTCOME,
+    )
+    return [b.assign(f"extractvalue {_OUTCOME} {outcome.text}, {k}", "i64") for k in range(3)]
+
+
+# --- exceptions ---
+
+
+def _new_exception(f: FunctionLowering, tag: int) -> Value:
+    """Make an exception of the values on top of the stack; gives its word."""
+    b = f.b
+    kinds = f.facts.tag_signature(tag).params
+    values = f.pop_many(len(kinds))
+    words = b.words(max(len(values), 1))
+    for k, value in enumerate(values):
+        b.set_word(words, k, value)
+    at = f.facts.tags_at + 8 * tag
+    b.trap_if_code(b.runtime("new_exception", b.inst, words, operands(f, at, len(values))))
+    return b.struct_field(b.ctx, "WlContext", "exception", "i64")
+
+
+def _throw(f: FunctionLowering, exception: Value) -> None:
+    b = f.b
+    b.set_struct_field(b.ctx, "WlContext", "pending", exception)
+    f.stop_fuel()
+    b.jump(f.landing_name())
+    f.dead = True
+
+
+@lowers("throw")
+def _throw_tag(f: FunctionLowering, i: Instr) -> None:
+    _throw(f, _new_exception(f, i[2]))
+
+
+@lowers("throw_ref")
+def _throw_ref(f: FunctionLowering, i: Instr) -> None:
+    exception = f.pop()
+    f.b.trap_if(f.b.compare("eq", exception, f.b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
+    _throw(f, exception)
+
+
+# --- references to continuations ---
+
+
+def _cont(b: FunctionBuilder, cont: Value, field: str, type: str = "ptr") -> Value:
+    return b.struct_field(cont, "WlCont", field, type)
+
+
+def _set_cont(b: FunctionBuilder, cont: Value, field: str, value: Value) -> None:
+    b.set_struct_field(cont, "WlCont", field, value)
+
+
+def _current(b: FunctionBuilder) -> Value:
+    return b.struct_field(b.ctx, "WlContext", "current")
+
+
+def _consume(b: FunctionBuilder, word: Value) -> Value:
+    """Check a reference, and make it and all copies of it stale; gives the continuation."""
+    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
+    address = b.binary("and", word, b.const("i64", (1 << REVISION_SHIFT) - 1))
+    cont = b.assign(f"inttoptr i64 {address.text} to ptr", "ptr")
+    revision = _cont(b, cont, "revision", "i64")
+    named = b.binary("lshr", word, b.const("i64", REVISION_SHIFT))
+    b.trap_if(b.compare("ne", revision, named), traps.CONTINUATION_CONSUMED)
+    _set_cont(b, cont, "revision", b.binary("add", revision, b.const("i64", 1)))
+    return cont
+
+
+def _as_word(b: FunctionBuilder, pointer: Value) -> Value:
+    return b.assign(f"ptrtoint ptr {pointer.text} to i64", "i64")
+
+
+def _reference(b: FunctionBuilder, cont: Value) -> Value:
+    """The reference to a continuation with its present revision."""
+    revision = _cont(b, cont, "revision", "i64")
+    return b.binary("or", _as_word(b, cont), b.binary("shl", revision, b.const("i64", REVISION_SHIFT)))
+
+
+@lowers("cont.new")
+def _cont_new(f: FunctionLowering, i: Instr) -> None:
+    b = f.b
+    type = f.facts.cont_signature(i[2])
+    words = b.words(4)
+    b.set_word(words, 1, f.pop())
+    room = max(len(type.params), len(type.results))
+    b.trap_if_code(b.runtime("cont_new", b.inst, words, operands(f, room, 0)))
+    f.push(b.word_at(words, 0))
+
+
+@lowers("cont.bind")
+def _cont_bind(f: FunctionLowering, i: Instr) -> None:
+    """Values wait in the continuation's own block until it is resumed."""
+    b = f.b
+    count = len(f.facts.cont_signature(i[2]).params) - len(f.facts.cont_signature(i[3]).params)
+    word = f.pop()
+    values = f.pop_many(count)
+    words = b.words(max(count + 1, 4))
+    b.set_word(words, 0, word)
+    for k, value in enumerate(values):
+        b.set_word(words, k + 1, value)
+    b.trap_if_code(b.runtime("native_bind", words, Value(f"inttoptr (i64 {count} to ptr)", "ptr")))
+    f.push(b.word_at(words, 0))
+
+
+# --- switching ---
+
+
+def _describe(f: FunctionLowering, clauses: list[tuple[int, int, int]]) -> Value:
+    """Constant data that describes the clauses of a `resume`."""
+    entries = [(f.facts.tags_at + 8 * tag, kind) for kind, tag, _ in clauses]
+    name = "@wl.clauses" + "".join(f".{at}.{kind}" for at, kind in entries)
+    items = ", ".join(["i64 " + str(len(entries)), *(f"i32 {at}, i32 {kind}" for at, kind in entries)])
+    types = ", ".join(["i64", *("i32, i32" for _ in entries)])
+    f.globals.add(f"{name} = private unnamed_addr constant {{ {types} }} {{ {items} }}, align 8")
+    return Value(name, "ptr")
+
+
+def _renew_running(b: FunctionBuilder) -> None:
+    """Before a suspension: a continuation whose revisions have run out moves to a fresh object."""
+    worn, usable = b.fresh("worn"), b.fresh("usable")
+    revision = _cont(b, _current(b), "revision", "i64")
+    b.branch(b.compare("ugt", revision, b.const("i64", MAX_REVISION)), worn, usable, unlikely=True)
+    b.label(worn)
+    b.trap_if_code(b.runtime("native_renew"))
+    b.jump(usable)
+    b.label(usable)
+
+
+def _run_on(b: FunctionBuilder, cont: Value) -> None:
+    """The context's view of the stack that runs next."""
+    control = _cont(b, cont, "control")
+    b.set_struct_field(b.ctx, "WlContext", "current", cont)
+    b.set_struct_field(b.ctx, "WlContext", "native_limit", b.struct_field(control, "WlControl", "limit"))
+
+
+def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> tuple[Value, Value]:
+    """Make a consumed continuation ready for some values; gives the control to go to, and the first value.
+
+    One that begins gets its stack, and its values follow those that `cont.bind` has kept.
+    """
+    area = b.args(b.ctx) if len(values) > 1 else None
+    for k, value in enumerate(values):
+        if k and area is not None:
+            b.set_word(area, k, value)
+    first = b.as_word(values[0]) if values else b.const("i64", 0)
+    slow, ready, entry = b.fresh("slow"), b.fresh("ready"), b.block
+    unready = b.assign(f"icmp eq ptr {_cont(b, cont, 'control').text}, null", "i1")
+    bound = b.compare("ne", _cont(b, cont, "bound", "i64"), b.const("i64", 0))
+    b.branch(b.either(unready, bound), slow, ready)
+    b.label(slow)
+    words = b.words(4)
+    b.set_word(words, 0, first)
+    b.trap_if_code(b.runtime("native_begin", cont, words, Value(f"inttoptr (i64 {len(values)} to ptr)", "ptr")))
+    moved = b.word_at(words, 0)
+    from_slow = b.block
+    b.jump(ready)
+    b.label(ready)
+    given = b.assign(f"phi i64 [ {first.text}, {entry} ], [ {moved.text}, {from_slow} ]", "i64")
+    return _cont(b, _cont(b, cont, "last"), "control"), given
+
+
+def _attach(b: FunctionBuilder, cont: Value, parent: Value, clauses: Value) -> None:
+    """Link the chain that begins with `cont` to a parent and the clauses of its `resume`."""
+    last = _cont(b, cont, "last")
+    _set_cont(b, last, "parent", parent)
+    _set_cont(b, last, "resume", clauses)
+
+
+def _take(b: FunctionBuilder, kinds: tuple[str, ...], first: Value) -> list[Value]:
+    """The values that came along with a switch."""
+    if not kinds:
+        return []
+    values = [b.from_word(first, kinds[0])]
+    if len(kinds) > 1:
+        area = b.args(b.ctx)
+        values += [b.from_word(b.word_at(area, k), kind) for k, kind in enumerate(kinds) if k]
+    return values
+
+
+def _resume(f: FunctionLowering, i: Instr, cont: Value, values: list[Value], clauses: list[tuple[int, int, int]]) -> None:
+    """Run a consumed continuation, and go where it comes back with what."""
+    b = f.b
+    control, first = _prepare(b, cont, values)
+    current = _current(b)
+    _set_cont(b, current, "instance", b.inst)
+    _attach(b, cont, current, _describe(f, clauses))
+    _run_on(b, cont)
+    reason, brought, reference = switch_stacks(f, control, b.const("i64", 0), b.const("i64", 0), first)
+    returned = b.fresh("returned")
+    labels = [(k, tag, f.label(depth)) for k, (kind, tag, depth) in enumerate(clauses) if kind == ON_LABEL]
+    targets = [b.fresh("clause") for _ in labels]
+    cases = " ".join(f"i64 {k + 1}, label {target}" for (k, _, _), target in zip(labels, targets, strict=True))
+    b.emit(f"switch i64 {reason.text}, label {returned} [ {cases} ]")
+    for (_, tag, label), target in zip(labels, targets, strict=True):
+        b.label(target)
+        payload = _take(b, f.facts.tag_signature(tag).params, brought)
+        # The label may take values below them: those on the stack.
+        below = len(label.kinds) - len(payload) - 1
+        f.leave(label, [*f.top(below), *payload, reference] if below > 0 else [*payload, reference])
+    b.label(returned)
+    f.check_pending()
+    f.stack += _take(b, f.facts.cont_signature(i[2]).results, brought)
+
+
+def switch_stacks(
+    f: FunctionLowering, control: Value, reason: Value, reference: Value, first: Value
+) -> tuple[Value, Value, Value]:
+    """Go on at a control context, natively or through the runtime: (reason, first value, reference)."""
+    b = f.b
+    if f.options.native_switching:
+        got = _switch_stacks(b, control, reason, reference, first)
+    else:
+        outcome = b.assign(
+            f"call {{ i64, i64, i64 }} @wl_switch_call(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, "
+            f"ptr {b.ctx.text}, ptr {control.text}){b.where}",
+            "{ i64, i64, i64 }",
+        )
+        got = [b.assign(f"extractvalue {{ i64, i64, i64 }} {outcome.text}, {k}", "i64") for k in range(3)]
+    return got[0], got[1], got[2]
+
+
+@lowers("resume")
+def _resume_values(f: FunctionLowering, i: Instr) -> None:
+    clauses: list[tuple[int, int, int]] = i[6] or []  # type: ignore[assignment]
+    cont = _consume(f.b, f.pop())
+    values = f.pop_many(len(f.facts.cont_signature(i[2]).params))
+    _resume(f, i, cont, values, clauses)
+
+
+def _resume_throwing(f: FunctionLowering, i: Instr, cont: Value, exception: Value) -> None:
+    """Resume with an exception, which the continuation finds pending when it goes on (or instead of beginning)."""
+    b = f.b
+    clauses: list[tuple[int, int, int]] = i[6] or []  # type: ignore[assignment]
+    b.set_struct_field(b.ctx, "WlContext", "pending", exception)
+    _resume(f, i, cont, [], clauses)
+
+
+@lowers("resume_throw")
+def _resume_throw(f: FunctionLowering, i: Instr) -> None:
+    b = f.b
+    word = f.pop()
+    # The order of the interpreter: the exception is made before the reference is looked at.
+    exception = _new_exception(f, i[3])
+    _resume_throwing(f, i, _consume(b, word), exception)
+
+
+@lowers("resume_throw_ref")
+def _resume_throw_ref(f: FunctionLowering, i: Instr) -> None:
+    b = f.b
+    exception, word = f.pop_many(2)
+    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
+    b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
+    _resume_throwing(f, i, _consume(b, word), exception)
+
+
+def _find_handler(f: FunctionLowering, tag: Value, kind: int) -> tuple[Value, Value]:
+    """Search the parents for a `resume` with a clause of the kind for the tag; (reason, the parent's child)."""
+    b = f.b
+    found = b.assign(
+        f"call {{ i64, ptr }} @wl.find_handler(ptr {_current(b).text}, ptr {tag.text}, i32 {kind})", "{ i64, ptr }"
+    )
+    reason = b.assign(f"extractvalue {{ i64, ptr }} {found.text}, 0", "i64")
+    child = b.assign(f"extractvalue {{ i64, ptr }} {found.text}, 1", "ptr")
+    b.trap_if(b.compare("eq", reason, b.const("i64", 0)), traps.UNHANDLED_TAG)
+    return reason, child
+
+
+#: The search, for every module that suspends: the chain is short and the first clause nearly always matches, so that it
+#: is inlined. Gives the clause's number from 1 (0: none), and the stack whose parent has it.
+FIND_HANDLER = f"""
+define internal {{ i64, ptr }} @wl.find_handler(ptr %current, ptr %tag, i32 %kind) alwaysinline nounwind {{
+entry:
+  br label %walk
+walk:
+  %child = phi ptr [ %current, %entry ], [ %parent, %up ]
+  %pp = getelementptr i8, ptr %child, i64 {layout.offset("WlCont", "parent")}
+  %parent = load ptr, ptr %pp, align 8, !tbaa !2
+  %bottom = icmp eq ptr %parent, null
+  br i1 %bottom, label %none, label %inside, !prof !0
+inside:
+  %cp = getelementptr i8, ptr %child, i64 {layout.offset("WlCont", "resume")}
+  %clauses = load ptr, ptr %cp, align 8, !tbaa !2
+  %ip = getelementptr i8, ptr %parent, i64 {layout.offset("WlCont", "instance")}
+  %instance = load ptr, ptr %ip, align 8, !tbaa !2
+  %count = load i64, ptr %clauses, align 8
+  br label %scan
+scan:
+  %k = phi i64 [ 0, %inside ], [ %next, %following ]
+  %done = icmp eq i64 %k, %count
+  br i1 %done, label %up, label %test
+test:
+  %o = shl i64 %k, 3
+  %first = getelementptr i8, ptr %clauses, i64 8
+  %clause = getelementptr i8, ptr %first, i64 %o
+  %at = load i32, ptr %clause, align 4
+  %wide = zext i32 %at to i64
+  %tp = getelementptr i8, ptr %instance, i64 %wide
+  %mine = load ptr, ptr %tp, align 8, !tbaa !2
+  %kp = getelementptr i8, ptr %clause, i64 4
+  %its = load i32, ptr %kp, align 4
+  %same.tag = icmp eq ptr %mine, %tag
+  %same.kind = icmp eq i32 %its, %kind
+  %match = and i1 %same.tag, %same.kind
+  %next = add i64 %k, 1
+  br i1 %match, label %found, label %following
+following:
+  br label %scan
+up:
+  br label %walk
+found:
+  %r0 = insertvalue {{ i64, ptr }} poison, i64 %next, 0
+  %r1 = insertvalue {{ i64, ptr }} %r0, ptr %child, 1
+  ret {{ i64, ptr }} %r1
+none:
+  %n0 = insertvalue {{ i64, ptr }} poison, i64 0, 0
+  %n1 = insertvalue {{ i64, ptr }} %n0, ptr %child, 1
+  ret {{ i64, ptr }} %n1
+}}"""
+
+
+def _tag(f: FunctionLowering, tag: int) -> Value:
+    f.uses_search = True
+    return f.b.constant_pointer(f.b.inst, f.facts.tags_at + 8 * tag)
+
+
+def _suspend_running(b: FunctionBuilder, child: Value) -> tuple[Value, Value]:
+    """Cut the running chain off above `child`; gives its continuation and the parent that runs next."""
+    running = _current(b)
+    parent = _cont(b, child, "parent")
+    _set_cont(b, running, "state", b.const("i64", CONT_SUSPENDED))
+    _set_cont(b, running, "last", child)
+    _set_cont(b, child, "parent", Value("null", "ptr"))
+    return running, parent
+
+
+def _pass_along(b: FunctionBuilder, values: list[Value]) -> Value:
+    """Put all values but the first where they wait during a switch; gives the first as a word."""
+    if len(values) > 1:
+        area = b.args(b.ctx)
+        for k, value in enumerate(values):
+            if k:
+                b.set_word(area, k, value)
+    return b.as_word(values[0]) if values else b.const("i64", 0)
+
+
+@lowers("suspend")
+def _suspend(f: FunctionLowering, i: Instr) -> None:
+    b = f.b
+    type = f.facts.tag_signature(i[2])
+    values = f.pop_many(len(type.params))
+    tag = _tag(f, i[2])
+    _renew_running(b)
+    reason, child = _find_handler(f, tag, ON_LABEL)
+    running, parent = _suspend_running(b, child)
+    reference = _reference(b, running)
+    control = _cont(b, child, "control")
+    first = _pass_along(b, values)
+    _run_on(b, parent)
+    _, brought, _ = switch_stacks(f, control, reason, reference, first)
+    f.check_pending()
+    f.stack += _take(b, type.results, brought)
+
+
+@lowers("switch")
+def _switch(f: FunctionLowering, i: Instr) -> None:
+    """Suspend the running chain up to the handler, and run another continuation in its place."""
+    b = f.b
+    facts = f.facts
+    target_type = facts.function_types[facts.cont_functions[i[2]]]
+    # The last parameter is (ref null? $ct2): what this continuation will be resumed with.
+    back = (target_type.params[-1] >> HEAP_SHIFT) - CONCRETE  # type: ignore[union-attr]
+    word = f.pop()
+    values = f.pop_many(len(facts.cont_signature(i[2]).params) - 1)
+    tag = _tag(f, i[3])
+    _renew_running(b)
+    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
+    _, child = _find_handler(f, tag, ON_SWITCH)
+    target = _consume(b, word)
+    clauses = _cont(b, child, "resume")
+    own = _cont(b, child, "control")
+    running, parent = _suspend_running(b, child)
+    values.append(_reference(b, running))
+    control, first = _prepare(b, target, values)
+    _attach(b, target, parent, clauses)
+    _run_on(b, target)
+    outcome = _exchange(f, own, control, first)
+    f.check_pending()
+    f.stack += _take(b, facts.cont_signature(back).params, outcome)
+
+
+def _exchange(f: FunctionLowering, own: Value, control: Value, first: Value) -> Value:
+    """Go from one continuation to another of the same parent; gives the first value that comes back.
+
+    `own` has the parent's resume point, which moves to `control`, and this stack's takes its place.
+    """
+    b = f.b
+    moved = []
+    for field in ("rsp", "rbp", "rip"):
+        mine = b.struct_field(own, "WlControl", field)
+        theirs = b.struct_field(control, "WlControl", field)
+        b.set_struct_field(control, "WlControl", field, mine)
+        moved.append((field, theirs))
+    for field, theirs in moved:
+        b.set_struct_field(own, "WlControl", field, theirs)
+    _, brought, _ = switch_stacks(f, own, b.const("i64", 0), b.const("i64", 0), first)
+    return brought

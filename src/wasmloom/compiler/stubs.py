@@ -1,0 +1,350 @@
+"""The hand-written machine code around compiled functions (x86-64, System V ABI), for the object that the build makes.
+
+The native calling convention is C's, with at most six integers and eight floats in registers (`wasmloom.compiler.abi`);
+the environment (the callee's `WlInstance`, or for what isn't compiled its `WlFunction`) is in R13, which is
+LLVM's `swiftself`.
+
+========================= ==============================================================================================
+``wl_native_enter``       C function: from the thread's stack to a guest's, and back when the function returns
+``wl_native_leave``       ends the innermost `wl_native_enter` from anywhere: what a trap does
+``wl_on_host``            calls a C function on the thread's stack, from any guest stack
+``wl_trap_native``        a trap; the return address says where
+``wl_adapter``            native entry of functions that aren't compiled: puts the registers into memory
+``wl_array_adapter``      the same for arguments that are in memory already
+``wl_loop_interrupt``     a loop saw an interrupt; keeps all registers (LLVM's `preserve_mostcc`)
+``wl_morestack``          LLVM's ``__morestack``: a function's frame doesn't fit, or an interrupt
+``wl_fiber_start``        the bottom of a native stack: begins a continuation, and goes to its parent when it ends
+========================= ==============================================================================================
+
+Invariants:
+
+* ``ctx.host_rsp`` is the stack pointer of the innermost `wl_native_enter`; whoever nests saves and restores it.
+* C code only ever runs on the thread's stack. Guest stacks have room for a signal's frame below their limit.
+* The word ``fs:112``, which the C library keeps free for this purpose, is the limit of the running stack. The ticker
+  sets it to the highest number, so that every check fails; the slow path then restores it.
+* Each piece keeps RBP as a frame pointer, or doesn't touch it: a walk along frame pointers crosses from any guest stack
+  through its parents to the thread's stack. The call-frame information says the same to unwinders.
+"""
+
+from __future__ import annotations
+
+from wasmloom.runtime.layout import CONT_ENDED, MAX_REVISION, RUNTIME_CALLS, offset, size
+from wasmloom.runtime.traps import STACK_EXHAUSTED
+from wasmloom.semantics.llvm import Value
+from wasmloom.semantics.structs import StructBuilder
+
+#: Integer parameter registers after the environment, in the order of the System V ABI; then the number of float ones.
+INTEGER_REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
+FLOAT_REGISTERS = 8
+
+_CALLEE_SAVED = ("rbx", "r12", "r13", "r14", "r15")
+
+
+def _ctx(field: str) -> int:
+    return offset("WlContext", field)
+
+
+def _runtime(name: str) -> str:
+    return f"wl_runtime+{8 * RUNTIME_CALLS.index(name)}(%rip)"
+
+
+def _function(name: str, body: str, cfi: str = "") -> str:
+    return f"""
+    .globl {name}
+    .hidden {name}
+    .type {name},@function
+    .p2align 4
+{name}:
+    .cfi_startproc
+{cfi}{body}
+    .cfi_endproc
+    .size {name}, .-{name}
+"""
+
+
+_FRAME = """
+    pushq %rbp
+    .cfi_def_cfa_offset 16
+    .cfi_offset %rbp, -16
+    movq %rsp, %rbp
+    .cfi_def_cfa_register %rbp
+"""
+
+_PUSH_SAVED = "".join(f"    pushq %{register}\n" for register in _CALLEE_SAVED)
+_POP_SAVED = "".join(f"    popq %{register}\n" for register in reversed(_CALLEE_SAVED))
+#: Where a frame that has pushed them keeps the callee-saved registers.
+_SAVED_CFI = "".join(f"    .cfi_offset %{r}, {-24 - 8 * i}\n" for i, r in enumerate(_CALLEE_SAVED))
+
+
+def _save_arguments() -> str:
+    """Store the parameter registers from the stack pointer on."""
+    lines = [f"    movq %{register}, {8 * i}(%rsp)" for i, register in enumerate(INTEGER_REGISTERS)]
+    first = 8 * len(INTEGER_REGISTERS)
+    lines += [f"    movsd %xmm{i}, {first + 8 * i}(%rsp)" for i in range(FLOAT_REGISTERS)]
+    return "\n".join(lines) + "\n"
+
+
+def _load_arguments() -> str:
+    lines = [f"    movq {8 * i}(%rsp), %{register}" for i, register in enumerate(INTEGER_REGISTERS)]
+    first = 8 * len(INTEGER_REGISTERS)
+    lines += [f"    movsd {first + 8 * i}(%rsp), %xmm{i}" for i in range(FLOAT_REGISTERS)]
+    return "\n".join(lines) + "\n"
+
+
+_ARGUMENT_BYTES = 8 * (len(INTEGER_REGISTERS) + FLOAT_REGISTERS)
+
+#: wl_native_enter(ctx, array call, code, environment, words, top of the guest's stack)
+_ENTER = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
+    subq $8, %rsp
+    movq %fs:112, %rax
+    movq %rax, (%rsp)
+    movq %rsp, {_ctx("host_rsp")}(%rdi)
+    movq {_ctx("native_limit")}(%rdi), %rax
+    movq %rax, %fs:112
+    movq %rdi, %rbx
+    movq %rsi, %rax
+    movq %r9, %rsp
+    movq %rdx, %rdi
+    movq %rcx, %rsi
+    movq %r8, %rdx
+    callq *%rax
+    .globl wl_native_return
+    .hidden wl_native_return
+wl_native_return:
+    movq %rbx, %rdi
+    .globl wl_native_leave
+    .hidden wl_native_leave
+wl_native_leave:
+    movq {_ctx("host_rsp")}(%rdi), %rsp
+    leaq 48(%rsp), %rbp
+    movq (%rsp), %rax
+    movq %rax, %fs:112
+    addq $8, %rsp
+{_POP_SAVED}    popq %rbp
+    .cfi_def_cfa %rsp, 8
+    ret
+"""
+
+#: wl_on_host(ctx, function, a, b, c, d): function(ctx, a, b, c, d)
+_ON_HOST = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
+    movq %rsp, {_ctx("guest_rsp")}(%rdi)
+    movq %rbp, {_ctx("guest_rbp")}(%rdi)
+    movq {_ctx("host_rsp")}(%rdi), %rsp
+    movq %rsi, %rax
+    movq %rdx, %rsi
+    movq %rcx, %rdx
+    movq %r8, %rcx
+    movq %r9, %r8
+    callq *%rax
+    leaq -{8 * len(_CALLEE_SAVED)}(%rbp), %rsp
+{_POP_SAVED}    popq %rbp
+    .cfi_def_cfa %rsp, 8
+    ret
+"""
+
+
+def _trap(code: str, ip: str, fp: str, context: str) -> str:
+    """Leave with a trap; the operands must not be in RCX, and `context` in no other register than RDI."""
+    return f"""
+    movq {code}, {_ctx("trap_code")}({context})
+    movq {ip}, %rcx
+    movq %rcx, {_ctx("trap_ip")}({context})
+    movq {fp}, %rcx
+    movq %rcx, {_ctx("trap_fp")}({context})
+    movq $0, {_ctx("trap_instance")}({context})
+    jmp wl_native_leave
+"""
+
+
+_CONTEXT = offset("WlInstance", "context")
+
+#: wl_trap_native(code), environment in R13
+_TRAP = f"""
+    movl %edi, %eax
+    movq {_CONTEXT}(%r13), %rdi
+{_trap("%rax", "(%rsp)", "%rbp", "%rdi")}"""
+
+
+def _adapter(call: str, registers: bool) -> str:
+    """A native function that the runtime call `call` runs; `registers`: parameters are in registers."""
+    words = "%rsp" if registers else "%rdx"
+    save = f"    subq ${_ARGUMENT_BYTES + 16}, %rsp\n{_save_arguments()}" if registers else "    subq $16, %rsp\n"
+    environment = "%r13" if registers else "%rsi"
+    result = "    movq (%rsp), %rax\n    movq %rax, %xmm0\n" if registers else ""
+    return f"""{_FRAME}{save}
+    movq {words}, %rcx
+    movq {environment}, %rdx
+    movq {_CONTEXT}(%rdx), %rdi
+    movq %rdi, -8(%rbp)
+    movq {_runtime(call)}, %rsi
+    callq wl_on_host
+    testq %rax, %rax
+    jne 1f
+{result}    leave
+    .cfi_def_cfa %rsp, 8
+    ret
+1:
+    .cfi_def_cfa %rbp, 16
+    movq -8(%rbp), %rdi
+{_trap("%rax", "8(%rbp)", "(%rbp)", "%rdi")}"""
+
+
+_SCRATCH = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10")
+
+def _loop_interrupt() -> str:
+    """RDI has the instance; R11 need not be kept, and vector registers are the caller's."""
+    pushes = "".join(f"    pushq %{register}\n" for register in _SCRATCH)
+    pops = "".join(f"    popq %{register}\n" for register in reversed(_SCRATCH))
+    return f"""{_FRAME}{pushes}
+    movq {_CONTEXT}(%rdi), %rdi
+    pushq %rdi
+    subq $8, %rsp
+    movq {_runtime("native_interrupt")}, %rsi
+    callq wl_on_host
+    movq 8(%rsp), %rdi
+    testq %rax, %rax
+    jne 1f
+    movq {_ctx("native_limit")}(%rdi), %rax
+    movq %rax, %fs:112
+    addq $16, %rsp
+{pops}    popq %rbp
+    .cfi_def_cfa %rsp, 8
+    ret
+1:
+    .cfi_def_cfa %rbp, 16
+{_trap("%rax", "8(%rbp)", "(%rbp)", "%rdi")}"""
+
+
+def _morestack() -> str:
+    """R10 has the frame's size; the return address is that of a `ret`, behind which the function goes on."""
+    return f"""
+    movq {_CONTEXT}(%r13), %r11
+    cmpq $0, {_ctx("interrupt")}(%r11)
+    jne 2f
+1:
+    leaq 8(%rsp), %rax
+    subq %r10, %rax
+    cmpq {_ctx("native_limit")}(%r11), %rax
+    jbe 3f
+    movq {_ctx("native_limit")}(%r11), %rax
+    movq %rax, %fs:112
+    popq %rax
+    .cfi_def_cfa_offset 0
+    incq %rax
+    jmpq *%rax
+2:
+    .cfi_def_cfa_offset 8
+{_FRAME}    subq ${_ARGUMENT_BYTES + 8}, %rsp
+{_save_arguments()}    movq %r10, {_ARGUMENT_BYTES}(%rsp)
+    movq %r11, %rdi
+    movq {_runtime("native_interrupt")}, %rsi
+    callq wl_on_host
+    movq {_CONTEXT}(%r13), %r11
+    testq %rax, %rax
+    jne 4f
+{_load_arguments()}    movq {_ARGUMENT_BYTES}(%rsp), %r10
+    leave
+    .cfi_def_cfa %rsp, 8
+    jmp 1b
+3:
+    movq %r11, %rdi
+    movl ${STACK_EXHAUSTED}, %eax
+{_trap("%rax", "8(%rsp)", "%rbp", "%rdi")}
+4:
+    movq %r11, %rdi
+{_trap("%rax", "16(%rbp)", "(%rbp)", "%rdi")}"""
+
+
+#: RBP is the address of the control's `rbp`: what a walker takes for a frame is the parent's. The parent's stack pointer
+#: is one word below.
+_START_CFI = """    .cfi_def_cfa %rbp, 16
+    .cfi_offset %rbp, -16
+    .cfi_escape 0x10, 0x07, 0x02, 0x76, 0x78
+"""
+
+
+def _fiber_start() -> str:
+    function = f"{offset('WlCont', 'function')}(%rax), %rax"
+    return f"""
+    movq %rdi, %rbx
+    cmpq $0, {_ctx("pending")}(%rdi)
+    jne wl_fiber_return
+    movq {_ctx("args")}(%rdi), %r8
+    movq %rdx, (%r8)
+    movq {_ctx("current")}(%rdi), %rax
+    movq {function}
+    movq {offset("WlFunction", "native")}(%rax), %rdi
+    movq {offset("WlFunction", "environment")}(%rax), %rsi
+    movq %r8, %rdx
+    movq {offset("WlFunction", "array_call")}(%rax), %rax
+    callq *%rax
+    .globl wl_fiber_return
+    .hidden wl_fiber_return
+wl_fiber_return:
+    movq %rbx, %rdi
+    callq wl_fiber_end
+    movq %rax, %rcx
+    movq {_ctx("native_limit")}(%rbx), %rax
+    movq %rax, %fs:112
+    movq {_ctx("args")}(%rbx), %rdx
+    movq (%rdx), %rdx
+    movq %rbx, %rdi
+    xorl %eax, %eax
+    movq {offset("WlControl", "rsp")}(%rcx), %rsp
+    movq {offset("WlControl", "rip")}(%rcx), %rsi
+    movq {offset("WlControl", "rbp")}(%rcx), %rbp
+    jmpq *%rsi
+"""
+
+
+def assembly() -> str:
+    """The text of all pieces, for the assembler (AT&T syntax)."""
+    return ".text\n" + "".join(
+        (
+            _function("wl_native_enter", _ENTER),
+            _function("wl_on_host", _ON_HOST),
+            _function("wl_trap_native", _TRAP),
+            _function("wl_adapter", _adapter("native_call", True)),
+            _function("wl_array_adapter", _adapter("native_array_call", False)),
+            _function("wl_loop_interrupt", _loop_interrupt()),
+            _function("wl_morestack", _morestack()),
+            _function("wl_fiber_start", _fiber_start(), _START_CFI),
+        )
+    )
+
+
+def fiber_end() -> str:
+    """LLVM IR of ``wl_fiber_end(ctx)``: the running continuation has returned; gives the control to go on at."""
+    b = StructBuilder(lambda builder, code: None)
+    ctx = Value("%ctx", "ptr")
+    cont = b.struct_field(ctx, "WlContext", "current")
+    parent = b.struct_field(cont, "WlCont", "parent")
+    control = b.struct_field(cont, "WlCont", "control")
+    b.set_struct_field(ctx, "WlContext", "current", parent)
+    b.set_struct_field(cont, "WlCont", "control", Value("null", "ptr"))
+    b.set_struct_field(control, "WlControl", "next", b.struct_field(ctx, "WlContext", "free_stacks"))
+    b.set_struct_field(ctx, "WlContext", "free_stacks", control)
+    waiting = b.struct_field(parent, "WlCont", "control")
+    b.set_struct_field(ctx, "WlContext", "native_limit", b.struct_field(waiting, "WlControl", "limit"))
+    base = b.struct_field(cont, "WlCont", "stack_base")
+    inline = b.assign(f"icmp eq ptr {base.text}, {b.at(cont, size('WlCont')).text}", "i1")
+    revision = b.struct_field(cont, "WlCont", "revision", "i64")
+    young = b.compare("ult", revision, b.const("i64", MAX_REVISION))
+    b.branch(b.both(inline, young), "%own", "%grown")
+    b.label("%own")
+    b.set_struct_field(cont, "WlCont", "state", b.const("i64", CONT_ENDED))
+    b.set_struct_field(cont, "WlCont", "next", b.struct_field(ctx, "WlContext", "free_conts"))
+    b.set_struct_field(ctx, "WlContext", "free_conts", cont)
+    b.emit(f"ret ptr {control.text}")
+    b.label("%grown")
+    index = RUNTIME_CALLS.index("cont_done")
+    done = b.load("ptr", Value(f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})", "ptr"), align=8)
+    b.emit(
+        f"call i64 @wl_on_host(ptr %ctx, ptr {done.text}, ptr {cont.text}, ptr null, ptr null, ptr null)"
+    )
+    b.emit(f"ret ptr {control.text}")
+    body = "\n".join(b.lines)
+    return (
+        "declare hidden i64 @wl_on_host(ptr, ptr, ptr, ptr, ptr, ptr)\n"
+        f'define hidden ptr @wl_fiber_end(ptr %ctx) nounwind "frame-pointer"="all" {{\n{body}\n}}\n'
+    )

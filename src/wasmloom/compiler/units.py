@@ -1,0 +1,165 @@
+"""Compiles functions of a module: lowering, LLVM's passes, an object file.
+
+A unit is what LLVM compiles at a time: some functions of a module, as ``wf.<n>`` (n counts the functions defined in the
+module), and in the first unit also ``wt.<type>``, which call native code of a function type with arguments in memory.
+What a unit refers to of others, and of the runtime (`stubs.EXTERNAL`), the loader resolves.
+
+Debug information says for every instruction where in the module it came from: the "line" of a location is the offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from wasmloom.compiler import calls as _calls  # noqa: F401  (registers what lowers calls)
+from wasmloom.compiler import stacks
+from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
+from wasmloom.compiler.builder import FIRST_METADATA, METADATA
+from wasmloom.compiler.facts import Facts
+from wasmloom.compiler.lowering import FunctionLowering, Options, array_call
+from wasmloom.spec.types import FuncType
+
+if TYPE_CHECKING:
+    from llvmlite import binding
+
+#: LLVM's optimisation level.
+LEVEL = 2
+
+_ATTRIBUTES = """\
+attributes #0 = { noinline nounwind uwtable "split-stack" "frame-pointer"="all" "no-builtins" "disable-tail-calls"="true" }
+attributes #1 = { nounwind willreturn memory(inaccessiblemem: readwrite) }
+attributes #2 = { noreturn nounwind cold nomerge }
+attributes #3 = { nounwind cold }
+attributes #4 = { noinline nounwind uwtable "frame-pointer"="all" "no-builtins" }
+attributes #5 = { nounwind }"""
+
+_DECLARATIONS = """\
+declare void @wl_trap_native(ptr swiftself, i32) #2
+declare preserve_mostcc void @wl_loop_interrupt(ptr) #3
+declare i64 @wl_on_host(ptr, ptr, ptr, ptr, ptr, ptr) #5
+@wl_runtime = external global [0 x ptr], align 8
+@wl_type_ids = external constant [0 x i64], align 8"""
+
+
+class _Locations:
+    """The debug locations of a unit."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._next = FIRST_METADATA
+        self.file = self.add('!DIFile(filename: "module.wasm", directory: "")')
+        self.unit = self.add(
+            f"distinct !DICompileUnit(language: DW_LANG_C, file: {self.file}, emissionKind: LineTablesOnly)"
+        )
+        self.type = self.add("!DISubroutineType(types: !{})")
+
+    def add(self, text: str) -> str:
+        """A new node."""
+        name = f"!{self._next}"
+        self._next += 1
+        self.lines.append(f"{name} = {text}")
+        return name
+
+    def function(self, name: str) -> _Scope:
+        """The locations of a function."""
+        node = self.add(
+            f'distinct !DISubprogram(name: "{name}", file: {self.file}, type: {self.type}, unit: {self.unit}, '
+            "spFlags: DISPFlagDefinition)"
+        )
+        return _Scope(self, node)
+
+    def text(self) -> str:
+        """All nodes."""
+        flags = [self.add('!{i32 2, !"Debug Info Version", i32 3}'), self.add('!{i32 7, !"Dwarf Version", i32 5}')]
+        return "\n".join(
+            [*self.lines, f"!llvm.dbg.cu = !{{{self.unit}}}", f"!llvm.module.flags = !{{{', '.join(flags)}}}"]
+        )
+
+
+class _Scope:
+    """Gives the metadata suffix of a location in a function, by offset in the module; -1 for the function itself."""
+
+    def __init__(self, locations: _Locations, node: str) -> None:
+        self._locations = locations
+        self._node = node
+
+    def __call__(self, offset: int) -> str:
+        if offset < 0:
+            return f" !dbg {self._node}"
+        return f", !dbg {self._locations.add(f'!DILocation(line: {offset}, scope: {self._node})')}"
+
+
+def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> str:
+    """The LLVM IR of a unit. Raises `UnsupportedError`."""
+    locations = _Locations()
+    parts = [_DECLARATIONS]
+    definitions: set[str] = set()
+    declarations: dict[str, str] = {}
+    search = False
+    called: set[int] = set()
+    for index in functions:
+        lowering = FunctionLowering(facts, options, index, locations.function(f"wf.{index}"))
+        parts += lowering.lower()
+        definitions |= lowering.globals
+        declarations.update(lowering.b.declarations)
+        search |= lowering.uses_search
+        called |= lowering.called
+    for index in called.difference(functions):
+        own = facts.function(facts.imported + index)
+        uniform = facts.uniform[index]
+        result, prototype = (UNIFORM_RESULT, UNIFORM_PROTOTYPE) if uniform else (own.result, own.prototype)
+        parts.append(f"declare hidden {result} @wf.{index}({prototype})")
+    if first:
+        for index, composite in enumerate(facts.function_types):
+            if isinstance(composite, FuncType) and facts.is_callable(index):
+                parts += array_call(facts.signature(index), f"wt.{index}")
+    if search:
+        parts.append(stacks.FIND_HANDLER)
+    parts += [*sorted(definitions), *sorted(declarations.values()), _ATTRIBUTES, METADATA, locations.text()]
+    return "\n".join(parts) + "\n"
+
+
+@lru_cache(maxsize=1)
+def target_machine() -> binding.TargetMachine:
+    """LLVM's back end for this machine."""
+    from llvmlite import binding
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    binding.initialize_native_asmparser()
+    return binding.Target.from_default_triple().create_target_machine(
+        cpu=binding.get_host_cpu_name(),
+        features=binding.get_host_cpu_features().flatten(),
+        opt=LEVEL,
+        reloc="pic",
+        codemodel="small",
+    )
+
+
+def optimise(text: str) -> binding.ModuleRef:
+    """Parse LLVM IR and run LLVM's passes."""
+    from llvmlite import binding
+
+    machine = target_machine()
+    module = binding.parse_assembly(text)
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    tuning = binding.create_pipeline_tuning_options(speed_level=LEVEL)
+    # Nothing to gain: every load is used by something that isn't a vector.
+    tuning.loop_vectorization = False
+    passes = binding.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(module, passes)
+    return module
+
+
+def compile_unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> bytes:
+    """The object file of a unit."""
+    return bytes(target_machine().emit_object(optimise(unit_text(facts, options, functions, first))))
+
+
+def assembly(facts: Facts, options: Options, functions: Sequence[int]) -> str:
+    """The machine code of some functions as text, for people."""
+    return str(target_machine().emit_assembly(optimise(unit_text(facts, options, functions, False))))

@@ -1,0 +1,36 @@
+from libc.stdint cimport uint64_t
+
+from wasmloom.runtime._layout cimport WlContext, WlControl, WlFunction
+from wasmloom.runtime.guests cimport Entry, Guest
+
+cdef enum:
+    MAX_ARGUMENTS = 1024        # words of the context's `args`
+    RESERVE = 16384             # bytes below a stack's limit: for the frames of signal handlers
+    ROOT_ALIGN = 4096
+    MAX_CODE_RANGES = 65536
+
+# Compiled code, from `start` to `end`; read by the signal handler.
+ctypedef struct CodeRange:
+    uint64_t start
+    uint64_t end
+
+# Memory of native stacks: the region begins with this, its stacks lie one behind the other.
+ctypedef struct Region:
+    Region *next
+    uint64_t size               # bytes mapped
+    uint64_t used               # bytes handed out, this header included
+
+# The stack of an entry from the host; `size` bytes end at this struct.
+ctypedef struct RootStack:
+    RootStack *next
+    uint64_t size
+    char *base
+
+cdef bint prepare_context(Guest *guest) noexcept
+cdef bint begin_entry(Guest *guest, Entry *entry) noexcept
+cdef void end_entry(Guest *guest, Entry *entry) noexcept
+cdef void enter_native(WlContext *ctx, WlFunction *function, uint64_t *words, Entry *entry) noexcept nogil
+cdef bint is_compiled(WlFunction *function) noexcept nogil
+cdef void set_adapter(WlFunction *function) noexcept nogil
+cdef char *usable_top(WlControl *control) noexcept nogil
+cdef void free_native(Guest *guest) noexcept

@@ -1,0 +1,446 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Compiled code at run time: native stacks, entries, and what it leaves to the runtime.
+
+Every entry from the host runs on a stack of its own, as large as the store's ``stack_limit``; so does every
+continuation that has begun, on a small one. All are reserved address space, of which only pages that have been touched
+take memory: what a suspended continuation costs is mostly the page with its innermost frames. There are no guard pages;
+functions compare the stack pointer with the stack's limit exactly (LLVM's "split-stack"), and below the limit
+there is room for the frame of a signal handler (`RESERVE`).
+
+The stacks of continuations lie one behind the other in large regions. Their tops are staggered, so that the innermost
+frames of many stacks don't compete for the same lines of the processor's caches.
+
+Invariants:
+
+* A stack is in exactly one place: running or suspended (its continuation's ``control`` points to it), or in the pool.
+* While the guest is in a host call, ``guest_rsp`` is where its running stack ends, callee-saved registers included:
+  the collector finds every reference between there and the top.
+* Code ranges are filled in before they are counted; the signal handler only reads them. Code whose range is taken
+  away isn't running.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.string import memcpy
+from cython.cimports.posix.mman import (
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    PROT_READ,
+    PROT_WRITE,
+    mmap,
+    munmap,
+)
+from cython.cimports.wasmloom.interpreter._native import REG_RBP, REG_RDI, REG_RIP, ucontext_t
+from cython.cimports.wasmloom.interpreter.machine import native_stubs, set_runtime_call
+from cython.cimports.wasmloom.runtime._capi import __sync_synchronize
+from cython.cimports.wasmloom.runtime._layout import (
+    MAX_REVISION,
+    REVISION_SHIFT,
+    RT_NATIVE_BEGIN,
+    RT_NATIVE_BIND,
+    RT_NATIVE_RENEW,
+    WlCont,
+    WlContext,
+    WlControl,
+    WlFunction,
+)
+from cython.cimports.wasmloom.runtime.faults import set_native_redirect
+from cython.cimports.wasmloom.runtime.guests import Entry, Guest, running_here
+from cython.cimports.wasmloom.runtime.native import (
+    MAX_ARGUMENTS,
+    MAX_CODE_RANGES,
+    RESERVE,
+    CodeRange,
+    Region,
+    RootStack,
+)
+from cython.cimports.wasmloom.runtime.stacks import grow_bound, renew
+
+from wasmloom.runtime import traps
+
+_OUT_OF_MEMORY = cython.declare(uint64_t, traps.OUT_OF_MEMORY)
+_MEMORY_OUT_OF_BOUNDS = cython.declare(uint64_t, traps.MEMORY_OUT_OF_BOUNDS)
+_NULL_CONTINUATION = cython.declare(uint64_t, traps.NULL_CONTINUATION_REFERENCE)
+_CONSUMED = cython.declare(uint64_t, traps.CONTINUATION_CONSUMED)
+
+_ranges = cython.declare(CodeRange[65536])  # MAX_CODE_RANGES
+_range_count = cython.declare(cython.int, 0)
+
+#: Regions double from the first to the last of these sizes, in stacks.
+_FIRST_REGION = cython.declare(uint64_t, 16)
+_LAST_REGION = cython.declare(uint64_t, 4096)
+#: The stacks' tops are staggered in steps of a cache line, so many times.
+_COLOURS = cython.declare(uint64_t, 24)
+_LINE = cython.declare(uint64_t, 64)
+_CONTROL_BYTES = cython.declare(uint64_t, 64)
+
+
+# --- functions ---
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def is_compiled(function: cython.pointer(WlFunction)) -> cython.bint:
+    """Whether a function has machine code of its own."""
+    return function.native != cython.NULL and function.native != native_stubs.adapter
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_adapter(function: cython.pointer(WlFunction)) -> cython.void:
+    """Let compiled code call a function that isn't compiled."""
+    function.native = native_stubs.adapter
+    function.environment = function
+    function.array_call = native_stubs.array_adapter
+
+
+# --- stacks ---
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _map(size: uint64_t) -> cython.p_char:
+    """Address space that becomes memory when it is touched; NULL when there is none."""
+    memory: cython.p_void = mmap(
+        cython.NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
+    )
+    return cython.NULL if memory == MAP_FAILED else cython.cast(cython.p_char, memory)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def usable_top(control: cython.pointer(WlControl)) -> cython.p_char:
+    """Where a native stack begins, downwards."""
+    return cython.cast(cython.p_char, control)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _new_region(guest: cython.pointer(Guest)) -> cython.bint:
+    """Map memory for more stacks."""
+    last: cython.pointer(Region) = cython.cast(cython.pointer(Region), guest.native_regions)
+    count: uint64_t = _FIRST_REGION
+    size: uint64_t
+    region: cython.pointer(Region)
+    if last != cython.NULL:
+        count = min(_LAST_REGION, 2 * (last.size // guest.native_stack))
+    size = count * guest.native_stack + 4096
+    region = cython.cast(cython.pointer(Region), _map(size))
+    if region == cython.NULL:
+        return False
+    region.next = last
+    region.size = size
+    region.used = 4096
+    guest.native_regions = region
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _new_stack(guest: cython.pointer(Guest)) -> cython.pointer(WlControl):
+    """A stack for a continuation that begins; NULL when there is no memory."""
+    region: cython.pointer(Region) = cython.cast(cython.pointer(Region), guest.native_regions)
+    control: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), guest.ctx.free_stacks)
+    base: cython.p_char
+    number: uint64_t
+    if control != cython.NULL:
+        guest.ctx.free_stacks = control.next
+        return control
+    # What a stack takes for certain: a page.
+    if guest.memory_limit - guest.used_bytes < 4096:
+        return cython.NULL
+    if region == cython.NULL or region.used + guest.native_stack > region.size:
+        if not _new_region(guest):
+            return cython.NULL
+        region = cython.cast(cython.pointer(Region), guest.native_regions)
+    guest.used_bytes += 4096
+    base = cython.cast(cython.p_char, region) + region.used
+    number = region.used // guest.native_stack
+    region.used += guest.native_stack
+    control = cython.cast(
+        cython.pointer(WlControl), base + guest.native_stack - _CONTROL_BYTES - _LINE * (number % _COLOURS)
+    )
+    control.limit = base + RESERVE
+    return control
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def prepare_context(guest: cython.pointer(Guest)) -> cython.bint:
+    """Make a context ready for compiled code; False when there is no memory."""
+    if guest.ctx.args == cython.NULL:
+        guest.ctx.args = malloc(8 * MAX_ARGUMENTS)
+    return guest.ctx.args != cython.NULL
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def free_native(guest: cython.pointer(Guest)) -> cython.void:
+    """Free all native stacks of a guest."""
+    region: cython.pointer(Region) = cython.cast(cython.pointer(Region), guest.native_regions)
+    next_region: cython.pointer(Region)
+    root: cython.pointer(RootStack) = cython.cast(cython.pointer(RootStack), guest.root_stacks)
+    next_root: cython.pointer(RootStack)
+    while region != cython.NULL:
+        next_region = region.next
+        munmap(region, region.size)
+        region = next_region
+    while root != cython.NULL:
+        next_root = root.next
+        munmap(root.base, root.size + 4096)
+        root = next_root
+    free(guest.ctx.args)
+    guest.native_regions = cython.NULL
+    guest.root_stacks = cython.NULL
+    guest.ctx.args = cython.NULL
+    guest.ctx.free_stacks = cython.NULL
+
+
+# --- entries ---
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def begin_entry(guest: cython.pointer(Guest), entry: cython.pointer(Entry)) -> cython.bint:
+    """Give an entry its stack, and save what the context holds of others; False when there is no memory."""
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+    root: cython.pointer(RootStack) = cython.cast(cython.pointer(RootStack), guest.root_stacks)
+    size: uint64_t
+    base: cython.p_char
+    if not prepare_context(guest):
+        return False
+    if root != cython.NULL:
+        guest.root_stacks = root.next
+    else:
+        size = (guest.max_stack + RESERVE + 4095) & ~cython.cast(uint64_t, 4095)
+        base = _map(size + 4096)
+        if base == cython.NULL:
+            return False
+        root = cython.cast(cython.pointer(RootStack), base + size)
+        root.size = size
+        root.base = base
+    entry.native = root
+    entry.root.control = cython.address(entry.control)
+    entry.control.cont = cython.address(entry.root)
+    entry.control.limit = cython.cast(cython.p_char, root) - guest.max_stack
+    entry.host_rsp = ctx.host_rsp
+    entry.guest_rsp = ctx.guest_rsp
+    entry.guest_rbp = ctx.guest_rbp
+    entry.native_limit = ctx.native_limit
+    ctx.native_limit = entry.control.limit
+    ctx.pending = 0
+    return True
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def end_entry(guest: cython.pointer(Guest), entry: cython.pointer(Entry)) -> cython.void:
+    """Undo `begin_entry`."""
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+    root: cython.pointer(RootStack) = cython.cast(cython.pointer(RootStack), entry.native)
+    root.next = cython.cast(cython.pointer(RootStack), guest.root_stacks)
+    guest.root_stacks = root
+    ctx.host_rsp = entry.host_rsp
+    ctx.guest_rsp = entry.guest_rsp
+    ctx.guest_rbp = entry.guest_rbp
+    ctx.native_limit = entry.native_limit
+    ctx.pending = 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def enter_native(
+    ctx: cython.pointer(WlContext),
+    function: cython.pointer(WlFunction),
+    words: cython.pointer(uint64_t),
+    entry: cython.pointer(Entry),
+) -> cython.void:
+    """Run a function on `words` until it returns or traps; `ctx.trap_code` and `ctx.pending` tell which."""
+    native_stubs.enter(ctx, function.array_call, function.native, function.environment, words, entry.native)
+
+
+# --- runtime calls ---
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _begin(
+    ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), words: cython.pointer(uint64_t), count: uint64_t
+) -> uint64_t:
+    """See `native_begin` in `wasmloom.runtime.layout`."""
+    args: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), ctx.args)
+    kept: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), cont.stack_base)
+    control: cython.pointer(WlControl)
+    bound: uint64_t = cont.bound
+    i: uint64_t
+    if cont.control == cython.NULL:
+        control = _new_stack(cython.cast(cython.pointer(Guest), ctx))
+        if control == cython.NULL:
+            return _OUT_OF_MEMORY
+        control.cont = cont
+        control.rsp = usable_top(control)
+        control.rbp = cython.cast(cython.p_char, cython.address(control.rbp))
+        control.rip = cython.cast(cython.p_char, native_stubs.fiber_start)
+        cont.control = control
+    if bound:
+        # From the end, so that none is overwritten before it has moved.
+        i = count
+        while i > 0:
+            i -= 1
+            args[bound + i] = args[i] if i else words[0]
+        memcpy(args, kept, 8 * bound)
+        words[0] = args[0]
+        cont.bound = 0
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _bind(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count: uint64_t) -> uint64_t:
+    """See `native_bind` in `wasmloom.runtime.layout`."""
+    cont: cython.pointer(WlCont) = cython.cast(
+        cython.pointer(WlCont), words[0] & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1)
+    )
+    if words[0] == 0:
+        return _NULL_CONTINUATION
+    if cont.revision != words[0] >> REVISION_SHIFT:
+        return _CONSUMED
+    if 8 * (cont.bound + count) > cython.cast(uint64_t, cont.stack_end - cont.stack_base):
+        if not grow_bound(cython.cast(cython.pointer(Guest), ctx), cont, 8 * (cont.bound + count)):
+            return _OUT_OF_MEMORY
+    cont.revision += 1
+    memcpy(cont.stack_base + 8 * cont.bound, words + 1, 8 * count)
+    cont.bound += count
+    if cont.revision > MAX_REVISION:
+        cont = renew(cython.cast(cython.pointer(Guest), ctx), cont)
+        if cont == cython.NULL:
+            return _OUT_OF_MEMORY
+    words[0] = cython.cast(uint64_t, cont) | cont.revision << REVISION_SHIFT
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _renew(ctx: cython.pointer(WlContext)) -> uint64_t:
+    """See `native_renew` in `wasmloom.runtime.layout`."""
+    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    return 0 if renew(cython.cast(cython.pointer(Guest), ctx), cont) != cython.NULL else _OUT_OF_MEMORY
+
+
+# --- faults ---
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def in_code(address: uint64_t) -> cython.bint:
+    """Whether an address lies in compiled code. Async-signal-safe."""
+    i: cython.int
+    for i in range(_range_count):
+        if _ranges[i].start <= address < _ranges[i].end:
+            return True
+    return False
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
+    """Send a thread that faulted in compiled code to where traps leave it. Async-signal-safe.
+
+    The instruction that faulted is the trap's place; as for a return address, one more is noted.
+    """
+    registers: cython.pointer(cython.longlong) = cython.cast(cython.pointer(ucontext_t), context).uc_mcontext.gregs
+    guest: cython.pointer(Guest)
+    if not in_code(cython.cast(uint64_t, registers[REG_RIP])):
+        return False
+    guest = running_here()
+    if guest == cython.NULL:
+        return False
+    guest.ctx.trap_code = _MEMORY_OUT_OF_BOUNDS
+    guest.ctx.trap_ip = cython.cast(cython.p_char, cython.cast(uint64_t, registers[REG_RIP]) + 1)
+    guest.ctx.trap_fp = cython.cast(cython.p_char, cython.cast(uint64_t, registers[REG_RBP]))
+    guest.ctx.trap_instance = cython.NULL
+    registers[REG_RDI] = cython.cast(cython.longlong, guest)
+    registers[REG_RIP] = cython.cast(cython.longlong, native_stubs.leave)
+    return True
+
+
+def add_code(start: int, end: int) -> None:
+    """Code has been loaded: faults in it are the guest's. Raises `MemoryError` when there are too many pieces."""
+    global _range_count
+    i: cython.int
+    for i in range(_range_count):
+        if _ranges[i].end == 0:
+            _ranges[i].start = start
+            __sync_synchronize()
+            _ranges[i].end = end
+            return
+    if _range_count == MAX_CODE_RANGES:
+        raise MemoryError("too many pieces of compiled code")
+    _ranges[_range_count].start = start
+    _ranges[_range_count].end = end
+    __sync_synchronize()
+    _range_count += 1
+
+
+def remove_code(start: int) -> None:
+    """Code goes."""
+    i: cython.int
+    for i in range(_range_count):
+        if _ranges[i].start == cython.cast(uint64_t, start):
+            _ranges[i].end = 0
+
+
+def stub_addresses() -> dict[str, int]:
+    """Addresses of the pieces of `wasmloom.compiler.stubs` that compiled code refers to."""
+    return {
+        "wl_on_host": cython.cast(uint64_t, native_stubs.on_host),
+        "wl_trap_native": cython.cast(uint64_t, native_stubs.trap),
+        "wl_loop_interrupt": cython.cast(uint64_t, native_stubs.loop_interrupt),
+        "wl_morestack": cython.cast(uint64_t, native_stubs.morestack),
+        "wl_runtime": cython.cast(uint64_t, native_stubs.runtime),
+        "wl_fiber_return": cython.cast(uint64_t, native_stubs.fiber_return),
+        "wl_native_return": cython.cast(uint64_t, native_stubs.native_return),
+    }
+
+
+def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
+    """Return addresses from a frame to the bottom of its entry, with the continuation that each runs on.
+
+    `ip` is a return address in the innermost function, `fp` that function's frame pointer.
+    """
+    place: uint64_t = ip
+    frame: uint64_t = fp
+    running: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cython.cast(uint64_t, cont))
+    found: list = []
+    while len(found) < limit and place != cython.cast(uint64_t, native_stubs.native_return):
+        if place == cython.cast(uint64_t, native_stubs.fiber_return):
+            running = cython.cast(cython.pointer(WlCont), running.parent)
+        else:
+            found.append((place, cython.cast(uint64_t, running)))
+        place = cython.cast(cython.pointer(uint64_t), frame)[1]
+        frame = cython.cast(cython.pointer(uint64_t), frame)[0]
+    return found
+
+
+set_runtime_call(RT_NATIVE_BEGIN, cython.cast(cython.p_void, _begin))
+set_runtime_call(RT_NATIVE_BIND, cython.cast(cython.p_void, _bind))
+set_runtime_call(RT_NATIVE_RENEW, cython.cast(cython.p_void, _renew))
+set_native_redirect(_redirect)

@@ -1,0 +1,31 @@
+"""The part of the IR builder that knows the runtime's structs (`wasmloom.runtime.layout`): both tiers' code uses it."""
+
+from __future__ import annotations
+
+from wasmloom.runtime import layout
+from wasmloom.semantics.llvm import Builder, Value
+
+
+class StructBuilder(Builder):
+    """A builder that reads and writes fields of structs by name."""
+
+    def at(self, base: Value, offset: int | Value) -> Value:
+        """`base` plus an offset in bytes."""
+        number = str(offset) if isinstance(offset, int) else offset.text
+        return self.assign(f"getelementptr i8, ptr {base.text}, i64 {number}", "ptr")
+
+    def pointer(self, base: Value, offset: int | Value) -> Value:
+        """Load a pointer from `base` plus `offset`."""
+        return self.load("ptr", self.at(base, offset), align=8)
+
+    def struct_field(self, base: Value, struct: str, field: str, type: str = "ptr") -> Value:
+        """Load a field of one of the structs."""
+        return self.load(type, self.at(base, layout.offset(struct, field)), align=8)
+
+    def set_struct_field(self, base: Value, struct: str, field: str, value: Value) -> None:
+        """Write a field of a struct."""
+        self.store(value, self.at(base, layout.offset(struct, field)), align=8)
+
+    def branch(self, condition: Value, yes: str, no: str, unlikely: bool = False) -> None:
+        """A conditional branch between two labels of this function."""
+        self.emit(f"br i1 {condition.text}, label {yes}, label {no}" + (", !prof !0" if unlikely else ""))

@@ -1,0 +1,176 @@
+"""Compiling in worker processes: results, failures, interruption."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.compiler import work
+from wasmloom.compiler.workers import compile_parts, processors
+from wasmloom.errors import CompileError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.parametrize("workers", [None, 1, 2, 3])
+def test_results_in_order(workers: int | None) -> None:
+    progress: list[tuple[int, int]] = []
+    parts = [bytes([i]) for i in range(7)]
+    results = compile_parts(parts, work.double, workers, lambda done, total: progress.append((done, total)))
+    assert results == [part * 2 for part in parts]
+    assert progress == [(done, 7) for done in range(8)]
+
+
+def test_nothing_to_do() -> None:
+    progress: list[tuple[int, int]] = []
+    assert compile_parts([], work.double, None, lambda *state: progress.append(state)) == []
+    assert progress == [(0, 0)]
+
+
+def test_order_does_not_depend_on_time() -> None:
+    assert compile_parts(range(5), work.slower_first, 2) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_where_it_runs() -> None:
+    mine = str(os.getpid()).encode()
+    assert compile_parts([1], work.where, 4) == [mine]
+    assert compile_parts([1, 2], work.where, 1) == [mine, mine]
+    assert mine not in compile_parts([1, 2], work.where, 2)
+    assert processors() >= 1
+
+
+def test_a_partial_function_and_large_messages() -> None:
+    assert compile_parts(["1", "2"], partial(str.encode, encoding="utf-16-le"), 2) == [b"1\0", b"2\0"]
+    parts = [bytes([i]) * 3_000_000 for i in range(4)]
+    assert compile_parts(parts, work.double, 2) == [part * 2 for part in parts]
+    assert compile_parts(range(3), work.large, 2) == [bytes([i]) * 5_000_000 for i in range(3)]
+
+
+def test_output_does_not_get_in_between() -> None:
+    assert compile_parts([b"a", b"b"], work.noisy, 2) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_errors_of_the_function(workers: int) -> None:
+    with pytest.raises(KeyError, match="part one"):
+        compile_parts([0, 1, 2, 3], work.fail, workers)
+
+
+def test_errors_that_cannot_travel() -> None:
+    with pytest.raises(CompileError, match="Unpicklable: it has a lock"):
+        compile_parts([0, 1], work.fail_strangely, 2)
+
+
+def test_dead_workers() -> None:
+    with pytest.raises(CompileError, match=r"ended with signal 9 \(Killed\): last words"):
+        compile_parts([0, 1, 2, 3], work.die, 2)
+    with pytest.raises(CompileError, match="ended with status 3"):
+        compile_parts([0, 1], work.leave, 2)
+
+
+def test_functions_that_workers_cannot_import() -> None:
+    with pytest.raises((AttributeError, TypeError, ValueError), match="pickle"):
+        compile_parts([0, 1], lambda part: b"", 2)
+
+
+def test_without_a_python_it_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    for executable in (None, "", "/usr/bin/server"):
+        monkeypatch.setattr(sys, "executable", executable)
+        assert compile_parts([1, 2], work.where, 2) == [str(os.getpid()).encode()] * 2
+
+
+def test_python_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python3")
+    with pytest.raises(CompileError, match="can't start a worker process"):
+        compile_parts([1, 2], work.where, 2)
+
+
+USE = """
+import sys
+sys.path[:0] = {path!r}
+from wasmloom.compiler.workers import compile_parts
+from tests.compiler import work
+print(*map(bytes.decode, compile_parts({parts!r}, work.{function}, 2)))
+"""
+
+
+def use(parts: list[object], function: str) -> str:
+    return USE.format(path=[str(ROOT), str(ROOT / "src")], parts=parts, function=function)
+
+
+def environment() -> dict[str, str]:
+    """Without a path for Python: workers get the caller's."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+@pytest.mark.parametrize("how", ["command", "input", "file"])
+def test_any_kind_of_program(how: str, tmp_path: Path) -> None:
+    """It doesn't matter where the main module is from, and that it is not guarded against being imported."""
+    text = use([b"ab", b"cd"], "double")
+    (tmp_path / "script.py").write_text(text)
+    # In the current folder are modules that nobody wants.
+    for name in ("pickle", "wasmloom", "signal"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('wrong module')")
+    command = {"command": ["-P", "-c", text], "input": ["-P", "-"], "file": ["-P", "script.py"]}[how]
+    done = subprocess.run(
+        [sys.executable, *command],
+        input=text if how == "input" else "",
+        capture_output=True, text=True, cwd=tmp_path, timeout=60, env=environment(),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "abab cdcd\n", "")
+
+
+def wait_for(condition: object, message: str) -> None:
+    end = time.monotonic() + 60
+    while not condition():  # type: ignore[operator]
+        if time.monotonic() > end:
+            pytest.fail(message)
+        time.sleep(0.02)
+
+
+def is_running(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_interrupted_callers_leave_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C goes to the caller's whole group, as a terminal does it; the others are just its end."""
+    caller = subprocess.Popen(
+        [sys.executable, "-c", use([str(tmp_path)] * 3, "hang")],
+        stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment(),
+    )  # fmt: skip
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 2 or caller.poll() is not None, "workers don't start")
+    os.killpg(caller.pid, number)
+    _, errors = caller.communicate(timeout=60)
+    assert caller.returncode == -number
+    if number == signal.SIGINT:
+        assert errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(workers) == 2
+    wait_for(lambda: not any(map(is_running, workers)), f"workers still there after {number.name}")
+
+
+def test_workers_are_out_of_the_terminals_reach() -> None:
+    assert compile_parts([1, 2], work.ignore_interrupts, 2) == [b"True", b"True"]
+
+
+def test_interruption_by_progress(tmp_path: Path) -> None:
+    """What `progress` raises ends everything."""
+
+    def progress(done: int, total: int) -> None:
+        if done == 1:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        compile_parts(range(20), work.slower_first, 2, progress)

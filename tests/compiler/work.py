@@ -1,0 +1,70 @@
+"""What workers do in tests: functions at the top level of a module that can be imported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def double(part: bytes) -> bytes:
+    return part * 2
+
+
+def where(part: object) -> bytes:
+    return str(os.getpid()).encode()
+
+
+def slower_first(part: int) -> bytes:
+    time.sleep(0.3 if part == 0 else 0)
+    return str(part).encode()
+
+
+def noisy(part: bytes) -> bytes:
+    print("to standard output")
+    os.write(1, b"to the descriptor")
+    return part
+
+
+def large(part: int) -> bytes:
+    return bytes([part]) * 5_000_000
+
+
+def fail(part: int) -> bytes:
+    if part == 1:
+        raise KeyError("part one")
+    return b""
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("it has a lock")
+        self.frame = sys._getframe()
+
+
+def fail_strangely(part: int) -> bytes:
+    raise Unpicklable
+
+
+def die(part: int) -> bytes:
+    if part == 1:
+        print("last words", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return b""
+
+
+def leave(part: int) -> bytes:
+    os._exit(3)
+
+
+def hang(folder: str) -> bytes:
+    """Say who is here, and never come back."""
+    Path(folder, str(os.getpid())).touch()
+    while True:
+        time.sleep(1000)
+
+
+def ignore_interrupts(part: object) -> bytes:
+    return str(os.getpgid(0) == os.getpid()).encode()
