@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import contenders
 import harness
 import wasmloom as wl
 
@@ -21,24 +22,32 @@ def main() -> None:
     parser.add_argument("--wasm", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--haste", type=float, default=4, help="how much faster the program's clock goes")
+    contenders.add_options(parser)
     args = parser.parse_args()
+    if args.quick:
+        args.rounds, args.haste = 1, 1000
 
-    modules = {kind: wl.Module.from_file(args.wasm, wl.Engine(memory=kind)) for kind in KINDS}
+    modules = {
+        (tier, kind): wl.Module.from_file(args.wasm, wl.Engine(tier=tier, memory=kind))
+        for tier in args.tier.split(",")
+        for kind in KINDS
+    }
 
-    def score(kind: str) -> float:
-        instance = wl.Instance(modules[kind], {"env": {"clock_ms": harness.Clock(args.haste)}})
-        found = instance.exports.run() * args.haste
+    def score(module: wl.Module) -> float:
+        instance = wl.Instance(module, {"env": {"clock_ms": harness.Clock(args.haste)}})
+        found = float(instance.exports.run()) * args.haste
         if found <= 0:
-            raise harness.WrongAnswer(f"{kind}: CoreMark found an error in its own results (score {found})")
-        return float(found)
+            raise harness.WrongAnswer(f"CoreMark found an error in its own results (score {found})")
+        return found
 
-    results = harness.scores({kind: lambda kind=kind: score(kind) for kind in KINDS}, args.rounds)
-    report = harness.Report(
-        "CoreMark by kind of memory (a score: more is better)", ["memory", "low", "score", "high", "× guarded"]
-    )
-    for kind, figure in results.items():
-        ratio = f"{figure.estimate / results['guarded'].estimate:.2f}"
-        report.add(kind, f"{figure.low:.0f}", f"{figure.estimate:.0f}", f"{figure.high:.0f}", ratio)
+    runs = {f"{tier}, {kind}": lambda m=module: score(m) for (tier, kind), module in modules.items()}
+    results = harness.scores(runs, args.rounds)
+    columns = ["tier, memory", "low", "score", "high", "× guarded"]
+    report = harness.Report("CoreMark by kind of memory (a score: more is better)", columns)
+    for name, figure in results.items():
+        guarded = results[f"{name.partition(',')[0]}, {KINDS[0]}"]
+        ratio = f"{figure.estimate / guarded.estimate:.2f}"
+        report.add(name, f"{figure.low:.0f}", f"{figure.estimate:.0f}", f"{figure.high:.0f}", ratio)
     report.show()
 
 

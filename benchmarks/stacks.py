@@ -101,12 +101,15 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
-def built(only: str | None, names: Sequence[str], missing: list[harness.Missing]) -> dict[str, dict[str, bytes]]:
-    """Program → variant → module of those programs in `names` that are among `only`."""
-    wanted = [name for name in names if only is None or name in only.split(",")]
+def built(
+    args: argparse.Namespace, names: Sequence[str], missing: list[harness.Missing]
+) -> dict[str, dict[str, bytes]]:
+    """Program → variant → module of those programs in `names` that the options of `add_options` want."""
+    wanted = [name for name in names if args.only is None or name in args.only.split(",")]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        missing += [harness.Missing("the build", reason, "variants in C") for reason in build.build_all(folder, wanted)]
+        for reason in build.build_all(folder, wanted, install=not args.quick):
+            missing.append(harness.Missing("the build", reason, "variants in C"))
         return {
             name: {variant: path.read_bytes() for variant, path in variants(name, folder).items()} for name in wanted
         }
@@ -123,7 +126,7 @@ def main() -> None:
     engines = contenders.chosen(args, report.missing, v8_flags=[remote.STACK_SWITCHING])
     gains: dict[str, list[float]] = {engine.name: [] for engine in engines}
     over_v8: dict[str, list[float]] = {engine.name: [] for engine in engines if engine.name != "v8"}
-    for name, modules in built(args.only, [*COMPARED, *OTHERS], report.missing).items():
+    for name, modules in built(args, [*COMPARED, *OTHERS], report.missing).items():
         size = sized(name, args)
         programs = {f"{name} {variant}": run_of(wasm, name, size) for variant, wasm in modules.items()}
         times = measure(engines, programs, args, report.missing)

@@ -3,10 +3,10 @@
     python benchmarks/switching.py [--node PATH] [--originals FOLDER]
     python benchmarks/switching.py --tier interpreter        (times only, while developing)
 
-The table of https://github.com/wasmfx/wasmfxtime/pull/225, rebuilt: the time with ``stack_switching="native"`` over the
-time with ``stack_switching="libcall"``, beside the pull request's ratio, which compares Wasmtime with and without that
-change. The asyncify variants don't switch stacks: they are the control, about 1. Then the times, and those of peers that
-can run the program.
+The table of https://github.com/wasmfx/wasmfxtime/pull/225, rebuilt: the time with ``stack_switching="native"`` over
+that with ``stack_switching="libcall"``, beside the pull request's ratio, which compares Wasmtime with and without that
+change. The asyncify variants don't switch stacks: they are the control, about 1. Then the times, and those of peers
+that can run the program.
 
 The programs of the first column are our own under the same names, from ``benchmarks/programs/stacks``: `wasmfx` is
 written in the text format, `fiber` in C over a small library, whose core is stack switching. ``--originals`` names a
@@ -59,7 +59,6 @@ SIZES = {
 }
 
 
-
 def program(wasm: bytes) -> stacks.Prepare:
     """A WASI program, which checks its own answer and ends with a status."""
 
@@ -84,7 +83,7 @@ def exported(wasm: bytes) -> stacks.Prepare:
 
 def ours(args: argparse.Namespace, missing: list[harness.Missing]) -> Iterator[tuple[str, str, stacks.Prepare]]:
     """The programs of this project: name, name in the pull request's table, and how to run each."""
-    for name, modules in stacks.built(args.only, list(SIZES), missing).items():
+    for name, modules in stacks.built(args, list(SIZES), missing).items():
         size = stacks.sized(name, args, SIZES)
         for variant, wasm in modules.items():
             title = MICRO.get(name) or f"{name}_{VARIANTS[variant]}"
@@ -94,7 +93,8 @@ def ours(args: argparse.Namespace, missing: list[harness.Missing]) -> Iterator[t
 def originals(folder: Path, only: str | None) -> Iterator[tuple[str, str, stacks.Prepare]]:
     """The programs of the pull request that are in `folder`."""
     for name in SEED:
-        if only is not None and name.split("_")[0] not in only.split(","):
+        ours = next((ours for ours, title in MICRO.items() if title == name), name.split("_")[0])
+        if only is not None and ours not in only.split(","):
             continue
         found = sorted(folder.rglob(f"{name}/bench.wat" if "/" in name else f"{name}.wasm"))
         if found and "/" in name:

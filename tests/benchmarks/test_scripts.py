@@ -1,7 +1,8 @@
-"""The benchmark scripts: what they expect of the programs, and that each of them starts."""
+"""The benchmark scripts: what they expect of the programs, and that each of them runs with tiny parameters."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,16 +10,154 @@ from pathlib import Path
 import pytest
 
 import execute
+import harness
+import switching
+import tiers
 import wasmi_table
+from programs.stacks import answers, build
+from tests.conftest import needs_guard_pages
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "benchmarks"
-SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if "argparse.ArgumentParser(" in path.read_text())
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if "argparse.ArgumentParser(" in path.read_text())
+
+#: A stand-in for CoreMark, whose score is 1.
+COREMARK = """
+(module
+  (import "env" "clock_ms" (func $clock (result i32)))
+  (memory (export "memory") 1)
+  (func (export "run") (result f32)
+    (f32.convert_i32_u (i32.ge_s (call $clock) (i32.const 0)))))
+"""
+
+#: Two programs in the places that the public suites have for them.
+COUNTER = """
+(module (func (export "run") (param i32) (result i32)
+  (loop $again
+    (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+  (local.get 0)))
+"""
+SIEVE = """
+(module
+  (memory (export "memory") 1)
+  (func (export "setup") (param i64) (result i32) (i32.const 16))
+  (func (export "run") (param i32))
+  (func (export "len_primes") (param i32) (result i64) (i64.const 664579))
+  (func (export "largest_prime") (param i32) (result i64) (i64.const 9999991)))
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """A folder laid out as the public suites."""
+    (tmp_path / "res" / "wat").mkdir(parents=True)
+    (tmp_path / "res" / "wat" / "counter-local.wat").write_text(COUNTER)
+    (tmp_path / "cases" / "prime-sieve").mkdir(parents=True)
+    (tmp_path / "cases" / "prime-sieve" / "out.wasm").write_bytes(harness.assemble(SIEVE))
+    (tmp_path / "coremark.wasm").write_bytes(harness.assemble(COREMARK))
+    return tmp_path
+
+
+def run(script: str, *arguments: str) -> str:
+    """What a script prints with ``--quick``."""
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / f"{script}.py"), "--quick", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help(script: str) -> None:
-    done = subprocess.run([sys.executable, FOLDER / script, "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, FOLDER / f"{script}.py", "--help"], capture_output=True, text=True, check=True
+    )
     assert "usage:" in done.stdout
+
+
+def test_execute(suite: Path) -> None:
+    shown = run("execute", "--suite", str(suite), "--rounds", "1", "--tier", "interpreter", "--compiling")
+    assert "| counter-local " in shown
+    assert "| prime-sieve " in shown
+    assert "## Compiling" in shown
+    assert "the suites given, counter-param" in shown
+
+
+def test_coremark(suite: Path) -> None:
+    shown = run("coremark", "--wasm", str(suite / "coremark.wasm"), "--tier", "interpreter")
+    assert "| wasmloom interpreter | 1000 " in shown
+
+
+@needs_guard_pages
+def test_memories(suite: Path) -> None:
+    assert "| interpreter, checked | 1000 " in run("memories", "--wasm", str(suite / "coremark.wasm"))
+
+
+def test_calls() -> None:
+    assert "| wasmloom interpreter " in run("calls", "--rounds", "1", "--tier", "interpreter")
+
+
+def test_startup(suite: Path) -> None:
+    assert "coremark.wasm" in run("startup", "--rounds", "1", "--wasm", str(suite / "coremark.wasm"))
+
+
+def test_wasmi_table() -> None:
+    pytest.importorskip("ziglang")
+    assert "| host_calls " in run("wasmi_table", "--rounds", "1")
+
+
+def test_asyncio_guests() -> None:
+    assert "| plain coroutines " in run("asyncio_guests")
+
+
+def test_million() -> None:
+    assert "| wasmloom interpreter | 10,000 " in run("million")
+
+
+def test_continuations() -> None:
+    assert "| create and suspend " in run("continuations")
+
+
+def test_switching_pairs() -> None:
+    assert "| switch_pairs " in run("switching_pairs")
+
+
+def test_stacks() -> None:
+    shown = run("stacks", "--only", "itersum,cancel", "--contenders", "wasmloom")
+    assert "| itersum " in shown
+    assert "| cancel " in shown
+
+
+def test_tiers(suite: Path) -> None:
+    shown = run("tiers", "--wasm", str(suite / "coremark.wasm"), "--tier", "interpreter")
+    for module in ("add", "fibonacci(10)", "coremark"):
+        assert f"| {module} " in shown
+
+
+def test_switching(tmp_path: Path) -> None:
+    """Our programs, and the pull request's where there is a folder with something under their names."""
+    micro = tmp_path / "micro" / "suspend_resume"
+    micro.mkdir(parents=True)
+    (micro / "bench.wat").write_text('(module (func (export "run")))')
+    program = '(module (memory (export "memory") 1) (func (export "_start")))'
+    (tmp_path / "state_wasmfx.wasm").write_bytes(harness.assemble(program))
+    shown = run("switching", "--tier", "interpreter", "--only", "state,suspend_resume", "--originals", str(tmp_path))
+    for row in ("state_wasmfx", "micro/suspend_resume", "benchfx state_wasmfx", "benchfx micro/suspend_resume"):
+        assert f"| {row} " in shown
+
+
+def test_switching_has_what_the_pull_request_has() -> None:
+    ours = {switching.MICRO.get(name) or f"{name}_{v}" for name in switching.SIZES for v in ("asyncify", "wasmfx")}
+    assert ours == set(switching.SEED)
+    assert set(switching.SIZES) <= set(answers.ANSWERS)
+    assert {name for name in switching.SIZES if name not in switching.MICRO} <= set(build.C_PROGRAMS)
+
+
+def test_tiers_counts_first_results_both_ways() -> None:
+    assert {what for counted in tiers.SINCE.values() for what in counted} == {"import", "first"}
 
 
 def test_expected_answers() -> None:

@@ -211,10 +211,11 @@ GROWS = """
   (func (export "beyond") (result i32) (i32.load (i32.shl (memory.size) (i32.const 16))))"""
 
 
+@pytest.mark.parametrize("tier", ["interpreter", "compiler"])
 @pytest.mark.parametrize("kind", MEMORY_KINDS)
 @pytest.mark.parametrize("way", WAYS)
-def test_growth_in_every_way(way: str, kind: str) -> None:
-    engine = wl.Engine(memory=kind)
+def test_growth_in_every_way(way: str, kind: str, tier: str) -> None:
+    engine = wl.Engine(memory=kind, tier=tier)
     store = wl.Store(engine)
     first = made('(memory (export "memory") 1) (tag (export "oops"))', engine, store=store)
     memory = first.memory

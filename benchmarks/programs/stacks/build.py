@@ -142,11 +142,13 @@ def find_wasm_opt() -> str | None:
 
 
 @contextlib.contextmanager
-def wasm_opt_or_npm() -> Iterator[str]:
-    """``wasm-opt`` for the time of the context, installed by npm when the system has none. Raises `Unavailable`."""
+def wasm_opt_or_npm(install: bool = True) -> Iterator[str]:
+    """``wasm-opt`` for the context's time; where the system has none, npm may `install` it. Raises `Unavailable`."""
     if found := find_wasm_opt():
         yield found
         return
+    if not install:
+        raise Unavailable("no wasm-opt: set WASM_OPT, or install Binaryen")
     npm = shutil.which("npm")
     if npm is None:
         raise Unavailable("no wasm-opt and no npm to install it: set WASM_OPT, or install Binaryen")
@@ -158,8 +160,11 @@ def wasm_opt_or_npm() -> Iterator[str]:
         yield str(Path(folder) / "node_modules" / ".bin" / "wasm-opt")
 
 
-def build_all(output: Path, only: Collection[str] | None = None) -> list[str]:
-    """Build every program, or those named in `only`, into `output`; returns what could not be built, and why."""
+def build_all(output: Path, only: Collection[str] | None = None, *, install: bool = True) -> list[str]:
+    """Build every program, or those named in `only`, into `output`; returns what could not be built, and why.
+
+    Without `install` no tool is installed for that.
+    """
     output.mkdir(parents=True, exist_ok=True)
     for name in TEXT_PROGRAMS:
         if only is None or name.removesuffix("_switch") in only:
@@ -171,7 +176,7 @@ def build_all(output: Path, only: Collection[str] | None = None) -> list[str]:
             (output / f"{name}_fiber.wasm").write_bytes(build_wasmfx(name))
         if not in_c:
             return missing
-        with wasm_opt_or_npm() as wasm_opt:
+        with wasm_opt_or_npm(install) as wasm_opt:
             for name in in_c:
                 (output / f"{name}_fiber.wasm").write_bytes(build_wasmfx(name, wasm_opt))
                 (output / f"{name}_asyncify.wasm").write_bytes(build_asyncify(name, wasm_opt))

@@ -29,6 +29,19 @@ FIRST_METADATA = 16
 _GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
 
 
+def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
+    """The lines of a unit that define its opaque constants: as assembly, where LLVM doesn't look."""
+    lines = []
+    for kind, bits in sorted(constants):
+        size = 4 if kind == "f32" else 8
+        name = f"wl.{kind}.{bits:x}"
+        lines.append(f'module asm ".section .rodata.cst{size},\\22aM\\22,@progbits,{size}"')
+        lines.append(f'module asm ".p2align {2 if size == 4 else 3}"')
+        lines.append(f'module asm "{name}: .{"long" if size == 4 else "quad"} {bits}"')
+        lines.append(f"@{name} = external hidden constant {llvm_type(kind)}, align {size}")
+    return lines
+
+
 class FunctionBuilder(StructBuilder):
     """Emits one function. `where` is the current instruction's metadata suffix (", !dbg !N")."""
 
@@ -40,7 +53,8 @@ class FunctionBuilder(StructBuilder):
         self.block = "%entry"
         #: lines of the entry block: allocas, and what is read once
         self.entry: list[str] = []
-        self._ctx: Value | None = None
+        #: float constants that the unit must have, by kind and bits
+        self.constants: set[tuple[str, int]] = set()
         self._words = 0
 
     # --- plumbing ---
@@ -71,13 +85,23 @@ class FunctionBuilder(StructBuilder):
 
     def constant_load(self, type: str, address: Value) -> Value:
         """Read what never changes while the function runs."""
+        align = 4 if type == "f32" else 8
         return self.assign(
-            f"load {llvm_type(type)}, ptr {address.text}, align 8, !invariant.load !3{_RUNTIME}", type
+            f"load {llvm_type(type)}, ptr {address.text}, align {align}, !invariant.load !3{_RUNTIME}", type
         )
 
     def constant_pointer(self, base: Value, offset: int) -> Value:
         """A pointer at `base` plus `offset` that never changes while the function runs."""
         return self.constant_load("ptr", self.at(base, offset))
+
+    def opaque(self, kind: str, bits: int) -> Value:
+        """A float constant that LLVM can't see through.
+
+        It would fold `x - 0` and the like to `x`, which leaves a signalling NaN as it is, and give the NaNs of folded
+        operations another sign than the processor does. As an operand in memory, the constant costs nothing.
+        """
+        self.constants.add((kind, bits))
+        return self.constant_load(kind, Value(f"@wl.{kind}.{bits:x}", "ptr"))
 
     def alloca(self, type: str, name: str | None = None) -> Value:
         """A variable in the entry block."""
@@ -98,6 +122,13 @@ class FunctionBuilder(StructBuilder):
     def args(self, ctx: Value) -> Value:
         """The context's area for arguments."""
         return self.constant_pointer(ctx, layout.offset("WlContext", "args"))
+
+    def convert(self, opcode: str, x: Value, target: str) -> Value:
+        """An LLVM conversion instruction."""
+        if opcode == "fptrunc":
+            # LLVM folds this of an `fpext` to the number that was extended, even to a signalling NaN.
+            x = self.assign(f'call double asm "", "=x,0"(double {x.text})', "f64")
+        return super().convert(opcode, x, target)
 
     # --- words: what slots, globals, exceptions and arguments in memory hold ---
 

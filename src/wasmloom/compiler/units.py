@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from wasmloom.compiler import calls as _calls  # noqa: F401  (registers what lowers calls)
 from wasmloom.compiler import stacks
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
-from wasmloom.compiler.builder import FIRST_METADATA, METADATA
+from wasmloom.compiler.builder import FIRST_METADATA, METADATA, constant_pool
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import FunctionLowering, Options, array_call
 from wasmloom.spec.types import FuncType
@@ -96,6 +96,7 @@ def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: b
     locations = _Locations()
     parts = [_DECLARATIONS]
     definitions: set[str] = set()
+    constants: set[tuple[str, int]] = set()
     declarations: dict[str, str] = {}
     search = False
     called: set[int] = set()
@@ -103,6 +104,7 @@ def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: b
         lowering = FunctionLowering(facts, options, index, locations.function(f"wf.{index}"))
         parts += lowering.lower()
         definitions |= lowering.globals
+        constants |= lowering.b.constants
         declarations.update(lowering.b.declarations)
         search |= lowering.uses_search
         called |= lowering.called
@@ -117,6 +119,7 @@ def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: b
                 parts += array_call(facts.signature(index), f"wt.{index}")
     if search:
         parts.append(stacks.FIND_HANDLER)
+    parts += constant_pool(constants)
     parts += [*sorted(definitions), *sorted(declarations.values()), _ATTRIBUTES, METADATA, locations.text()]
     return "\n".join(parts) + "\n"
 

@@ -63,7 +63,7 @@ from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.interpreter.machine import native_stubs
 from cython.cimports.wasmloom.runtime.native import begin_entry as begin_native
 from cython.cimports.wasmloom.runtime.native import end_entry as end_native
-from cython.cimports.wasmloom.runtime.native import enter_native, free_native
+from cython.cimports.wasmloom.runtime.native import RESERVE, enter_native, free_native
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, number_of, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
@@ -87,6 +87,8 @@ _DETAILS = {UNHANDLED_TAG: "no handler up to where the host called the guest, an
 
 #: Bytes of value stack that a store may use unless it says otherwise.
 DEFAULT_STACK_LIMIT = 16 << 20
+#: Bytes of the native stack of a continuation that runs compiled code, at most.
+CONTINUATION_STACK = cython.declare(uint64_t, 245760)
 #: A store holds this many external references before it looks for those that nothing in it holds any more.
 _FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1000)
 #: A backtrace has at most this many frames.
@@ -268,6 +270,7 @@ class Store:
         self.timeout = timeout
         self.timeout_ns = 0 if timeout is None else min(int(timeout * 1e9) + 1, INT64_MAX // 2)
         self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
+        self.guest.native_stack = (min(self.guest.max_stack, CONTINUATION_STACK) + RESERVE + 4095) & ~4095
         self.guest.ctx.fuel = INT64_MAX
         if fuel is not None:
             self.fuel = fuel
