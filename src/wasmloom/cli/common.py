@@ -87,10 +87,13 @@ def looks_like_text(data: bytes) -> bool:
 
 
 def engine_options(function: _F) -> _F:
-    """The options `--tier`, `--translation` and `--memory`; the function gets their values, None when not given."""
+    """The options that choose an engine; the function gets them by name, None where they aren't given."""
     for option in (
         click.option(
             "--memory", metavar="KIND", help="What keeps guests within their memories: auto, guarded (pages), checked."
+        ),
+        click.option(
+            "--stack-switching", metavar="HOW", help="How compiled code switches stacks: native, libcall."
         ),
         click.option(
             "--translation", metavar="MODE", help="When functions are translated: eager, lazy-translation, lazy."
@@ -101,21 +104,15 @@ def engine_options(function: _F) -> _F:
     return function
 
 
-def make_engine(tier: str | None, translation: str | None, memory: str | None = None, **options: Any) -> Engine:
-    """The engine that the options ask for.
+def make_engine(**options: Any) -> Engine:
+    """The engine that the options ask for; those that are None are left to the engine.
 
     Raises `click.UsageError` for one that there isn't, `CommandError` for one that this version lacks.
     """
     from wasmloom import Engine, WasmError
 
-    if tier is not None:
-        options["tier"] = tier
-    if translation is not None:
-        options["translation"] = translation
-    if memory is not None:
-        options["memory"] = memory
     try:
-        return Engine(**options)
+        return Engine(**{name: value for name, value in options.items() if value is not None})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     except WasmError as error:

@@ -133,7 +133,7 @@ def inspect(file: str, functions: bool, bytecode: bool, chosen: str | None) -> i
             from wasmloom import Module
             from wasmloom.interpreter.disassembler import disassemble
 
-            module = Module(data, make_engine("interpreter", None))
+            module = Module(data, make_engine(tier="interpreter"))
         names = function_names(decoded)
         for index in indices:
             name = f" {names[index]}" if index in names else ""

@@ -104,15 +104,13 @@ def run(
     invoke: str | None,
     directories: tuple[str, ...],
     settings: tuple[str, ...],
-    tier: str | None,
-    translation: str | None,
-    memory: str | None,
     fuel: int | None,
     timeout: float | None,
     memory_limit: int | None,
     stack_limit: int | None,
     file: str,
     arguments: tuple[str, ...],
+    **options: str | None,
 ) -> int:
     """Run a program compiled for WASI, or with --invoke a function of any module, binary or text.
 
@@ -122,7 +120,7 @@ def run(
     from wasmloom.wasi import Wasi
 
     preopens, environment = _preopens(directories), _environment(settings)
-    engine = make_engine(tier, translation, memory, **({} if fuel is None else {"fuel": True}))
+    engine = make_engine(**options, fuel=None if fuel is None else True)
     limits: dict[str, Any] = {
         "fuel": fuel,
         "timeout": timeout,

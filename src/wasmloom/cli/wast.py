@@ -10,7 +10,7 @@ from wasmloom.cli.common import INPUT, CommandError, engine_options, make_engine
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=INPUT)
 @engine_options
-def wast(files: tuple[str, ...], tier: str | None, translation: str | None, memory: str | None) -> int:
+def wast(files: tuple[str, ...], **options: str | None) -> int:
     """Run WAST scripts.
 
     Prints a line per file with why commands were skipped, the failures on standard error, and the sums last. The exit
@@ -18,7 +18,7 @@ def wast(files: tuple[str, ...], tier: str | None, translation: str | None, memo
     """
     from wasmloom.cli.script_runner import run_script
 
-    engine = make_engine(tier, translation, memory)
+    engine = make_engine(**options)
     passed = failed = skipped = 0
     for path in files:
         try:

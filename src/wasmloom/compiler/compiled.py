@@ -35,6 +35,7 @@ _EXTERNALS = {
     "wl_loop_interrupt": "wl_loop_interrupt",
     "__morestack": "wl_morestack",
     "wl_runtime": "wl_runtime",
+    "wl_switch_call": "wl_switch_call",
 }
 
 #: All compiled modules, so that a backtrace finds the one that an address belongs to.

@@ -17,7 +17,7 @@ from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.calls import operands
 from wasmloom.compiler.lowering import FunctionLowering, Instr, lowers
 from wasmloom.runtime import layout, traps
-from wasmloom.runtime.layout import CONT_SUSPENDED, MAX_REVISION, REVISION_SHIFT
+from wasmloom.runtime.layout import CONT_ACTIVE, CONT_SUSPENDED, MAX_REVISION, REVISION_SHIFT
 from wasmloom.semantics.llvm import Value
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
 
@@ -48,21 +48,59 @@ _SWITCH = "; ".join(
         "1:",
     )
 )
+#: The same with the parent's resume point, which is in the control context at RSI, moved to the one at RBX: from one
+#: continuation to another of the same parent.
+_EXCHANGE = "; ".join(
+    [
+        line
+        for offset in (_RSP, _RBP, _RIP)
+        for line in (f"movq {offset}(%rsi), %r11", f"movq {offset}(%rbx), %r{8 + offset // 8}", f"movq %r11, {offset}(%rbx)")
+    ]
+    + ["leaq 1f(%rip), %r11", f"movq %rsp, {_RSP}(%rsi)", f"movq %rbp, {_RBP}(%rsi)", f"movq %r11, {_RIP}(%rsi)"]
+    + ["movq %r8, %rsp", "movq %r9, %rbp", "jmpq *%r10", "1:"]
+)
 _OUTCOME = "{ i64, i64, i64, i64 }"
 
 
-def _switch_stacks(b: FunctionBuilder, control: Value, reason: Value, reference: Value, first: Value) -> list[Value]:
-    """Go on at a control context; gives reason, first value and reference that whoever comes back brings."""
-    constraints = "={ax},={dx},={cx},={di},{ax},{dx},{cx},{di},{si}," + _CLOBBERS.replace("~{rsi},", "~{rsi},")
+def _switch_stacks(
+    b: FunctionBuilder, control: Value, reason: Value, reference: Value, first: Value, other: Value | None = None
+) -> list[Value]:
+    """Go on at a control context, or at another one whose place that takes (`_EXCHANGE`).
+
+    Gives reason, first value and reference that whoever comes back brings.
+    """
+    clobbers, code, operands = _CLOBBERS, _SWITCH, f"ptr {control.text}"
+    inputs = "{ax},{dx},{cx},{di},{si}"
+    if other is not None:
+        code, inputs, operands = _EXCHANGE, inputs + ",{bx}", f"ptr {control.text}, ptr {other.text}"
     limit = b.struct_field(b.ctx, "WlContext", "native_limit")
     b.emit(f'call void asm sideeffect "movq $0, %fs:112", "r"(ptr {limit.text})')
     outcome = b.assign(
-        f'call {_OUTCOME} asm sideeffect "{_SWITCH}", "{constraints}"'
-        f"(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, ptr {control.text}) "
-        f"#5{b.where}",
+        f'call {_OUTCOME} asm sideeffect "{code}", "={{ax}},={{dx}},={{cx}},={{di}},{inputs},{clobbers}"'
+        f"(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, {operands}) #5{b.where}",
         _OUTCOME,
     )
     return [b.assign(f"extractvalue {_OUTCOME} {outcome.text}, {k}", "i64") for k in range(3)]
+
+
+def _switch_by_call(f: FunctionLowering, words: Value) -> tuple[Value, Value, Value]:
+    """Go on where a call of the runtime has said (``stack_switching="libcall"``); see `switch_stacks`."""
+    b = f.b
+    control, first, reason, reference = (b.word_at(words, k) for k in range(4))
+    pointer = b.assign(f"inttoptr i64 {control.text} to ptr", "ptr")
+    kind = "{ i64, i64, i64 }"
+    outcome = b.assign(
+        f"call {kind} @wl_switch_call(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, "
+        f"ptr {b.ctx.text}, ptr {pointer.text}){b.where}",
+        kind,
+    )
+    got = [b.assign(f"extractvalue {kind} {outcome.text}, {k}", "i64") for k in range(3)]
+    return got[0], got[1], got[2]
+
+
+def _number(value: int) -> Value:
+    """A number where a runtime call takes a pointer-sized argument."""
+    return Value(str(value), "i64")
 
 
 # --- exceptions ---
@@ -160,7 +198,7 @@ def _cont_bind(f: FunctionLowering, i: Instr) -> None:
     b.set_word(words, 0, word)
     for k, value in enumerate(values):
         b.set_word(words, k + 1, value)
-    b.trap_if_code(b.runtime("native_bind", words, Value(f"inttoptr (i64 {count} to ptr)", "ptr")))
+    b.trap_if_code(b.runtime("native_bind", words, _number(count)))
     f.push(b.word_at(words, 0))
 
 
@@ -191,6 +229,7 @@ def _renew_running(b: FunctionBuilder) -> None:
 def _run_on(b: FunctionBuilder, cont: Value) -> None:
     """The context's view of the stack that runs next."""
     control = _cont(b, cont, "control")
+    _set_cont(b, cont, "state", b.const("i64", CONT_ACTIVE))
     b.set_struct_field(b.ctx, "WlContext", "current", cont)
     b.set_struct_field(b.ctx, "WlContext", "native_limit", b.struct_field(control, "WlControl", "limit"))
 
@@ -212,7 +251,7 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> tuple[Valu
     b.label(slow)
     words = b.words(4)
     b.set_word(words, 0, first)
-    b.trap_if_code(b.runtime("native_begin", cont, words, Value(f"inttoptr (i64 {len(values)} to ptr)", "ptr")))
+    b.trap_if_code(b.runtime("native_begin", cont, words, _number(len(values))))
     moved = b.word_at(words, 0)
     from_slow = b.block
     b.jump(ready)
@@ -239,15 +278,28 @@ def _take(b: FunctionBuilder, kinds: tuple[str, ...], first: Value) -> list[Valu
     return values
 
 
-def _resume(f: FunctionLowering, i: Instr, cont: Value, values: list[Value], clauses: list[tuple[int, int, int]]) -> None:
-    """Run a consumed continuation, and go where it comes back with what."""
+def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> None:
+    """Consume a reference, run the continuation, and go where it comes back with what."""
     b = f.b
-    control, first = _prepare(b, cont, values)
-    current = _current(b)
-    _set_cont(b, current, "instance", b.inst)
-    _attach(b, cont, current, _describe(f, clauses))
-    _run_on(b, cont)
-    reason, brought, reference = switch_stacks(f, control, b.const("i64", 0), b.const("i64", 0), first)
+    clauses: list[tuple[int, int, int]] = i[6] or []  # type: ignore[assignment]
+    described = _describe(f, clauses)
+    if f.options.native_switching:
+        cont = _consume(b, word)
+        control, first = _prepare(b, cont, values)
+        current = _current(b)
+        _set_cont(b, current, "instance", b.inst)
+        _attach(b, cont, current, described)
+        _run_on(b, cont)
+        nothing = b.const("i64", 0)
+        reason, brought, reference = _switch_stacks(b, control, nothing, nothing, first)
+    else:
+        words = b.words(4)
+        first = _pass_along(b, values)
+        b.set_word(words, 0, word)
+        b.set_word(words, 1, first)
+        _set_cont(b, _current(b), "instance", b.inst)
+        b.trap_if_code(b.runtime("libcall_resume", words, _number(len(values)), described))
+        reason, brought, reference = _switch_by_call(f, words)
     returned = b.fresh("returned")
     labels = [(k, tag, f.label(depth)) for k, (kind, tag, depth) in enumerate(clauses) if kind == ON_LABEL]
     targets = [b.fresh("clause") for _ in labels]
@@ -255,55 +307,30 @@ def _resume(f: FunctionLowering, i: Instr, cont: Value, values: list[Value], cla
     b.emit(f"switch i64 {reason.text}, label {returned} [ {cases} ]")
     for (_, tag, label), target in zip(labels, targets, strict=True):
         b.label(target)
-        payload = _take(b, f.facts.tag_signature(tag).params, brought)
-        # The label may take values below them: those on the stack.
-        below = len(label.kinds) - len(payload) - 1
-        f.leave(label, [*f.top(below), *payload, reference] if below > 0 else [*payload, reference])
+        f.leave(label, [*_take(b, f.facts.tag_signature(tag).params, brought), reference])
     b.label(returned)
     f.check_pending()
     f.stack += _take(b, f.facts.cont_signature(i[2]).results, brought)
 
 
-def switch_stacks(
-    f: FunctionLowering, control: Value, reason: Value, reference: Value, first: Value
-) -> tuple[Value, Value, Value]:
-    """Go on at a control context, natively or through the runtime: (reason, first value, reference)."""
-    b = f.b
-    if f.options.native_switching:
-        got = _switch_stacks(b, control, reason, reference, first)
-    else:
-        outcome = b.assign(
-            f"call {{ i64, i64, i64 }} @wl_switch_call(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, "
-            f"ptr {b.ctx.text}, ptr {control.text}){b.where}",
-            "{ i64, i64, i64 }",
-        )
-        got = [b.assign(f"extractvalue {{ i64, i64, i64 }} {outcome.text}, {k}", "i64") for k in range(3)]
-    return got[0], got[1], got[2]
-
-
 @lowers("resume")
 def _resume_values(f: FunctionLowering, i: Instr) -> None:
-    clauses: list[tuple[int, int, int]] = i[6] or []  # type: ignore[assignment]
-    cont = _consume(f.b, f.pop())
-    values = f.pop_many(len(f.facts.cont_signature(i[2]).params))
-    _resume(f, i, cont, values, clauses)
+    word = f.pop()
+    _resume(f, i, word, f.pop_many(len(f.facts.cont_signature(i[2]).params)))
 
 
-def _resume_throwing(f: FunctionLowering, i: Instr, cont: Value, exception: Value) -> None:
+def _resume_throwing(f: FunctionLowering, i: Instr, word: Value, exception: Value) -> None:
     """Resume with an exception, which the continuation finds pending when it goes on (or instead of beginning)."""
     b = f.b
-    clauses: list[tuple[int, int, int]] = i[6] or []  # type: ignore[assignment]
     b.set_struct_field(b.ctx, "WlContext", "pending", exception)
-    _resume(f, i, cont, [], clauses)
+    _resume(f, i, word, [])
 
 
 @lowers("resume_throw")
 def _resume_throw(f: FunctionLowering, i: Instr) -> None:
-    b = f.b
     word = f.pop()
     # The order of the interpreter: the exception is made before the reference is looked at.
-    exception = _new_exception(f, i[3])
-    _resume_throwing(f, i, _consume(b, word), exception)
+    _resume_throwing(f, i, word, _new_exception(f, i[3]))
 
 
 @lowers("resume_throw_ref")
@@ -312,7 +339,7 @@ def _resume_throw_ref(f: FunctionLowering, i: Instr) -> None:
     exception, word = f.pop_many(2)
     b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
     b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
-    _resume_throwing(f, i, _consume(b, word), exception)
+    _resume_throwing(f, i, word, exception)
 
 
 def _find_handler(f: FunctionLowering, tag: Value, kind: int) -> tuple[Value, Value]:
@@ -411,14 +438,20 @@ def _suspend(f: FunctionLowering, i: Instr) -> None:
     type = f.facts.tag_signature(i[2])
     values = f.pop_many(len(type.params))
     tag = _tag(f, i[2])
-    _renew_running(b)
-    reason, child = _find_handler(f, tag, ON_LABEL)
-    running, parent = _suspend_running(b, child)
-    reference = _reference(b, running)
-    control = _cont(b, child, "control")
-    first = _pass_along(b, values)
-    _run_on(b, parent)
-    _, brought, _ = switch_stacks(f, control, reason, reference, first)
+    if f.options.native_switching:
+        _renew_running(b)
+        reason, child = _find_handler(f, tag, ON_LABEL)
+        running, parent = _suspend_running(b, child)
+        reference = _reference(b, running)
+        control = _cont(b, child, "control")
+        first = _pass_along(b, values)
+        _run_on(b, parent)
+        _, brought, _ = _switch_stacks(b, control, reason, reference, first)
+    else:
+        words = b.words(4)
+        b.set_word(words, 0, _pass_along(b, values))
+        b.trap_if_code(b.runtime("libcall_suspend", words, tag))
+        _, brought, _ = _switch_by_call(f, words)
     f.check_pending()
     f.stack += _take(b, type.results, brought)
 
@@ -434,35 +467,24 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
     word = f.pop()
     values = f.pop_many(len(facts.cont_signature(i[2]).params) - 1)
     tag = _tag(f, i[3])
-    _renew_running(b)
-    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
-    _, child = _find_handler(f, tag, ON_SWITCH)
-    target = _consume(b, word)
-    clauses = _cont(b, child, "resume")
-    own = _cont(b, child, "control")
-    running, parent = _suspend_running(b, child)
-    values.append(_reference(b, running))
-    control, first = _prepare(b, target, values)
-    _attach(b, target, parent, clauses)
-    _run_on(b, target)
-    outcome = _exchange(f, own, control, first)
+    if f.options.native_switching:
+        _renew_running(b)
+        b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
+        _, child = _find_handler(f, tag, ON_SWITCH)
+        target = _consume(b, word)
+        clauses = _cont(b, child, "resume")
+        own = _cont(b, child, "control")
+        running, parent = _suspend_running(b, child)
+        control, first = _prepare(b, target, [*values, _reference(b, running)])
+        _attach(b, target, parent, clauses)
+        _run_on(b, target)
+        nothing = b.const("i64", 0)
+        _, brought, _ = _switch_stacks(b, own, nothing, nothing, first, control)
+    else:
+        words = b.words(4)
+        b.set_word(words, 0, word)
+        b.set_word(words, 1, _pass_along(b, values))
+        b.trap_if_code(b.runtime("libcall_switch", words, tag, _number(len(values))))
+        _, brought, _ = _switch_by_call(f, words)
     f.check_pending()
-    f.stack += _take(b, facts.cont_signature(back).params, outcome)
-
-
-def _exchange(f: FunctionLowering, own: Value, control: Value, first: Value) -> Value:
-    """Go from one continuation to another of the same parent; gives the first value that comes back.
-
-    `own` has the parent's resume point, which moves to `control`, and this stack's takes its place.
-    """
-    b = f.b
-    moved = []
-    for field in ("rsp", "rbp", "rip"):
-        mine = b.struct_field(own, "WlControl", field)
-        theirs = b.struct_field(control, "WlControl", field)
-        b.set_struct_field(control, "WlControl", field, mine)
-        moved.append((field, theirs))
-    for field, theirs in moved:
-        b.set_struct_field(own, "WlControl", field, theirs)
-    _, brought, _ = switch_stacks(f, own, b.const("i64", 0), b.const("i64", 0), first)
-    return brought
+    f.stack += _take(b, facts.cont_signature(back).params, brought)

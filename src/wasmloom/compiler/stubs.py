@@ -13,6 +13,7 @@ LLVM's `swiftself`.
 ``wl_array_adapter``      the same for arguments that are in memory already
 ``wl_loop_interrupt``     a loop saw an interrupt; keeps all registers (LLVM's `preserve_mostcc`)
 ``wl_morestack``          LLVM's ``__morestack``: a function's frame doesn't fit, or an interrupt
+``wl_switch_call``        a switch of stacks, for ``stack_switching="libcall"``
 ``wl_fiber_start``        the bottom of a native stack: begins a continuation, and goes to its parent when it ends
 ========================= ==============================================================================================
 
@@ -297,6 +298,33 @@ wl_fiber_return:
 """
 
 
+#: wl_switch_call(reason, first value, reference, ctx, control): the switch of code that switches by calls; gives reason,
+#: first value and reference in RAX, RDX and RCX. What goes on elsewhere sees the registers that it would see after
+#: the inline switch (see `wasmloom.compiler.stacks`).
+_SWITCH_CALL = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
+    movq {_ctx("native_limit")}(%rcx), %rax
+    movq %rax, %fs:112
+    movq %rdi, %rax
+    movq %rcx, %rdi
+    movq %rdx, %rcx
+    movq %rsi, %rdx
+    movq {offset("WlControl", "rsp")}(%r8), %r9
+    movq {offset("WlControl", "rbp")}(%r8), %r10
+    movq {offset("WlControl", "rip")}(%r8), %r11
+    leaq 1f(%rip), %rsi
+    movq %rsp, {offset("WlControl", "rsp")}(%r8)
+    movq %rbp, {offset("WlControl", "rbp")}(%r8)
+    movq %rsi, {offset("WlControl", "rip")}(%r8)
+    movq %r9, %rsp
+    movq %r10, %rbp
+    jmpq *%r11
+1:
+{_POP_SAVED}    popq %rbp
+    .cfi_def_cfa %rsp, 8
+    ret
+"""
+
+
 def assembly() -> str:
     """The text of all pieces, for the assembler (AT&T syntax)."""
     return ".text\n" + "".join(
@@ -308,6 +336,7 @@ def assembly() -> str:
             _function("wl_array_adapter", _adapter("native_array_call", False)),
             _function("wl_loop_interrupt", _loop_interrupt()),
             _function("wl_morestack", _morestack()),
+            _function("wl_switch_call", _SWITCH_CALL),
             _function("wl_fiber_start", _fiber_start(), _START_CFI),
         )
     )

@@ -27,6 +27,7 @@ ctypedef struct NativeStubs:
     void *morestack
     void *fiber_start
     void *fiber_return
+    void *switch_call
     void *runtime
 
 cdef NativeStubs native_stubs

@@ -48,6 +48,7 @@ from cython.cimports.wasmloom.interpreter._native import (
     wl_runtime,
     wl_sizes,
     wl_store_table,
+    wl_switch_call,
     wl_trap_native,
     wl_value_table,
 )
@@ -76,6 +77,7 @@ native_stubs.loop_interrupt = wl_loop_interrupt
 native_stubs.morestack = wl_morestack
 native_stubs.fiber_start = wl_fiber_start
 native_stubs.fiber_return = wl_fiber_return
+native_stubs.switch_call = wl_switch_call
 native_stubs.runtime = wl_runtime
 _sorted_addresses = cython.NULL
 _sorted_numbers = cython.NULL

@@ -208,6 +208,14 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "native_bind",
     # (ctx): the running continuation's revisions have run out
     "native_renew",
+    # Of code compiled with stack_switching="libcall": everything about a switch but the switch. The words say what is
+    # to be done, and get what `wl_switch_call` then takes: control, first value, reason, reference.
+    # (ctx, words: reference and first value; n values; description of the clauses)
+    "libcall_resume",
+    # (ctx, words: first value; WlTag*)
+    "libcall_suspend",
+    # (ctx, words: reference and first value; WlTag*; n values, to which the own reference is added)
+    "libcall_switch",
     # (ctx, type id, expected type id): as `subtype`
     "native_subtype",
     # From here on `ip` points to an instruction of the form

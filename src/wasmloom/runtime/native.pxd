@@ -8,6 +8,8 @@ cdef enum:
     RESERVE = 16384             # bytes below a stack's limit: for the frames of signal handlers
     ROOT_ALIGN = 4096
     MAX_CODE_RANGES = 65536
+    ON_LABEL = 0                # kinds of clauses, as wasmloom.compiler.stacks has them
+    ON_SWITCH = 1
 
 # Compiled code, from `start` to `end`; read by the signal handler.
 ctypedef struct CodeRange:

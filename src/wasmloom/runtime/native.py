@@ -23,7 +23,7 @@ Invariants:
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.posix.mman import (
@@ -40,8 +40,13 @@ from cython.cimports.wasmloom.interpreter._native import REG_RBP, REG_RDI, REG_R
 from cython.cimports.wasmloom.interpreter.machine import native_stubs, set_runtime_call
 from cython.cimports.wasmloom.runtime._capi import __sync_synchronize
 from cython.cimports.wasmloom.runtime._layout import (
+    CONT_ACTIVE,
+    CONT_SUSPENDED,
     MAX_REVISION,
     REVISION_SHIFT,
+    RT_LIBCALL_RESUME,
+    RT_LIBCALL_SUSPEND,
+    RT_LIBCALL_SWITCH,
     RT_NATIVE_BEGIN,
     RT_NATIVE_BIND,
     RT_NATIVE_RENEW,
@@ -55,6 +60,8 @@ from cython.cimports.wasmloom.runtime.guests import Entry, Guest, running_here
 from cython.cimports.wasmloom.runtime.native import (
     MAX_ARGUMENTS,
     MAX_CODE_RANGES,
+    ON_LABEL,
+    ON_SWITCH,
     RESERVE,
     CodeRange,
     Region,
@@ -67,6 +74,7 @@ from wasmloom.runtime import traps
 _OUT_OF_MEMORY = cython.declare(uint64_t, traps.OUT_OF_MEMORY)
 _MEMORY_OUT_OF_BOUNDS = cython.declare(uint64_t, traps.MEMORY_OUT_OF_BOUNDS)
 _NULL_CONTINUATION = cython.declare(uint64_t, traps.NULL_CONTINUATION_REFERENCE)
+_UNHANDLED_TAG = cython.declare(uint64_t, traps.UNHANDLED_TAG)
 _CONSUMED = cython.declare(uint64_t, traps.CONTINUATION_CONSUMED)
 
 _ranges = cython.declare(CodeRange[65536])  # MAX_CODE_RANGES
@@ -343,6 +351,178 @@ def _renew(ctx: cython.pointer(WlContext)) -> uint64_t:
     return 0 if renew(cython.cast(cython.pointer(Guest), ctx), cont) != cython.NULL else _OUT_OF_MEMORY
 
 
+# --- switches by calls (stack_switching="libcall") ---
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _run_on(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont)) -> cython.void:
+    ctx.current = cont
+    ctx.native_limit = cython.cast(cython.pointer(WlControl), cont.control).limit
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _libcall_resume(
+    ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count: uint64_t, clauses: cython.p_char
+) -> uint64_t:
+    """See `libcall_resume` in `wasmloom.runtime.layout`."""
+    cont: cython.pointer(WlCont) = cython.cast(
+        cython.pointer(WlCont), words[0] & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1)
+    )
+    last: cython.pointer(WlCont)
+    code: uint64_t
+    if words[0] == 0:
+        return _NULL_CONTINUATION
+    if cont.revision != words[0] >> REVISION_SHIFT:
+        return _CONSUMED
+    cont.revision += 1
+    if cont.control == cython.NULL or cont.bound:
+        code = _begin(ctx, cont, words + 1, count)
+        if code:
+            return code
+    last = cython.cast(cython.pointer(WlCont), cont.last)
+    last.parent = ctx.current
+    last.resume = clauses
+    cont.state = CONT_ACTIVE
+    _run_on(ctx, cont)
+    words[0] = cython.cast(uint64_t, last.control)
+    words[2] = 0
+    words[3] = 0
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _find_handler(
+    current: cython.pointer(WlCont), tag: cython.p_void, kind: uint32_t, reason: cython.pointer(uint64_t)
+) -> cython.pointer(WlCont):
+    """The stack whose parent has a clause of the kind for the tag, and its number from 1; NULL when there is none."""
+    child: cython.pointer(WlCont) = current
+    parent: cython.pointer(WlCont)
+    clause: cython.pointer(uint32_t)
+    i: uint64_t
+    while child.parent != cython.NULL:
+        parent = cython.cast(cython.pointer(WlCont), child.parent)
+        clause = cython.cast(cython.pointer(uint32_t), child.resume + 8)
+        for i in range(cython.cast(cython.pointer(uint64_t), child.resume)[0]):
+            mine = cython.cast(cython.pp_char, cython.cast(cython.p_char, parent.instance) + clause[0])[0]
+            if mine == tag and clause[1] == kind:
+                reason[0] = i + 1
+                return child
+            clause += 2
+        child = parent
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _cut(ctx: cython.pointer(WlContext), child: cython.pointer(WlCont)) -> cython.pointer(WlCont):
+    """Suspend the running chain above `child`; gives the parent."""
+    running: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    parent: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), child.parent)
+    running.state = CONT_SUSPENDED
+    running.last = child
+    child.parent = cython.NULL
+    return parent
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _own_reference(ctx: cython.pointer(WlContext)) -> uint64_t:
+    running: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    return cython.cast(uint64_t, running) | running.revision << REVISION_SHIFT
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _renew_if_worn(ctx: cython.pointer(WlContext)) -> uint64_t:
+    if cython.cast(cython.pointer(WlCont), ctx.current).revision > MAX_REVISION:
+        return _renew(ctx)
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _libcall_suspend(
+    ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), tag: cython.p_void
+) -> uint64_t:
+    """See `libcall_suspend` in `wasmloom.runtime.layout`."""
+    child: cython.pointer(WlCont)
+    code: uint64_t = _renew_if_worn(ctx)
+    if code:
+        return code
+    child = _find_handler(cython.cast(cython.pointer(WlCont), ctx.current), tag, ON_LABEL, words + 2)
+    if child == cython.NULL:
+        return _UNHANDLED_TAG
+    words[1] = words[0]
+    words[0] = cython.cast(uint64_t, child.control)
+    words[3] = _own_reference(ctx)
+    _run_on(ctx, _cut(ctx, child))
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _libcall_switch(
+    ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), tag: cython.p_void, count: uint64_t
+) -> uint64_t:
+    """See `libcall_switch` in `wasmloom.runtime.layout`."""
+    cont: cython.pointer(WlCont) = cython.cast(
+        cython.pointer(WlCont), words[0] & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1)
+    )
+    child: cython.pointer(WlCont)
+    last: cython.pointer(WlCont)
+    own: cython.pointer(WlControl)
+    control: cython.pointer(WlControl)
+    saved = cython.declare(WlControl)
+    clauses: cython.p_char
+    code: uint64_t = _renew_if_worn(ctx)
+    if code:
+        return code
+    if words[0] == 0:
+        return _NULL_CONTINUATION
+    child = _find_handler(cython.cast(cython.pointer(WlCont), ctx.current), tag, ON_SWITCH, words + 2)
+    if child == cython.NULL:
+        return _UNHANDLED_TAG
+    if cont.revision != words[0] >> REVISION_SHIFT:
+        return _CONSUMED
+    cont.revision += 1
+    clauses = child.resume
+    own = cython.cast(cython.pointer(WlControl), child.control)
+    if count:
+        cython.cast(cython.pointer(uint64_t), ctx.args)[count] = _own_reference(ctx)
+    else:
+        words[1] = _own_reference(ctx)
+    parent: cython.pointer(WlCont) = _cut(ctx, child)
+    if cont.control == cython.NULL or cont.bound:
+        code = _begin(ctx, cont, words + 1, count + 1)
+        if code:
+            return code
+    last = cython.cast(cython.pointer(WlCont), cont.last)
+    last.parent = parent
+    last.resume = clauses
+    cont.state = CONT_ACTIVE
+    # The parent's resume point moves to the target; the target's is where the switch goes.
+    control = cython.cast(cython.pointer(WlControl), last.control)
+    saved.rsp, saved.rbp, saved.rip = control.rsp, control.rbp, control.rip
+    control.rsp, control.rbp, control.rip = own.rsp, own.rbp, own.rip
+    own.rsp, own.rbp, own.rip = saved.rsp, saved.rbp, saved.rip
+    _run_on(ctx, cont)
+    words[0] = cython.cast(uint64_t, own)
+    words[2] = 0
+    words[3] = 0
+    return 0
+
+
 # --- faults ---
 
 
@@ -415,6 +595,7 @@ def stub_addresses() -> dict[str, int]:
         "wl_trap_native": cython.cast(uint64_t, native_stubs.trap),
         "wl_loop_interrupt": cython.cast(uint64_t, native_stubs.loop_interrupt),
         "wl_morestack": cython.cast(uint64_t, native_stubs.morestack),
+        "wl_switch_call": cython.cast(uint64_t, native_stubs.switch_call),
         "wl_runtime": cython.cast(uint64_t, native_stubs.runtime),
         "wl_fiber_return": cython.cast(uint64_t, native_stubs.fiber_return),
         "wl_native_return": cython.cast(uint64_t, native_stubs.native_return),
@@ -440,6 +621,9 @@ def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
     return found
 
 
+set_runtime_call(RT_LIBCALL_RESUME, cython.cast(cython.p_void, _libcall_resume))
+set_runtime_call(RT_LIBCALL_SUSPEND, cython.cast(cython.p_void, _libcall_suspend))
+set_runtime_call(RT_LIBCALL_SWITCH, cython.cast(cython.p_void, _libcall_switch))
 set_runtime_call(RT_NATIVE_BEGIN, cython.cast(cython.p_void, _begin))
 set_runtime_call(RT_NATIVE_BIND, cython.cast(cython.p_void, _bind))
 set_runtime_call(RT_NATIVE_RENEW, cython.cast(cython.p_void, _renew))
