@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import multiprocessing
 import time
 from collections.abc import Callable, Coroutine
@@ -127,7 +128,7 @@ def main() -> None:
     )
     calls = {name: make() for name, make in CONTENDERS.items()}
     speeds = harness.scores(
-        {name: lambda name=name, call=call: run(name, call, args.guests, args.awaits) for name, call in calls.items()},
+        {name: functools.partial(run, name, call, args.guests, args.awaits) for name, call in calls.items()},
         args.rounds,
     )
     floor = speeds["plain coroutines"].estimate

@@ -1,9 +1,10 @@
 """How long until a big module can run: compile and validate, by translation mode, and the import of the package.
 
-    python benchmarks/startup.py --wasm spidermonkey.wasm --wasm pulldown-cmark.wasm
+    python benchmarks/startup.py --wasm spidermonkey.wasm --wasm pulldown-cmark.wasm [--tier compiler]
 
-Both modules are in ``res/wasm`` of https://github.com/wasmi-labs/wasmi-benchmarks. Peers: Wasmtime's `Module.validate`
-(validates, nothing else), its `Module` (compiles to machine code), and wasm3's parser (which doesn't validate).
+With the tier compiler also how long compiling to machine code takes, and loading that from the disk cache. Both modules
+are in ``res/wasm`` of https://github.com/wasmi-labs/wasmi-benchmarks. Peers: Wasmtime's `Module.validate` (validates,
+nothing else), its `Module` (compiles to machine code), and wasm3's parser (which doesn't validate).
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ def contestants(
         if isinstance(peer, contenders.Wasmtime):
             runs["wasmtime Module.validate"] = lambda peer=peer: peer.validate(wasm)  # type: ignore[misc]
             runs["wasmtime Module: compile"] = lambda peer=peer: peer.compile(wasm)  # type: ignore[misc]
+        elif isinstance(peer, contenders.Wasmloom) and "compiler" in peer.name:
+            fresh = peer.without_cache()
+            runs[f"{peer.name}: compile"] = lambda fresh=fresh: fresh.compile(wasm)  # type: ignore[misc]
+            runs[f"{peer.name}: from the disk cache"] = lambda peer=peer: peer.compile(wasm)  # type: ignore[misc]
         elif isinstance(peer, contenders.Wasm3):
             runs["wasm3 parse_module"] = lambda peer=peer: peer.compile(wasm)  # type: ignore[misc]
     able = {}

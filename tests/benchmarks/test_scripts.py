@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,12 @@ def suite(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code neither comes from the cache of who runs the tests nor goes there."""
+    monkeypatch.setenv("WASMLOOM_CACHE_DIR", str(tmp_path / "cache"))
+
+
 def run(script: str, *arguments: str) -> str:
     """What a script prints with ``--quick``."""
     done = subprocess.run(
@@ -79,7 +86,7 @@ def test_help(script: str) -> None:
 
 
 def test_execute(suite: Path) -> None:
-    shown = run("execute", "--suite", str(suite), "--rounds", "1", "--tier", "interpreter", "--compiling")
+    shown = run("execute", "--suite", str(suite), "--rounds", "1", "--compiling")
     assert "| counter-local " in shown
     assert "| prime-sieve " in shown
     assert "## Compiling" in shown
@@ -101,7 +108,9 @@ def test_calls() -> None:
 
 
 def test_startup(suite: Path) -> None:
-    assert "coremark.wasm" in run("startup", "--rounds", "1", "--wasm", str(suite / "coremark.wasm"))
+    shown = run("startup", "--rounds", "1", "--tier", "interpreter,compiler", "--wasm", str(suite / "coremark.wasm"))
+    assert "| coremark.wasm " in shown
+    assert "from the disk cache" in shown
 
 
 def test_wasmi_table() -> None:
@@ -114,15 +123,19 @@ def test_asyncio_guests() -> None:
 
 
 def test_million() -> None:
-    assert "| wasmloom interpreter | 10,000 " in run("million")
+    shown = run("million", "--tier", "interpreter,compiler")
+    for name in ("wasmloom interpreter", "wasmloom compiler native"):
+        assert re.search(rf"\| {name} +\| 10,000 ", shown)
 
 
 def test_continuations() -> None:
-    assert "| create and suspend " in run("continuations")
+    shown = run("continuations", "--tier", "interpreter,compiler", "--contenders", "wasmloom")
+    assert "| create and suspend " in shown
 
 
 def test_switching_pairs() -> None:
-    assert "| switch_pairs " in run("switching_pairs")
+    shown = run("switching_pairs", "--tier", "interpreter,compiler")
+    assert re.search(r"\| switch_pairs +\| wasmloom compiler native ", shown)
 
 
 def test_stacks() -> None:
@@ -132,9 +145,10 @@ def test_stacks() -> None:
 
 
 def test_tiers(suite: Path) -> None:
-    shown = run("tiers", "--wasm", str(suite / "coremark.wasm"), "--tier", "interpreter")
+    shown = run("tiers", "--wasm", str(suite / "coremark.wasm"))
     for module in ("add", "fibonacci(10)", "coremark"):
-        assert f"| {module} " in shown
+        assert re.search(rf"\| {re.escape(module)} +\| interpreter ", shown)
+        assert re.search(rf"\| {re.escape(module)} +\| compiler cached ", shown)
 
 
 def test_switching(tmp_path: Path) -> None:
@@ -144,9 +158,12 @@ def test_switching(tmp_path: Path) -> None:
     (micro / "bench.wat").write_text('(module (func (export "run")))')
     program = '(module (memory (export "memory") 1) (func (export "_start")))'
     (tmp_path / "state_wasmfx.wasm").write_bytes(harness.assemble(program))
-    shown = run("switching", "--tier", "interpreter", "--only", "state,suspend_resume", "--originals", str(tmp_path))
+    shown = run(
+        "switching", "--tier", "interpreter,compiler", "--only", "state,suspend_resume", "--originals", str(tmp_path)
+    )
     for row in ("state_wasmfx", "micro/suspend_resume", "benchfx state_wasmfx", "benchfx micro/suspend_resume"):
         assert f"| {row} " in shown
+    assert "compiler native / libcall" in shown
 
 
 def test_switching_has_what_the_pull_request_has() -> None:
