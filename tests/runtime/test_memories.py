@@ -204,8 +204,8 @@ OTHER = """
   (import "m" "oops" (tag $oops))
   (memory $own 1) (export "own" (memory $own))
   (func $grow (export "grow")
-    (drop (memory.grow $own (i32.const 1)))
     (drop (memory.grow $shared (i32.const 1)))
+    (drop (memory.grow $own (i32.const 1)))
     (i32.store $own (i32.sub (i32.shl (memory.size $own) (i32.const 16)) (i32.const 4)) (i32.const 3))
     (i32.store $shared (i32.const 8) (i32.const 3)))
   (func (export "throws") (call $grow) (throw $oops))"""
