@@ -9,7 +9,8 @@ local of the loop.
 
 *NaNs*: the specification leaves the bits of NaNs that arithmetic makes open. They are only visible where bits are: in
 `reinterpret`, stores and the sign that `copysign` takes. A value that may be such a NaN is not *clean*, and is replaced
-by the canonical NaN before it gets there; constants and what is loaded are clean and keep their payload.
+by the canonical NaN before it gets there; constants and what is loaded are clean and keep their payload. In a *raw*
+program nothing is replaced: what it does is only compared where the bits should be equal, too.
 """
 
 from __future__ import annotations
@@ -277,7 +278,7 @@ class Body:
         if len(self.stack) == self.base:
             return  # dead code
         entry = self.stack[-1]
-        if entry.clean or entry.type not in CANONICAL_NAN:
+        if entry.clean or entry.type not in CANONICAL_NAN or self.plan.raw:
             return
         if entry.type not in self.scratch:
             self.scratch[entry.type] = self.new_local(entry.type)

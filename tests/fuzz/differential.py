@@ -1,16 +1,21 @@
-"""Runs random programs in wasmloom and in the `wasmtime` package, and compares everything that can be seen.
+"""Runs random programs in all tiers of wasmloom and in the `wasmtime` package, and compares all that can be seen.
 
 ``python -m tests.fuzz.differential --count 10000 --seed 1`` prints each difference, made smaller, as text modules with
-the calls that lead to it; ``--case N`` runs one case, ``--save FOLDER`` keeps the modules of those that differ.
+the calls that lead to it; ``--case N`` runs one case, ``--save FOLDER`` keeps the modules of those that differ. With
+``--minutes M`` it goes on for that long, ``--log FILE`` gets a line of counts every minute.
 
 Compared bit for bit are results, kinds of traps, the calls that host functions see, and afterwards every exported
-global, memory and table. NaNs are equal to each other where the specification leaves their bits open (see
-`tests.fuzz.bodies`).
+global, memory and table; between the tiers backtraces and what exceptions carry, too. NaNs are equal to each other
+where the specification leaves their bits open: programs replace them before they can be seen (see `tests.fuzz.bodies`).
+The same programs without those replacements ("raw") are compared between the tiers; where only raw ones differ, the
+difference is one of NaNs' bits, and is counted apart.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import faulthandler
 import hashlib
 import math
 import multiprocessing
@@ -20,9 +25,11 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from queue import Empty
+from typing import Any, NamedTuple
 
 import wasmloom as wl
 from tests.fuzz.choices import Choices, shrink
@@ -31,14 +38,33 @@ from wasmloom.spec.types import F64, FuncType, GlobalType, MemoryType, TableType
 
 #: What happened, step by step: results, traps, host calls, and the state at the end.
 Outcome = list[tuple[Any, ...]]
-#: Translation mode, whether code pays fuel, and the kind of memory.
-Variant = tuple[str, bool, str]
+
+
+class Variant(NamedTuple):
+    """One way to run a program: settings of the engine."""
+
+    tier: str = "interpreter"
+    translation: str = "lazy-translation"
+    fuel: bool = False
+    stack_switching: str = "native"
+    memory: str = "auto"
+
+    def engine(self) -> wl.Engine:
+        return wl.Engine(**self._asdict(), cache=False)
+
+    def __str__(self) -> str:
+        how = self.translation if self.tier == "interpreter" else self.stack_switching
+        return f"{self.tier} ({how}{', fuel' if self.fuel else ''}, memory {self.memory})"
+
+
+#: The interpreter's ways, and those of what compiles.
 VARIANTS: tuple[Variant, ...] = (
-    ("lazy-translation", False, "auto"),
-    ("eager", True, "checked"),
-    ("lazy", True, "auto"),
-    ("eager", False, "checked"),
+    Variant(),
+    Variant(translation="eager", fuel=True, memory="checked"),
+    Variant(translation="lazy", fuel=True),
+    Variant(translation="eager", memory="checked"),
 )
+COMPILED: tuple[Variant, ...] = (Variant("compiler"), Variant("compiler", fuel=True, memory="checked"))
 HANG_SECONDS = 60.0
 REENTRIES = 2
 #: The end after so many cases that differ, and how many programs may be tried to make one smaller.
@@ -46,6 +72,8 @@ MAX_DIFFERING = 20
 ATTEMPTS = 3000
 #: How a call can end.
 ENDINGS = ("result", "trap", "host error", "exception")
+#: Where counts say how many programs have run.
+PROGRAMS = "programs"
 
 
 class HostError(Exception):
@@ -118,13 +146,27 @@ class Host:
 # --- wasmloom ---------------------------------------------------------------------------------------------------------
 
 
-def run_wasmloom(
-    program: Program, translation: str, fuel: bool, memory: str = "auto", limit: int | None = None
-) -> Outcome:
-    """What a program does in wasmloom. With a `limit`, that is its fuel, and what is left of it the last step."""
+def payload(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What an exception carries, comparable; references only by whether they are null."""
+    return tuple(
+        struct.pack(">d", v).hex() if isinstance(v, float) else v if isinstance(v, int) else v is None for v in values
+    )
+
+
+def frames(trap: wl.Trap, numbers: dict[int | None, int]) -> tuple[Any, ...]:
+    """A backtrace, comparable; `numbers` renumbers the continuations of a store by when they are first seen."""
+    return tuple((f.func_index, f.offset, numbers.setdefault(f.continuation, len(numbers))) for f in trap.frames)
+
+
+def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -> Outcome:
+    """What a program does in wasmloom. With a `limit`, that is its fuel, and what is left of it the last step.
+
+    Traps and exceptions have a third part, what only our tiers can say.
+    """
     log: Outcome = []
-    engine = wl.Engine(translation=translation, fuel=fuel, memory=memory)
-    store = wl.Store(engine, fuel=limit or 1 << 40 if fuel else None)
+    engine = variant.engine()
+    store = wl.Store(engine, fuel=limit or 1 << 40 if variant.fuel else None)
+    continuations: dict[int | None, int] = {}
     host = Host(log)
     imports: dict[str, Any] = {"env": {name: getattr(host, name) for name in HOST_FUNCTIONS}}
     instances: list[wl.Instance] = []
@@ -132,7 +174,7 @@ def run_wasmloom(
         try:
             instances.append(wl.Instance(wl.Module(data, engine), imports, store=store))
         except wl.Trap as trap:
-            return [*log, ("trap", trap.code)]
+            return [*log, ("trap", trap.code, frames(trap, continuations))]
         imports[f"m{number}"] = instances[-1].exports
         host.reenter = instances[-1].exports["again"]
         host.exception = wl.WasmException
@@ -141,11 +183,11 @@ def run_wasmloom(
             result = instances[call.module].exports[call.name](*call.arguments)
             log.append(("result", result if isinstance(result, tuple) else () if result is None else (result,)))
         except wl.Trap as trap:
-            log.append(("trap", trap.code))
+            log.append(("trap", trap.code, frames(trap, continuations)))
         except HostError:
             log.append(("host error",))
-        except wl.WasmException:
-            log.append(("exception",))
+        except wl.WasmException as error:
+            log.append(("exception", None, payload(error.payload)))
     for instance in instances:
         for export in instance.module.exports:
             item: Any = instance.exports[export.name] if export.kind != "func" else None
@@ -235,7 +277,7 @@ class Peer:
                 log.append(("result", tuple(results)))
             except wasmtime.Trap as trap:
                 code = trap.trap_code
-                log.append(("exception",) if code is None else ("trap", TRAPS[code.name]))
+                log.append(("exception", None) if code is None else ("trap", TRAPS[code.name]))
             except HostError:
                 log.append(("host error",))
         for instance in instances:
@@ -263,48 +305,80 @@ class Peer:
 
 def comparable(outcome: Outcome) -> Outcome:
     """An outcome in the terms that both engines have."""
-    return [(step[0], SAME_TRAP.get(step[1], step[1])) if step[0] == "trap" else step for step in outcome]
+    return [
+        (step[0], SAME_TRAP.get(step[1], step[1])) if step[0] in ("trap", "exception") else step for step in outcome
+    ]
 
 
-def difference(peer: Peer, program: Program, variants: tuple[Variant, ...]) -> str | None:
-    """Where the engines differ, or None."""
-    expected = peer.run(program)
-    for translation, fuel, memory in variants:
-        how = f"translation {translation}, {'with' if fuel else 'without'} fuel, memory {memory}"
+def first_difference(expected: Outcome, found: Outcome) -> str | None:
+    """Where two outcomes differ, or None."""
+    for number, (wanted, got) in enumerate(zip(expected, found, strict=False)):
+        if wanted != got:
+            return f"step {number}: expected {wanted}, got {got}"
+    if len(found) != len(expected):
+        return f"{len(found)} steps instead of {len(expected)}"
+    return None
+
+
+def difference(peer: Peer | None, program: Program, variants: Sequence[Variant]) -> str | None:
+    """Where the first variant differs from the peer, or another one from the first; None: nowhere."""
+    own: Outcome | None = None
+    for variant in variants:
         try:
-            found = comparable(run_wasmloom(program, translation, fuel, memory))
+            found = run_wasmloom(program, variant)
         except Exception:
-            return f"{how}: {traceback.format_exc(limit=-3)}"
-        for number, (wanted, got) in enumerate(zip(expected, found, strict=False)):
-            if wanted != got:
-                return f"{how}, step {number}: expected {wanted}, got {got}"
-        if len(found) != len(expected):
-            return f"{how}: {len(found)} steps instead of {len(expected)}"
+            return f"{variant}: {traceback.format_exc(limit=-3)}"
+        if own is not None:
+            what = first_difference(own, found)
+        else:
+            own = found
+            what = first_difference(peer.run(program), comparable(found)) if peer is not None else None
+        if what is not None:
+            return f"{variant}, {what}"
     return None
 
 
 def variants_of(case: int) -> tuple[Variant, ...]:
-    """Two of the variants: each case has one with fuel and one without."""
-    return (VARIANTS[case % 2 * 3], VARIANTS[1 + case // 2 % 2])
+    """Some of the variants: each case has, interpreted, one with fuel and one without, and two that are compiled."""
+    return (VARIANTS[case % 2 * 3], VARIANTS[1 + case // 2 % 2], *COMPILED)
+
+
+def raw_variants(case: int) -> tuple[Variant, ...]:
+    """What runs the raw program."""
+    return (VARIANTS[case % 2 * 3], COMPILED[0])
 
 
 def choices_of(seed: int, case: int) -> Choices:
     return Choices(f"{seed}:{case}")
 
 
-def run_case(peer: Peer, seed: int, case: int) -> tuple[str | None, Choices, Program]:
+class Found(NamedTuple):
+    """A case that differs: `what`, and whether only in its raw form, which is about NaNs' bits."""
+
+    what: str
+    raw: bool
+
+
+def run_case(peer: Peer, seed: int, case: int) -> tuple[Found | None, Choices]:
     choices = choices_of(seed, case)
-    program = generate(choices)
-    return difference(peer, program, variants_of(case)), choices, program
+    what = difference(peer, generate(choices), variants_of(case))
+    if what is not None:
+        return Found(what, False), choices
+    what = difference(None, generate(choices_of(seed, case), raw=True), raw_variants(case))
+    return (None if what is None else Found(what, True)), choices
 
 
-def smaller(peer: Peer, taken: list[int], variants: tuple[Variant, ...], attempts: int) -> Program:
+def smaller(taken: list[int], fails: Callable[[list[int]], bool], raw: bool, attempts: int) -> Program:
     """The smallest program found that still differs."""
+    return generate(Choices(recorded=shrink(taken, fails, attempts)), raw)
 
-    def differs(numbers: list[int]) -> bool:
-        return difference(peer, generate(Choices(recorded=numbers)), variants) is not None
 
-    return generate(Choices(recorded=shrink(taken, differs, attempts)))
+def differs(peer: Peer, numbers: list[int], case: int, raw: bool) -> bool:
+    """Whether the program that some decisions make differs; `raw`: only in its raw form."""
+    plain = difference(peer, generate(Choices(recorded=numbers)), variants_of(case)) is not None
+    if not raw or plain:
+        return plain and not raw
+    return difference(None, generate(Choices(recorded=numbers), raw=True), raw_variants(case)) is not None
 
 
 def show(program: Program) -> str:
@@ -318,29 +392,62 @@ def show(program: Program) -> str:
 
 
 def work(place: Any, queue: Any, seed: int, cases: range, attempts: int) -> None:
-    """Run cases, with the number of the current one in `place`; differences and a summary go into the queue."""
+    """Run cases, with the number of the current one in `place`; differences and counts go into the queue."""
     peer = Peer()
     seen: Counter[str] = Counter()
-    for case in cases:
+    for number, case in enumerate(cases):
         place.value = case
         try:
-            found, choices, program = run_case(peer, seed, case)
+            found, choices = run_case(peer, seed, case)
             if found is not None:
-                small = smaller(peer, choices.taken, variants_of(case), attempts)
-                queue.put((case, f"{found}\n{show(small)}"))
+                fails = partial(differs, peer, case=case, raw=found.raw)
+                small = smaller(choices.taken, fails, found.raw, attempts)
+                variants = raw_variants(case) if found.raw else variants_of(case)
+                again = difference(None if found.raw else peer, small, variants)
+                queue.put((case, Found(f"{found.what}\nmade smaller: {again}\n{show(small)}", found.raw)))
+            if number % 8 == 0:
+                steps = run_wasmloom(generate(choices_of(seed, case)), VARIANTS[0])
+                seen.update(step[1] if step[0] == "trap" else step[0] for step in steps if step[0] in ENDINGS)
         except Exception:
-            queue.put((case, traceback.format_exc(limit=-3)))
-            continue
-        if case % 8 == 0:
-            steps = run_wasmloom(program, *VARIANTS[0])
-            seen.update(step[1] if step[0] == "trap" else step[0] for step in steps if step[0] in ENDINGS)
+            queue.put((case, Found(traceback.format_exc(limit=-3), False)))
+        seen[PROGRAMS] += 1
+        if number % 32 == 31:
+            queue.put((None, seen))
+            seen = Counter()
     queue.put((None, seen))
 
 
+def _dies(seed: int, case: int, numbers: list[int]) -> bool:
+    """Whether a process that runs a program dies or hangs."""
+
+    def run() -> None:
+        faulthandler.disable()
+        with contextlib.suppress(Exception):
+            for raw in (False, True):
+                difference(None, generate(Choices(recorded=numbers), raw), variants_of(case))
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(HANG_SECONDS / 4)
+    if process.is_alive():
+        process.kill()
+    process.join()
+    return process.exitcode != 0
+
+
+def autopsy(queue: Any, seed: int, case: int, attempts: int) -> None:
+    """Make a program smaller that ends its process."""
+    choices = choices_of(seed, case)
+    generate(choices)
+    small = smaller(choices.taken, partial(_dies, seed, case), False, attempts // 10)
+    queue.put(show(small))
+
+
 def fuzz(
-    count: int, seed: int, jobs: int, first: int = 0, stop: int = MAX_DIFFERING, attempts: int = ATTEMPTS
+    cases: range, seed: int, jobs: int, stop: int = MAX_DIFFERING, attempts: int = ATTEMPTS
 ) -> Iterator[tuple[int | None, Any]]:
-    """Run cases; yields (case, what differs), and (None, how calls ended) at the end of each process.
+    """Run cases; yields (case, `Found`), and (None, counts since the last ones).
 
     After `stop` cases that differ it ends; `attempts` programs are tried to make one smaller.
     """
@@ -350,44 +457,58 @@ def fuzz(
 
     def start(cases: range) -> None:
         place = context.RawValue("q", cases.start)
-        process = context.Process(target=work, args=(place, queue, seed, cases, attempts), daemon=True)
+        process = context.Process(target=work, args=(place, queue, seed, cases, attempts))
         process.start()
         workers.append((process, place, cases))
 
+    def examined(case: int, how: str) -> Found:
+        results = context.Queue()
+        process = context.Process(target=autopsy, args=(results, seed, case, attempts))
+        process.start()
+        small = ""
+        while process.is_alive() and not small:
+            with contextlib.suppress(Empty):
+                small = results.get(timeout=0.2)
+        process.join()
+        return Found(f"{how}\n{small}", False)
+
     for job in range(jobs):
-        start(range(first + job, first + count, jobs))
+        start(cases[job::jobs])
     changed: dict[int, tuple[int, float]] = {}
     differing = 0
-    while workers:
+    try:
+        while workers:
+            while not queue.empty():
+                found = queue.get()
+                differing += found[0] is not None and not found[1].raw
+                yield found
+            if differing >= stop:
+                return
+            for worker in list(workers):
+                process, place, own = worker
+                last, since = changed.get(process.pid, (-1, 0.0))
+                if place.value != last:
+                    changed[process.pid] = (place.value, time.monotonic())
+                hangs = process.is_alive() and place.value == last and time.monotonic() - since > HANG_SECONDS
+                if process.is_alive() and not hangs:
+                    continue
+                workers.remove(worker)
+                if hangs:
+                    process.kill()
+                process.join()
+                if process.exitcode:
+                    differing += 1
+                    how = "it hangs" if hangs else f"the process died: exit code {process.exitcode}"
+                    yield place.value, examined(place.value, how)
+                    rest = range(place.value + own.step, own.stop, own.step)
+                    if rest:
+                        start(rest)
+            time.sleep(0.02)
         while not queue.empty():
-            found = queue.get()
-            differing += found[0] is not None
-            yield found
-        if differing >= stop:
-            for process, _, _ in workers:
-                process.terminate()
-            return
-        for worker in list(workers):
-            process, place, cases = worker
-            last, since = changed.get(process.pid, (-1, 0.0))
-            if place.value != last:
-                changed[process.pid] = (place.value, time.monotonic())
-            hangs = process.is_alive() and place.value == last and time.monotonic() - since > HANG_SECONDS
-            if process.is_alive() and not hangs:
-                continue
-            workers.remove(worker)
-            if hangs:
-                process.kill()
-            process.join()
-            if process.exitcode:
-                differing += 1
-                yield place.value, "it hangs" if hangs else f"the process died: exit code {process.exitcode}"
-                rest = range(place.value + cases.step, cases.stop, cases.step)
-                if rest:
-                    start(rest)
-        time.sleep(0.02)
-    while not queue.empty():
-        yield queue.get()
+            yield queue.get()
+    finally:
+        for process, _, _ in workers:
+            process.terminate()
 
 
 def main() -> int:
@@ -399,31 +520,48 @@ def main() -> int:
     parser.add_argument("--stop", type=int, default=MAX_DIFFERING, help="end after so many cases that differ")
     parser.add_argument("--attempts", type=int, default=ATTEMPTS, help="programs tried to make one smaller")
     parser.add_argument("--case", type=int, help="run this case only, in this process")
+    parser.add_argument("--minutes", type=float, help="go on for that long instead of for a count")
+    parser.add_argument("--log", type=Path, help="file that gets a line of counts every minute")
     parser.add_argument("--save", type=Path, help="folder for the modules of cases that differ")
     args = parser.parse_args()
     if args.case is not None:
         print(show(generate(choices_of(args.seed, args.case))))
-        found, _, _ = run_case(Peer(), args.seed, args.case)
-        print(found or "no difference")
+        found, _ = run_case(Peer(), args.seed, args.case)
+        print("no difference" if found is None else ("raw: " if found.raw else "") + found.what)
         return int(found is not None)
-    begin = time.monotonic()
-    differing = 0
+    begin = noted = time.monotonic()
+    counts = Counter(differ=0, raw=0)
     seen: Counter[str] = Counter()
-    for case, what in fuzz(args.count, args.seed, args.jobs, args.first, args.stop, args.attempts):
+
+    def summary() -> str:
+        took = time.monotonic() - begin
+        done = seen[PROGRAMS]
+        return (
+            f"{done} programs in {took:.0f} s ({done / took:.1f} a second), seed {args.seed}: "
+            f"{counts['differ']} differ, {counts['raw']} only in NaNs' bits"
+        )
+
+    cases = range(args.first, args.first + (args.count if args.minutes is None else 1 << 40))
+    for case, what in fuzz(cases, args.seed, args.jobs, args.stop, args.attempts):
+        now = time.monotonic()
+        if args.log and now - noted > 60:
+            noted = now
+            with args.log.open("a") as log:
+                log.write(f"{time.strftime('%H:%M:%S')} {summary()}\n")
+        if args.minutes is not None and now - begin > 60 * args.minutes:
+            break
         if case is None:
             seen += what
             continue
-        differing += 1
-        print(f"case {case}: {what}\n", flush=True)
+        counts["raw" if what.raw else "differ"] += 1
+        print(f"case {case}{' (raw)' if what.raw else ''}: {what.what}\n", flush=True)
         if args.save:
             args.save.mkdir(parents=True, exist_ok=True)
-            for number, module in enumerate(generate(choices_of(args.seed, case)).modules):
+            for number, module in enumerate(generate(choices_of(args.seed, case), what.raw).modules):
                 (args.save / f"case-{case}-m{number}.wasm").write_bytes(module)
-    took = time.monotonic() - begin
-    print("of every eighth: " + ", ".join(f"{number} {how}" for how, number in seen.most_common(16)))
-    rate = args.count / took
-    print(f"{args.count} programs in {took:.0f} s ({rate:.0f} a second), seed {args.seed}: {differing} differ")
-    return 1 if differing else 0
+    endings = ", ".join(f"{number} {how}" for how, number in seen.most_common(17) if how != PROGRAMS)
+    print(f"of every eighth: {endings}\n{summary()}")
+    return 1 if counts["differ"] else 0
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ class Plan:
     with which function.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, raw: bool) -> None:
+        #: NaNs are left as they are where their bits can be seen.
+        self.raw = raw
         self.types: list[FuncType] = []
         self.signature_count = 0
         self.functions: list[FuncType] = []
@@ -117,8 +119,10 @@ class Plan:
 class Generator:
     """Makes one program."""
 
-    def __init__(self, choices: Choices) -> None:
+    def __init__(self, choices: Choices, raw: bool = False) -> None:
+        """`raw`: NaNs are left as they are where their bits can be seen."""
         self.c = choices
+        self.raw = raw
         self.plans: list[Plan] = []
         self.exceptions = choices.chance(40)
 
@@ -159,7 +163,7 @@ class Generator:
     # --- one module ---
 
     def module(self, number: int, signatures: list[FuncType]) -> bytes:
-        plan = Plan()
+        plan = Plan(self.raw)
         self.plans.append(plan)
         for signature in signatures:
             plan.type_index(signature)
@@ -333,12 +337,13 @@ class Generator:
             op("local.set", uleb(first + number))
         for number, result in enumerate(type.results):
             op("local.get", uleb(first + number))
-            if result in CANONICAL_NAN:
+            if result in CANONICAL_NAN and not self.raw:
                 op(f"{result}.const", struct.pack("<I" if result == F32 else "<Q", CANONICAL_NAN[result]))
                 op("local.get", uleb(first + number))
                 op("local.get", uleb(first + number))
                 op(f"{result}.eq")
                 op("select")
+            if result in CANONICAL_NAN:
                 op(f"{integers[result]}.reinterpret_{result}")
         op("end")
         plan.syntax.exports.append(Export(f"w{index}", "func", len(plan.functions)))
@@ -351,9 +356,9 @@ def imported_functions(plan: Plan) -> int:
     return sum(item.kind == "func" for item in plan.syntax.imports)
 
 
-def generate(choices: Choices) -> Program:
-    """A program, as the choices have it."""
-    return Generator(choices).program()
+def generate(choices: Choices, raw: bool = False) -> Program:
+    """A program, as the choices have it; `raw`: with the bits of NaNs in view."""
+    return Generator(choices, raw).program()
 
 
 def main() -> None:

@@ -244,8 +244,6 @@ GROWS = """
 @pytest.mark.parametrize("kind", MEMORY_KINDS)
 @pytest.mark.parametrize("way", WAYS)
 def test_growth_in_every_way(way: str, kind: str, tier: str, block: Block) -> None:
-    if tier == "compiler" and way == "another instance, in a tail call":
-        pytest.skip("compiled code that calls a function loses its instance when that tail-calls into another one")
     engine = wl.Engine(memory=kind, tier=tier)
     store = wl.Store(engine)
     first = made('(memory (export "memory") 1) (tag (export "oops"))', engine, store=store)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from wasmloom.compiler.stubs import FLOAT_REGISTERS, INTEGER_REGISTERS
 from wasmloom.errors import UnsupportedError
 from wasmloom.semantics.llvm import llvm_type
+from wasmloom.spec.limits import MAX_PARAMS
 from wasmloom.spec.types import PLAIN_NAMES, REF_FLAG, V128, FuncType
 
 
@@ -69,6 +70,9 @@ UNIFORM_INTEGERS = ("i64",) * len(INTEGER_REGISTERS)
 UNIFORM_FLOATS = ("double",) * FLOAT_REGISTERS
 UNIFORM_RESULT = "{ i64, double }"
 UNIFORM_PROTOTYPE = ", ".join(("ptr swiftself", *UNIFORM_INTEGERS, *UNIFORM_FLOATS))
+
+#: Where in the context's `args`, behind all parameters, a tail call leaves the code and environment that it goes to.
+TAIL_WORDS = MAX_PARAMS
 
 
 def uniform_position(params: Sequence[str], registers: Sequence[int], position: int) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from wasmloom.compiler.abi import (
+    TAIL_WORDS,
     UNIFORM_FLOATS,
     UNIFORM_INTEGERS,
+    UNIFORM_PROTOTYPE,
     UNIFORM_RESULT,
     Signature,
     uniform_position,
@@ -25,6 +27,24 @@ METADATA = """\
 !6 = !{!"wasmloom"}"""
 #: The first number that a module's own metadata may have.
 FIRST_METADATA = 16
+
+#: ``wl.tail``: goes where the words `TAIL_WORDS` of the context's `args` say, with the environment that they say, and
+#: all parameters as they are. LLVM doesn't look into assembly.
+TAIL = "\n".join(
+    f'module asm "{line}"'
+    for line in (
+        ".text",
+        ".p2align 4",
+        "wl.tail:",
+        ".cfi_startproc",
+        f"movq {layout.offset('WlInstance', 'context')}(%r13), %rax",
+        f"movq {layout.offset('WlContext', 'args')}(%rax), %rax",
+        f"movq {8 * TAIL_WORDS}(%rax), %r11",
+        f"movq {8 * TAIL_WORDS + 8}(%rax), %r13",
+        "jmpq *%r11",
+        ".cfi_endproc",
+    )
+)
 
 _GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
 
@@ -205,6 +225,8 @@ class FunctionBuilder(StructBuilder):
         """Call native code; `uniform`: the target is defined with the uniform prototype. Gives the results."""
         self._pass_rest(callee, arguments)
         if uniform:
+            # What it tail-calls may come back with another environment in the register: not the one that we go on with.
+            environment = self.assign(f'call ptr asm "", "=r,0"(ptr {environment.text})', "ptr")
             passed = self._uniform(callee, arguments, environment)
             both = self.assign(f"call {UNIFORM_RESULT} {target}({passed}){self.where}", UNIFORM_RESULT)
             first = self._from_uniform(both, callee.results[0]) if callee.results else None
@@ -236,8 +258,17 @@ class FunctionBuilder(StructBuilder):
         return ", ".join([f"ptr swiftself {environment.text}", *operands])
 
     def tail_call(self, callee: Signature, target: str, environment: Value, arguments: list[Value]) -> None:
-        """End a function that has the uniform prototype by a jump to native code."""
+        """End a function that has the uniform prototype by a jump to native code.
+
+        LLVM restores our environment's register before it jumps: another environment gets there by way of `TAIL`.
+        """
         self._pass_rest(callee, arguments)
+        if environment != self.inst:
+            area = self.args(self.ctx)
+            self.store(Value(target, "ptr"), self.at(area, 8 * TAIL_WORDS), align=8)
+            self.store(environment, self.at(area, 8 * TAIL_WORDS + 8), align=8)
+            target, environment = "@wl.tail", self.inst
+            self.declarations["wl.tail"] = f"declare hidden {UNIFORM_RESULT} @wl.tail({UNIFORM_PROTOTYPE})"
         passed = self._uniform(callee, arguments, environment)
         result = self.assign(f"musttail call {UNIFORM_RESULT} {target}({passed}){self.where}", UNIFORM_RESULT)
         self.emit(f"ret {UNIFORM_RESULT} {result.text}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from wasmloom.compiler import calls as _calls  # noqa: F401  (registers what lowers calls)
 from wasmloom.compiler import stacks
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
-from wasmloom.compiler.builder import FIRST_METADATA, METADATA, constant_pool
+from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, constant_pool
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import FunctionLowering, Options, array_call
 from wasmloom.spec.types import FuncType
@@ -120,6 +120,8 @@ def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: b
                 parts += array_call(facts.signature(index), f"wt.{index}")
     if search:
         parts.append(stacks.FIND_HANDLER)
+    if "wl.tail" in declarations:
+        parts.append(TAIL)
     parts += constant_pool(constants)
     parts += [*sorted(definitions), *sorted(declarations.values()), _ATTRIBUTES, METADATA, locations.text()]
     return "\n".join(parts) + "\n"
