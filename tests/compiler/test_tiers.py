@@ -44,3 +44,43 @@ def test_a_tail_call_leaves_the_callers_instance_alone(engine: wl.Engine, jump: 
         {"": {"h": lambda x: 100 * x}},
     )
     assert found.run(3) == 312
+
+
+# --- traps are precise ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", [65536, 65532, 65528])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "(global.set $g (i32.const 1)) (drop (i32.load (local.get 0))) (global.set $g (i32.const 2))",
+        "(global.set $g (i32.const 1)) (i32.store (local.get 0) (i32.const 1)) (global.set $g (i32.const 2))",
+        """(table.set $t (i32.const 0) (ref.func $f)) (drop (i32.load (local.get 0)))
+           (table.set $t (i32.const 0) (ref.null func))""",
+        "(i32.store (local.get 0) (i32.const 1)) (table.set $t (i32.const 0) (ref.func $f))",
+        """(i32.store (i32.const 0) (i32.const 1)) (drop (i32.load (local.get 0)))
+           (i32.store (i32.const 0) (i32.const 2))""",
+        """(i32.store (local.get 0) (i32.const 1)) (i32.store offset=4 (local.get 0) (i32.const 1))
+           (i32.store (local.get 0) (i32.const 2))""",
+        "(global.set $g (i32.add (i32.load (local.get 0)) (i32.load offset=4 (local.get 0))))",
+        """(loop $l (global.set $g (i32.add (global.get $g) (i32.const 1))) (drop (i32.load (local.get 0)))
+           (i32.store (i32.const 8) (global.get $g)) (local.set 0 (i32.add (local.get 0) (i32.const 4))) (br $l))""",
+    ],
+)
+def test_state_and_place_after_a_fault(body: str, address: int) -> None:
+    """Everything before the access that traps has happened, nothing behind it has."""
+    found = []
+    for settings in ENGINES.values():
+        guest = exports(
+            f"""(module (memory (export "memory") 1) (table $t (export "table") 1 funcref)
+              (global $g (export "global") (mut i32) (i32.const 0)) (func $f (export "run") (param i32) {body}))""",
+            wl.Engine(cache=False, **settings),
+        )
+        outcome: Any = None
+        try:
+            guest.run(address)
+        except wl.Trap as trap:
+            outcome = trap.code, trap.frames
+        found.append((outcome, bytes(memoryview(guest.memory)), guest["global"].value, guest.table[0] is None))
+    assert found[1:] == found[:1] * (len(found) - 1)
+    assert address != 65536 or found[0][0] is not None

@@ -82,7 +82,7 @@ def test_errors_say_where() -> None:
 
 @pytest.mark.parametrize("translation", ["eager", "lazy-translation", "lazy"])
 def test_translation_modes(translation: str) -> None:
-    engine = wl.Engine(translation=translation)
+    engine = wl.Engine(tier="interpreter", translation=translation)
     text = '(module (func (export "ok") (result i32) (i32.const 1)) (func (export "bad") (result i32) (i64.const 1)))'
     if translation != "lazy":
         with pytest.raises(wl.ValidationError):
@@ -97,12 +97,23 @@ def test_translation_modes(translation: str) -> None:
     assert exports.ok() == 1
 
 
+def test_the_environment_chooses_the_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WASMLOOM_TIER", raising=False)
+    assert wl.Engine().tier == "interpreter"
+    monkeypatch.setenv("WASMLOOM_TIER", "compiler")
+    assert wl.Engine().tier == "compiler" and wl.Engine(tier="interpreter").tier == "interpreter"
+    monkeypatch.setenv("WASMLOOM_TIER", "fast")
+    with pytest.raises(ValueError, match="unknown tier 'fast'"):
+        wl.Engine()
+
+
 def test_engines() -> None:
-    for tier in ("compiler", "auto"):
-        with pytest.raises(wl.WasmError, match="optimising compiler"):
-            wl.Engine(tier=tier)
+    for tier in ("interpreter", "compiler"):
+        assert wl.Engine(tier=tier).tier == tier and tier in repr(wl.Engine(tier=tier))
     with pytest.raises(ValueError):
         wl.Engine(tier="fast")
+    with pytest.raises(ValueError):
+        wl.Engine(stack_switching="often")
     with pytest.raises(ValueError):
         wl.Engine(translation="never")
     with pytest.raises(ValueError, match="different engines"):

@@ -418,11 +418,18 @@ print("leaving", flush=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "leaving\n", "")
 
 
-def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tier", ["interpreter", "compiler"])
+def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(
+    tier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wasmloom.compiler import compiled
     from wasmloom.interpreter import code
 
-    exports = run("(func $f (unreachable)) (func (export \"f\") (call $f)) (func (export \"ok\"))")
-    walk = code.walk
+    engine = wl.Engine(tier=tier)
+    module = wl.Module("(module (func $f (unreachable)) (func (export \"f\") (call $f)) (func (export \"ok\")))", engine)
+    exports = wl.Instance(module).exports
+    reader, name = (code, "walk") if tier == "interpreter" else (compiled, "walk_native")
+    walk = getattr(reader, name)
     errors = []
 
     def walk_and_enter(*arguments: Any) -> Any:
@@ -432,7 +439,7 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(monkeypatc
             errors.append(str(error))
         return walk(*arguments)
 
-    monkeypatch.setattr(code, "walk", walk_and_enter)
+    monkeypatch.setattr(reader, name, walk_and_enter)
     with pytest.raises(wl.Trap) as trap:
         exports.f()
     assert [frame.func_name for frame in trap.value.frames] == ["f", "f"]

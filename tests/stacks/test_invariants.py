@@ -81,8 +81,13 @@ def test_2_8_many_values_through_tiny_stacks(count):
     assert in_use(exports) == 0
 
 
-def test_8_stacks_grow_inside_of_continuations_and_under_them():
-    """Recursion within a continuation, and then of the main stack while a continuation is suspended."""
+@pytest.mark.parametrize(("tier", "depth"), [("interpreter", 5000), ("compiler", 2000)])
+def test_8_stacks_grow_inside_of_continuations_and_under_them(tier, depth):
+    """Recursion within a continuation, and then of the main stack while a continuation is suspended.
+
+    Interpreted, a continuation's stack grows like the main one; compiled, it has 240 KiB and ends in a trap.
+    """
+    engine = wl.Engine(tier=tier)
     exports = run("""(tag $t) (table $t1 1 (ref null $k))
       (func $deep (param i32) (result i32)
         (if (result i32) (local.get 0)
@@ -91,17 +96,22 @@ def test_8_stacks_grow_inside_of_continuations_and_under_them():
       (func $plain (param i32) (result i32)
         (if (result i32) (local.get 0)
           (then (i32.add (i32.const 1) (call $plain (i32.sub (local.get 0) (i32.const 1))))) (else (i32.const 0))))
-      (global $n (mut i32) (i32.const 0))
-      (func $g (global.set $n (call $deep (i32.const 5000)))) (elem declare func $g)
-      (func (export "run") (result i32 i32) (local $k (ref null $k))
+      (global $n (mut i32) (i32.const 0)) (global $depth (mut i32) (i32.const 0))
+      (func $g (global.set $n (call $deep (global.get $depth)))) (elem declare func $g)
+      (func (export "run") (param i32) (result i32 i32) (local $k (ref null $k))
+        (global.set $depth (local.get 0))
         (block $h (result (ref $k)) (resume $k (on $t $h) (cont.new $k (ref.func $g))) (unreachable))
         (local.set $k)
-        (call $plain (i32.const 20000))
+        (drop (call $plain (i32.const 10000)))
+        (call $plain (i32.const 10000))
         (resume $k (local.get $k))
-        (global.get $n))""").exports
-    assert exports.run() == (20000, 5000)
-    found = statistics(exports.run.store)
-    assert found["continuations"] == 0 and found["grown"] == 0
+        (global.get $n))""", store=wl.Store(engine)).exports
+    for rounds in range(3):
+        assert exports.run(depth) == (10000, depth)
+        with pytest.raises(wl.Trap, match="call stack exhausted"):
+            exports.run(10_000_000)
+        found = statistics(exports.run.store)
+        assert found["continuations"] == 0 and found["grown"] == 0, rounds
 
 
 # --- 3: per-stack state on every edge ---
@@ -583,7 +593,7 @@ def test_loops_of_switches_stop(name):
 
 
 def test_tracing():
-    """``WASMLOOM_LOG=stacks`` tells of every step."""
+    """``WASMLOOM_LOG=stacks`` tells of every step of the interpreter."""
     program = f"""
 import wasmloom as wl
 from wasmloom.runtime import collector
@@ -597,7 +607,7 @@ exports.run()
 collector.collect_garbage(exports.run.store)
 """
     source = Path(wl.__file__).resolve().parent.parent
-    environment = {**os.environ, "WASMLOOM_LOG": "stacks", "PYTHONPATH": str(source)}
+    environment = {**os.environ, "WASMLOOM_TIER": "interpreter", "WASMLOOM_LOG": "stacks", "PYTHONPATH": str(source)}
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
     )

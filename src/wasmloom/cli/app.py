@@ -12,6 +12,7 @@ from wasmloom.cli.common import CommandError
 #: Subcommand → module that defines its `command`.
 COMMANDS: dict[str, str] = {
     "run": "wasmloom.cli.run",
+    "compile": "wasmloom.cli.compile",
     "wast": "wasmloom.cli.wast",
     "validate": "wasmloom.cli.validate",
     "inspect": "wasmloom.cli.inspect",

@@ -86,19 +86,30 @@ def looks_like_text(data: bytes) -> bool:
     return data.lstrip(b" \t\r\n")[:1] in (b"(", b";")
 
 
+#: The option for how compiled code switches stacks.
+stack_switching_option = click.option(
+    "--stack-switching",
+    metavar="HOW",
+    help="How compiled code switches stacks: native (default), or libcall, through the runtime, to compare with.",
+)
+
+
 def engine_options(function: _F) -> _F:
     """The options that choose an engine; the function gets them by name, None where they aren't given."""
     for option in (
         click.option(
             "--memory", metavar="KIND", help="What keeps guests within their memories: auto, guarded (pages), checked."
         ),
-        click.option(
-            "--stack-switching", metavar="HOW", help="How compiled code switches stacks: native, libcall."
-        ),
+        stack_switching_option,
         click.option(
             "--translation", metavar="MODE", help="When functions are translated: eager, lazy-translation, lazy."
         ),
-        click.option("--tier", metavar="TIER", help="What runs functions: interpreter, compiler, auto."),
+        click.option(
+            "--tier",
+            metavar="TIER",
+            help="What runs functions: interpreter, which starts at once, or compiler, which makes machine code first "
+            "(default: what WASMLOOM_TIER says, else interpreter).",
+        ),
     ):
         function = option(function)
     return function

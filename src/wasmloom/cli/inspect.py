@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
-from wasmloom.cli.common import INPUT, CommandError, errors_name, make_engine, to_binary
+from wasmloom.cli.common import INPUT, CommandError, errors_name, make_engine, stack_switching_option, to_binary
 
 #: Names of sections by id (Core 3.0, 5.5.2).
 SECTIONS: tuple[str, ...] = (
@@ -108,19 +108,62 @@ def _print_functions(decoded: Any) -> None:
         click.echo(f"  {index:6} at 0x{start:06x} {end - start:8} bytes  {names.get(index, '')}".rstrip())
 
 
+def _print_function(decoded: Any, index: int, names: dict[int, str]) -> int:
+    """Print what a function is; gives its number among those defined in the module, negative for imports."""
+    first: int = decoded.num_imported_funcs
+    name = f" {names[index]}" if index in names else ""
+    click.echo(f"function {index}{name}: {_describe(decoded, 'func', index)}")
+    if index < first:
+        click.echo("  imported")
+    else:
+        start, end = decoded.body_starts[index - first], decoded.body_ends[index - first]
+        click.echo(f"  body at 0x{start:06x}, {end - start} bytes")
+    return index - first
+
+
+def _views(
+    data: bytes, names: dict[int, str], bytecode: bool, assembly: bool, llvm: bool, **options: str | None
+) -> list[Callable[[int], str]]:
+    """What makes texts of functions defined in a module, by number. Raises what `Module` raises."""
+    from wasmloom import Module
+
+    views: list[Callable[[int], str]] = []
+    if not (bytecode or assembly or llvm):
+        return views
+    module = Module(data, make_engine(tier="interpreter", **options))
+    if bytecode:
+        from wasmloom.interpreter.disassembler import disassemble
+
+        views.append(lambda number: disassemble(module.code_space, number))
+    if assembly or llvm:
+        from wasmloom.cli.machine_code import MachineCode
+
+        code = MachineCode(module.decoded, module.engine.code_options(), names)
+        if llvm:
+            views.append(code.ir)
+        if assembly:
+            views.append(code.assembly)
+    return views
+
+
 @click.command(short_help="Show what a module consists of.")
 @click.argument("file", metavar="FILE", type=INPUT)
 @click.option("--functions", is_flag=True, help="List the functions.")
-@click.option("--bytecode", is_flag=True, help="Print what functions became in the interpreter.")
-@click.option("--func", "chosen", metavar="NAME|INDEX", help="Only this function.")
-def inspect(file: str, functions: bool, bytecode: bool, chosen: str | None) -> int:
-    """Show the sections, imports and exports of a module, binary or text."""
+@click.option("--bytecode", is_flag=True, help="Print what functions become in the interpreter.")
+@click.option("--assembly", is_flag=True, help="Print the machine code that functions become in the compiler.")
+@click.option("--llvm", is_flag=True, help="Print the LLVM IR that the compiler makes of functions.")
+@click.option("--func", "--function", "chosen", metavar="NAME|INDEX", help="Only this function.")
+@stack_switching_option
+def inspect(
+    file: str, functions: bool, bytecode: bool, assembly: bool, llvm: bool, chosen: str | None, **options: str | None
+) -> int:
+    """Show the sections, imports and exports of a module, binary or text; or what its functions become."""
     from wasmloom.binary.decoder import decode_module
 
     data = to_binary(file)
     with errors_name(file):
         decoded = decode_module(data)
-        if chosen is None and not bytecode:
+        if chosen is None and not (bytecode or assembly or llvm):
             _print_summary(file, data, decoded)
             if functions:
                 _print_functions(decoded)
@@ -129,22 +172,13 @@ def inspect(file: str, functions: bool, bytecode: bool, chosen: str | None) -> i
         indices = (
             [find_function(decoded, chosen)] if chosen is not None else range(first, first + len(decoded.body_starts))
         )
-        if bytecode:
-            from wasmloom import Module
-            from wasmloom.interpreter.disassembler import disassemble
-
-            module = Module(data, make_engine(tier="interpreter"))
         names = function_names(decoded)
+        views = _views(data, names, bytecode, assembly, llvm, **options)
         for index in indices:
-            name = f" {names[index]}" if index in names else ""
-            click.echo(f"function {index}{name}: {_describe(decoded, 'func', index)}")
-            if index < first:
-                click.echo("  imported")
-                continue
-            start, end = decoded.body_starts[index - first], decoded.body_ends[index - first]
-            click.echo(f"  body at 0x{start:06x}, {end - start} bytes")
-            if bytecode:
-                click.echo(disassemble(module.code_space, index - first))
+            number = _print_function(decoded, index, names)
+            if number >= 0:
+                for view in views:
+                    click.echo(view(number))
     return 0
 
 

@@ -63,7 +63,11 @@ def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
 
 
 class FunctionBuilder(StructBuilder):
-    """Emits one function. `where` is the current instruction's metadata suffix (", !dbg !N")."""
+    """Emits one function. `where` is the current instruction's metadata suffix (", !dbg !N").
+
+    Every access to the guest's memory may trap, and the host then sees memories, globals and tables as they are. So
+    these accesses are volatile for LLVM, as are writes of globals and tables: none is left out, all keep their order.
+    """
 
     def __init__(self) -> None:
         super().__init__(FunctionBuilder._trap)
@@ -90,18 +94,19 @@ class FunctionBuilder(StructBuilder):
 
     def load(self, type: str, address: Value, align: int = 1) -> Value:
         """Read the guest's memory (alignment 1), or the runtime's."""
-        tag = _GUEST if align == 1 else _RUNTIME
-        return self.assign(f"load {llvm_type(type)}, ptr {address.text}, align {align}{tag}{self.where}", type)
+        tag, how = (_GUEST, "load volatile") if align == 1 else (_RUNTIME, "load")
+        return self.assign(f"{how} {llvm_type(type)}, ptr {address.text}, align {align}{tag}{self.where}", type)
 
     def use(self, value: Value) -> None:
-        """Keep what a value comes from: a load must trap even if nobody wants its value. This is no instruction."""
+        """Keep a value in a register up to here. This is no instruction."""
         register = "x" if value.type[0] == "f" else "r"
         self.emit(f'call void asm sideeffect "", "{register}"({llvm_type(value.type)} {value.text}) #1{self.where}')
 
-    def store(self, x: Value, address: Value, align: int = 1) -> None:
-        """Write the guest's memory (alignment 1), or the runtime's."""
+    def store(self, x: Value, address: Value, align: int = 1, seen: bool = False) -> None:
+        """Write the guest's memory (alignment 1), or the runtime's; `seen`: what the host sees after a trap."""
         tag = _GUEST if align == 1 else _RUNTIME
-        self.emit(f"store {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{tag}{self.where}")
+        how = "store volatile" if align == 1 or seen else "store"
+        self.emit(f"{how} {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{tag}{self.where}")
 
     def constant_load(self, type: str, address: Value) -> Value:
         """Read what never changes while the function runs."""

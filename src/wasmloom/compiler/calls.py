@@ -181,7 +181,7 @@ def _table_get(f: FunctionLowering, i: Instr) -> None:
 @lowers("table.set")
 def _table_set(f: FunctionLowering, i: Instr) -> None:
     index, value = f.pop_many(2)
-    f.b.store(value, _element(f, i[2], index, traps.TABLE_OUT_OF_BOUNDS), align=8)
+    f.b.store(value, _element(f, i[2], index, traps.TABLE_OUT_OF_BOUNDS), align=8, seen=True)
 
 
 @lowers("table.size")

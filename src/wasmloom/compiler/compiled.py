@@ -34,6 +34,7 @@ _EXTERNALS = {
     "wl_trap_native": "wl_trap_native",
     "wl_loop_interrupt": "wl_loop_interrupt",
     "__morestack": "wl_morestack",
+    "wl_fiber_start": "wl_fiber_start",
     "wl_runtime": "wl_runtime",
     "wl_switch_call": "wl_switch_call",
 }

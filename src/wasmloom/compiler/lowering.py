@@ -431,9 +431,7 @@ def _width(operation: Operation) -> int:
 
 def _load(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i[0]]
-    value = operation.define(f.b, f.address(i[3], f.pop(), i[2], _width(operation)))
-    f.b.use(value)
-    f.push(value)
+    f.push(operation.define(f.b, f.address(i[3], f.pop(), i[2], _width(operation))))
 
 
 def _store(f: FunctionLowering, i: Instr) -> None:
@@ -502,7 +500,7 @@ def _global_get(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("global.set")
 def _global_set(f: FunctionLowering, i: Instr) -> None:
-    f.b.store(f.pop(), _cell(f, i[2]), align=8)
+    f.b.store(f.pop(), _cell(f, i[2]), align=8, seen=True)
 
 
 @lowers("drop")

@@ -17,10 +17,12 @@ from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.calls import operands
 from wasmloom.compiler.lowering import FunctionLowering, Instr, lowers
 from wasmloom.runtime import layout, traps
-from wasmloom.runtime.layout import CONT_ACTIVE, CONT_SUSPENDED, MAX_REVISION, REVISION_SHIFT
+from wasmloom.runtime.layout import CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED, MAX_REVISION, REVISION_SHIFT
 from wasmloom.semantics.llvm import Value
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
 
+#: As `wasmloom.runtime.heap` has them: a continuation's size in bytes, and words of the stack in its own block.
+CONT_BYTES, POOLED_WORDS = 384, 30
 #: Kinds of clauses in the description of a `resume`.
 ON_LABEL, ON_SWITCH = 0, 1
 
@@ -154,14 +156,20 @@ def _current(b: FunctionBuilder) -> Value:
     return b.struct_field(b.ctx, "WlContext", "current")
 
 
-def _consume(b: FunctionBuilder, word: Value) -> Value:
-    """Check a reference, and make it and all copies of it stale; gives the continuation."""
+def _check_reference(b: FunctionBuilder, word: Value) -> tuple[Value, Value]:
+    """Trap unless a reference can be used; gives the continuation and its revision."""
     b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
     address = b.binary("and", word, b.const("i64", (1 << REVISION_SHIFT) - 1))
     cont = b.assign(f"inttoptr i64 {address.text} to ptr", "ptr")
     revision = _cont(b, cont, "revision", "i64")
     named = b.binary("lshr", word, b.const("i64", REVISION_SHIFT))
     b.trap_if(b.compare("ne", revision, named), traps.CONTINUATION_CONSUMED)
+    return cont, revision
+
+
+def _consume(b: FunctionBuilder, word: Value) -> Value:
+    """Check a reference, and make it and all copies of it stale; gives the continuation."""
+    cont, revision = _check_reference(b, word)
     _set_cont(b, cont, "revision", b.binary("add", revision, b.const("i64", 1)))
     return cont
 
@@ -178,13 +186,45 @@ def _reference(b: FunctionBuilder, cont: Value) -> Value:
 
 @lowers("cont.new")
 def _cont_new(f: FunctionLowering, i: Instr) -> None:
+    """A continuation from the pool, or from the runtime. Those in the pool have nothing but their own block's memory."""
     b = f.b
     type = f.facts.cont_signature(i[2])
-    words = b.words(4)
-    b.set_word(words, 1, f.pop())
     room = max(len(type.params), len(type.results))
+    function = f.pop()
+    if not f.options.native_switching or room > POOLED_WORDS:
+        f.push(_cont_new_call(f, function, room))
+        return
+    quick, slow, done = b.fresh("quick"), b.fresh("slow"), b.fresh("made")
+    ctx = b.ctx
+    cont = b.struct_field(ctx, "WlContext", "free_conts")
+    empty = b.assign(f"icmp eq ptr {cont.text}, null", "i1")
+    b.branch(b.either(empty, b.compare("eq", function, b.const("i64", 0))), slow, quick)
+    b.label(quick)
+    b.set_struct_field(ctx, "WlContext", "free_conts", _cont(b, cont, "next"))
+    counted = b.struct_field(ctx, "WlContext", "allocated", "i64")
+    b.set_struct_field(ctx, "WlContext", "allocated", b.binary("add", counted, b.const("i64", CONT_BYTES)))
+    for field, value in (("next", "null"), ("parent", "null"), ("last", cont.text)):
+        _set_cont(b, cont, field, Value(value, "ptr"))
+    for field, number in (("state", CONT_FRESH), ("fp", 0), ("values", 0), ("bound", 0), ("catch_top", 0)):
+        _set_cont(b, cont, field, b.const("i64", number))
+    _set_cont(b, cont, "function", function)
+    _set_cont(b, cont, "instance", b.inst)
+    made = _reference(b, cont)
+    b.jump(done)
+    b.label(slow)
+    called = _cont_new_call(f, function, room)
+    from_slow = b.block
+    b.jump(done)
+    b.label(done)
+    f.push(b.assign(f"phi i64 [ {made.text}, {quick} ], [ {called.text}, {from_slow} ]", "i64"))
+
+
+def _cont_new_call(f: FunctionLowering, function: Value, room: int) -> Value:
+    b = f.b
+    words = b.words(4)
+    b.set_word(words, 1, function)
     b.trap_if_code(b.runtime("cont_new", b.inst, words, operands(f, room, 0)))
-    f.push(b.word_at(words, 0))
+    return b.word_at(words, 0)
 
 
 @lowers("cont.bind")
@@ -194,12 +234,31 @@ def _cont_bind(f: FunctionLowering, i: Instr) -> None:
     count = len(f.facts.cont_signature(i[2]).params) - len(f.facts.cont_signature(i[3]).params)
     word = f.pop()
     values = f.pop_many(count)
+    cont, revision = _check_reference(b, word)
+    bound = _cont(b, cont, "bound", "i64")
+    place = b.assign(f"getelementptr i64, ptr {_cont(b, cont, 'stack_base').text}, i64 {bound.text}", "ptr")
+    end = _cont(b, cont, "stack_end")
+    fits = b.assign(f"icmp ule ptr {b.at(place, 8 * count).text}, {end.text}", "i1")
+    young = b.compare("ult", revision, b.const("i64", MAX_REVISION))
+    quick, slow, done = b.fresh("quick"), b.fresh("slow"), b.fresh("bound")
+    b.branch(b.both(fits, young), quick, slow)
+    b.label(quick)
+    for k, value in enumerate(values):
+        b.set_word(place, k, value)
+    _set_cont(b, cont, "bound", b.binary("add", bound, b.const("i64", count)))
+    _set_cont(b, cont, "revision", b.binary("add", revision, b.const("i64", 1)))
+    fresh = _reference(b, cont)
+    b.jump(done)
+    b.label(slow)
     words = b.words(max(count + 1, 4))
     b.set_word(words, 0, word)
     for k, value in enumerate(values):
         b.set_word(words, k + 1, value)
     b.trap_if_code(b.runtime("native_bind", words, _number(count)))
-    f.push(b.word_at(words, 0))
+    moved, from_slow = b.word_at(words, 0), b.block
+    b.jump(done)
+    b.label(done)
+    f.push(b.assign(f"phi i64 [ {fresh.text}, {quick} ], [ {moved.text}, {from_slow} ]", "i64"))
 
 
 # --- switching ---
@@ -246,9 +305,25 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> tuple[Valu
     first = b.as_word(values[0]) if values else b.const("i64", 0)
     slow, ready, entry = b.fresh("slow"), b.fresh("ready"), b.block
     unready = b.assign(f"icmp eq ptr {_cont(b, cont, 'control').text}, null", "i1")
-    bound = b.compare("ne", _cont(b, cont, "bound", "i64"), b.const("i64", 0))
-    b.branch(b.either(unready, bound), slow, ready)
+    bound = _cont(b, cont, "bound", "i64")
+    some = b.compare("ne", bound, b.const("i64", 0))
+    b.branch(b.either(unready, some), slow, ready)
+    arrivals = [f"[ {first.text}, {entry} ]"]
     b.label(slow)
+    taken = _begin_quickly(b, cont, unready, some, ready)
+    arrivals.append(f"[ {first.text}, {taken} ]")
+    if not values:
+        # A single bound value is what generators have: it needs no call, once the stack is there.
+        quick, call = b.fresh("quick"), b.fresh("call")
+        single = b.compare("eq", bound, b.const("i64", 1))
+        begun = b.assign(f"xor i1 {unready.text}, true", "i1")
+        b.branch(b.both(single, begun), quick, call)
+        b.label(quick)
+        kept = b.word_at(_cont(b, cont, "stack_base"), 0)
+        _set_cont(b, cont, "bound", b.const("i64", 0))
+        arrivals.append(f"[ {kept.text}, {quick} ]")
+        b.jump(ready)
+        b.label(call)
     words = b.words(4)
     b.set_word(words, 0, first)
     b.trap_if_code(b.runtime("native_begin", cont, words, _number(len(values))))
@@ -256,8 +331,28 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> tuple[Valu
     from_slow = b.block
     b.jump(ready)
     b.label(ready)
-    given = b.assign(f"phi i64 [ {first.text}, {entry} ], [ {moved.text}, {from_slow} ]", "i64")
+    arrivals.append(f"[ {moved.text}, {from_slow} ]")
+    given = b.assign(f"phi i64 {', '.join(arrivals)}", "i64")
     return _cont(b, _cont(b, cont, "last"), "control"), given
+
+
+def _begin_quickly(b: FunctionBuilder, cont: Value, unready: Value, bound: Value, ready: str) -> str:
+    """Give a continuation that begins, with nothing bound, a stack from the pool; gives the block that goes on."""
+    take, other = b.fresh("take"), b.fresh("other")
+    free = b.struct_field(b.ctx, "WlContext", "free_stacks")
+    some = b.assign(f"icmp ne ptr {free.text}, null", "i1")
+    unbound = b.assign(f"xor i1 {bound.text}, true", "i1")
+    b.branch(b.both(b.both(unready, unbound), some), take, other)
+    b.label(take)
+    b.set_struct_field(b.ctx, "WlContext", "free_stacks", b.struct_field(free, "WlControl", "next"))
+    b.set_struct_field(free, "WlControl", "cont", cont)
+    b.set_struct_field(free, "WlControl", "rsp", free)
+    b.set_struct_field(free, "WlControl", "rbp", b.at(free, _RBP))
+    b.set_struct_field(free, "WlControl", "rip", Value("@wl_fiber_start", "ptr"))
+    _set_cont(b, cont, "control", free)
+    b.jump(ready)
+    b.label(other)
+    return take
 
 
 def _attach(b: FunctionBuilder, cont: Value, parent: Value, clauses: Value) -> None:

@@ -14,6 +14,7 @@ LLVM's `swiftself`.
 ``wl_loop_interrupt``     a loop saw an interrupt; keeps all registers (LLVM's `preserve_mostcc`)
 ``wl_morestack``          LLVM's ``__morestack``: a function's frame doesn't fit, or an interrupt
 ``wl_switch_call``        a switch of stacks, for ``stack_switching="libcall"``
+``wl_drive``              a resumption by the host
 ``wl_fiber_start``        the bottom of a native stack: begins a continuation, and goes to its parent when it ends
 ========================= ==============================================================================================
 
@@ -47,6 +48,11 @@ def _ctx(field: str) -> int:
 
 def _runtime(name: str) -> str:
     return f"wl_runtime+{8 * RUNTIME_CALLS.index(name)}(%rip)"
+
+
+#: For frames whose caller's stack lies anywhere: gdb otherwise takes a caller below its callee for a broken stack, and
+#: stops. Signal handlers are the other case of that kind.
+_OTHER_STACK_CFI = "    .cfi_signal_frame\n"
 
 
 def _function(name: str, body: str, cfi: str = "") -> str:
@@ -258,7 +264,7 @@ def _morestack() -> str:
 
 #: RBP is the address of the control's `rbp`: what a walker takes for a frame is the parent's. The parent's stack pointer
 #: is one word below.
-_START_CFI = """    .cfi_def_cfa %rbp, 16
+_START_CFI = f"""{_OTHER_STACK_CFI}    .cfi_def_cfa %rbp, 16
     .cfi_offset %rbp, -16
     .cfi_escape 0x10, 0x07, 0x02, 0x76, 0x78
 """
@@ -294,6 +300,9 @@ wl_fiber_return:
     movq {offset("WlControl", "rsp")}(%rcx), %rsp
     movq {offset("WlControl", "rip")}(%rcx), %rsi
     movq {offset("WlControl", "rbp")}(%rcx), %rbp
+    .cfi_same_value %rbp
+    .cfi_same_value %rsp
+    .cfi_register %rip, %rsi
     jmpq *%rsi
 """
 
@@ -325,18 +334,39 @@ _SWITCH_CALL = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
 """
 
 
+#: wl_drive(ctx, control, words), in the place of a function that `wl_native_enter` calls: resumes a continuation for the
+#: host. The first value is in word 0; afterwards the words are reason, first value and reference.
+_DRIVE = f"""{_FRAME}    pushq %rdx
+    subq $8, %rsp
+    movq %rdi, %rcx
+    movq %rsi, %r8
+    movq (%rdx), %rsi
+    xorl %edi, %edi
+    xorl %edx, %edx
+    callq wl_switch_call
+    movq -8(%rbp), %rsi
+    movq %rax, (%rsi)
+    movq %rdx, 8(%rsi)
+    movq %rcx, 16(%rsi)
+    leave
+    .cfi_def_cfa %rsp, 8
+    ret
+"""
+
+
 def assembly() -> str:
     """The text of all pieces, for the assembler (AT&T syntax)."""
     return ".text\n" + "".join(
         (
-            _function("wl_native_enter", _ENTER),
-            _function("wl_on_host", _ON_HOST),
+            _function("wl_native_enter", _ENTER, _OTHER_STACK_CFI),
+            _function("wl_on_host", _ON_HOST, _OTHER_STACK_CFI),
             _function("wl_trap_native", _TRAP),
             _function("wl_adapter", _adapter("native_call", True)),
             _function("wl_array_adapter", _adapter("native_array_call", False)),
             _function("wl_loop_interrupt", _loop_interrupt()),
             _function("wl_morestack", _morestack()),
             _function("wl_switch_call", _SWITCH_CALL),
+            _function("wl_drive", _DRIVE),
             _function("wl_fiber_start", _fiber_start(), _START_CFI),
         )
     )

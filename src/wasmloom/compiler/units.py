@@ -39,6 +39,7 @@ _DECLARATIONS = """\
 declare void @wl_trap_native(ptr swiftself, i32) #2
 declare preserve_mostcc void @wl_loop_interrupt(ptr) #3
 declare { i64, i64, i64 } @wl_switch_call(i64, i64, i64, ptr, ptr) #5
+declare void @wl_fiber_start()
 declare i64 @wl_on_host(ptr, ptr, ptr, ptr, ptr, ptr) #5
 @wl_runtime = external global [0 x ptr], align 8
 @wl_type_ids = external constant [0 x i64], align 8"""

@@ -9,6 +9,7 @@ from wasmloom.runtime.store cimport Store
 @cython.final
 cdef class Driver:
     cdef char *code
+    cdef uint32_t *clauses              # the same for compiled code: see wasmloom.compiler.stacks
     cdef WlInstance *instance       # has the tags and nothing else
     cdef list signatures            # of what a suspension with each tag gives: that of its continuation
     cdef uint32_t room              # slots of the frame

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.host.bridge import Signature, from_word, results_of, signature_of, to_word
 from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
 from cython.cimports.wasmloom.interpreter._handlers import (
@@ -35,8 +36,10 @@ from cython.cimports.wasmloom.interpreter._handlers import (
     H_RESUME,
     H_RESUME_THROW,
 )
-from cython.cimports.wasmloom.interpreter.machine import handlers, sizes
-from cython.cimports.wasmloom.runtime._layout import REVISION_SHIFT, WlCont, WlInstance
+from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, sizes
+from cython.cimports.wasmloom.runtime._layout import REVISION_SHIFT, WlCont, WlContext, WlInstance
+from cython.cimports.wasmloom.runtime.guests import Entry
+from cython.cimports.wasmloom.runtime.native import prepare_resume, runs_compiled
 from cython.cimports.wasmloom.runtime.store import Store
 
 from wasmloom.errors import Trap, WasmException
@@ -78,6 +81,10 @@ class Driver:
         if self.code == cython.NULL or self.instance == cython.NULL:
             raise MemoryError
         self.room = _VALUES + max(len(type.params), len(type.results))
+        self.clauses = cython.cast(cython.pointer(uint32_t), calloc(2 * (count + 1), cython.sizeof(uint32_t)))
+        if self.clauses == cython.NULL:
+            raise MemoryError
+        cython.cast(cython.pointer(uint64_t), self.clauses)[0] = count
         self.signatures = []
         cython.cast(cython.pointer(cython.p_void), self.code)[0] = handlers[H_RESUME_THROW if throws else H_RESUME]
         cython.cast(cython.pointer(uint16_t), self.code + 8)[0] = _CONT
@@ -93,6 +100,7 @@ class Driver:
             cython.cast(cython.pointer(uint32_t), clause)[0] = slots + k * cython.sizeof(cython.p_void)
             cython.cast(cython.pointer(uint16_t), clause + 6)[0] = _VALUES
             cython.cast(cython.pointer(int32_t), clause + 8)[0] = stub + k * stub_size
+            self.clauses[2 * (k + 1)] = slots + k * cython.sizeof(cython.p_void)
             self.room = max(self.room, _VALUES + len(tag.type.params) + 1)
             self.signatures.append(signature_of(intern_func_type(FuncType(tag.type.results, type.results))))
         for k in range(count + 1):
@@ -104,6 +112,7 @@ class Driver:
 
     def __dealloc__(self) -> None:
         free(self.code)
+        free(self.clauses)
         free(self.instance)
 
 
@@ -216,7 +225,10 @@ class Continuation:
             if throws:
                 store.guest.ctx.exception = word_of_exception(store, args[0])
             try:
-                store.run(driver.instance, driver.code, words, driver.room, driver.room)
+                if store.engine.tier == "compiler" or runs_compiled(_cont_of(word)):
+                    _run_compiled(store, signature, driver, throws, tags, words)
+                else:
+                    store.run(driver.instance, driver.code, words, driver.room, driver.room)
             finally:
                 if _cont_of(word).revision != word >> REVISION_SHIFT:
                     reference.pin.word = 0
@@ -235,6 +247,61 @@ class Continuation:
 @cython.exceptval(check=False)
 def _cont_of(word: uint64_t) -> cython.pointer(WlCont):
     return cython.cast(cython.pointer(WlCont), word & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _run_compiled(
+    store: Store,
+    signature: Signature,
+    driver: Driver,
+    throws: cython.bint,
+    tags: tuple,
+    words: cython.pointer(uint64_t),
+) -> cython.int:
+    """Resume a continuation of compiled code, with a driver's frame as the bytecode would leave it."""
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    entry = cython.declare(Entry)
+    passed = cython.declare(uint64_t[4])
+    args: cython.pointer(uint64_t)
+    code: uint64_t
+    reason: uint64_t
+    count: uint64_t = 0 if throws else signature.n_params
+    tag: Tag
+    store.begin_native(cython.address(entry))
+    args = cython.cast(cython.pointer(uint64_t), ctx.args)
+    entry.root.instance = driver.instance
+    if throws:
+        ctx.pending = ctx.exception
+    memcpy(args, words + _VALUES, 8 * count)
+    passed[0] = words[_CONT]
+    passed[1] = words[_VALUES]
+    code = prepare_resume(ctx, passed, count, cython.cast(cython.p_char, driver.clauses))
+    if code:
+        ctx.pending = 0
+        store.leave(cython.address(entry))
+        raise Trap(TRAP_REASONS[code])
+    passed[2] = passed[0]
+    passed[0] = passed[1]
+    code = store.run_native_entry(
+        cython.address(entry), native_stubs.drive, ctx, cython.cast(cython.p_void, passed[2]), passed
+    )
+    if code:
+        return store.fail(code, cython.address(entry))
+    reason = passed[0]
+    if reason == 0:
+        words[_OUTCOME] = len(tags)
+        count = signature.n_results
+    else:
+        tag = tags[reason - 1]
+        words[_OUTCOME] = reason - 1
+        count = len(tag.type.params)
+    memcpy(words + _VALUES, args, 8 * count)
+    words[_VALUES] = passed[1]
+    if reason:
+        words[_VALUES + count] = passed[2]
+    store.leave(cython.address(entry))
+    return 0
 
 
 @cython.cfunc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,17 @@ STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 class Engine:
     """Settings that modules are compiled with; modules and stores of one engine go together.
 
-    `tier`: ``"interpreter"``; the optimising compiler isn't built yet, so that ``"compiler"`` and ``"auto"`` raise
-    `WasmError`. `translation`: one of `TRANSLATIONS`; with ``"lazy"`` an invalid function body is only found when the
-    function is first called. `fuel`: whether guest code counts what it executes (see `Store`). `memory`: with
-    ``"guarded"`` each memory reserves 8 GiB of address space, and accesses cost nothing extra; with ``"checked"`` it
-    takes what it holds, each access is checked, and a memory doesn't grow while Python has views of it; ``"auto"``, the
-    default, is the former unless the process's address space is limited (``ulimit -v``). Raises `ValueError` for
-    anything else, and `WasmError` for guarded memories where there can't be any.
+    `tier`: ``"interpreter"``, or ``"compiler"``: modules become machine code when they are made; by default what the
+    environment variable ``WASMLOOM_TIER`` says, else the interpreter. `translation`: one of `TRANSLATIONS`, for the
+    interpreter; with ``"lazy"`` an invalid function body is only found when the function is first called.
+    `stack_switching`: one of `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk.
+    `fuel`: whether guest code counts what it executes (see `Store`).
+
+    `memory`: with ``"guarded"`` each memory reserves 8 GiB of address space, and accesses cost nothing extra; with
+    ``"checked"`` it takes what it holds, each access is checked, and a memory doesn't grow while Python has views of
+    it; ``"auto"``, the default, is the former unless the process's address space is limited (``ulimit -v``).
+
+    Raises `ValueError` for anything else, and `WasmError` for guarded memories where there can't be any.
     """
 
     __slots__ = ("_checked", "cache", "fuel", "memory", "stack_switching", "tier", "translation")
@@ -41,13 +46,15 @@ class Engine:
     def __init__(
         self,
         *,
-        tier: str = "interpreter",
+        tier: str | None = None,
         translation: str = "lazy-translation",
         fuel: bool = False,
         memory: str = "auto",
         stack_switching: str = "native",
         cache: bool = True,
     ) -> None:
+        if tier is None:
+            tier = os.environ.get("WASMLOOM_TIER", "interpreter")
         if tier not in TIERS:
             raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
         if translation not in TRANSLATIONS:

@@ -114,7 +114,7 @@ class Module:
 
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
         self.engine = default_engine() if engine is None else engine
-        self.decoded, prepare = _load(data, self.engine.translation == "lazy")
+        self.decoded, prepare = _load(data, self.engine.translation == "lazy" and self.engine.tier == "interpreter")
         self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare, self.engine.checked)
         #: The machine code, in engines with the tier "compiler".
         self.compiled: CompiledModule | None = None

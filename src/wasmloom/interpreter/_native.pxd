@@ -23,7 +23,7 @@ cdef extern from *:
     extern WL_HIDDEN void wl_native_enter(void *, void *, void *, void *, void *, void *);
     extern WL_HIDDEN char wl_native_return[], wl_native_leave[], wl_on_host[], wl_trap_native[], wl_adapter[];
     extern WL_HIDDEN char wl_array_adapter[], wl_loop_interrupt[], wl_morestack[], wl_fiber_start[];
-    extern WL_HIDDEN char wl_fiber_return[], wl_switch_call[];
+    extern WL_HIDDEN char wl_fiber_return[], wl_switch_call[], wl_drive[];
     extern WL_HIDDEN char __start_wl_text[];
     extern WL_HIDDEN char __stop_wl_text[];
     """
@@ -55,6 +55,7 @@ cdef extern from *:
     char wl_fiber_start[]
     char wl_fiber_return[]
     char wl_switch_call[]
+    char wl_drive[]
     char __start_wl_text[]
     char __stop_wl_text[]
 

@@ -28,6 +28,7 @@ ctypedef struct NativeStubs:
     void *fiber_start
     void *fiber_return
     void *switch_call
+    void *drive
     void *runtime
 
 cdef NativeStubs native_stubs

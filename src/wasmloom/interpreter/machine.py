@@ -27,6 +27,7 @@ from cython.cimports.wasmloom.interpreter._native import (
     wl_adapter,
     wl_array_adapter,
     wl_branch_table,
+    wl_drive,
     wl_cont_return_code,
     wl_enter,
     wl_fault_entry,
@@ -78,6 +79,7 @@ native_stubs.morestack = wl_morestack
 native_stubs.fiber_start = wl_fiber_start
 native_stubs.fiber_return = wl_fiber_return
 native_stubs.switch_call = wl_switch_call
+native_stubs.drive = wl_drive
 native_stubs.runtime = wl_runtime
 _sorted_addresses = cython.NULL
 _sorted_numbers = cython.NULL

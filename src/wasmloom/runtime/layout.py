@@ -60,6 +60,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("pending", "uint64_t"),
         # Native stacks that can be used again (WlControl*), linked by `next`.
         ("free_stacks", "void*"),
+        # Bytes of continuations that compiled code has taken from the pool: what the collector's pace counts.
+        ("allocated", "uint64_t"),
     ),
     # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
     # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so that handlers

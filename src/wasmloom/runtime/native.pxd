@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from wasmloom.runtime._layout cimport WlContext, WlControl, WlFunction
+from wasmloom.runtime._layout cimport WlCont, WlContext, WlControl, WlFunction
 from wasmloom.runtime.guests cimport Entry, Guest
 
 cdef enum:
@@ -31,7 +31,8 @@ ctypedef struct RootStack:
 cdef bint prepare_context(Guest *guest) noexcept
 cdef bint begin_entry(Guest *guest, Entry *entry) noexcept
 cdef void end_entry(Guest *guest, Entry *entry) noexcept
-cdef void enter_native(WlContext *ctx, WlFunction *function, uint64_t *words, Entry *entry) noexcept nogil
+cdef uint64_t prepare_resume(WlContext *ctx, uint64_t *words, uint64_t count, char *clauses) noexcept nogil
+cdef bint runs_compiled(WlCont *cont) noexcept nogil
 cdef bint is_compiled(WlFunction *function) noexcept nogil
 cdef void set_adapter(WlFunction *function) noexcept nogil
 cdef char *usable_top(WlControl *control) noexcept nogil

@@ -41,6 +41,7 @@ from cython.cimports.wasmloom.interpreter.machine import native_stubs, set_runti
 from cython.cimports.wasmloom.runtime._capi import __sync_synchronize
 from cython.cimports.wasmloom.runtime._layout import (
     CONT_ACTIVE,
+    CONT_FRESH,
     CONT_SUSPENDED,
     MAX_REVISION,
     REVISION_SHIFT,
@@ -108,6 +109,16 @@ def set_adapter(function: cython.pointer(WlFunction)) -> cython.void:
     function.native = native_stubs.adapter
     function.environment = function
     function.array_call = native_stubs.array_adapter
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def runs_compiled(cont: cython.pointer(WlCont)) -> cython.bint:
+    """Whether a continuation that can be resumed is one of compiled code."""
+    if cont.state == CONT_FRESH:
+        return is_compiled(cython.cast(cython.pointer(WlFunction), cont.function))
+    return cont.control != cython.NULL
 
 
 # --- stacks ---
@@ -267,19 +278,6 @@ def end_entry(guest: cython.pointer(Guest), entry: cython.pointer(Entry)) -> cyt
     ctx.pending = 0
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def enter_native(
-    ctx: cython.pointer(WlContext),
-    function: cython.pointer(WlFunction),
-    words: cython.pointer(uint64_t),
-    entry: cython.pointer(Entry),
-) -> cython.void:
-    """Run a function on `words` until it returns or traps; `ctx.trap_code` and `ctx.pending` tell which."""
-    native_stubs.enter(ctx, function.array_call, function.native, function.environment, words, entry.native)
-
-
 # --- runtime calls ---
 
 
@@ -365,7 +363,7 @@ def _run_on(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont)) -> cyt
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _libcall_resume(
+def prepare_resume(
     ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count: uint64_t, clauses: cython.p_char
 ) -> uint64_t:
     """See `libcall_resume` in `wasmloom.runtime.layout`."""
@@ -597,6 +595,7 @@ def stub_addresses() -> dict[str, int]:
         "wl_morestack": cython.cast(uint64_t, native_stubs.morestack),
         "wl_switch_call": cython.cast(uint64_t, native_stubs.switch_call),
         "wl_runtime": cython.cast(uint64_t, native_stubs.runtime),
+        "wl_fiber_start": cython.cast(uint64_t, native_stubs.fiber_start),
         "wl_fiber_return": cython.cast(uint64_t, native_stubs.fiber_return),
         "wl_native_return": cython.cast(uint64_t, native_stubs.native_return),
     }
@@ -621,7 +620,7 @@ def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
     return found
 
 
-set_runtime_call(RT_LIBCALL_RESUME, cython.cast(cython.p_void, _libcall_resume))
+set_runtime_call(RT_LIBCALL_RESUME, cython.cast(cython.p_void, prepare_resume))
 set_runtime_call(RT_LIBCALL_SUSPEND, cython.cast(cython.p_void, _libcall_suspend))
 set_runtime_call(RT_LIBCALL_SWITCH, cython.cast(cython.p_void, _libcall_switch))
 set_runtime_call(RT_NATIVE_BEGIN, cython.cast(cython.p_void, _begin))

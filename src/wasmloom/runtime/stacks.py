@@ -143,7 +143,8 @@ def take(guest: cython.pointer(Guest), collects: cython.bint) -> cython.pointer(
     """
     heap: cython.pointer(Heap) = cython.address(guest.heap)
     cont: cython.pointer(WlCont)
-    heap.allocated += CONT_BYTES
+    heap.allocated += CONT_BYTES + guest.ctx.allocated
+    guest.ctx.allocated = 0
     if collects and (
         guest.ctx.free_conts == cython.NULL or heap.grown > max(heap.grown_at, cython.cast(uint64_t, HEAP_FLOOR))
     ):

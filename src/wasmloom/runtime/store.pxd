@@ -66,6 +66,10 @@ cdef class Store:
         self, WlInstance *instance, char *bytecode, uint64_t *words, uint32_t n_params, uint32_t n_results
     ) except -1
     cdef int run_native(self, WlFunction *function, uint64_t *words) except -1
+    cdef int begin_native(self, Entry *entry) except -1
+    cdef uint64_t run_native_entry(
+        self, Entry *entry, void *array_call, void *function, void *environment, uint64_t *words
+    ) noexcept
     cdef void begin_running(self, Entry *entry) noexcept
     cdef int save(self, Entry *entry) except -1
     cdef void restore(self, Entry *entry) noexcept

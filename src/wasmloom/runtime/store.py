@@ -61,9 +61,7 @@ from cython.cimports.wasmloom.runtime.guests import (
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.interpreter.machine import native_stubs
-from cython.cimports.wasmloom.runtime.native import begin_entry as begin_native
-from cython.cimports.wasmloom.runtime.native import end_entry as end_native
-from cython.cimports.wasmloom.runtime.native import RESERVE, enter_native, free_native
+from cython.cimports.wasmloom.runtime.native import RESERVE, begin_entry, end_entry, free_native
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, number_of, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
@@ -546,12 +544,24 @@ class Store:
     @cython.exceptval(-1, check=False)
     def run_native(self, function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)) -> cython.int:
         """Run a compiled function, as `call` does."""
+        entry = cython.declare(Entry)
+        code: uint64_t
+        self.begin_native(cython.address(entry))
+        code = self.run_native_entry(
+            cython.address(entry), function.array_call, function.native, function.environment, words
+        )
+        if code == 0:
+            self.leave(cython.address(entry))
+            return 0
+        return self.fail(code, cython.address(entry))
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def begin_native(self, entry: cython.pointer(Entry)) -> cython.int:
+        """Begin an entry into compiled code: a stack of its own, whose root runs."""
         guest: cython.pointer(Guest) = self.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-        entry = cython.declare(Entry)
-        state: cython.pointer(PyThreadState)
-        code: uint64_t
-        self.save(cython.address(entry))
+        self.save(entry)
         entry.base = 0 if entry.outer == cython.NULL else ctx.stack_top
         entry.bottom = cython.address(entry.root)
         entry.may_wait = False
@@ -559,22 +569,39 @@ class Store:
         if entry.outer_current != cython.NULL:
             entry.root.owner = entry.outer_current.owner
         if not c_stack_left():
-            frames = self.backtrace(cython.address(entry), False)
+            frames = self.backtrace(entry, False)
             raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
-        if not begin_native(guest, cython.address(entry)):
+        if not begin_entry(guest, entry):
             raise MemoryError
         ctx.stack_top = entry.base
-        guest.entry = cython.address(entry)
+        guest.entry = entry
         ctx.current = cython.address(entry.root)
         ctx.catch_top = 0
-        self.begin_running(cython.address(entry))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def run_native_entry(
+        self,
+        entry: cython.pointer(Entry),
+        array_call: cython.p_void,
+        function: cython.p_void,
+        environment: cython.p_void,
+        words: cython.pointer(uint64_t),
+    ) -> uint64_t:
+        """Run compiled code in an entry; gives the code it left with, 0 for a return."""
+        guest: cython.pointer(Guest) = self.guest
+        ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+        state: cython.pointer(PyThreadState)
+        code: uint64_t
+        self.begin_running(entry)
         if guests.ticker_state != TICKING:
             ensure_installed()
         state = PyEval_SaveThread()
         ctx.thread_state = state
         if guests.ticker_state != TICKING:
             wake_ticker()
-        enter_native(ctx, function, words, cython.address(entry))
+        native_stubs.enter(ctx, array_call, function, environment, words, entry.native)
         ctx.thread_state = cython.NULL
         if entry.outer == cython.NULL:
             guests.stop_running(guest)
@@ -585,10 +612,7 @@ class Store:
             ctx.exception = ctx.pending
             code = _UNCAUGHT_EXCEPTION
         ctx.pending = 0
-        if code == 0:
-            self.leave(cython.address(entry))
-            return 0
-        return self.fail(code, cython.address(entry))
+        return code
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -663,7 +687,7 @@ class Store:
         ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
         current: cython.pointer(WlCont)
         if entry.native != cython.NULL:
-            end_native(self.guest, entry)
+            end_entry(self.guest, entry)
         if entry.may_wait:
             current = cython.cast(cython.pointer(WlCont), ctx.current)
             current.stack_base = ctx.stack_base

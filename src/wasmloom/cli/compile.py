@@ -1,0 +1,103 @@
+"""`wasmloom compile`: machine code ahead of time, into the disk cache."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wasmloom.cli.common import INPUT, CommandError, errors_name, make_engine, read_input, stack_switching_option
+
+if TYPE_CHECKING:
+    from wasmloom import Engine
+    from wasmloom.compiler.cache import Cache
+
+
+class _Progress:
+    """How far compiling is: a bar on standard error where that is a terminal. `called` when anything is compiled."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.called = False
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self.called and sys.stderr.isatty():
+            self._bar = click.progressbar(length=total, label=self.label, file=sys.stderr, show_pos=True)
+            self._bar.__enter__()
+        self.called = True
+        if self._bar is not None:
+            self._bar.update(done - self._bar.pos)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(*error)
+
+
+def _size(count: int) -> str:
+    """A number of bytes for people."""
+    if count < 1 << 20:
+        return f"{count / (1 << 10):.1f} KiB"
+    return f"{count / (1 << 20):.1f} MiB"
+
+
+def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> None:
+    """Compile the module in a file, and say what became of it. Raises `CommandError`."""
+    from wasmloom import Module
+    from wasmloom.compiler.cache import cache_key
+
+    data = read_input(path)
+    before = time.perf_counter()
+    with errors_name(path), _Progress(path) as progress:
+        module = Module(data, engine)
+        compiled = module.compile(workers=workers, progress=progress)
+    seconds = time.perf_counter() - before
+    if cache.get(cache_key(module.decoded.data, engine.code_options().as_dict())) is None:
+        raise CommandError(f"compiled, but not kept: {path}: see WASMLOOM_LOG=cache")
+    how = "compiled" if progress.called else "in the cache already"
+    click.echo(f"{path}: {how}: {_size(compiled.code_size)} of machine code, {seconds:.2f} s")
+
+
+@click.command(name="compile", short_help="Compile modules into the disk cache.")
+@click.argument("files", metavar="FILE...", nargs=-1, type=INPUT)
+@click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Processes at most (default: all processors).")
+@click.option("--fuel", is_flag=True, help="Compile for `run --fuel`.")
+@stack_switching_option
+@click.option("--clear-cache", is_flag=True, help="First remove all compiled code from the cache.")
+def compile_files(
+    files: tuple[str, ...], workers: int | None, fuel: bool, stack_switching: str | None, clear_cache: bool
+) -> int:
+    """Compile modules, binary or text, to machine code, and keep that in the disk cache.
+
+    What runs such a module later with the tier "compiler" finds its code there. The cache is the directory
+    WASMLOOM_CACHE_DIR, by default ~/.cache/wasmloom.
+
+    Prints a line per module. The exit status is 1 when one can't be compiled or kept, 130 after Ctrl-C.
+    """
+    from wasmloom.compiler.cache import Cache
+
+    if not files and not clear_cache:
+        raise click.UsageError("Missing argument 'FILE...'.")
+    cache = Cache()
+    if clear_cache:
+        removed = cache.size()
+        cache.clear()
+        click.echo(f"removed {_size(removed)} from {cache.directory}")
+    # In an engine of this tier making a module doesn't compile it yet.
+    engine = make_engine(tier="interpreter", stack_switching=stack_switching, fuel=fuel)
+    failed = False
+    for path in files:
+        try:
+            _compile(path, engine, cache, workers)
+        except CommandError as error:
+            error.show()
+            failed = True
+    return int(failed)
+
+
+COMMANDS = {"compile": compile_files}
