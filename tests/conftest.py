@@ -7,6 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from wasmloom import Engine
+
+#: For tests of what only memories with guard pages have.
+needs_guard_pages = pytest.mark.skipif(Engine().checked, reason="the process's address space is limited")
+#: Both kinds of memory, for tests of what must not differ.
+MEMORY_KINDS = (pytest.param("guarded", marks=needs_guard_pages), "checked")
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 

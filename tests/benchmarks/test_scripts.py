@@ -16,6 +16,7 @@ import switching
 import tiers
 import wasmi_table
 from programs.stacks import answers, build
+from tests.conftest import needs_guard_pages
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if "argparse.ArgumentParser(" in path.read_text())
@@ -95,6 +96,11 @@ def test_execute(suite: Path) -> None:
 def test_coremark(suite: Path) -> None:
     shown = run("coremark", "--wasm", str(suite / "coremark.wasm"), "--tier", "interpreter")
     assert "| wasmloom interpreter | 1000 " in shown
+
+
+@needs_guard_pages
+def test_memories(suite: Path) -> None:
+    assert "| interpreter, checked | 1000 " in run("memories", "--wasm", str(suite / "coremark.wasm"))
 
 
 def test_calls() -> None:

@@ -233,6 +233,14 @@ def test_wast(files: Path) -> None:
     assert f"{files / 'bad.wast'}:2: " in done.stderr
 
 
+def test_kinds_of_memory(files: Path) -> None:
+    for kind in ("auto", "checked"):
+        assert wasmloom("run", "--memory", kind, files / "wasi.wat", "x").returncode == 42
+        assert wasmloom("wast", "--memory", kind, files / "good.wast").returncode == 0
+    done = wasmloom("run", "--memory", "none", files / "wasi.wat")
+    assert done.returncode == 2 and "unknown memory 'none'" in done.stderr
+
+
 def test_usage(files: Path) -> None:
     assert wasmloom("--version").stdout.startswith("wasmloom ")
     for arguments in ((), ("--help",)):

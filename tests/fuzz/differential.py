@@ -47,23 +47,24 @@ class Variant(NamedTuple):
     translation: str = "lazy-translation"
     fuel: bool = False
     stack_switching: str = "native"
+    memory: str = "auto"
 
     def engine(self) -> wl.Engine:
         return wl.Engine(**self._asdict(), cache=False)
 
     def __str__(self) -> str:
         how = self.translation if self.tier == "interpreter" else self.stack_switching
-        return f"{self.tier} ({how}{', fuel' if self.fuel else ''})"
+        return f"{self.tier} ({how}{', fuel' if self.fuel else ''}, memory {self.memory})"
 
 
 #: The interpreter's ways, and those of what compiles.
 VARIANTS: tuple[Variant, ...] = (
     Variant(),
-    Variant(translation="eager", fuel=True),
+    Variant(translation="eager", fuel=True, memory="checked"),
     Variant(translation="lazy", fuel=True),
-    Variant(translation="eager"),
+    Variant(translation="eager", memory="checked"),
 )
-COMPILED: tuple[Variant, ...] = (Variant("compiler"), Variant("compiler", fuel=True))
+COMPILED: tuple[Variant, ...] = (Variant("compiler"), Variant("compiler", fuel=True, memory="checked"))
 HANG_SECONDS = 60.0
 REENTRIES = 2
 #: The end after so many cases that differ, and how many programs may be tried to make one smaller.

@@ -1,4 +1,4 @@
-"""Random programs do the same in wasmtime and in all of wasmloom's tiers and translation modes."""
+"""Random programs do the same in wasmtime and in all of wasmloom's tiers, translation modes and kinds of memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tests.fuzz.generator import generate
 COUNT = 60
 SEED = 40
 EAGER = Variant(translation="eager")
-EAGER_FUEL, LAZY_FUEL = Variant(translation="eager", fuel=True), Variant(translation="lazy", fuel=True)
+EAGER_FUEL = Variant(translation="eager", fuel=True, memory="checked")
+LAZY_FUEL = Variant(translation="lazy", fuel=True)
 
 
 @pytest.mark.skipif(find_spec("wasmtime") is None, reason="needs the wasmtime package to compare with")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wasmloom as wl
+from tests.conftest import needs_guard_pages
 
 PAGE = 65536
 
@@ -37,6 +38,7 @@ def test_buffer_sees_what_the_guest_writes_and_back() -> None:
     assert view.format == "B"
 
 
+@needs_guard_pages
 def test_views_survive_growth() -> None:
     memory, exports = memory_of(
         '(memory 1) (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))'

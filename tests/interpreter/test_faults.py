@@ -1,4 +1,7 @@
-"""A guest that leaves its memory faults on a guard page, whatever the instruction, and traps exactly where it was."""
+"""A guest that leaves its memory traps exactly where it was, whatever the instruction.
+
+On guard pages it faults; memories that are checked, and all but memory 0 of a module, never let it get so far.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import random
 import pytest
 
 import wasmloom as wl
+from tests.conftest import MEMORY_KINDS
 from tests.interpreter.shapes import INPUTS
 from tests.interpreter.test_instructions import CONTENTS, SIZE, handler_set, shaped
 
@@ -15,24 +19,26 @@ GROUPS = 8
 OFFSETS = (SIZE, 0x80000000, 0xFFFFFFFF)
 
 
-def faulting() -> list[str]:
-    return [handler.name for handler in handler_set().handlers if handler.faults]
+def accesses() -> list[str]:
+    """The handlers that touch guest memory. Where all memories are checked, each stands for the checked form."""
+    return [handler.name for handler in handler_set().handlers if handler.faults or handler.name.endswith(".m")]
 
 
 def test_there_are_many() -> None:
-    names = faulting()
+    names = accesses()
     assert len(names) > 200
     for wanted in ("i32.load.s.a", "f64.load.a.s.m", "i64.store16.is", "f32.store.aa", "i32.load8_u.i.a"):
         assert wanted in names
 
 
+@pytest.mark.parametrize("kind", MEMORY_KINDS)
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_every_access_traps_where_it_is(group: int) -> None:
+def test_every_access_traps_where_it_is(group: int, kind: str) -> None:
     rng = random.Random(group)
-    names = faulting()[group::GROUPS]
+    names = accesses()[group::GROUPS]
     wrong = []
     for offset in OFFSETS:
-        instance, cases = shaped(names, rng, offset)
+        instance, cases = shaped(names, rng, offset, kind)
         assert [case.name for case in cases] == names
         for case in cases:
             for inputs in ([0] * INPUTS, [0xFFFFFFFF] * INPUTS, [rng.getrandbits(64) for _ in range(INPUTS)]):
@@ -50,12 +56,14 @@ def test_every_access_traps_where_it_is(group: int) -> None:
     assert not wrong, f"{len(wrong)} wrong, such as\n" + "\n".join(wrong[:10])
 
 
-def test_a_store_across_the_end_writes_nothing_outside() -> None:
+@pytest.mark.parametrize("kind", MEMORY_KINDS)
+def test_a_store_across_the_end_writes_nothing_outside(kind: str) -> None:
     instance = wl.Instance(
         wl.Module(
             """(module (memory (export "m") 1)
                  (func (export "store") (param i32) (i64.store (local.get 0) (i64.const -1)))
-                 (func (export "load") (param i32) (result i32) (i32.load16_u (local.get 0))))"""
+                 (func (export "load") (param i32) (result i32) (i32.load16_u (local.get 0))))""",
+            wl.Engine(memory=kind),
         )
     )
     for address in range(SIZE - 7, SIZE):
@@ -66,7 +74,8 @@ def test_a_store_across_the_end_writes_nothing_outside() -> None:
     assert instance.exports.m.read(0, SIZE) == bytes(SIZE - 8) + b"\xff" * 8
 
 
-def test_memory_grows_into_what_was_out_of_bounds() -> None:
+@pytest.mark.parametrize("kind", MEMORY_KINDS)
+def test_memory_grows_into_what_was_out_of_bounds(kind: str) -> None:
     instance = wl.Instance(
         wl.Module(
             """(module (memory $first 1 2) (memory $second 1 2)
@@ -76,7 +85,8 @@ def test_memory_grows_into_what_was_out_of_bounds() -> None:
                  (func (export "second") (result i32)
                    (if (i32.eq (memory.grow $second (i32.const 1)) (i32.const -1)) (then (unreachable)))
                    (i32.load $second (i32.const 65536)))
-                 (func (export "peek") (result i32) (i32.load $second (i32.const 65536))))"""
+                 (func (export "peek") (result i32) (i32.load $second (i32.const 65536))))""",
+            wl.Engine(memory=kind),
         )
     )
     with pytest.raises(wl.Trap, match="out of bounds memory access"):
@@ -109,9 +119,11 @@ def test_memory_grows_into_what_was_out_of_bounds() -> None:
         "(call_ref $id (i32.const -1) (ref.func $same))",
     ],
 )
-def test_addresses_are_unsigned(source: str) -> None:
+@pytest.mark.parametrize("kind", MEMORY_KINDS)
+def test_addresses_are_unsigned(source: str, kind: str) -> None:
     """-1 plus an offset is behind the memory, never before or at its beginning, whatever made the -1."""
-    store = wl.Store()
+    engine = wl.Engine(memory=kind)
+    store = wl.Store(engine)
     instance = wl.Instance(
         wl.Module(
             f"""(module
@@ -125,7 +137,8 @@ def test_addresses_are_unsigned(source: str) -> None:
               (func (export "load") (param $p i32) (result i64) (i64.load $first offset=1 {source}))
               (func (export "byte") (param $p i32) (result i32) (i32.load8_u $first offset=1 {source}))
               (func (export "far") (param $p i32) (result f32) (f32.load $other offset=0xffffffff {source}))
-              (func (export "store") (param $p i32) (i64.store8 $first offset=3 {source} (i64.const 1))))"""
+              (func (export "store") (param $p i32) (i64.store8 $first offset=3 {source} (i64.const 1))))""",
+            engine,
         ),
         {"env": {"host": lambda: -1, "g": wl.Global(store, "i32", -1)}},
         store=store,
@@ -135,10 +148,11 @@ def test_addresses_are_unsigned(source: str) -> None:
             instance.exports[name](-1)
 
 
-def test_contents_are_as_they_were() -> None:
+@pytest.mark.parametrize("kind", MEMORY_KINDS)
+def test_contents_are_as_they_were(kind: str) -> None:
     """A fault leaves the store as it was, and it goes on working."""
     rng = random.Random(1)
-    instance, cases = shaped(["i32.store.ss", "i64.store.sa", "i32.load.s.a"], rng, SIZE)
+    instance, cases = shaped(["i32.store.ss", "i64.store.sa", "i32.load.s.a"], rng, SIZE, kind)
     memory = instance.exports.memory0
     memory.write(0, CONTENTS)
     for case in cases * 100:

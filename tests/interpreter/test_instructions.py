@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 import wasmloom as wl
+from tests.conftest import needs_guard_pages
 from tests.interpreter.shapes import INPUTS, LOCALS, Memory, OutOfBounds, Shape, shape
 from tests.semantics.modules import Functions
 from tests.semantics.operands import OPERANDS
@@ -47,8 +48,10 @@ def some_bits(rng: random.Random) -> int:
     return rng.randrange(400) if kind == "small" else rng.choice(OPERANDS[kind])
 
 
-def shaped(names: Sequence[str], rng: random.Random, offset: int) -> tuple[wl.Instance, list[Case]]:
-    """A module with a function for each of those names that a shape is known of."""
+def shaped(
+    names: Sequence[str], rng: random.Random, offset: int, memory: str = "guarded"
+) -> tuple[wl.Instance, list[Case]]:
+    """A module with a function for each of those names that a shape is known of, with memories of that kind."""
     functions = Functions(["i64"] * INPUTS, "i64", memories=2)
     made: list[tuple[str, Shape, int]] = []
     for name in names:
@@ -63,7 +66,7 @@ def shaped(names: Sequence[str], rng: random.Random, offset: int) -> tuple[wl.In
     for name, found, index in made:
         place = None if found.fault is None else layout.exprs["code", index, 0] + found.fault
         cases.append(Case(name, found, index, place))
-    return wl.Instance(wl.Module(binary)), cases
+    return wl.Instance(wl.Module(binary, wl.Engine(memory=memory))), cases
 
 
 def in_group(group: int) -> list[str]:
@@ -76,6 +79,7 @@ def one_handler_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disassembler, "HandlerSet", handler_set)
 
 
+@needs_guard_pages
 @pytest.mark.parametrize("group", range(GROUPS))
 @pytest.mark.usefixtures("one_handler_set")
 def test_instructions(group: int) -> None:

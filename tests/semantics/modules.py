@@ -84,5 +84,5 @@ class Functions:
     def binary(self) -> bytes:
         return encode_module(self.syntax)
 
-    def instance(self) -> wl.Instance:
-        return wl.Instance(wl.Module(self.binary()))
+    def instance(self, engine: wl.Engine | None = None) -> wl.Instance:
+        return wl.Instance(wl.Module(self.binary(), engine))

@@ -47,5 +47,10 @@ def test_script_translated(path: Path, translation: str) -> None:
 
 
 @pytest.mark.parametrize("path", OTHER_MODES, ids=name_of)
+def test_script_with_checked_memories(path: Path) -> None:
+    check(path, Engine(memory="checked"))
+
+
+@pytest.mark.parametrize("path", OTHER_MODES, ids=name_of)
 def test_script_with_fuel(path: Path) -> None:
     check(path, Engine(fuel=True))

@@ -97,6 +97,9 @@ stack_switching_option = click.option(
 def engine_options(function: _F) -> _F:
     """The options that choose an engine; the function gets them by name, None where they aren't given."""
     for option in (
+        click.option(
+            "--memory", metavar="KIND", help="What keeps guests within their memories: auto, guarded (pages), checked."
+        ),
         stack_switching_option,
         click.option(
             "--threshold",

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
+
+from wasmloom.errors import WasmError
+from wasmloom.runtime.regions import can_reserve
 
 if TYPE_CHECKING:
     from wasmloom.compiler.lowering import Options
@@ -13,6 +17,10 @@ TIERS: tuple[str, ...] = ("interpreter", "compiler", "auto")
 #: When function bodies are validated and translated to bytecode: all at once; validated at once, translated at their
 #: first call; or both at their first call.
 TRANSLATIONS: tuple[str, ...] = ("eager", "lazy-translation", "lazy")
+#: What keeps guests within their memories: address space that is reserved around each, or checks of every address.
+MEMORIES: tuple[str, ...] = ("auto", "guarded", "checked")
+#: A process that can't reserve this many memories at once limits its address space: "auto" then means "checked".
+_PROBED = 16
 #: How compiled code switches stacks: by instructions of its own, or by calls into the runtime.
 STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 
@@ -26,10 +34,16 @@ class Engine:
     after so many calls from the host instead, before the next one. `translation`: one of `TRANSLATIONS`, for the
     interpreter; with ``"lazy"`` an invalid function body is only found when the function is first called.
     `stack_switching`: one of `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk.
-    `fuel`: whether guest code counts what it executes (see `Store`). Raises `ValueError` for anything else.
+    `fuel`: whether guest code counts what it executes (see `Store`).
+
+    `memory`: with ``"guarded"`` each memory reserves 8 GiB of address space, and accesses cost nothing extra; with
+    ``"checked"`` it takes what it holds, each access is checked, and a memory doesn't grow while Python has views of
+    it; ``"auto"``, the default, is the former unless the process's address space is limited (``ulimit -v``).
+
+    Raises `ValueError` for anything else, and `WasmError` for guarded memories where there can't be any.
     """
 
-    __slots__ = ("cache", "fuel", "stack_switching", "threshold", "tier", "translation")
+    __slots__ = ("_checked", "cache", "fuel", "memory", "stack_switching", "threshold", "tier", "translation")
 
     def __init__(
         self,
@@ -37,6 +51,7 @@ class Engine:
         tier: str | None = None,
         translation: str = "lazy-translation",
         fuel: bool = False,
+        memory: str = "auto",
         stack_switching: str = "native",
         threshold: int | None = None,
         cache: bool = True,
@@ -51,21 +66,41 @@ class Engine:
             raise ValueError(f"unknown stack_switching {stack_switching!r}; known are {', '.join(STACK_SWITCHING)}")
         if threshold is not None and (tier != "auto" or threshold < 0):
             raise ValueError(f"threshold {threshold} doesn't go with tier {tier!r}: it is for 'auto', and not negative")
+        if memory not in MEMORIES:
+            raise ValueError(f"unknown memory {memory!r}; known are {', '.join(MEMORIES)}")
+        if memory == "guarded" and not can_reserve(1):
+            raise WasmError("memories can't be guarded: the system doesn't let this process reserve 8 GiB (ulimit -v?)")
         self.tier = tier
         self.translation = translation
         self.stack_switching = stack_switching
         self.cache = bool(cache)
         self.threshold = threshold
         self.fuel = bool(fuel)
+        self.memory = memory
+        self._checked = memory == "checked" or (memory == "auto" and not _plenty())
+
+    @property
+    def checked(self) -> bool:
+        """Whether the engine's memories are checked: what `memory` has come to mean in this process."""
+        return self._checked
 
     def code_options(self) -> Options:
         """How the compiler compiles for this engine."""
         from wasmloom.compiler.lowering import Options
 
-        return Options(fuel=self.fuel, native_switching=self.stack_switching == "native")
+        return Options(fuel=self.fuel, native_switching=self.stack_switching == "native", checked=self.checked)
 
     def __repr__(self) -> str:
-        return f"wasmloom.Engine(tier={self.tier!r}, translation={self.translation!r}, fuel={self.fuel})"
+        return (
+            f"wasmloom.Engine(tier={self.tier!r}, translation={self.translation!r}, fuel={self.fuel}, "
+            f"memory={self.memory!r})"
+        )
+
+
+@cache
+def _plenty() -> bool:
+    """Whether the process has address space for guarded memories; found out once."""
+    return can_reserve(_PROBED)
 
 
 _default: Engine | None = None

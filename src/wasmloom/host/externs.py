@@ -4,8 +4,9 @@
 
 Each is a view of a struct that its store owns, and keeps the store alive. Invariants:
 
-* A memory's base never moves and its length never shrinks, so that an exported buffer stays valid for as long as it
-  lives: it keeps the `Memory`, and that the store.
+* A memory's base doesn't move while there is an exported buffer (guarded memories never move, checked ones don't grow
+  then), and its length never shrinks, so that the buffer stays valid for as long as it lives: it keeps the `Memory`,
+  and that the store.
 * A table's elements may move when the guest grows it, so that tables are touched with the store locked.
 """
 
@@ -23,6 +24,7 @@ from cython.cimports.wasmloom.host.externs import (
     Py_buffer,
 )
 from cython.cimports.wasmloom.runtime._layout import WlMemory, WlTable
+from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_table, push
 
 from wasmloom.errors import WasmError
@@ -78,9 +80,9 @@ class Memory:
     """A linear memory: ``Memory(store, pages, maximum)`` or ``Memory(store, MemoryType(…))``.
 
     It is a writable buffer: ``memoryview(memory)`` and ``numpy.frombuffer(memory, dtype)`` see the guest's bytes as
-    they are at every moment. A view keeps its length when the memory grows, and stays valid. ``memory[10]`` is an
-    int, ``memory[10:20]`` a copy as bytes; both can be assigned. Unlike those of a list, slices must lie within the
-    memory.
+    they are at every moment. A view keeps its length when the memory grows, and stays valid; a memory that is checked
+    (see `Engine`) doesn't grow while it has views. ``memory[10]`` is an int, ``memory[10:20]`` a copy as bytes; both
+    can be assigned. Unlike those of a list, slices must lie within the memory.
     """
 
     def __cinit__(self, store: object, type: object, maximum: int | None = None) -> None:
@@ -107,6 +109,10 @@ class Memory:
 
     def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
         PyBuffer_FillInfo(view, self, self.pointer.base, self.pointer.length, 0, flags)
+        self.pointer.exports += 1
+
+    def __releasebuffer__(self, view: cython.pointer(Py_buffer)):
+        self.pointer.exports -= 1
 
     @property
     def store(self) -> Store:
@@ -127,7 +133,10 @@ class Memory:
         return self.pointer.length
 
     def grow(self, pages: int) -> int:
-        """Add pages; gives the old size in pages. Raises `WasmError` when a limit or the system is in the way."""
+        """Add pages; gives the old size in pages.
+
+        Raises `WasmError` when a limit or the system is in the way, `BufferError` for a checked memory with views.
+        """
         more = index(pages)
         old = self.size
         if not 0 <= more <= MAX_PAGES_32:
@@ -135,6 +144,8 @@ class Memory:
         self._store.lock()
         try:
             old = self.size
+            if more and self.pointer.exports and self.pointer.mapped != RESERVATION:
+                raise BufferError("a memory without guard pages moves when it grows, which it can't while it has views")
             grown = grow_memory(self._store, self.pointer, more)
         finally:
             self._store.unlock()

@@ -116,7 +116,7 @@ class Module:
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
         self.engine = default_engine() if engine is None else engine
         self.decoded, prepare = _load(data, self.engine.translation == "lazy" and self.engine.tier == "interpreter")
-        self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare)
+        self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare, self.engine.checked)
         #: The machine code, once there is some.
         self.compiled: CompiledModule | None = None
         #: Its making, in engines with the tier "auto".

@@ -32,9 +32,10 @@ from cython.cimports.wasmloom.runtime._layout import WlFunction, WlInstance, WlM
 from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.native import set_adapter
+from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, push
 
-from wasmloom.errors import Trap
+from wasmloom.errors import LinkError, Trap
 from wasmloom.runtime.traps import TRAP_REASONS
 from wasmloom.semantics.fold import fold
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
@@ -199,6 +200,7 @@ class InstanceState:
             cython.pointer(cython.pointer(WlMemory)), self.pointer.memories
         )
         i: cython.Py_ssize_t = 0
+        slot: cython.Py_ssize_t
         memory: Memory
         self.memories = [memory.type for memory in imported] + module.memories[len(imported) :]
         for memory in imported:
@@ -208,6 +210,10 @@ class InstanceState:
             limits = type.limits
             memories[i] = self.store.new_memory(limits.min, MAX_PAGES_32 if limits.max is None else limits.max)
             i += 1
+        if not cython.cast(CodeSpace, self.module.code_space).checked:
+            for slot in range(i):
+                if memories[slot].mapped != RESERVATION:
+                    raise LinkError(f"memory {slot} is a checked one, and the module's code relies on guard pages")
         if i:
             self.pointer.memory0_base = memories[0].base
             self.pointer.memory0_length = memories[0].length

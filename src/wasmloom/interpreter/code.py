@@ -43,16 +43,24 @@ class CodeSpace:
     """The code of a decoded and (unless `prepare` does that later) valid module.
 
     `fuel`: whether the code pays for itself from the context's fuel. `prepare(index)` is called before the function
-    `index` (of those defined in the module) is translated; what it raises leaves the guest.
+    `index` (of those defined in the module) is translated; what it raises leaves the guest. `checked`: whether the code
+    checks every address, so that it can run on memories without guard pages.
     """
 
-    def __cinit__(self, module: DecodedModule, fuel: bool = False, prepare: Callable[[int], None] | None = None):
+    def __cinit__(
+        self,
+        module: DecodedModule,
+        fuel: bool = False,
+        prepare: Callable[[int], None] | None = None,
+        checked: bool = False,
+    ):
         i: uint32_t
         stub: cython.p_char
         self.module = module
         self.count = module.num_bodies
         self.fuel = fuel
         self.prepare = prepare
+        self.checked = checked
         self.cells = cython.cast(cython.pointer(cython.p_char), malloc(8 * self.count + 1))
         self.codes = cython.cast(cython.pointer(Code), calloc(self.count + 1, cython.sizeof(Code)))
         self.stubs = cython.cast(cython.p_char, calloc(self.count + 1, _STUB_SIZE))
@@ -70,7 +78,13 @@ class CodeSpace:
         self.starts = None
         _spaces.add(self)
 
-    def __init__(self, module: DecodedModule, fuel: bool = False, prepare: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        module: DecodedModule,
+        fuel: bool = False,
+        prepare: Callable[[int], None] | None = None,
+        checked: bool = False,
+    ) -> None:
         """See the class; `__cinit__` does the work."""
 
     def __dealloc__(self):
@@ -113,7 +127,7 @@ class CodeSpace:
         translator: Translator = self.translator
         self.translator = None
         if translator is None:
-            translator = Translator(self.module, cython.cast(cython.size_t, self.cells), self.fuel)
+            translator = Translator(self.module, cython.cast(cython.size_t, self.cells), self.fuel, self.checked)
         return translator
 
     def translate_all(self) -> None:

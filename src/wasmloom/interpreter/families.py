@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from wasmloom.interpreter.emitter import HandlerBuilder
 from wasmloom.interpreter.isa import ACC, IMM, NEGATED, SLOT, Field, Handler, is_wide, letters, operand_kinds
+from wasmloom.runtime.traps import MEMORY_OUT_OF_BOUNDS
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS, Operation
 
@@ -59,8 +60,18 @@ def value_handler(operation: Operation, kinds: tuple[int, ...], result: int) -> 
 # --- loads and stores ---
 
 
-def _address(b: HandlerBuilder, kind: int, at: int, other: int | None) -> Value:
-    """The guest address as a pointer. Nothing is checked: 32-bit memories are followed by guard pages."""
+def _width(operation: Operation) -> int:
+    """How many bytes a load or store accesses: what its natural alignment is."""
+    alignment = next(kind for kind in operation.instruction.immediates if kind.startswith("mem:"))
+    return 1 << int(alignment.removeprefix("mem:"))
+
+
+def _address(b: HandlerBuilder, kind: int, at: int, width: int, other: int | None) -> Value:
+    """The address of `width` bytes of guest memory as a pointer.
+
+    Of memory 0 nothing is checked: it is followed by guard pages. `other`: the field with the memory, which may have
+    none, so that the access must end within its length. Address and offset have 32 bits each: the sum fits.
+    """
     offset = b.number(12, "i32")
     if kind != IMM:
         address = b.convert("zext", b.read_slot(at, "i32"), "i64") if kind == SLOT else b.acc
@@ -68,12 +79,18 @@ def _address(b: HandlerBuilder, kind: int, at: int, other: int | None) -> Value:
     base = b.mem
     if other is not None:
         memory = b.pointer(b.inst, b.number(other, "i32"))
+        end = b.binary("add", offset, b.const("i64", width))
+        length = b.struct_field(memory, "WlMemory", "length", "i64")
+        b.trap_if(b.compare("ugt", end, length), MEMORY_OUT_OF_BOUNDS)
         base = b.struct_field(memory, "WlMemory", "base")
     return b.at(base, offset)
 
 
 def load_handler(operation: Operation, kind: int, result: int, other: bool) -> Handler:
-    """The handler of a load. `other`: from the memory whose slot in the instance is at offset 16, not from memory 0."""
+    """The handler of a load.
+
+    `other`: from the memory whose slot in the instance is at offset 16, with a check, not from memory 0.
+    """
     fields = [Field("dst", "dst", 8), Field("offset", "u32", 12)]
     if kind == SLOT:
         fields.insert(1, Field("address", "slot", 10))
@@ -82,11 +99,11 @@ def load_handler(operation: Operation, kind: int, result: int, other: bool) -> H
     size = 24 if other else 16
 
     def body(b: HandlerBuilder) -> None:
-        value = operation.define(b, _address(b, kind, 10, 16 if other else None))
+        value = operation.define(b, _address(b, kind, 10, _width(operation), 16 if other else None))
         b.finish_value(value, size, 8 if result == SLOT else None)
 
     name = f"{operation.mnemonic}.{letters((kind,))}.{letters((result,))}" + (".m" if other else "")
-    return Handler(name, tuple(fields), size, body, faults=True)
+    return Handler(name, tuple(fields), size, body, faults=not other)
 
 
 def store_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> Handler:
@@ -109,12 +126,12 @@ def store_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> 
         size += 8
 
     def body(b: HandlerBuilder) -> None:
-        pointer = _address(b, address_kind, 8, 16 if other else None)
+        pointer = _address(b, address_kind, 8, _width(operation), 16 if other else None)
         operation.define(b, pointer, _operand(b, value_kind, type, value_at))
         b.next(size)
 
     name = f"{operation.mnemonic}.{letters(kinds)}" + (".m" if other else "")
-    return Handler(name, tuple(fields), size, body, faults=True)
+    return Handler(name, tuple(fields), size, body, faults=not other)
 
 
 # --- compare and branch ---

@@ -38,6 +38,7 @@ cdef class Flow(Assembler):
     cdef DecodedModule module
     cdef char **cells           # borrowed: the code space's
     cdef bint fuel
+    cdef bint checked           # accesses to memory 0 are checked, as those to other memories always are
     cdef Signature *signatures  # by type index
     cdef Py_ssize_t num_types
     cdef uint8_t *type_storage

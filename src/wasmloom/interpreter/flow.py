@@ -101,11 +101,12 @@ class Flow(Assembler):
     `cells` are the module's code cells, which direct calls refer to.
     """
 
-    def __cinit__(self, module: DecodedModule, cells: int, fuel: bool):
+    def __cinit__(self, module: DecodedModule, cells: int, fuel: bool, checked: bool):
         counts = (len(module.globals), module.num_funcs, len(module.tables))
         self.module = module
         self.cells = cython.cast(cython.pointer(cython.p_char), cython.cast(cython.size_t, cells))
         self.fuel = fuel
+        self.checked = checked
         self.slot_functions = h.INSTANCE_SIZE + 8 * counts[0]
         self.slot_tables = self.slot_functions + 8 * counts[1]
         self.slot_memories = self.slot_tables + 8 * counts[2]

@@ -468,7 +468,7 @@ class Translator(StackInstructions):
         """A load: ``i.a`` offset, ``i.b`` memory."""
         a: Operand = self.operand(self.height - 1)
         offset: uint64_t = i.a
-        other: cython.bint = i.b != 0
+        other: cython.bint = i.b != 0 or self.checked
         base: cython.int
         at: cython.Py_ssize_t
         if a.kind == IMM:
@@ -495,7 +495,7 @@ class Translator(StackInstructions):
         b: Operand = self.operand(self.height - 1)
         type: cython.int = op_types[i.op][1]
         offset: uint64_t = i.a
-        other: cython.bint = i.b != 0
+        other: cython.bint = i.b != 0 or self.checked
         size: cython.int = 24 if other else 16
         at: cython.Py_ssize_t
         self.fit(cython.address(b), self.height - 1)

@@ -37,6 +37,9 @@ cdef extern from "pythread.h" nogil:
     int PyThread_acquire_lock_timed(PyThread_type_lock, long long microseconds, int interruptible)
     void PyThread_release_lock(PyThread_type_lock)
 
+cdef extern from "<sys/mman.h>" nogil:
+    enum: MREMAP_MAYMOVE
+
 cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
     ctypedef unsigned int pthread_key_t

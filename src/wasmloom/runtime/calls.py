@@ -34,6 +34,7 @@ from cython.cimports.wasmloom.runtime.calls import (
     WithGil,
 )
 from cython.cimports.wasmloom.runtime.guests import SIGNALS_NS, Guest, now_ns
+from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches
 
@@ -176,7 +177,15 @@ def _memory_grow(
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     memory: cython.pointer(WlMemory) = _memory(inst, ops.imm0)
     pages: uint64_t = memory.length >> 16
-    if not grow_memory(cython.cast(Store, ctx.store), memory, _word(fp, ops.b)):
+    grown: cython.bint
+    if memory.mapped == RESERVATION:
+        grown = grow_memory(cython.cast(Store, ctx.store), memory, _word(fp, ops.b))
+    else:
+        PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
+        ctx.thread_state = cython.NULL
+        grown = grow_memory(cython.cast(Store, ctx.store), memory, _word(fp, ops.b))
+        ctx.thread_state = PyEval_SaveThread()
+    if not grown:
         pages = 0xFFFFFFFF
     fp[ops.a] = pages
     return 0

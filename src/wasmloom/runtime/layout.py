@@ -102,6 +102,10 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("length", "uint64_t"),  # bytes
         ("max_pages", "uint64_t"),
         ("object", "void*"),
+        # Bytes of address space at `base`: RESERVATION for a guarded memory; a checked one may move when it grows.
+        ("mapped", "uint64_t"),
+        # Python's views of it: a checked memory stays where it is, and so can't grow, while there are any.
+        ("exports", "uint64_t"),
     ),
     "WlTable": (
         ("elements", "void*"),  # uint64_t[]: reference words; a funcref is a WlFunction*, null is 0

@@ -1,5 +1,7 @@
 from libc.stdint cimport uint64_t, uintptr_t
 
+from wasmloom.runtime._layout cimport WlMemory
+
 cdef enum:
     # Bytes of address space per memory: every i32 address + u32 offset, and one Wasm page for the access itself.
     RESERVATION = 0x200010000
@@ -17,8 +19,9 @@ cdef uintptr_t bases[16384]
 cdef int used
 cdef Spare spares[16]
 cdef int spare_count
+cdef int checked_count
 
-cdef char *reserve(uint64_t length) noexcept nogil
-cdef bint commit(char *base, uint64_t old_length, uint64_t new_length) noexcept nogil
-cdef void release(char *base, uint64_t length) noexcept nogil
+cdef bint new_region(WlMemory *memory, uint64_t length, bint checked) noexcept nogil
+cdef bint grow_region(WlMemory *memory, uint64_t length) noexcept nogil
+cdef void free_region(WlMemory *memory) noexcept nogil
 cdef bint in_region(void *address) noexcept nogil

@@ -1,11 +1,17 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Address space of 32-bit memories: reserved whole, made accessible as the memory grows.
+"""Address space of 32-bit memories, of which there are two kinds. The engine decides which its memories are.
 
-A guest address is an `i32` plus a static offset, an unsigned 32-bit number as well, so an access of up to 16 bytes
-ends below 8 GiB + 16. A memory reserves that much (`RESERVATION`), of which only its present length can be touched:
-an access out of bounds faults, `wasmloom.runtime.faults` turns the fault into a trap, and generated code needs no
-bounds checks. The base never moves, so that Python's views of a memory stay valid when it grows.
+*Guarded* memories are reserved whole and made accessible as they grow. A guest address is an `i32` plus a static
+offset, an unsigned 32-bit number as well, so an access of up to 16 bytes ends below 8 GiB + 16. A memory reserves that
+much (`RESERVATION`), of which only its present length can be touched: an access out of bounds faults,
+`wasmloom.runtime.faults` turns the fault into a trap, and generated code needs no bounds checks. The base never moves,
+so that Python's views of a memory stay valid when it grows.
+
+*Checked* memories are for processes that can't have so much address space. They take what they hold, generated code
+compares every address with the length, and growing moves them, which the system does without copying. Python's views
+would then point nowhere, so that a memory doesn't grow while there are any. It grows with the GIL held: whoever has the
+GIL may read base and length.
 
 The table of reservations is read by the signal handler. Invariants: a slot holds a reservation's base or 0; it is
 written after `mmap` has succeeded and cleared before `munmap`, both with the GIL held (one writer at a time);
@@ -28,8 +34,11 @@ from cython.cimports.posix.mman import (
     madvise,
     mmap,
     mprotect,
+    mremap,
     munmap,
 )
+from cython.cimports.wasmloom.runtime._capi import MREMAP_MAYMOVE
+from cython.cimports.wasmloom.runtime._layout import WlMemory
 from cython.cimports.wasmloom.runtime.regions import (
     MAX_REGIONS,
     MAX_SPARES,
@@ -39,15 +48,17 @@ from cython.cimports.wasmloom.runtime.regions import (
 )
 
 # bases[slot] is a reservation's base or 0; slots from `used` on have never held one. The first `spare_count` of
-# `spares` are reservations that no memory has. All are declared in regions.pxd.
+# `spares` are reservations that no memory has. `checked_count` is the number of checked memories. All are declared in
+# regions.pxd.
 used = 0
 spare_count = 0
+checked_count = 0
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def reserve(length: uint64_t) -> cython.p_char:
+def _reserve(length: uint64_t) -> cython.p_char:
     """The address space of one memory, of which `length` zero bytes are accessible; NULL when there is no room.
 
     Call with the GIL.
@@ -84,7 +95,7 @@ def reserve(length: uint64_t) -> cython.p_char:
         bases[slot] = cython.cast(uintptr_t, base)
         if slot == used:
             used = slot + 1
-    if not commit(base, accessible, length):
+    if not _commit(base, accessible, length):
         _unmap(base)
         return cython.NULL
     return base
@@ -93,7 +104,7 @@ def reserve(length: uint64_t) -> cython.p_char:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def commit(base: cython.p_char, old_length: uint64_t, new_length: uint64_t) -> cython.bint:
+def _commit(base: cython.p_char, old_length: uint64_t, new_length: uint64_t) -> cython.bint:
     """Make bytes `old_length` to `new_length` accessible (they are zero); False when the system refuses."""
     if new_length <= old_length:
         return True
@@ -103,10 +114,10 @@ def commit(base: cython.p_char, old_length: uint64_t, new_length: uint64_t) -> c
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def release(base: cython.p_char, length: uint64_t) -> cython.void:
-    """Give back a reservation of which `length` bytes are accessible.
+def _release(base: cython.p_char, length: uint64_t) -> cython.void:
+    """Give back a reservation of which `length` bytes are accessible. Call with the GIL.
 
-    Call with the GIL, when no guest and no view can touch it any more. Unmapping is by far the dearest part of a
+    Unmapping is by far the dearest part of a
     memory's life, so that some reservations are kept for the next memories; their pages go at once.
     """
     global spare_count
@@ -144,9 +155,91 @@ def in_region(address: cython.p_void) -> cython.bint:
     return False
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _mapping(length: uint64_t) -> uint64_t:
+    """What a checked memory maps: at least a page, so that no two memories have the same base."""
+    return length if length else 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def new_region(memory: cython.pointer(WlMemory), length: uint64_t, checked: cython.bint) -> cython.bint:
+    """Give a memory `length` zero bytes; False when the system has none. Call with the GIL."""
+    global checked_count
+    base: cython.p_char
+    mapped: uint64_t = RESERVATION
+    if checked:
+        mapped = _mapping(length)
+        base = cython.cast(
+            cython.p_char,
+            mmap(cython.NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+        )
+        if base == cython.cast(cython.p_char, MAP_FAILED):
+            return False
+        checked_count += 1
+    else:
+        base = _reserve(length)
+        if base == cython.NULL:
+            return False
+    memory.base = base
+    memory.length = length
+    memory.mapped = mapped
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def grow_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bint:
+    """Make a memory longer; a checked one may move, and for it call with the GIL.
+
+    False when the system or a view of a checked memory is in the way.
+    """
+    base: cython.p_char
+    if memory.mapped == RESERVATION:
+        if not _commit(memory.base, memory.length, length):
+            return False
+    elif length > memory.length:
+        if memory.exports:
+            return False
+        base = cython.cast(cython.p_char, mremap(memory.base, memory.mapped, length, MREMAP_MAYMOVE))
+        if base == cython.cast(cython.p_char, MAP_FAILED):
+            return False
+        memory.base = base
+        memory.mapped = length
+    memory.length = length
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def free_region(memory: cython.pointer(WlMemory)) -> cython.void:
+    """Give a memory's address space back. Call with the GIL, when no guest and no view can touch it any more."""
+    global checked_count
+    if memory.mapped == RESERVATION:
+        _release(memory.base, memory.length)
+    else:
+        checked_count -= 1
+        munmap(memory.base, memory.mapped)
+
+
+def can_reserve(count: int) -> bool:
+    """Whether the process can have the address space of `count` more guarded memories now."""
+    size: uint64_t = RESERVATION * cython.cast(uint64_t, count)
+    base: cython.p_void = mmap(cython.NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    if base == MAP_FAILED:
+        return False
+    munmap(base, size)
+    return True
+
+
 def live_regions() -> int:
     """The number of memories that hold address space now (for tests and diagnostics)."""
-    count: cython.int = -spare_count
+    count: cython.int = checked_count - spare_count
     slot: cython.int
     for slot in range(used):
         if bases[slot] != 0:

@@ -49,6 +49,7 @@ cdef class Store:
     cdef bint counts_fuel
     cdef int calls_left                 # calls from the host until a store of the tier "auto" is looked at; 0: never
     cdef public bint is_native          # everything in it runs as machine code
+    cdef bint checked                   # its memories have no guard pages
     cdef Pointers blocks                # memory to free with the store
     cdef Pointers memories
     cdef Pointers tables

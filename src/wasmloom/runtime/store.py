@@ -62,7 +62,7 @@ from cython.cimports.wasmloom.runtime.guests import (
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.interpreter.machine import native_stubs
 from cython.cimports.wasmloom.runtime.native import RESERVE, begin_entry, end_entry, free_native
-from cython.cimports.wasmloom.runtime.regions import commit, release, reserve
+from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, number_of, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
     FIRST_STACK,
@@ -157,20 +157,25 @@ def grow_stack(guest: cython.pointer(Guest), needed: uint64_t) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t) -> cython.bint:
-    """Add pages to a memory; False when a limit or the system is in the way. Call by the store's owner."""
+    """Add pages to a memory; False when a limit, the system or (of a checked memory) a view is in the way.
+
+    Call by the store's owner; for a checked memory with the GIL. Generated code finds where the memory is then in the
+    `WlMemory`, and for memory 0 in its instance.
+    """
+    base: cython.p_char = memory.base
     old: uint64_t = memory.length
     more: uint64_t = pages * _PAGE
     instance: cython.pointer(WlInstance)
     i: uint64_t
     if pages > memory.max_pages - old // _PAGE or more > store.guest.memory_limit - store.guest.used_bytes:
         return False
-    if not commit(memory.base, old, old + more):
+    if not grow_region(memory, old + more):
         return False
     store.guest.used_bytes += more
-    memory.length = old + more
     for i in range(store.instances.count):
         instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
-        if instance.memory0_base == memory.base:
+        if instance.memory0_base == base:
+            instance.memory0_base = memory.base
             instance.memory0_length = memory.length
     return True
 
@@ -257,6 +262,7 @@ class Store:
             from wasmloom.host.tiering import first_look
 
             self.calls_left = first_look(engine.threshold)
+        self.checked = engine.checked
         if memory_limit is not None and memory_limit < 0:
             raise ValueError(f"memory_limit must not be negative, got {memory_limit}")
         if timeout is not None and not timeout > 0:
@@ -278,7 +284,7 @@ class Store:
         memory: cython.pointer(WlMemory)
         for i in range(self.memories.count):
             memory = cython.cast(cython.pointer(WlMemory), self.memories.items[i])
-            release(memory.base, memory.length)
+            free_region(memory)
         for i in range(self.tables.count):
             table = cython.cast(cython.pointer(WlTable), self.tables.items[i])
             free(table.elements)
@@ -437,20 +443,19 @@ class Store:
     def new_memory(self, pages: uint64_t, max_pages: uint64_t) -> cython.pointer(WlMemory):
         """A zeroed 32-bit memory."""
         memory: cython.pointer(WlMemory)
-        base: cython.p_char
         memory = cython.cast(cython.pointer(WlMemory), self.allocate(cython.sizeof(WlMemory)))
         self.charge(pages * _PAGE)
-        base = reserve(pages * _PAGE)
-        if base == cython.NULL:
+        if not new_region(memory, pages * _PAGE, self.checked):
             self.guest.used_bytes -= pages * _PAGE
-            raise WasmError(
-                f"the system gives no memory of {pages} pages: each memory reserves 8 GiB of address space "
-                "(is that limited, as by ulimit -v?)"
+            why = (
+                ""
+                if self.checked
+                else ": each memory reserves 8 GiB of address space (is that limited, as by ulimit -v? "
+                'then Engine(memory="checked") does without)'
             )
-        memory.base = base
-        memory.length = pages * _PAGE
+            raise WasmError(f"the system gives no memory of {pages} pages{why}")
         if not push(cython.address(self.memories), memory):
-            release(base, memory.length)
+            free_region(memory)
             raise MemoryError
         memory.max_pages = min(max_pages, _MAX_PAGES)
         return memory
