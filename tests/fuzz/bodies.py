@@ -930,7 +930,7 @@ class Body:
         clauses: list[tuple[int, int, int]] = []  # kind, tag, position of the label
         new: list[tuple[ValType, ...]] = []
         for _ in range(self.c.pick((1, 1, 2, 3))):
-            kind, tag = self.c.below(4), self.c.below(len(self.plan.tags))
+            kind, tag = self.c.below(4), self.c.pick(self.plan.throwable)
             types = self.plan.tags[tag].params if kind < 2 else ()
             types = (*types, EXNREF) if kind & 1 else types
             fitting = [k for k, label in enumerate(self.labels) if label.counter is None and label.types == types]
@@ -985,7 +985,7 @@ class Body:
             base = self._begin("if", (), ())
             saved = self.base, self.dead
             self.base, self.dead = base, False
-            tag = self.c.below(len(self.plan.tags))
+            tag = self.c.pick(self.plan.throwable)
             self.labels.append(Label((), base))
             for type in self.plan.tags[tag].params:
                 self.value(type)
@@ -995,7 +995,7 @@ class Body:
             self.base, self.dead = saved
             self.op("end")
         elif self.c.chance(50):
-            tag = self.c.below(len(self.plan.tags))
+            tag = self.c.pick(self.plan.throwable)
             self.need(self.plan.tags[tag].params)
             self.op("throw", uleb(tag))
             self.end_reachable()

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import wasmloom as wl
 from tests.fuzz.choices import Choices, shrink
 from tests.fuzz.generator import HOST_FUNCTIONS, Program, generate
-from wasmloom.spec.types import F64, FuncType, GlobalType, MemoryType, TableType
+from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType
 
 #: What happened, step by step: results, traps, host calls, and the state at the end.
 Outcome = list[tuple[Any, ...]]
@@ -48,13 +48,18 @@ class Variant(NamedTuple):
     fuel: bool = False
     stack_switching: str = "native"
     memory: str = "auto"
+    threshold: int | None = None
 
     def engine(self) -> wl.Engine:
         return wl.Engine(**self._asdict(), cache=False)
 
     def __str__(self) -> str:
-        how = self.translation if self.tier == "interpreter" else self.stack_switching
-        return f"{self.tier} ({how}{', fuel' if self.fuel else ''}, memory {self.memory})"
+        return (
+            ", ".join(
+                f"{name}={value!r}" for name, value in self._asdict().items() if value != self._field_defaults[name]
+            )
+            or "interpreter"
+        )
 
 
 #: The interpreter's ways, and those of what compiles.
@@ -64,7 +69,13 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(translation="lazy", fuel=True),
     Variant(translation="eager", memory="checked"),
 )
-COMPILED: tuple[Variant, ...] = (Variant("compiler"), Variant("compiler", fuel=True, memory="checked"))
+COMPILED: tuple[Variant, ...] = (
+    Variant("compiler"),
+    Variant("compiler", fuel=True, memory="checked"),
+    Variant("auto", threshold=1),
+    Variant("compiler", stack_switching="libcall"),
+    Variant("auto", threshold=0, memory="checked"),
+)
 HANG_SECONDS = 60.0
 REENTRIES = 2
 #: The end after so many cases that differ, and how many programs may be tried to make one smaller.
@@ -80,9 +91,14 @@ class HostError(Exception):
     """Raised by the host function "fail"."""
 
 
-def bits(value: float, wide: bool = True) -> str:
-    """A float's bits; NaNs are all the same."""
-    return "nan" if math.isnan(value) else struct.pack(">d" if wide else ">f", value).hex()
+def bits(value: float) -> str:
+    """The bits of a float, as f64; NaNs are all the same."""
+    return "nan" if math.isnan(value) else struct.pack(">d", value).hex()
+
+
+def plain(value: Any) -> Any:
+    """A value that both engines give, comparable; references only by whether they are null."""
+    return bits(value) if isinstance(value, float) else value if isinstance(value, int) else value is None
 
 
 def signed(value: int, width: int) -> int:
@@ -176,12 +192,13 @@ def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -
         except wl.Trap as trap:
             return [*log, ("trap", trap.code, frames(trap, continuations))]
         imports[f"m{number}"] = instances[-1].exports
-        host.reenter = instances[-1].exports["again"]
+        host.reenter = getattr(instances[-1].exports, "again", None)
         host.exception = wl.WasmException
     for call in program.calls:
         try:
             result = instances[call.module].exports[call.name](*call.arguments)
-            log.append(("result", result if isinstance(result, tuple) else () if result is None else (result,)))
+            results = result if isinstance(result, tuple) else (result,)
+            log.append(("result", *map(plain, results)))
         except wl.Trap as trap:
             log.append(("trap", trap.code, frames(trap, continuations)))
         except HostError:
@@ -192,9 +209,7 @@ def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -
         for export in instance.module.exports:
             item: Any = instance.exports[export.name] if export.kind != "func" else None
             if isinstance(export.type, GlobalType):
-                value = item.value
-                wide = export.type.content == F64
-                log.append((export.name, bits(value, wide) if isinstance(value, float) else value))
+                log.append((export.name, plain(item.value)))
             elif isinstance(export.type, MemoryType):
                 log.append((export.name, hashlib.sha1(memoryview(item)).hexdigest()))
             elif isinstance(export.type, TableType):
@@ -268,13 +283,13 @@ class Peer:
                 return [*log, ("trap", TRAPS[trap.trap_code.name])]
             instances.append(instance)
             linker.define_instance(store, f"m{number}", instance)
-            again = instance.exports(store)["again"]
-            host.reenter = lambda x, again=again: again(store, x)
+            again = instance.exports(store).get("again")
+            host.reenter = None if again is None else lambda x, again=again: again(store, x)
         for call in program.calls:
             try:
                 result = instances[call.module].exports(store)[call.name](store, *call.arguments)
-                results = result if isinstance(result, list) else [] if result is None else [result]
-                log.append(("result", tuple(results)))
+                results = result if isinstance(result, list) else [result]
+                log.append(("result", *map(plain, results)))
             except wasmtime.Trap as trap:
                 code = trap.trap_code
                 log.append(("exception", None) if code is None else ("trap", TRAPS[code.name]))
@@ -283,9 +298,7 @@ class Peer:
         for instance in instances:
             for name, item in instance.exports(store).items():
                 if isinstance(item, wasmtime.Global):
-                    value = item.value(store)
-                    wide = item.type(store).content == wasmtime.ValType.f64()
-                    log.append((name, bits(value, wide) if isinstance(value, float) else value))
+                    log.append((name, plain(item.value(store))))
                 elif isinstance(item, wasmtime.Memory):
                     log.append((name, hashlib.sha1(item.get_buffer_ptr(store)).hexdigest()))
                 elif isinstance(item, wasmtime.Table):
@@ -356,14 +369,28 @@ def difference(
     return None
 
 
-def variants_of(case: int) -> tuple[Variant, ...]:
-    """Some of the variants: each case has, interpreted, one with fuel and one without, and two that are compiled."""
-    return (VARIANTS[case % 2 * 3], VARIANTS[1 + case // 2 % 2], *COMPILED)
+class Form(NamedTuple):
+    """What programs are like, and what runs them: raw ones, and those with continuations, run in our tiers only."""
 
+    raw: bool = False
+    stacks: bool = False
 
-def raw_variants(case: int) -> tuple[Variant, ...]:
-    """What runs the raw program."""
-    return (VARIANTS[case % 2 * 3], COMPILED[0])
+    def program(self, choices: Choices) -> Program:
+        return generate(choices, self.raw, self.stacks)
+
+    def variants(self, case: int) -> tuple[Variant, ...]:
+        """Some of the variants: interpreted, with fuel and without, and compiled."""
+        interpreted = (VARIANTS[case % 2 * 3], VARIANTS[1 + case // 2 % 2])
+        if self.raw:
+            return (interpreted[0], COMPILED[0])
+        if self.stacks:
+            return (*interpreted[: 1 + case % 2], COMPILED[0], COMPILED[3 if case % 3 else 1 + case % 2])
+        return (*interpreted, COMPILED[0], COMPILED[1 + case % (len(COMPILED) - 1)])
+
+    def difference(self, peer: Peer, choices: Choices, case: int, counts: Counter[str] | None = None) -> str | None:
+        """Where the engines differ, or None."""
+        own = self.raw or self.stacks
+        return difference(None if own else peer, self.program(choices), self.variants(case), counts)
 
 
 def choices_of(seed: int, case: int) -> Choices:
@@ -371,32 +398,34 @@ def choices_of(seed: int, case: int) -> Choices:
 
 
 class Found(NamedTuple):
-    """A case that differs: `what`, and whether only in its raw form, which is about NaNs' bits."""
+    """A case that differs, and in which form; in raw form only, that is about NaNs' bits."""
 
     what: str
-    raw: bool
+    form: Form
 
 
-def run_case(peer: Peer, seed: int, case: int, counts: Counter[str] | None = None) -> tuple[Found | None, Choices]:
-    choices = choices_of(seed, case)
-    what = difference(peer, generate(choices), variants_of(case), counts)
-    if what is not None:
-        return Found(what, False), choices
-    what = difference(None, generate(choices_of(seed, case), raw=True), raw_variants(case))
-    return (None if what is None else Found(what, True)), choices
+def forms(stacks: bool) -> tuple[Form, ...]:
+    """The forms of a case's program."""
+    return (Form(stacks=True),) if stacks else (Form(), Form(raw=True))
 
 
-def smaller(taken: list[int], fails: Callable[[list[int]], bool], raw: bool, attempts: int) -> Program:
-    """The smallest program found that still differs."""
-    return generate(Choices(recorded=shrink(taken, fails, attempts)), raw)
+def run_case(
+    peer: Peer, seed: int, case: int, stacks: bool = False, counts: Counter[str] | None = None
+) -> tuple[Found | None, Choices]:
+    """What differs in a case, and the decisions that made it."""
+    for form in forms(stacks):
+        choices = choices_of(seed, case)
+        what = form.difference(peer, choices, case, counts)
+        if what is not None:
+            return Found(what, form), choices
+    return None, choices
 
 
-def differs(peer: Peer, numbers: list[int], case: int, raw: bool) -> bool:
-    """Whether the program that some decisions make differs; `raw`: only in its raw form."""
-    plain = difference(peer, generate(Choices(recorded=numbers)), variants_of(case)) is not None
-    if not raw or plain:
-        return plain and not raw
-    return difference(None, generate(Choices(recorded=numbers), raw=True), raw_variants(case)) is not None
+def differs(peer: Peer, numbers: list[int], case: int, form: Form) -> bool:
+    """Whether the program that some decisions make differs, in this form only."""
+    if form.raw and Form().difference(peer, Choices(recorded=numbers), case) is not None:
+        return False
+    return form.difference(peer, Choices(recorded=numbers), case) is not None
 
 
 def show(program: Program) -> str:
@@ -409,7 +438,7 @@ def show(program: Program) -> str:
 # --- many cases, in processes that may die ----------------------------------------------------------------------------
 
 
-def work(place: Any, queue: Any, seed: int, cases: range, attempts: int) -> None:
+def work(place: Any, queue: Any, seed: int, cases: range, attempts: int, stacks: bool) -> None:
     """Run cases; differences and counts go into the queue.
 
     `place` has the number of the current case, and how many programs have run.
@@ -419,22 +448,22 @@ def work(place: Any, queue: Any, seed: int, cases: range, attempts: int) -> None
     for number, case in enumerate(cases):
         place[:] = (case, place[1] + 1)
         try:
-            found, choices = run_case(peer, seed, case, seen)
+            found, choices = run_case(peer, seed, case, stacks, seen)
             if found is not None:
 
-                def fails(numbers: list[int], case: int = case, raw: bool = found.raw) -> bool:
+                def fails(numbers: list[int], case: int = case, form: Form = found.form) -> bool:
                     place[1] += 1
-                    return differs(peer, numbers, case, raw)
+                    return differs(peer, numbers, case, form)
 
-                small = smaller(choices.taken, fails, found.raw, attempts)
-                variants = raw_variants(case) if found.raw else variants_of(case)
-                again = difference(None if found.raw else peer, small, variants)
-                queue.put((case, Found(f"{found.what}\nmade smaller: {again}\n{show(small)}", found.raw)))
+                small = Choices(recorded=shrink(choices.taken, fails, attempts))
+                again = found.form.difference(peer, small, case)
+                text = show(found.form.program(Choices(recorded=small.taken)))
+                queue.put((case, Found(f"{found.what}\nmade smaller: {again}\n{text}", found.form)))
             if number % 8 == 0:
-                steps = run_wasmloom(generate(choices_of(seed, case)), VARIANTS[0])
+                steps = run_wasmloom(forms(stacks)[0].program(choices_of(seed, case)), VARIANTS[0])
                 seen.update(step[1] if step[0] == "trap" else step[0] for step in steps if step[0] in ENDINGS)
         except Exception:
-            queue.put((case, Found(traceback.format_exc(limit=-3), False)))
+            queue.put((case, Found(traceback.format_exc(limit=-3), Form())))
         seen[PROGRAMS] += 1
         if number % 32 == 31:
             queue.put((None, seen))
@@ -442,14 +471,13 @@ def work(place: Any, queue: Any, seed: int, cases: range, attempts: int) -> None
     queue.put((None, seen))
 
 
-def _dies(seed: int, case: int, numbers: list[int]) -> bool:
+def _dies(form: Form, case: int, numbers: list[int]) -> bool:
     """Whether a process that runs a program dies or hangs."""
 
     def run() -> None:
         faulthandler.disable()
         with contextlib.suppress(Exception):
-            for raw in (False, True):
-                difference(None, generate(Choices(recorded=numbers), raw), variants_of(case))
+            difference(None, form.program(Choices(recorded=numbers)), form.variants(case))
         os._exit(0)
 
     process = multiprocessing.get_context("fork").Process(target=run)
@@ -461,20 +489,25 @@ def _dies(seed: int, case: int, numbers: list[int]) -> bool:
     return process.exitcode != 0
 
 
-def autopsy(queue: Any, seed: int, case: int, attempts: int) -> None:
+def autopsy(queue: Any, seed: int, case: int, attempts: int, stacks: bool) -> None:
     """Make a program smaller that ends its process."""
-    choices = choices_of(seed, case)
-    generate(choices)
-    small = smaller(choices.taken, partial(_dies, seed, case), False, attempts // 10)
-    queue.put(show(small))
+    for form in forms(stacks):
+        choices = choices_of(seed, case)
+        form.program(choices)
+        if _dies(form, case, choices.taken):
+            small = shrink(choices.taken, partial(_dies, form, case), attempts // 10)
+            queue.put(show(form.program(Choices(recorded=small))))
+            return
+    queue.put("not again")
 
 
 def fuzz(
-    cases: range, seed: int, jobs: int, stop: int = MAX_DIFFERING, attempts: int = ATTEMPTS
+    cases: range, seed: int, jobs: int, stop: int = MAX_DIFFERING, attempts: int = ATTEMPTS, stacks: bool = False
 ) -> Iterator[tuple[int | None, Any]]:
     """Run cases; yields (case, `Found`), and (None, counts since the last ones).
 
-    After `stop` cases that differ it ends; `attempts` programs are tried to make one smaller.
+    After `stop` cases that differ it ends; `attempts` programs are tried to make one smaller. `stacks`: programs have
+    continuations, which only our tiers run.
     """
     context = multiprocessing.get_context("forkserver")  # tests before may have left threads
     queue = context.Queue()
@@ -482,20 +515,20 @@ def fuzz(
 
     def start(cases: range) -> None:
         place = context.RawArray("q", (cases.start, 0))
-        process = context.Process(target=work, args=(place, queue, seed, cases, attempts))
+        process = context.Process(target=work, args=(place, queue, seed, cases, attempts, stacks))
         process.start()
         workers.append((process, place, cases))
 
     def examined(case: int, how: str) -> Found:
         results = context.Queue()
-        process = context.Process(target=autopsy, args=(results, seed, case, attempts))
+        process = context.Process(target=autopsy, args=(results, seed, case, attempts, stacks))
         process.start()
         small = ""
         while process.is_alive() and not small:
             with contextlib.suppress(Empty):
                 small = results.get(timeout=0.2)
         process.join()
-        return Found(f"{how}\n{small}", False)
+        return Found(f"{how}\n{small}", Form(stacks=stacks))
 
     for job in range(jobs):
         start(cases[job::jobs])
@@ -505,7 +538,7 @@ def fuzz(
         while workers:
             while not queue.empty():
                 found = queue.get()
-                differing += found[0] is not None and not found[1].raw
+                differing += found[0] is not None and not found[1].form.raw
                 yield found
             if differing >= stop:
                 return
@@ -547,12 +580,13 @@ def main() -> int:
     parser.add_argument("--case", type=int, help="run this case only, in this process")
     parser.add_argument("--minutes", type=float, help="go on for that long instead of for a count")
     parser.add_argument("--log", type=Path, help="file that gets a line of counts every minute")
+    parser.add_argument("--stacks", action="store_true", help="programs with continuations, in our tiers only")
     parser.add_argument("--save", type=Path, help="folder for the modules of cases that differ")
     args = parser.parse_args()
     if args.case is not None:
-        print(show(generate(choices_of(args.seed, args.case))))
-        found, _ = run_case(Peer(), args.seed, args.case)
-        print("no difference" if found is None else ("raw: " if found.raw else "") + found.what)
+        print(show(forms(args.stacks)[0].program(choices_of(args.seed, args.case))))
+        found, _ = run_case(Peer(), args.seed, args.case, args.stacks)
+        print("no difference" if found is None else f"{found.form}: {found.what}")
         return int(found is not None)
     begin = noted = time.monotonic()
     counts = Counter(differ=0, raw=0)
@@ -561,14 +595,15 @@ def main() -> int:
     def summary() -> str:
         took = time.monotonic() - begin
         done = seen[PROGRAMS]
+        kind = "programs with continuations" if args.stacks else "programs"
         return (
-            f"{done} programs in {took:.0f} s ({done / took:.1f} a second), seed {args.seed}: "
+            f"{done} {kind} in {took:.0f} s ({done / took:.1f} a second), seed {args.seed}: "
             f"{counts['differ']} differ, {counts['raw']} only in NaNs' bits, "
             f"{seen[ELSEWHERE]} places of faults"
         )
 
     cases = range(args.first, args.first + (args.count if args.minutes is None else 1 << 40))
-    for case, what in fuzz(cases, args.seed, args.jobs, args.stop, args.attempts):
+    for case, what in fuzz(cases, args.seed, args.jobs, args.stop, args.attempts, args.stacks):
         now = time.monotonic()
         if args.log and now - noted > 60:
             noted = now
@@ -579,11 +614,11 @@ def main() -> int:
         if case is None:
             seen += what
             continue
-        counts["raw" if what.raw else "differ"] += 1
-        print(f"case {case}{' (raw)' if what.raw else ''}: {what.what}\n", flush=True)
+        counts["raw" if what.form.raw else "differ"] += 1
+        print(f"case {case}{' (raw)' if what.form.raw else ''}: {what.what}\n", flush=True)
         if args.save:
             args.save.mkdir(parents=True, exist_ok=True)
-            for number, module in enumerate(generate(choices_of(args.seed, case), what.raw).modules):
+            for number, module in enumerate(what.form.program(choices_of(args.seed, case)).modules):
                 (args.save / f"case-{case}-m{number}.wasm").write_bytes(module)
     endings = ", ".join(f"{number} {how}" for how, number in seen.most_common(18) if how not in (PROGRAMS, ELSEWHERE))
     print(f"of every eighth: {endings}\n{summary()}")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tests.fuzz.bodies import CANONICAL_NAN, INTERESTING, NUMBERS, Body, is_number
 from tests.fuzz.choices import Choices
+from tests.fuzz.stacks import Pair, StackBody
 from wasmloom.binary.encoder import encode_module, heap_type_bytes, run_lengths, sleb, uleb
 from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.module import Code, Data, Element, Export, Global, Import, ModuleSyntax, Table
@@ -23,6 +24,7 @@ from wasmloom.spec.types import (
     FUNCREF,
     I32,
     I64,
+    ContType,
     FuncType,
     GlobalType,
     Limits,
@@ -76,7 +78,7 @@ class Plan:
     def __init__(self, raw: bool) -> None:
         #: NaNs are left as they are where their bits can be seen.
         self.raw = raw
-        self.types: list[FuncType] = []
+        self.types: list[FuncType | ContType] = []
         self.signature_count = 0
         self.functions: list[FuncType] = []
         self.tables: list[TableType] = []
@@ -85,14 +87,20 @@ class Plan:
         self.slots: dict[int, dict[int, int]] = {}
         self.elements: list[ValType] = []
         self.tags: list[FuncType] = []
+        #: tags of exceptions, and those that functions suspend with
+        self.throwable: list[int] = []
+        self.suspends: list[int] = []
+        #: types of continuations that functions of the module can run
+        self.conts: list[int] = []
+        self.pair: Pair | None = None
         self.data = 0
         self.fuel = 0
         self.table_size = TABLE_SIZE
         self.value_types: tuple[ValType, ...] = NUMBERS
         self.syntax = ModuleSyntax()
 
-    def type_index(self, type: FuncType) -> int:
-        """The index of a function type, which is added when it isn't there."""
+    def type_index(self, type: FuncType | ContType) -> int:
+        """The index of a type, which is added when it isn't there."""
         if type not in self.types:
             self.types.append(type)
         return self.types.index(type)
@@ -101,6 +109,25 @@ class Plan:
         """All indices of a type: definitions that are equal are the same type."""
         self.type_index(type)
         return [i for i, other in enumerate(self.types) if other == type]
+
+    def cont_index(self, type: FuncType) -> int:
+        """The index of the continuation type of a function type."""
+        return self.type_index(ContType(CONCRETE + self.type_index(type)))
+
+    def continued(self, index: int) -> FuncType:
+        """The function type of a continuation type."""
+        cont = self.types[index]
+        function = self.types[cont.func - CONCRETE] if isinstance(cont, ContType) else cont
+        assert isinstance(function, FuncType)
+        return function
+
+    def add_tag(self, type: FuncType) -> int:
+        """Note a tag of the index space; gives its index."""
+        index = len(self.tags)
+        self.tags.append(type)
+        if not type.results:
+            self.throwable.append(index)
+        return index
 
     def reference_to(self, index: int) -> ValType:
         """The nullable reference to a type; always that of its first definition."""
@@ -119,12 +146,13 @@ class Plan:
 class Generator:
     """Makes one program."""
 
-    def __init__(self, choices: Choices, raw: bool = False) -> None:
-        """`raw`: NaNs are left as they are where their bits can be seen."""
+    def __init__(self, choices: Choices, raw: bool = False, stacks: bool = False) -> None:
+        """`raw`: NaNs are left as they are where their bits can be seen; `stacks`: with continuations."""
         self.c = choices
         self.raw = raw
         self.plans: list[Plan] = []
-        self.exceptions = choices.chance(40)
+        self.exceptions = choices.chance(40) or stacks
+        self.body = StackBody if stacks else Body
 
     def program(self) -> Program:
         c = self.c
@@ -175,6 +203,8 @@ class Generator:
         if self.c.chance(60):
             plan.value_types = (*NUMBERS, *NUMBERS, *NUMBERS, *references)
         self.imports(plan, number)
+        if self.body is StackBody:
+            self.stacks(plan, signatures)
         self.tables_and_memories(plan, number, references)
         self.globals(plan, number, references)
         if self.exceptions:
@@ -182,20 +212,28 @@ class Generator:
         first = len(plan.functions)
         for _ in range(self.c.pick((1, 2, 3, 4, 6))):
             self.define(plan, self.c.pick(signatures))
+        if plan.pair is not None:
+            for _ in range(self.c.pick((2, 1, 3))):
+                self.define(plan, plan.types[plan.pair.function])
         self.define(plan, REENTERED)
         last = len(plan.functions)
         self.segments(plan)
         for index in range(first, last):
-            body = Body(self.c, plan, plan.functions[index])
+            body = self.body(self.c, plan, plan.functions[index])
             body.generate()
             own = [entry.type for entry in body.locals[len(body.type.params) :]]
             plan.syntax.code.append(Code(run_lengths(own), bytes(body.code)))
             plan.syntax.exports.append(Export(f"f{index}", "func", index))
         plan.syntax.exports.append(Export("again", "func", last - 1))
         for index in range(first, last):
-            self.wrapper(plan, index)
+            if all(map(is_number, plan.functions[index].params)):
+                self.wrapper(plan, index)
         syntax = plan.syntax
-        syntax.rec_groups = [(SubType(type),) for type in plan.types]
+        groups = [(SubType(type),) for type in plan.types]
+        if plan.pair is not None:  # these two name each other
+            at = plan.pair.function
+            groups[at : at + 2] = [(*groups[at], *groups[at + 1])]
+        syntax.rec_groups = groups
         return encode_module(syntax)
 
     def define(self, plan: Plan, type: FuncType) -> None:
@@ -213,6 +251,8 @@ class Generator:
         other = self.plans[0]
         for export in other.syntax.exports:
             wanted: object = None
+            if export.kind == "func" and not all(map(is_number, other.functions[export.index].params)):
+                continue
             if export.kind == "func" and export.name[0] == "f" and c.chance(60):
                 wanted = plan.type_index(other.functions[export.index])
                 plan.functions.append(other.functions[export.index])
@@ -233,7 +273,7 @@ class Generator:
                 plan.globals.append(item)
             elif export.kind == "tag" and c.chance(70):
                 wanted = TagType(plan.type_index(other.tags[export.index]))
-                plan.tags.append(other.tags[export.index])
+                plan.add_tag(other.tags[export.index])
             if wanted is not None:
                 syntax.imports.append(Import("m0", export.name, export.kind, wanted))  # type: ignore[arg-type]
 
@@ -275,9 +315,31 @@ class Generator:
         """Define some tags."""
         for _ in range(self.c.pick((1, 2, 3))):
             type = FuncType(tuple(self.c.pick(NUMBERS) for _ in range(self.c.pick((1, 0, 2, 3)))), ())
-            plan.syntax.tags.append(TagType(plan.type_index(type)))
-            plan.syntax.exports.append(Export(f"tag{len(plan.tags)}", "tag", len(plan.tags)))
-            plan.tags.append(type)
+            self.define_tag(plan, type)
+
+    def define_tag(self, plan: Plan, type: FuncType) -> int:
+        plan.syntax.tags.append(TagType(plan.type_index(type)))
+        plan.syntax.exports.append(Export(f"tag{len(plan.tags)}", "tag", len(plan.tags)))
+        return plan.add_tag(type)
+
+    def stacks(self, plan: Plan, signatures: list[FuncType]) -> None:
+        """Types of continuations, and tags to suspend and to switch with."""
+        c = self.c
+        for _ in range(c.pick((2, 1, 3))):
+            params, results = (tuple(c.pick(NUMBERS) for _ in range(c.pick((1, 0, 2, 3, 10)))) for _ in range(2))
+            self.define_tag(plan, FuncType(params, results))
+        plan.suspends = list(range(len(plan.tags)))
+        plan.conts = [plan.cont_index(signature) for signature in signatures]
+        if c.chance(60):
+            at = len(plan.types)
+            reference = ref_type(CONCRETE + at + 1, True)
+            params = tuple(c.pick(NUMBERS) for _ in range(c.pick((1, 0, 2, 7))))
+            results = c.pick(signatures).results
+            plan.types += [FuncType((*params, reference), results), ContType(CONCRETE + at)]
+            plan.pair = Pair(at, at + 1, self.define_tag(plan, FuncType((), results)))
+            plan.conts.append(at + 1)
+        wanted = [ref_type(CONCRETE + c.pick(plan.conts), True) for _ in range(2)]
+        plan.value_types = (*plan.value_types, *NUMBERS, *wanted)
 
     def initial(self, type: ValType) -> bytes:
         number = self.c.pick(INTERESTING[type])
@@ -356,9 +418,9 @@ def imported_functions(plan: Plan) -> int:
     return sum(item.kind == "func" for item in plan.syntax.imports)
 
 
-def generate(choices: Choices, raw: bool = False) -> Program:
-    """A program, as the choices have it; `raw`: with the bits of NaNs in view."""
-    return Generator(choices, raw).program()
+def generate(choices: Choices, raw: bool = False, stacks: bool = False) -> Program:
+    """A program, as the choices have it; `raw`: with the bits of NaNs in view; `stacks`: with continuations."""
+    return Generator(choices, raw, stacks).program()
 
 
 def main() -> None:
