@@ -1,7 +1,6 @@
 """Compares the tiers and Wasmtime on modules that others have generated, such as ``wasm-tools smith`` does.
 
-``python -m tests.fuzz.foreign FOLDER`` takes all ``*.wasm`` in the folder. The modules must not import anything, should
-end
+``python -m tests.fuzz.foreign FOLDER`` takes all ``*.wasm`` in the folder. Modules must not import anything, should end
 (wasm-smith: `ensure_termination`), and have no NaN's bits in view (`canonicalize_nans`). All exported functions that
 take and give nothing but numbers are called, in order, with values that are worth trying.
 """
