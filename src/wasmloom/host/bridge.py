@@ -83,7 +83,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlFunction,
 )
 from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
-from cython.cimports.wasmloom.runtime.native import is_compiled, set_adapter
+from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, is_compiled, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack, push, set_run
 from cython.cimports.wasmloom.spec.canon import heap_matches
 
@@ -733,10 +733,13 @@ def _host_call_with_gil(
 ) -> uint64_t:
     """Run a host function; an exception waits in the store until the guest has been left."""
     store: Store = cython.cast(Store, ctx.store)
-    signature: Signature = signature_of(cython.cast(uint32_t, function.type_id))
+    signature: Signature
     offset: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base
-    room: uint64_t = 8 * max(signature.n_params, signature.n_results)
+    room: uint64_t = 8 * MAX_ARGUMENTS  # a compiled function's; nothing here may raise
     ended: cython.int
+    if function.instance == cython.NULL:
+        signature = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), function.object)).signature
+        room = 8 * max(signature.n_params, signature.n_results)
     # For backtraces and nested entries; an entry saves them before it overwrites them.
     ctx.host_ip = return_ip
     ctx.host_fp = offset
