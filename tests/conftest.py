@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,17 @@ def spec_dir() -> Path:
     if folder is None:
         pytest.skip("no official test scripts: set WASMLOOM_SPEC to the folder that has them")
     return folder
+
+
+@lru_cache
+def _engine(tier: str) -> Engine:
+    return Engine(tier=tier)
+
+
+@pytest.fixture(params=["interpreter", "compiler"])
+def tier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test runs twice: with either tier as that of engines that don't name one."""
+    chosen: str = request.param
+    monkeypatch.setenv("WASMLOOM_TIER", chosen)
+    monkeypatch.setattr("wasmloom.host.engine._default", _engine(chosen))
+    return chosen

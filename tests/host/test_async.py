@@ -11,6 +11,7 @@ import types
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wasmloom as wl
+from wasmloom.host.engine import default_engine
 from wasmloom.host.tasks import stacks_in_use
 from wasmloom.runtime.collector import collect_garbage
 
@@ -114,19 +116,25 @@ TEXT = """(module $guest
     (call $note (local.get 0))
     (call $sum (local.get 0))))
 """
-MODULE = wl.Module(TEXT)
+pytestmark = pytest.mark.usefixtures("tier")
+
+
+@lru_cache
+def compiled(engine: wl.Engine, text: str) -> wl.Module:
+    return wl.Module(text, engine)
 
 
 class Guest:
     """An instance, and what its imports do."""
 
-    def __init__(self, store: wl.Store | None = None, module: wl.Module = MODULE) -> None:
+    def __init__(self, store: wl.Store | None = None, module: wl.Module | None = None) -> None:
         self.store = store or wl.Store()
         self.oops = wl.Tag(self.store, "i32")
         self.notes: list[int] = []
         self.on_wait: Callable[[int], Any] = pass_on
         self.on_note: Callable[[int], Any] = self.notes.append
         imports = {"wait": lambda n: self.on_wait(n), "note": lambda n: self.on_note(n), "oops": self.oops}
+        module = module or compiled(default_engine(), TEXT)
         self.exports = wl.Instance(module, {"env": imports}, store=self.store).exports
 
     def call(self, name: str, *args: int) -> Coroutine[Any, Any, Any]:
@@ -139,7 +147,7 @@ async def pass_on(n: int) -> int:
 
 
 @pytest.fixture
-def guest() -> Iterator[Guest]:
+def guest(tier: str) -> Iterator[Guest]:
     """A guest that must leave nothing behind."""
     found = Guest()
     yield found

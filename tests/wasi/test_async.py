@@ -23,7 +23,7 @@ from wasmloom.wasi import Wasi
 from wasmloom.wasi.abi import EVENT, Errno, EventType
 
 #: Reads up to 16 bytes at a time and writes them, until there are none.
-CAT = wl.Module("""(module
+CAT = """(module
   (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
@@ -39,7 +39,9 @@ CAT = wl.Module("""(module
         (then (call $exit (local.get $errno))))
       (br_if $again (i32.load (i32.const 64))))
     (call $exit (i32.const 7))))
-""")
+"""
+
+pytestmark = pytest.mark.usefixtures("tier")
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
@@ -68,7 +70,7 @@ def test_streams_of_an_event_loop() -> None:
     async def main() -> None:
         reader, writer = asyncio.StreamReader(), Writer()
         with Wasi(stdin=reader, stdout=writer) as wasi:
-            task = asyncio.create_task(wasi.run_async(CAT))
+            task = asyncio.create_task(wasi.run_async(wl.Module(CAT)))
             for word in (b"one ", b"two ", b"a long text that needs several reads"):
                 await asyncio.sleep(0.01)
                 assert not task.done()
@@ -89,7 +91,7 @@ def test_many_programs_talk_over_pipes() -> None:
         wasis = [Wasi(stdin=a[0], stdout=b[1]) for a, b in pairwise(pipes)]
 
         async def one(wasi: Wasi, out: int) -> None:
-            assert await wasi.run_async(CAT) == 7
+            assert await wasi.run_async(wl.Module(CAT)) == 7
             wasi.close()
             os.close(out)
 
@@ -113,7 +115,7 @@ def test_a_plain_run_says_what_is_missing() -> None:
     with warnings.catch_warnings(), Wasi(stdin=Input(), stdout=io.BytesIO()) as wasi:
         warnings.simplefilter("error")  # "was never awaited"
         with pytest.raises(wl.WasmError, match="fd_read returned an awaitable"):
-            wasi.run(CAT)
+            wasi.run(wl.Module(CAT))
 
 
 def test_errors_of_streams_are_error_numbers() -> None:
@@ -126,9 +128,9 @@ def test_errors_of_streams_are_error_numbers() -> None:
             raise LookupError("mine")
 
     with Wasi(stdin=Broken(), stdout=io.BytesIO()) as wasi:
-        assert run(wasi.run_async(CAT)) == Errno.ECONNRESET
+        assert run(wasi.run_async(wl.Module(CAT))) == Errno.ECONNRESET
     with Wasi(stdin=Wrong(), stdout=io.BytesIO()) as wasi, pytest.raises(LookupError, match="mine"):
-        run(wasi.run_async(CAT))
+        run(wasi.run_async(wl.Module(CAT)))
 
 
 def test_a_cancelled_program() -> None:
@@ -137,10 +139,10 @@ def test_a_cancelled_program() -> None:
         with Wasi(stdin=read, stdout=io.BytesIO()) as wasi:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.02):
-                    await wasi.run_async(CAT)
+                    await wasi.run_async(wl.Module(CAT))
             os.write(write, b"x")
             os.close(write)
-            assert await wasi.run_async(CAT) == 7
+            assert await wasi.run_async(wl.Module(CAT)) == 7
         os.close(read)
 
     run(main())
@@ -203,7 +205,7 @@ int main(void) {
 
 
 @pytest.fixture(scope="session")
-def sleeper(tmp_path_factory: pytest.TempPathFactory) -> wl.Module:
+def sleeper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A C program that reads, sleeps and writes, and knows of nothing else."""
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("needs the package 'ziglang' to compile C to WebAssembly")
@@ -212,14 +214,16 @@ def sleeper(tmp_path_factory: pytest.TempPathFactory) -> wl.Module:
     source.write_text(SLEEPER)
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-O1", "-o", wasm, source]
     subprocess.run(command, check=True, capture_output=True)
-    return wl.Module.from_file(wasm)
+    return wasm
 
 
-def test_c_programs_wait_in_one_loop(sleeper: wl.Module) -> None:
+def test_c_programs_wait_in_one_loop(sleeper: Path) -> None:
+    module = wl.Module.from_file(sleeper)
+
     async def one(number: int) -> bytes:
         reader, writer = asyncio.StreamReader(), Writer()
         with Wasi(stdin=reader, stdout=writer) as wasi:
-            task = asyncio.create_task(wasi.run_async(sleeper))
+            task = asyncio.create_task(wasi.run_async(module))
             for i in range(3):
                 await asyncio.sleep(0.001 * (number % 5))
                 reader.feed_data(f"{number} {i}\n".encode())

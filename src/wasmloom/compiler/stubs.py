@@ -6,7 +6,9 @@ LLVM's `swiftself`.
 
 ========================= ==============================================================================================
 ``wl_native_enter``       C function: from the thread's stack to a guest's, and back when the function returns
-``wl_native_leave``       ends the innermost `wl_native_enter` from anywhere: what a trap does
+``wl_native_continue``    C function: the same, to a guest that has been parked
+``wl_native_leave``       ends the innermost `wl_native_enter` or `wl_native_continue` from anywhere: what a trap does
+``wl_park``               leaves the guest so that `wl_native_continue` can return to it
 ``wl_on_host``            calls a C function on the thread's stack, from any guest stack
 ``wl_trap_native``        a trap; the return address says where
 ``wl_adapter``            native entry of functions that aren't compiled: puts the registers into memory
@@ -20,7 +22,10 @@ LLVM's `swiftself`.
 
 Invariants:
 
-* ``ctx.host_rsp`` is the stack pointer of the innermost `wl_native_enter`; whoever nests saves and restores it.
+* ``ctx.host_rsp`` is the stack pointer of the innermost `wl_native_enter` or `wl_native_continue`, whose frames are
+  alike; whoever nests saves and restores it.
+* Nothing on a guest's stack is an address in the thread's stack, but for the frame pointer that the bottom frame has
+  saved, which only walkers follow. So a parked guest can go on in another thread, whose frame then takes that place.
 * C code only ever runs on the thread's stack. Guest stacks have room for a signal's frame below their limit.
 * The word ``fs:112``, which the C library keeps free for this purpose, is the limit of the running stack. The ticker
   sets it to the highest number, so that every check fails; the slow path then restores it.
@@ -31,7 +36,7 @@ Invariants:
 from __future__ import annotations
 
 from wasmloom.runtime.layout import CONT_ENDED, MAX_REVISION, RUNTIME_CALLS, offset, size
-from wasmloom.runtime.traps import STACK_EXHAUSTED
+from wasmloom.runtime.traps import HOST_WAIT, STACK_EXHAUSTED
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.structs import StructBuilder
 
@@ -100,14 +105,18 @@ def _load_arguments() -> str:
 
 _ARGUMENT_BYTES = 8 * (len(INTEGER_REGISTERS) + FLOAT_REGISTERS)
 
-#: wl_native_enter(ctx, array call, code, environment, words, top of the guest's stack)
-_ENTER = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
+#: The beginning of whatever goes to a guest, with the context in RDI: `wl_native_leave` undoes it.
+_ENTRY = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
     subq $8, %rsp
     movq %fs:112, %rax
     movq %rax, (%rsp)
     movq %rsp, {_ctx("host_rsp")}(%rdi)
     movq {_ctx("native_limit")}(%rdi), %rax
     movq %rax, %fs:112
+"""
+
+#: wl_native_enter(ctx, array call, code, environment, words, top of the guest's stack)
+_ENTER = f"""{_ENTRY}
     movq %rdi, %rbx
     movq %rsi, %rax
     movq %r9, %rsp
@@ -130,6 +139,26 @@ wl_native_leave:
 {_POP_SAVED}    popq %rbp
     .cfi_def_cfa %rsp, 8
     ret
+"""
+
+#: wl_native_continue(ctx, top of the guest's stack): returns from the `wl_park` whose frame ``guest_rbp`` is. Right
+#: below the top are the return address and the frame pointer of what `wl_native_enter` has called.
+_CONTINUE = f"""{_ENTRY}
+    movq %rbp, -16(%rsi)
+    movq {_ctx("guest_rbp")}(%rdi), %rbp
+    leaq -{8 * len(_CALLEE_SAVED)}(%rbp), %rsp
+{_POP_SAVED}    popq %rbp
+    .cfi_def_cfa %rsp, 8
+    ret
+"""
+
+#: wl_park(ctx): its frame is like that of `wl_on_host`, where everybody looks for a guest that waits. It returns, with
+#: no registers changed but those that calls may change, when the results are where the adapter expects them.
+_PARK = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
+    movq %rsp, {_ctx("guest_rsp")}(%rdi)
+    movq %rbp, {_ctx("guest_rbp")}(%rdi)
+    movq ${HOST_WAIT}, {_ctx("trap_code")}(%rdi)
+    jmp wl_native_leave
 """
 
 #: wl_on_host(ctx, function, a, b, c, d): function(ctx, a, b, c, d)
@@ -186,13 +215,19 @@ def _adapter(call: str, registers: bool) -> str:
     movq {_runtime(call)}, %rsi
     callq wl_on_host
     testq %rax, %rax
-    jne 1f
+    jne 2f
+1:
 {result}    leave
     .cfi_def_cfa %rsp, 8
     ret
-1:
+2:
     .cfi_def_cfa %rbp, 16
     movq -8(%rbp), %rdi
+    cmpq ${HOST_WAIT}, %rax
+    jne 3f
+    callq wl_park
+    jmp 1b
+3:
 {_trap("%rax", "8(%rbp)", "(%rbp)", "%rdi")}"""
 
 
@@ -359,6 +394,8 @@ def assembly() -> str:
     return ".text\n" + "".join(
         (
             _function("wl_native_enter", _ENTER, _OTHER_STACK_CFI),
+            _function("wl_native_continue", _CONTINUE, _OTHER_STACK_CFI),
+            _function("wl_park", _PARK),
             _function("wl_on_host", _ON_HOST, _OTHER_STACK_CFI),
             _function("wl_trap_native", _TRAP),
             _function("wl_adapter", _adapter("native_call", True)),

@@ -809,17 +809,25 @@ def _host_call(
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _run_words(ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)) -> cython.int:
-    """Run a function of either kind for compiled code, on `words`, which its results replace."""
+def _run_words(
+    ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)
+) -> cython.int:
+    """Run a function of either kind for compiled code, on `words`, which its results replace.
+
+    Gives 1, and writes nothing, if the guest has to wait for the results.
+    """
+    waits: cython.int
     store: Store = cython.cast(Store, ctx.store)
     signature: Signature
     if function.instance != cython.NULL:
         signature = signature_of(cython.cast(uint32_t, function.type_id))
         store.call(function, words, signature.n_params, signature.n_results)
         return 0
-    call_host(store, cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), function.object)), words, False)
-    store.guest.heap.holds -= 1
-    return 0
+    host: HostFunction = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), function.object))
+    waits = call_host(store, host, words, store.guest.entry.may_wait)
+    if not waits:
+        store.guest.heap.holds -= 1
+    return waits
 
 
 @cython.cfunc
@@ -827,7 +835,8 @@ def _run_words(ctx: cython.pointer(WlContext), function: cython.pointer(WlFuncti
 def _run_registers(
     ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), registers: cython.pointer(uint64_t)
 ) -> cython.int:
-    """Run a function on the values that parameter registers held (see `wasmloom.compiler.abi`)."""
+    """As `_run_words`, on the values that parameter registers held (see `wasmloom.compiler.abi`)."""
+    waits: cython.int = 0
     signature: Signature = signature_of(cython.cast(uint32_t, function.type_id))
     args: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), ctx.args)
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
@@ -855,14 +864,15 @@ def _run_registers(
                 words[i] = args[i]
             if signature.kinds[i] == KIND_I32 or signature.kinds[i] == KIND_F32:
                 words[i] &= 0xFFFFFFFF
-        _run_words(ctx, function, words)
-        for i in range(1, signature.n_results):
-            args[i] = words[i]
-        registers[0] = words[0]
+        waits = _run_words(ctx, function, words)
+        if not waits:
+            for i in range(1, signature.n_results):
+                args[i] = words[i]
+            registers[0] = words[0]
     finally:
         if words != few:
             free(words)
-    return 0
+    return waits
 
 
 @cython.cfunc
@@ -880,7 +890,10 @@ def _native_call_with_gil(
     ctx.host_function = function
     run = cython.cast(NativeWords, cython.cast(cython.p_void, _run_registers if in_registers else _run_words))
     ended = run(ctx, function, words)
-    if ended >= 0:
+    if ended > 0:
+        ctx.host_ip = cython.cast(cython.p_char, words)
+        return _HOST_WAIT
+    if ended == 0:
         return 0
     PyErr_Fetch(
         cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)

@@ -284,7 +284,7 @@ def _run_compiled(
     passed[2] = passed[0]
     passed[0] = passed[1]
     code = store.run_native_entry(
-        cython.address(entry), native_stubs.drive, ctx, cython.cast(cython.p_void, passed[2]), passed
+        cython.address(entry), native_stubs.drive, ctx, cython.cast(cython.p_void, passed[2]), passed, entry.native
     )
     if code:
         return store.fail(code, cython.address(entry))

@@ -10,15 +10,18 @@ from wasmloom.runtime.store cimport Store
 cdef class GuestTask:
     cdef readonly Func function
     cdef Store store
-    cdef Parked parked                  # root NULL: the guest has no stacks (any more)
+    cdef Parked *parked
     cdef bint is_parked
     cdef HostFunction host              # what the guest waits for
     cdef readonly object awaitable      # what it has returned
     cdef object cancelled               # the error by which the guest is being cancelled
     cdef readonly object result
 
+    cdef int begin(self, bint compiled) except -1
     cdef int enter(self, Entry *entry) except -1
     cdef bint run(self, Entry *entry, char *instruction, uint64_t offset) except -1
+    cdef bint run_native(self, Entry *entry, void *array_call) except -1
+    cdef bint left(self, Entry *entry, uint64_t code) except -1
     cdef void park(self) noexcept
     cdef void unpark(self) noexcept
     cdef object start_host(self, uint64_t *words)

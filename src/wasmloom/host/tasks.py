@@ -2,13 +2,18 @@
 # mypy: ignore-errors
 """Calls that can wait: a guest that stands in a host function, outside of the store, until its results are there.
 
-All that a guest is lies on its value stacks: no frame of the native stack is part of it. So it can be parked by leaving
-the interpreter, once everything that the context holds of it has been noted in the innermost stack: where the host
-function returns to (``ip``), its frame (``fp``) and itself (``function``), and how far the stack is in use
-(``values``). To go on, the context gets it back, and the results go into the frame.
+All that an interpreted guest is lies on its value stacks: no frame of the native stack is part of it. So it can be
+parked by leaving the interpreter, once everything that the context holds of it has been noted in the innermost stack:
+where the host function returns to (``ip``), its frame (``fp``) and itself (``function``), and how far the stack is in
+use (``values``). To go on, the context gets it back, and the results go into the frame.
 
-Such a call runs on stacks of its own, of which the first is a continuation from the store's pool, so that other calls
-can use the store meanwhile. Continuations that the guest has made itself are parked with it, their chain as it is.
+All that a compiled guest is lies on its native stacks, registers included, once `wl_park` has left it
+(`wasmloom.compiler.stubs`); its `Parked` says where. To go on, the first result goes to where the host function would
+have put it, the others into the context's ``args``, and `wl_native_continue` returns into the adapter.
+
+Such a call runs on stacks of its own, of which the first is a continuation from the store's pool (with a root stack,
+when it is compiled), so that other calls can use the store meanwhile. Continuations that the guest has made itself are
+parked with it, their chain as it is.
 
 Invariants:
 
@@ -16,7 +21,11 @@ Invariants:
   not.
 * Stacks are ended exactly once: by `end` for the first one when the call is over (the others have ended before), or by
   `give_up` for all of them while the guest is parked.
-* The list and the stacks are only touched with the store locked.
+* The list and the stacks are only touched with the store locked: another thread's collector walks them without the GIL.
+  So a `Parked` has memory of its own, and what is left of a task that goes while another thread has the store stays in
+  the list, without ``owner``, until a later call ends it (`_reap`).
+* No address in the thread's stack lies on a parked stack but for one that `wl_native_continue` replaces, and ``args``
+  holds nothing of a parked guest: other guests use it.
 """
 
 from __future__ import annotations
@@ -24,7 +33,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.host.bridge import HostFunction, Signature, call_host, take_results
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
@@ -40,6 +49,14 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlInstance,
 )
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
+from cython.cimports.wasmloom.runtime.native import (
+    ROOT_BYTES,
+    RootStack,
+    begin_entry,
+    is_compiled,
+    release_root,
+    take_root,
+)
 from cython.cimports.wasmloom.runtime.stacks import end_stack, take
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack
 
@@ -82,6 +99,60 @@ def _cancellation(store: Store) -> uint64_t:
     return store.cancellation
 
 
+@cython.cfunc
+@cython.exceptval(check=False)
+def _end_root(guest: cython.pointer(Guest), parked: cython.pointer(Parked)) -> cython.void:
+    """End the first stack of a guest."""
+    root: cython.pointer(WlCont) = parked.root
+    if parked.native != cython.NULL:
+        root.control = cython.NULL  # it isn't one for the pool of continuations' stacks
+        release_root(guest, cython.cast(cython.pointer(RootStack), parked.native))
+        guest.used_bytes -= ROOT_BYTES
+        parked.native = cython.NULL
+    end_stack(guest, root)
+    parked.root = parked.current = cython.NULL
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _end_all(guest: cython.pointer(Guest), parked: cython.pointer(Parked)) -> cython.void:
+    """Take a guest out of the list of those that wait, and end all its stacks."""
+    cont: cython.pointer(WlCont) = parked.current
+    parent: cython.pointer(WlCont)
+    _unlink(guest, parked)
+    while cont != parked.root:
+        parent = cython.cast(cython.pointer(WlCont), cont.parent)
+        end_stack(guest, cont)
+        cont = parent
+    _end_root(guest, parked)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _unlink(guest: cython.pointer(Guest), parked: cython.pointer(Parked)) -> cython.void:
+    """Take a guest out of the list of those that wait."""
+    if parked.previous != cython.NULL:
+        parked.previous.next = parked.next
+    else:
+        guest.parked = parked.next
+    if parked.next != cython.NULL:
+        parked.next.previous = parked.previous
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _reap(guest: cython.pointer(Guest)) -> cython.void:
+    """End the guests whose tasks went while another thread had the store. Call with the store locked."""
+    parked: cython.pointer(Parked) = guest.parked
+    following: cython.pointer(Parked)
+    while parked != cython.NULL:
+        following = parked.next
+        if parked.owner == cython.NULL:
+            _end_all(guest, parked)
+            free(parked)
+        parked = following
+
+
 @cython.cclass
 class GuestTask:
     """One call of a function that can wait.
@@ -93,19 +164,23 @@ class GuestTask:
     def __cinit__(self, function: object) -> None:
         self.function = function
         self.store = self.function._store
+        self.parked = cython.cast(cython.pointer(Parked), calloc(1, cython.sizeof(Parked)))
+        if self.parked == cython.NULL:
+            raise MemoryError
         self.parked.owner = cython.cast(cython.p_void, self)
 
     def __init__(self, function: object) -> None:
         """A call of a `Func`; `__cinit__` does the work."""
 
     def __dealloc__(self) -> None:
-        # Whoever drives a task closes it; this is for one that was left alone. If another thread is inside the store,
-        # the stacks stay until the store goes, but nobody finds this object any more.
+        # Whoever drives a task closes it; this is for one that was left alone.
         if self.is_parked:
-            if self.store.owner == 0 or self.store.owner == PyThread_get_thread_ident():
-                self.give_up()
-            else:
-                self.unpark()
+            if self.store.owner != 0 and self.store.owner != PyThread_get_thread_ident():
+                self.store.orphans = True
+                self.parked.owner = cython.NULL
+                return
+            self.give_up()
+        free(self.parked)
 
     # --- what Python sees ---
 
@@ -113,37 +188,37 @@ class GuestTask:
         """Begin the call."""
         function: cython.pointer(WlFunction) = self.function.pointer
         signature: Signature = self.function.signature
-        guest: cython.pointer(Guest) = self.store.guest
-        root: cython.pointer(WlCont)
+        compiled: cython.bint
         few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
         entry = cython.declare(Entry)
         room: uint32_t = max(signature.n_params, signature.n_results)
         self.store.lock()
         try:
+            if self.store.orphans:
+                self.store.orphans = False
+                _reap(self.store.guest)
+            if self.store.calls_left and self.store.guest.entry == cython.NULL:
+                self.store.count_call()
+            compiled = is_compiled(function)
             words = _words(room, few)
             self.function.take(args, words)
             if function.instance == cython.NULL:
                 return self.start_host(words)
-            root = take(guest, False)  # the collector doesn't see the arguments yet
-            if root == cython.NULL:
-                raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
-            root.state = CONT_ACTIVE
-            root.parent = cython.NULL
-            root.last = root
-            root.bound = 0
-            root.catch_top = 0
-            self.parked.root = self.parked.current = root
+            self.begin(compiled)
             try:
                 self.enter(cython.address(entry))
             except BaseException:
                 self.end()
                 raise
-            if not grow_stack(guest, 8 * cython.cast(uint64_t, room)):
+            if compiled:
+                memcpy(self.parked.words, words, 8 * cython.cast(uint64_t, signature.n_params))
+                return self.run_native(cython.address(entry), function.array_call)
+            if not grow_stack(self.store.guest, 8 * cython.cast(uint64_t, room)):
                 self.store.leave(cython.address(entry))
                 self.end()
                 raise Trap(TRAP_REASONS[STACK_EXHAUSTED])
-            memcpy(guest.ctx.stack_base, words, 8 * cython.cast(uint64_t, signature.n_params))
+            memcpy(self.store.guest.ctx.stack_base, words, 8 * cython.cast(uint64_t, signature.n_params))
             return self.run(cython.address(entry), cython.cast(cython.pp_char, function.code_cell)[0], 0)
         finally:
             self.store.unlock()
@@ -171,9 +246,21 @@ class GuestTask:
                 offset = self.parked.current.fp
                 self.enter(cython.address(entry))
                 # There is room for them since the host function was called.
-                memcpy(self.store.guest.ctx.stack_base + offset, words, 8 * cython.cast(uint64_t, signature.n_results))
+                if self.parked.native == cython.NULL:
+                    memcpy(
+                        self.store.guest.ctx.stack_base + offset, words, 8 * cython.cast(uint64_t, signature.n_results)
+                    )
+                elif signature.n_results:
+                    self.parked.results[0] = words[0]
+                    memcpy(
+                        cython.cast(cython.pointer(uint64_t), self.store.guest.ctx.args) + 1,
+                        words + 1,
+                        8 * cython.cast(uint64_t, signature.n_results - 1),
+                    )
             finally:
                 self.store.guest.heap.holds -= 1
+            if self.parked.native != cython.NULL:
+                return self.run_native(cython.address(entry), cython.NULL)
             return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_returned)), offset)
         except BaseException:
             self.give_up()
@@ -206,6 +293,9 @@ class GuestTask:
                 raise error
             offset = self.parked.current.fp
             self.enter(cython.address(entry))
+            if self.parked.native != cython.NULL:
+                self.store.guest.ctx.pending = word  # as a host function does that raises it
+                return self.run_native(cython.address(entry), cython.NULL)
             self.store.guest.ctx.exception = word
             return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_threw)), offset)
         except BaseException:
@@ -228,9 +318,11 @@ class GuestTask:
     @property
     def frames(self) -> tuple[object, ...]:
         """The frames of the waiting guest, innermost (the host function's) first; () when it doesn't wait."""
+        from wasmloom.compiler.compiled import walk_native
         from wasmloom.interpreter.code import walk_from_host
 
         current: cython.pointer(WlCont)
+        innermost: cython.pointer(uint64_t)
         names: dict = {}
         before: cython.bint
         self.store.lock()
@@ -241,12 +333,16 @@ class GuestTask:
                 return ()
             current = self.parked.current
             found = [(None, 0, self.host.name, cython.cast(uint64_t, current))]
-            found += walk_from_host(
-                cython.cast(uint64_t, current.ip),
-                cython.cast(uint64_t, current.stack_base) + current.fp,
-                cython.cast(uint64_t, current),
-                MAX_FRAMES,
-            )
+            if self.parked.native != cython.NULL:
+                innermost = cython.cast(cython.pointer(uint64_t), self.parked.rbp)
+                found += walk_native(innermost[1], innermost[0], cython.cast(uint64_t, current), MAX_FRAMES)
+            else:
+                found += walk_from_host(
+                    cython.cast(uint64_t, current.ip),
+                    cython.cast(uint64_t, current.stack_base) + current.fp,
+                    cython.cast(uint64_t, current),
+                    MAX_FRAMES,
+                )
             return tuple([frame_of(self.store, *frame, names) for frame in found])
         finally:
             self.store.interrupting = before
@@ -273,6 +369,36 @@ class GuestTask:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def begin(self, compiled: cython.bint) -> cython.int:
+        """Get the guest its first stack."""
+        guest: cython.pointer(Guest) = self.store.guest
+        signature: Signature = self.function.signature
+        native: cython.pointer(RootStack)
+        room: uint64_t = max(signature.n_params, signature.n_results)
+        root: cython.pointer(WlCont) = take(guest, False)  # the collector doesn't see the arguments yet
+        if root == cython.NULL:
+            raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
+        root.state = CONT_ACTIVE
+        root.parent = cython.NULL
+        root.last = root
+        root.bound = 0
+        root.catch_top = 0
+        self.parked.root = self.parked.current = root
+        if compiled:
+            native = cython.NULL
+            if guest.memory_limit - guest.used_bytes >= ROOT_BYTES:
+                native = take_root(guest)
+            if native == cython.NULL:
+                self.end()
+                raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
+            guest.used_bytes += ROOT_BYTES
+            self.parked.native = native
+            # The stack begins below them, and its pointer must be a multiple of 16.
+            self.parked.words = cython.cast(cython.pointer(uint64_t), native) - ((room + 1) & ~cython.cast(uint64_t, 1))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def enter(self, entry: cython.pointer(Entry)) -> cython.int:
         """Make the guest's innermost stack the running one."""
         guest: cython.pointer(Guest) = self.store.guest
@@ -285,6 +411,15 @@ class GuestTask:
         entry.base = 0
         entry.bottom = self.parked.root
         entry.may_wait = True
+        if self.parked.native != cython.NULL:
+            if entry.outer != cython.NULL:
+                entry.base = ctx.stack_top
+            begin_entry(guest, entry, cython.cast(cython.pointer(RootStack), self.parked.native), current)
+            if self.is_parked:
+                self.unpark()
+                ctx.guest_rsp = self.parked.rsp
+                ctx.guest_rbp = self.parked.rbp
+            return 0
         entry.outer_base = ctx.stack_base
         entry.outer_end = ctx.stack_end
         if entry.outer_current != cython.NULL:  # as every switch does
@@ -304,22 +439,45 @@ class GuestTask:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def run(self, entry: cython.pointer(Entry), instruction: cython.p_char, offset: uint64_t) -> cython.bint:
-        """Run the guest until it waits (True) or ends (False, or raises)."""
+        """Run an interpreted guest; gives what `left` does."""
+        instance: cython.p_void = self.function.pointer.instance
+        return self.left(
+            entry,
+            self.store.run_entry(entry, cython.cast(cython.pointer(WlInstance), instance), instruction, offset),
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run_native(self, entry: cython.pointer(Entry), array_call: cython.p_void) -> cython.bint:
+        """Run a compiled guest, which begins with `array_call` or, without one, goes on; gives what `left` does."""
+        function: cython.pointer(WlFunction) = self.function.pointer
+        words: cython.pointer(uint64_t) = self.parked.words
+        return self.left(
+            entry,
+            self.store.run_native_entry(entry, array_call, function.native, function.environment, words, words),
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def left(self, entry: cython.pointer(Entry), code: uint64_t) -> cython.bint:
+        """The guest has left with `code`: whether it waits; else it has ended. Raises what has ended it."""
         store: Store = self.store
         ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
         signature: Signature = self.function.signature
         current: cython.pointer(WlCont)
         few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
-        code: uint64_t
-        instance: cython.p_void = self.function.pointer.instance
-        code = store.run_entry(entry, cython.cast(cython.pointer(WlInstance), instance), instruction, offset)
         if code == _HOST_WAIT:
             current = cython.cast(cython.pointer(WlCont), ctx.current)
-            current.ip = ctx.host_ip
-            current.fp = ctx.host_fp
-            current.function = ctx.host_function
-            current.values = ctx.stack_top
+            if self.parked.native != cython.NULL:
+                self.parked.rsp = ctx.guest_rsp
+                self.parked.rbp = ctx.guest_rbp
+                self.parked.results = cython.cast(cython.pointer(uint64_t), ctx.host_ip)
+            else:
+                current.ip = ctx.host_ip
+                current.fp = ctx.host_fp
+                current.function = ctx.host_function
+                current.values = ctx.stack_top
             self.host = cython.cast(
                 HostFunction,
                 cython.cast(
@@ -339,7 +497,11 @@ class GuestTask:
             try:
                 if code == 0:
                     words = _words(signature.n_results, few)
-                    memcpy(words, ctx.stack_base, 8 * cython.cast(uint64_t, signature.n_results))
+                    memcpy(
+                        words,
+                        ctx.stack_base if self.parked.native == cython.NULL else self.parked.words,
+                        8 * cython.cast(uint64_t, signature.n_results),
+                    )
                     store.leave(entry)
                 elif cancelled is not None and code == _UNCAUGHT_EXCEPTION and ctx.exception == store.cancellation:
                     store.leave(entry)
@@ -362,51 +524,39 @@ class GuestTask:
         self.parked.previous = cython.NULL
         self.parked.next = guest.parked
         if guest.parked != cython.NULL:
-            guest.parked.previous = cython.address(self.parked)
-        guest.parked = cython.address(self.parked)
+            guest.parked.previous = self.parked
+        guest.parked = self.parked
         self.is_parked = True
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def unpark(self) -> cython.void:
         """Take the guest out of that list."""
-        guest: cython.pointer(Guest) = self.store.guest
-        if self.parked.previous != cython.NULL:
-            self.parked.previous.next = self.parked.next
-        else:
-            guest.parked = self.parked.next
-        if self.parked.next != cython.NULL:
-            self.parked.next.previous = self.parked.previous
+        _unlink(self.store.guest, self.parked)
         self.is_parked = False
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def end(self) -> cython.void:
         """End the first stack of a guest that has left; it doesn't run any more."""
-        end_stack(self.store.guest, self.parked.root)
-        self.parked.root = self.parked.current = cython.NULL
+        _end_root(self.store.guest, self.parked)
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def give_up(self) -> cython.void:
         """End all stacks of a parked guest."""
-        cont: cython.pointer(WlCont) = self.parked.current
-        parent: cython.pointer(WlCont)
         self.awaitable = self.cancelled = None
-        if not self.is_parked:
-            return
-        self.unpark()
-        while cont != cython.NULL:
-            parent = cython.cast(cython.pointer(WlCont), cont.parent)
-            end_stack(self.store.guest, cont)
-            cont = parent
-        self.parked.root = self.parked.current = cython.NULL
+        if self.is_parked:
+            self.is_parked = False
+            _end_all(self.store.guest, self.parked)
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def has_handler(self) -> cython.bint:
-        """Whether the parked guest stands in a `try_table`."""
+        """Whether the parked guest may stand in a `try_table`: of compiled code only its running tells."""
         cont: cython.pointer(WlCont) = self.parked.current
+        if self.parked.native != cython.NULL:
+            return True
         while cont != cython.NULL:
             if cont.catch_top:
                 return True
@@ -416,6 +566,9 @@ class GuestTask:
 
 def stacks_in_use(store: Store) -> int:
     """How many of the continuations that a store has allocated are in use (for tests and diagnostics)."""
+    store.lock()
+    _reap(store.guest)
+    store.unlock()
     return statistics(store)["continuations"]
 
 
@@ -424,6 +577,7 @@ def parked_tasks(store: Store) -> list[GuestTask]:
     found: list = []
     parked: cython.pointer(Parked)
     store.lock()
+    _reap(store.guest)
     parked = store.guest.parked
     while parked != cython.NULL:
         found.append(cython.cast(object, cython.cast(cython.pointer(PyObject), parked.owner)))

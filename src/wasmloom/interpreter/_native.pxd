@@ -21,6 +21,7 @@ cdef extern from *:
     extern WL_HIDDEN void *wl_cont_return_code[2];
     extern WL_HIDDEN void *const wl_fault_entry;
     extern WL_HIDDEN void wl_native_enter(void *, void *, void *, void *, void *, void *);
+    extern WL_HIDDEN void wl_native_continue(void *, void *);
     extern WL_HIDDEN char wl_native_return[], wl_native_leave[], wl_on_host[], wl_trap_native[], wl_adapter[];
     extern WL_HIDDEN char wl_array_adapter[], wl_loop_interrupt[], wl_morestack[], wl_fiber_start[];
     extern WL_HIDDEN char wl_fiber_return[], wl_switch_call[], wl_drive[];
@@ -44,6 +45,7 @@ cdef extern from *:
     void *wl_fault_entry
     # Machine code around compiled functions: see wasmloom/compiler/stubs.py.
     void wl_native_enter(void *ctx, void *array_call, void *code, void *env, void *words, void *top) noexcept nogil
+    void wl_native_continue(void *ctx, void *top) noexcept nogil
     char wl_native_return[]
     char wl_native_leave[]
     char wl_on_host[]

@@ -17,6 +17,7 @@ cdef const int16_t *fusion_table    # number of the fused handler, or -1
 # The machine code around compiled functions: see wasmloom/compiler/stubs.py.
 ctypedef struct NativeStubs:
     void (*enter)(void *, void *, void *, void *, void *, void *) noexcept nogil
+    void (*go_on)(void *, void *) noexcept nogil
     void *native_return
     void *leave
     void *on_host

@@ -42,6 +42,7 @@ from cython.cimports.wasmloom.interpreter._native import (
     wl_load_table,
     wl_loop_interrupt,
     wl_morestack,
+    wl_native_continue,
     wl_native_enter,
     wl_native_leave,
     wl_native_return,
@@ -68,6 +69,7 @@ fusion_rows = wl_fusion_rows
 fusion_columns = wl_fusion_columns
 fusion_table = wl_fusion_table
 native_stubs.enter = wl_native_enter
+native_stubs.go_on = wl_native_continue
 native_stubs.native_return = wl_native_return
 native_stubs.leave = wl_native_leave
 native_stubs.on_host = wl_on_host

@@ -116,22 +116,8 @@ def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> 
 @cython.nogil
 @cython.exceptval(check=False)
 def _visit_native(m: cython.pointer(Marking), low: cython.p_char, cont: cython.pointer(WlCont)) -> cython.void:
-    """The native stack of a continuation or of an entry's root, from its innermost word on."""
-    top: cython.p_char = _native_top(m, cont)
-    _visit_range(m, low, (top - low) >> 3)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _native_top(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cython.p_char:
-    """Where a native stack begins."""
-    entry: cython.pointer(Entry) = m.guest.entry
-    while entry != cython.NULL:
-        if cython.address(entry.root) == cont:
-            return cython.cast(cython.p_char, entry.native)
-        entry = entry.outer
-    return cython.cast(cython.p_char, cont.control)
+    """The native stack of a continuation or of an entry's bottom, from its innermost word on."""
+    _visit_range(m, low, (cython.cast(cython.p_char, cont.control) - low) >> 3)
 
 
 @cython.cfunc
@@ -184,7 +170,7 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
         if entry.native != cython.NULL:
             cont.mark |= MARK_LIVE
             _visit_native(m, rsp, cont)
-            _visit_native_parents(m, cont, cython.address(entry.root))
+            _visit_native_parents(m, cont, entry.bottom)
             rsp = entry.guest_rsp
         else:
             if not seen:
@@ -213,7 +199,13 @@ def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
     while parked != cython.NULL:
         cont = parked.current
         cont.mark |= MARK_LIVE
-        _visit_range(m, cont.stack_base, cont.values >> 3)
+        if parked.native != cython.NULL:
+            # All that was in registers lies in the innermost frame (`wl_park`).
+            _visit_native(m, parked.rsp, cont)
+            _visit_native_parents(m, cont, parked.root)
+            cont = parked.root
+        else:
+            _visit_range(m, cont.stack_base, cont.values >> 3)
         while cont.parent != cython.NULL:
             _visit_parent(m, cont)
             cont = cython.cast(cython.pointer(WlCont), cont.parent)

@@ -38,19 +38,26 @@ ctypedef struct Entry:
     char *outer_end
     # Of an entry into compiled code: its stack (RootStack*), and what the context held (see WlContext).
     void *native                # NULL: the entry runs bytecode
-    WlControl control           # of `root`
     char *host_rsp
     char *guest_rsp
     char *guest_rbp
     char *native_limit
 
-# A guest that waits outside of the store: its stacks, and whoever waits beside it (see wasmloom.host.tasks).
+# A guest that can wait outside of the store: its stacks, and while it waits whoever waits beside it (see
+# wasmloom.host.tasks).
 ctypedef struct Parked:
     Parked *next
     Parked *previous
-    WlCont *root                # the bottom of its stacks
-    WlCont *current             # the innermost one; its memory is used up to the offset `values`
-    void *owner                 # borrowed PyObject* of the GuestTask
+    WlCont *root                # the bottom of its stacks; NULL: it has none (any more)
+    WlCont *current             # the innermost one; of bytecode: its memory is used up to the offset `values`
+    void *owner                 # borrowed PyObject* of the GuestTask; NULL: nobody will ever let it go on
+    # Of compiled code, else NULL: the native stack of `root` (RootStack*), and on its top the words that the function
+    # takes and gives. While it waits: where the innermost stack ends, and the frame there.
+    void *native
+    uint64_t *words
+    char *rsp
+    char *rbp
+    uint64_t *results           # where the first result of the host function goes
 
 # A context with what the runtime keeps beside it. The context comes first: a WlContext* is a Guest*.
 ctypedef struct Guest:

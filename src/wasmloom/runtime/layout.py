@@ -30,7 +30,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("trap_fp", "char*"),
         ("trap_instance", "void*"),
         # While guest code waits in a host call: return ip, offset of the callee's frame from stack_base, and the host
-        # function's WlFunction* (for backtraces).
+        # function's WlFunction* (for backtraces). When the guest runs compiled code, host_ip is instead where the first
+        # result goes; host_fp means nothing.
         ("host_ip", "char*"),
         ("host_fp", "uint64_t"),
         ("host_function", "void*"),

@@ -6,7 +6,7 @@ from wasmloom.runtime.guests cimport Entry, Guest
 cdef enum:
     MAX_ARGUMENTS = 1024        # words of the context's `args`
     RESERVE = 16384             # bytes below a stack's limit: for the frames of signal handlers
-    ROOT_ALIGN = 4096
+    ROOT_BYTES = 8192           # what the stack of a call that can wait counts for, against the memory limit
     MAX_CODE_RANGES = 65536
     ON_LABEL = 0                # kinds of clauses, as wasmloom.compiler.stacks has them
     ON_SWITCH = 1
@@ -22,14 +22,17 @@ ctypedef struct Region:
     uint64_t size               # bytes mapped
     uint64_t used               # bytes handed out, this header included
 
-# The stack of an entry from the host; `size` bytes end at this struct.
+# The stack of an entry from the host ends at this struct, in the last of `size` bytes from `base`. `control.next` links
+# those in the pool.
 ctypedef struct RootStack:
-    RootStack *next
+    WlControl control
     uint64_t size
     char *base
 
 cdef bint prepare_context(Guest *guest) noexcept
-cdef bint begin_entry(Guest *guest, Entry *entry) noexcept
+cdef RootStack *take_root(Guest *guest) noexcept
+cdef void release_root(Guest *guest, RootStack *root) noexcept
+cdef void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont *current) noexcept
 cdef void end_entry(Guest *guest, Entry *entry) noexcept
 cdef uint64_t prepare_resume(WlContext *ctx, uint64_t *words, uint64_t count, char *clauses) noexcept nogil
 cdef bint runs_compiled(WlCont *cont) noexcept nogil

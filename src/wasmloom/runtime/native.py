@@ -3,17 +3,20 @@
 """Compiled code at run time: native stacks, entries, and what it leaves to the runtime.
 
 Every entry from the host runs on a stack of its own, as large as the store's ``stack_limit``; so does every
-continuation that has begun, on a small one. All are reserved address space, of which only pages that have been touched
-take memory: what a suspended continuation costs is mostly the page with its innermost frames. There are no guard pages;
-functions compare the stack pointer with the stack's limit exactly (LLVM's "split-stack"), and below the limit
-there is room for the frame of a signal handler (`RESERVE`).
+continuation that has begun, on a small one. Calls that can wait keep theirs while they wait (`wasmloom.host.tasks`).
+All are reserved address space, of which only pages that have been touched take memory: what a suspended continuation
+costs is mostly the page with its innermost frames. There are no guard pages; functions compare the stack pointer with
+the stack's limit exactly (LLVM's "split-stack"), and below the limit there is room for the frame of a signal handler
+(`RESERVE`).
 
-The stacks of continuations lie one behind the other in large regions. Their tops are staggered, so that the innermost
-frames of many stacks don't compete for the same lines of the processor's caches.
+The stacks of continuations lie one behind the other in large regions. The tops of all stacks are staggered, so that the
+innermost frames of many don't compete for the same lines of the processor's caches.
 
 Invariants:
 
 * A stack is in exactly one place: running or suspended (its continuation's ``control`` points to it), or in the pool.
+* Root stacks are handed out and released with the GIL held; unlike all else here, not necessarily by the store's owner.
+* ``control`` of a stack's `WlCont` is where the stack begins, of roots and continuations alike.
 * While the guest is in a host call, ``guest_rsp`` is where its running stack ends, callee-saved registers included:
   the collector finds every reference between there and the top.
 * Code ranges are filled in before they are counted; the signal handler only reads them. Code whose range is taken
@@ -57,7 +60,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlFunction,
 )
 from cython.cimports.wasmloom.runtime.faults import set_native_redirect
-from cython.cimports.wasmloom.runtime.guests import Entry, Guest, running_here
+from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, running_here
 from cython.cimports.wasmloom.runtime.native import (
     MAX_ARGUMENTS,
     MAX_CODE_RANGES,
@@ -88,6 +91,8 @@ _LAST_REGION = cython.declare(uint64_t, 4096)
 _COLOURS = cython.declare(uint64_t, 24)
 _LINE = cython.declare(uint64_t, 64)
 _CONTROL_BYTES = cython.declare(uint64_t, 64)
+#: Bytes from a `RootStack` to the end of its memory.
+_ROOT_TOP = cython.declare(uint64_t, 64)
 
 
 # --- functions ---
@@ -207,18 +212,28 @@ def prepare_context(guest: cython.pointer(Guest)) -> cython.bint:
 @cython.cfunc
 @cython.exceptval(check=False)
 def free_native(guest: cython.pointer(Guest)) -> cython.void:
-    """Free all native stacks of a guest."""
+    """Free all native stacks of a guest, and what is left of calls that nobody will ever let go on."""
     region: cython.pointer(Region) = cython.cast(cython.pointer(Region), guest.native_regions)
     next_region: cython.pointer(Region)
-    root: cython.pointer(RootStack) = cython.cast(cython.pointer(RootStack), guest.root_stacks)
+    root: cython.pointer(RootStack)
     next_root: cython.pointer(RootStack)
+    parked: cython.pointer(Parked) = guest.parked
+    next_parked: cython.pointer(Parked)
+    while parked != cython.NULL:
+        next_parked = parked.next
+        root = cython.cast(cython.pointer(RootStack), parked.native)
+        if root != cython.NULL:
+            munmap(root.base, root.size)
+        free(parked)
+        parked = next_parked
+    root = cython.cast(cython.pointer(RootStack), guest.root_stacks)
     while region != cython.NULL:
         next_region = region.next
         munmap(region, region.size)
         region = next_region
     while root != cython.NULL:
-        next_root = root.next
-        munmap(root.base, root.size + 4096)
+        next_root = cython.cast(cython.pointer(RootStack), root.control.next)
+        munmap(root.base, root.size)
         root = next_root
     free(guest.ctx.args)
     guest.native_regions = cython.NULL
@@ -232,45 +247,71 @@ def free_native(guest: cython.pointer(Guest)) -> cython.void:
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def begin_entry(guest: cython.pointer(Guest), entry: cython.pointer(Entry)) -> cython.bint:
-    """Give an entry its stack, and save what the context holds of others; False when there is no memory."""
-    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+def take_root(guest: cython.pointer(Guest)) -> cython.pointer(RootStack):
+    """A stack for entries from the host, out of the pool when there is one; NULL when there is no memory."""
     root: cython.pointer(RootStack) = cython.cast(cython.pointer(RootStack), guest.root_stacks)
     size: uint64_t
     base: cython.p_char
     if not prepare_context(guest):
-        return False
+        return cython.NULL
     if root != cython.NULL:
-        guest.root_stacks = root.next
-    else:
-        size = (guest.max_stack + RESERVE + 4095) & ~cython.cast(uint64_t, 4095)
-        base = _map(size + 4096)
-        if base == cython.NULL:
-            return False
-        root = cython.cast(cython.pointer(RootStack), base + size)
-        root.size = size
-        root.base = base
+        guest.root_stacks = root.control.next
+        return root
+    size = (guest.max_stack + RESERVE + _ROOT_TOP + _LINE * _COLOURS + 4095) & ~cython.cast(uint64_t, 4095)
+    base = _map(size)
+    if base == cython.NULL:
+        return cython.NULL
+    root = cython.cast(
+        cython.pointer(RootStack),
+        base + size - _ROOT_TOP - _LINE * (cython.cast(uint64_t, base) // size % _COLOURS),
+    )
+    root.size = size
+    root.base = base
+    root.control.limit = cython.cast(cython.p_char, root) - guest.max_stack
+    return root
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def release_root(guest: cython.pointer(Guest), root: cython.pointer(RootStack)) -> cython.void:
+    """Put a stack that nothing runs on into the pool."""
+    root.control.cont = cython.NULL
+    root.control.next = guest.root_stacks
+    guest.root_stacks = root
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def begin_entry(
+    guest: cython.pointer(Guest),
+    entry: cython.pointer(Entry),
+    root: cython.pointer(RootStack),
+    current: cython.pointer(WlCont),
+) -> cython.void:
+    """Let an entry whose bottom has the stack `root` run `current`, and save what the context holds of others."""
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     entry.native = root
-    entry.root.control = cython.address(entry.control)
-    entry.control.cont = cython.address(entry.root)
-    entry.control.limit = cython.cast(cython.p_char, root) - guest.max_stack
+    entry.bottom.control = cython.address(root.control)
+    root.control.cont = entry.bottom
     entry.host_rsp = ctx.host_rsp
     entry.guest_rsp = ctx.guest_rsp
     entry.guest_rbp = ctx.guest_rbp
     entry.native_limit = ctx.native_limit
-    ctx.native_limit = entry.control.limit
+    ctx.native_limit = cython.cast(cython.pointer(WlControl), current.control).limit
     ctx.pending = 0
-    return True
+    ctx.current = current
+    ctx.catch_top = 0
+    ctx.stack_top = entry.base
+    guest.entry = entry
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
 def end_entry(guest: cython.pointer(Guest), entry: cython.pointer(Entry)) -> cython.void:
-    """Undo `begin_entry`."""
+    """Undo `begin_entry`. The stack of an entry that may wait belongs to its `Parked`."""
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-    root: cython.pointer(RootStack) = cython.cast(cython.pointer(RootStack), entry.native)
-    root.next = cython.cast(cython.pointer(RootStack), guest.root_stacks)
-    guest.root_stacks = root
+    if not entry.may_wait:
+        release_root(guest, cython.cast(cython.pointer(RootStack), entry.native))
     ctx.host_rsp = entry.host_rsp
     ctx.guest_rsp = entry.guest_rsp
     ctx.guest_rbp = entry.guest_rbp

@@ -34,6 +34,7 @@ cdef class Store:
     cdef PyObject *error_traceback
     cdef object awaited                 # what a host function has returned for its guest to wait for
     cdef uint64_t cancellation          # the exception by which a waiting guest is cancelled; 0: not made yet
+    cdef bint orphans                   # there may be parked guests whose tasks are gone
     cdef list keep                      # whatever must live as long as the store: modules, host functions
     cdef dict references                # id -> object: what externref words point to
     cdef Py_ssize_t sweep_at            # how many of them make `unlock` look for those that nothing holds
@@ -71,7 +72,7 @@ cdef class Store:
     cdef int run_native(self, WlFunction *function, uint64_t *words) except -1
     cdef int begin_native(self, Entry *entry) except -1
     cdef uint64_t run_native_entry(
-        self, Entry *entry, void *array_call, void *function, void *environment, uint64_t *words
+        self, Entry *entry, void *array_call, void *function, void *environment, uint64_t *words, void *top
     ) noexcept
     cdef void begin_running(self, Entry *entry) noexcept
     cdef int save(self, Entry *entry) except -1

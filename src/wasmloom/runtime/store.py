@@ -61,7 +61,7 @@ from cython.cimports.wasmloom.runtime.guests import (
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.interpreter.machine import native_stubs
-from cython.cimports.wasmloom.runtime.native import RESERVE, begin_entry, end_entry, free_native
+from cython.cimports.wasmloom.runtime.native import RESERVE, RootStack, begin_entry, end_entry, free_native, take_root
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, number_of, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
@@ -570,7 +570,7 @@ class Store:
         code: uint64_t
         self.begin_native(cython.address(entry))
         code = self.run_native_entry(
-            cython.address(entry), function.array_call, function.native, function.environment, words
+            cython.address(entry), function.array_call, function.native, function.environment, words, entry.native
         )
         if code == 0:
             self.leave(cython.address(entry))
@@ -581,10 +581,9 @@ class Store:
     @cython.exceptval(-1, check=False)
     def begin_native(self, entry: cython.pointer(Entry)) -> cython.int:
         """Begin an entry into compiled code: a stack of its own, whose root runs."""
-        guest: cython.pointer(Guest) = self.guest
-        ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+        root: cython.pointer(RootStack)
         self.save(entry)
-        entry.base = 0 if entry.outer == cython.NULL else ctx.stack_top
+        entry.base = 0 if entry.outer == cython.NULL else self.guest.ctx.stack_top
         entry.bottom = cython.address(entry.root)
         entry.may_wait = False
         memset(cython.address(entry.root), 0, cython.sizeof(WlCont))
@@ -593,12 +592,10 @@ class Store:
         if not c_stack_left():
             frames = self.backtrace(entry, False)
             raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
-        if not begin_entry(guest, entry):
+        root = take_root(self.guest)
+        if root == cython.NULL:
             raise MemoryError
-        ctx.stack_top = entry.base
-        guest.entry = entry
-        ctx.current = cython.address(entry.root)
-        ctx.catch_top = 0
+        begin_entry(self.guest, entry, root, cython.address(entry.root))
         return 0
 
     @cython.cfunc
@@ -610,8 +607,13 @@ class Store:
         function: cython.p_void,
         environment: cython.p_void,
         words: cython.pointer(uint64_t),
+        top: cython.p_void,
     ) -> uint64_t:
-        """Run compiled code in an entry; gives the code it left with, 0 for a return."""
+        """Run compiled code in an entry; gives the code it left with, 0 for a return.
+
+        It begins at the `top` of the entry's stack with a call of `array_call`; without one, a guest that has been
+        parked goes on, whose stack has this top.
+        """
         guest: cython.pointer(Guest) = self.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
         state: cython.pointer(PyThreadState)
@@ -623,7 +625,10 @@ class Store:
         ctx.thread_state = state
         if guests.ticker_state != TICKING:
             wake_ticker()
-        native_stubs.enter(ctx, array_call, function, environment, words, entry.native)
+        if array_call == cython.NULL:
+            native_stubs.go_on(ctx, top)
+        else:
+            native_stubs.enter(ctx, array_call, function, environment, words, top)
         ctx.thread_state = cython.NULL
         if entry.outer == cython.NULL:
             guests.stop_running(guest)
@@ -710,7 +715,7 @@ class Store:
         current: cython.pointer(WlCont)
         if entry.native != cython.NULL:
             end_entry(self.guest, entry)
-        if entry.may_wait:
+        elif entry.may_wait:
             current = cython.cast(cython.pointer(WlCont), ctx.current)
             current.stack_base = ctx.stack_base
             current.stack_end = ctx.stack_end
