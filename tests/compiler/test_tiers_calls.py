@@ -180,7 +180,7 @@ def test_recursion_without_end_traps(name: str) -> None:
     exports = exports_of(DEEP, engine_of(name), memory_limit=64 << 20)
     for function in ("direct", "indirect", "reference", "wide", "continuation", "nested"):
         for _ in range(2):
-            with pytest.raises(wl.Trap, match="call stack exhausted|out of memory") as trap:
+            with pytest.raises(wl.Trap, match=r"call stack exhausted|out of memory") as trap:
                 exports[function](0)
             assert len(trap.value.frames) > 100
         assert exports.finite(1000) == 1000

@@ -20,6 +20,7 @@ import hashlib
 import math
 import multiprocessing
 import os
+import signal
 import struct
 import sys
 import time
@@ -591,6 +592,7 @@ def main() -> int:
         found, _ = run_case(Peer(), args.seed, args.case, args.stacks)
         print("no difference" if found is None else f"{found.form}: {found.what}")
         return int(found is not None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the processes end, too
     begin = noted = time.monotonic()
     counts = Counter(differ=0, raw=0)
     seen: Counter[str] = Counter()
