@@ -171,8 +171,9 @@ def payload(values: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-def frames(trap: wl.Trap, numbers: dict[int | None, int]) -> tuple[Any, ...]:
-    """A backtrace, comparable; `numbers` renumbers the continuations of a store by when they are first seen."""
+def frames(trap: wl.Trap) -> tuple[Any, ...]:
+    """A backtrace, comparable: continuations are numbered from the innermost."""
+    numbers: dict[int | None, int] = {}
     return tuple((f.func_index, f.offset, numbers.setdefault(f.continuation, len(numbers))) for f in trap.frames)
 
 
@@ -184,7 +185,6 @@ def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -
     log: Outcome = []
     engine = variant.engine()
     store = wl.Store(engine, fuel=limit or 1 << 40 if variant.fuel else None)
-    continuations: dict[int | None, int] = {}
     host = Host(log)
     imports: dict[str, Any] = {"env": {name: getattr(host, name) for name in HOST_FUNCTIONS}}
     instances: list[wl.Instance] = []
@@ -192,7 +192,7 @@ def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -
         try:
             instances.append(wl.Instance(wl.Module(data, engine), imports, store=store))
         except wl.Trap as trap:
-            return [*log, ("trap", trap.code, frames(trap, continuations))]
+            return [*log, ("trap", trap.code, frames(trap))]
         imports[f"m{number}"] = instances[-1].exports
         host.reenter = getattr(instances[-1].exports, "again", None)
         host.exception = wl.WasmException
@@ -202,7 +202,7 @@ def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -
             results = result if isinstance(result, tuple) else (result,)
             log.append(("result", *map(plain, results)))
         except wl.Trap as trap:
-            log.append(("trap", trap.code, frames(trap, continuations)))
+            log.append(("trap", trap.code, frames(trap)))
         except HostError:
             log.append(("host error",))
         except wl.WasmException as error:
