@@ -1,0 +1,126 @@
+"""The tier "auto": when a store changes over to compiled code, and when it must not."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import wasmloom as wl
+
+SUM = """
+  (module
+    (memory (export "memory") 1)
+    (global $calls (export "calls") (mut i32) (i32.const 0))
+    (func (export "sum") (param $n i32) (result i64) (local $s i64)
+      (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+      (loop $again
+        (local.set $s (i64.add (local.get $s) (i64.extend_i32_u (local.get $n))))
+        (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (i64.store (i32.const 8) (local.get $s))
+      (local.get $s)))
+"""
+
+GENERATOR = """
+  (module
+    (type $f (func)) (type $k (cont $f))
+    (tag $yield (export "yield") (param i32))
+    (func $count (suspend $yield (i32.const 1)) (suspend $yield (i32.const 2)))
+    (elem declare func $count)
+    (func (export "start") (result (ref $k)) (cont.new $k (ref.func $count)))
+    (func (export "one") (result i32) (i32.const 1)))
+"""
+
+
+def engine(**options: object) -> wl.Engine:
+    return wl.Engine(tier="auto", cache=False, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 3])
+def test_a_threshold_counts_calls(threshold: int) -> None:
+    instance = wl.Instance(wl.Module(SUM, engine(threshold=threshold)))
+    for call in range(6):
+        assert instance.exports.sum(10) == 55
+        assert instance.store.is_native == (call >= threshold)
+        # State is the same in both kinds of code.
+        assert instance.exports.calls.value == call + 1
+        assert bytes(instance.exports.memory[8:16]) == (55).to_bytes(8, "little")
+
+
+def test_code_comes_from_the_background() -> None:
+    instance = wl.Instance(wl.Module(SUM, engine()))
+    deadline = time.monotonic() + 60
+    while not instance.store.is_native and time.monotonic() < deadline:
+        for _ in range(100):
+            assert instance.exports.sum(1000) == 500500
+        time.sleep(0.01)
+    assert instance.store.is_native
+    assert instance.exports.sum(1000) == 500500
+
+
+def test_a_suspended_continuation_keeps_its_tier() -> None:
+    """While one is suspended in the interpreter, everything stays there; afterwards the store changes over."""
+    instance = wl.Instance(wl.Module(GENERATOR, engine(threshold=2)))
+    exports = instance.exports
+    first = exports.start().resume(on=exports["yield"])
+    assert isinstance(first, wl.Suspension) and first.payload == (1,)
+    for _ in range(200):
+        assert exports.one() == 1
+    assert not instance.store.is_native
+    second = first.continuation.resume(on=exports["yield"])
+    assert isinstance(second, wl.Suspension) and second.payload == (2,)
+    assert second.continuation.resume(on=exports["yield"]) is None
+    for _ in range(200):
+        assert exports.one() == 1
+    assert instance.store.is_native
+    # Continuations of compiled code do the same.
+    first = exports.start().resume(on=exports["yield"])
+    assert isinstance(first, wl.Suspension) and first.payload == (1,)
+    assert list(wl.resume_iter(first.continuation, exports["yield"])) == [2]
+
+
+def test_what_comes_later_is_compiled_at_once() -> None:
+    shared = engine(threshold=1)
+    instance = wl.Instance(wl.Module(SUM, shared))
+    for _ in range(3):
+        instance.exports.sum(3)
+    assert instance.store.is_native
+    caller = wl.Module(
+        """(module (import "a" "sum" (func $sum (param i32) (result i64)))
+             (func (export "twice") (param i32) (result i64)
+               (i64.add (call $sum (local.get 0)) (call $sum (local.get 0)))))""",
+        shared,
+    )
+    other = wl.Instance(caller, {"a": instance}, store=instance.store)
+    assert caller.compiled is not None
+    assert other.exports.twice(4) == 20
+
+
+def test_a_call_from_inside_changes_nothing() -> None:
+    """Nested calls aren't between calls: the outer one's frames are interpreted."""
+    made: list[wl.Instance] = []
+
+    def inside(n: int) -> int:
+        before = made[0].store.is_native
+        result: int = made[0].exports.fact(n)
+        assert made[0].store.is_native == before
+        return result
+
+    module = wl.Module(
+        """(module (import "e" "inside" (func $inside (param i32) (result i32)))
+             (func (export "fact") (param i32) (result i32)
+               (if (result i32) (local.get 0)
+                 (then (i32.mul (local.get 0) (call $inside (i32.sub (local.get 0) (i32.const 1)))))
+                 (else (i32.const 1)))))""",
+        engine(threshold=2),
+    )
+    made.append(wl.Instance(module, {"e": {"inside": inside}}))
+    for call in range(5):
+        assert made[0].exports.fact(6) == 720
+        assert made[0].store.is_native == (call >= 2)
+
+
+@pytest.mark.parametrize("options", [{"tier": "auto", "threshold": -1}, {"tier": "compiler", "threshold": 1}])
+def test_thresholds_that_make_no_sense(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        wl.Engine(**options)  # type: ignore[arg-type]
