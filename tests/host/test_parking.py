@@ -619,6 +619,33 @@ def test_parked_guests_count_towards_the_memory_limit(name: str) -> None:
     guest.nothing_left()
 
 
+def test_the_tier_changes_between_calls_that_wait() -> None:
+    """Not while a guest waits; calls that can wait count like others."""
+    guest = Guest(wl.Engine(tier="auto", threshold=3))
+    at = guest.place(b"\x02\x06", 64)
+    plain = Guest(ENGINES["interpreter"])
+    plain.waits = lambda value: value
+    expected = plain.exports.walk(plain.place(b"\x02\x06", 64))
+    guest.waits = Turn
+    early = guest.exports.walk.call_async(at)
+    early.send(None)
+
+    async def main() -> None:
+        for _ in range(5):
+            assert await guest.exports.walk.call_async(at) == expected
+        assert not guest.store.is_native
+        with pytest.raises(StopIteration) as stop:
+            while True:
+                early.send(None)
+        assert stop.value.value == expected
+        for _ in range(3):
+            assert await guest.exports.walk.call_async(at) == expected
+        assert guest.store.is_native
+
+    run(main())
+    guest.nothing_left()
+
+
 # --- walks ---
 
 WALKED = """
