@@ -426,7 +426,8 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(
     from wasmloom.interpreter import code
 
     engine = wl.Engine(tier=tier)
-    module = wl.Module("(module (func $f (unreachable)) (func (export \"f\") (call $f)) (func (export \"ok\")))", engine)
+    text = '(module (func $f (unreachable)) (func (export "f") (call $f)) (func (export "ok")))'
+    module = wl.Module(text, engine)
     exports = wl.Instance(module).exports
     reader, name = (code, "walk") if tier == "interpreter" else (compiled, "walk_native")
     walk = getattr(reader, name)

@@ -42,13 +42,12 @@ def read_body(module: DecodedModule, index: int) -> tuple[list[tuple[int, int]],
     reader = cython.declare(Reader)
     instr = cython.declare(Instr)
     number: uint32_t = index
-    k: uint32_t
     runs: list = []
     found: list = []
     reader.base = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
     reader.pos = reader.base + module.body_start[number]
     reader.end = reader.base + module.body_end[number]
-    for k in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):
+    for _ in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):
         count: int64_t = read_u32(cython.address(reader))
         runs.append((count, read_valtype(cython.address(reader))))
     while reader.pos < reader.end:
@@ -65,9 +64,8 @@ def _vector(r: cython.pointer(Reader), i: cython.pointer(Instr)) -> list:
     it: Reader = items(r, i)
     clause: Clause
     kind: cython.int = _items_of[i.op]
-    k: uint32_t
     vector: list = []
-    for k in range(i.count):
+    for _ in range(i.count):
         if kind == _LABELS:
             vector.append(read_u32(cython.address(it)))
         elif kind == _TYPES:
@@ -109,7 +107,6 @@ def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[set[int]]]
     reader = cython.declare(Reader)
     instr = cython.declare(Instr)
     number: uint32_t
-    k: uint32_t
     seen: cython.int
     tails: list = []
     throws: list = []
@@ -120,7 +117,7 @@ def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[set[int]]]
         reader.end = reader.base + module.body_end[number]
         seen = 0
         callees: set = set()
-        for k in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):
+        for _ in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):
             read_u32(cython.address(reader))
             read_valtype(cython.address(reader))
         while reader.pos < reader.end:

@@ -98,8 +98,8 @@ class CompiledModule:
 def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[tuple[CompiledModule, int, int, int]]:
     """The Wasm frames from a trap, or a call of the host, to the bottom of its entry, innermost first.
 
-    `ip` is a return address, `fp` the frame pointer of its function, `cont` the address of the running continuation. Each
-    frame is (module, function index, offset in the module, address of the continuation).
+    `ip` is a return address, `fp` the frame pointer of its function, `cont` the address of the running continuation.
+    Each frame is (module, function index, offset in the module, address of the continuation).
     """
     known: dict[int, tuple[CompiledModule, int, int] | None] = {}
     frames = []

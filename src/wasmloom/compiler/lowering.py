@@ -132,7 +132,7 @@ class FunctionLowering:
         b.label("%begin")
         if body:
             b.where = self.scope(body[0][1])
-        # The prologue's slow path takes the instance out of its register: LLVM must not find that nobody needs it there.
+        # The prologue's slow path takes the instance out of its register: LLVM must not find that nobody needs it.
         b.use(b.inst)
         self._declare_locals(runs)
         self.writes = [0] * len(self.locals)

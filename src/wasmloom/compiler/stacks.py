@@ -56,7 +56,11 @@ _EXCHANGE = "; ".join(
     [
         line
         for offset in (_RSP, _RBP, _RIP)
-        for line in (f"movq {offset}(%rsi), %r11", f"movq {offset}(%rbx), %r{8 + offset // 8}", f"movq %r11, {offset}(%rbx)")
+        for line in (
+            f"movq {offset}(%rsi), %r11",
+            f"movq {offset}(%rbx), %r{8 + offset // 8}",
+            f"movq %r11, {offset}(%rbx)",
+        )
     ]
     + ["leaq 1f(%rip), %r11", f"movq %rsp, {_RSP}(%rsi)", f"movq %rbp, {_RBP}(%rsi)", f"movq %r11, {_RIP}(%rsi)"]
     + ["movq %r8, %rsp", "movq %r9, %rbp", "jmpq *%r10", "1:"]
@@ -186,7 +190,7 @@ def _reference(b: FunctionBuilder, cont: Value) -> Value:
 
 @lowers("cont.new")
 def _cont_new(f: FunctionLowering, i: Instr) -> None:
-    """A continuation from the pool, or from the runtime. Those in the pool have nothing but their own block's memory."""
+    """A continuation from the pool, whose members have only their own block's memory, or from the runtime."""
     b = f.b
     type = f.facts.cont_signature(i[2])
     room = max(len(type.params), len(type.results))

@@ -297,8 +297,8 @@ def _morestack() -> str:
 {_trap("%rax", "16(%rbp)", "(%rbp)", "%rdi")}"""
 
 
-#: RBP is the address of the control's `rbp`: what a walker takes for a frame is the parent's. The parent's stack pointer
-#: is one word below.
+#: RBP is the address of the control's `rbp`: what a walker takes for a frame is the parent's. The parent's
+#: stack pointer is one word below.
 _START_CFI = f"""{_OTHER_STACK_CFI}    .cfi_def_cfa %rbp, 16
     .cfi_offset %rbp, -16
     .cfi_escape 0x10, 0x07, 0x02, 0x76, 0x78
@@ -342,9 +342,9 @@ wl_fiber_return:
 """
 
 
-#: wl_switch_call(reason, first value, reference, ctx, control): the switch of code that switches by calls; gives reason,
-#: first value and reference in RAX, RDX and RCX. What goes on elsewhere sees the registers that it would see after
-#: the inline switch (see `wasmloom.compiler.stacks`).
+#: wl_switch_call(reason, first value, reference, ctx, control): the switch of code that switches by calls; gives
+#: reason, first value and reference in RAX, RDX and RCX. What goes on elsewhere sees the registers that it would see
+#: after the inline switch (see `wasmloom.compiler.stacks`).
 _SWITCH_CALL = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
     movq {_ctx("native_limit")}(%rcx), %rax
     movq %rax, %fs:112
@@ -369,8 +369,8 @@ _SWITCH_CALL = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
 """
 
 
-#: wl_drive(ctx, control, words), in the place of a function that `wl_native_enter` calls: resumes a continuation for the
-#: host. The first value is in word 0; afterwards the words are reason, first value and reference.
+#: wl_drive(ctx, control, words), in the place of a function that `wl_native_enter` calls: resumes a continuation for
+#: the host. The first value is in word 0; afterwards the words are reason, first value and reference.
 _DRIVE = f"""{_FRAME}    pushq %rdx
     subq $8, %rsp
     movq %rdi, %rcx

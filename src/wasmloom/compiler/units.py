@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 #: LLVM's optimisation level.
 LEVEL = 2
 
-_ATTRIBUTES = """\
-attributes #0 = { noinline nounwind uwtable "split-stack" "frame-pointer"="all" "no-builtins" "disable-tail-calls"="true" }
-attributes #1 = { nounwind willreturn memory(inaccessiblemem: readwrite) }
-attributes #2 = { noreturn nounwind cold nomerge }
-attributes #3 = { nounwind cold }
-attributes #4 = { noinline nounwind uwtable "frame-pointer"="all" "no-builtins" }
-attributes #5 = { nounwind }"""
+_FUNCTION_ATTRIBUTES = 'noinline nounwind uwtable "frame-pointer"="all" "no-builtins"'
+_ATTRIBUTES = f"""\
+attributes #0 = {{ {_FUNCTION_ATTRIBUTES} "split-stack" "disable-tail-calls"="true" }}
+attributes #1 = {{ nounwind willreturn memory(inaccessiblemem: readwrite) }}
+attributes #2 = {{ noreturn nounwind cold nomerge }}
+attributes #3 = {{ nounwind cold }}
+attributes #4 = {{ {_FUNCTION_ATTRIBUTES} }}
+attributes #5 = {{ nounwind }}"""
 
 _DECLARATIONS = """\
 declare void @wl_trap_native(ptr swiftself, i32) #2

@@ -60,7 +60,8 @@ def compile_parts(
 
     `function` is a function at the top level of an importable module, or a `functools.partial` of one: it and the parts
     are pickled. `workers` is the number of processes at most (default: `processors`); with 1, for a
-    single part, and where no Python can be started, `function` runs in this process; if `isolated`, only the last. `progress` is called in this
+    single part, and where no Python can be started, `function` runs in this process; if `isolated`, only the last.
+    `progress` is called in this
     thread with the number of parts done and of all parts, first with 0 done.
 
     Raises what `function` raises, and `CompileError` when a worker dies; the other workers are killed then, as they are

@@ -83,3 +83,4 @@ cdef WlFunction *new_host_function(Store store, Signature signature, object func
 cdef int call_host(Store store, HostFunction host, uint64_t *words, bint may_wait) except -1
 cdef int take_results(Store store, HostFunction host, object returned, uint64_t *words) except -1
 cdef int store_of(object value, Store store) except -1
+cdef uint64_t throw_in_guest(WlContext *ctx, Store store) noexcept

@@ -111,7 +111,9 @@ class Module:
     needs what this version doesn't execute; the error says where: the byte's offset, or line and column of text.
     """
 
-    __slots__ = ("__weakref__", "_func_names", "background", "code_space", "compiled", "decoded", "engine", "export_table")
+    __slots__ = (
+        "__weakref__", "_func_names", "background", "code_space", "compiled", "decoded", "engine", "export_table",
+    )  # fmt: skip
 
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
         self.engine = default_engine() if engine is None else engine

@@ -36,6 +36,7 @@ from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, push
 
 from wasmloom.errors import LinkError, Trap
+from wasmloom.host import native_calls as _native_calls  # noqa: F401  (registers what compiled code calls)
 from wasmloom.runtime.traps import TRAP_REASONS
 from wasmloom.semantics.fold import fold
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS

@@ -1,11 +1,11 @@
 """The tier "auto": modules run interpreted first, and as machine code once that is there.
 
 A store changes over as a whole, between two calls from the host: while nothing is inside, no call waits and no
-continuation is suspended, so that the two kinds of code never share a stack. Until then everything goes on interpreted. What
-is instantiated in a store that has changed over is compiled first.
+continuation is suspended, so that the two kinds of code never share a stack. Until then everything goes on
+interpreted. What is instantiated in a store that has changed over is compiled first.
 
-With a `threshold` the change is deterministic: after so many calls from the host, the next one compiles, and waits for it.
-Without one, modules are compiled in the background, by another process, when calls become many or take long.
+With a `threshold` the change is deterministic: after so many calls from the host, the next one compiles, and waits for
+it. Without one, modules are compiled in the background, by another process, when calls become many or take long.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ Invariants:
 * No wake-up is lost: an entry writes ``used`` and *then* reads ``ticker_state``, the ticker writes ``ticker_state``
   and then reads ``used``, each with a full barrier between (for entries, the locked instructions in releasing the
   GIL).
-* The ticker writes to a thread's control block only while ``ticking`` is set and after having seen ``running``; an entry
-  that ends clears ``running`` and then waits until ``ticking`` is clear, so that the thread still exists.
+* The ticker writes to a thread's control block only while ``ticking`` is set and after having seen ``running``; an
+  entry that ends clears ``running`` and then waits until ``ticking`` is clear, so that the thread still exists.
 * After a fork only the forking thread exists: the child's handler forgets the ticker and the guests of other threads.
 """
 

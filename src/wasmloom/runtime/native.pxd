@@ -7,6 +7,7 @@ cdef enum:
     MAX_ARGUMENTS = 1024        # words of the context's `args`
     RESERVE = 16384             # bytes below a stack's limit: for the frames of signal handlers
     ROOT_BYTES = 8192           # what the stack of a call that can wait counts for, against the memory limit
+    STACK_PAGE = 4096           # bytes that a stack takes for certain
     MAX_CODE_RANGES = 65536
     ON_LABEL = 0                # kinds of clauses, as wasmloom.compiler.stacks has them
     ON_SWITCH = 1

@@ -61,17 +61,19 @@ from cython.cimports.wasmloom.runtime._layout import (
 )
 from cython.cimports.wasmloom.runtime.faults import set_native_redirect
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, running_here
+from cython.cimports.wasmloom.runtime.heap import Heap, Pin
 from cython.cimports.wasmloom.runtime.native import (
     MAX_ARGUMENTS,
     MAX_CODE_RANGES,
     ON_LABEL,
     ON_SWITCH,
     RESERVE,
+    STACK_PAGE,
     CodeRange,
     Region,
     RootStack,
 )
-from cython.cimports.wasmloom.runtime.stacks import grow_bound, renew
+from cython.cimports.wasmloom.runtime.stacks import collect, grow_bound, renew
 
 from wasmloom.runtime import traps
 
@@ -84,6 +86,8 @@ _CONSUMED = cython.declare(uint64_t, traps.CONTINUATION_CONSUMED)
 _ranges = cython.declare(CodeRange[65536])  # MAX_CODE_RANGES
 _range_count = cython.declare(cython.int, 0)
 
+#: So many references can be shown to the collector when a stack begins.
+_PINS = cython.declare(uint64_t, 8)
 #: Regions double from the first to the last of these sizes, in stacks.
 _FIRST_REGION = cython.declare(uint64_t, 16)
 _LAST_REGION = cython.declare(uint64_t, 4096)
@@ -182,14 +186,13 @@ def _new_stack(guest: cython.pointer(Guest)) -> cython.pointer(WlControl):
     if control != cython.NULL:
         guest.ctx.free_stacks = control.next
         return control
-    # What a stack takes for certain: a page.
-    if guest.memory_limit - guest.used_bytes < 4096:
+    if guest.memory_limit - guest.used_bytes < STACK_PAGE:
         return cython.NULL
     if region == cython.NULL or region.used + guest.native_stack > region.size:
         if not _new_region(guest):
             return cython.NULL
         region = cython.cast(cython.pointer(Region), guest.native_regions)
-    guest.used_bytes += 4096
+    guest.used_bytes += STACK_PAGE
     base = cython.cast(cython.p_char, region) + region.used
     number = region.used // guest.native_stack
     region.used += guest.native_stack
@@ -325,6 +328,35 @@ def end_entry(guest: cython.pointer(Guest), entry: cython.pointer(Entry)) -> cyt
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _collect_for(
+    guest: cython.pointer(Guest), cont: cython.pointer(WlCont), first: uint64_t, count: uint64_t
+) -> cython.void:
+    """Let the collector look for abandoned stacks, before a continuation begins with some values.
+
+    It must see these, and all stacks: in the middle of a `switch` it can't, since the running ones are cut off.
+    """
+    pins = cython.declare(Pin[8])  # _PINS
+    heap: cython.pointer(Heap) = cython.address(guest.heap)
+    bottom: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.current)
+    before: cython.pointer(Pin) = heap.pins
+    i: uint64_t
+    while bottom.parent != cython.NULL:
+        bottom = cython.cast(cython.pointer(WlCont), bottom.parent)
+    if bottom != guest.entry.bottom or heap.holds or count > _PINS - 1:
+        return
+    pins[0].word = cython.cast(uint64_t, cont) | cont.revision << REVISION_SHIFT
+    for i in range(count):
+        pins[i + 1].word = cython.cast(cython.pointer(uint64_t), guest.ctx.args)[i] if i else first
+    for i in range(count + 1):
+        pins[i].next = heap.pins
+        heap.pins = cython.address(pins[i])
+    collect(cython.address(guest.ctx))
+    heap.pins = before
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _begin(
     ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), words: cython.pointer(uint64_t), count: uint64_t
 ) -> uint64_t:
@@ -336,6 +368,9 @@ def _begin(
     i: uint64_t
     if cont.control == cython.NULL:
         control = _new_stack(cython.cast(cython.pointer(Guest), ctx))
+        if control == cython.NULL:
+            _collect_for(cython.cast(cython.pointer(Guest), ctx), cont, words[0], count)
+            control = _new_stack(cython.cast(cython.pointer(Guest), ctx))
         if control == cython.NULL:
             return _OUT_OF_MEMORY
         control.cont = cont
@@ -367,9 +402,10 @@ def _bind(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count
         return _NULL_CONTINUATION
     if cont.revision != words[0] >> REVISION_SHIFT:
         return _CONSUMED
-    if 8 * (cont.bound + count) > cython.cast(uint64_t, cont.stack_end - cont.stack_base):
-        if not grow_bound(cython.cast(cython.pointer(Guest), ctx), cont, 8 * (cont.bound + count)):
-            return _OUT_OF_MEMORY
+    if 8 * (cont.bound + count) > cython.cast(uint64_t, cont.stack_end - cont.stack_base) and not grow_bound(
+        cython.cast(cython.pointer(Guest), ctx), cont, 8 * (cont.bound + count)
+    ):
+        return _OUT_OF_MEMORY
     cont.revision += 1
     memcpy(cont.stack_base + 8 * cont.bound, words + 1, 8 * count)
     cont.bound += count
@@ -570,11 +606,10 @@ def _libcall_switch(
 @cython.exceptval(check=False)
 def in_code(address: uint64_t) -> cython.bint:
     """Whether an address lies in compiled code. Async-signal-safe."""
-    i: cython.int
-    for i in range(_range_count):
-        if _ranges[i].start <= address < _ranges[i].end:
-            return True
-    return False
+    i: cython.int = 0
+    while i < _range_count and not _ranges[i].start <= address < _ranges[i].end:
+        i += 1
+    return i < _range_count
 
 
 @cython.cfunc

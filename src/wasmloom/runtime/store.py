@@ -29,6 +29,7 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, realloc
 from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.wasmloom.interpreter.machine import native_stubs
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
     Py_XDECREF,
@@ -60,7 +61,6 @@ from cython.cimports.wasmloom.runtime.guests import (
     wake_ticker,
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
-from cython.cimports.wasmloom.interpreter.machine import native_stubs
 from cython.cimports.wasmloom.runtime.native import RESERVE, RootStack, begin_entry, end_entry, free_native, take_root
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, number_of, unwind_to

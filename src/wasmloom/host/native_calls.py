@@ -1,0 +1,193 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""What compiled code calls that isn't compiled: host functions, and functions that are interpreted.
+
+The adapters (`wasmloom.compiler.stubs`) put the parameter registers into memory and come here, on the thread's own
+stack. Arguments beyond the registers, and results beyond the first, are in the context's `args`.
+
+Invariant: nothing that may raise runs between the adapter and the functions that look at the exception: what a
+function that isn't allowed to raise leaves behind would be lost.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.wasmloom.host.bridge import (
+    FLOAT_REGISTERS,
+    INTEGER_REGISTERS,
+    KIND_F32,
+    KIND_F64,
+    KIND_I32,
+    HostFunction,
+    NativeCall,
+    NativeWords,
+    Signature,
+    call_host,
+    signature_of,
+    throw_in_guest,
+)
+from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
+from cython.cimports.wasmloom.runtime import guests
+from cython.cimports.wasmloom.runtime._capi import (
+    PyErr_Fetch,
+    PyErr_GivenExceptionMatches,
+    PyEval_RestoreThread,
+    PyEval_SaveThread,
+    PyThreadState,
+)
+from cython.cimports.wasmloom.runtime._layout import RT_NATIVE_ARRAY_CALL, RT_NATIVE_CALL, WlContext, WlFunction
+from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
+from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store
+
+from wasmloom.errors import WasmException
+from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
+
+_HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+_HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
+_UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _run_words(
+    ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)
+) -> cython.int:
+    """Run a function of either kind for compiled code, on `words`, which its results replace.
+
+    Gives 1, and writes nothing, if the guest has to wait for the results.
+    """
+    waits: cython.int
+    store: Store = cython.cast(Store, ctx.store)
+    signature: Signature
+    if function.instance != cython.NULL:
+        signature = signature_of(cython.cast(uint32_t, function.type_id))
+        store.call(function, words, signature.n_params, signature.n_results)
+        return 0
+    host: HostFunction = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), function.object))
+    waits = call_host(store, host, words, store.guest.entry.may_wait)
+    if not waits:
+        store.guest.heap.holds -= 1
+    return waits
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _run_registers(
+    ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), registers: cython.pointer(uint64_t)
+) -> cython.int:
+    """As `_run_words`, on the values that parameter registers held (see `wasmloom.compiler.abi`)."""
+    waits: cython.int = 0
+    signature: Signature = signature_of(cython.cast(uint32_t, function.type_id))
+    args: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), ctx.args)
+    few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
+    words: cython.pointer(uint64_t) = few
+    integers: uint32_t = 0
+    floats: uint32_t = 0
+    i: uint32_t
+    room: uint32_t = max(signature.n_params, signature.n_results)
+    if room > WORDS_ON_STACK:
+        words = cython.cast(cython.pointer(uint64_t), malloc(8 * room))
+        if words == cython.NULL:
+            raise MemoryError
+    try:
+        for i in range(signature.n_params):
+            if signature.kinds[i] == KIND_F32 or signature.kinds[i] == KIND_F64:
+                if floats < FLOAT_REGISTERS:
+                    words[i] = registers[INTEGER_REGISTERS + floats]
+                    floats += 1
+                else:
+                    words[i] = args[i]
+            elif integers < INTEGER_REGISTERS:
+                words[i] = registers[integers]
+                integers += 1
+            else:
+                words[i] = args[i]
+            if signature.kinds[i] == KIND_I32 or signature.kinds[i] == KIND_F32:
+                words[i] &= 0xFFFFFFFF
+        waits = _run_words(ctx, function, words)
+        if not waits:
+            for i in range(1, signature.n_results):
+                args[i] = words[i]
+            registers[0] = words[0]
+    finally:
+        if words != few:
+            free(words)
+    return waits
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _native_call_with_gil(
+    ctx: cython.pointer(WlContext),
+    function: cython.pointer(WlFunction),
+    words: cython.pointer(uint64_t),
+    in_registers: cython.bint,
+) -> uint64_t:
+    """Run a function for compiled code; an exception waits in the store until the guest has been left."""
+    store: Store = cython.cast(Store, ctx.store)
+    ended: cython.int
+    code: uint64_t
+    ctx.host_function = function
+    run = cython.cast(NativeWords, cython.cast(cython.p_void, _run_registers if in_registers else _run_words))
+    ended = run(ctx, function, words)
+    if ended > 0:
+        ctx.host_ip = cython.cast(cython.p_char, words)
+        return _HOST_WAIT
+    if ended == 0:
+        return 0
+    PyErr_Fetch(
+        cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
+    )
+    if not PyErr_GivenExceptionMatches(store.error_type, cython.cast(cython.pointer(PyObject), WasmException)):
+        return _HOST_EXCEPTION
+    code = throw_in_guest(ctx, store)
+    if code != _UNCAUGHT_EXCEPTION:
+        return code
+    ctx.pending = ctx.exception
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _native(
+    ctx: cython.pointer(WlContext),
+    function: cython.pointer(WlFunction),
+    words: cython.pointer(uint64_t),
+    in_registers: cython.bint,
+) -> uint64_t:
+    """Compiled code calls what isn't compiled: take the GIL, run it, give the GIL back."""
+    code: uint64_t
+    PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
+    ctx.thread_state = cython.NULL
+    call = cython.cast(NativeCall, cython.cast(cython.p_void, _native_call_with_gil))
+    code = call(ctx, function, words, in_registers)
+    ctx.thread_state = PyEval_SaveThread()
+    if guests.ticker_state != TICKING:
+        wake_ticker()  # the host function forked, or nothing has run for long
+    return code
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _native_call(
+    ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), registers: cython.pointer(uint64_t)
+) -> uint64_t:
+    return _native(ctx, function, registers, True)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _native_array_call(
+    ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)
+) -> uint64_t:
+    return _native(ctx, function, words, False)
+
+
+set_runtime_call(RT_NATIVE_CALL, cython.cast(cython.p_void, _native_call))
+set_runtime_call(RT_NATIVE_ARRAY_CALL, cython.cast(cython.p_void, _native_array_call))
