@@ -58,25 +58,37 @@ def test_code_comes_from_the_background() -> None:
     assert instance.exports.sum(1000) == 500500
 
 
-def test_a_suspended_continuation_keeps_its_tier() -> None:
-    """While one is suspended in the interpreter, everything stays there; afterwards the store changes over."""
+def test_a_suspended_continuation_changes_over_with_its_store() -> None:
+    """One that was suspended in the interpreter goes on compiled; Python resumes it before, across and after."""
     instance = wl.Instance(wl.Module(GENERATOR, engine(threshold=2)))
     exports = instance.exports
     first = exports.start().resume(on=exports["yield"])
+    other = exports.start().resume(on=exports["yield"])
     assert isinstance(first, wl.Suspension) and first.payload == (1,)
-    for _ in range(200):
+    assert isinstance(other, wl.Suspension)
+    for _ in range(20):
         assert exports.one() == 1
-    assert not instance.store.is_native
+    assert instance.store.is_native
     second = first.continuation.resume(on=exports["yield"])
     assert isinstance(second, wl.Suspension) and second.payload == (2,)
     assert second.continuation.resume(on=exports["yield"]) is None
-    for _ in range(200):
-        assert exports.one() == 1
-    assert instance.store.is_native
+    assert list(wl.resume_iter(other.continuation, exports["yield"])) == [2]
     # Continuations of compiled code do the same.
     first = exports.start().resume(on=exports["yield"])
     assert isinstance(first, wl.Suspension) and first.payload == (1,)
     assert list(wl.resume_iter(first.continuation, exports["yield"])) == [2]
+
+
+def test_a_generator_that_python_drives_changes_over() -> None:
+    """Many short resumptions are as good as many calls."""
+    text = """(module (type $f (func)) (type $k (cont $f)) (tag $yield (export "yield") (param i32))
+      (func $count (local $i i32)
+        (loop $l (suspend $yield (local.get $i)) (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $l)))
+      (elem declare func $count) (func (export "start") (result (ref $k)) (cont.new $k (ref.func $count))))"""
+    instance = wl.Instance(wl.Module(text, engine(threshold=5)))
+    for wanted, got in zip(range(100), wl.resume_iter(instance.exports.start(), instance.exports["yield"]), strict=False):
+        assert got == wanted
+    assert instance.store.is_native
 
 
 def test_what_comes_later_is_compiled_at_once() -> None:

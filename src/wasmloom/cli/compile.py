@@ -59,7 +59,7 @@ def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> No
         module = Module(data, engine)
         # LLVM can't be interrupted: it always runs in other processes, which can be killed.
         objects = compile_module(module.decoded, options, cache, workers, progress, isolated=True)
-        size = CompiledModule(module.decoded, objects).code_size
+        size = CompiledModule(module.decoded, objects, engine.code_options()).code_size
     seconds = time.perf_counter() - before
     if cache.get(cache_key(module.decoded.data, options.as_dict())) is None:
         raise CommandError(f"compiled, but not kept: {path}: see WASMLOOM_LOG=cache")

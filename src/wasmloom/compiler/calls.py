@@ -93,7 +93,7 @@ def _call(f: FunctionLowering, callee: _Callee) -> None:
 def _tail_call(f: FunctionLowering, callee: _Callee) -> None:
     arguments = f.pop_many(len(callee.signature.params))
     f.stop_fuel()
-    f.b.tail_call(callee.signature, callee.code, callee.environment, arguments)
+    f.tail_call(callee.signature, callee.code, callee.environment, arguments, callee.uniform)
     f.dead = True
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from wasmloom.compiler.cache import Cache, cache_key
-from wasmloom.compiler.objects import load
+from wasmloom.compiler.objects import LoadedCode, load
 from wasmloom.compiler.perf import describe, wanted
 from wasmloom.compiler.workers import compile_parts
 from wasmloom.runtime import native
@@ -23,7 +23,10 @@ from wasmloom.spec.types import FuncType
 
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
+    from wasmloom.compiler.facts import Facts
     from wasmloom.compiler.lowering import Options
+    from wasmloom.compiler.osr import Entry
+    from wasmloom.interpreter.code import CodeSpace
 
 #: Bytes of function bodies that LLVM gets at a time.
 UNIT_BYTES = 1 << 16
@@ -50,15 +53,20 @@ class CompiledModule:
     that calls such code with arguments in memory.
     """
 
-    def __init__(self, module: DecodedModule, objects: list[bytes]) -> None:
-        """Load what `compile_module` has given. Raises `ObjectError`."""
+    def __init__(self, module: DecodedModule, objects: list[bytes], options: Options) -> None:
+        """Load what `compile_module` has given for the options. Raises `ObjectError`."""
         self.module = module
+        self._options = options
+        self._facts: Facts | None = None
+        self._entries: dict[tuple[int, int], int] = {}
+        #: Code of `entry`.
+        self._pieces: list[LoadedCode] = []
         # The ids of types are the process's own: code finds them in this table.
         self._type_ids = array("Q", module.type_ids or [0])
         stubs = native.stub_addresses()
-        externals = {name: stubs[ours] for name, ours in _EXTERNALS.items()}
-        externals["wl_type_ids"] = self._type_ids.buffer_info()[0]
-        self.loaded = load(objects, externals)
+        self._externals = {name: stubs[ours] for name, ours in _EXTERNALS.items()}
+        self._externals["wl_type_ids"] = self._type_ids.buffer_info()[0]
+        self.loaded = load(objects, self._externals)
         symbols = self.loaded.symbols
         count = len(module.func_types) - module.num_imported_funcs
         self.functions = [symbols[f"wf.{index}"] for index in range(count)]
@@ -67,11 +75,43 @@ class CompiledModule:
             for index, sub in enumerate(module.types)
             if isinstance(sub.composite, FuncType)
         }
-        native.add_code(self.loaded.base, self.loaded.code_end)
+        self._take(self.loaded)
         _modules.add(self)
-        weakref.finalize(self, native.remove_code, self.loaded.base)
+
+    def _take(self, loaded: LoadedCode) -> None:
+        """Make loaded code known to the fault handler and to profilers."""
+        native.add_code(loaded.base, loaded.code_end)
+        weakref.finalize(self, native.remove_code, loaded.base)
         if wanted():
-            describe(self.loaded, self.symbol_name)
+            describe(loaded, self.symbol_name)
+
+    def has_entry(self, index: int, place: int) -> bool:
+        """Whether function `index` can be entered at a place."""
+        return (index, place) in self._entries
+
+    def entry(self, entry: Entry) -> int:
+        """The address of the code by which a function is entered at a place; compiles it if need be.
+
+        Raises `UnsupportedError`, `ObjectError`.
+        """
+        address = self._entries.get((entry.index, entry.place))
+        if address is None:
+            from wasmloom.compiler.facts import Facts
+            from wasmloom.compiler.units import compile_entry
+
+            if self._facts is None:
+                self._facts = Facts(self.module)
+            address = self.add_entry(entry, compile_entry(self._facts, self._options, entry))
+        return address
+
+    def add_entry(self, entry: Entry, data: bytes) -> int:
+        """Load an entry; gives its address. Raises `ObjectError`."""
+        functions = {f"wf.{number}": address for number, address in enumerate(self.functions)}
+        loaded = load([data], self._externals | functions)
+        self._pieces.append(loaded)
+        self._take(loaded)
+        address = self._entries[(entry.index, entry.place)] = loaded.symbols[f"wo.{entry.index}"]
+        return address
 
     @property
     def code_size(self) -> int:
@@ -81,29 +121,37 @@ class CompiledModule:
     def symbol_name(self, symbol: str) -> str:
         """What people should read for a symbol."""
         kind, _, number = symbol.partition(".")
-        if kind != "wf":
+        if kind not in ("wf", "wo"):
             return symbol
         index = int(number) + self.module.num_imported_funcs
         return func_name(self.module, index) or f"wasm-function[{index}]"
 
     def place(self, address: int) -> tuple[int, int] | None:
         """The function (of the module's index space) and the offset in the module of the code at an address."""
-        found = self.loaded.lookup(address)
-        if found is None or not found[0].startswith("wf."):
+        loaded = self.loaded
+        if not loaded.contains(address):
+            loaded = next((piece for piece in self._pieces if piece.contains(address)), loaded)
+        found = loaded.lookup(address)
+        if found is None or not found[0].startswith(("wf.", "wo.")):
             return None
-        offset = self.loaded.offset_at(address)
+        offset = loaded.offset_at(address)
         return int(found[0][3:]) + self.module.num_imported_funcs, offset or 0
 
 
-def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[tuple[CompiledModule, int, int, int]]:
+def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[tuple[CompiledModule | CodeSpace, int, int, int]]:
     """The Wasm frames from a trap, or a call of the host, to the bottom of its entry, innermost first.
 
     `ip` is a return address, `fp` the frame pointer of its function, `cont` the address of the running continuation.
-    Each frame is (module, function index, offset in the module, address of the continuation).
+    Each frame is (module or code space, function index, offset in the module, address of the continuation).
     """
+    from wasmloom.interpreter.code import walk
+
     known: dict[int, tuple[CompiledModule, int, int] | None] = {}
-    frames = []
+    frames: list[tuple[CompiledModule | CodeSpace, int, int, int]] = []
     for place, running in native.frames(ip, fp, cont, limit):
+        if place == 0:
+            frames += walk(*native.waiting_frames(running), running, limit - len(frames), True)
+            continue
         if place not in known:
             known[place] = _describe(place - 1)
         found = known[place]
@@ -114,9 +162,9 @@ def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[tuple[CompiledM
 
 def _describe(address: int) -> tuple[CompiledModule, int, int] | None:
     for compiled in list(_modules):
-        if compiled.loaded.contains(address):
-            place = compiled.place(address)
-            return None if place is None else (compiled, *place)
+        place = compiled.place(address)
+        if place is not None:
+            return (compiled, *place)
     return None
 
 
@@ -141,16 +189,24 @@ def _facts(data: bytes) -> object:
     return Facts(decode_module(data))
 
 
-def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool]) -> bytes:
-    """Compile one unit of a module, in whichever process."""
+def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool] | Entry) -> bytes:
+    """Compile one unit of a module, or an entry, in whichever process."""
     from wasmloom.compiler.facts import Facts
-    from wasmloom.compiler.units import compile_unit
+    from wasmloom.compiler.osr import Entry
+    from wasmloom.compiler.units import compile_entry, compile_unit
 
     facts = _facts(data)
     if not isinstance(facts, Facts):
         raise TypeError("not the facts of a module")
+    if isinstance(part, Entry):
+        return compile_entry(facts, options, part)
     functions, first = part
     return compile_unit(facts, options, functions, first)
+
+
+def compile_entries(module: DecodedModule, options: Options, entries: list[Entry]) -> list[bytes]:
+    """The objects of entries, compiled by another process. Raises as `compile_module` does."""
+    return compile_parts(entries, partial(_compile_part, module.data, options), 1, None, True)
 
 
 def compile_module(

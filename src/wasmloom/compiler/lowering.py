@@ -154,11 +154,15 @@ class FunctionLowering:
             self.offset = instr[1]
             b.where = self.scope(instr[1])
             self._fuel += 1
-            _HANDLERS[row](self, instr)
+            self.instruction(instr)
         if self.exit.used:
             b.label(self.exit.name)
             b.emit(f"ret {self._result_type()} poison" if self._result_type() != "void" else "ret void")
         return [self._header(), *b.finish(), "}"]
+
+    def instruction(self, instr: Instr) -> None:
+        """Lower an instruction that can be reached."""
+        _HANDLERS[instr[0]](self, instr)
 
     def _result_type(self) -> str:
         return UNIFORM_RESULT if self.uniform else self.signature.result
@@ -186,15 +190,20 @@ class FunctionLowering:
             else:
                 value = Value(f"%p{i}", kind)
             b.emit(f"store {llvm_type(kind)} {value.text}, ptr {variable.text}")
+        for kind in self.local_kinds(runs):
+            variable = b.alloca(llvm_type(kind), f"%l{len(self.locals)}")
+            self.locals.append((variable, kind))
+            zero = b.opaque(kind, 0) if kind[0] == "f" else b.const(kind, 0)
+            b.emit(f"store {llvm_type(kind)} {zero.text}, ptr {variable.text}")
+
+    def local_kinds(self, runs: list[tuple[int, int]]) -> list[str]:
+        """The kinds of the locals behind the parameters, as the body declares them in runs."""
+        kinds = []
         for count, type in runs:
             if type == V128:
                 raise UnsupportedError("SIMD is not supported yet: v128", self.offset)
-            kind = value_kind(type)
-            for _ in range(count):
-                variable = b.alloca(llvm_type(kind), f"%l{len(self.locals)}")
-                self.locals.append((variable, kind))
-                zero = b.opaque(kind, 0) if kind[0] == "f" else b.const(kind, 0)
-                b.emit(f"store {llvm_type(kind)} {zero.text}, ptr {variable.text}")
+            kinds += [value_kind(type)] * count
+        return kinds
 
     # --- fuel: what a straight piece of code costs is known where it ends ---
 
@@ -319,14 +328,19 @@ class FunctionLowering:
 
     def finish_function(self) -> None:
         """The outermost `end`: return what arrives."""
-        b, label = self.b, self.labels.pop()
+        label = self.labels.pop()
         if not self.dead:
             self.leave(label, self.top(len(label.kinds)))
         self.stop_fuel()
         self.arrive(label)
         if self.dead:
             return
-        values = self.pop_many(len(label.results))
+        self.give(self.pop_many(len(label.results)))
+        self.dead = True
+
+    def give(self, values: list[Value]) -> None:
+        """Return values."""
+        b = self.b
         if len(values) > 1:
             area = b.args(b.ctx)
             for i, value in enumerate(values):
@@ -338,7 +352,14 @@ class FunctionLowering:
             b.emit(f"ret {llvm_type(values[0].type)} {values[0].text}")
         else:
             b.emit("ret void")
-        self.dead = True
+
+    def tail_call(self, callee: Signature, target: str, environment: Value, arguments: list[Value], _: bool) -> None:
+        """End the function with a tail call; see `FunctionBuilder.call` for the arguments."""
+        self.b.tail_call(callee, target, environment, arguments)
+
+    def came_back(self, values: list[Value]) -> list[Value]:
+        """Control is back from a continuation, with what it brought. What is to go on here does so from here."""
+        return values
 
     def know(self, value: Value, local: int) -> None:
         """A value is what a local has now."""

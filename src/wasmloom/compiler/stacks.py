@@ -399,6 +399,7 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
         _set_cont(b, _current(b), "instance", b.inst)
         b.trap_if_code(b.runtime("libcall_resume", words, _number(len(values)), described))
         reason, brought, reference = _switch_by_call(f, words)
+    reason, brought, reference = f.came_back([reason, brought, reference])
     returned = b.fresh("returned")
     labels = [(k, tag, f.label(depth)) for k, (kind, tag, depth) in enumerate(clauses) if kind == ON_LABEL]
     targets = [b.fresh("clause") for _ in labels]

@@ -17,6 +17,8 @@ LLVM's `swiftself`.
 ``wl_morestack``          LLVM's ``__morestack``: a function's frame doesn't fit, or an interrupt
 ``wl_switch_call``        a switch of stacks, for ``stack_switching="libcall"``
 ``wl_drive``              a resumption by the host
+``wl_frames``             goes on with a stack's frames of bytecode, one by one, as compiled code
+``wl_frames_start``       the same at the bottom of a continuation's stack
 ``wl_fiber_start``        the bottom of a native stack: begins a continuation, and goes to its parent when it ends
 ========================= ==============================================================================================
 
@@ -389,6 +391,72 @@ _DRIVE = f"""{_FRAME}    pushq %rdx
 """
 
 
+#: wl_frames(ctx, control or NULL, reason, first value, reference): the latter three are the outcome of a switch, for
+#: frames that wait in a `resume`; with a control, that is switched to first, and the outcome is what comes back. Each
+#: frame's entry finds the outcome in the words at RBX; the words behind it are what the runtime says of the next frame.
+_FRAMES = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
+    subq $72, %rsp
+    movq %rsp, %rbx
+    movq %rdi, %r12
+    movq %rdx, (%rbx)
+    movq %rcx, 8(%rbx)
+    movq %r8, 16(%rbx)
+    testq %rsi, %rsi
+    je 1f
+    movq %rdi, %rcx
+    movq %rsi, %r8
+    xorl %edi, %edi
+    xorl %esi, %esi
+    xorl %edx, %edx
+    callq wl_switch_call
+    movq %rax, (%rbx)
+    movq %rdx, 8(%rbx)
+    movq %rcx, 16(%rbx)
+1:
+    movq %r12, %rdi
+    movq {_runtime("next_frame")}, %rsi
+    movq %rbx, %rdx
+    callq wl_on_host
+    testq %rax, %rax
+    jne 3f
+    movq 24(%rbx), %rax
+    testq %rax, %rax
+    je 2f
+    movq 32(%rbx), %r13
+    movq 40(%rbx), %rdi
+    movq 48(%rbx), %rsi
+    movq %rbx, %rdx
+    callq *%rax
+    .globl wl_frames_return
+    .hidden wl_frames_return
+wl_frames_return:
+    jmp 1b
+2:
+    leaq -{8 * len(_CALLEE_SAVED)}(%rbp), %rsp
+{_POP_SAVED}    popq %rbp
+    .cfi_def_cfa %rsp, 8
+    ret
+3:
+    .cfi_def_cfa %rbp, 16
+    movq %r12, %rdi
+{_trap("%rax", "8(%rbp)", "(%rbp)", "%rdi")}"""
+
+
+#: What goes there brings the context in RDI, and an outcome in RAX, RDX and RCX.
+_FRAMES_START = """
+    movq %rdi, %rbx
+    movq %rcx, %r8
+    movq %rdx, %rcx
+    movq %rax, %rdx
+    xorl %esi, %esi
+    callq wl_frames
+    .globl wl_frames_bottom
+    .hidden wl_frames_bottom
+wl_frames_bottom:
+    jmp wl_fiber_return
+"""
+
+
 def assembly() -> str:
     """The text of all pieces, for the assembler (AT&T syntax)."""
     return ".text\n" + "".join(
@@ -404,6 +472,8 @@ def assembly() -> str:
             _function("wl_morestack", _morestack()),
             _function("wl_switch_call", _SWITCH_CALL),
             _function("wl_drive", _DRIVE),
+            _function("wl_frames", _FRAMES),
+            _function("wl_frames_start", _FRAMES_START, _START_CFI),
             _function("wl_fiber_start", _fiber_start(), _START_CFI),
         )
     )

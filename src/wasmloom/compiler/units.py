@@ -19,6 +19,7 @@ from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, constant_pool
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import FunctionLowering, Options, array_call
+from wasmloom.compiler.osr import Entry, EntryLowering
 from wasmloom.spec.types import FuncType
 
 if TYPE_CHECKING:
@@ -97,14 +98,28 @@ class _Scope:
 def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> str:
     """The LLVM IR of a unit. Raises `UnsupportedError`."""
     locations = _Locations()
+    lowerings = [FunctionLowering(facts, options, i, locations.function(f"wf.{i}")) for i in functions]
+    return _text(facts, lowerings, locations, set(functions), first)
+
+
+def entry_text(facts: Facts, options: Options, entry: Entry) -> str:
+    """The LLVM IR of ``wo.<index>``, a function entered at a place (see `wasmloom.compiler.osr`)."""
+    locations = _Locations()
+    lowering = EntryLowering(facts, options, locations.function(f"wo.{entry.index}"), entry)
+    return _text(facts, [lowering], locations, set(), False)
+
+
+def _text(
+    facts: Facts, lowerings: Sequence[FunctionLowering], locations: _Locations, functions: set[int], first: bool
+) -> str:
+    """The LLVM IR of some functions; `functions`: which are defined under their own name."""
     parts = [_DECLARATIONS]
     definitions: set[str] = set()
     constants: set[tuple[str, int]] = set()
     declarations: dict[str, str] = {}
     search = False
     called: set[int] = set()
-    for index in functions:
-        lowering = FunctionLowering(facts, options, index, locations.function(f"wf.{index}"))
+    for lowering in lowerings:
         parts += lowering.lower()
         definitions |= lowering.globals
         constants |= lowering.b.constants
@@ -166,6 +181,11 @@ def optimise(text: str) -> binding.ModuleRef:
 def compile_unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> bytes:
     """The object file of a unit."""
     return bytes(target_machine().emit_object(optimise(unit_text(facts, options, functions, first))))
+
+
+def compile_entry(facts: Facts, options: Options, entry: Entry) -> bytes:
+    """The object file of a function's entry at a place. Raises `UnsupportedError`."""
+    return bytes(target_machine().emit_object(optimise(entry_text(facts, options, entry))))
 
 
 def assembly(facts: Facts, options: Options, functions: Sequence[int]) -> str:

@@ -225,6 +225,8 @@ class Continuation:
             if throws:
                 store.guest.ctx.exception = word_of_exception(store, args[0])
             try:
+                if store.calls_left and store.guest.entry == cython.NULL:
+                    store.count_call()
                 if store.is_native or runs_compiled(_cont_of(word)):
                     _run_compiled(store, signature, driver, throws, tags, words)
                 else:

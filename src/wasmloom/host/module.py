@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _thread import RLock
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import TracebackType
@@ -20,6 +21,7 @@ from wasmloom.validation import validate_function, validate_module
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
     from wasmloom.compiler.compiled import CompiledModule
+    from wasmloom.compiler.osr import Entry
     from wasmloom.host.tiering import Background
     from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
@@ -112,13 +114,16 @@ class Module:
     """
 
     __slots__ = (
-        "__weakref__", "_func_names", "background", "code_space", "compiled", "decoded", "engine", "export_table",
+        "__weakref__", "_compiling", "_func_names", "background", "code_space", "compiled", "decoded", "engine",
+        "export_table",
     )  # fmt: skip
 
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
         self.engine = default_engine() if engine is None else engine
         self.decoded, prepare = _load(data, self.engine.translation == "lazy" and self.engine.tier == "interpreter")
         self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare, self.engine.checked)
+        # Held by the thread that compiles. Stores share the code, and nothing else keeps it: there must be only one.
+        self._compiling = RLock()
         #: The machine code, once there is some.
         self.compiled: CompiledModule | None = None
         #: Its making, in engines with the tier "auto".
@@ -142,21 +147,33 @@ class Module:
         """
         return self._compile(workers, progress, False)
 
-    def compile_isolated(self) -> CompiledModule:
-        """As `compile`, but by another process, so that this one's threads hardly notice."""
-        return self._compile(1, None, True)
+    def compile_isolated(self, entries: list[Entry]) -> None:
+        """Compile by another process, so that this one's threads hardly notice, the entries included."""
+        compiled = self._compile(1, None, True)
+        if entries:
+            from wasmloom.compiler.compiled import compile_entries
+
+            for entry, data in zip(
+                entries, compile_entries(self.decoded, self.engine.code_options(), entries), strict=True
+            ):
+                compiled.add_entry(entry, data)
 
     def _compile(
         self, workers: int | None, progress: Callable[[int, int], None] | None, isolated: bool
     ) -> CompiledModule:
-        if self.compiled is None:
-            from wasmloom.compiler.cache import Cache
-            from wasmloom.compiler.compiled import CompiledModule, compile_module
+        if self.compiled is not None:
+            return self.compiled
+        from wasmloom.compiler.cache import Cache
+        from wasmloom.compiler.compiled import CompiledModule, compile_module
 
-            options = self.engine.code_options()
-            cache = Cache() if self.engine.cache else None
-            objects = compile_module(self.decoded, options, cache, workers, progress, isolated)
-            self.compiled = CompiledModule(self.decoded, objects)
+        with self._compiling:
+            if self.compiled is None:
+                options = self.engine.code_options()
+                cache = Cache() if self.engine.cache else None
+                objects = compile_module(self.decoded, options, cache, workers, progress, isolated)
+                made = CompiledModule(self.decoded, objects, options)
+                # A signal handler may have been here meanwhile: stores run the first code that there is.
+                self.compiled = self.compiled or made
         return self.compiled
 
     @classmethod

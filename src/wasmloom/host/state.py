@@ -31,12 +31,14 @@ from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime._layout import WlFunction, WlInstance, WlMemory, WlSegment, WlTable, WlTag
 from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
+from cython.cimports.wasmloom.runtime.guests import NEVER
 from cython.cimports.wasmloom.runtime.native import set_adapter
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, push
 
 from wasmloom.errors import LinkError, Trap
 from wasmloom.host import native_calls as _native_calls  # noqa: F401  (registers what compiled code calls)
+from wasmloom.runtime.osr import mark_suspended
 from wasmloom.runtime.traps import TRAP_REASONS
 from wasmloom.semantics.fold import fold
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
@@ -409,10 +411,15 @@ def use_code(store: Store, instance: cython.pointer(WlInstance), module: object)
 
 
 def use_compiled(store: Store) -> None:
-    """Let everything in a store run as machine code from now on. Nothing runs in it, and nothing waits."""
+    """Let everything in a store run as machine code from now on.
+
+    No bytecode runs in it, or what does goes on by `wasmloom.runtime.osr`; the same is so of what is suspended.
+    """
     i: uint64_t
     instance: cython.pointer(WlInstance)
     for i in range(store.instances.count):
         instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
         use_code(store, instance, store.modules[cython.cast(uint64_t, instance)])
+    mark_suspended(store)
     store.is_native = True
+    store.guest.may_change = NEVER

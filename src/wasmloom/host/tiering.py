@@ -1,8 +1,7 @@
 """The tier "auto": modules run interpreted first, and as machine code once that is there.
 
-A store changes over as a whole, between two calls from the host: while nothing is inside, no call waits and no
-continuation is suspended, so that the two kinds of code never share a stack. Until then everything goes on
-interpreted. What is instantiated in a store that has changed over is compiled first.
+A store changes over as a whole, between two calls from the host or in the middle of one (see `wasmloom.runtime.osr`).
+Until then everything goes on interpreted. What is instantiated in a store that has changed over is compiled first.
 
 With a `threshold` the change is deterministic: after so many calls from the host, the next one compiles, and waits for
 it. Without one, modules are compiled in the background, by another process, when calls become many or take long.
@@ -11,35 +10,54 @@ it. Without one, modules are compiled in the background, by another process, whe
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from wasmloom.host.state import use_compiled
-from wasmloom.runtime.collector import collect_garbage, statistics
+from wasmloom.runtime.osr import look_again
 
 if TYPE_CHECKING:
+    from wasmloom.compiler.osr import Entry
     from wasmloom.host.module import Module
 
 #: Calls from the host that make a module worth compiling. One call that takes more than a tick of the ticker does, too.
 MANY_CALLS = 500
 #: While code is being made, so many calls go by before the next look whether it is there.
 CALLS_BETWEEN_LOOKS = 50
+#: So often entries are made in the background for where a guest stands, which may be elsewhere by the time they are
+#: there; afterwards it waits for them.
+ROUNDS = 3
 
 
 class Background:
     """The compilation of one module, in a thread that waits for a worker process."""
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, entries: list[Entry], store: Any) -> None:
         self._module = module
+        self._entries = entries
+        self._stores = [weakref.ref(store)]
         self.failed: BaseException | None = None
+        self.done = False
         self._thread = threading.Thread(target=self._run, name="wasmloom compiler", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            self._module.compile_isolated()
+            self._module.compile_isolated(self._entries)
         except Exception as error:
             # The module goes on interpreted: whatever the reason is, an explicit `Module.compile()` raises it.
             self.failed = error
+        self.done = True
+        for reference in self._stores:
+            store = reference()
+            if store is not None:
+                look_again(store)
+
+    def tell(self, store: Any) -> None:
+        """Let a store be looked at again when this is done."""
+        self._stores.append(weakref.ref(store))
+        if self.done:
+            look_again(store)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the code is there, or it is clear that there won't be any."""
@@ -52,27 +70,48 @@ def look(store: Any) -> int:
     Changes it over if that can be done. Gives the number of calls until the next look; 0: never again.
     """
     modules = list(store.modules.values())
-    threshold = store.engine.threshold
-    if threshold is not None:
+    if store.engine.threshold is not None:
         for module in modules:
             module.compile()
-    else:
-        for module in modules:
-            if module.compiled is None and module.background is None:
-                module.background = Background(module)
-        if any(module.background is not None and module.background.failed for module in modules):
-            return 0
-    if all(module.compiled is not None for module in modules) and _is_quiet(store):
-        use_compiled(store)
-        return 0
-    return CALLS_BETWEEN_LOOKS
+    elif not _ready(store, {}):
+        return 0 if _failed(modules) else CALLS_BETWEEN_LOOKS
+    use_compiled(store)
+    return 0
 
 
-def _is_quiet(store: Any) -> bool:
-    """Whether nothing in a store has begun and not ended."""
-    if statistics(store)["continuations"]:
-        collect_garbage(store)
-    return not statistics(store)["continuations"]
+def look_inside(store: Any, wanted: dict[Module, list[Entry]]) -> bool | None:
+    """Whether the bytecode that runs in a store can go on as machine code, by way of the entries `wanted`.
+
+    If not, what is missing is made in the background, and the store will be looked at again; None: never.
+    """
+    if _ready(store, {} if store.rounds > ROUNDS else wanted):
+        return True
+    if _failed(list(store.modules.values())):
+        return None
+    store.rounds += 1
+    return False
+
+
+def _ready(store: Any, wanted: dict[Module, list[Entry]]) -> bool:
+    """Whether all code that a store needs is there; lets what isn't be made."""
+    ready = True
+    for module in list(store.modules.values()):
+        missing = [
+            entry
+            for entry in wanted.get(module, ())
+            if module.compiled is None or not module.compiled.has_entry(entry.index, entry.place)
+        ]
+        if module.compiled is None or missing:
+            ready = False
+            if module.background is None or (module.background.done and not module.background.failed):
+                module.background = Background(module, missing, store)
+            else:
+                module.background.tell(store)
+    return ready
+
+
+def _failed(modules: list[Module]) -> bool:
+    return any(module.background is not None and module.background.failed for module in modules)
 
 
 def first_look(threshold: int | None) -> int:

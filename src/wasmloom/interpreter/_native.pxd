@@ -25,6 +25,7 @@ cdef extern from *:
     extern WL_HIDDEN char wl_native_return[], wl_native_leave[], wl_on_host[], wl_trap_native[], wl_adapter[];
     extern WL_HIDDEN char wl_array_adapter[], wl_loop_interrupt[], wl_morestack[], wl_fiber_start[];
     extern WL_HIDDEN char wl_fiber_return[], wl_switch_call[], wl_drive[];
+    extern WL_HIDDEN char wl_frames[], wl_frames_start[], wl_frames_return[], wl_frames_bottom[];
     extern WL_HIDDEN char __start_wl_text[];
     extern WL_HIDDEN char __stop_wl_text[];
     """
@@ -58,6 +59,10 @@ cdef extern from *:
     char wl_fiber_return[]
     char wl_switch_call[]
     char wl_drive[]
+    char wl_frames[]
+    char wl_frames_start[]
+    char wl_frames_return[]
+    char wl_frames_bottom[]
     char __start_wl_text[]
     char __stop_wl_text[]
 

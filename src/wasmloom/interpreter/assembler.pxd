@@ -82,6 +82,9 @@ cdef class Assembler:
     cdef int fixups_capacity
     cdef bint want_map
     cdef list code_map          # (bytecode offset, module offset) pairs, when wanted
+    cdef list loops             # the same of where loops begin
+    cdef int64_t stop_at        # module offset of the instruction behind which `operands` are noted, or -1
+    cdef list operands          # what is on the operand stack there, from the bottom: (slot or -1, constant's bits)
     cdef uint32_t wasm_offset
 
     cdef int reserve_stack(self, int count) except -1
@@ -97,6 +100,7 @@ cdef class Assembler:
     cdef int flush_accs(self) except -1
     cdef int forget_accs(self) except -1
     cdef int clobber(self, int cls) except -1
+    cdef int note_operands(self) except -1
     cdef int preserve_local(self, int local) except -1
     cdef int to_slot(self, int index) except -1
     cdef Operand operand(self, int index) noexcept

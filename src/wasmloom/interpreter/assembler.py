@@ -337,6 +337,22 @@ class Assembler:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def note_operands(self) -> cython.int:
+        """Note where the operand stack is, behind an instruction that leaves nothing in accumulators only."""
+        index: cython.int
+        entry: cython.pointer(Entry)
+        found: list = []
+        for index in range(self.height):
+            entry = cython.address(self.stack[index])
+            if entry.kind == E_CONST:
+                found.append((-1, entry.bits))
+            else:
+                found.append((entry.local if entry.kind == E_LOCAL else self.home(index), 0))
+        self.operands = found
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def preserve_local(self, local: cython.int) -> cython.int:
         """Before a write of a local: entries that stand for its old value need a copy.
 

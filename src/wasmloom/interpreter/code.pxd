@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from wasmloom.binary.decoder cimport DecodedModule
 from wasmloom.interpreter.translator cimport Translator
@@ -29,6 +29,9 @@ cdef class CodeSpace:
     cdef object __weakref__
 
     cdef int translate(self, uint32_t index) except -1
+    cdef Translator _translate_again(self, uint32_t index, int64_t stop_at)
     cdef object find(self, uint64_t ip)
+
+cdef bint ends_stack(uint64_t return_ip) noexcept
 
 ctypedef uint64_t (*WithGil)(WlContext *, void *, uint32_t) noexcept nogil

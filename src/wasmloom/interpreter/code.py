@@ -16,8 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 import cython
-from cython.cimports.cpython.ref import Py_INCREF, PyObject
-from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
@@ -108,6 +107,7 @@ class CodeSpace:
             self.prepare(index)
         translator = self._take_translator()
         translator.want_map = False
+        translator.stop_at = -1
         translator.translate(index)
         # Another thread, or a finaliser, may have been here meanwhile: its code may be running, and stays.
         if self.codes[index].start == cython.NULL:
@@ -143,17 +143,55 @@ class CodeSpace:
         """
         if not 0 <= index < self.count:
             raise IndexError(index)
+        translator: Translator = self._translate_again(index, -1)
+        code: bytes = translator.buffer[: translator.pos]
+        code_map, translator.code_map = translator.code_map, None
+        self.translator = translator
+        return code, code_map
+
+    @cython.cfunc
+    def _translate_again(self, index: uint32_t, stop_at: int64_t) -> Translator:
+        """Translate a function with all notes: the outcome is the same. Gives the translator, which is the caller's."""
         translator: Translator
         if self.prepare is not None:
             self.prepare(index)
         translator = self._take_translator()
         translator.want_map = True
-        translator.code_map = code_map = []
+        translator.code_map = []
+        translator.loops = []
+        translator.stop_at = stop_at
+        translator.operands = None
         translator.translate(index)
-        code: bytes = translator.buffer[: translator.pos]
-        translator.code_map = None
+        return translator
+
+    def loops(self, index: int) -> dict[int, int]:
+        """Where in the bytecode of function `index` of those defined here loops begin, and in the module.
+
+        The beginning of the function counts as a loop at offset 0.
+        """
+        translator: Translator = self._translate_again(index, -1)
         self.translator = translator
-        return code, code_map
+        return dict(translator.loops)
+
+    def operands(self, index: int, offset: int) -> list[tuple[int, int]]:
+        """Where the operand stack of function `index` is behind the loop, call or the like at `offset` of the module.
+
+        From the bottom, for each operand: the slot that holds it, or -1 and a constant's bits. On top are a loop's
+        parameters, or the results of another instruction; at offset 0, the function's beginning, there is nothing.
+        """
+        if offset == 0:
+            return []
+        translator: Translator = self._translate_again(index, offset)
+        self.translator = translator
+        found: list = translator.operands
+        translator.operands = None
+        if found is None:
+            raise ValueError(f"no instruction at offset 0x{offset:x} of function {index}")
+        return found
+
+    def frame_size(self, index: int) -> int:
+        """Bytes of the frame of function `index`, which has been translated: its first instruction says."""
+        return cython.cast(cython.pointer(uint32_t), self.codes[cython.cast(uint32_t, index)].start + 8)[0]
 
     @cython.cfunc
     def find(self, ip: uint64_t) -> object:
@@ -176,7 +214,7 @@ class CodeSpace:
         return cython.cast(cython.pointer(uint16_t), self.codes[cython.cast(uint32_t, index)].start + 12)[0]
 
 
-def _find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
+def find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
     for space in list(_spaces):
         found = cython.cast(CodeSpace, space).find(ip)
         if found is not None:
@@ -185,13 +223,14 @@ def _find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
 
 
 def walk(
-    ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int
+    ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int, one_stack: bool = False
 ) -> list[tuple[CodeSpace, int, int, int]]:
     """The Wasm frames from a trap to the bottom of its entry, innermost first, at most `limit`, across all stacks.
 
     The arguments are those that the trap left in the context, and the address of the running continuation. Each frame
     is (code space, function index of the module's index space, offset in the module, address of the continuation). A
-    trap without instance happened before the callee had a frame: its ip is a return ip.
+    trap without instance happened before the callee had a frame: its ip is a return ip. `one_stack`: only as far as the
+    stack goes.
     """
     frames: list = []
     maps: dict = {}
@@ -209,6 +248,8 @@ def walk(
             if known is None:
                 return frames  # not ours: the code that an entry returns to
         frames.append((*known[0], place.cont))
+        if one_stack and ends_stack(_word(place.fp + 8 * cython.cast(uint64_t, known[1]))):
+            return frames
         _to_caller(cython.address(place), _word(place.fp + 8 * cython.cast(uint64_t, known[1])))
     return frames
 
@@ -219,7 +260,7 @@ def _describe(ip: uint64_t, maps: dict) -> tuple | None:
 
     `maps` keeps the functions' code maps.
     """
-    found = _find(ip)
+    found = find(ip)
     if found is None:
         return None
     space, index, at = found
@@ -262,6 +303,13 @@ def _to_caller(place: cython.pointer(Place), return_ip: uint64_t) -> cython.void
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
+def ends_stack(return_ip: uint64_t) -> cython.bint:
+    """Whether a return ip is that of a continuation's first function."""
+    return return_ip == cython.cast(uint64_t, cont_return_code + 1)
+
+
+@cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
 def _word(address: uint64_t) -> uint64_t:
@@ -282,21 +330,11 @@ def _translate_with_gil(ctx: cython.pointer(WlContext), space: cython.p_void, in
     try:
         cython.cast(CodeSpace, space).translate(index)
     except BaseException as error:
-        # It leaves the guest as a host function's exception does. The store owns three references.
-        store.error_type = _owned(type(error))
-        store.error_value = _owned(error)
-        store.error_traceback = cython.NULL
+        store.keep_error(error)
         return _HOST_EXCEPTION
     finally:
         store.interrupting = before
     return 0
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _owned(thing: object) -> cython.pointer(PyObject):
-    Py_INCREF(thing)
-    return cython.cast(cython.pointer(PyObject), thing)
 
 
 @cython.cfunc

@@ -24,6 +24,8 @@ from wasmloom.semantics.llvm import Value
 
 Body = Callable[[HandlerBuilder], None]
 
+#: Size of the instruction that begins a function.
+ENTER_SIZE = 16
 #: Locals up to this many are zeroed without a loop.
 MAX_UNROLLED_LOCALS = 6
 
@@ -387,6 +389,32 @@ def shim(b: HandlerBuilder) -> None:
 # --- function entry and return ---
 
 
+def _open_frame(b: HandlerBuilder, zeroed: int | None) -> None:
+    """Store the return ip and zero the locals; see `_enter`."""
+    record = b.slot(12)
+    b.store(b.acc, record, align=8)
+    zero = b.const("i64", 0)
+    if zeroed is not None:
+        for i in range(zeroed):
+            b.store(zero, b.at(record, -8 * (i + 1)), align=8)
+        return
+    down = b.binary("sub", zero, b.number(14, "i16"))
+    first = b.assign(f"getelementptr i64, ptr {record.text}, i64 {down.text}", "ptr")
+    entry, loop, body, done = b.fresh("entry"), b.fresh("loop"), b.fresh("body"), b.fresh("done")
+    place, following = b.fresh("p"), b.fresh("p")
+    b.emit(f"br label {entry}")
+    b.label(entry)
+    b.emit(f"br label {loop}")
+    b.label(loop)
+    b.emit(f"{place} = phi ptr [ {first.text}, {entry} ], [ {following}, {body} ]")
+    b.branch(b.assign(f"icmp eq ptr {place}, {record.text}", "i1"), done, body)
+    b.label(body)
+    b.store(zero, Value(place, "ptr"), align=8)
+    b.emit(f"{following} = getelementptr i64, ptr {place}, i64 1")
+    b.emit(f"br label {loop}")
+    b.label(done)
+
+
 def _enter(zeroed: int | None) -> Body:
     """Check the stack, store the return ip, zero the locals. `zeroed`: how many; None: as the instruction says."""
 
@@ -398,27 +426,8 @@ def _enter(zeroed: int | None) -> Body:
         b.label(full)
         b.tail_call("@wl_enter_slow")
         b.label(fits)
-        record = b.slot(12)
-        b.store(b.acc, record, align=8)
-        zero = b.const("i64", 0)
-        if zeroed is not None:
-            for i in range(zeroed):
-                b.store(zero, b.at(record, -8 * (i + 1)), align=8)
-        else:
-            down = b.binary("sub", zero, b.number(14, "i16"))
-            first = b.assign(f"getelementptr i64, ptr {record.text}, i64 {down.text}", "ptr")
-            entry, loop, done = b.fresh("entry"), b.fresh("loop"), b.fresh("done")
-            place, following = b.fresh("p"), b.fresh("p")
-            b.emit(f"br label {entry}")
-            b.label(entry)
-            b.emit(f"br label {loop}")
-            b.label(loop)
-            b.emit(f"{place} = phi ptr [ {first.text}, {entry} ], [ {following}, {loop} ]")
-            b.store(zero, Value(place, "ptr"), align=8)
-            b.emit(f"{following} = getelementptr i64, ptr {place}, i64 1")
-            b.branch(b.assign(f"icmp eq ptr {following}, {record.text}", "i1"), done, loop)
-            b.label(done)
-        b.next(16)
+        _open_frame(b, zeroed)
+        b.next(ENTER_SIZE)
 
     return body
 
@@ -554,6 +563,13 @@ def enter_slow(b: HandlerBuilder) -> None:
     offset = _frame_offset(b)
     code = b.runtime_call("enter_slow", b.ctx, b.number(8, "i32"), b.fp, b.ip)
     b.fp = _frame_after_move(b, offset)
+    change, go_on = b.fresh("change"), b.fresh("go_on")
+    b.branch(b.compare("eq", code, b.const("i64", traps.CHANGE_TIER)), change, go_on, unlikely=True)
+    b.label(change)
+    # The function's beginning is where machine code can take over: the frame is complete there.
+    _open_frame(b, None)
+    b.tail_call("@wl_trap", acc=code, ip=b.at(b.ip, ENTER_SIZE), fp=b.fp)
+    b.label(go_on)
     _check_in_caller(b, code, _return_ip(b))
     b.jump(b.ip, fp=b.fp)
 

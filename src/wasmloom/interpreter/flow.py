@@ -212,6 +212,8 @@ class Flow(Assembler):
         if kind == L_LOOP:
             self.forget_accs()
             self.stop_fuel()
+            if self.want_map:
+                self.loops.append((self.pos, self.wasm_offset))
         self.open_label(kind, type)
         if kind == L_IF:
             c.negate = not c.negate

@@ -30,6 +30,10 @@ ctypedef struct NativeStubs:
     void *fiber_return
     void *switch_call
     void *drive
+    void *frames
+    void *frames_start
+    void *frames_return
+    void *frames_bottom
     void *runtime
 
 cdef NativeStubs native_stubs

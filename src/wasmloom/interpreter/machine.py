@@ -34,6 +34,10 @@ from cython.cimports.wasmloom.interpreter._native import (
     wl_fault_offsets,
     wl_fiber_return,
     wl_fiber_start,
+    wl_frames,
+    wl_frames_bottom,
+    wl_frames_return,
+    wl_frames_start,
     wl_fusion_columns,
     wl_fusion_rows,
     wl_fusion_table,
@@ -82,6 +86,10 @@ native_stubs.fiber_start = wl_fiber_start
 native_stubs.fiber_return = wl_fiber_return
 native_stubs.switch_call = wl_switch_call
 native_stubs.drive = wl_drive
+native_stubs.frames = wl_frames
+native_stubs.frames_start = wl_frames_start
+native_stubs.frames_return = wl_frames_return
+native_stubs.frames_bottom = wl_frames_bottom
 native_stubs.runtime = wl_runtime
 _sorted_addresses = cython.NULL
 _sorted_numbers = cython.NULL

@@ -137,6 +137,8 @@ class Translator(StackInstructions):
         self.first_temp = self.num_locals + RECORD_SLOTS + h.TRY_RECORD_SLOTS * self.count_tries(reader)
         zeroed = self.num_locals - self.own.num_params
         enter = self.emit(h.H_ENTER_0 + zeroed if zeroed <= h.MAX_UNROLLED_LOCALS else h.H_ENTER_N, 16)
+        if self.want_map:
+            self.loops.append((self.pos, 0))
         self.fuel_at = -1
         self.start_fuel()
         self.open_label(L_FUNCTION, self.own)
@@ -144,6 +146,8 @@ class Translator(StackInstructions):
             next_instr(cython.address(reader), cython.address(instr))
             self.wasm_offset = instr.offset
             self.instruction(cython.address(reader), cython.address(instr))
+            if instr.offset == self.stop_at:
+                self.note_operands()
         self.stop_fuel()
         # Callees' results count into the height; they lie higher where a callee has a shim. Our own results overwrite
         # the frame's beginning.

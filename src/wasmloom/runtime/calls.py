@@ -33,13 +33,14 @@ from cython.cimports.wasmloom.runtime.calls import (
     Operands,
     WithGil,
 )
-from cython.cimports.wasmloom.runtime.guests import SIGNALS_NS, Guest, now_ns
+from cython.cimports.wasmloom.runtime.guests import LOOK, NOW, SIGNALS_NS, Entry, Guest, now_ns
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches
 
 from wasmloom.runtime import traps
 
+_CHANGE_TIER = cython.declare(uint64_t, traps.CHANGE_TIER)
 _STACK_EXHAUSTED = cython.declare(uint64_t, traps.STACK_EXHAUSTED)
 _TIMEOUT = cython.declare(uint64_t, traps.TIMEOUT)
 _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
@@ -72,6 +73,15 @@ def _run_signal_handlers(store_pointer: cython.p_void) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _may_change_here(guest: cython.pointer(Guest)) -> cython.bint:
+    """Whether nothing else of the store's bytecode waits: in outer entries, or outside of the store."""
+    entry: cython.pointer(Entry) = guest.entry
+    return entry.outer == cython.NULL and not entry.may_wait and guest.parked == cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
     """After a tick: look at the deadline and, now and then, at Python's signals."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
@@ -81,6 +91,8 @@ def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
     guest.attended += 1
     if guest.deadline and now >= guest.deadline:
         return _TIMEOUT
+    if (guest.may_change == LOOK or guest.may_change == NOW) and _may_change_here(guest):
+        return _CHANGE_TIER
     if now < guest.next_signals:
         return 0
     guest.next_signals = now + SIGNALS_NS
@@ -102,8 +114,9 @@ def _enter_slow(
     code: uint64_t
     if ctx.interrupt:
         code = attend(ctx)
-        if code:
+        if code and code != _CHANGE_TIER:
             return code
+        return code if grow_stack(cython.cast(cython.pointer(Guest), ctx), top) else _STACK_EXHAUSTED
     return 0 if grow_stack(cython.cast(cython.pointer(Guest), ctx), top) else _STACK_EXHAUSTED
 
 

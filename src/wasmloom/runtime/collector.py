@@ -50,7 +50,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     block_at,
     slab_of,
 )
-from cython.cimports.wasmloom.runtime.stacks import free_grown, on_event, release_native, set_collector
+from cython.cimports.wasmloom.runtime.stacks import bound_of, free_grown, on_event, release_native, set_collector
 from cython.cimports.wasmloom.runtime.store import Store
 
 # Where a `resume` instruction says from which slot of its frame on its operands lie: what is below is in use.
@@ -141,11 +141,11 @@ def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cy
     """A suspended continuation: all stacks that a reference to it keeps."""
     last: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cont.last)
     if cont.control != cython.NULL:
-        _visit_range(m, cont.stack_base, cont.bound)
+        _visit_range(m, cont.stack_base, bound_of(cont))
         _visit_native(m, cython.cast(cython.pointer(WlControl), last.control).rsp, cont)
         _visit_native_parents(m, cont, last)
         return
-    _visit_range(m, cont.stack_base, (cont.fp >> 3) + cont.values + cont.bound)
+    _visit_range(m, cont.stack_base, (cont.fp >> 3) + cont.values + bound_of(cont))
     while cont != last:
         _visit_parent(m, cont)
         cont = cython.cast(cython.pointer(WlCont), cont.parent)
@@ -172,6 +172,9 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
             _visit_native(m, rsp, cont)
             _visit_native_parents(m, cont, entry.bottom)
             rsp = entry.guest_rsp
+            if entry.bottom.catch_top:
+                # Frames of bytecode that wait at the bottom: in the context's stack, up to where an entry would begin.
+                _visit_range(m, ctx.stack_base + entry.base, entry.bottom.catch_top >> 3)
         else:
             if not seen:
                 # How high the running frame is isn't known here.

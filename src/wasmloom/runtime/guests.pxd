@@ -10,6 +10,11 @@ cdef enum:
     IDLE_TICKS = 4              # ticks without any entry after which the ticker parks
     LIMIT_WORD = 112            # offset in a thread's control block (x86-64, glibc): see wasmloom.compiler.stubs
     C_STACK_RESERVE = 262144    # bytes of C stack that an entry must leave free
+    # Whether a guest that runs bytecode may go on as machine code.
+    NEVER = 0
+    LOOK = 1                    # a tick stops it, and it is decided what to do (see wasmloom.host.tiering)
+    WAIT = 2                    # not yet: code is being made
+    NOW = 3                     # as soon as it stands where it can
     # States of the ticker.
     NO_THREAD = 0
     TICKING = 1
@@ -76,6 +81,7 @@ ctypedef struct Guest:
     Parked *parked              # doubly linked
     uint64_t attended           # how often a tick has reached guest code
     uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
+    uint64_t may_change         # see NEVER
     uint64_t native_stack       # bytes of a continuation's native stack
     void *native_regions        # Region*: memory of continuations' native stacks
     void *root_stacks           # RootStack*: stacks of entries, to be used again

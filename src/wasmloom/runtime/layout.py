@@ -141,6 +141,9 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # Its memory. While it runs, the context's fields of the same names count instead.
         ("stack_base", "char*"),
         ("stack_end", "char*"),
+        # The innermost exception record. Of a native stack: non-zero while frames of bytecode wait below the compiled
+        # ones, `ip` then is in the instruction that the innermost of them goes on behind, `fp` its frame's address and
+        # `function` its instance (see `wasmloom.runtime.osr`).
         ("catch_top", "uint64_t"),
         # Who resumed it, and the `resume` instruction that did; NULL for roots and while it is suspended.
         ("parent", "void*"),
@@ -221,6 +224,9 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "libcall_switch",
     # (ctx, type id, expected type id): as `subtype`
     "native_subtype",
+    # (ctx, words): the running native stack has frames of bytecode that are to go on. The words 3 to 6 ← code of the
+    # next one's entry (0: there is none), its environment, its frame, where its results go.
+    "next_frame",
     # From here on `ip` points to an instruction of the form
     #   handler:8  a:u16 b:u16 c:u16 d:u16  imm0:u32 imm1:u32
     # where a…d are frame slots. In the comments "a ← f(b)" means: read slot b, write slot a.

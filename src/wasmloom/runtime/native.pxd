@@ -12,6 +12,9 @@ cdef enum:
     ON_LABEL = 0                # kinds of clauses, as wasmloom.compiler.stacks has them
     ON_SWITCH = 1
 
+# Makes a native stack of a suspended stack of bytecode: (guest, continuation, bytes of its memory that are in use).
+ctypedef bint (*Convert)(Guest *, WlCont *, uint64_t) noexcept nogil
+
 # Compiled code, from `start` to `end`; read by the signal handler.
 ctypedef struct CodeRange:
     uint64_t start
@@ -30,6 +33,9 @@ ctypedef struct RootStack:
     uint64_t size
     char *base
 
+cdef Convert convert
+cdef void set_convert(Convert function) noexcept
+cdef WlControl *stack_with_room(Guest *guest, uint64_t size) noexcept nogil
 cdef bint prepare_context(Guest *guest) noexcept
 cdef RootStack *take_root(Guest *guest) noexcept
 cdef void release_root(Guest *guest, RootStack *root) noexcept

@@ -70,10 +70,11 @@ from cython.cimports.wasmloom.runtime.native import (
     RESERVE,
     STACK_PAGE,
     CodeRange,
+    Convert,
     Region,
     RootStack,
 )
-from cython.cimports.wasmloom.runtime.stacks import collect, grow_bound, renew
+from cython.cimports.wasmloom.runtime.stacks import bound_of, collect, grow_bound, is_interpreted, renew
 
 from wasmloom.runtime import traps
 
@@ -83,6 +84,8 @@ _NULL_CONTINUATION = cython.declare(uint64_t, traps.NULL_CONTINUATION_REFERENCE)
 _UNHANDLED_TAG = cython.declare(uint64_t, traps.UNHANDLED_TAG)
 _CONSUMED = cython.declare(uint64_t, traps.CONTINUATION_CONSUMED)
 
+# Declared in native.pxd.
+convert = cython.NULL
 _ranges = cython.declare(CodeRange[65536])  # MAX_CODE_RANGES
 _range_count = cython.declare(cython.int, 0)
 
@@ -127,7 +130,15 @@ def runs_compiled(cont: cython.pointer(WlCont)) -> cython.bint:
     """Whether a continuation that can be resumed is one of compiled code."""
     if cont.state == CONT_FRESH:
         return is_compiled(cython.cast(cython.pointer(WlFunction), cont.function))
-    return cont.control != cython.NULL
+    return cont.control != cython.NULL or is_interpreted(cont)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_convert(function: Convert) -> cython.void:
+    """Register the function that makes a native stack of a suspended stack of bytecode."""
+    global convert
+    convert = function
 
 
 # --- stacks ---
@@ -200,6 +211,34 @@ def _new_stack(guest: cython.pointer(Guest)) -> cython.pointer(WlControl):
         cython.pointer(WlControl), base + guest.native_stack - _CONTROL_BYTES - _LINE * (number % _COLOURS)
     )
     control.limit = base + RESERVE
+    return control
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def stack_with_room(guest: cython.pointer(Guest), size: uint64_t) -> cython.pointer(WlControl):
+    """A stack that has room for `size` bytes beyond what continuations need; NULL when there is no memory."""
+    region: cython.pointer(Region)
+    control: cython.pointer(WlControl)
+    total: uint64_t = (size + guest.native_stack + 2 * 4096) & ~cython.cast(uint64_t, 4095)
+    if size <= guest.native_stack >> 2:
+        return _new_stack(guest)
+    if guest.memory_limit - guest.used_bytes < size + STACK_PAGE:
+        return cython.NULL
+    region = cython.cast(cython.pointer(Region), _map(total))
+    if region == cython.NULL:
+        return cython.NULL
+    guest.used_bytes += size + STACK_PAGE
+    region.size = region.used = total
+    # Behind the newest region, which stacks are taken from; its size says how large the next one becomes.
+    if guest.native_regions == cython.NULL and not _new_region(guest):
+        munmap(region, total)
+        return cython.NULL
+    region.next = cython.cast(cython.pointer(Region), guest.native_regions).next
+    cython.cast(cython.pointer(Region), guest.native_regions).next = region
+    control = cython.cast(cython.pointer(WlControl), cython.cast(cython.p_char, region) + total - _CONTROL_BYTES)
+    control.limit = cython.cast(cython.p_char, region) + 4096 + RESERVE
     return control
 
 
@@ -364,8 +403,14 @@ def _begin(
     args: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), ctx.args)
     kept: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), cont.stack_base)
     control: cython.pointer(WlControl)
-    bound: uint64_t = cont.bound
+    bound: uint64_t = bound_of(cont)
     i: uint64_t
+    if is_interpreted(cont):
+        kept = cython.cast(cython.pointer(uint64_t), cont.stack_base + cont.fp) + cont.values + bound
+        for i in range(count):
+            kept[i] = args[i] if i else words[0]
+        size: uint64_t = cont.fp + 8 * (cont.values + bound + count)
+        return 0 if convert(cython.cast(cython.pointer(Guest), ctx), cont, size) else _OUT_OF_MEMORY
     if cont.control == cython.NULL:
         control = _new_stack(cython.cast(cython.pointer(Guest), ctx))
         if control == cython.NULL:
@@ -402,12 +447,18 @@ def _bind(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count
         return _NULL_CONTINUATION
     if cont.revision != words[0] >> REVISION_SHIFT:
         return _CONSUMED
-    if 8 * (cont.bound + count) > cython.cast(uint64_t, cont.stack_end - cont.stack_base) and not grow_bound(
-        cython.cast(cython.pointer(Guest), ctx), cont, 8 * (cont.bound + count)
-    ):
-        return _OUT_OF_MEMORY
+    bound: uint64_t = bound_of(cont)
+    place: cython.p_char
+    if is_interpreted(cont):
+        place = cont.stack_base + cont.fp + 8 * (cont.values + bound)  # the frame has room for them
+    else:
+        if 8 * (bound + count) > cython.cast(uint64_t, cont.stack_end - cont.stack_base) and not grow_bound(
+            cython.cast(cython.pointer(Guest), ctx), cont, 8 * (bound + count)
+        ):
+            return _OUT_OF_MEMORY
+        place = cont.stack_base + 8 * bound
     cont.revision += 1
-    memcpy(cont.stack_base + 8 * cont.bound, words + 1, 8 * count)
+    memcpy(place, words + 1, 8 * count)
     cont.bound += count
     if cont.revision > MAX_REVISION:
         cont = renew(cython.cast(cython.pointer(Guest), ctx), cont)
@@ -680,20 +731,36 @@ def stub_addresses() -> dict[str, int]:
 def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
     """Return addresses from a frame to the bottom of its entry, with the continuation that each runs on.
 
-    `ip` is a return address in the innermost function, `fp` that function's frame pointer.
+    `ip` is a return address in the innermost function, `fp` that function's frame pointer. The address 0 stands for the
+    frames of bytecode that wait at the bottom of a continuation's stack (see `waiting_frames`).
     """
     place: uint64_t = ip
     frame: uint64_t = fp
     running: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cython.cast(uint64_t, cont))
     found: list = []
     while len(found) < limit and place != cython.cast(uint64_t, native_stubs.native_return):
-        if place == cython.cast(uint64_t, native_stubs.fiber_return):
+        if place == cython.cast(uint64_t, native_stubs.fiber_return) or place == cython.cast(
+            uint64_t, native_stubs.frames_bottom
+        ):
+            running = cython.cast(cython.pointer(WlCont), running.parent)
+        elif cython.cast(uint64_t, native_stubs.frames) < place <= cython.cast(uint64_t, native_stubs.frames_return):
+            if running.catch_top:
+                found.append((0, cython.cast(uint64_t, running)))
+        elif place == cython.cast(uint64_t, native_stubs.frames_start):
+            found.append((0, cython.cast(uint64_t, running)))
             running = cython.cast(cython.pointer(WlCont), running.parent)
         else:
             found.append((place, cython.cast(uint64_t, running)))
         place = cython.cast(cython.pointer(uint64_t), frame)[1]
         frame = cython.cast(cython.pointer(uint64_t), frame)[0]
     return found
+
+
+def waiting_frames(cont: int) -> tuple[int, int, int]:
+    """Of the innermost frame of bytecode that waits on a continuation's native stack: an address in its call, the
+    frame's, and its instance's."""
+    place: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cython.cast(uint64_t, cont))
+    return cython.cast(uint64_t, place.ip), place.fp, cython.cast(uint64_t, place.function)
 
 
 set_runtime_call(RT_LIBCALL_RESUME, cython.cast(cython.p_void, prepare_resume))

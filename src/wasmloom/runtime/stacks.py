@@ -60,7 +60,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     new_block,
     slab_of,
 )
-from cython.cimports.wasmloom.runtime.stacks import Collect, OnEvent
+from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, Collect, OnEvent
 
 from wasmloom.runtime import traps
 
@@ -95,6 +95,22 @@ def set_on_event(function: OnEvent) -> cython.void:
 def inline_stack(cont: cython.pointer(WlCont)) -> cython.p_char:
     """Where the stack in a continuation's own block begins."""
     return cython.cast(cython.p_char, cont + 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def is_interpreted(cont: cython.pointer(WlCont)) -> cython.bint:
+    """Whether a suspended stack of bytecode must become a native one before it goes on (`wasmloom.runtime.osr`)."""
+    return cont.bound >> INTERPRETED_BIT
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def bound_of(cont: cython.pointer(WlCont)) -> uint64_t:
+    """How many values `cont.bind` has put into a continuation."""
+    return cont.bound & ((cython.cast(uint64_t, 1) << INTERPRETED_BIT) - 1)
 
 
 @cython.cfunc

@@ -12,6 +12,8 @@ cdef enum:
 
 # Runs guest code: (context, instance, code, frame). Set by the host package, out of the machine module.
 ctypedef void (*Run)(WlContext *, WlInstance *, char *, uint64_t *) noexcept nogil
+# Lets an entry (of the Store given first) whose bytecode has stopped go on as machine code. Set by wasmloom.runtime.osr.
+ctypedef uint64_t (*ChangeTier)(void *, Entry *) noexcept
 # A growing C array of pointers.
 ctypedef struct Pointers:
     void **items
@@ -44,11 +46,14 @@ cdef class Store:
     cdef uint64_t first_reference
     cdef uint64_t last_reference
     cdef readonly dict modules                   # address of a WlInstance -> its module, for backtraces
+    cdef readonly dict places           # address in bytecode -> what goes on there (see wasmloom.runtime.osr)
     cdef dict drivers                   # bytecode that resumes continuations (see wasmloom.host.continuations)
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns
     cdef bint counts_fuel
     cdef int calls_left                 # calls from the host until a store of the tier "auto" is looked at; 0: never
+    cdef public int rounds              # how often code was made for where its bytecode stood
+    cdef public object change_failed    # why its bytecode could not go on as machine code, or None
     cdef public bint is_native          # everything in it runs as machine code
     cdef bint checked                   # its memories have no guard pages
     cdef Pointers blocks                # memory to free with the store
@@ -79,6 +84,7 @@ cdef class Store:
     cdef void restore(self, Entry *entry) noexcept
     cdef uint64_t run_entry(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept
     cdef void leave(self, Entry *entry) noexcept
+    cdef void keep_error(self, object error) noexcept
     cdef int fail(self, uint64_t code, Entry *entry) except -1
     cdef tuple backtrace(self, Entry *entry, bint trapped)
     cdef uint64_t word_of(self, object value) except? 0
@@ -87,6 +93,8 @@ cdef class Store:
 
 cdef Run run_guest
 cdef void set_run(Run function) noexcept
+cdef ChangeTier change_tier
+cdef void set_change(ChangeTier function) noexcept
 cdef bint push(Pointers *array, void *item) noexcept
 cdef bint grow_stack(Guest *guest, uint64_t needed) noexcept nogil
 cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil

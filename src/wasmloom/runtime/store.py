@@ -26,6 +26,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.cpython.dict import PyDict_Size
 from cython.cimports.cpython.object import PyObject
+from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, realloc
 from cython.cimports.libc.string import memcpy, memset
@@ -51,6 +52,8 @@ from cython.cimports.wasmloom.runtime._capi import (
 from cython.cimports.wasmloom.runtime._layout import WlCont, WlContext, WlFunction, WlInstance, WlMemory, WlTable
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import (
+    LOOK,
+    NEVER,
     TICKING,
     Entry,
     Guest,
@@ -66,17 +69,26 @@ from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, n
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, number_of, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
     FIRST_STACK,
+    ChangeTier,
     Pointers,
     Run,
 )
 
 from wasmloom.errors import Frame, Trap, WasmError
-from wasmloom.runtime.traps import HOST_EXCEPTION, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION, UNHANDLED_TAG
+from wasmloom.runtime.traps import (
+    CHANGE_TIER,
+    HOST_EXCEPTION,
+    STACK_EXHAUSTED,
+    TRAP_REASONS,
+    UNCAUGHT_EXCEPTION,
+    UNHANDLED_TAG,
+)
 from wasmloom.spec.limits import MAX_PAGES_32, MAX_TABLE_ELEMENTS, PAGE_SIZE
 
 _PAGE = cython.declare(uint64_t, PAGE_SIZE)
 _MAX_PAGES = cython.declare(uint64_t, MAX_PAGES_32)
 _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
+_CHANGE_TIER = cython.declare(uint64_t, CHANGE_TIER)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 
@@ -92,7 +104,9 @@ _FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1000)
 #: A backtrace has at most this many frames.
 MAX_FRAMES = 1000
 
+# Declared in store.pxd.
 run_guest = cython.NULL
+change_tier = cython.NULL
 
 
 @cython.cfunc
@@ -101,6 +115,14 @@ def set_run(function: Run) -> cython.void:
     """Register the function that runs guest code."""
     global run_guest
     run_guest = function
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_change(function: ChangeTier) -> cython.void:
+    """Register the function that lets bytecode go on as machine code."""
+    global change_tier
+    change_tier = function
 
 
 @cython.cfunc
@@ -241,6 +263,7 @@ class Store:
         self.sweep_at = _FIRST_SWEEP
         self.modules = {}
         self.drivers = {}
+        self.places = {}
 
     def __init__(
         self,
@@ -262,6 +285,7 @@ class Store:
             from wasmloom.host.tiering import first_look
 
             self.calls_left = first_look(engine.threshold)
+            self.guest.may_change = LOOK if engine.threshold is None else NEVER
         self.checked = engine.checked
         if memory_limit is not None and memory_limit < 0:
             raise ValueError(f"memory_limit must not be negative, got {memory_limit}")
@@ -541,6 +565,8 @@ class Store:
         ctx.current = cython.address(entry.root)
         ctx.catch_top = 0
         code = self.run_entry(cython.address(entry), instance, bytecode, entry.base)
+        while code == _CHANGE_TIER:
+            code = change_tier(cython.cast(cython.p_void, self), cython.address(entry))
         if code == 0:
             memcpy(words, ctx.stack_base + entry.base, 8 * n_results)
             self.leave(cython.address(entry))
@@ -647,7 +673,6 @@ class Store:
         """An entry is about to run guest code."""
         guest: cython.pointer(Guest) = self.guest
         if entry.outer == cython.NULL:
-            guest.deadline = now_ns() + self.timeout_ns if self.timeout_ns else 0
             guest.thread = cython.cast(uint64_t, pthread_self())
             guest.ctx.interrupt = 0
             guest.used = 1
@@ -661,6 +686,8 @@ class Store:
         if self.interrupting:
             raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
         entry.outer = self.guest.entry
+        if entry.outer == cython.NULL:
+            self.guest.deadline = now_ns() + self.timeout_ns if self.timeout_ns else 0
         entry.host_ip = ctx.host_ip
         entry.host_fp = ctx.host_fp
         entry.host_function = ctx.host_function
@@ -730,6 +757,17 @@ class Store:
         ctx.host_function = entry.host_function
         ctx.stack_top = entry.stack_top
         self.guest.entry = entry.outer
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def keep_error(self, error: object) -> cython.void:
+        """Let an exception leave the guest, which is left with `HOST_EXCEPTION`."""
+        kind: object = type(error)
+        Py_INCREF(kind)
+        Py_INCREF(error)
+        self.error_type = cython.cast(cython.pointer(PyObject), kind)
+        self.error_value = cython.cast(cython.pointer(PyObject), error)
+        self.error_traceback = cython.NULL
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

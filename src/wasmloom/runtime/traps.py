@@ -31,6 +31,8 @@ TRAP_REASONS: tuple[str, ...] = (
     "host exception",
     # The guest waits for what a host function has returned, and will be entered again.
     "host wait",
+    # The guest stands where it can go on as machine code, and is to (see `wasmloom.runtime.osr`).
+    "change of tier",
 )
 
 (
@@ -57,4 +59,5 @@ TRAP_REASONS: tuple[str, ...] = (
     UNCAUGHT_EXCEPTION,
     HOST_EXCEPTION,
     HOST_WAIT,
+    CHANGE_TIER,
 ) = range(len(TRAP_REASONS))

@@ -1,0 +1,210 @@
+"""On-stack replacement: a function that goes on as machine code in the middle of its body.
+
+What has been interpreted can go on compiled where its state is known: behind a loop's label, behind a call or a
+suspension, and where a `resume` gets control back. For such a place `EntryLowering` compiles the function once more,
+under the name ``wo.<n>``. It is called with the interpreter's frame, takes locals and operands from there, and goes to
+the place. Everything that can be reached from it is compiled as ever.
+
+The prototype is the same for all: ``void (environment, frame, results, outcome)``. Results are written to memory, one
+word each; `outcome` has what the stack switch of a `resume` gives: reason, first value and reference. An exception that
+is pending is thrown at the place.
+
+A place inside of a block can be reached on two ways then, and so can what lies behind the block. Operands below a block
+are therefore kept in variables while the block is open, as locals are; LLVM turns both into values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from wasmloom.compiler.abi import Signature
+from wasmloom.compiler.facts import Facts
+from wasmloom.compiler.lowering import FunctionLowering, Instr, Label, Options
+from wasmloom.semantics.llvm import Value, llvm_type
+from wasmloom.spec.instructions import BY_MNEMONIC
+
+#: Where operands are, from the bottom: slot of the frame, or -1 and a constant's bits.
+Operands = Sequence[tuple[int, int]]
+
+
+class Entry(NamedTuple):
+    """An entry to be compiled: of function `index` (of those defined in the module) at `place`, an offset in it."""
+
+    index: int
+    place: int
+    operands: Operands
+
+
+_LOOP = BY_MNEMONIC["loop"].index
+#: These have the place in their middle, and call `came_back` there.
+_RESUMES = frozenset(BY_MNEMONIC[name].index for name in ("resume", "resume_throw", "resume_throw_ref"))
+_FRAME, _RESULTS, _OUTCOME = (Value(name, "ptr") for name in ("%frame", "%results", "%outcome"))
+
+
+class _Kept(Value):
+    """An operand that is kept in the variable `text`."""
+
+
+class EntryLowering(FunctionLowering):
+    """Lowers a function that is entered behind the instruction at a place; 0: at its beginning."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        options: Options,
+        scope: Callable[[int], str],
+        entry: Entry,
+    ) -> None:
+        super().__init__(facts, options, entry.index, scope)
+        self.uniform = False
+        self._place = entry.place
+        self._operands = entry.operands
+        self._variables: dict[tuple[int, str], Value] = {}
+
+    def lower(self) -> list[str]:
+        """The definition of the function. Raises `ValueError` when nothing can be entered at the place."""
+        lines = super().lower()
+        if self._place >= 0:
+            raise ValueError(f"no place at offset 0x{self._place:x} of function {self.index}")
+        return lines
+
+    def _header(self) -> str:
+        params = "ptr swiftself %inst, ptr %frame, ptr %results, ptr %outcome"
+        return f"define hidden void @wo.{self.index}({params}) #0{self.scope(-1)} {{"
+
+    def _result_type(self) -> str:
+        return "void"
+
+    def _declare_locals(self, runs: list[tuple[int, int]]) -> None:
+        b = self.b
+        for slot, kind in enumerate([*self.signature.params, *self.local_kinds(runs)]):
+            variable = b.alloca(llvm_type(kind), f"%l{slot}")
+            self.locals.append((variable, kind))
+            value = b.from_word(b.word_at(_FRAME, slot), kind)
+            b.emit(f"store {llvm_type(kind)} {value.text}, ptr {variable.text}")
+        if self._place == 0:
+            self._place = -1
+            return
+        b.jump("%osr.in")
+        b.label("%body")
+
+    def instruction(self, instr: Instr) -> None:
+        """Lower an instruction, and make it the place if it is."""
+        if instr[1] != self._place:
+            super().instruction(instr)
+        elif instr[0] == _LOOP:
+            self._enter([])
+            super().instruction(instr)
+        else:
+            super().instruction(instr)
+            if instr[0] not in _RESUMES:
+                self._enter([])
+
+    def came_back(self, values: list[Value]) -> list[Value]:
+        """See the base class."""
+        return self._enter(values) if self.offset == self._place else values
+
+    def _enter(self, values: list[Value]) -> list[Value]:
+        """The place: gives `values`, or what the outcome has instead, and does the same to the operand stack."""
+        b = self.b
+        self._place = -1
+        self.known.clear()
+        self.last_load = None
+        fresh = [i for i, value in enumerate(self.stack) if not isinstance(value, _Kept)]
+        if fresh:
+            self.top(len(self.stack) - fresh[0])  # no truth values
+        fresh = [i for i, value in enumerate(self.stack) if not isinstance(value, _Kept)]
+        join, go_on, before = b.fresh("join"), b.fresh("entered"), b.block
+        b.jump(join)
+        b.label("%osr.in")
+        entered: list[Value] = []
+        for value, (slot, bits) in zip(self.stack, self._operands, strict=False):  # results may follow
+            found = self._operand(value.type, slot, bits)
+            if isinstance(value, _Kept):
+                b.emit(f"store {llvm_type(found.type)} {found.text}, ptr {value.text}")
+            else:
+                entered.append(found)
+        entered += [b.word_at(_OUTCOME, k) for k in range(len(values))]
+        pending = b.struct_field(b.ctx, "WlContext", "pending", "i64")
+        b.branch(b.compare("ne", pending, b.const("i64", 0)), self.landing_name(), go_on, unlikely=True)
+        b.label(go_on)
+        b.jump(join)
+        b.label(join)
+        merged = []
+        for here, there in zip([*(self.stack[i] for i in fresh), *values], entered, strict=True):
+            text = f"phi {llvm_type(here.type)} [ {here.text}, {before} ], [ {there.text}, {go_on} ]"
+            merged.append(b.assign(text, here.type))
+        for i, value in zip(fresh, merged, strict=False):
+            self.stack[i] = value
+        return merged[len(fresh) :]
+
+    def _operand(self, kind: str, slot: int, bits: int) -> Value:
+        b = self.b
+        if slot >= 0:
+            return b.from_word(b.word_at(_FRAME, slot), kind)
+        if kind[0] == "f":
+            return b.opaque(kind, bits & 0xFFFFFFFF if kind == "f32" else bits)
+        width = int(kind[1:])
+        return b.const(kind, bits - (1 << width) if bits >> (width - 1) & 1 else bits)
+
+    # --- operands below blocks ---
+
+    def open(self, raw: int, name: str) -> Label:
+        """See the base class; what lies below the block goes into variables."""
+        label = super().open(raw, name)
+        b = self.b
+        for i in range(label.height):
+            value = self.stack[i]
+            if isinstance(value, _Kept):
+                continue
+            if value.type == "i1":
+                value = b.convert("zext", value, "i32")
+            variable = self._variables.get((i, value.type))
+            if variable is None:
+                variable = b.alloca(llvm_type(value.type), f"%o{i}.{value.type}")
+                self._variables[(i, value.type)] = variable
+            b.emit(f"store {llvm_type(value.type)} {value.text}, ptr {variable.text}")
+            self.stack[i] = _Kept(variable.text, value.type)
+        return label
+
+    def _fetch(self, count: int) -> None:
+        """Make values of the topmost operands."""
+        for i in range(len(self.stack) - count, len(self.stack)):
+            kept = self.stack[i]
+            if isinstance(kept, _Kept):
+                self.stack[i] = self.b.assign(f"load {llvm_type(kept.type)}, ptr {kept.text}", kept.type)
+
+    def pop(self) -> Value:
+        """See the base class."""
+        self._fetch(1)
+        return super().pop()
+
+    def pop_many(self, count: int) -> list[Value]:
+        """See the base class."""
+        self._fetch(count)
+        return super().pop_many(count)
+
+    def pop_condition(self) -> Value:
+        """See the base class."""
+        self._fetch(1)
+        return super().pop_condition()
+
+    def top(self, count: int) -> list[Value]:
+        """See the base class."""
+        self._fetch(count)
+        return super().top(count)
+
+    # --- ends ---
+
+    def give(self, values: list[Value]) -> None:
+        """Write the results to memory."""
+        for i, value in enumerate(values):
+            self.b.set_word(_RESULTS, i, value)
+        self.b.emit("ret void")
+
+    def tail_call(
+        self, callee: Signature, target: str, environment: Value, arguments: list[Value], uniform: bool
+    ) -> None:
+        """A call whose results are returned: this function's prototype isn't one that allows more."""
+        self.give(self.b.call(callee, target, environment, arguments, uniform))

@@ -1,0 +1,508 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""On-stack replacement: a guest that runs bytecode goes on as machine code, in the middle of what it does.
+
+The interpreter stops where its state is known (a loop's label or a function's beginning; see ``CHANGE_TIER``). The
+store then runs compiled code only, and the frames of bytecode that are on a stack go on one by one, the innermost
+first: `wl_frames` (see `wasmloom.compiler.stubs`) asks for the next one, calls its entry (see `wasmloom.compiler.osr`),
+whose results go to where the caller's frame expects them, and so on until there are none. Entries are compiled when
+they are needed: of a deep stack only the innermost at first.
+
+A stack that waits for one that it has resumed, or that is suspended, becomes a native stack as well: its frames are
+copied to the top (`_settle`), and it goes on with the outcome of the switch. Those that run at the time do so at once,
+suspended ones when they are resumed.
+
+Invariants:
+
+* No bytecode runs in a store that has changed over: whatever is left of it on stacks goes on in this way.
+* The frames that wait on a stack are described by the `WlCont` whose stack it is (`catch_top`). They don't move again:
+  those of an entry stay in the store's value stack, below ``ctx.stack_top``; the collector sees all of them.
+* Only the outermost entry changes over, while no guest waits outside: else bytecode would be left below the host.
+* A frame's operands and locals are read by its entry before anything is written to the frame.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import cython
+from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.interpreter._handlers import CLAUSE_SIZE, CLAUSES_AT, H_RESTORE, H_SHIM
+from cython.cimports.wasmloom.interpreter.code import ends_stack
+from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, set_runtime_call
+from cython.cimports.wasmloom.runtime._capi import (
+    PyErr_CheckSignals,
+    PyEval_RestoreThread,
+    PyEval_SaveThread,
+    PyThreadState,
+)
+from cython.cimports.wasmloom.runtime._layout import (
+    CONT_SUSPENDED,
+    RT_NEXT_FRAME,
+    WlCont,
+    WlContext,
+    WlControl,
+    WlInstance,
+)
+from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, NOW, WAIT, Guest
+from cython.cimports.wasmloom.runtime.guests import Entry as HostEntry
+from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
+from cython.cimports.wasmloom.runtime.native import (
+    RootStack,
+    begin_entry,
+    release_root,
+    set_convert,
+    stack_with_room,
+    take_root,
+    usable_top,
+)
+from cython.cimports.wasmloom.runtime.osr import NextFrame
+from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, free_grown
+from cython.cimports.wasmloom.runtime.store import ChangeTier, Store, set_change
+
+from wasmloom.interpreter.code import find, walk
+from wasmloom.runtime.traps import HOST_EXCEPTION, OUT_OF_MEMORY
+
+_HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+_OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
+#: So many frames at most are looked at before a guest goes on as machine code, and so many of one that is suspended.
+_MOST_FRAMES = cython.declare(cython.int, 200)
+_FEW_FRAMES = cython.declare(cython.int, 20)
+#: Fields of a `resume` (see `wasmloom.interpreter.stack_handlers`): where values go, and how many clauses there are.
+_RESUME_VALUES = cython.declare(cython.int, 10)
+_CLAUSE_COUNT = cython.declare(cython.int, 14)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _word(address: uint64_t) -> uint64_t:
+    return cython.cast(cython.pointer(uint64_t), address)[0]
+
+
+# --- places ---
+
+
+def _place(ip: int, notes: dict) -> tuple | None:
+    """The code space, function and place that an address of bytecode stands for; None for an address in no function.
+
+    `ip` is where a loop or a function begins, or lies in a call or in what has switched stacks. `notes` keeps what has
+    been found out of functions.
+    """
+    found = find(ip)
+    if found is None:
+        return None
+    space, index, at = found
+    known = notes.get((space, index))
+    if known is None:
+        known = notes[(space, index)] = (space.loops(index), space.bytecode(index)[1])
+    loops, code_map = known
+    offset = loops.get(at)
+    if offset is None:
+        offset = code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
+    return space, index, offset
+
+
+def _module_of(store: Store, space: object) -> object:
+    return next(module for module in store.modules.values() if module.code_space is space)
+
+
+def code_at(store: Store, ip: int) -> tuple[int, int]:
+    """The code that goes on with a frame of bytecode at an address (see `_place`), and the slot of its return ip.
+
+    The first question about a place compiles it, unless that has been done. Raises what compiling raises, and
+    `LookupError` for an address that is in no function.
+    """
+    known: dict = store.places
+    code = known.get(ip)
+    if code is None:
+        place = _place(ip, {})
+        if place is None:
+            raise LookupError("not an address of bytecode")
+        from wasmloom.compiler.osr import Entry
+
+        space, index, offset = place
+        entry = Entry(index, offset, space.operands(index, offset))
+        code = known[ip] = (_module_of(store, space).compile().entry(entry), space.record_slot(index))
+    return code
+
+
+@cython.cfunc
+def _wanted(store: Store) -> dict:
+    """The entries by which what stands in a store goes on: by module, the innermost frame's first.
+
+    They are those of the frames that run, up to a number, and of some continuations that are suspended.
+    """
+    from wasmloom.compiler.osr import Entry
+
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    slab: cython.pointer(Slab) = store.guest.heap.slabs
+    cont: cython.pointer(WlCont)
+    i: uint64_t
+    places: dict = {_place(cython.cast(uint64_t, ctx.trap_ip), {}): None}
+    found: dict = {}
+    frames: list = walk(
+        cython.cast(uint64_t, ctx.trap_ip),
+        cython.cast(uint64_t, ctx.trap_fp),
+        cython.cast(uint64_t, ctx.trap_instance),
+        cython.cast(uint64_t, ctx.current),
+        _MOST_FRAMES,
+    )[1:]
+    while slab != cython.NULL:
+        if slab.kind == CONT_CLASS:
+            for i in range(slab.used):
+                cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
+                if len(frames) < 2 * _MOST_FRAMES and cont.state == CONT_SUSPENDED and cont.control == cython.NULL:
+                    frames += walk(
+                        cython.cast(uint64_t, cont.ip) - 1,
+                        cython.cast(uint64_t, cont.stack_base) + cont.fp,
+                        cython.cast(uint64_t, cont.instance),
+                        cython.cast(uint64_t, cont),
+                        _FEW_FRAMES,
+                        True,
+                    )
+        slab = slab.next
+    for space, index, offset, _ in frames:
+        places[(space, index - space.module.num_imported_funcs, offset)] = None
+    for space, index, offset in places:
+        module = _module_of(store, space)
+        found.setdefault(module, []).append(Entry(index, offset, space.operands(index, offset)))
+    return found
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _next_frame(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t)) -> uint64_t:
+    """See `next_frame` in `wasmloom.runtime.layout`."""
+    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    code: uint64_t
+    if cont.catch_top == 0:
+        words[3] = 0
+        return 0
+    PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
+    ctx.thread_state = cython.NULL
+    code = cython.cast(NextFrame, cython.cast(cython.p_void, _next_frame_with_gil))(ctx, words)
+    ctx.thread_state = PyEval_SaveThread()
+    return code
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _next_frame_with_gil(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t)) -> uint64_t:
+    store: Store = cython.cast(Store, ctx.store)
+    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    instance: uint64_t = cython.cast(uint64_t, cont.function)
+    fp: uint64_t = cont.fp
+    before: cython.bint = store.interrupting
+    store.interrupting = True  # compiling takes long enough for signals; nobody may enter the guest meanwhile
+    try:
+        code, record = code_at(store, cython.cast(uint64_t, cont.ip))
+        PyErr_CheckSignals()
+    except BaseException as error:
+        store.keep_error(error)
+        return _HOST_EXCEPTION
+    finally:
+        store.interrupting = before
+    words[3] = code
+    words[4] = instance
+    words[5] = fp
+    words[6] = _to_caller(ctx, cont, _word(fp + 8 * cython.cast(uint64_t, record)))
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _to_caller(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), return_ip: uint64_t) -> uint64_t:
+    """Let the caller of the frame that goes on be the next; gives where the results go.
+
+    What the interpreter does when a function returns: a `shim` moves the results down and brings the instance back,
+    `restore` brings the instance back after a call that has left it.
+    """
+    fp: uint64_t = cont.fp
+    instance: uint64_t = cython.cast(uint64_t, cont.function)
+    results: uint64_t = fp
+    fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
+    while _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
+        results = fp
+        instance = _word(fp + 8)
+        return_ip = _word(fp)
+        fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
+    if ends_stack(return_ip):
+        cont.catch_top = 0
+        return cython.cast(uint64_t, ctx.args)
+    if find(return_ip - 1) is None:
+        cont.catch_top = 0  # the code that an entry returns to
+        return results
+    if _word(return_ip) == cython.cast(uint64_t, handlers[H_RESTORE]):
+        instance = _word(fp + 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip + 10)[0]))
+    cont.ip = cython.cast(cython.p_char, return_ip - 1)
+    cont.fp = fp
+    cont.function = cython.cast(cython.p_void, instance)
+    return results
+
+
+# --- from stacks of bytecode to native ones ---
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _move_clauses(cont: cython.pointer(WlCont), place: cython.pointer(uint64_t)) -> cython.void:
+    """Describe the clauses of the `resume` that waits for a stack as compiled code does (`wasmloom.compiler.stacks`)."""
+    instruction: cython.p_char = cont.resume
+    clause: cython.p_char = instruction + CLAUSES_AT
+    entry: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), place + 1)
+    i: uint64_t
+    place[0] = _field(instruction, _CLAUSE_COUNT)
+    for i in range(place[0]):
+        entry[2 * i] = cython.cast(cython.pointer(uint32_t), clause)[0]
+        entry[2 * i + 1] = _field(clause, 4)
+        clause += CLAUSE_SIZE
+    cont.resume = cython.cast(cython.p_char, place)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _field(instruction: cython.p_char, at: cython.int) -> uint64_t:
+    return cython.cast(cython.pointer(uint16_t), instruction + at)[0]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _settle(
+    guest: cython.pointer(Guest), cont: cython.pointer(WlCont), ip: cython.p_char, fp: uint64_t, used: uint64_t
+) -> cython.p_char:
+    """Give a stack of bytecode a native one, on top of which its frames wait: the innermost at `fp`, to go on at `ip`.
+
+    `used` bytes of its memory are copied; the memory is freed. Gives the native stack's pointer; NULL when there is no
+    memory.
+    """
+    clauses: uint64_t = 0 if cont.parent == cython.NULL else 8 + 8 * _field(cont.resume, _CLAUSE_COUNT)
+    size: uint64_t = (used + clauses + 15) & ~cython.cast(uint64_t, 15)
+    control: cython.pointer(WlControl) = stack_with_room(guest, size)
+    frames: cython.p_char
+    if control == cython.NULL:
+        return cython.NULL
+    frames = usable_top(control) - size
+    memcpy(frames, cont.stack_base, used)
+    if clauses:
+        _move_clauses(cont, cython.cast(cython.pointer(uint64_t), frames + used))
+    free_grown(guest, cont)
+    control.cont = cont
+    cont.control = control
+    cont.ip = ip
+    cont.fp = cython.cast(uint64_t, frames) + fp
+    cont.function = cont.instance
+    cont.catch_top = used
+    cont.bound = 0
+    return frames
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _set_start(control: cython.pointer(WlControl), cont: cython.pointer(WlCont), rsp: cython.p_char) -> cython.void:
+    """Let a control context lead to where a settled stack goes on."""
+    own: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
+    control.rsp = rsp
+    control.rbp = cython.cast(cython.p_char, cython.address(own.rbp))
+    control.rip = cython.cast(cython.p_char, native_stubs.frames_start)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _settle_chain(
+    guest: cython.pointer(Guest),
+    cont: cython.pointer(WlCont),
+    last: cython.pointer(WlCont),
+    ip: cython.p_char,
+    used: uint64_t,
+) -> cython.bint:
+    """Settle a chain of stacks from the innermost, `cont`, to the last; False when there is no memory.
+
+    Each one's control context then says where its parent goes on, and that of the last one where the innermost does:
+    as compiled code leaves a suspended chain.
+    """
+    child: cython.pointer(WlCont) = cont
+    parent: cython.pointer(WlCont)
+    resume: cython.p_char
+    fp: uint64_t = cont.fp
+    first: cython.p_char = cython.NULL
+    rsp: cython.p_char
+    inner: cython.pointer(WlControl) = cython.NULL
+    while True:
+        resume = child.resume
+        parent = cython.cast(cython.pointer(WlCont), child.parent)
+        rsp = _settle(guest, child, ip, fp, used)
+        if rsp == cython.NULL:
+            return False
+        if inner == cython.NULL:
+            first = rsp
+        else:
+            _set_start(inner, child, rsp)
+        inner = cython.cast(cython.pointer(WlControl), child.control)
+        if child == last:
+            break
+        ip = parent.ip - 1
+        fp = parent.fp
+        used = fp + 8 * _field(resume, _RESUME_VALUES)
+        child = parent
+    _set_start(inner, cont, first)
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _convert(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), used: uint64_t) -> cython.bint:
+    """Settle a suspended chain that is resumed; what it is resumed with is in its innermost frame already."""
+    return _settle_chain(guest, cont, cython.cast(cython.pointer(WlCont), cont.last), cont.ip - 1, used)
+
+
+def mark_suspended(store: Store) -> None:
+    """Mark all suspended stacks of bytecode: they are settled when they are resumed."""
+    slab: cython.pointer(Slab) = store.guest.heap.slabs
+    cont: cython.pointer(WlCont)
+    i: uint64_t
+    while slab != cython.NULL:
+        if slab.kind == CONT_CLASS:
+            for i in range(slab.used):
+                cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
+                if cont.state == CONT_SUSPENDED and cont.control == cython.NULL:
+                    cont.bound |= cython.cast(uint64_t, 1) << INTERPRETED_BIT
+        slab = slab.next
+
+
+# --- the change ---
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> uint64_t:
+    """Let an entry whose bytecode has stopped go on as machine code; gives the code it left with, 0 for a return.
+
+    When that can't be done, the bytecode goes on.
+    """
+    store: Store = cython.cast(Store, store_pointer)
+    guest: cython.pointer(Guest) = store.guest
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+    ip: cython.p_char = ctx.trap_ip
+    fp: cython.p_char = ctx.trap_fp
+    instance: cython.p_void = ctx.trap_instance
+    root: cython.pointer(RootStack) = cython.NULL
+    size: uint64_t = 0
+    store.interrupting = True
+    try:
+        if ctx.current == entry.bottom or find(cython.cast(uint64_t, entry.bottom.ip) - 1) is not None:
+            size = _prepare(store)
+        if size:
+            root = take_root(guest)
+            if root == cython.NULL:
+                raise MemoryError
+    except Exception as error:
+        store.change_failed = error
+        guest.may_change = NEVER
+    except BaseException as error:
+        store.keep_error(error)
+        return _HOST_EXCEPTION
+    finally:
+        store.interrupting = False
+    if root == cython.NULL:
+        return store.run_entry(
+            entry, cython.cast(cython.pointer(WlInstance), instance), ip, cython.cast(uint64_t, fp - ctx.stack_base)
+        )
+    store.calls_left = 0
+    return _run_changed(store, entry, root, cython.cast(uint64_t, fp - ctx.stack_base) + size)
+
+
+@cython.cfunc
+def _prepare(store: Store) -> uint64_t:
+    """Let a store whose bytecode has stopped run compiled code, and give the size of the innermost frame.
+
+    0 if that isn't to be now. Raises what compiling raises.
+    """
+    guest: cython.pointer(Guest) = store.guest
+    ip: uint64_t = cython.cast(uint64_t, guest.ctx.trap_ip)
+    from wasmloom.host.state import use_compiled
+
+    if guest.may_change == LOOK:
+        from wasmloom.host.tiering import look_inside
+
+        guest.may_change = WAIT  # before anybody can call `look_again`
+        decided = look_inside(store, _wanted(store))
+        if decided is None:
+            guest.may_change = NEVER
+        if not decided:
+            return 0
+    code_at(store, ip)
+    use_compiled(store)
+    found = find(ip)
+    return found[0].frame_size(found[1])
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _run_changed(
+    store: Store, entry: cython.pointer(HostEntry), root: cython.pointer(RootStack), used: uint64_t
+) -> uint64_t:
+    """Settle the running chain, whose innermost stack uses `used` bytes of its memory, and let it go on."""
+    guest: cython.pointer(Guest) = store.guest
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+    bottom: cython.pointer(WlCont) = entry.bottom
+    current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    child: cython.pointer(WlCont) = current
+    control: cython.p_void = cython.NULL
+    current.fp = cython.cast(uint64_t, ctx.trap_fp - ctx.stack_base)
+    current.ip = ctx.trap_ip
+    current.instance = ctx.trap_instance
+    used = min(used, cython.cast(uint64_t, ctx.stack_end - ctx.stack_base))
+    if current != bottom:
+        current.stack_base = ctx.stack_base
+        current.stack_end = ctx.stack_end
+        ctx.stack_base = bottom.stack_base
+        ctx.stack_end = bottom.stack_end
+        ctx.stack_limit = bottom.stack_end
+        while child.parent != bottom:
+            child = cython.cast(cython.pointer(WlCont), child.parent)
+        bottom.ip -= 1
+        used_below: uint64_t = bottom.fp + 8 * _field(child.resume, _RESUME_VALUES)
+        if not _settle_chain(guest, current, child, current.ip, used):
+            return _OUT_OF_MEMORY
+        used = used_below
+        control = child.control
+    bottom.function = bottom.instance
+    bottom.fp = cython.cast(uint64_t, ctx.stack_base) + bottom.fp
+    bottom.catch_top = used - entry.base
+    begin_entry(guest, entry, root, current)
+    ctx.stack_top = used
+    return store.run_native_entry(entry, native_stubs.frames, ctx, control, cython.NULL, entry.native)
+
+
+def change_soon(store: Store) -> None:
+    """Let a guest go on as machine code as soon as it stands where it can: for tests, called by a host function.
+
+    Raises what compiling raises.
+    """
+    for module in store.modules.values():
+        module.compile()
+    if not store.is_native:
+        store.guest.may_change = NOW
+        store.guest.ctx.interrupt = 1
+        store.guest.ctx.stack_limit = cython.NULL
+
+
+def look_again(store: Store) -> None:
+    """Code for a store has been made: the next tick looks whether its bytecode can go on by it. Call from any thread."""
+    if store.guest.may_change == WAIT:
+        store.guest.may_change = LOOK
+
+
+set_runtime_call(RT_NEXT_FRAME, cython.cast(cython.p_void, _next_frame))
+set_convert(_convert)
+set_change(cython.cast(ChangeTier, cython.cast(cython.p_void, _change)))

@@ -1,0 +1,366 @@
+"""On-stack replacement: guests that begin interpreted and go on as machine code, wherever they are."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import wasmloom as wl
+from tests.compiler.tiers import outcome_of
+from wasmloom.host.engine import STACK_SWITCHING
+from wasmloom.runtime.osr import change_soon
+from wasmloom.runtime.store import Store
+
+AUTO = 1 << 30
+#: Tags and types that most modules here use.
+HEAD = """
+  (import "host" "change" (func $change (param i32)))
+  (type $v (func)) (type $k (cont $v))
+  (type $gi (func (param i32) (result i32))) (type $ki (cont $gi))
+"""
+
+
+def run_changing(text: str, at: int | None, *args: Any, name: str = "run", engine: dict[str, Any] | None = None) -> Any:
+    """The outcome of a call whose `at`-th call of the host lets the guest go on as machine code; None: none does."""
+    options = {"tier": "auto", "threshold": AUTO, "cache": False} | (engine or {})
+    made = wl.Engine(**options)
+    store = wl.Store(made)
+    calls = []
+
+    def change(number: int) -> None:
+        calls.append(number)
+        if len(calls) - 1 == at:
+            change_soon(store)
+
+    instance = wl.Instance(wl.Module(text, made), {"host": {"change": change}}, store=store)
+    got = _bits(outcome_of(getattr(instance.exports, name), *args))
+    assert store.change_failed is None
+    return (got, calls), store.is_native
+
+
+def _bits(value: Any) -> Any:
+    """Floats as their bits, so that NaNs compare."""
+    if isinstance(value, tuple):
+        return tuple(_bits(item) for item in value)
+    return struct.pack("<d", value) if isinstance(value, float) else value
+
+
+def check(text: str, *args: Any, **options: Any) -> Any:
+    """The outcome is the same wherever the guest changes over; gives it."""
+    wanted, changed = run_changing(text, None, *args, **options)
+    assert not changed
+    for at in range(len(wanted[1])):
+        got, here = run_changing(text, at, *args, **options)
+        assert got == wanted, at
+        changed |= here
+    assert changed, "the guest has never changed over"
+    return wanted[0]
+
+
+def test_a_loop_with_locals_of_all_types_and_operands_below() -> None:
+    text = f"""(module {HEAD}
+      (func (export "run") (param $n i32) (result i64 f64 f32 i32) (local $i i64) (local $d f64) (local $f f32)
+        (local.set $d (f64.const 0.5)) (local.set $f (f32.const -0x1p-10))
+        (i64.const 0x7000000000000001) (f64.const -0.0) (f32.const nan:0x200001) (i32.const -1)
+        (loop $l
+          (call $change (local.get $n))
+          (local.set $i (i64.add (local.get $i) (i64.extend_i32_s (local.get $n))))
+          (local.set $d (f64.mul (local.get $d) (f64.const -1.75)))
+          (local.set $f (f32.sub (local.get $f) (f32.const 3.25)))
+          (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (i32.add (local.get $n)) (i64.store (i32.const 0) (local.get $i)) (f64.store (i32.const 8) (local.get $d))
+        (f32.store (i32.const 16) (local.get $f)))
+      (memory (export "m") 1))"""
+    kind, values = check(text, 7)
+    assert kind == "result" and values[0] == 0x7000000000000001 and values[3] == -1
+
+
+def test_nested_loops_and_blocks_with_parameters_and_results() -> None:
+    text = f"""(module {HEAD}
+      (func (export "run") (param $n i32) (result i32 i32) (local $k i32)
+        (i32.const 1000)
+        (i32.const 2) (local.get $n)
+        (loop $outer (param i32 i32) (result i32)
+          (local.set $n) (i32.mul (i32.const 3))
+          (block $b (param i32) (result i32)
+            (local.set $k (i32.const 3))
+            (loop $inner (param i32) (result i32)
+              (call $change (local.get $k))
+              (i32.add (local.get $k))
+              (local.set $k (i32.sub (local.get $k) (i32.const 1)))
+              (br_if $b (i32.eq (local.get $n) (i32.const 2)))
+              (br_if $inner (local.get $k))))
+          (local.tee $n (i32.sub (local.get $n) (i32.const 1)))
+          (if (param i32) (result i32) (then (local.get $n) (br $outer)) (else (i32.const 5) (i32.xor))))))"""
+    assert check(text, 3)[0] == "result"
+
+
+def test_frames_below_go_on_too() -> None:
+    """Calls of all kinds, constants and unread locals among the operands, several results."""
+    text = f"""(module {HEAD}
+      (type $t (func (param i32 i64) (result i64 f32 i32))) (table funcref (elem $leaf))
+      (func $leaf (type $t)
+        (loop $l (call $change (local.get 0)) (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (i64.add (local.get 1) (i64.const 5)) (f32.const 1.5) (i32.const 9))
+      (func $direct (param $x i32) (result i64) (local $y i64)
+        (i64.const 77) (local.get $x) (i32.const 4)
+        (call $leaf (local.get $x) (i64.const 100))
+        (i64.extend_i32_s) (local.set $y) (drop) (i64.add (local.get $y)) (local.set $y)
+        (i32.mul) (i64.extend_i32_u) (i64.add) (i64.add (local.get $y)))
+      (func $indirect (param $x i32) (result i64) (local $z i64)
+        (local.set $z (call $direct (local.get $x)))
+        (call_indirect (type $t) (local.get $x) (local.get $z) (i32.const 0))
+        (drop) (drop) (i64.add (local.get $z)))
+      (func $by_ref (param $x i32) (result i64 f32 i32)
+        (call_ref $t (local.get $x) (call $indirect (local.get $x)) (ref.func $leaf)))
+      (elem declare func $leaf)
+      (func (export "run") (result i64 f32 i32) (call $by_ref (i32.const 2))))"""
+    assert check(text)[0] == "result"
+
+
+def test_deep_recursion_without_loops() -> None:
+    text = f"""(module {HEAD}
+      (func $f (param $n i32) (result i64)
+        (if (i32.eqz (local.get $n)) (then (call $change (i32.const 0)) (return (call $g (i32.const 40)))))
+        (i64.add (call $f (i32.sub (local.get $n) (i32.const 1))) (i64.extend_i32_u (local.get $n))))
+      (func $g (param $n i32) (result i64) (local $a i64) (local $b i64) (local $c i64) (local $d i64) (local $e i64)
+        (local $f i64) (local $g i64) (local $h i64)
+        (if (i32.eqz (local.get $n)) (then (return (i64.const 1))))
+        (local.set $h (i64.add (local.get $h) (call $g (i32.sub (local.get $n) (i32.const 1)))))
+        (i64.add (local.get $h) (i64.const 1)))
+      (func (export "run") (param $n i32) (result i64) (call $f (local.get $n))))"""
+    assert check(text, 20000) == ("result", 20000 * 20001 // 2 + 41)
+
+
+def test_exceptions_pass_waiting_frames() -> None:
+    """Thrown above, caught in a frame that was interpreted, at the right try_table, or nowhere."""
+    text = f"""(module {HEAD} (tag $e (param i32)) (tag $x)
+      (func $leaf (param $n i32) (param $how i32)
+        (loop $l (call $change (local.get $n)) (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (if (i32.eq (local.get $how) (i32.const 1)) (then (throw $e (i32.const 40))))
+        (if (i32.eq (local.get $how) (i32.const 2)) (then (throw $x))))
+      (func $middle (param $how i32) (result i32)
+        (i32.const 1)
+        (block $caught (result i32)
+          (try_table (catch $e $caught)
+            (call $leaf (i32.const 2) (local.get $how))
+            (try_table (catch $e $caught) (call $leaf (i32.const 1) (i32.const 0))))
+          (i32.const 7))
+        (i32.add))
+      (func (export "run") (param $how i32) (result i32)
+        (i32.const 100) (call $middle (local.get $how)) (i32.add)))"""
+    assert check(text, 0) == ("result", 108)
+    assert check(text, 1) == ("result", 141)
+    assert check(text, 2)[0] == "exception"
+
+
+def test_backtraces_have_the_waiting_frames() -> None:
+    text = f"""(module {HEAD} (memory 1)
+      (func $leaf (param $n i32)
+        (loop $l (call $change (local.get $n)) (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (i32.store (i32.const -1) (i32.const 0)))
+      (func $middle (param $n i32) (if (local.get $n) (then (call $leaf (local.get $n)))) (nop))
+      (func $again (param $n i32) (if (local.get $n) (then (call $again (i32.sub (local.get $n) (i32.const 1))))
+        (else (call $middle (i32.const 3)))))
+      (func (export "run") (call $again (i32.const 5))))"""
+    outcome = check(text)
+    assert outcome[0] == "trap" and len(outcome[2]) == 9, outcome
+
+
+GENERATOR = f"""{HEAD} (tag $yield (param i32) (result i32))
+  (func $count (type $gi) (local $i i32)
+    (loop $l
+      (call $change (local.get $i))
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br_if $l (i32.lt_s (suspend $yield (i32.mul (local.get $i) (local.get 0))) (i32.const 4))))
+    (i32.const -5))
+  (elem declare func $count $deep $outer)
+  (func $deep (type $gi)
+    (i32.add (i32.const 10) (call $count (local.get 0))))
+  (func $outer (type $gi) (local $k (ref null $ki))
+    ;; runs a generator of its own, whose suspensions go to the one that runs this
+    (i32.add (i32.const 1) (resume $ki (local.get 0) (cont.new $ki (ref.func $deep)))))
+"""
+
+
+@pytest.mark.parametrize("body", ["$count", "$deep", "$outer"])
+@pytest.mark.parametrize("switching", STACK_SWITCHING)
+def test_generators_change_over_inside_and_outside(body: str, switching: str) -> None:
+    """The change comes in the generator, which waits for nobody, and in its consumer, while the generator is suspended."""
+    text = f"""(module {GENERATOR}
+      (func (export "run") (param $n i32) (result i32) (local $k (ref null $ki)) (local $sum i32) (local $x i32)
+        (local.set $k (cont.new $ki (ref.func {body})))
+        (local.set $x (i32.const 3))
+        (i32.const 1000)
+        (loop $l
+          (call $change (i32.add (i32.const 100) (local.get $x)))
+          (block $h (result i32 (ref $ki))
+            (i32.add (local.get $sum) (resume $ki (on $yield $h) (local.get $x) (local.get $k)))
+            (return))
+          (local.set $k)
+          (local.set $sum (i32.add (local.get $sum)))
+          (local.set $x (i32.add (local.get $x) (i32.const 1)))
+          (br_if $l (i32.lt_s (local.get $x) (local.get $n))))
+        (local.get $sum) (i32.add)))"""
+    assert check(text, 5, engine={"stack_switching": switching})[0] == "result"
+
+
+def test_exceptions_into_and_out_of_continuations_that_changed_over() -> None:
+    text = f"""(module {HEAD} (tag $t) (tag $e (param i32)) (elem declare func $g)
+      (func $inside (loop $l (call $change (i32.const 1)) (suspend $t) (br $l)))
+      (func $g (block $c (result i32) (try_table (catch $e $c) (call $inside)) (i32.const 1)) (throw $e))
+      (func (export "run") (param $n i32) (result i32) (local $k (ref null $k))
+        (local.set $k (cont.new $k (ref.func $g)))
+        (loop $l
+          (block $h (result (ref $k)) (resume $k (on $t $h) (local.get $k)) (return (i32.const -1)))
+          (local.set $k)
+          (call $change (i32.const 2))
+          (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (block $c (result i32)
+          (try_table (catch $e $c) (resume_throw $k $e (i32.const 33) (local.get $k)))
+          (i32.const -2))))"""
+    assert check(text, 3) == ("result", 33)
+
+
+def test_switch_between_tasks_and_values_that_are_bound() -> None:
+    text = f"""(module {HEAD} (rec (type $ft (func (param i32 (ref null $ct)) (result i32))) (type $ct (cont $ft)))
+      (type $f0 (func (result i32))) (type $c0 (cont $f0))
+      (type $fr (func (param (ref null $ct)) (result i32))) (type $cr (cont $fr))
+      (tag $s (result i32)) (elem declare func $task)
+      (func $task (type $ft) (local $n i32)
+        (loop $l
+          (call $change (local.get $n))
+          (if (i32.ge_s (local.tee $n (i32.add (local.get $n) (local.get 0))) (i32.const 40))
+            (then (return (local.get $n))))
+          (if (ref.is_null (local.get 1)) (then (local.set 1 (cont.new $ct (ref.func $task)))))
+          (switch $ct $s (i32.add (local.get 0) (i32.const 1)) (local.get 1))
+          (local.set 1) (local.set 0)
+          (br $l))
+        (unreachable))
+      (func (export "run") (result i32)
+        (resume $c0 (on $s switch)
+          (cont.bind $ct $c0 (i32.const 2) (ref.null $ct) (cont.new $ct (ref.func $task))))))"""
+    assert check(text)[0] == "result"
+
+
+def test_values_bound_to_what_was_suspended_before_the_change() -> None:
+    text = f"""(module {HEAD}
+      (type $f2 (func (param i32 i32) (result i32))) (type $k2 (cont $f2))
+      (type $f1 (func (param i32) (result i32))) (type $k1 (cont $f1))
+      (type $f0 (func (result i32))) (type $k0 (cont $f0)) (tag $t (result i32 i32))
+      (func $h (type $f0) (i32.const 5) (suspend $t) (i32.sub) (i32.mul))
+      (elem declare func $h)
+      (func (export "run") (result i32) (local $k (ref null $k2)) (local $one (ref null $k1)) (local $n i32)
+        (block $b (result (ref $k2)) (return (resume $k0 (on $t $b) (cont.new $k0 (ref.func $h)))))
+        (local.set $k)
+        (local.set $n (i32.const 2))
+        (loop $l (call $change (i32.const 1)) (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.set $one (cont.bind $k2 $k1 (i32.const 20) (local.get $k)))
+        (local.set $n (i32.const 2))
+        (loop $l (call $change (i32.const 2)) (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (resume $k1 (i32.const 6) (local.get $one))))"""
+    assert check(text) == ("result", 70)
+
+
+def test_calls_between_instances_and_tail_calls() -> None:
+    """Frames that came in from another instance, or by a tail call out of it, get the instance back."""
+    engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
+
+    def outcome(at: int | None) -> Any:
+        store = wl.Store(engine)
+        calls: list[int] = []
+
+        def change(number: int) -> None:
+            calls.append(number)
+            if len(calls) - 1 == at:
+                change_soon(store)
+
+        imports = {"host": {"change": change}}
+        low = wl.Instance(
+            wl.Module(
+                f"""(module {HEAD} (global $g (mut i32) (i32.const 1))
+                  (func (export "work") (param $n i32) (result i32)
+                    (loop $l (call $change (local.get $n)) (global.set $g (i32.add (global.get $g) (i32.const 1)))
+                      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+                    (global.get $g)))""",
+                engine,
+            ),
+            imports,
+            store=store,
+        )
+        high = wl.Instance(
+            wl.Module(
+                """(module (import "low" "work" (func $work (param i32) (result i32)))
+                  (global $g (mut i32) (i32.const 500))
+                  (func $tail (param $n i32) (result i32) (return_call $work (local.get $n)))
+                  (func (export "run") (result i32)
+                    (global.set $g (i32.add (call $tail (i32.const 2)) (global.get $g)))
+                    (global.set $g (i32.add (call $work (i32.const 2)) (global.get $g)))
+                    (global.get $g)))""",
+                engine,
+            ),
+            {"low": low.exports},
+            store=store,
+        )
+        return outcome_of(high.exports.run), calls
+
+    wanted, calls = outcome(None)
+    assert wanted == ("result", 508)
+    for at in range(len(calls)):
+        assert outcome(at) == (wanted, calls)
+
+
+def test_references_that_only_waiting_frames_hold_stay_alive() -> None:
+    """The collector and the sweep of external references see frames of bytecode that wait."""
+    text = f"""(module (import "host" "collect" (func $collect)) {HEAD} (tag $t) (elem declare func $g $s)
+      (func $s (suspend $t) (call $change (i32.const 7)))
+      (func $g (param externref) (result externref) (local $n i32) (local $k (ref null $k))
+        (block $h (result (ref $k)) (resume $k (on $t $h) (cont.new $k (ref.func $s))) (unreachable))
+        (local.set $k)
+        (local.set $n (i32.const 3))
+        (loop $l (call $change (local.get $n)) (call $collect)
+          (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (resume $k (local.get $k))
+        (local.get 0))
+      (func (export "run") (param externref) (result externref)
+        (local.get 0) (call $g (local.get 0)) (drop)))"""
+    from wasmloom.runtime.collector import collect_garbage
+
+    for at in (None, 0, 1, 2, 3):
+        engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
+        store = wl.Store(engine)
+        calls: list[int] = []
+
+        def change(number: int, calls: list[int] = calls, at: int | None = at, store: Store = store) -> None:
+            calls.append(number)
+            if len(calls) - 1 == at:
+                change_soon(store)
+
+        def collect(store: Store = store) -> None:
+            collect_garbage(store)
+
+        imports: dict[str, dict[str, Callable[..., Any]]] = {"host": {"change": change, "collect": collect}}
+        run = wl.Instance(wl.Module(text, engine), imports, store=store).exports.run
+        thing = object()
+        assert run(thing) is thing
+        assert calls == [3, 2, 1, 7]
+
+
+def test_a_million_iterations_change_over_by_themselves() -> None:
+    """Without a threshold: in the background, while a single call runs."""
+    engine = wl.Engine(tier="auto", cache=False)
+    store = wl.Store(engine)
+    text = """(module (func (export "run") (param $n i64) (result i64) (local $x i64)
+      (loop $l (local.set $x (i64.add (i64.rotl (local.get $x) (i64.const 7)) (local.get $n)))
+        (br_if $l (i64.ne (local.tee $n (i64.sub (local.get $n) (i64.const 1))) (i64.const 0))))
+      (local.get $x)))"""
+    run = wl.Instance(wl.Module(text, engine), store=store).exports.run
+    wanted = wl.Instance(wl.Module(text, wl.Engine(tier="compiler")))
+    for n in (1, 1000, 300_000_000):
+        assert run(n) == wanted.exports.run(n)
+        if store.is_native:
+            break
+    assert store.is_native
