@@ -189,7 +189,7 @@ GENERATOR = f"""{HEAD} (tag $yield (param i32) (result i32))
 @pytest.mark.parametrize("body", ["$count", "$deep", "$outer"])
 @pytest.mark.parametrize("switching", STACK_SWITCHING)
 def test_generators_change_over_inside_and_outside(body: str, switching: str) -> None:
-    """The change comes in the generator, which waits for nobody, and in its consumer, while the generator is suspended."""
+    """The change comes in the generator, and in its consumer while the generator is suspended."""
     text = f"""(module {GENERATOR}
       (func (export "run") (param $n i32) (result i32) (local $k (ref null $ki)) (local $sum i32) (local $x i32)
         (local.set $k (cont.new $ki (ref.func {body})))

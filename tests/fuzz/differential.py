@@ -36,6 +36,7 @@ import wasmloom as wl
 from tests.fuzz.bodies import NUMBERS
 from tests.fuzz.choices import Choices, shrink
 from tests.fuzz.generator import HOST_FUNCTIONS, Program, generate
+from wasmloom.runtime.osr import change_soon
 from wasmloom.spec.types import FUNCREF, FuncType, GlobalType, MemoryType, TableType
 
 #: What happened, step by step: results, traps, host calls, and the state at the end.
@@ -51,9 +52,14 @@ class Variant(NamedTuple):
     stack_switching: str = "native"
     memory: str = "auto"
     threshold: int | None = None
+    #: The call, of the guest or of the host, from which on bytecode is to go on as machine code, after so many loops.
+    change: int | None = None
+    loops: int = 0
 
     def engine(self) -> wl.Engine:
-        return wl.Engine(**self._asdict(), cache=False)
+        settings = self._asdict()
+        del settings["change"], settings["loops"]
+        return wl.Engine(**settings, cache=False)
 
     def __str__(self) -> str:
         return (
@@ -78,6 +84,16 @@ COMPILED: tuple[Variant, ...] = (
     Variant("compiler", stack_switching="libcall"),
     Variant("auto", threshold=0, memory="checked"),
 )
+#: With any number of `change`.
+CHANGING: tuple[Variant, ...] = (
+    Variant("auto", threshold=1 << 30),
+    Variant("auto", threshold=1 << 30, stack_switching="libcall", translation="lazy"),
+    Variant("auto", threshold=1 << 30, memory="checked", fuel=True),
+)
+#: Changes come at one of so many calls.
+LAST_CHANGE = 6
+#: And after fewer than so many loops.
+LAST_LOOP = 3
 HANG_SECONDS = 60.0
 REENTRIES = 2
 #: The end after so many cases that differ, and how many programs may be tried to make one smaller.
@@ -117,9 +133,13 @@ class Host:
         #: What the engine raises for an exception that the guest doesn't catch.
         self.exception: type[Exception] = HostError
         self.depth = 0
+        #: Called at each call, if there is somebody.
+        self.on_call: Callable[[], None] | None = None
 
     def see(self, name: str, *arguments: float) -> None:
         self.log.append((name, *(bits(a) if isinstance(a, float) else a for a in arguments)))
+        if self.on_call is not None:
+            self.on_call()
 
     def tick(self) -> None:
         self.see("tick")
@@ -188,6 +208,16 @@ def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -
     host = Host(log)
     imports: dict[str, Any] = {"env": {name: getattr(host, name) for name in HOST_FUNCTIONS}}
     instances: list[wl.Instance] = []
+    left = variant.change
+
+    def count_call() -> None:
+        nonlocal left
+        if left is not None:
+            left -= 1
+            if left == 0:
+                change_soon(store, variant.loops)
+
+    host.on_call = count_call
     for number, data in enumerate(program.modules):
         try:
             instances.append(wl.Instance(wl.Module(data, engine), imports, store=store))
@@ -198,6 +228,7 @@ def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -
         host.exception = wl.WasmException
     for call in program.calls:
         try:
+            count_call()
             result = instances[call.module].exports[call.name](*call.arguments)
             results = result if isinstance(result, tuple) else (result,)
             log.append(("result", *map(plain, results)))
@@ -216,6 +247,8 @@ def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -
                 log.append((export.name, hashlib.sha1(memoryview(item)).hexdigest()))
             elif isinstance(export.type, TableType) and export.type.element == FUNCREF:
                 log.append((export.name, [item[i] is None for i in range(len(item))]))
+    if store.change_failed is not None:
+        raise store.change_failed
     if limit is not None:
         log.append(("fuel left", store.fuel))
     return log
@@ -385,11 +418,14 @@ class Form(NamedTuple):
     def variants(self, case: int) -> tuple[Variant, ...]:
         """Some of the variants: interpreted, with fuel and without, and compiled."""
         interpreted = (VARIANTS[case % 2 * 3], VARIANTS[1 + case // 2 % 2])
+        changing = CHANGING[case % 5 % len(CHANGING)]._replace(
+            change=1 + case % LAST_CHANGE, loops=case // LAST_CHANGE % LAST_LOOP
+        )
         if self.raw:
             return (interpreted[0], COMPILED[0])
         if self.stacks:
-            return (*interpreted[: 1 + case % 2], COMPILED[0], COMPILED[3 if case % 3 else 1 + case % 2])
-        return (*interpreted, COMPILED[0], COMPILED[1 + case % (len(COMPILED) - 1)])
+            return (*interpreted[: 1 + case % 2], COMPILED[0], COMPILED[3 if case % 3 else 1 + case % 2], changing)
+        return (*interpreted, COMPILED[0], COMPILED[1 + case % (len(COMPILED) - 1)], changing)
 
     def difference(self, peer: Peer, choices: Choices, case: int, counts: Counter[str] | None = None) -> str | None:
         """Where the engines differ, or None."""

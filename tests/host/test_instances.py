@@ -99,7 +99,7 @@ def test_translation_modes(translation: str) -> None:
 
 def test_the_environment_chooses_the_tier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WASMLOOM_TIER", raising=False)
-    assert wl.Engine().tier == "interpreter"
+    assert wl.Engine().tier == "auto"
     monkeypatch.setenv("WASMLOOM_TIER", "compiler")
     assert wl.Engine().tier == "compiler" and wl.Engine(tier="interpreter").tier == "interpreter"
     monkeypatch.setenv("WASMLOOM_TIER", "fast")

@@ -114,7 +114,7 @@ def engine_options(function: _F) -> _F:
             "--tier",
             metavar="TIER",
             help="What runs functions: interpreter, which starts at once, or compiler, which makes machine code first "
-            "(default: what WASMLOOM_TIER says, else interpreter).",
+            "(default: what WASMLOOM_TIER says, else auto).",
         ),
     ):
         function = option(function)

@@ -304,4 +304,4 @@ def _remove(path: str | Path) -> None:
 
 def _log(message: str) -> None:
     if log.CACHE:
-        print(f"cache: {message}", file=sys.stderr)
+        log.tell(f"cache: {message}")

@@ -59,6 +59,8 @@ class CompiledModule:
         self._options = options
         self._facts: Facts | None = None
         self._entries: dict[tuple[int, int], int] = {}
+        #: Function and offset in its bytecode → the address of the entry by which it goes on from there.
+        self.positions: dict[tuple[int, int], int] = {}
         #: Code of `entry`.
         self._pieces: list[LoadedCode] = []
         # The ids of types are the process's own: code finds them in this table.
@@ -85,32 +87,33 @@ class CompiledModule:
         if wanted():
             describe(loaded, self.symbol_name)
 
-    def has_entry(self, index: int, place: int) -> bool:
-        """Whether function `index` can be entered at a place."""
-        return (index, place) in self._entries
+    def entry(self, space: CodeSpace, index: int, at: int) -> int:
+        """The address of the code by which function `index` goes on from an offset in its bytecode.
 
-    def entry(self, entry: Entry) -> int:
-        """The address of the code by which a function is entered at a place; compiles it if need be.
-
-        Raises `UnsupportedError`, `ObjectError`.
+        Compiles it if need be (see `CodeSpace.state_at`). Raises `UnsupportedError`, `ObjectError`.
         """
-        address = self._entries.get((entry.index, entry.place))
+        address = self.positions.get((index, at))
         if address is None:
             from wasmloom.compiler.facts import Facts
+            from wasmloom.compiler.osr import Entry
             from wasmloom.compiler.units import compile_entry
 
             if self._facts is None:
                 self._facts = Facts(self.module)
-            address = self.add_entry(entry, compile_entry(self._facts, self._options, entry))
+            entry = Entry(index, *space.state_at(index, at))
+            address = self._entries.get((index, entry.place))
+            if address is None:
+                address = self.add_entry(entry, compile_entry(self._facts, self._options, entry))
+            self.positions[(index, at)] = address
         return address
 
     def add_entry(self, entry: Entry, data: bytes) -> int:
-        """Load an entry; gives its address. Raises `ObjectError`."""
+        """Load a compiled entry; gives its address. Raises `ObjectError`."""
         functions = {f"wf.{number}": address for number, address in enumerate(self.functions)}
         loaded = load([data], self._externals | functions)
         self._pieces.append(loaded)
         self._take(loaded)
-        address = self._entries[(entry.index, entry.place)] = loaded.symbols[f"wo.{entry.index}"]
+        address = self._entries[(entry.function, entry.place)] = loaded.symbols[f"wo.{entry.function}"]
         return address
 
     @property
@@ -204,11 +207,6 @@ def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool] | 
     return compile_unit(facts, options, functions, first)
 
 
-def compile_entries(module: DecodedModule, options: Options, entries: list[Entry]) -> list[bytes]:
-    """The objects of entries, compiled by another process. Raises as `compile_module` does."""
-    return compile_parts(entries, partial(_compile_part, module.data, options), 1, None, True)
-
-
 def compile_module(
     module: DecodedModule,
     options: Options,
@@ -221,16 +219,46 @@ def compile_module(
 
     See `wasmloom.compiler.workers` for `workers`, `progress` and `isolated`.
     """
+    return _compile(module, options, cache, [], workers, progress, isolated)
+
+
+def compile_behind(
+    module: DecodedModule, options: Options, cache: Cache | None, entries: list[Entry], only_entries: bool
+) -> tuple[list[bytes], list[bytes]]:
+    """The objects of a module, unless those of `entries` are all that is wanted, and of entries.
+
+    By one other process, so that this one's threads hardly notice. Raises as `compile_module` does.
+    """
+    if only_entries:
+        return [], compile_parts(entries, partial(_compile_part, module.data, options), 1, None, True)
+    objects = _compile(module, options, cache, entries, 1, None, True)
+    count = len(objects) - len(entries)
+    return objects[:count], objects[count:]
+
+
+def _compile(
+    module: DecodedModule,
+    options: Options,
+    cache: Cache | None,
+    entries: list[Entry],
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+    isolated: bool,
+) -> list[bytes]:
+    """The objects of a module, then those of entries, which aren't cached."""
+    function = partial(_compile_part, module.data, options)
     key = ""
     if cache is not None:
         key = cache_key(module.data, options.as_dict())
         objects = cache.get(key)
         if objects is not None:
-            return objects
-    parts = [(piece, number == 0) for number, piece in enumerate(units(module))]
+            return objects + (compile_parts(entries, function, 1, None, isolated) if entries else [])
+    parts: list[tuple[list[int], bool] | Entry] = [(piece, number == 0) for number, piece in enumerate(units(module))]
+    count = len(parts)
+    parts += entries
     if len(parts) == 1:
         workers = 1
-    objects = compile_parts(parts, partial(_compile_part, module.data, options), workers, progress, isolated)
+    objects = compile_parts(parts, function, workers, progress, isolated)
     if cache is not None:
-        cache.put(key, objects)
+        cache.put(key, objects[:count])
     return objects

@@ -29,9 +29,9 @@ Operands = Sequence[tuple[int, int]]
 
 
 class Entry(NamedTuple):
-    """An entry to be compiled: of function `index` (of those defined in the module) at `place`, an offset in it."""
+    """An entry to be compiled: of a function (of those defined in the module) at `place`, an offset in the module."""
 
-    index: int
+    function: int
     place: int
     operands: Operands
 
@@ -56,7 +56,7 @@ class EntryLowering(FunctionLowering):
         scope: Callable[[int], str],
         entry: Entry,
     ) -> None:
-        super().__init__(facts, options, entry.index, scope)
+        super().__init__(facts, options, entry.function, scope)
         self.uniform = False
         self._place = entry.place
         self._operands = entry.operands

@@ -105,7 +105,7 @@ def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: b
 def entry_text(facts: Facts, options: Options, entry: Entry) -> str:
     """The LLVM IR of ``wo.<index>``, a function entered at a place (see `wasmloom.compiler.osr`)."""
     locations = _Locations()
-    lowering = EntryLowering(facts, options, locations.function(f"wo.{entry.index}"), entry)
+    lowering = EntryLowering(facts, options, locations.function(f"wo.{entry.function}"), entry)
     return _text(facts, [lowering], locations, set(), False)
 
 

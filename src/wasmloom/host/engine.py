@@ -29,10 +29,11 @@ class Engine:
     """Settings that modules are compiled with; modules and stores of one engine go together.
 
     `tier`: ``"interpreter"``; ``"compiler"``: modules become machine code when they are made; or ``"auto"``: they run
-    interpreted, and are compiled in the background when they run often or long (see `wasmloom.host.tiering`); by
-    default what the environment variable ``WASMLOOM_TIER`` says, else the interpreter. `threshold`, for ``"auto"``:
-    compile after so many calls from the host instead, before the next one. `translation`: one of `TRANSLATIONS`, for
-    the interpreter; with ``"lazy"`` an invalid function body is only found when the function is first called.
+    interpreted, are compiled in the background when they run often or long, and go on as machine code, in the middle of
+    a call if need be (see `wasmloom.host.tiering`). By default what the environment variable ``WASMLOOM_TIER`` says,
+    else ``"auto"``. `threshold`, for ``"auto"``: compile after so many calls from the host instead, before the next
+    one. `translation`: one of `TRANSLATIONS`, for the interpreter; with ``"lazy"`` an invalid function body is only
+    found when the function is first called, and a module that has one is never compiled.
     `stack_switching`: one of `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk.
     `fuel`: whether guest code counts what it executes (see `Store`).
 
@@ -57,7 +58,7 @@ class Engine:
         cache: bool = True,
     ) -> None:
         if tier is None:
-            tier = os.environ.get("WASMLOOM_TIER", "interpreter")
+            tier = os.environ.get("WASMLOOM_TIER", "auto")
         if tier not in TIERS:
             raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
         if translation not in TRANSLATIONS:

@@ -20,8 +20,9 @@ from wasmloom.validation import validate_function, validate_module
 
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
+    from wasmloom.compiler.cache import Cache
     from wasmloom.compiler.compiled import CompiledModule
-    from wasmloom.compiler.osr import Entry
+    from wasmloom.compiler.lowering import Options
     from wasmloom.host.tiering import Background
     from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
@@ -120,7 +121,7 @@ class Module:
 
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
         self.engine = default_engine() if engine is None else engine
-        self.decoded, prepare = _load(data, self.engine.translation == "lazy" and self.engine.tier == "interpreter")
+        self.decoded, prepare = _load(data, self.engine.translation == "lazy" and self.engine.tier != "compiler")
         self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare, self.engine.checked)
         # Held by the thread that compiles. Stores share the code, and nothing else keeps it: there must be only one.
         self._compiling = RLock()
@@ -143,37 +144,50 @@ class Module:
         """Compile all functions to machine code now, unless that has been done, or take them from the disk cache.
 
         `workers` is the number of processes at most (default: one for each processor); `progress` is called with the
-        number of parts that are done, and of all. Raises `UnsupportedError`, and `CompileError` when a worker dies.
+        number of parts that are done, and of all. Raises `UnsupportedError`, `CompileError` when a worker dies, and
+        with ``translation="lazy"`` `ValidationError`.
         """
-        return self._compile(workers, progress, False)
-
-    def compile_isolated(self, entries: list[Entry]) -> None:
-        """Compile by another process, so that this one's threads hardly notice, the entries included."""
-        compiled = self._compile(1, None, True)
-        if entries:
-            from wasmloom.compiler.compiled import compile_entries
-
-            for entry, data in zip(
-                entries, compile_entries(self.decoded, self.engine.code_options(), entries), strict=True
-            ):
-                compiled.add_entry(entry, data)
-
-    def _compile(
-        self, workers: int | None, progress: Callable[[int, int], None] | None, isolated: bool
-    ) -> CompiledModule:
         if self.compiled is not None:
             return self.compiled
-        from wasmloom.compiler.cache import Cache
-        from wasmloom.compiler.compiled import CompiledModule, compile_module
+        from wasmloom.compiler.compiled import compile_module
 
         with self._compiling:
-            if self.compiled is None:
-                options = self.engine.code_options()
-                cache = Cache() if self.engine.cache else None
-                objects = compile_module(self.decoded, options, cache, workers, progress, isolated)
-                made = CompiledModule(self.decoded, objects, options)
-                # A signal handler may have been here meanwhile: stores run the first code that there is.
-                self.compiled = self.compiled or made
+            if self.compiled is not None:
+                return self.compiled
+            self.code_space.prepare_all()
+            options = self.engine.code_options()
+            return self._load(compile_module(self.decoded, options, self._cache(), workers, progress), options)
+
+    def compile_behind(self, positions: list[tuple[int, int]]) -> None:
+        """As `compile`, but by another process, so that this one's threads hardly notice.
+
+        `positions`: where bytecode is to go on as machine code, as function and offset (see `CompiledModule.entry`).
+        """
+        from wasmloom.compiler.compiled import compile_behind
+        from wasmloom.compiler.osr import Entry
+
+        with self._compiling:
+            self.code_space.prepare_all()
+            entries = [Entry(index, *self.code_space.state_at(index, at)) for index, at in positions]
+            had = self.compiled is not None
+            options = self.engine.code_options()
+            objects, more = compile_behind(self.decoded, options, self._cache(), entries, had)
+            compiled = self.compiled or self._load(objects, options)
+            for position, entry, data in zip(positions, entries, more, strict=True):
+                compiled.positions[position] = compiled.add_entry(entry, data)
+
+    def _cache(self) -> Cache | None:
+        from wasmloom.compiler.cache import Cache
+
+        return Cache() if self.engine.cache else None
+
+    def _load(self, objects: list[bytes], options: Options) -> CompiledModule:
+        """Load compiled code, unless there is some."""
+        from wasmloom.compiler.compiled import CompiledModule
+
+        made = CompiledModule(self.decoded, objects, options)
+        # A signal handler may have been here meanwhile: stores run the first code that there is.
+        self.compiled = self.compiled or made
         return self.compiled
 
     @classmethod

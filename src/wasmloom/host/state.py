@@ -38,6 +38,7 @@ from cython.cimports.wasmloom.runtime.store import Store, push
 
 from wasmloom.errors import LinkError, Trap
 from wasmloom.host import native_calls as _native_calls  # noqa: F401  (registers what compiled code calls)
+from wasmloom.runtime import log
 from wasmloom.runtime.osr import mark_suspended
 from wasmloom.runtime.traps import TRAP_REASONS
 from wasmloom.semantics.fold import fold
@@ -421,5 +422,7 @@ def use_compiled(store: Store) -> None:
         instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
         use_code(store, instance, store.modules[cython.cast(uint64_t, instance)])
     mark_suspended(store)
+    if log.TIERS:
+        log.tell(f"{store!r} runs machine code from now on")
     store.is_native = True
     store.guest.may_change = NEVER

@@ -10,18 +10,21 @@ it. Without one, modules are compiled in the background, by another process, whe
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from wasmloom.host.state import use_compiled
+from wasmloom.runtime import log
 from wasmloom.runtime.osr import look_again
 
 if TYPE_CHECKING:
-    from wasmloom.compiler.osr import Entry
     from wasmloom.host.module import Module
+    from wasmloom.interpreter.code import CodeSpace
 
-#: Calls from the host that make a module worth compiling. One call that takes more than a tick of the ticker does, too.
-MANY_CALLS = 500
+    #: Of bytecode: whose it is, function (of those defined in the module), offset.
+    Position = tuple[CodeSpace, int, int]
+
 #: While code is being made, so many calls go by before the next look whether it is there.
 CALLS_BETWEEN_LOOKS = 50
 #: So often entries are made in the background for where a guest stands, which may be elsewhere by the time they are
@@ -32,9 +35,9 @@ ROUNDS = 3
 class Background:
     """The compilation of one module, in a thread that waits for a worker process."""
 
-    def __init__(self, module: Module, entries: list[Entry], store: Any) -> None:
+    def __init__(self, module: Module, positions: list[tuple[int, int]], store: Any) -> None:
         self._module = module
-        self._entries = entries
+        self._positions = positions
         self._stores = [weakref.ref(store)]
         self.failed: BaseException | None = None
         self.done = False
@@ -42,12 +45,17 @@ class Background:
         self._thread.start()
 
     def _run(self) -> None:
+        begin = time.monotonic()
         try:
-            self._module.compile_isolated(self._entries)
+            self._module.compile_behind(self._positions)
         except Exception as error:
             # The module goes on interpreted: whatever the reason is, an explicit `Module.compile()` raises it.
             self.failed = error
         self.done = True
+        if log.TIERS:
+            what = f"code for {self._module!r} and {len(self._positions)} places in it"
+            how = "compiled" if self.failed is None else f"not compiled, {self.failed!r}"
+            log.tell(f"{what}: {how}, {time.monotonic() - begin:.3f} s")
         for reference in self._stores:
             store = reference()
             if store is not None:
@@ -73,18 +81,18 @@ def look(store: Any) -> int:
     if store.engine.threshold is not None:
         for module in modules:
             module.compile()
-    elif not _ready(store, {}):
+    elif not _ready(store, []):
         return 0 if _failed(modules) else CALLS_BETWEEN_LOOKS
     use_compiled(store)
     return 0
 
 
-def look_inside(store: Any, wanted: dict[Module, list[Entry]]) -> bool | None:
-    """Whether the bytecode that runs in a store can go on as machine code, by way of the entries `wanted`.
+def look_inside(store: Any, standing: list[Position]) -> bool | None:
+    """Whether the bytecode that stands at some positions, the innermost first, can go on as machine code.
 
     If not, what is missing is made in the background, and the store will be looked at again; None: never.
     """
-    if _ready(store, {} if store.rounds > ROUNDS else wanted):
+    if _ready(store, [] if store.rounds > ROUNDS else standing):
         return True
     if _failed(list(store.modules.values())):
         return None
@@ -92,15 +100,12 @@ def look_inside(store: Any, wanted: dict[Module, list[Entry]]) -> bool | None:
     return False
 
 
-def _ready(store: Any, wanted: dict[Module, list[Entry]]) -> bool:
+def _ready(store: Any, standing: list[Position]) -> bool:
     """Whether all code that a store needs is there; lets what isn't be made."""
     ready = True
     for module in list(store.modules.values()):
-        missing = [
-            entry
-            for entry in wanted.get(module, ())
-            if module.compiled is None or not module.compiled.has_entry(entry.index, entry.place)
-        ]
+        known = () if module.compiled is None else module.compiled.positions
+        missing = [(i, at) for space, i, at in standing if space is module.code_space and (i, at) not in known]
         if module.compiled is None or missing:
             ready = False
             if module.background is None or (module.background.done and not module.background.failed):
@@ -112,9 +117,3 @@ def _ready(store: Any, wanted: dict[Module, list[Entry]]) -> bool:
 
 def _failed(modules: list[Module]) -> bool:
     return any(module.background is not None and module.background.failed for module in modules)
-
-
-def first_look(threshold: int | None) -> int:
-    """How many calls from the host a store of the tier "auto" takes before the first `look`."""
-    return MANY_CALLS if threshold is None else threshold + 1
-

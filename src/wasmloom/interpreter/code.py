@@ -130,6 +130,12 @@ class CodeSpace:
             translator = Translator(self.module, cython.cast(cython.size_t, self.cells), self.fuel, self.checked)
         return translator
 
+    def prepare_all(self) -> None:
+        """Prepare every function (translation mode "lazy"). Raises what that raises."""
+        if self.prepare is not None:
+            for index in range(self.count):
+                self.prepare(index)
+
     def translate_all(self) -> None:
         """Translate every function now (translation mode "eager")."""
         i: uint32_t
@@ -164,30 +170,25 @@ class CodeSpace:
         translator.translate(index)
         return translator
 
-    def loops(self, index: int) -> dict[int, int]:
-        """Where in the bytecode of function `index` of those defined here loops begin, and in the module.
+    def state_at(self, index: int, at: int) -> tuple[int, list[tuple[int, int]]]:
+        """Where in the module a bytecode offset of function `index` is, and where its operands are there.
 
-        The beginning of the function counts as a loop at offset 0.
+        `at` is where a loop or the function begins, or lies in a call or in what switches stacks: then it is about what
+        follows that. The offset of the function's beginning is 0. From the bottom, for each operand: the slot that
+        holds it, or -1 and a constant's bits.
         """
         translator: Translator = self._translate_again(index, -1)
+        found: list = []
+        offset = dict(translator.loops).get(at)
+        if offset is None:
+            offset = translator.code_map[bisect_right(translator.code_map, (at, 0xFFFFFFFF)) - 1][1]
         self.translator = translator
-        return dict(translator.loops)
-
-    def operands(self, index: int, offset: int) -> list[tuple[int, int]]:
-        """Where the operand stack of function `index` is behind the loop, call or the like at `offset` of the module.
-
-        From the bottom, for each operand: the slot that holds it, or -1 and a constant's bits. On top are a loop's
-        parameters, or the results of another instruction; at offset 0, the function's beginning, there is nothing.
-        """
-        if offset == 0:
-            return []
-        translator: Translator = self._translate_again(index, offset)
-        self.translator = translator
-        found: list = translator.operands
-        translator.operands = None
-        if found is None:
-            raise ValueError(f"no instruction at offset 0x{offset:x} of function {index}")
-        return found
+        if offset:
+            translator = self._translate_again(index, offset)
+            found = translator.operands
+            translator.operands = None
+            self.translator = translator
+        return offset, found
 
     def frame_size(self, index: int) -> int:
         """Bytes of the frame of function `index`, which has been translated: its first instruction says."""
@@ -215,6 +216,7 @@ class CodeSpace:
 
 
 def find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
+    """The code space, function (of those defined there) and offset that an address in bytecode stands for."""
     for space in list(_spaces):
         found = cython.cast(CodeSpace, space).find(ip)
         if found is not None:

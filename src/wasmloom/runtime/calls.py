@@ -33,7 +33,7 @@ from cython.cimports.wasmloom.runtime.calls import (
     Operands,
     WithGil,
 )
-from cython.cimports.wasmloom.runtime.guests import LOOK, NOW, SIGNALS_NS, Entry, Guest, now_ns
+from cython.cimports.wasmloom.runtime.guests import LOOK, MANY_TICKS, NOW, SIGNALS_NS, Entry, Guest, now_ns
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches
@@ -91,8 +91,13 @@ def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
     guest.attended += 1
     if guest.deadline and now >= guest.deadline:
         return _TIMEOUT
-    if (guest.may_change == LOOK or guest.may_change == NOW) and _may_change_here(guest):
-        return _CHANGE_TIER
+    if (
+        guest.may_change == NOW or (guest.may_change == LOOK and guest.attended >= MANY_TICKS)
+    ) and _may_change_here(guest):
+        if guest.loops_left == 0:
+            return _CHANGE_TIER
+        guest.loops_left -= 1
+        ctx.interrupt = 1
     if now < guest.next_signals:
         return 0
     guest.next_signals = now + SIGNALS_NS

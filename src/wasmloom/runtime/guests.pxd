@@ -10,6 +10,7 @@ cdef enum:
     IDLE_TICKS = 4              # ticks without any entry after which the ticker parks
     LIMIT_WORD = 112            # offset in a thread's control block (x86-64, glibc): see wasmloom.compiler.stubs
     C_STACK_RESERVE = 262144    # bytes of C stack that an entry must leave free
+    MANY_TICKS = 10             # ticks that make a guest worth compiling
     # Whether a guest that runs bytecode may go on as machine code.
     NEVER = 0
     LOOK = 1                    # a tick stops it, and it is decided what to do (see wasmloom.host.tiering)
@@ -82,6 +83,7 @@ ctypedef struct Guest:
     uint64_t attended           # how often a tick has reached guest code
     uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
     uint64_t may_change         # see NEVER
+    uint64_t loops_left         # with NOW: loops that it begins anew before
     uint64_t native_stack       # bytes of a continuation's native stack
     void *native_regions        # Region*: memory of continuations' native stacks
     void *root_stacks           # RootStack*: stacks of entries, to be used again

@@ -1,12 +1,13 @@
 """What the environment variable ``WASMLOOM_LOG`` asks for: names of topics, separated by commas.
 
 ``stacks`` traces continuations to standard error: see `wasmloom.interpreter.trace`. ``cache`` tells what the cache of
-compiled code does.
+compiled code does, ``tiers`` what engines with the tier "auto" do.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 _TOPICS = os.environ.get("WASMLOOM_LOG", "").replace(",", " ").split()
 
@@ -15,3 +16,11 @@ STACKS = "stacks" in _TOPICS
 
 #: Whether the cache of compiled code tells what it does.
 CACHE = "cache" in _TOPICS
+
+#: Whether changes of tier are told.
+TIERS = "tiers" in _TOPICS
+
+
+def tell(text: str) -> None:
+    """Write a line to standard error."""
+    print(f"wasmloom: {text}", file=sys.stderr, flush=True)

@@ -23,8 +23,6 @@ Invariants:
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
@@ -51,7 +49,6 @@ from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
 from cython.cimports.wasmloom.runtime.native import (
     RootStack,
     begin_entry,
-    release_root,
     set_convert,
     stack_with_room,
     take_root,
@@ -61,14 +58,19 @@ from cython.cimports.wasmloom.runtime.osr import NextFrame
 from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, free_grown
 from cython.cimports.wasmloom.runtime.store import ChangeTier, Store, set_change
 
-from wasmloom.interpreter.code import find, walk
+from wasmloom.interpreter.code import find
+from wasmloom.runtime import log
 from wasmloom.runtime.traps import HOST_EXCEPTION, OUT_OF_MEMORY
 
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
-#: So many frames at most are looked at before a guest goes on as machine code, and so many of one that is suspended.
+#: So many frames of a chain of stacks are looked at before a guest goes on as machine code, and so many suspended ones.
 _MOST_FRAMES = cython.declare(cython.int, 200)
-_FEW_FRAMES = cython.declare(cython.int, 20)
+_MOST_SUSPENDED = cython.declare(cython.int, 100)
+#: What is below a frame.
+_CALLER = cython.declare(cython.int, 0)
+_END_OF_CONTINUATION = cython.declare(cython.int, 1)
+_END_OF_ENTRY = cython.declare(cython.int, 2)
 #: Fields of a `resume` (see `wasmloom.interpreter.stack_handlers`): where values go, and how many clauses there are.
 _RESUME_VALUES = cython.declare(cython.int, 10)
 _CLAUSE_COUNT = cython.declare(cython.int, 14)
@@ -81,94 +83,78 @@ def _word(address: uint64_t) -> uint64_t:
     return cython.cast(cython.pointer(uint64_t), address)[0]
 
 
-# --- places ---
-
-
-def _place(ip: int, notes: dict) -> tuple | None:
-    """The code space, function and place that an address of bytecode stands for; None for an address in no function.
-
-    `ip` is where a loop or a function begins, or lies in a call or in what has switched stacks. `notes` keeps what has
-    been found out of functions.
-    """
-    found = find(ip)
-    if found is None:
-        return None
-    space, index, at = found
-    known = notes.get((space, index))
-    if known is None:
-        known = notes[(space, index)] = (space.loops(index), space.bytecode(index)[1])
-    loops, code_map = known
-    offset = loops.get(at)
-    if offset is None:
-        offset = code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
-    return space, index, offset
-
-
-def _module_of(store: Store, space: object) -> object:
-    return next(module for module in store.modules.values() if module.code_space is space)
-
-
-def code_at(store: Store, ip: int) -> tuple[int, int]:
-    """The code that goes on with a frame of bytecode at an address (see `_place`), and the slot of its return ip.
-
-    The first question about a place compiles it, unless that has been done. Raises what compiling raises, and
-    `LookupError` for an address that is in no function.
-    """
-    known: dict = store.places
-    code = known.get(ip)
-    if code is None:
-        place = _place(ip, {})
-        if place is None:
-            raise LookupError("not an address of bytecode")
-        from wasmloom.compiler.osr import Entry
-
-        space, index, offset = place
-        entry = Entry(index, offset, space.operands(index, offset))
-        code = known[ip] = (_module_of(store, space).compile().entry(entry), space.record_slot(index))
-    return code
+# --- where bytecode stands ---
 
 
 @cython.cfunc
-def _wanted(store: Store) -> dict:
-    """The entries by which what stands in a store goes on: by module, the innermost frame's first.
+def _code_at(store: Store, ip: uint64_t) -> tuple:
+    """The code by which a frame of bytecode goes on, and the slot of its return ip.
 
-    They are those of the frames that run, up to a number, and of some continuations that are suspended.
+    `ip` is where a loop or a function begins, or lies in a call or in what has switched stacks. Raises what compiling
+    raises, and `LookupError` for an address that is in no function.
     """
-    from wasmloom.compiler.osr import Entry
+    found = find(ip)
+    if found is None:
+        raise LookupError("not an address of bytecode")
+    space, index, at = found
+    module = next(module for module in store.modules.values() if module.code_space is space)
+    return module.compile().entry(space, index, at), space.record_slot(index)
 
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _add_standing(
+    found: dict, ip: uint64_t, fp: uint64_t, cont: cython.pointer(WlCont), bottom: cython.pointer(WlCont)
+) -> cython.int:
+    """Note where the frames of a chain of stacks stand, from an address on, down to the stack `bottom`."""
+    here = cython.declare(WlCont)
+    return_ip: uint64_t
+    frame: object
+    here.fp = fp
+    for _ in range(_MOST_FRAMES):
+        frame = find(ip)
+        if frame is None:
+            return 0
+        found[frame] = None
+        return_ip = _word(here.fp + 8 * cython.cast(uint64_t, frame[0].record_slot(frame[1])))
+        if _down(cython.address(here), return_ip) == _CALLER:
+            ip = cython.cast(uint64_t, here.ip)
+        elif cont == bottom or cont.parent == cython.NULL:
+            return 0
+        else:
+            cont = cython.cast(cython.pointer(WlCont), cont.parent)
+            ip = cython.cast(uint64_t, cont.ip) - 1
+            here.fp = cython.cast(uint64_t, cont.stack_base) + cont.fp
+    return 0
+
+
+@cython.cfunc
+def _standing(store: Store) -> list:
+    """Where what runs in a store, and some of what is suspended, stands: as `find` gives it, the innermost first."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     slab: cython.pointer(Slab) = store.guest.heap.slabs
-    cont: cython.pointer(WlCont)
+    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    left: cython.int = _MOST_SUSPENDED
     i: uint64_t
-    places: dict = {_place(cython.cast(uint64_t, ctx.trap_ip), {}): None}
     found: dict = {}
-    frames: list = walk(
-        cython.cast(uint64_t, ctx.trap_ip),
-        cython.cast(uint64_t, ctx.trap_fp),
-        cython.cast(uint64_t, ctx.trap_instance),
-        cython.cast(uint64_t, ctx.current),
-        _MOST_FRAMES,
-    )[1:]
-    while slab != cython.NULL:
+    _add_standing(
+        found, cython.cast(uint64_t, ctx.trap_ip), cython.cast(uint64_t, ctx.trap_fp), cont, store.guest.entry.bottom
+    )
+    while slab != cython.NULL and left:
         if slab.kind == CONT_CLASS:
             for i in range(slab.used):
                 cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
-                if len(frames) < 2 * _MOST_FRAMES and cont.state == CONT_SUSPENDED and cont.control == cython.NULL:
-                    frames += walk(
+                if left and cont.state == CONT_SUSPENDED and cont.control == cython.NULL:
+                    left -= 1
+                    _add_standing(
+                        found,
                         cython.cast(uint64_t, cont.ip) - 1,
                         cython.cast(uint64_t, cont.stack_base) + cont.fp,
-                        cython.cast(uint64_t, cont.instance),
-                        cython.cast(uint64_t, cont),
-                        _FEW_FRAMES,
-                        True,
+                        cont,
+                        cython.cast(cython.pointer(WlCont), cont.last),
                     )
         slab = slab.next
-    for space, index, offset, _ in frames:
-        places[(space, index - space.module.num_imported_funcs, offset)] = None
-    for space, index, offset in places:
-        module = _module_of(store, space)
-        found.setdefault(module, []).append(Entry(index, offset, space.operands(index, offset)))
-    return found
+    return list(found)
 
 
 @cython.cfunc
@@ -198,7 +184,7 @@ def _next_frame_with_gil(ctx: cython.pointer(WlContext), words: cython.pointer(u
     before: cython.bint = store.interrupting
     store.interrupting = True  # compiling takes long enough for signals; nobody may enter the guest meanwhile
     try:
-        code, record = code_at(store, cython.cast(uint64_t, cont.ip))
+        code, record = _code_at(store, cython.cast(uint64_t, cont.ip))
         PyErr_CheckSignals()
     except BaseException as error:
         store.keep_error(error)
@@ -215,32 +201,42 @@ def _next_frame_with_gil(ctx: cython.pointer(WlContext), words: cython.pointer(u
 @cython.cfunc
 @cython.exceptval(check=False)
 def _to_caller(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), return_ip: uint64_t) -> uint64_t:
-    """Let the caller of the frame that goes on be the next; gives where the results go.
+    """Let the caller of the frame that goes on be the next; gives where the results go."""
+    end: cython.int = _down(cont, return_ip)
+    if end == _CALLER:
+        return cont.values
+    cont.catch_top = 0
+    return cython.cast(uint64_t, ctx.args) if end == _END_OF_CONTINUATION else cont.values
 
-    What the interpreter does when a function returns: a `shim` moves the results down and brings the instance back,
-    `restore` brings the instance back after a call that has left it.
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _down(cont: cython.pointer(WlCont), return_ip: uint64_t) -> cython.int:
+    """Go from a frame, at ``cont.fp``, to its caller's, or to one of the ends of a stack; says which.
+
+    Sets ip, fp, function (the caller's instance), and in `values` where the results go. What the interpreter does when
+    a function returns: a `shim` moves the results down and brings the instance back, `restore` brings the instance back
+    after a call that has left it.
     """
     fp: uint64_t = cont.fp
     instance: uint64_t = cython.cast(uint64_t, cont.function)
-    results: uint64_t = fp
+    cont.values = fp
     fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
     while _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
-        results = fp
+        cont.values = fp
         instance = _word(fp + 8)
         return_ip = _word(fp)
         fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
     if ends_stack(return_ip):
-        cont.catch_top = 0
-        return cython.cast(uint64_t, ctx.args)
+        return _END_OF_CONTINUATION
     if find(return_ip - 1) is None:
-        cont.catch_top = 0  # the code that an entry returns to
-        return results
+        return _END_OF_ENTRY
     if _word(return_ip) == cython.cast(uint64_t, handlers[H_RESTORE]):
         instance = _word(fp + 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip + 10)[0]))
     cont.ip = cython.cast(cython.p_char, return_ip - 1)
     cont.fp = fp
     cont.function = cython.cast(cython.p_void, instance)
-    return results
+    return _CALLER
 
 
 # --- from stacks of bytecode to native ones ---
@@ -250,7 +246,7 @@ def _to_caller(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), ret
 @cython.nogil
 @cython.exceptval(check=False)
 def _move_clauses(cont: cython.pointer(WlCont), place: cython.pointer(uint64_t)) -> cython.void:
-    """Describe the clauses of the `resume` that waits for a stack as compiled code does (`wasmloom.compiler.stacks`)."""
+    """Describe the clauses of the `resume` that waits for a stack, as compiled code does."""
     instruction: cython.p_char = cont.resume
     clause: cython.p_char = instruction + CLAUSES_AT
     entry: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), place + 1)
@@ -407,6 +403,8 @@ def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> u
                 raise MemoryError
     except Exception as error:
         store.change_failed = error
+        if log.TIERS:
+            log.tell(f"{store!r} stays interpreted: {error!r}")
         guest.may_change = NEVER
     except BaseException as error:
         store.keep_error(error)
@@ -435,12 +433,12 @@ def _prepare(store: Store) -> uint64_t:
         from wasmloom.host.tiering import look_inside
 
         guest.may_change = WAIT  # before anybody can call `look_again`
-        decided = look_inside(store, _wanted(store))
+        decided = look_inside(store, _standing(store))
         if decided is None:
             guest.may_change = NEVER
         if not decided:
             return 0
-    code_at(store, ip)
+    _code_at(store, ip)
     use_compiled(store)
     found = find(ip)
     return found[0].frame_size(found[1])
@@ -484,8 +482,10 @@ def _run_changed(
     return store.run_native_entry(entry, native_stubs.frames, ctx, control, cython.NULL, entry.native)
 
 
-def change_soon(store: Store) -> None:
-    """Let a guest go on as machine code as soon as it stands where it can: for tests, called by a host function.
+def change_soon(store: Store, after: int = 0) -> None:
+    """Let a guest go on as machine code as soon as it stands where it can, or after so many loops: for tests.
+
+    A host function can call this, or anybody before a call.
 
     Raises what compiling raises.
     """
@@ -493,12 +493,13 @@ def change_soon(store: Store) -> None:
         module.compile()
     if not store.is_native:
         store.guest.may_change = NOW
+        store.guest.loops_left = after
         store.guest.ctx.interrupt = 1
         store.guest.ctx.stack_limit = cython.NULL
 
 
 def look_again(store: Store) -> None:
-    """Code for a store has been made: the next tick looks whether its bytecode can go on by it. Call from any thread."""
+    """Code for a store has been made: the next tick looks whether it can go on by it. Call from any thread."""
     if store.guest.may_change == WAIT:
         store.guest.may_change = LOOK
 

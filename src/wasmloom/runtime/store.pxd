@@ -46,7 +46,6 @@ cdef class Store:
     cdef uint64_t first_reference
     cdef uint64_t last_reference
     cdef readonly dict modules                   # address of a WlInstance -> its module, for backtraces
-    cdef readonly dict places           # address in bytecode -> what goes on there (see wasmloom.runtime.osr)
     cdef dict drivers                   # bytecode that resumes continuations (see wasmloom.host.continuations)
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns

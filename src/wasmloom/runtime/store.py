@@ -53,7 +53,9 @@ from cython.cimports.wasmloom.runtime._layout import WlCont, WlContext, WlFuncti
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import (
     LOOK,
+    MANY_TICKS,
     NEVER,
+    NOW,
     TICKING,
     Entry,
     Guest,
@@ -99,6 +101,8 @@ _DETAILS = {UNHANDLED_TAG: "no handler up to where the host called the guest, an
 DEFAULT_STACK_LIMIT = 16 << 20
 #: Bytes of the native stack of a continuation that runs compiled code, at most.
 CONTINUATION_STACK = cython.declare(uint64_t, 245760)
+#: A store of the tier "auto" that takes so many calls from the host is worth compiling.
+MANY_CALLS = 500
 #: A store holds this many external references before it looks for those that nothing in it holds any more.
 _FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1000)
 #: A backtrace has at most this many frames.
@@ -263,7 +267,6 @@ class Store:
         self.sweep_at = _FIRST_SWEEP
         self.modules = {}
         self.drivers = {}
-        self.places = {}
 
     def __init__(
         self,
@@ -282,9 +285,7 @@ class Store:
         self.counts_fuel = engine.fuel
         self.is_native = engine.tier == "compiler" or engine.threshold == 0
         if engine.tier == "auto" and not self.is_native:
-            from wasmloom.host.tiering import first_look
-
-            self.calls_left = first_look(engine.threshold)
+            self.calls_left = MANY_CALLS if engine.threshold is None else engine.threshold + 1
             self.guest.may_change = LOOK if engine.threshold is None else NEVER
         self.checked = engine.checked
         if memory_limit is not None and memory_limit < 0:
@@ -577,8 +578,8 @@ class Store:
     @cython.exceptval(-1, check=False)
     def count_call(self) -> cython.int:
         """The host calls a function of a store of the tier "auto"; see `wasmloom.host.tiering`."""
-        if self.guest.attended and self.engine.threshold is None:
-            self.calls_left = 1  # a call has taken long
+        if self.guest.attended >= MANY_TICKS and self.engine.threshold is None:
+            self.calls_left = 1  # calls have taken long
         self.calls_left -= 1
         if self.calls_left == 0 and self.guest.parked == cython.NULL and self.guest.heap.holds == 0:
             from wasmloom.host.tiering import look
@@ -675,6 +676,9 @@ class Store:
         if entry.outer == cython.NULL:
             guest.thread = cython.cast(uint64_t, pthread_self())
             guest.ctx.interrupt = 0
+            if guest.may_change == NOW:
+                guest.ctx.interrupt = 1
+                guest.ctx.stack_limit = cython.NULL
             guest.used = 1
             guest.running = 1
 
