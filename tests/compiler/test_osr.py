@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import wasmloom as wl
 from tests.compiler.tiers import outcome_of
 from wasmloom.host.engine import STACK_SWITCHING
+from wasmloom.host.state import use_compiled
 from wasmloom.runtime.osr import change_soon
 from wasmloom.runtime.store import Store
 
@@ -347,6 +349,113 @@ def test_references_that_only_waiting_frames_hold_stay_alive() -> None:
         thing = object()
         assert run(thing) is thing
         assert calls == [3, 2, 1, 7]
+
+
+WAITING = f"""
+  (import "host" "wait" (func $wait (param i32) (result i32)))
+  {HEAD} (tag $t (param i32) (result i32)) (elem declare func $g $wait $body)
+  (func $work (param $n i32) (result i32) (local $x i32)
+    (loop $l
+      (call $change (local.get $n))
+      (local.set $x (i32.add (local.get $x) (call $wait (local.get $n))))
+      (call $change (local.get $n))
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (local.get $x))
+  (func $g (type $gi) (i32.add (call $work (local.get 0)) (suspend $t (call $work (i32.const 2)))))
+  (func $body (type $gi) (resume $ki (local.get 0) (cont.new $ki (ref.func $wait))))
+"""
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        # On the stack of the call, in continuations, and where a continuation is nothing but the host function.
+        "(i32.mul (i32.const 3) (call $work (local.get $n)))",
+        """(local $k (ref null $ki))
+           (block $h (result i32 (ref $ki))
+             (return (resume $ki (on $t $h) (local.get $n) (cont.new $ki (ref.func $g)))))
+           (local.set $k)
+           (call $work (i32.const 2)) (i32.add)
+           (i32.add (resume $ki (i32.const 50) (local.get $k)))""",
+        """(i32.add (call $work (local.get $n))
+             (i32.add (resume $ki (local.get $n) (cont.new $ki (ref.func $wait)))
+                      (resume $ki (i32.const 7) (cont.new $ki (ref.func $body)))))""",
+    ],
+)
+def test_calls_that_wait_change_over_running_and_waiting(run: str) -> None:
+    text = f'''(module {WAITING} (func (export "run") (param $n i32) (result i32) {run}))'''
+
+    def outcome(at: int | None, parked: int | None) -> tuple[Any, bool]:
+        """Let a guest change over at a call of "change", or while it waits for the so-manieth time."""
+        engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
+        store = wl.Store(engine)
+        calls: list[int] = []
+        waits = 0
+
+        def change(number: int) -> None:
+            calls.append(number)
+            if len(calls) - 1 == at:
+                change_soon(store)
+
+        async def wait(number: int) -> int:
+            nonlocal waits
+            waits += 1
+            await asyncio.sleep(0)
+            if waits - 1 == parked:
+                for module in store.modules.values():
+                    module.compile()
+                use_compiled(store)
+            await asyncio.sleep(0)
+            return 100 + number
+
+        imports = {"host": {"change": change, "wait": wait}}
+        instance = wl.Instance(wl.Module(text, engine), imports, store=store)
+
+        async def main() -> int:
+            result: int = await instance.exports.run.call_async(3)
+            return result
+
+        got = asyncio.run(main())
+        assert store.change_failed is None
+        return (got, calls, waits), store.is_native
+
+    wanted, changed = outcome(None, None)
+    assert not changed
+    for at in range(len(wanted[1])):
+        got, here = outcome(at, None)
+        assert got == wanted, at
+        changed |= here
+    assert changed
+    for parked in range(wanted[2]):
+        assert outcome(None, parked) == (wanted, True), parked
+
+
+def test_exceptions_reach_calls_that_waited_while_their_store_changed_over() -> None:
+    text = f"""(module (import "host" "wait" (func $wait (param i32) (result i32))) {HEAD} (tag $e (export "e") (param i32))
+      (func (export "run") (result i32)
+        (call $change (i32.const 0))
+        (block $c (result i32)
+          (try_table (catch $e $c) (drop (call $wait (i32.const 1))))
+          (i32.const -1))))"""
+    engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
+    for fails in (False, True):
+        store = wl.Store(engine)
+        module = wl.Module(text, engine)
+
+        async def wait(number: int, fails: bool = fails, store: Store = store, module: wl.Module = module) -> int:
+            await asyncio.sleep(0)
+            module.compile()
+            use_compiled(store)
+            if fails:
+                raise ValueError("not for the guest")
+            raise wl.WasmException(instance.exports.e, 77)
+
+        instance = wl.Instance(module, {"host": {"wait": wait, "change": lambda _: None}}, store=store)
+        if fails:
+            with pytest.raises(ValueError, match="not for the guest"):
+                asyncio.run(instance.exports.run.call_async())
+        else:
+            assert asyncio.run(instance.exports.run.call_async()) == 77
 
 
 def test_a_million_iterations_change_over_by_themselves() -> None:

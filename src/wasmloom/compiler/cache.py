@@ -27,7 +27,6 @@ import os
 import re
 import stat
 import struct
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress

@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from wasmloom.host.bridge cimport Func, HostFunction
 from wasmloom.runtime.guests cimport Entry, Parked
@@ -21,6 +21,7 @@ cdef class GuestTask:
     cdef int enter(self, Entry *entry) except -1
     cdef bint run(self, Entry *entry, char *instruction, uint64_t offset) except -1
     cdef bint run_native(self, Entry *entry, void *array_call) except -1
+    cdef bint run_changed(self, Entry *entry, uint32_t results, uint64_t pending) except -1
     cdef bint left(self, Entry *entry, uint64_t code) except -1
     cdef void park(self) noexcept
     cdef void unpark(self) noexcept

@@ -57,6 +57,7 @@ from cython.cimports.wasmloom.runtime.native import (
     release_root,
     take_root,
 )
+from cython.cimports.wasmloom.runtime.osr import go_on_changed
 from cython.cimports.wasmloom.runtime.stacks import end_stack, take
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack
 
@@ -261,6 +262,8 @@ class GuestTask:
                 self.store.guest.heap.holds -= 1
             if self.parked.native != cython.NULL:
                 return self.run_native(cython.address(entry), cython.NULL)
+            if self.store.is_native:
+                return self.run_changed(cython.address(entry), signature.n_results, 0)
             return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_returned)), offset)
         except BaseException:
             self.give_up()
@@ -296,6 +299,8 @@ class GuestTask:
             if self.parked.native != cython.NULL:
                 self.store.guest.ctx.pending = word  # as a host function does that raises it
                 return self.run_native(cython.address(entry), cython.NULL)
+            if self.store.is_native:
+                return self.run_changed(cython.address(entry), 0, word)
             self.store.guest.ctx.exception = word
             return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_threw)), offset)
         except BaseException:
@@ -411,6 +416,7 @@ class GuestTask:
         entry.base = 0
         entry.bottom = self.parked.root
         entry.may_wait = True
+        entry.parked = self.parked
         if self.parked.native != cython.NULL:
             if entry.outer != cython.NULL:
                 entry.base = ctx.stack_top
@@ -443,8 +449,17 @@ class GuestTask:
         instance: cython.p_void = self.function.pointer.instance
         return self.left(
             entry,
-            self.store.run_entry(entry, cython.cast(cython.pointer(WlInstance), instance), instruction, offset),
+            self.store.run_bytecode(entry, cython.cast(cython.pointer(WlInstance), instance), instruction, offset),
         )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run_changed(self, entry: cython.pointer(Entry), results: uint32_t, pending: uint64_t) -> cython.bint:
+        """Run a guest as machine code that began to wait as bytecode; gives what `left` does.
+
+        So many results of the host function are in its frame, or an exception is `pending`.
+        """
+        return self.left(entry, go_on_changed(self.store, entry, results, pending))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -33,7 +33,7 @@ from cython.cimports.wasmloom.runtime.calls import (
     Operands,
     WithGil,
 )
-from cython.cimports.wasmloom.runtime.guests import LOOK, MANY_TICKS, NOW, SIGNALS_NS, Entry, Guest, now_ns
+from cython.cimports.wasmloom.runtime.guests import LOOK, MANY_TICKS, NOW, SIGNALS_NS, Guest, now_ns
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches
@@ -74,9 +74,8 @@ def _run_signal_handlers(store_pointer: cython.p_void) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def _may_change_here(guest: cython.pointer(Guest)) -> cython.bint:
-    """Whether nothing else of the store's bytecode waits: in outer entries, or outside of the store."""
-    entry: cython.pointer(Entry) = guest.entry
-    return entry.outer == cython.NULL and not entry.may_wait and guest.parked == cython.NULL
+    """Whether no bytecode waits in outer entries."""
+    return guest.entry.outer == cython.NULL
 
 
 @cython.cfunc

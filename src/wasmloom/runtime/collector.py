@@ -172,7 +172,7 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
             _visit_native(m, rsp, cont)
             _visit_native_parents(m, cont, entry.bottom)
             rsp = entry.guest_rsp
-            if entry.bottom.catch_top:
+            if entry.bottom.catch_top and not entry.may_wait:
                 # Frames of bytecode that wait at the bottom: in the context's stack, up to where an entry would begin.
                 _visit_range(m, ctx.stack_base + entry.base, entry.bottom.catch_top >> 3)
         else:

@@ -25,6 +25,9 @@ cdef enum:
 cdef extern from *:
     ctypedef uint64_t WatchedWord "volatile uint64_t"
 
+# See below.
+ctypedef struct Parked
+
 # One entry into guest code from the host; they form a chain through nested calls. Lives on the C stack of the entry.
 ctypedef struct Entry:
     Entry *outer
@@ -38,6 +41,7 @@ ctypedef struct Entry:
     WlCont root
     WlCont *bottom              # `root`, or the continuation that a call which may wait runs on
     bint may_wait               # the latter: the entry has a stack of its own
+    Parked *parked              # then: that of its task
     WlCont *outer_current
     uint64_t outer_catch_top
     char *outer_base            # the context's stack, when this entry has its own

@@ -16,8 +16,8 @@ Invariants:
 
 * No bytecode runs in a store that has changed over: whatever is left of it on stacks goes on in this way.
 * The frames that wait on a stack are described by the `WlCont` whose stack it is (`catch_top`). They don't move again:
-  those of an entry stay in the store's value stack, below ``ctx.stack_top``; the collector sees all of them.
-* Only the outermost entry changes over, while no guest waits outside: else bytecode would be left below the host.
+  those of a plain entry stay in the store's value stack, below ``ctx.stack_top``; the collector sees all of them.
+* Only the outermost entry changes over: else bytecode would be left below the host.
 * A frame's operands and locals are read by its entry before anything is written to the frame.
 """
 
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
-from cython.cimports.libc.string import memcpy
+from cython.cimports.libc.string import memcpy, memmove
 from cython.cimports.wasmloom.interpreter._handlers import CLAUSE_SIZE, CLAUSES_AT, H_RESTORE, H_SHIM
 from cython.cimports.wasmloom.interpreter.code import ends_stack
 from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, set_runtime_call
@@ -47,8 +47,10 @@ from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, NOW, WAIT, Gues
 from cython.cimports.wasmloom.runtime.guests import Entry as HostEntry
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
 from cython.cimports.wasmloom.runtime.native import (
+    ROOT_BYTES,
     RootStack,
     begin_entry,
+    release_root,
     set_convert,
     stack_with_room,
     take_root,
@@ -67,6 +69,9 @@ _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 #: So many frames of a chain of stacks are looked at before a guest goes on as machine code, and so many suspended ones.
 _MOST_FRAMES = cython.declare(cython.int, 200)
 _MOST_SUSPENDED = cython.declare(cython.int, 100)
+_ALIGNMENT = cython.declare(uint64_t, 15)
+#: At least this much of a stack is copied: results of a function may need more than its frames have used so far.
+_RESULT_BYTES = cython.declare(uint64_t, 8 * 1024)
 #: What is below a frame.
 _CALLER = cython.declare(cython.int, 0)
 _END_OF_CONTINUATION = cython.declare(cython.int, 1)
@@ -396,11 +401,10 @@ def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> u
     store.interrupting = True
     try:
         if ctx.current == entry.bottom or find(cython.cast(uint64_t, entry.bottom.ip) - 1) is not None:
-            size = _prepare(store)
-        if size:
             root = take_root(guest)
             if root == cython.NULL:
                 raise MemoryError
+            size = _prepare(store)
     except Exception as error:
         store.change_failed = error
         if log.TIERS:
@@ -411,12 +415,52 @@ def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> u
         return _HOST_EXCEPTION
     finally:
         store.interrupting = False
-    if root == cython.NULL:
+        if size == 0 and root != cython.NULL:
+            release_root(guest, root)
+    if size == 0:
         return store.run_entry(
             entry, cython.cast(cython.pointer(WlInstance), instance), ip, cython.cast(uint64_t, fp - ctx.stack_base)
         )
     store.calls_left = 0
-    return _run_changed(store, entry, root, cython.cast(uint64_t, fp - ctx.stack_base) + size)
+    return _run_changed(store, entry, root, cython.cast(uint64_t, fp - ctx.stack_base) + size, 0)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def go_on_changed(
+    store: Store, entry: cython.pointer(HostEntry), results: uint64_t, pending: uint64_t
+) -> uint64_t:
+    """Let a guest of bytecode that has waited for a host function go on as machine code; see `_change`.
+
+    The store has changed over meanwhile. `results` of the host function's results are in its frame, or an exception is
+    `pending`.
+    """
+    guest: cython.pointer(Guest) = store.guest
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+    current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    callee: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), ctx.stack_base + current.fp)
+    here = cython.declare(WlCont)
+    used: uint64_t = current.values
+    root: cython.pointer(RootStack) = take_root(guest)
+    end: cython.int
+    code: uint64_t
+    if root == cython.NULL:
+        return _OUT_OF_MEMORY
+    here.fp = cython.cast(uint64_t, callee)
+    here.function = cython.NULL
+    end = _down(cython.address(here), cython.cast(uint64_t, current.ip))
+    memmove(cython.cast(cython.p_void, here.values), callee, 8 * results)
+    if end == _CALLER:
+        ctx.trap_ip = here.ip
+        ctx.trap_fp = cython.cast(cython.p_char, here.fp)
+        ctx.trap_instance = here.function
+    else:
+        # The host function is a continuation's own: its results are the continuation's.
+        memcpy(ctx.args, cython.cast(cython.p_void, here.values), 8 * results)
+        ctx.trap_fp = ctx.stack_base
+        ctx.trap_ip = cython.NULL
+    code = _run_changed(store, entry, root, used, pending)
+    return code
 
 
 @cython.cfunc
@@ -447,39 +491,80 @@ def _prepare(store: Store) -> uint64_t:
 @cython.cfunc
 @cython.exceptval(check=False)
 def _run_changed(
-    store: Store, entry: cython.pointer(HostEntry), root: cython.pointer(RootStack), used: uint64_t
+    store: Store,
+    entry: cython.pointer(HostEntry),
+    root: cython.pointer(RootStack),
+    used: uint64_t,
+    pending: uint64_t,
 ) -> uint64_t:
-    """Settle the running chain, whose innermost stack uses `used` bytes of its memory, and let it go on."""
+    """Settle the running chain, whose innermost stack uses `used` bytes of its memory, and let it go on.
+
+    The trap fields of the context say where the innermost frame is to go on; without ip there is none. An exception may
+    be `pending` there.
+    """
     guest: cython.pointer(Guest) = store.guest
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     bottom: cython.pointer(WlCont) = entry.bottom
     current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
     child: cython.pointer(WlCont) = current
     control: cython.p_void = cython.NULL
+    top: cython.p_void = root
+    bottom_used: uint64_t
     current.fp = cython.cast(uint64_t, ctx.trap_fp - ctx.stack_base)
     current.ip = ctx.trap_ip
     current.instance = ctx.trap_instance
-    used = min(used, cython.cast(uint64_t, ctx.stack_end - ctx.stack_base))
+    current.stack_base = ctx.stack_base
+    current.stack_end = ctx.stack_end
+    bottom_used = used = min(used, cython.cast(uint64_t, ctx.stack_end - ctx.stack_base))
     if current != bottom:
-        current.stack_base = ctx.stack_base
-        current.stack_end = ctx.stack_end
-        ctx.stack_base = bottom.stack_base
-        ctx.stack_end = bottom.stack_end
-        ctx.stack_limit = bottom.stack_end
         while child.parent != bottom:
             child = cython.cast(cython.pointer(WlCont), child.parent)
         bottom.ip -= 1
-        used_below: uint64_t = bottom.fp + 8 * _field(child.resume, _RESUME_VALUES)
+        bottom_used = bottom.fp + 8 * _field(child.resume, _RESUME_VALUES)
         if not _settle_chain(guest, current, child, current.ip, used):
+            release_root(guest, root)
             return _OUT_OF_MEMORY
-        used = used_below
+        if current.ip == cython.NULL:
+            current.catch_top = 0
         control = child.control
+    if entry.may_wait:
+        # Its stack has memory of its own, which goes.
+        top = _settle_root(guest, entry, root, bottom_used)
+        ctx.stack_base = entry.outer_base
+        ctx.stack_end = entry.outer_end
+        bottom_used = 0
+    else:
+        bottom.fp += cython.cast(uint64_t, bottom.stack_base)
+        bottom.catch_top = bottom_used
+        ctx.stack_base = bottom.stack_base
+        ctx.stack_end = bottom.stack_end
+    ctx.stack_limit = ctx.stack_end
     bottom.function = bottom.instance
-    bottom.fp = cython.cast(uint64_t, ctx.stack_base) + bottom.fp
-    bottom.catch_top = used - entry.base
     begin_entry(guest, entry, root, current)
-    ctx.stack_top = used
-    return store.run_native_entry(entry, native_stubs.frames, ctx, control, cython.NULL, entry.native)
+    ctx.stack_top = bottom_used
+    ctx.pending = pending
+    return store.run_native_entry(entry, native_stubs.frames, ctx, control, cython.NULL, top)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _settle_root(
+    guest: cython.pointer(Guest), entry: cython.pointer(HostEntry), root: cython.pointer(RootStack), used: uint64_t
+) -> cython.p_void:
+    """Copy the frames of a call that can wait to the top of its native stack; gives where the stack then begins.
+
+    The call's results end up where the first frame begins.
+    """
+    bottom: cython.pointer(WlCont) = entry.bottom
+    frames: cython.p_char = cython.cast(cython.p_char, root) - ((max(used, _RESULT_BYTES) + 15) & ~_ALIGNMENT)
+    memcpy(frames, bottom.stack_base, used)
+    free_grown(guest, bottom)
+    bottom.fp += cython.cast(uint64_t, frames)
+    bottom.catch_top = 1
+    guest.used_bytes += ROOT_BYTES
+    entry.parked.native = root
+    entry.parked.words = cython.cast(cython.pointer(uint64_t), frames)
+    return frames
 
 
 def change_soon(store: Store, after: int = 0) -> None:

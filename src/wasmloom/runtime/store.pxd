@@ -81,6 +81,7 @@ cdef class Store:
     cdef void begin_running(self, Entry *entry) noexcept
     cdef int save(self, Entry *entry) except -1
     cdef void restore(self, Entry *entry) noexcept
+    cdef uint64_t run_bytecode(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept
     cdef uint64_t run_entry(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept
     cdef void leave(self, Entry *entry) noexcept
     cdef void keep_error(self, object error) noexcept

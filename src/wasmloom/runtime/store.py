@@ -565,9 +565,7 @@ class Store:
         guest.entry = cython.address(entry)
         ctx.current = cython.address(entry.root)
         ctx.catch_top = 0
-        code = self.run_entry(cython.address(entry), instance, bytecode, entry.base)
-        while code == _CHANGE_TIER:
-            code = change_tier(cython.cast(cython.p_void, self), cython.address(entry))
+        code = self.run_bytecode(cython.address(entry), instance, bytecode, entry.base)
         if code == 0:
             memcpy(words, ctx.stack_base + entry.base, 8 * n_results)
             self.leave(cython.address(entry))
@@ -581,7 +579,7 @@ class Store:
         if self.guest.attended >= MANY_TICKS and self.engine.threshold is None:
             self.calls_left = 1  # calls have taken long
         self.calls_left -= 1
-        if self.calls_left == 0 and self.guest.parked == cython.NULL and self.guest.heap.holds == 0:
+        if self.calls_left == 0 and self.guest.heap.holds == 0:
             from wasmloom.host.tiering import look
 
             self.calls_left = look(self)
@@ -700,6 +698,21 @@ class Store:
         entry.outer_catch_top = ctx.catch_top
         entry.native = cython.NULL
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def run_bytecode(
+        self,
+        entry: cython.pointer(Entry),
+        instance: cython.pointer(WlInstance),
+        instruction: cython.p_char,
+        offset: uint64_t,
+    ) -> uint64_t:
+        """Run guest code as `run_entry` does, and as machine code if that is what it becomes."""
+        code: uint64_t = self.run_entry(entry, instance, instruction, offset)
+        while code == _CHANGE_TIER:
+            code = change_tier(cython.cast(cython.p_void, self), entry)
+        return code
 
     @cython.cfunc
     @cython.exceptval(check=False)
