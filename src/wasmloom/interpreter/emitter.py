@@ -54,6 +54,15 @@ class HandlerBuilder(StructBuilder):
         """
         self._second = (shift, body)
 
+    def load(self, type: str, address: Value, align: int = 1) -> Value:
+        """Read memory, the guest's with alignment 1.
+
+        Such a load is volatile, so that LLVM reads all bytes of it, even where the other half of a fused handler needs
+        fewer of them (a shift by what was loaded): any of them may lie beyond the memory's end.
+        """
+        how = "load volatile" if align == 1 else "load"
+        return self.assign(f"{how} {llvm_type(type)}, ptr {address.text}, align {align}", type)
+
     # --- addresses and fields ---
 
     def number(self, offset: int, type: str, signed: bool = False) -> Value:
