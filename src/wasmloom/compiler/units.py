@@ -144,17 +144,35 @@ def _text(
     return "\n".join(parts) + "\n"
 
 
+def _features(host: dict[str, bool]) -> str:
+    """What of the processor LLVM may use: nothing with masks, since an access that a mask suppresses doesn't fault.
+
+    LLVM makes such a one of a load that only a `select` needs, although it is volatile. Masks came with AVX-512 and
+    AVX10; the conditional moves of APX suppress faults, too.
+    """
+    masked = ("avx512", "avx10", "amx-avx512")
+    return ",".join(
+        f"{'+' if has and name != 'cf' and not name.startswith(masked) else '-'}{name}"
+        for name, has in sorted(host.items())
+    )
+
+
 @lru_cache(maxsize=1)
 def target_machine() -> binding.TargetMachine:
-    """LLVM's back end for this machine."""
+    """LLVM's back end for this machine.
+
+    It is told, for the whole process, to leave conditional moves with a memory operand as they are. It would make
+    branches of them, and load in one arm only (https://github.com/llvm/llvm-project/issues/219814).
+    """
     from llvmlite import binding
 
+    binding.set_option("wasmloom", "-x86-cmov-converter-force-mem-operand=false")
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     binding.initialize_native_asmparser()
     return binding.Target.from_default_triple().create_target_machine(
         cpu=binding.get_host_cpu_name(),
-        features=binding.get_host_cpu_features().flatten(),
+        features=_features(binding.get_host_cpu_features()),
         opt=LEVEL,
         reloc="pic",
         codemodel="small",
