@@ -101,8 +101,8 @@ MAX_DIFFERING = 20
 ATTEMPTS = 3000
 #: How a call can end.
 ENDINGS = ("result", "trap", "host error", "exception")
-#: Where counts say how many programs have run, and how many faults had another place.
-PROGRAMS, ELSEWHERE = "programs", "places"
+#: Where counts say how many programs have run.
+PROGRAMS = "programs"
 
 
 class HostError(Exception):
@@ -360,47 +360,31 @@ def comparable(outcome: Outcome) -> Outcome:
     ]
 
 
-def elsewhere(wanted: tuple[Any, ...], got: tuple[Any, ...]) -> bool:
-    """Whether two steps differ in nothing but the offset of an access that faulted.
-
-    In compiled code that is what LLVM has kept of debug locations, which isn't always exact.
-    """
-    if wanted[:2] != got[:2] or wanted[:2] != ("trap", "out of bounds memory access"):
-        return False
-    (first, *outer), (other, *others) = wanted[2], got[2]
-    return bool(outer == others and first[::2] == other[::2])
-
-
-def first_difference(expected: Outcome, found: Outcome, counts: Counter[str]) -> str | None:
+def first_difference(expected: Outcome, found: Outcome) -> str | None:
     """Where two outcomes differ, or None."""
     for number, (wanted, got) in enumerate(zip(expected, found, strict=False)):
-        if wanted != got and elsewhere(wanted, got):
-            counts[ELSEWHERE] += 1
-        elif wanted != got:
+        if wanted != got:
             return f"step {number}: expected {wanted}, got {got}"
     if len(found) != len(expected):
         return f"{len(found)} steps instead of {len(expected)}"
     return None
 
 
-def difference(
-    peer: Peer | None, program: Program, variants: Sequence[Variant], counts: Counter[str] | None = None
-) -> str | None:
+def difference(peer: Peer | None, program: Program, variants: Sequence[Variant]) -> str | None:
     """Where the first variant differs from the peer, or another one from the first; None: nowhere."""
     own: Outcome | None = None
-    counts = Counter() if counts is None else counts
     for variant in variants:
         try:
             found = run_wasmloom(program, variant)
         except Exception:
             return f"{variant}: {traceback.format_exc(limit=-3)}"
         if own is not None:
-            what = first_difference(own, found, counts)
+            what = first_difference(own, found)
         else:
             own = found
             what = None
             if peer is not None:
-                what = first_difference(peer.run(program), comparable(found), counts)
+                what = first_difference(peer.run(program), comparable(found))
         if what is not None:
             return f"{variant}, {what}"
     return None
@@ -427,10 +411,10 @@ class Form(NamedTuple):
             return (*interpreted[: 1 + case % 2], COMPILED[0], COMPILED[3 if case % 3 else 1 + case % 2], changing)
         return (*interpreted, COMPILED[0], COMPILED[1 + case % (len(COMPILED) - 1)], changing)
 
-    def difference(self, peer: Peer, choices: Choices, case: int, counts: Counter[str] | None = None) -> str | None:
+    def difference(self, peer: Peer, choices: Choices, case: int) -> str | None:
         """Where the engines differ, or None."""
         own = self.raw or self.stacks
-        return difference(None if own else peer, self.program(choices), self.variants(case), counts)
+        return difference(None if own else peer, self.program(choices), self.variants(case))
 
 
 def choices_of(seed: int, case: int) -> Choices:
@@ -449,13 +433,11 @@ def forms(stacks: bool) -> tuple[Form, ...]:
     return (Form(stacks=True),) if stacks else (Form(), Form(raw=True))
 
 
-def run_case(
-    peer: Peer, seed: int, case: int, stacks: bool = False, counts: Counter[str] | None = None
-) -> tuple[Found | None, Choices]:
+def run_case(peer: Peer, seed: int, case: int, stacks: bool = False) -> tuple[Found | None, Choices]:
     """What differs in a case, and the decisions that made it."""
     for form in forms(stacks):
         choices = choices_of(seed, case)
-        what = form.difference(peer, choices, case, counts)
+        what = form.difference(peer, choices, case)
         if what is not None:
             return Found(what, form), choices
     return None, choices
@@ -488,7 +470,7 @@ def work(place: Any, queue: Any, seed: int, cases: range, attempts: int, stacks:
     for number, case in enumerate(cases):
         place[:] = (case, place[1] + 1)
         try:
-            found, choices = run_case(peer, seed, case, stacks, seen)
+            found, choices = run_case(peer, seed, case, stacks)
             if found is not None:
 
                 def fails(numbers: list[int], case: int = case, form: Form = found.form) -> bool:
@@ -639,8 +621,7 @@ def main() -> int:
         kind = "programs with continuations" if args.stacks else "programs"
         return (
             f"{done} {kind} in {took:.0f} s ({done / took:.1f} a second), seed {args.seed}: "
-            f"{counts['differ']} differ, {counts['raw']} only in NaNs' bits, "
-            f"{seen[ELSEWHERE]} places of faults"
+            f"{counts['differ']} differ, {counts['raw']} only in NaNs' bits"
         )
 
     cases = range(args.first, args.first + (args.count if args.minutes is None else 1 << 40))
@@ -661,7 +642,7 @@ def main() -> int:
             args.save.mkdir(parents=True, exist_ok=True)
             for number, module in enumerate(what.form.program(choices_of(args.seed, case)).modules):
                 (args.save / f"case-{case}-m{number}.wasm").write_bytes(module)
-    endings = ", ".join(f"{number} {how}" for how, number in seen.most_common(18) if how not in (PROGRAMS, ELSEWHERE))
+    endings = ", ".join(f"{number} {how}" for how, number in seen.most_common(18) if how != PROGRAMS)
     print(f"of every eighth: {endings}\n{summary()}")
     return 1 if counts["differ"] else 0
 

@@ -52,7 +52,7 @@ def main() -> int:
     for path in sorted(Path(sys.argv[1]).glob("*.wasm")):
         try:
             made = program(path.read_bytes(), path.name)
-            what = None if made is None else difference(peer, made, (*VARIANTS[:2], *COMPILED), counts)
+            what = None if made is None else difference(peer, made, (*VARIANTS[:2], *COMPILED))
         except Exception:
             what = traceback.format_exc(limit=-3)
             made = Program((), ())

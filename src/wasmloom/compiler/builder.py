@@ -46,6 +46,10 @@ TAIL = "\n".join(
     )
 )
 
+#: A mark. It is said to access the memory that its arguments point to, because it has none: over something that only
+#: accesses "inaccessible" memory LLVM moves loads.
+_MARK = 'call void asm sideeffect "", ""() #6'
+
 _GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
 
 
@@ -67,14 +71,23 @@ class FunctionBuilder(StructBuilder):
 
     Every access to the guest's memory may trap, and the host then sees memories, globals and tables as they are. So
     these accesses are volatile for LLVM, as are writes of globals and tables: none is left out, all keep their order.
+
+    **Places of faults.** Before an access stands a *mark*: a piece of inline assembly without text, whose location
+    is that of the access. Marks are no instructions, but keep their order with volatile accesses: what accesses guest
+    memory between two of them is what the first announces. Accesses have no location of their own, nor has what is
+    computed from them: they may become one instruction, merged with what comes later, and it would have any of their
+    locations. So LLVM, which goes on with the last location where there is none, writes that of the mark. Only calls
+    and traps have locations, too, and neither they nor marks are ever merged with their like (``nomerge``). Nor do
+    accesses go behind the end of their block, where two that are alike could become one: behind the last stands a
+    mark without a location.
     """
 
     def __init__(self) -> None:
         super().__init__(FunctionBuilder._trap)
         self.inst = Value("%inst", "ptr")
         self.where = ""
-        #: the metadata suffix of what has none of its own: that of the last load
-        self.origin = ""
+        #: where in `lines` the last mark of the block goes, behind its last access; -1: it has none
+        self._accessed = -1
         #: name of the block being written
         self.block = "%entry"
         #: lines of the entry block: allocas, and what is read once
@@ -87,17 +100,15 @@ class FunctionBuilder(StructBuilder):
 
     def label(self, name: str) -> None:
         """Begin a block."""
+        self._close()
         super().label(name)
         self.block = name
 
-    def assign(self, expression: str, type: str) -> Value:
-        """Write ``%new = expression`` and give the value."""
-        return super().assign(expression if "!dbg" in expression else expression + self.origin, type)
-
-    def branch(self, condition: Value, then: str, otherwise: str, unlikely: bool = False) -> None:
-        """A conditional branch; it ends the block."""
-        super().branch(condition, then, otherwise, unlikely)
-        self.lines[-1] += self.origin
+    def _close(self) -> None:
+        """The block ends: what accesses memory in it stays in it."""
+        if self._accessed >= 0:
+            self.lines.insert(self._accessed, f"  {_MARK}")
+            self._accessed = -1
 
     def jump(self, name: str) -> None:
         """End the block with a branch."""
@@ -106,18 +117,26 @@ class FunctionBuilder(StructBuilder):
     def load(self, type: str, address: Value, align: int = 1) -> Value:
         """Read the guest's memory (alignment 1), or the runtime's."""
         tag, how = (_GUEST, "load volatile") if align == 1 else (_RUNTIME, "load")
-        return self.assign(f"{how} {llvm_type(type)}, ptr {address.text}, align {align}{tag}{self.where}", type)
+        return self.assign(f"{how} {llvm_type(type)}, ptr {address.text}, align {align}{tag}", type)
 
     def use(self, value: Value) -> None:
         """Keep a value in a register up to here. This is no instruction."""
         register = "x" if value.type[0] == "f" else "r"
         self.emit(f'call void asm sideeffect "", "{register}"({llvm_type(value.type)} {value.text}) #1{self.where}')
 
+    def mark(self) -> None:
+        """What accesses the guest's memory from here on belongs to the current instruction. This is no instruction."""
+        self.emit(_MARK + self.where)
+
+    def accessed(self) -> None:
+        """The guest's memory has just been accessed."""
+        self._accessed = len(self.lines)
+
     def store(self, x: Value, address: Value, align: int = 1, seen: bool = False) -> None:
         """Write the guest's memory (alignment 1), or the runtime's; `seen`: what the host sees after a trap."""
         tag = _GUEST if align == 1 else _RUNTIME
         how = "store volatile" if align == 1 or seen else "store"
-        self.emit(f"{how} {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{tag}{self.where}")
+        self.emit(f"{how} {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{tag}")
 
     def constant_load(self, type: str, address: Value) -> Value:
         """Read what never changes while the function runs."""
@@ -244,16 +263,16 @@ class FunctionBuilder(StructBuilder):
             # What it tail-calls may come back with another environment in the register: not the one that we go on with.
             environment = self.assign(f'call ptr asm "", "=r,0"(ptr {environment.text})', "ptr")
             passed = self._uniform(callee, arguments, environment)
-            both = self.assign(f"call {UNIFORM_RESULT} {target}({passed}){self.where}", UNIFORM_RESULT)
+            both = self.assign(f"call {UNIFORM_RESULT} {target}({passed}) #7{self.where}", UNIFORM_RESULT)
             first = self._from_uniform(both, callee.results[0]) if callee.results else None
         else:
             operands = [f"{llvm_type(arguments[i].type)} {arguments[i].text}" for i in callee.registers]
             passed = ", ".join([f"ptr swiftself {environment.text}", *operands])
             if callee.results:
-                first = self.assign(f"call {callee.result} {target}({passed}){self.where}", callee.results[0])
+                first = self.assign(f"call {callee.result} {target}({passed}) #7{self.where}", callee.results[0])
             else:
                 first = None
-                self.emit(f"call void {target}({passed}){self.where}")
+                self.emit(f"call void {target}({passed}) #7{self.where}")
         return self.take_results(callee.results, first)
 
     def take_results(self, results: tuple[str, ...], first: Value | None) -> list[Value]:
@@ -338,6 +357,7 @@ class FunctionBuilder(StructBuilder):
 
     def finish(self) -> list[str]:
         """The lines of the whole body, entry block first."""
+        self._close()
         entry = ["entry:", *self.entry]
         if self._words:
             entry.append(f"  %words = alloca [{self._words} x i64], align 16")

@@ -114,8 +114,9 @@ class FunctionLowering:
         self.called: set[int] = set()
         #: whether it looks for handlers (`stacks.FIND_HANDLER`)
         self.uses_search = False
-        #: the last load, if no store came behind it: memory, offset, width, identity of the address
-        self.last_load: tuple[int, int, int, tuple[str | int, ...]] | None = None
+        #: what of memories is known to be there in the current block: end of the access by memory and address
+        self._reached: dict[tuple[int, tuple[str | int, ...]], int] = {}
+        self._reached_in = ""
         #: values that are those of locals (see `identity`)
         self.known: dict[str, tuple[int, int, str]] = {}
         self.writes: list[int] = []
@@ -387,6 +388,25 @@ class FunctionLowering:
 
     # --- memory ---
 
+    def approach(self, memory: int, address: Value, offset: int, width: int) -> None:
+        """Before an access: mark its place, unless it can't fault (memories never shrink)."""
+        b = self.b
+        if self.options.checked:
+            return
+        if self._reached_in != b.block:
+            self._reached_in = b.block
+            self._reached.clear()
+        key = (memory, self.identity(address))
+        end = offset + width
+        if self._reached.get(key, 0) < end:
+            self._reached[key] = end
+            b.mark()
+
+    def accessed(self) -> None:
+        """Behind an access."""
+        if not self.options.checked:
+            self.b.accessed()
+
     def memory(self, index: int) -> Value:
         """The `WlMemory` of a memory."""
         return self.b.constant_pointer(self.b.inst, self.facts.memories_at + 8 * index)
@@ -465,25 +485,21 @@ def _width(operation: Operation) -> int:
 
 
 def _load(f: FunctionLowering, i: Instr) -> None:
-    """What is merged with a load, and traps in its stead, mostly stands right behind it, and has its location."""
     operation = _OPERATION[i[0]]
-    b = f.b
     width = _width(operation)
     address = f.pop()
-    f.last_load = (i[3], i[2], width, f.identity(address))
-    b.origin = b.where
-    f.push(operation.define(b, f.address(i[3], address, i[2], width)))
+    f.approach(i[3], address, i[2], width)
+    f.push(operation.define(f.b, f.address(i[3], address, i[2], width)))
+    f.accessed()
 
 
 def _store(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i[0]]
-    b = f.b
     width = _width(operation)
     address, value = f.pop_many(2)
-    if f.last_load == (i[3], i[2], width, f.identity(address)):
-        b.where = b.origin  # it can be one instruction with the load, and where that doesn't trap neither does this
-    f.last_load = None
-    operation.define(b, f.address(i[3], address, i[2], width), value)
+    f.approach(i[3], address, i[2], width)
+    operation.define(f.b, f.address(i[3], address, i[2], width), value)
+    f.accessed()
 
 
 _FAMILIES: dict[str, Handler] = {"value": _value, "load": _load, "store": _store}

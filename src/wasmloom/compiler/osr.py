@@ -110,7 +110,6 @@ class EntryLowering(FunctionLowering):
         b = self.b
         self._place = -1
         self.known.clear()
-        self.last_load = None
         fresh = [i for i, value in enumerate(self.stack) if not isinstance(value, _Kept)]
         if fresh:
             self.top(len(self.stack) - fresh[0])  # no truth values

@@ -83,7 +83,7 @@ def _switch_stacks(
     b.emit(f'call void asm sideeffect "movq $0, %fs:112", "r"(ptr {limit.text})')
     outcome = b.assign(
         f'call {_OUTCOME} asm sideeffect "{code}", "={{ax}},={{dx}},={{cx}},={{di}},{inputs},{clobbers}"'
-        f"(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, {operands}) #5{b.where}",
+        f"(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, {operands}) #7{b.where}",
         _OUTCOME,
     )
     return [b.assign(f"extractvalue {_OUTCOME} {outcome.text}, {k}", "i64") for k in range(3)]
@@ -97,7 +97,7 @@ def _switch_by_call(f: FunctionLowering, words: Value) -> tuple[Value, Value, Va
     kind = "{ i64, i64, i64 }"
     outcome = b.assign(
         f"call {kind} @wl_switch_call(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, "
-        f"ptr {b.ctx.text}, ptr {pointer.text}){b.where}",
+        f"ptr {b.ctx.text}, ptr {pointer.text}) #7{b.where}",
         kind,
     )
     got = [b.assign(f"extractvalue {kind} {outcome.text}, {k}", "i64") for k in range(3)]

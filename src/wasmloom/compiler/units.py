@@ -4,7 +4,8 @@ A unit is what LLVM compiles at a time: some functions of a module, as ``wf.<n>`
 module), and in the first unit also ``wt.<type>``, which call native code of a function type with arguments in memory.
 What a unit refers to of others, and of the runtime (`stubs.EXTERNAL`), the loader resolves.
 
-Debug information says for every instruction where in the module it came from: the "line" of a location is the offset.
+Debug information says where in the module calls, traps and accesses of guest memory come from: the "line" of a location
+is the offset (see `wasmloom.compiler.builder`).
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ _ATTRIBUTES = f"""\
 attributes #0 = {{ {_FUNCTION_ATTRIBUTES} "split-stack" "disable-tail-calls"="true" }}
 attributes #1 = {{ nounwind willreturn memory(inaccessiblemem: readwrite) }}
 attributes #2 = {{ noreturn nounwind cold nomerge }}
-attributes #3 = {{ nounwind cold }}
+attributes #3 = {{ nounwind cold nomerge }}
 attributes #4 = {{ {_FUNCTION_ATTRIBUTES} }}
-attributes #5 = {{ nounwind }}"""
+attributes #5 = {{ nounwind }}
+attributes #6 = {{ nounwind nomerge willreturn memory(argmem: readwrite, inaccessiblemem: readwrite) }}
+attributes #7 = {{ nounwind nomerge }}"""
 
 _DECLARATIONS = """\
 declare void @wl_trap_native(ptr swiftself, i32) #2
