@@ -80,6 +80,13 @@ def test_line_zero_is_no_place() -> None:
     assert offsets_of(loaded, "f") == [1, 10, None, 30]
 
 
+def test_line_zero_goes_on_with_what_is_before() -> None:
+    table = LineTable.parse(unit(at(0x100) + b"\x03\x09\x01\x02\x05\x03\x76\x01\x02\x05\x03\x1e\x01\x02\x05" + END))
+    assert [table.offset_at(address) for address in (0x100, 0x105, 0x109, 0x10A)] == [10, None, None, 30]
+    assert [table.offset_at(address, 0x100) for address in (0x100, 0x105, 0x109, 0x10A)] == [10, 10, 10, 30]
+    assert table.offset_at(0x109, 0x105) is None
+
+
 def test_several_sections_of_code() -> None:
     text = """
     .file 1 "module.wasm"

@@ -66,6 +66,8 @@ SHAPES = {
     "a load that is one arm's only": """(local.set $x (i32.load (local.get $a)))
         (local.set $y (i32.load (local.get $b)))
         (if (local.get $c) (then (local.set $y (local.get $x)))) (return (local.get $y))""",
+    "a load added to what is selected": """(f64.store (local.get $b) (f64.add (f64.load (local.get $a))
+        (if (result f64) (local.get $c) (then (f64.convert_i32_s (local.get $x))) (else (f64.const 1)))))""",
     "wide, then narrow in the same place": """(drop (i64.load (local.get $a))) (i32.store8 (local.get $a) (i32.const 1))
         (i32.store offset=8 (local.get $a) (i32.const 1))""",
     "narrow, then wide in the same place": """(i32.store8 (local.get $a) (i32.const 1)) (drop (i64.load (local.get $a)))

@@ -137,7 +137,8 @@ class CompiledModule:
         found = loaded.lookup(address)
         if found is None or not found[0].startswith(("wf.", "wo.")):
             return None
-        offset = loaded.offset_at(address)
+        # LLVM divides some blocks behind a mark (see `FunctionBuilder`): what follows has no location, and the mark's place.
+        offset = loaded.offset_at(address, address - found[1])
         return int(found[0][3:]) + self.module.num_imported_funcs, offset or 0
 
 

@@ -58,12 +58,16 @@ class LineTable:
             lines += some_lines
         return cls(addresses, lines)
 
-    def offset_at(self, address: int) -> int | None:
+    def offset_at(self, address: int, start: int | None = None) -> int | None:
         """The offset in the module of the instruction at `address`, or None.
 
-        For a return address ask for the byte before it, which belongs to the call.
+        For a return address ask for the byte before it, which belongs to the call. With `start`, an instruction that
+        comes from nothing in the module has the offset of what is before it, but not before `start`.
         """
         position = bisect_right(self._addresses, address) - 1
+        if start is not None:
+            while position > 0 and not self._lines[position] and self._addresses[position] > start:
+                position -= 1
         return (self._lines[position] or None) if position >= 0 else None
 
     def rows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
