@@ -137,7 +137,7 @@ class CompiledModule:
         found = loaded.lookup(address)
         if found is None or not found[0].startswith(("wf.", "wo.")):
             return None
-        # LLVM divides some blocks behind a mark (see `FunctionBuilder`): what follows has no location, and the mark's place.
+        # LLVM divides some blocks behind a mark (see `FunctionBuilder`): what follows has no location, so the mark's.
         offset = loaded.offset_at(address, address - found[1])
         return int(found[0][3:]) + self.module.num_imported_funcs, offset or 0
 
