@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wasmloom.interpreter.code import CodeSpace
 
 #: Bytes of function bodies that LLVM gets at a time.
-UNIT_BYTES = 1 << 16
+UNIT_BYTES = 1 << 15
 
 #: What `wasmloom.compiler.stubs` defines and objects refer to: LLVM's name → ours.
 _EXTERNALS = {
@@ -181,6 +181,10 @@ def units(module: DecodedModule) -> Iterator[list[int]]:
     yield piece
 
 
+def _size(module: DecodedModule, functions: list[int]) -> int:
+    return sum(module.body_ends[index] - module.body_starts[index] for index in functions)
+
+
 @lru_cache(maxsize=1)
 def _facts(data: bytes) -> object:
     from wasmloom.binary.decoder import decode_module
@@ -230,7 +234,11 @@ def compile_module(
     parts = [(piece, number == 0) for number, piece in enumerate(units(module))]
     if len(parts) == 1:
         workers = 1
-    objects = compile_parts(parts, partial(_compile_part, module.data, options), workers, progress, isolated)
+    # The largest first, so that no worker is left alone with one in the end.
+    order = sorted(range(len(parts)), key=lambda number: _size(module, parts[number][0]), reverse=True)
+    largest_first = [parts[number] for number in order]
+    compiled = compile_parts(largest_first, partial(_compile_part, module.data, options), workers, progress, isolated)
+    objects = [compiled[place] for place in sorted(range(len(order)), key=order.__getitem__)]
     if cache is not None:
         cache.put(key, objects)
     return objects
