@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wasmloom.compiler.abi import (
     TAIL_WORDS,
     UNIFORM_FLOATS,
@@ -67,7 +69,7 @@ def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
 
 
 class FunctionBuilder(StructBuilder):
-    """Emits one function. `where` is the current instruction's metadata suffix (", !dbg !N").
+    """Emits one function. `where` is the metadata suffix (", !dbg !N") of the instruction; `scope` gives it by offset.
 
     Every access to the guest's memory may trap, and the host then sees memories, globals and tables as they are. So
     these accesses are volatile for LLVM, as are writes of globals and tables: none is left out, all keep their order.
@@ -82,24 +84,52 @@ class FunctionBuilder(StructBuilder):
     mark without a location.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scope: Callable[[int], str] | None = None) -> None:
         super().__init__(FunctionBuilder._trap)
         self.inst = Value("%inst", "ptr")
-        self.where = ""
         #: where in `lines` the last mark of the block goes, behind its last access; -1: it has none
         self._accessed = -1
+        self._scope = scope
+        self._offset = 0
+        self._where: str | None = ""
         #: name of the block being written
         self.block = "%entry"
         #: lines of the entry block: allocas, and what is read once
         self.entry: list[str] = []
         #: float constants that the unit must have, by kind and bits
         self.constants: set[tuple[str, int]] = set()
+        #: what has been computed on every way here, by what it is: LLVM is spared from finding out
+        self.memo: dict[tuple[str, int | str], Value] = {}
+        #: the values of locals, where they are known
+        self.current: dict[int, Value] = {}
         self._words = 0
 
     # --- plumbing ---
 
+    @property
+    def where(self) -> str:
+        """The metadata suffix of what is written; most instructions have nothing that needs it."""
+        if self._where is None:
+            self._where = "" if self._scope is None else self._scope(self._offset)
+        return self._where
+
+    @where.setter
+    def where(self, suffix: str) -> None:
+        self._where = suffix
+
+    def go_to(self, offset: int) -> None:
+        """What is written from now on is for the instruction at an offset in the module."""
+        self._offset = offset
+        self._where = None
+
     def label(self, name: str) -> None:
-        """Begin a block."""
+        """Begin a block of which nothing is known."""
+        self.memo = {}
+        self.current = {}
+        self.follow(name)
+
+    def follow(self, name: str) -> None:
+        """Begin a block that is reached only through what has been written last."""
         self._close()
         super().label(name)
         self.block = name
@@ -109,6 +139,12 @@ class FunctionBuilder(StructBuilder):
         if self._accessed >= 0:
             self.lines.insert(self._accessed, f"  {_MARK}")
             self._accessed = -1
+
+    def trap_if(self, condition: Value, code: int) -> None:
+        """See the base class; behind it all is known that was known before."""
+        memo, current = self.memo, self.current
+        super().trap_if(condition, code)
+        self.memo, self.current = memo, current
 
     def jump(self, name: str) -> None:
         """End the block with a branch."""
@@ -147,7 +183,23 @@ class FunctionBuilder(StructBuilder):
 
     def constant_pointer(self, base: Value, offset: int) -> Value:
         """A pointer at `base` plus `offset` that never changes while the function runs."""
-        return self.constant_load("ptr", self.at(base, offset))
+        key = (base.text, offset)
+        found = self.memo.get(key)
+        if found is None:
+            found = self.memo[key] = self.constant_load("ptr", self.at(base, offset))
+        return found
+
+    def wide(self, x: Value) -> Value:
+        """An address as 64 bits; once per block.
+
+        Not once for all that follows: what addresses have in common over blocks costs LLVM's back end far more time, as
+        it considers for each access whether to repeat that there (and mostly does).
+        """
+        key = (self.block, x.text)
+        found = self.memo.get(key)
+        if found is None:
+            found = self.memo[key] = self.convert("zext", x, "i64")
+        return found
 
     def opaque(self, kind: str, bits: int) -> Value:
         """A float constant that LLVM can't see through.
@@ -229,9 +281,9 @@ class FunctionBuilder(StructBuilder):
         """Trap with the code that a runtime function returned, unless it is 0."""
         trap, go_on = self.fresh("trap"), self.fresh("ok")
         self.branch(self.compare("ne", code, self.const("i64", 0)), trap, go_on, unlikely=True)
-        self.label(trap)
+        self.follow(trap)
         self.trap(self.convert("trunc", code, "i32"))
-        self.label(go_on)
+        self.follow(go_on)
 
     # --- calls ---
 
@@ -350,10 +402,10 @@ class FunctionBuilder(StructBuilder):
             'call i8 asm sideeffect "cmpq %fs:112, %rsp", "={@ccbe},~{dirflag},~{fpsr},~{flags}"() #1', "i8"
         )
         self.branch(self.compare("ne", below, self.const("i8", 0)), busy, go_on, unlikely=True)
-        self.label(busy)
+        self.follow(busy)
         self.emit(f"call preserve_mostcc void @wl_loop_interrupt(ptr {self.inst.text}) #3{self.where}")
         self.jump(go_on)
-        self.label(go_on)
+        self.follow(go_on)
 
     def finish(self) -> list[str]:
         """The lines of the whole body, entry block first."""

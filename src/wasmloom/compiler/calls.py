@@ -45,7 +45,7 @@ def _element(f: FunctionLowering, table: int, index: Value, trap: int) -> Value:
     """The address of a table's element."""
     b = f.b
     struct = table_struct(f, table)
-    wide = b.convert("zext", index, "i64")
+    wide = b.wide(index)
     b.trap_if(b.compare("uge", wide, b.struct_field(struct, "WlTable", "length", "i64")), trap)
     elements = b.struct_field(struct, "WlTable", "elements")
     return b.assign(f"getelementptr i64, ptr {elements.text}, i64 {wide.text}", "ptr")
@@ -60,12 +60,14 @@ def _indirect(f: FunctionLowering, type: int, table: int) -> _Callee:
     actual = b.struct_field(function, "WlFunction", "type_id", "i64")
     expected = type_id(f, type)
     different, same = b.fresh("different"), b.fresh("same")
+    memo, current = b.memo, b.current
     b.branch(b.compare("ne", actual, expected), different, same, unlikely=True)
     b.label(different)
     # Not the same type: it may still be a subtype.
     b.trap_if_code(b.runtime("native_subtype", actual, expected))
     b.jump(same)
     b.label(same)
+    b.memo, b.current = memo, current
     return _through(f, f.facts.signature(type), function)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wasmloom.interpreter.code import CodeSpace
 
 #: Bytes of function bodies that LLVM gets at a time.
-UNIT_BYTES = 1 << 16
+UNIT_BYTES = 1 << 15
 
 #: What `wasmloom.compiler.stubs` defines and objects refer to: LLVM's name → ours.
 _EXTERNALS = {
@@ -185,6 +185,10 @@ def units(module: DecodedModule) -> Iterator[list[int]]:
     yield piece
 
 
+def _size(module: DecodedModule, functions: list[int]) -> int:
+    return sum(module.body_ends[index] - module.body_starts[index] for index in functions)
+
+
 @lru_cache(maxsize=1)
 def _facts(data: bytes) -> object:
     from wasmloom.binary.decoder import decode_module
@@ -254,12 +258,15 @@ def _compile(
         objects = cache.get(key)
         if objects is not None:
             return objects + (compile_parts(entries, function, 1, None, isolated) if entries else [])
-    parts: list[tuple[list[int], bool] | Entry] = [(piece, number == 0) for number, piece in enumerate(units(module))]
+    pieces = list(units(module))
+    parts: list[tuple[list[int], bool] | Entry] = [(piece, number == 0) for number, piece in enumerate(pieces)]
     count = len(parts)
-    parts += entries
-    if len(parts) == 1:
+    if count + len(entries) == 1:
         workers = 1
-    objects = compile_parts(parts, function, workers, progress, isolated)
+    # The largest first, so that no worker is left alone with one in the end.
+    order = sorted(range(count), key=lambda number: _size(module, pieces[number]), reverse=True)
+    compiled = compile_parts([*(parts[n] for n in order), *entries], function, workers, progress, isolated)
+    objects = [compiled[place] for place in sorted(range(count), key=order.__getitem__)] + compiled[count:]
     if cache is not None:
         cache.put(key, objects[:count])
     return objects

@@ -30,6 +30,8 @@ from wasmloom.spec.types import V128
 Instr = tuple[int, int, int, int, int, int, "list[int] | list[tuple[int, int, int]] | None"]
 
 _OPENS = frozenset(BY_MNEMONIC[name].index for name in ("block", "loop", "if", "try_table"))
+_LOOP = BY_MNEMONIC["loop"].index
+_WRITES = frozenset(BY_MNEMONIC[name].index for name in ("local.set", "local.tee"))
 _ELSE = BY_MNEMONIC["else"].index
 _END = BY_MNEMONIC["end"].index
 _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATIONS.values()}
@@ -68,8 +70,8 @@ class Label:
     """An open block. A branch to it goes to `target` with values of the kinds `kinds`."""
 
     __slots__ = (
-        "else_name", "else_values", "end", "height", "incoming", "is_loop", "kinds", "landing", "phis_at", "results",
-        "target",
+        "current", "else_name", "else_values", "end", "height", "incoming", "is_loop", "kinds", "landing", "memo",
+        "phis_at", "results", "target", "writes",
     )  # fmt: skip
 
     def __init__(self, target: str, end: str, height: int, kinds: tuple[str, ...], results: tuple[str, ...]) -> None:
@@ -87,6 +89,11 @@ class Label:
         self.else_values: list[Value] = []
         #: of a `try_table`: the landing that it opened
         self.landing: Landing | None = None
+        #: what was known where the block was opened (see `FunctionBuilder`), and how often each local of `current` had
+        #: been written
+        self.memo: dict[tuple[str, int | str], Value] = {}
+        self.current: dict[int, Value] = {}
+        self.writes: list[int] = []
 
 
 class FunctionLowering:
@@ -99,7 +106,7 @@ class FunctionLowering:
         self.index = index
         self.signature: Signature = facts.function(facts.imported + index)
         self.uniform = facts.uniform[index]
-        self.b = FunctionBuilder()
+        self.b = FunctionBuilder(scope)
         self.stack: list[Value] = []
         self.labels: list[Label] = []
         self.landing: Landing | None = None
@@ -115,11 +122,12 @@ class FunctionLowering:
         #: whether it looks for handlers (`stacks.FIND_HANDLER`)
         self.uses_search = False
         #: what of memories is known to be there in the current block: end of the access by memory and address
-        self._reached: dict[tuple[int, tuple[str | int, ...]], int] = {}
+        self._reached: dict[tuple[int, str], int] = {}
         self._reached_in = ""
-        #: values that are those of locals (see `identity`)
-        self.known: dict[str, tuple[int, int, str]] = {}
+        #: how often each local has been written
         self.writes: list[int] = []
+        #: by the offset of a loop: the locals that it writes
+        self.written: dict[int, set[int]] = {}
         self._bases: dict[int, Value] = {}
         self._fuel_at = -1
         self._fuel = 0
@@ -132,11 +140,12 @@ class FunctionLowering:
         runs, body = read_body(self.facts.module, self.index)
         b.label("%begin")
         if body:
-            b.where = self.scope(body[0][1])
+            b.go_to(body[0][1])
         # The prologue's slow path takes the instance out of its register: LLVM must not find that nobody needs it.
         b.use(b.inst)
         self._declare_locals(runs)
         self.writes = [0] * len(self.locals)
+        self.written = written_in_loops(body)
         function = Label("%return", "%return", 0, self.signature.results, self.signature.results)
         self.labels.append(function)
         self._start_fuel()
@@ -153,7 +162,7 @@ class FunctionLowering:
                 if row not in (_ELSE, _END) or skipped:
                     continue
             self.offset = instr[1]
-            b.where = self.scope(instr[1])
+            b.go_to(instr[1])
             self._fuel += 1
             self.instruction(instr)
         if self.exit.used:
@@ -190,11 +199,13 @@ class FunctionLowering:
                 value = b.from_uniform(Value(f"%u{at}", "i64" if kind[0] == "i" else "f64"), kind)
             else:
                 value = Value(f"%p{i}", kind)
+            b.current[i] = value
             b.emit(f"store {llvm_type(kind)} {value.text}, ptr {variable.text}")
         for kind in self.local_kinds(runs):
             variable = b.alloca(llvm_type(kind), f"%l{len(self.locals)}")
             self.locals.append((variable, kind))
             zero = b.opaque(kind, 0) if kind[0] == "f" else b.const(kind, 0)
+            b.current[len(self.locals) - 1] = zero
             b.emit(f"store {llvm_type(kind)} {zero.text}, ptr {variable.text}")
 
     def local_kinds(self, runs: list[tuple[int, int]]) -> list[str]:
@@ -215,7 +226,7 @@ class FunctionLowering:
             self._fuel = 0
             go_on = self.b.fresh("fuelled")
             self._fuel_label = go_on
-            self.b.label(go_on)
+            self.b.follow(go_on)
 
     def stop_fuel(self) -> None:
         """The running piece ends here: fill in what it pays at its beginning."""
@@ -279,6 +290,9 @@ class FunctionLowering:
         params, results = self.block_type(raw)
         end = self.b.fresh(name)
         label = Label(end, end, len(self.stack) - len(params), results, results)
+        label.memo = self.b.memo.copy()
+        label.current = self.b.current.copy()
+        label.writes = [self.writes[i] for i in label.current]
         self.labels.append(label)
         return label
 
@@ -323,6 +337,12 @@ class FunctionLowering:
             return
         self.dead = False
         b.label(label.end)
+        b.memo = label.memo
+        b.current = {
+            i: value
+            for (i, value), count in zip(label.current.items(), label.writes, strict=True)
+            if self.writes[i] == count
+        }
         lines, values = self.phis(label, label.results)
         b.lines += lines
         self.stack += values
@@ -362,14 +382,6 @@ class FunctionLowering:
         """Control is back from a continuation, with what it brought. What is to go on here does so from here."""
         return values
 
-    def know(self, value: Value, local: int) -> None:
-        """A value is what a local has now."""
-        self.known[value.text] = (local, self.writes[local], self.b.block)
-
-    def identity(self, value: Value) -> tuple[str | int, ...]:
-        """Equal for values that are known to be equal."""
-        return self.known.get(value.text) or (value.text,)
-
     # --- exceptions ---
 
     def landing_name(self) -> str:
@@ -384,7 +396,7 @@ class FunctionLowering:
         go_on = b.fresh("fine")
         pending = b.struct_field(b.ctx, "WlContext", "pending", "i64")
         b.branch(b.compare("ne", pending, b.const("i64", 0)), self.landing_name(), go_on, unlikely=True)
-        b.label(go_on)
+        b.follow(go_on)
 
     # --- memory ---
 
@@ -396,7 +408,7 @@ class FunctionLowering:
         if self._reached_in != b.block:
             self._reached_in = b.block
             self._reached.clear()
-        key = (memory, self.identity(address))
+        key = (memory, address.text)
         end = offset + width
         if self._reached.get(key, 0) < end:
             self._reached[key] = end
@@ -414,7 +426,7 @@ class FunctionLowering:
     def address(self, memory: int, address: Value, offset: int, width: int) -> Value:
         """A guest address as a pointer. Guarded memories never move, and need no check; checked ones need both."""
         b = self.b
-        wide = b.convert("zext", address, "i64")
+        wide = b.wide(address)
         if self.options.checked:
             return self._checked_address(memory, wide, offset, width)
         base = self._bases.get(memory)
@@ -529,15 +541,16 @@ def _f64(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("local.get")
 def _local_get(f: FunctionLowering, i: Instr) -> None:
-    variable, kind = f.locals[i[2]]
-    value = f.b.assign(f"load {llvm_type(kind)}, ptr {variable.text}", kind)
-    f.know(value, i[2])
+    value = f.b.current.get(i[2])
+    if value is None:
+        variable, kind = f.locals[i[2]]
+        value = f.b.current[i[2]] = f.b.assign(f"load {llvm_type(kind)}, ptr {variable.text}", kind)
     f.push(value)
 
 
 def _write_local(f: FunctionLowering, index: int, value: Value) -> None:
     f.writes[index] += 1
-    f.know(value, index)
+    f.b.current[index] = value
     f.b.emit(f"store {llvm_type(value.type)} {value.text}, ptr {f.locals[index][0].text}")
 
 
@@ -611,7 +624,9 @@ def _loop(f: FunctionLowering, i: Instr) -> None:
     label.target = b.fresh("loop")
     params = f.pop_many(len(label.kinds))
     f.leave(label, params)
-    b.label(label.target)
+    b.follow(label.target)
+    for local in f.written.get(i[1], ()):
+        b.current.pop(local, None)
     label.phis_at = len(b.lines)
     b.lines.append("")
     for kind in label.kinds:
@@ -631,7 +646,7 @@ def _if(f: FunctionLowering, i: Instr) -> None:
     then = b.fresh("then")
     label.else_values = f.top(len(f.block_type(i[2])[0])).copy()
     b.branch(condition, then, label.else_name)
-    b.label(then)
+    b.follow(then)
     f._start_fuel()
 
 
@@ -649,6 +664,7 @@ def _begin_else(f: FunctionLowering, label: Label) -> None:
     if label.else_name is None:  # validation has seen to it
         raise ValueError("else without if")
     f.b.label(label.else_name)
+    f.b.memo, f.b.current = label.memo.copy(), label.current.copy()
     label.else_name = None
     del f.stack[label.height :]
     f.stack += label.else_values
@@ -678,7 +694,7 @@ def _end(f: FunctionLowering, i: Instr) -> None:
     f.arrive(label)
     if not f.dead:
         f._start_fuel()
-    b.where = f.scope(i[1])
+    b.go_to(i[1])
 
 
 def _end_loop(f: FunctionLowering, label: Label) -> None:
@@ -753,7 +769,7 @@ def branch_if(f: FunctionLowering, condition: Value, label: Label) -> None:
     f.note(label, values)
     go_on = b.fresh("next")
     b.branch(condition, label.target, go_on)
-    b.label(go_on)
+    b.follow(go_on)
 
 
 @lowers("br_table")
@@ -782,6 +798,30 @@ def _return(f: FunctionLowering, i: Instr) -> None:
     f.leave(label, f.top(len(label.kinds)).copy())
     f.stop_fuel()
     f.dead = True
+
+
+def written_in_loops(body: list[Instr]) -> dict[int, set[int]]:
+    """The locals that each loop writes, by the loop's offset."""
+    found: dict[int, set[int]] = {}
+    # For each open block the loop around it, from outermost; what isn't in a loop is in one that isn't there.
+    loops: list[tuple[int, set[int]]] = []
+    blocks = [False]
+    written: set[int] = set()
+    for instr in body:
+        row = instr[0]
+        if row in _WRITES:
+            written.add(instr[2])
+        elif row == _LOOP:
+            loops.append((instr[1], written))
+            blocks.append(True)
+            written = set()
+        elif row in _OPENS:
+            blocks.append(False)
+        elif row == _END and blocks.pop():
+            offset, outer = loops.pop()
+            found[offset] = written
+            written = outer | written
+    return found
 
 
 def array_call(signature: Signature, name: str) -> list[str]:

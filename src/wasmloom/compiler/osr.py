@@ -109,7 +109,8 @@ class EntryLowering(FunctionLowering):
         """The place: gives `values`, or what the outcome has instead, and does the same to the operand stack."""
         b = self.b
         self._place = -1
-        self.known.clear()
+        for label in self.labels:  # what was known there isn't on the way from here
+            label.memo, label.current, label.writes = {}, {}, []
         fresh = [i for i, value in enumerate(self.stack) if not isinstance(value, _Kept)]
         if fresh:
             self.top(len(self.stack) - fresh[0])  # no truth values

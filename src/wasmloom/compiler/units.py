@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wasmloom.compiler import calls as _calls  # noqa: F401  (registers what lowers calls)
-from wasmloom.compiler import stacks
+from wasmloom.compiler import stacks, workers
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, constant_pool
 from wasmloom.compiler.facts import Facts
@@ -26,8 +26,21 @@ from wasmloom.spec.types import FuncType
 if TYPE_CHECKING:
     from llvmlite import binding
 
-#: LLVM's optimisation level.
+#: The optimisation level of LLVM's back end.
 LEVEL = 2
+#: LLVM's passes, by llvmlite's names. What compiled a program to Wasm has optimised it, so that these only undo what
+#: lowering has done: variables become values, and what was written for one instruction at a time is put together.
+#: Accesses to memory are neither removed nor moved anyway.
+PASSES = (
+    "always_inliner",
+    "sroa",
+    "simplify_cfg",
+    "instruction_combine",
+    "loop_rotate",
+    "jump_threading",
+    "simplify_cfg",
+    "instruction_combine",
+)
 
 _FUNCTION_ATTRIBUTES = 'noinline nounwind uwtable "frame-pointer"="all" "no-builtins"'
 _ATTRIBUTES = f"""\
@@ -170,6 +183,10 @@ def target_machine() -> binding.TargetMachine:
     from llvmlite import binding
 
     binding.set_option("wasmloom", "-x86-cmov-converter-force-mem-operand=false")
+    if workers.is_worker:
+        # Programs have no variables that debuggers could show, and looking for them takes a twentieth of the time. The
+        # option is the whole process's, so that it is left alone where others may use LLVM.
+        binding.set_option("wasmloom", "-experimental-debug-variable-locations=false")
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     binding.initialize_native_asmparser()
@@ -191,11 +208,11 @@ def optimise(text: str) -> binding.ModuleRef:
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
-    tuning = binding.create_pipeline_tuning_options(speed_level=LEVEL)
-    # Nothing to gain: every load is used by something that isn't a vector.
-    tuning.loop_vectorization = False
-    passes = binding.create_pass_builder(machine, tuning)
-    passes.getModulePassManager().run(module, passes)
+    passes = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=0))
+    manager = binding.create_new_module_pass_manager()
+    for name in PASSES:
+        getattr(manager, f"add_{name}_pass")()
+    manager.run(module, passes)
     return module
 
 

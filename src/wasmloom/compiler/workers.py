@@ -37,6 +37,9 @@ T = TypeVar("T")
 
 _LENGTH = struct.Struct("<Q")
 
+#: Whether this process is a worker.
+is_worker = False
+
 #: What a worker runs: isolated from the current folder and the environment, with the caller's path instead.
 _BOOTSTRAP = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
@@ -216,6 +219,8 @@ def _read_message(stream: IO[bytes]) -> bytes | None:
 def serve() -> None:
     """The worker's side: answer calls until there are none. Ends the process at once when the caller is gone."""
     requests = sys.stdin.buffer
+    global is_worker
+    is_worker = True
     # What the function prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
