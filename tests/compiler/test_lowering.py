@@ -1,0 +1,59 @@
+"""What lowering writes: what is known isn't computed again, and what isn't known is."""
+
+from __future__ import annotations
+
+import re
+
+from wasmloom.binary.decoder import decode_module
+from wasmloom.compiler.facts import Facts
+from wasmloom.compiler.lowering import Options
+from wasmloom.compiler.units import unit_text
+from wasmloom.text.parser import parse_module
+
+
+def ir(body: str) -> str:
+    """The IR of a function of two parameters and a local."""
+    head = "(module (memory 1) (global $g (mut i32) (i32.const 0)) (func (param $x i32) (param $y i32) (local $z i32) "
+    text = f"{head}{body}))"
+    return unit_text(Facts(decode_module(parse_module(text).binary)), Options(), [0], False)
+
+
+def reads(text: str, local: int) -> int:
+    """How often a local's variable is read."""
+    return len(re.findall(rf"= load i32, ptr %l{local}\n", text))
+
+
+def test_a_local_is_read_once() -> None:
+    """Parameters need no load at all, and a written value is used as it is."""
+    text = ir("(local.set $z (i32.add (local.get $x) (local.get $x))) (i32.store (local.get $z) (local.get $z))")
+    assert reads(text, 0) == reads(text, 2) == 0
+    assert text.count(" = zext i32 ") == 1
+
+
+def test_a_loop_reads_what_it_writes() -> None:
+    """In a loop, locals have the value of the turn before; those that it doesn't write keep theirs."""
+    text = ir(
+        "(loop $l (block (local.set $x (i32.sub (local.get $x) (local.get $y)))) (br_if $l (local.get $x)))"
+        " (global.set $g (local.get $y))"
+    )
+    assert reads(text, 0) == 2  # at the loop's beginning, and behind the block
+    assert reads(text, 1) == 0
+
+
+def test_arms_that_write_are_forgotten() -> None:
+    """Behind an `if`, a local that an arm writes is read again; the other arm has the value from before."""
+    text = ir(
+        "(if (local.get $x) (then (local.set $y (i32.const 1))) (else (global.set $g (local.get $y))))"
+        " (global.set $g (local.get $y)) (global.set $g (local.get $x))"
+    )
+    assert reads(text, 1) == 1
+    assert reads(text, 0) == 0
+
+
+def test_constants_of_the_instance_are_loaded_where_all_follows() -> None:
+    """A global's cell is looked up once where one place comes before the other, and in each of two arms."""
+    cell = r"= load ptr, ptr %\w+, align 8, !invariant.load"
+    once = ir("(global.set $g (i32.const 1)) (if (local.get $x) (then (global.set $g (i32.const 2))))")
+    twice = ir("(if (local.get $x) (then (global.set $g (i32.const 1))) (else (global.set $g (i32.const 2))))")
+    assert len(re.findall(cell, once)) == 1
+    assert len(re.findall(cell, twice)) == 2
