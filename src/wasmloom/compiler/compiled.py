@@ -255,7 +255,9 @@ def _compile(
     key = ""
     if cache is not None:
         key = cache_key(module.data, options.as_dict())
-        objects = cache.get(key)
+        objects = cache.get(cache_key(module.data, options._replace(quick=False).as_dict()))
+        if objects is None and options.quick:
+            objects = cache.get(key)
         if objects is not None:
             return objects + (compile_parts(entries, function, 1, None, isolated) if entries else [])
     pieces = list(units(module))

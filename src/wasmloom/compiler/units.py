@@ -26,11 +26,11 @@ from wasmloom.spec.types import FuncType
 if TYPE_CHECKING:
     from llvmlite import binding
 
-#: The optimisation level of LLVM's back end.
+#: The optimisation level of LLVM's back end, and of its passes.
 LEVEL = 2
-#: LLVM's passes, by llvmlite's names. What compiled a program to Wasm has optimised it, so that these only undo what
-#: lowering has done: variables become values, and what was written for one instruction at a time is put together.
-#: Accesses to memory are neither removed nor moved anyway.
+#: LLVM's passes where code must be there soon, by llvmlite's names; else it runs those of `LEVEL`. What compiled a program
+#: to Wasm has optimised it, so that these only undo what lowering has done: variables become values, and what was
+#: written for one instruction at a time is put together. Accesses to memory are neither removed nor moved anyway.
 PASSES = (
     "always_inliner",
     "sroa",
@@ -199,8 +199,8 @@ def target_machine() -> binding.TargetMachine:
     )
 
 
-def optimise(text: str) -> binding.ModuleRef:
-    """Parse LLVM IR and run LLVM's passes."""
+def optimise(text: str, quick: bool) -> binding.ModuleRef:
+    """Parse LLVM IR and run LLVM's passes: those of `PASSES`, or all of `LEVEL`."""
     from llvmlite import binding
 
     machine = target_machine()
@@ -208,24 +208,30 @@ def optimise(text: str) -> binding.ModuleRef:
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
-    passes = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=0))
-    manager = binding.create_new_module_pass_manager()
-    for name in PASSES:
-        getattr(manager, f"add_{name}_pass")()
-    manager.run(module, passes)
+    tuning = binding.create_pipeline_tuning_options(speed_level=0 if quick else LEVEL)
+    # Nothing to gain: every load is used by something that isn't a vector.
+    tuning.loop_vectorization = False
+    builder = binding.create_pass_builder(machine, tuning)
+    if quick:
+        manager = binding.create_new_module_pass_manager()
+        for name in PASSES:
+            getattr(manager, f"add_{name}_pass")()
+    else:
+        manager = builder.getModulePassManager()
+    manager.run(module, builder)
     return module
 
 
 def compile_unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> bytes:
     """The object file of a unit."""
-    return bytes(target_machine().emit_object(optimise(unit_text(facts, options, functions, first))))
+    return bytes(target_machine().emit_object(optimise(unit_text(facts, options, functions, first), options.quick)))
 
 
 def compile_entry(facts: Facts, options: Options, entry: Entry) -> bytes:
     """The object file of a function's entry at a place. Raises `UnsupportedError`."""
-    return bytes(target_machine().emit_object(optimise(entry_text(facts, options, entry))))
+    return bytes(target_machine().emit_object(optimise(entry_text(facts, options, entry), options.quick)))
 
 
 def assembly(facts: Facts, options: Options, functions: Sequence[int]) -> str:
     """The machine code of some functions as text, for people."""
-    return str(target_machine().emit_assembly(optimise(unit_text(facts, options, functions, False))))
+    return str(target_machine().emit_assembly(optimise(unit_text(facts, options, functions, False), options.quick)))

@@ -170,7 +170,7 @@ class Module:
             self.code_space.prepare_all()
             entries = [Entry(index, *self.code_space.state_at(index, at)) for index, at in positions]
             had = self.compiled is not None
-            options = self.engine.code_options()
+            options = self.engine.code_options()._replace(quick=True)
             objects, more = compile_behind(self.decoded, options, self._cache(), entries, had)
             compiled = self.compiled or self._load(objects, options)
             for position, entry, data in zip(positions, entries, more, strict=True):
