@@ -148,7 +148,7 @@ def test_log(cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     cache.get(KEY)
     Cache("/proc/nowhere").get(KEY)
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[1] for line in lines] == ["miss", "kept", "hit", "off:"]
+    assert [line.split()[2] for line in lines] == ["miss", "kept", "hit", "off:"]
 
 
 def test_directory_that_goes(cache: Cache) -> None:

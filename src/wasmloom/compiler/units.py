@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 #: The optimisation level of LLVM's back end, and of its passes.
 LEVEL = 2
-#: LLVM's passes where code must be there soon, by llvmlite's names; else it runs those of `LEVEL`. What compiled a program
-#: to Wasm has optimised it, so that these only undo what lowering has done: variables become values, and what was
-#: written for one instruction at a time is put together. Accesses to memory are neither removed nor moved anyway.
+#: LLVM's passes where code must be there soon, by llvmlite's names; else it runs those of `LEVEL`. What compiled a
+#: program to Wasm has optimised it, so that these only undo what lowering has done: variables become values, and what
+#: was written for one instruction at a time is put together. Accesses to memory are neither removed nor moved anyway.
 PASSES = (
     "always_inliner",
     "sroa",

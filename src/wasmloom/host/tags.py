@@ -80,6 +80,7 @@ class Reference:
         # The collector, which may be running in another thread, takes the pin away.
         if self.pin != cython.NULL:
             self.pin.word = 0
+            self.pin.held = 0
 
     @property
     def store(self) -> Store:

@@ -27,7 +27,8 @@ ctypedef struct Slab:
 # A reference that Python holds.
 ctypedef struct Pin:
     Pin *next
-    uint64_t word               # 0: nobody holds the pin any more
+    uint64_t word               # 0: what was referred to has been consumed
+    uint64_t held               # 0: no Python object has the pin any more
 
 # What the collector calls for every range of words that may hold references.
 ctypedef void (*OnWords)(void *store, const uint64_t *words, uint64_t count) noexcept nogil

@@ -197,14 +197,17 @@ def slab_of(heap: cython.pointer(Heap), address: uint64_t) -> cython.pointer(Sla
 
 @cython.cfunc
 def pin(heap: cython.pointer(Heap), word: uint64_t) -> cython.pointer(Pin):
-    """Keep what a reference names until the pin's word is 0. Call with the store locked; raises `MemoryError`."""
+    """Keep what a reference names as long as the pin is held, and its word isn't 0.
+
+    Call with the store locked; raises `MemoryError`. Whoever holds the pin says when it doesn't any more.
+    """
     link: cython.pointer(cython.pointer(Pin))
     made: cython.pointer(Pin)
     if heap.pin_count >= max(heap.pins_at, 64):
         link = cython.address(heap.pins)
         while link[0] != cython.NULL:
             made = link[0]
-            if made.word == 0:
+            if made.held == 0:
                 link[0] = made.next
                 free(made)
                 heap.pin_count -= 1
@@ -215,6 +218,7 @@ def pin(heap: cython.pointer(Heap), word: uint64_t) -> cython.pointer(Pin):
     if made == cython.NULL:
         raise MemoryError
     made.word = word
+    made.held = 1
     made.next = heap.pins
     heap.pins = made
     heap.pin_count += 1
