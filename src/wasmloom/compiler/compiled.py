@@ -18,7 +18,7 @@ from wasmloom.compiler.objects import LoadedCode, load
 from wasmloom.compiler.perf import describe, wanted
 from wasmloom.compiler.workers import compile_parts
 from wasmloom.runtime import native
-from wasmloom.runtime.store import func_name
+from wasmloom.runtime.frames import func_name
 from wasmloom.spec.types import FuncType
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from wasmloom.binary.decoder import decode_module
 from wasmloom.errors import CompileError
 from wasmloom.host.engine import Engine, default_engine
 from wasmloom.interpreter.code import CodeSpace
-from wasmloom.runtime.store import func_name
+from wasmloom.runtime.frames import func_name
 from wasmloom.semantics.features import check_features
 from wasmloom.spec.canon import func_type
 from wasmloom.validation import validate_function, validate_module

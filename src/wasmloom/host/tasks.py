@@ -63,7 +63,8 @@ from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_s
 
 from wasmloom.errors import Trap, WasmException
 from wasmloom.runtime.collector import statistics
-from wasmloom.runtime.store import MAX_FRAMES, frame_of
+from wasmloom.runtime.frames import frame_of
+from wasmloom.runtime.store import MAX_FRAMES, number_at
 from wasmloom.runtime.traps import HOST_WAIT, OUT_OF_MEMORY, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import intern_func_type
 from wasmloom.spec.types import FuncType
@@ -348,7 +349,7 @@ class GuestTask:
                     cython.cast(uint64_t, current),
                     MAX_FRAMES,
                 )
-            return tuple([frame_of(self.store, *frame, names) for frame in found])
+            return tuple([frame_of(*place, number_at(self.store, cont), names) for *place, cont in found])
         finally:
             self.store.interrupting = before
             self.store.unlock()
@@ -428,7 +429,7 @@ class GuestTask:
             return 0
         entry.outer_base = ctx.stack_base
         entry.outer_end = ctx.stack_end
-        if entry.outer_current != cython.NULL:  # as every switch does
+        if entry.outer != cython.NULL and entry.outer.native == cython.NULL:  # as every switch does
             entry.outer_current.stack_base = ctx.stack_base
             entry.outer_current.stack_end = ctx.stack_end
         if self.is_parked:

@@ -76,7 +76,8 @@ from cython.cimports.wasmloom.runtime.store import (
     Run,
 )
 
-from wasmloom.errors import Frame, Trap, WasmError
+from wasmloom.errors import Trap, WasmError
+from wasmloom.runtime.frames import frame_of
 from wasmloom.runtime.traps import (
     CHANGE_TIER,
     HOST_EXCEPTION,
@@ -885,38 +886,13 @@ class Store:
                         MAX_FRAMES - len(found),
                     )
                 entry = entry.outer
-            frames = [frame_of(self, space, index, where, cont, names) for space, index, where, cont in found]
+            frames = [frame_of(*place, number_at(self, cont), names) for *place, cont in found]
         finally:
             self.interrupting = before
         return tuple(frames)
 
 
-def func_name(module: object, index: int) -> str | None:
-    """The name of a function of a decoded module: from its name section, else its import, else its first export."""
-    name = module.names.maps.get("func", {}).get(index)
-    if name is not None:
-        return name
-    if index < module.num_imported_funcs:
-        imported = [entry for entry in module.imports if entry.kind == "func"][index]
-        return f"{imported.module}.{imported.name}"
-    return next((e.name for e in module.exports if e.kind == "func" and e.index == index), None)
-
-
-@cython.cfunc
-def _number(store: Store, address: uint64_t) -> object:
+def number_at(store: Store, address: uint64_t) -> int | None:
     """What a backtrace calls a continuation; None for the bottom of an entry from the host, which nothing resumed."""
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), address)
     return number_of(store.guest, cont) if cont.parent != cython.NULL else None
-
-
-def frame_of(store: Store, space: object, index: int, where: object, cont: int, names: dict) -> Frame:
-    """A frame of a code space's function; without a space, of the host function called `where`.
-
-    `cont` is the address of the continuation that it runs on, which is alive.
-    """
-    if space is None:
-        return Frame(None, index, where, None, _number(store, cont))
-    name = names.get((space, index))
-    if name is None:
-        name = names[(space, index)] = (space.module.names.module, func_name(space.module, index))
-    return Frame(name[0], index, name[1], where, _number(store, cont))
