@@ -93,6 +93,7 @@ def test_blocks_nest_deeply(name: str) -> None:
 
 CTRL_C = """
 import os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a script starts in the background ignores it
 import wasmloom as wl
 from tests.compiler.tiers import engine_of, exports_of
 exports = exports_of('''(module (memory 1)
