@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+import wasmloom
 from tests.compiler.building import emit, with_lines
 from wasmloom.compiler import elf, perf
 from wasmloom.compiler.objects import LoadedCode, load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+#: Where the package is: in the project or, when it has been installed, elsewhere.
+PACKAGE = str(Path(wasmloom.__file__).resolve().parents[1])
 
 NAMES = {"f": "do it\nnow", "g": "größer"}
 
@@ -204,7 +207,7 @@ call(loaded, "f")
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb")
 def test_gdb_knows_functions_and_lines() -> None:
-    program = CRASH.format(path=[str(ROOT), str(ROOT / "src")])
+    program = CRASH.format(path=[str(ROOT), PACKAGE])
     command = ["gdb", "-nx", "-q", "-batch", "-ex", "run", "-ex", "backtrace", "--args", sys.executable, "-c", program]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, env={**os.environ, "WASMLOOM_PERF": "gdb"}
@@ -250,7 +253,7 @@ print(os.getpid())
 @pytest.mark.parametrize("word", ["map", "jitdump"])
 def test_perf_knows_functions_and_lines(word: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     data = tmp_path / "perf.data"
-    program = SPIN.format(path=[str(ROOT), str(ROOT / "src")])
+    program = SPIN.format(path=[str(ROOT), PACKAGE])
     # `perf inject` writes below the home folder.
     environment = {**os.environ, "WASMLOOM_PERF": word, "JITDUMPDIR": str(tmp_path), "HOME": str(tmp_path)}
 

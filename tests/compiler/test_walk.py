@@ -21,8 +21,6 @@ import pytest
 import wasmloom as wl
 from wasmloom.runtime import native
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-
 #: `main` gets there; $end is what the innermost function does.
 DEEP = """(module $deep
   (type $f (func (param i32))) (type $k (cont $f))
@@ -202,7 +200,8 @@ instance.exports.main(1)
 
 def program(text: str, switching: str, stop: str) -> list[str]:
     """The command that runs a guest in a process of its own; `stop` is what its import does."""
-    source = PROGRAM.format(path=[str(ROOT / "src")], text=text, switching=switching, stop=stop)
+    package = str(Path(wl.__file__).resolve().parents[1])
+    source = PROGRAM.format(path=[package], text=text, switching=switching, stop=stop)
     return [sys.executable, "-c", source]
 
 

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+import wasmloom
 from tests.compiler import work
 from wasmloom.compiler.workers import compile_parts, processors
 from wasmloom.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+#: Where the package is: in the project or, when it has been installed, elsewhere.
+PACKAGE = str(Path(wasmloom.__file__).resolve().parents[1])
 
 
 @pytest.mark.parametrize("workers", [None, 1, 2, 3])
@@ -102,7 +105,7 @@ print(*map(bytes.decode, compile_parts({parts!r}, work.{function}, 2)))
 
 
 def use(parts: list[object], function: str) -> str:
-    return USE.format(path=[str(ROOT), str(ROOT / "src")], parts=parts, function=function)
+    return USE.format(path=[str(ROOT), PACKAGE], parts=parts, function=function)
 
 
 def environment() -> dict[str, str]:

@@ -29,8 +29,6 @@ import wasmloom as wl
 from wasmloom.host.tasks import GuestTask, stacks_in_use
 from wasmloom.runtime.collector import collect_garbage
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-
 ENGINES = {
     "interpreter": wl.Engine(tier="interpreter"),
     "native": wl.Engine(tier="compiler"),
@@ -682,7 +680,7 @@ call.send(None)
 @pytest.mark.parametrize("switching", ["native", "libcall"])
 def test_gdb_after_the_wait(switching: str) -> None:
     """Of a guest that began in a thread that is gone, frames lead to the thread in which it goes on."""
-    source = WALKED.format(path=[str(ROOT / "src")], switching=switching)
+    source = WALKED.format(path=[str(Path(wl.__file__).resolve().parents[1])], switching=switching)
     done = subprocess.run(
         ["gdb", "-nx", "-q", "-batch", "-ex", "run", "-ex", "backtrace", "--args", sys.executable, "-c", source],
         capture_output=True, text=True, timeout=300, env={**os.environ, "WASMLOOM_PERF": "gdb"},
