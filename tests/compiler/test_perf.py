@@ -212,6 +212,7 @@ def test_gdb_knows_functions_and_lines() -> None:
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, env={**os.environ, "WASMLOOM_PERF": "gdb"}
     )
+    assert "exited with code" not in done.stdout, done.stderr  # the program failed, not gdb
     if "SIGABRT" not in done.stdout:
         pytest.skip(f"gdb can't run programs here: {done.stdout}{done.stderr}")
     frames = [line for line in done.stdout.splitlines() if line.startswith("#")]

@@ -214,6 +214,7 @@ def test_gdb(switching: str) -> None:
         ["gdb", "-nx", "-q", "-batch", "-ex", "run", "-ex", "backtrace", "--args", *command],
         capture_output=True, text=True, timeout=300, env={**os.environ, "WASMLOOM_PERF": "gdb"},
     )  # fmt: skip
+    assert "exited with code" not in done.stdout, done.stderr  # the program failed, not gdb
     if "SIGTRAP" not in done.stdout:
         pytest.skip(f"gdb can't run programs here: {done.stdout}{done.stderr}")
     frames = [line for line in done.stdout.splitlines() if line.startswith("#")]
