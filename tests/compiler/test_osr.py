@@ -100,6 +100,30 @@ def test_nested_loops_and_blocks_with_parameters_and_results() -> None:
     assert check(text, 3)[0] == "result"
 
 
+def test_what_is_known_before_loops_is_read_in_later_rounds() -> None:
+    """A local, an address and a base that are computed before the outer loop; the entry is in the inner one."""
+    text = f"""(module {HEAD} (memory 1) (data (i32.const 64) "\\03\\00\\00\\00\\07") (global $g (mut i32) (i32.const 5))
+      (func (export "run") (param $n i32) (result i32) (local $a i32) (local $b i32) (local $k i32)
+        (local.set $a (i32.load (i32.add (local.get $n) (i32.const 60))))
+        (global.set $g (i32.add (global.get $g) (local.get $a)))
+        (local.get $a)
+        (loop $outer
+          (local.set $b (i32.add (local.get $b) (local.get $a)))
+          (global.set $g (i32.mul (global.get $g) (local.get $b)))
+          (if (i32.and (local.get $n) (i32.const 1))
+            (then (local.set $b (i32.rotl (local.get $b) (local.get $a))))
+            (else (local.set $k (i32.load (local.get $a)))))
+          (local.set $k (i32.const 2))
+          (loop $inner
+            (call $change (local.get $b))
+            (local.set $b (i32.mul (local.get $b) (local.get $a)))
+            (br_if $inner (local.tee $k (i32.sub (local.get $k) (i32.const 1)))))
+          (local.set $b (i32.xor (local.get $b) (i32.add (local.get $a) (global.get $g))))
+          (br_if $outer (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (i32.add (local.get $b))))"""
+    assert check(text, 4)[0] == "result"
+
+
 def test_frames_below_go_on_too() -> None:
     """Calls of all kinds, constants and unread locals among the operands, several results."""
     text = f"""(module {HEAD}

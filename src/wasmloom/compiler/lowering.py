@@ -298,6 +298,12 @@ class FunctionLowering:
         self.labels.append(label)
         return label
 
+    def begin_loop(self, label: Label, at: int) -> None:
+        """Begin the body of the loop at an offset: what was known stays so, but locals that are written in there."""
+        self.b.follow(label.target)
+        for local in self.written.get(at, ()):
+            self.b.current.pop(local, None)
+
     def label(self, depth: int) -> Label:
         """The label that a branch names."""
         return self.labels[-1 - depth]
@@ -626,9 +632,7 @@ def _loop(f: FunctionLowering, i: Instr) -> None:
     label.target = b.fresh("loop")
     params = f.pop_many(len(label.kinds))
     f.leave(label, params)
-    b.follow(label.target)
-    for local in f.written.get(i[1], ()):
-        b.current.pop(local, None)
+    f.begin_loop(label, i[1])
     label.phis_at = len(b.lines)
     b.lines.append("")
     for kind in label.kinds:

@@ -148,6 +148,12 @@ class EntryLowering(FunctionLowering):
         width = int(kind[1:])
         return b.const(kind, bits - (1 << width) if bits >> (width - 1) & 1 else bits)
 
+    def begin_loop(self, label: Label, at: int) -> None:
+        """See the base class; with the place in the loop, its next round may come from there and know nothing."""
+        super().begin_loop(label, at)
+        if self._place >= 0:
+            self.b.memo, self.b.current = {}, {}
+
     # --- operands below blocks ---
 
     def open(self, raw: int, name: str) -> Label:
