@@ -120,7 +120,8 @@ _BARE = cython.declare(object, object())
 # The flag of generators that `types.coroutine` has made awaitable (`inspect.CO_ITERABLE_COROUTINE`).
 _OLD_COROUTINE = cython.declare(cython.int, 0x100)
 
-_signatures: dict[int, Signature] = {}
+# By canonical type; None: not made yet. A list, because every call of the host looks here.
+_signatures = cython.declare(list, [])
 
 
 @cython.cfunc
@@ -173,10 +174,11 @@ class Signature:
 @cython.cfunc
 def signature_of(type_id: uint32_t) -> Signature:
     """The signature of a canonical function type."""
-    signature: Signature = _signatures.get(type_id)
-    if signature is None:
-        signature = _signatures[type_id] = Signature(type_id)
-    return signature
+    if type_id >= cython.cast(uint32_t, len(_signatures)):
+        _signatures.extend([None] * (type_id + 1 - len(_signatures)))
+    if _signatures[type_id] is None:
+        _signatures[type_id] = Signature(type_id)
+    return cython.cast(Signature, _signatures[type_id])
 
 
 # --- conversion of values ---

@@ -106,7 +106,7 @@ def _run_registers(
             else:
                 words[i] = args[i]
             if signature.kinds[i] == KIND_I32 or signature.kinds[i] == KIND_F32:
-                words[i] &= 0xFFFFFFFF
+                words[i] = cython.cast(uint32_t, words[i])
         waits = _run_words(ctx, function, words)
         if not waits:
             for i in range(1, signature.n_results):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,8 @@ class Background:
             store = reference()
             if store is not None:
                 look_again(store)
+        if self.failed is not None:
+            warnings.warn(f"{self._module!r} goes on interpreted: {self.failed}", RuntimeWarning, stacklevel=1)
 
     def tell(self, store: Any) -> None:
         """Let a store be looked at again when this is done."""
