@@ -560,7 +560,7 @@ def fuzz(
         while workers:
             while not queue.empty():
                 found = queue.get()
-                differing += found[0] is not None and not found[1].form.raw
+                differing += found[0] is not None
                 yield found
             if differing >= stop:
                 return
@@ -644,7 +644,7 @@ def main() -> int:
                 (args.save / f"case-{case}-m{number}.wasm").write_bytes(module)
     endings = ", ".join(f"{number} {how}" for how, number in seen.most_common(18) if how != PROGRAMS)
     print(f"of every eighth: {endings}\n{summary()}")
-    return 1 if counts["differ"] else 0
+    return 1 if counts["differ"] or counts["raw"] else 0
 
 
 if __name__ == "__main__":

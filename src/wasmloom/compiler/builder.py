@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from wasmloom.compiler.abi import (
     TAIL_WORDS,
@@ -68,6 +69,13 @@ def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
     return lines
 
 
+@lru_cache(maxsize=1)
+def _has_avx() -> bool:
+    from llvmlite import binding
+
+    return bool(binding.get_host_cpu_features().get("avx"))
+
+
 class FunctionBuilder(StructBuilder):
     """Emits one function. `where` is the metadata suffix (", !dbg !N") of the instruction; `scope` gives it by offset.
 
@@ -86,6 +94,7 @@ class FunctionBuilder(StructBuilder):
 
     def __init__(self, scope: Callable[[int], str] | None = None) -> None:
         super().__init__(FunctionBuilder._trap)
+        self.has_avx = _has_avx()
         self.inst = Value("%inst", "ptr")
         #: where in `lines` the last mark of the block goes, behind its last access; -1: it has none
         self._accessed = -1

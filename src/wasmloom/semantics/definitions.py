@@ -160,26 +160,29 @@ def eqz(b: V, x: V) -> V:
 
 
 # --- floating point (4.3.3) ---
+#
+# Of two NaNs the result is the first, made quiet, in all that follows: the specification allows either, but tiers must
+# agree. So nothing here is commutative.
 
 
-@operation("{float}.add", commutative=True)
+@operation("{float}.add")
 def fadd(b: V, x: V, y: V) -> V:
-    return b.binary("fadd", x, y)
+    return b.arithmetic("add", x, y)
 
 
 @operation("{float}.sub")
 def fsub(b: V, x: V, y: V) -> V:
-    return b.binary("fsub", x, y)
+    return b.arithmetic("sub", x, y)
 
 
-@operation("{float}.mul", commutative=True)
+@operation("{float}.mul")
 def fmul(b: V, x: V, y: V) -> V:
-    return b.binary("fmul", x, y)
+    return b.arithmetic("mul", x, y)
 
 
 @operation("{float}.div")
 def fdiv(b: V, x: V, y: V) -> V:
-    return b.binary("fdiv", x, y)
+    return b.arithmetic("div", x, y)
 
 
 def _extremum(first: str, combine: str) -> Any:
@@ -190,14 +193,14 @@ def _extremum(first: str, combine: str) -> Any:
         bits = b.binary(combine, b.convert("bitcast", x, integer), b.convert("bitcast", y, integer))
         zeros = b.convert("bitcast", bits, x.type)
         # x + y is a quiet NaN when either is a NaN.
-        otherwise = b.select(b.compare("eq", x, y), zeros, b.binary("fadd", x, y))
+        otherwise = b.select(b.compare("eq", x, y), zeros, b.arithmetic("add", x, y))
         return b.select(b.compare(first, x, y), x, b.select(b.compare(first, y, x), y, otherwise))
 
     return define
 
 
-operation("{float}.min", commutative=True)(_extremum("lt", "or"))
-operation("{float}.max", commutative=True)(_extremum("gt", "and"))
+operation("{float}.min")(_extremum("lt", "or"))
+operation("{float}.max")(_extremum("gt", "and"))
 
 
 @operation("{float}.copysign")

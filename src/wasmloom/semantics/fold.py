@@ -96,6 +96,10 @@ class Evaluator:
                 raise NotConstantError
         return _number(result, x.type)
 
+    def arithmetic(self, name: str, x: Number, y: Number) -> Number:
+        """Arithmetic of floats."""
+        raise NotConstantError
+
     def compare(self, predicate: str, x: Number, y: Number) -> Number:
         """A truth value; `predicate` is LLVM's."""
         a, b = (_signed(x), _signed(y)) if predicate[0] == "s" else (x.bits, y.bits)

@@ -37,6 +37,9 @@ class Builder:
     how a trap leaves the function.
     """
 
+    #: Whether the processor is known to have AVX: floating-point instructions with a destination of their own.
+    has_avx = False
+
     def __init__(self, on_trap: Callable[[Any, int], None]) -> None:
         self.lines: list[str] = []
         self._on_trap = on_trap
@@ -82,6 +85,17 @@ class Builder:
     def binary(self, opcode: str, x: Value, y: Value) -> Value:
         """An LLVM binary instruction on two values of one type."""
         return self.assign(f"{opcode} {llvm_type(x.type)} {x.text}, {y.text}", x.type)
+
+    def arithmetic(self, name: str, x: Value, y: Value) -> Value:
+        """The sum ("add"), difference ("sub"), product ("mul") or quotient ("div") of two floats.
+
+        An instruction of the processor by name: LLVM, for which NaNs are all alike, would exchange operands, or fold a
+        negation into another instruction, and the result would have another NaN's bits.
+        """
+        kind = llvm_type(x.type)
+        suffix = "sd" if x.type == "f64" else "ss"
+        code = f'"v{name}{suffix} $2, $1, $0", "=x,x,x"' if self.has_avx else f'"{name}{suffix} $2, $0", "=x,0,x"'
+        return self.assign(f"call {kind} asm {code}({kind} {x.text}, {kind} {y.text}) nounwind memory(none)", x.type)
 
     def compare(self, predicate: str, x: Value, y: Value, negate: bool = False) -> Value:
         """A truth value (i1): `predicate` is LLVM's for integers, Wasm's (or "uno") for floats."""
