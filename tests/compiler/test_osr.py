@@ -102,7 +102,8 @@ def test_nested_loops_and_blocks_with_parameters_and_results() -> None:
 
 def test_what_is_known_before_loops_is_read_in_later_rounds() -> None:
     """A local, an address and a base that are computed before the outer loop; the entry is in the inner one."""
-    text = f"""(module {HEAD} (memory 1) (data (i32.const 64) "\\03\\00\\00\\00\\07") (global $g (mut i32) (i32.const 5))
+    text = f"""(module {HEAD} (memory 1)
+      (data (i32.const 64) "\\03\\00\\00\\00\\07") (global $g (mut i32) (i32.const 5))
       (func (export "run") (param $n i32) (result i32) (local $a i32) (local $b i32) (local $k i32)
         (local.set $a (i32.load (i32.add (local.get $n) (i32.const 60))))
         (global.set $g (i32.add (global.get $g) (local.get $a)))

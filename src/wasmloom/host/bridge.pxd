@@ -74,6 +74,7 @@ cdef class Func:
     cdef object finish(self, uint64_t *words)
 
 cdef Kind kind_of(uint64_t type) noexcept
+cdef uint64_t *room_for(uint32_t count, uint64_t *few) except? NULL
 cdef Signature signature_of(uint32_t type_id)
 cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) except -1
 cdef object from_word(Store store, uint64_t type, uint64_t word)
@@ -83,4 +84,4 @@ cdef WlFunction *new_host_function(Store store, Signature signature, object func
 cdef int call_host(Store store, HostFunction host, uint64_t *words, bint may_wait) except -1
 cdef int take_results(Store store, HostFunction host, object returned, uint64_t *words) except -1
 cdef int store_of(object value, Store store) except -1
-cdef uint64_t throw_in_guest(WlContext *ctx, Store store) noexcept
+cdef uint64_t fetch_error(WlContext *ctx, Store store) noexcept

@@ -172,6 +172,17 @@ class Signature:
 
 
 @cython.cfunc
+def room_for(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(uint64_t):
+    """Room for `count` words: `few`, which has `WORDS_ON_STACK`, or else allocated, and then the caller's to free."""
+    words: cython.pointer(uint64_t) = few
+    if count > WORDS_ON_STACK:
+        words = cython.cast(cython.pointer(uint64_t), malloc(8 * count))
+        if words == cython.NULL:
+            raise MemoryError
+    return words
+
+
+@cython.cfunc
 def signature_of(type_id: uint32_t) -> Signature:
     """The signature of a canonical function type."""
     if type_id >= cython.cast(uint32_t, len(_signatures)):
@@ -402,10 +413,7 @@ class Func:
         room: uint32_t = max(signature.n_params, signature.n_results)
         self._store.lock()
         try:
-            if room > WORDS_ON_STACK:
-                words = cython.cast(cython.pointer(uint64_t), malloc(8 * room))
-                if words == cython.NULL:
-                    raise MemoryError
+            words = room_for(room, few)
             self.take(args, words)
             if self.pointer.instance == cython.NULL:
                 call_host(
@@ -582,16 +590,11 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
     it has to and must not.
     """
     signature: Signature = host.signature
-    few = cython.declare(cython.pointer(PyObject)[16])  # WORDS_ON_STACK
-    arguments: cython.pointer(cython.pointer(PyObject)) = few
+    few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
+    room: cython.pointer(uint64_t) = room_for(signature.n_params, few)
+    arguments: cython.pointer(cython.pointer(PyObject)) = cython.cast(cython.pointer(cython.pointer(PyObject)), room)
     made: uint32_t = 0
     result: cython.pointer(PyObject)
-    if signature.n_params > WORDS_ON_STACK:
-        arguments = cython.cast(
-            cython.pointer(cython.pointer(PyObject)), malloc(cython.sizeof(cython.p_void) * signature.n_params)
-        )
-        if arguments == cython.NULL:
-            raise MemoryError
     try:
         while made < signature.n_params:
             value = _to_object(store, signature.types[made], cython.cast(Kind, signature.kinds[made]), words[made])
@@ -605,8 +608,8 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
         while made > 0:
             made -= 1
             Py_DECREF(cython.cast(object, arguments[made]))
-        if arguments != few:
-            free(arguments)
+        if room != few:
+            free(room)
     if result == cython.NULL:
         return -1
     returned: object = cython.cast(object, result)
@@ -692,12 +695,7 @@ def _host_call_words(
     waits: cython.int = 0
     signature: Signature = signature_of(cython.cast(uint32_t, function.type_id))
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
-    words: cython.pointer(uint64_t) = few
-    room: uint32_t = max(signature.n_params, signature.n_results)
-    if room > WORDS_ON_STACK:
-        words = cython.cast(cython.pointer(uint64_t), malloc(8 * room))
-        if words == cython.NULL:
-            raise MemoryError
+    words: cython.pointer(uint64_t) = room_for(max(signature.n_params, signature.n_results), few)
     try:
         memcpy(words, ctx.stack_base + offset, 8 * signature.n_params)
         if is_compiled(function):
@@ -742,18 +740,22 @@ def _host_call_with_gil(
     ended = cython.cast(HostCallWords, cython.cast(cython.p_void, _host_call_words))(ctx, store, function, offset)
     if ended >= 0:
         return _HOST_WAIT if ended else 0
-    PyErr_Fetch(
-        cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
-    )
-    if PyErr_GivenExceptionMatches(store.error_type, cython.cast(cython.pointer(PyObject), WasmException)):
-        return throw_in_guest(ctx, store)
-    return _HOST_EXCEPTION
+    return fetch_error(ctx, store)
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def throw_in_guest(ctx: cython.pointer(WlContext), store: Store) -> uint64_t:
-    """The store's pending exception is one that the guest can catch: make the guest's of it."""
+def fetch_error(ctx: cython.pointer(WlContext), store: Store) -> uint64_t:
+    """A host function has raised: the store takes the exception, or the guest if it is one that the guest can catch.
+
+    Gives the code to leave the guest with: `UNCAUGHT_EXCEPTION` when the guest's is in ``ctx.exception``.
+    """
+    PyErr_Fetch(
+        cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
+    )
+    if not PyErr_GivenExceptionMatches(store.error_type, cython.cast(cython.pointer(PyObject), WasmException)):
+        return _HOST_EXCEPTION
+
     from wasmloom.host.tags import guest_exception
 
     PyErr_NormalizeException(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.host.bridge import (
     FLOAT_REGISTERS,
     INTEGER_REGISTERS,
@@ -26,26 +26,23 @@ from cython.cimports.wasmloom.host.bridge import (
     NativeWords,
     Signature,
     call_host,
+    fetch_error,
+    room_for,
     signature_of,
-    throw_in_guest,
 )
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
-    PyErr_Fetch,
-    PyErr_GivenExceptionMatches,
     PyEval_RestoreThread,
     PyEval_SaveThread,
     PyThreadState,
 )
 from cython.cimports.wasmloom.runtime._layout import RT_NATIVE_ARRAY_CALL, RT_NATIVE_CALL, WlContext, WlFunction
 from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
-from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store
+from cython.cimports.wasmloom.runtime.store import Store
 
-from wasmloom.errors import WasmException
-from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
+from wasmloom.runtime.traps import HOST_WAIT, UNCAUGHT_EXCEPTION
 
-_HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 
@@ -83,15 +80,10 @@ def _run_registers(
     signature: Signature = signature_of(cython.cast(uint32_t, function.type_id))
     args: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), ctx.args)
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
-    words: cython.pointer(uint64_t) = few
+    words: cython.pointer(uint64_t) = room_for(max(signature.n_params, signature.n_results), few)
     integers: uint32_t = 0
     floats: uint32_t = 0
     i: uint32_t
-    room: uint32_t = max(signature.n_params, signature.n_results)
-    if room > WORDS_ON_STACK:
-        words = cython.cast(cython.pointer(uint64_t), malloc(8 * room))
-        if words == cython.NULL:
-            raise MemoryError
     try:
         for i in range(signature.n_params):
             if signature.kinds[i] == KIND_F32 or signature.kinds[i] == KIND_F64:
@@ -138,12 +130,7 @@ def _native_call_with_gil(
         return _HOST_WAIT
     if ended == 0:
         return 0
-    PyErr_Fetch(
-        cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
-    )
-    if not PyErr_GivenExceptionMatches(store.error_type, cython.cast(cython.pointer(PyObject), WasmException)):
-        return _HOST_EXCEPTION
-    code = throw_in_guest(ctx, store)
+    code = fetch_error(ctx, store)
     if code != _UNCAUGHT_EXCEPTION:
         return code
     ctx.pending = ctx.exception

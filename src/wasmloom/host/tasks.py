@@ -33,9 +33,9 @@ from __future__ import annotations
 import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, free, malloc
+from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.wasmloom.host.bridge import HostFunction, Signature, call_host, take_results
+from cython.cimports.wasmloom.host.bridge import HostFunction, Signature, call_host, room_for, take_results
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
 from cython.cimports.wasmloom.interpreter._handlers import H_HOST_RETURNED, H_HOST_THREW
 from cython.cimports.wasmloom.interpreter.machine import handlers
@@ -59,7 +59,7 @@ from cython.cimports.wasmloom.runtime.native import (
 )
 from cython.cimports.wasmloom.runtime.osr import go_on_changed
 from cython.cimports.wasmloom.runtime.stacks import end_stack, take
-from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack
+from cython.cimports.wasmloom.runtime.store import Store, grow_stack
 
 from wasmloom.errors import Trap, WasmException
 from wasmloom.runtime.collector import statistics
@@ -75,18 +75,6 @@ _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 # The instructions with which a parked guest goes on.
 _returned = cython.declare(cython.p_void, handlers[H_HOST_RETURNED])
 _threw = cython.declare(cython.p_void, handlers[H_HOST_THREW])
-
-
-@cython.cfunc
-@cython.exceptval(check=True)
-def _words(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(uint64_t):
-    """Room for `count` words: `few`, or allocated."""
-    words: cython.pointer(uint64_t) = few
-    if count > WORDS_ON_STACK:
-        words = cython.cast(cython.pointer(uint64_t), malloc(8 * count))
-        if words == cython.NULL:
-            raise MemoryError
-    return words
 
 
 @cython.cfunc
@@ -203,7 +191,7 @@ class GuestTask:
             if self.store.calls_left and self.store.guest.entry == cython.NULL:
                 self.store.count_call()
             compiled = is_compiled(function)
-            words = _words(room, few)
+            words = room_for(room, few)
             self.function.take(args, words)
             if function.instance == cython.NULL:
                 return self.start_host(words)
@@ -238,7 +226,7 @@ class GuestTask:
         try:
             self.store.guest.heap.holds += 1  # until the results are where the collector sees them
             try:
-                words = _words(signature.n_results, few)
+                words = room_for(signature.n_results, few)
                 if signature.n_results:
                     take_results(self.store, self.host, value, words)
                 self.awaitable = None
@@ -512,7 +500,7 @@ class GuestTask:
         try:
             try:
                 if code == 0:
-                    words = _words(signature.n_results, few)
+                    words = room_for(signature.n_results, few)
                     memcpy(
                         words,
                         ctx.stack_base if self.parked.native == cython.NULL else self.parked.words,
