@@ -30,6 +30,8 @@ Invariants:
 
 from __future__ import annotations
 
+from functools import partial
+
 import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint32_t, uint64_t
@@ -63,7 +65,7 @@ from cython.cimports.wasmloom.runtime.store import Store, grow_stack
 
 from wasmloom.errors import Trap, WasmException
 from wasmloom.runtime.collector import statistics
-from wasmloom.runtime.frames import frame_of
+from wasmloom.runtime.frames import frames_of
 from wasmloom.runtime.store import MAX_FRAMES, number_at
 from wasmloom.runtime.traps import HOST_WAIT, OUT_OF_MEMORY, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import intern_func_type
@@ -317,7 +319,6 @@ class GuestTask:
 
         current: cython.pointer(WlCont)
         innermost: cython.pointer(uint64_t)
-        names: dict = {}
         before: cython.bint
         self.store.lock()
         before = self.store.interrupting
@@ -337,7 +338,7 @@ class GuestTask:
                     cython.cast(uint64_t, current),
                     MAX_FRAMES,
                 )
-            return tuple([frame_of(*place, number_at(self.store, cont), names) for *place, cont in found])
+            return frames_of(found, partial(number_at, self.store))
         finally:
             self.store.interrupting = before
             self.store.unlock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from wasmloom.errors import Frame
@@ -18,14 +19,28 @@ def func_name(module: Any, index: int) -> str | None:
     return next((e.name for e in module.exports if e.kind == "func" and e.index == index), None)
 
 
-def frame_of(space: Any, index: int, where: Any, number: int | None, names: dict[Any, Any]) -> Frame:
-    """A frame of a function of `space`, which has a module; without one, of the host function called `where`.
+def frames_of(
+    places: Iterable[tuple[Any, int, Any, int]], number: Callable[[int], int | None]
+) -> tuple[Frame, ...]:
+    """The backtrace of some places: (space, function, offset in the module, address of the continuation).
 
-    `number` is that of the continuation that it runs on; `names` keeps what has been looked up.
+    Without a space, which has a module, a place is that of a host function: 0 and its name. `number` gives the number
+    of a continuation. In deep recursion, frames are alike: they are made once.
     """
-    if space is None:
-        return Frame(None, index, where, None, number)
-    name = names.get((space, index))
-    if name is None:
-        name = names[(space, index)] = (space.module.names.module, func_name(space.module, index))
-    return Frame(name[0], index, name[1], where, number)
+    made: dict[tuple[Any, int, Any, int], Frame] = {}
+    names: dict[tuple[Any, int], tuple[str | None, str | None]] = {}
+    frames = []
+    for place in places:
+        frame = made.get(place)
+        if frame is None:
+            space, index, where, continuation = place
+            if space is None:
+                frame = Frame(None, index, where, None, number(continuation))
+            else:
+                name = names.get((space, index))
+                if name is None:
+                    name = names[(space, index)] = (space.module.names.module, func_name(space.module, index))
+                frame = Frame(name[0], index, name[1], where, number(continuation))
+            made[place] = frame
+        frames.append(frame)
+    return tuple(frames)

@@ -23,6 +23,8 @@ Invariants:
 
 from __future__ import annotations
 
+from functools import partial
+
 import cython
 from cython.cimports.cpython.dict import PyDict_Size
 from cython.cimports.cpython.object import PyObject
@@ -77,7 +79,7 @@ from cython.cimports.wasmloom.runtime.store import (
 )
 
 from wasmloom.errors import Trap, WasmError
-from wasmloom.runtime.frames import frame_of
+from wasmloom.runtime.frames import frames_of
 from wasmloom.runtime.traps import (
     CHANGE_TIER,
     HOST_EXCEPTION,
@@ -834,7 +836,6 @@ class Store:
         host: object
         before: cython.bint = self.interrupting
         found: list = []
-        names: dict = {}
         self.interrupting = True
         try:
             from wasmloom.interpreter.code import walk, walk_from_host
@@ -886,10 +887,9 @@ class Store:
                         MAX_FRAMES - len(found),
                     )
                 entry = entry.outer
-            frames = [frame_of(*place, number_at(self, cont), names) for *place, cont in found]
+            return frames_of(found, partial(number_at, self))
         finally:
             self.interrupting = before
-        return tuple(frames)
 
 
 def number_at(store: Store, address: uint64_t) -> int | None:
