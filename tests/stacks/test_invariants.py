@@ -85,7 +85,7 @@ def test_2_8_many_values_through_tiny_stacks(count):
 def test_8_stacks_grow_inside_of_continuations_and_under_them(tier, depth):
     """Recursion within a continuation, and then of the main stack while a continuation is suspended.
 
-    Interpreted, a continuation's stack grows like the main one; compiled, it has 240 KiB and ends in a trap.
+    Interpreted, a continuation's stack grows like the main one; compiled, it has 228 KiB and ends in a trap.
     """
     engine = wl.Engine(tier=tier)
     exports = run("""(tag $t) (table $t1 1 (ref null $k))

@@ -103,7 +103,7 @@ _DETAILS = {UNHANDLED_TAG: "no handler up to where the host called the guest, an
 #: Bytes of value stack that a store may use unless it says otherwise.
 DEFAULT_STACK_LIMIT = 16 << 20
 #: Bytes of the native stack of a continuation that runs compiled code, at most.
-CONTINUATION_STACK = cython.declare(uint64_t, 245760)
+CONTINUATION_STACK = cython.declare(uint64_t, 233472)
 #: A store of the tier "auto" that takes so many calls from the host is worth compiling.
 MANY_CALLS = 500
 #: A store holds this many external references before it looks for those that nothing in it holds any more.
@@ -301,7 +301,8 @@ class Store:
         self.timeout = timeout
         self.timeout_ns = 0 if timeout is None else min(int(timeout * 1e9) + 1, INT64_MAX // 2)
         self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
-        self.guest.native_stack = (min(self.guest.max_stack, CONTINUATION_STACK) + RESERVE + 4095) & ~4095
+        # An odd number of pages, so that the pages in use spread over all sets of the processor's TLBs.
+        self.guest.native_stack = (min(self.guest.max_stack, CONTINUATION_STACK) + RESERVE + 4095) & ~4095 | 4096
         self.guest.ctx.fuel = INT64_MAX
         if fuel is not None:
             self.fuel = fuel
