@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 import wasmloom as wl
+from wasmloom.runtime.osr import change_soon
 from wasmloom.wasi import Wasi
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -125,6 +126,26 @@ def test_calculator(program: Callable[[str], Program]) -> None:
     assert status == 1
     status, output = calculator.same(stdin=b"1\nfail 42\n2\n")
     assert (status, output) == (42, "1: 1\nleaving\n")
+
+
+@pytest.mark.parametrize("name", ["compute", "calculator"])
+def test_they_go_on_as_machine_code_anywhere(program: Callable[[str], Program], name: str) -> None:
+    """On-stack replacement after so many turns of loops, wherever the program stands then."""
+    engine = wl.Engine(tier="auto", threshold=1 << 30)
+    module = wl.Module.from_file(program(name).wasm, engine)
+    stdin = b"x = 3\ny = x * (2 + 4.5) / 7\nlist\nrepeat 2000 some words\nsqrt(y) - -x\n"
+    native = subprocess.run([program(name).native], input=stdin, capture_output=True, check=False)
+    changed = 0
+    for after in (0, 1, 7, 50, 300, 2000, 15_000, 100_000):
+        store = wl.Store(engine)
+        out = io.BytesIO()
+        with Wasi(args=[name], stdin=stdin, stdout=out, stderr=io.BytesIO()) as wasi:
+            instance = wasi.instantiate(module, store=store)
+            change_soon(store, after)
+            assert (wasi.start(instance), out.getvalue()) == (native.returncode, native.stdout), after
+        assert store.change_failed is None
+        changed += store.is_native
+    assert changed > 3
 
 
 def test_the_command_runs_them(program: Callable[[str], Program], tmp_path: Path) -> None:
