@@ -75,6 +75,8 @@ def extensions() -> list[Extension]:
                     include_dirs=["src/wasmloom/runtime"],
                     extra_compile_args=[
                         "-O2",
+                        # GCC would write `rep stos` for small structs, which takes longer than the call.
+                        "-fno-builtin-memset",
                         "-g0",
                         "-fno-strict-aliasing",
                         "-Wno-unused-function",

@@ -65,12 +65,14 @@ cdef enum:                              # as wasmloom.compiler.abi has them
 @cython.final
 @cython.no_gc_clear
 cdef class Func:
+    cdef void *vectorcall               # the type's slot says where this is
     cdef Store _store
     cdef WlFunction *pointer
     cdef Signature signature
     cdef str _name
 
-    cdef int take(self, tuple args, uint64_t *words) except -1
+    cdef object call(self, PyObject **args, Py_ssize_t count)
+    cdef int take(self, PyObject **args, Py_ssize_t count, uint64_t *words) except -1
     cdef object finish(self, uint64_t *words)
 
 cdef Kind kind_of(uint64_t type) noexcept

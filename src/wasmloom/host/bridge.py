@@ -37,6 +37,7 @@ from cython.cimports.cpython.long import (
 )
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy
@@ -62,6 +63,7 @@ from cython.cimports.wasmloom.host.bridge import (
 from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
+    Py_TPFLAGS_HAVE_VECTORCALL,
     Py_XDECREF,
     PyErr_Fetch,
     PyErr_GivenExceptionMatches,
@@ -70,6 +72,8 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyEval_SaveThread,
     PyObject_Vectorcall,
     PyThreadState,
+    PyVectorcall_NARGS,
+    VectorcallType,
 )
 from cython.cimports.wasmloom.runtime._layout import RT_HOST_CALL, WlContext, WlFunction
 from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
@@ -384,6 +388,7 @@ class Func:
     """
 
     def __cinit__(self, store: object, type: object, function: object, name: str | None = None) -> None:
+        self.vectorcall = cython.cast(cython.p_void, _vectorcall)
         if store is _BARE:
             return
         if not isinstance(store, Store):
@@ -407,6 +412,11 @@ class Func:
 
     def __call__(self, *args: object) -> object:
         """Run the function."""
+        return self.call(PySequence_Fast_ITEMS(args), len(args))
+
+    @cython.cfunc
+    def call(self, args: cython.pointer(cython.pointer(PyObject)), count: cython.Py_ssize_t) -> object:
+        """Run the function on arguments in memory, which somebody holds."""
         signature: Signature = self.signature
         few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
@@ -414,7 +424,7 @@ class Func:
         self._store.lock()
         try:
             words = room_for(room, few)
-            self.take(args, words)
+            self.take(args, count, words)
             if self.pointer.instance == cython.NULL:
                 call_host(
                     self._store,
@@ -436,17 +446,18 @@ class Func:
     @cython.cfunc
     @cython.inline
     @cython.exceptval(-1, check=False)
-    def take(self, args: tuple, words: cython.pointer(uint64_t)) -> cython.int:
+    def take(
+        self, args: cython.pointer(cython.pointer(PyObject)), n: cython.Py_ssize_t, words: cython.pointer(uint64_t)
+    ) -> cython.int:
         """Convert arguments; `words` has room for all parameters."""
         signature: Signature = self.signature
         i: uint32_t
         kind: Kind
-        n: cython.Py_ssize_t = len(args)
         if n != signature.n_params:
             raise TypeError(f"{self.name} takes {signature.n_params} arguments {signature.type}, {n} given")
         for i in range(signature.n_params):
             kind = cython.cast(Kind, signature.kinds[i])
-            value = args[i]
+            value = cython.cast(object, args[i])
             if _i32_fast(kind, value, cython.address(words[i])):
                 continue
             try:
@@ -508,6 +519,34 @@ class Func:
 
     def __repr__(self) -> str:
         return f"<wasmloom.Func {self.name} {self.signature.type}>"
+
+
+@cython.cfunc
+def _vectorcall(
+    func: cython.pointer(PyObject),
+    args: cython.pointer(cython.pointer(PyObject)),
+    count: cython.size_t,
+    names: cython.pointer(PyObject),
+) -> object:
+    """What Python calls for ``func(…)``: no tuple of arguments is made (PEP 590)."""
+    if names != cython.NULL and len(cython.cast(tuple, names)):
+        raise TypeError(f"{cython.cast(Func, func).name} takes no keyword arguments")
+    return cython.cast(Func, func).call(args, PyVectorcall_NARGS(count))
+
+
+@cython.cfunc
+def _enable_vectorcall(func: Func) -> object:
+    """Tell Python where functions have the address of `_vectorcall`; Cython has no notation for that.
+
+    Invariant: every `Func` has it there from its `__cinit__` on, and the class has no subclasses.
+    """
+    slots = cython.cast(cython.pointer(VectorcallType), cython.cast(cython.pointer(PyObject), Func))
+    place = cython.cast(cython.p_char, cython.address(func.vectorcall))
+    slots.tp_vectorcall_offset = place - cython.cast(cython.p_char, cython.cast(cython.pointer(PyObject), func))
+    slots.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL
+
+
+_enable_vectorcall(Func.__new__(Func, _BARE, None, None))
 
 
 @cython.cfunc

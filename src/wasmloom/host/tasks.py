@@ -34,6 +34,7 @@ from functools import partial
 
 import cython
 from cython.cimports.cpython.object import PyObject
+from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
@@ -194,7 +195,7 @@ class GuestTask:
                 self.store.count_call()
             compiled = is_compiled(function)
             words = room_for(room, few)
-            self.function.take(args, words)
+            self.function.take(PySequence_Fast_ITEMS(args), len(args), words)
             if function.instance == cython.NULL:
                 return self.start_host(words)
             self.begin(compiled)

@@ -28,6 +28,11 @@ cdef extern from "Python.h":
     int PyGC_Enable()
     # Gives a new reference, or NULL with an exception set.
     PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *)
+    ctypedef struct VectorcallType "PyTypeObject":
+        Py_ssize_t tp_vectorcall_offset
+        unsigned long tp_flags
+    enum: Py_TPFLAGS_HAVE_VECTORCALL
+    Py_ssize_t PyVectorcall_NARGS(size_t)
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock
