@@ -7,13 +7,15 @@ need: which function and which offset of the module an address belongs to.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from wasmloom.compiler.cache import Cache, cache_key
+from wasmloom.compiler.lazily import LazyFunctions
 from wasmloom.compiler.objects import LoadedCode, load
 from wasmloom.compiler.perf import describe, wanted
 from wasmloom.compiler.workers import compile_parts
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Bytes of function bodies that LLVM gets at a time.
 UNIT_BYTES = 1 << 15
+
+#: Bytes of function bodies that are compiled at once while a guest waits for one of them.
+LAZY_BYTES = 1 << 11
 
 #: What `wasmloom.compiler.stubs` defines and objects refer to: LLVM's name → ours.
 _EXTERNALS = {
@@ -50,12 +55,17 @@ class CompiledModule:
     """The machine code of a module, in memory as long as this object lives.
 
     `functions` has the address of each function defined in the module, `array_calls` by type index that of the function
-    that calls such code with arguments in memory.
+    that calls such code with arguments in memory. Functions that the objects don't have are `missing`: they are compiled
+    when they are first called (`compile_function`), or given later (`add`).
     """
 
-    def __init__(self, module: DecodedModule, objects: list[bytes], options: Options) -> None:
+    def __init__(
+        self, module: DecodedModule, objects: list[bytes], options: Options, missing: Sequence[int] = ()
+    ) -> None:
         """Load what `compile_module` has given for the options. Raises `ObjectError`."""
         self.module = module
+        self.missing = set(missing)
+        self._adding = threading.Lock()
         self._options = options
         self._facts: Facts | None = None
         self._entries: dict[tuple[int, int], int] = {}
@@ -68,10 +78,12 @@ class CompiledModule:
         stubs = native.stub_addresses()
         self._externals = {name: stubs[ours] for name, ours in _EXTERNALS.items()}
         self._externals["wl_type_ids"] = self._type_ids.buffer_info()[0]
-        self.loaded = load(objects, self._externals)
+        self._lazy = LazyFunctions(missing, stubs["wl_lazy"]) if missing else None
+        entries = self._lazy.entries if self._lazy else {}
+        self.loaded = load(objects, self._externals | {f"wf.{index}": entry for index, entry in entries.items()})
         symbols = self.loaded.symbols
         count = len(module.func_types) - module.num_imported_funcs
-        self.functions = [symbols[f"wf.{index}"] for index in range(count)]
+        self.functions = [entries.get(index) or symbols[f"wf.{index}"] for index in range(count)]
         self.array_calls = {
             index: symbols.get(f"wt.{index}", 0)
             for index, sub in enumerate(module.types)
@@ -94,27 +106,72 @@ class CompiledModule:
         """
         address = self.positions.get((index, at))
         if address is None:
-            from wasmloom.compiler.facts import Facts
             from wasmloom.compiler.osr import Entry
             from wasmloom.compiler.units import compile_entry
 
-            if self._facts is None:
-                self._facts = Facts(self.module)
             entry = Entry(index, *space.state_at(index, at))
             address = self._entries.get((index, entry.place))
             if address is None:
-                address = self.add_entry(entry, compile_entry(self._facts, self._options, entry))
+                address = self.add_entry(entry, compile_entry(self.facts, self._options, entry))
             self.positions[(index, at)] = address
         return address
 
     def add_entry(self, entry: Entry, data: bytes) -> int:
         """Load a compiled entry; gives its address. Raises `ObjectError`."""
-        functions = {f"wf.{number}": address for number, address in enumerate(self.functions)}
-        loaded = load([data], self._externals | functions)
-        self._pieces.append(loaded)
-        self._take(loaded)
+        loaded = self._load([data])
         address = self._entries[(entry.function, entry.place)] = loaded.symbols[f"wo.{entry.function}"]
         return address
+
+    def _load(self, objects: list[bytes]) -> LoadedCode:
+        functions = {f"wf.{number}": address for number, address in enumerate(self.functions)}
+        loaded = load(objects, self._externals | functions)
+        self._pieces.append(loaded)
+        self._take(loaded)
+        return loaded
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the module as a whole."""
+        if self._facts is None:
+            from wasmloom.compiler.facts import Facts
+
+            self._facts = Facts(self.module)
+        return self._facts
+
+    def compile_function(self, index: int) -> int:
+        """The address of a function's code; compiles it if it is missing, with what it calls directly.
+
+        Raises `UnsupportedError`, `ObjectError`.
+        """
+        if index in self.missing:
+            from wasmloom.compiler.units import compile_unit
+
+            functions = self._with_callees(index)
+            self.add(functions, [compile_unit(self.facts, self._options, functions, False)])
+        return self.functions[index]
+
+    def _with_callees(self, index: int) -> list[int]:
+        """A missing function and others that it will call, up to `LAZY_BYTES`: they will probably be next."""
+        functions = [index]
+        size = _size(self.module, functions)
+        for caller in functions:
+            for callee in sorted(self.facts.calls[caller]):
+                number = callee - self.module.num_imported_funcs
+                more = _size(self.module, [number]) if number in self.missing else LAZY_BYTES
+                if size + more < LAZY_BYTES and number not in functions:
+                    functions.append(number)
+                    size += more
+        return functions
+
+    def add(self, functions: Sequence[int], objects: list[bytes]) -> None:
+        """Load compiled functions; those that are there already, or never were missing, stay. Raises `ObjectError`."""
+        loaded = self._load(objects)
+        with self._adding:
+            for index in functions:
+                if index in self.missing and self._lazy is not None:
+                    self.functions[index] = loaded.symbols[f"wf.{index}"]
+                    self._lazy.set(index, self.functions[index])
+                    self.missing.discard(index)
 
     @property
     def code_size(self) -> int:
@@ -172,13 +229,13 @@ def _describe(address: int) -> tuple[CompiledModule, int, int] | None:
     return None
 
 
-def units(module: DecodedModule) -> Iterator[list[int]]:
-    """The functions defined in a module, in pieces that are compiled one by one."""
+def units(module: DecodedModule, functions: Iterable[int]) -> Iterator[list[int]]:
+    """Functions defined in a module, in pieces that are compiled one by one; at least one piece."""
     piece: list[int] = []
     size = 0
-    for index, (start, end) in enumerate(zip(module.body_starts, module.body_ends, strict=True)):
+    for index in functions:
         piece.append(index)
-        size += end - start
+        size += module.body_ends[index] - module.body_starts[index]
         if size >= UNIT_BYTES:
             yield piece
             piece, size = [], 0
@@ -224,51 +281,61 @@ def compile_module(
 
     See `wasmloom.compiler.workers` for `workers`, `progress` and `isolated`.
     """
-    return _compile(module, options, cache, [], workers, progress, isolated)
+    objects = cached(module, options, cache)
+    if objects is None:
+        objects = _compile(module, options, range(len(module.body_starts)), True, [], workers, progress, isolated)
+        keep(module, options, cache, objects)
+    return objects
 
 
 def compile_behind(
-    module: DecodedModule, options: Options, cache: Cache | None, entries: list[Entry], only_entries: bool
+    module: DecodedModule, options: Options, functions: Sequence[int] | None, first: bool, entries: list[Entry]
 ) -> tuple[list[bytes], list[bytes]]:
-    """The objects of a module, unless those of `entries` are all that is wanted, and of entries.
+    """The objects of some functions of a module and of entries; `first`: with what there is once in a module.
 
     By one other process, so that this one's threads hardly notice. Raises as `compile_module` does.
     """
-    if only_entries:
-        return [], compile_parts(entries, partial(_compile_part, module.data, options), 1, None, True)
-    objects = _compile(module, options, cache, entries, 1, None, True)
+    objects = _compile(module, options, functions, first, entries, 1, None, True)
     count = len(objects) - len(entries)
     return objects[:count], objects[count:]
+
+
+def cached(module: DecodedModule, options: Options, cache: Cache | None) -> list[bytes] | None:
+    """The objects of a module from the cache, where they are as good as the options want, or better."""
+    if cache is None:
+        return None
+    objects = cache.get(cache_key(module.data, options._replace(quick=False).as_dict()))
+    if objects is None and options.quick:
+        objects = cache.get(cache_key(module.data, options.as_dict()))
+    return objects
+
+
+def keep(module: DecodedModule, options: Options, cache: Cache | None, objects: list[bytes]) -> None:
+    """Put all objects of a module into the cache."""
+    if cache is not None:
+        cache.put(cache_key(module.data, options.as_dict()), objects)
 
 
 def _compile(
     module: DecodedModule,
     options: Options,
-    cache: Cache | None,
+    functions: Sequence[int] | None,
+    first: bool,
     entries: list[Entry],
     workers: int | None,
     progress: Callable[[int, int], None] | None,
     isolated: bool,
 ) -> list[bytes]:
-    """The objects of a module, then those of entries, which aren't cached."""
+    """The objects of functions (None: there is none of them to compile), then those of entries."""
     function = partial(_compile_part, module.data, options)
-    key = ""
-    if cache is not None:
-        key = cache_key(module.data, options.as_dict())
-        objects = cache.get(cache_key(module.data, options._replace(quick=False).as_dict()))
-        if objects is None and options.quick:
-            objects = cache.get(key)
-        if objects is not None:
-            return objects + (compile_parts(entries, function, 1, None, isolated) if entries else [])
-    pieces = list(units(module))
-    parts: list[tuple[list[int], bool] | Entry] = [(piece, number == 0) for number, piece in enumerate(pieces)]
+    pieces = [] if functions is None else list(units(module, functions))
+    parts: list[tuple[list[int], bool] | Entry] = [
+        (piece, first and number == 0) for number, piece in enumerate(pieces)
+    ]
     count = len(parts)
     if count + len(entries) == 1:
         workers = 1
     # The largest first, so that no worker is left alone with one in the end.
     order = sorted(range(count), key=lambda number: _size(module, pieces[number]), reverse=True)
     compiled = compile_parts([*(parts[n] for n in order), *entries], function, workers, progress, isolated)
-    objects = [compiled[place] for place in sorted(range(count), key=order.__getitem__)] + compiled[count:]
-    if cache is not None:
-        cache.put(key, objects[:count])
-    return objects
+    return [compiled[place] for place in sorted(range(count), key=order.__getitem__)] + compiled[count:]

@@ -33,10 +33,12 @@ class Facts:
         self.tables_at = self.functions_at + 8 * len(module.func_types)
         self.memories_at = self.tables_at + 8 * len(module.tables)
         self.tags_at = self.memories_at + 8 * len(module.memories)
-        tails, throws, calls = scan(module)
+        #: by function defined here, the functions that it calls directly
+        self.calls: list[set[int]]
+        tails, throws, self.calls = scan(module)
         #: functions, of those defined here, that are compiled with the uniform prototype
         self.uniform = tails
-        self.throws = self._propagate(throws, calls)
+        self.throws = self._propagate(throws, self.calls)
 
     def _propagate(self, throws: list[bool], calls: list[set[int]]) -> list[bool]:
         """Which functions may throw: those that do, and their callers. Imports may."""

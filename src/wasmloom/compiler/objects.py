@@ -27,7 +27,7 @@ from wasmloom.compiler import elf
 from wasmloom.compiler.elf import ElfObject, ObjectError, Section
 from wasmloom.compiler.lines import LineTable
 
-__all__ = ["Function", "LoadedCode", "ObjectError", "load"]
+__all__ = ["Function", "LoadedCode", "ObjectError", "load", "protect"]
 
 PAGE = 4096
 #: How far a signed 32-bit displacement reaches.
@@ -495,12 +495,14 @@ class _Loader:
         return slot
 
     def _protect(self, start: int, end: int, protection: int) -> None:
-        if start == end:
-            return
-        mprotect = _libc().mprotect
-        if mprotect(self.base + start, end - start, protection):
-            number = ctypes.get_errno()
-            raise ObjectError(f"the system refuses executable memory: {os.strerror(number)}")
+        if start != end:
+            protect(self.base + start, end - start, protection)
+
+
+def protect(address: int, size: int, protection: int) -> None:
+    """Say what may be done with pages of a mapping. Raises `ObjectError`."""
+    if _libc().mprotect(address, size, protection):
+        raise ObjectError(f"the system refuses executable memory: {os.strerror(ctypes.get_errno())}")
 
 
 def _libc() -> ctypes.CDLL:

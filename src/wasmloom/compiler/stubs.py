@@ -13,6 +13,7 @@ LLVM's `swiftself`.
 ``wl_trap_native``        a trap; the return address says where
 ``wl_adapter``            native entry of functions that aren't compiled: puts the registers into memory
 ``wl_array_adapter``      the same for arguments that are in memory already
+``wl_lazy``               a function that isn't compiled yet, whose number is in R11: has it compiled, and goes on there
 ``wl_loop_interrupt``     a loop saw an interrupt; keeps all registers (LLVM's `preserve_mostcc`)
 ``wl_morestack``          LLVM's ``__morestack``: a function's frame doesn't fit, or an interrupt
 ``wl_switch_call``        a switch of stacks, for ``stack_switching="libcall"``
@@ -230,6 +231,26 @@ def _adapter(call: str, registers: bool) -> str:
     callq wl_park
     jmp 1b
 3:
+{_trap("%rax", "8(%rbp)", "(%rbp)", "%rdi")}"""
+
+
+#: Keeps the parameter registers and the environment, which `wl_on_host` keeps.
+_LAZY = f"""{_FRAME}    subq ${_ARGUMENT_BYTES + 16}, %rsp
+{_save_arguments()}    movq {_CONTEXT}(%r13), %rdi
+    movq {_runtime("compile_function")}, %rsi
+    movq %r13, %rdx
+    movl %r11d, %ecx
+    leaq {_ARGUMENT_BYTES}(%rsp), %r8
+    callq wl_on_host
+    testq %rax, %rax
+    jne 1f
+{_load_arguments()}    movq {_ARGUMENT_BYTES}(%rsp), %r11
+    leave
+    .cfi_def_cfa %rsp, 8
+    jmpq *%r11
+1:
+    .cfi_def_cfa %rbp, 16
+    movq {_CONTEXT}(%r13), %rdi
 {_trap("%rax", "8(%rbp)", "(%rbp)", "%rdi")}"""
 
 
@@ -468,6 +489,7 @@ def assembly() -> str:
             _function("wl_trap_native", _TRAP),
             _function("wl_adapter", _adapter("native_call", True)),
             _function("wl_array_adapter", _adapter("native_array_call", False)),
+            _function("wl_lazy", _LAZY),
             _function("wl_loop_interrupt", _loop_interrupt()),
             _function("wl_morestack", _morestack()),
             _function("wl_switch_call", _SWITCH_CALL),

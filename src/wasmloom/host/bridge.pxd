@@ -2,7 +2,7 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from wasmloom.runtime._layout cimport WlContext, WlFunction
+from wasmloom.runtime._layout cimport WlContext, WlFunction, WlInstance
 from wasmloom.runtime.store cimport Store
 
 cdef enum Kind:
@@ -56,6 +56,7 @@ cdef class HostFunction:
 # The same function with and without Cython's check for an exception: `_host_call_with_gil` looks at it itself.
 ctypedef int (*HostCallWords)(WlContext *, Store, WlFunction *, uint64_t) noexcept
 ctypedef int (*NativeWords)(WlContext *, WlFunction *, uint64_t *) noexcept
+ctypedef uint64_t (*CompileCall)(WlContext *, WlInstance *, uint64_t, uint64_t *) noexcept nogil
 ctypedef uint64_t (*NativeCall)(WlContext *, WlFunction *, uint64_t *, bint) noexcept nogil
 
 cdef enum:                              # as wasmloom.compiler.abi has them

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     ItemType = FuncType | TableType | MemoryType | GlobalType | TagType
 
 
+#: Bytes of function bodies: where a module has more, only functions that have run are compiled before it changes over.
+LARGE = 1 << 17
+
+
 class ImportType(NamedTuple):
     """What a module asks for: two-level name, kind (one of `wasmloom.spec.types.EXTERN_KINDS`) and type."""
 
@@ -115,7 +119,7 @@ class Module:
     """
 
     __slots__ = (
-        "__weakref__", "_compiling", "_func_names", "background", "code_space", "compiled", "decoded", "engine",
+        "__weakref__", "_begun", "_compiling", "_func_names", "_rest", "background", "code_space", "compiled", "decoded", "engine",
         "export_table",
     )  # fmt: skip
 
@@ -125,6 +129,9 @@ class Module:
         self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare, self.engine.checked)
         # Held by the thread that compiles. Stores share the code, and nothing else keeps it: there must be only one.
         self._compiling = RLock()
+        # Of a module that is compiled in part: its objects so far, and the functions that they don't have.
+        self._begun: list[bytes] = []
+        self._rest: list[int] = []
         #: The machine code, once there is some.
         self.compiled: CompiledModule | None = None
         #: Its making, in engines with the tier "auto".
@@ -161,31 +168,61 @@ class Module:
     def compile_behind(self, positions: list[tuple[int, int]]) -> None:
         """As `compile`, but by another process, so that this one's threads hardly notice.
 
-        `positions`: where bytecode is to go on as machine code, as function and offset (see `CompiledModule.entry`).
+        Of a large module, only the functions that have run so far: see `compile_rest`. `positions`: where bytecode is to
+        go on as machine code, as function and offset (see `CompiledModule.entry`).
         """
-        from wasmloom.compiler.compiled import compile_behind
+        from wasmloom.compiler.compiled import cached, compile_behind
         from wasmloom.compiler.osr import Entry
 
         with self._compiling:
             self.code_space.prepare_all()
             entries = [Entry(index, *self.code_space.state_at(index, at)) for index, at in positions]
-            had = self.compiled is not None
-            options = self.engine.code_options()._replace(quick=True)
-            objects, more = compile_behind(self.decoded, options, self._cache(), entries, had)
-            compiled = self.compiled or self._load(objects, options)
+            options = self._options_behind()
+            objects = None if self.compiled else cached(self.decoded, options, self._cache())
+            used: list[int] | None = None
+            if not self.compiled and objects is None:
+                used = list(range(len(self.decoded.body_starts)))
+                if sum(self.decoded.body_ends) - sum(self.decoded.body_starts) > LARGE:
+                    used = self.code_space.used()
+            made, more = compile_behind(self.decoded, options, used, True, entries)
+            compiled = self.compiled or self._load(objects or made, options, used)
+            if used is not None:
+                self._begun = made
+                self._rest = sorted(compiled.missing)
             for position, entry, data in zip(positions, entries, more, strict=True):
                 compiled.positions[position] = compiled.add_entry(entry, data)
+
+    def compile_rest(self) -> None:
+        """Compile what `compile_behind` has left out, by another process as well.
+
+        Until then, what is called of it is compiled in this process, one by one.
+        """
+        from wasmloom.compiler.compiled import compile_behind, keep
+
+        objects, rest, self._begun, self._rest = self._begun, self._rest, [], []
+        options = self._options_behind()
+        if rest and self.compiled is not None:
+            more, _ = compile_behind(self.decoded, options, rest, False, [])
+            self.compiled.add(rest, more)
+            objects += more
+        if objects:
+            keep(self.decoded, options, self._cache(), objects)
+
+    def _options_behind(self) -> Options:
+        return self.engine.code_options()._replace(quick=True)
 
     def _cache(self) -> Cache | None:
         from wasmloom.compiler.cache import Cache
 
         return Cache() if self.engine.cache else None
 
-    def _load(self, objects: list[bytes], options: Options) -> CompiledModule:
-        """Load compiled code, unless there is some."""
+    def _load(self, objects: list[bytes], options: Options, functions: list[int] | None = None) -> CompiledModule:
+        """Load compiled code, unless there is some; `functions`: those that it has, if not all."""
         from wasmloom.compiler.compiled import CompiledModule
 
-        made = CompiledModule(self.decoded, objects, options)
+        everything = range(len(self.decoded.body_starts))
+        missing = [] if functions is None else sorted(set(everything).difference(functions))
+        made = CompiledModule(self.decoded, objects, options, missing)
         # A signal handler may have been here meanwhile: stores run the first code that there is.
         self.compiled = self.compiled or made
         return self.compiled

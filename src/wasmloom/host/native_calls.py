@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""What compiled code calls that isn't compiled: host functions, and functions that are interpreted.
+"""What compiled code calls that isn't compiled: host functions, functions that are interpreted, and not compiled yet.
 
 The adapters (`wasmloom.compiler.stubs`) put the parameter registers into memory and come here, on the thread's own
 stack. Arguments beyond the registers, and results beyond the first, are in the context's `args`.
@@ -21,6 +21,7 @@ from cython.cimports.wasmloom.host.bridge import (
     KIND_F32,
     KIND_F64,
     KIND_I32,
+    CompileCall,
     HostFunction,
     NativeCall,
     NativeWords,
@@ -33,16 +34,25 @@ from cython.cimports.wasmloom.host.bridge import (
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
+    PyErr_CheckSignals,
     PyEval_RestoreThread,
     PyEval_SaveThread,
     PyThreadState,
 )
-from cython.cimports.wasmloom.runtime._layout import RT_NATIVE_ARRAY_CALL, RT_NATIVE_CALL, WlContext, WlFunction
+from cython.cimports.wasmloom.runtime._layout import (
+    RT_COMPILE_FUNCTION,
+    RT_NATIVE_ARRAY_CALL,
+    RT_NATIVE_CALL,
+    WlContext,
+    WlFunction,
+    WlInstance,
+)
 from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
 from cython.cimports.wasmloom.runtime.store import Store
 
-from wasmloom.runtime.traps import HOST_WAIT, UNCAUGHT_EXCEPTION
+from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
 
+_HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 
@@ -176,5 +186,46 @@ def _native_array_call(
     return _native(ctx, function, words, False)
 
 
+@cython.cfunc
+@cython.exceptval(check=False)
+def _compile_with_gil(
+    ctx: cython.pointer(WlContext),
+    instance: cython.pointer(WlInstance),
+    index: uint64_t,
+    words: cython.pointer(uint64_t),
+) -> uint64_t:
+    store: Store = cython.cast(Store, ctx.store)
+    before: cython.bint = store.interrupting
+    store.interrupting = True  # compiling takes long enough for signals; nobody may enter the guest meanwhile
+    try:
+        words[0] = store.modules[cython.cast(uint64_t, instance)].compile().compile_function(index)
+        PyErr_CheckSignals()
+    except BaseException as error:
+        store.keep_error(error)
+        return _HOST_EXCEPTION
+    finally:
+        store.interrupting = before
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _compile_function(
+    ctx: cython.pointer(WlContext),
+    instance: cython.pointer(WlInstance),
+    index: uint64_t,
+    words: cython.pointer(uint64_t),
+) -> uint64_t:
+    """See `compile_function` in `wasmloom.runtime.layout`."""
+    code: uint64_t
+    PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
+    ctx.thread_state = cython.NULL
+    code = cython.cast(CompileCall, cython.cast(cython.p_void, _compile_with_gil))(ctx, instance, index, words)
+    ctx.thread_state = PyEval_SaveThread()
+    return code
+
+
 set_runtime_call(RT_NATIVE_CALL, cython.cast(cython.p_void, _native_call))
 set_runtime_call(RT_NATIVE_ARRAY_CALL, cython.cast(cython.p_void, _native_array_call))
+set_runtime_call(RT_COMPILE_FUNCTION, cython.cast(cython.p_void, _compile_function))

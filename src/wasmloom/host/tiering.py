@@ -61,8 +61,20 @@ class Background:
             store = reference()
             if store is not None:
                 look_again(store)
-        if self.failed is not None:
+        if self.failed is None:
+            self._compile_rest()
+        else:
             warnings.warn(f"{self._module!r} goes on interpreted: {self.failed}", RuntimeWarning, stacklevel=1)
+
+    def _compile_rest(self) -> None:
+        begin = time.monotonic()
+        try:
+            self._module.compile_rest()
+        except Exception as error:
+            # What is missing is compiled when it is called, and that raises.
+            warnings.warn(f"{self._module!r} is compiled in part: {error}", RuntimeWarning, stacklevel=1)
+        if log.TIERS:
+            log.tell(f"the rest of {self._module!r} after {time.monotonic() - begin:.3f} s")
 
     def tell(self, store: Any) -> None:
         """Let a store be looked at again when this is done."""

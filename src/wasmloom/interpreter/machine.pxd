@@ -24,6 +24,7 @@ ctypedef struct NativeStubs:
     void *trap
     void *adapter
     void *array_adapter
+    void *lazy
     void *loop_interrupt
     void *morestack
     void *fiber_start

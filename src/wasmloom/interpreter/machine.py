@@ -43,6 +43,7 @@ from cython.cimports.wasmloom.interpreter._native import (
     wl_fusion_table,
     wl_handler_count,
     wl_handlers,
+    wl_lazy,
     wl_load_table,
     wl_loop_interrupt,
     wl_morestack,
@@ -80,6 +81,7 @@ native_stubs.on_host = wl_on_host
 native_stubs.trap = wl_trap_native
 native_stubs.adapter = wl_adapter
 native_stubs.array_adapter = wl_array_adapter
+native_stubs.lazy = wl_lazy
 native_stubs.loop_interrupt = wl_loop_interrupt
 native_stubs.morestack = wl_morestack
 native_stubs.fiber_start = wl_fiber_start

@@ -227,6 +227,9 @@ RUNTIME_CALLS: tuple[str, ...] = (
     # (ctx, words): the running native stack has frames of bytecode that are to go on. The words 3 to 6 ← code of the
     # next one's entry (0: there is none), its environment, its frame, where its results go.
     "next_frame",
+    # (ctx, WlInstance*, function, words): code calls a function of its module (by its number among those defined there)
+    # that hasn't been compiled. Word 0 ← its address.
+    "compile_function",
     # From here on `ip` points to an instruction of the form
     #   handler:8  a:u16 b:u16 c:u16 d:u16  imm0:u32 imm1:u32
     # where a…d are frame slots. In the comments "a ← f(b)" means: read slot b, write slot a.

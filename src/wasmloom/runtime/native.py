@@ -718,6 +718,7 @@ def stub_addresses() -> dict[str, int]:
     return {
         "wl_on_host": cython.cast(uint64_t, native_stubs.on_host),
         "wl_trap_native": cython.cast(uint64_t, native_stubs.trap),
+        "wl_lazy": cython.cast(uint64_t, native_stubs.lazy),
         "wl_loop_interrupt": cython.cast(uint64_t, native_stubs.loop_interrupt),
         "wl_morestack": cython.cast(uint64_t, native_stubs.morestack),
         "wl_switch_call": cython.cast(uint64_t, native_stubs.switch_call),

@@ -1,0 +1,150 @@
+"""Functions of a module that is compiled in part: they are compiled when they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wasmloom as wl
+from tests.compiler.tiers import outcome_of
+from wasmloom.compiler.compiled import CompiledModule
+from wasmloom.host import module as host_module
+from wasmloom.host.engine import STACK_SWITCHING
+from wasmloom.host.state import use_compiled
+
+MANY = "i32 f64 i64 f32 i32 i64 f64 f32 i64 i32 f64 f64 i64 f32 f64 i32 f64 f32 i64 f64"
+
+
+@pytest.fixture(autouse=True)
+def every_module_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "LARGE", 0)
+
+
+def partly(text: str, *used: str, imports: Any = None, cache: bool = False, **settings: Any) -> tuple[wl.Module, Any]:
+    """A module of which the functions in `used`, and what they call, are compiled; and an instance's exports."""
+    engine = wl.Engine(tier="auto", threshold=1 << 30, cache=cache, **settings)
+    store = wl.Store(engine)
+    module = wl.Module(text, engine)
+    exports = wl.Instance(module, imports, store=store).exports
+    for name in used:
+        exports[name]()
+    module.compile_behind([])
+    use_compiled(store)
+    return module, exports
+
+
+def missing(module: wl.Module) -> set[int]:
+    assert module.compiled is not None
+    return module.compiled.missing
+
+
+def test_arguments_and_results_of_all_kinds_and_numbers() -> None:
+    """Direct, tail, indirect and typed calls, and calls from Python, are the first of their function in turn."""
+    kinds = MANY.split()
+    gets = " ".join(f"(local.get {i})" for i in range(len(kinds)))
+    callees = "".join(
+        f"(func ${how} (param {MANY}) (result {MANY}) {gets}) (export \"{how}\" (func ${how}))"
+        for how in ("direct", "tail", "indirect", "typed", "python")
+    )
+    call = f"(param {MANY}) (result {MANY})"
+    text = f"""(module (type $t (func {call})) {callees} (table funcref (elem $indirect))
+      (elem declare func $typed) (func (export "warm"))
+      (func (export "by direct") {call} {gets} (call $direct))
+      (func (export "by tail") {call} {gets} (return_call $tail))
+      (func (export "by indirect") {call} {gets} (call_indirect (type $t) (i32.const 0)))
+      (func (export "by typed") {call} {gets} (call_ref $t (ref.func $typed))))"""
+    module, exports = partly(text, "warm")
+    values = tuple(1.5 * i if kind[0] == "f" else (-1) ** i * (1 << (30 if kind == "i32" else 61)) // (i + 1)
+                   for i, kind in enumerate(kinds))  # fmt: skip
+    assert len(missing(module)) == 9
+    for how in ("direct", "tail", "indirect", "typed"):
+        assert exports[f"by {how}"](*values) == values, how
+        assert exports[f"by {how}"](*values) == values, how
+        assert exports[how](*values) == values
+    assert len(missing(module)) == 1
+    assert exports.python(*values) == values
+    assert not missing(module)
+
+
+def test_traps_and_backtraces_are_those_of_the_interpreter() -> None:
+    text = """(module (func $div (param i32) (result i32) (i32.div_u (i32.const 7) (local.get 0)))
+      (func $load (param i32) (result i32) (i32.load offset=4 (local.get 0))) (memory 1)
+      (func $deep (param i32) (result i32) (i32.add (i32.const 1) (call $deep (local.get 0))))
+      (func (export "div") (param i32) (result i32) (call $div (local.get 0)))
+      (func (export "load") (param i32) (result i32) (i32.add (call $load (local.get 0)) (i32.const 1)))
+      (func (export "deep") (param i32) (result i32) (call $deep (local.get 0)))
+      (func (export "warm")))"""
+    interpreted = wl.Instance(wl.Module(text, wl.Engine(tier="interpreter"))).exports
+    for name, argument in (("div", 0), ("div", 2), ("load", 65536), ("load", -1), ("load", 8)):
+        _, exports = partly(text, "warm")
+        assert outcome_of(exports[name], argument) == outcome_of(interpreted[name], argument)
+    _, exports = partly(text, "warm")
+    with pytest.raises(wl.Trap, match="call stack exhausted"):
+        exports.deep(1)
+
+
+@pytest.mark.parametrize("switching", STACK_SWITCHING)
+def test_they_begin_throw_and_suspend_on_stacks_of_continuations(switching: str) -> None:
+    text = """(module (type $f (func (param i32) (result i32))) (type $k (cont $f)) (tag $y (param i32)) (tag $e (param i64))
+      (type $r (func (result i32))) (type $kr (cont $r))
+      (func $thrower (param i64) (if (i64.eqz (local.get 0)) (then (throw $e (i64.const 99))))
+        (call $thrower (i64.sub (local.get 0) (i64.const 1))))
+      (func $body (param $x i32) (result i32) (call $inner (local.get $x)) (i32.mul (local.get $x) (i32.const 3)))
+      (func $inner (param i32) (suspend $y (i32.add (local.get 0) (i32.const 1))))
+      (elem declare func $body)
+      (func (export "run") (param i32) (result i32 i64)
+        (block $caught (result i64)
+          (try_table (catch $e $caught) (call $thrower (i64.const 5)))
+          (i64.const 0))
+        (block $h (result i32 (ref $kr))
+          (resume $k (on $y $h) (local.get 0) (cont.new $k (ref.func $body))) (unreachable))
+        (resume $kr) (i32.add) (local.set 0) (local.get 0) (drop) (local.set 1) (local.get 0) (local.get 1))
+      (func (export "warm")))"""
+    text = text.replace('(result i32 i64)\n', '(result i32 i64) (local i64)\n')
+    module, exports = partly(text, "warm", stack_switching=switching)
+    assert exports.run(10) == (41, 99)
+    assert len(missing(module)) == 0
+
+
+def test_exceptions_of_compiling_arrive_and_the_next_call_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """(module (func $cold (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2)))
+      (func (export "run") (param i32) (result i32) (call $cold (local.get 0))) (func (export "warm")))"""
+    module, exports = partly(text, "warm")
+    assert exports.run(1) == 2  # $cold goes along with its caller
+    module, exports = partly(text, "warm")
+    with monkeypatch.context() as patch:
+        def fail(self: CompiledModule, index: int) -> int:
+            raise KeyboardInterrupt
+
+        patch.setattr(CompiledModule, "compile_function", fail)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                exports.run(4)
+    assert missing(module)
+    assert exports.run(4) == 8
+
+
+def test_the_rest_comes_later_and_the_cache_has_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WASMLOOM_CACHE_DIR", str(tmp_path))
+    functions = "".join(
+        f'(func $f{i} (export "f{i}") (param i32) (result i32) (if (result i32) (local.get 0)'
+        f" (then (call $f{(i * 7 + 1) % 50} (i32.sub (local.get 0) (i32.const 1)))) (else (i32.const {i}))))"
+        for i in range(50)
+    )
+    text = f'(module {functions} (func (export "warm")))'
+    interpreted = wl.Instance(wl.Module(text, wl.Engine(tier="interpreter"))).exports
+    module, exports = partly(text, "warm", cache=True)
+    assert len(missing(module)) == 50
+    for i in range(0, 50, 7):
+        assert exports[f"f{i}"](3) == interpreted[f"f{i}"](3)
+    before = len(missing(module))
+    assert 0 < before < 50
+    module.compile_rest()
+    assert not missing(module)
+    for i in range(50):
+        assert exports[f"f{i}"](30) == interpreted[f"f{i}"](30)
+    module, exports = partly(text, cache=True)
+    assert not missing(module)
+    assert exports.f3(30) == interpreted.f3(30)
