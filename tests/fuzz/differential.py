@@ -36,6 +36,9 @@ import wasmloom as wl
 from tests.fuzz.bodies import NUMBERS
 from tests.fuzz.choices import Choices, shrink
 from tests.fuzz.generator import HOST_FUNCTIONS, Program, generate
+from wasmloom.compiler.compiled import CompiledModule
+from wasmloom.compiler.facts import Facts
+from wasmloom.compiler.units import compile_unit
 from wasmloom.runtime.osr import change_soon
 from wasmloom.spec.types import FUNCREF, FuncType, GlobalType, MemoryType, TableType
 
@@ -55,10 +58,12 @@ class Variant(NamedTuple):
     #: The call, of the guest or of the host, from which on bytecode is to go on as machine code, after so many loops.
     change: int | None = None
     loops: int = 0
+    #: Whether only functions that have run by then are compiled, and others when they are called.
+    partly: bool = False
 
     def engine(self) -> wl.Engine:
         settings = self._asdict()
-        del settings["change"], settings["loops"]
+        del settings["change"], settings["loops"], settings["partly"]
         return wl.Engine(**settings, cache=False)
 
     def __str__(self) -> str:
@@ -197,6 +202,18 @@ def frames(trap: wl.Trap) -> tuple[Any, ...]:
     return tuple((f.func_index, f.offset, numbers.setdefault(f.continuation, len(numbers))) for f in trap.frames)
 
 
+def compile_used(module: wl.Module) -> None:
+    """Compile what has run of a module, as `Module.compile_behind` does with a large one, but in this process."""
+    options = module.engine.code_options()._replace(quick=True)
+    used = module.code_space.used()
+    module.compiled = CompiledModule(
+        module.decoded,
+        [compile_unit(Facts(module.decoded), options, used, True)],
+        options,
+        sorted(set(range(len(module.decoded.body_starts))).difference(used)),
+    )
+
+
 def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -> Outcome:
     """What a program does in wasmloom. With a `limit`, that is its fuel, and what is left of it the last step.
 
@@ -215,6 +232,8 @@ def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -
         if left is not None:
             left -= 1
             if left == 0:
+                for module in store.modules.values() if variant.partly else ():
+                    compile_used(module)
                 change_soon(store, variant.loops)
 
     host.on_call = count_call
@@ -403,7 +422,7 @@ class Form(NamedTuple):
         """Some of the variants: interpreted, with fuel and without, and compiled."""
         interpreted = (VARIANTS[case % 2 * 3], VARIANTS[1 + case // 2 % 2])
         changing = CHANGING[case % 5 % len(CHANGING)]._replace(
-            change=1 + case % LAST_CHANGE, loops=case // LAST_CHANGE % LAST_LOOP
+            change=1 + case % LAST_CHANGE, loops=case // LAST_CHANGE % LAST_LOOP, partly=case // 5 % 2 == 1
         )
         if self.raw:
             return (interpreted[0], COMPILED[0])
