@@ -213,6 +213,43 @@ GENERATOR = f"""{HEAD} (tag $yield (param i32) (result i32))
 """
 
 
+def test_backtraces_end_with_a_stack_that_began_with_a_tail_call_out_of_its_instance() -> None:
+    """The function at the bottom of the waiting stack then returns to a piece of code, and that to the continuation's
+    end."""
+    other = f"""(module {HEAD}
+      (func $inner (local $i i32)
+        (loop $l
+          (call $change (local.get $i))
+          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3))))
+        (unreachable))
+      (elem declare func $inner)
+      (func (export "outer") (param i64) (resume $k (cont.new $k (ref.func $inner)))))"""
+    text = f"""(module {HEAD} (import "other" "outer" (func $outer (param i64)))
+      (func $body (return_call $outer (i64.const 5))) (elem declare func $body)
+      (func (export "run") (call $change (i32.const 0)) (resume $k (cont.new $k (ref.func $body)))))"""
+    traps = []
+    for at in (None, 0, 1, 2):
+        engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
+        store = wl.Store(engine)
+        left = at
+
+        def change(_: int) -> None:
+            nonlocal left
+            if left is not None:
+                left -= 1
+                if left == -1:
+                    change_soon(store)
+
+        imports: dict[str, Any] = {"host": {"change": change}}
+        imports["other"] = wl.Instance(wl.Module(other, engine), imports, store=store).exports
+        instance = wl.Instance(wl.Module(text, engine), imports, store=store)
+        with pytest.raises(wl.Trap, match="unreachable") as caught:
+            instance.exports.run()
+        traps.append(caught.value.frames)
+        assert len(caught.value.frames) == 3 and (at is None or store.is_native)
+    assert traps == [traps[0]] * 4
+
+
 @pytest.mark.parametrize("body", ["$count", "$deep", "$outer"])
 @pytest.mark.parametrize("switching", STACK_SWITCHING)
 def test_generators_change_over_inside_and_outside(body: str, switching: str) -> None:

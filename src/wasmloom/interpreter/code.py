@@ -237,12 +237,13 @@ def walk(
     frames: list = []
     maps: dict = {}
     seen: dict = {}  # ip → frame and the slot of its return ip: deep recursion comes back to the same few
+    return_ip: uint64_t
     place: Place
     place.ip = ip
     place.fp = fp
     place.cont = cont
-    if instance == 0:
-        _to_caller(cython.address(place), ip)
+    if instance == 0 and not _to_caller(cython.address(place), ip, one_stack):
+        return frames
     while len(frames) < limit:
         known = seen.get(place.ip)
         if known is None:
@@ -250,9 +251,9 @@ def walk(
             if known is None:
                 return frames  # not ours: the code that an entry returns to
         frames.append((*known[0], place.cont))
-        if one_stack and ends_stack(_word(place.fp + 8 * cython.cast(uint64_t, known[1]))):
+        return_ip = _word(place.fp + 8 * cython.cast(uint64_t, known[1]))
+        if not _to_caller(cython.address(place), return_ip, one_stack):
             return frames
-        _to_caller(cython.address(place), _word(place.fp + 8 * cython.cast(uint64_t, known[1])))
     return frames
 
 
@@ -283,8 +284,11 @@ def walk_from_host(
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _to_caller(place: cython.pointer(Place), return_ip: uint64_t) -> cython.void:
-    """Go from a callee's frame to its caller. The ip then lies in the call, not behind it."""
+def _to_caller(place: cython.pointer(Place), return_ip: uint64_t, one_stack: cython.bint) -> cython.bint:
+    """Go from a callee's frame to its caller; False where the stack ends, if `one_stack`: its parent may be a native one.
+
+    The ip then lies in the call, not behind it.
+    """
     parent: cython.pointer(WlCont)
     handler: uint64_t
     while True:
@@ -295,13 +299,15 @@ def _to_caller(place: cython.pointer(Place), return_ip: uint64_t) -> cython.void
             return_ip = _word(place.fp)
             continue
         place.ip = return_ip - 1
-        if return_ip == cython.cast(uint64_t, cont_return_code + 1):
+        if ends_stack(return_ip):
+            if one_stack:
+                return False
             # The bottom of a continuation: its parent waits in a `resume`.
             parent = cython.cast(cython.pointer(WlCont), cython.cast(cython.pointer(WlCont), place.cont).parent)
             place.ip = cython.cast(uint64_t, parent.ip) - 1
             place.fp = cython.cast(uint64_t, parent.stack_base) + parent.fp
             place.cont = cython.cast(uint64_t, parent)
-        return
+        return True
 
 
 @cython.cfunc
