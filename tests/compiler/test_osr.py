@@ -220,7 +220,7 @@ def test_backtraces_end_with_a_stack_that_began_with_a_tail_call_out_of_its_inst
       (func $inner (local $i i32)
         (loop $l
           (call $change (local.get $i))
-          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3))))
+          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 4))))
         (unreachable))
       (elem declare func $inner)
       (func (export "outer") (param i64) (resume $k (cont.new $k (ref.func $inner)))))"""
@@ -231,14 +231,10 @@ def test_backtraces_end_with_a_stack_that_began_with_a_tail_call_out_of_its_inst
     for at in (None, 0, 1, 2):
         engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
         store = wl.Store(engine)
-        left = at
 
-        def change(_: int) -> None:
-            nonlocal left
-            if left is not None:
-                left -= 1
-                if left == -1:
-                    change_soon(store)
+        def change(number: int, store: wl.Store = store, at: int | None = at) -> None:
+            if number == at:
+                change_soon(store)
 
         imports: dict[str, Any] = {"host": {"change": change}}
         imports["other"] = wl.Instance(wl.Module(other, engine), imports, store=store).exports

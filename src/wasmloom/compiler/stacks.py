@@ -338,7 +338,7 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> tuple[Valu
     arrivals.append(f"[ {moved.text}, {from_slow} ]")
     given = b.assign(f"phi i64 {', '.join(arrivals)}", "i64")
     control = _cont(b, _cont(b, cont, "last"), "control")
-    # The topmost frames, which with many continuations aren't in the cache, are on their way before the stack pointer is.
+    # Its topmost frames aren't in the cache when there are many continuations: fetch them early.
     b.emit(f'call void asm sideeffect "prefetcht0 -64($0); prefetcht0 -128($0)", "r"(ptr {control.text}) #1')
     return control, given
 

@@ -290,9 +290,9 @@ def walk_from_host(
 @cython.cfunc
 @cython.exceptval(check=False)
 def _to_caller(place: cython.pointer(Place), return_ip: uint64_t, one_stack: cython.bint) -> cython.bint:
-    """Go from a callee's frame to its caller; False where the stack ends, if `one_stack`: its parent may be a native one.
+    """Go from a callee's frame to its caller. The ip then lies in the call, not behind it.
 
-    The ip then lies in the call, not behind it.
+    With `one_stack` gives False where the stack ends: its parent may be a native one.
     """
     parent: cython.pointer(WlCont)
     handler: uint64_t
