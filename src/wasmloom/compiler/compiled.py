@@ -55,8 +55,8 @@ class CompiledModule:
     """The machine code of a module, in memory as long as this object lives.
 
     `functions` has the address of each function defined in the module, `array_calls` by type index that of the function
-    that calls such code with arguments in memory. Functions that the objects don't have are `missing`: they are compiled
-    when they are first called (`compile_function`), or given later (`add`).
+    that calls such code with arguments in memory. Functions that the objects don't have are `missing`: they are
+    compiled when they are first called (`compile_function`), or given later (`add`).
     """
 
     def __init__(

@@ -119,8 +119,8 @@ class Module:
     """
 
     __slots__ = (
-        "__weakref__", "_begun", "_compiling", "_func_names", "_rest", "background", "code_space", "compiled", "decoded", "engine",
-        "export_table",
+        "__weakref__", "_begun", "_compiling", "_func_names", "_rest", "background", "code_space", "compiled",
+        "decoded", "engine", "export_table",
     )  # fmt: skip
 
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
@@ -168,8 +168,8 @@ class Module:
     def compile_behind(self, positions: list[tuple[int, int]]) -> None:
         """As `compile`, but by another process, so that this one's threads hardly notice.
 
-        Of a large module, only the functions that have run so far: see `compile_rest`. `positions`: where bytecode is to
-        go on as machine code, as function and offset (see `CompiledModule.entry`).
+        Of a large module, only the functions that have run so far: see `compile_rest`. `positions`: where bytecode is
+        to go on as machine code, as function and offset (see `CompiledModule.entry`).
         """
         from wasmloom.compiler.compiled import cached, compile_behind
         from wasmloom.compiler.osr import Entry

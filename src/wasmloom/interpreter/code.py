@@ -139,7 +139,11 @@ class CodeSpace:
     def used(self) -> list[int]:
         """The functions that have been translated: those that have been called, unless all were."""
         i: uint32_t
-        return [i for i in range(self.count) if self.codes[i].start != cython.NULL]
+        found: list = []
+        for i in range(self.count):
+            if self.codes[i].start != cython.NULL:
+                found.append(i)
+        return found
 
     def translate_all(self) -> None:
         """Translate every function now (translation mode "eager")."""
