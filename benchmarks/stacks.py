@@ -67,7 +67,7 @@ def measure(
             try:
                 run = prepare(engine)
                 harness.warm_up(run, engine.warm_up)
-            except harness.Unsupported as error:
+            except (harness.Unsupported, engine.trap) as error:
                 missing.append(harness.Missing(engine.name, f"did not run: {error}", name))
             else:
                 runs[engine.name, name] = run
