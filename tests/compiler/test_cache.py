@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import wasmloom as wl
 from wasmloom.compiler import cache as cache_module
+from wasmloom.compiler import identity
 from wasmloom.compiler.cache import Cache, cache_key, default_directory
 from wasmloom.runtime import log
 
@@ -239,6 +241,21 @@ def test_identities() -> None:
     assert cache_module.llvm_identity()
     assert "sse2" in cache_module.machine_identity()
     assert cache_module.engine_identity() == cache_module.engine_identity()
+
+
+def test_nothing_is_compiled_once_the_files_of_the_engine_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this process has loaded would go into the cache as what the new files make."""
+    monkeypatch.setenv("WASMLOOM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(identity, "_now", lambda: "another version")
+    module = wl.Module('(module (func (export "one") (result i32) (i32.const 1)))', wl.Engine(tier="auto"))
+    with pytest.raises(wl.CompileError, match="files have changed"):
+        module.compile()
+    with pytest.raises(wl.CompileError, match="files have changed"):
+        module.compile_behind([])
+    assert wl.Instance(module).exports.one() == 1
+    assert not list(tmp_path.rglob("*.*"))
     # What they look at may not load what they are there to avoid.
     program = (
         "import sys; from wasmloom.compiler import cache; cache.cache_key(b'', {}); print('llvmlite' in sys.modules)"

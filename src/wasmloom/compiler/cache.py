@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import wasmloom
+from wasmloom.compiler.identity import engine_identity
 from wasmloom.runtime import log
 
 #: Changes when entries look different, or when what is compiled means something else to the runtime.
@@ -199,9 +200,12 @@ def default_directory() -> Path:
 
 
 def cache_key(content: bytes, options: Mapping[str, str | int | bool | None]) -> str:
-    """The key of what is compiled from `content` with `options`, by this engine and LLVM, for this machine."""
+    """The key of what is compiled from `content` with `options`, by this engine and LLVM, for this machine.
+
+    Raises what `engine_identity` raises.
+    """
     facts = {
-        "engine": engine_identity(),
+        "engine": f"{engine_identity()} {FORMAT}",
         "llvm": llvm_identity(),
         "machine": machine_identity(),
         "options": dict(options),
@@ -209,21 +213,6 @@ def cache_key(content: bytes, options: Mapping[str, str | int | bool | None]) ->
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode() + b"\0")
     digest.update(content)
     return digest.hexdigest()
-
-
-def engine_identity() -> str:
-    """The engine's version, and sizes and times of the files that decide what compiled code looks like.
-
-    The version alone would be enough for users, but not while the engine is being developed.
-    """
-    package = Path(wasmloom.__file__).parent
-    digest = hashlib.sha256()
-    for folder in ("binary", "compiler", "runtime", "semantics", "spec"):
-        for file in sorted(os.scandir(package / folder), key=lambda file: file.name):
-            if file.is_file():
-                status = file.stat()
-                digest.update(f"{folder}/{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return f"{wasmloom.__version__} {digest.hexdigest()} {FORMAT}"
 
 
 def llvm_identity() -> str:

@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from wasmloom.compiler.cache import Cache, cache_key
+from wasmloom.compiler.identity import engine_identity
 from wasmloom.compiler.lazily import LazyFunctions
 from wasmloom.compiler.objects import LoadedCode, load
 from wasmloom.compiler.perf import describe, wanted
@@ -327,6 +328,7 @@ def _compile(
     isolated: bool,
 ) -> list[bytes]:
     """The objects of functions (None: there is none of them to compile), then those of entries."""
+    engine_identity()  # workers load the files that are there now
     function = partial(_compile_part, module.data, options)
     pieces = [] if functions is None else list(units(module, functions))
     parts: list[tuple[list[int], bool] | Entry] = [

@@ -6,6 +6,7 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
+from wasmloom.compiler import identity  # noqa: F401  (notes what the engine's files are like)
 from wasmloom.errors import WasmError
 from wasmloom.runtime.regions import can_reserve
 

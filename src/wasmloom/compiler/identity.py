@@ -1,0 +1,41 @@
+"""Which engine this is: what compiled code depends on besides the module.
+
+An installation can be replaced while a process uses it. What the process has loaded then doesn't fit what it loads from
+then on, nor what a worker process loads, and its code must not go into the cache as that of the new files. So this is
+noted when the engine is first used, and compared before anything is compiled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import wasmloom
+from wasmloom.errors import CompileError
+
+
+def _now() -> str:
+    """The version, and sizes and times of the files that decide what compiled code looks like.
+
+    The version alone would be enough for users, but not while the engine is being developed.
+    """
+    package = Path(wasmloom.__file__).parent
+    digest = hashlib.sha256()
+    for folder in ("binary", "compiler", "runtime", "semantics", "spec"):
+        for file in sorted(os.scandir(package / folder), key=lambda file: file.name):
+            if file.is_file():
+                status = file.stat()
+                digest.update(f"{folder}/{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return f"{wasmloom.__version__} {digest.hexdigest()}"
+
+
+#: What the engine was when this process began to use it.
+_AT_FIRST = _now()
+
+
+def engine_identity() -> str:
+    """The engine's identity. Raises `CompileError` when its files have changed since this process began to use it."""
+    if _now() != _AT_FIRST:
+        raise CompileError("wasmloom's files have changed since this process loaded them: it can't compile any more")
+    return _AT_FIRST
