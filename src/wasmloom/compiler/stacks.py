@@ -13,6 +13,8 @@ number, then for each the offset of its tag in the instance and its kind.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.calls import operands
 from wasmloom.compiler.lowering import FunctionLowering, Instr, lowers
@@ -65,32 +67,38 @@ _EXCHANGE = "; ".join(
     + ["leaq 1f(%rip), %r11", f"movq %rsp, {_RSP}(%rsi)", f"movq %rbp, {_RBP}(%rsi)", f"movq %r11, {_RIP}(%rsi)"]
     + ["movq %r8, %rsp", "movq %r9, %rbp", "jmpq *%r10", "1:"]
 )
-_OUTCOME = "{ i64, i64, i64, i64 }"
+_OUTCOME = "{ i64, i64, i64, ptr }"
 
 
 def _switch_stacks(
-    b: FunctionBuilder, control: Value, reason: Value, reference: Value, first: Value, other: Value | None = None
+    b: FunctionBuilder,
+    control: Value,
+    limit: Value,
+    reason: Value,
+    reference: Value,
+    first: Value,
+    other: Value | None = None,
 ) -> list[Value]:
-    """Go on at a control context, or at another one whose place that takes (`_EXCHANGE`).
+    """Go on at a control context, on a stack with a limit; or at another context, whose place that takes (`_EXCHANGE`).
 
-    Gives reason, first value and reference that whoever comes back brings.
+    Gives reason, first value and reference that whoever comes back brings, and the context.
     """
     clobbers, code, operands = _CLOBBERS, _SWITCH, f"ptr {control.text}"
     inputs = "{ax},{dx},{cx},{di},{si}"
     if other is not None:
         code, inputs, operands = _EXCHANGE, inputs + ",{bx}", f"ptr {control.text}, ptr {other.text}"
-    limit = b.struct_field(b.ctx, "WlContext", "native_limit")
-    b.emit(f'call void asm sideeffect "movq $0, %fs:112", "r"(ptr {limit.text})')
+    b.emit(f'call void asm sideeffect "movq $0, %fs:112", "r"(ptr {limit.text}) #1')
     outcome = b.assign(
         f'call {_OUTCOME} asm sideeffect "{code}", "={{ax}},={{dx}},={{cx}},={{di}},{inputs},{clobbers}"'
         f"(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, {operands}) #7{b.where}",
         _OUTCOME,
     )
-    return [b.assign(f"extractvalue {_OUTCOME} {outcome.text}, {k}", "i64") for k in range(3)]
+    kinds = ("i64", "i64", "i64", "ptr")
+    return [b.assign(f"extractvalue {_OUTCOME} {outcome.text}, {k}", kind) for k, kind in enumerate(kinds)]
 
 
-def _switch_by_call(f: FunctionLowering, words: Value) -> tuple[Value, Value, Value]:
-    """Go on where a call of the runtime has said (``stack_switching="libcall"``); see `switch_stacks`."""
+def _switch_by_call(f: FunctionLowering, words: Value) -> list[Value]:
+    """Go on where a call of the runtime has said (``stack_switching="libcall"``); see `_switch_stacks`."""
     b = f.b
     control, first, reason, reference = (b.word_at(words, k) for k in range(4))
     pointer = b.assign(f"inttoptr i64 {control.text} to ptr", "ptr")
@@ -100,8 +108,7 @@ def _switch_by_call(f: FunctionLowering, words: Value) -> tuple[Value, Value, Va
         f"ptr {b.ctx.text}, ptr {pointer.text}) #7{b.where}",
         kind,
     )
-    got = [b.assign(f"extractvalue {kind} {outcome.text}, {k}", "i64") for k in range(3)]
-    return got[0], got[1], got[2]
+    return [*(b.assign(f"extractvalue {kind} {outcome.text}, {k}", "i64") for k in range(3)), b.ctx]
 
 
 def _number(value: int) -> Value:
@@ -182,9 +189,8 @@ def _as_word(b: FunctionBuilder, pointer: Value) -> Value:
     return b.assign(f"ptrtoint ptr {pointer.text} to i64", "i64")
 
 
-def _reference(b: FunctionBuilder, cont: Value) -> Value:
-    """The reference to a continuation with its present revision."""
-    revision = _cont(b, cont, "revision", "i64")
+def _reference(b: FunctionBuilder, cont: Value, revision: Value) -> Value:
+    """The reference to a continuation with a revision."""
     return b.binary("or", _as_word(b, cont), b.binary("shl", revision, b.const("i64", REVISION_SHIFT)))
 
 
@@ -213,7 +219,7 @@ def _cont_new(f: FunctionLowering, i: Instr) -> None:
         _set_cont(b, cont, field, b.const("i64", number))
     _set_cont(b, cont, "function", function)
     _set_cont(b, cont, "instance", b.inst)
-    made = _reference(b, cont)
+    made = _reference(b, cont, _cont(b, cont, "revision", "i64"))
     b.jump(done)
     b.label(slow)
     called = _cont_new_call(f, function, room)
@@ -250,8 +256,9 @@ def _cont_bind(f: FunctionLowering, i: Instr) -> None:
     for k, value in enumerate(values):
         b.set_word(place, k, value)
     _set_cont(b, cont, "bound", b.binary("add", bound, b.const("i64", count)))
-    _set_cont(b, cont, "revision", b.binary("add", revision, b.const("i64", 1)))
-    fresh = _reference(b, cont)
+    revision = b.binary("add", revision, b.const("i64", 1))
+    _set_cont(b, cont, "revision", revision)
+    fresh = _reference(b, cont, revision)
     b.jump(done)
     b.label(slow)
     words = b.words(max(count + 1, 4))
@@ -278,27 +285,41 @@ def _describe(f: FunctionLowering, clauses: list[tuple[int, int, int]]) -> Value
     return Value(name, "ptr")
 
 
-def _renew_running(b: FunctionBuilder) -> None:
-    """Before a suspension: a continuation whose revisions have run out moves to a fresh object."""
-    worn, usable = b.fresh("worn"), b.fresh("usable")
-    revision = _cont(b, _current(b), "revision", "i64")
+def _renewed_running(b: FunctionBuilder) -> tuple[Value, Value]:
+    """The running continuation before a suspension, and the reference to it.
+
+    One whose revisions have run out moves to a fresh object.
+    """
+    worn, usable, entry = b.fresh("worn"), b.fresh("usable"), b.block
+    before = _current(b)
+    revision = _cont(b, before, "revision", "i64")
     b.branch(b.compare("ugt", revision, b.const("i64", MAX_REVISION)), worn, usable, unlikely=True)
     b.label(worn)
     b.trap_if_code(b.runtime("native_renew"))
+    moved = _current(b)
+    fresh = _cont(b, moved, "revision", "i64")
+    from_worn = b.block
     b.jump(usable)
     b.label(usable)
+    running = b.assign(f"phi ptr [ {before.text}, {entry} ], [ {moved.text}, {from_worn} ]", "ptr")
+    revision = b.assign(f"phi i64 [ {revision.text}, {entry} ], [ {fresh.text}, {from_worn} ]", "i64")
+    return running, _reference(b, running, revision)
 
 
-def _run_on(b: FunctionBuilder, cont: Value) -> None:
-    """The context's view of the stack that runs next."""
-    control = _cont(b, cont, "control")
-    _set_cont(b, cont, "state", b.const("i64", CONT_ACTIVE))
-    b.set_struct_field(b.ctx, "WlContext", "current", cont)
-    b.set_struct_field(b.ctx, "WlContext", "native_limit", b.struct_field(control, "WlControl", "limit"))
+class _Target(NamedTuple):
+    """Where a switch goes on: what `_prepare` finds."""
+
+    #: the first value that goes along
+    first: Value
+    #: the last stack of the chain, whose parent is to be whoever resumes it, and the control context to go to: its own
+    last: Value
+    control: Value
+    #: the control context of the stack that runs then
+    running: Value
 
 
-def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> tuple[Value, Value]:
-    """Make a consumed continuation ready for some values; gives the control to go to, and the first value.
+def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Target:
+    """Make a consumed continuation ready for some values.
 
     One that begins gets its stack, and its values follow those that `cont.bind` has kept.
     """
@@ -307,66 +328,82 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> tuple[Valu
         if k and area is not None:
             b.set_word(area, k, value)
     first = b.as_word(values[0]) if values else b.const("i64", 0)
-    slow, ready, entry = b.fresh("slow"), b.fresh("ready"), b.block
-    unready = b.assign(f"icmp eq ptr {_cont(b, cont, 'control').text}, null", "i1")
+    fresh, begun, waiting, ready = b.fresh("fresh"), b.fresh("begun"), b.fresh("waiting"), b.fresh("ready")
+    arrivals: dict[str, _Target] = {}
+    running = _cont(b, cont, "control")
     bound = _cont(b, cont, "bound", "i64")
     some = b.compare("ne", bound, b.const("i64", 0))
-    b.branch(b.either(unready, some), slow, ready)
-    arrivals = [f"[ {first.text}, {entry} ]"]
-    b.label(slow)
-    taken = _begin_quickly(b, cont, unready, some, ready)
-    arrivals.append(f"[ {first.text}, {taken} ]")
-    if not values:
-        # A single bound value is what generators have: it needs no call, once the stack is there.
-        quick, call = b.fresh("quick"), b.fresh("call")
-        single = b.compare("eq", bound, b.const("i64", 1))
-        begun = b.assign(f"xor i1 {unready.text}, true", "i1")
-        b.branch(b.both(single, begun), quick, call)
+    b.branch(b.assign(f"icmp eq ptr {running.text}, null", "i1"), fresh, begun)
+    b.label(begun)
+    slow = b.fresh("slow")
+    if values:
+        b.branch(some, slow, waiting)
+    else:
+        # A single bound value is what generators have: it needs no call.
+        kept = b.fresh("kept")
+        b.branch(some, kept, waiting)
+        b.label(kept)
+        quick = b.fresh("quick")
+        b.branch(b.compare("eq", bound, b.const("i64", 1)), quick, slow)
         b.label(quick)
-        kept = b.word_at(_cont(b, cont, "stack_base"), 0)
+        single = b.word_at(_cont(b, cont, "stack_base"), 0)
         _set_cont(b, cont, "bound", b.const("i64", 0))
-        arrivals.append(f"[ {kept.text}, {quick} ]")
+        arrivals[quick] = _suspended(b, cont, running, single)
         b.jump(ready)
-        b.label(call)
+    b.label(waiting)
+    arrivals[waiting] = _suspended(b, cont, running, first)
+    b.jump(ready)
+    b.label(fresh)
+    control = b.struct_field(b.ctx, "WlContext", "free_stacks")
+    take = b.fresh("take")
+    none = b.assign(f"icmp eq ptr {control.text}, null", "i1")
+    b.branch(b.either(none, some), slow, take)
+    b.label(take)
+    _begin(b, cont, control)
+    arrivals[take] = _Target(first, cont, control, control)
+    b.jump(ready)
+    b.label(slow)
     words = b.words(4)
     b.set_word(words, 0, first)
     b.trap_if_code(b.runtime("native_begin", cont, words, _number(len(values))))
-    moved = b.word_at(words, 0)
-    from_slow = b.block
+    arrivals[b.block] = _suspended(b, cont, _cont(b, cont, "control"), b.word_at(words, 0))
     b.jump(ready)
     b.label(ready)
-    arrivals.append(f"[ {moved.text}, {from_slow} ]")
-    given = b.assign(f"phi i64 {', '.join(arrivals)}", "i64")
-    control = _cont(b, _cont(b, cont, "last"), "control")
+    joined = []
+    for k in range(len(_Target._fields)):
+        pairs = ", ".join(f"[ {target[k].text}, {block} ]" for block, target in arrivals.items())
+        kind = "ptr" if k else "i64"
+        joined.append(b.assign(f"phi {kind} {pairs}", kind))
+    return _Target(*joined)
+
+
+def _suspended(b: FunctionBuilder, cont: Value, running: Value, first: Value) -> _Target:
+    """A continuation that has a stack."""
+    last = _cont(b, cont, "last")
+    control = _cont(b, last, "control")
     # Its topmost frames aren't in the cache when there are many continuations: fetch them early.
     b.emit(f'call void asm sideeffect "prefetcht0 -64($0); prefetcht0 -128($0)", "r"(ptr {control.text}) #1')
-    return control, given
+    return _Target(first, last, control, running)
 
 
-def _begin_quickly(b: FunctionBuilder, cont: Value, unready: Value, bound: Value, ready: str) -> str:
-    """Give a continuation that begins, with nothing bound, a stack from the pool; gives the block that goes on."""
-    take, other = b.fresh("take"), b.fresh("other")
-    free = b.struct_field(b.ctx, "WlContext", "free_stacks")
-    some = b.assign(f"icmp ne ptr {free.text}, null", "i1")
-    unbound = b.assign(f"xor i1 {bound.text}, true", "i1")
-    b.branch(b.both(b.both(unready, unbound), some), take, other)
-    b.label(take)
-    b.set_struct_field(b.ctx, "WlContext", "free_stacks", b.struct_field(free, "WlControl", "next"))
-    b.set_struct_field(free, "WlControl", "cont", cont)
-    b.set_struct_field(free, "WlControl", "rsp", free)
-    b.set_struct_field(free, "WlControl", "rbp", b.at(free, _RBP))
-    b.set_struct_field(free, "WlControl", "rip", Value("@wl_fiber_start", "ptr"))
-    _set_cont(b, cont, "control", free)
-    b.jump(ready)
-    b.label(other)
-    return take
+def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
+    """Give a continuation that begins a stack from the pool, the first there."""
+    b.set_struct_field(b.ctx, "WlContext", "free_stacks", b.struct_field(control, "WlControl", "next"))
+    b.set_struct_field(control, "WlControl", "cont", cont)
+    b.set_struct_field(control, "WlControl", "rsp", control)
+    b.set_struct_field(control, "WlControl", "rbp", b.at(control, _RBP))
+    b.set_struct_field(control, "WlControl", "rip", Value("@wl_fiber_start", "ptr"))
+    _set_cont(b, cont, "control", control)
 
 
-def _attach(b: FunctionBuilder, cont: Value, parent: Value, clauses: Value) -> None:
-    """Link the chain that begins with `cont` to a parent and the clauses of its `resume`."""
-    last = _cont(b, cont, "last")
-    _set_cont(b, last, "parent", parent)
-    _set_cont(b, last, "resume", clauses)
+def _run_on(b: FunctionBuilder, cont: Value, target: _Target, parent: Value, clauses: Value) -> Value:
+    """Link a chain to a parent and the clauses of its `resume`, and let the context know what runs; gives the limit."""
+    limit = b.struct_field(target.running, "WlControl", "limit")
+    _set_cont(b, target.last, "parent", parent)
+    _set_cont(b, target.last, "resume", clauses)
+    _set_cont(b, cont, "state", b.const("i64", CONT_ACTIVE))
+    b.set_struct_field(b.ctx, "WlContext", "current", cont)
+    return limit
 
 
 def _take(b: FunctionBuilder, kinds: tuple[str, ...], first: Value) -> list[Value]:
@@ -387,13 +424,12 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
     described = _describe(f, clauses)
     if f.options.native_switching:
         cont = _consume(b, word)
-        control, first = _prepare(b, cont, values)
+        target = _prepare(b, cont, values)
         current = _current(b)
+        limit = _run_on(b, cont, target, current, described)
         _set_cont(b, current, "instance", b.inst)
-        _attach(b, cont, current, described)
-        _run_on(b, cont)
         nothing = b.const("i64", 0)
-        reason, brought, reference = _switch_stacks(b, control, nothing, nothing, first)
+        reason, brought, reference, _ = _switch_stacks(b, target.control, limit, nothing, nothing, target.first)
     else:
         words = b.words(4)
         first = _pass_along(b, values)
@@ -401,7 +437,7 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
         b.set_word(words, 1, first)
         _set_cont(b, _current(b), "instance", b.inst)
         b.trap_if_code(b.runtime("libcall_resume", words, _number(len(values)), described))
-        reason, brought, reference = _switch_by_call(f, words)
+        reason, brought, reference, _ = _switch_by_call(f, words)
     reason, brought, reference = f.came_back([reason, brought, reference])
     returned = b.fresh("returned")
     labels = [(k, tag, f.label(depth)) for k, (kind, tag, depth) in enumerate(clauses) if kind == ON_LABEL]
@@ -445,11 +481,11 @@ def _resume_throw_ref(f: FunctionLowering, i: Instr) -> None:
     _resume_throwing(f, i, word, exception)
 
 
-def _find_handler(f: FunctionLowering, tag: Value, kind: int) -> tuple[Value, Value]:
-    """Search the parents for a `resume` with a clause of the kind for the tag; (reason, the parent's child)."""
+def _find_handler(f: FunctionLowering, running: Value, tag: Value, kind: int) -> tuple[Value, Value]:
+    """Search the parents of a continuation for a `resume` with a clause of the kind for the tag; (reason, the parent's child)."""
     b = f.b
     found = b.assign(
-        f"call {{ i64, ptr }} @wl.find_handler(ptr {_current(b).text}, ptr {tag.text}, i32 {kind})", "{ i64, ptr }"
+        f"call {{ i64, ptr }} @wl.find_handler(ptr {running.text}, ptr {tag.text}, i32 {kind})", "{ i64, ptr }"
     )
     reason = b.assign(f"extractvalue {{ i64, ptr }} {found.text}, 0", "i64")
     child = b.assign(f"extractvalue {{ i64, ptr }} {found.text}, 1", "ptr")
@@ -457,42 +493,61 @@ def _find_handler(f: FunctionLowering, tag: Value, kind: int) -> tuple[Value, Va
     return reason, child
 
 
-#: The search, for every module that suspends: the chain is short and the first clause nearly always matches, so that it
-#: is inlined. Gives the clause's number from 1 (0: none), and the stack whose parent has it.
+def _parent_fields(child: str, parent: str, where: str) -> str:
+    """IR that reads the clauses of the `resume` in `parent` that runs `child`, their number, and its instance."""
+    return f"""
+  %cp{where} = getelementptr i8, ptr {child}, i64 {layout.offset("WlCont", "resume")}
+  %clauses{where} = load ptr, ptr %cp{where}, align 8, !tbaa !2
+  %ip{where} = getelementptr i8, ptr {parent}, i64 {layout.offset("WlCont", "instance")}
+  %instance{where} = load ptr, ptr %ip{where}, align 8, !tbaa !2
+  %count{where} = load i64, ptr %clauses{where}, align 8"""
+
+
+def _test_clause(clauses: str, instance: str, index: str, where: str) -> str:
+    """IR that tests whether a clause is one of the kind for the tag: the result is ``%match``."""
+    return f"""
+  %o{where} = shl i64 {index}, 3
+  %first{where} = getelementptr i8, ptr {clauses}, i64 8
+  %clause{where} = getelementptr i8, ptr %first{where}, i64 %o{where}
+  %at{where} = load i32, ptr %clause{where}, align 4
+  %wide{where} = zext i32 %at{where} to i64
+  %tp{where} = getelementptr i8, ptr {instance}, i64 %wide{where}
+  %mine{where} = load ptr, ptr %tp{where}, align 8, !tbaa !2
+  %kp{where} = getelementptr i8, ptr %clause{where}, i64 4
+  %its{where} = load i32, ptr %kp{where}, align 4
+  %same.tag{where} = icmp eq ptr %mine{where}, %tag
+  %same.kind{where} = icmp eq i32 %its{where}, %kind
+  %match{where} = and i1 %same.tag{where}, %same.kind{where}"""
+
+
+_PARENT = layout.offset("WlCont", "parent")
+#: The search, for every module that suspends; inlined. Nearly always the first clause of the nearest parent matches,
+#: which is tested apart from the loop. Gives the clause's number from 1 (0: none), and the stack whose parent has it.
 FIND_HANDLER = f"""
 define internal {{ i64, ptr }} @wl.find_handler(ptr %current, ptr %tag, i32 %kind) alwaysinline nounwind {{
 entry:
-  br label %walk
+  %pp.near = getelementptr i8, ptr %current, i64 {_PARENT}
+  %near = load ptr, ptr %pp.near, align 8, !tbaa !2
+  %root = icmp eq ptr %near, null
+  br i1 %root, label %none, label %nearest, !prof !0
+nearest:{_parent_fields("%current", "%near", ".near")}
+  %without = icmp eq i64 %count.near, 0
+  br i1 %without, label %walk, label %quick, !prof !0
+quick:{_test_clause("%clauses.near", "%instance.near", "0", ".near")}
+  br i1 %match.near, label %found, label %walk
 walk:
-  %child = phi ptr [ %current, %entry ], [ %parent, %up ]
-  %pp = getelementptr i8, ptr %child, i64 {layout.offset("WlCont", "parent")}
+  %child = phi ptr [ %current, %nearest ], [ %current, %quick ], [ %parent, %up ]
+  %pp = getelementptr i8, ptr %child, i64 {_PARENT}
   %parent = load ptr, ptr %pp, align 8, !tbaa !2
   %bottom = icmp eq ptr %parent, null
   br i1 %bottom, label %none, label %inside, !prof !0
-inside:
-  %cp = getelementptr i8, ptr %child, i64 {layout.offset("WlCont", "resume")}
-  %clauses = load ptr, ptr %cp, align 8, !tbaa !2
-  %ip = getelementptr i8, ptr %parent, i64 {layout.offset("WlCont", "instance")}
-  %instance = load ptr, ptr %ip, align 8, !tbaa !2
-  %count = load i64, ptr %clauses, align 8
+inside:{_parent_fields("%child", "%parent", "")}
   br label %scan
 scan:
   %k = phi i64 [ 0, %inside ], [ %next, %following ]
   %done = icmp eq i64 %k, %count
   br i1 %done, label %up, label %test
-test:
-  %o = shl i64 %k, 3
-  %first = getelementptr i8, ptr %clauses, i64 8
-  %clause = getelementptr i8, ptr %first, i64 %o
-  %at = load i32, ptr %clause, align 4
-  %wide = zext i32 %at to i64
-  %tp = getelementptr i8, ptr %instance, i64 %wide
-  %mine = load ptr, ptr %tp, align 8, !tbaa !2
-  %kp = getelementptr i8, ptr %clause, i64 4
-  %its = load i32, ptr %kp, align 4
-  %same.tag = icmp eq ptr %mine, %tag
-  %same.kind = icmp eq i32 %its, %kind
-  %match = and i1 %same.tag, %same.kind
+test:{_test_clause("%clauses", "%instance", "%k", "")}
   %next = add i64 %k, 1
   br i1 %match, label %found, label %following
 following:
@@ -500,13 +555,13 @@ following:
 up:
   br label %walk
 found:
-  %r0 = insertvalue {{ i64, ptr }} poison, i64 %next, 0
-  %r1 = insertvalue {{ i64, ptr }} %r0, ptr %child, 1
+  %number = phi i64 [ 1, %quick ], [ %next, %test ]
+  %its.child = phi ptr [ %current, %quick ], [ %child, %test ]
+  %r0 = insertvalue {{ i64, ptr }} poison, i64 %number, 0
+  %r1 = insertvalue {{ i64, ptr }} %r0, ptr %its.child, 1
   ret {{ i64, ptr }} %r1
 none:
-  %n0 = insertvalue {{ i64, ptr }} poison, i64 0, 0
-  %n1 = insertvalue {{ i64, ptr }} %n0, ptr %child, 1
-  ret {{ i64, ptr }} %n1
+  ret {{ i64, ptr }} {{ i64 0, ptr null }}
 }}"""
 
 
@@ -515,14 +570,11 @@ def _tag(f: FunctionLowering, tag: int) -> Value:
     return f.b.constant_pointer(f.b.inst, f.facts.tags_at + 8 * tag)
 
 
-def _suspend_running(b: FunctionBuilder, child: Value) -> tuple[Value, Value]:
-    """Cut the running chain off above `child`; gives its continuation and the parent that runs next."""
-    running = _current(b)
-    parent = _cont(b, child, "parent")
+def _suspend_running(b: FunctionBuilder, running: Value, child: Value) -> None:
+    """Cut the running chain off above `child`. The state of the stacks below it has been "active" all the time."""
     _set_cont(b, running, "state", b.const("i64", CONT_SUSPENDED))
     _set_cont(b, running, "last", child)
     _set_cont(b, child, "parent", Value("null", "ptr"))
-    return running, parent
 
 
 def _pass_along(b: FunctionBuilder, values: list[Value]) -> Value:
@@ -542,20 +594,20 @@ def _suspend(f: FunctionLowering, i: Instr) -> None:
     values = f.pop_many(len(type.params))
     tag = _tag(f, i[2])
     if f.options.native_switching:
-        _renew_running(b)
-        reason, child = _find_handler(f, tag, ON_LABEL)
-        running, parent = _suspend_running(b, child)
-        reference = _reference(b, running)
-        control = _cont(b, child, "control")
+        running, reference = _renewed_running(b)
+        reason, child = _find_handler(f, running, tag, ON_LABEL)
+        control, parent = _cont(b, child, "control"), _cont(b, child, "parent")
+        limit = b.struct_field(_cont(b, parent, "control"), "WlControl", "limit")
         first = _pass_along(b, values)
-        _run_on(b, parent)
-        _, brought, _ = _switch_stacks(b, control, reason, reference, first)
+        _suspend_running(b, running, child)
+        b.set_struct_field(b.ctx, "WlContext", "current", parent)
+        _, brought, _, ctx = _switch_stacks(b, control, limit, reason, reference, first)
     else:
         words = b.words(4)
         b.set_word(words, 0, _pass_along(b, values))
         b.trap_if_code(b.runtime("libcall_suspend", words, tag))
-        _, brought, _ = _switch_by_call(f, words)
-    f.check_pending()
+        _, brought, _, ctx = _switch_by_call(f, words)
+    f.check_pending(ctx)
     f.stack += _take(b, type.results, brought)
 
 
@@ -571,23 +623,21 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
     values = f.pop_many(len(facts.cont_signature(i[2]).params) - 1)
     tag = _tag(f, i[3])
     if f.options.native_switching:
-        _renew_running(b)
+        running, reference = _renewed_running(b)
         b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
-        _, child = _find_handler(f, tag, ON_SWITCH)
-        target = _consume(b, word)
-        clauses = _cont(b, child, "resume")
-        own = _cont(b, child, "control")
-        running, parent = _suspend_running(b, child)
-        control, first = _prepare(b, target, [*values, _reference(b, running)])
-        _attach(b, target, parent, clauses)
-        _run_on(b, target)
+        _, child = _find_handler(f, running, tag, ON_SWITCH)
+        cont = _consume(b, word)
+        clauses, own, parent = _cont(b, child, "resume"), _cont(b, child, "control"), _cont(b, child, "parent")
+        _suspend_running(b, running, child)
+        target = _prepare(b, cont, [*values, reference])
+        limit = _run_on(b, cont, target, parent, clauses)
         nothing = b.const("i64", 0)
-        _, brought, _ = _switch_stacks(b, own, nothing, nothing, first, control)
+        _, brought, _, ctx = _switch_stacks(b, own, limit, nothing, nothing, target.first, target.control)
     else:
         words = b.words(4)
         b.set_word(words, 0, word)
         b.set_word(words, 1, _pass_along(b, values))
         b.trap_if_code(b.runtime("libcall_switch", words, tag, _number(len(values))))
-        _, brought, _ = _switch_by_call(f, words)
-    f.check_pending()
+        _, brought, _, ctx = _switch_by_call(f, words)
+    f.check_pending(ctx)
     f.stack += _take(b, facts.cont_signature(back).params, brought)

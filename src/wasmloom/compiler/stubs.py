@@ -108,15 +108,24 @@ def _load_arguments() -> str:
 
 _ARGUMENT_BYTES = 8 * (len(INTEGER_REGISTERS) + FLOAT_REGISTERS)
 
+
+
+def _set_limit(context: str) -> str:
+    """Let functions check for the limit of the stack that the context in a register runs; changes RAX."""
+    return f"""    movq {_ctx("current")}({context}), %rax
+    movq {offset("WlCont", "control")}(%rax), %rax
+    movq {offset("WlControl", "limit")}(%rax), %rax
+    movq %rax, %fs:112
+"""
+
+
 #: The beginning of whatever goes to a guest, with the context in RDI: `wl_native_leave` undoes it.
 _ENTRY = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
     subq $8, %rsp
     movq %fs:112, %rax
     movq %rax, (%rsp)
     movq %rsp, {_ctx("host_rsp")}(%rdi)
-    movq {_ctx("native_limit")}(%rdi), %rax
-    movq %rax, %fs:112
-"""
+{_set_limit("%rdi")}"""
 
 #: wl_native_enter(ctx, array call, code, environment, words, top of the guest's stack)
 _ENTER = f"""{_ENTRY}
@@ -269,9 +278,7 @@ def _loop_interrupt() -> str:
     movq 8(%rsp), %rdi
     testq %rax, %rax
     jne 1f
-    movq {_ctx("native_limit")}(%rdi), %rax
-    movq %rax, %fs:112
-    addq $16, %rsp
+{_set_limit("%rdi")}    addq $16, %rsp
 {pops}    popq %rbp
     .cfi_def_cfa %rsp, 8
     ret
@@ -289,10 +296,12 @@ def _morestack() -> str:
 1:
     leaq 8(%rsp), %rax
     subq %r10, %rax
-    cmpq {_ctx("native_limit")}(%r11), %rax
+    movq {_ctx("current")}(%r11), %r10
+    movq {offset("WlCont", "control")}(%r10), %r10
+    movq {offset("WlControl", "limit")}(%r10), %r10
+    cmpq %r10, %rax
     jbe 3f
-    movq {_ctx("native_limit")}(%r11), %rax
-    movq %rax, %fs:112
+    movq %r10, %fs:112
     popq %rax
     .cfi_def_cfa_offset 0
     incq %rax
@@ -349,9 +358,7 @@ wl_fiber_return:
     movq %rbx, %rdi
     callq wl_fiber_end
     movq %rax, %rcx
-    movq {_ctx("native_limit")}(%rbx), %rax
-    movq %rax, %fs:112
-    movq {_ctx("args")}(%rbx), %rdx
+{_set_limit("%rbx")}    movq {_ctx("args")}(%rbx), %rdx
     movq (%rdx), %rdx
     movq %rbx, %rdi
     xorl %eax, %eax
@@ -369,9 +376,7 @@ wl_fiber_return:
 #: reason, first value and reference in RAX, RDX and RCX. What goes on elsewhere sees the registers that it would see
 #: after the inline switch (see `wasmloom.compiler.stacks`).
 _SWITCH_CALL = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
-    movq {_ctx("native_limit")}(%rcx), %rax
-    movq %rax, %fs:112
-    movq %rdi, %rax
+{_set_limit("%rcx")}    movq %rdi, %rax
     movq %rcx, %rdi
     movq %rdx, %rcx
     movq %rsi, %rdx
@@ -512,8 +517,6 @@ def fiber_end() -> str:
     b.set_struct_field(cont, "WlCont", "control", Value("null", "ptr"))
     b.set_struct_field(control, "WlControl", "next", b.struct_field(ctx, "WlContext", "free_stacks"))
     b.set_struct_field(ctx, "WlContext", "free_stacks", control)
-    waiting = b.struct_field(parent, "WlCont", "control")
-    b.set_struct_field(ctx, "WlContext", "native_limit", b.struct_field(waiting, "WlControl", "limit"))
     base = b.struct_field(cont, "WlCont", "stack_base")
     inline = b.assign(f"icmp eq ptr {base.text}, {b.at(cont, size('WlCont')).text}", "i1")
     revision = b.struct_field(cont, "WlCont", "revision", "i64")

@@ -51,7 +51,6 @@ ctypedef struct Entry:
     char *host_rsp
     char *guest_rsp
     char *guest_rbp
-    char *native_limit
 
 # A guest that can wait outside of the store: its stacks, and while it waits whoever waits beside it (see
 # wasmloom.host.tasks).

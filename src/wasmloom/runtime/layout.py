@@ -53,8 +53,6 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # Stack and frame pointer of compiled code that waits in a host call.
         ("guest_rsp", "char*"),
         ("guest_rbp", "char*"),
-        # The lowest stack pointer that a function may begin with on the running native stack.
-        ("native_limit", "char*"),
         # uint64_t[MAX_ARGUMENTS]: parameters and results that have no register, and what goes along with a switch.
         ("args", "void*"),
         # The exception that is on its way up through compiled frames; 0: none.
@@ -127,17 +125,26 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     # A stack. A reference to a continuation (a contref) is its address and, in the upper 16 bits, the revision that the
     # continuation had when the reference was made: whoever consumes the reference changes the revision.
+    # What a switch of native stacks touches comes first: a cache line.
     "WlCont": (
         ("revision", "uint64_t"),
         ("state", "uint64_t"),  # see CONT_STATES
-        # Where it goes on (and while it waits for one that it has resumed: where that one's results go): ip, frame as
-        # an offset to stack_base, instance; slot of that frame where values that are passed to it arrive.
-        ("ip", "char*"),
-        ("fp", "uint64_t"),
+        # Where it goes on (and while it waits for one that it has resumed: where that one's results go): instance, and
+        # of stacks of bytecode (below) ip, frame and a slot.
         ("instance", "void*"),
-        ("values", "uint64_t"),
         # How many values `cont.bind` has already put there.
         ("bound", "uint64_t"),
+        # Who resumed it, and the `resume` instruction that did; NULL for roots and while it is suspended.
+        ("parent", "void*"),
+        ("resume", "char*"),
+        # The last stack of the suspended chain that begins with this one: whose parent the next resumer becomes.
+        ("last", "void*"),
+        # Its native stack, or NULL: an interpreted one, or not begun.
+        ("control", "void*"),  # WlControl*
+        # The frame as an offset to stack_base; slot of that frame where values that are passed to it arrive.
+        ("ip", "char*"),
+        ("fp", "uint64_t"),
+        ("values", "uint64_t"),
         # Its memory. While it runs, the context's fields of the same names count instead.
         ("stack_base", "char*"),
         ("stack_end", "char*"),
@@ -145,20 +152,13 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # ones, `ip` then is in the instruction that the innermost of them goes on behind, `fp` its frame's address and
         # `function` its instance (see `wasmloom.runtime.osr`).
         ("catch_top", "uint64_t"),
-        # Who resumed it, and the `resume` instruction that did; NULL for roots and while it is suspended.
-        ("parent", "void*"),
-        ("resume", "char*"),
-        # The last stack of the suspended chain that begins with this one: whose parent the next resumer becomes.
-        ("last", "void*"),
         # What it will run (WlFunction*), before its first resumption.
         ("function", "void*"),
+        ("next", "void*"),
         # The continuation whose memory the stack is: itself, or for a root the one that it was entered on; NULL: the
         # context's own stack.
         ("owner", "void*"),
-        ("next", "void*"),
         ("mark", "uint64_t"),
-        # Its native stack, or NULL: an interpreted one, or not begun.
-        ("control", "void*"),  # WlControl*
     ),
     # The top of a native stack. The first three words are the control context: where whoever doesn't run goes on. While
     # the stack runs, that is its parent; `rbp` and `rip` then look like any frame's, so that a walk along frame
@@ -168,7 +168,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("rbp", "char*"),
         ("rip", "char*"),
         ("next", "void*"),
-        ("limit", "char*"),
+        ("limit", "char*"),  # the lowest stack pointer that a function may begin with
         ("cont", "void*"),  # WlCont* whose stack it is
     ),
     "WlSegment": (

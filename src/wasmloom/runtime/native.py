@@ -338,8 +338,6 @@ def begin_entry(
     entry.host_rsp = ctx.host_rsp
     entry.guest_rsp = ctx.guest_rsp
     entry.guest_rbp = ctx.guest_rbp
-    entry.native_limit = ctx.native_limit
-    ctx.native_limit = cython.cast(cython.pointer(WlControl), current.control).limit
     ctx.pending = 0
     ctx.current = current
     ctx.catch_top = 0
@@ -357,7 +355,6 @@ def end_entry(guest: cython.pointer(Guest), entry: cython.pointer(Entry)) -> cyt
     ctx.host_rsp = entry.host_rsp
     ctx.guest_rsp = entry.guest_rsp
     ctx.guest_rbp = entry.guest_rbp
-    ctx.native_limit = entry.native_limit
     ctx.pending = 0
 
 
@@ -485,7 +482,6 @@ def _renew(ctx: cython.pointer(WlContext)) -> uint64_t:
 @cython.exceptval(check=False)
 def _run_on(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont)) -> cython.void:
     ctx.current = cont
-    ctx.native_limit = cython.cast(cython.pointer(WlControl), cont.control).limit
 
 
 @cython.cfunc
