@@ -53,6 +53,9 @@ TAIL = "\n".join(
 #: accesses "inaccessible" memory LLVM moves loads.
 _MARK = 'call void asm sideeffect "", ""() #6'
 
+#: Under what a builder knows the context.
+_CONTEXT = ("%inst", layout.offset("WlInstance", "context"))
+
 _GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
 
 
@@ -112,6 +115,7 @@ class FunctionBuilder(StructBuilder):
         #: the values of locals, where they are known
         self.current: dict[int, Value] = {}
         self._words = 0
+        self._holds_context = False
 
     # --- plumbing ---
 
@@ -233,7 +237,26 @@ class FunctionBuilder(StructBuilder):
     @property
     def ctx(self) -> Value:
         """The context."""
+        if self._holds_context and _CONTEXT not in self.memo:
+            self.memo[_CONTEXT] = self.assign("load ptr, ptr %context, align 8", "ptr")
         return self.constant_pointer(self.inst, layout.offset("WlInstance", "context"))
+
+    def hold_context(self, ctx: Value | None = None) -> None:
+        """From here on the context comes from where it was brought last: `ctx`, or a variable that has the last one.
+
+        That is for switches: a context read through the instance, which is on the stack, waits for the stack pointer.
+        """
+        if not self._holds_context:
+            self._holds_context = True
+            slot, value = self.alloca("ptr", "%context"), "%context.first"
+            at = f"getelementptr i8, ptr {self.inst.text}, i64 {layout.offset('WlInstance', 'context')}"
+            self.entry.append(f"  {value}.at = {at}")
+            self.entry.append(f"  {value} = load ptr, ptr {value}.at, align 8, !invariant.load !3{_RUNTIME}")
+            self.entry.append(f"  store ptr {value}, ptr {slot.text}, align 8")
+            self.memo.pop(_CONTEXT, None)
+        if ctx is not None:
+            self.emit(f"store ptr {ctx.text}, ptr %context, align 8")
+            self.memo[_CONTEXT] = ctx
 
     def args(self, ctx: Value) -> Value:
         """The context's area for arguments."""

@@ -398,11 +398,11 @@ class FunctionLowering:
         landing.used = True
         return landing.name
 
-    def check_pending(self, ctx: Value | None = None) -> None:
-        """After something that may have thrown; `ctx` is the context, when it has just come back in a register."""
+    def check_pending(self) -> None:
+        """After something that may have thrown."""
         b = self.b
         go_on = b.fresh("fine")
-        pending = b.struct_field(b.ctx if ctx is None else ctx, "WlContext", "pending", "i64")
+        pending = b.struct_field(b.ctx, "WlContext", "pending", "i64")
         b.branch(b.compare("ne", pending, b.const("i64", 0)), self.landing_name(), go_on, unlikely=True)
         b.follow(go_on)
 

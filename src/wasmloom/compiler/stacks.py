@@ -8,7 +8,8 @@ wait in the context's `args`. All other registers are clobbered, so that LLVM sa
 nothing else is moved. With ``native_switching`` off the same steps are calls into the runtime.
 
 A `resume` describes its clauses in constant data, which the resumed continuation's `resume` field points to: their
-number, then for each the offset of its tag in the instance and its kind.
+number, then for each the offset of its tag in the instance and its kind. Behind the number 0 there is an entry of two
+zeros, which no tag matches: there the instance has no tag, but the address of its first memory.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ _EXCHANGE = "; ".join(
     + ["movq %r8, %rsp", "movq %r9, %rbp", "jmpq *%r10", "1:"]
 )
 _OUTCOME = "{ i64, i64, i64, ptr }"
+#: What goes along in a register that nobody reads.
+_NOTHING = Value("poison", "i64")
 
 
 def _switch_stacks(
@@ -81,7 +84,7 @@ def _switch_stacks(
 ) -> list[Value]:
     """Go on at a control context, on a stack with a limit; or at another context, whose place that takes (`_EXCHANGE`).
 
-    Gives reason, first value and reference that whoever comes back brings, and the context.
+    Gives reason, first value and reference that whoever comes back brings; the context comes along, too.
     """
     clobbers, code, operands = _CLOBBERS, _SWITCH, f"ptr {control.text}"
     inputs = "{ax},{dx},{cx},{di},{si}"
@@ -93,8 +96,12 @@ def _switch_stacks(
         f"(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, {operands}) #7{b.where}",
         _OUTCOME,
     )
-    kinds = ("i64", "i64", "i64", "ptr")
-    return [b.assign(f"extractvalue {_OUTCOME} {outcome.text}, {k}", kind) for k, kind in enumerate(kinds)]
+    *words, ctx = (
+        b.assign(f"extractvalue {_OUTCOME} {outcome.text}, {k}", kind)
+        for k, kind in enumerate(("i64", "i64", "i64", "ptr"))
+    )
+    b.hold_context(ctx)
+    return words
 
 
 def _switch_by_call(f: FunctionLowering, words: Value) -> list[Value]:
@@ -108,7 +115,7 @@ def _switch_by_call(f: FunctionLowering, words: Value) -> list[Value]:
         f"ptr {b.ctx.text}, ptr {pointer.text}) #7{b.where}",
         kind,
     )
-    return [*(b.assign(f"extractvalue {kind} {outcome.text}, {k}", "i64") for k in range(3)), b.ctx]
+    return [b.assign(f"extractvalue {kind} {outcome.text}, {k}", "i64") for k in range(3)]
 
 
 def _number(value: int) -> Value:
@@ -279,9 +286,10 @@ def _describe(f: FunctionLowering, clauses: list[tuple[int, int, int]]) -> Value
     """Constant data that describes the clauses of a `resume`."""
     entries = [(f.facts.tags_at + 8 * tag, kind) for kind, tag, _ in clauses]
     name = "@wl.clauses" + "".join(f".{at}.{kind}" for at, kind in entries)
-    items = ", ".join(["i64 " + str(len(entries)), *(f"i32 {at}, i32 {kind}" for at, kind in entries)])
-    types = ", ".join(["i64", *("i32, i32" for _ in entries)])
-    f.globals.add(f"{name} = private unnamed_addr constant {{ {types} }} {{ {items} }}, align 8")
+    items = ["i64 " + str(len(entries)), *(f"i32 {at}, i32 {kind}" for at, kind in entries or [(0, 0)])]
+    types = ", ".join(["i64", *["i32, i32"] * (len(items) - 1)])
+    data = ", ".join(items)
+    f.globals.add(f"{name} = private unnamed_addr constant {{ {types} }} {{ {data} }}, align 8")
     return Value(name, "ptr")
 
 
@@ -327,7 +335,7 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Target:
     for k, value in enumerate(values):
         if k and area is not None:
             b.set_word(area, k, value)
-    first = b.as_word(values[0]) if values else b.const("i64", 0)
+    first = b.as_word(values[0]) if values else _NOTHING
     fresh, begun, waiting, ready = b.fresh("fresh"), b.fresh("begun"), b.fresh("waiting"), b.fresh("ready")
     arrivals: dict[str, _Target] = {}
     running = _cont(b, cont, "control")
@@ -423,13 +431,13 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
     clauses: list[tuple[int, int, int]] = i[6] or []  # type: ignore[assignment]
     described = _describe(f, clauses)
     if f.options.native_switching:
+        b.hold_context()
         cont = _consume(b, word)
         target = _prepare(b, cont, values)
         current = _current(b)
         limit = _run_on(b, cont, target, current, described)
         _set_cont(b, current, "instance", b.inst)
-        nothing = b.const("i64", 0)
-        reason, brought, reference, _ = _switch_stacks(b, target.control, limit, nothing, nothing, target.first)
+        reason, brought, reference = _switch_stacks(b, target.control, limit, _NOTHING, _NOTHING, target.first)
     else:
         words = b.words(4)
         first = _pass_along(b, values)
@@ -437,7 +445,7 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
         b.set_word(words, 1, first)
         _set_cont(b, _current(b), "instance", b.inst)
         b.trap_if_code(b.runtime("libcall_resume", words, _number(len(values)), described))
-        reason, brought, reference, _ = _switch_by_call(f, words)
+        reason, brought, reference = _switch_by_call(f, words)
     reason, brought, reference = f.came_back([reason, brought, reference])
     returned = b.fresh("returned")
     labels = [(k, tag, f.label(depth)) for k, (kind, tag, depth) in enumerate(clauses) if kind == ON_LABEL]
@@ -494,13 +502,12 @@ def _find_handler(f: FunctionLowering, running: Value, tag: Value, kind: int) ->
 
 
 def _parent_fields(child: str, parent: str, where: str) -> str:
-    """IR that reads the clauses of the `resume` in `parent` that runs `child`, their number, and its instance."""
+    """IR that reads the description of the `resume` in `parent` that runs `child`, and its instance."""
     return f"""
   %cp{where} = getelementptr i8, ptr {child}, i64 {layout.offset("WlCont", "resume")}
   %clauses{where} = load ptr, ptr %cp{where}, align 8, !tbaa !2
   %ip{where} = getelementptr i8, ptr {parent}, i64 {layout.offset("WlCont", "instance")}
-  %instance{where} = load ptr, ptr %ip{where}, align 8, !tbaa !2
-  %count{where} = load i64, ptr %clauses{where}, align 8"""
+  %instance{where} = load ptr, ptr %ip{where}, align 8, !tbaa !2"""
 
 
 def _test_clause(clauses: str, instance: str, index: str, where: str) -> str:
@@ -530,18 +537,16 @@ entry:
   %near = load ptr, ptr %pp.near, align 8, !tbaa !2
   %root = icmp eq ptr %near, null
   br i1 %root, label %none, label %nearest, !prof !0
-nearest:{_parent_fields("%current", "%near", ".near")}
-  %without = icmp eq i64 %count.near, 0
-  br i1 %without, label %walk, label %quick, !prof !0
-quick:{_test_clause("%clauses.near", "%instance.near", "0", ".near")}
+nearest:{_parent_fields("%current", "%near", ".near")}{_test_clause("%clauses.near", "%instance.near", "0", ".near")}
   br i1 %match.near, label %found, label %walk
 walk:
-  %child = phi ptr [ %current, %nearest ], [ %current, %quick ], [ %parent, %up ]
+  %child = phi ptr [ %current, %nearest ], [ %parent, %up ]
   %pp = getelementptr i8, ptr %child, i64 {_PARENT}
   %parent = load ptr, ptr %pp, align 8, !tbaa !2
   %bottom = icmp eq ptr %parent, null
   br i1 %bottom, label %none, label %inside, !prof !0
 inside:{_parent_fields("%child", "%parent", "")}
+  %count = load i64, ptr %clauses, align 8
   br label %scan
 scan:
   %k = phi i64 [ 0, %inside ], [ %next, %following ]
@@ -555,8 +560,8 @@ following:
 up:
   br label %walk
 found:
-  %number = phi i64 [ 1, %quick ], [ %next, %test ]
-  %its.child = phi ptr [ %current, %quick ], [ %child, %test ]
+  %number = phi i64 [ 1, %nearest ], [ %next, %test ]
+  %its.child = phi ptr [ %current, %nearest ], [ %child, %test ]
   %r0 = insertvalue {{ i64, ptr }} poison, i64 %number, 0
   %r1 = insertvalue {{ i64, ptr }} %r0, ptr %its.child, 1
   ret {{ i64, ptr }} %r1
@@ -584,7 +589,7 @@ def _pass_along(b: FunctionBuilder, values: list[Value]) -> Value:
         for k, value in enumerate(values):
             if k:
                 b.set_word(area, k, value)
-    return b.as_word(values[0]) if values else b.const("i64", 0)
+    return b.as_word(values[0]) if values else _NOTHING
 
 
 @lowers("suspend")
@@ -594,6 +599,7 @@ def _suspend(f: FunctionLowering, i: Instr) -> None:
     values = f.pop_many(len(type.params))
     tag = _tag(f, i[2])
     if f.options.native_switching:
+        b.hold_context()
         running, reference = _renewed_running(b)
         reason, child = _find_handler(f, running, tag, ON_LABEL)
         control, parent = _cont(b, child, "control"), _cont(b, child, "parent")
@@ -601,13 +607,13 @@ def _suspend(f: FunctionLowering, i: Instr) -> None:
         first = _pass_along(b, values)
         _suspend_running(b, running, child)
         b.set_struct_field(b.ctx, "WlContext", "current", parent)
-        _, brought, _, ctx = _switch_stacks(b, control, limit, reason, reference, first)
+        _, brought, _ = _switch_stacks(b, control, limit, reason, reference, first)
     else:
         words = b.words(4)
         b.set_word(words, 0, _pass_along(b, values))
         b.trap_if_code(b.runtime("libcall_suspend", words, tag))
-        _, brought, _, ctx = _switch_by_call(f, words)
-    f.check_pending(ctx)
+        _, brought, _ = _switch_by_call(f, words)
+    f.check_pending()
     f.stack += _take(b, type.results, brought)
 
 
@@ -623,6 +629,7 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
     values = f.pop_many(len(facts.cont_signature(i[2]).params) - 1)
     tag = _tag(f, i[3])
     if f.options.native_switching:
+        b.hold_context()
         running, reference = _renewed_running(b)
         b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
         _, child = _find_handler(f, running, tag, ON_SWITCH)
@@ -631,13 +638,12 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
         _suspend_running(b, running, child)
         target = _prepare(b, cont, [*values, reference])
         limit = _run_on(b, cont, target, parent, clauses)
-        nothing = b.const("i64", 0)
-        _, brought, _, ctx = _switch_stacks(b, own, limit, nothing, nothing, target.first, target.control)
+        _, brought, _ = _switch_stacks(b, own, limit, _NOTHING, _NOTHING, target.first, target.control)
     else:
         words = b.words(4)
         b.set_word(words, 0, word)
         b.set_word(words, 1, _pass_along(b, values))
         b.trap_if_code(b.runtime("libcall_switch", words, tag, _number(len(values))))
-        _, brought, _, ctx = _switch_by_call(f, words)
-    f.check_pending(ctx)
+        _, brought, _ = _switch_by_call(f, words)
+    f.check_pending()
     f.stack += _take(b, facts.cont_signature(back).params, brought)

@@ -81,7 +81,7 @@ class Driver:
         if self.code == cython.NULL or self.instance == cython.NULL:
             raise MemoryError
         self.room = _VALUES + max(len(type.params), len(type.results))
-        self.clauses = cython.cast(cython.pointer(uint32_t), calloc(2 * (count + 1), cython.sizeof(uint32_t)))
+        self.clauses = cython.cast(cython.pointer(uint32_t), calloc(2 * (max(count, 1) + 1), cython.sizeof(uint32_t)))
         if self.clauses == cython.NULL:
             raise MemoryError
         cython.cast(cython.pointer(uint64_t), self.clauses)[0] = count

@@ -257,6 +257,7 @@ def _move_clauses(cont: cython.pointer(WlCont), place: cython.pointer(uint64_t))
     entry: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), place + 1)
     i: uint64_t
     place[0] = _field(instruction, _CLAUSE_COUNT)
+    place[1] = 0
     for i in range(place[0]):
         entry[2 * i] = cython.cast(cython.pointer(uint32_t), clause)[0]
         entry[2 * i + 1] = _field(clause, 4)
@@ -283,10 +284,14 @@ def _settle(
     `used` bytes of its memory are copied; the memory is freed. Gives the native stack's pointer; NULL when there is no
     memory.
     """
-    clauses: uint64_t = 0 if cont.parent == cython.NULL else 8 + 8 * _field(cont.resume, _CLAUSE_COUNT)
-    size: uint64_t = (used + clauses + 15) & ~cython.cast(uint64_t, 15)
-    control: cython.pointer(WlControl) = stack_with_room(guest, size)
+    clauses: uint64_t = 0
+    size: uint64_t
+    control: cython.pointer(WlControl)
     frames: cython.p_char
+    if cont.parent != cython.NULL:
+        clauses = 8 + 8 * max(_field(cont.resume, _CLAUSE_COUNT), 1)
+    size = (used + clauses + 15) & ~cython.cast(uint64_t, 15)
+    control = stack_with_room(guest, size)
     if control == cython.NULL:
         return cython.NULL
     frames = usable_top(control) - size
