@@ -267,6 +267,30 @@ def test_stores_run_in_parallel_threads() -> None:
     assert len(results) == 400
 
 
+def test_threads_end_while_the_ticker_looks_at_them() -> None:
+    """The ticker writes to the memory of threads in compiled code; a thread that ends takes its memory along."""
+    script = f"""
+import threading, time, wasmloom as wl
+module = wl.Module('''(module {SPIN})''', wl.Engine(tier="compiler"))
+end, done = time.monotonic() + 1, []
+def come_and_go():
+    exports = wl.Instance(module).exports
+    while time.monotonic() < end:
+        thread = threading.Thread(target=exports.count, args=(200_000,))
+        thread.start()
+        thread.join()
+        done.append(thread)
+threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(done) > 100)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_waiting_for_a_store_can_be_interrupted() -> None:
     script = f"""
 import signal, threading, time, wasmloom as wl

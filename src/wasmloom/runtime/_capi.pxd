@@ -117,3 +117,19 @@ cdef extern from * nogil:
     void __sync_synchronize()
     # GCC and Clang builtin: write the second where the first is found; a full barrier either way.
     bint __sync_bool_compare_and_swap(int *, int, int)
+
+cdef extern from * nogil:
+    """
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    /* membarrier(2). The numbers are the kernel's: older headers lack them. */
+    #ifndef SYS_membarrier
+    #define SYS_membarrier 324  /* x86-64 */
+    #endif
+    static inline int wl_share_barriers(void) { return syscall(SYS_membarrier, 1 << 4, 0) == 0; }
+    static inline void wl_barrier_for_all(void) { syscall(SYS_membarrier, 1 << 3, 0); }
+    """
+    # MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: whether this process may use the other.
+    bint wl_share_barriers()
+    # MEMBARRIER_CMD_PRIVATE_EXPEDITED: a full memory barrier in every thread of the process that runs now.
+    void wl_barrier_for_all()

@@ -93,6 +93,7 @@ ctypedef struct Guest:
     Heap heap
 
 cdef int ticker_state
+cdef bint shares_barriers       # the ticker's barriers are also those of the threads that run guests
 cdef Guest *first_guest
 cdef Guest *first_free
 cdef sem_t wake

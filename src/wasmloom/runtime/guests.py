@@ -16,7 +16,10 @@ Invariants:
   and then reads ``used``, each with a full barrier between (for entries, the locked instructions in releasing the
   GIL).
 * The ticker writes to a thread's control block only while ``ticking`` is set and after having seen ``running``; an
-  entry that ends clears ``running`` and then waits until ``ticking`` is clear, so that the thread still exists.
+  entry that ends clears ``running`` and then waits until ``ticking`` is clear, so that the thread still exists. Each
+  needs a full barrier between its write and its read. Entries end often and ticks are rare: where the kernel has
+  membarrier(2), the ticker's is one for all threads (``shares_barriers``), and an entry's read has only to be behind
+  its write in the program. That is settled before the thread of the ticker begins.
 * After a fork only the forking thread exists: the child's handler forgets the ticker and the guests of other threads.
 """
 
@@ -55,6 +58,8 @@ from cython.cimports.wasmloom.runtime._capi import (
     sem_wait,
     sigfillset,
     sigset_t,
+    wl_barrier_for_all,
+    wl_share_barriers,
 )
 from cython.cimports.wasmloom.runtime.guests import (
     C_STACK_RESERVE,
@@ -72,6 +77,7 @@ from cython.cimports.wasmloom.runtime.guests import (
 
 # Declared, with their types and those of the structs, in guests.pxd.
 ticker_state = NO_THREAD
+shares_barriers = False
 first_guest = cython.NULL
 first_free = cython.NULL
 forks = 0
@@ -143,7 +149,10 @@ def _tick() -> cython.bint:
             guest.ctx.interrupt = 1
             guest.ctx.stack_limit = cython.NULL
             guest.ticking = 1
-            __sync_synchronize()
+            if shares_barriers:
+                wl_barrier_for_all()
+            else:
+                __sync_synchronize()
             if guest.running and guest.ctx.host_rsp != cython.NULL:
                 # The word that compiled code compares its stack pointer with (see wasmloom.compiler.stubs): the
                 # highest number lets every comparison fail.
@@ -184,6 +193,7 @@ def _tick_forever(argument: cython.p_void) -> cython.p_void:
 @cython.exceptval(check=False)
 def wake_ticker() -> cython.void:
     """Make the ticker tick: start its thread, or wake it. Call when ``ticker_state`` is not ``TICKING``."""
+    global shares_barriers
     attributes = cython.declare(pthread_attr_t)
     thread = cython.declare(pthread_t)
     everything = cython.declare(sigset_t)
@@ -192,6 +202,7 @@ def wake_ticker() -> cython.void:
     if __sync_bool_compare_and_swap(cython.address(ticker_state), PARKED, TICKING):
         sem_post(cython.address(wake))
     elif __sync_bool_compare_and_swap(cython.address(ticker_state), NO_THREAD, TICKING):
+        shares_barriers = wl_share_barriers()
         sem_init(cython.address(wake), 0, 0)
         pthread_attr_init(cython.address(attributes))
         pthread_attr_setdetachstate(cython.address(attributes), PTHREAD_CREATE_DETACHED)
@@ -228,8 +239,9 @@ def _after_fork_in_child() -> cython.void:
 @cython.exceptval(check=False)
 def stop_running(guest: cython.pointer(Guest)) -> cython.void:
     """The outermost entry ends: when this returns, the ticker doesn't touch the calling thread any more."""
-    guest.running = 0
-    __sync_synchronize()
+    cython.cast(cython.pointer(WatchedWord), cython.address(guest.running))[0] = 0
+    if not shares_barriers:
+        __sync_synchronize()
     while cython.cast(cython.pointer(WatchedWord), cython.address(guest.ticking))[0]:
         pass  # a few instructions on another processor
     guest.ctx.host_rsp = cython.NULL
