@@ -490,7 +490,10 @@ def _resume_throw_ref(f: FunctionLowering, i: Instr) -> None:
 
 
 def _find_handler(f: FunctionLowering, running: Value, tag: Value, kind: int) -> tuple[Value, Value]:
-    """Search the parents of a continuation for a `resume` with a clause of the kind for the tag; (reason, the parent's child)."""
+    """Search a continuation's parents for a `resume` with a clause of the kind for the tag.
+
+    Gives the reason for the switch there, and the parent's child.
+    """
     b = f.b
     found = b.assign(
         f"call {{ i64, ptr }} @wl.find_handler(ptr {running.text}, ptr {tag.text}, i32 {kind})", "{ i64, ptr }"
