@@ -9,6 +9,7 @@ import pytest
 
 import wasmloom as wl
 from tests.compiler.tiers import outcome_of
+from wasmloom.compiler import identity
 from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.host import module as host_module
 from wasmloom.host.engine import STACK_SWITCHING
@@ -124,6 +125,17 @@ def test_exceptions_of_compiling_arrive_and_the_next_call_compiles(monkeypatch: 
                 exports.run(4)
     assert missing(module)
     assert exports.run(4) == 8
+
+
+def test_they_are_not_compiled_by_another_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would be imported by then are the files that are there by then."""
+    module, exports = partly('(module (func (export "warm")) (func (export "f") (result i32) (i32.const 1)))', "warm")
+    with monkeypatch.context() as patch:
+        patch.setattr(identity, "_now", lambda: "another version")
+        with pytest.raises(wl.CompileError, match="files have changed"):
+            exports.f()
+        assert len(missing(module)) == 1
+    assert exports.f() == 1
 
 
 def test_the_rest_comes_later_and_the_cache_has_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,8 +253,9 @@ class FunctionBuilder(StructBuilder):
             self.entry.append(f"  {value}.at = {at}")
             self.entry.append(f"  {value} = load ptr, ptr {value}.at, align 8, !invariant.load !3{_RUNTIME}")
             self.entry.append(f"  store ptr {value}, ptr {slot.text}, align 8")
+        if ctx is None:
             self.memo.pop(_CONTEXT, None)
-        if ctx is not None:
+        else:
             self.emit(f"store ptr {ctx.text}, ptr %context, align 8")
             self.memo[_CONTEXT] = ctx
 

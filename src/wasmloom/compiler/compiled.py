@@ -142,9 +142,10 @@ class CompiledModule:
     def compile_function(self, index: int) -> int:
         """The address of a function's code; compiles it if it is missing, with what it calls directly.
 
-        Raises `UnsupportedError`, `ObjectError`.
+        Raises `UnsupportedError`, `ObjectError`, and what `engine_identity` raises.
         """
         if index in self.missing:
+            engine_identity()  # the compiler may not have been imported yet, and would be that of the files now
             from wasmloom.compiler.units import compile_unit
 
             functions = self._with_callees(index)
