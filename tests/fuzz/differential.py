@@ -33,9 +33,9 @@ from queue import Empty
 from typing import Any, NamedTuple
 
 import wasmloom as wl
-from tests.fuzz.bodies import NUMBERS
 from tests.fuzz.choices import Choices, shrink
 from tests.fuzz.generator import HOST_FUNCTIONS, Program, generate
+from tests.fuzz.operands import NUMBERS
 from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.units import compile_unit

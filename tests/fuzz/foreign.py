@@ -13,10 +13,10 @@ from collections import Counter
 from pathlib import Path
 
 import wasmloom as wl
-from tests.fuzz.bodies import INTERESTING, NUMBERS
 from tests.fuzz.choices import Choices
 from tests.fuzz.differential import COMPILED, PROGRAMS, VARIANTS, Peer, difference
 from tests.fuzz.generator import Call, Program
+from tests.fuzz.operands import INTERESTING, NUMBERS
 from wasmloom.spec.types import F32, F64, FuncType, ValType
 
 CALLS = 3

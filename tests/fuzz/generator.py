@@ -9,8 +9,9 @@ import struct
 import sys
 from typing import NamedTuple
 
-from tests.fuzz.bodies import CANONICAL_NAN, INTERESTING, NUMBERS, Body, is_number
+from tests.fuzz.bodies import Body
 from tests.fuzz.choices import Choices
+from tests.fuzz.operands import CANONICAL_NAN, INTERESTING, NUMBERS, is_number
 from tests.fuzz.stacks import Pair, StackBody
 from wasmloom.binary.encoder import encode_module, heap_type_bytes, run_lengths, sleb, uleb
 from wasmloom.spec.instructions import BY_MNEMONIC

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tests.fuzz.bodies import MAX_DEPTH, Body, Entry, Label, is_number
+from tests.fuzz.bodies import Body
+from tests.fuzz.control_steps import MAX_DEPTH
+from tests.fuzz.operands import Entry, Label, is_number
 from wasmloom.binary.encoder import sleb, uleb
 from wasmloom.spec.types import CONCRETE, EXNREF, I32, ContType, FuncType, ValType, ref_type
 

@@ -314,7 +314,7 @@ def _renewed_running(b: FunctionBuilder) -> tuple[Value, Value]:
     return running, _reference(b, running, revision)
 
 
-class _Target(NamedTuple):
+class _Goal(NamedTuple):
     """Where a switch goes on: what `_prepare` finds."""
 
     #: the first value that goes along
@@ -326,7 +326,7 @@ class _Target(NamedTuple):
     running: Value
 
 
-def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Target:
+def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Goal:
     """Make a consumed continuation ready for some values.
 
     One that begins gets its stack, and its values follow those that `cont.bind` has kept.
@@ -337,7 +337,7 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Target:
             b.set_word(area, k, value)
     first = b.as_word(values[0]) if values else _NOTHING
     fresh, begun, waiting, ready = b.fresh("fresh"), b.fresh("begun"), b.fresh("waiting"), b.fresh("ready")
-    arrivals: dict[str, _Target] = {}
+    arrivals: dict[str, _Goal] = {}
     running = _cont(b, cont, "control")
     bound = _cont(b, cont, "bound", "i64")
     some = b.compare("ne", bound, b.const("i64", 0))
@@ -368,7 +368,7 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Target:
     b.branch(b.either(none, some), slow, take)
     b.label(take)
     _begin(b, cont, control)
-    arrivals[take] = _Target(first, cont, control, control)
+    arrivals[take] = _Goal(first, cont, control, control)
     b.jump(ready)
     b.label(slow)
     words = b.words(4)
@@ -378,20 +378,20 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Target:
     b.jump(ready)
     b.label(ready)
     joined = []
-    for k in range(len(_Target._fields)):
-        pairs = ", ".join(f"[ {target[k].text}, {block} ]" for block, target in arrivals.items())
+    for k in range(len(_Goal._fields)):
+        pairs = ", ".join(f"[ {goal[k].text}, {block} ]" for block, goal in arrivals.items())
         kind = "ptr" if k else "i64"
         joined.append(b.assign(f"phi {kind} {pairs}", kind))
-    return _Target(*joined)
+    return _Goal(*joined)
 
 
-def _suspended(b: FunctionBuilder, cont: Value, running: Value, first: Value) -> _Target:
+def _suspended(b: FunctionBuilder, cont: Value, running: Value, first: Value) -> _Goal:
     """A continuation that has a stack."""
     last = _cont(b, cont, "last")
     control = _cont(b, last, "control")
     # Its topmost frames aren't in the cache when there are many continuations: fetch them early.
     b.emit(f'call void asm sideeffect "prefetcht0 -64($0); prefetcht0 -128($0)", "r"(ptr {control.text}) #1')
-    return _Target(first, last, control, running)
+    return _Goal(first, last, control, running)
 
 
 def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
@@ -404,11 +404,11 @@ def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
     _set_cont(b, cont, "control", control)
 
 
-def _run_on(b: FunctionBuilder, cont: Value, target: _Target, parent: Value, clauses: Value) -> Value:
+def _run_on(b: FunctionBuilder, cont: Value, goal: _Goal, parent: Value, clauses: Value) -> Value:
     """Link a chain to a parent and the clauses of its `resume`, and let the context know what runs; gives the limit."""
-    limit = b.struct_field(target.running, "WlControl", "limit")
-    _set_cont(b, target.last, "parent", parent)
-    _set_cont(b, target.last, "resume", clauses)
+    limit = b.struct_field(goal.running, "WlControl", "limit")
+    _set_cont(b, goal.last, "parent", parent)
+    _set_cont(b, goal.last, "resume", clauses)
     _set_cont(b, cont, "state", b.const("i64", CONT_ACTIVE))
     b.set_struct_field(b.ctx, "WlContext", "current", cont)
     return limit
@@ -433,11 +433,11 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
     if f.options.native_switching:
         b.hold_context()
         cont = _consume(b, word)
-        target = _prepare(b, cont, values)
+        goal = _prepare(b, cont, values)
         current = _current(b)
-        limit = _run_on(b, cont, target, current, described)
+        limit = _run_on(b, cont, goal, current, described)
         _set_cont(b, current, "instance", b.inst)
-        reason, brought, reference = _switch_stacks(b, target.control, limit, _NOTHING, _NOTHING, target.first)
+        reason, brought, reference = _switch_stacks(b, goal.control, limit, _NOTHING, _NOTHING, goal.first)
     else:
         words = b.words(4)
         first = _pass_along(b, values)
@@ -639,9 +639,9 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
         cont = _consume(b, word)
         clauses, own, parent = _cont(b, child, "resume"), _cont(b, child, "control"), _cont(b, child, "parent")
         _suspend_running(b, running, child)
-        target = _prepare(b, cont, [*values, reference])
-        limit = _run_on(b, cont, target, parent, clauses)
-        _, brought, _ = _switch_stacks(b, own, limit, _NOTHING, _NOTHING, target.first, target.control)
+        goal = _prepare(b, cont, [*values, reference])
+        limit = _run_on(b, cont, goal, parent, clauses)
+        _, brought, _ = _switch_stacks(b, own, limit, _NOTHING, _NOTHING, goal.first, goal.control)
     else:
         words = b.words(4)
         b.set_word(words, 0, word)
