@@ -31,7 +31,7 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, realloc
-from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.interpreter.machine import native_stubs
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
@@ -248,6 +248,16 @@ def _keep_words(store_pointer: cython.p_void, words: cython.pointer(uint64_t), c
                     store.live[word] = value
     except MemoryError:
         store.live_is_complete = False
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _copy(to: cython.pointer(uint64_t), words: cython.pointer(uint64_t), count: uint32_t) -> cython.void:
+    """Copy arguments or results: so few that calling memcpy would take longer."""
+    i: uint32_t
+    for i in range(count):
+        to[i] = words[i]
 
 
 @cython.cclass
@@ -565,13 +575,13 @@ class Store:
         if not c_stack_left() or not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
             frames = self.backtrace(cython.address(entry), False)
             raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
-        memcpy(ctx.stack_base + entry.base, words, 8 * n_params)
+        _copy(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, n_params)
         guest.entry = cython.address(entry)
         ctx.current = cython.address(entry.root)
         ctx.catch_top = 0
         code = self.run_bytecode(cython.address(entry), instance, bytecode, entry.base)
         if code == 0:
-            memcpy(words, ctx.stack_base + entry.base, 8 * n_results)
+            _copy(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), n_results)
             self.leave(cython.address(entry))
             return 0
         return self.fail(code, cython.address(entry))
