@@ -31,7 +31,6 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, realloc
-from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.interpreter.machine import native_stubs
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
@@ -96,6 +95,8 @@ _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
 _CHANGE_TIER = cython.declare(uint64_t, CHANGE_TIER)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
+#: All zero, as C's globals are: copying it takes less than calling memset.
+_NOTHING = cython.declare(WlCont)
 
 #: Trap code → what to say besides the reason.
 _DETAILS = {UNHANDLED_TAG: "no handler up to where the host called the guest, and nothing suspends across the host"}
@@ -569,7 +570,7 @@ class Store:
         entry.base = 0 if entry.outer == cython.NULL else ctx.stack_top
         entry.bottom = cython.address(entry.root)
         entry.may_wait = False
-        memset(cython.address(entry.root), 0, cython.sizeof(WlCont))
+        entry.root = _NOTHING
         if entry.outer_current != cython.NULL:
             entry.root.owner = entry.outer_current.owner
         if not c_stack_left() or not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
@@ -625,7 +626,7 @@ class Store:
         entry.base = 0 if entry.outer == cython.NULL else self.guest.ctx.stack_top
         entry.bottom = cython.address(entry.root)
         entry.may_wait = False
-        memset(cython.address(entry.root), 0, cython.sizeof(WlCont))
+        entry.root = _NOTHING
         if entry.outer_current != cython.NULL:
             entry.root.owner = entry.outer_current.owner
         if not c_stack_left():
