@@ -129,8 +129,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
     "WlCont": (
         ("revision", "uint64_t"),
         ("state", "uint64_t"),  # see CONT_STATES
-        # Where it goes on (and while it waits for one that it has resumed: where that one's results go): instance, and
-        # of stacks of bytecode (below) ip, frame and a slot.
+        # Where it goes on (and while it waits for one that it has resumed: where that one's results go): the instance;
+        # for stacks of bytecode see `ip`.
         ("instance", "void*"),
         # How many values `cont.bind` has already put there.
         ("bound", "uint64_t"),
@@ -141,7 +141,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("last", "void*"),
         # Its native stack, or NULL: an interpreted one, or not begun.
         ("control", "void*"),  # WlControl*
-        # The frame as an offset to stack_base; slot of that frame where values that are passed to it arrive.
+        # Of a stack of bytecode, where it goes on: ip, frame as an offset to stack_base, and the slot of that frame
+        # where values that are passed to it arrive.
         ("ip", "char*"),
         ("fp", "uint64_t"),
         ("values", "uint64_t"),
