@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import wasmloom as wl
 from tests.fuzz import corpus
-from wasmloom.host.engine import TRANSLATIONS
+from wasmloom.host.engine import TIERS, TRANSLATIONS
 from wasmloom.spec.types import F32, F64, I32, I64, FuncType, GlobalType, MemoryType, TableType, ValType
 
 #: Seconds after which a case counts as hanging: a thousand times what one usually takes.
@@ -133,11 +133,11 @@ def mutated(case: int, seed: int, modules: Sequence[bytes]) -> bytes:
 class Runner:
     """Runs cases, with engines that it keeps; one for each worker process."""
 
-    def __init__(self, seed: int, modules: Sequence[bytes]) -> None:
+    def __init__(self, seed: int, modules: Sequence[bytes], tier: str) -> None:
         self.seed = seed
         self.modules = modules
-        self.counted = [wl.Engine(translation=mode, fuel=True) for mode in TRANSLATIONS]
-        self.timed = [wl.Engine(translation=mode) for mode in TRANSLATIONS]
+        self.counted = [wl.Engine(tier=tier, translation=mode, fuel=True, cache=False) for mode in TRANSLATIONS]
+        self.timed = [wl.Engine(tier=tier, translation=mode, cache=False) for mode in TRANSLATIONS]
 
     def run(self, case: int) -> str:
         """Run a case and say how it ended. Raises what no engine should raise."""
@@ -223,10 +223,10 @@ def a_value(rng: random.Random, type: ValType) -> Any:
 # --- many cases, in processes that may die --------------------------------------------------------------------------
 
 
-def work(connection: Connection, place: Any, seed: int, modules: Sequence[bytes], cases: range) -> None:
+def work(connection: Connection, place: Any, seed: int, modules: Sequence[bytes], tier: str, cases: range) -> None:
     """A worker: run `cases`, leaving the number of the current one in `place`, and send what came of them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    runner = Runner(seed, modules)
+    runner = Runner(seed, modules, tier)
     outcomes: Counter[str] = Counter()
     failures: list[Failure] = []
     for case in cases:
@@ -244,9 +244,9 @@ def work(connection: Connection, place: Any, seed: int, modules: Sequence[bytes]
 class Worker:
     """A worker process that is started again behind a case that kills it."""
 
-    def __init__(self, seed: int, modules: Sequence[bytes], cases: range) -> None:
+    def __init__(self, seed: int, modules: Sequence[bytes], tier: str, cases: range) -> None:
         self.context = multiprocessing.get_context("forkserver")  # tests before may have left threads
-        self.seed, self.modules, self.cases = seed, modules, cases
+        self.given, self.cases = (seed, modules, tier), cases
         self.outcomes: Counter[str] = Counter()
         self.failures: list[Failure] = []
         self.start()
@@ -255,7 +255,7 @@ class Worker:
         """Run what is left of the cases in a new process."""
         self.place = self.context.RawValue("q", -1)
         self.connection, end = self.context.Pipe(duplex=False)
-        self.process = self.context.Process(target=work, args=(end, self.place, self.seed, self.modules, self.cases))
+        self.process = self.context.Process(target=work, args=(end, self.place, *self.given, self.cases))
         self.process.start()
         end.close()
         self.seen, self.since = -1, time.monotonic()
@@ -302,9 +302,11 @@ def died(exitcode: int) -> str:
     return f"killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"the process ended with {exitcode}"
 
 
-def fuzz(count: int, seed: int, modules: Sequence[bytes], jobs: int) -> tuple[Counter[str], list[Failure]]:
+def fuzz(
+    count: int, seed: int, modules: Sequence[bytes], jobs: int, tier: str = "auto"
+) -> tuple[Counter[str], list[Failure]]:
     """Run cases 0 to `count` - 1: how many ended how, and those that failed."""
-    workers = [Worker(seed, modules, range(job, count, jobs)) for job in range(jobs)]
+    workers = [Worker(seed, modules, tier, range(job, count, jobs)) for job in range(jobs)]
     running = list(workers)
     while running:
         running = [worker for worker in running if worker.poll()]
@@ -319,6 +321,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--spec", type=Path, help="folder with the official scripts")
     parser.add_argument("--module", type=Path, action="append", default=[], help="a module to start from; repeatable")
+    parser.add_argument("--tier", choices=TIERS, default="auto")
     parser.add_argument("--case", type=int, help="run this case only, in this process")
     parser.add_argument("--save", type=Path, help="folder for the bytes of failed cases")
     args = parser.parse_args()
@@ -330,10 +333,10 @@ def main() -> int:
         data = mutated(args.case, args.seed, modules)
         if args.save:
             save(args.save, args.case, data)
-        print(Runner(args.seed, modules).run(args.case))
+        print(Runner(args.seed, modules, args.tier).run(args.case))
         return 0
     start = time.monotonic()
-    outcomes, failures = fuzz(args.count, args.seed, modules, args.jobs)
+    outcomes, failures = fuzz(args.count, args.seed, modules, args.jobs, args.tier)
     took = time.monotonic() - start
     for failure in failures:
         print(f"case {failure.case}: {failure.what}", file=sys.stderr)
