@@ -109,7 +109,6 @@ def _load_arguments() -> str:
 _ARGUMENT_BYTES = 8 * (len(INTEGER_REGISTERS) + FLOAT_REGISTERS)
 
 
-
 def _set_limit(context: str) -> str:
     """Let functions check for the limit of the stack that the context in a register runs; changes RAX."""
     return f"""    movq {_ctx("current")}({context}), %rax
