@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -133,6 +134,62 @@ def test_3_handlers_belong_to_their_stack():
         (resume $k (local.get $k))
         (global.get $inner) (local.get $outer))""").exports
     assert exports.run() == (1, 2)
+
+
+@pytest.mark.parametrize("tier", ["interpreter", "compiler"])
+def test_3_a_call_that_can_wait_has_no_handler_left_from_a_continuation(tier):
+    """What is the bottom of its stacks may have been a continuation before, which had one."""
+    store = wl.Store(wl.Engine(tier=tier))
+    source = """(tag $t) (func $g (suspend $t)) (elem declare func $g)
+      (func (export "run")
+        (block $h (result (ref $k)) (resume $k (on $t $h) (cont.new $k (ref.func $g))) (return)) (resume $k))
+      (func (export "lost") (suspend $t))"""
+    exports = run(source, store=store).exports
+    for _ in range(40):
+        exports.run()
+
+    async def lost() -> None:
+        await exports.lost.call_async()
+
+    for _ in range(3):
+        with pytest.raises(wl.Trap, match="unhandled tag"):
+            asyncio.run(lost())
+        with pytest.raises(wl.Trap, match="unhandled tag"):
+            exports.lost()
+
+
+@pytest.mark.parametrize("tier", ["interpreter", "compiler"])
+@pytest.mark.parametrize("switching", ["native", "libcall"])
+def test_3_only_the_last_resume_counts(tier, switching):
+    """A continuation that has been resumed with one list of clauses isn't found by it in the next one, nor by those of
+    other instances."""
+    source = """(tag $a (export "a") (import "m" "a")) (tag $b (export "b") (import "m" "b"))
+      (func $g (suspend $a) (suspend $a) (suspend $b) (suspend $a)) (elem declare func $g)
+      (func (export "run") (param $how i32) (result i32) (local $k (ref null $k))
+        (block $first (result (ref $k)) (resume $k (on $a $first) (cont.new $k (ref.func $g))) (return (i32.const -1)))
+        (local.set $k)
+        (block $second (result (ref $k))
+          (block $wrong (result (ref $k))
+            (resume $k (on $b $wrong) (on $a $second) (local.get $k)) (return (i32.const -2)))
+          (drop) (return (i32.const -3)))
+        (local.set $k)
+        (block $third (result (ref $k))
+          (block $wrong (result (ref $k))
+            (resume $k (on $a switch) (on $a $wrong) (on $b $third) (local.get $k)) (return (i32.const -4)))
+          (drop) (return (i32.const -5)))
+        (local.set $k)
+        (if (local.get $how) (then (resume $k (on $a switch) (local.get $k))) (else (resume $k (local.get $k))))
+        (i32.const -6))"""
+    engine = wl.Engine(tier=tier, stack_switching=switching)
+    store = wl.Store(engine)
+    module = wl.Module(f"(module {PRELUDE} {source})", engine)
+    tags = {name: wl.Tag(store, "") for name in "ab"}
+    exchanged = {"a": tags["b"], "b": tags["a"]}
+    straight, crossed = (wl.Instance(module, {"m": each}, store=store).exports for each in (tags, exchanged))
+    for exports in (straight, crossed, straight):
+        for how in (0, 1):
+            with pytest.raises(wl.Trap, match="unhandled tag"):
+                exports.run(how)
 
 
 def test_3_another_continuation_returns_than_was_resumed():

@@ -8,8 +8,9 @@ wait in the context's `args`. All other registers are clobbered, so that LLVM sa
 nothing else is moved. With ``native_switching`` off the same steps are calls into the runtime.
 
 A `resume` describes its clauses in constant data, which the resumed continuation's `resume` field points to: their
-number, then for each the offset of its tag in the instance and its kind. Behind the number 0 there is an entry of two
-zeros, which no tag matches: there the instance has no tag, but the address of its first memory.
+number, then for each the offset of its tag in the instance and its kind. Nearly always a suspension is for the first
+clause of the nearest `resume`: its tag is in the resumed continuation itself (`first_tag`), and only when that is
+another one the descriptions are read.
 """
 
 from __future__ import annotations
@@ -20,14 +21,20 @@ from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.calls import operands
 from wasmloom.compiler.lowering import FunctionLowering, Instr, lowers
 from wasmloom.runtime import layout, traps
-from wasmloom.runtime.layout import CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED, MAX_REVISION, REVISION_SHIFT
+from wasmloom.runtime.layout import (
+    BOUND_SHIFT,
+    CONT_ACTIVE,
+    CONT_FRESH,
+    CONT_SUSPENDED,
+    NEXT_REVISION,
+    ON_LABEL,
+    ON_SWITCH,
+)
 from wasmloom.semantics.llvm import Value
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
 
 #: As `wasmloom.runtime.heap` has them: a continuation's size in bytes, and words of the stack in its own block.
 CONT_BYTES, POOLED_WORDS = 384, 30
-#: Kinds of clauses in the description of a `resume`.
-ON_LABEL, ON_SWITCH = 0, 1
 
 _GENERAL = ("rbx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 _CLOBBERS = ",".join(
@@ -175,30 +182,23 @@ def _current(b: FunctionBuilder) -> Value:
 
 
 def _check_reference(b: FunctionBuilder, word: Value) -> tuple[Value, Value]:
-    """Trap unless a reference can be used; gives the continuation and its revision."""
+    """Trap unless a reference can be used; gives the continuation, and the next reference to it."""
     b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
-    address = b.binary("and", word, b.const("i64", (1 << REVISION_SHIFT) - 1))
+    address = b.binary("and", word, b.const("i64", NEXT_REVISION - 1))
     cont = b.assign(f"inttoptr i64 {address.text} to ptr", "ptr")
-    revision = _cont(b, cont, "revision", "i64")
-    named = b.binary("lshr", word, b.const("i64", REVISION_SHIFT))
-    b.trap_if(b.compare("ne", revision, named), traps.CONTINUATION_CONSUMED)
-    return cont, revision
+    b.trap_if(b.compare("ne", _cont(b, cont, "reference", "i64"), word), traps.CONTINUATION_CONSUMED)
+    return cont, b.binary("add", word, b.const("i64", NEXT_REVISION))
 
 
 def _consume(b: FunctionBuilder, word: Value) -> Value:
     """Check a reference, and make it and all copies of it stale; gives the continuation."""
-    cont, revision = _check_reference(b, word)
-    _set_cont(b, cont, "revision", b.binary("add", revision, b.const("i64", 1)))
+    cont, following = _check_reference(b, word)
+    _set_cont(b, cont, "reference", following)
     return cont
 
 
 def _as_word(b: FunctionBuilder, pointer: Value) -> Value:
     return b.assign(f"ptrtoint ptr {pointer.text} to i64", "i64")
-
-
-def _reference(b: FunctionBuilder, cont: Value, revision: Value) -> Value:
-    """The reference to a continuation with a revision."""
-    return b.binary("or", _as_word(b, cont), b.binary("shl", revision, b.const("i64", REVISION_SHIFT)))
 
 
 @lowers("cont.new")
@@ -222,11 +222,11 @@ def _cont_new(f: FunctionLowering, i: Instr) -> None:
     b.set_struct_field(ctx, "WlContext", "allocated", b.binary("add", counted, b.const("i64", CONT_BYTES)))
     for field, value in (("next", "null"), ("parent", "null"), ("last", cont.text)):
         _set_cont(b, cont, field, Value(value, "ptr"))
-    for field, number in (("state", CONT_FRESH), ("fp", 0), ("values", 0), ("bound", 0), ("catch_top", 0)):
+    for field, number in (("state", CONT_FRESH), ("fp", 0), ("values", 0), ("catch_top", 0)):
         _set_cont(b, cont, field, b.const("i64", number))
     _set_cont(b, cont, "function", function)
     _set_cont(b, cont, "instance", b.inst)
-    made = _reference(b, cont, _cont(b, cont, "revision", "i64"))
+    made = _cont(b, cont, "reference", "i64")
     b.jump(done)
     b.label(slow)
     called = _cont_new_call(f, function, room)
@@ -251,21 +251,20 @@ def _cont_bind(f: FunctionLowering, i: Instr) -> None:
     count = len(f.facts.cont_signature(i[2]).params) - len(f.facts.cont_signature(i[3]).params)
     word = f.pop()
     values = f.pop_many(count)
-    cont, revision = _check_reference(b, word)
-    bound = _cont(b, cont, "bound", "i64")
+    cont, following = _check_reference(b, word)
+    state = _cont(b, cont, "state", "i64")
+    bound = b.binary("lshr", state, b.const("i64", BOUND_SHIFT))
     place = b.assign(f"getelementptr i64, ptr {_cont(b, cont, 'stack_base').text}, i64 {bound.text}", "ptr")
     end = _cont(b, cont, "stack_end")
     fits = b.assign(f"icmp ule ptr {b.at(place, 8 * count).text}, {end.text}", "i1")
-    young = b.compare("ult", revision, b.const("i64", MAX_REVISION))
+    lasts = b.compare("ne", following, _as_word(b, cont))
     quick, slow, done = b.fresh("quick"), b.fresh("slow"), b.fresh("bound")
-    b.branch(b.both(fits, young), quick, slow)
+    b.branch(b.both(fits, lasts), quick, slow)
     b.label(quick)
     for k, value in enumerate(values):
         b.set_word(place, k, value)
-    _set_cont(b, cont, "bound", b.binary("add", bound, b.const("i64", count)))
-    revision = b.binary("add", revision, b.const("i64", 1))
-    _set_cont(b, cont, "revision", revision)
-    fresh = _reference(b, cont, revision)
+    _set_cont(b, cont, "state", b.binary("add", state, b.const("i64", count << BOUND_SHIFT)))
+    _set_cont(b, cont, "reference", following)
     b.jump(done)
     b.label(slow)
     words = b.words(max(count + 1, 4))
@@ -276,7 +275,7 @@ def _cont_bind(f: FunctionLowering, i: Instr) -> None:
     moved, from_slow = b.word_at(words, 0), b.block
     b.jump(done)
     b.label(done)
-    f.push(b.assign(f"phi i64 [ {fresh.text}, {quick} ], [ {moved.text}, {from_slow} ]", "i64"))
+    f.push(b.assign(f"phi i64 [ {following.text}, {quick} ], [ {moved.text}, {from_slow} ]", "i64"))
 
 
 # --- switching ---
@@ -284,13 +283,23 @@ def _cont_bind(f: FunctionLowering, i: Instr) -> None:
 
 def _describe(f: FunctionLowering, clauses: list[tuple[int, int, int]]) -> Value:
     """Constant data that describes the clauses of a `resume`."""
-    entries = [(f.facts.tags_at + 8 * tag, kind) for kind, tag, _ in clauses]
+    entries = [(_tag_at(f, tag), kind) for kind, tag, _ in clauses]
     name = "@wl.clauses" + "".join(f".{at}.{kind}" for at, kind in entries)
-    items = ["i64 " + str(len(entries)), *(f"i32 {at}, i32 {kind}" for at, kind in entries or [(0, 0)])]
+    items = ["i64 " + str(len(entries)), *(f"i32 {at}, i32 {kind}" for at, kind in entries)]
     types = ", ".join(["i64", *["i32, i32"] * (len(items) - 1)])
     data = ", ".join(items)
     f.globals.add(f"{name} = private unnamed_addr constant {{ {types} }} {{ {data} }}, align 8")
     return Value(name, "ptr")
+
+
+def _tag_at(f: FunctionLowering, tag: int) -> int:
+    """The offset of a tag's address in the instance."""
+    return f.facts.tags_at + 8 * tag
+
+
+def _mark(f: FunctionLowering, tag: int, kind: int) -> Value:
+    """What `first_tag` is where the first clause is one of the kind for the tag."""
+    return f.b.at(f.b.constant_pointer(f.b.inst, _tag_at(f, tag)), kind)
 
 
 def _renewed_running(b: FunctionBuilder) -> tuple[Value, Value]:
@@ -300,18 +309,18 @@ def _renewed_running(b: FunctionBuilder) -> tuple[Value, Value]:
     """
     worn, usable, entry = b.fresh("worn"), b.fresh("usable"), b.block
     before = _current(b)
-    revision = _cont(b, before, "revision", "i64")
-    b.branch(b.compare("ugt", revision, b.const("i64", MAX_REVISION)), worn, usable, unlikely=True)
+    reference = _cont(b, before, "reference", "i64")
+    b.branch(b.compare("eq", reference, _as_word(b, before)), worn, usable, unlikely=True)
     b.label(worn)
     b.trap_if_code(b.runtime("native_renew"))
     moved = _current(b)
-    fresh = _cont(b, moved, "revision", "i64")
+    fresh = _cont(b, moved, "reference", "i64")
     from_worn = b.block
     b.jump(usable)
     b.label(usable)
     running = b.assign(f"phi ptr [ {before.text}, {entry} ], [ {moved.text}, {from_worn} ]", "ptr")
-    revision = b.assign(f"phi i64 [ {revision.text}, {entry} ], [ {fresh.text}, {from_worn} ]", "i64")
-    return running, _reference(b, running, revision)
+    reference = b.assign(f"phi i64 [ {reference.text}, {entry} ], [ {fresh.text}, {from_worn} ]", "i64")
+    return running, reference
 
 
 class _Goal(NamedTuple):
@@ -329,43 +338,40 @@ class _Goal(NamedTuple):
 def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Goal:
     """Make a consumed continuation ready for some values.
 
-    One that begins gets its stack, and its values follow those that `cont.bind` has kept.
+    One that begins gets its stack, and its values follow those that `cont.bind` has kept. The state of one that is
+    suspended without such values is just that, and it has a stack.
     """
     area = b.args(b.ctx) if len(values) > 1 else None
     for k, value in enumerate(values):
         if k and area is not None:
             b.set_word(area, k, value)
     first = b.as_word(values[0]) if values else _NOTHING
-    fresh, begun, waiting, ready = b.fresh("fresh"), b.fresh("begun"), b.fresh("waiting"), b.fresh("ready")
+    waiting, other, fresh, take, slow, ready = (
+        b.fresh(name) for name in ("waiting", "other", "fresh", "take", "slow", "ready")
+    )
     arrivals: dict[str, _Goal] = {}
-    running = _cont(b, cont, "control")
-    bound = _cont(b, cont, "bound", "i64")
-    some = b.compare("ne", bound, b.const("i64", 0))
-    b.branch(b.assign(f"icmp eq ptr {running.text}, null", "i1"), fresh, begun)
-    b.label(begun)
-    slow = b.fresh("slow")
-    if values:
-        b.branch(some, slow, waiting)
-    else:
-        # A single bound value is what generators have: it needs no call.
-        kept = b.fresh("kept")
-        b.branch(some, kept, waiting)
-        b.label(kept)
-        quick = b.fresh("quick")
-        b.branch(b.compare("eq", bound, b.const("i64", 1)), quick, slow)
-        b.label(quick)
-        single = b.word_at(_cont(b, cont, "stack_base"), 0)
-        _set_cont(b, cont, "bound", b.const("i64", 0))
-        arrivals[quick] = _suspended(b, cont, running, single)
-        b.jump(ready)
+    state = _cont(b, cont, "state", "i64")
+
+    def is_state(word: int) -> Value:
+        return b.compare("eq", state, b.const("i64", word))
+
+    b.branch(b.compare("ne", state, b.const("i64", CONT_SUSPENDED)), other, waiting, unlikely=True)
     b.label(waiting)
-    arrivals[waiting] = _suspended(b, cont, running, first)
+    arrivals[waiting] = _suspended(b, cont, first)
     b.jump(ready)
+    b.label(other)
+    if not values:
+        # A single bound value is what generators have: it needs no call.
+        quick, kept = b.fresh("quick"), b.fresh("kept")
+        b.branch(is_state(CONT_SUSPENDED | 1 << BOUND_SHIFT), kept, quick)
+        b.label(kept)
+        arrivals[kept] = _suspended(b, cont, b.word_at(_cont(b, cont, "stack_base"), 0))
+        b.jump(ready)
+        b.label(quick)
+    b.branch(is_state(CONT_FRESH), fresh, slow)
     b.label(fresh)
     control = b.struct_field(b.ctx, "WlContext", "free_stacks")
-    take = b.fresh("take")
-    none = b.assign(f"icmp eq ptr {control.text}, null", "i1")
-    b.branch(b.either(none, some), slow, take)
+    b.branch(b.assign(f"icmp eq ptr {control.text}, null", "i1"), slow, take)
     b.label(take)
     _begin(b, cont, control)
     arrivals[take] = _Goal(first, cont, control, control)
@@ -374,7 +380,7 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Goal:
     words = b.words(4)
     b.set_word(words, 0, first)
     b.trap_if_code(b.runtime("native_begin", cont, words, _number(len(values))))
-    arrivals[b.block] = _suspended(b, cont, _cont(b, cont, "control"), b.word_at(words, 0))
+    arrivals[b.block] = _suspended(b, cont, b.word_at(words, 0))
     b.jump(ready)
     b.label(ready)
     joined = []
@@ -385,8 +391,9 @@ def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Goal:
     return _Goal(*joined)
 
 
-def _suspended(b: FunctionBuilder, cont: Value, running: Value, first: Value) -> _Goal:
+def _suspended(b: FunctionBuilder, cont: Value, first: Value) -> _Goal:
     """A continuation that has a stack."""
+    running = _cont(b, cont, "control")
     last = _cont(b, cont, "last")
     control = _cont(b, last, "control")
     # Its topmost frames aren't in the cache when there are many continuations: fetch them early.
@@ -404,14 +411,33 @@ def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
     _set_cont(b, cont, "control", control)
 
 
-def _run_on(b: FunctionBuilder, cont: Value, goal: _Goal, parent: Value, clauses: Value) -> Value:
-    """Link a chain to a parent and the clauses of its `resume`, and let the context know what runs; gives the limit."""
+def _run_on(b: FunctionBuilder, cont: Value, goal: _Goal, parent: Value, clauses: Value, mark: Value) -> Value:
+    """Link a chain to a parent and the clauses of its `resume`, and let the context know what runs; gives the limit.
+
+    `mark`: see `_mark`.
+    """
     limit = b.struct_field(goal.running, "WlControl", "limit")
     _set_cont(b, goal.last, "parent", parent)
     _set_cont(b, goal.last, "resume", clauses)
+    _set_cont(b, goal.last, "first_tag", mark)
     _set_cont(b, cont, "state", b.const("i64", CONT_ACTIVE))
     b.set_struct_field(b.ctx, "WlContext", "current", cont)
     return limit
+
+
+def _keep_instance(b: FunctionBuilder, current: Value) -> None:
+    """Let a search for a handler find the instance whose `resume` the running stack is in.
+
+    It is nearly always there from the last time, and a look takes less than a store to one more cache line.
+    """
+    other, same = b.fresh("other"), b.fresh("same")
+    b.branch(
+        b.assign(f"icmp ne ptr {_cont(b, current, 'instance').text}, {b.inst.text}", "i1"), other, same, unlikely=True
+    )
+    b.follow(other)
+    _set_cont(b, current, "instance", b.inst)
+    b.jump(same)
+    b.follow(same)
 
 
 def _take(b: FunctionBuilder, kinds: tuple[str, ...], first: Value) -> list[Value]:
@@ -435,8 +461,9 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
         cont = _consume(b, word)
         goal = _prepare(b, cont, values)
         current = _current(b)
-        limit = _run_on(b, cont, goal, current, described)
-        _set_cont(b, current, "instance", b.inst)
+        mark = _mark(f, clauses[0][1], clauses[0][0]) if clauses else Value("null", "ptr")
+        limit = _run_on(b, cont, goal, current, described, mark)
+        _keep_instance(b, current)
         reason, brought, reference = _switch_stacks(b, goal.control, limit, _NOTHING, _NOTHING, goal.first)
     else:
         words = b.words(4)
@@ -495,87 +522,71 @@ def _find_handler(f: FunctionLowering, running: Value, tag: Value, kind: int) ->
     Gives the reason for the switch there, and the parent's child.
     """
     b = f.b
-    found = b.assign(
+    f.uses_search = True
+    entry, walk, found = b.block, b.fresh("walk"), b.fresh("found")
+    first = _cont(b, running, "first_tag")
+    b.branch(b.assign(f"icmp ne ptr {first.text}, {b.at(tag, kind).text}", "i1"), walk, found, unlikely=True)
+    b.label(walk)
+    far = b.assign(
         f"call {{ i64, ptr }} @wl.find_handler(ptr {running.text}, ptr {tag.text}, i32 {kind})", "{ i64, ptr }"
     )
-    reason = b.assign(f"extractvalue {{ i64, ptr }} {found.text}, 0", "i64")
-    child = b.assign(f"extractvalue {{ i64, ptr }} {found.text}, 1", "ptr")
-    b.trap_if(b.compare("eq", reason, b.const("i64", 0)), traps.UNHANDLED_TAG)
+    number = b.assign(f"extractvalue {{ i64, ptr }} {far.text}, 0", "i64")
+    its = b.assign(f"extractvalue {{ i64, ptr }} {far.text}, 1", "ptr")
+    b.trap_if(b.compare("eq", number, b.const("i64", 0)), traps.UNHANDLED_TAG)
+    from_walk = b.block
+    b.jump(found)
+    b.label(found)
+    reason = b.assign(f"phi i64 [ 1, {entry} ], [ {number.text}, {from_walk} ]", "i64")
+    child = b.assign(f"phi ptr [ {running.text}, {entry} ], [ {its.text}, {from_walk} ]", "ptr")
     return reason, child
 
 
-def _parent_fields(child: str, parent: str, where: str) -> str:
-    """IR that reads the description of the `resume` in `parent` that runs `child`, and its instance."""
-    return f"""
-  %cp{where} = getelementptr i8, ptr {child}, i64 {layout.offset("WlCont", "resume")}
-  %clauses{where} = load ptr, ptr %cp{where}, align 8, !tbaa !2
-  %ip{where} = getelementptr i8, ptr {parent}, i64 {layout.offset("WlCont", "instance")}
-  %instance{where} = load ptr, ptr %ip{where}, align 8, !tbaa !2"""
+def _field_of(struct: str, field: str, name: str, type: str = "ptr") -> str:
+    """IR that reads a field of a `WlCont` into a variable."""
+    return f"""%{name}.at = getelementptr i8, ptr {struct}, i64 {layout.offset("WlCont", field)}
+  %{name} = load {type}, ptr %{name}.at, align 8, !tbaa !2"""
 
 
-def _test_clause(clauses: str, instance: str, index: str, where: str) -> str:
-    """IR that tests whether a clause is one of the kind for the tag: the result is ``%match``."""
-    return f"""
-  %o{where} = shl i64 {index}, 3
-  %first{where} = getelementptr i8, ptr {clauses}, i64 8
-  %clause{where} = getelementptr i8, ptr %first{where}, i64 %o{where}
-  %at{where} = load i32, ptr %clause{where}, align 4
-  %wide{where} = zext i32 %at{where} to i64
-  %tp{where} = getelementptr i8, ptr {instance}, i64 %wide{where}
-  %mine{where} = load ptr, ptr %tp{where}, align 8, !tbaa !2
-  %kp{where} = getelementptr i8, ptr %clause{where}, i64 4
-  %its{where} = load i32, ptr %kp{where}, align 4
-  %same.tag{where} = icmp eq ptr %mine{where}, %tag
-  %same.kind{where} = icmp eq i32 %its{where}, %kind
-  %match{where} = and i1 %same.tag{where}, %same.kind{where}"""
-
-
-_PARENT = layout.offset("WlCont", "parent")
-#: The search, for every module that suspends; inlined. Nearly always the first clause of the nearest parent matches,
-#: which is tested apart from the loop. Gives the clause's number from 1 (0: none), and the stack whose parent has it.
+#: The search, for every module that suspends. Gives the clause's number from 1 (0: there is none), and the stack whose
+#: parent has it.
 FIND_HANDLER = f"""
-define internal {{ i64, ptr }} @wl.find_handler(ptr %current, ptr %tag, i32 %kind) alwaysinline nounwind {{
+define internal {{ i64, ptr }} @wl.find_handler(ptr %running, ptr %tag, i32 %kind)
+    noinline nounwind "frame-pointer"="all" {{
 entry:
-  %pp.near = getelementptr i8, ptr %current, i64 {_PARENT}
-  %near = load ptr, ptr %pp.near, align 8, !tbaa !2
-  %root = icmp eq ptr %near, null
-  br i1 %root, label %none, label %nearest, !prof !0
-nearest:{_parent_fields("%current", "%near", ".near")}{_test_clause("%clauses.near", "%instance.near", "0", ".near")}
-  br i1 %match.near, label %found, label %walk
+  br label %walk
 walk:
-  %child = phi ptr [ %current, %nearest ], [ %parent, %up ]
-  %pp = getelementptr i8, ptr %child, i64 {_PARENT}
-  %parent = load ptr, ptr %pp, align 8, !tbaa !2
+  %child = phi ptr [ %running, %entry ], [ %parent, %scan ]
+  {_field_of("%child", "parent", "parent")}
   %bottom = icmp eq ptr %parent, null
-  br i1 %bottom, label %none, label %inside, !prof !0
-inside:{_parent_fields("%child", "%parent", "")}
+  br i1 %bottom, label %none, label %inside
+inside:
+  {_field_of("%child", "resume", "clauses")}
+  {_field_of("%parent", "instance", "instance")}
   %count = load i64, ptr %clauses, align 8
   br label %scan
 scan:
-  %k = phi i64 [ 0, %inside ], [ %next, %following ]
+  %k = phi i64 [ 0, %inside ], [ %next, %test ]
   %done = icmp eq i64 %k, %count
-  br i1 %done, label %up, label %test
-test:{_test_clause("%clauses", "%instance", "%k", "")}
+  br i1 %done, label %walk, label %test
+test:
   %next = add i64 %k, 1
-  br i1 %match, label %found, label %following
-following:
-  br label %scan
-up:
-  br label %walk
+  %clause = getelementptr i64, ptr %clauses, i64 %next
+  %at = load i32, ptr %clause, align 4
+  %place = getelementptr i8, ptr %instance, i32 %at
+  %mine = load ptr, ptr %place, align 8, !tbaa !2
+  %kind.at = getelementptr i8, ptr %clause, i64 4
+  %its = load i32, ptr %kind.at, align 4
+  %same.tag = icmp eq ptr %mine, %tag
+  %same.kind = icmp eq i32 %its, %kind
+  %match = and i1 %same.tag, %same.kind
+  br i1 %match, label %found, label %scan
 found:
-  %number = phi i64 [ 1, %nearest ], [ %next, %test ]
-  %its.child = phi ptr [ %current, %nearest ], [ %child, %test ]
-  %r0 = insertvalue {{ i64, ptr }} poison, i64 %number, 0
-  %r1 = insertvalue {{ i64, ptr }} %r0, ptr %its.child, 1
+  %r0 = insertvalue {{ i64, ptr }} poison, i64 %next, 0
+  %r1 = insertvalue {{ i64, ptr }} %r0, ptr %child, 1
   ret {{ i64, ptr }} %r1
 none:
   ret {{ i64, ptr }} {{ i64 0, ptr null }}
 }}"""
-
-
-def _tag(f: FunctionLowering, tag: int) -> Value:
-    f.uses_search = True
-    return f.b.constant_pointer(f.b.inst, f.facts.tags_at + 8 * tag)
 
 
 def _suspend_running(b: FunctionBuilder, running: Value, child: Value) -> None:
@@ -600,7 +611,7 @@ def _suspend(f: FunctionLowering, i: Instr) -> None:
     b = f.b
     type = f.facts.tag_signature(i[2])
     values = f.pop_many(len(type.params))
-    tag = _tag(f, i[2])
+    tag = f.b.constant_pointer(f.b.inst, _tag_at(f, i[2]))
     if f.options.native_switching:
         b.hold_context()
         running, reference = _renewed_running(b)
@@ -630,17 +641,18 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
     back = (target_type.params[-1] >> HEAP_SHIFT) - CONCRETE  # type: ignore[union-attr]
     word = f.pop()
     values = f.pop_many(len(facts.cont_signature(i[2]).params) - 1)
-    tag = _tag(f, i[3])
+    tag = f.b.constant_pointer(f.b.inst, _tag_at(f, i[3]))
     if f.options.native_switching:
         b.hold_context()
         running, reference = _renewed_running(b)
         b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
         _, child = _find_handler(f, running, tag, ON_SWITCH)
         cont = _consume(b, word)
-        clauses, own, parent = _cont(b, child, "resume"), _cont(b, child, "control"), _cont(b, child, "parent")
+        clauses, mark = _cont(b, child, "resume"), _cont(b, child, "first_tag")
+        own, parent = _cont(b, child, "control"), _cont(b, child, "parent")
         _suspend_running(b, running, child)
         goal = _prepare(b, cont, [*values, reference])
-        limit = _run_on(b, cont, goal, parent, clauses)
+        limit = _run_on(b, cont, goal, parent, clauses, mark)
         _, brought, _ = _switch_stacks(b, own, limit, _NOTHING, _NOTHING, goal.first, goal.control)
     else:
         words = b.words(4)

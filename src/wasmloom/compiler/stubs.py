@@ -38,7 +38,7 @@ Invariants:
 
 from __future__ import annotations
 
-from wasmloom.runtime.layout import CONT_ENDED, MAX_REVISION, RUNTIME_CALLS, offset, size
+from wasmloom.runtime.layout import CONT_ENDED, RUNTIME_CALLS, offset, size
 from wasmloom.runtime.traps import HOST_WAIT, STACK_EXHAUSTED
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.structs import StructBuilder
@@ -518,9 +518,7 @@ def fiber_end() -> str:
     b.set_struct_field(ctx, "WlContext", "free_stacks", control)
     base = b.struct_field(cont, "WlCont", "stack_base")
     inline = b.assign(f"icmp eq ptr {base.text}, {b.at(cont, size('WlCont')).text}", "i1")
-    revision = b.struct_field(cont, "WlCont", "revision", "i64")
-    young = b.compare("ult", revision, b.const("i64", MAX_REVISION))
-    b.branch(b.both(inline, young), "%own", "%grown")
+    b.branch(b.both(inline, b.is_young(cont)), "%own", "%grown")
     b.label("%own")
     b.set_struct_field(cont, "WlCont", "state", b.const("i64", CONT_ENDED))
     b.set_struct_field(cont, "WlCont", "next", b.struct_field(ctx, "WlContext", "free_conts"))

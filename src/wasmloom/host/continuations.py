@@ -37,7 +37,7 @@ from cython.cimports.wasmloom.interpreter._handlers import (
     H_RESUME_THROW,
 )
 from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, sizes
-from cython.cimports.wasmloom.runtime._layout import REVISION_SHIFT, WlCont, WlContext, WlInstance
+from cython.cimports.wasmloom.runtime._layout import NEXT_REVISION, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.native import prepare_resume, runs_compiled
 from cython.cimports.wasmloom.runtime.store import Store
@@ -163,7 +163,7 @@ class Continuation:
     def alive(self) -> bool:
         """Whether it can still be resumed: nobody has done so, neither the host nor the guest."""
         word: uint64_t = self.reference.pin.word
-        return word != 0 and _cont_of(word).revision == word >> REVISION_SHIFT
+        return word != 0 and _cont_of(word).reference == word
 
     def resume(
         self, *args: object, on: Tag | Iterable[Tag] | Mapping[Tag, Callable[..., object]] = ()
@@ -219,7 +219,7 @@ class Continuation:
                     except (TypeError, OverflowError, ValueError) as error:
                         raise type(error)(f"argument {i + 1} of the continuation: {error}") from None
             word = reference.pin.word
-            if word == 0 or _cont_of(word).revision != word >> REVISION_SHIFT:
+            if word == 0 or _cont_of(word).reference != word:
                 raise Trap(TRAP_REASONS[CONTINUATION_CONSUMED])
             words[_CONT] = word
             if throws:
@@ -232,7 +232,7 @@ class Continuation:
                 else:
                     store.run(driver.instance, driver.code, words, driver.room, driver.room)
             finally:
-                if _cont_of(word).revision != word >> REVISION_SHIFT:
+                if _cont_of(word).reference != word:
                     reference.pin.word = 0
             return _outcome(store, signature, driver, tags, words)
         finally:
@@ -248,7 +248,7 @@ class Continuation:
 @cython.inline
 @cython.exceptval(check=False)
 def _cont_of(word: uint64_t) -> cython.pointer(WlCont):
-    return cython.cast(cython.pointer(WlCont), word & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1))
+    return cython.cast(cython.pointer(WlCont), word & (NEXT_REVISION - 1))
 
 
 @cython.cfunc

@@ -376,8 +376,8 @@ class GuestTask:
             raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
         root.state = CONT_ACTIVE
         root.parent = cython.NULL
+        root.first_tag = cython.NULL
         root.last = root
-        root.bound = 0
         root.catch_top = 0
         self.parked.root = self.parked.current = root
         if compiled:

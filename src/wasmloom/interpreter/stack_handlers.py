@@ -24,12 +24,12 @@ from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.isa import Handler
 from wasmloom.runtime import traps
 from wasmloom.runtime.layout import (
+    BOUND_SHIFT,
     CONT_ACTIVE,
     CONT_ENDED,
     CONT_FRESH,
     CONT_SUSPENDED,
-    MAX_REVISION,
-    REVISION_SHIFT,
+    NEXT_REVISION,
     size,
 )
 from wasmloom.semantics.llvm import Value
@@ -208,20 +208,20 @@ def _switch_to(b: HandlerBuilder, cont: Value) -> Value:
 def _consume(b: HandlerBuilder, word: Value, null: int = traps.NULL_CONTINUATION_REFERENCE) -> Value:
     """The continuation of a contref, checked, its revision changed so that the reference is of no more use."""
     b.trap_if(b.compare("eq", word, b.const("i64", 0)), null)
-    mask = b.const("i64", (1 << REVISION_SHIFT) - 1)
-    cont = _pointer(b, b.binary("and", word, mask))
-    expected = b.binary("lshr", word, b.const("i64", REVISION_SHIFT))
-    revision = _cont(b, cont, "revision", "i64")
-    b.trap_if(b.compare("ne", revision, expected), traps.CONTINUATION_CONSUMED)
-    _set_cont(b, cont, "revision", b.binary("add", revision, b.const("i64", 1)))
+    cont = _pointer(b, b.binary("and", word, b.const("i64", NEXT_REVISION - 1)))
+    b.trap_if(b.compare("ne", _reference(b, cont), word), traps.CONTINUATION_CONSUMED)
+    _set_cont(b, cont, "reference", b.binary("add", word, b.const("i64", NEXT_REVISION)))
     return cont
 
 
 def _reference(b: HandlerBuilder, cont: Value) -> Value:
-    """A contref of the continuation's present revision."""
-    revision = _cont(b, cont, "revision", "i64")
-    high = b.binary("shl", revision, b.const("i64", REVISION_SHIFT))
-    return b.binary("or", b.as_acc(cont), high)
+    """The only contref that counts."""
+    return _cont(b, cont, "reference", "i64")
+
+
+def _is_worn(b: HandlerBuilder, cont: Value) -> Value:
+    """Whether a continuation's revisions have run out."""
+    return b.compare("eq", _reference(b, cont), b.as_acc(cont))
 
 
 def _renew_if_worn(b: HandlerBuilder, cont: Value) -> Value:
@@ -229,8 +229,7 @@ def _renew_if_worn(b: HandlerBuilder, cont: Value) -> Value:
     entry, worn, renewed, merge = (b.fresh(name) for name in ("entry", "worn", "renewed", "merge"))
     b.emit(f"br label {entry}")
     b.label(entry)
-    revision = _cont(b, cont, "revision", "i64")
-    b.branch(b.compare("ugt", revision, b.const("i64", MAX_REVISION)), worn, merge, unlikely=True)
+    b.branch(_is_worn(b, cont), worn, merge, unlikely=True)
     b.label(worn)
     b.trap_if_code(b.runtime_call("cont_renew", b.ctx, cont))
     fresh = b.struct_field(b.ctx, "WlContext", "exception")
@@ -251,7 +250,7 @@ def _release(b: HandlerBuilder, cont: Value, **state: Value) -> None:
     """A continuation has ended, and another stack runs already: its object can be used again. Ends the handler."""
     own, grown = b.fresh("own"), b.fresh("grown")
     inline = _is_same(b, _cont(b, cont, "stack_base"), b.at(cont, size("WlCont")))
-    young = b.compare("ult", _cont(b, cont, "revision", "i64"), b.const("i64", MAX_REVISION))
+    young = b.is_young(cont)
     b.branch(b.both(inline, young), own, grown)
     b.label(own)
     _set_cont(b, cont, "state", b.const("i64", CONT_ENDED))
@@ -280,6 +279,17 @@ def renew_slow(b: HandlerBuilder) -> None:
     b.jump(b.ip, fp=b.at(b.struct_field(b.ctx, "WlContext", "stack_base"), frame))
 
 
+def _is_fresh(b: HandlerBuilder, state: Value) -> Value:
+    """Whether a continuation's state says that it hasn't begun."""
+    kind = b.binary("and", state, b.const("i64", (1 << BOUND_SHIFT) - 1))
+    return b.compare("eq", kind, b.const("i64", CONT_FRESH))
+
+
+def _bound(b: HandlerBuilder, state: Value) -> Value:
+    """How many values have been bound to a continuation in this state."""
+    return b.binary("lshr", state, b.const("i64", BOUND_SHIFT))
+
+
 def _go_on(b: HandlerBuilder, cont: Value, values: Value, count: Value) -> None:
     """Run a continuation on some values, which lie at `values` on another stack: begin it, or continue it.
 
@@ -287,14 +297,12 @@ def _go_on(b: HandlerBuilder, cont: Value, values: Value, count: Value) -> None:
     """
     fresh, suspended = b.fresh("fresh"), b.fresh("suspended")
     state = _cont(b, cont, "state", "i64")
-    bound = _cont(b, cont, "bound", "i64")
-    _set_cont(b, cont, "bound", b.const("i64", 0))
     frame = _switch_to(b, cont)
-    place = b.binary("add", _cont(b, cont, "values", "i64"), bound)
+    place = b.binary("add", _cont(b, cont, "values", "i64"), _bound(b, state))
     target = _slot_at(b, frame, place)
     _move_slots(b, target, values, count)
     _set_cont(b, cont, "state", b.const("i64", CONT_ACTIVE))
-    b.branch(b.compare("eq", state, b.const("i64", CONT_FRESH)), fresh, suspended)
+    b.branch(_is_fresh(b, state), fresh, suspended)
     b.label(fresh)
     function = _cont(b, cont, "function")
     instance = b.struct_field(function, "WlFunction", "instance")
@@ -331,12 +339,11 @@ def _resume_throwing(b: HandlerBuilder, cont: Value) -> None:
     _attach(b, cont, current, b.ip)
     frame = _switch_to(b, cont)
     exception = b.struct_field(b.ctx, "WlContext", "exception", "i64")
-    _set_cont(b, cont, "bound", b.const("i64", 0))
     # A fresh continuation has no record: the exception ends it and arrives in the parent.
     fresh, suspended = b.fresh("fresh"), b.fresh("suspended")
     state = _cont(b, cont, "state", "i64")
     _set_cont(b, cont, "state", b.const("i64", CONT_ACTIVE))
-    b.branch(b.compare("eq", state, b.const("i64", CONT_FRESH)), fresh, suspended)
+    b.branch(_is_fresh(b, state), fresh, suspended)
     b.label(fresh)
     b.tail_call("@wl_throw", acc=exception, fp=frame)
     b.label(suspended)
@@ -382,9 +389,10 @@ def cont_bind(b: HandlerBuilder) -> None:
     cont = _consume(b, _word(b, b.slot(8)))
     count = b.number(12, "i16")
     frame = b.at(_cont(b, cont, "stack_base"), _cont(b, cont, "fp", "i64"))
-    bound = _cont(b, cont, "bound", "i64")
-    _move_slots(b, _slot_at(b, frame, b.binary("add", _cont(b, cont, "values", "i64"), bound)), b.slot(10), count)
-    _set_cont(b, cont, "bound", b.binary("add", bound, count))
+    state = _cont(b, cont, "state", "i64")
+    place = b.binary("add", _cont(b, cont, "values", "i64"), _bound(b, state))
+    _move_slots(b, _slot_at(b, frame, place), b.slot(10), count)
+    _set_cont(b, cont, "state", b.binary("add", state, b.binary("shl", count, b.const("i64", BOUND_SHIFT))))
     b.store(_reference(b, _renew_if_worn(b, cont)), b.slot(14), align=8)
     b.next(16, mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
 
@@ -457,8 +465,7 @@ def _suspend_running(b: HandlerBuilder, child: Value, ip: Value, values: Value) 
 
 def _renew_running_if_worn(b: HandlerBuilder) -> None:
     worn, usable = b.fresh("worn"), b.fresh("usable")
-    revision = _cont(b, _current(b), "revision", "i64")
-    b.branch(b.compare("ugt", revision, b.const("i64", MAX_REVISION)), worn, usable, unlikely=True)
+    b.branch(_is_worn(b, _current(b)), worn, usable, unlikely=True)
     b.label(worn)
     b.tail_call("@wl_renew_slow")
     b.label(usable)

@@ -15,15 +15,14 @@ from cython.cimports.libc.stdio import fprintf, stderr
 from cython.cimports.wasmloom.interpreter import _handlers as h
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
 from cython.cimports.wasmloom.runtime._layout import (
-    MAX_REVISION,
-    REVISION_SHIFT,
+    NEXT_REVISION,
     RT_TRACE,
     WlCont,
     WlContext,
     WlInstance,
 )
 from cython.cimports.wasmloom.runtime.guests import Guest
-from cython.cimports.wasmloom.runtime.stacks import inline_stack, number_of, set_on_event
+from cython.cimports.wasmloom.runtime.stacks import inline_stack, is_young, number_of, set_on_event
 
 
 @cython.cfunc
@@ -69,7 +68,7 @@ def _trace(
     target: cython.p_void
     if handler == handlers[h.H_CONT_RETURN_TRACED]:
         _pair(guest, b"return", current, b"to", current.parent)
-        if ctx.stack_base == inline_stack(current) and current.revision < MAX_REVISION:
+        if ctx.stack_base == inline_stack(current) and is_young(current):
             _event(guest, b"free", current)  # the others go through the runtime
         return 0
     if handler == handlers[h.H_SUSPEND_TRACED] or handler == handlers[h.H_SWITCH_TRACED]:
@@ -85,7 +84,7 @@ def _trace(
             return 0
         at = 16
     word = fp[cython.cast(cython.pointer(uint16_t), ip + at)[0]]
-    target = cython.cast(cython.p_void, word & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1))
+    target = cython.cast(cython.p_void, word & (NEXT_REVISION - 1))
     if target == cython.NULL:
         fprintf(stderr, b"stacks: null reference\n")
     elif handler == handlers[h.H_SWITCH_TRACED]:

@@ -29,8 +29,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     CONT_ENDED,
     CONT_FRESH,
     CONT_SUSPENDED,
-    MAX_REVISION,
-    REVISION_SHIFT,
+    NEXT_REVISION,
     WlCont,
     WlContext,
     WlControl,
@@ -50,7 +49,17 @@ from cython.cimports.wasmloom.runtime.heap import (
     block_at,
     slab_of,
 )
-from cython.cimports.wasmloom.runtime.stacks import bound_of, free_grown, on_event, release_native, set_collector
+from cython.cimports.wasmloom.runtime.stacks import (
+    begin_revisions,
+    bound_of,
+    free_grown,
+    is_worn,
+    is_young,
+    on_event,
+    release_native,
+    set_collector,
+    state_of,
+)
 from cython.cimports.wasmloom.runtime.store import Store
 
 # Where a `resume` instruction says from which slot of its frame on its operands lie: what is below is in use.
@@ -62,7 +71,7 @@ _RESUME_VALUES = cython.declare(cython.int, 10)
 @cython.exceptval(check=False)
 def _visit(m: cython.pointer(Marking), word: uint64_t) -> cython.void:
     """A word that may be a reference."""
-    address: uint64_t = word & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1)
+    address: uint64_t = word & (NEXT_REVISION - 1)
     slab: cython.pointer(Slab)
     cont: cython.pointer(WlCont)
     exception: cython.pointer(WlException)
@@ -73,7 +82,7 @@ def _visit(m: cython.pointer(Marking), word: uint64_t) -> cython.void:
         return
     if slab.kind == CONT_CLASS:
         cont = cython.cast(cython.pointer(WlCont), address)
-        if cont.revision == word >> REVISION_SHIFT and (cont.state == CONT_FRESH or cont.state == CONT_SUSPENDED):
+        if cont.reference == word and state_of(cont) in (CONT_FRESH, CONT_SUSPENDED):
             if not cont.mark & MARK_LIVE:
                 cont.mark |= MARK_LIVE
                 cont.next = m.conts
@@ -286,10 +295,11 @@ def _sweep_cont(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cyt
         release_native(m.guest, cont)
         cont.state = CONT_ENDED
         cont.parent = cython.NULL
-        cont.revision += 1
-    if cont.revision >= MAX_REVISION and not mark & MARK_NAMED:
-        cont.revision = 1
-    if cont.revision < MAX_REVISION:
+        if not is_worn(cont):
+            cont.reference += NEXT_REVISION
+    if not is_young(cont) and not mark & MARK_NAMED:
+        begin_revisions(cont)
+    if is_young(cont):
         cont.next = m.guest.ctx.free_conts
         m.guest.ctx.free_conts = cont
 
@@ -384,7 +394,7 @@ def statistics(store: Store) -> dict[str, int]:
                     cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
                     if cont.state != CONT_ENDED:
                         found["continuations"] += 1
-                    elif cont.revision >= MAX_REVISION:
+                    elif not is_young(cont):
                         found["worn"] += 1
                 elif cython.cast(cython.pointer(WlException), block_at(slab, i)).tag != cython.NULL:
                     found["exceptions"] += 1

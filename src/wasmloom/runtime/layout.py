@@ -123,17 +123,20 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("tag", "void*"),  # WlTag*
         ("count", "uint64_t"),
     ),
-    # A stack. A reference to a continuation (a contref) is its address and, in the upper 16 bits, the revision that the
-    # continuation had when the reference was made: whoever consumes the reference changes the revision.
+    # A stack. A reference to a continuation (a contref) is its address and, in the upper 16 bits, a revision: whoever
+    # consumes the reference adds one to that of the continuation.
     # What a switch of native stacks touches comes first: a cache line.
     "WlCont": (
-        ("revision", "uint64_t"),
-        ("state", "uint64_t"),  # see CONT_STATES
+        # The only reference that counts. With the revision 0 there is none: 1 to MAX_REVISION have been used up.
+        ("reference", "uint64_t"),
+        # One of CONT_STATES; from BOUND_SHIFT on, how many values `cont.bind` has already put there.
+        ("state", "uint64_t"),
         # Where it goes on (and while it waits for one that it has resumed: where that one's results go): the instance;
         # for stacks of bytecode see `ip`.
         ("instance", "void*"),
-        # How many values `cont.bind` has already put there.
-        ("bound", "uint64_t"),
+        # Of a stack that compiled code has resumed: the address of the tag of the first clause, plus ON_SWITCH; NULL:
+        # there is none, or it has to be looked for. It is what a search for a handler begins with.
+        ("first_tag", "char*"),
         # Who resumed it, and the `resume` instruction that did; NULL for roots and while it is suspended.
         ("parent", "void*"),
         ("resume", "char*"),
@@ -251,8 +254,13 @@ RUNTIME_CALLS: tuple[str, ...] = (
 #: States of a continuation: new, suspended, running or waiting for one that it has resumed, and ended (in the pool).
 CONT_STATES: tuple[str, ...] = ("fresh", "suspended", "active", "ended")
 CONT_FRESH, CONT_SUSPENDED, CONT_ACTIVE, CONT_ENDED = range(len(CONT_STATES))
+#: A continuation's number of bound values begins at this bit of its state.
+BOUND_SHIFT = 2
+#: Kinds of clauses of a `resume` in compiled code.
+ON_LABEL, ON_SWITCH = 0, 1
 #: A contref's revision begins at this bit.
 REVISION_SHIFT = 48
+NEXT_REVISION = 1 << REVISION_SHIFT
 MAX_REVISION = 0xFFFF
 
 
@@ -272,6 +280,7 @@ def size(struct: str) -> int:
 def c_header() -> str:
     """The C header with all structs."""
     parts = ["/* Generated from wasmloom/runtime/layout.py */", "#pragma once", "#include <stdint.h>"]
+    parts.append(f"#define NEXT_REVISION UINT64_C({NEXT_REVISION})")
     for name, fields in STRUCTS.items():
         body = "".join(f"    {ctype} {field};\n" for field, ctype in fields)
         parts.append(f"typedef struct {name} {{\n{body}}} {name};")
@@ -282,6 +291,7 @@ def pxd() -> str:
     """The Cython declarations of all structs, and the position of each runtime call (``RT_NAME``)."""
     parts = ["# Generated from wasmloom/runtime/layout.py", "from libc.stdint cimport int64_t, uint64_t", ""]
     parts.append('cdef extern from "_layout.h":')
+    parts.append("    const uint64_t NEXT_REVISION")
     for name, fields in STRUCTS.items():
         parts.append(f"    ctypedef struct {name}:")
         parts += [f"        {ctype} {field}" for field, ctype in fields]
@@ -289,5 +299,6 @@ def pxd() -> str:
     parts.append("cdef enum:")
     parts += [f"    RT_{name.upper()} = {i}" for i, name in enumerate(RUNTIME_CALLS)]
     parts += [f"    CONT_{name.upper()} = {i}" for i, name in enumerate(CONT_STATES)]
+    parts += [f"    BOUND_SHIFT = {BOUND_SHIFT}", f"    ON_LABEL = {ON_LABEL}", f"    ON_SWITCH = {ON_SWITCH}"]
     parts += [f"    REVISION_SHIFT = {REVISION_SHIFT}", f"    MAX_REVISION = {MAX_REVISION}"]
     return "\n".join(parts) + "\n"

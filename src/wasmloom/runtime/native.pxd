@@ -9,8 +9,6 @@ cdef enum:
     ROOT_BYTES = 8192           # what the stack of a call that can wait counts for, against the memory limit
     STACK_PAGE = 4096           # bytes that a stack takes for certain
     MAX_CODE_RANGES = 65536
-    ON_LABEL = 0                # kinds of clauses, as wasmloom.compiler.stacks has them
-    ON_SWITCH = 1
 
 # Makes a native stack of a suspended stack of bytecode: (guest, continuation, bytes of its memory that are in use).
 ctypedef bint (*Convert)(Guest *, WlCont *, uint64_t) noexcept nogil

@@ -43,11 +43,13 @@ from cython.cimports.wasmloom.interpreter._native import REG_RBP, REG_RDI, REG_R
 from cython.cimports.wasmloom.interpreter.machine import native_stubs, set_runtime_call
 from cython.cimports.wasmloom.runtime._capi import __sync_synchronize
 from cython.cimports.wasmloom.runtime._layout import (
+    BOUND_SHIFT,
     CONT_ACTIVE,
     CONT_FRESH,
     CONT_SUSPENDED,
-    MAX_REVISION,
-    REVISION_SHIFT,
+    NEXT_REVISION,
+    ON_LABEL,
+    ON_SWITCH,
     RT_LIBCALL_RESUME,
     RT_LIBCALL_SUSPEND,
     RT_LIBCALL_SWITCH,
@@ -65,8 +67,6 @@ from cython.cimports.wasmloom.runtime.heap import Heap, Pin
 from cython.cimports.wasmloom.runtime.native import (
     MAX_ARGUMENTS,
     MAX_CODE_RANGES,
-    ON_LABEL,
-    ON_SWITCH,
     RESERVE,
     STACK_PAGE,
     CodeRange,
@@ -74,7 +74,15 @@ from cython.cimports.wasmloom.runtime.native import (
     Region,
     RootStack,
 )
-from cython.cimports.wasmloom.runtime.stacks import bound_of, collect, grow_bound, is_interpreted, renew
+from cython.cimports.wasmloom.runtime.stacks import (
+    bound_of,
+    collect,
+    grow_bound,
+    is_interpreted,
+    is_worn,
+    renew,
+    state_of,
+)
 
 from wasmloom.runtime import traps
 
@@ -128,7 +136,7 @@ def set_adapter(function: cython.pointer(WlFunction)) -> cython.void:
 @cython.exceptval(check=False)
 def runs_compiled(cont: cython.pointer(WlCont)) -> cython.bint:
     """Whether a continuation that can be resumed is one of compiled code."""
-    if cont.state == CONT_FRESH:
+    if state_of(cont) == CONT_FRESH:
         return is_compiled(cython.cast(cython.pointer(WlFunction), cont.function))
     return cont.control != cython.NULL or is_interpreted(cont)
 
@@ -380,7 +388,7 @@ def _collect_for(
         bottom = cython.cast(cython.pointer(WlCont), bottom.parent)
     if bottom != guest.entry.bottom or heap.holds or count > _PINS - 1:
         return
-    pins[0].word = cython.cast(uint64_t, cont) | cont.revision << REVISION_SHIFT
+    pins[0].word = cont.reference
     for i in range(count):
         pins[i + 1].word = cython.cast(cython.pointer(uint64_t), guest.ctx.args)[i] if i else first
     for i in range(count + 1):
@@ -428,7 +436,7 @@ def _begin(
             args[bound + i] = args[i] if i else words[0]
         memcpy(args, kept, 8 * bound)
         words[0] = args[0]
-        cont.bound = 0
+        cont.state = state_of(cont)
     return 0
 
 
@@ -438,11 +446,11 @@ def _begin(
 def _bind(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count: uint64_t) -> uint64_t:
     """See `native_bind` in `wasmloom.runtime.layout`."""
     cont: cython.pointer(WlCont) = cython.cast(
-        cython.pointer(WlCont), words[0] & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1)
+        cython.pointer(WlCont), words[0] & (NEXT_REVISION - 1)
     )
     if words[0] == 0:
         return _NULL_CONTINUATION
-    if cont.revision != words[0] >> REVISION_SHIFT:
+    if cont.reference != words[0]:
         return _CONSUMED
     bound: uint64_t = bound_of(cont)
     place: cython.p_char
@@ -454,14 +462,14 @@ def _bind(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count
         ):
             return _OUT_OF_MEMORY
         place = cont.stack_base + 8 * bound
-    cont.revision += 1
+    cont.reference += NEXT_REVISION
     memcpy(place, words + 1, 8 * count)
-    cont.bound += count
-    if cont.revision > MAX_REVISION:
+    cont.state += count << BOUND_SHIFT
+    if is_worn(cont):
         cont = renew(cython.cast(cython.pointer(Guest), ctx), cont)
         if cont == cython.NULL:
             return _OUT_OF_MEMORY
-    words[0] = cython.cast(uint64_t, cont) | cont.revision << REVISION_SHIFT
+    words[0] = cont.reference
     return 0
 
 
@@ -492,22 +500,23 @@ def prepare_resume(
 ) -> uint64_t:
     """See `libcall_resume` in `wasmloom.runtime.layout`."""
     cont: cython.pointer(WlCont) = cython.cast(
-        cython.pointer(WlCont), words[0] & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1)
+        cython.pointer(WlCont), words[0] & (NEXT_REVISION - 1)
     )
     last: cython.pointer(WlCont)
     code: uint64_t
     if words[0] == 0:
         return _NULL_CONTINUATION
-    if cont.revision != words[0] >> REVISION_SHIFT:
+    if cont.reference != words[0]:
         return _CONSUMED
-    cont.revision += 1
-    if cont.control == cython.NULL or cont.bound:
+    cont.reference += NEXT_REVISION
+    if cont.state != CONT_SUSPENDED:  # not suspended without bound values: see `_prepare` in wasmloom.compiler.stacks
         code = _begin(ctx, cont, words + 1, count)
         if code:
             return code
     last = cython.cast(cython.pointer(WlCont), cont.last)
     last.parent = ctx.current
     last.resume = clauses
+    last.first_tag = cython.NULL
     cont.state = CONT_ACTIVE
     _run_on(ctx, cont)
     words[0] = cython.cast(uint64_t, last.control)
@@ -556,16 +565,8 @@ def _cut(ctx: cython.pointer(WlContext), child: cython.pointer(WlCont)) -> cytho
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _own_reference(ctx: cython.pointer(WlContext)) -> uint64_t:
-    running: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
-    return cython.cast(uint64_t, running) | running.revision << REVISION_SHIFT
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def _renew_if_worn(ctx: cython.pointer(WlContext)) -> uint64_t:
-    if cython.cast(cython.pointer(WlCont), ctx.current).revision > MAX_REVISION:
+    if is_worn(cython.cast(cython.pointer(WlCont), ctx.current)):
         return _renew(ctx)
     return 0
 
@@ -586,7 +587,7 @@ def _libcall_suspend(
         return _UNHANDLED_TAG
     words[1] = words[0]
     words[0] = cython.cast(uint64_t, child.control)
-    words[3] = _own_reference(ctx)
+    words[3] = cython.cast(cython.pointer(WlCont), ctx.current).reference
     _run_on(ctx, _cut(ctx, child))
     return 0
 
@@ -599,7 +600,7 @@ def _libcall_switch(
 ) -> uint64_t:
     """See `libcall_switch` in `wasmloom.runtime.layout`."""
     cont: cython.pointer(WlCont) = cython.cast(
-        cython.pointer(WlCont), words[0] & ((cython.cast(uint64_t, 1) << REVISION_SHIFT) - 1)
+        cython.pointer(WlCont), words[0] & (NEXT_REVISION - 1)
     )
     child: cython.pointer(WlCont)
     last: cython.pointer(WlCont)
@@ -607,6 +608,7 @@ def _libcall_switch(
     control: cython.pointer(WlControl)
     saved = cython.declare(WlControl)
     clauses: cython.p_char
+    own_reference: uint64_t
     code: uint64_t = _renew_if_worn(ctx)
     if code:
         return code
@@ -615,23 +617,25 @@ def _libcall_switch(
     child = _find_handler(cython.cast(cython.pointer(WlCont), ctx.current), tag, ON_SWITCH, words + 2)
     if child == cython.NULL:
         return _UNHANDLED_TAG
-    if cont.revision != words[0] >> REVISION_SHIFT:
+    if cont.reference != words[0]:
         return _CONSUMED
-    cont.revision += 1
+    cont.reference += NEXT_REVISION
     clauses = child.resume
     own = cython.cast(cython.pointer(WlControl), child.control)
+    own_reference = cython.cast(cython.pointer(WlCont), ctx.current).reference
     if count:
-        cython.cast(cython.pointer(uint64_t), ctx.args)[count] = _own_reference(ctx)
+        cython.cast(cython.pointer(uint64_t), ctx.args)[count] = own_reference
     else:
-        words[1] = _own_reference(ctx)
+        words[1] = own_reference
     parent: cython.pointer(WlCont) = _cut(ctx, child)
-    if cont.control == cython.NULL or cont.bound:
+    if cont.state != CONT_SUSPENDED:  # not suspended without bound values: see `_prepare` in wasmloom.compiler.stacks
         code = _begin(ctx, cont, words + 1, count + 1)
         if code:
             return code
     last = cython.cast(cython.pointer(WlCont), cont.last)
     last.parent = parent
     last.resume = clauses
+    last.first_tag = cython.NULL
     cont.state = CONT_ACTIVE
     # The parent's resume point moves to the target; the target's is where the switch goes.
     control = cython.cast(cython.pointer(WlControl), last.control)

@@ -57,7 +57,7 @@ from cython.cimports.wasmloom.runtime.native import (
     usable_top,
 )
 from cython.cimports.wasmloom.runtime.osr import NextFrame
-from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, free_grown
+from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, free_grown, state_of
 from cython.cimports.wasmloom.runtime.store import ChangeTier, Store, set_change
 
 from wasmloom.interpreter.code import find
@@ -149,7 +149,7 @@ def _standing(store: Store) -> list:
         if slab.kind == CONT_CLASS:
             for i in range(slab.used):
                 cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
-                if left and cont.state == CONT_SUSPENDED and cont.control == cython.NULL:
+                if left and state_of(cont) == CONT_SUSPENDED and cont.control == cython.NULL:
                     left -= 1
                     _add_standing(
                         found,
@@ -305,7 +305,8 @@ def _settle(
     cont.fp = cython.cast(uint64_t, frames) + fp
     cont.function = cont.instance
     cont.catch_top = used
-    cont.bound = 0
+    cont.first_tag = cython.NULL
+    cont.state = state_of(cont)
     return frames
 
 
@@ -380,8 +381,8 @@ def mark_suspended(store: Store) -> None:
         if slab.kind == CONT_CLASS:
             for i in range(slab.used):
                 cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
-                if cont.state == CONT_SUSPENDED and cont.control == cython.NULL:
-                    cont.bound |= cython.cast(uint64_t, 1) << INTERPRETED_BIT
+                if state_of(cont) == CONT_SUSPENDED and cont.control == cython.NULL:
+                    cont.state |= cython.cast(uint64_t, 1) << INTERPRETED_BIT
         slab = slab.next
 
 

@@ -7,7 +7,7 @@ from wasmloom.runtime.guests cimport Guest
 ctypedef void (*Collect)(WlContext *) noexcept nogil
 
 cdef enum:
-    INTERPRETED_BIT = 60        # of WlCont.bound: a suspended stack of bytecode, in a store that runs compiled code
+    INTERPRETED_BIT = 60        # of WlCont.state: a suspended stack of bytecode, in a store that runs compiled code
 
 # Tells of a continuation that has been made or freed.
 ctypedef void (*OnEvent)(Guest *, const char *, WlCont *) noexcept nogil
@@ -17,6 +17,10 @@ cdef OnEvent on_event               # NULL: nobody wants to know
 
 cdef bint is_interpreted(WlCont *cont) noexcept nogil
 cdef uint64_t bound_of(WlCont *cont) noexcept nogil
+cdef uint64_t state_of(WlCont *cont) noexcept nogil
+cdef void begin_revisions(WlCont *cont) noexcept nogil
+cdef bint is_worn(WlCont *cont) noexcept nogil
+cdef bint is_young(WlCont *cont) noexcept nogil
 cdef void set_collector(Collect function) noexcept
 cdef void set_on_event(OnEvent function) noexcept
 cdef WlException *new_exception(Guest *guest, uint64_t count) noexcept nogil

@@ -29,9 +29,11 @@ from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime._layout import (
+    BOUND_SHIFT,
     CONT_ENDED,
     CONT_FRESH,
     MAX_REVISION,
+    NEXT_REVISION,
     REVISION_SHIFT,
     RT_CONT_DONE,
     RT_CONT_NEW,
@@ -102,7 +104,7 @@ def inline_stack(cont: cython.pointer(WlCont)) -> cython.p_char:
 @cython.exceptval(check=False)
 def is_interpreted(cont: cython.pointer(WlCont)) -> cython.bint:
     """Whether a suspended stack of bytecode must become a native one before it goes on (`wasmloom.runtime.osr`)."""
-    return cont.bound >> INTERPRETED_BIT
+    return cont.state >> INTERPRETED_BIT
 
 
 @cython.cfunc
@@ -110,7 +112,39 @@ def is_interpreted(cont: cython.pointer(WlCont)) -> cython.bint:
 @cython.exceptval(check=False)
 def bound_of(cont: cython.pointer(WlCont)) -> uint64_t:
     """How many values `cont.bind` has put into a continuation."""
-    return cont.bound & ((cython.cast(uint64_t, 1) << INTERPRETED_BIT) - 1)
+    return (cont.state & ((cython.cast(uint64_t, 1) << INTERPRETED_BIT) - 1)) >> BOUND_SHIFT
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def state_of(cont: cython.pointer(WlCont)) -> uint64_t:
+    """Which of ``CONT_STATES`` a continuation is in."""
+    return cont.state & ((cython.cast(uint64_t, 1) << BOUND_SHIFT) - 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def begin_revisions(cont: cython.pointer(WlCont)) -> cython.void:
+    """Let a continuation's revisions begin: no word may be an old reference to it."""
+    cont.reference = cython.cast(uint64_t, cont) + NEXT_REVISION
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def is_worn(cont: cython.pointer(WlCont)) -> cython.bint:
+    """Whether a continuation's revisions have run out, so that there can't be a reference to it."""
+    return cont.reference == cython.cast(uint64_t, cont)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def is_young(cont: cython.pointer(WlCont)) -> cython.bint:
+    """Whether a continuation has enough revisions to be used again: at least two."""
+    return not is_worn(cont) and cont.reference >> REVISION_SHIFT != MAX_REVISION
 
 
 @cython.cfunc
@@ -169,7 +203,7 @@ def take(guest: cython.pointer(Guest), collects: cython.bint) -> cython.pointer(
     if cont == cython.NULL:
         cont = cython.cast(cython.pointer(WlCont), _block(guest, CONT_CLASS))
         if cont != cython.NULL:
-            cont.revision = 1
+            begin_revisions(cont)
             cont.state = CONT_ENDED
         elif collects and heap.holds == 0:
             collect(cython.address(guest.ctx))
@@ -247,13 +281,12 @@ def _cont_new(
     cont.instance = inst
     cont.fp = 0
     cont.values = 0
-    cont.bound = 0
     cont.catch_top = 0
     cont.parent = cython.NULL
     cont.last = cont
     if on_event != cython.NULL:
         on_event(guest, b"new", cont)
-    fp[op.a] = cython.cast(uint64_t, cont) | cont.revision << REVISION_SHIFT
+    fp[op.a] = cont.reference
     return 0
 
 
@@ -268,7 +301,7 @@ def end_stack(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cyt
     release_native(guest, cont)
     cont.state = CONT_ENDED
     cont.parent = cython.NULL
-    if cont.revision < MAX_REVISION:
+    if is_young(cont):
         cont.next = guest.ctx.free_conts
         guest.ctx.free_conts = cont
 
@@ -294,20 +327,20 @@ def renew(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.
     """
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     fresh: cython.pointer(WlCont) = take(guest, False)
-    revision: uint64_t
+    reference: uint64_t
     inline_memory: cython.p_char
     running: cython.bint = ctx.current == cont
     # What the context says of the running stack's memory is about interpreted ones.
     interpreted: cython.bint = running and cont.control == cython.NULL
     if fresh == cython.NULL:
         return cython.NULL
-    revision = fresh.revision
+    reference = fresh.reference
     inline_memory = fresh.stack_base
     if interpreted:
         cont.stack_base = ctx.stack_base
         cont.stack_end = ctx.stack_end
     memcpy(fresh, cont, cython.sizeof(WlCont))
-    fresh.revision = revision
+    fresh.reference = reference
     fresh.owner = fresh
     if cont.last == cont:
         fresh.last = fresh
@@ -352,7 +385,7 @@ def grow_bound(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), size:
     memory: cython.p_char = _grown_memory(guest, 2 * size)
     if memory == cython.NULL:
         return False
-    memcpy(memory, cont.stack_base, 8 * cont.bound)
+    memcpy(memory, cont.stack_base, 8 * bound_of(cont))
     free_grown(guest, cont)
     cont.stack_base = memory
     cont.stack_end = memory + 2 * size

@@ -29,3 +29,11 @@ class StructBuilder(Builder):
     def branch(self, condition: Value, yes: str, no: str, unlikely: bool = False) -> None:
         """A conditional branch between two labels of this function."""
         self.emit(f"br i1 {condition.text}, label {yes}, label {no}" + (", !prof !0" if unlikely else ""))
+
+    def is_young(self, cont: Value) -> Value:
+        """Whether a continuation has enough revisions to be used again: at least two."""
+        reference = self.struct_field(cont, "WlCont", "reference", "i64")
+        revision = self.binary("lshr", reference, self.const("i64", layout.REVISION_SHIFT))
+        # 0, of one whose revisions have run out, becomes the highest number.
+        before = self.binary("sub", revision, self.const("i64", 1))
+        return self.compare("ult", before, self.const("i64", layout.MAX_REVISION - 1))
