@@ -142,7 +142,8 @@ def test_3_a_call_that_can_wait_has_no_handler_left_from_a_continuation(tier):
     store = wl.Store(wl.Engine(tier=tier))
     source = """(tag $t) (func $g (suspend $t)) (elem declare func $g)
       (func (export "run")
-        (block $h (result (ref $k)) (resume $k (on $t $h) (cont.new $k (ref.func $g))) (return)) (resume $k))
+        (cont.new $k (ref.func $g))
+        (loop $again (param (ref $k)) (resume $k (on $t $again))))
       (func (export "lost") (suspend $t))"""
     exports = run(source, store=store).exports
     for _ in range(40):
