@@ -32,6 +32,7 @@ cdef extern from "Python.h":
     ctypedef struct TypeObject "PyTypeObject":
         PyAsyncMethods *tp_as_async
     TypeObject *Py_TYPE(object)
+    TypeObject *type_of "Py_TYPE" (PyObject *)
     bint PyCoro_CheckExact(object)
     bint PyGen_CheckExact(object)
 
@@ -74,6 +75,7 @@ cdef class Func:
 
     cdef object call(self, PyObject **args, Py_ssize_t count)
     cdef int take(self, PyObject **args, Py_ssize_t count, uint64_t *words) except -1
+    cdef int take_others(self, PyObject **args, uint32_t i, uint64_t *words) except -1
     cdef object finish(self, uint64_t *words)
 
 cdef Kind kind_of(uint64_t type) noexcept

@@ -40,7 +40,6 @@ from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, malloc
-from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.host.bridge import (
     KIND_CONT,
     KIND_EXN,
@@ -59,6 +58,7 @@ from cython.cimports.wasmloom.host.bridge import (
     Py_TYPE,
     PyCoro_CheckExact,
     PyGen_CheckExact,
+    type_of,
 )
 from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
@@ -74,11 +74,14 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyThreadState,
     PyVectorcall_NARGS,
     VectorcallType,
+    int_of,
+    is_int,
+    new_int,
 )
 from cython.cimports.wasmloom.runtime._layout import RT_HOST_CALL, WlContext, WlFunction
 from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
-from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, is_compiled, set_adapter
-from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, grow_stack, push, set_run
+from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
+from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push, set_run
 from cython.cimports.wasmloom.spec.canon import heap_matches
 
 from wasmloom.errors import WasmError, WasmException
@@ -228,13 +231,13 @@ def _integer(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cytho
 @cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
-def _i32_fast(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.bint:
+def _i32_fast(kind: Kind, value: cython.pointer(PyObject), word: cython.pointer(uint64_t)) -> cython.bint:
     """Convert an int to i32 if that is what there is to do; False leaves it to the functions that explain."""
     overflow: cython.int = 0
     number: int64_t
-    if kind != KIND_I32 or not PyLong_Check(value):
+    if kind != KIND_I32 or not is_int(value):
         return False
-    number = PyLong_AsLongLongAndOverflow(value, cython.address(overflow))
+    number = int_of(value, cython.address(overflow))
     if overflow or number < INT32_MIN or number > cython.cast(int64_t, UINT32_MAX):
         return False
     word[0] = cython.cast(uint32_t, number)
@@ -451,19 +454,36 @@ class Func:
     ) -> cython.int:
         """Convert arguments; `words` has room for all parameters."""
         signature: Signature = self.signature
-        i: uint32_t
-        kind: Kind
+        i: uint32_t = 0
         if n != signature.n_params:
             raise TypeError(f"{self.name} takes {signature.n_params} arguments {signature.type}, {n} given")
-        for i in range(signature.n_params):
-            kind = cython.cast(Kind, signature.kinds[i])
-            value = cython.cast(object, args[i])
-            if _i32_fast(kind, value, cython.address(words[i])):
-                continue
+        while i < signature.n_params and _i32_fast(
+            cython.cast(Kind, signature.kinds[i]), args[i], cython.address(words[i])
+        ):
+            i += 1
+        if i < signature.n_params:
+            self.take_others(args, i, words)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_others(
+        self, args: cython.pointer(cython.pointer(PyObject)), i: uint32_t, words: cython.pointer(uint64_t)
+    ) -> cython.int:
+        """Convert arguments from the first on that isn't an i32 like most."""
+        signature: Signature = self.signature
+        while i < signature.n_params:
             try:
-                _convert(self._store, signature.types[i], kind, value, cython.address(words[i]))
+                _convert(
+                    self._store,
+                    signature.types[i],
+                    cython.cast(Kind, signature.kinds[i]),
+                    cython.cast(object, args[i]),
+                    cython.address(words[i]),
+                )
             except (TypeError, OverflowError, ValueError) as error:
                 raise type(error)(f"argument {i + 1} of {self.name}: {error}") from None
+            i += 1
         return 0
 
     def call_async(self, *args: object) -> Coroutine[object, object, object]:
@@ -636,9 +656,14 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
     result: cython.pointer(PyObject)
     try:
         while made < signature.n_params:
-            value = _to_object(store, signature.types[made], cython.cast(Kind, signature.kinds[made]), words[made])
-            Py_INCREF(value)
-            arguments[made] = cython.cast(cython.pointer(PyObject), value)
+            if signature.kinds[made] == KIND_I32:
+                arguments[made] = new_int(cython.cast(int32_t, cython.cast(uint32_t, words[made])))
+                if arguments[made] == cython.NULL:
+                    raise MemoryError
+            else:
+                value = _to_object(store, signature.types[made], cython.cast(Kind, signature.kinds[made]), words[made])
+                Py_INCREF(value)
+                arguments[made] = cython.cast(cython.pointer(PyObject), value)
             made += 1
         result = PyObject_Vectorcall(
             cython.cast(cython.pointer(PyObject), host.function), arguments, signature.n_params, cython.NULL
@@ -651,6 +676,15 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
             free(room)
     if result == cython.NULL:
         return -1
+    # Classes written in Python have `tp_as_async`: what they return may be awaitable.
+    if (
+        signature.n_results == 1
+        and type_of(result).tp_as_async == cython.NULL
+        and _i32_fast(cython.cast(Kind, signature.kinds[signature.n_params]), result, words)
+    ):
+        Py_DECREF(cython.cast(object, result))
+        store.guest.heap.holds += 1
+        return 0
     returned: object = cython.cast(object, result)
     Py_DECREF(returned)  # `returned` holds a reference of its own
     if returned is not None and _to_be_awaited(signature, returned):
@@ -698,7 +732,9 @@ def take_results(store: Store, host: HostFunction, returned: object, words: cyth
     i: uint32_t
     values: object
     if signature.n_results == 1:
-        if _i32_fast(cython.cast(Kind, signature.kinds[n]), returned, words):
+        if _i32_fast(
+            cython.cast(Kind, signature.kinds[n]), cython.cast(cython.pointer(PyObject), returned), words
+        ):
             return 0
         values = (returned,)
     else:
@@ -732,20 +768,25 @@ def _host_call_words(
     Gives 1, and writes nothing, if the guest has to wait for the results.
     """
     waits: cython.int = 0
-    signature: Signature = signature_of(cython.cast(uint32_t, function.type_id))
+    host: HostFunction = None
+    signature: Signature
+    if function.instance == cython.NULL:
+        host = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), function.object))
+        signature = host.signature
+    else:
+        signature = signature_of(cython.cast(uint32_t, function.type_id))  # a function that is compiled by now
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
     words: cython.pointer(uint64_t) = room_for(max(signature.n_params, signature.n_results), few)
     try:
-        memcpy(words, ctx.stack_base + offset, 8 * signature.n_params)
-        if is_compiled(function):
+        copy_words(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), signature.n_params)
+        if host is None:
             store.run_native(function, words)
-            memcpy(ctx.stack_base + offset, words, 8 * signature.n_results)
-            return 0
-        host: HostFunction = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), function.object))
-        waits = call_host(store, host, words, store.guest.entry.may_wait)
+        else:
+            waits = call_host(store, host, words, store.guest.entry.may_wait)
         if not waits:
-            memcpy(ctx.stack_base + offset, words, 8 * signature.n_results)
-            store.guest.heap.holds -= 1
+            copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), words, signature.n_results)
+            if host is not None:
+                store.guest.heap.holds -= 1
     finally:
         if words != few:
             free(words)

@@ -42,7 +42,7 @@ from cython.cimports.wasmloom.host.bridge import HostFunction, Signature, call_h
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
 from cython.cimports.wasmloom.interpreter._handlers import H_HOST_RETURNED, H_HOST_THREW
 from cython.cimports.wasmloom.interpreter.machine import handlers
-from cython.cimports.wasmloom.runtime._capi import PyThread_get_thread_ident
+from cython.cimports.wasmloom.runtime._capi import pthread_self
 from cython.cimports.wasmloom.runtime._layout import (
     CONT_ACTIVE,
     WlCont,
@@ -168,7 +168,7 @@ class GuestTask:
     def __dealloc__(self) -> None:
         # Whoever drives a task closes it; this is for one that was left alone.
         if self.is_parked:
-            if self.store.owner != 0 and self.store.owner != PyThread_get_thread_ident():
+            if self.store.owner != 0 and self.store.owner != pthread_self():
                 self.store.orphans = True
                 self.parked.owner = cython.NULL
                 return

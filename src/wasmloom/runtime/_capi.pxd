@@ -9,7 +9,6 @@ cdef extern from "Python.h" nogil:
         pass
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *)
-    unsigned long PyThread_get_thread_ident()
     ctypedef enum PyGILState_STATE:
         pass
     PyGILState_STATE PyGILState_Ensure()
@@ -18,6 +17,12 @@ cdef extern from "Python.h" nogil:
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
     int check_signals "PyErr_CheckSignals" ()
+    # Of a pointer that somebody holds, without Cython's counting of references.
+    bint is_int "PyLong_Check" (PyObject *)
+    long long int_of "PyLong_AsLongLongAndOverflow" (PyObject *, int *overflow)
+    PyObject *new_int "PyLong_FromLong" (long)
+    # Of a dict, which isn't checked.
+    Py_ssize_t PyDict_GET_SIZE(object)
     void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
     void PyErr_Restore(PyObject *, PyObject *, PyObject *)
     void Py_XDECREF(PyObject *)

@@ -135,8 +135,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # for stacks of bytecode see `ip`.
         ("instance", "void*"),
         # Of a stack that compiled code has resumed: the address of the tag of the first clause, plus ON_SWITCH; NULL:
-        # there is none, or it has to be looked for. It is what a search for a handler begins with; whoever finds it goes
-        # to the parent, so it must be NULL while a stack runs that has none.
+        # there is none, or it has to be looked for. A search for a handler begins with it; whoever finds it goes to the
+        # parent, so it must be NULL while a stack runs that has none.
         ("first_tag", "char*"),
         # Who resumed it, and the `resume` instruction that did; NULL for roots and while it is suspended.
         ("parent", "void*"),

@@ -64,6 +64,7 @@ cdef class Store:
 
     cdef int lock(self) except -1
     cdef void unlock(self) noexcept
+    cdef void sweep_and_unlock(self) noexcept
     cdef dict sweep(self)
     cdef int wait_for_turn(self, unsigned long me) except -1
     cdef void *allocate(self, uint64_t size)
@@ -90,6 +91,12 @@ cdef class Store:
     cdef uint64_t word_of(self, object value) except? 0
     cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages)
     cdef WlTable *new_table(self, uint64_t length, uint64_t max, uint64_t word)
+
+# Copy arguments or results: mostly so few that calling memcpy would take longer.
+cdef inline void copy_words(uint64_t *to, const uint64_t *words, uint32_t count) noexcept nogil:
+    cdef uint32_t i
+    for i in range(count):
+        to[i] = words[i]
 
 cdef Run run_guest
 cdef void set_run(Run function) noexcept

@@ -26,7 +26,6 @@ from __future__ import annotations
 from functools import partial
 
 import cython
-from cython.cimports.cpython.dict import PyDict_Size
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
@@ -35,6 +34,7 @@ from cython.cimports.wasmloom.interpreter.machine import native_stubs
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
     Py_XDECREF,
+    PyDict_GET_SIZE,
     PyErr_CheckSignals,
     PyErr_Restore,
     PyEval_RestoreThread,
@@ -45,7 +45,6 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyThread_acquire_lock_timed,
     PyThread_allocate_lock,
     PyThread_free_lock,
-    PyThread_get_thread_ident,
     PyThread_release_lock,
     PyThreadState,
     pthread_self,
@@ -75,6 +74,7 @@ from cython.cimports.wasmloom.runtime.store import (
     ChangeTier,
     Pointers,
     Run,
+    copy_words,
 )
 
 from wasmloom.errors import Trap, WasmError
@@ -251,16 +251,6 @@ def _keep_words(store_pointer: cython.p_void, words: cython.pointer(uint64_t), c
         store.live_is_complete = False
 
 
-@cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _copy(to: cython.pointer(uint64_t), words: cython.pointer(uint64_t), count: uint32_t) -> cython.void:
-    """Copy arguments or results: so few that calling memcpy would take longer."""
-    i: uint32_t
-    for i in range(count):
-        to[i] = words[i]
-
-
 @cython.cclass
 class Store:
     """Owns instances and what they are made of; one thread at a time runs in it.
@@ -374,11 +364,12 @@ class Store:
 
     # --- ownership by a thread ---
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def lock(self) -> cython.int:
         """Take the store for the calling thread; nests. Raises what a signal handler raises while it waits."""
-        me: cython.ulong = PyThread_get_thread_ident()
+        me: cython.ulong = pthread_self()
         if self.owner != me:
             if self.owner != 0:
                 self.wait_for_turn(me)
@@ -387,18 +378,30 @@ class Store:
         self.depth += 1
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def unlock(self) -> cython.void:
         """Undo one `lock`."""
-        dead: dict = None  # goes when the store is free again: that can run any code
-        if self.depth == 1 and PyDict_Size(self.references) >= self.sweep_at:
-            dead = self.sweep()  # noqa: F841
-        self.depth -= 1
-        if self.depth == 0:
+        if self.depth > 1:
+            self.depth -= 1
+        elif PyDict_GET_SIZE(self.references) >= self.sweep_at:
+            self.sweep_and_unlock()
+        else:
+            self.depth = 0
             self.owner = 0
             if self.waiting:
                 PyThread_release_lock(self.door)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def sweep_and_unlock(self) -> cython.void:
+        """Undo the last `lock`, after a look for external references that nothing holds any more."""
+        dead: dict = self.sweep()  # goes when the store is free again: that can run any code  # noqa: F841
+        self.depth = 0
+        self.owner = 0
+        if self.waiting:
+            PyThread_release_lock(self.door)
 
     @cython.cfunc
     def sweep(self) -> dict:
@@ -430,7 +433,7 @@ class Store:
         self.references = self.live
         self.live = None
         # Looking at the heap must not cost more than what it is looked at for.
-        self.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_Size(self.references), heap.scanned >> 6)
+        self.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_GET_SIZE(self.references), heap.scanned >> 6)
         return before
 
     @cython.cfunc
@@ -526,6 +529,7 @@ class Store:
 
     # --- running guest code ---
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def call(
@@ -551,6 +555,7 @@ class Store:
             n_results,
         )
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def run(
@@ -576,13 +581,13 @@ class Store:
         if not c_stack_left() or not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
             frames = self.backtrace(cython.address(entry), False)
             raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
-        _copy(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, n_params)
+        copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, n_params)
         guest.entry = cython.address(entry)
         ctx.current = cython.address(entry.root)
         ctx.catch_top = 0
         code = self.run_bytecode(cython.address(entry), instance, bytecode, entry.base)
         if code == 0:
-            _copy(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), n_results)
+            copy_words(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), n_results)
             self.leave(cython.address(entry))
             return 0
         return self.fail(code, cython.address(entry))
@@ -602,6 +607,7 @@ class Store:
             self.calls_left = 1
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def run_native(self, function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)) -> cython.int:
@@ -617,6 +623,7 @@ class Store:
             return 0
         return self.fail(code, cython.address(entry))
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def begin_native(self, entry: cython.pointer(Entry)) -> cython.int:
@@ -638,6 +645,7 @@ class Store:
         begin_entry(self.guest, entry, root, cython.address(entry.root))
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def run_native_entry(
@@ -681,13 +689,14 @@ class Store:
         ctx.pending = 0
         return code
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def begin_running(self, entry: cython.pointer(Entry)) -> cython.void:
         """An entry is about to run guest code."""
         guest: cython.pointer(Guest) = self.guest
         if entry.outer == cython.NULL:
-            guest.thread = cython.cast(uint64_t, pthread_self())
+            guest.thread = self.owner
             guest.ctx.interrupt = 0
             if guest.may_change == NOW:
                 guest.ctx.interrupt = 1
@@ -695,6 +704,7 @@ class Store:
             guest.used = 1
             guest.running = 1
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def save(self, entry: cython.pointer(Entry)) -> cython.int:
@@ -703,17 +713,23 @@ class Store:
         if self.interrupting:
             raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
         entry.outer = self.guest.entry
+        entry.native = cython.NULL
         if entry.outer == cython.NULL:
+            # Nothing is inside: no stack runs, and what the context says of a host call means nothing.
             self.guest.deadline = now_ns() + self.timeout_ns if self.timeout_ns else 0
+            entry.stack_top = 0
+            entry.outer_current = cython.NULL
+            entry.outer_catch_top = 0
+            return 0
         entry.host_ip = ctx.host_ip
         entry.host_fp = ctx.host_fp
         entry.host_function = ctx.host_function
         entry.stack_top = ctx.stack_top
         entry.outer_current = cython.cast(cython.pointer(WlCont), ctx.current)
         entry.outer_catch_top = ctx.catch_top
-        entry.native = cython.NULL
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def run_bytecode(
@@ -729,6 +745,7 @@ class Store:
             code = change_tier(cython.cast(cython.p_void, self), entry)
         return code
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def run_entry(
@@ -759,13 +776,16 @@ class Store:
         ctx.trap_code = 0
         return code
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def leave(self, entry: cython.pointer(Entry)) -> cython.void:
         """End all stacks of an entry but the one at its bottom, and bring back what it has saved."""
-        unwind_to(self.guest, entry.bottom)
+        if self.guest.ctx.current != entry.bottom:
+            unwind_to(self.guest, entry.bottom)
         self.restore(entry)
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def restore(self, entry: cython.pointer(Entry)) -> cython.void:
@@ -784,11 +804,12 @@ class Store:
             ctx.stack_limit = entry.outer_end
         ctx.current = entry.outer_current
         ctx.catch_top = entry.outer_catch_top
-        ctx.host_ip = entry.host_ip
-        ctx.host_fp = entry.host_fp
-        ctx.host_function = entry.host_function
         ctx.stack_top = entry.stack_top
         self.guest.entry = entry.outer
+        if entry.outer != cython.NULL:
+            ctx.host_ip = entry.host_ip
+            ctx.host_fp = entry.host_fp
+            ctx.host_function = entry.host_function
 
     @cython.cfunc
     @cython.exceptval(check=False)
