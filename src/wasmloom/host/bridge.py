@@ -86,6 +86,7 @@ from cython.cimports.wasmloom.spec.canon import heap_matches
 
 from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
+from wasmloom.runtime import backtraces as _backtraces  # noqa: F401  (registers them)
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
 from wasmloom.runtime import log

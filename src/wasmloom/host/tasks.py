@@ -65,9 +65,9 @@ from cython.cimports.wasmloom.runtime.stacks import end_stack, take
 from cython.cimports.wasmloom.runtime.store import Store, grow_stack
 
 from wasmloom.errors import Trap, WasmException
+from wasmloom.runtime.backtraces import MAX_FRAMES, number_at, too_deep
 from wasmloom.runtime.collector import statistics
 from wasmloom.runtime.frames import frames_of
-from wasmloom.runtime.store import MAX_FRAMES, number_at
 from wasmloom.runtime.traps import HOST_WAIT, OUT_OF_MEMORY, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import intern_func_type
 from wasmloom.spec.types import FuncType
@@ -402,8 +402,7 @@ class GuestTask:
         current: cython.pointer(WlCont) = self.parked.current
         self.store.save(entry)
         if not c_stack_left():
-            frames = self.store.backtrace(entry, False)
-            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
+            raise too_deep(self.store, cython.cast(uint64_t, entry))
         entry.base = 0
         entry.bottom = self.parked.root
         entry.may_wait = True

@@ -87,7 +87,6 @@ cdef class Store:
     cdef void leave(self, Entry *entry) noexcept
     cdef void keep_error(self, object error) noexcept
     cdef int fail(self, uint64_t code, Entry *entry) except -1
-    cdef tuple backtrace(self, Entry *entry, bint trapped)
     cdef uint64_t word_of(self, object value) except? 0
     cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages)
     cdef WlTable *new_table(self, uint64_t length, uint64_t max, uint64_t word)

@@ -23,7 +23,7 @@ Invariants:
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 
 import cython
 from cython.cimports.cpython.object import PyObject
@@ -68,7 +68,7 @@ from cython.cimports.wasmloom.runtime.guests import (
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.runtime.native import RESERVE, RootStack, begin_entry, end_entry, free_native, take_root
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
-from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, memory_of, move_stack, number_of, unwind_to
+from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_stack, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
     FIRST_STACK,
     ChangeTier,
@@ -78,11 +78,9 @@ from cython.cimports.wasmloom.runtime.store import (
 )
 
 from wasmloom.errors import Trap, WasmError
-from wasmloom.runtime.frames import frames_of
 from wasmloom.runtime.traps import (
     CHANGE_TIER,
     HOST_EXCEPTION,
-    STACK_EXHAUSTED,
     TRAP_REASONS,
     UNCAUGHT_EXCEPTION,
     UNHANDLED_TAG,
@@ -109,12 +107,13 @@ CONTINUATION_STACK = cython.declare(uint64_t, 233472)
 MANY_CALLS = 500
 #: A store holds this many external references before it looks for those that nothing in it holds any more.
 _FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1000)
-#: A backtrace has at most this many frames.
-MAX_FRAMES = 1000
 
 # Declared in store.pxd.
 run_guest = cython.NULL
 change_tier = cython.NULL
+# Of wasmloom.runtime.backtraces. An import where they are needed could run finalisers, and these enter the guest.
+_frames_of_entry = cython.declare(object, None)
+_too_deep = cython.declare(object, None)
 
 
 @cython.cfunc
@@ -131,6 +130,12 @@ def set_change(function: ChangeTier) -> cython.void:
     """Register the function that lets bytecode go on as machine code."""
     global change_tier
     change_tier = function
+
+
+def set_backtraces(frames_of_entry: Callable[..., object], too_deep: Callable[..., Exception]) -> None:
+    """Register what tells where a guest stands, and what is raised for an entry that there is no room for."""
+    global _frames_of_entry, _too_deep
+    _frames_of_entry, _too_deep = frames_of_entry, too_deep
 
 
 @cython.cfunc
@@ -579,8 +584,7 @@ class Store:
         if entry.outer_current != cython.NULL:
             entry.root.owner = entry.outer_current.owner
         if not c_stack_left() or not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
-            frames = self.backtrace(cython.address(entry), False)
-            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
+            raise _too_deep(self, cython.cast(uint64_t, cython.address(entry)))
         copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, n_params)
         guest.entry = cython.address(entry)
         ctx.current = cython.address(entry.root)
@@ -637,8 +641,7 @@ class Store:
         if entry.outer_current != cython.NULL:
             entry.root.owner = entry.outer_current.owner
         if not c_stack_left():
-            frames = self.backtrace(entry, False)
-            raise Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
+            raise _too_deep(self, cython.cast(uint64_t, entry))
         root = take_root(self.guest)
         if root == cython.NULL:
             raise MemoryError
@@ -846,86 +849,7 @@ class Store:
                 self.guest.heap.holds -= 1
             raise error
         try:
-            frames = self.backtrace(entry, True)
+            frames = _frames_of_entry(self, cython.cast(uint64_t, entry), True)
         finally:
             self.leave(entry)
         raise Trap(TRAP_REASONS[code], frames, _DETAILS.get(code))
-
-    @cython.cfunc
-    def backtrace(self, entry: cython.pointer(Entry), trapped: cython.bint) -> tuple:
-        """The Wasm frames of an entry that `trapped`, and through host functions those of the entries that it is in.
-
-        The frames are read off the value stack, which nothing may enter meanwhile: signal handlers and finalisers can
-        run in here.
-        """
-        ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
-        base: uint64_t
-        fp: uint64_t
-        # Where the outer entry's compiled code waits.
-        rbp: uint64_t = cython.cast(
-            uint64_t, entry.guest_rbp if entry.native != cython.NULL else ctx.guest_rbp
-        )
-        current: cython.pointer(WlCont)
-        host: object
-        before: cython.bint = self.interrupting
-        found: list = []
-        self.interrupting = True
-        try:
-            from wasmloom.interpreter.code import walk, walk_from_host
-
-            if trapped and entry.native != cython.NULL:
-                from wasmloom.compiler.compiled import walk_native
-
-                found += walk_native(
-                    cython.cast(uint64_t, ctx.trap_ip),
-                    cython.cast(uint64_t, ctx.trap_fp),
-                    cython.cast(uint64_t, ctx.current),
-                    MAX_FRAMES,
-                )
-            elif trapped:
-                found += walk(
-                    cython.cast(uint64_t, ctx.trap_ip),
-                    cython.cast(uint64_t, ctx.trap_fp),
-                    cython.cast(uint64_t, ctx.trap_instance),
-                    cython.cast(uint64_t, ctx.current),
-                    MAX_FRAMES,
-                )
-            while entry.outer != cython.NULL and len(found) < MAX_FRAMES:
-                host = cython.cast(
-                    object,
-                    cython.cast(
-                        cython.pointer(PyObject),
-                        cython.cast(cython.pointer(WlFunction), entry.host_function).object,
-                    ),
-                )
-                current = entry.outer_current
-                found.append((None, 0, host.name, cython.cast(uint64_t, current)))
-                if entry.outer.native != cython.NULL:
-                    from wasmloom.compiler.compiled import walk_native
-
-                    fp = rbp
-                    found += walk_native(
-                        cython.cast(cython.pointer(uint64_t), fp)[1],
-                        cython.cast(cython.pointer(uint64_t), fp)[0],
-                        cython.cast(uint64_t, current),
-                        MAX_FRAMES - len(found),
-                    )
-                    rbp = cython.cast(uint64_t, entry.outer.guest_rbp)
-                else:
-                    base = cython.cast(uint64_t, memory_of(self.guest, current.owner))
-                    found += walk_from_host(
-                        cython.cast(uint64_t, entry.host_ip),
-                        base + entry.host_fp,
-                        cython.cast(uint64_t, current),
-                        MAX_FRAMES - len(found),
-                    )
-                entry = entry.outer
-            return frames_of(found, partial(number_at, self))
-        finally:
-            self.interrupting = before
-
-
-def number_at(store: Store, address: uint64_t) -> int | None:
-    """What a backtrace calls a continuation; None for the bottom of an entry from the host, which nothing resumed."""
-    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), address)
-    return number_of(store.guest, cont) if cont.parent != cython.NULL else None
