@@ -199,6 +199,70 @@ def test_the_gil_is_free_while_the_guest_runs() -> None:
     assert turns > 10
 
 
+# The guest waits until somebody writes to its memory.
+WAIT = """(memory (export "m") 1) (func $wait (loop (br_if 0 (i32.eqz (i32.load8_u (i32.const 0))))))
+  (func (export "wait") (call $wait))"""
+
+
+@pytest.mark.parametrize("tier", ["interpreter", "compiler"])
+def test_a_thread_that_c_brings_in_gets_the_gil(tier: str) -> None:
+    """While there is one thread of Python, the guest keeps the GIL, but not for longer than a tick."""
+    script = f"""
+import ctypes, threading, wasmloom as wl
+class Event(ctypes.Structure):  # struct sigevent
+    _fields_ = [("value", ctypes.c_void_p), ("signal", ctypes.c_int), ("notify", ctypes.c_int),
+                ("function", ctypes.c_void_p), ("attributes", ctypes.c_void_p), ("more", ctypes.c_char * 32)]
+libc = ctypes.CDLL(None)
+store = wl.Store(wl.Engine(tier="{tier}"), timeout=30)
+exports = wl.Instance(wl.Module('''(module {WAIT})''', store.engine), store=store).exports
+memory = memoryview(exports.m)
+said = []
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def write(_):
+    said.append(1)
+    memory[0] = 1
+timer, event = ctypes.c_void_p(), Event(notify=2, function=ctypes.cast(write, ctypes.c_void_p))  # SIGEV_THREAD
+assert libc.timer_create(1, ctypes.byref(event), ctypes.byref(timer)) == 0
+assert libc.timer_settime(timer, 0, ctypes.byref((ctypes.c_long * 4)(0, 0, 0, 200_000_000)), None) == 0
+assert threading.active_count() == 1
+exports.wait()
+print(len(said))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "1\n", done.stderr
+
+
+@pytest.mark.parametrize("tier", ["interpreter", "compiler"])
+def test_a_thread_that_a_host_function_starts_gets_the_gil(tier: str) -> None:
+    """The guest was alone when it was entered, and has to share when it goes on; in an entry from there as well."""
+    script = f"""
+import threading, wasmloom as wl
+store = wl.Store(wl.Engine(tier="{tier}"), timeout=30)
+module = wl.Module('''(module (import "e" "start" (func $start (param i32))) {WAIT}
+  (func (export "run") (param i32) (call $start (local.get 0)) (call $wait)))''', store.engine)
+turns = []
+def write():
+    turns.append(1)
+    memory[0] = 1
+def start(depth):
+    if depth:
+        exports.run(depth - 1)
+        memory[0] = 0
+    threading.Thread(target=write).start()
+exports = wl.Instance(module, {{"e": {{"start": start}}}}, store=store).exports
+memory = memoryview(exports.m)
+for depth in range(3):
+    memory[0] = 0
+    assert threading.active_count() == 1
+    exports.run(depth)
+    while threading.active_count() > 1:
+        pass
+print(len(turns))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "6\n", done.stderr
+
+
 def test_threads_take_turns_in_a_store() -> None:
     inside = 0
     most = 0

@@ -68,10 +68,7 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyErr_Fetch,
     PyErr_GivenExceptionMatches,
     PyErr_NormalizeException,
-    PyEval_RestoreThread,
-    PyEval_SaveThread,
     PyObject_Vectorcall,
-    PyThreadState,
     PyVectorcall_NARGS,
     VectorcallType,
     int_of,
@@ -79,7 +76,7 @@ from cython.cimports.wasmloom.runtime._capi import (
     new_int,
 )
 from cython.cimports.wasmloom.runtime._layout import RT_HOST_CALL, WlContext, WlFunction
-from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
+from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push, set_run
 from cython.cimports.wasmloom.spec.canon import heap_matches
@@ -873,10 +870,9 @@ def _host_call(
 ) -> uint64_t:
     """The guest calls a host function: take the GIL, run it, give the GIL back."""
     code: uint64_t
-    PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
-    ctx.thread_state = cython.NULL
+    enter_python(ctx)
     code = cython.cast(HostCall, cython.cast(cython.p_void, _host_call_with_gil))(ctx, function, fp, return_ip)
-    ctx.thread_state = PyEval_SaveThread()
+    leave_python(ctx)
     if guests.ticker_state != TICKING:
         wake_ticker()  # the host function forked, or nothing has run for long
     return code

@@ -33,12 +33,7 @@ from cython.cimports.wasmloom.host.bridge import (
 )
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
-from cython.cimports.wasmloom.runtime._capi import (
-    PyErr_CheckSignals,
-    PyEval_RestoreThread,
-    PyEval_SaveThread,
-    PyThreadState,
-)
+from cython.cimports.wasmloom.runtime._capi import PyErr_CheckSignals
 from cython.cimports.wasmloom.runtime._layout import (
     RT_COMPILE_FUNCTION,
     RT_NATIVE_ARRAY_CALL,
@@ -47,7 +42,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlFunction,
     WlInstance,
 )
-from cython.cimports.wasmloom.runtime.guests import TICKING, wake_ticker
+from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.store import Store
 
 from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
@@ -158,11 +153,10 @@ def _native(
 ) -> uint64_t:
     """Compiled code calls what isn't compiled: take the GIL, run it, give the GIL back."""
     code: uint64_t
-    PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
-    ctx.thread_state = cython.NULL
+    enter_python(ctx)
     call = cython.cast(NativeCall, cython.cast(cython.p_void, _native_call_with_gil))
     code = call(ctx, function, words, in_registers)
-    ctx.thread_state = PyEval_SaveThread()
+    leave_python(ctx)
     if guests.ticker_state != TICKING:
         wake_ticker()  # the host function forked, or nothing has run for long
     return code
@@ -219,10 +213,9 @@ def _compile_function(
 ) -> uint64_t:
     """See `compile_function` in `wasmloom.runtime.layout`."""
     code: uint64_t
-    PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
-    ctx.thread_state = cython.NULL
+    enter_python(ctx)
     code = cython.cast(CompileCall, cython.cast(cython.p_void, _compile_with_gil))(ctx, instance, index, words)
-    ctx.thread_state = PyEval_SaveThread()
+    leave_python(ctx)
     return code
 
 

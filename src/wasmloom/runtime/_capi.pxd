@@ -6,7 +6,9 @@ from posix.types cimport pid_t
 
 cdef extern from "Python.h" nogil:
     ctypedef struct PyThreadState:
-        pass
+        PyThreadState *prev
+        PyThreadState *next
+    PyThreadState *PyThreadState_Get()
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *)
     ctypedef enum PyGILState_STATE:

@@ -19,12 +19,9 @@ from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import _layout
 from cython.cimports.wasmloom.runtime._capi import (
     PyErr_Fetch,
-    PyEval_RestoreThread,
-    PyEval_SaveThread,
     PyGILState_Ensure,
     PyGILState_Release,
     PyGILState_STATE,
-    PyThreadState,
     check_signals,
 )
 from cython.cimports.wasmloom.runtime._layout import WlContext, WlInstance, WlMemory, WlSegment, WlTable
@@ -33,7 +30,17 @@ from cython.cimports.wasmloom.runtime.calls import (
     Operands,
     WithGil,
 )
-from cython.cimports.wasmloom.runtime.guests import LOOK, MANY_TICKS, NOW, SIGNALS_NS, Guest, now_ns
+from cython.cimports.wasmloom.runtime.guests import (
+    LOOK,
+    MANY_TICKS,
+    NOW,
+    SIGNALS_NS,
+    Guest,
+    enter_python,
+    give_gil_back,
+    leave_python,
+    now_ns,
+)
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches
@@ -88,6 +95,7 @@ def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
     code: uint64_t
     ctx.interrupt = 0
     guest.attended += 1
+    give_gil_back(guest)
     if guest.deadline and now >= guest.deadline:
         return _TIMEOUT
     if (
@@ -100,10 +108,9 @@ def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
     if now < guest.next_signals:
         return 0
     guest.next_signals = now + SIGNALS_NS
-    PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
-    ctx.thread_state = cython.NULL
+    enter_python(ctx)
     code = cython.cast(WithGil, cython.cast(cython.p_void, _run_signal_handlers))(ctx.store)
-    ctx.thread_state = PyEval_SaveThread()
+    leave_python(ctx)
     return code
 
 
@@ -198,10 +205,9 @@ def _memory_grow(
     if memory.mapped == RESERVATION:
         grown = grow_memory(cython.cast(Store, ctx.store), memory, _word(fp, ops.b))
     else:
-        PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
-        ctx.thread_state = cython.NULL
+        enter_python(ctx)
         grown = grow_memory(cython.cast(Store, ctx.store), memory, _word(fp, ops.b))
-        ctx.thread_state = PyEval_SaveThread()
+        leave_python(ctx)
     if not grown:
         pages = 0xFFFFFFFF
     fp[ops.a] = pages

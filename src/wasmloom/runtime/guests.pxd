@@ -1,6 +1,14 @@
 from libc.stdint cimport int64_t, uint64_t
 
-from wasmloom.runtime._capi cimport pthread_key_t, sem_t
+from wasmloom.runtime._capi cimport (
+    PyEval_RestoreThread,
+    PyEval_SaveThread,
+    PyThreadState,
+    PyThreadState_Get,
+    __sync_synchronize,
+    pthread_key_t,
+    sem_t,
+)
 from wasmloom.runtime._layout cimport WlCont, WlContext, WlControl
 from wasmloom.runtime.heap cimport Heap
 
@@ -84,6 +92,7 @@ ctypedef struct Guest:
     uint64_t used_bytes         # that they have
     Parked *parked              # doubly linked
     uint64_t attended           # how often a tick has reached guest code
+    uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
     uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
     uint64_t may_change         # see NEVER
     uint64_t loops_left         # with NOW: loops that it begins anew before
@@ -108,4 +117,25 @@ cdef int64_t now_ns() noexcept nogil
 cdef bint in_guest_code() noexcept nogil
 cdef Guest *running_here() noexcept nogil
 cdef void stop_running(Guest *guest) noexcept nogil
+cdef void give_gil_back(Guest *guest) noexcept nogil
 cdef bint c_stack_left() noexcept nogil
+
+# From Python into the guest: give the GIL back, or keep it until the next tick if no other thread of Python is there to
+# take it (the pair costs more than the rest of a short call). `attend` gives it back then: a thread that C code brings
+# in has to wait for no longer than that. A full barrier, or `shares_barriers`.
+cdef inline void leave_python(WlContext *ctx) noexcept nogil:
+    cdef Guest *guest = <Guest *>ctx
+    cdef PyThreadState *state = PyThreadState_Get()
+    guest.keeps_gil = state.prev == NULL and state.next == NULL
+    if not guest.keeps_gil:
+        PyEval_SaveThread()  # several full barriers
+    elif not shares_barriers:
+        __sync_synchronize()
+    ctx.thread_state = state
+
+# From the guest into Python: with the GIL from here on.
+cdef inline void enter_python(WlContext *ctx) noexcept nogil:
+    cdef PyThreadState *state = <PyThreadState *>ctx.thread_state
+    ctx.thread_state = NULL
+    if not (<Guest *>ctx).keeps_gil:
+        PyEval_RestoreThread(state)

@@ -13,13 +13,15 @@ Invariants:
 * What the ticker writes may be late: it may hit a context that has left the guest or got a new owner. Both fields only
   cause a slow path, which recomputes them from ``stack_end``.
 * No wake-up is lost: an entry writes ``used`` and *then* reads ``ticker_state``, the ticker writes ``ticker_state``
-  and then reads ``used``, each with a full barrier between (for entries, the locked instructions in releasing the
-  GIL).
+  and then reads ``used``, each with a full barrier between (for entries, `leave_python`).
 * The ticker writes to a thread's control block only while ``ticking`` is set and after having seen ``running``; an
   entry that ends clears ``running`` and then waits until ``ticking`` is clear, so that the thread still exists. Each
-  needs a full barrier between its write and its read. Entries end often and ticks are rare: where the kernel has
-  membarrier(2), the ticker's is one for all threads (``shares_barriers``), and an entry's read has only to be behind
-  its write in the program. That is settled before the thread of the ticker begins.
+  needs a full barrier between its write and its read.
+* Entries are frequent, and what the ticker does is rare: where the kernel has membarrier(2), the ticker's barriers are
+  ones for all threads (``shares_barriers``), and an entry's read has only to be behind its write in the program. That
+  is settled before the thread of the ticker begins.
+* A thread that runs guest code has the GIL exactly while ``keeps_gil`` is set, which only itself changes; between
+  `enter_python` and `leave_python` it has it in any case, and ``thread_state`` is NULL.
 * After a fork only the forking thread exists: the child's handler forgets the ticker and the guests of other threads.
 """
 
@@ -34,6 +36,7 @@ from cython.cimports.wasmloom.runtime._capi import (
     CLOCK_MONOTONIC,
     PTHREAD_CREATE_DETACHED,
     SIG_SETMASK,
+    PyEval_SaveThread,
     __sync_bool_compare_and_swap,
     __sync_synchronize,
     clock_gettime,
@@ -180,6 +183,8 @@ def _tick_forever(argument: cython.p_void) -> cython.p_void:
             continue
         idle = 0
         __sync_bool_compare_and_swap(cython.address(ticker_state), TICKING, PARKED)  # a full barrier
+        if shares_barriers:
+            wl_barrier_for_all()
         if _tick() and __sync_bool_compare_and_swap(cython.address(ticker_state), PARKED, TICKING):
             continue  # an entry came in between and saw no parked ticker
         # Whoever made PARKED into TICKING has posted, or will.
@@ -232,6 +237,16 @@ def _after_fork_in_child() -> cython.void:
         guest = guest.next
     ticker_state = NO_THREAD
     forks += 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def give_gil_back(guest: cython.pointer(Guest)) -> cython.void:
+    """A tick: the guest runs for longer than it may keep the GIL. Call from guest code."""
+    if guest.keeps_gil:
+        PyEval_SaveThread()
+        guest.keeps_gil = 0
 
 
 @cython.cfunc

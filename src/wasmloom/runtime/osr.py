@@ -29,12 +29,7 @@ from cython.cimports.libc.string import memcpy, memmove
 from cython.cimports.wasmloom.interpreter._handlers import CLAUSE_SIZE, CLAUSES_AT, H_RESTORE, H_SHIM
 from cython.cimports.wasmloom.interpreter.code import ends_stack
 from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, set_runtime_call
-from cython.cimports.wasmloom.runtime._capi import (
-    PyErr_CheckSignals,
-    PyEval_RestoreThread,
-    PyEval_SaveThread,
-    PyThreadState,
-)
+from cython.cimports.wasmloom.runtime._capi import PyErr_CheckSignals
 from cython.cimports.wasmloom.runtime._layout import (
     CONT_SUSPENDED,
     RT_NEXT_FRAME,
@@ -43,7 +38,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlControl,
     WlInstance,
 )
-from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, NOW, WAIT, Guest
+from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, NOW, WAIT, Guest, enter_python, leave_python
 from cython.cimports.wasmloom.runtime.guests import Entry as HostEntry
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
 from cython.cimports.wasmloom.runtime.native import (
@@ -172,10 +167,9 @@ def _next_frame(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t))
     if cont.catch_top == 0:
         words[3] = 0
         return 0
-    PyEval_RestoreThread(cython.cast(cython.pointer(PyThreadState), ctx.thread_state))
-    ctx.thread_state = cython.NULL
+    enter_python(ctx)
     code = cython.cast(NextFrame, cython.cast(cython.p_void, _next_frame_with_gil))(ctx, words)
-    ctx.thread_state = PyEval_SaveThread()
+    leave_python(ctx)
     return code
 
 

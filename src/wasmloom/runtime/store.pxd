@@ -80,6 +80,7 @@ cdef class Store:
         self, Entry *entry, void *array_call, void *function, void *environment, uint64_t *words, void *top
     ) noexcept
     cdef void begin_running(self, Entry *entry) noexcept
+    cdef void end_running(self, Entry *entry) noexcept
     cdef int save(self, Entry *entry) except -1
     cdef void restore(self, Entry *entry) noexcept
     cdef uint64_t run_bytecode(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept

@@ -37,8 +37,6 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyDict_GET_SIZE,
     PyErr_CheckSignals,
     PyErr_Restore,
-    PyEval_RestoreThread,
-    PyEval_SaveThread,
     PyGC_Disable,
     PyGC_Enable,
     PyThread_acquire_lock,
@@ -46,7 +44,6 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyThread_allocate_lock,
     PyThread_free_lock,
     PyThread_release_lock,
-    PyThreadState,
     pthread_self,
 )
 from cython.cimports.wasmloom.runtime._layout import WlCont, WlContext, WlFunction, WlInstance, WlMemory, WlTable
@@ -60,7 +57,9 @@ from cython.cimports.wasmloom.runtime.guests import (
     Entry,
     Guest,
     c_stack_left,
+    enter_python,
     free_guest,
+    leave_python,
     new_guest,
     now_ns,
     wake_ticker,
@@ -667,23 +666,18 @@ class Store:
         """
         guest: cython.pointer(Guest) = self.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-        state: cython.pointer(PyThreadState)
         code: uint64_t
         self.begin_running(entry)
         if guests.ticker_state != TICKING:
             ensure_installed()
-        state = PyEval_SaveThread()
-        ctx.thread_state = state
+        leave_python(ctx)
         if guests.ticker_state != TICKING:
             wake_ticker()
         if array_call == cython.NULL:
             native_stubs.go_on(ctx, top)
         else:
             native_stubs.enter(ctx, array_call, function, environment, words, top)
-        ctx.thread_state = cython.NULL
-        if entry.outer == cython.NULL:
-            guests.stop_running(guest)
-        PyEval_RestoreThread(state)
+        self.end_running(entry)
         code = ctx.trap_code
         ctx.trap_code = 0
         if code == 0 and ctx.pending != 0:
@@ -706,6 +700,15 @@ class Store:
                 guest.ctx.stack_limit = cython.NULL
             guest.used = 1
             guest.running = 1
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def end_running(self, entry: cython.pointer(Entry)) -> cython.void:
+        """Guest code has been left: the outermost entry's ticks end, and Python goes on."""
+        if entry.outer == cython.NULL:
+            guests.stop_running(self.guest)
+        enter_python(cython.address(self.guest.ctx))
 
     @cython.final
     @cython.cfunc
@@ -761,20 +764,15 @@ class Store:
         """Run guest code, its frame at `offset` of the running stack; gives the code it left with, 0 for a return."""
         guest: cython.pointer(Guest) = self.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-        state: cython.pointer(PyThreadState)
         code: uint64_t
         self.begin_running(entry)
         if guests.ticker_state != TICKING:
             ensure_installed()
-        state = PyEval_SaveThread()
-        ctx.thread_state = state
+        leave_python(ctx)
         if guests.ticker_state != TICKING:
             wake_ticker()
         run_guest(ctx, instance, instruction, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset))
-        ctx.thread_state = cython.NULL
-        if entry.outer == cython.NULL:
-            guests.stop_running(guest)
-        PyEval_RestoreThread(state)
+        self.end_running(entry)
         code = ctx.trap_code
         ctx.trap_code = 0
         return code
