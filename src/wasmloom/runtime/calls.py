@@ -2,8 +2,8 @@
 # mypy: ignore-errors
 """What handlers leave to the runtime: stack growth, interrupts, and the bulk instructions (Core 3.0, 4.6).
 
-All functions have the signature that `wasmloom.runtime.layout.RUNTIME_CALLS` gives, run without the GIL, and return a
-trap code. `register` hands them to the machine module; ``translate`` is the interpreter's, ``host_call`` the host
+All functions have the signature that `wasmloom.runtime.layout.RUNTIME_CALLS` gives, don't count on the GIL, and return
+a trap code. `register` hands them to the machine module; ``translate`` is the interpreter's, ``host_call`` the host
 package's.
 
 Invariants: lengths and addresses are unsigned 32-bit numbers widened to 64 bits before they are added, so that no sum

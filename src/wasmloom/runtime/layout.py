@@ -35,7 +35,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("host_ip", "char*"),
         ("host_fp", "uint64_t"),
         ("host_function", "void*"),
-        # Saved PyThreadState while the guest runs without the GIL.
+        # The thread's PyThreadState while it runs guest code.
         ("thread_state", "void*"),
         # Borrowed PyObject* of the owning Store's Python object.
         ("store", "void*"),
@@ -184,7 +184,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
 
 #: Runtime functions that handlers call, by position in the exported array `wl_runtime`.
 #: All have the C signature  uint64_t f(WlContext*, WlInstance*, uint64_t *fp, char *ip)  and return a trap code (0:
-#: none), but for those whose comment says otherwise. They run without the GIL and take it when they need it.
+#: none), but for those whose comment says otherwise. They don't count on the GIL (see `leave_python`).
 RUNTIME_CALLS: tuple[str, ...] = (
     # (ctx, bytes needed, fp, code ip) at a function entry whose frame doesn't fit or after an interrupt; may move
     # the stack: the caller computes fp again from its offset to stack_base.
