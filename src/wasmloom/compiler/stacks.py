@@ -396,8 +396,9 @@ def _suspended(b: FunctionBuilder, cont: Value, first: Value) -> _Goal:
     running = _cont(b, cont, "control")
     last = _cont(b, cont, "last")
     control = _cont(b, last, "control")
-    # Its topmost frames aren't in the cache when there are many continuations: fetch them early.
-    b.emit(f'call void asm sideeffect "prefetcht0 -64($0); prefetcht0 -128($0)", "r"(ptr {control.text}) #1')
+    # Its topmost frames aren't in the cache when there are many continuations: fetch them early. The line of the control
+    # context is read next in any case, and processors fetch lines in pairs.
+    b.emit(f'call void asm sideeffect "prefetcht0 -128($0)", "r"(ptr {control.text}) #1')
     return _Goal(first, last, control, running)
 
 
