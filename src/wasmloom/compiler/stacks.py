@@ -396,8 +396,8 @@ def _suspended(b: FunctionBuilder, cont: Value, first: Value) -> _Goal:
     running = _cont(b, cont, "control")
     last = _cont(b, cont, "last")
     control = _cont(b, last, "control")
-    # Its topmost frames aren't in the cache when there are many continuations: fetch them early. The line of the control
-    # context is read next in any case, and processors fetch lines in pairs.
+    # Its topmost frames aren't in the cache when there are many continuations: fetch them early. The control context's
+    # own line is read next in any case, and processors fetch lines in pairs.
     b.emit(f'call void asm sideeffect "prefetcht0 -128($0)", "r"(ptr {control.text}) #1')
     return _Goal(first, last, control, running)
 
