@@ -88,5 +88,9 @@ cdef Func func_at(Store store, WlFunction *function)
 cdef WlFunction *new_host_function(Store store, Signature signature, object function, str name) except? NULL
 cdef int call_host(Store store, HostFunction host, uint64_t *words, bint may_wait) except -1
 cdef int take_results(Store store, HostFunction host, object returned, uint64_t *words) except -1
+# What runs a function that has no instance.
+cdef inline HostFunction host_of(WlFunction *function):
+    return <HostFunction><PyObject *>function.object
+
 cdef int store_of(object value, Store store) except -1
 cdef uint64_t fetch_error(WlContext *ctx, Store store) noexcept

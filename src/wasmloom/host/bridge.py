@@ -58,6 +58,7 @@ from cython.cimports.wasmloom.host.bridge import (
     Py_TYPE,
     PyCoro_CheckExact,
     PyGen_CheckExact,
+    host_of,
     type_of,
 )
 from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
@@ -71,6 +72,7 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyObject_Vectorcall,
     PyVectorcall_NARGS,
     VectorcallType,
+    drop,
     int_of,
     is_int,
     new_int,
@@ -427,12 +429,7 @@ class Func:
             words = room_for(room, few)
             self.take(args, count, words)
             if self.pointer.instance == cython.NULL:
-                call_host(
-                    self._store,
-                    cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), self.pointer.object)),
-                    words,
-                    False,
-                )
+                call_host(self._store, host_of(self.pointer), words, False)
                 try:
                     return self.finish(words)
                 finally:
@@ -529,7 +526,7 @@ class Func:
         """The name: of the Python function, from the module's name section, or ``wasm-function[index]``."""
         if self._name is None:
             if self.pointer.instance == cython.NULL:
-                self._name = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), self.pointer.object)).name
+                self._name = host_of(self.pointer).name
             else:
                 module = self._store.modules.get(cython.cast(uint64_t, self.pointer.instance))
                 self._name = module.func_name(self.pointer.index) or f"wasm-function[{self.pointer.index}]"
@@ -669,7 +666,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
     finally:
         while made > 0:
             made -= 1
-            Py_DECREF(cython.cast(object, arguments[made]))
+            drop(arguments[made])
         if room != few:
             free(room)
     if result == cython.NULL:
@@ -680,7 +677,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
         and type_of(result).tp_as_async == cython.NULL
         and _i32_fast(cython.cast(Kind, signature.kinds[signature.n_params]), result, words)
     ):
-        Py_DECREF(cython.cast(object, result))
+        drop(result)
         store.guest.heap.holds += 1
         return 0
     returned: object = cython.cast(object, result)
@@ -769,7 +766,7 @@ def _host_call_words(
     host: HostFunction = None
     signature: Signature
     if function.instance == cython.NULL:
-        host = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), function.object))
+        host = host_of(function)
         signature = host.signature
     else:
         signature = signature_of(cython.cast(uint32_t, function.type_id))  # a function that is compiled by now
@@ -806,7 +803,7 @@ def _host_call_with_gil(
     room: uint64_t = 8 * MAX_ARGUMENTS  # a compiled function's; nothing here may raise
     ended: cython.int
     if function.instance == cython.NULL:
-        signature = cython.cast(HostFunction, cython.cast(cython.pointer(PyObject), function.object)).signature
+        signature = host_of(function).signature
         room = 8 * max(signature.n_params, signature.n_results)
     # For backtraces and nested entries; an entry saves them before it overwrites them.
     ctx.host_ip = return_ip

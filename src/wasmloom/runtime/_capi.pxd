@@ -23,6 +23,7 @@ cdef extern from "Python.h":
     bint is_int "PyLong_Check" (PyObject *)
     long long int_of "PyLong_AsLongLongAndOverflow" (PyObject *, int *overflow)
     PyObject *new_int "PyLong_FromLong" (long)
+    void drop "Py_DECREF" (PyObject *)
     # Of a dict, which isn't checked.
     Py_ssize_t PyDict_GET_SIZE(object)
     void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
