@@ -199,6 +199,14 @@ def signature_of(type_id: uint32_t) -> Signature:
     return cython.cast(Signature, _signatures[type_id])
 
 
+@cython.cfunc
+def signature_at(function: cython.pointer(WlFunction)) -> Signature:
+    """The signature of a function of either kind."""
+    if function.instance == cython.NULL:
+        return host_of(function).signature
+    return signature_of(cython.cast(uint32_t, function.type_id))
+
+
 # --- conversion of values ---
 
 
@@ -763,25 +771,19 @@ def _host_call_words(
     Gives 1, and writes nothing, if the guest has to wait for the results.
     """
     waits: cython.int = 0
-    host: HostFunction = None
-    signature: Signature
-    if function.instance == cython.NULL:
-        host = host_of(function)
-        signature = host.signature
-    else:
-        signature = signature_of(cython.cast(uint32_t, function.type_id))  # a function that is compiled by now
+    signature: Signature = signature_at(function)
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
     words: cython.pointer(uint64_t) = room_for(max(signature.n_params, signature.n_results), few)
     try:
         copy_words(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), signature.n_params)
-        if host is None:
-            store.run_native(function, words)
+        if function.instance == cython.NULL:
+            waits = call_host(store, host_of(function), words, store.guest.entry.may_wait)
+            if not waits:
+                store.guest.heap.holds -= 1  # the words are on the stack before anything else runs
         else:
-            waits = call_host(store, host, words, store.guest.entry.may_wait)
+            store.run_native(function, words)  # it has been compiled by now
         if not waits:
             copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), words, signature.n_results)
-            if host is not None:
-                store.guest.heap.holds -= 1
     finally:
         if words != few:
             free(words)

@@ -21,7 +21,6 @@ from cython.cimports.wasmloom.host.bridge import (
     KIND_F64,
     KIND_I32,
     CompileCall,
-    HostFunction,
     NativeCall,
     NativeWords,
     Signature,
@@ -29,7 +28,7 @@ from cython.cimports.wasmloom.host.bridge import (
     fetch_error,
     host_of,
     room_for,
-    signature_of,
+    signature_at,
 )
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
@@ -61,27 +60,17 @@ def _run_words(
 
     Gives 1, and writes nothing, if the guest has to wait for the results.
     """
+    waits: cython.int = 0
+    store: Store = cython.cast(Store, ctx.store)
+    signature: Signature
     if function.instance == cython.NULL:
-        return _run_host(cython.cast(Store, ctx.store), host_of(function), words)
-    return _run_guest(cython.cast(Store, ctx.store), function, words)
-
-
-@cython.cfunc
-@cython.inline
-@cython.exceptval(-1, check=False)
-def _run_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t)) -> cython.int:
-    waits: cython.int = call_host(store, host, words, store.guest.entry.may_wait)
-    if not waits:
-        store.guest.heap.holds -= 1
+        waits = call_host(store, host_of(function), words, store.guest.entry.may_wait)
+        if not waits:
+            store.guest.heap.holds -= 1
+    else:
+        signature = signature_at(function)
+        store.call(function, words, signature.n_params, signature.n_results)
     return waits
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _run_guest(store: Store, function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)) -> cython.int:
-    signature: Signature = signature_of(cython.cast(uint32_t, function.type_id))
-    store.call(function, words, signature.n_params, signature.n_results)
-    return 0
 
 
 @cython.cfunc
@@ -91,13 +80,7 @@ def _run_registers(
 ) -> cython.int:
     """As `_run_words`, on the values that parameter registers held (see `wasmloom.compiler.abi`)."""
     waits: cython.int = 0
-    host: HostFunction = None
-    signature: Signature
-    if function.instance == cython.NULL:
-        host = host_of(function)
-        signature = host.signature
-    else:
-        signature = signature_of(cython.cast(uint32_t, function.type_id))
+    signature: Signature = signature_at(function)
     args: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), ctx.args)
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
     words: cython.pointer(uint64_t) = room_for(max(signature.n_params, signature.n_results), few)
@@ -119,10 +102,7 @@ def _run_registers(
                 words[i] = args[i]
             if signature.kinds[i] == KIND_I32 or signature.kinds[i] == KIND_F32:
                 words[i] = cython.cast(uint32_t, words[i])
-        if host is None:
-            _run_guest(cython.cast(Store, ctx.store), function, words)
-        else:
-            waits = _run_host(cython.cast(Store, ctx.store), host, words)
+        waits = _run_words(ctx, function, words)
         if not waits:
             for i in range(1, signature.n_results):
                 args[i] = words[i]
