@@ -125,7 +125,7 @@ def test_any_kind_of_program(how: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, *command],
         input=text if how == "input" else "",
-        capture_output=True, text=True, cwd=tmp_path, timeout=60, env=environment(),
+        capture_output=True, text=True, cwd=tmp_path, timeout=300, env=environment(),
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "abab cdcd\n", "")
 
@@ -155,7 +155,7 @@ def test_interrupted_callers_leave_nothing(number: signal.Signals, tmp_path: Pat
     )  # fmt: skip
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2 or caller.poll() is not None, "workers don't start")
     os.killpg(caller.pid, number)
-    _, errors = caller.communicate(timeout=60)
+    _, errors = caller.communicate(timeout=300)
     assert caller.returncode == -number
     if number == signal.SIGINT:
         assert errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")

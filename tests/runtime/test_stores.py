@@ -228,7 +228,7 @@ assert threading.active_count() == 1
 exports.wait()
 print(len(said))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300)
     assert done.stdout == "1\n", done.stderr
 
 
@@ -259,7 +259,7 @@ for depth in range(3):
         pass
 print(len(turns))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300)
     assert done.stdout == "6\n", done.stderr
 
 
@@ -493,7 +493,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 8
 print("done")
 """
     command = [sys.executable, "-W", "ignore", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.stdout == "done\n", done.stderr
 
 
@@ -507,7 +507,7 @@ for name in ("spin", "calls"):
 time.sleep(0.2)
 print("leaving", flush=True)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "leaving\n", "")
 
 
