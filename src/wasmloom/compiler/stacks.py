@@ -15,6 +15,7 @@ another one the descriptions are read.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from wasmloom.compiler.builder import FunctionBuilder
@@ -34,7 +35,7 @@ from wasmloom.semantics.llvm import Value
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
 
 #: As `wasmloom.runtime.heap` has them: a continuation's size in bytes, and words of the stack in its own block.
-CONT_BYTES, POOLED_WORDS = 384, 30
+CONT_BYTES, POOLED_WORDS = 384, 29
 
 _GENERAL = ("rbx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 _CLOBBERS = ",".join(
@@ -78,6 +79,7 @@ _EXCHANGE = "; ".join(
 _OUTCOME = "{ i64, i64, i64, ptr }"
 #: What goes along in a register that nobody reads.
 _NOTHING = Value("poison", "i64")
+_NULL = Value("null", "ptr")
 
 
 def _switch_stacks(
@@ -177,6 +179,14 @@ def _set_cont(b: FunctionBuilder, cont: Value, field: str, value: Value) -> None
     b.set_struct_field(cont, "WlCont", field, value)
 
 
+def _is_same(b: FunctionBuilder, x: Value, y: Value) -> Value:
+    return b.assign(f"icmp eq ptr {x.text}, {y.text}", "i1")
+
+
+def _differs(b: FunctionBuilder, x: Value, y: Value) -> Value:
+    return b.assign(f"icmp ne ptr {x.text}, {y.text}", "i1")
+
+
 def _current(b: FunctionBuilder) -> Value:
     return b.struct_field(b.ctx, "WlContext", "current")
 
@@ -220,12 +230,11 @@ def _cont_new(f: FunctionLowering, i: Instr) -> None:
     b.set_struct_field(ctx, "WlContext", "free_conts", _cont(b, cont, "next"))
     counted = b.struct_field(ctx, "WlContext", "allocated", "i64")
     b.set_struct_field(ctx, "WlContext", "allocated", b.binary("add", counted, b.const("i64", CONT_BYTES)))
-    for field, value in (("next", "null"), ("parent", "null"), ("last", cont.text)):
-        _set_cont(b, cont, field, Value(value, "ptr"))
+    for field in ("next", "parent", "last"):
+        _set_cont(b, cont, field, _NULL)
     for field, number in (("state", CONT_FRESH), ("fp", 0), ("values", 0), ("catch_top", 0)):
         _set_cont(b, cont, field, b.const("i64", number))
     _set_cont(b, cont, "function", function)
-    _set_cont(b, cont, "instance", b.inst)
     made = _cont(b, cont, "reference", "i64")
     b.jump(done)
     b.label(slow)
@@ -264,6 +273,8 @@ def _cont_bind(f: FunctionLowering, i: Instr) -> None:
     for k, value in enumerate(values):
         b.set_word(place, k, value)
     _set_cont(b, cont, "state", b.binary("add", state, b.const("i64", count << BOUND_SHIFT)))
+    last = _cont(b, cont, "last")
+    _set_cont(b, cont, "last", b.select(_is_same(b, last, cont), _NULL, last))
     _set_cont(b, cont, "reference", following)
     b.jump(done)
     b.label(slow)
@@ -297,8 +308,11 @@ def _tag_at(f: FunctionLowering, tag: int) -> int:
     return f.facts.tags_at + 8 * tag
 
 
-def _mark(f: FunctionLowering, tag: int, kind: int) -> Value:
-    """What `first_tag` is where the first clause is one of the kind for the tag."""
+def _first_tag(f: FunctionLowering, clauses: list[tuple[int, int, int]]) -> Value:
+    """What `WlCont.first_tag` is for the clauses of a `resume`."""
+    if not clauses:
+        return _NULL
+    kind, tag, _ = clauses[0]
     return f.b.at(f.b.constant_pointer(f.b.inst, _tag_at(f, tag)), kind)
 
 
@@ -328,78 +342,124 @@ class _Goal(NamedTuple):
 
     #: the first value that goes along
     first: Value
-    #: the last stack of the chain, whose parent is to be whoever resumes it, and the control context to go to: its own
-    last: Value
+    #: the control context to go to
     control: Value
-    #: the control context of the stack that runs then
-    running: Value
+    #: the limit of the stack that runs then
+    limit: Value
 
 
-def _prepare(b: FunctionBuilder, cont: Value, values: list[Value]) -> _Goal:
-    """Make a consumed continuation ready for some values.
+class _Link(NamedTuple):
+    """What links the last stack of a chain to who resumes it: fields of `WlCont`."""
 
-    One that begins gets its stack, and its values follow those that `cont.bind` has kept. The state of one that is
-    suspended without such values is just that, and it has a stack.
+    parent: Value
+    resume: Value
+    resumer: Value
+    #: finds it, in the block where it is needed
+    first_tag: Callable[[], Value]
+
+    def write(self, b: FunctionBuilder, last: Value) -> None:
+        """Set all of it."""
+        _set_cont(b, last, "parent", self.parent)
+        self._write_place(b, last)
+
+    def renew(self, b: FunctionBuilder, last: Value) -> None:
+        """Set it where the stack has nearly always been resumed from the same place before: looking is cheaper."""
+        elsewhere, where, here = b.fresh("elsewhere"), b.fresh("where"), b.fresh("here")
+        _set_cont(b, last, "parent", self.parent)
+        memo = b.memo.copy()
+        b.branch(_differs(b, _cont(b, last, "resume"), self.resume), elsewhere, where, unlikely=True)
+        b.follow(where)
+        b.branch(_differs(b, _cont(b, last, "resumer"), self.resumer), elsewhere, here, unlikely=True)
+        b.follow(elsewhere)
+        self._write_place(b, last)
+        b.jump(here)
+        b.memo = memo
+        b.follow(here)
+
+    def _write_place(self, b: FunctionBuilder, last: Value) -> None:
+        _set_cont(b, last, "resume", self.resume)
+        _set_cont(b, last, "resumer", self.resumer)
+        _set_cont(b, last, "first_tag", self.first_tag())
+
+
+def _prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: _Link) -> _Goal:
+    """Make a consumed continuation ready for some values, and link it to who resumes it.
+
+    One that begins gets its stack, and its values follow those that `cont.bind` has kept. Nearly always it is a stack
+    that has suspended itself, and needs neither; `WlCont.last` says so.
     """
     area = b.args(b.ctx) if len(values) > 1 else None
     for k, value in enumerate(values):
         if k and area is not None:
             b.set_word(area, k, value)
     first = b.as_word(values[0]) if values else _NOTHING
-    waiting, other, fresh, take, slow, ready = (
-        b.fresh(name) for name in ("waiting", "other", "fresh", "take", "slow", "ready")
+    alone, other, chain, kept, fresh, take, slow, settle, ready = (
+        b.fresh(name) for name in ("alone", "other", "chain", "kept", "fresh", "take", "slow", "settle", "ready")
     )
-    arrivals: dict[str, _Goal] = {}
-    state = _cont(b, cont, "state", "i64")
-
-    def is_state(word: int) -> Value:
-        return b.compare("eq", state, b.const("i64", word))
-
-    b.branch(b.compare("ne", state, b.const("i64", CONT_SUSPENDED)), other, waiting, unlikely=True)
-    b.label(waiting)
-    arrivals[waiting] = _suspended(b, cont, first)
+    b.branch(_differs(b, _cont(b, cont, "last"), cont), other, alone, unlikely=True)
+    b.label(alone)
+    control = _cont(b, cont, "control")
+    # Its topmost frames aren't in the cache when there are many continuations: fetch them early. The control context's
+    # own line is read next in any case, and processors fetch lines in pairs.
+    b.emit(f'call void asm sideeffect "prefetcht0 -128($0)", "r"(ptr {control.text}) #1')
+    link.renew(b, cont)
+    goals = {b.block: _Goal(first, control, _limit(b, control))}
     b.jump(ready)
+
     b.label(other)
+    state = _cont(b, cont, "state", "i64")
+    states = {CONT_SUSPENDED: chain, CONT_FRESH: fresh}
     if not values:
         # A single bound value is what generators have: it needs no call.
-        quick, kept = b.fresh("quick"), b.fresh("kept")
-        b.branch(is_state(CONT_SUSPENDED | 1 << BOUND_SHIFT), kept, quick)
+        states[CONT_SUSPENDED | 1 << BOUND_SHIFT] = kept
+    cases = " ".join(f"i64 {state}, label {target}" for state, target in states.items())
+    b.emit(f"switch i64 {state.text}, label {slow} [ {cases} ]")
+    b.label(chain)
+    firsts = {chain: first}
+    b.jump(settle)
+    if not values:
         b.label(kept)
-        arrivals[kept] = _suspended(b, cont, b.word_at(_cont(b, cont, "stack_base"), 0))
-        b.jump(ready)
-        b.label(quick)
-    b.branch(is_state(CONT_FRESH), fresh, slow)
+        firsts[kept] = b.word_at(_cont(b, cont, "stack_base"), 0)
+        b.jump(settle)
     b.label(fresh)
     control = b.struct_field(b.ctx, "WlContext", "free_stacks")
-    b.branch(b.assign(f"icmp eq ptr {control.text}, null", "i1"), slow, take)
+    b.branch(_is_same(b, control, _NULL), slow, take)
     b.label(take)
     _begin(b, cont, control)
-    arrivals[take] = _Goal(first, cont, control, control)
+    link.write(b, cont)
+    goals[b.block] = _Goal(first, control, _limit(b, control))
     b.jump(ready)
     b.label(slow)
     words = b.words(4)
     b.set_word(words, 0, first)
     b.trap_if_code(b.runtime("native_begin", cont, words, _number(len(values))))
-    arrivals[b.block] = _suspended(b, cont, b.word_at(words, 0))
+    firsts[b.block] = b.word_at(words, 0)
+    b.jump(settle)
+
+    b.label(settle)
+    first = _join(b, firsts)
+    noted = _cont(b, cont, "last")
+    last = b.select(_is_same(b, noted, _NULL), cont, noted)
+    for stack in (last, cont):
+        _set_cont(b, stack, "last", stack)
+        _set_cont(b, stack, "state", b.const("i64", CONT_SUSPENDED))
+    link.write(b, last)
+    goals[b.block] = _Goal(first, _cont(b, last, "control"), _limit(b, _cont(b, cont, "control")))
     b.jump(ready)
     b.label(ready)
-    joined = []
-    for k in range(len(_Goal._fields)):
-        pairs = ", ".join(f"[ {goal[k].text}, {block} ]" for block, goal in arrivals.items())
-        kind = "ptr" if k else "i64"
-        joined.append(b.assign(f"phi {kind} {pairs}", kind))
-    return _Goal(*joined)
+    return _Goal(*_join_all(b, goals))
 
 
-def _suspended(b: FunctionBuilder, cont: Value, first: Value) -> _Goal:
-    """A continuation that has a stack."""
-    running = _cont(b, cont, "control")
-    last = _cont(b, cont, "last")
-    control = _cont(b, last, "control")
-    # Its topmost frames aren't in the cache when there are many continuations: fetch them early. The control context's
-    # own line is read next in any case, and processors fetch lines in pairs.
-    b.emit(f'call void asm sideeffect "prefetcht0 -128($0)", "r"(ptr {control.text}) #1')
-    return _Goal(first, last, control, running)
+def _join_all(b: FunctionBuilder, values: Mapping[str, tuple[Value, ...]]) -> list[Value]:
+    """What several values are where blocks meet."""
+    return [_join(b, dict(zip(values, each, strict=True))) for each in zip(*values.values(), strict=True)]
+
+
+def _join(b: FunctionBuilder, values: dict[str, Value]) -> Value:
+    """What a value is where blocks meet."""
+    kind = next(iter(values.values())).type
+    pairs = ", ".join(f"[ {value.text}, {block} ]" for block, value in values.items())
+    return b.assign(f"phi {kind} {pairs}", kind)
 
 
 def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
@@ -410,35 +470,13 @@ def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
     b.set_struct_field(control, "WlControl", "rbp", b.at(control, _RBP))
     b.set_struct_field(control, "WlControl", "rip", Value("@wl_fiber_start", "ptr"))
     _set_cont(b, cont, "control", control)
+    _set_cont(b, cont, "last", cont)
+    _set_cont(b, cont, "state", b.const("i64", CONT_SUSPENDED))
 
 
-def _run_on(b: FunctionBuilder, cont: Value, goal: _Goal, parent: Value, clauses: Value, mark: Value) -> Value:
-    """Link a chain to a parent and the clauses of its `resume`, and let the context know what runs; gives the limit.
-
-    `mark`: see `_mark`.
-    """
-    limit = b.struct_field(goal.running, "WlControl", "limit")
-    _set_cont(b, goal.last, "parent", parent)
-    _set_cont(b, goal.last, "resume", clauses)
-    _set_cont(b, goal.last, "first_tag", mark)
-    _set_cont(b, cont, "state", b.const("i64", CONT_ACTIVE))
-    b.set_struct_field(b.ctx, "WlContext", "current", cont)
-    return limit
-
-
-def _keep_instance(b: FunctionBuilder, current: Value) -> None:
-    """Let a search for a handler find the instance whose `resume` the running stack is in.
-
-    It is nearly always there from the last time, and a look takes less than a store to one more cache line.
-    """
-    other, same = b.fresh("other"), b.fresh("same")
-    b.branch(
-        b.assign(f"icmp ne ptr {_cont(b, current, 'instance').text}, {b.inst.text}", "i1"), other, same, unlikely=True
-    )
-    b.follow(other)
-    _set_cont(b, current, "instance", b.inst)
-    b.jump(same)
-    b.follow(same)
+def _limit(b: FunctionBuilder, control: Value) -> Value:
+    """How far down a native stack goes."""
+    return b.struct_field(control, "WlControl", "limit")
 
 
 def _take(b: FunctionBuilder, kinds: tuple[str, ...], first: Value) -> list[Value]:
@@ -460,18 +498,16 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
     if f.options.native_switching:
         b.hold_context()
         cont = _consume(b, word)
-        goal = _prepare(b, cont, values)
-        current = _current(b)
-        mark = _mark(f, clauses[0][1], clauses[0][0]) if clauses else Value("null", "ptr")
-        limit = _run_on(b, cont, goal, current, described, mark)
-        _keep_instance(b, current)
-        reason, brought, reference = _switch_stacks(b, goal.control, limit, _NOTHING, _NOTHING, goal.first)
+        link = _Link(_current(b), described, b.inst, lambda: _first_tag(f, clauses))
+        goal = _prepare(b, cont, values, link)
+        b.set_struct_field(b.ctx, "WlContext", "current", cont)
+        reason, brought, reference = _switch_stacks(b, goal.control, goal.limit, _NOTHING, _NOTHING, goal.first)
     else:
         words = b.words(4)
         first = _pass_along(b, values)
         b.set_word(words, 0, word)
         b.set_word(words, 1, first)
-        _set_cont(b, _current(b), "instance", b.inst)
+        b.set_word(words, 2, _as_word(b, b.inst))
         b.trap_if_code(b.runtime("libcall_resume", words, _number(len(values)), described))
         reason, brought, reference = _switch_by_call(f, words)
     reason, brought, reference = f.came_back([reason, brought, reference])
@@ -517,29 +553,49 @@ def _resume_throw_ref(f: FunctionLowering, i: Instr) -> None:
     _resume_throwing(f, i, word, exception)
 
 
-def _find_handler(f: FunctionLowering, running: Value, tag: Value, kind: int) -> tuple[Value, Value]:
-    """Search a continuation's parents for a `resume` with a clause of the kind for the tag.
+class _Handler(NamedTuple):
+    """Who a suspension is for."""
 
-    Gives the reason for the switch there, and the parent's child.
+    #: for the switch there: the clause's number from 1
+    reason: Value
+    #: the stack whose parent it is, and its control context, to go to
+    child: Value
+    control: Value
+    parent: Value
+
+
+def _find_handler(f: FunctionLowering, running: Value, tag: Value, kind: int, cut: bool) -> _Handler:
+    """Search a continuation's parents for a `resume` with a clause of the kind for the tag; and `cut` the chain there.
+
+    The handler's fields are read before.
     """
     b = f.b
     f.uses_search = True
-    entry, walk, found = b.block, b.fresh("walk"), b.fresh("found")
-    first = _cont(b, running, "first_tag")
-    b.branch(b.assign(f"icmp ne ptr {first.text}, {b.at(tag, kind).text}", "i1"), walk, found, unlikely=True)
+    near, walk, found = b.fresh("near"), b.fresh("walk"), b.fresh("found")
+    b.branch(_differs(b, _cont(b, running, "first_tag"), b.at(tag, kind)), walk, near, unlikely=True)
+    b.label(near)
+    handlers = {near: _above(b, b.const("i64", 1), running)}
+    if cut:
+        _set_cont(b, running, "parent", _NULL)
+    b.jump(found)
     b.label(walk)
     far = b.assign(
         f"call {{ i64, ptr }} @wl.find_handler(ptr {running.text}, ptr {tag.text}, i32 {kind})", "{ i64, ptr }"
     )
     number = b.assign(f"extractvalue {{ i64, ptr }} {far.text}, 0", "i64")
-    its = b.assign(f"extractvalue {{ i64, ptr }} {far.text}, 1", "ptr")
+    child = b.assign(f"extractvalue {{ i64, ptr }} {far.text}, 1", "ptr")
     b.trap_if(b.compare("eq", number, b.const("i64", 0)), traps.UNHANDLED_TAG)
-    from_walk = b.block
+    handler = _above(b, number, child)
+    if cut:
+        _suspend_running(b, running, child)
+    handlers[b.block] = handler
     b.jump(found)
     b.label(found)
-    reason = b.assign(f"phi i64 [ 1, {entry} ], [ {number.text}, {from_walk} ]", "i64")
-    child = b.assign(f"phi ptr [ {running.text}, {entry} ], [ {its.text}, {from_walk} ]", "ptr")
-    return reason, child
+    return _Handler(*_join_all(b, handlers))
+
+
+def _above(b: FunctionBuilder, reason: Value, child: Value) -> _Handler:
+    return _Handler(reason, child, _cont(b, child, "control"), _cont(b, child, "parent"))
 
 
 def _field_of(struct: str, field: str, name: str, type: str = "ptr") -> str:
@@ -562,7 +618,7 @@ walk:
   br i1 %bottom, label %none, label %inside
 inside:
   {_field_of("%child", "resume", "clauses")}
-  {_field_of("%parent", "instance", "instance")}
+  {_field_of("%child", "resumer", "instance")}
   %count = load i64, ptr %clauses, align 8
   br label %scan
 scan:
@@ -591,10 +647,16 @@ none:
 
 
 def _suspend_running(b: FunctionBuilder, running: Value, child: Value) -> None:
-    """Cut the running chain off above `child`. The state of the stacks below it has been "active" all the time."""
-    _set_cont(b, running, "state", b.const("i64", CONT_SUSPENDED))
+    """Cut the running chain off above `child`."""
+    chain, cut = b.fresh("chain"), b.fresh("cut")
+    b.branch(_differs(b, child, running), chain, cut, unlikely=True)
+    b.follow(chain)
     _set_cont(b, running, "last", child)
-    _set_cont(b, child, "parent", Value("null", "ptr"))
+    _set_cont(b, child, "last", _NULL)
+    _set_cont(b, child, "state", b.const("i64", CONT_ACTIVE))
+    b.jump(cut)
+    b.follow(cut)
+    _set_cont(b, child, "parent", _NULL)
 
 
 def _pass_along(b: FunctionBuilder, values: list[Value]) -> Value:
@@ -616,13 +678,11 @@ def _suspend(f: FunctionLowering, i: Instr) -> None:
     if f.options.native_switching:
         b.hold_context()
         running, reference = _renewed_running(b)
-        reason, child = _find_handler(f, running, tag, ON_LABEL)
-        control, parent = _cont(b, child, "control"), _cont(b, child, "parent")
-        limit = b.struct_field(_cont(b, parent, "control"), "WlControl", "limit")
+        handler = _find_handler(f, running, tag, ON_LABEL, cut=True)
+        limit = _limit(b, _cont(b, handler.parent, "control"))
         first = _pass_along(b, values)
-        _suspend_running(b, running, child)
-        b.set_struct_field(b.ctx, "WlContext", "current", parent)
-        _, brought, _ = _switch_stacks(b, control, limit, reason, reference, first)
+        b.set_struct_field(b.ctx, "WlContext", "current", handler.parent)
+        _, brought, _ = _switch_stacks(b, handler.control, limit, handler.reason, reference, first)
     else:
         words = b.words(4)
         b.set_word(words, 0, _pass_along(b, values))
@@ -647,14 +707,15 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
         b.hold_context()
         running, reference = _renewed_running(b)
         b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
-        _, child = _find_handler(f, running, tag, ON_SWITCH)
+        handler = _find_handler(f, running, tag, ON_SWITCH, cut=False)
         cont = _consume(b, word)
-        clauses, mark = _cont(b, child, "resume"), _cont(b, child, "first_tag")
-        own, parent = _cont(b, child, "control"), _cont(b, child, "parent")
+        child = handler.child
+        clauses, resumer = _cont(b, child, "resume"), _cont(b, child, "resumer")
         _suspend_running(b, running, child)
-        goal = _prepare(b, cont, [*values, reference])
-        limit = _run_on(b, cont, goal, parent, clauses, mark)
-        _, brought, _ = _switch_stacks(b, own, limit, _NOTHING, _NOTHING, goal.first, goal.control)
+        link = _Link(handler.parent, clauses, resumer, lambda: _cont(b, child, "first_tag"))
+        goal = _prepare(b, cont, [*values, reference], link)
+        b.set_struct_field(b.ctx, "WlContext", "current", cont)
+        _, brought, _ = _switch_stacks(b, handler.control, goal.limit, _NOTHING, _NOTHING, goal.first, goal.control)
     else:
         words = b.words(4)
         b.set_word(words, 0, word)

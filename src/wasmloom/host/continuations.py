@@ -272,12 +272,12 @@ def _run_compiled(
     tag: Tag
     store.begin_native(cython.address(entry))
     args = cython.cast(cython.pointer(uint64_t), ctx.args)
-    entry.root.instance = driver.instance
     if throws:
         ctx.pending = ctx.exception
     memcpy(args, words + _VALUES, 8 * count)
     passed[0] = words[_CONT]
     passed[1] = words[_VALUES]
+    passed[2] = cython.cast(uint64_t, driver.instance)
     code = prepare_resume(ctx, passed, count, cython.cast(cython.p_char, driver.clauses))
     if code:
         ctx.pending = 0

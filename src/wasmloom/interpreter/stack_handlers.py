@@ -318,7 +318,8 @@ def _go_on(b: HandlerBuilder, cont: Value, values: Value, count: Value) -> None:
 
 def _attach(b: HandlerBuilder, cont: Value, parent: Value, resume: Value) -> None:
     """Link the chain that begins with `cont` to a parent, whose `resume` instruction is given."""
-    last = _cont(b, cont, "last")
+    noted = _cont(b, cont, "last")
+    last = b.select(_is_set(b, noted), noted, cont)
     _set_cont(b, last, "parent", parent)
     _set_cont(b, last, "resume", resume)
 

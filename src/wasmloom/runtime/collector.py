@@ -55,6 +55,7 @@ from cython.cimports.wasmloom.runtime.stacks import (
     free_grown,
     is_worn,
     is_young,
+    last_of,
     on_event,
     release_native,
     set_collector,
@@ -148,7 +149,7 @@ def _visit_native_parents(
 @cython.exceptval(check=False)
 def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cython.void:
     """A suspended continuation: all stacks that a reference to it keeps."""
-    last: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cont.last)
+    last: cython.pointer(WlCont) = last_of(cont)
     if cont.control != cython.NULL:
         _visit_range(m, cont.stack_base, bound_of(cont))
         _visit_native(m, cython.cast(cython.pointer(WlControl), last.control).rsp, cont)

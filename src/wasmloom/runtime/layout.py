@@ -129,22 +129,28 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
     "WlCont": (
         # The only reference that counts. With the revision 0 there is none: 1 to MAX_REVISION have been used up.
         ("reference", "uint64_t"),
-        # One of CONT_STATES; from BOUND_SHIFT on, how many values `cont.bind` has already put there.
+        # Who resumed it; NULL for roots and while it is suspended.
+        ("parent", "void*"),
+        # The `resume` instruction that did, or in compiled code the description of its clauses; the instance that this
+        # is in; and the address of the tag of the first clause, plus ON_SWITCH (NULL: there is none, or it has to be
+        # looked for). The last two are about compiled code, which leaves all three as they are when it resumes a stack
+        # again from the same place: whoever changes one changes all. A search for a handler begins with the tag;
+        # whoever finds it goes to the parent, so it must be NULL while a stack runs that has none.
+        ("resume", "char*"),
+        ("resumer", "void*"),  # WlInstance*
+        ("first_tag", "char*"),
+        # Itself: it may be resumed at once while it is suspended (has no parent), or it has been. Another one: it is
+        # suspended, and begins a chain; the other one ends that, and its parent is whoever resumes the chain. NULL:
+        # `state` says what is to be done first, or it ends another one's chain, or is a root.
+        ("last", "void*"),
+        # Its native stack, or NULL: an interpreted one, or not begun.
+        ("control", "void*"),  # WlControl*
+        # One of CONT_STATES; from BOUND_SHIFT on, how many values `cont.bind` has already put there. Of a native stack
+        # that has begun it says "suspended" while it runs, too (see `state_of` in `wasmloom.runtime.stacks`).
         ("state", "uint64_t"),
         # Where it goes on (and while it waits for one that it has resumed: where that one's results go): the instance;
         # for stacks of bytecode see `ip`.
         ("instance", "void*"),
-        # Of a stack that compiled code has resumed: the address of the tag of the first clause, plus ON_SWITCH; NULL:
-        # there is none, or it has to be looked for. A search for a handler begins with it; whoever finds it goes to the
-        # parent, so it must be NULL while a stack runs that has none.
-        ("first_tag", "char*"),
-        # Who resumed it, and the `resume` instruction that did; NULL for roots and while it is suspended.
-        ("parent", "void*"),
-        ("resume", "char*"),
-        # The last stack of the suspended chain that begins with this one: whose parent the next resumer becomes.
-        ("last", "void*"),
-        # Its native stack, or NULL: an interpreted one, or not begun.
-        ("control", "void*"),  # WlControl*
         # Of a stack of bytecode, where it goes on: ip, frame as an offset to stack_base, and the slot of that frame
         # where values that are passed to it arrive.
         ("ip", "char*"),
@@ -221,7 +227,7 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "native_renew",
     # Of code compiled with stack_switching="libcall": everything about a switch but the switch. The words say what is
     # to be done, and get what `wl_switch_call` then takes: control, first value, reason, reference.
-    # (ctx, words: reference and first value; n values; description of the clauses)
+    # (ctx, words: reference, first value and WlInstance*; n values; description of the clauses)
     "libcall_resume",
     # (ctx, words: first value; WlTag*)
     "libcall_suspend",

@@ -35,13 +35,49 @@ cdef Convert convert
 cdef void set_convert(Convert function) noexcept
 cdef WlControl *stack_with_room(Guest *guest, uint64_t size) noexcept nogil
 cdef bint prepare_context(Guest *guest) noexcept
-cdef RootStack *take_root(Guest *guest) noexcept
-cdef void release_root(Guest *guest, RootStack *root) noexcept
-cdef void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont *current) noexcept
-cdef void end_entry(Guest *guest, Entry *entry) noexcept
+cdef RootStack *new_root(Guest *guest) noexcept
 cdef uint64_t prepare_resume(WlContext *ctx, uint64_t *words, uint64_t count, char *clauses) noexcept nogil
 cdef bint runs_compiled(WlCont *cont) noexcept nogil
 cdef bint is_compiled(WlFunction *function) noexcept nogil
 cdef void set_adapter(WlFunction *function) noexcept nogil
 cdef char *usable_top(WlControl *control) noexcept nogil
 cdef void free_native(Guest *guest) noexcept
+
+# A stack for entries from the host, out of the pool when there is one; NULL when there is no memory.
+cdef inline RootStack *take_root(Guest *guest) noexcept:
+    cdef RootStack *root = <RootStack *>guest.root_stacks
+    if root == NULL:
+        return new_root(guest)
+    guest.root_stacks = root.control.next
+    return root
+
+# Put a stack that nothing runs on into the pool.
+cdef inline void release_root(Guest *guest, RootStack *root) noexcept:
+    root.control.cont = NULL
+    root.control.next = guest.root_stacks
+    guest.root_stacks = root
+
+# Let an entry whose bottom has the stack `root` run `current`, and save what the context holds of others.
+cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont *current) noexcept:
+    cdef WlContext *ctx = &guest.ctx
+    entry.native = root
+    entry.bottom.control = &root.control
+    root.control.cont = entry.bottom
+    entry.host_rsp = ctx.host_rsp
+    entry.guest_rsp = ctx.guest_rsp
+    entry.guest_rbp = ctx.guest_rbp
+    ctx.pending = 0
+    ctx.current = current
+    ctx.catch_top = 0
+    ctx.stack_top = entry.base
+    guest.entry = entry
+
+# Undo `begin_entry`. The stack of an entry that may wait belongs to its `Parked`.
+cdef inline void end_entry(Guest *guest, Entry *entry) noexcept:
+    cdef WlContext *ctx = &guest.ctx
+    if not entry.may_wait:
+        release_root(guest, <RootStack *>entry.native)
+    ctx.host_rsp = entry.host_rsp
+    ctx.guest_rsp = entry.guest_rsp
+    ctx.guest_rbp = entry.guest_rbp
+    ctx.pending = 0

@@ -62,7 +62,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlFunction,
 )
 from cython.cimports.wasmloom.runtime.faults import set_native_redirect
-from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, running_here
+from cython.cimports.wasmloom.runtime.guests import Guest, Parked, running_here
 from cython.cimports.wasmloom.runtime.heap import Heap, Pin
 from cython.cimports.wasmloom.runtime.native import (
     MAX_ARGUMENTS,
@@ -80,6 +80,8 @@ from cython.cimports.wasmloom.runtime.stacks import (
     grow_bound,
     is_interpreted,
     is_worn,
+    last_of,
+    look_first,
     renew,
     state_of,
 )
@@ -297,16 +299,13 @@ def free_native(guest: cython.pointer(Guest)) -> cython.void:
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def take_root(guest: cython.pointer(Guest)) -> cython.pointer(RootStack):
-    """A stack for entries from the host, out of the pool when there is one; NULL when there is no memory."""
-    root: cython.pointer(RootStack) = cython.cast(cython.pointer(RootStack), guest.root_stacks)
+def new_root(guest: cython.pointer(Guest)) -> cython.pointer(RootStack):
+    """A stack for entries from the host; NULL when there is no memory."""
+    root: cython.pointer(RootStack)
     size: uint64_t
     base: cython.p_char
     if not prepare_context(guest):
         return cython.NULL
-    if root != cython.NULL:
-        guest.root_stacks = root.control.next
-        return root
     size = (guest.max_stack + RESERVE + _ROOT_TOP + _LINE * _COLOURS + 4095) & ~cython.cast(uint64_t, 4095)
     base = _map(size)
     if base == cython.NULL:
@@ -319,51 +318,6 @@ def take_root(guest: cython.pointer(Guest)) -> cython.pointer(RootStack):
     root.base = base
     root.control.limit = cython.cast(cython.p_char, root) - guest.max_stack
     return root
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def release_root(guest: cython.pointer(Guest), root: cython.pointer(RootStack)) -> cython.void:
-    """Put a stack that nothing runs on into the pool."""
-    root.control.cont = cython.NULL
-    root.control.next = guest.root_stacks
-    guest.root_stacks = root
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def begin_entry(
-    guest: cython.pointer(Guest),
-    entry: cython.pointer(Entry),
-    root: cython.pointer(RootStack),
-    current: cython.pointer(WlCont),
-) -> cython.void:
-    """Let an entry whose bottom has the stack `root` run `current`, and save what the context holds of others."""
-    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-    entry.native = root
-    entry.bottom.control = cython.address(root.control)
-    root.control.cont = entry.bottom
-    entry.host_rsp = ctx.host_rsp
-    entry.guest_rsp = ctx.guest_rsp
-    entry.guest_rbp = ctx.guest_rbp
-    ctx.pending = 0
-    ctx.current = current
-    ctx.catch_top = 0
-    ctx.stack_top = entry.base
-    guest.entry = entry
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def end_entry(guest: cython.pointer(Guest), entry: cython.pointer(Entry)) -> cython.void:
-    """Undo `begin_entry`. The stack of an entry that may wait belongs to its `Parked`."""
-    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-    if not entry.may_wait:
-        release_root(guest, cython.cast(cython.pointer(RootStack), entry.native))
-    ctx.host_rsp = entry.host_rsp
-    ctx.guest_rsp = entry.guest_rsp
-    ctx.guest_rbp = entry.guest_rbp
-    ctx.pending = 0
 
 
 # --- runtime calls ---
@@ -436,7 +390,6 @@ def _begin(
             args[bound + i] = args[i] if i else words[0]
         memcpy(args, kept, 8 * bound)
         words[0] = args[0]
-        cont.state = state_of(cont)
     return 0
 
 
@@ -465,6 +418,7 @@ def _bind(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count
     cont.reference += NEXT_REVISION
     memcpy(place, words + 1, 8 * count)
     cont.state += count << BOUND_SHIFT
+    look_first(cont)
     if is_worn(cont):
         cont = renew(cython.cast(cython.pointer(Guest), ctx), cont)
         if cont == cython.NULL:
@@ -488,8 +442,44 @@ def _renew(ctx: cython.pointer(WlContext)) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _run_on(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont)) -> cython.void:
-    ctx.current = cont
+def _prepare(
+    ctx: cython.pointer(WlContext),
+    cont: cython.pointer(WlCont),
+    words: cython.pointer(uint64_t),
+    count: uint64_t,
+    last: cython.pointer(cython.pointer(WlCont)),
+) -> uint64_t:
+    """Make a consumed continuation ready for n values, as `_prepare` in `wasmloom.compiler.stacks` does.
+
+    Gives a trap code, the values as `native_begin` leaves them, and the last stack of the chain.
+    """
+    code: uint64_t
+    last[0] = cont
+    if cont.last == cont:
+        return 0
+    if cont.state != CONT_SUSPENDED:
+        code = _begin(ctx, cont, words, count)
+        if code:
+            return code
+    last[0] = last_of(cont)
+    last[0].last = last[0]
+    last[0].state = CONT_SUSPENDED
+    cont.last = cont
+    cont.state = CONT_SUSPENDED
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _attach(
+    last: cython.pointer(WlCont), parent: cython.p_void, clauses: cython.p_char, resumer: cython.p_void
+) -> cython.void:
+    """Link a chain to a parent and the clauses of its `resume`."""
+    last.parent = parent
+    last.resume = clauses
+    last.resumer = resumer
+    last.first_tag = cython.NULL
 
 
 @cython.cfunc
@@ -509,16 +499,11 @@ def prepare_resume(
     if cont.reference != words[0]:
         return _CONSUMED
     cont.reference += NEXT_REVISION
-    if cont.state != CONT_SUSPENDED:  # not suspended without bound values: see `_prepare` in wasmloom.compiler.stacks
-        code = _begin(ctx, cont, words + 1, count)
-        if code:
-            return code
-    last = cython.cast(cython.pointer(WlCont), cont.last)
-    last.parent = ctx.current
-    last.resume = clauses
-    last.first_tag = cython.NULL
-    cont.state = CONT_ACTIVE
-    _run_on(ctx, cont)
+    code = _prepare(ctx, cont, words + 1, count, cython.address(last))
+    if code:
+        return code
+    _attach(last, ctx.current, clauses, cython.cast(cython.p_void, words[2]))
+    ctx.current = cont
     words[0] = cython.cast(uint64_t, last.control)
     words[2] = 0
     words[3] = 0
@@ -533,19 +518,17 @@ def _find_handler(
 ) -> cython.pointer(WlCont):
     """The stack whose parent has a clause of the kind for the tag, and its number from 1; NULL when there is none."""
     child: cython.pointer(WlCont) = current
-    parent: cython.pointer(WlCont)
     clause: cython.pointer(uint32_t)
     i: uint64_t
     while child.parent != cython.NULL:
-        parent = cython.cast(cython.pointer(WlCont), child.parent)
         clause = cython.cast(cython.pointer(uint32_t), child.resume + 8)
         for i in range(cython.cast(cython.pointer(uint64_t), child.resume)[0]):
-            mine = cython.cast(cython.pp_char, cython.cast(cython.p_char, parent.instance) + clause[0])[0]
+            mine = cython.cast(cython.pp_char, cython.cast(cython.p_char, child.resumer) + clause[0])[0]
             if mine == tag and clause[1] == kind:
                 reason[0] = i + 1
                 return child
             clause += 2
-        child = parent
+        child = cython.cast(cython.pointer(WlCont), child.parent)
     return cython.NULL
 
 
@@ -556,8 +539,10 @@ def _cut(ctx: cython.pointer(WlContext), child: cython.pointer(WlCont)) -> cytho
     """Suspend the running chain above `child`; gives the parent."""
     running: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
     parent: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), child.parent)
-    running.state = CONT_SUSPENDED
-    running.last = child
+    if child != running:
+        running.last = child
+        child.last = cython.NULL
+        child.state = CONT_ACTIVE
     child.parent = cython.NULL
     return parent
 
@@ -588,7 +573,7 @@ def _libcall_suspend(
     words[1] = words[0]
     words[0] = cython.cast(uint64_t, child.control)
     words[3] = cython.cast(cython.pointer(WlCont), ctx.current).reference
-    _run_on(ctx, _cut(ctx, child))
+    ctx.current = _cut(ctx, child)
     return 0
 
 
@@ -608,6 +593,7 @@ def _libcall_switch(
     control: cython.pointer(WlControl)
     saved = cython.declare(WlControl)
     clauses: cython.p_char
+    resumer: cython.p_void
     own_reference: uint64_t
     code: uint64_t = _renew_if_worn(ctx)
     if code:
@@ -621,6 +607,7 @@ def _libcall_switch(
         return _CONSUMED
     cont.reference += NEXT_REVISION
     clauses = child.resume
+    resumer = child.resumer
     own = cython.cast(cython.pointer(WlControl), child.control)
     own_reference = cython.cast(cython.pointer(WlCont), ctx.current).reference
     if count:
@@ -628,21 +615,16 @@ def _libcall_switch(
     else:
         words[1] = own_reference
     parent: cython.pointer(WlCont) = _cut(ctx, child)
-    if cont.state != CONT_SUSPENDED:  # not suspended without bound values: see `_prepare` in wasmloom.compiler.stacks
-        code = _begin(ctx, cont, words + 1, count + 1)
-        if code:
-            return code
-    last = cython.cast(cython.pointer(WlCont), cont.last)
-    last.parent = parent
-    last.resume = clauses
-    last.first_tag = cython.NULL
-    cont.state = CONT_ACTIVE
+    code = _prepare(ctx, cont, words + 1, count + 1, cython.address(last))
+    if code:
+        return code
+    _attach(last, parent, clauses, resumer)
     # The parent's resume point moves to the target; the target's is where the switch goes.
     control = cython.cast(cython.pointer(WlControl), last.control)
     saved.rsp, saved.rbp, saved.rip = control.rsp, control.rbp, control.rip
     control.rsp, control.rbp, control.rip = own.rsp, own.rbp, own.rip
     own.rsp, own.rbp, own.rip = saved.rsp, saved.rbp, saved.rip
-    _run_on(ctx, cont)
+    ctx.current = cont
     words[0] = cython.cast(uint64_t, own)
     words[2] = 0
     words[3] = 0

@@ -52,7 +52,7 @@ from cython.cimports.wasmloom.runtime.native import (
     usable_top,
 )
 from cython.cimports.wasmloom.runtime.osr import NextFrame
-from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, free_grown, state_of
+from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, free_grown, last_of, look_first, state_of
 from cython.cimports.wasmloom.runtime.store import ChangeTier, Store, set_change
 
 from wasmloom.interpreter.code import find
@@ -151,7 +151,7 @@ def _standing(store: Store) -> list:
                         cython.cast(uint64_t, cont.ip) - 1,
                         cython.cast(uint64_t, cont.stack_base) + cont.fp,
                         cont,
-                        cython.cast(cython.pointer(WlCont), cont.last),
+                        last_of(cont),
                     )
         slab = slab.next
     return list(found)
@@ -300,7 +300,11 @@ def _settle(
     cont.function = cont.instance
     cont.catch_top = used
     cont.first_tag = cython.NULL
-    cont.state = state_of(cont)
+    if cont.parent != cython.NULL:
+        cont.resumer = cython.cast(cython.pointer(WlCont), cont.parent).instance
+    # As compiled code has a stack that runs: see `WlCont.last`.
+    cont.state = CONT_SUSPENDED
+    cont.last = cont
     return frames
 
 
@@ -363,7 +367,10 @@ def _settle_chain(
 @cython.exceptval(check=False)
 def _convert(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), used: uint64_t) -> cython.bint:
     """Settle a suspended chain that is resumed; what it is resumed with is in its innermost frame already."""
-    return _settle_chain(guest, cont, cython.cast(cython.pointer(WlCont), cont.last), cont.ip - 1, used)
+    last: cython.pointer(WlCont) = last_of(cont)
+    settled: cython.bint = _settle_chain(guest, cont, last, cont.ip - 1, used)
+    cont.last = last
+    return settled
 
 
 def mark_suspended(store: Store) -> None:
@@ -377,6 +384,7 @@ def mark_suspended(store: Store) -> None:
                 cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
                 if state_of(cont) == CONT_SUSPENDED and cont.control == cython.NULL:
                     cont.state |= cython.cast(uint64_t, 1) << INTERPRETED_BIT
+                    look_first(cont)
         slab = slab.next
 
 

@@ -18,6 +18,8 @@ cdef OnEvent on_event               # NULL: nobody wants to know
 cdef bint is_interpreted(WlCont *cont) noexcept nogil
 cdef uint64_t bound_of(WlCont *cont) noexcept nogil
 cdef uint64_t state_of(WlCont *cont) noexcept nogil
+cdef WlCont *last_of(WlCont *cont) noexcept nogil
+cdef void look_first(WlCont *cont) noexcept nogil
 cdef void begin_revisions(WlCont *cont) noexcept nogil
 cdef bint is_worn(WlCont *cont) noexcept nogil
 cdef bint is_young(WlCont *cont) noexcept nogil

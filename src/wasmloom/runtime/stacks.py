@@ -30,8 +30,10 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime._layout import (
     BOUND_SHIFT,
+    CONT_ACTIVE,
     CONT_ENDED,
     CONT_FRESH,
+    CONT_SUSPENDED,
     MAX_REVISION,
     NEXT_REVISION,
     REVISION_SHIFT,
@@ -119,8 +121,31 @@ def bound_of(cont: cython.pointer(WlCont)) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def state_of(cont: cython.pointer(WlCont)) -> uint64_t:
-    """Which of ``CONT_STATES`` a continuation is in."""
-    return cont.state & ((cython.cast(uint64_t, 1) << BOUND_SHIFT) - 1)
+    """Which of ``CONT_STATES`` a continuation is in.
+
+    Compiled code that resumes and suspends a stack alone only changes its parent.
+    """
+    state: uint64_t = cont.state & ((cython.cast(uint64_t, 1) << BOUND_SHIFT) - 1)
+    if state == CONT_SUSPENDED and cont.parent != cython.NULL and cont.last == cont:
+        return CONT_ACTIVE
+    return state
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def last_of(cont: cython.pointer(WlCont)) -> cython.pointer(WlCont):
+    """The stack that ends the chain which a continuation that can be resumed begins."""
+    return cont if cont.last == cython.NULL else cython.cast(cython.pointer(WlCont), cont.last)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def look_first(cont: cython.pointer(WlCont)) -> cython.void:
+    """Let whoever resumes a continuation read its state."""
+    if cont.last == cont:
+        cont.last = cython.NULL
 
 
 @cython.cfunc
@@ -283,7 +308,7 @@ def _cont_new(
     cont.values = 0
     cont.catch_top = 0
     cont.parent = cython.NULL
-    cont.last = cont
+    cont.last = cython.NULL
     if on_event != cython.NULL:
         on_event(guest, b"new", cont)
     fp[op.a] = cont.reference
