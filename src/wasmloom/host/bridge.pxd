@@ -45,6 +45,7 @@ cdef class Signature:
     cdef readonly uint32_t type_id
     cdef uint32_t n_params
     cdef uint32_t n_results
+    cdef bint in_integers               # all parameters are in integer registers, and there is at most one result
     cdef uint8_t *kinds                 # Kind of each parameter, then of each result
     cdef uint64_t *types                # the value types, in the same order
 
@@ -92,6 +93,16 @@ cdef int take_results(Store store, HostFunction host, object returned, uint64_t 
 # What runs a function that has no instance.
 cdef inline HostFunction host_of(WlFunction *function):
     return <HostFunction><PyObject *>function.object
+
+# How many parameters and results it has, without any counting of references.
+cdef inline uint32_t host_params(WlFunction *function) noexcept:
+    return (<HostFunction><PyObject *>function.object).signature.n_params
+
+cdef inline uint32_t host_results(WlFunction *function) noexcept:
+    return (<HostFunction><PyObject *>function.object).signature.n_results
+
+cdef inline bint host_in_integers(WlFunction *function) noexcept:
+    return (<HostFunction><PyObject *>function.object).signature.in_integers
 
 cdef int store_of(object value, Store store) except -1
 cdef uint64_t fetch_error(WlContext *ctx, Store store) noexcept

@@ -33,6 +33,7 @@ from cython.cimports.cpython.long import (
     PyLong_AsLongLongAndOverflow,
     PyLong_AsUnsignedLongLong,
     PyLong_Check,
+    PyLong_FromLong,
     PyLong_FromLongLong,
 )
 from cython.cimports.cpython.object import PyObject
@@ -41,6 +42,7 @@ from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.wasmloom.host.bridge import (
+    INTEGER_REGISTERS,
     KIND_CONT,
     KIND_EXN,
     KIND_EXTERN,
@@ -59,6 +61,8 @@ from cython.cimports.wasmloom.host.bridge import (
     PyCoro_CheckExact,
     PyGen_CheckExact,
     host_of,
+    host_params,
+    host_results,
     type_of,
 )
 from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
@@ -169,9 +173,12 @@ class Signature:
         self.types = cython.cast(cython.pointer(uint64_t), malloc(8 * len(types) + 1))
         if self.kinds == cython.NULL or self.types == cython.NULL:
             raise MemoryError
+        self.in_integers = self.n_params <= INTEGER_REGISTERS and self.n_results <= 1
         for i in range(len(types)):
             self.types[i] = types[i]
             self.kinds[i] = kind_of(self.types[i])
+            if i < self.n_params and self.kinds[i] in (KIND_F32, KIND_F64):
+                self.in_integers = False
 
     def __dealloc__(self) -> None:
         free(self.kinds)
@@ -443,6 +450,8 @@ class Func:
                 finally:
                     self._store.guest.heap.holds -= 1
             self._store.call(self.pointer, words, signature.n_params, signature.n_results)
+            if signature.n_results == 1 and signature.kinds[signature.n_params] == KIND_I32:
+                return PyLong_FromLong(cython.cast(int32_t, cython.cast(uint32_t, words[0])))
             return self.finish(words)
         finally:
             self._store.unlock()
@@ -771,11 +780,19 @@ def _host_call_words(
     Gives 1, and writes nothing, if the guest has to wait for the results.
     """
     waits: cython.int = 0
-    signature: Signature = signature_at(function)
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
-    words: cython.pointer(uint64_t) = room_for(max(signature.n_params, signature.n_results), few)
+    words: cython.pointer(uint64_t)
+    n_params: uint32_t
+    n_results: uint32_t
+    signature: Signature
+    if function.instance == cython.NULL:
+        n_params, n_results = host_params(function), host_results(function)
+    else:
+        signature = signature_at(function)
+        n_params, n_results = signature.n_params, signature.n_results
+    words = room_for(max(n_params, n_results), few)
     try:
-        copy_words(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), signature.n_params)
+        copy_words(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), n_params)
         if function.instance == cython.NULL:
             waits = call_host(store, host_of(function), words, store.guest.entry.may_wait)
             if not waits:
@@ -783,7 +800,7 @@ def _host_call_words(
         else:
             store.run_native(function, words)  # it has been compiled by now
         if not waits:
-            copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), words, signature.n_results)
+            copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), words, n_results)
     finally:
         if words != few:
             free(words)
@@ -800,13 +817,11 @@ def _host_call_with_gil(
 ) -> uint64_t:
     """Run a host function; an exception waits in the store until the guest has been left."""
     store: Store = cython.cast(Store, ctx.store)
-    signature: Signature
     offset: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base
     room: uint64_t = 8 * MAX_ARGUMENTS  # a compiled function's; nothing here may raise
     ended: cython.int
     if function.instance == cython.NULL:
-        signature = host_of(function).signature
-        room = 8 * max(signature.n_params, signature.n_results)
+        room = 8 * max(host_params(function), host_results(function))
     # For backtraces and nested entries; an entry saves them before it overwrites them.
     ctx.host_ip = return_ip
     ctx.host_fp = offset

@@ -26,6 +26,7 @@ from cython.cimports.wasmloom.host.bridge import (
     Signature,
     call_host,
     fetch_error,
+    host_in_integers,
     host_of,
     room_for,
     signature_at,
@@ -52,6 +53,7 @@ _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(-1, check=False)
 def _run_words(
     ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)
@@ -80,13 +82,18 @@ def _run_registers(
 ) -> cython.int:
     """As `_run_words`, on the values that parameter registers held (see `wasmloom.compiler.abi`)."""
     waits: cython.int = 0
-    signature: Signature = signature_at(function)
+    signature: Signature
     args: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), ctx.args)
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
-    words: cython.pointer(uint64_t) = room_for(max(signature.n_params, signature.n_results), few)
+    words: cython.pointer(uint64_t)
     integers: uint32_t = 0
     floats: uint32_t = 0
     i: uint32_t
+    if function.instance == cython.NULL and host_in_integers(function):
+        # The registers are the words as they are: of an i32 `call_host` doesn't look at the upper half.
+        return _run_words(ctx, function, registers)
+    signature = signature_at(function)
+    words = room_for(max(signature.n_params, signature.n_results), few)
     try:
         for i in range(signature.n_params):
             if signature.kinds[i] == KIND_F32 or signature.kinds[i] == KIND_F64:
