@@ -537,3 +537,40 @@ def test_a_million_iterations_change_over_by_themselves() -> None:
         if store.is_native:
             break
     assert store.is_native
+
+
+@pytest.mark.parametrize("switching", STACK_SWITCHING)
+def test_no_memory_for_the_stacks_of_a_chain_that_changes_over(switching: str) -> None:
+    """Whatever is left, all of the chain gets its stacks, or the guest stays interpreted."""
+    text = """(module
+      (import "host" "change" (func $change)) (elem declare func $deep)
+      (type $f (func (param i32) (result i32))) (type $k (cont $f))
+      (func $grow (param i32)
+        (if (local.get 0) (then (call $grow (i32.sub (local.get 0) (i32.const 1))))))
+      (func $deep (type $f) (local $x i32)
+        (if (i32.eqz (local.get 0)) (then
+          (call $change)
+          (loop $again
+            (local.set $x (i32.add (local.get $x) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $x) (i32.const 10))))
+          (return (i32.const 1))))
+        (call $grow (i32.const 40))
+        (i32.add (i32.const 1)
+          (resume $k (i32.sub (local.get 0) (i32.const 1)) (cont.new $k (ref.func $deep)))))
+      (func (export "run") (param i32) (result i32) (resume $k (local.get 0) (cont.new $k (ref.func $deep)))))"""
+    engine = wl.Engine(tier="auto", threshold=AUTO, stack_switching=switching)
+    module = wl.Module(text, engine)
+    seen = set()
+    for limit in range(66_000, 130_000, 2000):
+        store = wl.Store(engine, memory_limit=limit)
+        imports = {"host": {"change": lambda store=store: change_soon(store)}}
+        exports = wl.Instance(module, imports, store=store).exports
+        try:
+            assert exports.run(12) == 13
+        except wl.Trap as trap:
+            assert trap.code in ("call stack exhausted", "out of memory")
+            continue
+        assert store.is_native == (store.change_failed is None)
+        seen.add(store.is_native)
+        assert exports.run(3) == 4
+    assert seen == {False, True}

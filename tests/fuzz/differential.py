@@ -214,14 +214,16 @@ def compile_used(module: wl.Module) -> None:
     )
 
 
-def run_wasmloom(program: Program, variant: Variant, limit: int | None = None) -> Outcome:
+def run_wasmloom(
+    program: Program, variant: Variant, limit: int | None = None, memory_limit: int | None = None
+) -> Outcome:
     """What a program does in wasmloom. With a `limit`, that is its fuel, and what is left of it the last step.
 
     Traps and exceptions have a third part, what only our tiers can say.
     """
     log: Outcome = []
     engine = variant.engine()
-    store = wl.Store(engine, fuel=limit or 1 << 40 if variant.fuel else None)
+    store = wl.Store(engine, fuel=limit or 1 << 40 if variant.fuel else None, memory_limit=memory_limit)
     host = Host(log)
     imports: dict[str, Any] = {"env": {name: getattr(host, name) for name in HOST_FUNCTIONS}}
     instances: list[wl.Instance] = []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib.util import find_spec
 
 import pytest
 
+import wasmloom as wl
 from tests.fuzz import differential
 from tests.fuzz.choices import Choices, shrink
-from tests.fuzz.differential import Variant
+from tests.fuzz.differential import Form, Variant
 from tests.fuzz.generator import generate
 
 COUNT = 60
@@ -43,6 +45,21 @@ def test_fuel_runs_out_in_the_same_place() -> None:
             eager = differential.run_wasmloom(program, EAGER_FUEL, limit)
             assert eager == differential.run_wasmloom(program, LAZY_FUEL, limit), f"case {case}"
             assert "all fuel consumed" in [step[1] for step in eager if step[0] == "trap"], f"case {case}"
+
+
+def scarce(case: int, limit: int) -> None:
+    """Run a program with continuations, where memory runs out at some point, in all tiers."""
+    program = generate(differential.choices_of(SEED + 2, case), stacks=True)
+    for variant in Form(stacks=True).variants(case):
+        with contextlib.suppress(wl.WasmError, MemoryError):
+            differential.run_wasmloom(program, variant, memory_limit=limit)
+
+
+def test_memory_runs_out_anywhere() -> None:
+    """That ends in traps and errors of ours, or in nothing at all, whatever runs: nothing crashes."""
+    for case in range(8):
+        for limit in (8192, 80_000, 150_000):
+            scarce(case, limit + case * 2111)
 
 
 def test_programs_are_reproducible() -> None:

@@ -256,3 +256,28 @@ def test_numbers_that_look_like_references_to_what_runs(store):
         getattr(exports, name).value = 0
     collector.collect_garbage(store)
     assert statistics(store)["continuations"] == 0
+
+
+def test_no_memory_for_the_stack_that_a_switch_begins():
+    """The chain that was about to be suspended ends in a trap, whole."""
+    for tier, switching in (("interpreter", "native"), ("compiler", "native"), ("compiler", "libcall")):
+        engine = wl.Engine(tier=tier, stack_switching=switching)
+        exports = run(
+            wl.Store(engine, memory_limit=1_000_000),
+            """(rec (type $fs (func (param (ref null $ks)))) (type $ks (cont $fs)))
+            (tag $switch) (table $all 100000 (ref null $ks)) (global $n (mut i32) (i32.const 0))
+            (elem declare func $g $h)
+            (func $g (type $fs)
+              (table.set $all (global.get $n) (local.get 0))
+              (global.set $n (i32.add (global.get $n) (i32.const 1)))
+              (switch $ks $switch (cont.new $ks (ref.func $g)))
+              (drop))
+            (func $h (resume $ks (ref.null $ks) (cont.new $ks (ref.func $g))))
+            (func (export "run") (result i32)
+              (resume $k (on $switch switch) (cont.new $k (ref.func $h)))
+              (global.get $n))""",
+        ).exports
+        for _ in range(3):
+            with pytest.raises(wl.Trap, match="out of memory") as caught:
+                exports.run()
+            assert caught.value.frames[-1].func_name == "run", (tier, switching)

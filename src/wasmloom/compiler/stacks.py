@@ -711,9 +711,10 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
         cont = _consume(b, word)
         child = handler.child
         clauses, resumer = _cont(b, child, "resume"), _cont(b, child, "resumer")
-        _suspend_running(b, running, child)
         link = _Link(handler.parent, clauses, resumer, lambda: _cont(b, child, "first_tag"))
         goal = _prepare(b, cont, [*values, reference], link)
+        # Not before: when there is no memory for its stack, the running chain ends from here to its bottom.
+        _suspend_running(b, running, child)
         b.set_struct_field(b.ctx, "WlContext", "current", cont)
         _, brought, _ = _switch_stacks(b, handler.control, goal.limit, _NOTHING, _NOTHING, goal.first, goal.control)
     else:

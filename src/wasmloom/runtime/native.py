@@ -614,11 +614,10 @@ def _libcall_switch(
         cython.cast(cython.pointer(uint64_t), ctx.args)[count] = own_reference
     else:
         words[1] = own_reference
-    parent: cython.pointer(WlCont) = _cut(ctx, child)
     code = _prepare(ctx, cont, words + 1, count + 1, cython.address(last))
     if code:
-        return code
-    _attach(last, parent, clauses, resumer)
+        return code  # the running chain, which is still whole, ends
+    _attach(last, _cut(ctx, child), clauses, resumer)
     # The parent's resume point moves to the target; the target's is where the switch goes.
     control = cython.cast(cython.pointer(WlControl), last.control)
     saved.rsp, saved.rbp, saved.rip = control.rsp, control.rbp, control.rip

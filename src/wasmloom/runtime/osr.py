@@ -52,7 +52,14 @@ from cython.cimports.wasmloom.runtime.native import (
     usable_top,
 )
 from cython.cimports.wasmloom.runtime.osr import NextFrame
-from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, free_grown, last_of, look_first, state_of
+from cython.cimports.wasmloom.runtime.stacks import (
+    INTERPRETED_BIT,
+    free_grown,
+    last_of,
+    look_first,
+    release_native,
+    state_of,
+)
 from cython.cimports.wasmloom.runtime.store import ChangeTier, Store, set_change
 
 from wasmloom.interpreter.code import find
@@ -270,31 +277,71 @@ def _field(instruction: cython.p_char, at: cython.int) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _settled_size(cont: cython.pointer(WlCont), used: uint64_t) -> uint64_t:
+    """Bytes that the frames of a stack of bytecode, `used` of its memory, and the clauses behind them take."""
+    clauses: uint64_t = 0
+    if cont.parent != cython.NULL:
+        clauses = 8 + 8 * max(_field(cont.resume, _CLAUSE_COUNT), 1)
+    return (used + clauses + 15) & ~cython.cast(uint64_t, 15)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _used_by_parent(child: cython.pointer(WlCont)) -> uint64_t:
+    """Bytes in use of the stack of bytecode that waits for `child`."""
+    return cython.cast(cython.pointer(WlCont), child.parent).fp + 8 * _field(child.resume, _RESUME_VALUES)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reserve_chain(
+    guest: cython.pointer(Guest), cont: cython.pointer(WlCont), last: cython.pointer(WlCont), used: uint64_t
+) -> cython.bint:
+    """Take native stacks for all of a chain of stacks of bytecode; or none, and False, when there is no memory."""
+    child: cython.pointer(WlCont) = cont
+    while True:
+        child.control = stack_with_room(guest, _settled_size(child, used))
+        if child.control == cython.NULL:
+            _release_chain(guest, cont, child)
+            return False
+        if child == last:
+            return True
+        used = _used_by_parent(child)
+        child = cython.cast(cython.pointer(WlCont), child.parent)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _release_chain(
+    guest: cython.pointer(Guest), cont: cython.pointer(WlCont), end: cython.pointer(WlCont)
+) -> cython.void:
+    """Give back the native stacks of a chain, up to `end`, that doesn't have one."""
+    while cont != end:
+        release_native(guest, cont)
+        cont = cython.cast(cython.pointer(WlCont), cont.parent)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _settle(
     guest: cython.pointer(Guest), cont: cython.pointer(WlCont), ip: cython.p_char, fp: uint64_t, used: uint64_t
 ) -> cython.p_char:
-    """Give a stack of bytecode a native one, on top of which its frames wait: the innermost at `fp`, to go on at `ip`.
+    """Let the frames of a stack of bytecode wait on top of the native one that it has got: the innermost at `fp`, to go
+    on at `ip`.
 
-    `used` bytes of its memory are copied; the memory is freed. Gives the native stack's pointer; NULL when there is no
-    memory.
+    `used` bytes of its memory are copied; the memory is freed. Gives the native stack's pointer.
     """
-    clauses: uint64_t = 0
-    size: uint64_t
-    control: cython.pointer(WlControl)
-    frames: cython.p_char
-    if cont.parent != cython.NULL:
-        clauses = 8 + 8 * max(_field(cont.resume, _CLAUSE_COUNT), 1)
-    size = (used + clauses + 15) & ~cython.cast(uint64_t, 15)
-    control = stack_with_room(guest, size)
-    if control == cython.NULL:
-        return cython.NULL
-    frames = usable_top(control) - size
+    control: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
+    frames: cython.p_char = usable_top(control) - _settled_size(cont, used)
     memcpy(frames, cont.stack_base, used)
-    if clauses:
+    if cont.parent != cython.NULL:
         _move_clauses(cont, cython.cast(cython.pointer(uint64_t), frames + used))
     free_grown(guest, cont)
     control.cont = cont
-    cont.control = control
     cont.ip = ip
     cont.fp = cython.cast(uint64_t, frames) + fp
     cont.function = cont.instance
@@ -329,24 +376,25 @@ def _settle_chain(
     ip: cython.p_char,
     used: uint64_t,
 ) -> cython.bint:
-    """Settle a chain of stacks from the innermost, `cont`, to the last; False when there is no memory.
+    """Settle a chain of stacks from the innermost, `cont`, to the last; False, and nothing done, without memory.
 
     Each one's control context then says where its parent goes on, and that of the last one where the innermost does:
     as compiled code leaves a suspended chain.
     """
     child: cython.pointer(WlCont) = cont
     parent: cython.pointer(WlCont)
-    resume: cython.p_char
     fp: uint64_t = cont.fp
     first: cython.p_char = cython.NULL
     rsp: cython.p_char
     inner: cython.pointer(WlControl) = cython.NULL
+    used_by_parent: uint64_t = 0
+    if cont.control == cython.NULL and not _reserve_chain(guest, cont, last, used):
+        return False
     while True:
-        resume = child.resume
         parent = cython.cast(cython.pointer(WlCont), child.parent)
+        if child != last:
+            used_by_parent = _used_by_parent(child)  # `_settle` moves what it reads
         rsp = _settle(guest, child, ip, fp, used)
-        if rsp == cython.NULL:
-            return False
         if inner == cython.NULL:
             first = rsp
         else:
@@ -356,7 +404,7 @@ def _settle_chain(
             break
         ip = parent.ip - 1
         fp = parent.fp
-        used = fp + 8 * _field(resume, _RESUME_VALUES)
+        used = used_by_parent
         child = parent
     _set_start(inner, cont, first)
     return True
@@ -430,7 +478,7 @@ def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> u
             entry, cython.cast(cython.pointer(WlInstance), instance), ip, cython.cast(uint64_t, fp - ctx.stack_base)
         )
     store.calls_left = 0
-    return _run_changed(store, entry, root, cython.cast(uint64_t, fp - ctx.stack_base) + size, 0)
+    return _run_changed(store, entry, root, _used(guest, size), 0)
 
 
 @cython.cfunc
@@ -491,9 +539,42 @@ def _prepare(store: Store) -> uint64_t:
         if not decided:
             return 0
     _code_at(store, ip)
-    use_compiled(store)
     found = find(ip)
-    return found[0].frame_size(found[1])
+    size: uint64_t = found[0].frame_size(found[1])
+    current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.current)
+    bottom: cython.pointer(WlCont) = guest.entry.bottom
+    if current != bottom and not _reserve_chain(
+        guest, current, _child_of(current, bottom), _used(guest, size)
+    ):
+        raise MemoryError("no memory for the native stacks of the running continuations")
+    try:
+        use_compiled(store)
+    except BaseException:
+        _release_chain(guest, current, bottom)
+        raise
+    return size
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _child_of(cont: cython.pointer(WlCont), bottom: cython.pointer(WlCont)) -> cython.pointer(WlCont):
+    """The stack of a running chain that the bottom waits for."""
+    while cont.parent != bottom:
+        cont = cython.cast(cython.pointer(WlCont), cont.parent)
+    return cont
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _used(guest: cython.pointer(Guest), size: uint64_t) -> uint64_t:
+    """Bytes in use of the running stack, whose innermost frame has a size."""
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+    return min(
+        cython.cast(uint64_t, ctx.trap_fp - ctx.stack_base) + size,
+        cython.cast(uint64_t, ctx.stack_end - ctx.stack_base),
+    )
 
 
 @cython.cfunc
@@ -525,10 +606,9 @@ def _run_changed(
     current.stack_end = ctx.stack_end
     bottom_used = used = min(used, cython.cast(uint64_t, ctx.stack_end - ctx.stack_base))
     if current != bottom:
-        while child.parent != bottom:
-            child = cython.cast(cython.pointer(WlCont), child.parent)
+        child = _child_of(current, bottom)
         bottom.ip -= 1
-        bottom_used = bottom.fp + 8 * _field(child.resume, _RESUME_VALUES)
+        bottom_used = _used_by_parent(child)
         if not _settle_chain(guest, current, child, current.ip, used):
             release_root(guest, root)
             return _OUT_OF_MEMORY
