@@ -281,3 +281,28 @@ def test_no_memory_for_the_stack_that_a_switch_begins():
             with pytest.raises(wl.Trap, match="out of memory") as caught:
                 exports.run()
             assert caught.value.frames[-1].func_name == "run", (tier, switching)
+
+
+@pytest.mark.parametrize("values", [0, 1, 3])
+def test_switches_to_new_continuations_collect_the_old_ones(store, values):
+    """Where there is no stack left for the target, what nobody can resume any more makes room."""
+    limited = wl.Store(store.engine, memory_limit=400_000)
+    kinds, passed = "i64 " * values, "(i64.const 5) " * values
+    taken = " ".join(f"(i64.eq (local.get {i}) (i64.const 5))" for i in range(values))
+    exports = run(
+        limited,
+        f"""(rec (type $fs (func (param {kinds} (ref null $ks)))) (type $ks (cont $fs)))
+        (tag $switch) (global $left (mut i32) (i32.const 0)) (elem declare func $g)
+        (func $g (type $fs)
+          (local.set {values} (ref.null $ks))
+          {taken} {"i32.and " * max(values - 1, 0)} {"i32.eqz (if (then unreachable))" if values else ""}
+          (if (i32.eqz (global.get $left)) (then (return)))
+          (global.set $left (i32.sub (global.get $left) (i32.const 1)))
+          (switch $ks $switch {passed} (cont.new $ks (ref.func $g)))
+          (unreachable))
+        (func (export "run") (param i32)
+          (global.set $left (local.get 0))
+          (resume $ks (on $switch switch) {passed} (ref.null $ks) (cont.new $ks (ref.func $g))))""",
+    ).exports
+    exports.run(3000)
+    assert exports.run.store is limited
