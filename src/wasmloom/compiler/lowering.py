@@ -121,7 +121,7 @@ class FunctionLowering:
         self.globals: set[str] = set()
         #: functions defined in the module that it calls directly
         self.called: set[int] = set()
-        #: whether it looks for handlers (`stacks.FIND_HANDLER`)
+        #: whether it looks for handlers (`switching.FIND_HANDLER`)
         self.uses_search = False
         #: what of memories is known to be there in the current block: end of the access by memory and address
         self._reached: dict[tuple[int, str], int] = {}

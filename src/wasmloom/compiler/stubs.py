@@ -373,7 +373,7 @@ wl_fiber_return:
 
 #: wl_switch_call(reason, first value, reference, ctx, control): the switch of code that switches by calls; gives
 #: reason, first value and reference in RAX, RDX and RCX. What goes on elsewhere sees the registers that it would see
-#: after the inline switch (see `wasmloom.compiler.stacks`).
+#: after the inline switch (see `wasmloom.compiler.switching`).
 _SWITCH_CALL = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
 {_set_limit("%rcx")}    movq %rdi, %rax
     movq %rcx, %rdi

@@ -15,7 +15,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wasmloom.compiler import calls as _calls  # noqa: F401  (registers what lowers calls)
-from wasmloom.compiler import stacks, workers
+from wasmloom.compiler import stacks as _stacks  # noqa: F401  (registers what lowers continuations)
+from wasmloom.compiler import switching, workers
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, constant_pool
 from wasmloom.compiler.facts import Facts
@@ -152,7 +153,7 @@ def _text(
             if isinstance(composite, FuncType) and facts.is_callable(index):
                 parts += array_call(facts.signature(index), f"wt.{index}")
     if search:
-        parts.append(stacks.FIND_HANDLER)
+        parts.append(switching.FIND_HANDLER)
     if "wl.tail" in declarations:
         parts.append(TAIL)
     parts += constant_pool(constants)

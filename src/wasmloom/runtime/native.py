@@ -449,7 +449,7 @@ def _prepare(
     count: uint64_t,
     last: cython.pointer(cython.pointer(WlCont)),
 ) -> uint64_t:
-    """Make a consumed continuation ready for n values, as `_prepare` in `wasmloom.compiler.stacks` does.
+    """Make a consumed continuation ready for n values, as `prepare` in `wasmloom.compiler.switching` does.
 
     Gives a trap code, the values as `native_begin` leaves them, and the last stack of the chain.
     """

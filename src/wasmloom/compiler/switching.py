@@ -1,0 +1,441 @@
+"""What switches of stacks in compiled code are built of: the switch itself, and the links between stacks around it.
+
+The switch is one piece of inline assembly, which exchanges RSP, RBP and RIP with those in a control context, and goes
+there. What goes along: RAX says why the other side goes on (0: the continuation has returned; k: clause k - 1 of the
+`resume` has a suspension; for a continuation that goes on it means nothing), RCX has the reference of a suspended
+continuation, RDX the first value, RDI the context; other values wait in the context's `args`. All other registers are
+clobbered, so that LLVM saves what it needs on the stack and nothing else is moved. With ``native_switching`` off the
+same steps are calls into the runtime.
+
+Nearly always a suspension is for the first clause of the nearest `resume`: its tag is in the resumed continuation
+itself (`first_tag`), and only when that is another one the descriptions of clauses are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from wasmloom.compiler.builder import FunctionBuilder
+from wasmloom.compiler.lowering import FunctionLowering
+from wasmloom.runtime import layout, traps
+from wasmloom.runtime.layout import BOUND_SHIFT, CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED, NEXT_REVISION
+from wasmloom.semantics.llvm import Value
+
+_GENERAL = ("rbx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+_CLOBBERS = ",".join(
+    [*(f"~{{{name}}}" for name in _GENERAL), *(f"~{{xmm{i}}}" for i in range(32))]
+    + [f"~{{k{i}}}" for i in range(8)]
+    + ["~{memory}", "~{dirflag}", "~{fpsr}", "~{flags}"]
+)
+_RSP, _RBP, _RIP = (layout.offset("WlControl", field) for field in ("rsp", "rbp", "rip"))
+
+#: Exchange the registers with the control context at RSI, and go there; whoever comes back does so behind it.
+_SWITCH = "; ".join(
+    (
+        f"movq {_RSP}(%rsi), %r8",
+        f"movq {_RBP}(%rsi), %r9",
+        f"movq {_RIP}(%rsi), %r10",
+        "leaq 1f(%rip), %r11",
+        f"movq %rsp, {_RSP}(%rsi)",
+        f"movq %rbp, {_RBP}(%rsi)",
+        f"movq %r11, {_RIP}(%rsi)",
+        "movq %r8, %rsp",
+        "movq %r9, %rbp",
+        "jmpq *%r10",
+        "1:",
+    )
+)
+#: The same with the parent's resume point, which is in the control context at RSI, moved to the one at RBX: from one
+#: continuation to another of the same parent.
+_EXCHANGE = "; ".join(
+    [
+        line
+        for offset in (_RSP, _RBP, _RIP)
+        for line in (
+            f"movq {offset}(%rsi), %r11",
+            f"movq {offset}(%rbx), %r{8 + offset // 8}",
+            f"movq %r11, {offset}(%rbx)",
+        )
+    ]
+    + ["leaq 1f(%rip), %r11", f"movq %rsp, {_RSP}(%rsi)", f"movq %rbp, {_RBP}(%rsi)", f"movq %r11, {_RIP}(%rsi)"]
+    + ["movq %r8, %rsp", "movq %r9, %rbp", "jmpq *%r10", "1:"]
+)
+_OUTCOME = "{ i64, i64, i64, ptr }"
+#: What goes along in a register that nobody reads.
+NOTHING = Value("poison", "i64")
+NULL = Value("null", "ptr")
+
+
+def switch_stacks(
+    b: FunctionBuilder,
+    control: Value,
+    limit: Value,
+    reason: Value,
+    reference: Value,
+    first: Value,
+    other: Value | None = None,
+) -> list[Value]:
+    """Go on at a control context, on a stack with a limit; or at another context, whose place that takes (`_EXCHANGE`).
+
+    Gives reason, first value and reference that whoever comes back brings; the context comes along, too.
+    """
+    clobbers, code, operands = _CLOBBERS, _SWITCH, f"ptr {control.text}"
+    inputs = "{ax},{dx},{cx},{di},{si}"
+    if other is not None:
+        code, inputs, operands = _EXCHANGE, inputs + ",{bx}", f"ptr {control.text}, ptr {other.text}"
+    b.emit(f'call void asm sideeffect "movq $0, %fs:112", "r"(ptr {limit.text}) #1')
+    outcome = b.assign(
+        f'call {_OUTCOME} asm sideeffect "{code}", "={{ax}},={{dx}},={{cx}},={{di}},{inputs},{clobbers}"'
+        f"(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, {operands}) #7{b.where}",
+        _OUTCOME,
+    )
+    *words, ctx = (
+        b.assign(f"extractvalue {_OUTCOME} {outcome.text}, {k}", kind)
+        for k, kind in enumerate(("i64", "i64", "i64", "ptr"))
+    )
+    b.hold_context(ctx)
+    return words
+
+
+def switch_by_call(f: FunctionLowering, words: Value) -> list[Value]:
+    """Go on where a call of the runtime has said (``stack_switching="libcall"``); see `switch_stacks`."""
+    b = f.b
+    control, first, reason, reference = (b.word_at(words, k) for k in range(4))
+    pointer = b.assign(f"inttoptr i64 {control.text} to ptr", "ptr")
+    kind = "{ i64, i64, i64 }"
+    outcome = b.assign(
+        f"call {kind} @wl_switch_call(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, "
+        f"ptr {b.ctx.text}, ptr {pointer.text}) #7{b.where}",
+        kind,
+    )
+    return [b.assign(f"extractvalue {kind} {outcome.text}, {k}", "i64") for k in range(3)]
+
+
+def count_word(value: int) -> Value:
+    """A number where a runtime call takes a pointer-sized argument."""
+    return Value(str(value), "i64")
+
+
+# --- references to continuations ---
+
+
+def cont_field(b: FunctionBuilder, cont: Value, field: str, type: str = "ptr") -> Value:
+    """Read a field of a `WlCont`."""
+    return b.struct_field(cont, "WlCont", field, type)
+
+
+def set_cont_field(b: FunctionBuilder, cont: Value, field: str, value: Value) -> None:
+    """Write a field of a `WlCont`."""
+    b.set_struct_field(cont, "WlCont", field, value)
+
+
+def is_same(b: FunctionBuilder, x: Value, y: Value) -> Value:
+    """Whether two pointers are equal."""
+    return b.assign(f"icmp eq ptr {x.text}, {y.text}", "i1")
+
+
+def differs(b: FunctionBuilder, x: Value, y: Value) -> Value:
+    """Whether two pointers aren't equal."""
+    return b.assign(f"icmp ne ptr {x.text}, {y.text}", "i1")
+
+
+def current_cont(b: FunctionBuilder) -> Value:
+    """The stack that runs."""
+    return b.struct_field(b.ctx, "WlContext", "current")
+
+
+def check_reference(b: FunctionBuilder, word: Value) -> tuple[Value, Value]:
+    """Trap unless a reference can be used; gives the continuation, and the next reference to it."""
+    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
+    address = b.binary("and", word, b.const("i64", NEXT_REVISION - 1))
+    cont = b.assign(f"inttoptr i64 {address.text} to ptr", "ptr")
+    b.trap_if(b.compare("ne", cont_field(b, cont, "reference", "i64"), word), traps.CONTINUATION_CONSUMED)
+    return cont, b.binary("add", word, b.const("i64", NEXT_REVISION))
+
+
+def consume(b: FunctionBuilder, word: Value) -> Value:
+    """Check a reference, and make it and all copies of it stale; gives the continuation."""
+    cont, following = check_reference(b, word)
+    set_cont_field(b, cont, "reference", following)
+    return cont
+
+
+def pointer_word(b: FunctionBuilder, pointer: Value) -> Value:
+    """A pointer's address."""
+    return b.assign(f"ptrtoint ptr {pointer.text} to i64", "i64")
+
+
+# --- from who resumes to who goes on ---
+
+
+class Goal(NamedTuple):
+    """Where a switch goes on: what `prepare` finds."""
+
+    #: the first value that goes along
+    first: Value
+    #: the control context to go to
+    control: Value
+    #: the limit of the stack that runs then
+    limit: Value
+
+
+class Link(NamedTuple):
+    """What links the last stack of a chain to who resumes it: fields of `WlCont`."""
+
+    parent: Value
+    resume: Value
+    resumer: Value
+    #: finds it, in the block where it is needed
+    first_tag: Callable[[], Value]
+
+    def write(self, b: FunctionBuilder, last: Value) -> None:
+        """Set all of it."""
+        set_cont_field(b, last, "parent", self.parent)
+        self._write_place(b, last)
+
+    def renew(self, b: FunctionBuilder, last: Value) -> None:
+        """Set it where the stack has nearly always been resumed from the same place before: looking is cheaper."""
+        elsewhere, where, here = b.fresh("elsewhere"), b.fresh("where"), b.fresh("here")
+        set_cont_field(b, last, "parent", self.parent)
+        memo = b.memo.copy()
+        b.branch(differs(b, cont_field(b, last, "resume"), self.resume), elsewhere, where, unlikely=True)
+        b.follow(where)
+        b.branch(differs(b, cont_field(b, last, "resumer"), self.resumer), elsewhere, here, unlikely=True)
+        b.follow(elsewhere)
+        self._write_place(b, last)
+        b.jump(here)
+        b.memo = memo
+        b.follow(here)
+
+    def _write_place(self, b: FunctionBuilder, last: Value) -> None:
+        set_cont_field(b, last, "resume", self.resume)
+        set_cont_field(b, last, "resumer", self.resumer)
+        set_cont_field(b, last, "first_tag", self.first_tag())
+
+
+def prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: Link) -> Goal:
+    """Make a consumed continuation ready for some values, and link it to who resumes it.
+
+    One that begins gets its stack, and its values follow those that `cont.bind` has kept. Nearly always it is a stack
+    that has suspended itself, and needs neither; `WlCont.last` says so.
+    """
+    area = b.args(b.ctx) if len(values) > 1 else None
+    for k, value in enumerate(values):
+        if k and area is not None:
+            b.set_word(area, k, value)
+    first = b.as_word(values[0]) if values else NOTHING
+    alone, other, chain, kept, fresh, take, slow, settle, ready = (
+        b.fresh(name) for name in ("alone", "other", "chain", "kept", "fresh", "take", "slow", "settle", "ready")
+    )
+    b.branch(differs(b, cont_field(b, cont, "last"), cont), other, alone, unlikely=True)
+    b.label(alone)
+    control = cont_field(b, cont, "control")
+    # Its topmost frames aren't in the cache when there are many continuations: fetch them early. The control context's
+    # own line is read next in any case, and processors fetch lines in pairs.
+    b.emit(f'call void asm sideeffect "prefetcht0 -128($0)", "r"(ptr {control.text}) #1')
+    link.renew(b, cont)
+    goals = {b.block: Goal(first, control, limit_of(b, control))}
+    b.jump(ready)
+
+    b.label(other)
+    state = cont_field(b, cont, "state", "i64")
+    states = {CONT_SUSPENDED: chain, CONT_FRESH: fresh}
+    if not values:
+        # A single bound value is what generators have: it needs no call.
+        states[CONT_SUSPENDED | 1 << BOUND_SHIFT] = kept
+    cases = " ".join(f"i64 {state}, label {target}" for state, target in states.items())
+    b.emit(f"switch i64 {state.text}, label {slow} [ {cases} ]")
+    b.label(chain)
+    firsts = {chain: first}
+    b.jump(settle)
+    if not values:
+        b.label(kept)
+        firsts[kept] = b.word_at(cont_field(b, cont, "stack_base"), 0)
+        b.jump(settle)
+    b.label(fresh)
+    control = b.struct_field(b.ctx, "WlContext", "free_stacks")
+    b.branch(is_same(b, control, NULL), slow, take)
+    b.label(take)
+    _begin(b, cont, control)
+    link.write(b, cont)
+    goals[b.block] = Goal(first, control, limit_of(b, control))
+    b.jump(ready)
+    b.label(slow)
+    words = b.words(4)
+    b.set_word(words, 0, first)
+    b.trap_if_code(b.runtime("native_begin", cont, words, count_word(len(values))))
+    firsts[b.block] = b.word_at(words, 0)
+    b.jump(settle)
+
+    b.label(settle)
+    first = _join(b, firsts)
+    noted = cont_field(b, cont, "last")
+    last = b.select(is_same(b, noted, NULL), cont, noted)
+    for stack in (last, cont):
+        set_cont_field(b, stack, "last", stack)
+        set_cont_field(b, stack, "state", b.const("i64", CONT_SUSPENDED))
+    link.write(b, last)
+    goals[b.block] = Goal(first, cont_field(b, last, "control"), limit_of(b, cont_field(b, cont, "control")))
+    b.jump(ready)
+    b.label(ready)
+    return Goal(*_join_all(b, goals))
+
+
+def _join_all(b: FunctionBuilder, values: Mapping[str, tuple[Value, ...]]) -> list[Value]:
+    """What several values are where blocks meet."""
+    return [_join(b, dict(zip(values, each, strict=True))) for each in zip(*values.values(), strict=True)]
+
+
+def _join(b: FunctionBuilder, values: dict[str, Value]) -> Value:
+    """What a value is where blocks meet."""
+    kind = next(iter(values.values())).type
+    pairs = ", ".join(f"[ {value.text}, {block} ]" for block, value in values.items())
+    return b.assign(f"phi {kind} {pairs}", kind)
+
+
+def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
+    """Give a continuation that begins a stack from the pool, the first there."""
+    b.set_struct_field(b.ctx, "WlContext", "free_stacks", b.struct_field(control, "WlControl", "next"))
+    b.set_struct_field(control, "WlControl", "cont", cont)
+    b.set_struct_field(control, "WlControl", "rsp", control)
+    b.set_struct_field(control, "WlControl", "rbp", b.at(control, _RBP))
+    b.set_struct_field(control, "WlControl", "rip", Value("@wl_fiber_start", "ptr"))
+    set_cont_field(b, cont, "control", control)
+    set_cont_field(b, cont, "last", cont)
+    set_cont_field(b, cont, "state", b.const("i64", CONT_SUSPENDED))
+
+
+def limit_of(b: FunctionBuilder, control: Value) -> Value:
+    """How far down a native stack goes."""
+    return b.struct_field(control, "WlControl", "limit")
+
+
+# --- from who suspends to who handles that ---
+
+
+def renewed_running(b: FunctionBuilder) -> tuple[Value, Value]:
+    """The running continuation before a suspension, and the reference to it.
+
+    One whose revisions have run out moves to a fresh object.
+    """
+    worn, usable, entry = b.fresh("worn"), b.fresh("usable"), b.block
+    before = current_cont(b)
+    reference = cont_field(b, before, "reference", "i64")
+    b.branch(b.compare("eq", reference, pointer_word(b, before)), worn, usable, unlikely=True)
+    b.label(worn)
+    b.trap_if_code(b.runtime("native_renew"))
+    moved = current_cont(b)
+    fresh = cont_field(b, moved, "reference", "i64")
+    from_worn = b.block
+    b.jump(usable)
+    b.label(usable)
+    running = b.assign(f"phi ptr [ {before.text}, {entry} ], [ {moved.text}, {from_worn} ]", "ptr")
+    reference = b.assign(f"phi i64 [ {reference.text}, {entry} ], [ {fresh.text}, {from_worn} ]", "i64")
+    return running, reference
+
+
+class Handler(NamedTuple):
+    """Who a suspension is for."""
+
+    #: for the switch there: the clause's number from 1
+    reason: Value
+    #: the stack whose parent it is, and its control context, to go to
+    child: Value
+    control: Value
+    parent: Value
+
+
+def find_handler(f: FunctionLowering, running: Value, tag: Value, kind: int, cut: bool) -> Handler:
+    """Search a continuation's parents for a `resume` with a clause of the kind for the tag; and `cut` the chain there.
+
+    The handler's fields are read before.
+    """
+    b = f.b
+    f.uses_search = True
+    near, walk, found = b.fresh("near"), b.fresh("walk"), b.fresh("found")
+    b.branch(differs(b, cont_field(b, running, "first_tag"), b.at(tag, kind)), walk, near, unlikely=True)
+    b.label(near)
+    handlers = {near: _above(b, b.const("i64", 1), running)}
+    if cut:
+        set_cont_field(b, running, "parent", NULL)
+    b.jump(found)
+    b.label(walk)
+    far = b.assign(
+        f"call {{ i64, ptr }} @wl.find_handler(ptr {running.text}, ptr {tag.text}, i32 {kind})", "{ i64, ptr }"
+    )
+    number = b.assign(f"extractvalue {{ i64, ptr }} {far.text}, 0", "i64")
+    child = b.assign(f"extractvalue {{ i64, ptr }} {far.text}, 1", "ptr")
+    b.trap_if(b.compare("eq", number, b.const("i64", 0)), traps.UNHANDLED_TAG)
+    handler = _above(b, number, child)
+    if cut:
+        suspend_running(b, running, child)
+    handlers[b.block] = handler
+    b.jump(found)
+    b.label(found)
+    return Handler(*_join_all(b, handlers))
+
+
+def _above(b: FunctionBuilder, reason: Value, child: Value) -> Handler:
+    return Handler(reason, child, cont_field(b, child, "control"), cont_field(b, child, "parent"))
+
+
+def _field_of(struct: str, field: str, name: str, type: str = "ptr") -> str:
+    """IR that reads a field of a `WlCont` into a variable."""
+    return f"""%{name}.at = getelementptr i8, ptr {struct}, i64 {layout.offset("WlCont", field)}
+  %{name} = load {type}, ptr %{name}.at, align 8, !tbaa !2"""
+
+
+#: The search, for every module that suspends. Gives the clause's number from 1 (0: there is none), and the stack whose
+#: parent has it.
+FIND_HANDLER = f"""
+define internal {{ i64, ptr }} @wl.find_handler(ptr %running, ptr %tag, i32 %kind)
+    noinline nounwind "frame-pointer"="all" {{
+entry:
+  br label %walk
+walk:
+  %child = phi ptr [ %running, %entry ], [ %parent, %scan ]
+  {_field_of("%child", "parent", "parent")}
+  %bottom = icmp eq ptr %parent, null
+  br i1 %bottom, label %none, label %inside
+inside:
+  {_field_of("%child", "resume", "clauses")}
+  {_field_of("%child", "resumer", "instance")}
+  %count = load i64, ptr %clauses, align 8
+  br label %scan
+scan:
+  %k = phi i64 [ 0, %inside ], [ %next, %test ]
+  %done = icmp eq i64 %k, %count
+  br i1 %done, label %walk, label %test
+test:
+  %next = add i64 %k, 1
+  %clause = getelementptr i64, ptr %clauses, i64 %next
+  %at = load i32, ptr %clause, align 4
+  %place = getelementptr i8, ptr %instance, i32 %at
+  %mine = load ptr, ptr %place, align 8, !tbaa !2
+  %kind.at = getelementptr i8, ptr %clause, i64 4
+  %its = load i32, ptr %kind.at, align 4
+  %same.tag = icmp eq ptr %mine, %tag
+  %same.kind = icmp eq i32 %its, %kind
+  %match = and i1 %same.tag, %same.kind
+  br i1 %match, label %found, label %scan
+found:
+  %r0 = insertvalue {{ i64, ptr }} poison, i64 %next, 0
+  %r1 = insertvalue {{ i64, ptr }} %r0, ptr %child, 1
+  ret {{ i64, ptr }} %r1
+none:
+  ret {{ i64, ptr }} {{ i64 0, ptr null }}
+}}"""
+
+
+def suspend_running(b: FunctionBuilder, running: Value, child: Value) -> None:
+    """Cut the running chain off above `child`."""
+    chain, cut = b.fresh("chain"), b.fresh("cut")
+    b.branch(differs(b, child, running), chain, cut, unlikely=True)
+    b.follow(chain)
+    set_cont_field(b, running, "last", child)
+    set_cont_field(b, child, "last", NULL)
+    set_cont_field(b, child, "state", b.const("i64", CONT_ACTIVE))
+    b.jump(cut)
+    b.follow(cut)
+    set_cont_field(b, child, "parent", NULL)
