@@ -7,8 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from wasmloom import Engine
+
+# Machines are slow at times: no test may depend on how long an example takes.
+settings.register_profile("wasmloom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("wasmloom")
 
 #: For tests of what only memories with guard pages have.
 needs_guard_pages = pytest.mark.skipif(Engine().checked, reason="the process's address space is limited")

@@ -71,7 +71,7 @@ def test_keys_are_digests(cache: Cache) -> None:
             cache.put(key, [])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_entries_are_misses(cache: Cache, data: st.DataObject) -> None:
     cache.put(KEY, [b"some code", b"more of it"])

@@ -39,7 +39,7 @@ def test_offsets_are_lines(version: int, lines: list[int]) -> None:
     call(loaded, "f")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 0xFFFFFFFF), min_size=1, max_size=30))
 def test_any_lines(lines: list[int]) -> None:
     lines = [line for i, line in enumerate(lines) if i == 0 or lines[i - 1] != line]

@@ -328,13 +328,13 @@ def load_damaged(content: bytes) -> None:
 
 
 @given(st.sampled_from(DAMAGE), st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_truncated_objects(content: bytes, data: st.DataObject) -> None:
     load_damaged(content[: data.draw(st.integers(0, len(content) - 1))])
 
 
 @given(st.sampled_from(DAMAGE), st.data())
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
 def test_damaged_objects(content: bytes, data: st.DataObject) -> None:
     changed = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):

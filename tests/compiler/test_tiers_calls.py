@@ -130,7 +130,7 @@ def check_signature(own: Signature, names: list[str]) -> None:
             assert exports[way](*arguments) == expected, f"{way} in {name}"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(signatures, st.sampled_from(COMPILED))
 def test_any_signature_in_every_way(own: Signature, name: str) -> None:
     check_signature(own, ["interpreter", name])

@@ -18,7 +18,7 @@ COMPILED = [name for name in ENGINES if name != "interpreter"]
 
 
 @pytest.mark.parametrize("name", COMPILED)
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(program=programs)
 def test_programs_do_what_the_model_does(name, program):
     assert outcome(Writer(program).module(), engine_of(name)) == Model(program).run()
@@ -67,7 +67,7 @@ def payload_module(there: list[str], back: list[str], depth: int, loops: int) ->
         {keeps} {got_a} {got_b} (local.get $n)))"""
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(
     there=st.lists(st.sampled_from(VALUES), max_size=10),
     back=st.lists(st.sampled_from(VALUES), max_size=10),

@@ -622,7 +622,7 @@ def test_timeouts_of_the_event_loop(guest: Guest) -> None:
 NAMES = ("sum", "deep", "generate", "as_cont", "caught", "guarded", "cleanup", "slow_cleanup", "guarded_generator")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 12), st.integers(0, 30)), max_size=40), st.randoms())
 def test_cancellation_at_any_point(calls: list[tuple[str, int, int]], choices: random.Random) -> None:
     """Whatever is cancelled whenever: the others give their results, and no stack is left."""

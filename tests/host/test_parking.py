@@ -245,7 +245,7 @@ async def outcome_async(call: Coroutine[Any, Any, Any]) -> Any:
 STEPS = st.lists(st.integers(1, 8), max_size=12).map(bytes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(STEPS, min_size=1, max_size=12), st.sampled_from(sorted(ENGINES)), st.randoms())
 def test_any_chain_gives_what_a_plain_call_gives(programs: list[bytes], engine: str, choices: random.Random) -> None:
     """Many guests in one store wait by turns, in all kinds of calls; nothing of one gets into another."""

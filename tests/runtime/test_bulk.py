@@ -130,7 +130,7 @@ class Bulk(RuleBasedStateMachine):
             assert list(self.exports.u) == self.u
 
 
-Bulk.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+Bulk.TestCase.settings = settings(max_examples=40, stateful_step_count=20)
 TestBulk = Bulk.TestCase
 
 

@@ -116,7 +116,7 @@ def integers(expression: Expression) -> Expression:
     return apply(f"{'i32' if expression.type == 'f32' else 'i64'}.reinterpret_{expression.type}", expression)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(st.sampled_from(tuple(OPERANDS)).flatmap(lambda type: expressions(type, 4)), min_size=1, max_size=4))
 def test_expressions(parts: list[Expression]) -> None:
     """The expressions one after the other, all on the stack, then combined from the top."""

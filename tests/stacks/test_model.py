@@ -34,14 +34,14 @@ def outcome(source: str, engine: wl.Engine | None = None) -> tuple[object, ...]:
     return result
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(programs)
 def test_programs_do_what_the_model_does(program):
     expected = Model(program).run()
     assert outcome(Writer(program).module()) == expected
 
 
-@settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES // 3, suppress_health_check=list(HealthCheck))
 @given(st.lists(programs, min_size=3, max_size=3))
 def test_programs_share_a_store(several):
     """One store for several programs: each leaves the pool and the context in order for the next."""

@@ -24,7 +24,7 @@ LONG = st.one_of(WORDS, st.integers(-(1 << 63), (1 << 63) - 1))
 
 
 @pytest.mark.parametrize("name", sorted(set(CALLS) - {"poll_oneoff"}))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_words(tmp_path: Path, name: str, data: st.DataObject) -> None:
     (tmp_path / "f").touch()
@@ -46,7 +46,7 @@ def test_any_words(tmp_path: Path, name: str, data: st.DataObject) -> None:
     assert not (tmp_path.parent / "f").exists()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(count=st.integers(0, 3), words=st.lists(st.integers(0, 255), min_size=144, max_size=144), out=WORDS, res=WORDS)
 def test_any_subscriptions(count: int, words: list[int], out: int, res: int) -> None:
     with Wasi(stdin=b"", stdout=io.BytesIO(), stderr=io.BytesIO()) as wasi:

@@ -228,7 +228,7 @@ COMPONENTS = st.sampled_from(["a", "b", "..", ".", "", "file", "up", "down", "ab
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc to ask where a file lies")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     path=st.lists(COMPONENTS, min_size=1, max_size=12).map("/".join),
     links=st.lists(st.lists(COMPONENTS, min_size=1, max_size=5).map("/".join), min_size=4, max_size=4),
