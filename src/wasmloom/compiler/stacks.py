@@ -30,13 +30,9 @@ from wasmloom.compiler.switching import (
     switch_stacks,
 )
 from wasmloom.runtime import traps
-from wasmloom.runtime.layout import BOUND_SHIFT, CONT_FRESH, ON_LABEL, ON_SWITCH
+from wasmloom.runtime.layout import BOUND_SHIFT, CONT_BYTES, CONT_FRESH, INLINE_WORDS, ON_LABEL, ON_SWITCH
 from wasmloom.semantics.llvm import Value
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
-
-#: As `wasmloom.runtime.heap` has them: a continuation's size in bytes, and words of the stack in its own block.
-CONT_BYTES, POOLED_WORDS = 384, 29
-
 
 # --- exceptions ---
 
@@ -84,7 +80,7 @@ def _cont_new(f: FunctionLowering, i: Instr) -> None:
     type = f.facts.cont_signature(i[2])
     room = max(len(type.params), len(type.results))
     function = f.pop()
-    if not f.options.native_switching or room > POOLED_WORDS:
+    if not f.options.native_switching or room > INLINE_WORDS:
         f.push(_cont_new_call(f, function, room))
         return
     quick, slow, done = b.fresh("quick"), b.fresh("slow"), b.fresh("made")

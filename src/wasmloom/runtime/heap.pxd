@@ -7,8 +7,6 @@ cdef enum:
     MAX_REGION = 16777216       # most bytes that are mapped at a time
     CONT_CLASS = 0              # the size class of continuations; those of exceptions follow
     CLASSES = 9
-    CONT_BYTES = 384            # a continuation with the stack that it begins with
-    INLINE_WORDS = 29           # words of that stack
     FIRST_EXCEPTION_WORDS = 8   # size of the smallest class of exceptions; each has twice the size of the one before
     HEAP_FLOOR = 1048576        # bytes to allocate before the collector runs at all
     # Bits of a block's mark.

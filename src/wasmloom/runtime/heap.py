@@ -31,8 +31,8 @@ from cython.cimports.posix.mman import (
     mmap,
     munmap,
 )
+from cython.cimports.wasmloom.runtime._layout import CONT_BYTES
 from cython.cimports.wasmloom.runtime.heap import (
-    CONT_BYTES,
     CONT_CLASS,
     FIRST_EXCEPTION_WORDS,
     MAX_REGION,

@@ -284,6 +284,11 @@ def size(struct: str) -> int:
     return 8 * len(STRUCTS[struct])
 
 
+#: Bytes of a continuation with the stack that it begins with, and words of that stack.
+CONT_BYTES = 384
+INLINE_WORDS = (CONT_BYTES - size("WlCont")) // 8
+
+
 def c_header() -> str:
     """The C header with all structs."""
     parts = ["/* Generated from wasmloom/runtime/layout.py */", "#pragma once", "#include <stdint.h>"]
@@ -306,6 +311,7 @@ def pxd() -> str:
     parts.append("cdef enum:")
     parts += [f"    RT_{name.upper()} = {i}" for i, name in enumerate(RUNTIME_CALLS)]
     parts += [f"    CONT_{name.upper()} = {i}" for i, name in enumerate(CONT_STATES)]
+    parts += [f"    CONT_BYTES = {CONT_BYTES}", f"    INLINE_WORDS = {INLINE_WORDS}"]
     parts += [f"    BOUND_SHIFT = {BOUND_SHIFT}", f"    ON_LABEL = {ON_LABEL}", f"    ON_SWITCH = {ON_SWITCH}"]
     parts += [f"    REVISION_SHIFT = {REVISION_SHIFT}", f"    MAX_REVISION = {MAX_REVISION}"]
     return "\n".join(parts) + "\n"

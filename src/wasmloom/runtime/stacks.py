@@ -31,9 +31,11 @@ from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime._layout import (
     BOUND_SHIFT,
     CONT_ACTIVE,
+    CONT_BYTES,
     CONT_ENDED,
     CONT_FRESH,
     CONT_SUSPENDED,
+    INLINE_WORDS,
     MAX_REVISION,
     NEXT_REVISION,
     REVISION_SHIFT,
@@ -50,10 +52,8 @@ from cython.cimports.wasmloom.runtime._layout import (
 from cython.cimports.wasmloom.runtime.calls import Operands
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest
 from cython.cimports.wasmloom.runtime.heap import (
-    CONT_BYTES,
     CONT_CLASS,
     HEAP_FLOOR,
-    INLINE_WORDS,
     Heap,
     Slab,
     block_at,
