@@ -21,6 +21,7 @@ from wasmloom.compiler.switching import (
     find_handler,
     is_same,
     limit_of,
+    pass_along,
     pointer_word,
     prepare,
     renewed_running,
@@ -86,8 +87,7 @@ def _cont_new(f: FunctionLowering, i: Instr) -> None:
     quick, slow, done = b.fresh("quick"), b.fresh("slow"), b.fresh("made")
     ctx = b.ctx
     cont = b.struct_field(ctx, "WlContext", "free_conts")
-    empty = b.assign(f"icmp eq ptr {cont.text}, null", "i1")
-    b.branch(b.either(empty, b.compare("eq", function, b.const("i64", 0))), slow, quick)
+    b.branch(b.either(is_same(b, cont, NULL), b.compare("eq", function, b.const("i64", 0))), slow, quick)
     b.label(quick)
     b.set_struct_field(ctx, "WlContext", "free_conts", cont_field(b, cont, "next"))
     counted = b.struct_field(ctx, "WlContext", "allocated", "i64")
@@ -203,7 +203,7 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
         reason, brought, reference = switch_stacks(b, goal.control, goal.limit, NOTHING, NOTHING, goal.first)
     else:
         words = b.words(4)
-        first = _pass_along(b, values)
+        first = pass_along(b, values)
         b.set_word(words, 0, word)
         b.set_word(words, 1, first)
         b.set_word(words, 2, pointer_word(b, b.inst))
@@ -252,16 +252,6 @@ def _resume_throw_ref(f: FunctionLowering, i: Instr) -> None:
     _resume_throwing(f, i, word, exception)
 
 
-def _pass_along(b: FunctionBuilder, values: list[Value]) -> Value:
-    """Put all values but the first where they wait during a switch; gives the first as a word."""
-    if len(values) > 1:
-        area = b.args(b.ctx)
-        for k, value in enumerate(values):
-            if k:
-                b.set_word(area, k, value)
-    return b.as_word(values[0]) if values else NOTHING
-
-
 @lowers("suspend")
 def _suspend(f: FunctionLowering, i: Instr) -> None:
     b = f.b
@@ -273,12 +263,12 @@ def _suspend(f: FunctionLowering, i: Instr) -> None:
         running, reference = renewed_running(b)
         handler = find_handler(f, running, tag, ON_LABEL, cut=True)
         limit = limit_of(b, cont_field(b, handler.parent, "control"))
-        first = _pass_along(b, values)
+        first = pass_along(b, values)
         b.set_struct_field(b.ctx, "WlContext", "current", handler.parent)
         _, brought, _ = switch_stacks(b, handler.control, limit, handler.reason, reference, first)
     else:
         words = b.words(4)
-        b.set_word(words, 0, _pass_along(b, values))
+        b.set_word(words, 0, pass_along(b, values))
         b.trap_if_code(b.runtime("libcall_suspend", words, tag))
         _, brought, _ = switch_by_call(f, words)
     f.check_pending()
@@ -313,7 +303,7 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
     else:
         words = b.words(4)
         b.set_word(words, 0, word)
-        b.set_word(words, 1, _pass_along(b, values))
+        b.set_word(words, 1, pass_along(b, values))
         b.trap_if_code(b.runtime("libcall_switch", words, tag, count_word(len(values))))
         _, brought, _ = switch_by_call(f, words)
     f.check_pending()

@@ -214,17 +214,23 @@ class Link(NamedTuple):
         set_cont_field(b, last, "first_tag", self.first_tag())
 
 
+def pass_along(b: FunctionBuilder, values: list[Value]) -> Value:
+    """Put all values but the first where they wait during a switch; gives the first as a word."""
+    if len(values) > 1:
+        area = b.args(b.ctx)
+        for k, value in enumerate(values):
+            if k:
+                b.set_word(area, k, value)
+    return b.as_word(values[0]) if values else NOTHING
+
+
 def prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: Link) -> Goal:
     """Make a consumed continuation ready for some values, and link it to who resumes it.
 
     One that begins gets its stack, and its values follow those that `cont.bind` has kept. Nearly always it is a stack
     that has suspended itself, and needs neither; `WlCont.last` says so.
     """
-    area = b.args(b.ctx) if len(values) > 1 else None
-    for k, value in enumerate(values):
-        if k and area is not None:
-            b.set_word(area, k, value)
-    first = b.as_word(values[0]) if values else NOTHING
+    first = pass_along(b, values)
     alone, other, chain, kept, fresh, take, slow, settle, ready = (
         b.fresh(name) for name in ("alone", "other", "chain", "kept", "fresh", "take", "slow", "settle", "ready")
     )
