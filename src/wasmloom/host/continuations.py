@@ -222,11 +222,11 @@ class Continuation:
             if word == 0 or _cont_of(word).reference != word:
                 raise Trap(TRAP_REASONS[CONTINUATION_CONSUMED])
             words[_CONT] = word
-            if throws:
+            if store.calls_left and store.guest.entry == cython.NULL:
+                store.count_call()
+            if throws:  # nothing of Python runs from here on: the context may hold another exception then
                 store.guest.ctx.exception = word_of_exception(store, args[0])
             try:
-                if store.calls_left and store.guest.entry == cython.NULL:
-                    store.count_call()
                 if store.is_native or runs_compiled(_cont_of(word)):
                     _run_compiled(store, signature, driver, throws, tags, words)
                 else:

@@ -57,7 +57,8 @@ cdef inline void release_root(Guest *guest, RootStack *root) noexcept:
     root.control.next = guest.root_stacks
     guest.root_stacks = root
 
-# Let an entry whose bottom has the stack `root` run `current`, and save what the context holds of others.
+# Let an entry whose bottom has the stack `root` run `current`, and save what the context holds of others. From here on
+# the collector looks at the entry: nothing of its stack is in use yet (who goes on with a guest that waited says more).
 cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont *current) noexcept:
     cdef WlContext *ctx = &guest.ctx
     entry.native = root
@@ -66,6 +67,7 @@ cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont
     entry.host_rsp = ctx.host_rsp
     entry.guest_rsp = ctx.guest_rsp
     entry.guest_rbp = ctx.guest_rbp
+    ctx.guest_rsp = <char *>root
     ctx.pending = 0
     ctx.current = current
     ctx.catch_top = 0

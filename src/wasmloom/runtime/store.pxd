@@ -68,7 +68,8 @@ cdef class Store:
     cdef dict sweep(self)
     cdef int wait_for_turn(self, unsigned long me) except -1
     cdef void *allocate(self, uint64_t size)
-    cdef int charge(self, uint64_t size) except -1
+    cpdef int charge(self, uint64_t size) except -1
+    cpdef int release(self, uint64_t size) except -1
     cdef int call(self, WlFunction *function, uint64_t *words, uint32_t n_params, uint32_t n_results) except -1
     cdef int run(
         self, WlInstance *instance, char *bytecode, uint64_t *words, uint32_t n_params, uint32_t n_results

@@ -474,16 +474,28 @@ class Store:
             raise MemoryError
         return block
 
-    @cython.cfunc
+    @cython.ccall
     @cython.exceptval(-1, check=False)
     def charge(self, size: uint64_t) -> cython.int:
-        """Count `size` bytes against the memory limit."""
+        """Count `size` bytes that are allocated for the guest against the memory limit; `release` undoes it.
+
+        For host functions that keep something for a guest. Raises `WasmError` when there is not so much left.
+        """
         if size > self.guest.memory_limit - self.guest.used_bytes:
             raise WasmError(
                 f"{size} more bytes would exceed the store's memory limit: "
                 f"{self.guest.used_bytes} of {self.guest.memory_limit} are in use"
             )
         self.guest.used_bytes += size
+        return 0
+
+    @cython.ccall
+    @cython.exceptval(-1, check=False)
+    def release(self, size: uint64_t) -> cython.int:
+        """Undo as much of `charge`. Raises `ValueError` for more than is in use."""
+        if size > self.guest.used_bytes:
+            raise ValueError(f"{size} bytes were not charged")
+        self.guest.used_bytes -= size
         return 0
 
     @cython.cfunc
@@ -846,6 +858,12 @@ class Store:
             finally:
                 self.guest.heap.holds -= 1
             raise error
+        if entry.native != cython.NULL:
+            # What is left of the running stack isn't used any more, and the last host call may have been on another
+            # one. Making frames can run finalisers, and these may collect.
+            self.guest.ctx.guest_rsp = cython.cast(
+                cython.p_char, cython.cast(cython.pointer(WlCont), self.guest.ctx.current).control
+            )
         try:
             frames = _frames_of_entry(self, cython.cast(uint64_t, entry), True)
         finally:
