@@ -27,7 +27,7 @@ from tests.binary.build import (
 )
 from wasmloom.binary.decoder import decode_module
 from wasmloom.errors import CompileError, ValidationError
-from wasmloom.spec.canon import func_type, intern_func_type, sub_type
+from wasmloom.spec.canon import Types, func_type, intern_func_type, sub_type
 from wasmloom.spec.types import (
     CONCRETE,
     FUNCREF,
@@ -158,8 +158,9 @@ def test_index_spaces_put_imports_first() -> None:
             section(CODE, vec(body(), body(b"\0"))),
         )
     )
-    to_i64 = intern_func_type(FuncType((I32,), (I64,)))
-    nothing = intern_func_type(FuncType((), ()))
+    kept = Types()
+    to_i64 = intern_func_type(FuncType((I32,), (I64,)), kept)
+    nothing = intern_func_type(FuncType((), ()), kept)
     assert m.num_imported_funcs == m.num_imported_tables == m.num_imported_memories == 1
     assert m.num_imported_globals == m.num_imported_tags == 1
     assert list(m.func_types) == [1, 0, 1]

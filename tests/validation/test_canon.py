@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import subprocess
+import sys
+from threading import Thread
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmloom.errors import ValidationError
+from wasmloom.host.types import as_func_type
 from wasmloom.spec.canon import (
+    DefinedType,
+    Types,
     canonical_type,
+    count_types,
     func_type,
     intern_func_type,
     intern_group,
     is_sub,
+    lasting,
     matches,
     matches_extern,
     sub_type,
@@ -28,6 +39,7 @@ from wasmloom.spec.types import (
     I64,
     V128,
     ArrayType,
+    ContType,
     FieldType,
     FuncType,
     GlobalType,
@@ -41,6 +53,9 @@ from wasmloom.spec.types import (
     ref_type,
 )
 
+#: Keeps the types of all tests but those about types that go.
+KEPT = Types()
+
 plain = st.sampled_from([I32, I64, F64, V128, FUNCREF, EXTERNREF, ANYREF])
 functions = st.builds(FuncType, st.lists(plain, max_size=4).map(tuple), st.lists(plain, max_size=3).map(tuple))
 abstract = st.builds(ref_type, st.sampled_from(sorted(ABSTRACT_HEAP_TYPES.values())), st.booleans())
@@ -52,9 +67,9 @@ def struct(*fields: ValType, supers: tuple[int, ...] = (), mutable: bool = False
 
 @given(functions, functions)
 def test_function_types(a: FuncType, b: FuncType) -> None:
-    ids = intern_func_type(a), intern_func_type(b)
+    ids = intern_func_type(a, KEPT), intern_func_type(b, KEPT)
     assert (ids[0] == ids[1]) == (a == b)
-    assert intern_group([SubType(a)], []) == [ids[0]]
+    assert intern_group([SubType(a)], [], KEPT) == [ids[0]]
     assert func_type(ids[0]) == a
     assert is_sub(*ids) == (a == b)
 
@@ -98,9 +113,9 @@ def test_numbers_match_themselves_only() -> None:
 def test_declared_supertypes() -> None:
     ids: list[int] = []
     for k in range(5):
-        ids += intern_group([struct(*[I32] * k, supers=(k - 1,) if k else ())], ids)
+        ids += intern_group([struct(*[I32] * k, supers=(k - 1,) if k else ())], ids, KEPT)
     assert all(is_sub(ids[a], ids[b]) == (a >= b) for a in range(5) for b in range(5))
-    lone = intern_group([struct(I32, I64)], [])[0]
+    lone = intern_group([struct(I32, I64)], [], KEPT)[0]
     assert not is_sub(lone, ids[0])
     a, b = (ref_type(CONCRETE + ids[k], False) for k in (4, 0))
     assert matches(a, b)
@@ -118,24 +133,24 @@ def test_equal_groups_are_one_whatever_their_position() -> None:
             SubType(ArrayType(FieldType(ref_type(CONCRETE + first, True), True))),
         ]
 
-    before = intern_group([SubType(FuncType((I32,), ()))], [])
-    a = intern_group(pair(0), [])
-    assert intern_group(pair(1), before) == a
+    before = intern_group([SubType(FuncType((I32,), ()))], [], KEPT)
+    a = intern_group(pair(0), [], KEPT)
+    assert intern_group(pair(1), before, KEPT) == a
     assert sub_type(a[0]).composite.fields[0].storage == ref_type(CONCRETE + a[1], True)
     # The same two types in another order, or with one more, are other types.
-    assert set(intern_group([pair(0)[1], pair(0)[0]], [])).isdisjoint(a)
-    assert set(intern_group([*pair(0), struct()], [])).isdisjoint(a)
+    assert set(intern_group([pair(0)[1], pair(0)[0]], [], KEPT)).isdisjoint(a)
+    assert set(intern_group([*pair(0), struct()], [], KEPT)).isdisjoint(a)
 
 
 def test_unknown_types() -> None:
     with pytest.raises(ValidationError, match="unknown type 1"):
-        intern_group([struct(ref_type(CONCRETE + 1, True))], [])
+        intern_group([struct(ref_type(CONCRETE + 1, True))], [], KEPT)
     with pytest.raises(ValidationError, match="unknown type 0"):
-        intern_group([struct(supers=(0,))], [])
+        intern_group([struct(supers=(0,))], [], KEPT)
     with pytest.raises(ValidationError, match="unknown type 3"):
         canonical_type(ref_type(CONCRETE + 3, True), [])
     with pytest.raises(TypeError, match="not a function type"):
-        func_type(intern_group([struct()], [])[0])
+        func_type(intern_group([struct()], [], KEPT)[0])
 
 
 @pytest.mark.parametrize(
@@ -160,5 +175,145 @@ def test_unknown_types() -> None:
     ],
 )
 def test_imports(have: object, want: object, fits: bool) -> None:
-    intern_func_type(FuncType((), ()))
+    intern_func_type(FuncType((), ()), KEPT)
     assert matches_extern(have, want) == fits  # type: ignore[arg-type]
+
+
+# --- how long types live ---
+
+
+def rare(k: int, *more: ValType) -> SubType:
+    """A type that no other test has."""
+    return SubType(FuncType((V128, *[[I32, I64, F64, V128][k >> 2 * i & 3] for i in range(10)], V128, *more), (V128,)))
+
+
+def test_types_go_with_what_keeps_them() -> None:
+    before = count_types()
+    first, second = Types(), Types()
+    ids = [id for k in range(2000) for id in intern_group([rare(k)], [], first)]
+    assert count_types() == before + 2000
+    assert intern_group([rare(5)], [], second) == [ids[5]]
+    del first
+    assert count_types() == before + 1
+    assert func_type(ids[5]) == rare(5).composite
+    for gone in (ids[4], ids[1999]):
+        with pytest.raises(ValueError, match="unknown type"):
+            sub_type(gone)
+    # The number isn't used again: who still has it finds out.
+    assert set(intern_group([rare(4)], [], second)).isdisjoint(ids)
+    del second
+    assert count_types() == before
+
+
+def test_types_that_others_name_stay() -> None:
+    before = count_types()
+    keeper = Types()
+    ids: list[int] = []
+    for k in range(3000):  # each names the one before: freed without recursion
+        last = Types()
+        ids += intern_group([rare(k, *[ref_type(CONCRETE + k - 1, True)] * (k > 0))], ids, last)
+        keeper = last
+    assert count_types() == before + 3000
+    supers = Types()
+    above = intern_group([struct(V128, V128, V128)], [], supers)
+    below = intern_group([struct(V128, V128, V128, I32, supers=(0,))], above, keeper)
+    cont = Types()
+    func = intern_group([rare(8000)], [], supers)
+    conts = intern_group([SubType(ContType(CONCRETE))], func, cont)
+    del supers, last
+    assert is_sub(below[0], above[0])
+    assert sub_type(conts[0]).composite == ContType(CONCRETE + func[0])
+    del keeper
+    assert count_types() == before + 2
+    del cont
+    assert count_types() == before
+
+
+def test_a_group_goes_as_a_whole() -> None:
+    before = count_types()
+    keeper = Types()
+    group = [rare(1, ref_type(CONCRETE + k, True)) for k in (1, 2, 0)]
+    ids = intern_group(group, [], keeper)
+    sub_type(ids[1])
+    assert count_types() == before + 3
+    del keeper
+    assert count_types() == before
+
+
+def test_what_users_see_keeps_types() -> None:
+    before = count_types()
+    keeper = Types()
+    (id,) = intern_group([rare(77)], [], keeper)
+    reference = ref_type(CONCRETE + id, False)
+    for type in (
+        reference,
+        FuncType((I32, reference), ()),
+        GlobalType(reference, True),
+        TableType(reference, Limits(1, None)),
+    ):
+        seen = lasting(type)
+        assert seen == type
+    assert lasting(FuncType((I32,), ())) == FuncType((I32,), ())
+    del keeper
+    assert func_type(id) == rare(77).composite
+    del seen
+    assert count_types() == before
+    with pytest.raises(ValueError, match="is not a value type, or names a type that is gone"):
+        as_func_type(([reference], []))
+    with pytest.raises(ValueError, match="what defined it is gone"):
+        intern_func_type(FuncType((reference,), ()), Types())
+    with pytest.raises(ValueError, match="unknown type"):
+        lasting(reference)
+
+
+def test_value_types_are_copied_and_pickled() -> None:
+    keeper = Types()
+    reference = lasting(ref_type(CONCRETE + intern_group([rare(78)], [], keeper)[0], False))
+    assert isinstance(reference, DefinedType)
+    for t in (I32, FUNCREF, reference):
+        assert copy.copy(t) is t
+        assert copy.deepcopy([t])[0] is t
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(FuncType((I32, FUNCREF), ()), protocol)) == FuncType((I32, FUNCREF), ())
+        with pytest.raises(TypeError, match="can't be pickled"):
+            pickle.dumps(reference, protocol)
+
+
+def test_numbers_come_round() -> None:
+    code = f"""if 1:
+        from wasmloom.spec.canon import Types, count_types, intern_func_type, skip_ids, func_type
+        from wasmloom.spec.types import FuncType, I32
+        keeper = Types()
+        first = [intern_func_type(FuncType((I32,) * k, ()), keeper) for k in range(3)]
+        skip_ids({0xFFFF0000 - 2})
+        later = [intern_func_type(FuncType((), (I32,) * k), keeper) for k in range(1, 6)]
+        assert later[:2] == [{0xFFFF0000 - 2}, {0xFFFF0000 - 1}], later
+        assert not set(later) & set(first)
+        assert later[4] < 1000
+        assert [len(func_type(id).params) for id in first] == [0, 1, 2]
+        assert [len(func_type(id).results) for id in later] == [1, 2, 3, 4, 5]
+        del keeper
+        assert count_types() == 0
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_many_threads_make_and_drop_types() -> None:
+    before = count_types()
+    wrong: list[object] = []
+
+    def work(seed: int) -> None:
+        for k in range(300):
+            keeper = Types()
+            ids = intern_group([rare(k % 7)], [], keeper)
+            ids += intern_group([rare(100 + (seed + k) % 5, ref_type(CONCRETE, True))], ids, keeper)
+            if func_type(ids[0]) != rare(k % 7).composite:
+                wrong.append(ids)
+
+    threads = [Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert count_types() == before

@@ -1,5 +1,7 @@
 from libc.stdint cimport uint32_t
 
+from wasmloom.spec.canon cimport Types
+
 cdef class DecodedModule:
     cdef readonly bytes data
     cdef readonly list rec_groups           # list[tuple[SubType, ...]], type indices
@@ -28,6 +30,7 @@ cdef class DecodedModule:
     cdef readonly dict offsets              # see the class
     cdef readonly object body_starts        # array('I')
     cdef readonly object body_ends          # array('I')
+    cdef Types kept                         # keeps its types
     cdef object _names
     cdef dict _indexed                      # the parts with type indices that `syntax` needs
     cdef uint32_t num_funcs                 # size of the function index space

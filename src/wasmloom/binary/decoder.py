@@ -30,6 +30,7 @@ from cython.cimports.wasmloom.binary.reader import (
     read_u64,
     read_valtype,
 )
+from cython.cimports.wasmloom.spec.canon import Types
 
 from wasmloom.binary.names import parse_names
 from wasmloom.binary.parts import CustomRange, DataSegment, ElementSegment, Expr
@@ -297,6 +298,7 @@ class DecodedModule:
         self.rec_groups = []
         self.types = []
         self.type_ids = []
+        self.kept = Types()
         self.imports = []
         self.func_types = array("I")
         self.tables = []
@@ -663,7 +665,7 @@ def _canonicalise(m: DecodedModule) -> cython.void:
     """Replace type indices by canonical ids; a type index that is out of range is a `ValidationError`."""
     for group in m.rec_groups:
         first = len(m.type_ids)
-        m.type_ids.extend(intern_group(group, m.type_ids, m.offsets["type"][first : first + len(group)]))
+        m.type_ids.extend(intern_group(group, m.type_ids, m.kept, m.offsets["type"][first : first + len(group)]))
     ids = m.type_ids
     m._indexed = {
         "imports": m.imports,

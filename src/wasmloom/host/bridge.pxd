@@ -54,6 +54,7 @@ cdef class HostFunction:
     cdef object function
     cdef readonly Signature signature
     cdef readonly str name
+    cdef object keeper                  # what keeps its type alive
 
 # The same function with and without Cython's check for an exception: `_host_call_with_gil` looks at it itself.
 ctypedef int (*HostCallWords)(WlContext *, Store, WlFunction *, uint64_t) noexcept
@@ -87,7 +88,9 @@ cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) excep
 cdef object from_word(Store store, uint64_t type, uint64_t word)
 cdef object results_of(Store store, Signature signature, uint64_t *words)
 cdef Func func_at(Store store, WlFunction *function)
-cdef WlFunction *new_host_function(Store store, Signature signature, object function, str name) except? NULL
+cdef WlFunction *new_host_function(
+    Store store, Signature signature, object function, str name, object keeper
+) except? NULL
 cdef int call_host(Store store, HostFunction host, uint64_t *words, bint may_wait) except -1
 cdef int take_results(Store store, HostFunction host, object returned, uint64_t *words) except -1
 # What runs a function that has no instance.
@@ -104,5 +107,7 @@ cdef inline uint32_t host_results(WlFunction *function) noexcept:
 cdef inline bint host_in_integers(WlFunction *function) noexcept:
     return (<HostFunction><PyObject *>function.object).signature.in_integers
 
+cdef object BARE
+cdef Store check_store(object store)
 cdef int store_of(object value, Store store) except -1
 cdef uint64_t fetch_error(WlContext *ctx, Store store) noexcept

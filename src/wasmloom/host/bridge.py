@@ -85,7 +85,7 @@ from cython.cimports.wasmloom.runtime._layout import RT_HOST_CALL, WlContext, Wl
 from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push, set_run
-from cython.cimports.wasmloom.spec.canon import heap_matches
+from cython.cimports.wasmloom.spec.canon import TypeInfo, Types, heap_matches, type_info
 
 from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
@@ -94,7 +94,7 @@ from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runti
 from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
 from wasmloom.runtime import log
 from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, STACK_EXHAUSTED, UNCAUGHT_EXCEPTION
-from wasmloom.spec.canon import func_type, intern_func_type
+from wasmloom.spec.canon import func_type, intern_func_type, lasting
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
@@ -124,15 +124,12 @@ _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
-# What `Func` takes for "the caller fills in the fields". Not to be had from Python, where an object without its
+# What constructors take for "the caller fills in the fields". Not to be had from Python, where an object without its
 # struct would be a way to crash.
-_BARE = cython.declare(object, object())
+BARE = object()
 
 # The flag of generators that `types.coroutine` has made awaitable (`inspect.CO_ITERABLE_COROUTINE`).
 _OLD_COROUTINE = cython.declare(cython.int, 0x100)
-
-# By canonical type; None: not made yet. A list, because every call of the host looks here.
-_signatures = cython.declare(list, [])
 
 
 @cython.cfunc
@@ -160,7 +157,10 @@ def kind_of(type: uint64_t) -> Kind:
 
 @cython.cclass
 class Signature:
-    """A function type, prepared for conversions; one per canonical type."""
+    """A function type, prepared for conversions; one per canonical type, which owns it.
+
+    So whoever uses one keeps the type: it would be gone with the type's last user.
+    """
 
     def __cinit__(self, type_id: uint32_t) -> None:
         i: uint32_t
@@ -198,12 +198,15 @@ def room_for(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(u
 
 @cython.cfunc
 def signature_of(type_id: uint32_t) -> Signature:
-    """The signature of a canonical function type."""
-    if type_id >= cython.cast(uint32_t, len(_signatures)):
-        _signatures.extend([None] * (type_id + 1 - len(_signatures)))
-    if _signatures[type_id] is None:
-        _signatures[type_id] = Signature(type_id)
-    return cython.cast(Signature, _signatures[type_id])
+    """The signature of a canonical function type, which somebody keeps."""
+    info: cython.pointer(TypeInfo) = type_info(type_id)
+    made: Signature
+    if info.signature == cython.NULL:
+        made = Signature(type_id)
+        if info.signature == cython.NULL:  # it may have been made meanwhile
+            Py_INCREF(made)
+            info.signature = cython.cast(cython.pointer(PyObject), made)
+    return cython.cast(Signature, cython.cast(object, info.signature))
 
 
 @cython.cfunc
@@ -384,6 +387,14 @@ def from_word(store: Store, type: uint64_t, word: uint64_t) -> object:
 
 
 @cython.cfunc
+def check_store(store: object) -> Store:
+    """The first argument of a constructor."""
+    if not isinstance(store, Store):
+        raise TypeError(f"expected a Store, not {_of(store)}")
+    return store
+
+
+@cython.cfunc
 @cython.exceptval(-1, check=False)
 def store_of(value: object, store: Store) -> cython.int:
     """Check that an object belongs to `store`; raises `ValueError`."""
@@ -407,18 +418,18 @@ class Func:
 
     def __cinit__(self, store: object, type: object, function: object, name: str | None = None) -> None:
         self.vectorcall = cython.cast(cython.p_void, _vectorcall)
-        if store is _BARE:
+        if store is BARE:
             return
-        if not isinstance(store, Store):
-            raise TypeError(f"Func takes a Store, not {_of(store)}")
+        owner: Store = check_store(store)
         if not callable(function):
             raise TypeError(f"Func takes a callable, not {_of(function)}")
         if name is None:
             name = getattr(function, "__name__", None) or _class_name(function)
-        self.signature = signature_of(intern_func_type(as_func_type(type)))
-        self.pointer = new_host_function(store, self.signature, function, name)
+        keeper: Types = Types()
+        self.signature = signature_of(intern_func_type(as_func_type(type), keeper))
+        self.pointer = new_host_function(owner, self.signature, function, name, keeper)
         self.pointer.wrapper = cython.cast(cython.p_void, self)
-        self._store = store
+        self._store = owner
 
     def __init__(self, store: Store, type: object, function: Callable[..., object], name: str | None = None) -> None:
         """See the class; `__cinit__` does the work, so that no object is ever without its struct."""
@@ -521,7 +532,7 @@ class Func:
     @property
     def type(self) -> object:
         """The function's type, a `FuncType`."""
-        return self.signature.type
+        return lasting(self.signature.type)
 
     @property
     def type_id(self) -> int:
@@ -578,7 +589,7 @@ def _enable_vectorcall(func: Func) -> object:
     slots.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL
 
 
-_enable_vectorcall(Func.__new__(Func, _BARE, None, None))
+_enable_vectorcall(Func.__new__(Func, BARE, None, None))
 
 
 @cython.cfunc
@@ -611,7 +622,7 @@ def func_at(store: Store, function: cython.pointer(WlFunction)) -> Func:
     func: Func
     if function.wrapper != cython.NULL:
         return cython.cast(Func, cython.cast(cython.pointer(PyObject), function.wrapper))
-    func = Func.__new__(Func, _BARE, None, None)
+    func = Func.__new__(Func, BARE, None, None)
     func._store = store
     func.pointer = function
     func.signature = signature_of(cython.cast(uint32_t, function.type_id))
@@ -624,18 +635,21 @@ def func_at(store: Store, function: cython.pointer(WlFunction)) -> Func:
 
 @cython.cclass
 class HostFunction:
-    """A Python function as the guest sees it; kept alive by its store."""
+    """A Python function as the guest sees it; kept alive by its store. `keeper`: what keeps its type."""
 
-    def __cinit__(self, function: object, signature: Signature, name: str) -> None:
+    def __cinit__(self, function: object, signature: Signature, name: str, keeper: object) -> None:
         self.function = function
+        self.keeper = keeper
         self.signature = signature
         self.name = name
 
 
 @cython.cfunc
-def new_host_function(store: Store, signature: Signature, function: object, name: str) -> cython.pointer(WlFunction):
-    """A function struct that runs a Python callable."""
-    host: HostFunction = HostFunction(function, signature, name)
+def new_host_function(
+    store: Store, signature: Signature, function: object, name: str, keeper: object
+) -> cython.pointer(WlFunction):
+    """A function struct that runs a Python callable. `keeper`: what keeps its type as long as it lives."""
+    host: HostFunction = HostFunction(function, signature, name, keeper)
     struct: cython.pointer(WlFunction)
     struct = cython.cast(cython.pointer(WlFunction), store.allocate(cython.sizeof(WlFunction)))
     struct.own_code = host_stub(struct)

@@ -5,6 +5,7 @@ from wasmloom.host.bridge cimport Signature
 from wasmloom.host.tags cimport Reference
 from wasmloom.runtime._layout cimport WlInstance
 from wasmloom.runtime.store cimport Store
+from wasmloom.spec.canon cimport Types
 
 @cython.final
 cdef class Driver:
@@ -12,11 +13,13 @@ cdef class Driver:
     cdef uint32_t *clauses              # the same for compiled code: see wasmloom.compiler.stacks
     cdef WlInstance *instance       # has the tags and nothing else
     cdef list signatures            # of what a suspension with each tag gives: that of its continuation
+    cdef Types kept                 # the types of all these, and of what it resumes
     cdef uint32_t room              # slots of the frame
 
 @cython.final
 cdef class Continuation:
     cdef Reference reference
     cdef Signature signature        # None: not known
+    cdef Types kept                 # keeps the type, unless its store does
 
     cdef object drive(self, bint throws, tuple args, tuple tags)

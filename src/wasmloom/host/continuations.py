@@ -41,10 +41,11 @@ from cython.cimports.wasmloom.runtime._layout import NEXT_REVISION, WlCont, WlCo
 from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.native import prepare_resume, runs_compiled
 from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.spec.canon import Types
 
 from wasmloom.errors import Trap, WasmException
 from wasmloom.runtime.traps import CONTINUATION_CONSUMED, TRAP_REASONS
-from wasmloom.spec.canon import composite_matches, func_type, intern_func_type, sub_type
+from wasmloom.spec.canon import composite_matches, func_type, intern_func_type, lasting, sub_type
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, HEAP_SHIFT, FuncType, ValType
 
 _OUTCOME = cython.declare(cython.int, 0)
@@ -86,6 +87,8 @@ class Driver:
             raise MemoryError
         cython.cast(cython.pointer(uint64_t), self.clauses)[0] = count
         self.signatures = []
+        self.kept = Types()
+        self.kept.keep(signature.type_id)
         cython.cast(cython.pointer(cython.p_void), self.code)[0] = handlers[H_RESUME_THROW if throws else H_RESUME]
         cython.cast(cython.pointer(uint16_t), self.code + 8)[0] = _CONT
         cython.cast(cython.pointer(uint16_t), self.code + 10)[0] = _VALUES
@@ -102,7 +105,7 @@ class Driver:
             cython.cast(cython.pointer(int32_t), clause + 8)[0] = stub + k * stub_size
             self.clauses[2 * (k + 1)] = slots + k * cython.sizeof(cython.p_void)
             self.room = max(self.room, _VALUES + len(tag.type.params) + 1)
-            self.signatures.append(signature_of(intern_func_type(FuncType(tag.type.results, type.results))))
+            self.signatures.append(signature_of(intern_func_type(FuncType(tag.type.results, type.results), self.kept)))
         for k in range(count + 1):
             clause = self.code + stub + k * stub_size
             cython.cast(cython.pointer(cython.p_void), clause)[0] = handlers[H_CONST]
@@ -152,7 +155,7 @@ class Continuation:
     @property
     def type(self) -> FuncType | None:
         """What it takes and what it returns; None when the guest gave it as a plain ``contref``."""
-        return None if self.signature is None else self.signature.type
+        return None if self.signature is None else lasting(self.signature.type)
 
     @property
     def store(self) -> Store:
@@ -324,6 +327,7 @@ def _outcome(
         rest = Continuation.__new__(Continuation)
         rest.reference = hold(store, words[_VALUES + count])
         rest.signature = driver.signatures[which]
+        rest.kept = driver.kept
         payload = tuple([from_word(store, tag.type.params[i], words[_VALUES + i]) for i in range(count)])
     finally:
         store.guest.heap.holds -= 1

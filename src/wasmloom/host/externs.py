@@ -19,7 +19,7 @@ from cython.cimports.cpython.buffer import PyBuffer_FillInfo
 from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.wasmloom.host.bridge import from_word, to_word
+from cython.cimports.wasmloom.host.bridge import BARE, check_store, from_word, to_word
 from cython.cimports.wasmloom.host.externs import (
     Py_buffer,
 )
@@ -29,22 +29,12 @@ from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_tabl
 
 from wasmloom.errors import WasmError
 from wasmloom.host.types import as_global_type, as_memory_type, as_table_type
+from wasmloom.spec.canon import keep_type, lasting
 from wasmloom.spec.limits import MAX_PAGES_32
 from wasmloom.spec.types import GlobalType, Limits, MemoryType, TableType, ValType
 
-# What constructors take for "the caller fills in the fields". Not to be had from Python, where an object without its
-# struct would be a way to crash.
-_BARE = cython.declare(object, object())
 _PAGE_BITS = 16
 _MAX_TABLE = 0xFFFFFFFF
-
-
-@cython.cfunc
-def _check_store(store: object) -> Store:
-    """The first argument of a constructor."""
-    if not isinstance(store, Store):
-        raise TypeError(f"expected a Store, not {type(store).__name__}")
-    return store
 
 
 @cython.cfunc
@@ -86,9 +76,9 @@ class Memory:
     """
 
     def __cinit__(self, store: object, type: object, maximum: int | None = None) -> None:
-        if store is _BARE:
+        if store is BARE:
             return
-        owner: Store = _check_store(store)
+        owner: Store = check_store(store)
         made = as_memory_type(type, maximum)
         most = made.limits.max
         owner.lock()
@@ -195,7 +185,7 @@ def memory_at(store: Store, memory: cython.pointer(WlMemory), type: object) -> M
     made: Memory
     if memory.object != cython.NULL:
         return cython.cast(Memory, cython.cast(cython.pointer(PyObject), memory.object))
-    made = Memory.__new__(Memory, _BARE, None)
+    made = Memory.__new__(Memory, BARE, None)
     made._store = store
     made.pointer = memory
     made._max = type.limits.max
@@ -219,21 +209,22 @@ class Table:
         *,
         init: object = None,
     ) -> None:
-        if store is _BARE:
+        if store is BARE:
             return
-        owner: Store = _check_store(store)
+        owner: Store = check_store(store)
         word: uint64_t = 0
         made = as_table_type(type, minimum, maximum)
         most = made.limits.max
         owner.lock()
         try:
+            keep_type(owner.types, made.element)
             to_word(owner, made.element, init, cython.address(word))
             self.pointer = owner.new_table(made.limits.min, _MAX_TABLE if most is None else most, word)
         finally:
             owner.unlock()
         self.pointer.object = cython.cast(cython.p_void, self)
         self._store = owner
-        self.element = made.element
+        self.element = lasting(made.element)
         self._max = most
 
     def __init__(
@@ -331,10 +322,10 @@ def table_at(store: Store, table: cython.pointer(WlTable), type: object) -> Tabl
     made: Table
     if table.object != cython.NULL:
         return cython.cast(Table, cython.cast(cython.pointer(PyObject), table.object))
-    made = Table.__new__(Table, _BARE, None)
+    made = Table.__new__(Table, BARE, None)
     made._store = store
     made.pointer = table
-    made.element = type.element
+    made.element = lasting(type.element)
     made._max = type.limits.max
     table.object = cython.cast(cython.p_void, made)
     return made
@@ -345,15 +336,14 @@ class Global:
     """A global variable: ``Global(store, "mut i32", 7)``. `value` reads it, and writes it when it is mutable."""
 
     def __cinit__(self, store: object, type: object, value: object) -> None:
-        if store is _BARE:
+        if store is BARE:
             return
-        owner: Store = _check_store(store)
+        owner: Store = check_store(store)
         word: uint64_t = 0
-        if self._store is not None:
-            raise TypeError("a Global can't be initialised twice")
-        self.type = as_global_type(type)
+        self.type = lasting(as_global_type(type))
         owner.lock()  # references on their way are not swept
         try:
+            keep_type(owner.types, self.type.content)
             to_word(owner, self.type.content, value, cython.address(word))
             self.cell = cython.cast(cython.pointer(uint64_t), owner.allocate(16))
             if not push(cython.address(owner.cells), self.cell):
@@ -410,8 +400,8 @@ class Global:
 @cython.cfunc
 def global_at(store: Store, cell: cython.pointer(uint64_t), type: object) -> Global:
     """A Python object for a global."""
-    made: Global = Global.__new__(Global, _BARE, None, None)
+    made: Global = Global.__new__(Global, BARE, None, None)
     made._store = store
     made.cell = cell
-    made.type = type
+    made.type = lasting(type)
     return made

@@ -15,7 +15,7 @@ from wasmloom.host.engine import Engine, default_engine
 from wasmloom.interpreter.code import CodeSpace
 from wasmloom.runtime.frames import func_name
 from wasmloom.semantics.features import check_features
-from wasmloom.spec.canon import func_type
+from wasmloom.spec.canon import func_type, lasting
 from wasmloom.validation import validate_function, validate_module
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ class Module:
     def imports(self) -> list[ImportType]:
         """What the module imports, in order."""
         return [
-            ImportType(i.module, i.name, i.kind, func_type(i.type) if isinstance(i.type, int) else i.type)
+            ImportType(i.module, i.name, i.kind, lasting(func_type(i.type) if isinstance(i.type, int) else i.type))
             for i in self.decoded.imports
         ]
 
@@ -265,7 +265,7 @@ class Module:
             ExportType(
                 e.name,
                 e.kind,
-                func_type(decoded.func_type_ids[e.index]) if e.kind == "func" else spaces[e.kind][e.index],
+                lasting(func_type(decoded.func_type_ids[e.index]) if e.kind == "func" else spaces[e.kind][e.index]),
             )
             for e in decoded.exports
         ]

@@ -127,7 +127,7 @@ class InstanceState:
                 functions[i] = func.pointer
             else:  # a `HostImport`
                 functions[i] = new_host_function(
-                    self.store, signature_of(module.func_type_id[i]), value.function, value.name
+                    self.store, signature_of(module.func_type_id[i]), value.function, value.name, module
                 )
         own = cython.cast(
             cython.pointer(WlFunction),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memset
-from cython.cimports.wasmloom.host.bridge import from_word, to_word
+from cython.cimports.wasmloom.host.bridge import BARE, check_store, from_word, to_word
 from cython.cimports.wasmloom.runtime._layout import WlException, WlTag
 from cython.cimports.wasmloom.runtime.heap import Pin, pin
 from cython.cimports.wasmloom.runtime.stacks import new_exception
@@ -16,7 +16,7 @@ from cython.cimports.wasmloom.runtime.store import Store
 from wasmloom.errors import Trap, WasmException
 from wasmloom.host.types import as_func_type
 from wasmloom.runtime.traps import OUT_OF_MEMORY, TRAP_REASONS
-from wasmloom.spec.canon import func_type, intern_func_type
+from wasmloom.spec.canon import func_type, intern_func_type, lasting
 
 
 @cython.cclass
@@ -26,12 +26,19 @@ class Tag:
     `type`: a `FuncType`, or its text; its parameters are the values that an exception with this tag carries.
     """
 
-    def __init__(self, store: Store, type: object) -> None:
+    def __cinit__(self, store: object, type: object) -> None:
+        if store is BARE:
+            return
+        owner: Store = check_store(store)
         if isinstance(type, str) and "->" not in type:
             type = f"{type} ->"
-        self.type = as_func_type(type)
-        self._store = store
-        self.pointer = new_tag(store, intern_func_type(self.type))
+        made = as_func_type(type)
+        self.pointer = new_tag(owner, intern_func_type(made, owner.types))
+        self.type = lasting(made)
+        self._store = owner
+
+    def __init__(self, store: Store, type: object) -> None:
+        """See the class; `__cinit__` does the work, so that no object is ever without its struct."""
 
     @property
     def store(self) -> Store:
@@ -56,10 +63,10 @@ class Tag:
 @cython.cfunc
 def tag_at(store: Store, tag: cython.pointer(WlTag)) -> Tag:
     """The Python object of a tag."""
-    result: Tag = Tag.__new__(Tag)
+    result: Tag = Tag.__new__(Tag, BARE, None)
     result._store = store
     result.pointer = tag
-    result.type = func_type(tag.type_id)
+    result.type = lasting(func_type(cython.cast(uint64_t, tag.type_id)))
     return result
 
 

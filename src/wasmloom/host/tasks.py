@@ -87,7 +87,7 @@ def _cancellation(store: Store) -> uint64_t:
     exception: cython.pointer(WlException)
     if store.cancellation == 0:
         exception = cython.cast(cython.pointer(WlException), store.allocate(cython.sizeof(WlException)))
-        exception.tag = new_tag(store, intern_func_type(FuncType((), ())))
+        exception.tag = new_tag(store, intern_func_type(FuncType((), ()), store.types))
         store.cancellation = cython.cast(uint64_t, exception)
     return store.cancellation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wasmloom.spec.canon import func_type
+from wasmloom.spec.canon import exists, func_type
 from wasmloom.spec.limits import MAX_PAGES_32, MAX_PARAMS, MAX_RESULTS
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
@@ -29,6 +29,8 @@ _VAL_TYPES: dict[str, ValType] = {
 def as_val_type(value: object) -> ValType:
     """A value type from itself or its name (``"i32"``, ``"externref"``). Raises `TypeError` or `ValueError`."""
     if isinstance(value, ValType):
+        if not exists(value):
+            raise ValueError(f"{value!r} is not a value type, or names a type that is gone")
         return value
     if isinstance(value, str):
         found = _VAL_TYPES.get(value.strip())

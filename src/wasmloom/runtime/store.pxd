@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from wasmloom.runtime._capi cimport PyThread_type_lock
 from wasmloom.runtime._layout cimport WlContext, WlFunction, WlInstance, WlMemory, WlTable
 from wasmloom.runtime.guests cimport Entry, Guest
+from wasmloom.spec.canon cimport Types
 
 cdef enum:
     FIRST_STACK = 65536         # bytes of value stack that a store begins with
@@ -55,6 +56,7 @@ cdef class Store:
     cdef public object change_failed    # why its bytecode could not go on as machine code, or None
     cdef public bint is_native          # everything in it runs as machine code
     cdef bint checked                   # its memories have no guard pages
+    cdef Types types                    # keeps the types of what the host makes in it (modules keep their own)
     cdef Pointers blocks                # memory to free with the store
     cdef Pointers memories
     cdef Pointers tables

@@ -75,6 +75,7 @@ from cython.cimports.wasmloom.runtime.store import (
     Run,
     copy_words,
 )
+from cython.cimports.wasmloom.spec.canon import Types
 
 from wasmloom.errors import Trap, WasmError
 from wasmloom.runtime.traps import (
@@ -274,6 +275,7 @@ class Store:
         self.references = {}
         self.sweep_at = _FIRST_SWEEP
         self.modules = {}
+        self.types = Types()
         self.drivers = {}
 
     def __init__(

@@ -4,24 +4,32 @@
 
 Two defined types are the same when their recursive groups are equal after references into the group have been replaced
 by positions in it (iso-recursive equivalence, Core 3.0, 2.3.8 and 3.3.2). `intern_group` gives equal groups the same
-ids, so that types of different modules are compared by comparing numbers. Ids are never reused: types live as long as
-the process.
+ids, so that types of different modules are compared by comparing numbers.
+
+Groups live as long as somebody keeps them: a `Types` object of a module, store, function …, or another group that names
+one of their types. So whoever stores an id, in bytecode, machine code or a struct, has such an object, or belongs to
+somebody who has. Ids are given in order, and used again only when all have been given once, so that an id that has
+outlived its type is found out, where ids come from Python (`is_val_type`), and means nothing else by then.
+
+Invariant: all of this is touched with the GIL held, and nothing that changes it runs Python code in between
+(allocating a dict's or an int's memory doesn't). The GIL is the lock: a finaliser can come at any other moment.
 
 Everything here speaks canonical ids: `ValType`s hold ``CONCRETE + id`` where they name a defined type. Only the
 arguments of `intern_group`, `canonical_heap` and `canonical_type` hold type indices.
 
 ``canon.pxd`` gives compiled code the same without Python objects: `type_info`, `id_matches`, `heap_matches`,
-`type_matches`, `top_heap`.
+`type_matches`, `top_heap`, `intern_words`.
 """
 
 from __future__ import annotations
 
-from threading import Lock
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import cython
-from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, malloc, realloc
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free, realloc
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.spec.canon import (
     _ABOVE,
@@ -31,20 +39,29 @@ from cython.cimports.wasmloom.spec.canon import (
     ARRAY,
     CONT,
     FUNC,
+    INNER,
+    MUTABLE,
+    PAGE_BITS,
+    PAGE_SIZE,
     STRUCT,
     TypeInfo,
-    _count,
-    _infos,
-    _room,
+    TypePage,
+    Words,
+    _n_pages,
+    _next,
+    _pages,
 )
 
 from wasmloom.errors import ValidationError
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
+    F64,
     HEAP_SHIFT,
+    I32,
     NULL_FLAG,
     REF_FLAG,
+    V128,
     ArrayType,
     ContType,
     FieldType,
@@ -60,7 +77,8 @@ from wasmloom.spec.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from typing import Any
 
     from wasmloom.spec.types import CompositeType
 
@@ -84,7 +102,11 @@ _CONCRETE = cython.declare(uint64_t, CONCRETE)
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
-_MAX_ID: int = (1 << 32) - 1
+_F64 = cython.declare(uint64_t, int(F64))
+_I32 = cython.declare(uint64_t, int(I32))
+_V128 = cython.declare(uint64_t, int(V128))
+#: Ids are less than this.
+_MOST_IDS = cython.declare(uint64_t, 0xFFFF0000)
 
 
 def _fill_tables() -> None:
@@ -114,8 +136,29 @@ _fill_tables()
 @cython.cfunc
 @cython.exceptval(check=False)
 def type_info(id: uint32_t) -> cython.pointer(TypeInfo):
-    """The type with a canonical id, which must exist."""
-    return _infos[id]
+    """The type with a canonical id, which must exist: whoever asks keeps it alive, or knows who does."""
+    return _pages[id >> PAGE_BITS].types[id & (PAGE_SIZE - 1)]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def find_type(id: uint64_t) -> cython.pointer(TypeInfo):
+    """The type with a canonical id, or NULL."""
+    if id >> PAGE_BITS >= _n_pages or _pages[id >> PAGE_BITS] == cython.NULL:
+        return cython.NULL
+    return type_info(cython.cast(uint32_t, id))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def is_val_type(t: uint64_t) -> cython.bint:
+    """Whether a word is a value type that exists now."""
+    heap: uint64_t = t >> _HEAP_SHIFT
+    if not t & _REF_FLAG:
+        return _F64 <= t <= _I32 or t == _V128
+    if t & 0xFF:
+        return False
+    return find_type(heap - _CONCRETE) != cython.NULL if heap >= _CONCRETE else heap < 128 and _TOP[heap] != 0
 
 
 @cython.cfunc
@@ -126,10 +169,10 @@ def id_matches(a: uint32_t, b: uint32_t) -> cython.bint:
     info: cython.pointer(TypeInfo)
     if a == b:
         return True
-    target = _infos[b]
-    info = _infos[a]
+    target = type_info(b)
+    info = type_info(a)
     while info.depth > target.depth:
-        info = _infos[info.parent]
+        info = info.above
     return info == target
 
 
@@ -142,9 +185,9 @@ def heap_matches(a: uint64_t, b: uint64_t) -> cython.bint:
     if b >= _CONCRETE:
         if a >= _CONCRETE:
             return id_matches(cython.cast(uint32_t, a - _CONCRETE), cython.cast(uint32_t, b - _CONCRETE))
-        return a == _BELOW[_infos[b - _CONCRETE].kind]
+        return a == _BELOW[type_info(cython.cast(uint32_t, b - _CONCRETE)).kind]
     if a >= _CONCRETE:
-        a = _ABOVE[_infos[a - _CONCRETE].kind]
+        a = _ABOVE[type_info(cython.cast(uint32_t, a - _CONCRETE)).kind]
     return _ABSTRACT_MATCHES[(a & 0x7F) * 128 + (b & 0x7F)]
 
 
@@ -164,166 +207,572 @@ def type_matches(a: uint64_t, b: uint64_t) -> cython.bint:
 def top_heap(heap: uint64_t) -> uint64_t:
     """The abstract heap type at the top of `heap`'s hierarchy."""
     if heap >= _CONCRETE:
-        heap = _ABOVE[_infos[heap - _CONCRETE].kind]
+        heap = _ABOVE[type_info(cython.cast(uint32_t, heap - _CONCRETE)).kind]
     return _TOP[heap & 0x7F]
 
 
-_lock = Lock()
-_groups: dict[tuple[tuple[str, SubType], ...], tuple[int, ...]] = {}
-_sub_types: list[SubType] = []
+# --- groups: made, kept, freed ---
 
-
-def _substitute(sub: SubType, heap: Callable[[int], int]) -> SubType:
-    """`sub` with `heap` applied to each concrete heap type (``CONCRETE + number``) and supertype in it."""
-
-    def value(t: ValType) -> ValType:
-        if not t & REF_FLAG or 0 <= t >> HEAP_SHIFT < CONCRETE:
-            return t
-        return ValType((t & (REF_FLAG | NULL_FLAG)) | heap(t >> HEAP_SHIFT) << HEAP_SHIFT)
-
-    def field(f: FieldType) -> FieldType:
-        return FieldType(value(f.storage), f.mutable)
-
-    composite: CompositeType = sub.composite
-    if isinstance(composite, FuncType):
-        composite = FuncType(tuple([value(t) for t in composite.params]), tuple([value(t) for t in composite.results]))
-    elif isinstance(composite, StructType):
-        composite = StructType(tuple([field(f) for f in composite.fields]))
-    elif isinstance(composite, ArrayType):
-        composite = ArrayType(field(composite.field))
-    else:
-        composite = ContType(heap(composite.func))
-    return SubType(composite, tuple([heap(CONCRETE + s) - CONCRETE for s in sub.supers]), sub.final)
-
-
-def _intern(group: tuple[SubType, ...]) -> tuple[int, ...]:
-    """The ids of a group whose inner references are negative heap types: -1 for its first member, and so on."""
-    key = tuple([(type(sub.composite).__name__, sub) for sub in group])
-    with _lock:
-        ids = _groups.get(key)
-        if ids is None:
-            first = len(_sub_types)
-            if first + len(group) > _MAX_ID - CONCRETE:
-                raise ValidationError("too many types in this process")
-            ids = tuple(range(first, first + len(group)))
-            subs = [_substitute(sub, lambda heap: heap if heap >= 0 else CONCRETE + first - 1 - heap) for sub in group]
-            for sub in subs:
-                _add_info(sub)
-                _sub_types.append(sub)
-            _groups[key] = ids
-    return ids
+INNER = 1 << 32  # noqa: F811  (declared in canon.pxd)
+MUTABLE = 1 << 63  # noqa: F811
+#: Group, as the bytes of its `Words` → address of its first type.
+_groups: dict[bytes, int] = {}
 
 
 @cython.cfunc
-def _add_info(sub: SubType) -> cython.void:
-    """Append the C description of the type that gets the next id."""
-    global _infos, _room, _count
-    info: cython.pointer(TypeInfo)
-    grown: cython.pointer(cython.pointer(TypeInfo))
-    n: cython.Py_ssize_t
-    i: cython.Py_ssize_t
-    if _count == _room:
-        grown = cython.cast(
-            cython.pointer(cython.pointer(TypeInfo)),
-            realloc(_infos, (_room * 2 + 64) * cython.sizeof(cython.pointer(TypeInfo))),
-        )
+@cython.exceptval(-1, check=False)
+def put(words: cython.pointer(Words), word: uint64_t) -> cython.int:
+    """Append to a group that is being described."""
+    room: uint64_t
+    grown: cython.p_void
+    if words.count == words.room:
+        room = words.room * 2 + 64
+        grown = realloc(words.items, room * cython.sizeof(uint64_t))
         if grown == cython.NULL:
             raise MemoryError
-        _infos = grown
-        _room = _room * 2 + 64
-    composite = sub.composite
-    types: list[int] = []
-    mutable: list[bool] = []
-    info = cython.cast(cython.pointer(TypeInfo), calloc(1, cython.sizeof(TypeInfo)))
+        words.items = cython.cast(cython.pointer(uint64_t), grown)
+        words.room = room
+    words.items[words.count] = word
+    words.count += 1
+    return 0
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _types_of(words: cython.pointer(uint64_t)) -> uint64_t:
+    """How many types a member's description ends with."""
+    if words[0] & 0xFF == CONT:
+        return 1
+    return (words[2] & 0xFFFFFFFF) + (words[2] >> 32)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _are_known(words: cython.pointer(Words)) -> cython.bint:
+    """Whether all types of other groups that a group names exist."""
+    word: uint64_t
+    at: uint64_t = 0
+    end: uint64_t
+    while at < words.count:
+        if words.items[at] & 512 and not words.items[at + 1] & INNER and find_type(words.items[at + 1]) == cython.NULL:
+            return False
+        end = at + 3 + _types_of(words.items + at)
+        if words.items[at] & 0xFF == CONT:
+            word = words.items[at + 3]
+            if not word & INNER and find_type(word) == cython.NULL:
+                return False
+            at = end
+            continue
+        at += 3
+        while at < end:
+            word = (words.items[at] & ~MUTABLE) >> _HEAP_SHIFT
+            if (
+                words.items[at] & _REF_FLAG
+                and word >= _CONCRETE
+                and not (word - _CONCRETE) & INNER
+                and find_type(word - _CONCRETE) == cython.NULL
+            ):
+                return False
+            at += 1
+    return True
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _free_ids(count: uint32_t) -> uint64_t:
+    """The first of `count` ids in a row that are free; `_MOST_IDS` when there are none."""
+    global _next
+    looked: uint64_t = 0
+    run: uint64_t = 0
+    while run < count:
+        if _next == _MOST_IDS:
+            _next = run = 0
+        if looked > 2 * _MOST_IDS:
+            return _MOST_IDS
+        run = run + 1 if find_type(_next) == cython.NULL else 0
+        _next += 1
+        looked += 1
+    return _next - run
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _make_pages(first: uint64_t, count: uint64_t) -> cython.bint:
+    """Make room for ids; False when there is no memory."""
+    global _pages, _n_pages
+    page: uint64_t
+    room: uint64_t = _n_pages
+    grown: cython.pointer(cython.pointer(TypePage))
+    for page in range(first >> PAGE_BITS, ((first + count - 1) >> PAGE_BITS) + 1):
+        if page >= _n_pages:
+            room = max(2 * _n_pages, page + 1)
+            grown = cython.cast(
+                cython.pointer(cython.pointer(TypePage)),
+                realloc(_pages, room * cython.sizeof(cython.pointer(TypePage))),
+            )
+            if grown == cython.NULL:
+                return False
+            _pages = grown
+            memset(_pages + _n_pages, 0, (room - _n_pages) * cython.sizeof(cython.pointer(TypePage)))
+            _n_pages = room
+        if _pages[page] == cython.NULL:
+            _pages[page] = cython.cast(cython.pointer(TypePage), calloc(1, cython.sizeof(TypePage)))
+            if _pages[page] == cython.NULL:
+                return False
+    return True
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _inner(number: uint64_t, first: uint64_t) -> uint64_t:
+    """A number in `Words` as a canonical id."""
+    return first + (number & ~INNER) if number & INNER else number
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _new_info(words: cython.pointer(uint64_t), first: uint64_t, id: uint64_t) -> cython.pointer(TypeInfo):
+    """The C description of a member of the group whose ids begin with `first`; NULL when there is no memory."""
+    n: uint64_t = _types_of(words)
+    i: uint64_t
+    t: uint64_t
+    info: cython.pointer(TypeInfo) = cython.cast(
+        cython.pointer(TypeInfo), calloc(1, cython.sizeof(TypeInfo) + n * (cython.sizeof(uint64_t) + 1))
+    )
     if info == cython.NULL:
-        raise MemoryError
-    info.id = _count
-    info.final = sub.final
-    info.parent = -1
-    if isinstance(composite, FuncType):
-        info.kind = FUNC
-        types = [*composite.params, *composite.results]
-        info.n_params = len(composite.params)
-        info.n_results = len(composite.results)
-    elif isinstance(composite, ContType):
-        info.kind = CONT
-        info.func = composite.func - CONCRETE
-    else:
-        if isinstance(composite, StructType):
-            info.kind = STRUCT
-            fields = composite.fields
-        else:
-            info.kind = ARRAY
-            fields = (composite.field,)
-        types = [f.storage for f in fields]
-        mutable = [f.mutable for f in fields]
-        info.n_params = len(types)
-    n = len(types)
-    info.types = cython.cast(cython.pointer(uint64_t), malloc(n * cython.sizeof(uint64_t) + 1))
-    info.mutable = cython.cast(cython.p_uchar, malloc(len(mutable) + 1))
-    if info.types == cython.NULL or info.mutable == cython.NULL:
-        raise MemoryError
+        return cython.NULL
+    info.id = cython.cast(uint32_t, id)
+    info.kind = words[0] & 0xFF
+    info.final = words[0] & 256 != 0
+    info.n_params = cython.cast(uint32_t, words[2] & 0xFFFFFFFF)
+    info.n_results = cython.cast(uint32_t, words[2] >> 32)
+    info.types = cython.cast(cython.pointer(uint64_t), info + 1)
+    info.mutable = cython.cast(cython.p_uchar, info.types + n)
+    if info.kind == CONT:
+        info.func = cython.cast(uint32_t, _inner(words[3], first))
+        return info
     for i in range(n):
-        info.types[i] = types[i]
-    for i in range(len(mutable)):
-        info.mutable[i] = mutable[i]
-    if sub.supers:
-        info.parent = sub.supers[0]
-        info.depth = _infos[info.parent].depth + 1
-    _infos[_count] = info
-    _count += 1
+        t = words[3 + i] & ~MUTABLE
+        info.mutable[i] = words[3 + i] & MUTABLE != 0
+        if t & _REF_FLAG and t >> _HEAP_SHIFT >= _CONCRETE:
+            t = (t & (_REF_FLAG | _NULL_FLAG)) | (
+                _CONCRETE + _inner((t >> _HEAP_SHIFT) - _CONCRETE, first)
+            ) << _HEAP_SHIFT
+        info.types[i] = t
+    return info
 
 
-def intern_group(group: Sequence[SubType], ids: Sequence[int], offsets: Sequence[int | None] = ()) -> list[int]:
-    """The canonical ids of the members of a recursive group.
+@cython.cfunc
+@cython.exceptval(check=False)
+def _named(info: cython.pointer(TypeInfo), i: uint64_t) -> cython.pointer(TypeInfo):
+    """The types that a type's definition names, for `i` from 0 to the number of its types + 1; NULL: none here."""
+    n: uint64_t = info.n_params + info.n_results
+    if i == n:
+        return info.above
+    if i > n:
+        return type_info(info.func) if info.kind == CONT else cython.NULL
+    if info.types[i] & _REF_FLAG and info.types[i] >> _HEAP_SHIFT >= _CONCRETE:
+        return type_info(cython.cast(uint32_t, (info.types[i] >> _HEAP_SHIFT) - _CONCRETE))
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _forget(first: uint64_t, count: uint64_t) -> cython.void:
+    """Free the C descriptions of ids in a row, and pages that have become empty."""
+    id: uint64_t
+    info: cython.pointer(TypeInfo)
+    page: cython.pointer(TypePage)
+    for id in range(first, first + count):
+        page = _pages[id >> PAGE_BITS]
+        info = page.types[id & (PAGE_SIZE - 1)]
+        if info != cython.NULL:
+            page.types[id & (PAGE_SIZE - 1)] = cython.NULL
+            page.count -= 1
+            free(info)
+        if page.count == 0 and (id & (PAGE_SIZE - 1) == PAGE_SIZE - 1 or id == first + count - 1):
+            _pages[id >> PAGE_BITS] = cython.NULL
+            free(page)
+
+
+@cython.cfunc
+@cython.exceptval(check=True)
+def _new_group(words: cython.pointer(Words), members: uint32_t, key: bytes) -> cython.pointer(TypeInfo):
+    """Make a group that isn't there yet; nobody keeps it. What it names exists."""
+    first: uint64_t = _free_ids(members)
+    at: uint64_t = 0
+    i: uint64_t
+    k: uint64_t
+    info: cython.pointer(TypeInfo)
+    group: cython.pointer(TypeInfo)
+    other: cython.pointer(TypeInfo)
+    page: cython.pointer(TypePage)
+    if first == _MOST_IDS:
+        raise ValidationError("too many types in this process")
+    if not _make_pages(first, members):
+        raise MemoryError
+    for i in range(members):
+        info = _new_info(words.items + at, first, first + i)
+        if info == cython.NULL:
+            _forget(first, members)
+            raise MemoryError
+        page = _pages[(first + i) >> PAGE_BITS]
+        page.types[(first + i) & (PAGE_SIZE - 1)] = info
+        page.count += 1
+        if words.items[at] & 512:  # a supertype of the same group comes before its subtypes
+            info.above = type_info(cython.cast(uint32_t, _inner(words.items[at + 1], first)))
+            info.depth = info.above.depth + 1
+        at += 3 + _types_of(words.items + at)
+    group = type_info(cython.cast(uint32_t, first))
+    try:
+        _groups[key] = cython.cast(uint64_t, group)
+    except BaseException:
+        _forget(first, members)
+        raise
+    group.members = members
+    Py_INCREF(key)
+    group.key = cython.cast(cython.pointer(PyObject), key)
+    for i in range(members):
+        type_info(cython.cast(uint32_t, first + i)).group = group
+    for i in range(members):
+        info = type_info(cython.cast(uint32_t, first + i))
+        for k in range(info.n_params + info.n_results + 2):
+            other = _named(info, k)
+            if other != cython.NULL and other.group != group:
+                other.group.users += 1
+    return group
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _drop(owned: cython.pointer(PyObject)) -> cython.void:
+    """Let go of an object that a type owns."""
+    if owned != cython.NULL:
+        Py_DECREF(cython.cast(object, owned))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _release(group: cython.pointer(TypeInfo)) -> cython.void:
+    """One user less of a group; without any it goes, with all groups that only it has used. Not by recursion."""
+    info: cython.pointer(TypeInfo)
+    other: cython.pointer(TypeInfo)
+    dead: cython.pointer(TypeInfo) = cython.NULL
+    i: uint64_t
+    k: uint64_t
+    first: uint64_t
+    count: uint64_t
+    group.users -= 1
+    if group.users == 0:
+        group.next = cython.NULL
+        dead = group
+    while dead != cython.NULL:
+        group = dead
+        dead = group.next
+        first = group.id
+        count = group.members
+        for i in range(count):
+            info = type_info(cython.cast(uint32_t, first + i))
+            for k in range(info.n_params + info.n_results + 2):
+                other = _named(info, k)
+                if other != cython.NULL and other.group != group:
+                    other = other.group
+                    other.users -= 1
+                    if other.users == 0:
+                        other.next = dead
+                        dead = other
+        _groups.pop(cython.cast(bytes, group.key), None)
+        _drop(group.key)
+        for i in range(count):
+            info = type_info(cython.cast(uint32_t, first + i))
+            _drop(info.definition)
+            _drop(info.signature)
+        _forget(first, count)
+
+
+@cython.cclass
+class Types:
+    """What keeps types alive: all those that have been interned with it, and those given to `keep`."""
+
+    def __dealloc__(self) -> None:
+        i: uint64_t
+        for i in range(self.count):
+            _release(self.groups[i])
+        free(self.groups)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def make_room(self) -> cython.int:
+        """Make room for one group more."""
+        room: uint64_t
+        grown: cython.p_void
+        if self.count == self.room:
+            room = 2 * self.room + 1
+            grown = realloc(self.groups, room * cython.sizeof(cython.p_void))
+            if grown == cython.NULL:
+                raise MemoryError
+            self.groups = cython.cast(cython.pointer(cython.pointer(TypeInfo)), grown)
+            self.room = room
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def keep(self, id: uint64_t) -> cython.int:
+        """Keep a type. Raises `ValueError` when there is none with this id (any more)."""
+        info: cython.pointer(TypeInfo)
+        self.make_room()
+        info = find_type(id)
+        if info == cython.NULL:
+            raise ValueError(f"unknown type {id}: what defined it is gone")
+        self.groups[self.count] = info.group
+        self.count += 1
+        info.group.users += 1
+        return 0
+
+
+def exists(t: int) -> bool:
+    """Whether a number is a value type, and what it names has not gone."""
+    return 0 <= t < 1 << 62 and is_val_type(t)
+
+
+def keep_type(keeper: Types, t: int) -> None:
+    """Keep what a value type names. Raises `ValueError` for what isn't a value type, or names a type that is gone."""
+    if t & REF_FLAG and t >> HEAP_SHIFT >= CONCRETE:
+        keeper.keep((t >> HEAP_SHIFT) - CONCRETE)
+    elif not is_val_type(t):
+        raise ValueError(f"{t!r} is not a value type")
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def intern_words(keeper: Types, words: cython.pointer(Words), members: uint32_t) -> int64_t:
+    """The id of the first type of a group, which `keeper` keeps from now on.
+
+    Raises `ValueError` when a type that it names is gone, and `ValidationError` when there are too many types.
+    """
+    group: cython.pointer(TypeInfo)
+    key: bytes = cython.cast(cython.p_char, words.items)[: 8 * words.count]
+    keeper.make_room()
+    found = _groups.get(key)
+    if found is not None:
+        group = cython.cast(cython.pointer(TypeInfo), cython.cast(uint64_t, found))
+    elif not _are_known(words):
+        raise ValueError("unknown type: what defined it is gone")
+    else:
+        group = _new_group(words, members, key)
+    keeper.groups[keeper.count] = group
+    keeper.count += 1
+    group.users += 1
+    return group.id
+
+
+# --- what groups are made of, in Python ---
+
+
+@cython.cclass
+class _Description:
+    """A group on its way to `Words`: what its type indices stand for, and where it is from."""
+
+    words = cython.declare(Words)
+    ids = cython.declare(object)  # canonical ids of the types before it; None: it has canonical ids
+    base = cython.declare(int64_t)
+    end = cython.declare(int64_t)
+    position = cython.declare(int64_t)
+    offsets = cython.declare(object)
+
+    def __dealloc__(self) -> None:
+        free(self.words.items)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail(self, message: str) -> int64_t:
+        raise ValidationError(message, self.offsets[self.position] if self.offsets else None)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def number(self, index: int64_t) -> int64_t:
+        """What `Words` have for a type index."""
+        if self.ids is None:
+            return index
+        if index < self.base:
+            return self.ids[index]
+        if index >= self.end:
+            return self.fail(f"unknown type {index}")
+        return INNER | cython.cast(uint64_t, index - self.base)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def value(self, t: uint64_t, more: uint64_t) -> cython.int:
+        """Put a value or storage type."""
+        heap: uint64_t = t >> _HEAP_SHIFT
+        if self.ids is None and not is_val_type(t):
+            raise ValueError(f"{ValType(t)!r} is not a value type" + (": what defined it is gone" if heap else ""))
+        if t & _REF_FLAG and heap >= _CONCRETE:
+            heap = _CONCRETE + self.number(heap - _CONCRETE)
+            t = (t & (_REF_FLAG | _NULL_FLAG)) | heap << _HEAP_SHIFT
+        return put(cython.address(self.words), t | more)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def member(self, sub: object) -> cython.int:
+        """Put a member."""
+        composite: object = sub.composite
+        supers: tuple = sub.supers
+        words: cython.pointer(Words) = cython.address(self.words)
+        flags: uint64_t = (256 if sub.final else 0) | (512 if supers else 0)
+        for above in supers:
+            if self.ids is not None and above >= self.base + self.position:
+                self.fail(f"unknown type {above}: a supertype must be defined before its subtype")
+        if len(supers) > 1:
+            self.fail("sub type: at most one supertype is allowed")
+        above = self.number(supers[0]) if supers else 0
+        if isinstance(composite, FuncType):
+            params: tuple = composite.params
+            results: tuple = composite.results
+            put(words, FUNC | flags)
+            put(words, above)
+            put(words, len(params) | cython.cast(uint64_t, len(results)) << 32)
+            for t in params:
+                self.value(t, 0)
+            for t in results:
+                self.value(t, 0)
+        elif isinstance(composite, ContType):
+            put(words, CONT | flags)
+            put(words, above)
+            put(words, 0)
+            put(words, self.number(composite.func - CONCRETE))
+        else:
+            fields: tuple = composite.fields if isinstance(composite, StructType) else (composite.field,)
+            put(words, (STRUCT if isinstance(composite, StructType) else ARRAY) | flags)
+            put(words, above)
+            put(words, len(fields))
+            for field in fields:
+                self.value(field.storage, MUTABLE if field.mutable else 0)
+        return 0
+
+
+def intern_group(
+    group: Sequence[SubType], ids: Sequence[int], keeper: Types, offsets: Sequence[int | None] = ()
+) -> list[int]:
+    """The canonical ids of the members of a recursive group, which `keeper` keeps from now on.
 
     `group` holds type indices, the first member's index being ``len(ids)``; `ids` are the canonical ids of the types
-    before it; `offsets` say where each member is defined, for errors. Raises `ValidationError` ("unknown type …") for
-    an index beyond the group, and for a supertype that isn't defined before the type that names it. Other conditions
-    on supertypes are validation's (Core 3.0, 3.2.12).
+    before it, which somebody keeps; `offsets` say where each member is defined, for errors. Raises `ValidationError`
+    ("unknown type …") for an index beyond the group, and for a supertype that isn't defined before the type that names
+    it. Other conditions on supertypes are validation's (Core 3.0, 3.2.12).
     """
-    base = len(ids)
-    end = base + len(group)
-    position = 0
-
-    def fail(message: str) -> NoReturn:
-        raise ValidationError(message, offsets[position] if offsets else None)
-
-    def heap(code: int) -> int:
-        index = code - CONCRETE
-        if index < base:
-            return CONCRETE + ids[index]
-        if index >= end:
-            fail(f"unknown type {index}")
-        return base - 1 - index
-
-    members: list[SubType] = []
-    for position, sub in enumerate(group):
-        for above in sub.supers:
-            if above >= base + position:
-                fail(f"unknown type {above}: a supertype must be defined before its subtype")
-        if len(sub.supers) > 1:
-            fail("sub type: at most one supertype is allowed")
-        members.append(_substitute(sub, heap))
-    return list(_intern(tuple(members)))
+    made: _Description = _Description()
+    first: int64_t
+    if not group:
+        return []
+    made.ids = ids
+    made.base = len(ids)
+    made.end = made.base + len(group)
+    made.offsets = offsets
+    for sub in group:
+        made.member(sub)
+        made.position += 1
+    first = intern_words(keeper, cython.address(made.words), cython.cast(uint32_t, len(group)))
+    return list(range(first, first + len(group)))
 
 
-def intern_func_type(func: FuncType) -> int:
-    """The canonical id of a final function type without supertypes, whose heap types are canonical already."""
-    return _intern((SubType(func),))[0]
+def intern_func_type(func: FuncType, keeper: Types) -> int:
+    """The canonical id of a final function type without supertypes, whose heap types are canonical already.
+
+    `keeper` keeps it from now on. Raises `ValueError` for types that don't exist (any more).
+    """
+    made: _Description = _Description()
+    made.member(SubType(func))
+    return intern_words(keeper, cython.address(made.words), 1)
 
 
 def sub_type(id: int) -> SubType:
-    """The definition of a canonical type, with canonical heap types and supertypes."""
-    return _sub_types[id]
+    """The definition of a canonical type, with canonical heap types and supertypes. Raises `ValueError`."""
+    info: cython.pointer(TypeInfo) = find_type(id)
+    definition: object
+    if info == cython.NULL:
+        raise ValueError(f"unknown type {id}")
+    if info.definition == cython.NULL:
+        info.group.users += 1  # what is made here may run finalisers, in which the type's last user may go
+        try:
+            definition = _definition(info)
+            if info.definition == cython.NULL:
+                Py_INCREF(definition)
+                info.definition = cython.cast(cython.pointer(PyObject), definition)
+        finally:
+            _release(info.group)
+        return definition
+    return cython.cast(object, info.definition)
+
+
+@cython.cfunc
+def _definition(info: cython.pointer(TypeInfo)) -> object:
+    """Make the Python object of a type."""
+    n: uint64_t = info.n_params
+    composite: object
+    if info.kind == FUNC:
+        composite = FuncType(
+            tuple([ValType(info.types[i]) for i in range(n)]),
+            tuple([ValType(info.types[n + i]) for i in range(info.n_results)]),
+        )
+    elif info.kind == CONT:
+        composite = ContType(CONCRETE + info.func)
+    else:
+        fields = tuple([FieldType(ValType(info.types[i]), bool(info.mutable[i])) for i in range(n)])
+        composite = StructType(fields) if info.kind == STRUCT else ArrayType(fields[0])
+    return SubType(composite, () if info.above == cython.NULL else (info.above.id,), bool(info.final))
 
 
 def func_type(id: int) -> FuncType:
     """The function type with a canonical id; raises `TypeError` when it is another kind of type."""
-    composite = _sub_types[id].composite
+    composite = sub_type(id).composite
     if not isinstance(composite, FuncType):
         raise TypeError(f"type {id} is not a function type")
     return composite
+
+
+class DefinedType(ValType):
+    """A value type that names a type of some module, and keeps that alive: what users get to see of such types."""
+
+    types: Types
+
+
+def lasting(type: Any) -> Any:
+    """A value, function, global or table type for users: types of modules that it names live as long as it."""
+    if isinstance(type, ValType):
+        if not type & REF_FLAG or type >> HEAP_SHIFT < CONCRETE:
+            return type
+        made = DefinedType(type)
+        made.types = Types()
+        keep_type(made.types, type)
+        return made
+    if isinstance(type, FuncType):
+        for t in (*type.params, *type.results):
+            if t & REF_FLAG and t >> HEAP_SHIFT >= CONCRETE:
+                return FuncType(tuple([lasting(t) for t in type.params]), tuple([lasting(t) for t in type.results]))
+    elif isinstance(type, GlobalType):
+        return type._replace(content=lasting(type.content))
+    elif isinstance(type, TableType):
+        return type._replace(element=lasting(type.element))
+    return type
+
+
+def count_types() -> int:
+    """How many types there are; for tests and diagnostics."""
+    page: uint64_t
+    total: uint64_t = 0
+    for page in range(_n_pages):
+        if _pages[page] != cython.NULL:
+            total += _pages[page].count
+    return total
+
+
+def skip_ids(next: int) -> None:
+    """Go on with this id when types are made; for tests."""
+    global _next
+    _next = next
 
 
 def canonical_heap(heap: int, ids: Sequence[int]) -> int:

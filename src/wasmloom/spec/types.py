@@ -93,6 +93,17 @@ class ValType(int):
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
 
+    def __copy__(self) -> ValType:
+        return self
+
+    def __deepcopy__(self, memo: object) -> ValType:
+        return self
+
+    def __reduce__(self) -> tuple[type[ValType], tuple[int]]:
+        if self & REF_FLAG and self.heap >= CONCRETE:
+            raise TypeError(f"{self!r} can't be pickled: the number of a module's type means nothing elsewhere")
+        return ValType, (int(self),)
+
     @property
     def is_ref(self) -> bool:
         """Whether this is a reference type."""
