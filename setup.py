@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -87,6 +88,20 @@ def extensions() -> list[Extension]:
     return found
 
 
+def check_exceptions(sources: list[str]) -> None:
+    """Refuse functions that would print an exception and go on: it could be Ctrl-C.
+
+    Cython prints what is raised in a function that it was told can't raise. Such functions call those that may raise by
+    a pointer to a function that doesn't, and look at the exception themselves (`Unchecked` and its like). Objects that
+    go are the exception: nobody is there to take what `__dealloc__` raises.
+    """
+    for source in sources:
+        names = re.findall(r'__Pyx_WriteUnraisable\("([^"]+)"', Path(source).read_text(encoding="utf-8"))
+        wrong = [name for name in names if not name.endswith((".__dealloc__", ".__del__"))]
+        if wrong:
+            raise SystemExit(f"exceptions are lost in {', '.join(wrong)}: may raise, but declared that it doesn't")
+
+
 def build_handlers(target: Path) -> None:
     """Generate and compile the handlers into `target`, unless it is there and nothing that it depends on has changed.
 
@@ -141,6 +156,7 @@ class BuildExt(build_ext):
                 force=self.force,
                 compiler_directives={"language_level": 3},
             )
+            check_exceptions([source for ext in translated for source in ext.sources])
             by_name = {ext.name: ext for ext in translated}
             for ext in self.extensions:  # setuptools has put attributes of its own on these objects
                 ext.sources = by_name[ext.name].sources

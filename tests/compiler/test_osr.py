@@ -12,7 +12,7 @@ import pytest
 import wasmloom as wl
 from tests.compiler.tiers import outcome_of
 from wasmloom.host.engine import STACK_SWITCHING
-from wasmloom.host.state import use_compiled
+from wasmloom.host.state import compiled_code, use_compiled
 from wasmloom.runtime.osr import change_soon
 from wasmloom.runtime.store import Store
 
@@ -463,7 +463,7 @@ def test_calls_that_wait_change_over_running_and_waiting(run: str) -> None:
             if waits - 1 == parked:
                 for module in store.modules.values():
                     module.compile()
-                use_compiled(store)
+                use_compiled(store, compiled_code(store))
             await asyncio.sleep(0)
             return 100 + number
 
@@ -506,7 +506,7 @@ def test_exceptions_reach_calls_that_waited_while_their_store_changed_over() -> 
         async def wait(_: int) -> int:
             await asyncio.sleep(0)
             module.compile()
-            use_compiled(store)
+            use_compiled(store, compiled_code(store))
             if fails:
                 raise ValueError("not for the guest")
             raise wl.WasmException(instance.exports.e, 77)

@@ -79,6 +79,7 @@ from cython.cimports.wasmloom.binary.reader import (
     Instr,
     Reader,
 )
+from cython.cimports.wasmloom.runtime.polling import poll
 
 from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.spec.instructions import INSTRUCTIONS, Instruction
@@ -257,8 +258,11 @@ def _signed(r: cython.pointer(Reader), bits: cython.int, out: cython.pointer(int
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def read_u32(r: cython.pointer(Reader)) -> int64_t:
-    """The next unsigned 32-bit LEB128 number."""
+    """The next unsigned 32-bit LEB128 number. Whatever there may be many of in a module has one, so here is the place
+    where decoding can be interrupted."""
     value: uint64_t = 0
+    if poll() < 0:
+        return -1
     if r.pos < r.end and r.pos[0] < 0x80:
         value = r.pos[0]
         r.pos += 1
@@ -634,6 +638,8 @@ def next_instr(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.
     op: cython.int
     if pos >= r.end:
         return _end(r)
+    if poll() < 0:
+        return -1
     out.offset = pos - r.base
     entry = _ONE_BYTE[pos[0]]
     pos += 1

@@ -54,6 +54,7 @@ from cython.cimports.wasmloom.host.bridge import (
     KIND_OTHER,
     Bits32,
     Bits64,
+    HandOver,
     HostCall,
     HostCallWords,
     Kind,
@@ -69,8 +70,6 @@ from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_run
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
     Py_TPFLAGS_HAVE_VECTORCALL,
-    Py_XDECREF,
-    PyErr_Fetch,
     PyErr_GivenExceptionMatches,
     PyErr_NormalizeException,
     PyObject_Vectorcall,
@@ -127,6 +126,9 @@ _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 # What constructors take for "the caller fills in the fields". Not to be had from Python, where an object without its
 # struct would be a way to crash.
 BARE = object()
+
+#: Where nothing may raise, a name of the module can't be looked up.
+_WasmException = cython.declare(object, WasmException)
 
 # The flag of generators that `types.coroutine` has made awaitable (`inspect.CO_ITERABLE_COROUTINE`).
 _OLD_COROUTINE = cython.declare(cython.int, 0x100)
@@ -736,7 +738,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
 
 @cython.cfunc
 @cython.inline
-@cython.exceptval(check=False)
+@cython.exceptval(-1, check=False)
 def _to_be_awaited(signature: Signature, returned: object) -> cython.bint:
     """Whether a host function has returned an awaitable instead of its results.
 
@@ -856,35 +858,30 @@ def fetch_error(ctx: cython.pointer(WlContext), store: Store) -> uint64_t:
 
     Gives the code to leave the guest with: `UNCAUGHT_EXCEPTION` when the guest's is in ``ctx.exception``.
     """
-    PyErr_Fetch(
-        cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
-    )
-    if not PyErr_GivenExceptionMatches(store.error_type, cython.cast(cython.pointer(PyObject), WasmException)):
+    store.take_error()
+    if not PyErr_GivenExceptionMatches(store.error_type, cython.cast(cython.pointer(PyObject), _WasmException)):
         return _HOST_EXCEPTION
+    if cython.cast(HandOver, cython.cast(cython.p_void, _hand_over))(ctx, store) < 0:
+        store.take_error()  # what is wrong with it, or what a signal handler has raised meanwhile
+        return _HOST_EXCEPTION
+    return _UNCAUGHT_EXCEPTION
 
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _hand_over(ctx: cython.pointer(WlContext), store: Store) -> cython.int:
+    """Make the `WasmException` that the store has taken the guest's, in ``ctx.exception``. May run any Python code."""
     from wasmloom.host.tags import guest_exception
 
     PyErr_NormalizeException(
         cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
     )
     error = cython.cast(object, store.error_value)
-    try:
-        ctx.exception = guest_exception(store, error)
-    except Exception as wrong:
-        error = wrong
-        kind = type(wrong)
-        Py_INCREF(error)
-        Py_XDECREF(store.error_value)
-        store.error_value = cython.cast(cython.pointer(PyObject), error)
-        Py_INCREF(kind)
-        Py_XDECREF(store.error_type)
-        store.error_type = cython.cast(cython.pointer(PyObject), kind)
-        return _HOST_EXCEPTION
-    Py_XDECREF(store.error_type)
-    Py_XDECREF(store.error_value)
-    Py_XDECREF(store.error_traceback)
-    store.error_type = store.error_value = store.error_traceback = cython.NULL
-    return _UNCAUGHT_EXCEPTION
+    if not isinstance(error, WasmException):
+        raise error  # its class has raised it instead
+    ctx.exception = guest_exception(store, error)
+    store.drop_error()
+    return 0
 
 
 @cython.cfunc

@@ -165,6 +165,14 @@ class Module:
             options = self.engine.code_options()
             return self._load(compile_module(self.decoded, options, self._cache(), workers, progress), options)
 
+    def compiled_function(self, index: int, abandoned: Callable[[], bool]) -> int:
+        """The address of a function's code for a guest that waits for it: see `CompiledModule.compile_function`."""
+        return self.compile().compile_function(index)
+
+    def compiled_entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool]) -> int:
+        """The address of an entry for a guest that waits for it: see `CompiledModule.entry`."""
+        return self.compile().entry(space, index, at)
+
     def compile_behind(self, positions: list[tuple[int, int]]) -> None:
         """As `compile`, but by another process, so that this one's threads hardly notice.
 

@@ -11,6 +11,8 @@ function that isn't allowed to raise leaves behind would be lost.
 
 from __future__ import annotations
 
+from functools import partial
+
 import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
@@ -20,6 +22,7 @@ from cython.cimports.wasmloom.host.bridge import (
     KIND_F32,
     KIND_F64,
     KIND_I32,
+    Compile,
     CompileCall,
     NativeCall,
     NativeWords,
@@ -33,7 +36,6 @@ from cython.cimports.wasmloom.host.bridge import (
 )
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
-from cython.cimports.wasmloom.runtime._capi import PyErr_CheckSignals
 from cython.cimports.wasmloom.runtime._layout import (
     RT_COMPILE_FUNCTION,
     RT_NATIVE_ARRAY_CALL,
@@ -45,9 +47,11 @@ from cython.cimports.wasmloom.runtime._layout import (
 from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.store import Store
 
-from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
+from wasmloom.runtime.apart import run_apart
+from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, TIMEOUT, UNCAUGHT_EXCEPTION
 
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+_TIMEOUT = cython.declare(cython.int, TIMEOUT)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 
@@ -195,15 +199,27 @@ def _compile_with_gil(
 ) -> uint64_t:
     store: Store = cython.cast(Store, ctx.store)
     before: cython.bint = store.interrupting
+    ended: cython.int
     store.interrupting = True  # compiling takes long enough for signals; nobody may enter the guest meanwhile
-    try:
-        words[0] = store.modules[cython.cast(uint64_t, instance)].compile().compile_function(index)
-        PyErr_CheckSignals()
-    except BaseException as error:
-        store.keep_error(error)
-        return _HOST_EXCEPTION
-    finally:
-        store.interrupting = before
+    ended = cython.cast(Compile, cython.cast(cython.p_void, _compile))(store, instance, index, words)
+    store.interrupting = before
+    if ended >= 0:
+        return ended
+    store.take_error()
+    return _HOST_EXCEPTION
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _compile(
+    store: Store, instance: cython.pointer(WlInstance), index: uint64_t, words: cython.pointer(uint64_t)
+) -> cython.int:
+    """Have a function compiled, by another thread; gives 0, or the code of the trap when the call's time is over."""
+    module = store.modules[cython.cast(uint64_t, instance)]
+    outcome = run_apart(partial(module.compiled_function, index), store.deadline)
+    if outcome is None:
+        return _TIMEOUT
+    words[0] = outcome.get()
     return 0
 
 

@@ -12,6 +12,8 @@ to the store, which the state keeps alive (and every `Func`, `Memory` … taken 
 
 from __future__ import annotations
 
+from array import array
+
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import uint32_t, uint64_t
@@ -38,7 +40,6 @@ from cython.cimports.wasmloom.runtime.store import Store, push
 
 from wasmloom.errors import LinkError, Trap
 from wasmloom.host import native_calls as _native_calls  # noqa: F401  (registers what compiled code calls)
-from wasmloom.runtime import log
 from wasmloom.runtime.osr import mark_suspended
 from wasmloom.runtime.traps import TRAP_REASONS
 from wasmloom.semantics.fold import fold
@@ -143,7 +144,9 @@ class InstanceState:
             functions[i] = own
             own += 1
         if self.store.is_native:
-            use_code(self.store, self.pointer, self.module)
+            decoded, natives, calls = _code_of(self.module)
+            _make_stubs(self.store, self.pointer, decoded)
+            _use_code(self.pointer, decoded, natives, calls)
         return 0
 
     @cython.cfunc
@@ -384,45 +387,82 @@ class InstanceState:
 
 
 @cython.cfunc
-@cython.exceptval(-1, check=False)
-def use_code(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
-    """Let an instance's functions run as machine code. Nothing of it runs now."""
+def _code_of(module: object) -> tuple:
+    """The machine code of a module, compiled if need be, as `_use_code` takes it: of each function defined in it the
+    address of its code, and that of what calls it with arguments in memory, in words."""
     decoded: DecodedModule = module.decoded
+    i: uint32_t
+    compiled = module.compile()
+    functions: list = compiled.functions
+    call_of: dict = compiled.array_calls
+    calls: list = []
+    for i in range(decoded.num_imported_funcs, decoded.num_funcs):
+        calls.append(call_of[decoded.func_type[i]])
+    return decoded, array("Q", functions).tobytes(), array("Q", calls).tobytes()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _make_stubs(store: Store, instance: cython.pointer(WlInstance), decoded: DecodedModule) -> cython.int:
+    """Give an instance's functions code for callers that are interpreted: there are none, but a cell must point
+    somewhere. Nobody notices before `_use_code`."""
     functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
     function: cython.pointer(WlFunction)
     i: uint32_t
-    imported: uint32_t = decoded.num_imported_funcs
-    compiled = module.compile()
-    code_of = compiled.functions
-    call_of = compiled.array_calls
-    for i in range(imported, decoded.num_funcs):
+    for i in range(decoded.num_imported_funcs, decoded.num_funcs):
         function = functions[i]
         if function.own_code == cython.NULL:
-            # For callers that are interpreted: there are none, but a cell must point somewhere.
             function.own_code = host_stub(function)
             if not push(cython.address(store.blocks), function.own_code):
                 free(function.own_code)
                 function.own_code = cython.NULL
                 raise MemoryError
-        function.code_cell = cython.address(function.own_code)
-        function.environment = instance
-        function.array_call = cython.cast(cython.p_void, cython.cast(uint64_t, call_of[decoded.func_type[i]]))
-        function.native = cython.cast(cython.p_void, cython.cast(uint64_t, code_of[i - imported]))
     return 0
 
 
-def use_compiled(store: Store) -> None:
-    """Let everything in a store run as machine code from now on.
+@cython.cfunc
+@cython.exceptval(check=False)
+def _use_code(
+    instance: cython.pointer(WlInstance), decoded: DecodedModule, natives: bytes, calls: bytes
+) -> cython.void:
+    """Let an instance's functions run as machine code. Nothing of it runs now."""
+    functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
+    function: cython.pointer(WlFunction)
+    code: cython.pp_void = cython.cast(cython.pp_void, PyBytes_AS_STRING(natives))
+    call: cython.pp_void = cython.cast(cython.pp_void, PyBytes_AS_STRING(calls))
+    i: uint32_t
+    for i in range(decoded.num_funcs - decoded.num_imported_funcs):
+        function = functions[decoded.num_imported_funcs + i]
+        function.code_cell = cython.address(function.own_code)
+        function.environment = instance
+        function.array_call = call[i]
+        function.native = code[i]
+
+
+def compiled_code(store: Store) -> list[tuple[object, bytes, bytes]]:
+    """The machine code of all instances of a store, in their order, compiled if need be; for `use_compiled`."""
+    i: uint64_t
+    codes: list = []
+    for i in range(store.instances.count):
+        codes.append(_code_of(store.modules[cython.cast(uint64_t, store.instances.items[i])]))
+    return codes
+
+
+def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None:
+    """Let everything in a store run as machine code from now on: what `compiled_code` has just given.
 
     No bytecode runs in it, or what does goes on by `wasmloom.runtime.osr`; the same is so of what is suspended.
+
+    All of it, or nothing: raises MemoryError before anything has changed. No code of Python runs in here, so that no
+    signal handler can get between.
     """
     i: uint64_t
-    instance: cython.pointer(WlInstance)
     for i in range(store.instances.count):
-        instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
-        use_code(store, instance, store.modules[cython.cast(uint64_t, instance)])
+        _make_stubs(store, cython.cast(cython.pointer(WlInstance), store.instances.items[i]), codes[i][0])
+    for i in range(store.instances.count):
+        _use_code(
+            cython.cast(cython.pointer(WlInstance), store.instances.items[i]), codes[i][0], codes[i][1], codes[i][2]
+        )
     mark_suspended(store)
-    if log.TIERS:
-        log.tell(f"{store!r} runs machine code from now on")
     store.is_native = True
     store.guest.may_change = NEVER

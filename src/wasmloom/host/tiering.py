@@ -15,7 +15,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from wasmloom.host.state import use_compiled
+from wasmloom.host.state import compiled_code, use_compiled
 from wasmloom.runtime import log
 from wasmloom.runtime.osr import look_again
 
@@ -98,7 +98,9 @@ def look(store: Any) -> int:
             module.compile()
     elif not _ready(store, []):
         return 0 if _failed(modules) else CALLS_BETWEEN_LOOKS
-    use_compiled(store)
+    use_compiled(store, compiled_code(store))
+    if log.TIERS:
+        log.tell(f"{store!r} runs machine code from now on")
     return 0
 
 

@@ -34,4 +34,6 @@ cdef class CodeSpace:
 
 cdef bint ends_stack(uint64_t return_ip) noexcept
 
+# Its caller looks at the exception itself.
+ctypedef int (*TranslateCall)(CodeSpace, uint32_t) noexcept
 ctypedef uint64_t (*WithGil)(WlContext *, void *, uint32_t) noexcept nogil

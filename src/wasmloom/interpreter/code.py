@@ -21,16 +21,18 @@ from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.interpreter._handlers import H_LAZY, H_SHIM
-from cython.cimports.wasmloom.interpreter.code import Place
+from cython.cimports.wasmloom.interpreter.code import Place, TranslateCall
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
 from cython.cimports.wasmloom.interpreter.translator import Translator
 from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.runtime.store import Store
 
 from wasmloom.runtime import traps
+from wasmloom.runtime.interruption import DeadlinePassed
 
 #: Size of a lazy stub; its fields are those of the handler `lazy`.
 _STUB_SIZE = cython.declare(cython.int, 32)
+_TIMEOUT = cython.declare(cython.int, traps.TIMEOUT)
 _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
 
 #: All code spaces, so that a backtrace finds the one that an address belongs to.
@@ -343,14 +345,26 @@ def _translate_with_gil(ctx: cython.pointer(WlContext), space: cython.p_void, in
     store: Store = cython.cast(Store, ctx.store)
     # Signal handlers and finalisers may run meanwhile. The callee has no frame yet that an entry could lie above.
     before: cython.bint = store.interrupting
+    ended: cython.int
     store.interrupting = True
+    ended = cython.cast(TranslateCall, cython.cast(cython.p_void, _translate_for_guest))(
+        cython.cast(CodeSpace, space), index
+    )
+    store.interrupting = before
+    if ended >= 0:
+        return ended
+    store.take_error()
+    return _HOST_EXCEPTION
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _translate_for_guest(space: CodeSpace, index: uint32_t) -> cython.int:
+    """Translate a function that a guest waits for; gives 0, or the code of the trap when the call's time is over."""
     try:
-        cython.cast(CodeSpace, space).translate(index)
-    except BaseException as error:
-        store.keep_error(error)
-        return _HOST_EXCEPTION
-    finally:
-        store.interrupting = before
+        space.translate(index)
+    except DeadlinePassed:
+        return _TIMEOUT
     return 0
 
 

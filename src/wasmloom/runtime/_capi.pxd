@@ -17,8 +17,6 @@ cdef extern from "Python.h" nogil:
     void PyGILState_Release(PyGILState_STATE)
 
 cdef extern from "Python.h":
-    int PyErr_CheckSignals() except -1
-    int check_signals "PyErr_CheckSignals" ()
     # Of a pointer that somebody holds, without Cython's counting of references.
     bint is_int "PyLong_Check" (PyObject *)
     long long int_of "PyLong_AsLongLongAndOverflow" (PyObject *, int *overflow)
@@ -26,6 +24,9 @@ cdef extern from "Python.h":
     void drop "Py_DECREF" (PyObject *)
     # Of a dict, which isn't checked.
     Py_ssize_t PyDict_GET_SIZE(object)
+    void PyErr_Clear()
+    # Gives -1 with an exception set where the key isn't there.
+    int delete_item "PyDict_DelItem" (PyObject *, PyObject *)
     void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
     void PyErr_Restore(PyObject *, PyObject *, PyObject *)
     void Py_XDECREF(PyObject *)

@@ -14,6 +14,8 @@ ctypedef struct Operands:
 
 # Python-holding functions as the nogil code that takes the GIL itself sees them.
 ctypedef uint64_t (*WithGil)(void *) noexcept nogil
+# Its caller looks at the exception itself.
+ctypedef int (*LookUp)() noexcept
 ctypedef bint (*IdMatches)(uint32_t, uint32_t) noexcept nogil
 
 cdef uint64_t initialise_memory(

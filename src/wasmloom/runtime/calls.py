@@ -18,15 +18,14 @@ from cython.cimports.libc.string import memcpy, memmove, memset
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import _layout
 from cython.cimports.wasmloom.runtime._capi import (
-    PyErr_Fetch,
     PyGILState_Ensure,
     PyGILState_Release,
     PyGILState_STATE,
-    check_signals,
 )
 from cython.cimports.wasmloom.runtime._layout import WlContext, WlInstance, WlMemory, WlSegment, WlTable
 from cython.cimports.wasmloom.runtime.calls import (
     IdMatches,
+    LookUp,
     Operands,
     WithGil,
 )
@@ -46,6 +45,7 @@ from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stac
 from cython.cimports.wasmloom.spec.canon import id_matches
 
 from wasmloom.runtime import traps
+from wasmloom.runtime.interruption import look_up
 
 _CHANGE_TIER = cython.declare(uint64_t, traps.CHANGE_TIER)
 _STACK_EXHAUSTED = cython.declare(uint64_t, traps.STACK_EXHAUSTED)
@@ -60,6 +60,13 @@ _TYPE_MISMATCH = cython.declare(uint64_t, traps.INDIRECT_CALL_TYPE_MISMATCH)
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=False)
+def _look_up() -> cython.int:
+    look_up()
+    return 0
+
+
+@cython.cfunc
 @cython.exceptval(check=False)
 def _run_signal_handlers(store_pointer: cython.p_void) -> uint64_t:
     """Let Python handle its signals. Call with the GIL."""
@@ -67,13 +74,11 @@ def _run_signal_handlers(store_pointer: cython.p_void) -> uint64_t:
     failed: cython.int
     # The guest's frame has no known end here, so nothing may be put above it: entries are refused meanwhile.
     store.interrupting = True
-    failed = check_signals()
+    failed = cython.cast(LookUp, cython.cast(cython.p_void, _look_up))()
     store.interrupting = False
     if failed == 0:
         return 0
-    PyErr_Fetch(
-        cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
-    )
+    store.take_error()
     return _HOST_EXCEPTION
 
 

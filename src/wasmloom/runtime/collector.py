@@ -229,8 +229,8 @@ def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _visit_store(m: cython.pointer(Marking), store: Store) -> cython.void:
-    """Globals and tables."""
+def _visit_store(m: cython.pointer(Marking), store: Store | None) -> cython.void:
+    """Globals and tables. (None: so that Cython doesn't check that it isn't.)"""
     cell: cython.pointer(cython.pointer(uint64_t))
     table: cython.pointer(WlTable)
     instance: cython.pointer(WlInstance)

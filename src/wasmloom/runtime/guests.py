@@ -77,6 +77,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     stack_key,
     wake,
 )
+from cython.cimports.wasmloom.runtime.polling import set_is_late
 
 # Declared, with their types and those of the structs, in guests.pxd.
 ticker_state = NO_THREAD
@@ -297,6 +298,14 @@ def c_stack_left() -> cython.bint:
     return cython.cast(cython.p_char, cython.address(attributes)) > limit
 
 
+@cython.cfunc
+@cython.exceptval(check=False)
+def _is_late() -> cython.bint:
+    """Whether the guest that the calling thread stands in, which waits for the host's own work, has no time left."""
+    guest: cython.pointer(Guest) = running_here()
+    return guest != cython.NULL and guest.deadline != 0 and now_ns() >= guest.deadline
+
+
 def tick_count() -> int:
     """How often the ticker has looked at the guests (for tests and diagnostics)."""
     return ticks
@@ -307,5 +316,6 @@ def ticker_is_parked() -> bool:
     return ticker_state != TICKING
 
 
+set_is_late(_is_late)
 pthread_key_create(cython.address(stack_key), cython.NULL)
 pthread_atfork(cython.NULL, cython.NULL, _after_fork_in_child)

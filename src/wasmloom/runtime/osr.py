@@ -23,13 +23,14 @@ Invariants:
 
 from __future__ import annotations
 
+from functools import partial
+
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memmove
-from cython.cimports.wasmloom.interpreter._handlers import CLAUSE_SIZE, CLAUSES_AT, H_RESTORE, H_SHIM
+from cython.cimports.wasmloom.interpreter._handlers import CLAUSE_SIZE, CLAUSES_AT, H_LEAVE, H_RESTORE, H_SHIM
 from cython.cimports.wasmloom.interpreter.code import ends_stack
 from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, set_runtime_call
-from cython.cimports.wasmloom.runtime._capi import PyErr_CheckSignals
 from cython.cimports.wasmloom.runtime._layout import (
     CONT_SUSPENDED,
     RT_NEXT_FRAME,
@@ -51,7 +52,7 @@ from cython.cimports.wasmloom.runtime.native import (
     take_root,
     usable_top,
 )
-from cython.cimports.wasmloom.runtime.osr import NextFrame
+from cython.cimports.wasmloom.runtime.osr import NextFrame, Prepare, Unchecked
 from cython.cimports.wasmloom.runtime.stacks import (
     INTERPRETED_BIT,
     free_grown,
@@ -64,9 +65,11 @@ from cython.cimports.wasmloom.runtime.store import ChangeTier, Store, set_change
 
 from wasmloom.interpreter.code import find
 from wasmloom.runtime import log
-from wasmloom.runtime.traps import HOST_EXCEPTION, OUT_OF_MEMORY
+from wasmloom.runtime.apart import run_apart
+from wasmloom.runtime.traps import HOST_EXCEPTION, OUT_OF_MEMORY, TIMEOUT
 
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+_TIMEOUT = cython.declare(cython.int, TIMEOUT)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 #: So many frames of a chain of stacks are looked at before a guest goes on as machine code, and so many suspended ones.
 _MOST_FRAMES = cython.declare(cython.int, 200)
@@ -93,9 +96,8 @@ def _word(address: uint64_t) -> uint64_t:
 # --- where bytecode stands ---
 
 
-@cython.cfunc
-def _code_at(store: Store, ip: uint64_t) -> tuple:
-    """The code by which a frame of bytecode goes on, and the slot of its return ip.
+def _code_at(store: Store, ip: uint64_t, abandoned: object) -> tuple:
+    """The code by which a frame of bytecode goes on, and the slot of its return ip; see `run_apart` for `abandoned`.
 
     `ip` is where a loop or a function begins, or lies in a call or in what has switched stacks. Raises what compiling
     raises, and `LookupError` for an address that is in no function.
@@ -104,8 +106,8 @@ def _code_at(store: Store, ip: uint64_t) -> tuple:
     if found is None:
         raise LookupError("not an address of bytecode")
     space, index, at = found
-    module = next(module for module in store.modules.values() if module.code_space is space)
-    return module.compile().entry(space, index, at), space.record_slot(index)
+    module = next(module for module in list(store.modules.values()) if module.code_space is space)
+    return module.compiled_entry(space, index, at, abandoned), space.record_slot(index)
 
 
 @cython.cfunc
@@ -184,23 +186,31 @@ def _next_frame(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t))
 @cython.exceptval(check=False)
 def _next_frame_with_gil(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t)) -> uint64_t:
     store: Store = cython.cast(Store, ctx.store)
-    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
-    instance: uint64_t = cython.cast(uint64_t, cont.function)
-    fp: uint64_t = cont.fp
     before: cython.bint = store.interrupting
+    ended: cython.int
     store.interrupting = True  # compiling takes long enough for signals; nobody may enter the guest meanwhile
-    try:
-        code, record = _code_at(store, cython.cast(uint64_t, cont.ip))
-        PyErr_CheckSignals()
-    except BaseException as error:
-        store.keep_error(error)
-        return _HOST_EXCEPTION
-    finally:
-        store.interrupting = before
+    ended = cython.cast(Unchecked, cython.cast(cython.p_void, _find_next_frame))(store, words)
+    store.interrupting = before
+    if ended >= 0:
+        return ended
+    store.take_error()
+    return _HOST_EXCEPTION
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _find_next_frame(store: Store, words: cython.pointer(uint64_t)) -> cython.int:
+    """Have the next frame's entry compiled; gives 0, or the code of the trap when the call's time is over."""
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    outcome: object = run_apart(partial(_code_at, store, cython.cast(uint64_t, cont.ip)), store.deadline)
+    if outcome is None:
+        return _TIMEOUT
+    code, record = outcome.get()
     words[3] = code
-    words[4] = instance
-    words[5] = fp
-    words[6] = _to_caller(ctx, cont, _word(fp + 8 * cython.cast(uint64_t, record)))
+    words[4] = cython.cast(uint64_t, cont.function)
+    words[5] = cont.fp
+    words[6] = _to_caller(ctx, cont, _word(cont.fp + 8 * cython.cast(uint64_t, record)))
     return 0
 
 
@@ -235,7 +245,7 @@ def _down(cont: cython.pointer(WlCont), return_ip: uint64_t) -> cython.int:
         fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
     if ends_stack(return_ip):
         return _END_OF_CONTINUATION
-    if find(return_ip - 1) is None:
+    if _word(return_ip) == cython.cast(uint64_t, handlers[H_LEAVE]):
         return _END_OF_ENTRY
     if _word(return_ip) == cython.cast(uint64_t, handlers[H_RESTORE]):
         instance = _word(fp + 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip + 10)[0]))
@@ -453,32 +463,29 @@ def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> u
     fp: cython.p_char = ctx.trap_fp
     instance: cython.p_void = ctx.trap_instance
     root: cython.pointer(RootStack) = cython.NULL
+    may_change: uint64_t = guest.may_change
     size: uint64_t = 0
+    ended: cython.int
     store.interrupting = True
-    try:
-        if ctx.current == entry.bottom or find(cython.cast(uint64_t, entry.bottom.ip) - 1) is not None:
-            root = take_root(guest)
-            if root == cython.NULL:
-                raise MemoryError
-            size = _prepare(store)
-    except Exception as error:
-        store.change_failed = error
-        if log.TIERS:
-            log.tell(f"{store!r} stays interpreted: {error!r}")
-        guest.may_change = NEVER
-    except BaseException as error:
-        store.keep_error(error)
+    ended = cython.cast(Prepare, cython.cast(cython.p_void, _prepare))(
+        store, entry, cython.address(root), cython.address(size)
+    )
+    store.interrupting = False
+    if size == 0 and root != cython.NULL:
+        release_root(guest, root)
+    if ended < 0:
+        if guest.may_change == WAIT:
+            guest.may_change = may_change
+        store.take_error()
         return _HOST_EXCEPTION
-    finally:
-        store.interrupting = False
-        if size == 0 and root != cython.NULL:
-            release_root(guest, root)
+    if ended > 0:
+        return ended
     if size == 0:
         return store.run_entry(
             entry, cython.cast(cython.pointer(WlInstance), instance), ip, cython.cast(uint64_t, fp - ctx.stack_base)
         )
     store.calls_left = 0
-    return _run_changed(store, entry, root, _used(guest, size), 0)
+    return _run_changed(store_pointer, entry, root, _used(guest, size), 0)
 
 
 @cython.cfunc
@@ -515,20 +522,33 @@ def go_on_changed(
         memcpy(ctx.args, cython.cast(cython.p_void, here.values), 8 * results)
         ctx.trap_fp = ctx.stack_base
         ctx.trap_ip = cython.NULL
-    code = _run_changed(store, entry, root, used, pending)
+    code = _run_changed(cython.cast(cython.p_void, store), entry, root, used, pending)
     return code
 
 
 @cython.cfunc
-def _prepare(store: Store) -> uint64_t:
-    """Let a store whose bytecode has stopped run compiled code, and give the size of the innermost frame.
+@cython.exceptval(-1, check=False)
+def _prepare(
+    store: Store,
+    entry: cython.pointer(HostEntry),
+    root: cython.pointer(cython.pointer(RootStack)),
+    size: cython.pointer(uint64_t),
+) -> cython.int:
+    """Let a store whose bytecode has stopped run compiled code: gives the stack for its entry, which the caller
+    releases otherwise, and the size of the innermost frame. Leaves that 0 if it isn't to be now, or can't be.
 
-    0 if that isn't to be now. Raises what compiling raises.
+    Gives 0, or the code of the trap when the call's time is over. What can fail is done apart or doesn't raise: what
+    this raises has interrupted it.
     """
     guest: cython.pointer(Guest) = store.guest
     ip: uint64_t = cython.cast(uint64_t, guest.ctx.trap_ip)
-    from wasmloom.host.state import use_compiled
+    current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.current)
+    bottom: cython.pointer(WlCont) = entry.bottom
+    frame: uint64_t
+    from wasmloom.host.state import compiled_code, use_compiled
 
+    if current != bottom and find(cython.cast(uint64_t, bottom.ip) - 1) is None:
+        return 0
     if guest.may_change == LOOK:
         from wasmloom.host.tiering import look_inside
 
@@ -538,21 +558,43 @@ def _prepare(store: Store) -> uint64_t:
             guest.may_change = NEVER
         if not decided:
             return 0
-    _code_at(store, ip)
+    outcome: object = run_apart(partial(_code_at, store, ip), store.deadline)
+    if outcome is None:
+        return _TIMEOUT
+    if outcome.error is not None:
+        return _give_up(store, outcome.error)
     found = find(ip)
-    size: uint64_t = found[0].frame_size(found[1])
-    current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.current)
-    bottom: cython.pointer(WlCont) = guest.entry.bottom
+    frame = found[0].frame_size(found[1])
+    if log.TIERS:
+        log.tell(f"{store!r} runs machine code from now on")
+    codes: list = compiled_code(store)
+    # From here on no code of Python runs, so no signal handler, until the change is made.
+    root[0] = take_root(guest)
+    if root[0] == cython.NULL:
+        return _give_up(store, MemoryError("no memory for a native stack"))
     if current != bottom and not _reserve_chain(
-        guest, current, _child_of(current, bottom), _used(guest, size)
+        guest, current, _child_of(current, bottom), _used(guest, frame)
     ):
-        raise MemoryError("no memory for the native stacks of the running continuations")
+        return _give_up(store, MemoryError("no memory for the native stacks of the running continuations"))
     try:
-        use_compiled(store)
-    except BaseException:
-        _release_chain(guest, current, bottom)
-        raise
-    return size
+        use_compiled(store, codes)
+    except MemoryError as error:
+        if current != bottom:
+            _release_chain(guest, current, bottom)
+        return _give_up(store, error)
+    size[0] = frame
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _give_up(store: Store, error: object) -> cython.int:
+    """The store stays interpreted. Gives 0."""
+    store.change_failed = error
+    store.guest.may_change = NEVER
+    if log.TIERS:
+        log.tell(f"{store!r} stays interpreted: {error!r}")
+    return 0
 
 
 @cython.cfunc
@@ -580,7 +622,7 @@ def _used(guest: cython.pointer(Guest), size: uint64_t) -> uint64_t:
 @cython.cfunc
 @cython.exceptval(check=False)
 def _run_changed(
-    store: Store,
+    store_pointer: cython.p_void,
     entry: cython.pointer(HostEntry),
     root: cython.pointer(RootStack),
     used: uint64_t,
@@ -591,6 +633,7 @@ def _run_changed(
     The trap fields of the context say where the innermost frame is to go on; without ip there is none. An exception may
     be `pending` there.
     """
+    store: Store = cython.cast(Store, store_pointer)
     guest: cython.pointer(Guest) = store.guest
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     bottom: cython.pointer(WlCont) = entry.bottom

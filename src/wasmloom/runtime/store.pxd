@@ -67,7 +67,6 @@ cdef class Store:
     cdef int lock(self) except -1
     cdef void unlock(self) noexcept
     cdef void sweep_and_unlock(self) noexcept
-    cdef dict sweep(self)
     cdef int wait_for_turn(self, unsigned long me) except -1
     cdef void *allocate(self, uint64_t size)
     cpdef int charge(self, uint64_t size) except -1
@@ -89,7 +88,8 @@ cdef class Store:
     cdef uint64_t run_bytecode(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept
     cdef uint64_t run_entry(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept
     cdef void leave(self, Entry *entry) noexcept
-    cdef void keep_error(self, object error) noexcept
+    cdef void take_error(self) noexcept
+    cdef void drop_error(self) noexcept
     cdef int fail(self, uint64_t code, Entry *entry) except -1
     cdef uint64_t word_of(self, object value) except? 0
     cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages)
@@ -100,6 +100,11 @@ cdef inline void copy_words(uint64_t *to, const uint64_t *words, uint32_t count)
     cdef uint32_t i
     for i in range(count):
         to[i] = words[i]
+
+# Functions whose exceptions the caller looks at itself, without Cython's check: a function that can't raise would print
+# them, and go on.
+ctypedef int (*Unchecked)(Store, uint64_t *, uint64_t) noexcept
+ctypedef int (*SweepStore)(Store) noexcept
 
 cdef Run run_guest
 cdef void set_run(Run function) noexcept

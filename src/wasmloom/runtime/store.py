@@ -27,7 +27,6 @@ from collections.abc import Callable
 
 import cython
 from cython.cimports.cpython.object import PyObject
-from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, realloc
 from cython.cimports.wasmloom.interpreter.machine import native_stubs
@@ -35,7 +34,8 @@ from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
     Py_XDECREF,
     PyDict_GET_SIZE,
-    PyErr_CheckSignals,
+    PyErr_Clear,
+    PyErr_Fetch,
     PyErr_Restore,
     PyGC_Disable,
     PyGC_Enable,
@@ -73,11 +73,14 @@ from cython.cimports.wasmloom.runtime.store import (
     ChangeTier,
     Pointers,
     Run,
+    SweepStore,
+    Unchecked,
     copy_words,
 )
 from cython.cimports.wasmloom.spec.canon import Types
 
 from wasmloom.errors import Trap, WasmError
+from wasmloom.runtime.interruption import look_up
 from wasmloom.runtime.traps import (
     CHANGE_TIER,
     HOST_EXCEPTION,
@@ -241,19 +244,57 @@ def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, wor
 def _keep_words(store_pointer: cython.p_void, words: cython.pointer(uint64_t), count: uint64_t) -> cython.void:
     """Note which external references are among the words that the collector sees."""
     store: Store = cython.cast(Store, store_pointer)
+    if cython.cast(Unchecked, cython.cast(cython.p_void, _keep))(store, words, count) < 0:
+        PyErr_Clear()  # no memory: nothing else can be wrong with ints in dicts, and no code of Python runs
+        store.live_is_complete = False
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _keep(store: Store, words: cython.pointer(uint64_t), count: uint64_t) -> cython.int:
     i: uint64_t
     word: uint64_t
     last: uint64_t = 0
+    for i in range(count):
+        word = words[i]
+        if word != last and store.first_reference <= word <= store.last_reference:
+            last = word
+            value = store.references.get(word)
+            if value is not None:
+                store.live[word] = value
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _sweep(store: Store) -> cython.int:
+    """Forget the external references that nothing in the store holds; the caller has the dict that held them.
+
+    Nobody is inside the guest. The garbage collector is off meanwhile, since finalisers could enter the guest and move
+    references to where has been looked already.
+    """
+    heap: cython.pointer(Heap) = cython.address(store.guest.heap)
+    collecting: cython.bint
+    if heap.holds:
+        return 0
+    collecting = PyGC_Disable()
     try:
-        for i in range(count):
-            word = words[i]
-            if word != last and store.first_reference <= word <= store.last_reference:
-                last = word
-                value = store.references.get(word)
-                if value is not None:
-                    store.live[word] = value
-    except MemoryError:
-        store.live_is_complete = False
+        store.first_reference = min(store.references)
+        store.last_reference = max(store.references)
+        store.live = {}
+        store.live_is_complete = True
+        heap.on_words = cython.cast(OnWords, cython.cast(cython.p_void, _keep_words))
+        collect(cython.address(store.guest.ctx))
+        heap.on_words = cython.NULL
+    finally:
+        if collecting:
+            PyGC_Enable()
+    if store.live_is_complete:
+        store.references = store.live
+        # Looking at the heap must not cost more than what it is looked at for.
+        store.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_GET_SIZE(store.references), heap.scanned >> 6)
+    store.live = None
+    return 0
 
 
 @cython.cclass
@@ -331,9 +372,7 @@ class Store:
         free(self.instances.items)
         free(self.blocks.items)
         free(self.cells.items)
-        Py_XDECREF(self.error_type)
-        Py_XDECREF(self.error_value)
-        Py_XDECREF(self.error_traceback)
+        self.drop_error()
         if self.door != cython.NULL:
             PyThread_free_lock(self.door)
         if self.guest != cython.NULL:
@@ -403,44 +442,13 @@ class Store:
     @cython.exceptval(check=False)
     def sweep_and_unlock(self) -> cython.void:
         """Undo the last `lock`, after a look for external references that nothing holds any more."""
-        dead: dict = self.sweep()  # goes when the store is free again: that can run any code  # noqa: F841
+        before: dict = self.references  # goes when the store is free again: that can run any code  # noqa: F841
+        if cython.cast(SweepStore, cython.cast(cython.p_void, _sweep))(self) < 0:
+            PyErr_Clear()  # no memory: the next call looks again. No code of Python runs in there
         self.depth = 0
         self.owner = 0
         if self.waiting:
             PyThread_release_lock(self.door)
-
-    @cython.cfunc
-    def sweep(self) -> dict:
-        """Forget the external references that nothing in the store holds; gives the dict that held them.
-
-        Nobody is inside the guest. The garbage collector is off meanwhile, since finalisers could enter the guest and
-        move references to where has been looked already.
-        """
-        heap: cython.pointer(Heap) = cython.address(self.guest.heap)
-        before: dict = self.references
-        collecting: cython.bint
-        if heap.holds:
-            return None
-        collecting = PyGC_Disable()
-        try:
-            self.first_reference = min(before)
-            self.last_reference = max(before)
-            self.live = {}
-            self.live_is_complete = True
-            heap.on_words = cython.cast(OnWords, cython.cast(cython.p_void, _keep_words))
-            collect(cython.address(self.guest.ctx))
-            heap.on_words = cython.NULL
-        finally:
-            if collecting:
-                PyGC_Enable()
-        if not self.live_is_complete:
-            self.live = None
-            return None
-        self.references = self.live
-        self.live = None
-        # Looking at the heap must not cost more than what it is looked at for.
-        self.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_GET_SIZE(self.references), heap.scanned >> 6)
-        return before
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -462,7 +470,7 @@ class Store:
             with cython.nogil:
                 PyThread_acquire_lock_timed(self.door, 50000, 0)
             self.waiting -= 1
-            PyErr_CheckSignals()
+            look_up()
         return 0
 
     # --- what a store is made of ---
@@ -616,12 +624,12 @@ class Store:
         if self.guest.attended >= MANY_TICKS and self.engine.threshold is None:
             self.calls_left = 1  # calls have taken long
         self.calls_left -= 1
-        if self.calls_left == 0 and self.guest.heap.holds == 0:
-            from wasmloom.host.tiering import look
+        if self.calls_left == 0:
+            self.calls_left = 1  # again with the next call, should this one be interrupted
+            if self.guest.heap.holds == 0:
+                from wasmloom.host.tiering import look
 
-            self.calls_left = look(self)
-        elif self.calls_left == 0:
-            self.calls_left = 1
+                self.calls_left = look(self)
         return 0
 
     @cython.final
@@ -826,16 +834,30 @@ class Store:
             ctx.host_fp = entry.host_fp
             ctx.host_function = entry.host_function
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
-    def keep_error(self, error: object) -> cython.void:
-        """Let an exception leave the guest, which is left with `HOST_EXCEPTION`."""
-        kind: object = type(error)
-        Py_INCREF(kind)
-        Py_INCREF(error)
-        self.error_type = cython.cast(cython.pointer(PyObject), kind)
-        self.error_value = cython.cast(cython.pointer(PyObject), error)
-        self.error_traceback = cython.NULL
+    def take_error(self) -> cython.void:
+        """Take the exception that has been raised, which leaves the guest: that is left with `HOST_EXCEPTION`."""
+        error_type: cython.pointer(PyObject) = cython.NULL
+        error_value: cython.pointer(PyObject) = cython.NULL
+        error_traceback: cython.pointer(PyObject) = cython.NULL
+        PyErr_Fetch(cython.address(error_type), cython.address(error_value), cython.address(error_traceback))
+        self.drop_error()
+        self.error_type, self.error_value, self.error_traceback = error_type, error_value, error_traceback
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def drop_error(self) -> cython.void:
+        """Forget the exception that `take_error` has taken. Objects that go may run any code, which finds none here."""
+        error_type: cython.pointer(PyObject) = self.error_type
+        error_value: cython.pointer(PyObject) = self.error_value
+        error_traceback: cython.pointer(PyObject) = self.error_traceback
+        self.error_type = self.error_value = self.error_traceback = cython.NULL
+        Py_XDECREF(error_type)
+        Py_XDECREF(error_value)
+        Py_XDECREF(error_traceback)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -31,6 +31,7 @@ from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, realloc
 from cython.cimports.libc.string import memset
+from cython.cimports.wasmloom.runtime._capi import delete_item
 from cython.cimports.wasmloom.spec.canon import (
     _ABOVE,
     _ABSTRACT_MATCHES,
@@ -216,7 +217,7 @@ def top_heap(heap: uint64_t) -> uint64_t:
 INNER = 1 << 32  # noqa: F811  (declared in canon.pxd)
 MUTABLE = 1 << 63  # noqa: F811
 #: Group, as the bytes of its `Words` → address of its first type.
-_groups: dict[bytes, int] = {}
+_groups = cython.declare(dict, {})
 
 
 @cython.cfunc
@@ -244,7 +245,7 @@ def _types_of(words: cython.pointer(uint64_t)) -> uint64_t:
     """How many types a member's description ends with."""
     if words[0] & 0xFF == CONT:
         return 1
-    return (words[2] & 0xFFFFFFFF) + (words[2] >> 32)
+    return cython.cast(uint32_t, words[2]) + (words[2] >> 32)
 
 
 @cython.cfunc
@@ -346,7 +347,7 @@ def _new_info(words: cython.pointer(uint64_t), first: uint64_t, id: uint64_t) ->
     info.id = cython.cast(uint32_t, id)
     info.kind = words[0] & 0xFF
     info.final = words[0] & 256 != 0
-    info.n_params = cython.cast(uint32_t, words[2] & 0xFFFFFFFF)
+    info.n_params = cython.cast(uint32_t, words[2])
     info.n_results = cython.cast(uint32_t, words[2] >> 32)
     info.types = cython.cast(cython.pointer(uint64_t), info + 1)
     info.mutable = cython.cast(cython.p_uchar, info.types + n)
@@ -483,7 +484,7 @@ def _release(group: cython.pointer(TypeInfo)) -> cython.void:
                     if other.users == 0:
                         other.next = dead
                         dead = other
-        _groups.pop(cython.cast(bytes, group.key), None)
+        delete_item(cython.cast(cython.pointer(PyObject), _groups), group.key)  # it is there: nothing to raise
         _drop(group.key)
         for i in range(count):
             info = type_info(cython.cast(uint32_t, first + i))

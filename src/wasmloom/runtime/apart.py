@@ -1,0 +1,77 @@
+"""Work done apart: by another thread, while the one that needs it can be interrupted.
+
+Python runs signal handlers in the main thread, and what they raise comes out of whatever runs there. So the main thread
+can't tell an exception of a handler from a failure of its own work, and while it is inside LLVM it hears of nothing.
+`run_apart` parts the two: what the work raises is in its `Outcome`; what `run_apart` raises has interrupted the wait.
+
+Invariant: no handler runs in the thread that works, so what must be done as a whole can be done there.
+"""
+
+from __future__ import annotations
+
+import time
+from _thread import allocate_lock, start_new_thread
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+#: Seconds between two looks at what doesn't wake a waiting thread: deadlines, signals that another thread received,
+#: exceptions that another thread has asked for (`PyThreadState_SetAsyncExc`).
+PATIENCE = 0.02
+
+
+class Outcome(Generic[T]):
+    """What work has come to: a `value`, or an `error`. It is `abandoned` when nobody waits for it any more."""
+
+    __slots__ = ("abandoned", "error", "finished", "value")
+
+    def __init__(self) -> None:
+        self.value: T | None = None
+        self.error: BaseException | None = None
+        self.abandoned = False
+        #: Held until there is an outcome.
+        self.finished = allocate_lock()
+        self.finished.acquire()
+
+    def get(self) -> T:
+        """The value; raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]
+
+    def is_abandoned(self) -> bool:
+        """`abandoned`, for the work to ask."""
+        return self.abandoned
+
+
+def run_apart(work: Callable[[Callable[[], bool]], T], deadline: int | None = None) -> Outcome[T] | None:
+    """The outcome of `work`; None when it isn't there by the `deadline`, on the clock of `time.monotonic_ns`.
+
+    Work is called with a function that tells whether nobody waits for it any more; it then ends when it can. Where no
+    thread can be started it runs in this one.
+
+    Raises what a signal handler raises, or another thread in this one.
+    """
+    outcome: Outcome[T] = Outcome()
+
+    def run() -> None:
+        try:
+            outcome.value = work(outcome.is_abandoned)
+        except BaseException as error:
+            outcome.error = error
+        outcome.finished.release()
+
+    try:
+        try:
+            start_new_thread(run, ())
+        except RuntimeError:
+            run()
+        while not outcome.finished.acquire(timeout=PATIENCE):
+            if deadline is not None and time.monotonic_ns() >= deadline:
+                outcome.abandoned = True
+                return None
+    except BaseException:
+        outcome.abandoned = True
+        raise
+    return outcome

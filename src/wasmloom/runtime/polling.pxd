@@ -1,0 +1,15 @@
+from libc.stdint cimport int64_t, uint32_t
+
+# Whether the guest that the calling thread stands in has no time left. Registered by wasmloom.runtime.guests.
+ctypedef bint (*IsLate)() noexcept
+
+cdef uint32_t items
+cdef void set_is_late(IsLate function) noexcept
+cdef int look() except -1
+
+# One item of long work is done: an instruction, a byte vector, a name. Call with the GIL, wherever Python code may run
+# and may raise: once in a while this lets other threads run, handles signals, and looks at the guest's deadline.
+cdef inline int poll() except -1:
+    global items
+    items += 1
+    return look() if items & 1023 == 0 else 0

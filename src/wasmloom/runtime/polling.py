@@ -1,0 +1,60 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Long work in compiled modules that lets Python be: Ctrl-C, other threads, and the deadline of a guest that waits.
+
+Python handles signals, and lets other threads run, only in its own loop. Decoding, validation and translation are
+compiled, and a hostile module keeps them busy for seconds. So they call `poll` for each item of what they work on,
+which costs an addition; every `INTERVAL_NS` it calls a function of Python.
+
+What `poll` raises is a signal handler's exception, or `DeadlinePassed` when a guest waits for the work whose call has
+no time left. Work that is interrupted is never half done for others: its outcome is put where others see it in the end.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.posix.time import timespec
+from cython.cimports.wasmloom.runtime._capi import CLOCK_MONOTONIC, clock_gettime
+
+from wasmloom.runtime.interruption import DeadlinePassed, look_up
+
+INTERVAL_NS = cython.declare(int64_t, 10_000_000)
+
+# Declared in polling.pxd.
+items = 0
+_is_late = cython.declare("IsLate", cython.NULL)
+_last = cython.declare(int64_t, 0)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_is_late(function: IsLate) -> cython.void:
+    """Register what tells whether a guest's time is over."""
+    global _is_late
+    _is_late = function
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def look() -> cython.int:
+    """Let Python look at what there is, if it hasn't for a while."""
+    global _last
+    time = cython.declare(timespec)
+    now: int64_t
+    clock_gettime(CLOCK_MONOTONIC, cython.address(time))
+    now = cython.cast(int64_t, time.tv_sec) * 1000000000 + time.tv_nsec
+    if now - _last < INTERVAL_NS:
+        return 0
+    _last = now
+    look_up()
+    if _is_late != cython.NULL and _is_late():
+        raise DeadlinePassed
+    return 0
+
+
+def poll_now() -> None:
+    """What `poll` does once in a while (for tests)."""
+    global _last
+    _last = 0
+    look()

@@ -1,0 +1,320 @@
+"""What a signal handler raises arrives at the caller of the guest, once and soon, wherever it arises."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import wasmloom as wl
+from tests.binary import build
+from tests.compiler.tiers import ENGINES, engine_of
+from wasmloom.host import tiering
+from wasmloom.host.module import Module
+from wasmloom.host.state import compiled_code, use_compiled
+from wasmloom.runtime.apart import run_apart
+from wasmloom.runtime.osr import change_soon
+from wasmloom.runtime.polling import poll_now
+
+#: A module that throws what the host throws, and catches it, for ever.
+CATCHES = """(module (import "h" "throw" (func $throw)) (import "h" "tag" (tag $e (param i32)))
+  (func (export "run")
+    (loop (block (drop (block $h (result i32) (try_table (catch $e $h) (call $throw)) (i32.const 0)))) (br 0)))
+  (func (export "waits") (result i32)
+    (block $h (result i32) (try_table (catch $e $h) (call $throw)) (i32.const 0))))"""
+
+
+class Alarm(Exception):
+    """What the handler raises: not a `BaseException` only, as Ctrl-C is, so that it can be taken for a failure."""
+
+
+@pytest.fixture
+def alarm() -> Iterator[Callable[[], None]]:
+    """Gives what makes the handler run, and raise, within a call of a Python function."""
+
+    def handler(number: int, frame: object) -> None:
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, handler)
+    yield lambda: signal.raise_signal(signal.SIGALRM)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+class Interrupting:
+    """An int whose conversion is where a handler raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __index__(self) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), Alarm()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("name", ENGINES)
+def test_while_an_exception_of_the_host_becomes_the_guests(name: str, error: BaseException) -> None:
+    engine = engine_of(name)
+    store = wl.Store(engine, timeout=20)
+    tag = wl.Tag(store, "i32")
+
+    def throw() -> None:
+        raise wl.WasmException(tag, Interrupting(error) if len(calls) == 7 else 1)
+
+    calls: list[int] = []
+
+    def thrower() -> None:
+        calls.append(1)
+        throw()
+
+    imports = {"h": {"throw": wl.Func(store, "->", thrower), "tag": tag}}
+    exports = wl.Instance(wl.Module(CATCHES, engine), imports, store=store).exports
+    with pytest.raises(type(error)) as caught:
+        exports.run()
+    assert caught.value is error and len(calls) == 7
+    assert exports.waits() == 1, "the store is as it was"
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_while_the_class_of_an_exception_is_called(name: str) -> None:
+    """Not a `WasmException` in the end."""
+
+    class Strange(wl.WasmException):
+        def __new__(cls, *args: Any) -> Any:
+            raise KeyboardInterrupt
+
+    engine = engine_of(name)
+    store = wl.Store(engine, timeout=20)
+
+    def throw() -> None:
+        raise Strange
+
+    imports = {"h": {"throw": wl.Func(store, "->", throw), "tag": wl.Tag(store, "i32")}}
+    with pytest.raises(KeyboardInterrupt):
+        wl.Instance(wl.Module(CATCHES, engine), imports, store=store).exports.waits()
+
+
+#: A guest that never ends, and tells its host where it is.
+FOREVER = '(module (import "h" "tell" (func $tell)) (func (export "run") (call $tell) (loop (br 0))))'
+
+
+def auto_store(timeout: float | None = None) -> wl.Store:
+    return wl.Store(wl.Engine(tier="auto", threshold=1 << 30, cache=False), timeout=timeout)
+
+
+def changing(store: wl.Store, text: str = FOREVER) -> Any:
+    """The exports of a guest whose store goes on as machine code once its host has been told."""
+    tell = wl.Func(store, "->", lambda: change_soon(store))
+    return wl.Instance(wl.Module(text, store.engine), {"h": {"tell": tell}}, store=store).exports
+
+
+def test_while_it_is_decided_whether_a_store_changes_over(
+    alarm: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = wl.Engine(tier="auto", cache=False)
+    asked: list[Any] = []
+
+    def look_inside(store: Any, standing: Any) -> bool:
+        asked.append(store)
+        alarm()
+        return False
+
+    monkeypatch.setattr(tiering, "look_inside", look_inside)
+    store = wl.Store(engine, timeout=20)
+    run = wl.Instance(wl.Module('(module (func (export "run") (loop (br 0))))', engine), store=store).exports.run
+    for _ in range(2):  # the first one doesn't hinder the second look
+        with pytest.raises(Alarm):
+            run()
+    assert asked == [store, store] and store.change_failed is None
+
+
+def test_while_what_runs_is_compiled(alarm: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main thread hears of signals, and a failure of the compiler stays apart from them."""
+    begun, end = threading.Event(), threading.Event()
+
+    def compiled_entry(*args: Any) -> int:
+        begun.set()
+        if not end.is_set():
+            alarm()  # it is the main thread's all the same
+        end.wait(20)
+        raise wl.CompileError("no code today")
+
+    monkeypatch.setattr(Module, "compiled_entry", compiled_entry)
+    store = auto_store(timeout=20)
+    run = changing(store).run
+    with pytest.raises(Alarm):
+        run()
+    assert begun.is_set() and not store.is_native and store.change_failed is None
+    end.set()
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    with pytest.raises(Alarm):
+        run()
+    assert isinstance(store.change_failed, wl.CompileError) and not store.is_native
+
+
+def test_what_interrupts_a_change_leaves_a_store_as_it_was(
+    alarm: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_now = Module.compile
+    times: list[int] = []
+
+    def compile(self: Any, **options: Any) -> Any:
+        times.append(1)
+        if len(times) == interrupted:
+            alarm()
+        return compile_now(self, **options)
+
+    interrupted = 0
+    text = '(module (func (export "f") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1))))'
+    store = auto_store()
+    functions = [wl.Instance(wl.Module(text, store.engine), store=store).exports.f for _ in range(3)]
+    monkeypatch.setattr(Module, "compile", compile)
+    interrupted = 2
+    with pytest.raises(Alarm):
+        use_compiled(store, compiled_code(store))
+    assert not store.is_native and [f(1) for f in functions] == [2, 2, 2]
+    use_compiled(store, compiled_code(store))
+    assert store.is_native and [f(1) for f in functions] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("what", ["compiled_entry", "compiled_function"])
+def test_a_timeout_while_a_guest_waits_for_its_code(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = threading.Event()
+    monkeypatch.setattr(Module, what, lambda *args: end.wait(20))
+    store = auto_store(timeout=0.2)
+    run = changing(store).run if what == "compiled_entry" else half_compiled(store)
+    with pytest.raises(wl.Trap, match="time"):
+        run()
+    end.set()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_another_thread_raises_in_the_one_that_runs_a_guest(name: str) -> None:
+    """Not a signal: Python's own loop looks for it, in any thread."""
+    engine = engine_of(name)
+    store = wl.Store(engine, timeout=20)
+    caught: list[BaseException] = []
+    inside = threading.Event()
+    imports = {"h": {"tell": wl.Func(store, "->", inside.set)}}
+    exports = wl.Instance(wl.Module(FOREVER, engine), imports, store=store).exports
+
+    def run() -> None:
+        try:
+            exports.run()
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    inside.wait()
+    set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    assert set_exception(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Alarm)) == 1
+    thread.join()
+    assert [type(error) for error in caught] == [Alarm]
+
+
+def half_compiled(store: wl.Store) -> Any:
+    """A function of a store that runs compiled code, in which that function is missing."""
+    from wasmloom.compiler.compiled import compile_module
+
+    module = wl.Module('(module (func (export "run") (result i32) (i32.const 5)))', store.engine)
+    run = wl.Instance(module, store=store).exports.run
+    options = store.engine.code_options()
+    objects = compile_module(module.decoded, options)
+    module._load(objects, options, [])
+    use_compiled(store, compiled_code(store))
+    return run
+
+
+def test_functions_that_are_compiled_late_are_interruptible(
+    alarm: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = threading.Event()
+    monkeypatch.setattr(Module, "compiled_function", lambda *args: (alarm(), end.wait(20)))
+    run = half_compiled(auto_store(timeout=20))
+    with pytest.raises(Alarm):
+        run()
+    end.set()
+    monkeypatch.undo()
+    assert run() == 5
+
+
+# --- work of the host that is done in compiled modules ---
+
+
+def test_polling_handles_signals_and_other_threads_exceptions(alarm: Callable[[], None]) -> None:
+    poll_now()
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+    end = time.monotonic() + 20
+    with pytest.raises(Alarm):
+        while time.monotonic() < end:
+            poll_now()
+
+
+#: Bytes of a body that takes long enough.
+LONG = 7_000_000
+NOP = b"\x01"
+
+
+def test_other_threads_run_while_a_module_is_validated_and_translated() -> None:
+    turns: list[int] = []
+    stop = threading.Event()
+
+    def take_turns() -> None:
+        while not stop.is_set():
+            turns.append(1)
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=take_turns)
+    data = build.function(NOP * LONG)
+    thread.start()
+    turns.clear()
+    wl.Module(data, wl.Engine(tier="interpreter", translation="eager"))
+    count = len(turns)
+    stop.set()
+    thread.join()
+    assert count > 4
+
+
+def test_a_timeout_while_a_guest_waits_for_a_function_to_be_translated() -> None:
+    engine = wl.Engine(tier="interpreter", translation="lazy")
+    export = build.section(build.EXPORT, build.vec(b"\1f\0\0"))
+    module = wl.Module(build.function(NOP * LONG, extra=export), engine)
+    instance = wl.Instance(module, store=wl.Store(engine, timeout=0.001))
+    with pytest.raises(wl.Trap, match="time"):
+        instance.exports.f()
+    assert module.code_space.used() == [], "it hasn't waited until that was done"
+
+
+def test_work_apart_tells_its_failures_from_interruptions(alarm: Callable[[], None]) -> None:
+    outcome = run_apart(lambda abandoned: 5)
+    assert outcome is not None and outcome.get() == 5
+
+    def fail(abandoned: Callable[[], bool]) -> None:
+        raise Alarm("its own")
+
+    outcome = run_apart(fail)
+    assert outcome is not None
+    with pytest.raises(Alarm, match="its own"):
+        outcome.get()
+
+    gone = threading.Event()
+
+    def work(abandoned: Callable[[], bool]) -> None:
+        while not abandoned():
+            time.sleep(0.001)
+        gone.set()
+
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    with pytest.raises(Alarm):
+        run_apart(work)
+    assert gone.wait(20)
+    gone.clear()
+    assert run_apart(work, time.monotonic_ns() + 1000) is None
+    assert gone.wait(20)
+
