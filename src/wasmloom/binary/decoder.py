@@ -2,9 +2,9 @@
 # mypy: ignore-errors
 """The decoder: bytes → `DecodedModule` (Core 3.0, 5.5).
 
-Sections other than code become small Python objects; function bodies stay ranges of the module's bytes, to be read by
-validation and translation. Everything is held with *canonical* types (`wasmloom.spec.canon`), except where an attribute
-says "type indices".
+Everything but code is read into C arrays (`wasmloom.binary.sections`); function bodies stay ranges of the module's
+bytes, to be read by validation and translation. Python sees tuples and lists that are made when they are asked for.
+Everything is held with *canonical* types (`wasmloom.spec.canon`), except where an attribute says "type indices".
 
 `decode_module` raises `CompileError` with the offset of the offending byte when the module is malformed (function
 bodies apart), and `ValidationError` when it names a type that doesn't exist. All other conditions of validity are
@@ -19,32 +19,47 @@ import cython
 from cython.cimports.cpython import array as carray
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
-from cython.cimports.wasmloom.binary.reader import (
-    Instr,
-    Reader,
-    malformed,
-    next_instr,
-    read_byte,
-    read_heap,
-    read_u32,
-    read_u64,
-    read_valtype,
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memset
+from cython.cimports.wasmloom.binary.reader import Reader, read_u32, read_valtype
+from cython.cimports.wasmloom.binary.sections import (
+    CustomItem,
+    DataItem,
+    ElementItem,
+    ExportItem,
+    GlobalItem,
+    ImportItem,
+    Range,
+    Sections,
+    TableItem,
+    TagItem,
+    read_sections,
+    read_types,
+    skip_expr,
+    tick,
 )
-from cython.cimports.wasmloom.spec.canon import Types
+from cython.cimports.wasmloom.spec.canon import (
+    CONT,
+    FUNC,
+    INNER,
+    MUTABLE,
+    STRUCT,
+    Types,
+    Words,
+    intern_words,
+    types_of,
+)
 
 from wasmloom.binary.names import parse_names
 from wasmloom.binary.parts import CustomRange, DataSegment, ElementSegment, Expr
-from wasmloom.errors import CompileError, UnsupportedError, ValidationError
+from wasmloom.errors import CompileError, ValidationError
 from wasmloom.spec import limits
-from wasmloom.spec.canon import canonical_heap, canonical_type, intern_group
-from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 from wasmloom.spec.module import Code, CustomSection, Data, Element, Export, Global, Import, ModuleSyntax, Names, Table
 from wasmloom.spec.types import (
     CONCRETE,
     EXTERN_KINDS,
-    FUNCREF,
-    I8,
-    I16,
+    HEAP_SHIFT,
+    NULL_FLAG,
     REF_FLAG,
     ArrayType,
     ContType,
@@ -52,237 +67,24 @@ from wasmloom.spec.types import (
     FuncType,
     GlobalType,
     Limits,
-    MemoryType,
     StructType,
     SubType,
     TableType,
     TagType,
     ValType,
-    ref_type,
 )
 
 _MAGIC = b"\0asm"
 _VERSION = b"\1\0\0\0"
-_MAX_MODULE_BYTES = 1 << 30
-
-#: Section ids in the order that the sections must have; custom sections (0) go anywhere.
-_CUSTOM, _TYPE, _IMPORT, _FUNC, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _START, _ELEM, _CODE, _DATA, _DATA_COUNT, _TAG = (
-    range(14)
-)
-_ORDER: dict[int, int] = {
-    id: place
-    for place, id in enumerate(
-        (
-            _TYPE,
-            _IMPORT,
-            _FUNC,
-            _TABLE,
-            _MEMORY,
-            _TAG,
-            _GLOBAL,
-            _EXPORT,
-            _START,
-            _ELEM,
-            _DATA_COUNT,
-            _CODE,
-            _DATA,
-        )
-    )
-}
-
-_OP_END = cython.declare(cython.int, BY_MNEMONIC["end"].index)
-_OPENS_BLOCK = cython.declare(bytes, bytes([row.immediates[:1] == ("block",) for row in INSTRUCTIONS]))
-
-#: First bytes of type definitions (Core 3.0, 5.3.7 to 5.3.10; the Explainer of stack switching for `cont`).
-_REC, _SUB, _SUB_FINAL, _FUNC_FORM, _STRUCT_FORM, _ARRAY_FORM, _CONT_FORM = 0x4E, 0x50, 0x4F, 0x60, 0x5F, 0x5E, 0x5D
-
-
-@cython.cfunc
-def _count(r: cython.pointer(Reader), limit: cython.Py_ssize_t, what: str) -> cython.Py_ssize_t:
-    """Read the length of a vector, at most `limit` items of at least a byte each."""
-    start: cython.p_const_uchar = r.pos
-    n: cython.Py_ssize_t = read_u32(r)
-    if n > limit:
-        malformed(f"too many {what}: {n}, the limit is {limit}", r, start)
-    if n > r.end - r.pos:
-        malformed("unexpected end of section or function", r, r.end)
-    return n
-
-
-@cython.cfunc
-def _offset(r: cython.pointer(Reader)) -> cython.Py_ssize_t:
-    """Where the reader is, from the start of the module."""
-    return r.pos - r.base
-
-
-@cython.cfunc
-def _name(r: cython.pointer(Reader)) -> str:
-    """Read a name (Core 3.0, 5.2.4)."""
-    start: cython.p_const_uchar = r.pos
-    size: cython.Py_ssize_t = read_u32(r)
-    if size > r.end - r.pos:
-        malformed("length out of bounds", r, start)
-    start = r.pos
-    r.pos += size
-    try:
-        return start[:size].decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise CompileError("malformed UTF-8 encoding", (start - r.base) + error.start) from None
-
-
-@cython.cfunc
-def _ref_type(r: cython.pointer(Reader)) -> object:
-    """Read a reference type (Core 3.0, 5.3.4)."""
-    start: cython.p_const_uchar = r.pos
-    try:
-        code: int = read_valtype(r)
-    except CompileError as error:
-        if error.reason == "malformed value type":
-            malformed("malformed reference type", r, start)
-        raise
-    if not code & REF_FLAG:
-        malformed("malformed reference type", r, start)
-    return ValType(code)
-
-
-@cython.cfunc
-def _flag(r: cython.pointer(Reader), message: str) -> cython.bint:
-    """Read a byte that is 0 or 1."""
-    byte: cython.int = read_byte(r)
-    if byte > 1:
-        malformed(message, r, r.pos - 1)
-    return byte == 1
-
-
-@cython.cfunc
-def _val_type(r: cython.pointer(Reader)) -> object:
-    """Read a value type as an object."""
-    return ValType(read_valtype(r))
-
-
-@cython.cfunc
-def _field_type(r: cython.pointer(Reader)) -> object:
-    """Read a field type (Core 3.0, 5.3.8)."""
-    if r.pos < r.end and (r.pos[0] == 0x78 or r.pos[0] == 0x77):
-        storage = I8 if r.pos[0] == 0x78 else I16
-        r.pos += 1
-    else:
-        storage = _val_type(r)
-    return FieldType(storage, _flag(r, "malformed mutability"))
-
-
-@cython.cfunc
-def _result_type(r: cython.pointer(Reader), limit: cython.Py_ssize_t, what: str) -> tuple:
-    """Read a vector of value types."""
-    return tuple([_val_type(r) for _ in range(_count(r, limit, what))])
-
-
-@cython.cfunc
-def _composite_type(r: cython.pointer(Reader)) -> object:
-    """Read a composite type (Core 3.0, 5.3.9; Explainer for continuations)."""
-    start: cython.p_const_uchar = r.pos
-    form: cython.int = read_byte(r)
-    if form == _FUNC_FORM:
-        params = _result_type(r, limits.MAX_PARAMS, "parameters")
-        return FuncType(params, _result_type(r, limits.MAX_RESULTS, "results"))
-    if form == _STRUCT_FORM:
-        return StructType(tuple([_field_type(r) for _ in range(_count(r, limits.MAX_STRUCT_FIELDS, "fields"))]))
-    if form == _ARRAY_FORM:
-        return ArrayType(_field_type(r))
-    if form == _CONT_FORM:
-        start = r.pos
-        heap: int64_t = read_heap(r)
-        if heap < CONCRETE:
-            malformed("malformed continuation type", r, start)
-        return ContType(heap)
-    malformed("integer representation too long" if form >= 0x80 else f"malformed type definition {form:02x}", r, start)
-
-
-@cython.cfunc
-def _sub_type(r: cython.pointer(Reader)) -> object:
-    """Read a sub type (Core 3.0, 5.3.10)."""
-    if r.pos < r.end and (r.pos[0] == _SUB or r.pos[0] == _SUB_FINAL):
-        final: cython.bint = r.pos[0] == _SUB_FINAL
-        r.pos += 1
-        supers = tuple([read_u32(r) for _ in range(_count(r, limits.MAX_TYPES, "supertypes"))])
-        return SubType(_composite_type(r), supers, final)
-    return SubType(_composite_type(r))
-
-
-@cython.cfunc
-def _limits(r: cython.pointer(Reader), flags: cython.int) -> object:
-    """Read the numbers of limits whose flags say whether there is a maximum (Core 3.0, 5.3.11)."""
-    low: uint64_t = 0
-    high: uint64_t = 0
-    read_u64(r, cython.address(low))
-    if not flags & 1:
-        return Limits(low, None)
-    read_u64(r, cython.address(high))
-    return Limits(low, high)
-
-
-@cython.cfunc
-def _table_type(r: cython.pointer(Reader)) -> object:
-    """Read a table type (Core 3.0, 5.3.14)."""
-    element = _ref_type(r)
-    flags: cython.int = read_byte(r)
-    if flags & ~5:
-        malformed("malformed limits flags", r, r.pos - 1)
-    return TableType(element, _limits(r, flags), flags & 4 != 0)
-
-
-@cython.cfunc
-def _memory_type(r: cython.pointer(Reader)) -> object:
-    """Read a memory type (Core 3.0, 5.3.13; flag 8 is the custom-page-sizes proposal)."""
-    flags: cython.int = read_byte(r)
-    page_size_log2: int64_t = 16
-    if flags & ~15 == 0 and flags & 2:
-        raise UnsupportedError("threads is not supported yet: shared memory", _offset(r) - 1)
-    if flags & ~13:
-        malformed("malformed limits flags", r, r.pos - 1)
-    size = _limits(r, flags)
-    if flags & 8:
-        start: cython.p_const_uchar = r.pos
-        page_size_log2 = read_u32(r)
-        if page_size_log2 >= 64:
-            malformed("invalid custom page size", r, start)
-    return MemoryType(size, flags & 4 != 0, False, page_size_log2)
-
-
-@cython.cfunc
-def _global_type(r: cython.pointer(Reader)) -> object:
-    """Read a global type (Core 3.0, 5.3.12)."""
-    content = _val_type(r)
-    return GlobalType(content, _flag(r, "malformed mutability"))
-
-
-@cython.cfunc
-def _tag_type(r: cython.pointer(Reader)) -> object:
-    """Read a tag type with its type index (Core 3.0, 5.3.16)."""
-    if read_byte(r) != 0:
-        malformed("malformed tag attribute", r, r.pos - 1)
-    return TagType(read_u32(r))
-
-
-@cython.cfunc
-def _expr(r: cython.pointer(Reader)) -> object:
-    """Read an expression up to the `end` that closes it (Core 3.0, 5.4.9)."""
-    start: cython.p_const_uchar = r.pos
-    instr = cython.declare(Instr)
-    depth: cython.Py_ssize_t = 0
-    opens: cython.p_const_uchar = _OPENS_BLOCK
-    while True:
-        next_instr(r, cython.address(instr))
-        if instr.op == _OP_END:
-            if depth == 0:
-                return Expr(start[: r.pos - start], start - r.base)
-            depth -= 1
-        elif opens[instr.op]:
-            depth += 1
+_MODES = ("active", "passive", "declarative")
+_CONCRETE = cython.declare(uint64_t, CONCRETE)
+_HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
+_REF_FLAG = cython.declare(uint64_t, REF_FLAG)
+_FLAGS = cython.declare(uint64_t, REF_FLAG | NULL_FLAG)
 
 
 @cython.cclass
-class DecodedModule:
+class DecodedModule(Sections):
     """A decoded module. Index spaces put imports first; the attributes' types are in ``decoder.pxd``.
 
     `types` and `rec_groups` hold type indices; `type_ids` says which canonical type each of `types` is. An `Import`'s
@@ -290,32 +92,235 @@ class DecodedModule:
     canonical id. The body of function ``num_imported_funcs + i`` (declarations of locals, instructions, `end`) is
     ``data[body_starts[i]:body_ends[i]]``.
 
-    `offsets` says where things are defined, for error messages: one offset per entry of the sections "type", "import",
-    "func", "table", "memory", "tag", "global", "export", "start".
+    `rec_groups`, `types`, `imports`, `tables`, `table_inits`, `tags`, `globals`, `global_inits`, `exports`, `elements`,
+    `data_segments` and `custom_ranges` are lists that are made anew whenever one asks: who needs one entry takes
+    `import_at`, `export_at`, `table_type`, `global_type` or `tag_type`, with its number, which must exist.
     """
 
     def __cinit__(self) -> None:
-        self.rec_groups = []
-        self.types = []
-        self.type_ids = []
+        self.export_names = {}
+        self.func_type_ids = array("I")
         self.kept = Types()
-        self.imports = []
-        self.func_types = array("I")
-        self.tables = []
-        self.table_inits = []
-        self.memories = []
-        self.tags = []
-        self.globals = []
-        self.global_inits = []
-        self.exports = []
-        self.elements = []
-        self.data_segments = []
-        self.custom_ranges = []
-        self.body_starts = array("I")
-        self.body_ends = array("I")
-        self.offsets = {
-            kind: [] for kind in ("type", "import", "func", "table", "memory", "tag", "global", "export", "start")
-        }
+
+    def __dealloc__(self) -> None:
+        free(self.type_id)
+
+    # One entry
+
+    def import_at(self, number: cython.size_t) -> Import:
+        """An import; numbers count all kinds."""
+        return self._import(number, False)
+
+    @cython.cfunc
+    def _import(self, number: cython.size_t, indexed: cython.bint) -> object:
+        item: cython.pointer(ImportItem) = self.import_item + number
+        kind: cython.int = item.kind
+        type: object
+        if kind == 0:
+            type = self.func_type[item.index] if indexed else self.func_type_id[item.index]
+        elif kind == 1:
+            type = self._table(item.index, indexed)
+        elif kind == 2:
+            type = self.memories[item.index]
+        elif kind == 3:
+            type = self._global(item.index, indexed)
+        else:
+            type = self._tag(item.index, indexed)
+        return Import(self.text(item.module), self.text(item.name), EXTERN_KINDS[kind], type)
+
+    def export_at(self, number: cython.size_t) -> Export:
+        """An export."""
+        item: cython.pointer(ExportItem) = self.export_item + number
+        return Export(self.text(item.name), EXTERN_KINDS[item.kind], item.index)
+
+    def table_type(self, index: cython.size_t) -> TableType:
+        """The type of a table."""
+        return self._table(index, False)
+
+    @cython.cfunc
+    def _table(self, index: cython.size_t, indexed: cython.bint) -> object:
+        item: cython.pointer(TableItem) = self.table_item + index
+        size = Limits(item.min, item.max if item.bounded else None)
+        return TableType(ValType(item.indexed if indexed else item.element), size, item.is64)
+
+    def global_type(self, index: cython.size_t) -> GlobalType:
+        """The type of a global."""
+        return self._global(index, False)
+
+    @cython.cfunc
+    def _global(self, index: cython.size_t, indexed: cython.bint) -> object:
+        item: cython.pointer(GlobalItem) = self.global_item + index
+        return GlobalType(ValType(item.indexed if indexed else item.content), item.mutable)
+
+    def tag_type(self, index: cython.size_t) -> TagType:
+        """The type of a tag."""
+        return self._tag(index, False)
+
+    @cython.cfunc
+    def _tag(self, index: cython.size_t, indexed: cython.bint) -> object:
+        return TagType(self.tag_item[index].type if indexed else self.tag_item[index].id)
+
+    @cython.cfunc
+    def _expr(self, where: Range) -> object:
+        """An expression; None when there is none."""
+        if where.start == where.end:
+            return None
+        return Expr(self.data[where.start : where.end], where.start)
+
+    @cython.cfunc
+    def _element(self, item: cython.pointer(ElementItem), indexed: cython.bint) -> object:
+        r: Reader = self.reader_at(item.items)
+        where = cython.declare(Range)
+        funcs: list = []
+        exprs: list = []
+        k: uint32_t
+        for k in range(item.count):
+            tick(k)
+            if item.has_exprs:
+                skip_expr(cython.address(r), cython.address(where))
+                exprs.append(self._expr(where))
+            else:
+                funcs.append(read_u32(cython.address(r)))
+        return ElementSegment(
+            ValType(item.indexed if indexed else item.type),
+            _MODES[item.mode],
+            array("I", funcs),
+            tuple(exprs) if item.has_exprs else None,
+            item.table,
+            self._expr(item.at),
+            item.offset,
+        )
+
+    @cython.cfunc
+    def reader_at(self, where: Range) -> Reader:
+        """A reader of a range of the module."""
+        r = cython.declare(Reader)
+        r.base = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(self.data))
+        r.pos = r.base + where.start
+        r.end = r.base + where.end
+        return r
+
+    def func_import(self, index: cython.size_t) -> Import:
+        """The import that is the function `index`."""
+        number: cython.size_t = index  # as many imports of functions are before it
+        while self.import_item[number].kind != 0 or self.import_item[number].index != index:
+            number += 1
+        return self._import(number, False)
+
+    def export_of(self, kind: str, index: cython.size_t) -> Export | None:
+        """The first export of an item of an index space."""
+        i: cython.size_t
+        code: cython.int = EXTERN_KINDS.index(kind)
+        for i in range(self.num_exports):
+            if self.export_item[i].index == index and self.export_item[i].kind == code:
+                return self.export_at(i)
+        return None
+
+    # Lists
+
+    @property
+    def type_ids(self) -> array[int]:
+        """The canonical id of each type."""
+        return array("I", [self.type_id[i] for i in range(self.num_types)])
+
+    @property
+    def rec_groups(self) -> list[tuple[SubType, ...]]:
+        """The recursive groups of types, with type indices."""
+        r: Reader = self.reader_at(self.type_range)
+        words = cython.declare(Words)
+        memset(cython.address(words), 0, cython.sizeof(Words))
+        w: cython.pointer(uint64_t)
+        i: cython.size_t
+        found: list = []
+        again: Sections = Sections()
+        if self.groups.count == 0:
+            return found
+        try:
+            read_types(again, cython.address(r), cython.address(words))
+            w = words.items
+            for i in range(self.groups.count):
+                tick(i)
+                members: list = []
+                for _ in range(cython.cast(cython.pointer(uint32_t), self.groups.data)[i]):
+                    members.append(_sub_type(w))
+                    w += 3 + types_of(w)
+                found.append(tuple(members))
+        finally:
+            free(words.items)
+        return found
+
+    @property
+    def types(self) -> list[SubType]:
+        """All types, with type indices."""
+        return [sub for group in self.rec_groups for sub in group]
+
+    @property
+    def imports(self) -> list[Import]:
+        """The imports, with canonical types."""
+        return [self._import(i, False) for i in range(self.num_imports)]
+
+    @property
+    def tables(self) -> list[TableType]:
+        """The types of all tables."""
+        return [self._table(i, False) for i in range(self.num_tables)]
+
+    @property
+    def table_inits(self) -> list[Expr | None]:
+        """The initialisers of the tables defined here."""
+        return [self._expr(self.table_item[i].init) for i in range(self.num_imported_tables, self.num_tables)]
+
+    @property
+    def tags(self) -> list[TagType]:
+        """The types of all tags."""
+        return [self._tag(i, False) for i in range(self.num_tags)]
+
+    @property
+    def globals(self) -> list[GlobalType]:
+        """The types of all globals."""
+        return [self._global(i, False) for i in range(self.num_globals)]
+
+    @property
+    def global_inits(self) -> list[Expr]:
+        """The initialisers of the globals defined here."""
+        return [self._expr(self.global_item[i].init) for i in range(self.num_imported_globals, self.num_globals)]
+
+    @property
+    def exports(self) -> list[Export]:
+        """The exports."""
+        return [self.export_at(i) for i in range(self.num_exports)]
+
+    @property
+    def elements(self) -> list[ElementSegment]:
+        """The element segments."""
+        return [self._element(self.element_item + i, False) for i in range(self.num_elements)]
+
+    @property
+    def data_segments(self) -> list[DataSegment]:
+        """The data segments."""
+        i: cython.size_t
+        found: list = []
+        for i in range(self.num_data):
+            item: cython.pointer(DataItem) = self.data_item + i
+            found.append(
+                DataSegment(
+                    _MODES[item.mode],
+                    item.contents.start,
+                    item.contents.end,
+                    item.memory,
+                    self._expr(item.at),
+                    item.offset,
+                )
+            )
+        return found
+
+    @property
+    def custom_ranges(self) -> list[CustomRange]:
+        """Where the custom sections are."""
+        items: cython.pointer(CustomItem) = cython.cast(cython.pointer(CustomItem), self.custom_items.data)
+        return [
+            CustomRange(self.text(items[i].name), items[i].contents.start, items[i].contents.end, items[i].after)
+            for i in range(self.custom_items.count)
+        ]
 
     @property
     def customs(self) -> list[CustomSection]:
@@ -331,30 +336,32 @@ class DecodedModule:
         """The names, and whether the whole name section was well-formed."""
         if self._names is None:
             self._names = Names(), True
-            for section in self.custom_ranges:
-                if section.name == "name":
-                    self._names = parse_names(self.data, section.start, section.end)
+            items: cython.pointer(CustomItem) = cython.cast(cython.pointer(CustomItem), self.custom_items.data)
+            i: cython.size_t
+            for i in range(self.custom_items.count):
+                # Compared by its size first: most aren't called "name", and there may be a million of them.
+                if items[i].name.end - items[i].name.start == 4 and self.text(items[i].name) == "name":
+                    self._names = parse_names(self.data, items[i].contents.start, items[i].contents.end)
                     break
         return self._names
 
     def syntax(self) -> ModuleSyntax:
         """The abstract syntax of the whole module, with type indices; encoding it gives an equivalent module."""
         out = ModuleSyntax()
-        imported = self.num_imported_funcs
-        out.rec_groups = list(self.rec_groups)
-        out.imports = list(self._indexed["imports"])
-        out.funcs = list(self.func_types[imported:])
+        out.rec_groups = self.rec_groups
+        out.imports = [self._import(i, True) for i in range(self.num_imports)]
+        out.funcs = list(self.func_types[self.num_imported_funcs :])
         out.tables = [
-            Table(type, init.code if init is not None else None)
-            for type, init in zip(self._indexed["tables"][self.num_imported_tables :], self.table_inits, strict=True)
+            Table(self._table(i, True), init.code if init is not None else None)
+            for i, init in enumerate(self.table_inits, self.num_imported_tables)
         ]
         out.memories = self.memories[self.num_imported_memories :]
-        out.tags = self._indexed["tags"][self.num_imported_tags :]
+        out.tags = [self._tag(i, True) for i in range(self.num_imported_tags, self.num_tags)]
         out.globals = [
-            Global(type, init.code)
-            for type, init in zip(self._indexed["globals"][self.num_imported_globals :], self.global_inits, strict=True)
+            Global(self._global(i, True), init.code)
+            for i, init in enumerate(self.global_inits, self.num_imported_globals)
         ]
-        out.exports = list(self.exports)
+        out.exports = self.exports
         out.start = self.start
         out.elements = [
             Element(
@@ -365,7 +372,7 @@ class DecodedModule:
                 e.table,
                 e.at.code if e.at is not None else None,
             )
-            for e in self._indexed["elements"]
+            for e in [self._element(self.element_item + i, True) for i in range(self.num_elements)]
         ]
         out.data = [
             Data(self.data[d.start : d.end], d.mode, d.memory, d.at.code if d.at is not None else None)
@@ -373,376 +380,210 @@ class DecodedModule:
         ]
         out.has_data_count = self.data_count is not None
         out.code = [self._code(start, end) for start, end in zip(self.body_starts, self.body_ends, strict=True)]
-        names, whole = self._parsed_names()
-        out.names = names
+        parsed, whole = self._parsed_names()
+        out.names = parsed
         out.customs = [custom for custom in self.customs if custom.name != "name" or not whole]
         return out
 
     def _code(self, start: int, end: int) -> Code:
         """A function body's locals and instructions."""
-        r = cython.declare(Reader)
-        base: cython.p_const_uchar = self.data
-        r.base = base
-        r.pos = base + cython.cast(cython.size_t, start)
-        r.end = base + cython.cast(cython.size_t, end)
+        where = cython.declare(Range)
+        where.start = start
+        where.end = end
+        r: Reader = self.reader_at(where)
+        count: int64_t
+        n: int64_t = read_u32(cython.address(r))
+        if n > r.end - r.pos:
+            raise CompileError("unexpected end of section or function", end)
         runs = []
-        for _ in range(_count(cython.address(r), limits.MAX_FUNCTION_BYTES, "locals")):
-            count: int64_t = read_u32(cython.address(r))
-            runs.append((count, _val_type(cython.address(r))))
-        return Code(tuple(runs), self.data[r.pos - base : end])
+        while n > 0:
+            n -= 1
+            count = read_u32(cython.address(r))
+            runs.append((count, ValType(read_valtype(cython.address(r)))))
+        return Code(tuple(runs), self.data[r.pos - r.base : end])
 
 
 @cython.cfunc
-def _type_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    for _ in range(_count(r, limits.MAX_TYPES, "types")):
-        start: cython.Py_ssize_t = _offset(r)
-        if r.pos < r.end and r.pos[0] == _REC:
-            r.pos += 1
-            members = []
-            for _ in range(_count(r, limits.MAX_TYPES, "types")):
-                m.offsets["type"].append(_offset(r))
-                members.append(_sub_type(r))
-            group = tuple(members)
-        else:
-            m.offsets["type"].append(start)
-            group = (_sub_type(r),)
-        m.rec_groups.append(group)
-        m.types.extend(group)
-    if len(m.types) > limits.MAX_TYPES:
-        malformed(f"too many types: {len(m.types)}, the limit is {limits.MAX_TYPES}", r, r.pos)
-
-
-@cython.cfunc
-def _import_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    type: object
-    for _ in range(_count(r, limits.MAX_IMPORTS, "imports")):
-        m.offsets["import"].append(_offset(r))
-        module = _name(r)
-        name = _name(r)
-        code: cython.int = read_byte(r)
-        if code == 0:
-            type = read_u32(r)
-            m.func_types.append(type)
-            m.num_imported_funcs += 1
-        elif code == 1:
-            type = _table_type(r)
-            m.tables.append(type)
-            m.num_imported_tables += 1
-        elif code == 2:
-            type = _memory_type(r)
-            m.memories.append(type)
-            m.num_imported_memories += 1
-        elif code == 3:
-            type = _global_type(r)
-            m.globals.append(type)
-            m.num_imported_globals += 1
-        elif code == 4:
-            type = _tag_type(r)
-            m.tags.append(type)
-            m.num_imported_tags += 1
-        else:
-            malformed("malformed import kind", r, r.pos - 1)
-        m.imports.append(Import(module, name, EXTERN_KINDS[code], type))
-
-
-@cython.cfunc
-def _func_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    n: cython.Py_ssize_t = _count(r, limits.MAX_FUNCTIONS, "functions")
-    first: cython.Py_ssize_t = len(m.func_types)
-    types: carray.array = m.func_types
-    offsets: list = m.offsets["func"]
-    i: cython.Py_ssize_t
-    carray.resize(types, first + n)
-    for i in range(n):
-        offsets.append(_offset(r))
-        types.data.as_uints[first + i] = read_u32(r)
-
-
-@cython.cfunc
-def _table_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    for _ in range(_count(r, limits.MAX_TABLES, "tables")):
-        m.offsets["table"].append(_offset(r))
-        if r.pos < r.end and r.pos[0] == 0x40:
-            r.pos += 1
-            if read_byte(r) != 0:
-                malformed("malformed table", r, r.pos - 1)
-            m.tables.append(_table_type(r))
-            m.table_inits.append(_expr(r))
-        else:
-            m.tables.append(_table_type(r))
-            m.table_inits.append(None)
-
-
-@cython.cfunc
-def _memory_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    for _ in range(_count(r, limits.MAX_MEMORIES, "memories")):
-        m.offsets["memory"].append(_offset(r))
-        m.memories.append(_memory_type(r))
-
-
-@cython.cfunc
-def _tag_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    for _ in range(_count(r, limits.MAX_TAGS, "tags")):
-        m.offsets["tag"].append(_offset(r))
-        m.tags.append(_tag_type(r))
-
-
-@cython.cfunc
-def _global_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    for _ in range(_count(r, limits.MAX_GLOBALS, "globals")):
-        m.offsets["global"].append(_offset(r))
-        m.globals.append(_global_type(r))
-        m.global_inits.append(_expr(r))
-
-
-@cython.cfunc
-def _export_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    for _ in range(_count(r, limits.MAX_EXPORTS, "exports")):
-        m.offsets["export"].append(_offset(r))
-        name = _name(r)
-        kind: cython.int = read_byte(r)
-        if kind >= len(EXTERN_KINDS):
-            malformed("malformed export kind", r, r.pos - 1)
-        m.exports.append(Export(name, EXTERN_KINDS[kind], read_u32(r)))
-
-
-@cython.cfunc
-def _start_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    m.offsets["start"].append(_offset(r))
-    m.start = read_u32(r)
-
-
-@cython.cfunc
-def _func_indices(r: cython.pointer(Reader)) -> object:
-    """Read a vector of function indices."""
-    n: cython.Py_ssize_t = _count(r, limits.MAX_TABLE_ELEMENTS, "elements")
-    i: cython.Py_ssize_t
-    found: carray.array = array("I")
-    carray.resize(found, n)
-    for i in range(n):
-        found.data.as_uints[i] = read_u32(r)
-    return found
-
-
-@cython.cfunc
-def _elem_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    """Read element segments; bit 0 of the flags: not active, 1: table given or declarative, 2: expressions."""
-    table: int64_t
-    for _ in range(_count(r, limits.MAX_ELEMENT_SEGMENTS, "element segments")):
-        start: cython.Py_ssize_t = _offset(r)
-        flags: int64_t = read_u32(r)
-        if flags > 7:
-            malformed("malformed elements segment kind", r, r.base + start)
-        mode = ("declarative" if flags & 2 else "passive") if flags & 1 else "active"
-        table = read_u32(r) if flags & 3 == 2 else 0
-        at = None if flags & 1 else _expr(r)
-        type = FUNCREF if flags & 4 else ref_type(FUNCREF.heap, False)
-        if flags & 3:
-            if flags & 4:
-                type = _ref_type(r)
-            elif read_byte(r) != 0:
-                malformed("malformed element kind", r, r.pos - 1)
-        exprs = None
-        if flags & 4:
-            exprs = tuple([_expr(r) for _ in range(_count(r, limits.MAX_TABLE_ELEMENTS, "elements"))])
-        funcs = array("I") if flags & 4 else _func_indices(r)
-        m.elements.append(ElementSegment(type, mode, funcs, exprs, table, at, start))
-
-
-@cython.cfunc
-def _data_count_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    m.data_count = read_u32(r)
-
-
-@cython.cfunc
-def _code_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    """Note where the bodies are."""
-    n: cython.Py_ssize_t = _count(r, limits.MAX_FUNCTIONS, "functions")
-    starts: carray.array = m.body_starts
-    ends: carray.array = m.body_ends
-    size: int64_t
-    i: cython.Py_ssize_t
-    at: cython.p_const_uchar
-    carray.resize(starts, n)
-    carray.resize(ends, n)
-    for i in range(n):
-        at = r.pos
-        size = read_u32(r)
-        if size > limits.MAX_FUNCTION_BYTES:
-            malformed(f"function body too large: {size} bytes, the limit is {limits.MAX_FUNCTION_BYTES}", r, at)
-        if size > r.end - r.pos:
-            malformed("unexpected end of section or function", r, r.end)
-        starts.data.as_uints[i] = r.pos - r.base
-        r.pos += size
-        ends.data.as_uints[i] = r.pos - r.base
-
-
-@cython.cfunc
-def _data_section(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    memory: int64_t
-    size: int64_t
-    for _ in range(_count(r, limits.MAX_DATA_SEGMENTS, "data segments")):
-        start: cython.Py_ssize_t = _offset(r)
-        flags: int64_t = read_u32(r)
-        if flags > 2:
-            malformed("malformed data segment kind", r, r.base + start)
-        memory = read_u32(r) if flags == 2 else 0
-        at = None if flags == 1 else _expr(r)
-        size = read_u32(r)
-        if size > r.end - r.pos:
-            malformed("unexpected end of section or function", r, r.end)
-        begin: cython.Py_ssize_t = _offset(r)
-        r.pos += size
-        m.data_segments.append(
-            DataSegment("passive" if flags == 1 else "active", begin, begin + size, memory, at, start)
-        )
-
-
-@cython.cfunc
-def _section(m: DecodedModule, id: cython.int, r: cython.pointer(Reader)) -> cython.void:
-    """Decode the contents of a known section."""
-    if id == _TYPE:
-        _type_section(m, r)
-    elif id == _IMPORT:
-        _import_section(m, r)
-    elif id == _FUNC:
-        _func_section(m, r)
-    elif id == _TABLE:
-        _table_section(m, r)
-    elif id == _MEMORY:
-        _memory_section(m, r)
-    elif id == _TAG:
-        _tag_section(m, r)
-    elif id == _GLOBAL:
-        _global_section(m, r)
-    elif id == _EXPORT:
-        _export_section(m, r)
-    elif id == _START:
-        _start_section(m, r)
-    elif id == _ELEM:
-        _elem_section(m, r)
-    elif id == _DATA_COUNT:
-        _data_count_section(m, r)
-    elif id == _CODE:
-        _code_section(m, r)
+def _sub_type(w: cython.pointer(cython.const[uint64_t])) -> object:
+    """The `SubType` of a group's member whose words hold type indices."""
+    n: uint32_t = w[2] & 0xFFFFFFFF
+    count: uint64_t = types_of(w)
+    kind: cython.int = w[0] & 0xFF
+    composite: object
+    if kind == CONT:
+        composite = ContType(CONCRETE + w[3])
+    elif kind == FUNC:
+        types = [ValType(w[3 + k]) for k in range(count)]
+        composite = FuncType(tuple(types[:n]), tuple(types[n:]))
     else:
-        _data_section(m, r)
+        fields = [FieldType(ValType(w[3 + k] & ~MUTABLE), w[3 + k] & MUTABLE != 0) for k in range(count)]
+        composite = StructType(tuple(fields)) if kind == STRUCT else ArrayType(fields[0])
+    return SubType(composite, (w[1],) if w[0] & 512 else (), w[0] & 256 != 0)
 
 
 @cython.cfunc
-def _sections(m: DecodedModule, r: cython.pointer(Reader)) -> cython.void:
-    """Decode all sections (Core 3.0, 5.5.2)."""
-    last: cython.int = 0
-    place: cython.int = -1
-    section = cython.declare(Reader)
-    section.base = r.base
-    while r.pos < r.end:
-        start: cython.p_const_uchar = r.pos
-        id: cython.int = read_byte(r)
-        if id != _CUSTOM and id not in _ORDER:
-            malformed("malformed section id", r, start)
-        size: int64_t = read_u32(r)
-        if size > r.end - r.pos:
-            malformed("length out of bounds", r, start + 1)
-        section.pos = r.pos
-        r.pos += size
-        section.end = r.pos
-        if id == _CUSTOM:
-            name = _name(cython.address(section))
-            m.custom_ranges.append(CustomRange(name, section.pos - r.base, section.end - r.base, last))
+@cython.exceptval(check=False)
+def _number(m: DecodedModule, index: uint64_t) -> uint64_t:
+    """What the words of a group have for a type index: an id, or a position in the group."""
+    return m.type_id[index] if index < m.num_types else INNER | (index - m.num_types)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _resolve(m: DecodedModule, w: cython.pointer(uint64_t), members: uint32_t) -> int64_t:
+    """Replace the type indices in the words of the group that comes next; gives the number of its words.
+
+    A type index beyond the group, and a supertype that isn't defined before, are `ValidationError`s.
+    """
+    start: cython.pointer(uint64_t) = w
+    offsets: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), m.types_at.data) + m.num_types
+    i: uint32_t
+    k: uint64_t
+    n: uint64_t
+    index: uint64_t
+    for i in range(members):
+        n = types_of(w)
+        if w[0] & 512:
+            if w[1] >= m.num_types + i:
+                raise ValidationError(
+                    f"unknown type {w[1]}: a supertype must be defined before its subtype", offsets[i]
+                )
+            if w[0] & 1024:
+                raise ValidationError("sub type: at most one supertype is allowed", offsets[i])
+            w[1] = _number(m, w[1])
+        for k in range(n):
+            index = w[3 + k]
+            if w[0] & 0xFF != CONT:
+                index = (index & ~MUTABLE) >> _HEAP_SHIFT
+                if not w[3 + k] & _REF_FLAG or index < _CONCRETE:
+                    continue
+                index -= _CONCRETE
+            if index >= m.num_types + members:
+                raise ValidationError(f"unknown type {index}", offsets[i])
+            index = _number(m, index)
+            if w[0] & 0xFF != CONT:
+                index = (w[3 + k] & (MUTABLE | _FLAGS)) | (_CONCRETE + index) << _HEAP_SHIFT
+            w[3 + k] = index
+        w += 3 + n
+    return w - start
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _canonical_types(m: DecodedModule, words: cython.pointer(Words)) -> cython.int:
+    """Give each type its canonical id; a type index that is out of range is a `ValidationError`."""
+    sizes: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), m.groups.data)
+    group = cython.declare(Words)
+    first: int64_t
+    i: cython.size_t
+    k: uint32_t
+    # One more than there are: even an empty list has an address.
+    m.type_id = cython.cast(cython.pointer(uint32_t), calloc(m.types_at.count + 1, cython.sizeof(uint32_t)))
+    if m.type_id == cython.NULL:
+        raise MemoryError
+    m.num_types = 0
+    group.items = words.items
+    for i in range(m.groups.count):
+        tick(i)
+        if sizes[i] == 0:
             continue
-        if _ORDER[id] <= place:
-            malformed("unexpected content after last section", r, start)
-        place = _ORDER[id]
-        last = id
-        _section(m, id, cython.address(section))
-        if section.pos != section.end:
-            malformed("section size mismatch", r, section.pos)
+        group.count = _resolve(m, group.items, sizes[i])
+        first = intern_words(m.kept, cython.address(group), sizes[i])
+        group.items += group.count
+        for k in range(sizes[i]):
+            m.type_id[m.num_types + k] = first + k
+        m.num_types += sizes[i]
+    return 0
 
 
 @cython.cfunc
-def _canonicalise(m: DecodedModule) -> cython.void:
-    """Replace type indices by canonical ids; a type index that is out of range is a `ValidationError`."""
-    for group in m.rec_groups:
-        first = len(m.type_ids)
-        m.type_ids.extend(intern_group(group, m.type_ids, m.kept, m.offsets["type"][first : first + len(group)]))
-    ids = m.type_ids
-    m._indexed = {
-        "imports": m.imports,
-        "tables": m.tables,
-        "globals": m.globals,
-        "tags": m.tags,
-        "elements": m.elements,
-    }
-    imports = []
-    for entry, offset in zip(m.imports, m.offsets["import"], strict=True):
-        try:
-            imports.append(entry._replace(type=_canonical_extern(entry.type, ids)))
-        except ValidationError as error:
-            raise ValidationError(error.reason, offset) from None
-    m.imports = imports
-    m.tables = _canonical_list(m, "table", m.tables, m.num_imported_tables, ids)
-    m.globals = _canonical_list(m, "global", m.globals, m.num_imported_globals, ids)
-    m.tags = _canonical_list(m, "tag", m.tags, m.num_imported_tags, ids)
-    elements = []
-    for segment in m.elements:
-        try:
-            elements.append(segment._replace(type=canonical_type(segment.type, ids)))
-        except ValidationError as error:
-            raise ValidationError(error.reason, segment.offset) from None
-    m.elements = elements
+@cython.exceptval(-1, check=False)
+def _canonical(m: DecodedModule, t: uint64_t, offset: uint32_t) -> int64_t:
+    """A value type with its type index replaced; `offset` is for errors."""
+    index: uint64_t = t >> _HEAP_SHIFT
+    if not t & _REF_FLAG or index < _CONCRETE:
+        return t
+    index -= _CONCRETE
+    if index >= m.num_types:
+        raise ValidationError(f"unknown type {index}", offset)
+    return (t & _FLAGS) | (_CONCRETE + m.type_id[index]) << _HEAP_SHIFT
 
 
 @cython.cfunc
-def _canonical_extern(type: object, ids: list) -> object:
-    """An extern type with its type indices replaced by canonical ids."""
-    if isinstance(type, TableType):
-        return type._replace(element=canonical_type(type.element, ids))
-    if isinstance(type, GlobalType):
-        return type._replace(content=canonical_type(type.content, ids))
-    if isinstance(type, TagType):
-        return TagType(canonical_heap(CONCRETE + type.type, ids) - CONCRETE)
-    if isinstance(type, MemoryType):
-        return type
-    return canonical_heap(CONCRETE + type, ids) - CONCRETE
+@cython.exceptval(-1, check=False)
+def _canonicalise(m: DecodedModule) -> cython.int:
+    """Replace type indices by canonical ids: first those of imports, then of tables, globals, tags and elements."""
+    i: cython.size_t
+    item: cython.pointer(ImportItem)
+    for i in range(m.num_imports):
+        tick(i)
+        item = m.import_item + i
+        if item.kind == 0 and m.func_type[item.index] >= m.num_types:
+            raise ValidationError(f"unknown type {m.func_type[item.index]}", item.offset)
+        if item.kind == 1:
+            _canonical(m, m.table_item[item.index].indexed, item.offset)
+        elif item.kind == 3:
+            _canonical(m, m.global_item[item.index].indexed, item.offset)
+        elif item.kind == 4 and m.tag_item[item.index].type >= m.num_types:
+            raise ValidationError(f"unknown type {m.tag_item[item.index].type}", item.offset)
+    for i in range(m.num_tables):
+        tick(i)
+        m.table_item[i].element = _canonical(m, m.table_item[i].indexed, m.table_item[i].offset)
+    for i in range(m.num_globals):
+        tick(i)
+        m.global_item[i].content = _canonical(m, m.global_item[i].indexed, m.global_item[i].offset)
+    for i in range(m.num_tags):
+        tick(i)
+        if m.tag_item[i].type >= m.num_types:
+            raise ValidationError(f"unknown type {m.tag_item[i].type}", m.tag_item[i].offset)
+        m.tag_item[i].id = m.type_id[m.tag_item[i].type]
+    for i in range(m.num_elements):
+        tick(i)
+        m.element_item[i].type = _canonical(m, m.element_item[i].indexed, m.element_item[i].offset)
+    return 0
 
 
 @cython.cfunc
-def _canonical_list(m: DecodedModule, kind: str, types: list, imported: cython.int, ids: list) -> list:
-    """An index space with canonical types; the imported part was checked with the imports."""
-    i: cython.Py_ssize_t
-    found = []
-    for i in range(len(types)):
-        try:
-            found.append(_canonical_extern(types[i], ids))
-        except ValidationError as error:
-            raise ValidationError(error.reason, m.offsets[kind][i - imported]) from None
-    return found
+@cython.exceptval(-1, check=False)
+def _canonical_functions(m: DecodedModule) -> cython.int:
+    """Give each function its canonical type."""
+    own: carray.array = carray.clone(m.func_types, m.num_funcs, False)
+    offsets: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), m.funcs_at.data)
+    i: uint32_t
+    m.func_type_ids = own
+    m.func_type_id = own.data.as_uints
+    for i in range(m.num_funcs):
+        if m.func_type[i] >= m.num_types:
+            raise ValidationError(f"unknown type {m.func_type[i]}", offsets[i - m.num_imported_funcs])
+        own.data.as_uints[i] = m.type_id[m.func_type[i]]
+    return 0
 
 
 @cython.cfunc
-def _finish_functions(m: DecodedModule) -> cython.void:
-    """Give each function its canonical type, and publish the arrays' items to compiled code."""
+def _publish(m: DecodedModule) -> cython.void:
+    """Note where the arrays and their sizes are, once nothing grows any more."""
     types: carray.array = m.func_types
     starts: carray.array = m.body_starts
     ends: carray.array = m.body_ends
-    ids: carray.array = array("I", m.type_ids)
-    n: cython.Py_ssize_t = len(types)
-    own: carray.array = carray.clone(types, n, False)
-    i: cython.Py_ssize_t
-    index: uint32_t
-    for i in range(n):
-        index = types.data.as_uints[i]
-        if index >= cython.cast(uint32_t, len(ids)):
-            raise ValidationError(f"unknown type {index}", m.offsets["func"][i - m.num_imported_funcs])
-        own.data.as_uints[i] = ids.data.as_uints[index]
-    m.func_type_ids = own
-    m.num_funcs = n
+    m.num_funcs = len(types)
     m.num_bodies = len(starts)
     m.func_type = types.data.as_uints
-    m.func_type_id = own.data.as_uints
     m.body_start = starts.data.as_uints
     m.body_end = ends.data.as_uints
+    m.num_imports = m.import_items.count
+    m.import_item = cython.cast(cython.pointer(ImportItem), m.import_items.data)
+    m.num_tables = m.table_items.count
+    m.table_item = cython.cast(cython.pointer(TableItem), m.table_items.data)
+    m.num_globals = m.global_items.count
+    m.global_item = cython.cast(cython.pointer(GlobalItem), m.global_items.data)
+    m.num_tags = m.tag_items.count
+    m.tag_item = cython.cast(cython.pointer(TagItem), m.tag_items.data)
+    m.num_exports = m.export_items.count
+    m.export_item = cython.cast(cython.pointer(ExportItem), m.export_items.data)
+    m.num_elements = m.element_items.count
+    m.element_item = cython.cast(cython.pointer(ElementItem), m.element_items.data)
+    m.num_data = m.data_items.count
+    m.data_item = cython.cast(cython.pointer(DataItem), m.data_items.data)
 
 
 @cython.ccall
@@ -750,23 +591,30 @@ def decode_module(data: bytes) -> DecodedModule:
     """Decode a binary module; raises `CompileError` when it is malformed, see the module's text."""
     m: DecodedModule = DecodedModule()
     r = cython.declare(Reader)
+    words = cython.declare(Words)
     base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(data))
     size: cython.Py_ssize_t = PyBytes_GET_SIZE(data)
+    memset(cython.address(words), 0, cython.sizeof(Words))
     m.data = data
     if data[:4] != _MAGIC:
         raise CompileError("unexpected end" if size < 4 else "magic header not detected", 0)
     if data[4:8] != _VERSION:
         raise CompileError("unexpected end" if size < 8 else "unknown binary version", 4)
-    if size > _MAX_MODULE_BYTES:
-        raise CompileError(f"module too large: {size} bytes, the limit is {_MAX_MODULE_BYTES}", 0)
+    if size > limits.MAX_MODULE_BYTES:
+        raise CompileError(f"module too large: {size} bytes, the limit is {limits.MAX_MODULE_BYTES}", 0)
     r.base = base
     r.pos = base + 8
     r.end = base + size
-    _sections(m, cython.address(r))
-    if len(m.func_types) - m.num_imported_funcs != len(m.body_starts):
-        raise CompileError("function and code section have inconsistent lengths", size)
-    if m.data_count is not None and m.data_count != len(m.data_segments):
-        raise CompileError("data count and data section have inconsistent lengths", size)
+    try:
+        read_sections(m, cython.address(r), cython.address(words))
+        if len(m.func_types) - m.num_imported_funcs != len(m.body_starts):
+            raise CompileError("function and code section have inconsistent lengths", size)
+        if m.data_count is not None and m.data_count != cython.cast(int64_t, m.data_items.count):
+            raise CompileError("data count and data section have inconsistent lengths", size)
+        _publish(m)
+        _canonical_types(m, cython.address(words))
+    finally:
+        free(words.items)
     _canonicalise(m)
-    _finish_functions(m)
+    _canonical_functions(m)
     return m

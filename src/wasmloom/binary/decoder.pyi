@@ -1,4 +1,4 @@
-"""Types of the decoder's Python surface; the attributes are declared in ``decoder.pxd``."""
+"""Types of the decoder's Python surface; the attributes are declared in ``sections.pxd`` and ``decoder.pxd``."""
 
 from array import array
 
@@ -10,36 +10,66 @@ class DecodedModule:
     """See ``decoder.py``."""
 
     data: bytes
-    rec_groups: list[tuple[SubType, ...]]
-    types: list[SubType]
-    type_ids: list[int]
-    imports: list[Import]
+    num_types: int
+    num_imports: int
     num_imported_funcs: int
     num_imported_tables: int
     num_imported_memories: int
     num_imported_globals: int
     num_imported_tags: int
+    num_funcs: int
+    num_tables: int
+    num_globals: int
+    num_tags: int
+    num_exports: int
+    num_elements: int
+    num_data: int
+    num_bodies: int
     func_types: array[int]
     func_type_ids: array[int]
-    tables: list[TableType]
-    table_inits: list[Expr | None]
     memories: list[MemoryType]
-    tags: list[TagType]
-    globals: list[GlobalType]
-    global_inits: list[Expr]
-    exports: list[Export]
+    export_names: dict[str, int]
     start: int | None
-    elements: list[ElementSegment]
     data_count: int | None
-    data_segments: list[DataSegment]
-    custom_ranges: list[CustomRange]
-    offsets: dict[str, list[int]]
     body_starts: array[int]
     body_ends: array[int]
+    @property
+    def rec_groups(self) -> list[tuple[SubType, ...]]: ...
+    @property
+    def types(self) -> list[SubType]: ...
+    @property
+    def type_ids(self) -> array[int]: ...
+    @property
+    def imports(self) -> list[Import]: ...
+    @property
+    def tables(self) -> list[TableType]: ...
+    @property
+    def table_inits(self) -> list[Expr | None]: ...
+    @property
+    def tags(self) -> list[TagType]: ...
+    @property
+    def globals(self) -> list[GlobalType]: ...
+    @property
+    def global_inits(self) -> list[Expr]: ...
+    @property
+    def exports(self) -> list[Export]: ...
+    @property
+    def elements(self) -> list[ElementSegment]: ...
+    @property
+    def data_segments(self) -> list[DataSegment]: ...
+    @property
+    def custom_ranges(self) -> list[CustomRange]: ...
     @property
     def customs(self) -> list[CustomSection]: ...
     @property
     def names(self) -> Names: ...
+    def import_at(self, number: int) -> Import: ...
+    def export_at(self, number: int) -> Export: ...
+    def func_import(self, index: int) -> Import: ...
+    def export_of(self, kind: str, index: int) -> Export | None: ...
+    def table_type(self, index: int) -> TableType: ...
+    def global_type(self, index: int) -> GlobalType: ...
+    def tag_type(self, index: int) -> TagType: ...
     def syntax(self) -> ModuleSyntax: ...
 
 def decode_module(data: bytes) -> DecodedModule: ...

@@ -29,9 +29,9 @@ class Facts:
         # Offsets of the index spaces in the instance, as `host.state` lays them out.
         at = layout.size("WlInstance")
         self.globals_at = at
-        self.functions_at = at + 8 * len(module.globals)
-        self.tables_at = self.functions_at + 8 * len(module.func_types)
-        self.memories_at = self.tables_at + 8 * len(module.tables)
+        self.functions_at = at + 8 * module.num_globals
+        self.tables_at = self.functions_at + 8 * module.num_funcs
+        self.memories_at = self.tables_at + 8 * module.num_tables
         self.tags_at = self.memories_at + 8 * len(module.memories)
         #: by function defined here, the functions that it calls directly
         self.calls: list[set[int]]

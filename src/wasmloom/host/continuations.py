@@ -412,9 +412,9 @@ def continuation_word(store: Store, type: int, value: object) -> int:
     if cont.reference._store is not store:
         raise ValueError(f"{value!r} belongs to another store")
     if type >> HEAP_SHIFT >= CONCRETE:
-        wanted = func_type(sub_type((type >> HEAP_SHIFT) - CONCRETE).composite.func - CONCRETE)
-        if cont.signature is None or not composite_matches(cont.signature.type, wanted):
-            raise TypeError(f"{value!r} is not a {ValType(type)}, which is a continuation {wanted}")
+        wanted = sub_type((type >> HEAP_SHIFT) - CONCRETE).composite.func - CONCRETE
+        if cont.signature is None or not composite_matches(cont.signature.type_id, wanted):
+            raise TypeError(f"{value!r} is not a {ValType(type)}, which is a continuation {func_type(wanted)}")
     elif type >> HEAP_SHIFT != _ANY_CONT:
         raise TypeError(f"{ValType(type)} takes only None from Python")
     if not cont.alive:

@@ -16,7 +16,8 @@ class Exports:
 
     __slots__ = ("__dict__", "__find", "__items", "__table")
 
-    def __init__(self, table: dict[str, tuple[str, int]], find: Callable[[str, int], Any]) -> None:
+    def __init__(self, table: dict[str, int], find: Callable[[int], Any]) -> None:
+        """`table` has the number of each export by name, `find` makes the item of an export."""
         self.__table = table
         self.__find = find
         self.__items: dict[str, Any] = {}
@@ -31,10 +32,10 @@ class Exports:
     def __getitem__(self, name: str) -> Any:
         item = self.__items.get(name)
         if item is None:
-            kind_and_index = self.__table.get(name)
-            if kind_and_index is None:
+            number = self.__table.get(name)
+            if number is None:
                 raise KeyError(f"no export {name!r}; there are {', '.join(map(repr, self.__table)) or 'none'}")
-            item = self.__items[name] = self.__find(*kind_and_index)
+            item = self.__items[name] = self.__find(number)
         return item
 
     def __contains__(self, name: object) -> bool:

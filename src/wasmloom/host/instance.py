@@ -33,7 +33,7 @@ class Instance:
         self.module = module
         self.store = found.store
         self._state = InstanceState(module, found.store, found.items)
-        self.exports = Exports(module.export_table, self._state.find)
+        self.exports = Exports(module.decoded.export_names, self._state.exported)
         start = module.decoded.start
         if start is not None:
             main: Any = self._state.find("func", start)

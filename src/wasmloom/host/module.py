@@ -120,7 +120,7 @@ class Module:
 
     __slots__ = (
         "__weakref__", "_begun", "_compiling", "_func_names", "_rest", "background", "code_space", "compiled",
-        "decoded", "engine", "export_table",
+        "decoded", "engine",
     )  # fmt: skip
 
     def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
@@ -140,10 +140,6 @@ class Module:
             self.compile()
         elif self.engine.translation == "eager":
             self.code_space.translate_all()
-        #: Name → kind and index of each export.
-        self.export_table: dict[str, tuple[str, int]] = {
-            export.name: (export.kind, export.index) for export in self.decoded.exports
-        }
 
     def compile(
         self, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None

@@ -1,6 +1,8 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
+from wasmloom.binary.reader cimport Reader
+from wasmloom.binary.sections cimport Range
 from wasmloom.runtime._layout cimport WlInstance
 from wasmloom.runtime.store cimport Store
 
@@ -8,8 +10,8 @@ cdef class InstanceState:
     cdef readonly Store store
     cdef readonly object module
     cdef WlInstance *pointer
-    cdef list tables                # types of all tables and memories, imports with what they really are
-    cdef list memories
+    cdef list imported_tables       # types of what imported tables really are
+    cdef list memories              # types of all memories, imported ones what they really are
 
     cdef int build(self, dict imports) except -1
     cdef int fill_functions(self, list imported) except -1
@@ -19,4 +21,5 @@ cdef class InstanceState:
     cdef int fill_tags(self, list imported) except -1
     cdef int fill_segments(self) except -1
     cdef int run_segments(self) except -1
-    cdef int evaluate(self, object expr, uint64_t *word) except -1
+    cdef int evaluate(self, Range where, uint64_t *word) except -1
+    cdef int run_expression(self, Reader *r, uint64_t *stack, uint64_t *word) except -1

@@ -17,9 +17,19 @@ from array import array
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free
+from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr
+from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32
+from cython.cimports.wasmloom.binary.sections import (
+    ACTIVE,
+    DECLARATIVE,
+    DataItem,
+    ElementItem,
+    Range,
+    TableItem,
+    skip_expr,
+    tick,
+)
 from cython.cimports.wasmloom.host.bridge import (
     Func,
     func_at,
@@ -42,7 +52,6 @@ from wasmloom.errors import LinkError, Trap
 from wasmloom.host import native_calls as _native_calls  # noqa: F401  (registers what compiled code calls)
 from wasmloom.runtime.osr import mark_suspended
 from wasmloom.runtime.traps import TRAP_REASONS
-from wasmloom.semantics.fold import fold
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_PAGES_32
 
@@ -57,6 +66,32 @@ _is_const = cython.declare(cython.bint[1024])
 for _row in INSTRUCTIONS:
     _is_const[cython.cast(cython.int, _row.index)] = _row.mnemonic.endswith(".const")
 _NO_MAXIMUM = cython.declare(uint64_t, 0xFFFFFFFF)
+
+
+#: Arithmetic that constant expressions may have: row → 1 + operation, and 4 for i32.
+_ARITHMETIC = cython.declare(cython.uchar[1024])
+for _row in INSTRUCTIONS:
+    _type, _, _operation = _row.mnemonic.partition(".")
+    _ARITHMETIC[cython.cast(cython.int, _row.index)] = (
+        1 + ("add", "sub", "mul").index(_operation) + 4 * (_type == "i32")
+        if _type in ("i32", "i64") and _operation in ("add", "sub", "mul")
+        else 0
+    )
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _arithmetic(op: cython.int, x: uint64_t, y: uint64_t) -> uint64_t:
+    """The result of an instruction of `_ARITHMETIC`; as slots hold it, an i32 zero-extended."""
+    kind: cython.int = _ARITHMETIC[op]
+    result: uint64_t
+    if kind & 3 == 1:
+        result = x + y
+    elif kind & 3 == 2:
+        result = x - y
+    else:
+        result = x * y
+    return result & 0xFFFFFFFF if kind & 4 else result
 
 
 @cython.cclass
@@ -78,11 +113,11 @@ class InstanceState:
     def build(self, imports: dict) -> cython.int:
         """Allocate and fill everything, and apply the active segments."""
         module: DecodedModule = self.module.decoded
-        n_globals: cython.size_t = len(module.globals)
+        n_globals: cython.size_t = module.num_globals
         n_functions: cython.size_t = module.num_funcs
-        n_tables: cython.size_t = len(module.tables)
+        n_tables: cython.size_t = module.num_tables
         n_memories: cython.size_t = len(module.memories)
-        n_tags: cython.size_t = len(module.tags)
+        n_tags: cython.size_t = module.num_tags
         slots: cython.pointer(cython.p_void)
         instance: cython.pointer(WlInstance) = cython.cast(
             cython.pointer(WlInstance),
@@ -164,9 +199,10 @@ class InstanceState:
             cells[i] = glob.cell
             i += 1
         # 16 bytes each, for vectors; aligned to 16 as malloc aligns.
-        new = cython.cast(cython.pointer(uint64_t), self.store.allocate(16 * len(module.global_inits)))
-        for init in module.global_inits:
-            self.evaluate(init, new)
+        new = cython.cast(cython.pointer(uint64_t), self.store.allocate(16 * (module.num_globals - i)))
+        while i < module.num_globals:
+            tick(i)
+            self.evaluate(module.global_item[i].init, new)
             cells[i] = new
             new += 2
             i += 1
@@ -184,17 +220,19 @@ class InstanceState:
         word: uint64_t
         most: uint64_t
         table: Table
-        self.tables = [table.type for table in imported] + module.tables[len(imported) :]
+        item: cython.pointer(TableItem)
+        self.imported_tables = [table.type for table in imported]
         for table in imported:
             tables[i] = table.pointer
             i += 1
-        for init in module.table_inits:
+        while i < module.num_tables:
+            tick(i)
+            item = module.table_item + i
             word = 0
-            if init is not None:
-                self.evaluate(init, cython.address(word))
-            limits = module.tables[i].limits
-            most = _NO_MAXIMUM if limits.max is None else limits.max
-            tables[i] = self.store.new_table(limits.min, most, word)
+            if item.init.start != item.init.end:
+                self.evaluate(item.init, cython.address(word))
+            most = item.max if item.bounded else _NO_MAXIMUM
+            tables[i] = self.store.new_table(item.min, most, word)
             i += 1
         return 0
 
@@ -239,8 +277,9 @@ class InstanceState:
         for tag in imported:
             tags[i] = tag.pointer
             i += 1
-        for type in module.tags[len(imported) :]:
-            tags[i] = new_tag(self.store, type.type)
+        while i < module.num_tags:
+            tick(i)
+            tags[i] = new_tag(self.store, module.tag_item[i].id)
             i += 1
         return 0
 
@@ -253,33 +292,36 @@ class InstanceState:
         functions: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), self.pointer.functions)
         segment: cython.pointer(WlSegment)
         words: cython.pointer(uint64_t)
-        start: cython.size_t
-        end: cython.size_t
-        count: cython.size_t
+        item: cython.pointer(ElementItem)
+        data: cython.pointer(DataItem)
+        where = cython.declare(Range)
+        r = cython.declare(Reader)
         i: cython.size_t
-        self.pointer.element_segments = self.store.allocate(len(module.elements) * cython.sizeof(WlSegment))
+        k: uint32_t
+        self.pointer.element_segments = self.store.allocate(module.num_elements * cython.sizeof(WlSegment))
         segment = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
-        for element in module.elements:
-            if element.mode != "declarative":
-                count = element.length
-                words = cython.cast(cython.pointer(uint64_t), self.store.allocate(8 * count))
-                if element.exprs is None:
-                    funcs = element.funcs
-                    for i in range(count):
-                        words[i] = functions[cython.cast(cython.size_t, funcs[i])]
-                else:
-                    for i, expr in enumerate(element.exprs):
-                        self.evaluate(expr, words + i)
+        for i in range(module.num_elements):
+            tick(i)
+            item = module.element_item + i
+            if item.mode != DECLARATIVE and item.count:
+                words = cython.cast(cython.pointer(uint64_t), self.store.allocate(8 * item.count))
+                r = module.reader_at(item.items)
+                for k in range(item.count):
+                    tick(k)
+                    if item.has_exprs:
+                        skip_expr(cython.address(r), cython.address(where))
+                        self.evaluate(where, words + k)
+                    else:
+                        words[k] = functions[read_u32(cython.address(r))]
                 segment.data = cython.cast(cython.p_char, words)
-                segment.length = count
+                segment.length = item.count
             segment += 1
-        self.pointer.data_segments = self.store.allocate(len(module.data_segments) * cython.sizeof(WlSegment))
+        self.pointer.data_segments = self.store.allocate(module.num_data * cython.sizeof(WlSegment))
         segment = cython.cast(cython.pointer(WlSegment), self.pointer.data_segments)
-        for data in module.data_segments:
-            start = data.start
-            end = data.end
-            segment.data = base + start
-            segment.length = end - start
+        for i in range(module.num_data):
+            data = module.data_item + i
+            segment.data = base + data.contents.start
+            segment.length = data.contents.end - data.contents.start
             segment += 1
         return 0
 
@@ -295,51 +337,66 @@ class InstanceState:
             cython.pointer(cython.pointer(WlMemory)), self.pointer.memories
         )
         segment: cython.pointer(WlSegment)
-        index: cython.size_t
+        item: cython.pointer(ElementItem)
+        data: cython.pointer(DataItem)
+        i: cython.size_t
         at: uint64_t = 0
         code: uint64_t
         segment = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
-        for element in module.elements:
-            if element.mode == "active":
-                self.evaluate(element.at, cython.address(at))
-                index = element.table
-                code = initialise_table(tables[index], segment, at, 0, segment.length)
+        for i in range(module.num_elements):
+            tick(i)
+            item = module.element_item + i
+            if item.mode == ACTIVE:
+                self.evaluate(item.at, cython.address(at))
+                code = initialise_table(tables[item.table], segment, at, 0, segment.length)
                 if code:
-                    raise Trap(TRAP_REASONS[code], detail=f"element segment {module.elements.index(element)}")
+                    raise Trap(TRAP_REASONS[code], detail=f"element segment {i}")
                 segment.length = 0
             segment += 1
         segment = cython.cast(cython.pointer(WlSegment), self.pointer.data_segments)
-        for data in module.data_segments:
-            if data.mode == "active":
+        for i in range(module.num_data):
+            tick(i)
+            data = module.data_item + i
+            if data.mode == ACTIVE:
                 self.evaluate(data.at, cython.address(at))
-                index = data.memory
-                code = initialise_memory(memories[index], segment, at, 0, segment.length)
+                code = initialise_memory(memories[data.memory], segment, at, 0, segment.length)
                 if code:
-                    raise Trap(TRAP_REASONS[code], detail=f"data segment {module.data_segments.index(data)}")
+                    raise Trap(TRAP_REASONS[code], detail=f"data segment {i}")
                 segment.length = 0
             segment += 1
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def evaluate(self, expr: object, word: cython.pointer(uint64_t)) -> cython.int:
+    def evaluate(self, where: Range, word: cython.pointer(uint64_t)) -> cython.int:
         """The value of a constant expression (Core 3.0, 3.4.14), which validation has checked.
 
         The expression's operand stack never gets higher than it has bytes.
         """
-        reader = cython.declare(Reader)
-        instr = cython.declare(Instr)
-        code: bytes = expr.code
+        module: DecodedModule = self.module.decoded
+        r: Reader = module.reader_at(where)
         few = cython.declare(uint64_t[32])
         stack: cython.pointer(uint64_t) = few
-        top: cython.int = 0
-        if len(code) > 32:
-            stack = cython.cast(cython.pointer(uint64_t), self.store.allocate(8 * len(code)))
-        reader.base = cython.cast(cython.p_uchar, PyBytes_AS_STRING(code))
-        reader.pos = reader.base
-        reader.end = reader.base + len(code)
+        if where.end - where.start <= 32:
+            return self.run_expression(cython.address(r), stack, word)
+        stack = cython.cast(cython.pointer(uint64_t), malloc(8 * (where.end - where.start)))
+        if stack == cython.NULL:
+            raise MemoryError
+        try:
+            return self.run_expression(cython.address(r), stack, word)
+        finally:
+            free(stack)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run_expression(
+        self, r: cython.pointer(Reader), stack: cython.pointer(uint64_t), word: cython.pointer(uint64_t)
+    ) -> cython.int:
+        """Run the instructions of a constant expression, up to its `end`."""
+        instr = cython.declare(Instr)
+        top: cython.size_t = 0
         while True:
-            next_instr(cython.address(reader), cython.address(instr))
+            next_instr(r, cython.address(instr))
             if instr.op == _END:
                 word[0] = stack[top - 1]
                 return 0
@@ -355,9 +412,14 @@ class InstanceState:
             elif _is_const[instr.op]:
                 stack[top] = cython.cast(uint32_t, instr.a) if instr.op == _I32_CONST else instr.a
                 top += 1
-            else:  # integer arithmetic on two operands: the compiler lets no other instruction in
+            else:  # integer arithmetic on two operands: validation lets no other instruction in
                 top -= 1
-                stack[top - 1] = fold(instr.op, stack[top - 1], stack[top])
+                stack[top - 1] = _arithmetic(instr.op, stack[top - 1], stack[top])
+
+    def exported(self, number: int) -> object:
+        """The Python object of an export, given by its number."""
+        export = self.module.decoded.export_at(number)
+        return self.find(export.kind, export.index)
 
     def find(self, kind: str, index: int) -> object:
         """The Python object of an item in one of the index spaces."""
@@ -365,10 +427,10 @@ class InstanceState:
         i: cython.size_t = index
         sizes = {
             "func": module.num_funcs,
-            "table": len(module.tables),
+            "table": module.num_tables,
             "memory": len(module.memories),
-            "global": len(module.globals),
-            "tag": len(module.tags),
+            "global": module.num_globals,
+            "tag": module.num_tags,
         }
         if i >= sizes[kind]:
             raise IndexError(f"no {kind} {index}")
@@ -376,14 +438,15 @@ class InstanceState:
             return func_at(self.store, cython.cast(_FUNCTIONS, self.pointer.functions)[i])
         if kind == "table":
             table = cython.cast(cython.pointer(cython.pointer(WlTable)), self.pointer.tables)[i]
-            return table_at(self.store, table, self.tables[index])
+            type = self.imported_tables[index] if i < len(self.imported_tables) else module.table_type(i)
+            return table_at(self.store, table, type)
         if kind == "tag":
             return tag_at(self.store, cython.cast(cython.pointer(cython.pointer(WlTag)), self.pointer.tags)[i])
         if kind == "memory":
             memory = cython.cast(cython.pointer(cython.pointer(WlMemory)), self.pointer.memories)[i]
             return memory_at(self.store, memory, self.memories[index])
         cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), self.pointer.globals)[i]
-        return global_at(self.store, cell, module.globals[index])
+        return global_at(self.store, cell, module.global_type(i))
 
 
 @cython.cfunc

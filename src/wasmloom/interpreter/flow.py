@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int64_t, uint8_t, uint32_t
-from cython.cimports.libc.stdlib import free, malloc, realloc
-from cython.cimports.libc.string import memchr, memset
+from cython.cimports.libc.stdlib import calloc, free, malloc, realloc
+from cython.cimports.libc.string import memchr
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, next_instr, read_u32
 from cython.cimports.wasmloom.interpreter import _handlers as h
@@ -50,10 +50,11 @@ from cython.cimports.wasmloom.interpreter.flow import (
     Label,
     Signature,
 )
+from cython.cimports.wasmloom.spec.canon import FUNC, TypeInfo, type_info
 
 from wasmloom.errors import UnsupportedError
 from wasmloom.spec.instructions import BY_MNEMONIC
-from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG, FuncType
+from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG
 
 _TRY_TABLE = cython.declare(cython.int, BY_MNEMONIC["try_table"].opcode)
 #: More values than this are moved by one instruction: branches are short, and may be many.
@@ -102,7 +103,7 @@ class Flow(Assembler):
     """
 
     def __cinit__(self, module: DecodedModule, cells: int, fuel: bool, checked: bool):
-        counts = (len(module.globals), module.num_funcs, len(module.tables))
+        counts = (module.num_globals, module.num_funcs, module.num_tables)
         self.module = module
         self.cells = cython.cast(cython.pointer(cython.p_char), cython.cast(cython.size_t, cells))
         self.fuel = fuel
@@ -121,33 +122,40 @@ class Flow(Assembler):
     def _read_signatures(self) -> None:
         """Fill `signatures` from the module's types."""
         i: cython.Py_ssize_t
-        code: cython.int
-        types: list = self.module.types
-        functions = [sub.composite if isinstance(sub.composite, FuncType) else None for sub in types]
-        total: cython.size_t = sum(len(f.params) + len(f.results) for f in functions if f is not None)
+        k: uint32_t
+        n: uint32_t
+        code: cython.int = 0
+        total: cython.size_t = 0
+        info: cython.pointer(TypeInfo)
         storage: cython.pointer(uint8_t)
-        self.num_types = len(types)
-        self.signatures = cython.cast(cython.pointer(Signature), malloc(cython.sizeof(Signature) * (len(types) + 1)))
+        self.num_types = self.module.num_types
+        for i in range(self.num_types):
+            info = type_info(self.module.type_id[i])
+            total += info.n_params + info.n_results
+        self.signatures = cython.cast(
+            cython.pointer(Signature), calloc(self.num_types + 1, cython.sizeof(Signature))
+        )
         self.type_storage = cython.cast(cython.pointer(uint8_t), malloc(total + 1))
         if self.signatures == cython.NULL or self.type_storage == cython.NULL:
             raise MemoryError
         storage = self.type_storage
         for i in range(self.num_types):
             signature = cython.address(self.signatures[i])
-            memset(signature, 0, cython.sizeof(Signature))
-            if functions[i] is None:
+            info = type_info(self.module.type_id[i])
+            if info.kind != FUNC:
                 continue
             signature.supported = True
-            signature.num_params = len(functions[i].params)
-            signature.num_results = len(functions[i].results)
+            signature.num_params = info.n_params
+            signature.num_results = info.n_results
             signature.params = storage
             signature.results = storage + signature.num_params
-            for type in (*functions[i].params, *functions[i].results):
-                code = type_code(type)
+            n = info.n_params + info.n_results
+            for k in range(n):
+                if k == 0 or info.types[k] != info.types[k - 1]:
+                    code = type_code(info.types[k])
                 if code < 0:
                     signature.supported = False
-                    code = 0
-                storage[0] = code
+                storage[0] = max(code, 0)
                 storage += 1
 
     # --- structured control ---

@@ -14,9 +14,10 @@ def func_name(module: Any, index: int) -> str | None:
     if name is not None:
         return name
     if index < module.num_imported_funcs:
-        imported = [entry for entry in module.imports if entry.kind == "func"][index]
+        imported = module.func_import(index)
         return f"{imported.module}.{imported.name}"
-    return next((e.name for e in module.exports if e.kind == "func" and e.index == index), None)
+    exported = module.export_of("func", index)
+    return None if exported is None else exported.name
 
 
 def frames_of(

@@ -71,5 +71,7 @@ cdef bint id_matches(uint32_t a, uint32_t b) noexcept
 cdef bint heap_matches(uint64_t a, uint64_t b) noexcept
 cdef bint type_matches(uint64_t a, uint64_t b) noexcept
 cdef uint64_t top_heap(uint64_t heap) noexcept
+cdef bint structure_matches(TypeInfo *a, TypeInfo *b) noexcept
+cdef uint64_t types_of(const uint64_t *words) noexcept
 cdef int put(Words *words, uint64_t word) except -1
 cdef int64_t intern_words(Types keeper, Words *words, uint32_t members) except -1

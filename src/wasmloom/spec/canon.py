@@ -18,7 +18,7 @@ Everything here speaks canonical ids: `ValType`s hold ``CONCRETE + id`` where th
 arguments of `intern_group`, `canonical_heap` and `canonical_type` hold type indices.
 
 ``canon.pxd`` gives compiled code the same without Python objects: `type_info`, `id_matches`, `heap_matches`,
-`type_matches`, `top_heap`, `intern_words`.
+`type_matches`, `top_heap`, `structure_matches`, `intern_words`.
 """
 
 from __future__ import annotations
@@ -80,8 +80,6 @@ from wasmloom.spec.types import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
-
-    from wasmloom.spec.types import CompositeType
 
 #: Abstract heap type → its direct supertypes (Core 3.0, 3.3.3; the Explainer of stack switching).
 _DIRECT_SUPERTYPES: dict[str, str] = {
@@ -239,9 +237,8 @@ def put(words: cython.pointer(Words), word: uint64_t) -> cython.int:
 
 
 @cython.cfunc
-@cython.inline
 @cython.exceptval(check=False)
-def _types_of(words: cython.pointer(uint64_t)) -> uint64_t:
+def types_of(words: cython.pointer(cython.const[uint64_t])) -> uint64_t:
     """How many types a member's description ends with."""
     if words[0] & 0xFF == CONT:
         return 1
@@ -258,7 +255,7 @@ def _are_known(words: cython.pointer(Words)) -> cython.bint:
     while at < words.count:
         if words.items[at] & 512 and not words.items[at + 1] & INNER and find_type(words.items[at + 1]) == cython.NULL:
             return False
-        end = at + 3 + _types_of(words.items + at)
+        end = at + 3 + types_of(words.items + at)
         if words.items[at] & 0xFF == CONT:
             word = words.items[at + 3]
             if not word & INNER and find_type(word) == cython.NULL:
@@ -336,7 +333,7 @@ def _inner(number: uint64_t, first: uint64_t) -> uint64_t:
 @cython.exceptval(check=False)
 def _new_info(words: cython.pointer(uint64_t), first: uint64_t, id: uint64_t) -> cython.pointer(TypeInfo):
     """The C description of a member of the group whose ids begin with `first`; NULL when there is no memory."""
-    n: uint64_t = _types_of(words)
+    n: uint64_t = types_of(words)
     i: uint64_t
     t: uint64_t
     info: cython.pointer(TypeInfo) = cython.cast(
@@ -425,7 +422,7 @@ def _new_group(words: cython.pointer(Words), members: uint32_t, key: bytes) -> c
         if words.items[at] & 512:  # a supertype of the same group comes before its subtypes
             info.above = type_info(cython.cast(uint32_t, _inner(words.items[at + 1], first)))
             info.depth = info.above.depth + 1
-        at += 3 + _types_of(words.items + at)
+        at += 3 + types_of(words.items + at)
     group = type_info(cython.cast(uint32_t, first))
     try:
         _groups[key] = cython.cast(uint64_t, group)
@@ -803,27 +800,40 @@ def matches(a: int, b: int) -> bool:
     return type_matches(a, b)
 
 
-def composite_matches(a: CompositeType, b: CompositeType) -> bool:
-    """Whether composite type `a` is a subtype of `b` (Core 3.0, 3.3.8 to 3.3.11)."""
-    if isinstance(a, FuncType) and isinstance(b, FuncType):
-        return (
-            len(a.params) == len(b.params)
-            and len(a.results) == len(b.results)
-            and all(map(matches, b.params, a.params))
-            and all(map(matches, a.results, b.results))
-        )
-    if isinstance(a, StructType) and isinstance(b, StructType):
-        return len(a.fields) >= len(b.fields) and all(map(_field_matches, a.fields, b.fields))
-    if isinstance(a, ArrayType) and isinstance(b, ArrayType):
-        return _field_matches(a.field, b.field)
-    if isinstance(a, ContType) and isinstance(b, ContType):
-        return id_matches(a.func - CONCRETE, b.func - CONCRETE)
-    return False
+@cython.cfunc
+@cython.exceptval(check=False)
+def structure_matches(a: cython.pointer(TypeInfo), b: cython.pointer(TypeInfo)) -> cython.bint:
+    """Whether the composite type of `a` is a subtype of that of `b` (Core 3.0, 3.3.8 to 3.3.11).
+
+    A field is covariant, and invariant when it can be written.
+    """
+    k: uint32_t
+    if a.kind != b.kind:
+        return False
+    if a.kind == CONT:
+        return id_matches(a.func, b.func)
+    if a.kind == FUNC:
+        if a.n_params != b.n_params or a.n_results != b.n_results:
+            return False
+        for k in range(a.n_params + a.n_results):
+            if k < a.n_params and not type_matches(b.types[k], a.types[k]):
+                return False
+            if k >= a.n_params and not type_matches(a.types[k], b.types[k]):
+                return False
+        return True
+    if a.n_params < b.n_params:
+        return False
+    for k in range(b.n_params):
+        if a.mutable[k] != b.mutable[k] or not type_matches(a.types[k], b.types[k]):
+            return False
+        if a.mutable[k] and not type_matches(b.types[k], a.types[k]):
+            return False
+    return True
 
 
-def _field_matches(a: FieldType, b: FieldType) -> bool:
-    """Whether field `a` is a subtype of `b`: covariant, and invariant when they can be written."""
-    return a.mutable == b.mutable and matches(a.storage, b.storage) and (not a.mutable or matches(b.storage, a.storage))
+def composite_matches(a: int, b: int) -> bool:
+    """Whether the composite type of the defined type with id `a` is a subtype of that of `b`, whatever they declare."""
+    return structure_matches(type_info(cython.cast(uint32_t, a)), type_info(cython.cast(uint32_t, b)))
 
 
 def _limits_match(a: Limits, b: Limits) -> bool:

@@ -3,6 +3,7 @@
 The figures are those that the JavaScript interface fixes for the web, so that what runs in a browser runs here.
 """
 
+MAX_MODULE_BYTES = 1 << 30
 MAX_TYPES = 1_000_000
 MAX_FUNCTIONS = 1_000_000
 MAX_IMPORTS = 1_000_000

@@ -1,15 +1,8 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from wasmloom.binary.decoder cimport DecodedModule
+from wasmloom.binary.sections cimport ElementItem, GlobalItem, TableItem
 from wasmloom.spec.canon cimport TypeInfo
-
-cdef struct TableInfo:
-    uint64_t element            # canonical
-    bint is64
-
-cdef struct GlobalInfo:
-    uint64_t content            # canonical
-    bint mutable
 
 cdef class Context:
     cdef readonly DecodedModule module
@@ -21,15 +14,16 @@ cdef class Context:
     cdef TypeInfo **funcs                   # by function index
     cdef unsigned char *declared            # by function index: may `ref.func` name it in a body?
     cdef uint32_t n_tables
-    cdef TableInfo *tables
+    cdef TableItem *tables
     cdef uint32_t n_memories
     cdef unsigned char *memory64            # by memory index
     cdef uint32_t n_globals
-    cdef GlobalInfo *globals
+    cdef GlobalItem *globals
     cdef uint32_t n_tags
     cdef TypeInfo **tags
     cdef uint32_t n_elements
-    cdef uint64_t *elements                 # canonical element types
+    cdef ElementItem *elements
+    cdef uint64_t noted                     # the type whose features have been noted last
     cdef uint32_t n_data
     cdef bint has_data_count
     cdef list blocks                        # owners of the C arrays

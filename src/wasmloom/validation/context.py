@@ -11,18 +11,22 @@ import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeInfo, type_info
-from cython.cimports.wasmloom.validation.context import GlobalInfo, TableInfo
 
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
+    F64,
     HEAP_SHIFT,
+    I32,
     NULL_FLAG,
     REF_FLAG,
     V128,
     ValType,
     heap_name,
 )
+
+_F64 = cython.declare(uint64_t, F64)
+_I32 = cython.declare(uint64_t, I32)
 
 #: Abstract heap type → the feature that brings it.
 _HEAP_FEATURES: dict[int, str] = {
@@ -56,12 +60,13 @@ class Context:
         self.stack_switching = stack_switching
         self.features = {}
         self.blocks = []
-        self.n_types = len(module.type_ids)
+        self.noted = 0
+        self.n_types = module.num_types
         self.types = cython.cast(
             cython.pointer(cython.pointer(TypeInfo)), self._room(self.n_types, cython.sizeof(cython.p_void))
         )
         for i in range(self.n_types):
-            self.types[i] = type_info(module.type_ids[i])
+            self.types[i] = type_info(module.type_id[i])
         self.n_funcs = module.num_funcs
         self.funcs = cython.cast(
             cython.pointer(cython.pointer(TypeInfo)), self._room(self.n_funcs, cython.sizeof(cython.p_void))
@@ -69,32 +74,24 @@ class Context:
         for i in range(self.n_funcs):
             self.funcs[i] = self.types[module.func_type[i]]
         self.declared = cython.cast(cython.p_uchar, self._room(self.n_funcs, 1))
-        self.n_tables = len(module.tables)
-        self.tables = cython.cast(cython.pointer(TableInfo), self._room(self.n_tables, cython.sizeof(TableInfo)))
-        for i, table in enumerate(module.tables):
-            self.tables[i].element = table.element
-            self.tables[i].is64 = table.is64
+        self.n_tables = module.num_tables
+        self.tables = module.table_item
         self.n_memories = len(module.memories)
         self.memory64 = cython.cast(cython.p_uchar, self._room(self.n_memories, 1))
         for i, memory in enumerate(module.memories):
             self.memory64[i] = memory.is64
-        self.n_globals = len(module.globals)
-        self.globals = cython.cast(cython.pointer(GlobalInfo), self._room(self.n_globals, cython.sizeof(GlobalInfo)))
-        for i, entry in enumerate(module.globals):
-            self.globals[i].content = entry.content
-            self.globals[i].mutable = entry.mutable
-        self.n_tags = len(module.tags)
+        self.n_globals = module.num_globals
+        self.globals = module.global_item
+        self.n_tags = module.num_tags
         self.tags = cython.cast(
             cython.pointer(cython.pointer(TypeInfo)), self._room(self.n_tags, cython.sizeof(cython.p_void))
         )
-        for i, tag in enumerate(module.tags):
-            self.tags[i] = type_info(tag.type)
-        self.n_elements = len(module.elements)
-        self.elements = cython.cast(cython.pointer(uint64_t), self._room(self.n_elements, cython.sizeof(uint64_t)))
-        for i, segment in enumerate(module.elements):
-            self.elements[i] = segment.type
+        for i in range(self.n_tags):
+            self.tags[i] = type_info(module.tag_item[i].id)
+        self.n_elements = module.num_elements
+        self.elements = module.element_item
         self.has_data_count = module.data_count is not None
-        self.n_data = len(module.data_segments)
+        self.n_data = module.num_data
 
     @cython.cfunc
     @cython.exceptval(check=True)
@@ -119,6 +116,8 @@ class Context:
         """Note the features that a canonical value type, used at `offset`, brings."""
         heap: uint64_t = t >> HEAP_SHIFT
         feature: str
+        if t == self.noted or (t >= _F64 and t <= _I32):
+            return 0
         if t == V128:
             feature = "simd"
         elif not t & REF_FLAG:
@@ -131,17 +130,21 @@ class Context:
             self.features[feature] = (self.show(t), offset)
         if t & REF_FLAG and not t & NULL_FLAG and "function-references" not in self.features:
             self.features["function-references"] = (self.show(t), offset)
+        self.noted = t
         return 0
 
     @cython.cfunc
     def show_heap(self, heap: uint64_t) -> str:
         """The text of a canonical heap type, with a type index of this module where it is a defined type."""
-        code: object = heap
+        i: uint32_t
         if heap == 0:
             return "bot"
-        if code >= CONCRETE and code - CONCRETE in self.module.type_ids:
-            code = CONCRETE + self.module.type_ids.index(code - CONCRETE)
-        return heap_name(code)
+        if heap >= CONCRETE:
+            for i in range(self.n_types):
+                if self.types[i].id == heap - CONCRETE:
+                    heap = CONCRETE + i
+                    break
+        return heap_name(heap)
 
     @cython.cfunc
     def show(self, t: uint64_t) -> str:
@@ -150,19 +153,3 @@ class Context:
         if not t & REF_FLAG or (heap < CONCRETE and heap != 0):
             return str(ValType(t))
         return f"(ref {'null ' if t & NULL_FLAG else ''}{self.show_heap(heap)})"
-
-    def note_value_type(self, t: int, offset: int) -> None:
-        """Note the features that a canonical value type, used at `offset`, brings."""
-        self.note_type(t, offset)
-
-    def note_feature(self, feature: str, what: str, offset: int) -> None:
-        """Note that `what`, at `offset`, uses `feature`."""
-        self.note(feature, what, offset)
-
-    def show_type(self, t: int) -> str:
-        """The text of a canonical value type as this module writes it."""
-        return self.show(t)
-
-    def declare_function(self, index: int) -> None:
-        """Note that a function is named outside function bodies, so that `ref.func` may name it inside."""
-        self.declared[cython.cast(uint32_t, index)] = 1

@@ -162,8 +162,8 @@ def _check_data_element(v: Validator, type: cython.pointer(TypeInfo)) -> cython.
 @cython.exceptval(-1, check=False)
 def _check_element(v: Validator, type: cython.pointer(TypeInfo), segment: uint64_t) -> cython.int:
     """An element segment's type must match the array's element."""
-    if not type_matches(v.elements[segment], type.types[0]):
-        return v.mismatch(type.types[0], v.elements[segment])
+    if not type_matches(v.elements[segment].type, type.types[0]):
+        return v.mismatch(type.types[0], v.elements[segment].type)
     return 0
 
 

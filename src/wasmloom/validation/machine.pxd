@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from wasmloom.binary.reader cimport Instr, Reader
+from wasmloom.binary.sections cimport Range
 from wasmloom.spec.canon cimport TypeInfo
 from wasmloom.validation.context cimport Context
 
@@ -106,6 +107,7 @@ cdef class Validator(Context):
     cdef int64_t canonical_heap(self, uint64_t heap) except -1
     cdef TypeInfo *type_of_kind(self, uint64_t index, int kind) except *
     cdef uint64_t address_type(self, bint is64) noexcept
+    cdef int check_constant(self, Range where, uint64_t type, uint32_t visible_globals) except -1
     cdef int _run(self) except -1
     cdef int _check_body(self, size_t body) except -1
     cdef int _enter_body(self, size_t n_results, const uint64_t *types, uint64_t single) except -1

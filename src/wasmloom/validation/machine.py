@@ -19,6 +19,7 @@ from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
+from cython.cimports.wasmloom.binary.sections import Range
 from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeInfo, type_matches
 from cython.cimports.wasmloom.validation.context import Context
 from cython.cimports.wasmloom.validation.machine import (
@@ -576,17 +577,19 @@ class Validator(Context):
         for body in range(self.module.num_bodies):
             self._check_body(body)
 
-    def check_constant(self, start: int, end: int, type: int, visible_globals: int) -> None:
-        """Check the constant expression ``module.data[start:end]`` against a canonical value type (Core 3.0, 3.4.16).
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def check_constant(self, where: Range, type: uint64_t, visible_globals: uint32_t) -> cython.int:
+        """Check the constant expression ``where`` against a canonical value type (Core 3.0, 3.4.16).
 
         It may use the first `visible_globals` globals, those that can't be written only. Functions that it names count
         as declared from then on.
         """
-        self._reset(start, end)
+        self._reset(where.start, where.end)
         self.in_constant = True
         self.visible_globals = visible_globals
-        self._enter_body(1, cython.NULL, cython.cast(uint64_t, type))
-        self._run()
+        self._enter_body(1, cython.NULL, type)
+        return self._run()
 
 
 @cython.cfunc

@@ -1,247 +1,312 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
 """Module-level rules: types, imports, definitions, segments, exports (Core 3.0, 3.2 and 3.5)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import cython
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
+from cython.cimports.wasmloom.binary.decoder import DecodedModule
+from cython.cimports.wasmloom.binary.reader import Reader, read_u32
+from cython.cimports.wasmloom.binary.sections import (
+    DataItem,
+    ElementItem,
+    ExportItem,
+    ImportItem,
+    Range,
+    TableItem,
+    skip_expr,
+    tick,
+)
+from cython.cimports.wasmloom.spec.canon import CONT, FUNC, STRUCT, TypeInfo, structure_matches, type_info, type_matches
+from cython.cimports.wasmloom.validation.machine import Validator
 
 from wasmloom.errors import ValidationError
+from wasmloom.messages import quoted
 from wasmloom.spec import limits
-from wasmloom.spec.canon import composite_matches, matches, sub_type
-from wasmloom.spec.types import (
-    CONCRETE,
-    I32,
-    I64,
-    ContType,
-    FuncType,
-    GlobalType,
-    MemoryType,
-    StructType,
-    TableType,
-    TagType,
-)
+from wasmloom.spec.types import EXTERN_KINDS, I32, I64, NULL_FLAG, MemoryType
 
-if TYPE_CHECKING:
-    from wasmloom.binary.decoder import DecodedModule
-    from wasmloom.binary.parts import Expr
-    from wasmloom.spec.types import Limits, ValType
-    from wasmloom.validation.machine import Validator
-
-#: Kind of an export → what errors call it, and the attribute of the module that holds its index space.
-_SPACES: dict[str, tuple[str, str]] = {
-    "func": ("function", "func_types"),
-    "table": ("table", "tables"),
-    "memory": ("memory", "memories"),
-    "global": ("global", "globals"),
-    "tag": ("tag", "tags"),
-}
+#: What errors call the kinds of exports, in the order of `EXTERN_KINDS`.
+_KIND_WORDS: tuple[str, ...] = ("function", *EXTERN_KINDS[1:])
+_I32 = cython.declare(uint64_t, I32)
+_I64 = cython.declare(uint64_t, I64)
+_MAX_DEPTH = cython.declare(cython.int, limits.MAX_SUBTYPING_DEPTH)
 
 
 def check_module_rules(v: Validator) -> None:
     """Check everything but function bodies; raises `ValidationError`, or `CompileError` for malformed expressions."""
-    m = v.module
+    m: DecodedModule = v.module
+    i: uint32_t
+    offsets: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), m.funcs_at.data)
     _check_types(v, m)
     _check_imports(v, m)
-    for i, kind in enumerate(m.func_types[m.num_imported_funcs :]):
-        if not isinstance(m.types[kind].composite, FuncType):
-            raise ValidationError(f"non-function type {kind}", m.offsets["func"][i])
-    for tag, offset in zip(m.tags[m.num_imported_tags :], m.offsets["tag"], strict=True):
-        _check_tag(v, tag, offset)
-    for memory, offset in zip(m.memories[m.num_imported_memories :], m.offsets["memory"], strict=True):
-        _check_memory(v, memory, offset)
+    for i in range(m.num_imported_funcs, m.num_funcs):
+        if v.funcs[i].kind != FUNC:
+            raise ValidationError(f"non-function type {m.func_type[i]}", offsets[i - m.num_imported_funcs])
+    for i in range(m.num_imported_tags, m.num_tags):
+        tick(i)
+        _check_tag(v, m, i)
+    for i in range(m.num_imported_memories, len(m.memories)):
+        _check_memory(v, m.memories[i], m.memory_offsets[i])
     if len(m.memories) > 1:
-        v.note_feature("multi-memory", "memory", _offset_of(m, "memory", 1))
+        v.note("multi-memory", "memory", m.memory_offsets[1])
     _check_tables(v, m)
     _check_globals(v, m)
     _check_exports(v, m)
-    _check_start(m)
+    _check_start(v, m)
     _check_elements(v, m)
     _check_data(v, m)
 
 
-def _check_types(v: Validator, m: DecodedModule) -> None:
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_types(v: Validator, m: DecodedModule) -> cython.int:
     """Check declared supertypes and continuation types (Core 3.0, 3.2.8 to 3.2.12), and note features."""
-    offsets = m.offsets["type"]
-    depths: list[int] = []
-    for index, (id, offset, sub) in enumerate(zip(m.type_ids, offsets, m.types, strict=True)):
-        canonical = sub_type(id)
-        depth = 0
-        for parent_id, parent_index in zip(canonical.supers, sub.supers, strict=True):
-            parent = sub_type(parent_id)
+    offsets: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), m.types_at.data)
+    sizes: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), m.groups.data)
+    info: cython.pointer(TypeInfo)
+    parent: cython.pointer(TypeInfo)
+    i: uint32_t
+    k: uint32_t
+    group: cython.size_t
+    for i in range(m.num_types):
+        tick(i)
+        info = v.types[i]
+        if info.above != cython.NULL:
+            parent = info.above
             if parent.final:
-                raise ValidationError(f"sub type {index} has the final super type {parent_index}", offset)
-            if not composite_matches(canonical.composite, parent.composite):
-                raise ValidationError(f"sub type {index} does not match super type {parent_index}", offset)
-            depth = depths[parent_index] + 1
-            if depth > limits.MAX_SUBTYPING_DEPTH:
-                raise ValidationError(
-                    f"sub type {index} has more than {limits.MAX_SUBTYPING_DEPTH} super types", offset
-                )
-        depths.append(depth)
-        composite = canonical.composite
-        if isinstance(composite, FuncType):
-            for t in (*composite.params, *composite.results):
-                v.note_value_type(t, offset)
-        elif isinstance(composite, ContType):
-            v.note_feature("stack-switching", "cont", offset)
-            func = composite.func - CONCRETE
-            if not isinstance(sub_type(func).composite, FuncType):
-                raise ValidationError(f"non-function type {m.type_ids.index(func)}", offset)
+                raise ValidationError(f"sub type {i} has the final super type {_index(v, parent)}", offsets[i])
+            if not structure_matches(info, parent):
+                raise ValidationError(f"sub type {i} does not match super type {_index(v, parent)}", offsets[i])
+            if info.depth > _MAX_DEPTH:
+                raise ValidationError(f"sub type {i} has more than {_MAX_DEPTH} super types", offsets[i])
+        if info.kind == FUNC:
+            for k in range(info.n_params + info.n_results):
+                v.note_type(info.types[k], offsets[i])
+        elif info.kind == CONT:
+            v.note("stack-switching", "cont", offsets[i])
+            if type_info(info.func).kind != FUNC:
+                raise ValidationError(f"non-function type {_index(v, type_info(info.func))}", offsets[i])
         else:
-            v.note_feature("gc", "struct" if isinstance(composite, StructType) else "array", offset)
-        if sub.supers or not sub.final:
-            v.note_feature("recursive-types", "sub", offset)
-    first = 0
-    for group in m.rec_groups:
-        if len(group) > 1:
-            v.note_feature("recursive-types", "rec", offsets[first])
-        first += len(group)
+            v.note("gc", "struct" if info.kind == STRUCT else "array", offsets[i])
+        if info.above != cython.NULL or not info.final:
+            v.note("recursive-types", "sub", offsets[i])
+    i = 0
+    for group in range(m.groups.count):
+        if sizes[group] > 1:
+            v.note("recursive-types", "rec", offsets[i])
+        i += sizes[group]
+    return 0
 
 
-def _check_imports(v: Validator, m: DecodedModule) -> None:
-    for entry, offset in zip(m.imports, m.offsets["import"], strict=True):
-        type = entry.type
-        if isinstance(type, TableType):
-            _check_table_type(v, type, offset)
-        elif isinstance(type, MemoryType):
-            _check_memory(v, type, offset)
-        elif isinstance(type, GlobalType):
-            v.note_value_type(type.content, offset)
-        elif isinstance(type, TagType):
-            _check_tag(v, type, offset)
-        elif not isinstance(sub_type(type).composite, FuncType):
-            raise ValidationError(f"non-function type {m.type_ids.index(type)}", offset)
+@cython.cfunc
+@cython.exceptval(check=False)
+def _index(v: Validator, type: cython.pointer(TypeInfo)) -> uint32_t:
+    """The first index of a canonical type that the module has."""
+    i: uint32_t = 0
+    while v.types[i] != type:
+        i += 1
+    return i
 
 
-def _offset_of(m: DecodedModule, kind: str, index: int) -> int:
-    """Where the definition or import of an entry of an index space is."""
-    seen = 0
-    for entry, offset in zip(m.imports, m.offsets["import"], strict=True):
-        if entry.kind == kind:
-            if seen == index:
-                return int(offset)
-            seen += 1
-    return int(m.offsets[kind][index - seen])
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_imports(v: Validator, m: DecodedModule) -> cython.int:
+    i: uint32_t
+    item: cython.pointer(ImportItem)
+    for i in range(m.num_imports):
+        tick(i)
+        item = m.import_item + i
+        if item.kind == 0:
+            if v.funcs[item.index].kind != FUNC:
+                raise ValidationError(f"non-function type {_index(v, v.funcs[item.index])}", item.offset)
+        elif item.kind == 1:
+            _check_table_type(v, m.table_item + item.index)
+        elif item.kind == 2:
+            _check_memory(v, m.memories[item.index], item.offset)
+        elif item.kind == 3:
+            v.note_type(m.global_item[item.index].content, item.offset)
+        else:
+            _check_tag(v, m, item.index)
+    return 0
 
 
-def _check_tag(v: Validator, tag: TagType, offset: int) -> None:
-    func = sub_type(tag.type).composite
-    v.note_feature("exception-handling", "tag", offset)
-    if not isinstance(func, FuncType):
-        raise ValidationError(f"non-function type {v.module.type_ids.index(tag.type)}", offset)
-    if func.results:
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_tag(v: Validator, m: DecodedModule, index: uint32_t) -> cython.int:
+    func: cython.pointer(TypeInfo) = v.tags[index]
+    offset: uint32_t = m.tag_item[index].offset
+    v.note("exception-handling", "tag", offset)
+    if func.kind != FUNC:
+        raise ValidationError(f"non-function type {_index(v, func)}", offset)
+    if func.n_results:
         if not v.stack_switching:
             raise ValidationError("non-empty tag result type", offset)
-        v.note_feature("stack-switching", "tag", offset)
+        v.note("stack-switching", "tag", offset)
+    return 0
 
 
-def _check_limits(size: Limits, most: int, message: str, offset: int) -> None:
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_limits(low: object, high: object, most: object, message: str, offset: uint32_t) -> cython.int:
     """Check limits against their range (Core 3.0, 3.2.15)."""
-    if size.min > most or (size.max is not None and size.max > most):
+    if low > most or (high is not None and high > most):
         raise ValidationError(message, offset)
-    if size.max is not None and size.min > size.max:
+    if high is not None and low > high:
         raise ValidationError("size minimum must not be greater than maximum", offset)
+    return 0
 
 
-def _check_memory(v: Validator, memory: MemoryType, offset: int) -> None:
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_memory(v: Validator, memory: MemoryType, offset: uint32_t) -> cython.int:
     if memory.page_size_log2 not in (0, 16):
         raise ValidationError("invalid custom page size", offset)
     if memory.page_size_log2 != 16:
-        v.note_feature("custom-page-sizes", "memory", offset)
+        v.note("custom-page-sizes", "memory", offset)
     if memory.is64:
-        v.note_feature("memory64", "memory", offset)
+        v.note("memory64", "memory", offset)
     most = limits.MAX_PAGES_64 if memory.is64 else limits.MAX_PAGES_32
     shown = "2^48 pages (256 TiB)" if memory.is64 else "65536 pages (4GiB)"
     if memory.page_size_log2 == 0:
         most = (1 << 64) - 1 if memory.is64 else (1 << 32) - 1
         shown = "2^64-1 bytes" if memory.is64 else "2^32-1 bytes"
-    _check_limits(memory.limits, most, f"memory size must be at most {shown}", offset)
+    return _check_limits(memory.limits.min, memory.limits.max, most, f"memory size must be at most {shown}", offset)
 
 
-def _check_table_type(v: Validator, table: TableType, offset: int) -> None:
-    v.note_value_type(table.element, offset)
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_table_type(v: Validator, table: cython.pointer(TableItem)) -> cython.int:
+    v.note_type(table.element, table.offset)
     if table.is64:
-        v.note_feature("table64", "table", offset)
+        v.note("table64", "table", table.offset)
+    elif table.min <= 0xFFFFFFFF and not table.bounded:
+        return 0
     bits = 64 if table.is64 else 32
-    _check_limits(table.limits, (1 << bits) - 1, f"table size must be at most 2^{bits}-1", offset)
+    return _check_limits(
+        table.min,
+        table.max if table.bounded else None,
+        (1 << bits) - 1,
+        f"table size must be at most 2^{bits}-1",
+        table.offset,
+    )
 
 
-def _check_expr(v: Validator, expr: Expr, type: ValType, visible_globals: int) -> None:
-    v.check_constant(expr.offset, expr.offset + len(expr.code), type, visible_globals)
-
-
-def _check_tables(v: Validator, m: DecodedModule) -> None:
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_tables(v: Validator, m: DecodedModule) -> cython.int:
     """Check tables; their initialisers see imported globals only."""
-    tables = m.tables[m.num_imported_tables :]
-    for table, init, offset in zip(tables, m.table_inits, m.offsets["table"], strict=True):
-        _check_table_type(v, table, offset)
-        if init is not None:
-            v.note_feature("function-references", "table initializer", offset)
-            _check_expr(v, init, table.element, m.num_imported_globals)
-        elif not table.element.is_defaultable:
-            shown = v.show_type(table.element)
-            raise ValidationError(f"type mismatch: a table of {shown} needs an initial value", offset)
+    i: uint32_t
+    table: cython.pointer(TableItem)
+    for i in range(m.num_imported_tables, m.num_tables):
+        tick(i)
+        table = m.table_item + i
+        _check_table_type(v, table)
+        if table.init.end != table.init.start:
+            v.note("function-references", "table initializer", table.offset)
+            v.check_constant(table.init, table.element, m.num_imported_globals)
+        elif not table.element & NULL_FLAG:
+            shown = v.show(table.element)
+            raise ValidationError(f"type mismatch: a table of {shown} needs an initial value", table.offset)
+    return 0
 
 
-def _check_globals(v: Validator, m: DecodedModule) -> None:
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_globals(v: Validator, m: DecodedModule) -> cython.int:
     """Check globals; each initialiser sees the globals before it."""
-    visible = m.num_imported_globals
-    for init, offset in zip(m.global_inits, m.offsets["global"], strict=True):
-        type = m.globals[visible]
-        v.note_value_type(type.content, offset)
-        _check_expr(v, init, type.content, visible)
-        visible += 1
+    i: uint32_t
+    for i in range(m.num_imported_globals, m.num_globals):
+        tick(i)
+        v.note_type(m.global_item[i].content, m.global_item[i].offset)
+        v.check_constant(m.global_item[i].init, m.global_item[i].content, i)
+    return 0
 
 
-def _check_exports(v: Validator, m: DecodedModule) -> None:
-    sizes = {kind: len(getattr(m, attribute)) for kind, (_, attribute) in _SPACES.items()}
-    names: set[str] = set()
-    for export, offset in zip(m.exports, m.offsets["export"], strict=True):
-        if export.index >= sizes[export.kind]:
-            raise ValidationError(f"unknown {_SPACES[export.kind][0]} {export.index}", offset)
-        if export.name in names:
-            raise ValidationError(f"duplicate export name {export.name!r}", offset)
-        names.add(export.name)
-        if export.kind == "func":
-            v.declare_function(export.index)
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_exports(v: Validator, m: DecodedModule) -> cython.int:
+    sizes = cython.declare(uint32_t[5])
+    i: int64_t
+    item: cython.pointer(ExportItem)
+    sizes[0] = m.num_funcs
+    sizes[1] = m.num_tables
+    sizes[2] = len(m.memories)
+    sizes[3] = m.num_globals
+    sizes[4] = m.num_tags
+    for i in range(m.num_exports):
+        tick(i)
+        item = m.export_item + i
+        if item.index >= sizes[item.kind]:
+            raise ValidationError(f"unknown {_KIND_WORDS[item.kind]} {item.index}", item.offset)
+        if i == m.duplicate_export:
+            raise ValidationError(f"duplicate export name {quoted(m.text(item.name))}", item.offset)
+        if item.kind == 0:
+            v.declared[item.index] = 1
+    return 0
 
 
-def _check_start(m: DecodedModule) -> None:
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_start(v: Validator, m: DecodedModule) -> cython.int:
+    start: uint32_t
     if m.start is None:
-        return
-    offset = m.offsets["start"][0]
-    if m.start >= len(m.func_types):
-        raise ValidationError(f"unknown function {m.start}", offset)
-    if m.types[m.func_types[m.start]].composite != FuncType((), ()):
-        raise ValidationError("start function must not have parameters or results", offset)
+        return 0
+    start = m.start
+    if start >= m.num_funcs:
+        raise ValidationError(f"unknown function {start}", m.start_offset)
+    if v.funcs[start].n_params or v.funcs[start].n_results:
+        raise ValidationError("start function must not have parameters or results", m.start_offset)
+    return 0
 
 
-def _check_elements(v: Validator, m: DecodedModule) -> None:
-    functions = len(m.func_types)
-    visible = len(m.globals)
-    for segment in m.elements:
-        if segment.exprs is None:
-            for index in segment.funcs:
-                if index >= functions:
-                    raise ValidationError(f"unknown function {index}", segment.offset)
-                v.declare_function(index)
-        else:
-            v.note_value_type(segment.type, segment.offset)
-            for expr in segment.exprs:
-                _check_expr(v, expr, segment.type, visible)
-        if segment.at is not None:
-            if segment.table >= len(m.tables):
-                raise ValidationError(f"unknown table {segment.table}", segment.offset)
-            table = m.tables[segment.table]
-            if not matches(segment.type, table.element):
-                have, want = v.show_type(segment.type), v.show_type(table.element)
-                raise ValidationError(f"type mismatch: table of {want} but segment of {have}", segment.offset)
-            _check_expr(v, segment.at, I64 if table.is64 else I32, visible)
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_elements(v: Validator, m: DecodedModule) -> cython.int:
+    i: cython.size_t
+    k: uint32_t
+    index: int64_t
+    item: cython.pointer(ElementItem)
+    table: cython.pointer(TableItem)
+    where = cython.declare(Range)
+    r = cython.declare(Reader)
+    for i in range(m.num_elements):
+        tick(i)
+        item = m.element_item + i
+        r = m.reader_at(item.items)
+        if item.has_exprs:
+            v.note_type(item.type, item.offset)
+        for k in range(item.count):
+            tick(k)
+            if item.has_exprs:
+                skip_expr(cython.address(r), cython.address(where))
+                v.check_constant(where, item.type, m.num_globals)
+            else:
+                index = read_u32(cython.address(r))
+                if index >= m.num_funcs:
+                    raise ValidationError(f"unknown function {index}", item.offset)
+                v.declared[index] = 1
+        if item.at.start != item.at.end:
+            if item.table >= m.num_tables:
+                raise ValidationError(f"unknown table {item.table}", item.offset)
+            table = m.table_item + item.table
+            if not type_matches(item.type, table.element):
+                have, want = v.show(item.type), v.show(table.element)
+                raise ValidationError(f"type mismatch: table of {want} but segment of {have}", item.offset)
+            v.check_constant(item.at, _I64 if table.is64 else _I32, m.num_globals)
+    return 0
 
 
-def _check_data(v: Validator, m: DecodedModule) -> None:
-    visible = len(m.globals)
-    for segment in m.data_segments:
-        if segment.at is not None:
-            if segment.memory >= len(m.memories):
-                raise ValidationError(f"unknown memory {segment.memory}", segment.offset)
-            _check_expr(v, segment.at, I64 if m.memories[segment.memory].is64 else I32, visible)
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_data(v: Validator, m: DecodedModule) -> cython.int:
+    i: cython.size_t
+    item: cython.pointer(DataItem)
+    for i in range(m.num_data):
+        tick(i)
+        item = m.data_item + i
+        if item.at.start != item.at.end:
+            if item.memory >= v.n_memories:
+                raise ValidationError(f"unknown memory {item.memory}", item.offset)
+            v.check_constant(item.at, _I64 if v.memory64[item.memory] else _I32, m.num_globals)
+    return 0

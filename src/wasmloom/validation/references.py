@@ -7,8 +7,8 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, read_valtype
+from cython.cimports.wasmloom.binary.sections import TableItem
 from cython.cimports.wasmloom.spec.canon import type_matches
-from cython.cimports.wasmloom.validation.context import TableInfo
 from cython.cimports.wasmloom.validation.machine import Validator, label_types, reference, set_rule
 
 from wasmloom.spec.types import HEAP_SHIFT, I32, NULL_FLAG, REF_FLAG
@@ -129,8 +129,8 @@ def _table_fill(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _table_copy(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    to: TableInfo = v.tables[i.a]
-    source: TableInfo = v.tables[i.b]
+    to: TableItem = v.tables[i.a]
+    source: TableItem = v.tables[i.b]
     if not type_matches(source.element, to.element):
         return v.mismatch(to.element, source.element)
     if v.expect(v.address_type(to.is64 and source.is64)) < 0 or v.expect(v.address_type(source.is64)) < 0:
@@ -141,8 +141,8 @@ def _table_copy(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _table_init(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    if not type_matches(v.elements[i.a], v.tables[i.b].element):
-        return v.mismatch(v.tables[i.b].element, v.elements[i.a])
+    if not type_matches(v.elements[i.a].type, v.tables[i.b].element):
+        return v.mismatch(v.tables[i.b].element, v.elements[i.a].type)
     if v.expect(_I32) < 0 or v.expect(_I32) < 0:
         return -1
     return v.expect(v.address_type(v.tables[i.b].is64))

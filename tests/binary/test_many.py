@@ -1,0 +1,156 @@
+"""Modules with very many entries: what they cost, and how many are too many."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+import pytest
+
+from tests.binary.build import (
+    CODE,
+    DATA,
+    ELEM,
+    EXPORT,
+    FUNC,
+    GLOBAL,
+    IMPORT,
+    MEMORY,
+    TABLE,
+    TAG,
+    TYPE,
+    module,
+    section,
+    vec,
+)
+from wasmloom.binary.decoder import decode_module
+from wasmloom.binary.encoder import name_bytes as name
+from wasmloom.binary.encoder import uleb
+from wasmloom.errors import CompileError
+from wasmloom.validation import validate_module
+
+_VOID = b"\x60\0\0"
+_TYPES = section(TYPE, vec(_VOID))
+_FUNCS = section(FUNC, vec(b"\0")), section(CODE, vec(b"\2\0\x0b"))
+
+
+def _vec(entry: bytes, count: int) -> bytes:
+    return uleb(count) + entry * count
+
+
+def _many(kind: str, n: int) -> bytes:
+    """A module with `n` entries of a kind."""
+    match kind:
+        case "types":
+            return module(section(TYPE, _vec(_VOID, n)))
+        case "fields":
+            return module(section(TYPE, vec(b"\x5f" + _vec(b"\x7f\1", n // 2), b"\x5f" + _vec(b"\x7f\0", n // 2))))
+        case "groups":
+            return module(section(TYPE, vec(b"\x4e" + _vec(_VOID, n // 2), b"\x4e" + _vec(_VOID, n // 2))))
+        case "imports":
+            return module(_TYPES, section(IMPORT, _vec(name("a") + name("b") + b"\0\0", n)))
+        case "functions":
+            return module(_TYPES, section(FUNC, _vec(b"\0", n)), section(CODE, _vec(b"\2\0\x0b", n)))
+        case "tables":
+            return module(section(TABLE, _vec(b"\x70\0\0", n)))
+        case "tags":
+            return module(_TYPES, section(TAG, _vec(b"\0\0", n)))
+        case "globals":
+            return module(section(GLOBAL, _vec(b"\x7f\0\x41\0\x0b", n)))
+        case "segments":
+            return module(_TYPES, section(TABLE, vec(b"\x70\0\1")), section(ELEM, _vec(b"\0\x41\0\x0b\0", n)))
+        case "elements":
+            segment = b"\1\0" + _vec(b"\0", n)
+            return module(_TYPES, _FUNCS[0], section(ELEM, vec(segment)), _FUNCS[1])
+        case "element expressions":
+            segment = b"\5\x70" + _vec(b"\xd2\0\x0b", n)
+            return module(_TYPES, _FUNCS[0], section(ELEM, vec(segment)), _FUNCS[1])
+        case "data":
+            return module(section(MEMORY, vec(b"\0\1")), section(DATA, _vec(b"\0\x41\0\x0b\0", n)))
+        case "customs":
+            return module(section(0, name("a")) * n)
+        case _:
+            exports = [name(f"{i:x}") + b"\0\0" for i in range(n)]
+            return module(_TYPES, _FUNCS[0], section(EXPORT, vec(*exports)), _FUNCS[1])
+
+
+_KINDS = (
+    "types", "fields", "groups", "imports", "functions", "tables", "tags", "globals", "segments", "elements",
+    "element expressions", "data", "customs",
+)  # fmt: skip
+
+
+def _objects(kind: str, n: int) -> int:
+    """How many blocks of Python's memory a decoded module holds on to."""
+    data = _many(kind, n)
+    gc.collect()
+    before = sys.getallocatedblocks()
+    kept = validate_module(decode_module(data)).module
+    gc.collect()
+    after = sys.getallocatedblocks()
+    assert kept.data is data
+    return after - before
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_entries_are_no_objects(kind: str) -> None:
+    _objects(kind, 10)
+    assert _objects(kind, 10_000) < _objects(kind, 10) + 200
+
+
+def test_exports_are_a_dictionary() -> None:
+    _objects("exports", 10)
+    assert _objects("exports", 10_000) < 25_000
+
+
+@pytest.mark.parametrize("kind", (*_KINDS, "exports"))
+def test_views_of_many(kind: str) -> None:
+    n = 500
+    m = decode_module(_many(kind, n))
+    syntax = m.syntax()
+    counts = {
+        "types": len(m.types), "fields": sum(len(t.composite.fields) for t in m.types if kind == "fields"),
+        "groups": sum(map(len, syntax.rec_groups)), "imports": len(m.imports), "functions": len(syntax.code),
+        "tables": len(m.tables), "tags": len(m.tags), "globals": len(m.globals), "segments": len(m.elements),
+        "data": len(m.data_segments), "customs": len(m.customs), "exports": len(m.exports),
+        "elements": sum(len(e.funcs) for e in m.elements),
+        "element expressions": sum(len(e.exprs or ()) for e in m.elements),
+    }  # fmt: skip
+    assert counts[kind] == n
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (section(TYPE, uleb(1_000_001) + bytes(9)), "types: 1000001, the limit is 1000000"),
+        (section(TYPE, b"\2" + _VOID + b"\x4e" + uleb(1_000_000) + b"\x60" * 1_000_000), "types: 1000001"),
+        (section(TYPE, b"\1\x5f" + uleb(10_001) + bytes(9)), "fields: 10001, the limit is 10000"),
+        (section(TYPE, b"\1\x60" + uleb(1_001) + bytes(9)), "parameters: 1001, the limit is 1000"),
+        (section(TYPE, b"\1\x60\0" + uleb(1_001) + bytes(9)), "results: 1001, the limit is 1000"),
+        (section(IMPORT, uleb(1_000_001) + bytes(9)), "imports: 1000001, the limit is 1000000"),
+        (section(FUNC, uleb(1_000_001) + bytes(9)), "functions: 1000001, the limit is 1000000"),
+        (section(TABLE, uleb(100_001) + bytes(9)), "tables: 100001, the limit is 100000"),
+        (section(MEMORY, uleb(101) + bytes(9)), "memories: 101, the limit is 100"),
+        (section(IMPORT, _vec(b"\0\0\2\0\0", 101)), "memories: the limit is 100"),
+        (section(TAG, uleb(1_000_001) + bytes(9)), "tags: 1000001, the limit is 1000000"),
+        (section(GLOBAL, uleb(1_000_001) + bytes(9)), "globals: 1000001, the limit is 1000000"),
+        (section(EXPORT, uleb(1_000_001) + bytes(9)), "exports: 1000001, the limit is 1000000"),
+        (section(ELEM, uleb(10_000_001) + bytes(9)), "element segments: 10000001, the limit is 10000000"),
+        (section(ELEM, b"\1\1\0" + uleb(10_000_001) + bytes(9)), "elements: 10000001, the limit is 10000000"),
+        (section(DATA, uleb(100_001) + bytes(9)), "data segments: 100001, the limit is 100000"),
+    ],
+)
+def test_limits_by_name(body: bytes, what: str) -> None:
+    with pytest.raises(CompileError, match=f"too many {what}"):
+        decode_module(module(body))
+
+
+def test_counts_are_compared_with_the_bytes_that_are_left() -> None:
+    for id in (TYPE, IMPORT, FUNC, GLOBAL, EXPORT, ELEM, TAG):
+        with pytest.raises(CompileError, match="unexpected end"):
+            decode_module(module(section(id, uleb(900_000) + bytes(9))))
+
+
+def test_constant_expressions_have_a_limit() -> None:
+    with pytest.raises(CompileError, match=r"expression too large: \d+ bytes, the limit is 7654321"):
+        decode_module(module(section(GLOBAL, b"\1\x7f\0" + b"\1" * 7_654_321 + b"\x41\0\x0b")))
