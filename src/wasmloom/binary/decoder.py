@@ -36,8 +36,8 @@ from cython.cimports.wasmloom.binary.sections import (
     read_sections,
     read_types,
     skip_expr,
-    tick,
 )
+from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.spec.canon import (
     CONT,
     FUNC,
@@ -175,7 +175,7 @@ class DecodedModule(Sections):
         exprs: list = []
         k: uint32_t
         for k in range(item.count):
-            tick(k)
+            poll()
             if item.has_exprs:
                 skip_expr(cython.address(r), cython.address(where))
                 exprs.append(self._expr(where))
@@ -239,7 +239,7 @@ class DecodedModule(Sections):
             read_types(again, cython.address(r), cython.address(words))
             w = words.items
             for i in range(self.groups.count):
-                tick(i)
+                poll()
                 members: list = []
                 for _ in range(cython.cast(cython.pointer(uint32_t), self.groups.data)[i]):
                     members.append(_sub_type(w))
@@ -484,7 +484,7 @@ def _canonical_types(m: DecodedModule, words: cython.pointer(Words)) -> cython.i
     m.num_types = 0
     group.items = words.items
     for i in range(m.groups.count):
-        tick(i)
+        poll()
         if sizes[i] == 0:
             continue
         group.count = _resolve(m, group.items, sizes[i])
@@ -516,7 +516,7 @@ def _canonicalise(m: DecodedModule) -> cython.int:
     i: cython.size_t
     item: cython.pointer(ImportItem)
     for i in range(m.num_imports):
-        tick(i)
+        poll()
         item = m.import_item + i
         if item.kind == 0 and m.func_type[item.index] >= m.num_types:
             raise ValidationError(f"unknown type {m.func_type[item.index]}", item.offset)
@@ -527,18 +527,18 @@ def _canonicalise(m: DecodedModule) -> cython.int:
         elif item.kind == 4 and m.tag_item[item.index].type >= m.num_types:
             raise ValidationError(f"unknown type {m.tag_item[item.index].type}", item.offset)
     for i in range(m.num_tables):
-        tick(i)
+        poll()
         m.table_item[i].element = _canonical(m, m.table_item[i].indexed, m.table_item[i].offset)
     for i in range(m.num_globals):
-        tick(i)
+        poll()
         m.global_item[i].content = _canonical(m, m.global_item[i].indexed, m.global_item[i].offset)
     for i in range(m.num_tags):
-        tick(i)
+        poll()
         if m.tag_item[i].type >= m.num_types:
             raise ValidationError(f"unknown type {m.tag_item[i].type}", m.tag_item[i].offset)
         m.tag_item[i].id = m.type_id[m.tag_item[i].type]
     for i in range(m.num_elements):
-        tick(i)
+        poll()
         m.element_item[i].type = _canonical(m, m.element_item[i].indexed, m.element_item[i].offset)
     return 0
 

@@ -109,7 +109,6 @@ cdef class Sections:
     cdef readonly int num_imported_tags
     cdef str text(self, Range where)
 
-cdef int tick(size_t i) except -1
 cdef int skip_expr(Reader *r, Range *out) except -1
 cdef int read_types(Sections m, Reader *r, Words *words) except -1
 cdef int read_sections(Sections m, Reader *r, Words *words) except -1

@@ -7,7 +7,7 @@ read about as fast as its bytes; names and expressions stay ranges of those. Pyt
 somebody asks for them (`wasmloom.binary.decoder`).
 
 What a count asks for is compared with its limit and with the bytes that are left before memory is allocated for it.
-Loops over entries let signal handlers run every few thousand, so that Ctrl-C ends a decoding.
+Loops whose entries have no number of their own `poll`, as `read_u32` does, so that Ctrl-C ends a decoding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from array import array
 
 import cython
 from cython.cimports.cpython import array as carray
-from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.wasmloom.binary.reader import (
@@ -45,6 +44,7 @@ from cython.cimports.wasmloom.binary.sections import (
     TableItem,
     TagItem,
 )
+from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, MUTABLE, STRUCT, Words, put
 
 from wasmloom.errors import CompileError, UnsupportedError
@@ -97,18 +97,7 @@ _FUNC_REF = cython.declare(uint64_t, ref_type(FUNCREF.heap, False))
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _N_KINDS = cython.declare(cython.int, len(EXTERN_KINDS))
 
-#: After how many entries signal handlers get to run, less one: a power of two, less one.
-_TICK = cython.declare(cython.size_t, 0xFFF)
 _MAX_EXPR_BYTES = cython.declare(cython.Py_ssize_t, limits.MAX_FUNCTION_BYTES)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def tick(i: cython.size_t) -> cython.int:
-    """Let signal handlers run now and then in a loop, whose counter is `i`; raises what they raise."""
-    if i & _TICK == _TICK:
-        return PyErr_CheckSignals()
-    return 0
 
 
 @cython.cfunc
@@ -425,7 +414,7 @@ def read_types(m: Sections, r: cython.pointer(Reader), words: cython.pointer(Wor
     n = _count(r, limits.MAX_TYPES, "types")
     _reserve(cython.address(m.groups), n, cython.sizeof(uint32_t))
     for i in range(n):
-        tick(i)
+        poll()
         start = r.pos
         group = 1
         is_group: cython.bint = r.pos < r.end and r.pos[0] == _REC
@@ -436,7 +425,7 @@ def read_types(m: Sections, r: cython.pointer(Reader), words: cython.pointer(Wor
             malformed(f"too many types: {m.types_at.count + group}, the limit is {limits.MAX_TYPES}", r, start)
         _reserve(cython.address(m.types_at), group, cython.sizeof(uint32_t))
         for k in range(group):
-            tick(k)
+            poll()
             cython.cast(cython.pointer(uint32_t), m.types_at.data)[m.types_at.count] = _offset(r)
             m.types_at.count += 1
             _sub_type(r, words)
@@ -461,7 +450,7 @@ def _import_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
         cython.pointer(ImportItem), _reserve(cython.address(m.import_items), n, cython.sizeof(ImportItem))
     )
     for i in range(n):
-        tick(i)
+        poll()
         item.offset = _offset(r)
         _name(r, cython.address(item.module))
         _name(r, cython.address(item.name))
@@ -544,7 +533,7 @@ def _table_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
         cython.pointer(TableItem), _reserve(cython.address(m.table_items), n, cython.sizeof(TableItem))
     )
     for i in range(n):
-        tick(i)
+        poll()
         item.offset = _offset(r)
         item.init.start = item.init.end = 0
         if r.pos < r.end and r.pos[0] == 0x40:
@@ -578,7 +567,7 @@ def _tag_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
         cython.pointer(TagItem), _reserve(cython.address(m.tag_items), n, cython.sizeof(TagItem))
     )
     for i in range(n):
-        tick(i)
+        poll()
         item.offset = _offset(r)
         _tag_type(r, item)
         m.tag_items.count += 1
@@ -595,7 +584,7 @@ def _global_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
         cython.pointer(GlobalItem), _reserve(cython.address(m.global_items), n, cython.sizeof(GlobalItem))
     )
     for i in range(n):
-        tick(i)
+        poll()
         item.offset = _offset(r)
         _global_type(r, item)
         skip_expr(r, cython.address(item.init))
@@ -614,7 +603,7 @@ def _export_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
         cython.pointer(ExportItem), _reserve(cython.address(m.export_items), n, cython.sizeof(ExportItem))
     )
     for i in range(n):
-        tick(i)
+        poll()
         item.offset = _offset(r)
         _name(r, cython.address(item.name))
         item.kind = read_byte(r)
@@ -649,7 +638,7 @@ def _elem_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
     skipped = cython.declare(Range)
     item: cython.pointer(ElementItem)
     for i in range(n):
-        tick(i)
+        poll()
         item = cython.cast(
             cython.pointer(ElementItem), _reserve(cython.address(m.element_items), 1, cython.sizeof(ElementItem))
         )
@@ -675,7 +664,7 @@ def _elem_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
         item.items.start = _offset(r)
         if item.has_exprs:
             for k in range(item.count):
-                tick(k)
+                poll()
                 skip_expr(r, cython.address(skipped))
         else:
             for _ in range(item.count):
@@ -705,7 +694,7 @@ def _code_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
     carray.resize(starts, n)
     carray.resize(ends, n)
     for i in range(n):
-        tick(i)
+        poll()
         at = r.pos
         size = read_u32(r)
         if size > limits.MAX_FUNCTION_BYTES:
@@ -729,7 +718,7 @@ def _data_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
         cython.pointer(DataItem), _reserve(cython.address(m.data_items), n, cython.sizeof(DataItem))
     )
     for i in range(n):
-        tick(i)
+        poll()
         item.offset = _offset(r)
         flags = read_u32(r)
         if flags > 2:
@@ -789,14 +778,12 @@ def read_sections(m: Sections, r: cython.pointer(Reader), words: cython.pointer(
     place: cython.int = -1
     id: cython.int
     size: int64_t
-    count: cython.size_t = 0
     start: cython.p_const_uchar
     custom: cython.pointer(CustomItem)
     section = cython.declare(Reader)
     section.base = r.base
     while r.pos < r.end:
-        tick(count)
-        count += 1
+        poll()
         start = r.pos
         id = read_byte(r)
         if id != _CUSTOM and id not in _ORDER:

@@ -28,7 +28,6 @@ from cython.cimports.wasmloom.binary.sections import (
     Range,
     TableItem,
     skip_expr,
-    tick,
 )
 from cython.cimports.wasmloom.host.bridge import (
     Func,
@@ -45,6 +44,7 @@ from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import NEVER
 from cython.cimports.wasmloom.runtime.native import set_adapter
+from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, push
 
@@ -91,7 +91,9 @@ def _arithmetic(op: cython.int, x: uint64_t, y: uint64_t) -> uint64_t:
         result = x - y
     else:
         result = x * y
-    return result & 0xFFFFFFFF if kind & 4 else result
+    if kind & 4:
+        return cython.cast(uint32_t, result)
+    return result
 
 
 @cython.cclass
@@ -201,7 +203,7 @@ class InstanceState:
         # 16 bytes each, for vectors; aligned to 16 as malloc aligns.
         new = cython.cast(cython.pointer(uint64_t), self.store.allocate(16 * (module.num_globals - i)))
         while i < module.num_globals:
-            tick(i)
+            poll()
             self.evaluate(module.global_item[i].init, new)
             cells[i] = new
             new += 2
@@ -226,7 +228,7 @@ class InstanceState:
             tables[i] = table.pointer
             i += 1
         while i < module.num_tables:
-            tick(i)
+            poll()
             item = module.table_item + i
             word = 0
             if item.init.start != item.init.end:
@@ -278,7 +280,7 @@ class InstanceState:
             tags[i] = tag.pointer
             i += 1
         while i < module.num_tags:
-            tick(i)
+            poll()
             tags[i] = new_tag(self.store, module.tag_item[i].id)
             i += 1
         return 0
@@ -301,13 +303,13 @@ class InstanceState:
         self.pointer.element_segments = self.store.allocate(module.num_elements * cython.sizeof(WlSegment))
         segment = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
         for i in range(module.num_elements):
-            tick(i)
+            poll()
             item = module.element_item + i
             if item.mode != DECLARATIVE and item.count:
                 words = cython.cast(cython.pointer(uint64_t), self.store.allocate(8 * item.count))
                 r = module.reader_at(item.items)
                 for k in range(item.count):
-                    tick(k)
+                    poll()
                     if item.has_exprs:
                         skip_expr(cython.address(r), cython.address(where))
                         self.evaluate(where, words + k)
@@ -344,7 +346,7 @@ class InstanceState:
         code: uint64_t
         segment = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
         for i in range(module.num_elements):
-            tick(i)
+            poll()
             item = module.element_item + i
             if item.mode == ACTIVE:
                 self.evaluate(item.at, cython.address(at))
@@ -355,7 +357,7 @@ class InstanceState:
             segment += 1
         segment = cython.cast(cython.pointer(WlSegment), self.pointer.data_segments)
         for i in range(module.num_data):
-            tick(i)
+            poll()
             data = module.data_item + i
             if data.mode == ACTIVE:
                 self.evaluate(data.at, cython.address(at))

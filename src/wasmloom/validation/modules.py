@@ -16,8 +16,8 @@ from cython.cimports.wasmloom.binary.sections import (
     Range,
     TableItem,
     skip_expr,
-    tick,
 )
+from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.spec.canon import CONT, FUNC, STRUCT, TypeInfo, structure_matches, type_info, type_matches
 from cython.cimports.wasmloom.validation.machine import Validator
 
@@ -44,7 +44,7 @@ def check_module_rules(v: Validator) -> None:
         if v.funcs[i].kind != FUNC:
             raise ValidationError(f"non-function type {m.func_type[i]}", offsets[i - m.num_imported_funcs])
     for i in range(m.num_imported_tags, m.num_tags):
-        tick(i)
+        poll()
         _check_tag(v, m, i)
     for i in range(m.num_imported_memories, len(m.memories)):
         _check_memory(v, m.memories[i], m.memory_offsets[i])
@@ -70,7 +70,7 @@ def _check_types(v: Validator, m: DecodedModule) -> cython.int:
     k: uint32_t
     group: cython.size_t
     for i in range(m.num_types):
-        tick(i)
+        poll()
         info = v.types[i]
         if info.above != cython.NULL:
             parent = info.above
@@ -115,7 +115,7 @@ def _check_imports(v: Validator, m: DecodedModule) -> cython.int:
     i: uint32_t
     item: cython.pointer(ImportItem)
     for i in range(m.num_imports):
-        tick(i)
+        poll()
         item = m.import_item + i
         if item.kind == 0:
             if v.funcs[item.index].kind != FUNC:
@@ -199,7 +199,7 @@ def _check_tables(v: Validator, m: DecodedModule) -> cython.int:
     i: uint32_t
     table: cython.pointer(TableItem)
     for i in range(m.num_imported_tables, m.num_tables):
-        tick(i)
+        poll()
         table = m.table_item + i
         _check_table_type(v, table)
         if table.init.end != table.init.start:
@@ -217,7 +217,7 @@ def _check_globals(v: Validator, m: DecodedModule) -> cython.int:
     """Check globals; each initialiser sees the globals before it."""
     i: uint32_t
     for i in range(m.num_imported_globals, m.num_globals):
-        tick(i)
+        poll()
         v.note_type(m.global_item[i].content, m.global_item[i].offset)
         v.check_constant(m.global_item[i].init, m.global_item[i].content, i)
     return 0
@@ -235,7 +235,7 @@ def _check_exports(v: Validator, m: DecodedModule) -> cython.int:
     sizes[3] = m.num_globals
     sizes[4] = m.num_tags
     for i in range(m.num_exports):
-        tick(i)
+        poll()
         item = m.export_item + i
         if item.index >= sizes[item.kind]:
             raise ValidationError(f"unknown {_KIND_WORDS[item.kind]} {item.index}", item.offset)
@@ -271,13 +271,13 @@ def _check_elements(v: Validator, m: DecodedModule) -> cython.int:
     where = cython.declare(Range)
     r = cython.declare(Reader)
     for i in range(m.num_elements):
-        tick(i)
+        poll()
         item = m.element_item + i
         r = m.reader_at(item.items)
         if item.has_exprs:
             v.note_type(item.type, item.offset)
         for k in range(item.count):
-            tick(k)
+            poll()
             if item.has_exprs:
                 skip_expr(cython.address(r), cython.address(where))
                 v.check_constant(where, item.type, m.num_globals)
@@ -303,7 +303,7 @@ def _check_data(v: Validator, m: DecodedModule) -> cython.int:
     i: cython.size_t
     item: cython.pointer(DataItem)
     for i in range(m.num_data):
-        tick(i)
+        poll()
         item = m.data_item + i
         if item.at.start != item.at.end:
             if item.memory >= v.n_memories:
