@@ -92,5 +92,10 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+# What catches errors may run while Python ends, when nothing can be imported any more.
+for _name in _HOMES["errors"].split():
+    __getattr__(_name)
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

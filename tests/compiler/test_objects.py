@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import struct
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.compiler.building import address_of, assemble, call, emit, with_lines
 from wasmloom.compiler import elf
 from wasmloom.compiler.objects import LoadedCode, ObjectError, load
+from wasmloom.runtime.codememory import live_mappings
 
 ADD = "define i64 @add(i64 %a, i64 %b) {\n %c = add i64 %a, %b\n ret i64 %c\n}"
 TWICE = "declare i64 @add(i64, i64)\ndefine i64 @twice(i64 %a) {\n %c = call i64 @add(i64 %a, i64 %a)\n ret i64 %c\n}"
@@ -205,7 +207,6 @@ def test_every_relocation() -> None:
     assert struct.unpack("<Q", loaded.read(data + 24 + slot, 8)) == (far,)
     assert inside == data + 8
     assert loaded.contains(loaded.stubs[0]) and loaded.stubs[1] - loaded.stubs[0] == 8
-    loaded.close()
     libc.munmap(ctypes.c_void_p(far), 4096)
 
 
@@ -282,32 +283,18 @@ def test_code_of_other_sections() -> None:
     assert loaded.contains(loaded.symbols["b"])
 
 
-def test_unwind_tables() -> None:
-    """libgcc finds a registered function's frame description, and doesn't any more after closing."""
-    loaded = load([with_lines([10, 20]), emit(ADD)], {"log": address_of(HOST)})
-    libgcc = ctypes.CDLL("libgcc_s.so.1")
-    find = libgcc._Unwind_Find_FDE
-    find.argtypes, find.restype = [ctypes.c_void_p, ctypes.c_void_p], ctypes.c_void_p
-    bases = (ctypes.c_void_p * 3)()
-    address = loaded.symbols["f"] + 4
-    assert find(address, bases) is None
-    loaded.register_frames()
-    loaded.register_frames()
-    assert find(address, bases) is not None
-    assert bases[2] == loaded.symbols["f"]
-    loaded.close()
-    assert find(address, bases) is None
-
-
-def test_closing() -> None:
-    loaded = load([emit(ADD)], {})
-    told: list[str] = []
-    loaded.at_close.append(lambda: told.append("closed"))
-    loaded.close()
-    loaded.close()
-    assert told == ["closed"]
-    with pytest.raises(ValueError):
-        loaded.read(loaded.base, 1)
+def test_code_goes_with_the_last_reference_to_its_memory() -> None:
+    before = live_mappings()
+    loaded, other = load([emit(ADD)], {}), load([emit(ADD)], {})
+    add = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(other.symbols["add"])
+    memory = loaded.memory
+    memory.attach(other.memory)
+    del loaded, other
+    assert live_mappings() == before + 2
+    assert add(1, 2) == 3
+    assert not gc.is_tracked(memory)
+    del memory
+    assert live_mappings() == before
 
 
 DAMAGE = [emit(VARIED), with_lines([10, 300, 20]), assemble(RELOCATIONS)]
@@ -322,7 +309,6 @@ def load_damaged(content: bytes) -> None:
             loaded.offset_at(function.address)
         for address, size, _ in loaded.unwind_tables:
             loaded.read(address, size)
-        loaded.close()
     except ObjectError as error:
         assert str(error)
 

@@ -187,9 +187,9 @@ def test_the_debugger_forgets_what_is_closed(monkeypatch: pytest.MonkeyPatch) ->
     perf.describe(two, str)
     first, second = list(perf.images(one, str)), list(perf.images(two, str))
     assert registered() == second[::-1] + first[::-1] + before
-    one.close()
+    del one
     assert registered() == second[::-1] + before
-    two.close()
+    del two
     assert registered() == before
 
 

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport uint32_t
 
 from wasmloom.binary.reader cimport Reader
@@ -14,6 +15,9 @@ from wasmloom.binary.sections cimport (
 )
 from wasmloom.spec.canon cimport Types
 
+# Not seen by the garbage collector, which would empty its lists in a dying cycle while functions can still be called.
+# Nothing that it refers to refers back.
+@cython.no_gc
 cdef class DecodedModule(Sections):
     cdef readonly object func_type_ids      # array('I'): as `func_types`, canonical ids
     cdef Types kept                         # keeps its types

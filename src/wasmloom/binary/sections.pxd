@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from wasmloom.binary.reader cimport Reader
@@ -78,6 +79,8 @@ cdef struct CustomItem:
     Range contents
     unsigned char after         # id of the known section that it follows
 
+# No object of the garbage collector: see `DecodedModule`.
+@cython.no_gc
 cdef class Sections:
     cdef readonly bytes data
     cdef Range type_range               # contents of the type section

@@ -7,9 +7,9 @@ need: which function and which offset of the module an address belongs to.
 
 from __future__ import annotations
 
+import struct
 import threading
 import weakref
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -21,6 +21,8 @@ from wasmloom.compiler.objects import LoadedCode, load
 from wasmloom.compiler.perf import describe, wanted
 from wasmloom.compiler.workers import compile_parts
 from wasmloom.runtime import native
+from wasmloom.runtime.backtraces import set_walk_native
+from wasmloom.runtime.codememory import CodeMemory
 from wasmloom.runtime.frames import func_name
 from wasmloom.spec.types import FuncType
 
@@ -53,7 +55,10 @@ _modules: weakref.WeakSet[CompiledModule] = weakref.WeakSet()
 
 
 class CompiledModule:
-    """The machine code of a module, in memory as long as this object lives.
+    """The machine code of a module: what is known of it, and its `memory`.
+
+    Whoever lets something run the code holds `memory`, in which all that has been loaded for the module stays, and not
+    this object (see `wasmloom.runtime.codememory`).
 
     `functions` has the address of each function defined in the module, `array_calls` by type index that of the function
     that calls such code with arguments in memory. Functions that the objects don't have are `missing`: they are
@@ -75,13 +80,19 @@ class CompiledModule:
         #: Code of `entry`.
         self._pieces: list[LoadedCode] = []
         # The ids of types are the process's own: code finds them in this table.
-        self._type_ids = array("Q", module.type_ids or [0])
+        ids = struct.pack(f"{len(module.type_ids)}Q", *module.type_ids)
+        table = CodeMemory(max(len(ids), 1))
+        memoryview(table)[: len(ids)] = ids
         stubs = native.stub_addresses()
         self._externals = {name: stubs[ours] for name, ours in _EXTERNALS.items()}
-        self._externals["wl_type_ids"] = self._type_ids.buffer_info()[0]
+        self._externals["wl_type_ids"] = table.address
         self._lazy = LazyFunctions(missing, stubs["wl_lazy"]) if missing else None
         entries = self._lazy.entries if self._lazy else {}
         self.loaded = load(objects, self._externals | {f"wf.{index}": entry for index, entry in entries.items()})
+        self.memory = self.loaded.memory
+        self.memory.attach(table)
+        if self._lazy:
+            self.memory.attach(self._lazy.memory)
         symbols = self.loaded.symbols
         count = len(module.func_types) - module.num_imported_funcs
         self.functions = [entries.get(index) or symbols[f"wf.{index}"] for index in range(count)]
@@ -94,9 +105,7 @@ class CompiledModule:
         _modules.add(self)
 
     def _take(self, loaded: LoadedCode) -> None:
-        """Make loaded code known to the fault handler and to profilers."""
-        native.add_code(loaded.base, loaded.code_end)
-        weakref.finalize(self, native.remove_code, loaded.base)
+        """Make loaded code known to profilers."""
         if wanted():
             describe(loaded, self.symbol_name)
 
@@ -126,6 +135,7 @@ class CompiledModule:
     def _load(self, objects: list[bytes]) -> LoadedCode:
         functions = {f"wf.{number}": address for number, address in enumerate(self.functions)}
         loaded = load(objects, self._externals | functions)
+        self.memory.attach(loaded.memory)
         self._pieces.append(loaded)
         self._take(loaded)
         return loaded
@@ -221,6 +231,9 @@ def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[tuple[CompiledM
         if found is not None:  # else a piece of `wasmloom.compiler.stubs`
             frames.append((*found, running))
     return frames
+
+
+set_walk_native(walk_native)
 
 
 def _describe(address: int) -> tuple[CompiledModule, int, int] | None:

@@ -1,3 +1,5 @@
+cimport cython
+
 cdef extern from *:
     """
     #include <stdint.h>
@@ -37,3 +39,7 @@ cdef extern from *:
         WlJitEntry* first_entry
     WlJitDescriptor __jit_debug_descriptor
     void __jit_debug_register_code() nogil
+
+@cython.final
+cdef class Description:
+    cdef WlJitEntry *entry

@@ -18,38 +18,44 @@ _REGISTER: cython.uint = 1
 _UNREGISTER: cython.uint = 2
 
 
-def register(image: bytes) -> int:
-    """Tell the debugger about an ELF image; returns what `unregister` takes. The image is copied."""
-    size: cython.size_t = len(image)
-    entry: cython.pointer(WlJitEntry) = cython.cast(
-        cython.pointer(WlJitEntry), malloc(cython.sizeof(WlJitEntry) + size)
-    )
-    if entry == cython.NULL:
-        raise MemoryError("no memory to describe code to a debugger")
-    content: cython.p_char = cython.cast(cython.p_char, entry) + cython.sizeof(WlJitEntry)
-    memcpy(content, cython.cast(cython.p_char, image), size)
-    entry.symfile_addr = content
-    entry.symfile_size = size
-    entry.prev_entry = cython.NULL
-    entry.next_entry = __jit_debug_descriptor.first_entry
-    if entry.next_entry != cython.NULL:
-        entry.next_entry.prev_entry = entry
-    __jit_debug_descriptor.first_entry = entry
-    _announce(entry, _REGISTER)
-    return cython.cast(cython.size_t, entry)
+@cython.cclass
+class Description:
+    """What the debugger knows of an ELF image, which is copied, for as long as this lives."""
 
+    def __cinit__(self, image: bytes) -> None:
+        size: cython.size_t = len(image)
+        entry: cython.pointer(WlJitEntry) = cython.cast(
+            cython.pointer(WlJitEntry), malloc(cython.sizeof(WlJitEntry) + size)
+        )
+        if entry == cython.NULL:
+            raise MemoryError("no memory to describe code to a debugger")
+        content: cython.p_char = cython.cast(cython.p_char, entry) + cython.sizeof(WlJitEntry)
+        memcpy(content, cython.cast(cython.p_char, image), size)
+        entry.symfile_addr = content
+        entry.symfile_size = size
+        entry.prev_entry = cython.NULL
+        entry.next_entry = __jit_debug_descriptor.first_entry
+        if entry.next_entry != cython.NULL:
+            entry.next_entry.prev_entry = entry
+        __jit_debug_descriptor.first_entry = entry
+        self.entry = entry
+        _announce(entry, _REGISTER)
 
-def unregister(handle: int) -> None:
-    """Tell the debugger that the code of the image with this `handle` goes."""
-    entry: cython.pointer(WlJitEntry) = cython.cast(cython.pointer(WlJitEntry), cython.cast(cython.size_t, handle))
-    if entry.next_entry != cython.NULL:
-        entry.next_entry.prev_entry = entry.prev_entry
-    if entry.prev_entry != cython.NULL:
-        entry.prev_entry.next_entry = entry.next_entry
-    else:
-        __jit_debug_descriptor.first_entry = entry.next_entry
-    _announce(entry, _UNREGISTER)
-    free(entry)
+    def __init__(self, image: bytes) -> None:
+        """See the class; `__cinit__` does the work."""
+
+    def __dealloc__(self) -> None:
+        entry: cython.pointer(WlJitEntry) = self.entry
+        if entry == cython.NULL:
+            return
+        if entry.next_entry != cython.NULL:
+            entry.next_entry.prev_entry = entry.prev_entry
+        if entry.prev_entry != cython.NULL:
+            entry.prev_entry.next_entry = entry.next_entry
+        else:
+            __jit_debug_descriptor.first_entry = entry.next_entry
+        _announce(entry, _UNREGISTER)
+        free(entry)
 
 
 @cython.cfunc

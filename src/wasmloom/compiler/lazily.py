@@ -5,18 +5,18 @@ slot. The slot first holds the address of ``wl_lazy`` (`wasmloom.compiler.stubs`
 then that of the function's code.
 
 Invariants: the entries' pages are never written once they can be executed. A slot changes by one aligned store of a
-word, so that a thread that jumps meanwhile sees one address or the other. Nobody may be in an entry, or come to it,
-once this object is gone.
+word, so that a thread that jumps meanwhile sees one address or the other. The entries are as code is: whoever holds an
+address of one holds `memory` (see `wasmloom.runtime.codememory`).
 """
 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import struct
 from collections.abc import Sequence
 
-from wasmloom.compiler.objects import PAGE, ObjectError, protect
+from wasmloom.compiler.objects import PAGE, ObjectError
+from wasmloom.runtime.codememory import CodeMemory
 
 #: ``movl $number, %r11d``; ``jmpq *distance(%rip)``; four bytes that are never reached.
 _ENTRY = struct.Struct("<HI HiI")
@@ -32,22 +32,20 @@ class LazyFunctions:
         """`compiler`: the address that entries jump to until there is code. Raises `ObjectError`."""
         code = -(-len(functions) * _ENTRY.size // PAGE) * PAGE
         try:
-            self._memory = mmap.mmap(-1, code + 8 * len(functions), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        except (OSError, ValueError) as error:
+            self.memory = CodeMemory(code + 8 * len(functions))
+        except OSError as error:
             raise ObjectError(f"no memory for {len(functions)} entries of functions: {error}") from None
-        start = ctypes.c_char.from_buffer(self._memory)
-        self._base = ctypes.addressof(start)
-        del start  # or the mapping could not be closed
+        base: int = self.memory.address
         self._slots: dict[int, int] = {}
         #: The address of each function's entry.
         self.entries: dict[int, int] = {}
         for position, function in enumerate(functions):
             at, slot = position * _ENTRY.size, code + 8 * position
-            _ENTRY.pack_into(self._memory, at, _LOAD, function, _JUMP, slot - at - _END, _FILL)
-            self.entries[function] = self._base + at
-            self._slots[function] = self._base + slot
+            _ENTRY.pack_into(self.memory, at, _LOAD, function, _JUMP, slot - at - _END, _FILL)
+            self.entries[function] = base + at
+            self._slots[function] = base + slot
             self.set(function, compiler)
-        protect(self._base, code, mmap.PROT_READ | mmap.PROT_EXEC)
+        self.memory.make_executable(code)
 
     def set(self, function: int, address: int) -> None:
         """Let a function's entry lead to its code."""

@@ -14,20 +14,18 @@ functions of one object need no relocation when these are ``dso_local``, and the
 
 from __future__ import annotations
 
-import ctypes
-import mmap
-import os
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from wasmloom.compiler import elf
 from wasmloom.compiler.elf import ElfObject, ObjectError, Section
 from wasmloom.compiler.lines import LineTable
+from wasmloom.runtime.codememory import CodeMemory
 
-__all__ = ["Function", "LoadedCode", "ObjectError", "load", "protect"]
+__all__ = ["Function", "LoadedCode", "ObjectError", "load"]
 
 PAGE = 4096
 #: How far a signed 32-bit displacement reaches.
@@ -61,15 +59,12 @@ class Function(NamedTuple):
 class LoadedCode:
     """Code in memory, made by `load`. All addresses are absolute.
 
-    The mapping goes when this object goes or is closed. **Nobody may be executing the code then or come back to it
-    later**, on any thread or suspended stack, and none of its addresses may be used again: whoever has handed
-    an address to generated code, to a table or to a continuation keeps this object alive as long as that.
+    Its `memory` goes with the last reference to that, which says who holds it.
     """
 
     def __init__(
         self,
-        memory: mmap.mmap,
-        base: int,
+        memory: CodeMemory,
         text_ranges: Sequence[tuple[int, int, int]],
         stubs: tuple[int, int],
         code_end: int,
@@ -79,10 +74,10 @@ class LoadedCode:
         unwind_tables: Sequence[tuple[int, int, int]],
         debug: Sequence[Mapping[str, bytes]],
     ) -> None:
-        self._memory = memory
+        self.memory = memory
         #: Where the mapping starts, and with it the code; how many bytes it has.
-        self.base = base
-        self.size = len(memory)
+        self.base: int = memory.address
+        self.size: int = memory.size
         #: Code of the objects, sorted: start, end, number of the object.
         self.text_ranges = text_ranges
         #: Start and end of the stubs through which calls of far functions go.
@@ -99,9 +94,8 @@ class LoadedCode:
         self._functions = functions
         self._starts: array[int] | None = None
         self._line_tables: dict[int, LineTable] = {}
-        self._registered: list[int] = []
-        #: Called once before the code goes.
-        self.at_close: list[Callable[[], None]] = []
+        #: What a debugger has been told of it, which it forgets when this goes.
+        self.described: list[object] = []
 
     @property
     def functions(self) -> list[Function]:
@@ -155,37 +149,9 @@ class LoadedCode:
         return table
 
     def read(self, address: int, size: int) -> bytes:
-        """`size` bytes of the mapping from `address`."""
-        start = address - self.base
-        if not 0 <= start <= start + size <= self.size:
-            raise ValueError("outside of the loaded code")
-        return self._memory[start : start + size]
-
-    def register_frames(self) -> None:
-        """Make the unwind tables known to libgcc's unwinder (``backtrace``, ``pthread_cancel``), where there is one."""
-        if self._registered:
-            return
-        try:
-            register = _unwinder("__register_frame")
-        except (OSError, AttributeError):
-            return
-        for address, size, _ in self.unwind_tables:
-            if _is_frame_table(self.read(address, size)):
-                register(address)
-                self._registered.append(address)
-
-    def close(self) -> None:
-        """Unmap everything; see the class for who must not need it any more. Closing twice is fine."""
-        while self.at_close:
-            self.at_close.pop()()
-        if self._registered:
-            deregister = _unwinder("__deregister_frame")
-            while self._registered:
-                deregister(self._registered.pop())
-        self._memory.close()
-
-    def __del__(self) -> None:
-        self.close()
+        """`size` bytes of the mapping from `address`. Raises `ValueError`."""
+        content: bytes = self.memory.read(address - self.base, size)
+        return content
 
 
 def load(objects: Sequence[bytes], externals: Mapping[str, int]) -> LoadedCode:
@@ -238,15 +204,11 @@ class _Loader:
         ends = self._lay_out()
         size = ends[DATA]
         try:
-            # A private anonymous mapping, written before it is protected. `mmap` frees it with its last reference.
-            memory = mmap.mmap(-1, max(size, PAGE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            self.memory = CodeMemory(max(size, PAGE))
         except OSError as error:
             raise ObjectError(f"no memory for {size} bytes of compiled code: {error}") from None
-        start = ctypes.c_char.from_buffer(memory)
-        self.base = ctypes.addressof(start)
-        del start  # or the mapping could not be closed
-        self.end = self.base + len(memory)
-        self.memory = memory
+        self.base: int = self.memory.address
+        self.end = self.base + size
         self._place(ends)
         undefined = [self._read_symbols(part) for part in self.parts]
         for part, names in zip(self.parts, undefined, strict=True):
@@ -254,8 +216,7 @@ class _Loader:
         for part in self.parts:
             self._fill(part)
         debug = [self._debug_sections(part) for part in self.parts]
-        self._protect(0, ends[CODE], mmap.PROT_READ | mmap.PROT_EXEC)
-        self._protect(ends[CODE], ends[CONSTANTS], mmap.PROT_READ)
+        self._protect(ends)
         text_ranges = [
             (place, place + section.size, number)
             for number, part in enumerate(self.parts)
@@ -264,8 +225,7 @@ class _Loader:
         ]
         text_ranges.sort()
         return LoadedCode(
-            memory,
-            self.base,
+            self.memory,
             text_ranges,
             (self.stubs_at, self.stubs_at + len(self.stub_of) * STUB.size),
             self.base + ends[CODE],
@@ -494,42 +454,11 @@ class _Loader:
             _UNSIGNED_64.pack_into(self.memory, slot - self.base, address & _WORD)
         return slot
 
-    def _protect(self, start: int, end: int, protection: int) -> None:
-        if start != end:
-            protect(self.base + start, end - start, protection)
-
-
-def protect(address: int, size: int, protection: int) -> None:
-    """Say what may be done with pages of a mapping. Raises `ObjectError`."""
-    if _libc().mprotect(address, size, protection):
-        raise ObjectError(f"the system refuses executable memory: {os.strerror(ctypes.get_errno())}")
-
-
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return libc
-
-
-def _unwinder(name: str) -> Callable[[int], None]:
-    """A function of libgcc that takes an address."""
-    function = ctypes.CDLL("libgcc_s.so.1")[name]
-    function.argtypes, function.restype = [ctypes.c_void_p], None
-    result: Callable[[int], None] = function
-    return result
-
-
-def _is_frame_table(table: bytes) -> bool:
-    """Whether the records of an ``.eh_frame`` fill it exactly and refer to each other: libgcc doesn't check."""
-    position = 0
-    common = set()
-    while position + 8 <= len(table):
-        length, distance = struct.unpack_from("<II", table, position)
-        if distance == 0:
-            common.add(position)
-        elif position + 4 - distance not in common:
-            return False
-        if length < 4 or length == 0xFFFFFFFF:
-            return False
-        position += 4 + length
-    return position == len(table)
+    def _protect(self, ends: Sequence[int]) -> None:
+        try:
+            if ends[CODE]:
+                self.memory.make_executable(ends[CODE])
+            if ends[CONSTANTS] > ends[CODE]:
+                self.memory.make_readable(ends[CODE], ends[CONSTANTS] - ends[CODE])
+        except OSError as error:
+            raise ObjectError(f"the system refuses executable memory: {error.strerror}") from None

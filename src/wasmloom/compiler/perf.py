@@ -28,7 +28,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from typing import IO
 
 from wasmloom.compiler import elf
@@ -180,8 +179,7 @@ def _tell_debugger(loaded: LoadedCode, name: Callable[[str], str]) -> None:
     from wasmloom.compiler import debugger
 
     for image in images(loaded, name):
-        handle = debugger.register(image)
-        loaded.at_close.append(partial(debugger.unregister, handle))
+        loaded.described.append(debugger.Description(image))
 
 
 def images(loaded: LoadedCode, name: Callable[[str], str]) -> Iterator[bytes]:

@@ -40,6 +40,7 @@ cdef extern from "Python.h":
 ctypedef uint64_t (*HostCall)(WlContext *, WlFunction *, uint64_t *, char *) noexcept nogil
 
 @cython.final
+@cython.no_gc_clear
 cdef class Signature:
     cdef readonly object type           # FuncType
     cdef readonly uint32_t type_id
@@ -50,6 +51,7 @@ cdef class Signature:
     cdef uint64_t *types                # the value types, in the same order
 
 @cython.final
+@cython.no_gc_clear
 cdef class HostFunction:
     cdef object function
     cdef readonly Signature signature

@@ -70,6 +70,7 @@ from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_run
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
     Py_TPFLAGS_HAVE_VECTORCALL,
+    PyDict_GET_SIZE,
     PyErr_GivenExceptionMatches,
     PyErr_NormalizeException,
     PyObject_Vectorcall,
@@ -132,6 +133,13 @@ _WasmException = cython.declare(object, WasmException)
 
 # The flag of generators that `types.coroutine` has made awaitable (`inspect.CO_ITERABLE_COROUTINE`).
 _OLD_COROUTINE = cython.declare(cython.int, 0x100)
+
+# Of wasmloom.host.tags and wasmloom.host.continuations: they need this module. Nothing is imported where it is called,
+# since finalisers could run, and while Python ends it can't be.
+_exception_word = cython.declare(object, None)
+_exception_object = cython.declare(object, None)
+_continuation_word = cython.declare(object, None)
+_continuation_object = cython.declare(object, None)
 
 
 @cython.cfunc
@@ -217,6 +225,18 @@ def signature_at(function: cython.pointer(WlFunction)) -> Signature:
     if function.instance == cython.NULL:
         return host_of(function).signature
     return signature_of(cython.cast(uint32_t, function.type_id))
+
+
+def set_exceptions(to_word: Callable[..., int], to_object: Callable[..., object]) -> None:
+    """Register the conversion of exceptions."""
+    global _exception_word, _exception_object
+    _exception_word, _exception_object = to_word, to_object
+
+
+def set_continuations(to_word: Callable[..., int], to_object: Callable[..., object]) -> None:
+    """Register the conversion of continuations."""
+    global _continuation_word, _continuation_object
+    _continuation_word, _continuation_object = to_word, to_object
 
 
 # --- conversion of values ---
@@ -317,13 +337,9 @@ def _reference(store: Store, type: uint64_t, kind: Kind, value: object, word: cy
     elif kind == KIND_EXTERN and type >> _SHIFT == _EXTERN_HEAP:
         word[0] = store.word_of(value)
     elif kind == KIND_EXN and type >> _SHIFT == _EXN_HEAP:
-        from wasmloom.host.tags import exception_word
-
-        word[0] = exception_word(store, value)
+        word[0] = _exception_word(store, value)
     elif kind == KIND_CONT:
-        from wasmloom.host.continuations import continuation_word
-
-        word[0] = continuation_word(store, type, value)
+        word[0] = _continuation_word(store, type, value)
     else:
         raise TypeError(f"{ValType(type)} takes only None from Python, not {_of(value)}")
     return 0
@@ -370,15 +386,13 @@ def _to_object(store: Store, type: uint64_t, kind: Kind, word: uint64_t) -> obje
     if kind == KIND_FUNC:
         return func_at(store, cython.cast(cython.pointer(WlFunction), word))
     if kind == KIND_EXTERN:
+        if PyDict_GET_SIZE(store.references) == 0:
+            raise WasmError("this store is going: what external references name has gone")
         return cython.cast(object, cython.cast(cython.pointer(PyObject), word))
     if kind == KIND_EXN:
-        from wasmloom.host.tags import exception_object
-
-        return exception_object(store, word)
+        return _exception_object(store, word)
     if kind == KIND_CONT:
-        from wasmloom.host.continuations import continuation_object
-
-        return continuation_object(store, type, word)
+        return _continuation_object(store, type, word)
     raise TypeError(f"{ValType(type)} has no Python value")
 
 
@@ -559,7 +573,8 @@ class Func:
                 self._name = host_of(self.pointer).name
             else:
                 module = self._store.modules.get(cython.cast(uint64_t, self.pointer.instance))
-                self._name = module.func_name(self.pointer.index) or f"wasm-function[{self.pointer.index}]"
+                known = None if module is None else module.func_name(self.pointer.index)
+                self._name = known or f"wasm-function[{self.pointer.index}]"
         return self._name
 
     def __repr__(self) -> str:
@@ -871,15 +886,13 @@ def fetch_error(ctx: cython.pointer(WlContext), store: Store) -> uint64_t:
 @cython.exceptval(-1, check=False)
 def _hand_over(ctx: cython.pointer(WlContext), store: Store) -> cython.int:
     """Make the `WasmException` that the store has taken the guest's, in ``ctx.exception``. May run any Python code."""
-    from wasmloom.host.tags import guest_exception
-
     PyErr_NormalizeException(
         cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
     )
     error = cython.cast(object, store.error_value)
     if not isinstance(error, WasmException):
         raise error  # its class has raised it instead
-    ctx.exception = guest_exception(store, error)
+    ctx.exception = _exception_word(store, error)
     store.drop_error()
     return 0
 

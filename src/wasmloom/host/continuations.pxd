@@ -8,6 +8,7 @@ from wasmloom.runtime.store cimport Store
 from wasmloom.spec.canon cimport Types
 
 @cython.final
+@cython.no_gc_clear
 cdef class Driver:
     cdef char *code
     cdef uint32_t *clauses              # the same for compiled code: see wasmloom.compiler.stacks
@@ -17,6 +18,7 @@ cdef class Driver:
     cdef uint32_t room              # slots of the frame
 
 @cython.final
+@cython.no_gc_clear
 cdef class Continuation:
     cdef Reference reference
     cdef Signature signature        # None: not known

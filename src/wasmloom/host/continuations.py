@@ -44,6 +44,7 @@ from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.spec.canon import Types
 
 from wasmloom.errors import Trap, WasmException
+from wasmloom.host.bridge import set_continuations
 from wasmloom.runtime.traps import CONTINUATION_CONSUMED, TRAP_REASONS
 from wasmloom.spec.canon import composite_matches, func_type, intern_func_type, lasting, sub_type
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, HEAP_SHIFT, FuncType, ValType
@@ -420,3 +421,6 @@ def continuation_word(store: Store, type: int, value: object) -> int:
     if not cont.alive:
         raise ValueError(f"{value!r} can't be passed on")
     return cont.reference.pin.word
+
+
+set_continuations(continuation_word, continuation_object)

@@ -6,6 +6,8 @@ from wasmloom.binary.sections cimport Range
 from wasmloom.runtime._layout cimport WlInstance
 from wasmloom.runtime.store cimport Store
 
+@cython.final
+@cython.no_gc_clear
 cdef class InstanceState:
     cdef readonly Store store
     cdef readonly object module

@@ -49,6 +49,7 @@ from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, push
 
 from wasmloom.errors import LinkError, Trap
+from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
 from wasmloom.host import native_calls as _native_calls  # noqa: F401  (registers what compiled code calls)
 from wasmloom.runtime.osr import mark_suspended
 from wasmloom.runtime.traps import TRAP_REASONS
@@ -136,7 +137,9 @@ class InstanceState:
         instance.tables = slots + n_globals + n_functions
         instance.memories = slots + n_globals + n_functions + n_tables
         instance.tags = slots + n_globals + n_functions + n_tables + n_memories
-        self.store.keep.append(self.module)
+        # Themselves, and not only by way of the module, whose attributes the garbage collector clears: functions point
+        # into the code space, segments into the bytes.
+        self.store.keep += (self.module, self.module.code_space, module.data)
         self.store.modules[cython.cast(uint64_t, instance)] = self.module
         if not push(cython.address(self.store.instances), instance):
             raise MemoryError
@@ -181,7 +184,7 @@ class InstanceState:
             functions[i] = own
             own += 1
         if self.store.is_native:
-            decoded, natives, calls = _code_of(self.module)
+            decoded, natives, calls = _code_of(self.store, self.module)
             _make_stubs(self.store, self.pointer, decoded)
             _use_code(self.pointer, decoded, natives, calls)
         return 0
@@ -452,12 +455,13 @@ class InstanceState:
 
 
 @cython.cfunc
-def _code_of(module: object) -> tuple:
+def _code_of(store: Store, module: object) -> tuple:
     """The machine code of a module, compiled if need be, as `_use_code` takes it: of each function defined in it the
-    address of its code, and that of what calls it with arguments in memory, in words."""
+    address of its code, and that of what calls it with arguments in memory, in words. The store keeps it then."""
     decoded: DecodedModule = module.decoded
     i: uint32_t
     compiled = module.compile()
+    store.keep.append(compiled.memory)
     functions: list = compiled.functions
     call_of: dict = compiled.array_calls
     calls: list = []
@@ -509,7 +513,7 @@ def compiled_code(store: Store) -> list[tuple[object, bytes, bytes]]:
     i: uint64_t
     codes: list = []
     for i in range(store.instances.count):
-        codes.append(_code_of(store.modules[cython.cast(uint64_t, store.instances.items[i])]))
+        codes.append(_code_of(store, store.modules[cython.cast(uint64_t, store.instances.items[i])]))
     return codes
 
 

@@ -14,7 +14,9 @@ from cython.cimports.wasmloom.runtime.stacks import new_exception
 from cython.cimports.wasmloom.runtime.store import Store
 
 from wasmloom.errors import Trap, WasmException
+from wasmloom.host.bridge import set_exceptions
 from wasmloom.host.types import as_func_type
+from wasmloom.runtime.store import set_python_exception
 from wasmloom.runtime.traps import OUT_OF_MEMORY, TRAP_REASONS
 from wasmloom.spec.canon import func_type, intern_func_type, lasting
 
@@ -170,6 +172,9 @@ def python_exception(store: Store, word: uint64_t) -> object:
     return exception_of(store, word)
 
 
+set_python_exception(python_exception)
+
+
 def exception_object(store: Store, word: int) -> object:
     """The `WasmException` for an exnref that isn't null; for the call bridge."""
     return exception_of(store, word)
@@ -182,6 +187,4 @@ def exception_word(store: Store, value: object) -> int:
     return word_of_exception(store, value)
 
 
-def guest_exception(store: Store, error: object) -> int:
-    """The word of the guest's exception for a Python one; for the call bridge."""
-    return word_of_exception(store, error)
+set_exceptions(exception_word, exception_object)

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from wasmloom.binary.decoder cimport DecodedModule
@@ -15,6 +16,10 @@ cdef struct Place:
     uint64_t fp
     uint64_t cont           # WlCont*
 
+# Not seen by the garbage collector: see `DecodedModule`. Nothing that it refers to, `prepare` included, refers to a
+# store.
+@cython.final
+@cython.no_gc
 cdef class CodeSpace:
     cdef readonly DecodedModule module
     cdef char **cells           # entry of each function defined in the module; funcrefs and calls go through these
@@ -26,7 +31,6 @@ cdef class CodeSpace:
     cdef object prepare         # called with a function's index before it is translated, or None
     cdef Translator translator
     cdef list starts            # sorted (start, index) of translated functions; None when out of date
-    cdef object __weakref__
 
     cdef int translate(self, uint32_t index) except -1
     cdef Translator _translate_again(self, uint32_t index, int64_t stop_at)

@@ -11,7 +11,6 @@ function is translated again, with a map, when a trap asks.
 
 from __future__ import annotations
 
-import weakref
 from bisect import bisect_right
 from collections.abc import Callable
 
@@ -35,8 +34,10 @@ _STUB_SIZE = cython.declare(cython.int, 32)
 _TIMEOUT = cython.declare(cython.int, traps.TIMEOUT)
 _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
 
-#: All code spaces, so that a backtrace finds the one that an address belongs to.
-_spaces: weakref.WeakSet = weakref.WeakSet()
+# All code spaces, as addresses of theirs: whoever has an address in bytecode finds the one that it belongs to. Not a
+# set of weak references: these are gone before the finalisers of a cycle run, and those can run guests. A space takes
+# itself out before it goes, with the GIL held.
+_spaces = cython.declare(set, set())
 
 
 @cython.cclass
@@ -77,7 +78,7 @@ class CodeSpace:
             self.cells[i] = stub
         self.translator = None
         self.starts = None
-        _spaces.add(self)
+        _spaces.add(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class CodeSpace:
 
     def __dealloc__(self):
         i: uint32_t
+        _spaces.discard(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
         if self.codes != cython.NULL:
             for i in range(self.count):
                 free(self.codes[i].start)
@@ -228,8 +230,12 @@ class CodeSpace:
 
 def find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
     """The code space, function (of those defined there) and offset that an address in bytecode stands for."""
-    for space in list(_spaces):
-        found = cython.cast(CodeSpace, space).find(ip)
+    space: CodeSpace
+    for address in list(_spaces):
+        if address not in _spaces:
+            continue  # it has gone meanwhile
+        space = cython.cast(CodeSpace, cython.cast(cython.p_void, cython.cast(uint64_t, address)))
+        found = space.find(ip)
         if found is not None:
             return (space, *found)
     return None

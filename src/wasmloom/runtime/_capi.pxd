@@ -22,11 +22,12 @@ cdef extern from "Python.h":
     long long int_of "PyLong_AsLongLongAndOverflow" (PyObject *, int *overflow)
     PyObject *new_int "PyLong_FromLong" (long)
     void drop "Py_DECREF" (PyObject *)
-    # Of a dict, which isn't checked.
+    # Of a dict or list, which isn't checked.
     Py_ssize_t PyDict_GET_SIZE(object)
     void PyErr_Clear()
     # Gives -1 with an exception set where the key isn't there.
     int delete_item "PyDict_DelItem" (PyObject *, PyObject *)
+    Py_ssize_t PyList_GET_SIZE(object)
     void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
     void PyErr_Restore(PyObject *, PyObject *, PyObject *)
     void Py_XDECREF(PyObject *)
@@ -42,6 +43,17 @@ cdef extern from "Python.h":
         unsigned long tp_flags
     enum: Py_TPFLAGS_HAVE_VECTORCALL
     Py_ssize_t PyVectorcall_NARGS(size_t)
+
+cdef extern from * nogil:
+    """
+    #if PY_VERSION_HEX < 0x030D0000
+    #define wl_python_ends _Py_IsFinalizing
+    #else
+    #define wl_python_ends Py_IsFinalizing
+    #endif
+    """
+    # Whether the interpreter is being finalised: threads other than the one that does it never get the GIL again.
+    bint wl_python_ends()
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock

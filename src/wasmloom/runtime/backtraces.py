@@ -8,6 +8,7 @@ since signal handlers and finalisers can run in here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import cython
@@ -19,12 +20,22 @@ from cython.cimports.wasmloom.runtime.stacks import memory_of, number_of
 from cython.cimports.wasmloom.runtime.store import Store
 
 from wasmloom.errors import Frame, Trap
+from wasmloom.interpreter.code import walk, walk_from_host
 from wasmloom.runtime.frames import frames_of
 from wasmloom.runtime.store import set_backtraces
 from wasmloom.runtime.traps import STACK_EXHAUSTED, TRAP_REASONS
 
 #: A backtrace has at most this many frames.
 MAX_FRAMES = 1000
+
+# Of wasmloom.compiler.compiled, once that has been imported: there is no machine code before.
+_walk_native = cython.declare(object, None)
+
+
+def set_walk_native(function: Callable[..., list]) -> None:
+    """Register what walks the frames of compiled code."""
+    global _walk_native
+    _walk_native = function
 
 
 def too_deep(store: Store, entry: uint64_t) -> Trap:
@@ -52,12 +63,8 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
     found: list = []
     store.interrupting = True
     try:
-        from wasmloom.interpreter.code import walk, walk_from_host
-
         if trapped and entry.native != cython.NULL:
-            from wasmloom.compiler.compiled import walk_native
-
-            found += walk_native(
+            found += _walk_native(
                 cython.cast(uint64_t, ctx.trap_ip),
                 cython.cast(uint64_t, ctx.trap_fp),
                 cython.cast(uint64_t, ctx.current),
@@ -82,10 +89,8 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
             current = entry.outer_current
             found.append((None, 0, host.name, cython.cast(uint64_t, current)))
             if entry.outer.native != cython.NULL:
-                from wasmloom.compiler.compiled import walk_native
-
                 fp = rbp
-                found += walk_native(
+                found += _walk_native(
                     cython.cast(cython.pointer(uint64_t), fp)[1],
                     cython.cast(cython.pointer(uint64_t), fp)[0],
                     cython.cast(uint64_t, current),

@@ -8,15 +8,9 @@ cdef enum:
     RESERVE = 16384             # bytes below a stack's limit: for the frames of signal handlers
     ROOT_BYTES = 8192           # what the stack of a call that can wait counts for, against the memory limit
     STACK_PAGE = 4096           # bytes that a stack takes for certain
-    MAX_CODE_RANGES = 65536
 
 # Makes a native stack of a suspended stack of bytecode: (guest, continuation, bytes of its memory that are in use).
 ctypedef bint (*Convert)(Guest *, WlCont *, uint64_t) noexcept nogil
-
-# Compiled code, from `start` to `end`; read by the signal handler.
-ctypedef struct CodeRange:
-    uint64_t start
-    uint64_t end
 
 # Memory of native stacks: the region begins with this, its stacks lie one behind the other.
 ctypedef struct Region:

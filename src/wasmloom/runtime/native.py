@@ -19,8 +19,6 @@ Invariants:
 * ``control`` of a stack's `WlCont` is where the stack begins, of roots and continuations alike.
 * While the guest is in a host call, ``guest_rsp`` is where its running stack ends, callee-saved registers included:
   the collector finds every reference between there and the top.
-* Code ranges are filled in before they are counted; the signal handler only reads them. Code whose range is taken
-  away isn't running.
 """
 
 from __future__ import annotations
@@ -41,7 +39,6 @@ from cython.cimports.posix.mman import (
 )
 from cython.cimports.wasmloom.interpreter._native import REG_RBP, REG_RDI, REG_RIP, ucontext_t
 from cython.cimports.wasmloom.interpreter.machine import native_stubs, set_runtime_call
-from cython.cimports.wasmloom.runtime._capi import __sync_synchronize
 from cython.cimports.wasmloom.runtime._layout import (
     BOUND_SHIFT,
     CONT_ACTIVE,
@@ -61,15 +58,14 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlControl,
     WlFunction,
 )
+from cython.cimports.wasmloom.runtime.codememory import in_code
 from cython.cimports.wasmloom.runtime.faults import set_native_redirect
 from cython.cimports.wasmloom.runtime.guests import Guest, Parked, running_here
 from cython.cimports.wasmloom.runtime.heap import Heap, Pin
 from cython.cimports.wasmloom.runtime.native import (
     MAX_ARGUMENTS,
-    MAX_CODE_RANGES,
     RESERVE,
     STACK_PAGE,
-    CodeRange,
     Convert,
     Region,
     RootStack,
@@ -96,8 +92,6 @@ _CONSUMED = cython.declare(uint64_t, traps.CONTINUATION_CONSUMED)
 
 # Declared in native.pxd.
 convert = cython.NULL
-_ranges = cython.declare(CodeRange[65536])  # MAX_CODE_RANGES
-_range_count = cython.declare(cython.int, 0)
 
 #: So many references can be shown to the collector when a stack begins.
 _PINS = cython.declare(uint64_t, 8)
@@ -636,17 +630,6 @@ def _libcall_switch(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def in_code(address: uint64_t) -> cython.bint:
-    """Whether an address lies in compiled code. Async-signal-safe."""
-    i: cython.int = 0
-    while i < _range_count and not _ranges[i].start <= address < _ranges[i].end:
-        i += 1
-    return i < _range_count
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
     """Send a thread that faulted in compiled code to where traps leave it. Async-signal-safe.
 
@@ -666,32 +649,6 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
     registers[REG_RDI] = cython.cast(cython.longlong, guest)
     registers[REG_RIP] = cython.cast(cython.longlong, native_stubs.leave)
     return True
-
-
-def add_code(start: int, end: int) -> None:
-    """Code has been loaded: faults in it are the guest's. Raises `MemoryError` when there are too many pieces."""
-    global _range_count
-    i: cython.int
-    for i in range(_range_count):
-        if _ranges[i].end == 0:
-            _ranges[i].start = start
-            __sync_synchronize()
-            _ranges[i].end = end
-            return
-    if _range_count == MAX_CODE_RANGES:
-        raise MemoryError("too many pieces of compiled code")
-    _ranges[_range_count].start = start
-    _ranges[_range_count].end = end
-    __sync_synchronize()
-    _range_count += 1
-
-
-def remove_code(start: int) -> None:
-    """Code goes."""
-    i: cython.int
-    for i in range(_range_count):
-        if _ranges[i].start == cython.cast(uint64_t, start):
-            _ranges[i].end = 0
 
 
 def stub_addresses() -> dict[str, int]:

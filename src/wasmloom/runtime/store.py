@@ -17,8 +17,13 @@ Invariants:
   finds all words that are in use.
 * C structs live until the store is deallocated, which needs that no Python object refers to it: no thread is inside
   then.
-* The store's parts are not cleared by the garbage collector (`no_gc_clear`): objects that point into it stay safe
-  even in a dying cycle. The lists and dicts that it holds are cleared instead, which breaks the cycle.
+* The store's parts are not cleared by the garbage collector (`no_gc_clear`), nor are the objects that point into it.
+  In a dying cycle it first runs the finalisers of everything, in any order, and nothing has been cleared then: guests
+  run as ever. Afterwards it empties the list and the dicts that the store holds, again in any order, which breaks the
+  cycle. Whoever still comes (by a weak reference that a finaliser has made) gets an error: ``keep`` is never empty
+  before, nor is ``references`` while a word of it is in use.
+* ``keep`` holds what C structs point to (modules' code spaces, bytes and machine code, host functions), each itself
+  and not by way of a Python object whose attributes can be cleared first.
 """
 
 from __future__ import annotations
@@ -39,12 +44,14 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyErr_Restore,
     PyGC_Disable,
     PyGC_Enable,
+    PyList_GET_SIZE,
     PyThread_acquire_lock,
     PyThread_acquire_lock_timed,
     PyThread_allocate_lock,
     PyThread_free_lock,
     PyThread_release_lock,
     pthread_self,
+    wl_python_ends,
 )
 from cython.cimports.wasmloom.runtime._layout import WlCont, WlContext, WlFunction, WlInstance, WlMemory, WlTable
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
@@ -114,9 +121,11 @@ _FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1000)
 # Declared in store.pxd.
 run_guest = cython.NULL
 change_tier = cython.NULL
-# Of wasmloom.runtime.backtraces. An import where they are needed could run finalisers, and these enter the guest.
+# Of wasmloom.runtime.backtraces and wasmloom.host.tags. An import where they are needed could run finalisers, and these
+# enter the guest; and nothing can be imported while Python ends.
 _frames_of_entry = cython.declare(object, None)
 _too_deep = cython.declare(object, None)
+_python_exception = cython.declare(object, None)
 
 
 @cython.cfunc
@@ -139,6 +148,12 @@ def set_backtraces(frames_of_entry: Callable[..., object], too_deep: Callable[..
     """Register what tells where a guest stands, and what is raised for an entry that there is no room for."""
     global _frames_of_entry, _too_deep
     _frames_of_entry, _too_deep = frames_of_entry, too_deep
+
+
+def set_python_exception(function: Callable[..., Exception]) -> None:
+    """Register what makes a Python exception of a guest's."""
+    global _python_exception
+    _python_exception = function
 
 
 @cython.cfunc
@@ -312,7 +327,7 @@ class Store:
         if self.guest == cython.NULL:
             raise MemoryError
         self.guest.ctx.store = cython.cast(cython.p_void, self)
-        self.keep = []
+        self.keep = [None]
         self.references = {}
         self.sweep_at = _FIRST_SWEEP
         self.modules = {}
@@ -415,6 +430,8 @@ class Store:
     def lock(self) -> cython.int:
         """Take the store for the calling thread; nests. Raises what a signal handler raises while it waits."""
         me: cython.ulong = pthread_self()
+        if PyList_GET_SIZE(self.keep) == 0:
+            raise WasmError("this store is going: the garbage collector has begun to take it apart")
         if self.owner != me:
             if self.owner != 0:
                 self.wait_for_turn(me)
@@ -876,9 +893,7 @@ class Store:
             self.leave(entry)
             self.guest.heap.holds += 1  # until Python holds the exception
             try:
-                from wasmloom.host.tags import python_exception
-
-                error = python_exception(self, word)
+                error = _python_exception(self, word)
             finally:
                 self.guest.heap.holds -= 1
             raise error
@@ -890,6 +905,10 @@ class Store:
             )
         try:
             frames = _frames_of_entry(self, cython.cast(uint64_t, entry), True)
+        except Exception:
+            if not wl_python_ends():
+                raise
+            frames = ()  # modules that tell it have been taken apart
         finally:
             self.leave(entry)
         raise Trap(TRAP_REASONS[code], frames, _DETAILS.get(code))

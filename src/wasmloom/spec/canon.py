@@ -215,6 +215,7 @@ def top_heap(heap: uint64_t) -> uint64_t:
 INNER = 1 << 32  # noqa: F811  (declared in canon.pxd)
 MUTABLE = 1 << 63  # noqa: F811
 #: Group, as the bytes of its `Words` → address of its first type.
+# Not a name of the module, which is gone when the last types go while Python ends.
 _groups = cython.declare(dict, {})
 
 

@@ -1,0 +1,167 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Memory of machine code, owned by those who can reach it.
+
+Addresses in code are in functions of stores, on stacks that run or wait, in slots of other code: in places that Python
+knows nothing of. So its life is counted. A `CodeMemory` is unmapped when the last reference to it goes, and by nothing
+else: there is nothing to close, no finaliser and no hook, since these run in any order, in a cycle that the garbage
+collector ends and when the process ends, and after them others still run (a `__del__`, a coroutine that is closed, a
+hook of `atexit`), which may call the guest.
+
+Whoever puts an address of code where something can go to it holds the code's memory as long as that: stores do, in
+their ``keep``, for all functions that they have (`wasmloom.host.state`). What is loaded later for the same module is
+`attach`-ed to the memory of what was loaded first, which is the one that stores hold.
+
+Invariants:
+
+* The garbage collector doesn't see these objects (`no_gc`), so that it never clears them. They refer to nothing but
+  each other, and never in circles.
+* Ranges are filled in before they are counted; the signal handler only reads them. One is taken away just before the
+  memory goes, when nothing can run in it. All this with the GIL held.
+"""
+
+from __future__ import annotations
+
+import os
+
+import cython
+from cython.cimports.cpython.buffer import PyBuffer_FillInfo
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.cpython.ref import Py_INCREF
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.posix.mman import (
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_PRIVATE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+    mmap,
+    mprotect,
+    munmap,
+)
+from cython.cimports.wasmloom.runtime._capi import Py_XDECREF, __errno_location, __sync_synchronize
+from cython.cimports.wasmloom.runtime.codememory import MAX_CODE_RANGES, CodeRange, Py_buffer
+
+_ranges = cython.declare(CodeRange[65536])  # MAX_CODE_RANGES
+_range_count = cython.declare(cython.int, 0)
+_live = cython.declare(uint64_t, 0)
+
+
+@cython.cclass
+class CodeMemory:
+    """A mapping of `size` bytes, zero and writable at first: a buffer. Raises `OSError`."""
+
+    def __cinit__(self, size: uint64_t) -> None:
+        global _live
+        memory: cython.p_void = mmap(
+            cython.NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0
+        )
+        if memory == MAP_FAILED:
+            raise _error()
+        self.base = cython.cast(cython.p_char, memory)
+        self.size = size
+        _live += 1
+
+    def __dealloc__(self) -> None:
+        global _live
+        i: uint64_t
+        if self.range != cython.NULL:
+            self.range.end = 0
+            __sync_synchronize()
+        if self.base != cython.NULL:
+            munmap(self.base, self.size)
+            _live -= 1
+        for i in range(self.count):
+            Py_XDECREF(self.attached[i])
+        free(self.attached)
+
+    def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
+        PyBuffer_FillInfo(view, self, self.base, self.size, 0, flags)
+
+    @property
+    def address(self) -> int:
+        """Where it begins."""
+        return cython.cast(uint64_t, self.base)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """A copy of `size` bytes from `offset`, which may not be writable any more. Raises `ValueError`."""
+        if not 0 <= offset <= offset + size <= self.size:
+            raise ValueError("outside of the loaded code")
+        start: cython.p_char = self.base + cython.cast(uint64_t, offset)
+        return start[: cython.cast(cython.Py_ssize_t, size)]
+
+    def make_readable(self, offset: int, size: int) -> None:
+        """Take the right to write to some pages. Raises `OSError`."""
+        if mprotect(self.base + cython.cast(uint64_t, offset), size, PROT_READ):
+            raise _error()
+
+    def make_executable(self, size: int) -> None:
+        """Make pages at its beginning code, which can't be written any more; faults in it are the guest's.
+
+        Raises `OSError`, and `MemoryError` when there are too many pieces of code.
+        """
+        if mprotect(self.base, size, PROT_READ | PROT_EXEC):
+            raise _error()
+        self.range = _new_range(cython.cast(uint64_t, self.base), cython.cast(uint64_t, self.base) + size)
+        if self.range == cython.NULL:
+            raise MemoryError("too many pieces of compiled code")
+
+    def attach(self, other: CodeMemory) -> None:
+        """Let another one live as long as this one. Raises `MemoryError`."""
+        room: uint64_t = 2 * self.room + 4
+        grown: cython.pointer(cython.pointer(PyObject))
+        if self.count == self.room:
+            grown = cython.cast(
+                cython.pointer(cython.pointer(PyObject)),
+                realloc(self.attached, room * cython.sizeof(cython.p_void)),
+            )
+            if grown == cython.NULL:
+                raise MemoryError
+            self.attached = grown
+            self.room = room
+        Py_INCREF(other)
+        self.attached[self.count] = cython.cast(cython.pointer(PyObject), other)
+        self.count += 1
+
+
+@cython.cfunc
+def _error() -> object:
+    number: cython.int = __errno_location()[0]
+    return OSError(number, os.strerror(number))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _new_range(start: uint64_t, end: uint64_t) -> cython.pointer(CodeRange):
+    """Note a range for the signal handler; NULL when there are too many."""
+    global _range_count
+    i: cython.int = 0
+    while i < _range_count and _ranges[i].end != 0:
+        i += 1
+    if i == MAX_CODE_RANGES:
+        return cython.NULL
+    _ranges[i].start = start
+    __sync_synchronize()
+    _ranges[i].end = end
+    __sync_synchronize()
+    if i == _range_count:
+        _range_count += 1
+    return cython.address(_ranges[i])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def in_code(address: uint64_t) -> cython.bint:
+    """Whether an address lies in compiled code. Async-signal-safe."""
+    i: cython.int = 0
+    while i < _range_count and not _ranges[i].start <= address < _ranges[i].end:
+        i += 1
+    return i < _range_count
+
+
+def live_mappings() -> int:
+    """The number of mappings that are there now (for tests and diagnostics)."""
+    return _live
