@@ -44,6 +44,7 @@ class Body(ControlSteps):
             self.load: 6, self.store: 6, self.get_global: 4, self.set_global: 4, self.bulk_memory: 2,
             self.grow_memory: 1, self.table_access: 2, self.bulk_table: 1, self.reference: 3, self.nop: 1,
             self.pile: 2, self.trap: 1, self.compare_and_use: 6, self.chain: 6, self.set_small: 2, self.br_on_null: 2,
+            self.atomic: 3,
         }  # fmt: skip
         if self.plan.tags:
             weights |= {self.try_: 6, self.throw: 3, self.throw_ref: 1}
@@ -53,7 +54,7 @@ class Body(ControlSteps):
             (),
             (self.push_leaf, self.set_local, self.tee_local, self.pile),
             (self.block, self.loop, self.if_, self.br, self.br_if, self.br_table, self.try_, self.throw),
-            (self.load, self.store, self.bulk_memory, self.grow_memory),
+            (self.load, self.store, self.atomic, self.bulk_memory, self.grow_memory),
             (self.compute, self.compare_and_use, self.select),
             (self.call, self.call_indirect, self.call_ref, self.tail_call),
             (self.try_, self.throw, self.br, self.br_if, self.call),

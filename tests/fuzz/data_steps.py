@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.fuzz.operands import FLOAT_CHAIN, INTEGER_CHAIN, LOADS, NUMBERS, NUMERIC, PLAIN, STORES, Operands, is_number
+from tests.fuzz.operands import (
+    ATOMICS,
+    FLOAT_CHAIN,
+    INTEGER_CHAIN,
+    LOADS,
+    NUMBERS,
+    NUMERIC,
+    PLAIN,
+    STORES,
+    Operands,
+    is_number,
+)
 from wasmloom.binary.encoder import sleb, uleb, val_type_bytes
 from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.types import FUNCREF, I32, I64, ValType
@@ -171,6 +182,25 @@ class DataSteps(Operands):
             self.pop(2)
         self.op(row.mnemonic, self.memarg(row, self._memory()))
         self.pop(1)
+
+    def atomic(self) -> None:
+        """An atomic instruction, aligned most of the time."""
+        if not self.plan.memories:
+            return
+        if self.c.chance(5):
+            self.op("atomic.fence", b"\0")
+            return
+        row = self.c.pick(ATOMICS)
+        self.address()
+        if not self.c.chance(5):
+            self.op("i32.const", sleb(-1 << int(row.immediates[0][7:])))
+            self.op("i32.and")
+        for type in row.params[1:]:
+            self.value(NUMERIC[type], 1)
+        self.op(row.mnemonic, self.memarg(row, self._memory()))
+        self.pop(len(row.params))
+        for type in row.results:
+            self.push(NUMERIC[type], True)
 
     def bulk_memory(self) -> None:
         if not self.plan.memories:

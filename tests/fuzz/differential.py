@@ -289,6 +289,7 @@ TRAPS = {
     "BAD_SIGNATURE": "indirect call type mismatch",
     "NULL_REFERENCE": "null reference",
     "STACK_OVERFLOW": "call stack exhausted",
+    "HEAP_MISALIGNED": "unaligned atomic",
 }
 #: Traps of ours that wasmtime doesn't tell apart → the one that stands for them.
 SAME_TRAP = {
@@ -308,7 +309,7 @@ class Peer:
         config = wasmtime.Config()
         for feature in (
             *("tail_call", "function_references", "gc", "multi_memory", "reference_types", "bulk_memory"),
-            "exceptions",
+            *("exceptions", "threads"),
         ):
             setattr(config, f"wasm_{feature}", True)
         config.cranelift_opt_level = "none"

@@ -27,6 +27,12 @@ PLAIN = [
 _ACCESSES = [row for row in INSTRUCTIONS if not row.prefix and row.immediates[:1] and row.immediates[0][:4] == "mem:"]
 LOADS = [row for row in _ACCESSES if row.results]
 STORES = [row for row in _ACCESSES if not row.results]
+#: Those that wait trap at once.
+ATOMICS = [
+    row
+    for row in INSTRUCTIONS
+    if row.immediates[:1] and row.immediates[0][:7] == "atomic:" and ".wait" not in row.mnemonic
+]
 COMPARES = [row for row in PLAIN if len(row.params) == 2 and row.results == ("i32",) and row.mnemonic[4:6] in
             ("eq", "ne", "lt", "gt", "le", "ge")]  # fmt: skip
 _MAKING = {t: [row for row in PLAIN if NUMERIC[row.results[0]] == t] for t in NUMBERS}
@@ -341,7 +347,12 @@ class Operands:
             offset = 65536 - self.c.below(530)
         else:
             offset = self.c.pick((0xFFFFFFFF, 0x80000000, 0xFFFFFE00, 65536))
-        align = self.c.below(int(row.immediates[0][4:]) + 1)
+        kind, _, natural = row.immediates[0].partition(":")
+        align = int(natural)
+        if kind == "atomic":
+            offset &= -1 << (align if self.c.chance(95) else 0)
+        else:
+            align = self.c.below(align + 1)
         if memory:
             return uleb(align | 64) + uleb(memory) + uleb(offset)
         return uleb(align) + uleb(offset)

@@ -89,7 +89,7 @@ def prologue() -> bytes:
 
 
 def parse(name: str) -> Part | None:
-    """The part that a name without + stands for, or None for the instructions written one by one."""
+    """The part that a name without + stands for; None for instructions written one by one, or with one handler each."""
     words = name.split(".")
     branch = words.pop(0) if words[0].startswith("br_if") else None
     back = words[-1] == "back"
@@ -100,7 +100,7 @@ def parse(name: str) -> Part | None:
         words.pop()
     if words[0] == "select" and len(words) == 2:
         return Part("select", words[1], "")
-    if words[0] not in _TYPES or len(words) < 3:
+    if words[0] not in _TYPES or len(words) < 3 or words[1] == "atomic":
         return None
     mnemonic = f"{words[0]}.{words[1]}"
     if branch or ".store" in mnemonic:

@@ -26,10 +26,12 @@ LEVELS = (1, 2, 3)
 #: One of so many fused handlers is compiled.
 SAMPLE = 1 if os.environ.get("WASMLOOM_ALL_HANDLERS") else 40
 
-#: Handlers that go on in an outlined one, and those that leave the guest.
-NO_NEXT = {f"wl.{name}" for name in ("leave", "unreachable", "host_threw", "throw", "throw_ref", "rethrow")} | {
-    f"wl.{name}{variant}" for name in ("resume_throw", "resume_throw_ref") for variant in ("", ".traced")
-}
+#: Handlers that go on in an outlined one, and those that leave the guest: waiting traps while no memory is shared.
+NO_NEXT = (
+    {f"wl.memory.atomic.wait{width}" for width in (32, 64)}
+    | {f"wl.{name}" for name in ("leave", "unreachable", "host_threw", "throw", "throw_ref", "rethrow")}
+    | {f"wl.{name}{variant}" for name in ("resume_throw", "resume_throw_ref") for variant in ("", ".traced")}
+)
 
 _FUNCTION = re.compile(r'^"?(\w[\w.+]*)"?:\n(.*?)^\.Lfunc_end', re.MULTILINE | re.DOTALL)
 _INDIRECT = re.compile(r"jmpq\s+\*")

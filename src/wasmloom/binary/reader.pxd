@@ -45,6 +45,7 @@ cdef enum Layout:               # how an immediate is laid out in the bytes
     L_CATCHES
     L_HANDLERS
     L_CAST
+    L_ZERO
 
 cdef enum:
     BLOCK_EMPTY = -1

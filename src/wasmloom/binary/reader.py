@@ -15,12 +15,13 @@ f32 f64        the bits
 v128, lanes    two fields: the low 64 bits (lanes 0 to 7), then the high ones
 block          as int64: ``>= 0`` is a type index; ``-1`` (`BLOCK_EMPTY`) is ``[] -> []``; any other negative ``x``
                stands for ``[] -> [t]`` with the value type ``t == ~x`` (so the empty type is the same with t = BOT)
-mem:N          three fields: offset, memory index, log2 of the alignment (the lane of a lane access comes fourth)
+mem:N atomic:N  three fields: offset, memory index, log2 of the alignment (the lane of a lane access comes fourth)
 lane           the lane number, unchecked
 heap           a heap type: abstract opcode or ``CONCRETE + type index``
 labels         one field: the default label; the others are `count` items at `vec`
 cast           four fields: flags (bit 0: nullable source, bit 1: nullable target), label, source and target heap type
 types catches handlers   no field: `count` items at `vec`
+zero           no field
 everything else          an index or number below 2**32
 ============== =====================================================================================================
 
@@ -68,6 +69,7 @@ from cython.cimports.wasmloom.binary.reader import (
     L_MEMARG,
     L_NONE,
     L_TYPES,
+    L_ZERO,
     MAX_IMMEDIATES,
     MAX_PREFIXED,
     MAX_PREFIXES,
@@ -101,6 +103,8 @@ from wasmloom.spec.types import (
 _LAYOUTS: dict[str, int] = {
     "block": L_BLOCK,
     "mem:": L_MEMARG,
+    "atomic:": L_MEMARG,
+    "zero": L_ZERO,
     "i32": L_I32,
     "i64": L_I64,
     "f32": L_F32,
@@ -613,6 +617,12 @@ def _read_immediates(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> c
                 return -1
             slot[0] = value
             slot += 1
+        elif layout == L_ZERO:
+            value = read_byte(r)
+            if value < 0:
+                return -1
+            if value:
+                return malformed("zero byte expected", r, r.pos - 1)
         elif layout == L_CAST:
             return _read_cast(r, out)
         else:

@@ -456,6 +456,16 @@ class FunctionLowering:
         place = b.at(base, wide)
         return b.at(place, offset) if offset else place
 
+    def check_alignment(self, address: Value, offset: int, width: int) -> None:
+        """Trap unless an access is aligned to its width. Its address's low bits don't depend on the high ones."""
+        b = self.b
+        if width == 1:
+            return
+        if offset % width:
+            address = b.binary("add", address, b.const(address.type, offset % width))
+        low = b.binary("and", address, b.const(address.type, width - 1))
+        b.trap_if(b.compare("ne", low, b.const(low.type, 0)), traps.UNALIGNED_ATOMIC)
+
     def _checked_address(self, memory: int, address: Value, offset: int, width: int) -> Value:
         b = self.b
         struct = self.memory(memory)
@@ -498,15 +508,9 @@ def _value(f: FunctionLowering, i: Instr) -> None:
     f.push(operation.define(f.b, *operands))
 
 
-def _width(operation: Operation) -> int:
-    """Bytes that a load or store touches."""
-    kind = next(k for k in operation.instruction.immediates if k.startswith("mem:"))
-    return int(1 << int(kind[4:]))
-
-
 def _load(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i[0]]
-    width = _width(operation)
+    width = operation.width
     address = f.pop()
     f.approach(i[3], address, i[2], width)
     f.push(operation.define(f.b, f.address(i[3], address, i[2], width)))
@@ -515,14 +519,30 @@ def _load(f: FunctionLowering, i: Instr) -> None:
 
 def _store(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i[0]]
-    width = _width(operation)
+    width = operation.width
     address, value = f.pop_many(2)
     f.approach(i[3], address, i[2], width)
     operation.define(f.b, f.address(i[3], address, i[2], width), value)
     f.accessed()
 
 
-_FAMILIES: dict[str, Handler] = {"value": _value, "load": _load, "store": _store}
+def _atomic(f: FunctionLowering, i: Instr) -> None:
+    operation = _OPERATION[i[0]]
+    width, offset, memory = operation.width, i[2], i[3]
+    address, *operands = f.pop_many(len(operation.instruction.params))
+    f.check_alignment(address, offset, width)
+
+    def place() -> Value:
+        f.approach(memory, address, offset, width)
+        return f.address(memory, address, offset, width)
+
+    result = operation.define(f.b, place, *operands)
+    f.accessed()
+    if result is not None:
+        f.push(result)
+
+
+_FAMILIES: dict[str, Handler] = {"value": _value, "load": _load, "store": _store, "atomic": _atomic}
 for _operation in OPERATIONS.values():
     _HANDLERS[_operation.instruction.index] = _FAMILIES[_operation.kind]
 
@@ -602,7 +622,7 @@ def _select(f: FunctionLowering, i: Instr) -> None:
     f.push(f.b.select(condition, x, y))
 
 
-@lowers("nop")
+@lowers("nop", "atomic.fence")  # nobody else sees a memory that isn't shared
 def _nop(f: FunctionLowering, i: Instr) -> None:
     pass
 

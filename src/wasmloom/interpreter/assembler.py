@@ -64,7 +64,8 @@ def _fill_tables() -> None:
     for operation in OPERATIONS.values():
         row = operation.instruction
         i = row.index
-        for position, name in enumerate(row.params):
+        # All operands of atomic instructions are in slots, whatever their types are.
+        for position, name in enumerate(row.params[:2]):
             op_types[i][position] = _CODES[name]
         if row.results:
             op_result[i] = _CODES[row.results[0]]

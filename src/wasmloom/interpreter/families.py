@@ -1,4 +1,4 @@
-"""The handler families that follow from the instruction definitions by rule: values, loads, stores, compare-and-branch.
+"""The handler families that follow from the instruction definitions by rule: values, memory, compare-and-branch.
 
 Each family says which handlers exist, where their fields lie and what the handler's body is, once.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from wasmloom.interpreter.emitter import HandlerBuilder
 from wasmloom.interpreter.isa import ACC, IMM, NEGATED, SLOT, Field, Handler, is_wide, letters, operand_kinds
-from wasmloom.runtime.traps import MEMORY_OUT_OF_BOUNDS
+from wasmloom.runtime.traps import MEMORY_OUT_OF_BOUNDS, UNALIGNED_ATOMIC
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS, Operation
 
@@ -60,12 +60,6 @@ def value_handler(operation: Operation, kinds: tuple[int, ...], result: int) -> 
 # --- loads and stores ---
 
 
-def _width(operation: Operation) -> int:
-    """How many bytes a load or store accesses: what its natural alignment is."""
-    alignment = next(kind for kind in operation.instruction.immediates if kind.startswith("mem:"))
-    return 1 << int(alignment.removeprefix("mem:"))
-
-
 def _address(b: HandlerBuilder, kind: int, at: int, width: int, other: int | None) -> Value:
     """The address of `width` bytes of guest memory as a pointer.
 
@@ -76,14 +70,16 @@ def _address(b: HandlerBuilder, kind: int, at: int, width: int, other: int | Non
     if kind != IMM:
         address = b.convert("zext", b.read_slot(at, "i32"), "i64") if kind == SLOT else b.acc
         offset = b.binary("add", address, offset)
-    base = b.mem
-    if other is not None:
-        memory = b.pointer(b.inst, b.number(other, "i32"))
-        end = b.binary("add", offset, b.const("i64", width))
-        length = b.struct_field(memory, "WlMemory", "length", "i64")
-        b.trap_if(b.compare("ugt", end, length), MEMORY_OUT_OF_BOUNDS)
-        base = b.struct_field(memory, "WlMemory", "base")
-    return b.at(base, offset)
+    return b.at(b.mem, offset) if other is None else _checked_address(b, offset, width, other)
+
+
+def _checked_address(b: HandlerBuilder, offset: Value, width: int, memory_at: int) -> Value:
+    """The address of `width` bytes, as a pointer, in the memory that the field at `memory_at` names."""
+    memory = b.pointer(b.inst, b.number(memory_at, "i32"))
+    end = b.binary("add", offset, b.const("i64", width))
+    length = b.struct_field(memory, "WlMemory", "length", "i64")
+    b.trap_if(b.compare("ugt", end, length), MEMORY_OUT_OF_BOUNDS)
+    return b.at(b.struct_field(memory, "WlMemory", "base"), offset)
 
 
 def load_handler(operation: Operation, kind: int, result: int, other: bool) -> Handler:
@@ -99,7 +95,7 @@ def load_handler(operation: Operation, kind: int, result: int, other: bool) -> H
     size = 24 if other else 16
 
     def body(b: HandlerBuilder) -> None:
-        value = operation.define(b, _address(b, kind, 10, _width(operation), 16 if other else None))
+        value = operation.define(b, _address(b, kind, 10, operation.width, 16 if other else None))
         b.finish_value(value, size, 8 if result == SLOT else None)
 
     name = f"{operation.mnemonic}.{letters((kind,))}.{letters((result,))}" + (".m" if other else "")
@@ -126,12 +122,46 @@ def store_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> 
         size += 8
 
     def body(b: HandlerBuilder) -> None:
-        pointer = _address(b, address_kind, 8, _width(operation), 16 if other else None)
+        pointer = _address(b, address_kind, 8, operation.width, 16 if other else None)
         operation.define(b, pointer, _operand(b, value_kind, type, value_at))
         b.next(size)
 
     name = f"{operation.mnemonic}.{letters(kinds)}" + (".m" if other else "")
     return Handler(name, tuple(fields), size, body, faults=not other)
+
+
+# --- atomic instructions ---
+
+#: Size of the instructions, and where their slots begin.
+ATOMIC_SIZE, ATOMIC_SLOTS = 24, 10
+
+
+def atomic_handler(operation: Operation) -> Handler:
+    """The handler of an atomic instruction.
+
+    There is one of each: programs have few of them, so that operands are always in slots (the result goes to a slot and
+    the accumulator), and memory 0 isn't told from others.
+    """
+    types = ("i32", *operation.instruction.params[1:])
+    offsets = range(ATOMIC_SLOTS, ATOMIC_SLOTS + 2 * len(types), 2)
+    fields = [Field(name, "slot", at) for name, at in zip(("address", "a", "b"), offsets, strict=False)]
+    if operation.instruction.results:
+        fields.insert(0, Field("dst", "dst", 8))
+    fields += [Field("offset", "u32", 16), Field("memory", "u32", 20)]
+
+    def body(b: HandlerBuilder) -> None:
+        address, *operands = (b.read_slot(at, type) for at, type in zip(offsets, types, strict=True))
+        place = b.binary("add", b.convert("zext", address, "i64"), b.number(16, "i32"))
+        if operation.width > 1:
+            low = b.binary("and", place, b.const("i64", operation.width - 1))
+            b.trap_if(b.compare("ne", low, b.const("i64", 0)), UNALIGNED_ATOMIC)
+        result = operation.define(b, lambda: _checked_address(b, place, operation.width, 20), *operands)
+        if result is None:
+            b.next(ATOMIC_SIZE)
+        else:
+            b.finish_value(result, ATOMIC_SIZE, 8)
+
+    return Handler(operation.mnemonic, tuple(fields), ATOMIC_SIZE, body)
 
 
 # --- compare and branch ---
@@ -217,6 +247,13 @@ def store_handlers() -> Iterator[tuple[int, Handler]]:
                 for other in (False, True):
                     position = ((operation.instruction.index * 3 + kinds[0]) * 3 + kinds[1]) * 2 + other
                     yield position, store_handler(operation, kinds, other)
+
+
+def atomic_handlers() -> Iterator[tuple[int, Handler]]:
+    """All atomic instructions, by op."""
+    for operation in OPERATIONS.values():
+        if operation.kind == "atomic":
+            yield operation.instruction.index, atomic_handler(operation)
 
 
 def branch_handlers() -> Iterator[tuple[int, Handler]]:

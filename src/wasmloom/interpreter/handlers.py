@@ -34,6 +34,7 @@ FAMILIES = {
     "wl_load_table": (3 * 2 * 2, families.load_handlers),
     "wl_store_table": (3 * 3 * 2, families.store_handlers),
     "wl_branch_table": (3 * 3 * 2 * 2, families.branch_handlers),
+    "wl_atomic_table": (1, families.atomic_handlers),
 }
 
 #: Section of all handlers; the linker defines ``__start_…`` and ``__stop_…`` for it.
@@ -99,6 +100,8 @@ def enumeration() -> str:
     lines.append(f"    TRY_RECORD_SLOTS = {stack_handlers.TRY_RECORD_SLOTS}")
     lines.append(f"    CLAUSE_SIZE = {stack_handlers.CLAUSE_SIZE}")
     lines.append(f"    CLAUSES_AT = {stack_handlers.CLAUSES_AT}")
+    lines.append(f"    ATOMIC_SIZE = {families.ATOMIC_SIZE}")
+    lines.append(f"    ATOMIC_SLOTS = {families.ATOMIC_SLOTS}")
     lines.append(f"    TAIL_CALL_SIZE = {control.TAIL_CALL_SIZE}")
     return "\n".join(lines) + "\n"
 

@@ -26,6 +26,7 @@ from cython.cimports.wasmloom.interpreter._native import (
     ucontext_t,
     wl_adapter,
     wl_array_adapter,
+    wl_atomic_table,
     wl_branch_table,
     wl_cont_return_code,
     wl_drive,
@@ -70,6 +71,7 @@ value_table = wl_value_table
 load_table = wl_load_table
 store_table = wl_store_table
 branch_table = wl_branch_table
+atomic_table = wl_atomic_table
 fusion_rows = wl_fusion_rows
 fusion_columns = wl_fusion_columns
 fusion_table = wl_fusion_table

@@ -9,6 +9,7 @@ cdef enum Action:
     A_VALUE
     A_LOAD
     A_STORE
+    A_ATOMIC
     A_CONST
     A_OWN
 
@@ -23,6 +24,7 @@ cdef class Translator(StackInstructions):
     cdef int value(self, int op) except -1
     cdef int load(self, Instr *i) except -1
     cdef int store(self, Instr *i) except -1
+    cdef int atomic(self, Instr *i) except -1
     cdef int local_set(self, int local, bint tee) except -1
     cdef int select(self) except -1
     cdef int global_get(self, uint32_t index) except -1

@@ -57,9 +57,17 @@ from cython.cimports.wasmloom.interpreter.flow import (
     code_of,
     opens_block,
 )
-from cython.cimports.wasmloom.interpreter.machine import load_table, store_table, value_table
+from cython.cimports.wasmloom.interpreter.machine import atomic_table, load_table, store_table, value_table
 from cython.cimports.wasmloom.interpreter.stack_translator import StackInstructions
-from cython.cimports.wasmloom.interpreter.translator import A_CONST, A_LOAD, A_OWN, A_STORE, A_UNSUPPORTED, A_VALUE
+from cython.cimports.wasmloom.interpreter.translator import (
+    A_ATOMIC,
+    A_CONST,
+    A_LOAD,
+    A_OWN,
+    A_STORE,
+    A_UNSUPPORTED,
+    A_VALUE,
+)
 
 from wasmloom.errors import UnsupportedError
 from wasmloom.interpreter.flow import type_code
@@ -69,11 +77,12 @@ from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import INSTRUCTIONS
 from wasmloom.spec.types import PLAIN_TYPES
 
-_FAMILIES = {"value": A_VALUE, "load": A_LOAD, "store": A_STORE}
+_FAMILIES = {"value": A_VALUE, "load": A_LOAD, "store": A_STORE, "atomic": A_ATOMIC}
 
 _action = cython.declare(uint8_t[1024])
 _is_compare = cython.declare(uint8_t[1024])
 _arity = cython.declare(uint8_t[1024])
+_has_result = cython.declare(uint8_t[1024])
 
 
 def _fill_tables() -> None:
@@ -83,6 +92,7 @@ def _fill_tables() -> None:
         i = row.index
         _action[i] = A_OWN if row.feature in EXECUTED else A_UNSUPPORTED
         _arity[i] = len(row.params)
+        _has_result[i] = len(row.results)
         if row.mnemonic.endswith(".const") and row.feature in EXECUTED:
             _action[i] = A_CONST
             op_result[i] = type_code(PLAIN_TYPES[row.results[0]])
@@ -283,8 +293,10 @@ class Translator(StackInstructions):
             self.global_get(i.a)
         elif op == h.OP_GLOBAL_SET:
             self.global_set(i.a)
-        elif op == h.OP_NOP:
+        elif op == h.OP_NOP or op == h.OP_ATOMIC_FENCE:  # nobody else sees a memory that isn't shared
             pass
+        elif action == A_ATOMIC:
+            self.atomic(i)
         elif op == h.OP_UNREACHABLE:
             self.emit(h.H_UNREACHABLE, 8)
             self.dead = True
@@ -526,6 +538,29 @@ class Translator(StackInstructions):
             put16(self.buffer + at + 10, b.slot)
         elif b.kind == IMM:
             put64(self.buffer + at + size, b.bits)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def atomic(self, i: cython.pointer(Instr)) -> cython.int:
+        """An atomic instruction: ``i.a`` offset, ``i.b`` memory."""
+        count: cython.int = _arity[i.op]
+        first: cython.int = self.height - count
+        slots: cython.int[3]
+        at: cython.Py_ssize_t
+        k: cython.int
+        for k in range(count):
+            slots[k] = self.to_slot(first + k)
+        for _ in range(count):
+            self.pop()
+        if _has_result[i.op]:
+            at = self.emit_slot_result(atomic_table[i.op], h.ATOMIC_SIZE, op_result[i.op])
+        else:
+            at = self.emit(atomic_table[i.op], h.ATOMIC_SIZE)
+        for k in range(count):
+            put16(self.buffer + at + h.ATOMIC_SLOTS + 2 * k, slots[k])
+        put32(self.buffer + at + 16, cython.cast(uint32_t, i.a))
+        put32(self.buffer + at + 20, self.slot_memories + 8 * i.b)
         return 0
 
     @cython.cfunc

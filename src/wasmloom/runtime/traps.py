@@ -25,6 +25,8 @@ TRAP_REASONS: tuple[str, ...] = (
     "unhandled tag",
     # A continuation or an exception would exceed the store's memory limit, or what the system has.
     "out of memory",
+    "unaligned atomic",
+    "expected shared memory",
     # A WebAssembly exception that no handler of the entry caught is waiting in the context.
     "uncaught exception",
     # A Python exception is waiting in the Store; it leaves the guest unchanged.
@@ -56,6 +58,8 @@ TRAP_REASONS: tuple[str, ...] = (
     CONTINUATION_CONSUMED,
     UNHANDLED_TAG,
     OUT_OF_MEMORY,
+    UNALIGNED_ATOMIC,
+    EXPECTED_SHARED_MEMORY,
     UNCAUGHT_EXCEPTION,
     HOST_EXCEPTION,
     HOST_WAIT,

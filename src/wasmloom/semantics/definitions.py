@@ -1,4 +1,4 @@
-"""The definition of every numeric and memory instruction that the engine executes.
+"""The definition of every numeric and memory instruction that the engine executes; atomic ones are in `atomics`.
 
 Each function takes a builder `b` and typed operands; see `wasmloom.semantics.llvm.Builder` for what a builder offers.
 Source: Core 3.0, section 4.3 (numerics) and 4.4.10 (memory instructions).
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from wasmloom.runtime.traps import INTEGER_DIVIDE_BY_ZERO, INTEGER_OVERFLOW, INVALID_CONVERSION
+from wasmloom.semantics import atomics as _atomics  # noqa: F401  (registers the definitions of atomic instructions)
 from wasmloom.semantics.registry import operation
 
 V = Any

@@ -20,6 +20,7 @@ EXECUTED: frozenset[str] = frozenset(
         "exception-handling",
         "stack-switching",
         "recursive-types",
+        "atomics",
     )
 )
 #: How an error names the others, where that isn't the feature's own name.

@@ -148,6 +148,31 @@ class Builder:
         """Write memory."""
         self.emit(f"store {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}")
 
+    # --- atomic accesses: to memories that aren't shared ---
+
+    def atomic_load(self, type: str, address: Value) -> Value:
+        """Read memory."""
+        return self.load(type, address)
+
+    def atomic_store(self, x: Value, address: Value) -> None:
+        """Write memory."""
+        self.store(x, address)
+
+    def atomic_modify(self, opcode: str, x: Value, address: Value) -> Value:
+        """Write the old value combined with `x` by an LLVM binary instruction, or `x` ("xchg"). Gives the old value."""
+        old = self.load(x.type, address)
+        self.store(x if opcode == "xchg" else self.binary(opcode, old, x), address)
+        return old
+
+    def atomic_compare_exchange(self, expected: Value, x: Value, address: Value) -> Value:
+        """Write `x` if the old value is the expected one. Gives the old value."""
+        old = self.load(x.type, address)
+        # The old value is written back otherwise: it is the guest's own.
+        self.store(self.select(self.compare("eq", old, expected), x, old), address)
+        return old
+
+    # --- traps ---
+
     def trap_if(self, condition: Value, code: int) -> None:
         """Leave with trap `code` when the truth value holds."""
         trap, go_on = self.fresh("trap"), self.fresh("ok")

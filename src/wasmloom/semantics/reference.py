@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wasmloom.interpreter.handlers import HandlerSet
-from wasmloom.runtime.traps import TRAP_REASONS
+from wasmloom.runtime.traps import EXPECTED_SHARED_MEMORY, MEMORY_OUT_OF_BOUNDS, TRAP_REASONS
 from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import INSTRUCTIONS
@@ -25,7 +25,7 @@ def table() -> str:
     handlers = HandlerSet()
     for handler in handlers.handlers[: len(handlers.handlers) - len(handlers.fused)]:
         name = handler.name.removeprefix("br_if.").removeprefix("br_if_not.")
-        mnemonic = ".".join(name.split(".")[:2])
+        mnemonic = name if name in OPERATIONS else ".".join(name.split(".")[:2])
         counts[mnemonic] = counts.get(mnemonic, 0) + 1
     rows = []
     for row in INSTRUCTIONS:
@@ -34,9 +34,10 @@ def table() -> str:
         opcode = f"{row.prefix:02X} {row.opcode}" if row.prefix else f"{row.opcode:02X}"
         typing = f"@{row.rule}" if row.rule else f"{' '.join(row.params)} → {' '.join(row.results)}".strip()
         operation = OPERATIONS.get(row.mnemonic)
-        traps = ", ".join(TRAP_REASONS[code] for code in operation.traps) if operation else ""
-        if operation is not None and operation.kind != "value":
-            traps = "out of bounds memory access"
+        codes = operation.traps if operation else ()
+        if operation is not None and operation.kind != "value" and EXPECTED_SHARED_MEMORY not in codes:
+            codes = (*codes, MEMORY_OUT_OF_BOUNDS)
+        traps = ", ".join(TRAP_REASONS[code] for code in codes)
         count = counts.get(row.mnemonic, "") if operation else ""
         rows.append(f"| `{opcode}` | `{row.mnemonic}` | {typing} | {traps} | {count} |")
     return _HEADER + "\n".join(rows) + "\n"

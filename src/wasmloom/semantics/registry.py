@@ -21,8 +21,8 @@ class Operation(NamedTuple):
     """The definition of one instruction.
 
     `kind` says what surrounds the definition: "value" computes a result from operands; "load" turns an address into a
-    value; "store" turns an address and a value into a write. `traps` are the trap codes that it can raise besides
-    those of the memory access itself.
+    value; "store" turns an address and a value into a write; for "atomic" see `wasmloom.semantics.atomics`. `traps` are
+    the trap codes that it can raise besides those of the memory access itself.
     """
 
     instruction: Instruction
@@ -35,6 +35,12 @@ class Operation(NamedTuple):
     def mnemonic(self) -> str:
         """The instruction's name in the text format."""
         return self.instruction.mnemonic
+
+    @property
+    def width(self) -> int:
+        """How many bytes of memory it accesses: what its natural alignment is."""
+        kind = next(kind for kind in self.instruction.immediates if kind.startswith(("mem:", "atomic:")))
+        return 1 << int(kind.partition(":")[2])
 
     @property
     def is_compare(self) -> bool:

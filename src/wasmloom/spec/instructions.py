@@ -14,6 +14,8 @@ label labels   a label; a vector of labels and a default (``br_table``)
 func type table mem tag elem data local global  an index in that space
 field          a field index of the preceding ``type``
 mem:N          a ``memarg`` whose natural alignment is 2**N bytes
+atomic:N       a ``memarg`` that must have that alignment
+zero           a byte that is zero, and that the text format doesn't show
 lane           a lane number; ``lane:N`` limits it to below N
 lanes          sixteen lane numbers (``i8x16.shuffle``)
 i32 i64 f32 f64 v128  a constant
@@ -31,7 +33,8 @@ instruction names; or ``@rule`` for a typing rule that depends on more than the 
 
 A section heading (``[name]``) names the feature that its rows belong to.
 
-Source: Core 3.0, sections 5.4 and 7 (index of instructions); stack switching Explainer, "Binary format".
+Source: Core 3.0, sections 5.4 and 7 (index of instructions); stack switching Explainer, "Binary format"; threads
+proposal, "Spec Changes" to the binary format.
 """
 
 from __future__ import annotations
@@ -557,6 +560,74 @@ FD/272 f64x2.relaxed_max - : v128 v128 -> v128
 FD/273 i16x8.relaxed_q15mulr_s - : v128 v128 -> v128
 FD/274 i16x8.relaxed_dot_i8x16_i7x16_s - : v128 v128 -> v128
 FD/275 i32x4.relaxed_dot_i8x16_i7x16_add_s - : v128 v128 v128 -> v128
+[atomics]
+FE/0 memory.atomic.notify atomic:2 : addr i32 -> i32
+FE/1 memory.atomic.wait32 atomic:2 : addr i32 i64 -> i32
+FE/2 memory.atomic.wait64 atomic:3 : addr i64 i64 -> i32
+FE/3 atomic.fence zero : ->
+FE/16 i32.atomic.load atomic:2 : addr -> i32
+FE/17 i64.atomic.load atomic:3 : addr -> i64
+FE/18 i32.atomic.load8_u atomic:0 : addr -> i32
+FE/19 i32.atomic.load16_u atomic:1 : addr -> i32
+FE/20 i64.atomic.load8_u atomic:0 : addr -> i64
+FE/21 i64.atomic.load16_u atomic:1 : addr -> i64
+FE/22 i64.atomic.load32_u atomic:2 : addr -> i64
+FE/23 i32.atomic.store atomic:2 : addr i32 ->
+FE/24 i64.atomic.store atomic:3 : addr i64 ->
+FE/25 i32.atomic.store8 atomic:0 : addr i32 ->
+FE/26 i32.atomic.store16 atomic:1 : addr i32 ->
+FE/27 i64.atomic.store8 atomic:0 : addr i64 ->
+FE/28 i64.atomic.store16 atomic:1 : addr i64 ->
+FE/29 i64.atomic.store32 atomic:2 : addr i64 ->
+FE/30 i32.atomic.rmw.add atomic:2 : addr i32 -> i32
+FE/31 i64.atomic.rmw.add atomic:3 : addr i64 -> i64
+FE/32 i32.atomic.rmw8.add_u atomic:0 : addr i32 -> i32
+FE/33 i32.atomic.rmw16.add_u atomic:1 : addr i32 -> i32
+FE/34 i64.atomic.rmw8.add_u atomic:0 : addr i64 -> i64
+FE/35 i64.atomic.rmw16.add_u atomic:1 : addr i64 -> i64
+FE/36 i64.atomic.rmw32.add_u atomic:2 : addr i64 -> i64
+FE/37 i32.atomic.rmw.sub atomic:2 : addr i32 -> i32
+FE/38 i64.atomic.rmw.sub atomic:3 : addr i64 -> i64
+FE/39 i32.atomic.rmw8.sub_u atomic:0 : addr i32 -> i32
+FE/40 i32.atomic.rmw16.sub_u atomic:1 : addr i32 -> i32
+FE/41 i64.atomic.rmw8.sub_u atomic:0 : addr i64 -> i64
+FE/42 i64.atomic.rmw16.sub_u atomic:1 : addr i64 -> i64
+FE/43 i64.atomic.rmw32.sub_u atomic:2 : addr i64 -> i64
+FE/44 i32.atomic.rmw.and atomic:2 : addr i32 -> i32
+FE/45 i64.atomic.rmw.and atomic:3 : addr i64 -> i64
+FE/46 i32.atomic.rmw8.and_u atomic:0 : addr i32 -> i32
+FE/47 i32.atomic.rmw16.and_u atomic:1 : addr i32 -> i32
+FE/48 i64.atomic.rmw8.and_u atomic:0 : addr i64 -> i64
+FE/49 i64.atomic.rmw16.and_u atomic:1 : addr i64 -> i64
+FE/50 i64.atomic.rmw32.and_u atomic:2 : addr i64 -> i64
+FE/51 i32.atomic.rmw.or atomic:2 : addr i32 -> i32
+FE/52 i64.atomic.rmw.or atomic:3 : addr i64 -> i64
+FE/53 i32.atomic.rmw8.or_u atomic:0 : addr i32 -> i32
+FE/54 i32.atomic.rmw16.or_u atomic:1 : addr i32 -> i32
+FE/55 i64.atomic.rmw8.or_u atomic:0 : addr i64 -> i64
+FE/56 i64.atomic.rmw16.or_u atomic:1 : addr i64 -> i64
+FE/57 i64.atomic.rmw32.or_u atomic:2 : addr i64 -> i64
+FE/58 i32.atomic.rmw.xor atomic:2 : addr i32 -> i32
+FE/59 i64.atomic.rmw.xor atomic:3 : addr i64 -> i64
+FE/60 i32.atomic.rmw8.xor_u atomic:0 : addr i32 -> i32
+FE/61 i32.atomic.rmw16.xor_u atomic:1 : addr i32 -> i32
+FE/62 i64.atomic.rmw8.xor_u atomic:0 : addr i64 -> i64
+FE/63 i64.atomic.rmw16.xor_u atomic:1 : addr i64 -> i64
+FE/64 i64.atomic.rmw32.xor_u atomic:2 : addr i64 -> i64
+FE/65 i32.atomic.rmw.xchg atomic:2 : addr i32 -> i32
+FE/66 i64.atomic.rmw.xchg atomic:3 : addr i64 -> i64
+FE/67 i32.atomic.rmw8.xchg_u atomic:0 : addr i32 -> i32
+FE/68 i32.atomic.rmw16.xchg_u atomic:1 : addr i32 -> i32
+FE/69 i64.atomic.rmw8.xchg_u atomic:0 : addr i64 -> i64
+FE/70 i64.atomic.rmw16.xchg_u atomic:1 : addr i64 -> i64
+FE/71 i64.atomic.rmw32.xchg_u atomic:2 : addr i64 -> i64
+FE/72 i32.atomic.rmw.cmpxchg atomic:2 : addr i32 i32 -> i32
+FE/73 i64.atomic.rmw.cmpxchg atomic:3 : addr i64 i64 -> i64
+FE/74 i32.atomic.rmw8.cmpxchg_u atomic:0 : addr i32 i32 -> i32
+FE/75 i32.atomic.rmw16.cmpxchg_u atomic:1 : addr i32 i32 -> i32
+FE/76 i64.atomic.rmw8.cmpxchg_u atomic:0 : addr i64 i64 -> i64
+FE/77 i64.atomic.rmw16.cmpxchg_u atomic:1 : addr i64 i64 -> i64
+FE/78 i64.atomic.rmw32.cmpxchg_u atomic:2 : addr i64 i64 -> i64
 """
 
 

@@ -236,6 +236,11 @@ class Disassembler:
         source = self._types.ref_form(self._heap_type(), bool(flags & 1))
         return f"{label} {source} {self._types.ref_form(self._heap_type(), bool(flags & 2))}"
 
+    def _zero(self) -> str:
+        if self._byte():
+            self._fail("zero byte expected", self._pos - 1)
+        return ""
+
     def _lanes(self) -> str:
         return " ".join(map(str, self._take(16)))
 
@@ -273,7 +278,7 @@ class Disassembler:
         parts: list[str] = []
         for kind in kinds:
             name, _, detail = kind.partition(":")
-            if name == "mem" and detail:
+            if name in ("mem", "atomic") and detail:
                 parts.append(self._memory_argument(int(detail)))
             else:
                 reader = _READERS.get(name)
@@ -390,4 +395,5 @@ _READERS: dict[str, Callable[[Disassembler], str]] = {
     "catches": Disassembler._catches,
     "handlers": Disassembler._handlers,
     "cast": Disassembler._cast,
+    "zero": Disassembler._zero,
 }

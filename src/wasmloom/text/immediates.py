@@ -345,6 +345,7 @@ _READERS: dict[str, _Immediate] = {
     "catches": ImmediateParser.catches,
     "handlers": ImmediateParser.handlers,
     "cast": ImmediateParser.cast,
+    "zero": lambda parser: b"\0",
 } | {kind: _method(ImmediateParser.space_index, kind) for kind in ("func", "type", "global", "tag", "elem")}
 
 #: Lists of immediates that are not read one after the other.
@@ -372,7 +373,7 @@ _SPECIAL_MNEMONICS: dict[str, Reader] = {
 
 def _immediate(kind: str, kinds: tuple[str, ...]) -> _Immediate:
     name, _, detail = kind.partition(":")
-    if name == "mem" and detail:
+    if name in ("mem", "atomic") and detail:
         before_lane = any(other.startswith("lane") for other in kinds)
         return partial(ImmediateParser.memory_argument, natural=int(detail), before_lane=before_lane)
     return _READERS[name]

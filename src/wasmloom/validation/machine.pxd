@@ -51,6 +51,7 @@ cdef struct Check:
     int kind
     int slot                    # which of a, b, c, d
     int limit                   # log2 of the natural alignment, or number of lanes
+    bint exact                  # no other alignment will do
 
 cdef struct Op:                 # a row of the instruction table
     Rule rule                   # NULL when the table types it

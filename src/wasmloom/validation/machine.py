@@ -106,6 +106,7 @@ _CHECKS: dict[str, int] = {
     "table": CHECK_TABLE,
     "mem": CHECK_MEMORY,
     "mem:": CHECK_MEMARG,
+    "atomic:": CHECK_MEMARG,
     "tag": CHECK_TAG,
     "elem": CHECK_ELEM,
     "data": CHECK_DATA,
@@ -114,7 +115,10 @@ _CHECKS: dict[str, int] = {
     "lanes": CHECK_LANES,
 }
 #: How many of the fields a, b, c, d an immediate takes, when it isn't one.
-_WIDTHS: dict[str, int] = {"mem:": 3, "v128": 2, "lanes": 2, "types": 0, "catches": 0, "handlers": 0}
+_WIDTHS: dict[str, int] = {
+    **{"mem:": 3, "atomic:": 3, "v128": 2, "lanes": 2},
+    **dict.fromkeys(("zero", "types", "catches", "handlers"), 0),
+}
 
 
 def _check_name(kind: str) -> str:
@@ -154,8 +158,9 @@ def _fill_table() -> None:
                 op.checks[k].kind = _CHECKS[name]
                 op.checks[k].slot = slot
                 op.checks[k].limit = int(kind.partition(":")[2] or "0")
-            if name in ("mem:", "mem", "table"):
-                op.address_slot = slot + (name == "mem:")
+                op.checks[k].exact = name == "atomic:"
+            if name in ("mem:", "atomic:", "mem", "table"):
+                op.address_slot = slot + (name[-1] == ":")
                 op.address_is_table = name == "table"
             slot += _WIDTHS.get(name, 1)
 
@@ -608,8 +613,11 @@ def _check_immediates(v: Validator, i: cython.pointer(Instr), op: cython.pointer
         if check.kind == CHECK_MEMARG:
             if fields[check.slot + 1] >= v.n_memories:
                 return v.fail(f"unknown memory {fields[check.slot + 1]}")
-            if fields[check.slot + 2] > cython.cast(uint64_t, check.limit):
-                return v.fail("alignment must not be larger than natural")
+            if fields[check.slot + 2] != cython.cast(uint64_t, check.limit):
+                if check.exact:
+                    return v.fail("atomic alignment must be natural")
+                if fields[check.slot + 2] > cython.cast(uint64_t, check.limit):
+                    return v.fail("alignment must not be larger than natural")
             if x > 0xFFFFFFFF and not v.memory64[fields[check.slot + 1]]:
                 return v.fail("offset out of range")
         elif check.kind == CHECK_FUNC:

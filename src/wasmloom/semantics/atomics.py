@@ -1,0 +1,91 @@
+"""The definitions of the atomic instructions, on memories that aren't shared.
+
+Nobody else sees such a memory, so that plain accesses are atomic. What sets these instructions apart is that they trap
+where they aren't aligned (which whoever calls a definition has seen to), and the order of what is checked next: the
+second argument, `place`, is a function that checks the bounds and gives the checked address. On shared memories, which
+aren't executed yet, builders have to do more in `atomic_load` and its like.
+
+Source: threads proposal, "Atomic Memory Instructions" (execution).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from wasmloom.runtime.traps import EXPECTED_SHARED_MEMORY, UNALIGNED_ATOMIC
+from wasmloom.semantics.registry import operation
+
+V = Any
+"""A builder's value: it has a `type`, "i32" or "i64"."""
+Place = Callable[[], V]
+
+
+def _narrow(b: V, x: V, width: str) -> V:
+    return x if x.type == width else b.convert("trunc", x, width)
+
+
+def _widened(b: V, x: V, type: str) -> V:
+    return x if x.type == type else b.convert("zext", x, type)
+
+
+def _load(width: str, type: str) -> Any:
+    def define(b: V, place: Place) -> V:
+        return _widened(b, b.atomic_load(width, place()), type)
+
+    return define
+
+
+def _store(width: str) -> Any:
+    def define(b: V, place: Place, x: V) -> None:
+        b.atomic_store(_narrow(b, x, width), place())
+
+    return define
+
+
+def _modify(opcode: str, width: str, type: str) -> Any:
+    """Write what becomes of the old value and an operand; give the old value."""
+
+    def define(b: V, place: Place, x: V) -> V:
+        return _widened(b, b.atomic_modify(opcode, _narrow(b, x, width), place()), type)
+
+    return define
+
+
+def _compare_exchange(width: str, type: str) -> Any:
+    """Write the last operand if the old value is what is expected, in the bits that are accessed; give the old one."""
+
+    def define(b: V, place: Place, expected: V, x: V) -> V:
+        old = b.atomic_compare_exchange(_narrow(b, expected, width), _narrow(b, x, width), place())
+        return _widened(b, old, type)
+
+    return define
+
+
+for _type, _bits in (("i32", (32, 8, 16)), ("i64", (64, 8, 16, 32))):
+    for _width in _bits:
+        _narrower = "" if _type == f"i{_width}" else str(_width)
+        _suffix = "_u" if _narrower else ""
+        _register = partial(operation, kind="atomic", traps=(UNALIGNED_ATOMIC,) if _width > 8 else ())
+        _register(f"{_type}.atomic.load{_narrower}{_suffix}")(_load(f"i{_width}", _type))
+        _register(f"{_type}.atomic.store{_narrower}")(_store(f"i{_width}"))
+        for _name in ("add", "sub", "and", "or", "xor", "xchg"):
+            _register(f"{_type}.atomic.rmw{_narrower}.{_name}{_suffix}")(_modify(_name, f"i{_width}", _type))
+        _register(f"{_type}.atomic.rmw{_narrower}.cmpxchg{_suffix}")(_compare_exchange(f"i{_width}", _type))
+
+
+@operation("memory.atomic.notify", kind="atomic", traps=(UNALIGNED_ATOMIC,))
+def notify(b: V, place: Place, count: V) -> V:
+    """Nobody can wait at a memory that isn't shared. The access is there for its bounds."""
+    b.atomic_load("i32", place())
+    return b.const("i32", 0)
+
+
+@operation(
+    "memory.atomic.wait32", "memory.atomic.wait64", kind="atomic", traps=(UNALIGNED_ATOMIC, EXPECTED_SHARED_MEMORY)
+)
+def wait(b: V, place: Place, expected: V, timeout: V) -> V:
+    """Nobody could wake who waits at a memory that isn't shared: a trap, wherever in memory or beyond it."""
+    b.trap_if(b.const("i1", 1), EXPECTED_SHARED_MEMORY)
+    return b.const("i32", 0)
