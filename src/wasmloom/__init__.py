@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.externs import Memory as Memory
     from wasmloom.host.externs import Table as Table
     from wasmloom.host.instance import Instance as Instance
+    from wasmloom.host.limits import time_left as time_left
     from wasmloom.host.module import ExportType as ExportType
     from wasmloom.host.module import ImportType as ImportType
     from wasmloom.host.module import Module as Module
@@ -71,6 +72,7 @@ _HOMES: dict[str, str] = {
     "host.exports": "Exports",
     "host.externs": "Global Memory Table",
     "host.instance": "Instance",
+    "host.limits": "time_left",
     "host.tags": "Tag",
     "host.module": "ExportType ImportType Module",
     "runtime.store": "Store",

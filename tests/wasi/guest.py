@@ -23,13 +23,20 @@ PREOPEN = 3
 """The number of the first preopened directory."""
 
 
-class Guest:
-    """Calls the functions of a `Wasi` as a program would."""
+class WaitingStore:
+    """What of a store is asked, in a call that can wait."""
 
-    def __init__(self, wasi: Wasi, size: int = 1 << 18) -> None:
+    can_wait = True
+    timeout: float | None = None
+
+
+class Guest:
+    """Calls the functions of a `Wasi` as a program would; with `waits`, in an event loop."""
+
+    def __init__(self, wasi: Wasi, size: int = 1 << 18, *, waits: bool = False) -> None:
         self.memory = bytearray(size)
         self.functions: dict[str, Any] = wasi.imports()[MODULE_NAME]
-        wasi.bind_memory(self.memory)
+        wasi._context.bind(self.memory, WaitingStore() if waits else None)  # type: ignore[arg-type]
         self._top = 64
 
     def call(self, name: str, *arguments: int) -> Errno:

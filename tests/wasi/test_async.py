@@ -160,8 +160,7 @@ def test_poll_waits_in_the_loop() -> None:
     async def main() -> None:
         read, write = os.pipe()
         with Wasi(stdin=read) as wasi:
-            guest = Guest(wasi)
-            wasi._context.asynchronous = True
+            guest = Guest(wasi, waits=True)
             both = (clock(1, 1, 20_000_000), wait_for(2, EventType.FD_READ, 0))
             start = time.monotonic()
             polling = asyncio.create_task(poll(guest, *both))

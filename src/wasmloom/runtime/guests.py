@@ -306,6 +306,21 @@ def _is_late() -> cython.bint:
     return guest != cython.NULL and guest.deadline != 0 and now_ns() >= guest.deadline
 
 
+def deadline_here() -> int | None:
+    """When the first of the calls that the calling thread is inside of times out; None when nothing limits them.
+
+    In nanoseconds of the monotonic clock. Guests are nested when a host function enters another store: all count.
+    """
+    first: int64_t = 0
+    guest: cython.pointer(Guest) = first_guest
+    me: uint64_t = cython.cast(uint64_t, pthread_self())
+    while guest != cython.NULL:
+        if guest.running and guest.thread == me and guest.deadline and (first == 0 or guest.deadline < first):
+            first = guest.deadline
+        guest = guest.next
+    return first if first else None
+
+
 def tick_count() -> int:
     """How often the ticker has looked at the guests (for tests and diagnostics)."""
     return ticks

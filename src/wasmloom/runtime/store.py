@@ -418,6 +418,11 @@ class Store:
         return self.guest.deadline if self.guest.entry != cython.NULL and self.guest.deadline else None
 
     @property
+    def can_wait(self) -> bool:
+        """Whether the running call is a `call_async`: the host function that asks may return an awaitable."""
+        return self.guest.entry != cython.NULL and self.guest.entry.may_wait
+
+    @property
     def memory_used(self) -> int:
         """Bytes that memories, tables, continuations (with their stacks) and exceptions have together."""
         return self.guest.used_bytes

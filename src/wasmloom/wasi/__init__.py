@@ -17,13 +17,17 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from operator import and_
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
+from weakref import WeakKeyDictionary
 
 from wasmloom.errors import ExitStatus, LinkError
 from wasmloom.spec.types import I32, I64, FuncType
 from wasmloom.wasi import files, pathcalls, polling, process
-from wasmloom.wasi.abi import CALLS, ERRNO_OF_HOST, MODULE_NAME, Call, Errno, Rights, WasiError
-from wasmloom.wasi.context import Context, Later
-from wasmloom.wasi.descriptors import AsyncStream, Descriptor, HostFile, Stream, open_preopen
+from wasmloom.wasi.abi import CALLS, ERRNO_OF_HOST, MODULE_NAME, Call, Errno, WasiError
+from wasmloom.wasi.context import Context
+from wasmloom.wasi.descriptors import Descriptor, HostFile, open_preopen
+from wasmloom.wasi.streams import AsyncStream, Stream
+from wasmloom.wasi.table import MAX_FILES, DescriptorTable
+from wasmloom.wasi.waits import FOREVER, Steps, Wait, run_steps
 
 if TYPE_CHECKING:
     from wasmloom import Instance, Module, Store
@@ -45,11 +49,8 @@ _KINDS: dict[str, tuple[int, Any]] = {
     "s64": (-1, I64),
 }
 
-#: What a missing right fails with: POSIX programs expect EBADF for a file that isn't open for reading or writing.
-_PLAIN_RIGHTS = int(Rights.FD_READ | Rights.FD_WRITE)
 
-
-def _find(name: str) -> Callable[..., Later | None]:
+def _find(name: str) -> Callable[..., Steps | None]:
     for module in (process, files, pathcalls, polling):
         found = getattr(module, name, None)
         if found is not None:
@@ -57,7 +58,7 @@ def _find(name: str) -> Callable[..., Later | None]:
     raise KeyError(name)
 
 
-_FUNCTIONS: dict[str, Callable[..., Later | None]] = {name: _find(name) for name in CALLS}
+_FUNCTIONS: dict[str, Callable[..., Steps | None]] = {name: _find(name) for name in CALLS}
 
 
 def call_type(name: str) -> FuncType:
@@ -66,21 +67,30 @@ def call_type(name: str) -> FuncType:
     return FuncType(tuple(_KINDS[kind][1] for kind in call.params), (I32,) if call.returns_errno else ())
 
 
-def _describe(error: Exception) -> Errno:
-    """The error number that the guest gets. Raises the error itself if it isn't about what the guest asked for."""
+#: What the guest gets a number for; all other exceptions leave the guest.
+_ERRORS = (WasiError, OSError, MemoryError)
+
+
+def _describe(error: Exception) -> int:
+    """The error number that the guest gets."""
     if isinstance(error, WasiError):
-        return error.errno
+        return int(error.errno)
     if isinstance(error, OSError):
-        return ERRNO_OF_HOST.get(error.errno or 0, Errno.EIO)
-    raise error
+        return int(ERRNO_OF_HOST.get(error.errno or 0, Errno.EIO))
+    return int(Errno.ENOMEM)
 
 
-async def _later(rest: Later) -> int:
-    """The error number of a function that waits."""
+async def _later(context: Context, steps: Steps, first: Any, pinned: list[Descriptor]) -> int:
+    """The error number of a function that waits in an event loop; it has made its first step."""
+    from wasmloom.wasi.awaiting import drive
+
     try:
-        await rest()
-    except (WasiError, OSError) as error:
-        return int(_describe(error))
+        await drive(steps, first, FOREVER if context.timeout is None else int(context.timeout * 1e9))
+    except _ERRORS as error:
+        return _describe(error)
+    finally:
+        for file in pinned:
+            file.unpin()
     return 0
 
 
@@ -93,27 +103,35 @@ def _bind(context: Context, name: str) -> Callable[..., int | Coroutine[Any, Any
     table = context.table
     fds = [i for i, kind in enumerate(call.params) if kind == "fd"]
 
-    def on_numbers(*arguments: int) -> int | Coroutine[Any, Any, int] | None:
+    def host(*arguments: int) -> int | Coroutine[Any, Any, int]:
+        words: list[Any] = list(map(and_, arguments, masks))
+        pinned: list[Descriptor] = []
         try:
-            outcome = function(context, *map(and_, arguments, masks))
-        except (WasiError, OSError) as error:
-            return int(_describe(error))
-        return 0 if outcome is None else _later(outcome)
-
-    def on_descriptors(*arguments: int) -> int | Coroutine[Any, Any, int]:
-        try:
-            words: list[Any] = list(map(and_, arguments, masks))
             for i in fds:
-                words[i] = table[words[i]]
-            missing = needed & ~words[fds[0]].rights
-            if missing:
-                return int(Errno.EBADF if missing & _PLAIN_RIGHTS else Errno.ENOTCAPABLE)
-            outcome = function(context, *words)
-        except (WasiError, OSError) as error:
-            return int(_describe(error))
-        return 0 if outcome is None else _later(outcome)
+                words[i] = file = table.pin(words[i])
+                pinned.append(file)
+            if needed and (missing := needed & ~words[fds[0]].rights):
+                return int(words[fds[0]].refusal(missing))
+            steps = function(context, *words)
+            if steps is None:
+                return 0
+            try:
+                first = next(steps)
+            except StopIteration:
+                return 0
+            if context.can_wait or not isinstance(first, Wait):
+                # An event loop goes on with it, or the caller is told that there is none.
+                later = _later(context, steps, first, pinned)
+                pinned = []
+                return later
+            run_steps(steps, first)
+        except _ERRORS as error:
+            return _describe(error)
+        finally:
+            for file in pinned:
+                file.unpin()
+        return 0
 
-    host = on_descriptors if fds else on_numbers
     host.__name__ = host.__qualname__ = name
     return host
 
@@ -126,15 +144,19 @@ def _text(kind: str, values: Iterable[str | bytes]) -> list[bytes]:
     return texts
 
 
-def _stdio(value: StdIO, number: int) -> Descriptor:
-    if value is None or isinstance(value, int):
+def _stdio(value: StdIO, number: int) -> Descriptor | None:
+    """A standard stream; None for one of the process's own that it doesn't have."""
+    if value is None:
+        # Once it is closed, any other file of the process may have got its number.
+        own = (sys.__stdin__, sys.__stdout__, sys.__stderr__)[number]
+        if own is None or own.closed:
+            return None
         try:
-            return HostFile(number if value is None else value, owned=False)
+            return HostFile(number, owned=False)
         except OSError:
-            if value is not None:
-                raise
-            # The process itself has none, so the guest gets one that is empty.
-            value = b"" if number == 0 else io.BytesIO()
+            return None
+    if isinstance(value, int):
+        return HostFile(value, owned=False)
     if AsyncStream.fits(value, readable=number == 0):
         return AsyncStream(value, readable=number == 0)
     return Stream(io.BytesIO(value) if isinstance(value, bytes) else value, readable=number == 0)
@@ -144,8 +166,13 @@ class Wasi:
     """One guest's view of the world: arguments, environment, standard streams and directories.
 
     `args` begins with the program's name. `preopens` maps the names by which the guest knows directories to directories
-    of the host; nothing outside of them can be reached. Raises `OSError` when one can't be opened and `ValueError` for
-    arguments that contain NUL. Close it (`with` does) to close every file that the guest left open.
+    of the host; nothing outside of them can be reached. `max_files`: how many files the guest may have open at the same
+    time, besides these; then it gets `EMFILE`. Raises `OSError` when a directory can't be opened and `ValueError` for
+    arguments that contain NUL, and for a negative `max_files`.
+
+    Close it (`with` does) to close every file that the guest left open; otherwise they are closed when it goes. What is
+    used after that raises `ValueError`. Several guests, also in several threads, may use one: they have the
+    same open files.
     """
 
     def __init__(
@@ -157,28 +184,42 @@ class Wasi:
         stdout: StdIO = None,
         stderr: StdIO = None,
         preopens: Mapping[str, str | os.PathLike[str]] | None = None,
+        max_files: int = MAX_FILES,
     ) -> None:
+        if max_files < 0:
+            raise ValueError(f"max_files must not be negative, got {max_files}")
         variables = [f"{name}={value}" for name, value in (env or {}).items()]
-        self._context = Context(_text("arguments", args), _text("environment variables", variables))
-        table = self._context.table
+        table = DescriptorTable(max_files)
+        self._context = Context(_text("arguments", args), _text("environment variables", variables), table)
+        #: Those of the guests that `instantiate` made; others use `_context`.
+        self._contexts: WeakKeyDictionary[Instance, Context] = WeakKeyDictionary()
         try:
             for number, value in enumerate((stdin, stdout, stderr)):
-                table.add(_stdio(value, number))
+                stream = _stdio(value, number)
+                if stream is None:
+                    table.leave_out()
+                else:
+                    table.give(stream)
             for guest, host in (preopens or {}).items():
-                table.add(open_preopen(guest, host))
+                table.give(open_preopen(guest, host))
         except BaseException:
             table.close_all()
             raise
 
     def imports(self) -> dict[str, dict[str, Callable[..., int | Coroutine[Any, Any, int] | None]]]:
-        """The functions, as `Instance` takes them. `bind` the instance before it calls them."""
-        return {MODULE_NAME: {name: _bind(self._context, name) for name in CALLS}}
+        """The functions, as `Instance` takes them, for one instance: `bind` it before it calls them."""
+        return self._imports(self._context)
+
+    def _imports(self, context: Context) -> dict[str, dict[str, Callable[..., int | Coroutine[Any, Any, int] | None]]]:
+        if context.table.closed:
+            raise ValueError("this Wasi is closed")
+        return {MODULE_NAME: {name: _bind(context, name) for name in CALLS}}
 
     def bind(self, instance: Instance) -> None:
         """Use the memory that `instance` exports as ``memory``. Raises `LinkError` when there is none."""
         if "memory" not in instance.exports:
             raise LinkError("a WASI program must export its memory as 'memory'")
-        self._context.bind(instance.exports["memory"], instance.store)
+        self._contexts.get(instance, self._context).bind(instance.exports["memory"], instance.store)
 
     def bind_memory(self, memory: object) -> None:
         """Use `memory`, any object with a writable buffer of bytes, for guests that don't export theirs."""
@@ -199,21 +240,20 @@ class Wasi:
     async def start_async(self, instance: Instance) -> int:
         """`start` in an event loop: where the guest would block, other tasks run.
 
-        The guest waits for host file descriptors, asyncio streams and clocks without blocking the loop; Python file
-        objects, and files on disk, are read and written at once.
+        The guest waits for host file descriptors, asyncio streams and clocks without blocking the loop. Files on disk
+        are read and written in pieces between which the loop has its turn, Python file objects at once.
         """
         start = self._entry(instance)
-        self._context.asynchronous = True
         try:
             await start.call_async()
         except ExitStatus as status:
             return status.code
-        finally:
-            self._context.asynchronous = False
         return 0
 
     def _entry(self, instance: Instance) -> Any:
         """The instance's ``_start``, ready to be called."""
+        if self._context.table.closed:
+            raise ValueError("this Wasi is closed")
         self._bind_exported(instance)
         if "_start" not in instance.exports:
             raise LinkError("a WASI program must export the function '_start'")
@@ -231,7 +271,9 @@ class Wasi:
         from wasmloom import Instance
 
         self.check(module)
-        instance = Instance(module, self.imports(), store=store)
+        context = self._context.another()
+        instance = Instance(module, self._imports(context), store=store)
+        self._contexts[instance] = context
         self._bind_exported(instance)
         return instance
 
@@ -269,7 +311,7 @@ class Wasi:
         return await self.start_async(self.instantiate(module, store=store))
 
     def close(self) -> None:
-        """Close every file that is open."""
+        """Close every file that is open. A guest that still runs gets `EBADF` for them."""
         self._context.table.close_all()
 
     def __enter__(self) -> Wasi:

@@ -1,7 +1,4 @@
-"""What a guest waits for in an event loop (`Wasi.start_async`): the awaitable forms of the functions that can block.
-
-A function of WASI gives one of these instead of blocking; the guest then waits for it (see `wasmloom.host.tasks`).
-Guest memory is looked up again after every wait, since it may have grown.
+"""What drives functions of WASI in an event loop: the guest waits (see `wasmloom.host.tasks`), others have their turn.
 
 Imported when it is first needed, since it loads asyncio.
 """
@@ -10,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+import select
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from wasmloom.wasi.abi import U32
-from wasmloom.wasi.context import Context
-from wasmloom.wasi.descriptors import AsyncStream, Descriptor
-from wasmloom.wasi.memory import iovecs, pack
-
-if TYPE_CHECKING:
-    from wasmloom.wasi.polling import Waiting
+from wasmloom.errors import Trap
+from wasmloom.runtime.traps import TIMEOUT, TRAP_REASONS
+from wasmloom.wasi.waits import FOREVER, Steps, Wait
 
 
 def _finish(future: asyncio.Future[None]) -> None:
@@ -26,7 +23,7 @@ def _finish(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-async def ready(host: int, *, to_write: bool = False) -> None:
+async def _ready(host: int, *, to_write: bool) -> None:
     """Wait until a host file descriptor can be read, or written to, without blocking."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
@@ -45,47 +42,56 @@ async def ready(host: int, *, to_write: bool = False) -> None:
         os.close(copy)
 
 
-async def read(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> None:
-    """`fd_read` that waits."""
-    if not isinstance(file, AsyncStream):
-        await ready(file.fileno())
-        pack(context.memory, U32, result, file.read(iovecs(context.memory, vectors, count)))
+async def _wait(wait: Wait) -> None:
+    """Let others run until what a function waits for has happened."""
+    left = None if wait.until == FOREVER else max(wait.until - time.monotonic_ns(), 0) / 1e9
+    # What it was woken by is not asked for: the next step finds out.
+    wanted = {
+        (file.fileno(), to_write)
+        for file, events in wait.files
+        for to_write, event in ((False, select.POLLIN), (True, select.POLLOUT))
+        if events & event
+    }
+    if not wanted:
+        await asyncio.sleep(left if left is not None else 3600)
         return
-    size = sum(map(len, iovecs(context.memory, vectors, count)))
-    data = await file.read_async(size) if size else b""
-    done = 0
-    for buffer in iovecs(context.memory, vectors, count):
-        part = data[done : done + len(buffer)]
-        buffer[: len(part)] = part
-        done += len(part)
-    pack(context.memory, U32, result, done)
+    if len(wanted) == 1 and left is None:
+        ((host, to_write),) = wanted
+        await _ready(host, to_write=to_write)
+        return
+    tasks = [asyncio.ensure_future(_ready(host, to_write=to_write)) for host, to_write in wanted]
+    try:
+        await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        # An error (the file may have been closed meanwhile) is what the next step sees, too.
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def write(context: Context, file: AsyncStream, vectors: int, count: int, result: int) -> None:
-    """`fd_write` that waits."""
-    data = b"".join(iovecs(context.memory, vectors, count))
-    await file.write_async(data)
-    pack(context.memory, U32, result, len(data))
+async def drive(steps: Steps, first: Any, limit: int) -> None:
+    """Run a function to its end; its first step has given `first`.
 
-
-async def wait(waiting: Waiting) -> None:
-    """Wait until at least one event of `poll_oneoff` has happened; the event loop has a turn in any case."""
-    await asyncio.sleep(0)
-    while not waiting.look():
-        until = waiting.until_timer()
-        files = [asyncio.ensure_future(ready(host, to_write=to_write)) for host, to_write in waiting.wanted()]
-        if not files:
-            await asyncio.sleep(until / 1e9)
-            continue
-        try:
-            await asyncio.wait(files, timeout=until / 1e9, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in files:
-                task.cancel()
-            # An error (the file may have been closed meanwhile) is what `look` reports as an event.
-            await asyncio.gather(*files, return_exceptions=True)
-
-
-async def turn() -> None:
-    """`sched_yield`: let others run."""
-    await asyncio.sleep(0)
+    `limit`: nanoseconds that its steps may take altogether, waiting not counted; then a `Trap` ("timeout") ends it.
+    """
+    wait = first
+    worked = 0
+    resume: Callable[[], Any]
+    try:
+        while True:
+            try:
+                value = await (_wait(wait) if isinstance(wait, Wait) else wait())
+            except BaseException as error:
+                resume = partial(steps.throw, error)
+            else:
+                resume = partial(steps.send, value)
+            begin = time.monotonic_ns()
+            try:
+                wait = resume()
+            except StopIteration:
+                return
+            worked += time.monotonic_ns() - begin
+            if worked > limit:
+                raise Trap(TRAP_REASONS[TIMEOUT])
+    finally:
+        steps.close()

@@ -2,52 +2,44 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from wasmloom.errors import LinkError, Trap
-from wasmloom.runtime.traps import TIMEOUT, TRAP_REASONS
-from wasmloom.wasi.abi import Errno, Rights, WasiError
-from wasmloom.wasi.descriptors import DescriptorTable, Directory
+from wasmloom.errors import LinkError
+from wasmloom.wasi.table import DescriptorTable
 
 if TYPE_CHECKING:
     from wasmloom import Store
 
 
-#: What a function gives instead of blocking: it makes the coroutine that does the rest.
-Later = Callable[[], Coroutine[Any, Any, None]]
-
-
 class Context:
     """The state of one guest. `args` and `env` (``NAME=value``) are bytes without NUL."""
 
-    def __init__(self, args: Sequence[bytes], env: Sequence[bytes]) -> None:
+    def __init__(self, args: Sequence[bytes], env: Sequence[bytes], table: DescriptorTable) -> None:
         self.args = args
         self.env = env
-        self.table = DescriptorTable()
-        #: Whether the guest runs in an event loop, so that it can wait for coroutines.
-        self.asynchronous = False
+        self.table = table
         self._memory: object | None = None
         self._store: Store | None = None
 
+    def another(self) -> Context:
+        """The state of another guest with the same arguments, environment and open files."""
+        return Context(self.args, self.env, self.table)
+
     def bind(self, memory: object, store: Store | None = None) -> None:
-        """Use `memory`, any object that exports its bytes as a writable buffer, and obey the timeout of `store`."""
+        """Use `memory`, any object that exports its bytes as a writable buffer, and wait as calls into `store` can."""
         self._memory = memory
         self._store = store
 
-    def time_left(self) -> int | None:
-        """Nanoseconds until the guest's call times out; None when nothing limits it. Raises `Trap` when it is over.
+    @property
+    def can_wait(self) -> bool:
+        """Whether the guest's call runs in an event loop, so that it can wait for coroutines."""
+        return self._store is not None and self._store.can_wait
 
-        Whoever waits for something asks this first: a guest that sleeps can't be interrupted as a running one can.
-        """
-        deadline = self._store.deadline if self._store is not None else None
-        if deadline is None:
-            return None
-        left = deadline - time.monotonic_ns()
-        if left <= 0:
-            raise Trap(TRAP_REASONS[TIMEOUT])
-        return left
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that one stretch of the guest's work may take; None: any time."""
+        return None if self._store is None else self._store.timeout
 
     @property
     def memory(self) -> memoryview:
@@ -55,15 +47,3 @@ class Context:
         if self._memory is None:
             raise LinkError("WASI doesn't know the guest's memory: export it as 'memory', and bind the instance first")
         return memoryview(self._memory)  # type: ignore[arg-type]
-
-    def directory(self, number: int, right: Rights) -> Directory:
-        """The open directory of a number that allows `right`.
-
-        Raises `WasiError`: `EBADF` when it isn't open, `ENOTDIR` when it isn't a directory, `ENOTCAPABLE` otherwise.
-        """
-        found = self.table[number]
-        if not isinstance(found, Directory):
-            raise WasiError(Errno.ENOTDIR)
-        if right & ~found.rights:
-            raise WasiError(Errno.ENOTCAPABLE)
-        return found

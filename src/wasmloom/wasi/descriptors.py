@@ -1,16 +1,15 @@
-"""Open files: what a guest's file descriptor number stands for, and the table of them."""
+"""Open files of the host: what a guest's file descriptor number stands for."""
 
 from __future__ import annotations
 
 import fcntl
-import heapq
 import os
 import stat
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from inspect import isawaitable, iscoroutinefunction
-from typing import Any, BinaryIO, NamedTuple
+from struct import Struct
+from typing import NamedTuple
 
+from wasmloom.wasi import hostcalls
 from wasmloom.wasi.abi import (
     DIRECTORY_RIGHTS,
     FILE_RIGHTS,
@@ -43,6 +42,18 @@ HOST_FLAGS: dict[FdFlags, int] = {
     FdFlags.SYNC: os.O_SYNC,
 }
 
+#: What never waits for others.
+_ON_DISK = (FileType.REGULAR_FILE, FileType.DIRECTORY, FileType.BLOCK_DEVICE)
+
+_PLAIN_RIGHTS = int(Rights.FD_READ | Rights.FD_WRITE)
+_POSITION_RIGHTS = int(Rights.FD_SEEK | Rights.FD_TELL)
+
+#: Bytes of entries that are asked of the kernel at once, and kept for the next call.
+DIRECTORY_CHUNK = 1 << 13
+#: Of the kernel's `linux_dirent64`: inode, position of the next entry, size of this one, type (the upper bits of a
+#: mode, 0: not known); then the name, ended by NUL.
+_HOST_DIRENT = Struct("=QqHB")
+
 
 def file_type(mode: int) -> FileType:
     """The file type that a host's `st_mode` tells."""
@@ -61,19 +72,74 @@ class Descriptor:
     """Something open. `rights` and `inheriting` only ever shrink.
 
     The operations of this base class fail as they do on something that can't do them (`ESPIPE` for positions,
-    `ENOTSUP` and `EINVAL` otherwise); subclasses do what they can.
+    `ENOTSUP` and `EINVAL` otherwise); subclasses do what they can. None of them waits: they raise `BlockingIOError`.
+
+    Whoever uses a descriptor pins it: another thread may close it meanwhile, and the host may give its number to some
+    other file. So it is closed by the last one who unpins it. Lists, whose methods are atomic, count.
     """
+
+    #: Whether its operations are given to an event loop.
+    is_async = False
 
     def __init__(self, kind: FileType, rights: Rights, inheriting: Rights = NO_RIGHTS) -> None:
         self.kind = kind
         # Plain integers: they are tested in every call, and enumerations are slow.
         self.rights = int(rights)
         self.inheriting = int(inheriting)
+        #: Whether the guest wants an error (`EAGAIN`) rather than wait.
+        self.nonblocking = False
+        self._closed = False
+        self._pins: list[None] = []
+
+    @property
+    def can_block(self) -> bool:
+        """Whether reading and writing depend on what others do: not so with files on disk."""
+        return True
+
+    @property
+    def waits(self) -> bool:
+        """Whether an operation that raised `BlockingIOError` can be waited for, and is to be."""
+        return False
 
     @property
     def flags(self) -> FdFlags:
         """The flags that `fd_fdstat_get` reports."""
         return FdFlags(0)
+
+    def pin(self) -> None:
+        """Begin to use this. Raises `WasiError` (`EBADF`) when it has been closed."""
+        self._pins.append(None)
+        if self._closed:
+            self.unpin()
+            raise WasiError(Errno.EBADF)
+
+    def unpin(self) -> None:
+        """End what `pin` began."""
+        self._pins.pop()
+        if self._closed and not self._pins:
+            with suppress(OSError):
+                self.release()
+
+    def close(self) -> None:
+        """Give back what the host holds for this, now or when the last user has unpinned it. Raises `OSError`."""
+        self._closed = True
+        if not self._pins:
+            self.release()
+
+    def release(self) -> None:
+        """What `close` does in the end; can be called again. Raises `OSError`."""
+
+    def refusal(self, missing: int) -> Errno:
+        """What a call that needs rights which are `missing` fails with."""
+        if missing & _PLAIN_RIGHTS:
+            # POSIX programs expect this for a file that isn't open for reading or writing.
+            return Errno.EBADF
+        if missing & _POSITION_RIGHTS:
+            if self.kind == FileType.DIRECTORY:
+                return Errno.EBADF
+            if self.kind == FileType.CHARACTER_DEVICE:
+                return Errno.ESPIPE
+        return Errno.ENOTCAPABLE
 
     def fileno(self) -> int:
         """The host's file descriptor. Raises `WasiError` (`ENOTSUP`) when there is none."""
@@ -108,35 +174,67 @@ class Descriptor:
 
     def set_flags(self, flags: FdFlags) -> None:
         """Change the flags. Raises `WasiError` (`ENOTSUP`) for those that can't be changed."""
-        raise WasiError(Errno.ENOTSUP)
-
-    def close(self) -> None:
-        """Give back what the host holds for this."""
+        if flags != self.flags:
+            raise WasiError(Errno.ENOTSUP)
 
 
 class HostFile(Descriptor):
-    """A file of the host. `owned`: close it in the end."""
+    """A file of the host.
+
+    `owned`: it is closed in the end, at the latest when this object goes, and if it can block, its open file is
+    `O_NONBLOCK`. Otherwise others use it, too, and nothing about it is changed.
+    """
 
     def __init__(
-        self, host: int, rights: Rights | None = None, inheriting: Rights = NO_RIGHTS, *, owned: bool = True
+        self,
+        host: int,
+        rights: Rights | None = None,
+        inheriting: Rights = NO_RIGHTS,
+        *,
+        owned: bool = True,
+        nonblocking: bool | None = None,
     ) -> None:
+        #: The number, taken away by whoever closes it.
+        self._numbers: list[int] = []
         kind = file_type(os.fstat(host).st_mode)
         if rights is None:
             rights = TERMINAL_RIGHTS if kind == FileType.CHARACTER_DEVICE else FILE_RIGHTS
         super().__init__(kind, rights, inheriting)
         self._host = host
         self._owned = owned
-        #: What the flags of a file that isn't ours were before the guest changed them.
-        self._borrowed_flags: int | None = None
+        self._can_block = kind not in _ON_DISK
+        #: Whether an open file that isn't ours would be written to at its end because this guest wants that.
+        self._appends = False
+        self.nonblocking = not os.get_blocking(host) if nonblocking is None else nonblocking
+        if owned:
+            self._numbers.append(host)
+
+    def __del__(self) -> None:
+        # A `Wasi` that wasn't closed: in a cycle, or at exit. Nobody uses this any more.
+        if getattr(self, "_numbers", None):
+            with suppress(OSError):
+                self.release()
+
+    @property
+    def can_block(self) -> bool:
+        """Whether reading and writing depend on what others do."""
+        return self._can_block
+
+    @property
+    def waits(self) -> bool:
+        """Whether an operation that raised `BlockingIOError` can be waited for, and is to be."""
+        return self._can_block and not self.nonblocking
 
     @property
     def flags(self) -> FdFlags:
-        """The flags that the host has for the file."""
+        """The flags that the host has for the file, and those that are only the guest's."""
         host = fcntl.fcntl(self._host, fcntl.F_GETFL)
-        found = FdFlags(0)
+        found = FdFlags.NONBLOCK if self.nonblocking else FdFlags(0)
+        if self._appends:
+            found |= FdFlags.APPEND
         for flag, bits in HOST_FLAGS.items():
             # RSYNC has no flag of its own on most hosts: it would show up with SYNC.
-            if host & bits == bits and flag != FdFlags.RSYNC:
+            if host & bits == bits and flag not in (FdFlags.RSYNC, FdFlags.NONBLOCK):
                 found |= flag
         return found
 
@@ -150,19 +248,25 @@ class HostFile(Descriptor):
 
     def read(self, buffers: list[memoryview]) -> int:
         """Read straight into guest memory."""
-        return os.readv(self._host, buffers) if buffers else 0
+        if self._can_block and not self._owned:
+            return hostcalls.read(self._host, buffers)
+        return os.readv(self._host, buffers)
 
     def write(self, buffers: list[memoryview]) -> int:
         """Write straight from guest memory."""
-        return os.writev(self._host, buffers) if buffers else 0
+        if self._can_block and not self._owned:
+            return hostcalls.write(self._host, buffers)
+        if self._appends:
+            return os.pwritev(self._host, buffers, -1, os.RWF_APPEND)
+        return os.writev(self._host, buffers)
 
     def pread(self, buffers: list[memoryview], offset: int) -> int:
         """Read straight into guest memory."""
-        return os.preadv(self._host, buffers, offset) if buffers else 0
+        return os.preadv(self._host, buffers, offset)
 
     def pwrite(self, buffers: list[memoryview], offset: int) -> int:
         """Write straight from guest memory."""
-        return os.pwritev(self._host, buffers, offset) if buffers else 0
+        return os.pwritev(self._host, buffers, offset)
 
     def seek(self, offset: int, whence: int) -> int:
         """Move the position and return it."""
@@ -174,23 +278,24 @@ class HostFile(Descriptor):
 
     def set_flags(self, flags: FdFlags) -> None:
         """Change APPEND and NONBLOCK; hosts can't change the synchronisation of an open file."""
-        changeable = FdFlags.APPEND | FdFlags.NONBLOCK
-        if (flags ^ self.flags) & ~changeable:
+        if (flags ^ self.flags) & ~(FdFlags.APPEND | FdFlags.NONBLOCK):
             raise WasiError(Errno.ENOTSUP)
-        host = fcntl.fcntl(self._host, fcntl.F_GETFL)
-        if not self._owned and self._borrowed_flags is None:
-            self._borrowed_flags = host
-        for flag in changeable:
-            host = host | HOST_FLAGS[flag] if flag in flags else host & ~HOST_FLAGS[flag]
-        fcntl.fcntl(self._host, fcntl.F_SETFL, host)
-
-    def close(self) -> None:
-        """Close the host's file, or leave it as it was."""
+        self.nonblocking = FdFlags.NONBLOCK in flags
+        appends = FdFlags.APPEND in flags
         if self._owned:
-            os.close(self._host)
-        elif self._borrowed_flags is not None:
-            # They belong to the open file, which the terminal's other users (our parent, say) share.
-            fcntl.fcntl(self._host, fcntl.F_SETFL, self._borrowed_flags)
+            host = fcntl.fcntl(self._host, fcntl.F_GETFL)
+            fcntl.fcntl(self._host, fcntl.F_SETFL, host | os.O_APPEND if appends else host & ~os.O_APPEND)
+        else:
+            # The open file's flags belong to all of its users (our parent, say): only this guest's writes append.
+            self._appends = appends
+
+    def release(self) -> None:
+        """Close the host's file."""
+        try:
+            host = self._numbers.pop()
+        except IndexError:
+            return
+        os.close(host)
 
 
 class Entry(NamedTuple):
@@ -205,38 +310,47 @@ class Directory(HostFile):
     """A directory of the host; `preopen` is the name by which the guest knows it when it was given, else None."""
 
     def __init__(self, host: int, rights: Rights, inheriting: Rights, preopen: bytes | None = None) -> None:
-        super().__init__(host, rights, inheriting)
+        super().__init__(host, rights, inheriting, nonblocking=False)
         self.preopen = preopen
-        self._entries: list[Entry] = []
+        #: Cookie of the next entry, and the entries from there on that the kernel has given. One attribute, so that
+        #: threads that share a directory see what belongs together.
+        self._unread: tuple[int, bytes] = (0, b"")
 
-    def entries(self, cookie: int) -> Iterator[tuple[int, Entry]]:
-        """The entries from `cookie` on, each with the cookie of the one after it.
+    def look_up(self, cookie: int) -> None:
+        """Let `peek` give the entry that `cookie` (the kernel's position of it; 0: the first) stands for."""
+        if cookie == 0 or cookie != self._unread[0]:
+            os.lseek(self._host, cookie, os.SEEK_SET)
+            self._unread = (cookie, b"")
 
-        The directory is read when the guest starts again (`cookie` 0); what it sees until then is that snapshot.
-        """
-        if cookie == 0 or not self._entries:
-            self._entries = list(self._scan())
-        for position in range(cookie, len(self._entries)):
-            yield position + 1, self._entries[position]
+    def has_peeked(self) -> bool:
+        """Whether `peek` needn't ask the kernel."""
+        return bool(self._unread[1])
 
-    def _scan(self) -> Iterator[Entry]:
-        own = os.fstat(self._host).st_ino
-        yield Entry(b".", own, FileType.DIRECTORY)
-        # The parent may lie outside of what the guest may know: it only learns that there is one.
-        yield Entry(b"..", own, FileType.DIRECTORY)
-        with os.scandir(self._host) as found:
-            for entry in found:
-                if entry.is_symlink():
-                    kind = FileType.SYMBOLIC_LINK
-                elif entry.is_dir(follow_symlinks=False):
-                    kind = FileType.DIRECTORY
-                elif entry.is_file(follow_symlinks=False):
-                    kind = FileType.REGULAR_FILE
-                else:
-                    kind = FileType.UNKNOWN
-                    with suppress(FileNotFoundError):
-                        kind = file_type(entry.stat(follow_symlinks=False).st_mode)
-                yield Entry(os.fsencode(entry.name), entry.inode(), kind)
+    def peek(self) -> tuple[int, Entry] | None:
+        """The next entry, and the cookie of the one after it; None at the end. `skip` goes on to the next."""
+        cookie, records = self._unread
+        if not records:
+            records = hostcalls.directory_entries(self._host, DIRECTORY_CHUNK)
+            self._unread = (cookie, records)
+            if not records:
+                return None
+        inode, following, size, mode = _HOST_DIRENT.unpack_from(records)
+        name = records[_HOST_DIRENT.size : size].split(b"\0", 1)[0]
+        if name == b"..":
+            # The parent may lie outside of what the guest may know: it only learns that there is one.
+            inode = os.fstat(self._host).st_ino
+        kind = file_type(mode << 12)
+        if kind == FileType.UNKNOWN and mode == 0:  # not all file systems tell
+            with suppress(OSError):
+                kind = file_type(os.stat(name, dir_fd=self._host, follow_symlinks=False).st_mode)
+        return following, Entry(name, inode, kind)
+
+    def skip(self) -> None:
+        """Go on to the next entry after `peek`."""
+        _, records = self._unread
+        if records:
+            _, following, size, _ = _HOST_DIRENT.unpack_from(records)
+            self._unread = (following, records[size:])
 
     def read(self, buffers: list[memoryview]) -> int:
         """Fail: directories are read with `fd_readdir`."""
@@ -247,136 +361,10 @@ class Directory(HostFile):
         raise WasiError(Errno.EBADF)
 
 
-class Stream(Descriptor):
-    """A Python binary file object, such as `io.BytesIO`, as standard input (`readable`) or output."""
-
-    def __init__(self, file: BinaryIO, *, readable: bool) -> None:
-        # A character device without positions, whatever the object could do: what pipes and terminals look like.
-        super().__init__(
-            FileType.CHARACTER_DEVICE, TERMINAL_RIGHTS & ~(Rights.FD_WRITE if readable else Rights.FD_READ)
-        )
-        self._file = file
-        # Buffered objects have `readinto1`, which takes what is there instead of waiting until the buffer is full.
-        self._read_into: Callable[[memoryview], int | None] | None = getattr(
-            file, "readinto1", getattr(file, "readinto", None)
-        )
-        self._flush: Callable[[], object] | None = getattr(file, "flush", None)
-
-    def read(self, buffers: list[memoryview]) -> int:
-        """Read into the first buffer: whether there is enough for another can't be asked without waiting for it."""
-        if not buffers:
-            return 0
-        if self._read_into is None:
-            data = self._file.read(len(buffers[0]))
-            buffers[0][: len(data)] = data
-            return len(data)
-        count = self._read_into(buffers[0])
-        if count is None:  # a non-blocking file has nothing now
-            raise WasiError(Errno.EAGAIN)
-        return count
-
-    def write(self, buffers: list[memoryview]) -> int:
-        """Write all of `buffers`; what the guest wrote is out then, as with files of the host."""
-        total = 0
-        for buffer in buffers:
-            # Many file objects keep what they are given: they get their own copy, not guest memory.
-            count = self._file.write(bytes(buffer))
-            total += len(buffer) if count is None else count
-            if count is not None and count < len(buffer):
-                break
-        if self._flush is not None:
-            self._flush()
-        return total
-
-
-class AsyncStream(Descriptor):
-    """A stream of an event loop, as asyncio's `StreamReader` and `StreamWriter`: the guest waits for it.
-
-    For input `file` has a coroutine method ``read(n)`` that gives up to n bytes, none at the end; for output a method
-    ``write(data)`` whose result, if it can be awaited, is, and possibly a coroutine method ``drain()``.
-    """
-
-    def __init__(self, file: Any, *, readable: bool) -> None:
-        super().__init__(
-            FileType.CHARACTER_DEVICE, TERMINAL_RIGHTS & ~(Rights.FD_WRITE if readable else Rights.FD_READ)
-        )
-        self._file = file
-
-    @staticmethod
-    def fits(value: object, *, readable: bool) -> bool:
-        """Whether an object is such a stream."""
-        methods = ("read",) if readable else ("drain", "write")
-        return any(iscoroutinefunction(getattr(value, name, None)) for name in methods)
-
-    async def read_async(self, size: int) -> bytes:
-        """Wait for up to `size` bytes; none at the end."""
-        data: bytes = await self._file.read(size)
-        return data[:size]
-
-    async def write_async(self, data: bytes) -> None:
-        """Write, and wait until the stream takes more."""
-        written = self._file.write(data)
-        if isawaitable(written):
-            await written
-        drain = getattr(self._file, "drain", None)
-        if drain is not None:
-            await drain()
-
-
 def open_preopen(guest: str, host: str | os.PathLike[str]) -> Directory:
-    """Open the directory `host` for a guest that knows it as `guest`. Raises `OSError`."""
+    """Open the directory `host` for a guest that knows it as `guest`. Raises `OSError` and `ValueError`."""
+    name = guest.encode()
+    if b"\0" in name:
+        raise ValueError(f"the name of a directory must not contain NUL: {guest!r}")
     opened = os.open(host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    return Directory(opened, DIRECTORY_RIGHTS, DIRECTORY_RIGHTS | FILE_RIGHTS, guest.encode())
-
-
-class DescriptorTable:
-    """The guest's open file descriptors. New ones get the lowest free number, as in POSIX."""
-
-    def __init__(self) -> None:
-        self._open: dict[int, Descriptor] = {}
-        self._freed: list[int] = []
-        self._next = 0
-        #: The descriptor of a number, or None.
-        self.get = self._open.get
-
-    def __getitem__(self, number: int) -> Descriptor:
-        """The descriptor of a number. Raises `WasiError` (`EBADF`) when it isn't open."""
-        found = self._open.get(number)
-        if found is None:
-            raise WasiError(Errno.EBADF)
-        return found
-
-    def add(self, descriptor: Descriptor) -> int:
-        """Give a descriptor a number."""
-        while self._freed:
-            number = heapq.heappop(self._freed)
-            if number not in self._open:
-                break
-        else:
-            number = self._next
-            self._next += 1
-        self._open[number] = descriptor
-        return number
-
-    def close(self, number: int) -> None:
-        """Close a number. Raises `WasiError` (`EBADF`) and `OSError`."""
-        found = self[number]
-        del self._open[number]
-        heapq.heappush(self._freed, number)
-        found.close()
-
-    def renumber(self, source: int, target: int) -> None:
-        """Let `target`, which is closed, mean what `source` does, which becomes free. Both must be open (`EBADF`)."""
-        moved, replaced = self[source], self[target]
-        if source == target:
-            return
-        del self._open[source]
-        heapq.heappush(self._freed, source)
-        self._open[target] = moved
-        replaced.close()
-
-    def close_all(self) -> None:
-        """Close every number, also when closing one fails."""
-        for number in list(self._open):
-            with suppress(OSError):
-                self.close(number)
+    return Directory(opened, DIRECTORY_RIGHTS, DIRECTORY_RIGHTS | FILE_RIGHTS, name)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+from wasmloom.wasi import hostcalls
 from wasmloom.wasi.abi import (
     DIRENT,
     FDSTAT,
@@ -15,18 +19,23 @@ from wasmloom.wasi.abi import (
     U64,
     Errno,
     FdFlags,
-    FileType,
     Rights,
     TimeFlags,
     WasiError,
 )
-from wasmloom.wasi.context import Context, Later
-from wasmloom.wasi.descriptors import AsyncStream, Descriptor, Directory
-from wasmloom.wasi.memory import iovecs, pack, span
-from wasmloom.wasi.polling import can_block, wait_for_input
+from wasmloom.wasi.context import Context
+from wasmloom.wasi.descriptors import Descriptor, Directory
+from wasmloom.wasi.memory import CHUNK, Transfer, pack, span
+from wasmloom.wasi.waits import TURN, Steps, Wait
 
 #: Largest file offset of the host.
 MAX_OFFSET = (1 << 63) - 1
+
+#: An event loop's streams get no more at once: their buffers are meant to be no larger.
+ASYNC_CHUNK = 1 << 16
+
+#: Bytes that a file is given room for at once.
+_ALLOCATED_AT_ONCE = 1 << 30
 
 #: Host advice by `advice`.
 _ADVICE: tuple[str, ...] = ("NORMAL", "SEQUENTIAL", "RANDOM", "WILLNEED", "DONTNEED", "NOREUSE")
@@ -82,11 +91,17 @@ def fd_advise(context: Context, file: Descriptor, start: int, length: int, advic
         os.posix_fadvise(file.fileno(), offset(start), offset(length), kind)
 
 
-def fd_allocate(context: Context, file: Descriptor, start: int, length: int) -> None:
+def fd_allocate(context: Context, file: Descriptor, start: int, length: int) -> Steps:
     """Make sure that the file has room, growing it."""
-    if not hasattr(os, "posix_fallocate"):
-        raise WasiError(Errno.ENOTSUP)
-    os.posix_fallocate(file.fileno(), offset(start), offset(length))
+    host = file.fileno()
+    end = offset(offset(start) + offset(length))
+    while True:
+        size = min(end - start, _ALLOCATED_AT_ONCE)
+        hostcalls.allocate(host, start, size)  # EINVAL for nothing
+        start += size
+        if start == end:
+            return
+        yield TURN
 
 
 def fd_close(context: Context, number: int) -> None:
@@ -138,39 +153,116 @@ def fd_filestat_set_times(context: Context, file: Descriptor, atim: int, mtim: i
     os.utime(host, ns=new_times(atim, mtim, flags, os.fstat(host)))
 
 
-def fd_read(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> Later | None:
+def _moving(
+    context: Context,
+    file: Descriptor,
+    operation: Callable[..., int],
+    transfer: Transfer,
+    result: int,
+    *,
+    event: int,
+    position: int | None = None,
+) -> Steps:
+    """Read or write chunk by chunk, and store how much it was.
+
+    As in POSIX, a read that can block gives what there is; a write goes on until all is written, and so does a read
+    from a file on disk. If something is done already, an error that follows is left to the next call.
+    """
+    reads = event == select.POLLIN
+    while transfer.left:
+        buffers = transfer.buffers(context.memory)
+        try:
+            count = operation(buffers) if position is None else operation(buffers, offset(position + transfer.done))
+        except BlockingIOError:
+            if not file.waits:
+                if transfer.done:
+                    break
+                raise
+            yield Wait(((file, event),))
+            continue
+        except (OSError, WasiError):
+            if transfer.done:
+                break
+            raise
+        transfer.advance(count)
+        if count == 0 or (reads and file.can_block):
+            break
+        if transfer.left:
+            del buffers
+            yield TURN
+    pack(context.memory, U32, result, transfer.done)
+
+
+def _reading_async(context: Context, file: Any, transfer: Transfer, result: int) -> Steps:
+    """Read once from a stream of an event loop."""
+    if transfer.left:
+        data = yield partial(file.read_async, min(transfer.left, ASYNC_CHUNK))
+        while data:
+            buffer = transfer.buffers(context.memory)[0][: len(data)]
+            buffer[:] = data[: len(buffer)]
+            transfer.advance(len(buffer))
+            data = data[len(buffer) :]
+    pack(context.memory, U32, result, transfer.done)
+
+
+def _writing_async(context: Context, file: Any, transfer: Transfer, result: int) -> Steps:
+    """Write all to a stream of an event loop."""
+    while transfer.left:
+        data = b"".join(transfer.buffers(context.memory))
+        try:
+            count = yield partial(file.write_async, data)
+        except OSError:
+            if not transfer.done:
+                raise
+            break
+        transfer.advance(count)
+        if count < len(data):
+            break
+    pack(context.memory, U32, result, transfer.done)
+
+
+def fd_read(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> Steps | None:
     """Read from a file."""
-    if isinstance(file, AsyncStream) or (context.asynchronous and can_block(file)):
-        from wasmloom.wasi import awaiting
-
-        return partial(awaiting.read, context, file, vectors, count, result)
-    wait_for_input(context, file)
     memory = context.memory
-    pack(memory, U32, result, file.read(iovecs(memory, vectors, count)))
-    return None
+    span(memory, result, U32.size)
+    if file.is_async:
+        return _reading_async(context, file, Transfer(memory, vectors, count, ASYNC_CHUNK), result)
+    transfer = Transfer(memory, vectors, count, CHUNK)
+    if file.can_block and context.can_wait:
+        return _after_a_turn(_moving(context, file, file.read, transfer, result, event=select.POLLIN))
+    return _moving(context, file, file.read, transfer, result, event=select.POLLIN)
 
 
-def fd_write(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> Later | None:
+def _after_a_turn(steps: Steps) -> Steps:
+    """Others go first: a guest that never has to wait for its input doesn't keep the event loop."""
+    yield TURN
+    yield from steps
+
+
+def fd_write(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> Steps | None:
     """Write to a file."""
-    if isinstance(file, AsyncStream):
-        from wasmloom.wasi import awaiting
-
-        return partial(awaiting.write, context, file, vectors, count, result)
     memory = context.memory
-    pack(memory, U32, result, file.write(iovecs(memory, vectors, count)))
-    return None
+    span(memory, result, U32.size)
+    if file.is_async:
+        return _writing_async(context, file, Transfer(memory, vectors, count, ASYNC_CHUNK), result)
+    transfer = Transfer(memory, vectors, count, CHUNK)
+    return _moving(context, file, file.write, transfer, result, event=select.POLLOUT)
 
 
-def fd_pread(context: Context, file: Descriptor, vectors: int, count: int, start: int, result: int) -> None:
+def fd_pread(context: Context, file: Descriptor, vectors: int, count: int, start: int, result: int) -> Steps:
     """Read from a place in a file."""
     memory = context.memory
-    pack(memory, U32, result, file.pread(iovecs(memory, vectors, count), offset(start)))
+    span(memory, result, U32.size)
+    transfer = Transfer(memory, vectors, count, CHUNK)
+    return _moving(context, file, file.pread, transfer, result, event=select.POLLIN, position=offset(start))
 
 
-def fd_pwrite(context: Context, file: Descriptor, vectors: int, count: int, start: int, result: int) -> None:
+def fd_pwrite(context: Context, file: Descriptor, vectors: int, count: int, start: int, result: int) -> Steps:
     """Write to a place in a file."""
     memory = context.memory
-    pack(memory, U32, result, file.pwrite(iovecs(memory, vectors, count), offset(start)))
+    span(memory, result, U32.size)
+    transfer = Transfer(memory, vectors, count, CHUNK)
+    return _moving(context, file, file.pwrite, transfer, result, event=select.POLLOUT, position=offset(start))
 
 
 def fd_seek(context: Context, file: Descriptor, distance: int, whence: int, result: int) -> None:
@@ -180,13 +272,14 @@ def fd_seek(context: Context, file: Descriptor, distance: int, whence: int, resu
     # To ask for the position is telling, not seeking: either right will do.
     telling = distance == 0 and _WHENCE[whence] == os.SEEK_CUR
     if not file.rights & (_TELL_OR_SEEK if telling else _SEEK):
-        no_seek = {FileType.DIRECTORY: Errno.EBADF, FileType.CHARACTER_DEVICE: Errno.ESPIPE}
-        raise WasiError(no_seek.get(file.kind, Errno.ENOTCAPABLE))
+        raise WasiError(file.refusal(_SEEK))
+    span(context.memory, result, U64.size)
     pack(context.memory, U64, result, file.seek(distance, _WHENCE[whence]))
 
 
 def fd_tell(context: Context, file: Descriptor, result: int) -> None:
     """Store the position in a file."""
+    span(context.memory, result, U64.size)
     pack(context.memory, U64, result, file.seek(0, os.SEEK_CUR))
 
 
@@ -209,21 +302,36 @@ def fd_prestat_dir_name(context: Context, file: Descriptor, buffer: int, length:
     span(context.memory, buffer, len(name))[:] = name
 
 
-def fd_readdir(context: Context, file: Descriptor, buffer: int, length: int, cookie: int, result: int) -> None:
-    """Store directory entries from a cookie on; the last one is cut where the buffer ends."""
+def fd_readdir(context: Context, file: Descriptor, buffer: int, length: int, cookie: int, result: int) -> Steps:
+    """Store directory entries from a cookie on; the last one is cut where the buffer ends.
+
+    A buffer that isn't filled says that there are no more. Cookies are the kernel's: they need no memory, and entries
+    that come and go meanwhile don't move the others.
+    """
     if not isinstance(file, Directory):
         raise WasiError(Errno.ENOTDIR)
-    memory = context.memory
-    target = span(memory, buffer, length)
+    span(context.memory, result, U32.size)
+    target = span(context.memory, buffer, length)
+    file.look_up(offset(cookie))
     used = 0
-    for following, entry in file.entries(cookie):
+    while used < length:
+        if used and not file.has_peeked():
+            del target
+            yield TURN
+            file.look_up(cookie)  # others may have read the directory meanwhile
+            target = span(context.memory, buffer, length)
+        found = file.peek()
+        if found is None:
+            break
+        following, entry = found
         record = DIRENT.pack(following, entry.inode, len(entry.name), entry.kind) + entry.name
         part = record[: length - used]
         target[used : used + len(part)] = part
         used += len(part)
-        if used == length:
-            break
-    pack(memory, U32, result, used)
+        if len(part) == len(record):
+            file.skip()
+            cookie = following
+    pack(context.memory, U32, result, used)
 
 
 def fd_renumber(context: Context, source: int, target: int) -> None:

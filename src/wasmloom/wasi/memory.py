@@ -13,6 +13,11 @@ from wasmloom.wasi.abi import IOVEC, Errno, WasiError
 MAX_IOVECS = 1024
 #: The longest path in bytes, as on the host (PATH_MAX).
 MAX_PATH = 4096
+#: The most bytes that one read or write moves, as on Linux.
+MAX_TRANSFER = 0x7FFF_F000
+#: The most bytes of guest memory that are copied, filled, read or written at once. Between two chunks the guest's
+#: time is looked at, signals arrive, and an event loop has its turn.
+CHUNK = 1 << 18
 
 
 def span(memory: memoryview, address: int, length: int) -> memoryview:
@@ -32,22 +37,64 @@ def pack(memory: memoryview, layout: Struct, address: int, *values: int) -> None
         raise WasiError(Errno.EFAULT) from None
 
 
-def iovecs(memory: memoryview, address: int, count: int) -> list[memoryview]:
-    """The buffers that an array of `iovec` or `ciovec` names, without the empty ones.
+class Transfer:
+    """What a read or a write moves: the ranges of guest memory that an array of `iovec` or `ciovec` names.
 
-    Raises `WasiError` with `EINVAL` for more than `MAX_IOVECS`.
+    It is moved in chunks, and between two of them the guest can be interrupted; memory is looked at anew for each. A
+    call moves no more than the guest has memory (ranges may overlap, so that they could name any amount), nor more
+    than Linux does (`MAX_TRANSFER`). Raises `WasiError` with `EINVAL` for more than `MAX_IOVECS` ranges.
     """
-    if count > MAX_IOVECS:
-        raise WasiError(Errno.EINVAL)
-    limit = len(memory)
-    buffers = []
-    for start, length in IOVEC.iter_unpack(span(memory, address, count * IOVEC.size)):
-        end = start + length
-        if end > limit:
-            raise WasiError(Errno.EFAULT)
-        if length:
-            buffers.append(memory[start:end])
-    return buffers
+
+    __slots__ = ("_chunk", "_position", "_ranges", "done", "total")
+
+    def __init__(self, memory: memoryview, address: int, count: int, chunk: int) -> None:
+        if count > MAX_IOVECS:
+            raise WasiError(Errno.EINVAL)
+        limit = len(memory)
+        self._ranges: list[tuple[int, int]] = []
+        self._chunk = chunk
+        #: the range that is next, and how much of it is done
+        self._position = (0, 0)
+        total = 0
+        for start, length in IOVEC.iter_unpack(span(memory, address, count * IOVEC.size)):
+            if start + length > limit:
+                raise WasiError(Errno.EFAULT)
+            if length:
+                self._ranges.append((start, length))
+                total += length
+        #: Bytes to be moved, and those that have been.
+        self.total = min(total, limit, MAX_TRANSFER)
+        self.done = 0
+
+    @property
+    def left(self) -> int:
+        """How many bytes are still to be moved."""
+        return self.total - self.done
+
+    def buffers(self, memory: memoryview) -> list[memoryview]:
+        """What is to be moved next: none at the end."""
+        room = min(self.total - self.done, self._chunk)
+        i, skipped = self._position
+        found = []
+        while room:
+            start, length = self._ranges[i]
+            size = min(length - skipped, room)
+            found.append(memory[start + skipped : start + skipped + size])
+            room -= size
+            i, skipped = i + 1, 0
+        return found
+
+    def advance(self, count: int) -> None:
+        """So many bytes of `buffers` have been moved."""
+        self.done += count
+        i, skipped = self._position
+        while count:
+            step = min(self._ranges[i][1] - skipped, count)
+            count -= step
+            skipped += step
+            if skipped == self._ranges[i][1]:
+                i, skipped = i + 1, 0
+        self._position = (i, skipped)
 
 
 def path(memory: memoryview, address: int, length: int) -> bytes:

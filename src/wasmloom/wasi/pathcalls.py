@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
+from wasmloom.wasi import hostcalls
 from wasmloom.wasi.abi import (
     DIRECTORY_RIGHTS,
     FILE_RIGHTS,
+    FILESTAT,
     NO_RIGHTS,
     SYMLINK_FOLLOW,
     U32,
     Errno,
+    FdFlags,
     OpenFlags,
     Rights,
     WasiError,
@@ -21,9 +25,13 @@ from wasmloom.wasi.descriptors import HOST_FLAGS, Descriptor, Directory, HostFil
 from wasmloom.wasi.files import fd_flags, new_times
 from wasmloom.wasi.memory import pack, path, span
 from wasmloom.wasi.paths import Walk
+from wasmloom.wasi.waits import Steps, pause
 
 _READING = Rights.FD_READ | Rights.FD_READDIR
 _WRITING = Rights.FD_WRITE | Rights.FD_ALLOCATE | Rights.FD_FILESTAT_SET_SIZE
+
+#: Seconds between two looks whether the other end of a FIFO has been opened, which nobody tells.
+_LOOK_AGAIN = 0.01
 
 #: Host flag by `OpenFlags`.
 _HOST_OPEN: dict[OpenFlags, int] = {
@@ -59,6 +67,7 @@ def path_create_directory(context: Context, base: Descriptor, address: int, leng
 
 def path_filestat_get(context: Context, base: Descriptor, lookup: int, address: int, length: int, result: int) -> None:
     """Store the status of what a path names."""
+    span(context.memory, result, FILESTAT.size)
     with _walk(context, base, address, length, through_slash=True) as walk:
         status = pack_filestat(walk.stat(follow=bool(lookup & SYMLINK_FOLLOW)))
     span(context.memory, result, len(status))[:] = status
@@ -110,11 +119,13 @@ def path_open(
     inheriting: int,
     flags: int,
     result: int,
-) -> None:
+) -> Steps:
     """Open or create what a path names, and store its new file descriptor.
 
     What is granted is what was asked for, as far as the base directory may hand it on and the kind of file has it.
+    A FIFO opens when its other end does.
     """
+    span(context.memory, result, U32.size)
     if open_flags >> len(OpenFlags):
         raise WasiError(Errno.EINVAL)
     asked = OpenFlags(open_flags)
@@ -137,25 +148,42 @@ def path_open(
     for fd_flag in fd_flags(flags):
         host |= HOST_FLAGS[fd_flag]
     follow = bool(lookup & SYMLINK_FOLLOW)
+    nonblocking = bool(flags & FdFlags.NONBLOCK)
+    context.table.check_room()
     with _walk(context, base, address, length, through_slash=OpenFlags.CREAT not in asked) as walk:
         if walk.slash and OpenFlags.CREAT in asked:
             _require_directory(walk)
-        opened = walk.open(host, follow=follow)
+        while True:
+            try:
+                # What can block is non-blocking for good, and waited for by us.
+                opened = walk.open(host | os.O_NONBLOCK, follow=follow)
+                break
+            except OSError as error:
+                if nonblocking or not _may_open_later(walk, error):
+                    raise
+            yield pause(_LOOK_AGAIN)
     file: HostFile
     try:
-        if stat.S_ISDIR(os.fstat(opened).st_mode):
+        status = os.fstat(opened)
+        if stat.S_ISFIFO(status.st_mode) and host & os.O_ACCMODE == os.O_RDONLY and not nonblocking:
+            while not hostcalls.has_writer(opened):
+                yield pause(_LOOK_AGAIN)
+        if stat.S_ISDIR(status.st_mode):
             file = Directory(opened, granted & DIRECTORY_RIGHTS, Rights(inheriting & base.inheriting))
         else:
-            file = HostFile(opened, granted & FILE_RIGHTS)
+            file = HostFile(opened, granted & FILE_RIGHTS, nonblocking=nonblocking)
     except BaseException:
         os.close(opened)
         raise
     number = context.table.add(file)
-    try:
-        pack(context.memory, U32, result, number)
-    except WasiError:
-        context.table.close(number)
-        raise
+    pack(context.memory, U32, result, number)
+
+
+def _may_open_later(walk: Walk, error: OSError) -> bool:
+    """Whether only `O_NONBLOCK` kept a file from being opened: a FIFO that nobody reads, or a lease that is held."""
+    if error.errno == errno.ENXIO:
+        return stat.S_ISFIFO(walk.stat(follow=False).st_mode)
+    return error.errno == errno.EAGAIN
 
 
 def path_readlink(

@@ -13,7 +13,9 @@ import errno
 import os
 from types import TracebackType
 
+from wasmloom.host.limits import nanoseconds_left
 from wasmloom.wasi.abi import Errno, WasiError
+from wasmloom.wasi.hostcalls import open_host
 
 #: The most symbolic links that one resolution follows, as on Linux.
 MAX_LINKS = 40
@@ -32,8 +34,9 @@ class Walk:
     component is: `name` is a plain name or ``.`` for `directory` itself. `slash` says that the path ended in a slash;
     with `through_slash` the component before such a slash is walked into as well (`name` is then ``.``).
 
-    Raises `WasiError` (`ENOENT` for an empty path, `ENOTCAPABLE` for one that leads out of the base, `ELOOP`) and
-    `OSError`.
+    Raises `WasiError` (`ENOENT` for an empty path, `ENOTCAPABLE` for one that leads out of the base, `ELOOP`),
+    `OSError` (`ENFILE` where the walk would take the process's last descriptors), and `Trap` when the guest's time is
+    over.
     """
 
     def __init__(self, base: int, path: bytes, *, through_slash: bool = False) -> None:
@@ -90,7 +93,7 @@ class Walk:
         """Open the last component with host `flags` and return a file descriptor that the caller owns."""
         while True:
             try:
-                return os.open(self.name, flags | _NO_FOLLOW, 0o666, dir_fd=self.directory)
+                return open_host(self.name, flags | _NO_FOLLOW, 0o666, dir_fd=self.directory)
             except OSError as error:
                 if error.errno not in _MAY_BE_LINK:
                     raise
@@ -135,8 +138,9 @@ class Walk:
 
     def _enter(self, part: bytes) -> None:
         """Walk into the directory `part`, or into what it points to."""
+        nanoseconds_left()  # a path of links has many steps, and some file systems are slow
         try:
-            self._opened.append(os.open(part, _WALK, dir_fd=self.directory))
+            self._opened.append(open_host(part, _WALK, dir_fd=self.directory))
         except OSError as error:
             if error.errno not in _MAY_BE_LINK:
                 raise

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import array
 import fcntl
+import os
 import select
+import stat
 import termios
 import time
-from collections.abc import Iterator
-from functools import partial, reduce
-from operator import or_
 from typing import NamedTuple
 
 from wasmloom.wasi.abi import (
@@ -22,13 +21,13 @@ from wasmloom.wasi.abi import (
     U32,
     Errno,
     EventType,
-    FileType,
     WasiError,
 )
-from wasmloom.wasi.context import Context, Later
+from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor, HostFile
 from wasmloom.wasi.memory import pack, span
 from wasmloom.wasi.process import host_clock
+from wasmloom.wasi.waits import TURN, Steps, Wait
 
 #: The most subscriptions of one call: more than files can be open, and bounded.
 MAX_SUBSCRIPTIONS = 1 << 16
@@ -52,13 +51,8 @@ class _Event(NamedTuple):
 
 
 class _Timer(NamedTuple):
-    userdata: int
-    clock: int
     deadline: int
-
-    def remaining(self) -> int:
-        """Nanoseconds until this is due; negative when it was."""
-        return self.deadline - time.clock_gettime_ns(self.clock)
+    userdata: int
 
 
 class Waiting:
@@ -66,9 +60,12 @@ class Waiting:
 
     def __init__(self) -> None:
         self.events: list[_Event] = []
-        self.timers: list[_Timer] = []
+        #: the host's clock → who waits for it, in the order of their deadlines once `sort` has been called
+        self.timers: dict[int, list[_Timer]] = {}
         #: host file descriptor → (userdata, kind) of those who wait for it
         self.files: dict[int, list[tuple[int, EventType]]] = {}
+        #: the files, pinned, with what the host's poll is to look for
+        self.pinned: dict[int, tuple[Descriptor, int]] = {}
 
     def add_clock(self, userdata: int, union: bytes) -> None:
         """Subscribe to a clock."""
@@ -80,52 +77,62 @@ class Waiting:
         else:
             host = host_clock(clock)
             start = 0 if flags & SUBSCRIPTION_CLOCK_ABSTIME else time.clock_gettime_ns(host)
-            self.timers.append(_Timer(userdata, host, start + timeout))
+            self.timers.setdefault(host, []).append(_Timer(start + timeout, userdata))
 
     def add_file(self, context: Context, userdata: int, kind: EventType, union: bytes) -> None:
         """Subscribe to a file's becoming readable or writable."""
         (number,) = SUBSCRIPTION_FD.unpack(union)
-        file = context.table.get(number)
-        if file is None:
-            self.events.append(_Event(userdata, Errno.EBADF, kind))
-        elif isinstance(file, HostFile):
-            self.files.setdefault(file.fileno(), []).append((userdata, kind))
-        else:
+        try:
+            file = context.table.pin(number)
+        except WasiError as error:
+            self.events.append(_Event(userdata, error.errno, kind))
+            return
+        if not isinstance(file, HostFile):
             # A Python file object can't be asked; a read or write is what finds out.
+            file.unpin()
             self.events.append(_Event(userdata, Errno.SUCCESS, kind, 1))
+            return
+        host = file.fileno()
+        _, wanted = self.pinned.get(host, (file, 0))
+        if wanted:
+            file.unpin()  # it is already
+        self.pinned[host] = (file, wanted | _POLL[kind])
+        self.files.setdefault(host, []).append((userdata, kind))
 
-    def until_timer(self) -> int:
-        """Nanoseconds until the next timer is due, at most `_LONGEST_WAIT`."""
-        until = min((timer.remaining() for timer in self.timers), default=_LONGEST_WAIT)
-        return min(max(until, 0), _LONGEST_WAIT)
+    def unpin(self) -> None:
+        """Let the files be closed."""
+        while self.pinned:
+            _, (file, _) = self.pinned.popitem()
+            file.unpin()
 
-    def wanted(self) -> Iterator[tuple[int, bool]]:
-        """The host's file descriptors that are waited for, and whether to be written to."""
-        for host, waiters in self.files.items():
-            for kind in {kind for _, kind in waiters}:
-                yield host, kind == EventType.FD_WRITE
+    def sort(self) -> None:
+        """All subscriptions are there."""
+        for timers in self.timers.values():
+            timers.sort()
 
-    def look(self, longest: int = 0) -> bool:
-        """Look what has happened; wait for it up to `longest` nanoseconds. Whether there is an event."""
+    def look(self) -> bool:
+        """Look what has happened. Whether there is an event."""
         if self.files:
             poll = select.poll()
-            for host, waiters in self.files.items():
-                poll.register(host, reduce(or_, (_POLL[kind] for _, kind in waiters)))
-            for host, ready in poll.poll(-(-longest // 10**6)):
+            for host, (_, wanted) in self.pinned.items():
+                poll.register(host, wanted)
+            for host, ready in poll.poll(0):
                 self._add_ready(host, ready)
-        elif longest:
-            time.sleep(longest / 1e9)
-        for timer in self.timers:
-            if timer.remaining() <= 0:
+        for clock, timers in self.timers.items():
+            now = time.clock_gettime_ns(clock)
+            for timer in timers:
+                if timer.deadline > now:
+                    break
                 self.events.append(_Event(timer.userdata, Errno.SUCCESS, EventType.CLOCK))
         return bool(self.events)
 
-    def wait(self, context: Context) -> None:
-        """Wait until there is at least one event. Raises `Trap` when the guest's time is over before that."""
-        while True:
-            longest = 0 if self.events else min(self.until_timer(), context.time_left() or _LONGEST_WAIT)
-            if self.look(longest):
-                return
+    def next_wait(self) -> Wait:
+        """What to wait for before the next `look`."""
+        longest = min(
+            (timers[0].deadline - time.clock_gettime_ns(clock) for clock, timers in self.timers.items()),
+            default=_LONGEST_WAIT,
+        )
+        return Wait(tuple(self.pinned.values()), time.monotonic_ns() + min(longest, _LONGEST_WAIT))
 
     def _add_ready(self, host: int, ready: int) -> None:
         for userdata, kind in self.files[host]:
@@ -142,54 +149,40 @@ def _readable_bytes(host: int) -> int:
     """How many bytes can be read without waiting; 0 where the host can't tell."""
     count = array.array("i", [0])
     try:
+        status = os.fstat(host)
+        if stat.S_ISREG(status.st_mode):
+            # What the host counts has 32 bits.
+            return max(status.st_size - os.lseek(host, 0, os.SEEK_CUR), 0)
         fcntl.ioctl(host, termios.FIONREAD, count)
     except OSError:
         return 0
     return max(count[0], 0)
 
 
-def can_block(file: Descriptor) -> bool:
-    """Whether reading from a file may have to wait for someone to write to it."""
-    return isinstance(file, HostFile) and file.kind not in (FileType.REGULAR_FILE, FileType.DIRECTORY)
-
-
-def wait_for_input(context: Context, file: Descriptor) -> None:
-    """If the guest's time is limited, wait until a read can't block, or raise `Trap` when the time is over."""
-    left = context.time_left()
-    if left is None or not can_block(file):
-        return
-    poll = select.poll()
-    poll.register(file.fileno(), select.POLLIN)
-    while left is not None and not poll.poll(-(-left // 10**6)):
-        left = context.time_left()
-
-
-def poll_oneoff(context: Context, subscriptions: int, events: int, count: int, result: int) -> Later | None:
+def poll_oneoff(context: Context, subscriptions: int, events: int, count: int, result: int) -> Steps:
     """Wait until one of the subscribed events happens, and store all that have."""
     if not 0 < count <= MAX_SUBSCRIPTIONS:
         raise WasiError(Errno.EINVAL)
     memory = context.memory
     span(memory, events, count * EVENT.size)
-    waiting = Waiting()
+    span(memory, result, U32.size)
     records = bytes(span(memory, subscriptions, count * SUBSCRIPTION.size))
-    for userdata, tag, union in SUBSCRIPTION.iter_unpack(records):
-        if tag == EventType.CLOCK:
-            waiting.add_clock(userdata, union)
-        elif tag in (EventType.FD_READ, EventType.FD_WRITE):
-            waiting.add_file(context, userdata, EventType(tag), union)
-        else:
-            raise WasiError(Errno.EINVAL)
-    if context.asynchronous:
-        return partial(_poll_async, context, waiting, events, result)
-    waiting.wait(context)
-    _store(context, waiting, events, result)
-    return None
-
-
-async def _poll_async(context: Context, waiting: Waiting, events: int, result: int) -> None:
-    from wasmloom.wasi import awaiting
-
-    await awaiting.wait(waiting)
+    waiting = Waiting()
+    try:
+        for userdata, tag, union in SUBSCRIPTION.iter_unpack(records):
+            if tag == EventType.CLOCK:
+                waiting.add_clock(userdata, union)
+            elif tag in (EventType.FD_READ, EventType.FD_WRITE):
+                waiting.add_file(context, userdata, EventType(tag), union)
+            else:
+                raise WasiError(Errno.EINVAL)
+        waiting.sort()
+        del memory
+        yield TURN
+        while not waiting.look():
+            yield waiting.next_wait()
+    finally:
+        waiting.unpin()
     _store(context, waiting, events, result)
 
 

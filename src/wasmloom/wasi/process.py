@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from wasmloom.errors import ExitStatus
 from wasmloom.wasi.abi import U32, U64, Errno, WasiError
-from wasmloom.wasi.context import Context, Later
+from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor
-from wasmloom.wasi.memory import pack, span
+from wasmloom.wasi.memory import CHUNK, pack, span
+from wasmloom.wasi.waits import TURN, Steps
 
 #: Clock of the host by clock id: realtime, monotonic, process CPU time, thread CPU time.
 CLOCKS: tuple[int, ...] = (
@@ -19,9 +20,6 @@ CLOCKS: tuple[int, ...] = (
     time.CLOCK_PROCESS_CPUTIME_ID,
     time.CLOCK_THREAD_CPUTIME_ID,
 )
-
-#: Random bytes are made in pieces of this size, so that a guest can't make the host allocate much.
-_RANDOM_PIECE = 1 << 16
 
 
 def host_clock(clock: int) -> int:
@@ -75,12 +73,21 @@ def clock_time_get(context: Context, clock: int, precision: int, result: int) ->
     pack(context.memory, U64, result, time.clock_gettime_ns(host_clock(clock)))
 
 
-def random_get(context: Context, buffer: int, length: int) -> None:
+def random_get(context: Context, buffer: int, length: int) -> Steps | None:
     """Fill a buffer with random bytes fit for cryptography."""
     target = span(context.memory, buffer, length)
-    for start in range(0, length, _RANDOM_PIECE):
-        piece = target[start : start + _RANDOM_PIECE]
-        piece[:] = os.urandom(len(piece))
+    if length > CHUNK:
+        return _filling_with_random(context, buffer, length)
+    target[:] = os.urandom(length)
+    return None
+
+
+def _filling_with_random(context: Context, buffer: int, length: int) -> Steps:
+    """`random_get` in chunks."""
+    for start in range(buffer, buffer + length, CHUNK):
+        size = min(CHUNK, buffer + length - start)
+        span(context.memory, start, size)[:] = os.urandom(size)
+        yield TURN
 
 
 def proc_exit(context: Context, code: int) -> None:
@@ -93,14 +100,16 @@ def proc_raise(context: Context, signal: int) -> None:
     raise WasiError(Errno.ENOTSUP)
 
 
-def sched_yield(context: Context) -> Later | None:
+def sched_yield(context: Context) -> Steps | None:
     """Let another thread of the host run, or what else there is in the event loop."""
-    if context.asynchronous:
-        from wasmloom.wasi import awaiting
-
-        return awaiting.turn
+    if context.can_wait:
+        return _one_turn()
     os.sched_yield()
     return None
+
+
+def _one_turn() -> Steps:
+    yield TURN
 
 
 def _not_a_socket(context: Context, descriptor: Descriptor, *arguments: int) -> None:

@@ -1,0 +1,108 @@
+"""The guest's file descriptor numbers."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from contextlib import suppress
+
+from wasmloom.wasi.abi import Errno, WasiError
+from wasmloom.wasi.descriptors import Descriptor
+
+#: How many files a guest may have open at the same time, besides what it was given.
+MAX_FILES = 256
+
+
+class DescriptorTable:
+    """The guest's open file descriptors. New ones get the lowest free number, as in POSIX.
+
+    Threads may share a table: each step here is one operation of a dict, a heap or a counter. What is closed while
+    another thread uses it stays until that has ended (`Descriptor.pin`).
+    """
+
+    def __init__(self, max_files: int = MAX_FILES) -> None:
+        self._open: dict[int, Descriptor] = {}
+        self._freed: list[int] = []
+        self._numbers = itertools.count()
+        self._max_files = max_files
+        #: How many the guest was given.
+        self._given = 0
+        self.closed = False
+        #: The descriptor of a number, or None.
+        self.get = self._open.get
+
+    def pin(self, number: int) -> Descriptor:
+        """The descriptor of a number, pinned: the caller unpins it. Raises `WasiError` (`EBADF`) if it isn't open."""
+        found = self._open.get(number)
+        if found is None:
+            raise WasiError(Errno.EBADF)
+        found.pin()
+        return found
+
+    def __getitem__(self, number: int) -> Descriptor:
+        """The descriptor of a number. Raises `WasiError` (`EBADF`) when it isn't open."""
+        found = self._open.get(number)
+        if found is None:
+            raise WasiError(Errno.EBADF)
+        return found
+
+    def give(self, descriptor: Descriptor) -> int:
+        """Give a descriptor a number, before the guest begins: it doesn't count."""
+        self._given += 1
+        return self.add(descriptor)
+
+    def leave_out(self) -> None:
+        """Let a number stand for nothing: it is never given (a standard stream that the process doesn't have)."""
+        next(self._numbers)
+
+    def check_room(self) -> None:
+        """Raise `WasiError` (`EMFILE`) when the guest may not open another file."""
+        if len(self._open) >= self._given + self._max_files:
+            raise WasiError(Errno.EMFILE)
+
+    def add(self, descriptor: Descriptor) -> int:
+        """Give a descriptor a number; if there is none for it, it is closed.
+
+        Raises `WasiError`: `EMFILE` when the guest has too many, `EBADF` when the table has been closed.
+        """
+        try:
+            self.check_room()
+        except WasiError:
+            descriptor.close()
+            raise
+        try:
+            number = heapq.heappop(self._freed)
+        except IndexError:
+            number = next(self._numbers)
+        self._open[number] = descriptor
+        if self.closed:  # by another thread meanwhile
+            self.close_all()
+            raise WasiError(Errno.EBADF)
+        return number
+
+    def close(self, number: int) -> None:
+        """Close a number. Raises `WasiError` (`EBADF`) and `OSError`."""
+        found = self._open.pop(number, None)
+        if found is None:
+            raise WasiError(Errno.EBADF)
+        heapq.heappush(self._freed, number)
+        found.close()
+
+    def renumber(self, source: int, target: int) -> None:
+        """Let `target`, which is closed, mean what `source` does, which becomes free. Both must be open (`EBADF`)."""
+        if source == target:
+            self[source]
+            return
+        replaced, moved = self[target], self._open.pop(source, None)
+        if moved is None:
+            raise WasiError(Errno.EBADF)
+        self._open[target] = moved
+        heapq.heappush(self._freed, source)
+        replaced.close()
+
+    def close_all(self) -> None:
+        """Close every number, also when closing one fails; no other is given from now on."""
+        self.closed = True
+        for number in list(self._open):
+            with suppress(OSError, WasiError):
+                self.close(number)

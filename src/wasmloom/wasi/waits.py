@@ -1,0 +1,75 @@
+"""How functions of WASI wait, and take long, without keeping Ctrl-C, timeouts or an event loop from their turn.
+
+A function that may take long is a generator of steps. Between two steps it gives what it waits for: a `Wait` (`TURN`:
+nothing, it only has worked for long enough), or a function that makes an awaitable, for asyncio streams. Nothing in a
+step blocks. Who drives the steps decides what waiting is: `run_steps` blocks the thread in slices, for plain calls;
+`wasmloom.wasi.awaiting` leaves the guest and waits in the event loop.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wasmloom.host.limits import nanoseconds_left
+
+if TYPE_CHECKING:
+    from wasmloom.wasi.descriptors import Descriptor
+
+#: The longest that a thread waits (nanoseconds) before it looks up: a signal that comes between Python's last look and
+#: the system call doesn't end the call.
+SLICE = 50 * 10**6
+
+FOREVER = 1 << 63
+
+
+class Wait(NamedTuple):
+    """Until one of `files` (each with events of `select.poll`) is ready, or `until` (monotonic clock, nanoseconds)."""
+
+    files: tuple[tuple[Descriptor, int], ...] = ()
+    until: int = FOREVER
+
+
+#: Doesn't wait: it is someone else's turn, if there is anyone.
+TURN = Wait((), 0)
+
+Steps = Generator["Wait | Callable[[], Awaitable[Any]]", Any, None]
+
+
+def pause(seconds: float) -> Wait:
+    """A `Wait` for nothing but time."""
+    return Wait((), time.monotonic_ns() + int(seconds * 1e9))
+
+
+def wait_here(wait: Wait) -> None:
+    """Block the thread, in slices. Raises `Trap` when the time of the guest that stands here is over."""
+    poll = None
+    while True:
+        left = nanoseconds_left()
+        longest = min(SLICE, wait.until - time.monotonic_ns(), SLICE if left is None else left)
+        if longest <= 0:
+            return
+        if not wait.files:
+            time.sleep(longest / 1e9)
+            continue
+        if poll is None:
+            poll = select.poll()
+            for file, events in wait.files:
+                poll.register(file.fileno(), events)
+        if poll.poll(-(-longest // 10**6)):
+            return
+
+
+def run_steps(steps: Steps, wait: Wait) -> None:
+    """Run a function to its end in this thread; its first step has given `wait`."""
+    try:
+        while True:
+            wait_here(wait)
+            try:
+                wait = next(steps)  # type: ignore[assignment]
+            except StopIteration:
+                return
+    finally:
+        steps.close()
