@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -114,11 +115,12 @@ def test_interruption_leaves_nothing(files: Path, functions: int, count: int) ->
     signal.signal(signal.SIGINT, before)
     try:
         # LLVM runs in processes of their own, even if it is one.
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        tasks = Path(f"/proc/{process.pid}/task")
         end = time.monotonic() + 60
         workers: list[str] = []
         while process.poll() is None and len(workers) < count and time.monotonic() < end:
-            workers = children.read_text().split()
+            with contextlib.suppress(OSError):  # a thread has just ended
+                workers = [child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
         output, errors = process.communicate(timeout=60)

@@ -31,7 +31,7 @@ def partly(text: str, *used: str, imports: Any = None, cache: bool = False, **se
     exports = wl.Instance(module, imports, store=store).exports
     for name in used:
         exports[name]()
-    module.compile_behind([])
+    module.begin_behind([])(lambda: False)(module)
     use_compiled(store, compiled_code(store))
     return module, exports
 
@@ -116,7 +116,7 @@ def test_exceptions_of_compiling_arrive_and_the_next_call_compiles(monkeypatch: 
     assert exports.run(1) == 2  # $cold goes along with its caller
     module, exports = partly(text, "warm")
     with monkeypatch.context() as patch:
-        def fail(self: CompiledModule, index: int) -> int:
+        def fail(self: CompiledModule, index: int, abandoned: object) -> int:
             raise KeyboardInterrupt
 
         patch.setattr(CompiledModule, "compile_function", fail)
@@ -153,7 +153,9 @@ def test_the_rest_comes_later_and_the_cache_has_all(tmp_path: Path, monkeypatch:
         assert exports[f"f{i}"](3) == interpreted[f"f{i}"](3)
     before = len(missing(module))
     assert 0 < before < 50
-    module.compile_rest()
+    rest = module.begin_rest()
+    assert rest is not None
+    rest(lambda: False)(module)
     assert not missing(module)
     for i in range(50):
         assert exports[f"f{i}"](30) == interpreted[f"f{i}"](30)

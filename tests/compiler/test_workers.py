@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import pytest
 
 import wasmloom
 from tests.compiler import work
-from wasmloom.compiler.workers import compile_parts, processors
+from wasmloom.compiler import workers as crew
+from wasmloom.compiler.workers import Abandoned, compile_parts, most_behind, processors, worker_processes
 from wasmloom.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -177,3 +180,93 @@ def test_interruption_by_progress(tmp_path: Path) -> None:
 
     with pytest.raises(InterruptedError):
         compile_parts(range(20), work.slower_first, 2, progress)
+
+
+# --- all calls share the workers ---
+
+
+def test_workers_are_used_again_and_end_when_nothing_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = compile_parts([1], work.where, isolated=True)
+    assert compile_parts([1], work.where, isolated=True) == first
+    assert compile_parts([b"x"], work.double, isolated=True) == [b"xx"]
+    monkeypatch.setattr(crew, "IDLE", 0.01)
+    compile_parts([1, 2], work.where, 2)  # whoever waits has been called, and waits anew
+    compile_parts([1], work.where, isolated=True)
+    wait_for(lambda: not worker_processes() or not any(map(is_running, worker_processes())), "workers stay")
+
+
+def in_threads(count: int, function: Callable[[int], None]) -> None:
+    threads = [threading.Thread(target=function, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_few_workers_whoever_wants_them() -> None:
+    seen: set[bytes] = set()
+
+    def some(number: int) -> None:
+        seen.update(compile_parts([number, number], work.where, 2, behind=number % 2 == 0))
+
+    before = len(worker_processes())
+    in_threads(20, some)
+    assert len(seen) <= before + processors() + most_behind()
+
+
+def test_what_nobody_waits_for_comes_last(tmp_path: Path) -> None:
+    """However much of it there is, the rest doesn't wait."""
+    waiting = [partial(compile_parts, [str(tmp_path)], work.hang, isolated=True, behind=True) for _ in range(10)]
+    stop = threading.Event()
+
+    def wait(number: int) -> None:
+        with pytest.raises(Abandoned):
+            waiting[number](abandoned=stop.is_set)
+
+    threads = [threading.Thread(target=wait, args=(i,)) for i in range(10)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(list(tmp_path.iterdir())) == most_behind(), "nothing begins")
+    assert compile_parts([b"x"], work.double, isolated=True) == [b"xx"]
+    hanging = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(hanging) == most_behind()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    wait_for(lambda: not any(map(is_running, hanging)), "what was abandoned goes on")
+
+
+def test_a_worker_that_dies_while_it_waits_is_replaced() -> None:
+    (number,) = compile_parts([1], work.where, isolated=True)
+    os.kill(int(number), signal.SIGKILL)
+    wait_for(lambda: not is_running(int(number)), "it lives")
+    assert compile_parts([b"x"] * 3, work.double, 2) == [b"xx"] * 3
+
+
+FORK = USE.partition("print(")[0] + """
+import os, signal
+(first,) = compile_parts([1], work.where, isolated=True)
+child = os.fork()
+if child == 0:
+    (own,) = compile_parts([1], work.where, isolated=True)
+    os._exit(0 if own != first else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert compile_parts([1], work.where, isolated=True) == [first]  # the child has left it alone
+child = os.fork()
+if child == 0:  # lives on, with what it has of the parent
+    signal.pause()
+print(child, first.decode(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_forked_children_have_workers_of_their_own_and_keep_none_alive() -> None:
+    text = FORK.format(path=[str(ROOT), PACKAGE])
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True, env=environment()) as caller:
+        assert caller.stdout is not None
+        child, worker = map(int, caller.stdout.readline().split())
+        try:
+            assert caller.wait(300) == -signal.SIGKILL
+            wait_for(lambda: not is_running(worker), "the worker outlives its caller")
+        finally:
+            os.kill(child, signal.SIGKILL)

@@ -203,7 +203,7 @@ def frames(trap: wl.Trap) -> tuple[Any, ...]:
 
 
 def compile_used(module: wl.Module) -> None:
-    """Compile what has run of a module, as `Module.compile_behind` does with a large one, but in this process."""
+    """Compile what has run of a module, as `Module.begin_behind` does with a large one, but in this process."""
     options = module.engine.code_options()._replace(quick=True)
     used = module.code_space.used()
     module.compiled = CompiledModule(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import wasmloom as wl
+from wasmloom.compiler.workers import Abandoned, most_behind
+from wasmloom.host.module import Module
 
 SUM = """
   (module
@@ -136,3 +143,61 @@ def test_a_call_from_inside_changes_nothing() -> None:
 def test_thresholds_that_make_no_sense(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="threshold"):
         wl.Engine(**options)  # type: ignore[arg-type]
+
+
+def test_few_modules_are_compiled_at_a_time_and_none_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many guests as there may be: those that have ended don't keep workers busy."""
+    begun: list[str] = []
+    go_on = threading.Event()
+
+    def begin_behind(self: Any, positions: Any) -> Any:
+        name = repr(self)
+
+        def work(abandoned: Callable[[], bool]) -> Any:
+            begun.append(name)
+            while not abandoned() and not go_on.is_set():
+                time.sleep(0.001)
+            if abandoned():
+                raise Abandoned("gone")
+            return lambda module: None
+
+        return work
+
+    monkeypatch.setattr(Module, "begin_behind", begin_behind)
+    instances = [wl.Instance(wl.Module(SUM, engine())) for _ in range(10)]
+    for instance in instances:
+        for _ in range(501):
+            instance.exports.sum(1)
+    backgrounds = [instance.module.background for instance in instances]
+    assert all(backgrounds)
+    deadline = time.monotonic() + 60
+    while len(begun) < most_behind() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(begun) == most_behind()
+    last = instances[-1]
+    del instance, instances
+    backgrounds[-2].join()  # they come in turn: all others are gone
+    assert all(background.failed is None for background in backgrounds)
+    go_on.set()
+    assert last.module.background is backgrounds[-1]
+    backgrounds[-1].join()
+    assert len(begun) == most_behind() + 1
+
+
+def test_a_forked_child_compiles_for_itself() -> None:
+    """Its parent's threads are not there."""
+    instance = wl.Instance(wl.Module(SUM, engine()))
+    for _ in range(501):
+        instance.exports.sum(1)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with contextlib.suppress(BaseException):
+            deadline = time.monotonic() + 60
+            while not instance.store.is_native and time.monotonic() < deadline:
+                for _ in range(100):
+                    instance.exports.sum(1000)
+                time.sleep(0.01)
+            status = 0 if instance.store.is_native else 2
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -39,6 +39,9 @@ UNIT_BYTES = 1 << 15
 #: Bytes of function bodies that are compiled at once while a guest waits for one of them.
 LAZY_BYTES = 1 << 11
 
+#: Bytes of function bodies that LLVM may get in this process, where nothing can interrupt it.
+SMALL = 1 << 12
+
 #: What `wasmloom.compiler.stubs` defines and objects refer to: LLVM's name → ours.
 _EXTERNALS = {
     "wl_on_host": "wl_on_host",
@@ -109,22 +112,32 @@ class CompiledModule:
         if wanted():
             describe(loaded, self.symbol_name)
 
-    def entry(self, space: CodeSpace, index: int, at: int) -> int:
+    def entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool] | None = None) -> int:
         """The address of the code by which function `index` goes on from an offset in its bytecode.
 
-        Compiles it if need be (see `CodeSpace.state_at`). Raises `UnsupportedError`, `ObjectError`.
+        Compiles it if need be (see `CodeSpace.state_at`, and `compile_parts` for `abandoned`). Raises
+        `UnsupportedError`, `ObjectError`, `CompileError`.
         """
         address = self.positions.get((index, at))
         if address is None:
             from wasmloom.compiler.osr import Entry
-            from wasmloom.compiler.units import compile_entry
 
             entry = Entry(index, *space.state_at(index, at))
             address = self._entries.get((index, entry.place))
             if address is None:
-                address = self.add_entry(entry, compile_entry(self.facts, self._options, entry))
+                address = self.add_entry(entry, self._compile_now(entry, [index], abandoned))
             self.positions[(index, at)] = address
         return address
+
+    def _compile_now(
+        self, part: tuple[list[int], bool] | Entry, functions: list[int], abandoned: Callable[[], bool] | None
+    ) -> bytes:
+        """The object of a part that is made of some functions: in this process if it doesn't take long."""
+        engine_identity()  # the compiler may not have been imported yet, and would be that of the files now
+        if _size(self.module, functions) <= SMALL:
+            return _compile_here(self.facts, self._options, part)
+        function = partial(_compile_part, self.module.data, self._options)
+        return compile_parts([part], function, 1, isolated=True, abandoned=abandoned)[0]
 
     def add_entry(self, entry: Entry, data: bytes) -> int:
         """Load a compiled entry; gives its address. Raises `ObjectError`."""
@@ -149,17 +162,14 @@ class CompiledModule:
             self._facts = Facts(self.module)
         return self._facts
 
-    def compile_function(self, index: int) -> int:
+    def compile_function(self, index: int, abandoned: Callable[[], bool] | None = None) -> int:
         """The address of a function's code; compiles it if it is missing, with what it calls directly.
 
-        Raises `UnsupportedError`, `ObjectError`, and what `engine_identity` raises.
+        See `compile_parts` for `abandoned`. Raises `UnsupportedError`, `ObjectError`, `CompileError`.
         """
         if index in self.missing:
-            engine_identity()  # the compiler may not have been imported yet, and would be that of the files now
-            from wasmloom.compiler.units import compile_unit
-
             functions = self._with_callees(index)
-            self.add(functions, [compile_unit(self.facts, self._options, functions, False)])
+            self.add(functions, [self._compile_now((functions, False), functions, abandoned)])
         return self.functions[index]
 
     def _with_callees(self, index: int) -> list[int]:
@@ -272,12 +282,17 @@ def _facts(data: bytes) -> object:
 def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool] | Entry) -> bytes:
     """Compile one unit of a module, or an entry, in whichever process."""
     from wasmloom.compiler.facts import Facts
-    from wasmloom.compiler.osr import Entry
-    from wasmloom.compiler.units import compile_entry, compile_unit
 
     facts = _facts(data)
     if not isinstance(facts, Facts):
         raise TypeError("not the facts of a module")
+    return _compile_here(facts, options, part)
+
+
+def _compile_here(facts: Facts, options: Options, part: tuple[list[int], bool] | Entry) -> bytes:
+    from wasmloom.compiler.osr import Entry
+    from wasmloom.compiler.units import compile_entry, compile_unit
+
     if isinstance(part, Entry):
         return compile_entry(facts, options, part)
     functions, first = part
@@ -304,13 +319,19 @@ def compile_module(
 
 
 def compile_behind(
-    module: DecodedModule, options: Options, functions: Sequence[int] | None, first: bool, entries: list[Entry]
+    module: DecodedModule,
+    options: Options,
+    functions: Sequence[int] | None,
+    first: bool,
+    entries: list[Entry],
+    abandoned: Callable[[], bool] | None = None,
 ) -> tuple[list[bytes], list[bytes]]:
     """The objects of some functions of a module and of entries; `first`: with what there is once in a module.
 
-    By one other process, so that this one's threads hardly notice. Raises as `compile_module` does.
+    By one other process, so that this one's threads hardly notice, and after everything that somebody waits for. See
+    `compile_parts` for `abandoned`. Raises as `compile_module` does.
     """
-    objects = _compile(module, options, functions, first, entries, 1, None, True)
+    objects = _compile(module, options, functions, first, entries, 1, None, True, True, abandoned)
     count = len(objects) - len(entries)
     return objects[:count], objects[count:]
 
@@ -340,6 +361,8 @@ def _compile(
     workers: int | None,
     progress: Callable[[int, int], None] | None,
     isolated: bool,
+    behind: bool = False,
+    abandoned: Callable[[], bool] | None = None,
 ) -> list[bytes]:
     """The objects of functions (None: there is none of them to compile), then those of entries."""
     engine_identity()  # workers load the files that are there now
@@ -353,5 +376,9 @@ def _compile(
         workers = 1
     # The largest first, so that no worker is left alone with one in the end.
     order = sorted(range(count), key=lambda number: _size(module, pieces[number]), reverse=True)
-    compiled = compile_parts([*(parts[n] for n in order), *entries], function, workers, progress, isolated)
+    if workers == 1 and sum(_size(module, piece) for piece in pieces) > SMALL:
+        isolated = True  # where it can be interrupted
+    compiled = compile_parts(
+        [*(parts[n] for n in order), *entries], function, workers, progress, isolated, behind, abandoned
+    )
     return [compiled[place] for place in sorted(range(count), key=order.__getitem__)] + compiled[count:]

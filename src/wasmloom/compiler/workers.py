@@ -11,13 +11,26 @@ that is fed through pipes. The process pools of the standard library are not use
 Here, workers don't hear of Ctrl-C, are killed when the caller is interrupted, and end by themselves as soon as the
 caller is gone, however it went.
 
-Protocol, both directions: 8 bytes of length, little endian, then a pickle. A worker first reads the pickled `sys.path`
-without a length, then what to call, then arguments one by one. It answers each with (True, result) or
+All calls of `compile_parts` share the workers of this process (`_Crew`), however many engines and modules there are:
+about as many as there are processors, with fewer for what nobody waits for. Each belongs to a thread that hands it one
+part after the other; both end when there has been nothing to do for `IDLE` seconds.
+
+Protocol, both directions: 8 bytes of length, little endian, then a pickle. The caller sends ("call", path, pickled
+function), and then ("part", pickled argument) for each part, which the worker answers with (True, result) or
 (False, exception).
+
+Invariants:
+
+* Signal handlers, which run in the main thread only, may raise anywhere in `compile_parts`, and may call it: what it
+  shares with other threads is changed under a lock that nests, by single operations that leave it whole.
+* A worker that is killed is one whose thread works for the batch that ends: it is in ``_Batch.workers`` only then.
+* After a fork the child has none of the threads, and none of the workers: it begins with a crew of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import pickle
 import queue
@@ -27,8 +40,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from _thread import RLock, start_new_thread
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from functools import partial
 from typing import IO, Any, BinaryIO, TypeVar
 
 from wasmloom.errors import CompileError
@@ -43,13 +59,29 @@ is_worker = False
 #: What a worker runs: isolated from the current folder and the environment, with the caller's path instead.
 _BOOTSTRAP = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from wasmloom.compiler.workers import serve; serve()"
+    "from wasmloom.compiler.workers import serve; serve(int(sys.argv[1]))"
 )
+#: Seconds that a worker is kept without work.
+IDLE = 2.0
+#: Seconds between two looks of a caller at what doesn't wake it.
+_PATIENCE = 0.05
+#: Seconds that a caller waits at most until workers that it has killed are gone.
+_GRACE = 5.0
+_PR_SET_PDEATHSIG = 1
 
 
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def most_behind() -> int:
+    """How many workers there are at most for what nobody waits for."""
+    return max(1, min(4, processors() - 1))
+
+
+class Abandoned(CompileError):
+    """Nobody waits any more for what was to be compiled."""
 
 
 def compile_parts(
@@ -58,17 +90,19 @@ def compile_parts(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     isolated: bool = False,
+    behind: bool = False,
+    abandoned: Callable[[], bool] | None = None,
 ) -> list[bytes]:
     """The results of `function` for all `parts`, in their order.
 
     `function` is a function at the top level of an importable module, or a `functools.partial` of one: it and the parts
     are pickled. `workers` is the number of processes at most (default: `processors`); with 1, for a
     single part, and where no Python can be started, `function` runs in this process; if `isolated`, only the last.
-    `progress` is called in this
-    thread with the number of parts done and of all parts, first with 0 done.
+    `progress` is called in this thread with the number of parts done and of all parts, first with 0 done. `behind`:
+    nobody waits for it, so that everything else comes first. `abandoned` is asked now and then.
 
-    Raises what `function` raises, and `CompileError` when a worker dies; the other workers are killed then, as they are
-    when this thread is interrupted.
+    Raises what `function` raises, `CompileError` when a worker dies, and `Abandoned`; workers that are busy with it are
+    killed then, as they are when this thread is interrupted.
     """
     total = len(parts)
     count = min(total, processors() if workers is None else max(1, workers))
@@ -82,18 +116,23 @@ def compile_parts(
                 progress(len(results), total)
         return results
     answers: dict[int, bytes] = {}
-    pool = _Pool(list(parts), function)
+    batch = _Batch(list(parts), function, count, behind)
     try:
-        pool.start(count)
+        _crew.add(batch)
         while len(answers) < total:
-            number, answer = pool.done.get()
+            try:
+                number, answer = batch.done.get(timeout=_PATIENCE)
+            except queue.Empty:
+                if abandoned is not None and abandoned():
+                    raise Abandoned("nobody waits for this code any more") from None
+                continue
             if isinstance(answer, BaseException):
                 raise answer
             answers[number] = answer
             if progress is not None:
                 progress(len(answers), total)
     finally:
-        pool.stop()
+        _crew.end(batch)
     return [answers[number] for number in range(total)]
 
 
@@ -102,59 +141,140 @@ def _can_start() -> bool:
     return os.path.basename(sys.executable or "").startswith("python") and not getattr(sys, "frozen", False)
 
 
-class _Pool:
-    """Processes, each with a thread that hands it one part after the other."""
+class _Batch:
+    """The parts of one call."""
 
-    def __init__(self, parts: Sequence[Any], function: Callable[[Any], bytes]) -> None:
+    def __init__(self, parts: Sequence[Any], function: Callable[[Any], bytes], limit: int, behind: bool) -> None:
         self.parts = parts
-        self.greeting = pickle.dumps(sys.path) + _message(function)
+        #: What a worker is told first.
+        self.greeting = _message(("call", sys.path, pickle.dumps(function)))
+        self.limit = limit
+        self.behind = behind
         #: (number of a part, its result), or (-1, the exception that ends everything).
         self.done: queue.SimpleQueue[tuple[int, bytes | BaseException]] = queue.SimpleQueue()
-        self.waiting = iter(range(len(parts)))
-        self.lock = threading.Lock()
+        self.waiting = deque(range(len(parts)))
+        #: Parts that threads have taken, and the workers that are busy with them.
+        self.running = 0
         self.workers: list[_Worker] = []
-        self.threads: list[threading.Thread] = []
+        self.ended = False
 
-    def start(self, count: int) -> None:
-        for _ in range(count):
-            worker = _Worker()
-            self.workers.append(worker)
-            thread = threading.Thread(target=self._feed, args=(worker,), name="wasmloom-compile", daemon=True)
-            self.threads.append(thread)
-            thread.start()
 
-    def _feed(self, worker: _Worker) -> None:
-        try:
-            worker.send(self.greeting)
-            while True:
+class _Crew:
+    """The workers of this process, and the threads that they belong to."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self.batches: list[_Batch] = []
+        #: Where threads wait that have nothing to do.
+        self.idle: list[queue.SimpleQueue[None]] = []
+        self.threads = 0
+        #: All workers, for a forked child.
+        self.workers: list[_Worker] = []
+
+    def add(self, batch: _Batch) -> None:
+        """Have a batch done."""
+        with self.lock:
+            self.batches.append(batch)
+            most = max(batch.limit, processors() + most_behind())
+            for _ in range(batch.limit):
+                if self.idle:
+                    self.idle.pop().put(None)
+                elif self.threads < most:
+                    start_new_thread(self._work, ())
+                    self.threads += 1
+
+    def end(self, batch: _Batch) -> None:
+        """Forget a batch, and kill the workers that are busy with it; returns when they are gone."""
+        with self.lock:
+            batch.ended = True
+            batch.waiting.clear()
+            if batch in self.batches:
+                self.batches.remove(batch)
+            for worker in batch.workers:
+                worker.kill()
+        end = time.monotonic() + _GRACE
+        while batch.running and time.monotonic() < end:
+            time.sleep(0.002)
+
+    def _next(self) -> tuple[_Batch, int] | None:
+        """Something to do: what somebody waits for first."""
+        behind = sum(batch.running for batch in self.batches if batch.behind)
+        for batch in sorted(self.batches, key=lambda batch: batch.behind):
+            if batch.waiting and batch.running < batch.limit and not (batch.behind and behind >= most_behind()):
+                batch.running += 1
+                return batch, batch.waiting.popleft()
+        return None
+
+    def _wait(self, inbox: queue.SimpleQueue[None]) -> tuple[_Batch, int] | None:
+        """Something to do, once there is; None when there hasn't been for long, and the thread is to end."""
+        while True:
+            with self.lock:
+                found = self._next()
+                if found is not None:
+                    return found
+                self.idle.append(inbox)
+            try:
+                inbox.get(timeout=IDLE)
+            except queue.Empty:
                 with self.lock:
-                    number = next(self.waiting, None)
-                if number is None:
-                    return
-                worker.send(_message(self.parts[number]))
-                self.done.put((number, worker.receive()))
-        except BaseException as error:
-            self.done.put((-1, error))
+                    if inbox in self.idle:
+                        self.idle.remove(inbox)
+                        self.threads -= 1
+                        return None
+                inbox.get()  # somebody has just called
 
-    def stop(self) -> None:
-        """End all processes, busy or not, and wait until they are gone."""
-        for worker in self.workers:
-            worker.process.kill()
-        for thread in self.threads:
-            thread.join()
-        for worker in self.workers:
-            worker.close()
+    def _work(self) -> None:
+        """A thread with its worker."""
+        inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+        worker: _Worker | None = None
+        while (found := self._wait(inbox)) is not None:
+            batch, number = found
+            try:
+                if worker is not None and not worker.is_usable():
+                    self._dismiss(worker)
+                    worker = None
+                if worker is None:
+                    worker = _Worker()
+                    self.workers.append(worker)
+                with self.lock:
+                    busy = not batch.ended
+                    if busy:
+                        batch.workers.append(worker)
+                if busy:
+                    try:
+                        batch.done.put((number, worker.do(batch, number)))
+                    finally:
+                        with self.lock:
+                            batch.workers.remove(worker)
+            except BaseException as error:
+                batch.done.put((-1, error))
+            if worker is not None and not worker.is_usable():
+                self._dismiss(worker)
+                worker = None
+            with self.lock:
+                batch.running -= 1
+            del batch, found
+        if worker is not None:
+            self._dismiss(worker)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        worker.close()
 
 
 class _Worker:
     """A process, seen from its caller. What it writes to standard error is kept, for when it dies."""
 
     def __init__(self) -> None:
-        with ExitStack() as stack:
+        self._executable = sys.executable
+        self._killed = False
+        self._greeting = b""
+        with contextlib.ExitStack() as stack:
             self.errors: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
             try:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-I", "-c", _BOOTSTRAP],
+                    [sys.executable, "-I", "-c", _BOOTSTRAP, str(os.getpid())],
+                    bufsize=0,  # a forked child has no copy of what has not been written yet
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=self.errors,
@@ -163,20 +283,32 @@ class _Worker:
             except OSError as error:
                 raise CompileError(f"can't start a worker process: {error}") from error
             stack.pop_all()
+        self._send(pickle.dumps(sys.path))
 
-    def send(self, message: bytes) -> None:
+    def do(self, batch: _Batch, number: int) -> bytes:
+        """The result for a part; raises what the call raised, and `CompileError` when the process has died."""
+        if self._greeting is not batch.greeting:
+            self._greeting = b""
+            self.errors.seek(0)  # for the process as well: it writes through the same open file
+            self.errors.truncate()
+            self._send(batch.greeting)
+            self._greeting = batch.greeting
+        self._send(_message(("part", pickle.dumps(batch.parts[number], pickle.HIGHEST_PROTOCOL))))
+        return self._receive()
+
+    def _send(self, message: bytes) -> None:
         """Write `message`; raises `CompileError` when nobody is there."""
         stream = self.process.stdin
         if stream is None:
             raise ValueError("a worker without input")
+        rest = memoryview(message)
         try:
-            stream.write(message)
-            stream.flush()
+            while rest:
+                rest = rest[stream.write(rest) :]
         except OSError:
             raise self._death() from None
 
-    def receive(self) -> bytes:
-        """The result of the call; raises what the call raised, and `CompileError` when the process has died."""
+    def _receive(self) -> bytes:
         stream = self.process.stdout
         if stream is None:
             raise ValueError("a worker without output")
@@ -196,9 +328,45 @@ class _Worker:
         how = f"status {code}" if code >= 0 else f"signal {-code} ({signal.strsignal(-code)})"
         return CompileError(f"a worker process that compiles ended with {how}" + (last_words and f": {last_words}"))
 
+    def is_usable(self) -> bool:
+        """Whether it is there, and is the Python that it would be now."""
+        return not self._killed and self.process.poll() is None and self._executable == sys.executable
+
+    def kill(self) -> None:
+        """End the process, from another thread than that it belongs to."""
+        self._killed = True
+        self.process.kill()
+
     def close(self) -> None:
-        with self.errors, suppress(BrokenPipeError):
+        """End the process, and wait until it is gone."""
+        self.process.kill()
+        with self.errors, contextlib.suppress(BrokenPipeError):
             self.process.__exit__(None, None, None)  # closes the pipes and waits
+
+    def forget(self) -> None:
+        """The process is that of the parent of this one: leave it alone."""
+        self.process.returncode = 0
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+_crew = _Crew()
+
+
+def worker_processes() -> list[int]:
+    """The workers of this process (for tests and diagnostics)."""
+    return [worker.process.pid for worker in list(_crew.workers)]
+
+
+def _after_fork_in_child() -> None:
+    global _crew
+    crew, _crew = _crew, _Crew()
+    for worker in crew.workers:
+        worker.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _message(thing: object) -> bytes:
@@ -208,19 +376,32 @@ def _message(thing: object) -> bytes:
 
 def _read_message(stream: IO[bytes]) -> bytes | None:
     """The next message, or None when the other side is gone."""
-    length = stream.read(_LENGTH.size)
-    if len(length) < _LENGTH.size:
-        return None
-    (size,) = _LENGTH.unpack(length)
-    content = stream.read(size)
-    return content if len(content) == size else None
+    length = _read(stream, _LENGTH.size)
+    return None if length is None else _read(stream, *_LENGTH.unpack(length))
 
 
-def serve() -> None:
+def _read(stream: IO[bytes], size: int) -> bytes | None:
+    """So many bytes, or None where the other side ends before."""
+    pieces: list[bytes] = []
+    while size > 0:
+        piece = stream.read(size)
+        if not piece:
+            return None
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def serve(caller: int) -> None:
     """The worker's side: answer calls until there are none. Ends the process at once when the caller is gone."""
     requests = sys.stdin.buffer
     global is_worker
     is_worker = True
+    # A child that the caller forks off would keep the pipes open. The signal comes when the thread ends that started
+    # this process, which is when nobody needs it any more.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != caller:
+        os._exit(0)
     # What the function prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -233,17 +414,31 @@ def serve() -> None:
 
     # A thread of its own notices the end of the caller while the main thread is busy in LLVM.
     threading.Thread(target=read, daemon=True).start()
-    function = None
+    function: Callable[[Any], Any] = _nothing
     while True:
-        content = todo.get()
+        kind, *content = pickle.loads(todo.get())
         try:
-            if function is None:
-                function = pickle.loads(content)
+            if kind == "call":
+                sys.path[:] = content[0]
+                function = partial(_unusable, content[1])
+                function = pickle.loads(content[1])
                 continue
-            answer = _message((True, function(pickle.loads(content))))
+            answer = _message((True, function(pickle.loads(content[0]))))
         except BaseException as error:
+            if kind == "call":
+                continue
             answer = _failure(error)
         _write(answers, answer)
+
+
+def _nothing(part: object) -> bytes:
+    raise ValueError("a part without a function")
+
+
+def _unusable(function: bytes, part: object) -> bytes:
+    """Stands for a function that can't be imported: every part gets the reason."""
+    pickle.loads(function)
+    raise ValueError("a function that can be imported now, but couldn't before")
 
 
 def _failure(error: BaseException) -> bytes:

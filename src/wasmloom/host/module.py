@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from wasmloom.compiler.cache import Cache
     from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.compiler.lowering import Options
+    from wasmloom.compiler.osr import Entry
     from wasmloom.host.tiering import Background
     from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
 
+    #: Called with what tells whether it has been abandoned; gives what the module is to be called with in the end.
+    Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]
     ItemType = FuncType | TableType | MemoryType | GlobalType | TagType
 
 
@@ -163,54 +166,81 @@ class Module:
 
     def compiled_function(self, index: int, abandoned: Callable[[], bool]) -> int:
         """The address of a function's code for a guest that waits for it: see `CompiledModule.compile_function`."""
-        return self.compile().compile_function(index)
+        return self.compile().compile_function(index, abandoned)
 
     def compiled_entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool]) -> int:
         """The address of an entry for a guest that waits for it: see `CompiledModule.entry`."""
-        return self.compile().entry(space, index, at)
+        return self.compile().entry(space, index, at, abandoned)
 
-    def compile_behind(self, positions: list[tuple[int, int]]) -> None:
-        """As `compile`, but by another process, so that this one's threads hardly notice.
+    def begin_behind(self, positions: list[tuple[int, int]]) -> Work:
+        """Compile as `compile` does, but by another process, so that this one's threads hardly notice.
 
-        Of a large module, only the functions that have run so far: see `compile_rest`. `positions`: where bytecode is
+        Of a large module, only the functions that have run so far: see `begin_rest`. `positions`: where bytecode is
         to go on as machine code, as function and offset (see `CompiledModule.entry`).
+
+        Gives the work, which doesn't keep the module.
         """
         from wasmloom.compiler.compiled import cached, compile_behind
         from wasmloom.compiler.osr import Entry
 
-        with self._compiling:
+        begun = self.compiled is not None
+        if not begun:
             self.code_space.prepare_all()
-            entries = [Entry(index, *self.code_space.state_at(index, at)) for index, at in positions]
-            options = self._options_behind()
-            objects = None if self.compiled else cached(self.decoded, options, self._cache())
-            used: list[int] | None = None
-            if not self.compiled and objects is None:
-                used = list(range(len(self.decoded.body_starts)))
-                if sum(self.decoded.body_ends) - sum(self.decoded.body_starts) > LARGE:
-                    used = self.code_space.used()
-            made, more = compile_behind(self.decoded, options, used, True, entries)
-            compiled = self.compiled or self._load(objects or made, options, used)
-            if used is not None:
-                self._begun = made
-                self._rest = sorted(compiled.missing)
-            for position, entry, data in zip(positions, entries, more, strict=True):
-                compiled.positions[position] = compiled.add_entry(entry, data)
+        decoded, options, cache = self.decoded, self._options_behind(), self._cache()
+        entries = [Entry(index, *self.code_space.state_at(index, at)) for index, at in positions]
+        used = list(range(len(decoded.body_starts)))
+        if sum(decoded.body_ends) - sum(decoded.body_starts) > LARGE:
+            used = self.code_space.used()
 
-    def compile_rest(self) -> None:
-        """Compile what `compile_behind` has left out, by another process as well.
+        def work(abandoned: Callable[[], bool]) -> Callable[[Module], None]:
+            objects = None if begun else cached(decoded, options, cache)
+            functions = used if not begun and objects is None else None
+            made, more = compile_behind(decoded, options, functions, True, entries, abandoned)
+            return lambda module: module._end_behind(objects or made, options, functions, positions, entries, more)
+
+        return work
+
+    def _end_behind(
+        self,
+        objects: list[bytes],
+        options: Options,
+        functions: list[int] | None,
+        positions: list[tuple[int, int]],
+        entries: list[Entry],
+        more: list[bytes],
+    ) -> None:
+        """Load what has been compiled: `functions` (None: all, or there was code already), and entries."""
+        with self._compiling:
+            if self.compiled is None:
+                compiled = self._load(objects, options, functions)
+                if functions is not None:
+                    self._begun = objects
+                    self._rest = sorted(compiled.missing)
+            compiled = self.compiled or self._load(objects, options, functions)
+        for position, entry, data in zip(positions, entries, more, strict=True):
+            compiled.positions[position] = compiled.add_entry(entry, data)
+
+    def begin_rest(self) -> Work | None:
+        """Compile what `begin_behind` has left out, by another process as well; None: nothing. Gives work as that does.
 
         Until then, what is called of it is compiled in this process, one by one.
         """
         from wasmloom.compiler.compiled import compile_behind, keep
 
-        objects, rest, self._begun, self._rest = self._begun, self._rest, [], []
-        options = self._options_behind()
-        if rest and self.compiled is not None:
-            more, _ = compile_behind(self.decoded, options, rest, False, [])
-            self.compiled.add(rest, more)
-            objects += more
-        if objects:
-            keep(self.decoded, options, self._cache(), objects)
+        with self._compiling:
+            objects, rest, self._begun, self._rest = self._begun, self._rest, [], []
+        if not objects:
+            return None
+        decoded, options, cache = self.decoded, self._options_behind(), self._cache()
+
+        def work(abandoned: Callable[[], bool]) -> Callable[[Module], None]:
+            more: list[bytes] = []
+            if rest:
+                more, _ = compile_behind(decoded, options, rest, False, [], abandoned)
+            keep(decoded, options, cache, objects + more)
+            return lambda module: module.compiled.add(rest, more) if rest and module.compiled else None
+
+        return work
 
     def _options_behind(self) -> Options:
         return self.engine.code_options()._replace(quick=True)

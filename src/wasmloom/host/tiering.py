@@ -9,12 +9,16 @@ it. Without one, modules are compiled in the background, by another process, whe
 
 from __future__ import annotations
 
-import threading
+import os
 import time
 import warnings
 import weakref
+from _thread import RLock, allocate_lock, start_new_thread
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from wasmloom.compiler.workers import Abandoned, most_behind
 from wasmloom.host.state import compiled_code, use_compiled
 from wasmloom.runtime import log
 from wasmloom.runtime.osr import look_again
@@ -34,47 +38,86 @@ ROUNDS = 3
 
 
 class Background:
-    """The compilation of one module, in a thread that waits for a worker process."""
+    """The compilation of one module by a worker process, while a thread waits for it.
+
+    Few threads do that for all modules of the process, one module after the other. They don't keep the module: when it
+    goes, so does its compilation.
+    """
 
     def __init__(self, module: Module, positions: list[tuple[int, int]], store: Any) -> None:
-        self._module = module
+        self._module = weakref.ref(module)
         self._positions = positions
         self._stores = [weakref.ref(store)]
+        self._name = repr(module)
         self.failed: BaseException | None = None
         self.done = False
-        self._thread = threading.Thread(target=self._run, name="wasmloom compiler", daemon=True)
-        self._thread.start()
+        #: Which process this is for: a forked child has none of the threads.
+        self.process = os.getpid()
+        #: Held until everything is done.
+        self._ended = allocate_lock()
+        self._ended.acquire()
+        _queue.add(self)
 
-    def _run(self) -> None:
+    def is_abandoned(self) -> bool:
+        """Whether nobody has the module any more."""
+        return self._module() is None
+
+    def run(self) -> None:
+        """In one of the threads: all of it."""
+        try:
+            self._compile()
+        except Abandoned:
+            pass
+        finally:
+            self.done = True
+            self._ended.release()
+
+    def _compile(self) -> None:
         begin = time.monotonic()
         try:
-            self._module.compile_behind(self._positions)
+            self._do(lambda module: module.begin_behind(self._positions))
+        except Abandoned:
+            raise
         except Exception as error:
             # The module goes on interpreted: whatever the reason is, an explicit `Module.compile()` raises it.
             self.failed = error
         self.done = True
         if log.TIERS:
-            what = f"code for {self._module!r} and {len(self._positions)} places in it"
+            what = f"code for {self._name} and {len(self._positions)} places in it"
             how = "compiled" if self.failed is None else f"not compiled, {self.failed!r}"
             log.tell(f"{what}: {how}, {time.monotonic() - begin:.3f} s")
         for reference in self._stores:
             store = reference()
             if store is not None:
                 look_again(store)
-        if self.failed is None:
-            self._compile_rest()
-        else:
-            warnings.warn(f"{self._module!r} goes on interpreted: {self.failed}", RuntimeWarning, stacklevel=1)
-
-    def _compile_rest(self) -> None:
+            del store
+        if self.failed is not None:
+            warnings.warn(f"{self._name} goes on interpreted: {self.failed}", RuntimeWarning, stacklevel=1)
+            return
         begin = time.monotonic()
         try:
-            self._module.compile_rest()
+            self._do(lambda module: module.begin_rest())
+        except Abandoned:
+            raise
         except Exception as error:
             # What is missing is compiled when it is called, and that raises.
-            warnings.warn(f"{self._module!r} is compiled in part: {error}", RuntimeWarning, stacklevel=1)
+            warnings.warn(f"{self._name} is compiled in part: {error}", RuntimeWarning, stacklevel=1)
         if log.TIERS:
-            log.tell(f"the rest of {self._module!r} after {time.monotonic() - begin:.3f} s")
+            log.tell(f"the rest of {self._name} after {time.monotonic() - begin:.3f} s")
+
+    def _do(self, begin: Callable[[Module], Any]) -> None:
+        """Do what takes long without keeping the module."""
+        module = self._module()
+        if module is None:
+            raise Abandoned("the module is gone")
+        work = begin(module)
+        del module
+        if work is None:
+            return
+        end = work(self.is_abandoned)
+        module = self._module()
+        if module is not None:
+            end(module)
 
     def tell(self, store: Any) -> None:
         """Let a store be looked at again when this is done."""
@@ -82,9 +125,53 @@ class Background:
         if self.done:
             look_again(store)
 
-    def join(self, timeout: float | None = None) -> None:
+    def join(self, timeout: float = -1) -> None:
         """Wait until the code is there, or it is clear that there won't be any."""
-        self._thread.join(timeout)
+        if self._ended.acquire(timeout=timeout):
+            self._ended.release()
+
+
+class _Queue:
+    """What is to be compiled in the background, and the threads that see to it; they end when there is nothing."""
+
+    def __init__(self) -> None:
+        # Signal handlers may come in between: it nests, and every operation under it leaves all whole.
+        self._lock = RLock()
+        self._waiting: deque[Background] = deque()
+        self._threads = 0
+
+    def add(self, background: Background) -> None:
+        """Have something compiled."""
+        with self._lock:
+            self._waiting.append(background)
+            if self._threads < most_behind():
+                start_new_thread(self._run, ())
+                self._threads += 1
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                background = self._waiting.popleft()
+            try:
+                background.run()
+            except BaseException as error:
+                # The thread goes on, for the others: nobody else is there to be told.
+                background.failed = background.failed or error
+            del background
+
+
+_queue = _Queue()
+
+
+def _after_fork_in_child() -> None:
+    global _queue
+    _queue = _Queue()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def look(store: Any) -> int:
@@ -125,10 +212,11 @@ def _ready(store: Any, standing: list[Position]) -> bool:
         missing = [(i, at) for space, i, at in standing if space is module.code_space and (i, at) not in known]
         if module.compiled is None or missing:
             ready = False
-            if module.background is None or (module.background.done and not module.background.failed):
+            background = module.background
+            if background is None or background.process != os.getpid() or (background.done and not background.failed):
                 module.background = Background(module, missing, store)
             else:
-                module.background.tell(store)
+                background.tell(store)
     return ready
 
 
