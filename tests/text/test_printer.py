@@ -117,8 +117,8 @@ def module_with(code: bytes, *local_runs: tuple[int, int]) -> bytes:
 @pytest.mark.parametrize(
     ("code", "message", "where"),
     [
-        ("ff 0b", "illegal opcode", 0),
-        ("01 fc 7f 0b", "illegal opcode", 1),
+        ("ff 0b", "illegal opcode ff", 0),
+        ("01 fc 7f 0b", "illegal opcode fc 7f", 1),
         ("05 0b", "unexpected else", 0),
         ("04 40 05 05 0b 0b", "unexpected else", 3),
         ("41", "unexpected end", 1),

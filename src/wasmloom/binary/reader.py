@@ -83,10 +83,10 @@ from cython.cimports.wasmloom.binary.reader import (
 )
 from cython.cimports.wasmloom.runtime.polling import poll
 
-from wasmloom.errors import CompileError, UnsupportedError
+from wasmloom.errors import CompileError
 from wasmloom.spec.instructions import INSTRUCTIONS, Instruction
 from wasmloom.spec.limits import MAX_BR_TABLE
-from wasmloom.spec.proposals import foreign_opcode
+from wasmloom.spec.proposals import unknown_opcode
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
@@ -528,11 +528,7 @@ def _fixed(r: cython.pointer(Reader), size: cython.int, slot: cython.pointer(uin
 @cython.exceptval(-1, check=False)
 def _illegal(r: cython.pointer(Reader), where: cython.p_const_uchar, prefix: int, number: int) -> cython.int:
     """Raise the error for an opcode that has no row; `number` is -1 when there is nothing after the first byte."""
-    text = f"{prefix:02x}" if number < 0 else f"{prefix:02x} {number:02x}"
-    feature = foreign_opcode(prefix, number)
-    if feature is not None:
-        raise UnsupportedError(f"{feature} is not supported yet: opcode {text}", where - r.base)
-    return malformed(f"illegal opcode {text}", r, where)
+    raise unknown_opcode(prefix, number, where - r.base)
 
 
 @cython.cfunc

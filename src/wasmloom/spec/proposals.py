@@ -5,6 +5,8 @@ They belong to proposals whose instructions the engine has no representation for
 
 from __future__ import annotations
 
+from wasmloom.errors import CompileError, UnsupportedError
+
 #: Feature → how the mnemonics of its instructions begin; a beginning that doesn't end in a dot or underscore is whole.
 FOREIGN_MNEMONICS: dict[str, tuple[str, ...]] = {
     "legacy exception handling": ("try", "rethrow", "delegate"),
@@ -24,6 +26,15 @@ def foreign_opcode(first: int, number: int) -> str | None:
         if first in opcodes or (first, number) in opcodes:
             return feature
     return None
+
+
+def unknown_opcode(first: int, number: int, offset: int) -> CompileError:
+    """The error for an opcode that has no row; `number` is -1 when there is nothing after the first byte."""
+    text = f"{first:02x}" if number < 0 else f"{first:02x} {number:02x}"
+    feature = foreign_opcode(first, number)
+    if feature is not None:
+        return UnsupportedError(f"{feature} is not supported yet: opcode {text}", offset)
+    return CompileError(f"illegal opcode {text}", offset)
 
 
 def foreign_feature(word: str) -> str | None:

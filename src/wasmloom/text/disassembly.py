@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from wasmloom.errors import CompileError
 from wasmloom.spec.instructions import BY_OPCODE, Instruction
+from wasmloom.spec.proposals import unknown_opcode
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_NAMES,
     CONCRETE,
@@ -260,12 +261,12 @@ class Disassembler:
 
     def _row(self) -> Instruction:
         start = self._pos
-        prefix, opcode = 0, self._byte()
-        if opcode in _PREFIXES:
-            prefix, opcode = opcode, self._unsigned()
-        row = BY_OPCODE.get((prefix, opcode))
+        first, number = self._byte(), -1
+        if first in _PREFIXES:
+            number = self._unsigned()
+        row = BY_OPCODE.get((0, first) if number < 0 else (first, number))
         if row is None:
-            self._fail("illegal opcode", start)
+            raise unknown_opcode(first, number, self._base + start)
         return row
 
     def _immediates(self, row: Instruction) -> list[str]:
