@@ -154,7 +154,8 @@ class BuildExt(build_ext):
                 build_dir=C_FILES,
                 nthreads=self.parallel,
                 force=self.force,
-                compiler_directives={"language_level": 3},
+                # Objects with insides in C are copied and pickled by nobody: Python refuses them by itself.
+                compiler_directives={"language_level": 3, "auto_pickle": False},
             )
             check_exceptions([source for ext in translated for source in ext.sources])
             by_name = {ext.name: ext for ext in translated}

@@ -17,7 +17,16 @@ from typing import Any, NamedTuple
 
 
 class WasmError(Exception):
-    """Base class of every error that wasmloom raises on purpose."""
+    """Base class of every error that wasmloom raises on purpose. Can be pickled if what it carries can."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by calling the class: its arguments aren't `args`, which is the message.
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(kind: type[WasmError], args: tuple[Any, ...]) -> WasmError:
+    """An error as it was; its attributes follow."""
+    return kind.__new__(kind, *args)
 
 
 class CompileError(WasmError):
@@ -97,12 +106,17 @@ class WasmException(WasmError):
     guest that it has come from is the same one. Source: Core 3.0, 4.4.9 and 4.5.1.
     """
 
+    # What objects have that ``__init__`` has not been called for.
+    tag: Any = None
+    reference: Any = None
+    _payload: tuple[Any, ...] | None = ()
+
     def __init__(self, tag: Any, *payload: Any) -> None:
         super().__init__(tag, *payload)
         self.tag = tag
         #: What it is in the guest that it has come from, or None.
-        self.reference: Any = None
-        self._payload: tuple[Any, ...] | None = payload
+        self.reference = None
+        self._payload = payload
 
     @classmethod
     def of_guest(cls, tag: Any, reference: Any) -> WasmException:
@@ -116,7 +130,10 @@ class WasmException(WasmError):
     def payload(self) -> tuple[Any, ...]:
         """The values that it carries."""
         if self._payload is None:
-            self._payload = self.reference.payload()
+            payload = getattr(self.reference, "payload", None)
+            if payload is None:
+                raise TypeError(f"the guest has not made this exception, which refers to {self.reference!r:.60}")
+            self._payload = payload()
         return self._payload
 
     def __str__(self) -> str:

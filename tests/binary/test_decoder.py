@@ -27,7 +27,7 @@ from tests.binary.build import (
 )
 from wasmloom.binary.decoder import decode_module
 from wasmloom.errors import CompileError, ValidationError
-from wasmloom.spec.canon import Types, func_type, intern_func_type, sub_type
+from wasmloom.spec.canon import func_type, intern_func_type, new_types, sub_type
 from wasmloom.spec.types import (
     CONCRETE,
     FUNCREF,
@@ -158,7 +158,7 @@ def test_index_spaces_put_imports_first() -> None:
             section(CODE, vec(body(), body(b"\0"))),
         )
     )
-    kept = Types()
+    kept = new_types()
     to_i64 = intern_func_type(FuncType((I32,), (I64,)), kept)
     nothing = intern_func_type(FuncType((), ()), kept)
     assert m.num_imported_funcs == m.num_imported_tables == m.num_imported_memories == 1

@@ -39,6 +39,7 @@ from tests.fuzz.operands import NUMBERS
 from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.units import compile_unit
+from wasmloom.host.fixed import fill
 from wasmloom.runtime.osr import change_soon
 from wasmloom.spec.types import FUNCREF, FuncType, GlobalType, MemoryType, TableType
 
@@ -206,12 +207,13 @@ def compile_used(module: wl.Module) -> None:
     """Compile what has run of a module, as `Module.begin_behind` does with a large one, but in this process."""
     options = module.engine.code_options()._replace(quick=True)
     used = module.code_space.used()
-    module.compiled = CompiledModule(
+    made = CompiledModule(
         module.decoded,
         [compile_unit(Facts(module.decoded), options, used, True)],
         options,
         sorted(set(range(len(module.decoded.body_starts))).difference(used)),
     )
+    fill(module, compiled=made)
 
 
 def run_wasmloom(

@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wasmloom as wl
-from wasmloom.host.tasks import GuestTask, stacks_in_use
+from wasmloom.host.tasks import new_task, stacks_in_use
 from wasmloom.runtime.collector import collect_garbage
 
 ENGINES = {
@@ -412,7 +412,7 @@ def test_dropped_closed_and_cancelled(guest: Guest, steps: bytes) -> None:
 
 def parked(guest: Guest, at: int, count: int) -> list[Any]:
     """Calls that wait, without a coroutine that would close them."""
-    tasks: list[Any] = [GuestTask(guest.exports.walk) for _ in range(count)]
+    tasks: list[Any] = [new_task(guest.exports.walk) for _ in range(count)]
     for task in tasks:
         assert task.start((at,))
         task.awaitable.close()

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 import wasmloom as wl
-from wasmloom.interpreter.code import CodeSpace
+from wasmloom.host.fixed import fill
+from wasmloom.interpreter.code import new_code_space
 
 COUNT = 200
 
@@ -38,7 +39,7 @@ RESULT = COUNT * COUNT
 def with_visitor(visit: Callable[[int], None]) -> wl.Module:
     """A module whose functions are about to be translated while `visit` runs."""
     module = wl.Module(text())
-    module.code_space = CodeSpace(module.decoded, False, visit)
+    fill(module, code_space=new_code_space(module.decoded, False, visit))
     return module
 
 
@@ -56,7 +57,7 @@ def test_nobody_enters_a_store_that_translates() -> None:
     instance = wl.Instance(module)
     assert instance.exports.f0(COUNT) == RESULT
     assert refused == COUNT + 1
-    module.code_space = with_visitor(lambda index: None).code_space
+    fill(module, code_space=with_visitor(lambda index: None).code_space)
     assert wl.Instance(module).exports.g7(3) == 21
 
 

@@ -16,6 +16,7 @@ import pytest
 import wasmloom as wl
 from tests.conftest import MEMORY_KINDS, needs_guard_pages
 from wasmloom.host import engine as engines
+from wasmloom.host.fixed import fill
 from wasmloom.runtime.regions import live_regions
 
 PAGE = 65536
@@ -109,7 +110,7 @@ def test_code_without_checks_never_gets_a_checked_memory() -> None:
     engine = wl.Engine(memory="checked")
     store = wl.Store(engine)
     memory = wl.Memory(store, 1)
-    engine._checked = False
+    fill(engine, _checked=False)
     module = wl.Module('(module (import "m" "m" (memory 1)) (memory 1))', engine)
     with pytest.raises(wl.LinkError, match="memory 0 is a checked one"):
         wl.Instance(module, {"m": {"m": memory}}, store=store)

@@ -16,7 +16,6 @@ from wasmloom.errors import ValidationError
 from wasmloom.host.types import as_func_type
 from wasmloom.spec.canon import (
     DefinedType,
-    Types,
     canonical_type,
     count_types,
     func_type,
@@ -26,6 +25,7 @@ from wasmloom.spec.canon import (
     lasting,
     matches,
     matches_extern,
+    new_types,
     sub_type,
 )
 from wasmloom.spec.types import (
@@ -54,7 +54,7 @@ from wasmloom.spec.types import (
 )
 
 #: Keeps the types of all tests but those about types that go.
-KEPT = Types()
+KEPT = new_types()
 
 plain = st.sampled_from([I32, I64, F64, V128, FUNCREF, EXTERNREF, ANYREF])
 functions = st.builds(FuncType, st.lists(plain, max_size=4).map(tuple), st.lists(plain, max_size=3).map(tuple))
@@ -189,7 +189,7 @@ def rare(k: int, *more: ValType) -> SubType:
 
 def test_types_go_with_what_keeps_them() -> None:
     before = count_types()
-    first, second = Types(), Types()
+    first, second = new_types(), new_types()
     ids = [id for k in range(2000) for id in intern_group([rare(k)], [], first)]
     assert count_types() == before + 2000
     assert intern_group([rare(5)], [], second) == [ids[5]]
@@ -207,17 +207,17 @@ def test_types_go_with_what_keeps_them() -> None:
 
 def test_types_that_others_name_stay() -> None:
     before = count_types()
-    keeper = Types()
+    keeper = new_types()
     ids: list[int] = []
     for k in range(3000):  # each names the one before: freed without recursion
-        last = Types()
+        last = new_types()
         ids += intern_group([rare(k, *[ref_type(CONCRETE + k - 1, True)] * (k > 0))], ids, last)
         keeper = last
     assert count_types() == before + 3000
-    supers = Types()
+    supers = new_types()
     above = intern_group([struct(V128, V128, V128)], [], supers)
     below = intern_group([struct(V128, V128, V128, I32, supers=(0,))], above, keeper)
-    cont = Types()
+    cont = new_types()
     func = intern_group([rare(8000)], [], supers)
     conts = intern_group([SubType(ContType(CONCRETE))], func, cont)
     del supers, last
@@ -231,7 +231,7 @@ def test_types_that_others_name_stay() -> None:
 
 def test_a_group_goes_as_a_whole() -> None:
     before = count_types()
-    keeper = Types()
+    keeper = new_types()
     group = [rare(1, ref_type(CONCRETE + k, True)) for k in (1, 2, 0)]
     ids = intern_group(group, [], keeper)
     sub_type(ids[1])
@@ -242,7 +242,7 @@ def test_a_group_goes_as_a_whole() -> None:
 
 def test_what_users_see_keeps_types() -> None:
     before = count_types()
-    keeper = Types()
+    keeper = new_types()
     (id,) = intern_group([rare(77)], [], keeper)
     reference = ref_type(CONCRETE + id, False)
     for type in (
@@ -261,13 +261,13 @@ def test_what_users_see_keeps_types() -> None:
     with pytest.raises(ValueError, match="is not a value type, or names a type that is gone"):
         as_func_type(([reference], []))
     with pytest.raises(ValueError, match="what defined it is gone"):
-        intern_func_type(FuncType((reference,), ()), Types())
+        intern_func_type(FuncType((reference,), ()), new_types())
     with pytest.raises(ValueError, match="unknown type"):
         lasting(reference)
 
 
 def test_value_types_are_copied_and_pickled() -> None:
-    keeper = Types()
+    keeper = new_types()
     reference = lasting(ref_type(CONCRETE + intern_group([rare(78)], [], keeper)[0], False))
     assert isinstance(reference, DefinedType)
     for t in (I32, FUNCREF, reference):
@@ -281,9 +281,9 @@ def test_value_types_are_copied_and_pickled() -> None:
 
 def test_numbers_come_round() -> None:
     code = f"""if 1:
-        from wasmloom.spec.canon import Types, count_types, intern_func_type, skip_ids, func_type
+        from wasmloom.spec.canon import count_types, intern_func_type, new_types, skip_ids, func_type
         from wasmloom.spec.types import FuncType, I32
-        keeper = Types()
+        keeper = new_types()
         first = [intern_func_type(FuncType((I32,) * k, ()), keeper) for k in range(3)]
         skip_ids({0xFFFF0000 - 2})
         later = [intern_func_type(FuncType((), (I32,) * k), keeper) for k in range(1, 6)]
@@ -304,7 +304,7 @@ def test_many_threads_make_and_drop_types() -> None:
 
     def work(seed: int) -> None:
         for k in range(300):
-            keeper = Types()
+            keeper = new_types()
             ids = intern_group([rare(k % 7)], [], keeper)
             ids += intern_group([rare(100 + (seed + k) % 5, ref_type(CONCRETE, True))], ids, keeper)
             if func_type(ids[0]) != rare(k % 7).composite:

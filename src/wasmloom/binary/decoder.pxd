@@ -17,6 +17,7 @@ from wasmloom.spec.canon cimport Types
 
 # Not seen by the garbage collector, which would empty its lists in a dying cycle while functions can still be called.
 # Nothing that it refers to refers back.
+@cython.final
 @cython.no_gc
 cdef class DecodedModule(Sections):
     cdef readonly object func_type_ids      # array('I'): as `func_types`, canonical ids

@@ -37,6 +37,7 @@ from cython.cimports.wasmloom.binary.sections import (
     read_types,
     skip_expr,
 )
+from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.spec.canon import (
     CONT,
@@ -44,9 +45,9 @@ from cython.cimports.wasmloom.spec.canon import (
     INNER,
     MUTABLE,
     STRUCT,
-    Types,
     Words,
     intern_words,
+    new_types,
     types_of,
 )
 
@@ -100,7 +101,7 @@ class DecodedModule(Sections):
     def __cinit__(self) -> None:
         self.export_names = {}
         self.func_type_ids = array("I")
-        self.kept = Types()
+        self.kept = new_types()
 
     def __dealloc__(self) -> None:
         free(self.type_id)
@@ -403,6 +404,9 @@ class DecodedModule(Sections):
         return Code(tuple(runs), self.data[r.pos - r.base : end])
 
 
+seal(DecodedModule)
+
+
 @cython.cfunc
 def _sub_type(w: cython.pointer(cython.const[uint64_t])) -> object:
     """The `SubType` of a group's member whose words hold type indices."""
@@ -589,7 +593,7 @@ def _publish(m: DecodedModule) -> cython.void:
 @cython.ccall
 def decode_module(data: bytes) -> DecodedModule:
     """Decode a binary module; raises `CompileError` when it is malformed, see the module's text."""
-    m: DecodedModule = DecodedModule()
+    m: DecodedModule = DecodedModule.__new__(DecodedModule)
     r = cython.declare(Reader)
     words = cython.declare(Words)
     base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(data))

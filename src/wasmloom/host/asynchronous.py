@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmloom.errors import Frame
-from wasmloom.host.tasks import GuestTask, parked_tasks
+from wasmloom.host.tasks import new_task, parked_tasks
 
 if TYPE_CHECKING:
     from wasmloom import Func, Store
@@ -30,7 +30,7 @@ def _cancels(error: BaseException) -> bool:
 
 async def run_guest(function: Func, args: tuple[object, ...]) -> Any:
     """Call a function that may wait; gives its results, raises what it raises."""
-    task: Any = GuestTask(function)
+    task: Any = new_task(function)
     waits = task.start(args)
     while waits:
         try:

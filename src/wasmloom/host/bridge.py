@@ -80,12 +80,13 @@ from cython.cimports.wasmloom.runtime._capi import (
     int_of,
     is_int,
     new_int,
+    seal,
 )
 from cython.cimports.wasmloom.runtime._layout import RT_HOST_CALL, WlContext, WlFunction
 from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push, set_run
-from cython.cimports.wasmloom.spec.canon import TypeInfo, Types, heap_matches, type_info
+from cython.cimports.wasmloom.spec.canon import TypeInfo, Types, heap_matches, new_types, type_info
 
 from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
@@ -195,6 +196,9 @@ class Signature:
         free(self.types)
 
 
+seal(Signature)
+
+
 @cython.cfunc
 def room_for(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(uint64_t):
     """Room for `count` words: `few`, which has `WORDS_ON_STACK`, or else allocated, and then the caller's to free."""
@@ -212,7 +216,7 @@ def signature_of(type_id: uint32_t) -> Signature:
     info: cython.pointer(TypeInfo) = type_info(type_id)
     made: Signature
     if info.signature == cython.NULL:
-        made = Signature(type_id)
+        made = Signature.__new__(Signature, type_id)
         if info.signature == cython.NULL:  # it may have been made meanwhile
             Py_INCREF(made)
             info.signature = cython.cast(cython.pointer(PyObject), made)
@@ -441,7 +445,7 @@ class Func:
             raise TypeError(f"Func takes a callable, not {_of(function)}")
         if name is None:
             name = getattr(function, "__name__", None) or _class_name(function)
-        keeper: Types = Types()
+        keeper: Types = new_types()
         self.signature = signature_of(intern_func_type(as_func_type(type), keeper))
         self.pointer = new_host_function(owner, self.signature, function, name, keeper)
         self.pointer.wrapper = cython.cast(cython.p_void, self)
@@ -572,7 +576,7 @@ class Func:
             if self.pointer.instance == cython.NULL:
                 self._name = host_of(self.pointer).name
             else:
-                module = self._store.modules.get(cython.cast(uint64_t, self.pointer.instance))
+                module = self._store.module_at.get(cython.cast(uint64_t, self.pointer.instance))
                 known = None if module is None else module.func_name(self.pointer.index)
                 self._name = known or f"wasm-function[{self.pointer.index}]"
         return self._name
@@ -661,12 +665,15 @@ class HostFunction:
         self.name = name
 
 
+seal(HostFunction)
+
+
 @cython.cfunc
 def new_host_function(
     store: Store, signature: Signature, function: object, name: str, keeper: object
 ) -> cython.pointer(WlFunction):
     """A function struct that runs a Python callable. `keeper`: what keeps its type as long as it lives."""
-    host: HostFunction = HostFunction(function, signature, name, keeper)
+    host: HostFunction = HostFunction.__new__(HostFunction, function, signature, name, keeper)
     struct: cython.pointer(WlFunction)
     struct = cython.cast(cython.pointer(WlFunction), store.allocate(cython.sizeof(WlFunction)))
     struct.own_code = host_stub(struct)

@@ -37,11 +37,12 @@ from cython.cimports.wasmloom.interpreter._handlers import (
     H_RESUME_THROW,
 )
 from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, sizes
+from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime._layout import NEXT_REVISION, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.native import prepare_resume, runs_compiled
 from cython.cimports.wasmloom.runtime.store import Store
-from cython.cimports.wasmloom.spec.canon import Types
+from cython.cimports.wasmloom.spec.canon import new_types
 
 from wasmloom.errors import Trap, WasmException
 from wasmloom.host.bridge import set_continuations
@@ -88,7 +89,7 @@ class Driver:
             raise MemoryError
         cython.cast(cython.pointer(uint64_t), self.clauses)[0] = count
         self.signatures = []
-        self.kept = Types()
+        self.kept = new_types()
         self.kept.keep(signature.type_id)
         cython.cast(cython.pointer(cython.p_void), self.code)[0] = handlers[H_RESUME_THROW if throws else H_RESUME]
         cython.cast(cython.pointer(uint16_t), self.code + 8)[0] = _CONT
@@ -120,6 +121,9 @@ class Driver:
         free(self.instance)
 
 
+seal(Driver)
+
+
 @cython.cfunc
 def _driver(store: Store, signature: Signature, throws: cython.bint, tags: tuple) -> Driver:
     """A driver, made or used again. Call with the store locked.
@@ -137,7 +141,7 @@ def _driver(store: Store, signature: Signature, throws: cython.bint, tags: tuple
     key: object = (signature.type_id, throws, tuple(addresses))
     driver = store.drivers.get(key)
     if driver is None:
-        driver = Driver(signature, throws, tags)
+        driver = Driver.__new__(Driver, signature, throws, tags)
         if len(store.drivers) >= _MAX_DRIVERS:
             store.drivers.clear()
         store.drivers[key] = driver
@@ -246,6 +250,9 @@ class Continuation:
     def __repr__(self) -> str:
         type = "of unknown type" if self.signature is None else str(self.signature.type)
         return f"<wasmloom.Continuation {type}{'' if self.alive else ', consumed'}>"
+
+
+seal(Continuation)
 
 
 @cython.cfunc

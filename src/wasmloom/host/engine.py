@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING
+from operator import index
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from wasmloom.compiler import identity  # noqa: F401  (notes what the engine's files are like)
 from wasmloom.errors import WasmError
+from wasmloom.host.fixed import Fixed, fill
 from wasmloom.runtime.regions import can_reserve
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from wasmloom.compiler.lowering import Options
 
 #: How guest code is run.
@@ -22,11 +27,13 @@ TRANSLATIONS: tuple[str, ...] = ("eager", "lazy-translation", "lazy")
 MEMORIES: tuple[str, ...] = ("auto", "guarded", "checked")
 #: A process that can't reserve this many memories at once limits its address space: "auto" then means "checked".
 _PROBED = 16
+#: More calls than this until a store is compiled are as many as for ever.
+_MAX_THRESHOLD = 1 << 30
 #: How compiled code switches stacks: by instructions of its own, or by calls into the runtime.
 STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 
 
-class Engine:
+class Engine(Fixed):
     """Settings that modules are compiled with; modules and stores of one engine go together.
 
     `tier`: ``"interpreter"``; ``"compiler"``: modules become machine code when they are made; or ``"auto"``: they run
@@ -42,13 +49,26 @@ class Engine:
     ``"checked"`` it takes what it holds, each access is checked, and a memory doesn't grow while Python has views of
     it; ``"auto"``, the default, is the former unless the process's address space is limited (``ulimit -v``).
 
-    Raises `ValueError` for anything else, and `WasmError` for guarded memories where there can't be any.
+    Engines don't change, and can be pickled: in another process, that is the default engine if it has these settings,
+    else the same engine for all that is unpickled with them. Raises `ValueError` for anything else, and `WasmError`
+    for guarded memories where there can't be any.
     """
 
-    __slots__ = ("_checked", "cache", "fuel", "memory", "stack_switching", "threshold", "tier", "translation")
+    __slots__ = (
+        "__weakref__", "_checked", "cache", "fuel", "memory", "stack_switching", "threshold", "tier", "translation",
+    )  # fmt: skip
 
-    def __init__(
-        self,
+    _checked: bool
+    cache: bool
+    fuel: bool
+    memory: str
+    stack_switching: str
+    threshold: int | None
+    tier: str
+    translation: str
+
+    def __new__(
+        cls,
         *,
         tier: str | None = None,
         translation: str = "lazy-translation",
@@ -57,7 +77,8 @@ class Engine:
         stack_switching: str = "native",
         threshold: int | None = None,
         cache: bool = True,
-    ) -> None:
+    ) -> Self:
+        """See the class."""
         if tier is None:
             tier = os.environ.get("WASMLOOM_TIER", "auto")
         if tier not in TIERS:
@@ -66,20 +87,37 @@ class Engine:
             raise ValueError(f"unknown translation {translation!r}; known are {', '.join(TRANSLATIONS)}")
         if stack_switching not in STACK_SWITCHING:
             raise ValueError(f"unknown stack_switching {stack_switching!r}; known are {', '.join(STACK_SWITCHING)}")
-        if threshold is not None and (tier != "auto" or threshold < 0):
+        if threshold is not None and (tier != "auto" or index(threshold) < 0):
             raise ValueError(f"threshold {threshold} doesn't go with tier {tier!r}: it is for 'auto', and not negative")
         if memory not in MEMORIES:
             raise ValueError(f"unknown memory {memory!r}; known are {', '.join(MEMORIES)}")
         if memory == "guarded" and not can_reserve(1):
             raise WasmError("memories can't be guarded: the system doesn't let this process reserve 8 GiB (ulimit -v?)")
-        self.tier = tier
-        self.translation = translation
-        self.stack_switching = stack_switching
-        self.cache = bool(cache)
-        self.threshold = threshold
-        self.fuel = bool(fuel)
-        self.memory = memory
-        self._checked = memory == "checked" or (memory == "auto" and not _plenty())
+        self = super().__new__(cls)
+        fill(
+            self,
+            tier=tier,
+            translation=translation,
+            stack_switching=stack_switching,
+            cache=bool(cache),
+            threshold=None if threshold is None else min(index(threshold), _MAX_THRESHOLD),
+            fuel=bool(fuel),
+            memory=memory,
+            _checked=memory == "checked" or (memory == "auto" and not _plenty()),
+        )
+        return self
+
+    def _settings(self) -> tuple[tuple[str, object], ...]:
+        return tuple((name, getattr(self, name)) for name in self.__slots__ if not name.startswith("_"))
+
+    def __copy__(self) -> Engine:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Engine:
+        return self
+
+    def __reduce__(self) -> Any:
+        return _unpickled, self._settings()
 
     @property
     def checked(self) -> bool:
@@ -106,6 +144,16 @@ def _plenty() -> bool:
 
 
 _default: Engine | None = None
+#: Settings → the engine that stands for all unpickled ones with them.
+_known: WeakValueDictionary[object, Engine] = WeakValueDictionary()
+
+
+def _unpickled(*settings: tuple[str, Any]) -> Engine:
+    """The engine with these settings, for what comes from another process."""
+    found = default_engine()
+    if found._settings() != settings:
+        found = _known.setdefault(settings, Engine(**dict(settings)))
+    return found
 
 
 def default_engine() -> Engine:

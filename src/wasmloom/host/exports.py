@@ -16,11 +16,23 @@ class Exports:
 
     __slots__ = ("__dict__", "__find", "__items", "__table")
 
-    def __init__(self, table: dict[str, int], find: Callable[[int], Any]) -> None:
+    __table: dict[str, int]
+    __find: Callable[[int], Any]
+    __items: dict[str, Any]
+
+    def __new__(cls, table: dict[str, int], find: Callable[[int], Any]) -> Exports:
         """`table` has the number of each export by name, `find` makes the item of an export."""
+        self = super().__new__(cls)
         self.__table = table
         self.__find = find
-        self.__items: dict[str, Any] = {}
+        self.__items = {}
+        return self
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("type 'Exports' is not an acceptable base type")
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise TypeError("cannot pickle 'Exports' object")
 
     def __getattr__(self, name: str) -> Any:
         # Only called for what isn't in the object's attributes yet.

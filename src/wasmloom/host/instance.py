@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wasmloom.host.exports import Exports
+from wasmloom.host.fixed import Fixed, fill
 from wasmloom.host.linking import resolve
-from wasmloom.host.state import InstanceState
+from wasmloom.host.state import new_state
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from wasmloom.host.module import Module
     from wasmloom.runtime.store import Store
 
 
-class Instance:
+class Instance(Fixed):
     """A module with its state: ``Instance(module, imports, store=store)``.
 
     `imports` maps module names to namespaces, and a namespace maps names to values; both may be mappings or
@@ -28,16 +31,23 @@ class Instance:
     # The exports know the state and not the instance, so that there is no cycle: everything goes with its last user.
     __slots__ = ("__weakref__", "_state", "exports", "module", "store")
 
-    def __init__(self, module: Module, imports: Any = None, *, store: Store | None = None) -> None:
+    _state: Any
+    exports: Exports
+    module: Module
+    store: Store
+
+    def __new__(cls, module: Module, imports: Any = None, *, store: Store | None = None) -> Self:
+        """See the class."""
         found = resolve(module, imports, store)
-        self.module = module
-        self.store = found.store
-        self._state = InstanceState(module, found.store, found.items)
-        self.exports = Exports(module.decoded.export_names, self._state.exported)
+        state = new_state(module, found.store, found.items)
+        self = super().__new__(cls)
+        exports = Exports(module.decoded.export_names, state.exported)
+        fill(self, module=module, store=found.store, _state=state, exports=exports)
         start = module.decoded.start
         if start is not None:
-            main: Any = self._state.find("func", start)
+            main: Any = state.find("func", start)
             main()
+        return self
 
     def __repr__(self) -> str:
         of = f" of {self.module.name}" if self.module.name else ""

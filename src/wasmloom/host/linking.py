@@ -91,8 +91,15 @@ def _check(wanted: Import, value: Any) -> None:
 def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
     """Find the imports of `module` in `imports` (see `Instance`), and the store to make the instance in.
 
-    Raises `LinkError`, or `ValueError` for objects of another store or a store of another engine.
+    Raises `LinkError`, `TypeError` for what isn't a module or a store, or `ValueError` for objects of another store or
+    a store of another engine.
     """
+    from wasmloom.host.module import Module
+
+    if not isinstance(module, Module):
+        raise TypeError(f"expected a wasmloom.Module, not {type(module).__name__}")
+    if store is not None and not isinstance(store, Store):
+        raise TypeError(f"store must be a wasmloom.Store, not {type(store).__name__}")
     items: dict[str, list[Any]] = {kind: [] for kind in EXTERN_KINDS}
     found: list[tuple[Import, Any]] = []
     for wanted in module.decoded.imports:

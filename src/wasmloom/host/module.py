@@ -12,19 +12,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from wasmloom.binary.decoder import decode_module
 from wasmloom.errors import CompileError
 from wasmloom.host.engine import Engine, default_engine
-from wasmloom.interpreter.code import CodeSpace
+from wasmloom.host.fixed import Fixed, fill
+from wasmloom.interpreter.code import new_code_space
 from wasmloom.runtime.frames import func_name
 from wasmloom.semantics.features import check_features
 from wasmloom.spec.canon import func_type, lasting
 from wasmloom.validation import validate_function, validate_module
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from wasmloom.binary.decoder import DecodedModule
     from wasmloom.compiler.cache import Cache
     from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.compiler.lowering import Options
     from wasmloom.compiler.osr import Entry
     from wasmloom.host.tiering import Background
+    from wasmloom.interpreter.code import CodeSpace
     from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
 
@@ -88,8 +92,13 @@ class _Located:
 
 def _load(data: bytes | str | bytearray | memoryview, lazy: bool) -> tuple[DecodedModule, Callable[[int], None] | None]:
     """Decode and validate. With `lazy` the second result validates a function body, of those defined in the module."""
-    if not isinstance(data, bytes | str):
-        data = bytes(data)
+    if isinstance(data, str):
+        data = str.__str__(data)
+    elif type(data) is not bytes:
+        try:
+            data = memoryview(data).tobytes()
+        except TypeError:
+            raise TypeError(f"a module is bytes or text, not {type(data).__name__}") from None
     binary, source_map = _assemble(data)
     located = nullcontext() if source_map is None else _Located(source_map)
     with located:
@@ -114,35 +123,64 @@ def _load(data: bytes | str | bytearray | memoryview, lazy: bool) -> tuple[Decod
     return decoded, prepare
 
 
-class Module:
+class Module(Fixed):
     """A compiled module: ``Module(data)`` of bytes in the binary format, or of text (``"(module …)"``).
 
     Raises `CompileError` when `data` is malformed, `ValidationError` when it isn't valid, `UnsupportedError` when it
     needs what this version doesn't execute; the error says where: the byte's offset, or line and column of text.
+    `TypeError` for what is neither. Modules don't change, and are pickled as their bytes and their engine's settings.
     """
 
     __slots__ = (
-        "__weakref__", "_begun", "_compiling", "_func_names", "_rest", "background", "code_space", "compiled",
-        "decoded", "engine",
+        "__weakref__", "_begun", "_compiling", "_rest", "background", "code_space", "compiled", "decoded", "engine",
     )  # fmt: skip
 
-    def __init__(self, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> None:
-        self.engine = default_engine() if engine is None else engine
-        self.decoded, prepare = _load(data, self.engine.translation == "lazy" and self.engine.tier != "compiler")
-        self.code_space = CodeSpace(self.decoded, self.engine.fuel, prepare, self.engine.checked)
-        # Held by the thread that compiles. Stores share the code, and nothing else keeps it: there must be only one.
-        self._compiling = RLock()
-        # Of a module that is compiled in part: its objects so far, and the functions that they don't have.
-        self._begun: list[bytes] = []
-        self._rest: list[int] = []
-        #: The machine code, once there is some.
-        self.compiled: CompiledModule | None = None
-        #: Its making, in engines with the tier "auto".
-        self.background: Background | None = None
+    engine: Engine
+    decoded: DecodedModule
+    code_space: CodeSpace
+    #: The machine code, once there is some.
+    compiled: CompiledModule | None
+    #: Its making, in engines with the tier "auto".
+    background: Background | None
+    # Held by the thread that compiles. Stores share the code, and nothing else keeps it: there must be only one.
+    _compiling: RLock
+    # Of a module that is compiled in part: its objects so far, and the functions that they don't have.
+    _begun: list[bytes]
+    _rest: list[int]
+
+    def __new__(cls, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> Self:
+        """See the class."""
+        if engine is None:
+            engine = default_engine()
+        elif not isinstance(engine, Engine):
+            raise TypeError(f"engine must be a wasmloom.Engine, not {type(engine).__name__}")
+        decoded, prepare = _load(data, engine.translation == "lazy" and engine.tier != "compiler")
+        self = super().__new__(cls)
+        fill(
+            self,
+            engine=engine,
+            decoded=decoded,
+            code_space=new_code_space(decoded, engine.fuel, prepare, engine.checked),
+            compiled=None,
+            background=None,
+            _compiling=RLock(),
+            _begun=[],
+            _rest=[],
+        )
         if self.engine.tier == "compiler" or self.engine.threshold == 0:
             self.compile()
         elif self.engine.translation == "eager":
             self.code_space.translate_all()
+        return self
+
+    def __copy__(self) -> Module:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Module:
+        return self
+
+    def __reduce__(self) -> Any:
+        return Module, (self.decoded.data, self.engine)
 
     def compile(
         self, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
@@ -214,8 +252,7 @@ class Module:
             if self.compiled is None:
                 compiled = self._load(objects, options, functions)
                 if functions is not None:
-                    self._begun = objects
-                    self._rest = sorted(compiled.missing)
+                    fill(self, _begun=objects, _rest=sorted(compiled.missing))
             compiled = self.compiled or self._load(objects, options, functions)
         for position, entry, data in zip(positions, entries, more, strict=True):
             compiled.positions[position] = compiled.add_entry(entry, data)
@@ -228,7 +265,8 @@ class Module:
         from wasmloom.compiler.compiled import compile_behind, keep
 
         with self._compiling:
-            objects, rest, self._begun, self._rest = self._begun, self._rest, [], []
+            objects, rest = self._begun, self._rest
+            fill(self, _begun=[], _rest=[])
         if not objects:
             return None
         decoded, options, cache = self.decoded, self._options_behind(), self._cache()
@@ -258,8 +296,9 @@ class Module:
         missing = [] if functions is None else sorted(set(everything).difference(functions))
         made = CompiledModule(self.decoded, objects, options, missing)
         # A signal handler may have been here meanwhile: stores run the first code that there is.
-        self.compiled = self.compiled or made
-        return self.compiled
+        if self.compiled is None:
+            fill(self, compiled=made)
+        return self.compiled or made
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], engine: Engine | None = None) -> Module:

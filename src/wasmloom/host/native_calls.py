@@ -215,7 +215,7 @@ def _compile(
     store: Store, instance: cython.pointer(WlInstance), index: uint64_t, words: cython.pointer(uint64_t)
 ) -> cython.int:
     """Have a function compiled, by another thread; gives 0, or the code of the trap when the call's time is over."""
-    module = store.modules[cython.cast(uint64_t, instance)]
+    module = store.module_at[cython.cast(uint64_t, instance)]
     outcome = run_apart(partial(module.compiled_function, index), store.deadline)
     if outcome is None:
         return _TIMEOUT

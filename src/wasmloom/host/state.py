@@ -39,6 +39,7 @@ from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_
 from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
 from cython.cimports.wasmloom.interpreter.code import CodeSpace
 from cython.cimports.wasmloom.interpreter.machine import host_stub
+from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime._layout import WlFunction, WlInstance, WlMemory, WlSegment, WlTable, WlTag
 from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
@@ -101,7 +102,7 @@ def _arithmetic(op: cython.int, x: uint64_t, y: uint64_t) -> uint64_t:
 class InstanceState:
     """The C side of an instance; `found` is the items that `wasmloom.host.linking.resolve` gives."""
 
-    def __init__(self, module: object, store: Store, found: dict) -> None:
+    def __cinit__(self, module: object, store: Store, found: dict) -> None:
         self.module = module
         self.store = store
         store.lock()
@@ -140,7 +141,7 @@ class InstanceState:
         # Themselves, and not only by way of the module, whose attributes the garbage collector clears: functions point
         # into the code space, segments into the bytes.
         self.store.keep += (self.module, self.module.code_space, module.data)
-        self.store.modules[cython.cast(uint64_t, instance)] = self.module
+        self.store.module_at[cython.cast(uint64_t, instance)] = self.module
         if not push(cython.address(self.store.instances), instance):
             raise MemoryError
         self.fill_functions(imports["func"])
@@ -470,6 +471,14 @@ def _code_of(store: Store, module: object) -> tuple:
     return decoded, array("Q", functions).tobytes(), array("Q", calls).tobytes()
 
 
+seal(InstanceState)
+
+
+def new_state(module: object, store: Store, found: dict) -> InstanceState:
+    """The state of a new instance; see `InstanceState`."""
+    return InstanceState.__new__(InstanceState, module, store, found)
+
+
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _make_stubs(store: Store, instance: cython.pointer(WlInstance), decoded: DecodedModule) -> cython.int:
@@ -513,7 +522,7 @@ def compiled_code(store: Store) -> list[tuple[object, bytes, bytes]]:
     i: uint64_t
     codes: list = []
     for i in range(store.instances.count):
-        codes.append(_code_of(store, store.modules[cython.cast(uint64_t, store.instances.items[i])]))
+        codes.append(_code_of(store, store.module_at[cython.cast(uint64_t, store.instances.items[i])]))
     return codes
 
 

@@ -18,6 +18,7 @@ cdef class Tag:
 cdef class Reference:
     cdef Store _store
     cdef Pin *pin
+    cdef WlTag *tag                 # of an exception; NULL: a continuation
 
 cdef Reference hold(Store store, uint64_t word)
 cdef Tag tag_at(Store store, WlTag *tag)

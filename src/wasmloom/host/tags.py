@@ -8,6 +8,7 @@ import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.host.bridge import BARE, check_store, from_word, to_word
+from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime._layout import WlException, WlTag
 from cython.cimports.wasmloom.runtime.heap import Pin, pin
 from cython.cimports.wasmloom.runtime.stacks import new_exception
@@ -97,7 +98,9 @@ class Reference:
         return self._store
 
     def payload(self) -> tuple:
-        """The values of the exception that it refers to."""
+        """The values of the exception that it refers to. Raises `TypeError` for a continuation."""
+        if self.tag == cython.NULL:
+            raise TypeError("a continuation has no payload")
         exception: cython.pointer(WlException) = cython.cast(cython.pointer(WlException), self.pin.word)
         words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), exception + 1)
         types = func_type(cython.cast(cython.pointer(WlTag), exception.tag).type_id).params
@@ -106,6 +109,9 @@ class Reference:
             return tuple([from_word(self._store, types[i], words[i]) for i in range(exception.count)])
         finally:
             self._store.unlock()
+
+
+seal(Reference)
 
 
 @cython.cfunc
@@ -127,7 +133,8 @@ def hold(store: Store, word: uint64_t) -> Reference:
 def exception_of(store: Store, word: uint64_t) -> object:
     """The Python exception for a guest's. Its values are converted when someone asks for them: they may be many."""
     reference: Reference = hold(store, word)
-    tag: Tag = tag_at(store, cython.cast(cython.pointer(WlTag), cython.cast(cython.pointer(WlException), word).tag))
+    reference.tag = cython.cast(cython.pointer(WlTag), cython.cast(cython.pointer(WlException), word).tag)
+    tag: Tag = tag_at(store, reference.tag)
     return WasmException.of_guest(tag, reference)
 
 
@@ -136,19 +143,33 @@ def exception_of(store: Store, word: uint64_t) -> object:
 def word_of_exception(store: Store, error: object) -> uint64_t:
     """The guest's exception for a Python `WasmException`: the same one, when it has come from there.
 
-    Raises `TypeError` for values that don't fit the tag, `ValueError` for a tag of another store.
+    Raises `TypeError` for values that don't fit the tag, `ValueError` for a tag of another store. The attributes of
+    Python's exceptions are anybody's: nothing here trusts them.
     """
-    tag: Tag = error.tag
+    tag: Tag
     payload: tuple
+    reference: object
     exception: cython.pointer(WlException)
     words: cython.pointer(uint64_t)
     i: cython.size_t
-    count: cython.size_t = len(tag.type.params)
+    count: cython.size_t
+    found: object = getattr(error, "tag", None)
+    if not isinstance(found, Tag):
+        raise TypeError(f"a WasmException has a wasmloom.Tag, not {found!r:.60}")
+    tag = found
     if tag._store is not store:
         raise ValueError("the exception's tag belongs to another store")
-    if error.reference is not None:
-        return cython.cast(Reference, error.reference).pin.word
-    payload = error.payload
+    reference = getattr(error, "reference", None)
+    if reference is not None:
+        if (
+            not isinstance(reference, Reference)
+            or cython.cast(Reference, reference)._store is not store
+            or cython.cast(Reference, reference).tag != tag.pointer
+        ):
+            raise TypeError(f"the guest has not made this exception with {tag!r}, although it has a reference")
+        return cython.cast(Reference, reference).pin.word
+    payload = tuple(error.payload)
+    count = len(tag.type.params)
     if len(payload) != count:
         raise TypeError(f"{tag!r} takes {count} values, not {len(payload)}")
     exception = new_exception(store.guest, count)

@@ -42,7 +42,7 @@ from cython.cimports.wasmloom.host.bridge import HostFunction, Signature, call_h
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
 from cython.cimports.wasmloom.interpreter._handlers import H_HOST_RETURNED, H_HOST_THREW
 from cython.cimports.wasmloom.interpreter.machine import handlers
-from cython.cimports.wasmloom.runtime._capi import pthread_self
+from cython.cimports.wasmloom.runtime._capi import pthread_self, seal
 from cython.cimports.wasmloom.runtime._layout import (
     CONT_ACTIVE,
     WlCont,
@@ -161,9 +161,6 @@ class GuestTask:
         if self.parked == cython.NULL:
             raise MemoryError
         self.parked.owner = cython.cast(cython.p_void, self)
-
-    def __init__(self, function: object) -> None:
-        """A call of a `Func`; `__cinit__` does the work."""
 
     def __dealloc__(self) -> None:
         # Whoever drives a task closes it; this is for one that was left alone.
@@ -567,6 +564,16 @@ class GuestTask:
                 return True
             cont = cython.cast(cython.pointer(WlCont), cont.parent)
         return False
+
+
+seal(GuestTask)
+
+
+def new_task(function: Func) -> GuestTask:
+    """One call of a function that can wait; see `GuestTask`."""
+    if not isinstance(function, Func):
+        raise TypeError(f"expected a Func, not {type(function).__name__}")
+    return GuestTask.__new__(GuestTask, function)
 
 
 def stacks_in_use(store: Store) -> int:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from wasmloom.compiler.workers import Abandoned, most_behind
+from wasmloom.host.fixed import fill
 from wasmloom.host.state import compiled_code, use_compiled
 from wasmloom.runtime import log
 from wasmloom.runtime.osr import look_again
@@ -214,7 +215,7 @@ def _ready(store: Any, standing: list[Position]) -> bool:
             ready = False
             background = module.background
             if background is None or background.process != os.getpid() or (background.done and not background.failed):
-                module.background = Background(module, missing, store)
+                fill(module, background=Background(module, missing, store))
             else:
                 background.tell(store)
     return ready

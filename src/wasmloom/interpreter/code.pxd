@@ -33,6 +33,7 @@ cdef class CodeSpace:
     cdef list starts            # sorted (start, index) of translated functions; None when out of date
 
     cdef int translate(self, uint32_t index) except -1
+    cdef Translator _take_translator(self)
     cdef Translator _translate_again(self, uint32_t index, int64_t stop_at)
     cdef object find(self, uint64_t ip)
 

@@ -22,7 +22,8 @@ from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.interpreter._handlers import H_LAZY, H_SHIM
 from cython.cimports.wasmloom.interpreter.code import Place, TranslateCall
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
-from cython.cimports.wasmloom.interpreter.translator import Translator
+from cython.cimports.wasmloom.interpreter.translator import Translator, new_translator
+from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.runtime.store import Store
 
@@ -80,15 +81,6 @@ class CodeSpace:
         self.starts = None
         _spaces.add(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
 
-    def __init__(
-        self,
-        module: DecodedModule,
-        fuel: bool = False,
-        prepare: Callable[[int], None] | None = None,
-        checked: bool = False,
-    ) -> None:
-        """See the class; `__cinit__` does the work."""
-
     def __dealloc__(self):
         i: uint32_t
         _spaces.discard(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
@@ -126,12 +118,15 @@ class CodeSpace:
         self.translator = translator
         return 0
 
+    @cython.cfunc
     def _take_translator(self) -> Translator:
         """The translator, for the caller alone: who comes while it is in use gets another one."""
         translator: Translator = self.translator
         self.translator = None
         if translator is None:
-            translator = Translator(self.module, cython.cast(cython.size_t, self.cells), self.fuel, self.checked)
+            translator = new_translator(
+                self.module, cython.cast(cython.size_t, self.cells), self.fuel, self.checked
+            )
         return translator
 
     def prepare_all(self) -> None:
@@ -226,6 +221,19 @@ class CodeSpace:
     def record_slot(self, index: int) -> int:
         """The slot of function `index`'s return ip: the `enter` instruction, which begins its code, says."""
         return cython.cast(cython.pointer(uint16_t), self.codes[cython.cast(uint32_t, index)].start + 12)[0]
+
+
+seal(CodeSpace)
+
+
+def new_code_space(
+    module: DecodedModule,
+    fuel: bool = False,
+    prepare: Callable[[int], None] | None = None,
+    checked: bool = False,
+) -> CodeSpace:
+    """The code of a module; see `CodeSpace`."""
+    return CodeSpace.__new__(CodeSpace, module, fuel, prepare, checked)
 
 
 def find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:

@@ -36,7 +36,7 @@ from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, ContType
 class StackInstructions(Calls):
     """Exceptions and continuations of the function that is being translated."""
 
-    def __init__(self, module: object, cells: int, fuel: bool, checked: bool) -> None:
+    def __cinit__(self, module: object, cells: int, fuel: bool, checked: bool) -> None:
         self.traced = log.STACKS
         index_of = {number: index for index, number in enumerate(self.module.type_ids)}
         self.tag_types = [index_of[tag.type] for tag in self.module.tags]

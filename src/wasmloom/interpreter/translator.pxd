@@ -1,5 +1,7 @@
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from wasmloom.binary.decoder cimport DecodedModule
 from wasmloom.binary.reader cimport Instr, Reader
 from wasmloom.interpreter.stack_translator cimport StackInstructions
 
@@ -13,6 +15,7 @@ cdef enum Action:
     A_CONST
     A_OWN
 
+@cython.final
 cdef class Translator(StackInstructions):
     cdef int skipped            # open blocks in dead code
 
@@ -29,3 +32,5 @@ cdef class Translator(StackInstructions):
     cdef int select(self) except -1
     cdef int global_get(self, uint32_t index) except -1
     cdef int global_set(self, uint32_t index) except -1
+
+cdef Translator new_translator(DecodedModule module, size_t cells, bint fuel, bint checked)

@@ -68,6 +68,7 @@ from cython.cimports.wasmloom.interpreter.translator import (
     A_UNSUPPORTED,
     A_VALUE,
 )
+from cython.cimports.wasmloom.runtime._capi import seal
 
 from wasmloom.errors import UnsupportedError
 from wasmloom.interpreter.flow import type_code
@@ -664,3 +665,12 @@ class Translator(StackInstructions):
             put64(self.buffer + at + 16, v.bits)
         put32(self.buffer + at + 12, h.INSTANCE_SIZE + 8 * index)
         return 0
+
+
+seal(Translator)
+
+
+@cython.cfunc
+def new_translator(module: DecodedModule, cells: cython.size_t, fuel: cython.bint, checked: cython.bint) -> Translator:
+    """A translator for a module's functions, whose `cells` code for it goes through."""
+    return Translator.__new__(Translator, module, cells, fuel, checked)

@@ -54,6 +54,26 @@ cdef extern from * nogil:
     """
     # Whether the interpreter is being finalised: threads other than the one that does it never get the GIL again.
     bint wl_python_ends()
+cdef extern from "Python.h":
+    """
+    /* Let nobody make objects of a type from Python: its insides are filled in by code of ours. With the flag, and
+       without a `tp_vectorcall` of its own, calling the type is a TypeError; without `tp_new`, and with `__new__` gone
+       from its attributes, `T.__new__(T)` is object's, which refuses it. Copying and pickling come down to these.
+       Cython's own `T.__new__(T, ...)`, in the module that defines T, calls the function itself. The type must be
+       final: a subclass would call `tp_new`. */
+    static inline int wl_seal(PyObject *type) {
+        PyTypeObject *sealed = (PyTypeObject *)type;
+        sealed->tp_new = NULL;
+        sealed->tp_vectorcall = NULL;
+        sealed->tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
+        if (PyDict_Contains(sealed->tp_dict, PyUnicode_InternFromString("__new__")) == 1
+            && PyDict_DelItemString(sealed->tp_dict, "__new__") < 0)
+            return -1;
+        PyType_Modified(sealed);
+        return 0;
+    }
+    """
+    int seal "wl_seal" (object) except -1
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock

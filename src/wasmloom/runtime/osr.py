@@ -106,7 +106,7 @@ def _code_at(store: Store, ip: uint64_t, abandoned: object) -> tuple:
     if found is None:
         raise LookupError("not an address of bytecode")
     space, index, at = found
-    module = next(module for module in list(store.modules.values()) if module.code_space is space)
+    module = next(module for module in list(store.module_at.values()) if module.code_space is space)
     return module.compiled_entry(space, index, at, abandoned), space.record_slot(index)
 
 
@@ -705,7 +705,7 @@ def change_soon(store: Store, after: int = 0) -> None:
 
     Raises what compiling raises.
     """
-    for module in store.modules.values():
+    for module in store.module_at.values():
         module.compile()
     if not store.is_native:
         store.guest.may_change = NOW

@@ -21,6 +21,7 @@ ctypedef struct Pointers:
     uint64_t count
     uint64_t room
 
+@cython.final
 @cython.no_gc_clear
 cdef class Store:
     cdef Guest *guest
@@ -46,7 +47,7 @@ cdef class Store:
     cdef bint live_is_complete
     cdef uint64_t first_reference
     cdef uint64_t last_reference
-    cdef readonly dict modules                   # address of a WlInstance -> its module, for backtraces
+    cdef dict module_at                 # address of a WlInstance -> its module, for backtraces
     cdef dict drivers                   # bytecode that resumes continuations (see wasmloom.host.continuations)
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns
@@ -54,7 +55,7 @@ cdef class Store:
     cdef int calls_left                 # calls from the host until a store of the tier "auto" is looked at; 0: never
     cdef public int rounds              # how often code was made for where its bytecode stood
     cdef public object change_failed    # why its bytecode could not go on as machine code, or None
-    cdef public bint is_native          # everything in it runs as machine code
+    cdef readonly bint is_native          # everything in it runs as machine code
     cdef bint checked                   # its memories have no guard pages
     cdef Types types                    # keeps the types of what the host makes in it (modules keep their own)
     cdef Pointers blocks                # memory to free with the store

@@ -28,7 +28,8 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import cython
 from cython.cimports.cpython.object import PyObject
@@ -84,7 +85,7 @@ from cython.cimports.wasmloom.runtime.store import (
     Unchecked,
     copy_words,
 )
-from cython.cimports.wasmloom.spec.canon import Types
+from cython.cimports.wasmloom.spec.canon import new_types
 
 from wasmloom.errors import Trap, WasmError
 from wasmloom.runtime.interruption import look_up
@@ -322,7 +323,21 @@ class Store:
     bytes of one of the guest's value stacks. Raises `ValueError` for limits that make no sense.
     """
 
-    def __cinit__(self) -> None:
+    def __cinit__(
+        self,
+        engine: object = None,
+        *,
+        fuel: int | None = None,
+        timeout: float | None = None,
+        memory_limit: int | None = None,
+        stack_limit: int = DEFAULT_STACK_LIMIT,
+    ) -> None:
+        from wasmloom.host.engine import Engine, default_engine
+
+        if engine is None:
+            engine = default_engine()
+        elif not isinstance(engine, Engine):
+            raise TypeError(f"engine must be a wasmloom.Engine, not {type(engine).__name__}")
         self.guest = new_guest()
         if self.guest == cython.NULL:
             raise MemoryError
@@ -330,9 +345,31 @@ class Store:
         self.keep = [None]
         self.references = {}
         self.sweep_at = _FIRST_SWEEP
-        self.modules = {}
-        self.types = Types()
+        self.module_at = {}
+        self.types = new_types()
         self.drivers = {}
+        self.engine = engine
+        self.counts_fuel = engine.fuel
+        self.is_native = engine.tier == "compiler" or engine.threshold == 0
+        if engine.tier == "auto" and not self.is_native:
+            self.calls_left = MANY_CALLS if engine.threshold is None else engine.threshold + 1
+            self.guest.may_change = LOOK if engine.threshold is None else NEVER
+        self.checked = engine.checked
+        if memory_limit is not None and memory_limit < 0:
+            raise ValueError(f"memory_limit must not be negative, got {memory_limit}")
+        if timeout is not None and not float(timeout) > 0:
+            raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
+        if stack_limit < 4096:
+            raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")
+        self.guest.memory_limit = INT64_MAX if memory_limit is None else min(memory_limit, INT64_MAX)
+        self.timeout = timeout
+        self.timeout_ns = 0 if timeout is None else int(min(float(timeout) * 1e9 + 1, 4e18))
+        self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
+        # An odd number of pages, so that the pages in use spread over all sets of the processor's TLBs.
+        self.guest.native_stack = (min(self.guest.max_stack, CONTINUATION_STACK) + RESERVE + 4095) & ~4095 | 4096
+        self.guest.ctx.fuel = INT64_MAX
+        if fuel is not None:
+            self.fuel = fuel
 
     def __init__(
         self,
@@ -343,32 +380,12 @@ class Store:
         memory_limit: int | None = None,
         stack_limit: int = DEFAULT_STACK_LIMIT,
     ) -> None:
-        if engine is None:
-            from wasmloom.host.engine import default_engine
+        """See the class; `__cinit__` does the work, once, so that no store is ever without its insides."""
 
-            engine = default_engine()
-        self.engine = engine
-        self.counts_fuel = engine.fuel
-        self.is_native = engine.tier == "compiler" or engine.threshold == 0
-        if engine.tier == "auto" and not self.is_native:
-            self.calls_left = MANY_CALLS if engine.threshold is None else engine.threshold + 1
-            self.guest.may_change = LOOK if engine.threshold is None else NEVER
-        self.checked = engine.checked
-        if memory_limit is not None and memory_limit < 0:
-            raise ValueError(f"memory_limit must not be negative, got {memory_limit}")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
-        if stack_limit < 4096:
-            raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")
-        self.guest.memory_limit = INT64_MAX if memory_limit is None else min(memory_limit, INT64_MAX)
-        self.timeout = timeout
-        self.timeout_ns = 0 if timeout is None else min(int(timeout * 1e9) + 1, INT64_MAX // 2)
-        self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
-        # An odd number of pages, so that the pages in use spread over all sets of the processor's TLBs.
-        self.guest.native_stack = (min(self.guest.max_stack, CONTINUATION_STACK) + RESERVE + 4095) & ~4095 | 4096
-        self.guest.ctx.fuel = INT64_MAX
-        if fuel is not None:
-            self.fuel = fuel
+    @property
+    def modules(self) -> Mapping[int, object]:
+        """The modules of its instances, by the address of the instance's struct; for tests and diagnostics."""
+        return MappingProxyType(self.module_at)
 
     def __dealloc__(self) -> None:
         i: uint64_t

@@ -75,3 +75,4 @@ cdef bint structure_matches(TypeInfo *a, TypeInfo *b) noexcept
 cdef uint64_t types_of(const uint64_t *words) noexcept
 cdef int put(Words *words, uint64_t word) except -1
 cdef int64_t intern_words(Types keeper, Words *words, uint32_t members) except -1
+cpdef Types new_types()

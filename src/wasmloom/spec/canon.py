@@ -31,7 +31,7 @@ from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, realloc
 from cython.cimports.libc.string import memset
-from cython.cimports.wasmloom.runtime._capi import delete_item
+from cython.cimports.wasmloom.runtime._capi import delete_item, seal
 from cython.cimports.wasmloom.spec.canon import (
     _ABOVE,
     _ABSTRACT_MATCHES,
@@ -531,6 +531,15 @@ class Types:
         return 0
 
 
+seal(Types)
+
+
+@cython.ccall
+def new_types() -> Types:
+    """A `Types` that keeps nothing yet."""
+    return Types.__new__(Types)
+
+
 def exists(t: int) -> bool:
     """Whether a number is a value type, and what it names has not gone."""
     return 0 <= t < 1 << 62 and is_val_type(t)
@@ -570,6 +579,7 @@ def intern_words(keeper: Types, words: cython.pointer(Words), members: uint32_t)
 # --- what groups are made of, in Python ---
 
 
+@cython.final
 @cython.cclass
 class _Description:
     """A group on its way to `Words`: what its type indices stand for, and where it is from."""
@@ -652,6 +662,9 @@ class _Description:
         return 0
 
 
+seal(_Description)
+
+
 def intern_group(
     group: Sequence[SubType], ids: Sequence[int], keeper: Types, offsets: Sequence[int | None] = ()
 ) -> list[int]:
@@ -662,7 +675,7 @@ def intern_group(
     ("unknown type …") for an index beyond the group, and for a supertype that isn't defined before the type that names
     it. Other conditions on supertypes are validation's (Core 3.0, 3.2.12).
     """
-    made: _Description = _Description()
+    made: _Description = _Description.__new__(_Description)
     first: int64_t
     if not group:
         return []
@@ -682,7 +695,7 @@ def intern_func_type(func: FuncType, keeper: Types) -> int:
 
     `keeper` keeps it from now on. Raises `ValueError` for types that don't exist (any more).
     """
-    made: _Description = _Description()
+    made: _Description = _Description.__new__(_Description)
     made.member(SubType(func))
     return intern_words(keeper, cython.address(made.words), 1)
 
@@ -744,7 +757,7 @@ def lasting(type: Any) -> Any:
         if not type & REF_FLAG or type >> HEAP_SHIFT < CONCRETE:
             return type
         made = DefinedType(type)
-        made.types = Types()
+        made.types = new_types()
         keep_type(made.types, type)
         return made
     if isinstance(type, FuncType):

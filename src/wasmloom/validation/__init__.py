@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from wasmloom.binary.decoder import DecodedModule
 from wasmloom.validation import control, gc, references, stacks  # noqa: F401  (they register their rules)
-from wasmloom.validation.machine import Validator, check_rules
+from wasmloom.validation.machine import Validator, check_rules, new_validator
 from wasmloom.validation.modules import check_module_rules
 
 check_rules()
@@ -22,7 +22,7 @@ def validate_module(module: DecodedModule, *, bodies: bool = True, stack_switchi
     Raises `ValidationError` when the module isn't valid, and `CompileError` when a function body is malformed. Without
     `stack_switching` the rules are those of Core 3.0, where tags have no results.
     """
-    validator = Validator(module, stack_switching)
+    validator = new_validator(module, stack_switching)
     check_module_rules(validator)
     if bodies:
         validator.check_functions()

@@ -53,7 +53,7 @@ class Context:
     "custom-page-sizes", "recursive-types" (recursion, subtyping, abstract heap types: what function types need).
     """
 
-    def __init__(self, module: DecodedModule, stack_switching: bool = True) -> None:
+    def __cinit__(self, module: DecodedModule, stack_switching: bool = True) -> None:
         """Lay out `module`'s index spaces. Without `stack_switching` tags may not have results (Core 3.0, 3.2.16)."""
         i: cython.Py_ssize_t
         self.module = module

@@ -8,4 +8,3 @@ class Context:
     module: DecodedModule
     stack_switching: bool
     features: dict[str, tuple[str, int]]
-    def __init__(self, module: DecodedModule, stack_switching: bool = True) -> None: ...

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from wasmloom.binary.reader cimport Instr, Reader
@@ -68,6 +69,7 @@ cdef struct Op:                 # a row of the instruction table
 
 cdef Op OPS[ROWS]
 
+@cython.final
 cdef class Validator(Context):
     cdef Reader reader
     cdef Instr instr            # the current instruction

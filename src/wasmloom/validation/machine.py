@@ -20,6 +20,7 @@ from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
 from cython.cimports.wasmloom.binary.sections import Range
+from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeInfo, type_matches
 from cython.cimports.wasmloom.validation.context import Context
 from cython.cimports.wasmloom.validation.machine import (
@@ -595,6 +596,14 @@ class Validator(Context):
         self.visible_globals = visible_globals
         self._enter_body(1, cython.NULL, type)
         return self._run()
+
+
+seal(Validator)
+
+
+def new_validator(module: DecodedModule, stack_switching: bool = True) -> Validator:
+    """A validator for a decoded module; see `Validator` and `Context`."""
+    return Validator.__new__(Validator, module, stack_switching)
 
 
 @cython.cfunc

@@ -1,5 +1,6 @@
 """Types of the validator's Python surface."""
 
+from wasmloom.binary.decoder import DecodedModule
 from wasmloom.validation.context import Context
 
 class Validator(Context):
@@ -9,3 +10,4 @@ class Validator(Context):
     def check_functions(self) -> None: ...
 
 def check_rules() -> None: ...
+def new_validator(module: DecodedModule, stack_switching: bool = True) -> Validator: ...

@@ -1,0 +1,200 @@
+"""Objects whose insides are in C, or belong together: Python can't make, copy or change them behind our back."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+import importlib
+import multiprocessing
+import pickle
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import wasmloom as wl
+from tests.compiler.tiers import ENGINES, engine_of
+
+SOURCE = """(module
+  (import "a" "h" (func $h))
+  (type $f (func)) (type $k (cont $f)) (tag $e (export "e") (param i32))
+  (func $c (call $h) (suspend $y)) (tag $y (export "y"))
+  (memory (export "m") 1) (table (export "t") 1 funcref) (global (export "g") (mut i32) (i32.const 5))
+  (elem declare func $c)
+  (func (export "k") (result (ref $k)) (cont.new $k (ref.func $c)))
+  (func (export "throw") (throw $e (i32.const 7)))
+  (func (export "rethrow") (call $h)))"""
+
+
+def objects(engine: wl.Engine, host: Callable[[], object] = lambda: None) -> list[Any]:
+    """An object of each class that a program comes by, also of those that aren't public."""
+    module = wl.Module(SOURCE, engine)
+    instance = wl.Instance(module, {"a": {"h": host}})
+    exports = instance.exports
+    error: Any = None
+    try:
+        exports.throw()
+    except wl.WasmException as thrown:
+        error = thrown
+    suspended = exports.k().resume(on=exports.y)
+    found = [engine, module, instance, exports, *(exports[name] for name in exports), instance.store, exports.k()]
+    found += [module.decoded, module.code_space, instance._state, error.reference, suspended.continuation]
+    return found
+
+
+def everything() -> list[type]:
+    """All classes of the package's compiled modules. Not for the tests' own process: importing all turns on tracing."""
+    found = set()
+    for info in pkgutil.walk_packages(wl.__path__, "wasmloom."):
+        if not info.name.endswith("__main__"):
+            module = importlib.import_module(info.name)
+            found |= {c for c in vars(module).values() if isinstance(c, type) and c.__module__.startswith("wasmloom.")}
+    return [c for c in found if not c.__flags__ & (1 << 9)]  # not made by a class statement of Python
+
+
+CLASSES = """
+import sys
+from tests.host.test_insides import everything
+made = []
+for c in everything():
+    for make in (lambda: c(), lambda: c.__new__(c), lambda: object.__new__(c), lambda: type("X", (c,), {})):
+        try:
+            made.append(make())
+        except TypeError:
+            pass
+made = {type(x).__name__ if type(x) is not type else x.__mro__[1].__name__ for x in made}
+assert len(everything()) > 15
+print(sorted(made))
+"""
+
+
+def test_what_python_can_make_of_compiled_classes() -> None:
+    # A store has insides from its `__cinit__`; the others are bases of internal classes, and do nothing by themselves.
+    ran = subprocess.run([sys.executable, "-c", CLASSES], check=True, capture_output=True, text=True, timeout=120)
+    made = set(eval(ran.stdout))
+    assert "Store" in made
+    assert made <= {"Store", "Assembler", "Calls", "Context", "Flow", "Sections", "StackInstructions"}, made
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_objects_are_neither_made_nor_copied_nor_changed(name: str) -> None:
+    for thing in objects(engine_of(name)):
+        cls = type(thing)
+        before = repr(thing)
+        if cls not in (wl.Store, wl.Engine):
+            with pytest.raises(TypeError):
+                cls()
+            with pytest.raises(TypeError):
+                cls.__new__(cls)
+        with pytest.raises(TypeError):
+            type("Sub", (cls,), {})
+        with pytest.raises((AttributeError, TypeError)):
+            thing.__class__ = wl.Tag
+        for attribute in ("__init__", "__setstate__", "__setstate_cython__"):
+            for arguments in ((), (thing,), ((None, None),), (None, None), (thing, thing, thing)):
+                with contextlib.suppress(TypeError, ValueError):
+                    getattr(thing, attribute, int)(*arguments)
+        if cls not in (wl.Engine, wl.Module):
+            for copied in (copy.copy, copy.deepcopy, *[lambda t, p=p: pickle.dumps(t, p) for p in range(6)]):
+                with pytest.raises(TypeError):
+                    copied(thing)
+        if cls is not wl.Exports:
+            for attribute in [a for a in dir(cls) if not a.startswith("__")]:
+                if attribute in ("value", "fuel", "change_failed", "rounds"):
+                    continue
+                with pytest.raises((AttributeError, TypeError)):
+                    setattr(thing, attribute, None)
+                with pytest.raises((AttributeError, TypeError)):
+                    delattr(thing, attribute)
+        assert repr(thing) == before
+    gc.collect()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_modules_and_engines_are_pickled(name: str) -> None:
+    engine = engine_of(name)
+    text = '(module $m (func (export "f") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1))))'
+    module = wl.Module(text, engine)
+    assert copy.copy(module) is module
+    assert copy.deepcopy([module, engine]) == [module, engine]
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again, other = pickle.loads(pickle.dumps((module, engine), protocol))
+        assert again.engine is other
+        assert other._settings() == engine._settings()
+        assert again.name == "m"
+        assert again.exports == module.exports
+        assert wl.Instance(again).exports.f(4) == 5
+    # What is unpickled one by one goes together, too.
+    assert pickle.loads(pickle.dumps(module)).engine is other
+    default = wl.Module("(module)")
+    assert pickle.loads(pickle.dumps(default)).engine is default.engine
+
+
+def in_another_process(module: wl.Module, argument: int) -> tuple[int, str]:
+    """What a worker process does with a module."""
+    function: Any = wl.Instance(module).exports.f
+    return function(argument), module.engine.tier
+
+
+def test_modules_go_to_other_processes() -> None:
+    text = '(module (func (export "f") (param i32) (result i32) (local.get 0)))'
+    module = wl.Module(text, wl.Engine(tier="interpreter"))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(in_another_process, (module, 8)) == (8, "interpreter")
+
+
+def test_errors_are_pickled() -> None:
+    with pytest.raises(wl.ValidationError) as caught:
+        wl.Module("(module\n  (func (result i32)))")
+    trap = wl.Trap("unreachable", (wl.Frame("m", 1, "f", 5),), "here")
+    for error in (caught.value, trap, wl.ExitStatus(3), wl.LinkError("no")):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)
+    tag = wl.Tag(wl.Store(), "")
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(wl.WasmException(tag))
+
+
+#: What someone may do to an exception before it is raised in a host function, given one that the guest has made.
+SPOILED: dict[str, Callable[[Any, Any], object]] = {
+    "reference": lambda error, guests: setattr(error, "reference", "abc"),
+    "of another tag": lambda error, guests: setattr(error, "reference", guests.reference),
+    "of a continuation": lambda error, guests: setattr(error, "reference", object()),
+    "tag": lambda error, guests: setattr(error, "tag", 5),
+    "no tag": lambda error, guests: setattr(error, "tag", None),
+    "tag of the guest's": lambda error, guests: setattr(guests, "tag", error.tag),
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("how", SPOILED)
+def test_attributes_of_exceptions_are_not_trusted(name: str, how: str) -> None:
+    raised: list[Any] = []
+
+    def host() -> None:
+        if raised:
+            raise raised[0]
+
+    store = wl.Store(engine_of(name))
+    exports: Any = wl.Instance(wl.Module(SOURCE, store.engine), {"a": {"h": host}}, store=store).exports
+    with pytest.raises(wl.WasmException) as caught:
+        exports.throw()
+    error = wl.WasmException(wl.Tag(store, "i64 i64 i64"), 1, 2, 3)
+    SPOILED[how](error, caught.value)
+    for thrown in (error, caught.value):
+        raised[:] = [thrown]
+        with pytest.raises((TypeError, wl.WasmException)):
+            exports.rethrow()
+    raised[:] = [wl.WasmException.__new__(wl.WasmException)]
+    with pytest.raises(TypeError, match="Tag"):
+        exports.rethrow()
+    with pytest.raises(TypeError):
+        error.reference = 5
+        error._payload = None
+        error.payload  # noqa: B018
