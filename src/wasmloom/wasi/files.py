@@ -165,8 +165,9 @@ def _moving(
 ) -> Steps:
     """Read or write chunk by chunk, and store how much it was.
 
-    As in POSIX, a read that can block gives what there is; a write goes on until all is written, and so does a read
-    from a file on disk. If something is done already, an error that follows is left to the next call.
+    As in POSIX, a read that can block gives what there is; a write goes on until all is written if it can be waited
+    for, and files on disk are read and written to the end. If something is done already, an error that follows is left
+    to the next call.
     """
     reads = event == select.POLLIN
     while transfer.left:
@@ -184,11 +185,12 @@ def _moving(
             if transfer.done:
                 break
             raise
+        is_short = count < sum(map(len, buffers))
+        del buffers
         transfer.advance(count)
-        if count == 0 or (reads and file.can_block):
+        if count == 0 or (file.can_block if reads else is_short and not file.waits):
             break
         if transfer.left:
-            del buffers
             yield TURN
     pack(context.memory, U32, result, transfer.done)
 
