@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz import world
 from tests.wasi.guest import PREOPEN, Guest
 from wasmloom.errors import ExitStatus
 from wasmloom.wasi import CALLS, Errno, Wasi
@@ -55,6 +56,14 @@ def test_any_subscriptions(count: int, words: list[int], out: int, res: int) -> 
         due = bytes(16) + b"\1\0\0\0\0\0\0\0" + bytes(16) + b"\1\0" + bytes(6)
         source = guest.put(bytes(words[: 48 * count]) + due)
         Errno(guest.functions["poll_oneoff"](source, out, count + 1, res))
+
+
+@pytest.mark.parametrize("tier", ["interpreter", "native", "libcall", "auto"])
+def test_random_calls_from_programs(tier: str) -> None:
+    """Plain and awaited calls, beside a thread that changes the files (the tool, `tests.fuzz.world`, makes more)."""
+    outcomes, failures = world.fuzz(20, 7, tier, count=600)
+    assert not failures, "\n".join(failures)
+    assert outcomes["SUCCESS"] and outcomes["EFAULT"] and outcomes["EBADF"]
 
 
 def test_ranges_are_checked_to_the_byte(guest: Guest) -> None:

@@ -108,6 +108,14 @@ def test_vectors_that_overlap_name_no_more_than_memory(kind: type[Sink]) -> None
     assert sink.total == 8 << 20 and sink.largest <= CHUNK
 
 
+def test_short_vectors_that_overlap_name_no_more_than_memory() -> None:
+    sink = Sink()
+    with Wasi(stdin=b"", stdout=sink) as wasi:
+        instance = wasi.instantiate(moving("fd_write", 1, 40000, vectors=1024, pages=1))
+        wasi.start(instance)
+    assert errno_of(instance) == 0 and sink.total == 1 << 16
+
+
 def test_streams_are_asked_for_a_chunk_at_most() -> None:
     asked: list[int] = []
 

@@ -25,7 +25,7 @@ from wasmloom.wasi.abi import (
 )
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor, Directory
-from wasmloom.wasi.memory import CHUNK, Transfer, pack, span
+from wasmloom.wasi.memory import CHUNK, Transfer, iovecs, pack, span
 from wasmloom.wasi.waits import TURN, Steps, Wait
 
 #: Largest file offset of the host.
@@ -223,48 +223,68 @@ def _writing_async(context: Context, file: Any, transfer: Transfer, result: int)
     pack(context.memory, U32, result, transfer.done)
 
 
-def fd_read(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> Steps | None:
-    """Read from a file."""
-    memory = context.memory
-    span(memory, result, U32.size)
-    if file.is_async:
-        return _reading_async(context, file, Transfer(memory, vectors, count, ASYNC_CHUNK), result)
-    transfer = Transfer(memory, vectors, count, CHUNK)
-    if file.can_block and context.can_wait:
-        return _after_a_turn(_moving(context, file, file.read, transfer, result, event=select.POLLIN))
-    return _moving(context, file, file.read, transfer, result, event=select.POLLIN)
-
-
 def _after_a_turn(steps: Steps) -> Steps:
     """Others go first: a guest that never has to wait for its input doesn't keep the event loop."""
     yield TURN
     yield from steps
 
 
+def _move(
+    context: Context,
+    file: Descriptor,
+    operation: Callable[..., int],
+    vectors: int,
+    count: int,
+    result: int,
+    event: int,
+    position: int | None = None,
+) -> Steps | None:
+    """Read or write: at once what is short and doesn't wait, else by steps."""
+    memory = context.memory
+    if result + U32.size > len(memory):
+        raise WasiError(Errno.EFAULT)
+    ranges, total = iovecs(memory, vectors, count)
+    if file.is_async:
+        steps = _reading_async if event == select.POLLIN else _writing_async
+        return steps(context, file, Transfer(ranges, total, ASYNC_CHUNK), result)
+    others_first = event == select.POLLIN and file.can_block and context.can_wait
+    done = 0
+    if total <= CHUNK and not others_first:
+        buffers = [memory[start : start + length] for start, length in ranges]
+        try:
+            if buffers:
+                done = operation(buffers) if position is None else operation(buffers, position)
+        except BlockingIOError:
+            if not file.waits:
+                raise
+        else:
+            if done == total or event == select.POLLIN or not file.waits:
+                pack(memory, U32, result, done)
+                return None
+    transfer = Transfer(ranges, total, CHUNK)
+    transfer.advance(done)
+    moving = _moving(context, file, operation, transfer, result, event=event, position=position)
+    return _after_a_turn(moving) if others_first else moving
+
+
+def fd_read(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> Steps | None:
+    """Read from a file."""
+    return _move(context, file, file.read, vectors, count, result, select.POLLIN)
+
+
 def fd_write(context: Context, file: Descriptor, vectors: int, count: int, result: int) -> Steps | None:
     """Write to a file."""
-    memory = context.memory
-    span(memory, result, U32.size)
-    if file.is_async:
-        return _writing_async(context, file, Transfer(memory, vectors, count, ASYNC_CHUNK), result)
-    transfer = Transfer(memory, vectors, count, CHUNK)
-    return _moving(context, file, file.write, transfer, result, event=select.POLLOUT)
+    return _move(context, file, file.write, vectors, count, result, select.POLLOUT)
 
 
-def fd_pread(context: Context, file: Descriptor, vectors: int, count: int, start: int, result: int) -> Steps:
+def fd_pread(context: Context, file: Descriptor, vectors: int, count: int, start: int, result: int) -> Steps | None:
     """Read from a place in a file."""
-    memory = context.memory
-    span(memory, result, U32.size)
-    transfer = Transfer(memory, vectors, count, CHUNK)
-    return _moving(context, file, file.pread, transfer, result, event=select.POLLIN, position=offset(start))
+    return _move(context, file, file.pread, vectors, count, result, select.POLLIN, offset(start))
 
 
-def fd_pwrite(context: Context, file: Descriptor, vectors: int, count: int, start: int, result: int) -> Steps:
+def fd_pwrite(context: Context, file: Descriptor, vectors: int, count: int, start: int, result: int) -> Steps | None:
     """Write to a place in a file."""
-    memory = context.memory
-    span(memory, result, U32.size)
-    transfer = Transfer(memory, vectors, count, CHUNK)
-    return _moving(context, file, file.pwrite, transfer, result, event=select.POLLOUT, position=offset(start))
+    return _move(context, file, file.pwrite, vectors, count, result, select.POLLOUT, offset(start))
 
 
 def fd_seek(context: Context, file: Descriptor, distance: int, whence: int, result: int) -> None:

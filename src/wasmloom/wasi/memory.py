@@ -37,33 +37,44 @@ def pack(memory: memoryview, layout: Struct, address: int, *values: int) -> None
         raise WasiError(Errno.EFAULT) from None
 
 
-class Transfer:
-    """What a read or a write moves: the ranges of guest memory that an array of `iovec` or `ciovec` names.
+def iovecs(memory: memoryview, address: int, count: int) -> tuple[list[tuple[int, int]], int]:
+    """The ranges (start, length) that an array of `iovec` or `ciovec` names, without empty ones; bytes to be moved.
 
-    It is moved in chunks, and between two of them the guest can be interrupted; memory is looked at anew for each. A
-    call moves no more than the guest has memory (ranges may overlap, so that they could name any amount), nor more
+    A call moves no more than the guest has memory (ranges may overlap, so that they could name any amount), nor more
     than Linux does (`MAX_TRANSFER`). Raises `WasiError` with `EINVAL` for more than `MAX_IOVECS` ranges.
+    """
+    if count > MAX_IOVECS:
+        raise WasiError(Errno.EINVAL)
+    limit = len(memory)
+    left = min(limit, MAX_TRANSFER)
+    ranges = []
+    total = 0
+    for start, length in IOVEC.iter_unpack(span(memory, address, count * IOVEC.size)):
+        if start + length > limit:
+            raise WasiError(Errno.EFAULT)
+        length = min(length, left)
+        if length:
+            ranges.append((start, length))
+            total += length
+            left -= length
+    return ranges, total
+
+
+class Transfer:
+    """What a read or a write moves, in chunks: `total` bytes of ranges of guest memory.
+
+    Between two chunks the guest can be interrupted, and memory is looked at anew for each.
     """
 
     __slots__ = ("_chunk", "_position", "_ranges", "done", "total")
 
-    def __init__(self, memory: memoryview, address: int, count: int, chunk: int) -> None:
-        if count > MAX_IOVECS:
-            raise WasiError(Errno.EINVAL)
-        limit = len(memory)
-        self._ranges: list[tuple[int, int]] = []
+    def __init__(self, ranges: list[tuple[int, int]], total: int, chunk: int) -> None:
+        self._ranges = ranges
         self._chunk = chunk
         #: the range that is next, and how much of it is done
         self._position = (0, 0)
-        total = 0
-        for start, length in IOVEC.iter_unpack(span(memory, address, count * IOVEC.size)):
-            if start + length > limit:
-                raise WasiError(Errno.EFAULT)
-            if length:
-                self._ranges.append((start, length))
-                total += length
         #: Bytes to be moved, and those that have been.
-        self.total = min(total, limit, MAX_TRANSFER)
+        self.total = total
         self.done = 0
 
     @property
