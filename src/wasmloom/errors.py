@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from wasmloom.messages import printable
+
 
 class WasmError(Exception):
     """Base class of every error that wasmloom raises on purpose. Can be pickled if what it carries can."""
@@ -76,9 +78,12 @@ class Frame(NamedTuple):
     offset: int | None
     continuation: int | None = None
 
+    def __repr__(self) -> str:
+        return f"<wasmloom.Frame {self}>"
+
     def __str__(self) -> str:
-        name = self.func_name if self.func_name is not None else f"wasm-function[{self.func_index}]"
-        where = f"{self.module}!" if self.module else ""
+        name = printable(self.func_name) if self.func_name is not None else f"wasm-function[{self.func_index}]"
+        where = f"{printable(self.module)}!" if self.module else ""
         at = f" at offset 0x{self.offset:x}" if self.offset is not None else ""
         return f"{where}{name}{at}" + (f" in continuation {self.continuation}" if self.continuation else "")
 
@@ -138,7 +143,9 @@ class WasmException(WasmError):
 
     def __str__(self) -> str:
         # Exceptions can hold others, many of them, and the same one several times: they aren't shown.
-        shown = ["WasmException" if isinstance(value, WasmException) else repr(value) for value in self.payload]
+        shown = [
+            "WasmException" if isinstance(value, WasmException) else printable(repr(value)) for value in self.payload
+        ]
         return f"uncaught exception: {self.tag!r}({', '.join(shown)})"
 
 

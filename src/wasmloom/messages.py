@@ -7,36 +7,59 @@ the direction of writing, nor hide, nor fill a screen.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 #: How many characters of a name a message shows: names mangled by C++ and Rust compilers are often longer than 100.
 MOST = 200
 
 #: Characters that `str.isprintable` takes for visible, and that nobody sees: Unicode's "default ignorable" ones.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+_INVISIBLE = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
-_PLAIN = re.compile("[\x20-\x7e]*")
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
-def _escaped(char: str) -> str:
-    """One character, written as the text format would if it isn't to be seen: control characters, formatting (bidi,
-    zero width), line separators, odd spaces, surrogates, private use, and what isn't assigned.
+def is_visible(char: str) -> bool:
+    """Whether a character shows itself: not those for control and formatting (bidi, zero width), line separators, odd
+    spaces, surrogates, private use, and what isn't assigned.
     """
-    if char.isprintable() and not _INVISIBLE.match(char):
+    return char.isprintable() and char not in _INVISIBLE
+
+
+def _escaped(char: str) -> str:
+    """One character, written as the text format would if it isn't to be seen."""
+    if is_visible(char):
         return char
     return _SHORT.get(char) or f"\\u{{{ord(char):x}}}"
 
 
 def printable(text: str, most: int = MOST) -> str:
-    """`text` on one line of visible characters: others are escaped, and what is beyond `most` characters cut off."""
-    shown = text if len(text) <= most else text[: most - 1]
-    if _PLAIN.fullmatch(shown) is None:
-        shown = "".join(map(_escaped, shown))
-    return shown if len(text) <= most else shown + "…"
+    """`text` on one line of at most `most` visible characters: others are escaped, and the rest is cut off."""
+    if len(text) <= most and text.isascii() and text.isprintable():
+        return text
+    shown = whole = ""
+    for char in text:
+        shown += _escaped(char)
+        if len(shown) > most:
+            return whole + "…"
+        if len(shown) < most:
+            whole = shown
+    return shown
+
+
+def two_level(module: str, name: str) -> str:
+    """What messages call an import, or an export of a namespace: ``module.name``."""
+    return f"{printable(module)}.{printable(name)}"
 
 
 def quoted(text: str, most: int = MOST) -> str:
     """As `printable`, in single quotes, which are escaped inside."""
     return "'" + printable(text, most).replace("'", "\\'") + "'"
+
+
+def listed(texts: Iterable[str], show: Callable[[str], str] = quoted, most: int = 10) -> str:
+    """The first of some names, with commas between them, then "…" if there are more."""
+    shown = [show(text) for text in islice(texts, most + 1)]
+    return ", ".join([*shown[:most], "…"] if len(shown) > most else shown)

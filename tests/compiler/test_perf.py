@@ -65,7 +65,7 @@ def test_map(monkeypatch: pytest.MonkeyPatch, map_file: Path) -> None:
     stub, end = loaded.stubs
     lines = map_file.read_text().splitlines()
     assert lines == [
-        f"{f:x} {loaded.sizes['f']:x} do it?now",
+        f"{f:x} {loaded.sizes['f']:x} do it\\nnow",
         f"{g:x} {loaded.sizes['g']:x} größer",
         f"{stub:x} {end - stub:x} wasmloom stubs",
     ]
@@ -117,7 +117,7 @@ def test_jitdump(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert (process, address, again, size, index) == (
             os.getpid(), loaded.symbols[name], address, loaded.sizes[name], number,
         )  # fmt: skip
-        shown = NAMES[name].replace("\n", "?").encode()
+        shown = NAMES[name].replace("\n", "\\n").encode()
         assert record[1][40:] == shown + b"\0" + loaded.read(address, size)
     # `perf record` sees an executable mapping of the file.
     assert any("r-xp" in line and path.name in line for line in Path("/proc/self/maps").read_text().splitlines())

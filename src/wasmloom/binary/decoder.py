@@ -174,8 +174,7 @@ class DecodedModule(Sections):
         where = cython.declare(Range)
         funcs: list = []
         exprs: list = []
-        k: uint32_t
-        for k in range(item.count):
+        for _ in range(item.count):
             poll()
             if item.has_exprs:
                 skip_expr(cython.address(r), cython.address(where))

@@ -408,7 +408,6 @@ def read_types(m: Sections, r: cython.pointer(Reader), words: cython.pointer(Wor
     group: cython.Py_ssize_t
     n: cython.Py_ssize_t
     i: cython.Py_ssize_t
-    k: cython.Py_ssize_t
     start: cython.p_const_uchar
     m.type_range.start = _offset(r)
     n = _count(r, limits.MAX_TYPES, "types")
@@ -424,7 +423,7 @@ def read_types(m: Sections, r: cython.pointer(Reader), words: cython.pointer(Wor
         if m.types_at.count + group > cython.cast(cython.size_t, limits.MAX_TYPES):
             malformed(f"too many types: {m.types_at.count + group}, the limit is {limits.MAX_TYPES}", r, start)
         _reserve(cython.address(m.types_at), group, cython.sizeof(uint32_t))
-        for k in range(group):
+        for _ in range(group):
             poll()
             cython.cast(cython.pointer(uint32_t), m.types_at.data)[m.types_at.count] = _offset(r)
             m.types_at.count += 1
@@ -528,11 +527,10 @@ def _func_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
 @cython.exceptval(-1, check=False)
 def _table_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
     n: cython.Py_ssize_t = _count(r, limits.MAX_TABLES, "tables")
-    i: cython.Py_ssize_t
     item: cython.pointer(TableItem) = cython.cast(
         cython.pointer(TableItem), _reserve(cython.address(m.table_items), n, cython.sizeof(TableItem))
     )
-    for i in range(n):
+    for _ in range(n):
         poll()
         item.offset = _offset(r)
         item.init.start = item.init.end = 0
@@ -562,11 +560,10 @@ def _memory_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
 @cython.exceptval(-1, check=False)
 def _tag_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
     n: cython.Py_ssize_t = _count(r, limits.MAX_TAGS, "tags")
-    i: cython.Py_ssize_t
     item: cython.pointer(TagItem) = cython.cast(
         cython.pointer(TagItem), _reserve(cython.address(m.tag_items), n, cython.sizeof(TagItem))
     )
-    for i in range(n):
+    for _ in range(n):
         poll()
         item.offset = _offset(r)
         _tag_type(r, item)
@@ -579,11 +576,10 @@ def _tag_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
 @cython.exceptval(-1, check=False)
 def _global_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
     n: cython.Py_ssize_t = _count(r, limits.MAX_GLOBALS, "globals")
-    i: cython.Py_ssize_t
     item: cython.pointer(GlobalItem) = cython.cast(
         cython.pointer(GlobalItem), _reserve(cython.address(m.global_items), n, cython.sizeof(GlobalItem))
     )
-    for i in range(n):
+    for _ in range(n):
         poll()
         item.offset = _offset(r)
         _global_type(r, item)
@@ -632,12 +628,10 @@ def _start_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
 def _elem_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
     """Read element segments; bit 0 of the flags: not active, 1: table given or declarative, 2: expressions."""
     n: cython.Py_ssize_t = _count(r, limits.MAX_ELEMENT_SEGMENTS, "element segments")
-    i: cython.Py_ssize_t
-    k: uint32_t
     flags: int64_t
     skipped = cython.declare(Range)
     item: cython.pointer(ElementItem)
-    for i in range(n):
+    for _ in range(n):
         poll()
         item = cython.cast(
             cython.pointer(ElementItem), _reserve(cython.address(m.element_items), 1, cython.sizeof(ElementItem))
@@ -663,7 +657,7 @@ def _elem_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
         item.count = _count(r, limits.MAX_TABLE_ELEMENTS, "elements")
         item.items.start = _offset(r)
         if item.has_exprs:
-            for k in range(item.count):
+            for _ in range(item.count):
                 poll()
                 skip_expr(r, cython.address(skipped))
         else:
@@ -711,13 +705,12 @@ def _code_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
 @cython.exceptval(-1, check=False)
 def _data_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
     n: cython.Py_ssize_t = _count(r, limits.MAX_DATA_SEGMENTS, "data segments")
-    i: cython.Py_ssize_t
     flags: int64_t
     size: int64_t
     item: cython.pointer(DataItem) = cython.cast(
         cython.pointer(DataItem), _reserve(cython.address(m.data_items), n, cython.sizeof(DataItem))
     )
-    for i in range(n):
+    for _ in range(n):
         poll()
         item.offset = _offset(r)
         flags = read_u32(r)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from wasmloom.messages import printable
+
 if TYPE_CHECKING:
     from wasmloom import Engine
 
@@ -32,7 +34,7 @@ def read_input(path: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
-        raise CommandError(f"cannot read: {path}: {error.strerror}") from None
+        raise CommandError(f"cannot read: {printable(path)}: {error.strerror}") from None
 
 
 def write_output(path: str, data: bytes) -> None:
@@ -46,7 +48,7 @@ def write_output(path: str, data: bytes) -> None:
     except BrokenPipeError:
         raise  # click ends the command quietly
     except OSError as error:
-        raise CommandError(f"cannot write: {path}: {error.strerror}") from None
+        raise CommandError(f"cannot write: {printable(path)}: {error.strerror}") from None
 
 
 @contextmanager
@@ -61,13 +63,13 @@ def errors_name(path: str) -> Iterator[None]:
             kind = "unsupported"
         else:
             kind = "invalid" if isinstance(error, ValidationError) else "malformed"
-        raise CommandError(f"{kind}: {path}: {error}") from None
+        raise CommandError(f"{kind}: {printable(path)}: {error}") from None
     except LinkError as error:
-        raise CommandError(f"link: {path}: {error}") from None
+        raise CommandError(f"link: {printable(path)}: {error}") from None
     except Trap:
         raise
     except WasmError as error:
-        raise CommandError(f"{path}: {error}") from None
+        raise CommandError(f"{printable(path)}: {error}") from None
 
 
 def to_binary(path: str) -> bytes:

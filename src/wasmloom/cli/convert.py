@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from wasmloom.cli.common import INPUT, CommandError, errors_name, read_input, to_binary, write_output
+from wasmloom.messages import printable
 
 _OUTPUT = click.option("-o", "--output", metavar="OUT", help="Where to write; - is standard output.")
 
@@ -24,7 +25,7 @@ def wat2wasm(file: str, output: str | None) -> int:
     if output is None:
         output = "-" if file == "-" else str(Path(file).with_suffix(".wasm"))
         if output == file and file != "-":
-            raise CommandError(f"cannot write: {file}: it is the input; say where with -o")
+            raise CommandError(f"cannot write: {printable(file)}: it is the input; say where with -o")
     write_output(output, binary)
     return 0
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from wasmloom.cli.common import INPUT, CommandError, errors_name, make_engine, stack_switching_option, to_binary
+from wasmloom.messages import printable, quoted, two_level
 
 #: Names of sections by id (Core 3.0, 5.5.2).
 SECTIONS: tuple[str, ...] = (
@@ -67,36 +68,39 @@ def find_function(decoded: Any, text: str) -> int:
     for index, name in function_names(decoded).items():
         if name == text:
             return index
-    raise CommandError(f"there is no function named {text!r}")
+    raise CommandError(f"there is no function named {quoted(text)}")
 
 
 def _describe(decoded: Any, kind: str, index: int) -> str:
     """The type of an item of an index space."""
     from wasmloom.host.types import describe
+    from wasmloom.spec.canon import func_type
 
     if kind == "func":
-        return describe(kind, decoded.types[decoded.func_types[index]].composite)
-    spaces = {"table": decoded.tables, "memory": decoded.memories, "global": decoded.globals, "tag": decoded.tags}
-    return describe(kind, spaces[kind][index])
+        return describe(kind, func_type(decoded.func_type_ids[index]))
+    if kind == "memory":
+        return describe(kind, decoded.memories[index])
+    type_of = {"table": decoded.table_type, "global": decoded.global_type, "tag": decoded.tag_type}
+    return describe(kind, type_of[kind](index))
 
 
 def _print_summary(path: str, data: bytes, decoded: Any) -> None:
-    click.echo(f"{path}: {len(data)} bytes")
+    click.echo(f"{printable(path)}: {len(data)} bytes")
     if decoded.names.module is not None:
-        click.echo(f"name: {decoded.names.module}")
+        click.echo(f"name: {printable(decoded.names.module)}")
     click.echo("sections:")
     customs = iter(decoded.custom_ranges)
     for section, start, size in sections(data):
-        label = SECTIONS[section] + (f' "{next(customs).name}"' if section == 0 else "")
+        label = SECTIONS[section] + (f' "{printable(next(customs).name)}"' if section == 0 else "")
         click.echo(f"  {label:24} at 0x{start:06x}  {size:9} bytes")
     click.echo(f"imports: {len(decoded.imports)}")
     counts: Counter[str] = Counter()
     for wanted in decoded.imports:
-        click.echo(f"  {wanted.module}.{wanted.name}: {_describe(decoded, wanted.kind, counts[wanted.kind])}")
+        click.echo(f"  {two_level(wanted.module, wanted.name)}: {_describe(decoded, wanted.kind, counts[wanted.kind])}")
         counts[wanted.kind] += 1
     click.echo(f"exports: {len(decoded.exports)}")
     for offered in decoded.exports:
-        click.echo(f"  {offered.name}: {_describe(decoded, offered.kind, offered.index)}")
+        click.echo(f"  {printable(offered.name)}: {_describe(decoded, offered.kind, offered.index)}")
 
 
 def _print_functions(decoded: Any) -> None:
@@ -105,13 +109,13 @@ def _print_functions(decoded: Any) -> None:
     names = function_names(decoded)
     for i, (start, end) in enumerate(zip(decoded.body_starts, decoded.body_ends, strict=True)):
         index = decoded.num_imported_funcs + i
-        click.echo(f"  {index:6} at 0x{start:06x} {end - start:8} bytes  {names.get(index, '')}".rstrip())
+        click.echo(f"  {index:6} at 0x{start:06x} {end - start:8} bytes  {printable(names.get(index, ''))}".rstrip())
 
 
 def _print_function(decoded: Any, index: int, names: dict[int, str]) -> int:
     """Print what a function is; gives its number among those defined in the module, negative for imports."""
     first: int = decoded.num_imported_funcs
-    name = f" {names[index]}" if index in names else ""
+    name = f" {printable(names[index])}" if index in names else ""
     click.echo(f"function {index}{name}: {_describe(decoded, 'func', index)}")
     if index < first:
         click.echo("  imported")

@@ -9,6 +9,7 @@ from wasmloom.compiler import units
 from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import Options
+from wasmloom.messages import printable
 from wasmloom.spec.instructions import INSTRUCTIONS
 
 if TYPE_CHECKING:
@@ -65,4 +66,4 @@ class MachineCode:
         """A comment that names the function that an instruction calls."""
         found = _CALLEE.search(line)
         name = found and self.names.get(int(found[1]) + self.module.num_imported_funcs)
-        return f"  # {name}" if name else ""
+        return f"  # {printable(name)}" if name else ""

@@ -16,6 +16,7 @@ from wasmloom.cli.common import (
     make_engine,
     read_input,
 )
+from wasmloom.messages import printable, quoted
 
 if TYPE_CHECKING:
     from wasmloom import FuncType, Instance, Module, Store
@@ -57,10 +58,10 @@ def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
 
     function: Any = instance.exports[name] if name in instance.exports else None  # noqa: SIM401
     if not isinstance(function, Func):
-        raise CommandError(f"link: there is no exported function {name!r}")
+        raise CommandError(f"link: there is no exported function {quoted(name)}")
     params, results = cast("FuncType", function.type)
     if len(arguments) != len(params):
-        raise click.UsageError(f"{name} takes {len(params)} arguments {function.type}, not {len(arguments)}")
+        raise click.UsageError(f"{printable(name)} takes {len(params)} arguments {function.type}, not {len(arguments)}")
     values: Any = function(*[parse_argument(text, type) for text, type in zip(arguments, params, strict=True)])
     if len(results) == 1:
         values = (values,)

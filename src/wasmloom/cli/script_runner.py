@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wasmloom.cli.script_values import NoValue, argument, describe, describe_result, matches
 from wasmloom.errors import CompileError, LinkError, Trap, UnsupportedError, ValidationError, WasmError
+from wasmloom.messages import printable, quoted
 from wasmloom.text import script
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class ScriptRunner:
             raise
 
     def _instance(self, name: str | None) -> Instance:
-        found = self._instances.get(name, f"there is no instance ${name}")
+        found = self._instances.get(name, f"there is no instance ${printable(name or '')}")
         if isinstance(found, str):
             raise Skip(found)
         return found
@@ -210,7 +211,7 @@ class ScriptRunner:
         """Perform an action; its results, each with its type."""
         exports = self._instance(action.module).exports
         if action.field not in exports:
-            raise Failure(f"there is no export {action.field!r}")
+            raise Failure(f"there is no export {quoted(action.field)}")
         target = exports[action.field]
         if isinstance(action, script.Get):
             return [(target.value, target.type.content)]

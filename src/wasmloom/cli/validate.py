@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from wasmloom.cli.common import INPUT, CommandError, errors_name, read_input
+from wasmloom.messages import printable
 
 
 @click.command()
@@ -26,7 +27,7 @@ def validate(files: tuple[str, ...]) -> int:
             error.show()
             failed = True
         else:
-            click.echo(f"{path}: valid")
+            click.echo(f"{printable(path)}: valid")
     return int(failed)
 
 

@@ -32,6 +32,7 @@ from typing import IO
 
 from wasmloom.compiler import elf
 from wasmloom.compiler.objects import Function, LoadedCode
+from wasmloom.messages import printable
 
 #: What ``WASMLOOM_PERF`` may name.
 WORDS = ("map", "jitdump", "gdb")
@@ -74,8 +75,7 @@ def describe(loaded: LoadedCode, name: Callable[[str], str], file: str = "module
 def _named(loaded: LoadedCode, name: Callable[[str], str]) -> Iterator[Function]:
     """All functions with names for people, on one line, then the stubs as if they were one function."""
     for function in loaded.functions:
-        shown = "".join(char if char.isprintable() else "?" for char in name(function.name))
-        yield function._replace(name=shown)
+        yield function._replace(name=printable(name(function.name)))
     start, end = loaded.stubs
     if start < end:
         yield Function(start, end - start, "wasmloom stubs")

@@ -90,6 +90,7 @@ from cython.cimports.wasmloom.spec.canon import TypeInfo, Types, heap_matches, n
 
 from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
+from wasmloom.messages import printable
 from wasmloom.runtime import backtraces as _backtraces  # noqa: F401  (registers them)
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
@@ -499,7 +500,7 @@ class Func:
         signature: Signature = self.signature
         i: uint32_t = 0
         if n != signature.n_params:
-            raise TypeError(f"{self.name} takes {signature.n_params} arguments {signature.type}, {n} given")
+            raise TypeError(f"{printable(self.name)} takes {signature.n_params} arguments {signature.type}, {n} given")
         while i < signature.n_params and _i32_fast(
             cython.cast(Kind, signature.kinds[i]), args[i], cython.address(words[i])
         ):
@@ -525,7 +526,7 @@ class Func:
                     cython.address(words[i]),
                 )
             except (TypeError, OverflowError, ValueError) as error:
-                raise type(error)(f"argument {i + 1} of {self.name}: {error}") from None
+                raise type(error)(f"argument {i + 1} of {printable(self.name)}: {error}") from None
             i += 1
         return 0
 
@@ -582,7 +583,7 @@ class Func:
         return self._name
 
     def __repr__(self) -> str:
-        return f"<wasmloom.Func {self.name} {self.signature.type}>"
+        return f"<wasmloom.Func {printable(self.name)} {self.signature.type}>"
 
 
 @cython.cfunc
@@ -594,7 +595,7 @@ def _vectorcall(
 ) -> object:
     """What Python calls for ``func(…)``: no tuple of arguments is made (PEP 590)."""
     if names != cython.NULL and len(cython.cast(tuple, names)):
-        raise TypeError(f"{cython.cast(Func, func).name} takes no keyword arguments")
+        raise TypeError(f"{printable(cython.cast(Func, func).name)} takes no keyword arguments")
     return cython.cast(Func, func).call(args, PyVectorcall_NARGS(count))
 
 
@@ -744,7 +745,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
         if isinstance(returned, Coroutine):
             returned.close()
         raise WasmError(
-            f"host function {host.name} returned an awaitable ({_class_name(returned)}): "
+            f"host function {printable(host.name)} returned an awaitable ({_class_name(returned)}): "
             "the guest can only wait for it when it runs by `await function.call_async(...)`"
         )
     # From here on the words count, not the objects, which may go.
@@ -791,7 +792,8 @@ def take_results(store: Store, host: HostFunction, returned: object, words: cyth
         values = returned
         if not isinstance(values, (tuple, list)) or len(values) != signature.n_results:
             raise TypeError(
-                f"host function {host.name} must return a tuple of {signature.n_results} values, not {_of(values)}"
+                f"host function {printable(host.name)} must return a tuple of {signature.n_results} values, "
+                f"not {_of(values)}"
             )
         values = tuple(values)  # so that no conversion can change it
     for i in range(signature.n_results):
@@ -804,7 +806,7 @@ def take_results(store: Store, host: HostFunction, returned: object, words: cyth
                 cython.address(words[i]),
             )
         except (TypeError, OverflowError, ValueError) as error:
-            raise type(error)(f"result of host function {host.name}: {error}") from None
+            raise type(error)(f"result of host function {printable(host.name)}: {error}") from None
     return 0
 
 

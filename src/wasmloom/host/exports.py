@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from wasmloom.messages import listed, printable, quoted
+
 
 class Exports:
     """Exports by name: ``exports.name`` or ``exports["name"]``; iteration gives the names.
@@ -37,7 +39,7 @@ class Exports:
     def __getattr__(self, name: str) -> Any:
         # Only called for what isn't in the object's attributes yet.
         if name.startswith("_Exports__") or name not in self.__table:
-            raise AttributeError(f"no export {name!r}; there are {', '.join(map(repr, self.__table)) or 'none'}")
+            raise AttributeError(f"no export {quoted(name)}; there are {listed(self.__table) or 'none'}")
         item = self.__dict__[name] = self[name]
         return item
 
@@ -46,7 +48,7 @@ class Exports:
         if item is None:
             number = self.__table.get(name)
             if number is None:
-                raise KeyError(f"no export {name!r}; there are {', '.join(map(repr, self.__table)) or 'none'}")
+                raise KeyError(f"no export {quoted(name)}; there are {listed(self.__table) or 'none'}")
             item = self.__items[name] = self.__find(number)
         return item
 
@@ -63,4 +65,4 @@ class Exports:
         return [*super().__dir__(), *self.__table]
 
     def __repr__(self) -> str:
-        return f"<wasmloom.Exports {', '.join(self.__table)}>"
+        return f"<wasmloom.Exports {listed(self.__table, printable)}>"

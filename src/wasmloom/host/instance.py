@@ -8,6 +8,7 @@ from wasmloom.host.exports import Exports
 from wasmloom.host.fixed import Fixed, fill
 from wasmloom.host.linking import resolve
 from wasmloom.host.state import new_state
+from wasmloom.messages import listed, printable
 
 if TYPE_CHECKING:
     from typing import Self
@@ -50,5 +51,5 @@ class Instance(Fixed):
         return self
 
     def __repr__(self) -> str:
-        of = f" of {self.module.name}" if self.module.name else ""
-        return f"<wasmloom.Instance{of}: {', '.join(self.exports)}>"
+        of = f" of {printable(self.module.name)}" if self.module.name else ""
+        return f"<wasmloom.Instance{of}: {listed(self.exports, printable)}>"

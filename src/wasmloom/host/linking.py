@@ -10,6 +10,7 @@ from wasmloom.host.exports import Exports
 from wasmloom.host.externs import Global, Memory, Table
 from wasmloom.host.tags import Tag
 from wasmloom.host.types import describe
+from wasmloom.messages import two_level
 from wasmloom.runtime.store import Store
 from wasmloom.spec.canon import func_type, is_sub, matches_extern
 from wasmloom.spec.types import EXTERN_KINDS, TagType
@@ -83,7 +84,7 @@ def _check(wanted: Import, value: Any) -> None:
         fits = isinstance(value, _CLASSES[wanted.kind]) and matches_extern(value.type, wanted.type)
     if not fits:
         raise LinkError(
-            f"incompatible import type for {wanted.module}.{wanted.name}: "
+            f"incompatible import type for {two_level(wanted.module, wanted.name)}: "
             f"expected {_describe(wanted)}, found {_kind_of(value)}"
         )
 
@@ -101,24 +102,29 @@ def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
     if store is not None and not isinstance(store, Store):
         raise TypeError(f"store must be a wasmloom.Store, not {type(store).__name__}")
     items: dict[str, list[Any]] = {kind: [] for kind in EXTERN_KINDS}
-    found: list[tuple[Import, Any]] = []
-    for wanted in module.decoded.imports:
+    found: list[Any] = []
+    # An `Import` at a time: there may be a million.
+    import_at = module.decoded.import_at
+    for number in range(module.decoded.num_imports):
+        wanted = import_at(number)
         namespace = _MISSING if imports is None else _lookup(imports, wanted.module)
         value = _MISSING if namespace is _MISSING else _lookup(namespace, wanted.name)
         if value is _MISSING:
-            raise LinkError(f"unknown import {wanted.module}.{wanted.name}: {_describe(wanted)} is not provided")
+            shown = two_level(wanted.module, wanted.name)
+            raise LinkError(f"unknown import {shown}: {_describe(wanted)} is not provided")
         if store is None and _is_item(value):
             store = value.store
-        found.append((wanted, value))
+        found.append(value)
     if store is None:
         store = Store(module.engine)
     if store.engine is not module.engine:
         raise ValueError("the module and the store belong to different engines")
-    for wanted, value in found:
+    for number, value in enumerate(found):
+        wanted = import_at(number)
         _check(wanted, value)
         if not _is_item(value):
             value = HostImport(f"{wanted.module}.{wanted.name}", value)
         elif value.store is not store:
-            raise ValueError(f"the import {wanted.module}.{wanted.name} belongs to another store")
+            raise ValueError(f"the import {two_level(wanted.module, wanted.name)} belongs to another store")
         items[wanted.kind].append(value)
     return Resolved(store, items)

@@ -14,6 +14,7 @@ from wasmloom.errors import CompileError
 from wasmloom.host.engine import Engine, default_engine
 from wasmloom.host.fixed import Fixed, fill
 from wasmloom.interpreter.code import new_code_space
+from wasmloom.messages import printable
 from wasmloom.runtime.frames import func_name
 from wasmloom.semantics.features import check_features
 from wasmloom.spec.canon import func_type, lasting
@@ -354,4 +355,4 @@ class Module(Fixed):
 
     def __repr__(self) -> str:
         name = self.name
-        return f"<wasmloom.Module{f' {name}' if name else ''}: {len(self.decoded.data)} bytes>"
+        return f"<wasmloom.Module{f' {printable(name)}' if name else ''}: {len(self.decoded.data)} bytes>"

@@ -21,6 +21,8 @@ class AnnotationParser(Cursor):
         super().__init__(tokens, pos)
         #: annotations that have not been taken yet: token that they precede → annotations
         self.annotations: dict[int, list[Annotation]] = {}
+        #: the tokens that annotations have preceded, in order
+        self.annotated: list[int] = []
 
     def fail_annotation(self, item: Annotation, reason: str) -> NoReturn:
         """Raise `CompileError` about an annotation."""

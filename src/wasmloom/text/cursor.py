@@ -6,6 +6,7 @@ import re
 from typing import NoReturn
 
 from wasmloom.errors import UnsupportedError
+from wasmloom.messages import printable
 from wasmloom.spec.instructions import INSTRUCTIONS
 from wasmloom.spec.module import Names
 from wasmloom.spec.proposals import foreign_feature
@@ -71,7 +72,7 @@ class Cursor:
             self.fail("unexpected token: end of text", at)
         if token == "$":
             self.fail("empty identifier", at)
-        shown = token if len(token) <= _SHOWN_CHARS else token[:_SHOWN_CHARS] + "…"
+        shown = printable(token, _SHOWN_CHARS)
         if token[0] == '"':
             self.string_at(at)
         is_identifier = token[0] == "$" and ('"' not in token or _QUOTED_IDENTIFIER.fullmatch(token) is not None)
@@ -81,7 +82,7 @@ class Cursor:
         feature = foreign_feature(token)
         if feature is not None:
             line, column = self.tokens.position(at)
-            raise UnsupportedError(f"{feature} is not supported yet: {token}", line=line, column=column)
+            raise UnsupportedError(f"{feature} is not supported yet: {shown}", line=line, column=column)
         self.fail(f"unknown operator {shown}", at)
 
     def fail_literal(self, error: LiteralError) -> NoReturn:
@@ -221,6 +222,6 @@ class Cursor:
                 return self.unsigned()
             found = self.spaces[kind].get(self.identifier_at(self.pos))
             if found is None:
-                self.fail(f"unknown {SPACE_WORDS[kind]} {token}")
+                self.fail(f"unknown {SPACE_WORDS[kind]} {printable(token)}")
         self.pos += 1
         return found

@@ -78,6 +78,8 @@ class Disassembler:
         self._label_names: dict[int, str] = {}
         self._label_count = 0
         self._labels: list[_Label] = []
+        #: identifier → depths of the open blocks that have it, innermost last
+        self._innermost: dict[str, list[int]] = {}
 
     # Reading bytes
 
@@ -176,9 +178,7 @@ class Disassembler:
         if number >= len(self._labels):
             return str(number)
         label = self._labels[-1 - number]
-        if label.identifier is not None and all(
-            inner.identifier != label.identifier for inner in self._labels[len(self._labels) - number :]
-        ):
+        if label.identifier is not None and self._innermost[label.identifier][-1] == label.depth:
             return label.identifier
         return f"{number} (;@{label.depth};)"
 
@@ -316,7 +316,15 @@ class Disassembler:
             clauses = self._catches()
             text += f" {clauses}" if clauses else ""
         self._labels.append(_Label(row, depth + 1, known))
+        if known is not None:
+            self._innermost.setdefault(known, []).append(depth + 1)
         return text
+
+    def _close(self) -> None:
+        """Leave the innermost block."""
+        label = self._labels.pop()
+        if label.identifier is not None:
+            self._innermost[label.identifier].pop()
 
     def function(
         self, code: bytes, base: int, local_names: IndexNames, label_names: dict[int, str], indent: int
@@ -345,6 +353,7 @@ class Disassembler:
         self._pos = 0
         self._base = base
         self._labels = []
+        self._innermost = {}
         self._label_count = 0
 
     def _lines(self, indent: int) -> list[str]:
@@ -358,7 +367,7 @@ class Disassembler:
             if row.rule == "end":
                 if not labels:
                     break
-                labels.pop()
+                self._close()
                 text, level = "end", level - 1
             elif row.rule == "else":
                 if not labels or labels[-1].row is not _IF or labels[-1].has_else:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from wasmloom.binary.encoder import SECTION_IDS, byte_vector, run_lengths, uleb, val_type_bytes, vector
 from wasmloom.errors import CompileError
+from wasmloom.messages import printable
 from wasmloom.spec.limits import MAX_LOCALS
 from wasmloom.spec.module import (
     Code,
@@ -90,6 +91,7 @@ class FieldParser(ExprParser):
         for item in tokens.annotations:
             if pos <= item.before <= end:
                 self.annotations.setdefault(item.before, []).append(item)
+        self.annotated = list(self.annotations)
 
     def fields(self, name: str | None) -> ModuleSyntax:
         """All fields up to the module's end; `name` is the module's identifier without `$`."""
@@ -150,7 +152,7 @@ class FieldParser(ExprParser):
         identifier = self.optional_identifier()
         if identifier is not None:
             if identifier in self.spaces[kind]:
-                self.fail(f"duplicate {SPACE_WORDS[kind]} {identifier}", identifier_at)
+                self.fail(f"duplicate {SPACE_WORDS[kind]} {printable(identifier)}", identifier_at)
             self.spaces[kind][identifier] = index
         if self.annotations:
             name = self.name_annotation(kind)

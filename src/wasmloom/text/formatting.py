@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Callable
 
+from wasmloom.messages import is_visible
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_NAMES,
     CONCRETE,
@@ -38,7 +39,7 @@ def quote_name(name: str) -> str:
 def _name_char(char: str) -> str:
     if char.isascii():
         return _BYTE_TEXT[ord(char)]
-    return char if char.isprintable() else f"\\u{{{ord(char):x}}}"
+    return char if is_visible(char) else f"\\u{{{ord(char):x}}}"
 
 
 def identifier(name: str) -> str:

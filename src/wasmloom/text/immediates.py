@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from wasmloom.binary.encoder import heap_type_bytes, sleb, uleb, val_type_bytes, vector
+from wasmloom.messages import printable
 from wasmloom.spec.instructions import BY_OPCODE, INSTRUCTIONS, Instruction
 from wasmloom.spec.types import FuncType, ValType
 from wasmloom.text.cursor import NOT_IN_TEXT
@@ -43,6 +44,38 @@ def opcode_bytes(row: Instruction) -> bytes:
     return bytes((row.prefix,)) + uleb(row.opcode) if row.prefix else bytes((row.opcode,))
 
 
+class Labels:
+    """The identifiers of the enclosing blocks: a stack in which each finds the innermost of its name at once."""
+
+    __slots__ = ("_places", "_stack")
+
+    def __init__(self) -> None:
+        self._stack: list[str | None] = []
+        #: identifier → where it is on the stack, innermost last
+        self._places: dict[str, list[int]] = {}
+
+    def push(self, label: str | None) -> None:
+        """Enter a block, with or without an identifier."""
+        if label is not None:
+            self._places.setdefault(label, []).append(len(self._stack))
+        self._stack.append(label)
+
+    def pop(self) -> None:
+        """Leave the innermost block."""
+        label = self._stack.pop()
+        if label is not None:
+            self._places[label].pop()
+
+    def innermost(self) -> str | None:
+        """The identifier of the innermost block."""
+        return self._stack[-1]
+
+    def depth(self, label: str) -> int | None:
+        """How many blocks are inside the innermost one with this identifier; None when there is none."""
+        places = self._places.get(label)
+        return len(self._stack) - 1 - places[-1] if places else None
+
+
 class ImmediateParser(TypeParser):
     """Reads immediates, in the context of `locals`, `labels` and the index spaces."""
 
@@ -50,8 +83,7 @@ class ImmediateParser(TypeParser):
         super().__init__(tokens, pos)
         #: identifier → index, of the current function
         self.locals: dict[str, int] = {}
-        #: identifiers of the enclosing blocks, innermost last
-        self.labels: list[str | None] = []
+        self.labels = Labels()
         #: whether an instruction names a data segment, so that the binary needs a data count
         self.uses_data_count = False
 
@@ -66,7 +98,7 @@ class ImmediateParser(TypeParser):
                 return uleb(self.unsigned())
             found = self.locals.get(self.identifier_at(self.pos))
             if found is None:
-                self.fail(f"unknown local {token}")
+                self.fail(f"unknown local {printable(token)}")
         self.pos += 1
         return uleb(found)
 
@@ -75,12 +107,11 @@ class ImmediateParser(TypeParser):
         token = self.toks[self.pos]
         if token[:1] != "$":
             return uleb(self.unsigned())
-        identifier = self.identifier_at(self.pos)
-        for depth, label in enumerate(reversed(self.labels)):
-            if label == identifier:
-                self.pos += 1
-                return uleb(depth)
-        self.fail(f"unknown label {token}")
+        depth = self.labels.depth(self.identifier_at(self.pos))
+        if depth is None:
+            self.fail(f"unknown label {printable(token)}")
+        self.pos += 1
+        return uleb(depth)
 
     def label_vector(self) -> bytes:
         """The labels of `br_table`, of which the last is the default."""
@@ -110,7 +141,7 @@ class ImmediateParser(TypeParser):
             return uleb(type_index) + uleb(self.unsigned())
         field = self.field_names.get(type_index, {}).get(self.identifier_at(self.pos))
         if field is None:
-            self.fail(f"unknown field {token}")
+            self.fail(f"unknown field {printable(token)}")
         self.pos += 1
         return uleb(type_index) + uleb(field)
 
@@ -180,7 +211,7 @@ class ImmediateParser(TypeParser):
             value = parse_unsigned(token.partition("=")[2], 64)
         except LiteralError as error:
             reason = str(error)
-            self.fail(reason if reason.endswith("out of range") else f"unknown operator {token}")
+            self.fail(reason if reason.endswith("out of range") else f"unknown operator {printable(token)}")
         self.pos += 1
         return value
 

@@ -5,6 +5,8 @@ One loop with a stack of its own reads them: nesting is limited by memory, not b
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+
 from wasmloom.errors import ValidationError
 from wasmloom.text.immediates import BLOCKS, INSTRUCTION_READERS, ImmediateParser, opcode_bytes
 from wasmloom.text.lexer import Tokens
@@ -82,7 +84,7 @@ class ExprParser(ImmediateParser):
         """Check the identifier that may repeat the label after `end` and `else`."""
         if self.toks[self.pos][:1] != "$":
             return
-        if self.labels[-1] != self.identifier_at(self.pos):
+        if self.labels.innermost() != self.identifier_at(self.pos):
             self.fail("mismatching label")
         self.pos += 1
 
@@ -149,7 +151,7 @@ class ExprParser(ImmediateParser):
             _, code, at, label = frames.pop()
             self.pos += 2
             self._write(code, at, out, marks)
-            self.labels.append(label)
+            self.labels.push(label)
             frames.append((_THEN, b"", at, label))
             return _THEN
         if keyword not in BLOCKS:
@@ -160,7 +162,7 @@ class ExprParser(ImmediateParser):
             frames.append((_CONDITION, code, start, label))
             return _CONDITION
         self._write(code, start, out, marks)
-        self.labels.append(label)
+        self.labels.push(label)
         frames.append((_FOLDED_BLOCK, b"", start, label))
         return _FOLDED_BLOCK
 
@@ -193,7 +195,7 @@ class ExprParser(ImmediateParser):
             self.pos += 1
             code, label = self._block(keyword)
             self._write(code, start, out, marks)
-            self.labels.append(label)
+            self.labels.push(label)
             top = _FLAT_IF if keyword == "if" else _FLAT_BLOCK
             frames.append((top, b"", start, label))
             return top
@@ -243,8 +245,8 @@ class ExprParser(ImmediateParser):
 
     def check_hints(self, first: int, last: int) -> None:
         """Fail when a branch hint between the tokens `first` and `last` precedes something that can't have one."""
-        for index, items in self.annotations.items():
-            for item in items:
-                if first <= index <= last and item.name == BRANCH_HINT:
+        for place in range(bisect_left(self.annotated, first), bisect_right(self.annotated, last)):
+            for item in self.annotations.get(self.annotated[place], ()):
+                if item.name == BRANCH_HINT:
                     line, column = item.place
                     raise ValidationError(f"@{BRANCH_HINT} annotation: invalid target", line=line, column=column)

@@ -25,18 +25,22 @@ _STRING = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+"'
 _COMMENT = r"\(;(?:[^;(]++|;(?!\))|\((?!;))*+;\)"
 _LINE_COMMENT = r";;[^\n\r]*+"
 _RESERVED = rf"(?:[{ID_CHARS},\[\]{{}}]++|{_STRING}|;(?!;))++"
+#: A quotation mark that begins no string: nothing after it matters, and to look for its end again from every quotation
+#: mark in the rest would take quadratic time.
+_UNCLOSED = r'"(?s:.)*+'
 _BOUNDARY = rf'(?![{ID_CHARS}",\[\]{{}}]|;(?!;))'
 _TOKEN = re.compile(
     rf"(?:[ \t\n\r]++|{_LINE_COMMENT}|{_COMMENT})*+"
     rf"((?!\(;)\((?:@(?:[{ID_CHARS}]++|{_STRING})?+)?+"
-    rf"|\)|[{ID_CHARS}]++{_BOUNDARY}|{_STRING}{_BOUNDARY}|{_RESERVED}|\(;|\Z|(?s:.))"
+    rf"|\)|[{ID_CHARS}]++{_BOUNDARY}|{_STRING}{_BOUNDARY}|{_RESERVED}|\(;|\Z|{_UNCLOSED}|(?s:.))"
 )
 #: What may start or hide a block comment outside of one, and what counts inside.
-_OUTSIDE_COMMENT = re.compile(rf"\(;|{_LINE_COMMENT}|{_STRING}")
+_OUTSIDE_COMMENT = re.compile(rf"\(;|{_LINE_COMMENT}|{_STRING}|{_UNCLOSED}")
 _INSIDE_COMMENT = re.compile(r"\(;|;\)")
 _NOT_NEWLINE = re.compile(r"[^\n\r]")
-#: Tokens of one character; any other single character is what nothing else matched.
+#: Tokens of one character; any other single character is what nothing else matched, as is `_UNCLOSED`.
 _SHORT_TOKEN = re.compile(rf"[(){ID_CHARS},;\[\]{{}}]")
+_STRING_TOKEN = re.compile(rf"{_STRING}|{_RESERVED}")
 _STRING_RUN = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+')
 
 #: How many empty tokens follow the last one, so that the parsers may look ahead without checking for the end.
@@ -81,9 +85,11 @@ class Tokens:
         while texts and not texts[-1]:
             texts.pop()
         self.texts = texts
-        illegal = [texts.index(text) for text in distinct if len(text) == 1 and not _SHORT_TOKEN.match(text)]
+        illegal = {text for text in distinct if len(text) == 1 and not _SHORT_TOKEN.match(text)}
+        if texts and texts[-1][0] == '"' and _STRING_TOKEN.fullmatch(texts[-1]) is None:
+            illegal.add(texts[-1])
         if illegal:
-            self._illegal(min(illegal))
+            self._illegal(next(index for index, text in enumerate(texts) if text in illegal))
         if any(text.startswith("(@") for text in distinct):
             self._set_annotations_aside()
         self.texts += [""] * END_TOKENS
@@ -178,7 +184,7 @@ class Tokens:
     def _illegal(self, index: int) -> NoReturn:
         """Say what is wrong with the character that is the token `index`, because no token begins with it."""
         offset = self.starts()[index]
-        if self.texts[index] != '"':
+        if self.texts[index][0] != '"':
             self._fail_at("illegal character", offset)
         if self._source[:offset].endswith(("$", "(@")):
             self._fail_at("empty identifier" if self._source[offset - 1] == "$" else "empty annotation id", offset)

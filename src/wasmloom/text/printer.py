@@ -55,6 +55,11 @@ class _Printer:
     def __init__(self, decoded: DecodedModule) -> None:
         self._decoded = decoded
         self._module: ModuleSyntax = decoded.syntax()
+        # These lists are made anew whenever they are asked for.
+        self._elements = decoded.elements
+        self._data_segments = decoded.data_segments
+        self._table_inits = decoded.table_inits
+        self._global_inits = decoded.global_inits
         names = self._module.names
         if any(custom.name == "name" for custom in self._module.customs):
             # The name section is malformed and stays as it is; identifiers would make a second one.
@@ -184,10 +189,9 @@ class _Printer:
     def _definition_lines(self) -> Iterator[str]:
         """Tables, memories, tags and globals."""
         module = self._module
-        decoded = self._decoded
         for number, table in enumerate(module.tables):
             text = self._text.table_type(table.type)
-            init = decoded.table_inits[number]
+            init = self._table_inits[number]
             if init is not None:
                 text += f" {self._constant(init)}"
             yield self._definition("table", number, text)
@@ -196,7 +200,7 @@ class _Printer:
         for number, tag in enumerate(module.tags):
             yield self._definition("tag", number, self._type_use(tag.type, NO_NAMES))
         for number, item in enumerate(module.globals):
-            text = f"{self._text.global_type(item.type)} {self._constant(decoded.global_inits[number])}"
+            text = f"{self._text.global_type(item.type)} {self._constant(self._global_inits[number])}"
             yield self._definition("global", number, text)
 
     def _constant(self, expr: Expr, keyword: str = "") -> str:
@@ -248,7 +252,7 @@ class _Printer:
     # Segments
 
     def _element(self, index: int, element: Element) -> str:
-        decoded = self._decoded.elements[index]
+        decoded = self._elements[index]
         parts = [f"(elem{_numbered(self._spaces['elem'], index)}"]
         if element.mode == "declarative":
             parts.append("declare")
@@ -266,7 +270,7 @@ class _Printer:
 
     def _data_lines(self, index: int, segment: Data) -> Iterator[str]:
         parts = [f"  (data{_numbered(self._spaces['data'], index)}"]
-        where = self._decoded.data_segments[index].at
+        where = self._data_segments[index].at
         if where is not None:
             if segment.memory:
                 parts.append(f"(memory {self._spaces['memory'].use(segment.memory)})")

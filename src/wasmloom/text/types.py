@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from wasmloom.messages import printable
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
@@ -151,7 +152,7 @@ class TypeParser(AnnotationParser):
         identifier = self.optional_identifier()
         if identifier is not None:
             if identifier in scope.indices:
-                self.fail(f"duplicate {word} {identifier}", at)
+                self.fail(f"duplicate {word} {printable(identifier)}", at)
             scope.indices[identifier] = index
             scope.names[index] = identifier[1:]
         if self.annotations:

@@ -13,6 +13,13 @@ cdef enum:
     ROWS = 1024
     ROOM = 2048                 # free operand slots before each instruction: more than any instruction pushes
 
+    FIRST_LOCALS = 256          # whose types are written one by one
+
+cdef struct LocalRun:
+    uint64_t type
+    uint32_t end                # one more than the last local's index
+    bint unset                  # they have no default value
+
 cdef enum FrameKind:
     IN_BODY
     IN_BLOCK
@@ -81,12 +88,15 @@ cdef class Validator(Context):
     cdef size_t frames_room
     cdef size_t n_frames
     cdef Frame *frame           # the innermost
-    cdef uint64_t *locals
-    cdef unsigned char *unset   # by local: not initialised yet
+    cdef uint32_t n_locals
+    cdef uint64_t locals[FIRST_LOCALS]  # types of the first ones; those of all are in
+    cdef LocalRun *runs         # neighbours of one type, in order
+    cdef size_t n_runs
+    cdef size_t runs_room
+    cdef unsigned char *unset   # with `track`, by local: not initialised yet
     cdef uint32_t *inits        # locals initialised in the open frames
     cdef size_t n_inits
-    cdef uint32_t n_locals
-    cdef size_t locals_room
+    cdef size_t unset_room
     cdef bint track             # some local has no default value
     cdef bint in_constant       # checking a constant expression
     cdef uint32_t visible_globals   # of a constant expression
@@ -116,6 +126,7 @@ cdef class Validator(Context):
     cdef int _enter_body(self, size_t n_results, const uint64_t *types, uint64_t single) except -1
     cdef int _reset(self, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _read_locals(self) except -1
+    cdef int _track_locals(self) except -1
     cdef int _add_locals(self, uint32_t count, uint64_t t, bint declared) except -1
 
 cdef uint64_t reference(TypeInfo *type, bint null) noexcept

@@ -37,6 +37,7 @@ from cython.cimports.wasmloom.validation.machine import (
     CHECK_TABLE,
     CHECK_TAG,
     CHECK_TYPE,
+    FIRST_LOCALS,
     IN_BODY,
     IN_LOOP,
     MAX_CHECKS,
@@ -46,6 +47,7 @@ from cython.cimports.wasmloom.validation.machine import (
     ROWS,
     Check,
     Frame,
+    LocalRun,
     Op,
     Rule,
 )
@@ -270,7 +272,7 @@ class Validator(Context):
     def __dealloc__(self) -> None:
         free(self.stack)
         free(self.frames)
-        free(self.locals)
+        free(self.runs)
         free(self.unset)
         free(self.inits)
 
@@ -469,29 +471,64 @@ class Validator(Context):
         self.n_frames = 0
         self.n_inits = 0
         self.n_locals = 0
+        self.n_runs = 0
         self.track = False
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _add_locals(self, count: uint32_t, t: uint64_t, declared: cython.bint) -> cython.int:
-        """Append locals of one canonical type; declared ones without a default value are not initialised."""
+        """Append locals of one canonical type; declared ones without a default value are not initialised.
+
+        There may be 50 000 in each of a million functions: only the first of them are written one by one.
+        """
         k: cython.size_t
         n: cython.size_t = self.n_locals + count
         unset: cython.bint = declared and t & _REF_FLAG and not t & _NULL_FLAG
-        if n > self.locals_room:
-            self.locals = cython.cast(cython.pointer(uint64_t), realloc(self.locals, n * 2 * cython.sizeof(uint64_t)))
-            self.unset = cython.cast(cython.p_uchar, realloc(self.unset, n * 2))
-            self.inits = cython.cast(cython.pointer(uint32_t), realloc(self.inits, n * 2 * cython.sizeof(uint32_t)))
-            if self.locals == cython.NULL or self.unset == cython.NULL or self.inits == cython.NULL:
-                raise MemoryError
-            self.locals_room = n * 2
-        for k in range(self.n_locals, n):
+        run: cython.pointer(LocalRun)
+        room: cython.size_t
+        if count == 0:
+            return 0
+        for k in range(self.n_locals, min(n, FIRST_LOCALS)):
             self.locals[k] = t
-            self.unset[k] = unset
+        run = self.runs + self.n_runs - 1
+        if self.n_runs == 0 or run.type != t or run.unset != unset:
+            if self.n_runs == self.runs_room:
+                room = 2 * self.runs_room + 16
+                run = cython.cast(
+                    cython.pointer(LocalRun), realloc(self.runs, room * cython.sizeof(LocalRun))
+                )
+                if run == cython.NULL:
+                    raise MemoryError
+                self.runs = run
+                self.runs_room = room
+            run = self.runs + self.n_runs
+            self.n_runs += 1
+            run.type = t
+            run.unset = unset
+        run.end = n
         if unset:
             self.track = True
         self.n_locals = n
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _track_locals(self) -> cython.int:
+        """Note which locals aren't initialised."""
+        k: cython.size_t
+        start: uint32_t = 0
+        if self.n_locals > self.unset_room:
+            self.unset = cython.cast(cython.p_uchar, realloc(self.unset, self.n_locals))
+            self.inits = cython.cast(
+                cython.pointer(uint32_t), realloc(self.inits, self.n_locals * cython.sizeof(uint32_t))
+            )
+            if self.unset == cython.NULL or self.inits == cython.NULL:
+                raise MemoryError
+            self.unset_room = self.n_locals
+        for k in range(self.n_runs):
+            memset(self.unset + start, self.runs[k].unset, self.runs[k].end - start)
+            start = self.runs[k].end
         return 0
 
     @cython.cfunc
@@ -501,7 +538,7 @@ class Validator(Context):
         r: cython.pointer(Reader) = cython.address(self.reader)
         runs: int64_t = read_u32(r)
         count: int64_t
-        total: int64_t = 0
+        total: int64_t = self.n_locals
         t: int64_t
         while runs > 0:
             runs -= 1
@@ -515,7 +552,7 @@ class Validator(Context):
             t = read_valtype(r)
             t = self.canonical(t)
             self._add_locals(count, t, True)
-        return 0
+        return self._track_locals() if self.track else 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -708,6 +745,25 @@ def _address(v: Validator, i: cython.pointer(Instr), op: cython.pointer(Op)) -> 
 
 
 @cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _local_type(v: Validator, x: uint64_t) -> uint64_t:
+    """The type of a local, which exists."""
+    low: cython.size_t = 0
+    high: cython.size_t = v.n_runs
+    middle: cython.size_t
+    if x < FIRST_LOCALS:
+        return v.locals[x]
+    while low < high:
+        middle = (low + high) // 2
+        if v.runs[middle].end > x:
+            high = middle
+        else:
+            low = middle + 1
+    return v.runs[low].type
+
+
+@cython.cfunc
 @cython.exceptval(-1, check=False)
 def _initialise(v: Validator, x: uint64_t) -> cython.int:
     """Note that a local has been set."""
@@ -725,7 +781,7 @@ def _local_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         return v.fail(f"unknown local {i.a}")
     if v.track and v.unset[i.a]:
         return v.fail(f"uninitialized local {i.a}")
-    _push(v, v.locals[i.a])
+    _push(v, _local_type(v, i.a))
     return 0
 
 
@@ -734,7 +790,7 @@ def _local_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 def _local_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if i.a >= v.n_locals:
         return v.fail(f"unknown local {i.a}")
-    if _expect(v, v.locals[i.a]) < 0:
+    if _expect(v, _local_type(v, i.a)) < 0:
         return -1
     return _initialise(v, i.a) if v.track else 0
 
@@ -744,7 +800,7 @@ def _local_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 def _local_tee(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if _local_set(v, i) < 0:
         return -1
-    _push(v, v.locals[i.a])
+    _push(v, _local_type(v, i.a))
     return 0
 
 

@@ -264,7 +264,6 @@ def _check_start(v: Validator, m: DecodedModule) -> cython.int:
 @cython.exceptval(-1, check=False)
 def _check_elements(v: Validator, m: DecodedModule) -> cython.int:
     i: cython.size_t
-    k: uint32_t
     index: int64_t
     item: cython.pointer(ElementItem)
     table: cython.pointer(TableItem)
@@ -276,7 +275,7 @@ def _check_elements(v: Validator, m: DecodedModule) -> cython.int:
         r = m.reader_at(item.items)
         if item.has_exprs:
             v.note_type(item.type, item.offset)
-        for k in range(item.count):
+        for _ in range(item.count):
             poll()
             if item.has_exprs:
                 skip_expr(cython.address(r), cython.address(where))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from weakref import WeakKeyDictionary
 
 from wasmloom.errors import ExitStatus, LinkError
+from wasmloom.messages import two_level
 from wasmloom.spec.types import I32, I64, FuncType
 from wasmloom.wasi import files, pathcalls, polling, process
 from wasmloom.wasi.abi import CALLS, ERRNO_OF_HOST, MODULE_NAME, Call, Errno, WasiError
@@ -285,7 +286,7 @@ class Wasi:
     def check(module: Module) -> None:
         """Raise `LinkError` if a module imports anything that isn't a function of WASI, or with another type."""
         unknown = [
-            f"{wanted.module}.{wanted.name} ({wanted.kind})"
+            f"{two_level(wanted.module, wanted.name)} ({wanted.kind})"
             for wanted in module.imports
             if wanted.module != MODULE_NAME or wanted.name not in CALLS
         ]
