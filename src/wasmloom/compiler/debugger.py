@@ -10,8 +10,9 @@ here checks an image: it comes from `wasmloom.compiler.elf.write_image`.
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.runtime.allocation import malloc
 
 # The descriptor's `action_flag`.
 _REGISTER: cython.uint = 1

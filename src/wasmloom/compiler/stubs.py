@@ -15,7 +15,7 @@ LLVM's `swiftself`.
 ``wl_array_adapter``      the same for arguments that are in memory already
 ``wl_lazy``               a function that isn't compiled yet, whose number is in R11: has it compiled, and goes on there
 ``wl_loop_interrupt``     a loop saw an interrupt; keeps all registers (LLVM's `preserve_mostcc`)
-``wl_morestack``          LLVM's ``__morestack``: a function's frame doesn't fit, or an interrupt
+``wl_morestack``          LLVM's ``__morestack``: a function's frame doesn't fit yet, or an interrupt
 ``wl_switch_call``        a switch of stacks, for ``stack_switching="libcall"``
 ``wl_drive``              a resumption by the host
 ``wl_frames``             goes on with a stack's frames of bytecode, one by one, as compiled code
@@ -39,7 +39,7 @@ Invariants:
 from __future__ import annotations
 
 from wasmloom.runtime.layout import CONT_ENDED, RUNTIME_CALLS, offset, size
-from wasmloom.runtime.traps import HOST_WAIT, STACK_EXHAUSTED
+from wasmloom.runtime.traps import HOST_WAIT
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.structs import StructBuilder
 
@@ -290,27 +290,38 @@ def _morestack() -> str:
     """R10 has the frame's size; the return address is that of a `ret`, behind which the function goes on."""
     return f"""
     movq {_CONTEXT}(%r13), %r11
+    movq {_runtime("native_interrupt")}, %rax
     cmpq $0, {_ctx("interrupt")}(%r11)
     jne 2f
 1:
-    leaq 8(%rsp), %rax
+    pushq %r11
+    .cfi_def_cfa_offset 16
+    leaq 16(%rsp), %rax
     subq %r10, %rax
-    movq {_ctx("current")}(%r11), %r10
-    movq {offset("WlCont", "control")}(%r10), %r10
-    movq {offset("WlControl", "limit")}(%r10), %r10
-    cmpq %r10, %rax
+    movq {_ctx("current")}(%r11), %r11
+    movq {offset("WlCont", "control")}(%r11), %r11
+    movq {offset("WlControl", "limit")}(%r11), %r11
+    cmpq %r11, %rax
     jbe 3f
-    movq %r10, %fs:112
+    movq %r11, %fs:112
+    popq %r11
+    .cfi_def_cfa_offset 8
     popq %rax
     .cfi_def_cfa_offset 0
     incq %rax
     jmpq *%rax
-2:
+3:
+    .cfi_def_cfa_offset 16
+    popq %r11
     .cfi_def_cfa_offset 8
+    movq {_runtime("native_grow")}, %rax
+2:
 {_FRAME}    subq ${_ARGUMENT_BYTES + 8}, %rsp
 {_save_arguments()}    movq %r10, {_ARGUMENT_BYTES}(%rsp)
     movq %r11, %rdi
-    movq {_runtime("native_interrupt")}, %rsi
+    movq %rax, %rsi
+    leaq 16(%rbp), %rdx
+    subq %r10, %rdx
     callq wl_on_host
     movq {_CONTEXT}(%r13), %r11
     testq %rax, %rax
@@ -319,11 +330,8 @@ def _morestack() -> str:
     leave
     .cfi_def_cfa %rsp, 8
     jmp 1b
-3:
-    movq %r11, %rdi
-    movl ${STACK_EXHAUSTED}, %eax
-{_trap("%rax", "8(%rsp)", "%rbp", "%rdi")}
 4:
+    .cfi_def_cfa %rbp, 16
     movq %r11, %rdi
 {_trap("%rax", "16(%rbp)", "(%rbp)", "%rdi")}"""
 

@@ -40,7 +40,7 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.host.bridge import (
     INTEGER_REGISTERS,
     KIND_CONT,
@@ -83,6 +83,7 @@ from cython.cimports.wasmloom.runtime._capi import (
     seal,
 )
 from cython.cimports.wasmloom.runtime._layout import RT_HOST_CALL, WlContext, WlFunction
+from cython.cimports.wasmloom.runtime.allocation import malloc
 from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push, set_run
@@ -95,7 +96,7 @@ from wasmloom.runtime import backtraces as _backtraces  # noqa: F401  (registers
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
 from wasmloom.runtime import log
-from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, STACK_EXHAUSTED, UNCAUGHT_EXCEPTION
+from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import func_type, intern_func_type, lasting
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
@@ -122,7 +123,6 @@ _FUNC_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
 _EXTERN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
 _EXN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["exn"])
 _CONT_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["cont"])
-_STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
@@ -860,6 +860,7 @@ def _host_call_with_gil(
     offset: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base
     room: uint64_t = 8 * MAX_ARGUMENTS  # a compiled function's; nothing here may raise
     ended: cython.int
+    code: uint64_t
     if function.instance == cython.NULL:
         room = 8 * max(host_params(function), host_results(function))
     # For backtraces and nested entries; an entry saves them before it overwrites them.
@@ -867,8 +868,9 @@ def _host_call_with_gil(
     ctx.host_fp = offset
     ctx.host_function = function
     ctx.stack_top = offset + room
-    if not grow_stack(store.guest, ctx.stack_top):
-        return _STACK_EXHAUSTED
+    code = grow_stack(store.guest, ctx.stack_top)
+    if code:
+        return code
     ended = cython.cast(HostCallWords, cython.cast(cython.p_void, _host_call_words))(ctx, store, function, offset)
     if ended >= 0:
         return _HOST_WAIT if ended else 0

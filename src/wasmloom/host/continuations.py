@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.host.bridge import Signature, from_word, results_of, signature_of, to_word
 from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
@@ -39,6 +39,7 @@ from cython.cimports.wasmloom.interpreter._handlers import (
 from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, sizes
 from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime._layout import NEXT_REVISION, WlCont, WlContext, WlInstance
+from cython.cimports.wasmloom.runtime.allocation import calloc
 from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.native import prepare_resume, runs_compiled
 from cython.cimports.wasmloom.runtime.store import Store

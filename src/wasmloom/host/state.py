@@ -142,9 +142,10 @@ class InstanceState:
         # into the code space, segments into the bytes.
         self.store.keep += (self.module, self.module.code_space, module.data)
         self.store.module_at[cython.cast(uint64_t, instance)] = self.module
+        self.fill_functions(imports["func"])
+        # Not before: a finaliser may call into the store and let it change its tier.
         if not push(cython.address(self.store.instances), instance):
             raise MemoryError
-        self.fill_functions(imports["func"])
         self.fill_globals(imports["global"])
         self.fill_tables(imports["table"])
         self.fill_memories(imports["memory"])

@@ -36,7 +36,7 @@ import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.host.bridge import HostFunction, Signature, call_host, room_for, take_results
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
@@ -51,9 +51,9 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlFunction,
     WlInstance,
 )
+from cython.cimports.wasmloom.runtime.allocation import calloc
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
 from cython.cimports.wasmloom.runtime.native import (
-    ROOT_BYTES,
     RootStack,
     begin_entry,
     is_compiled,
@@ -68,7 +68,7 @@ from wasmloom.errors import Trap, WasmException
 from wasmloom.runtime.backtraces import MAX_FRAMES, number_at, too_deep
 from wasmloom.runtime.collector import statistics
 from wasmloom.runtime.frames import frames_of
-from wasmloom.runtime.traps import HOST_WAIT, OUT_OF_MEMORY, STACK_EXHAUSTED, TRAP_REASONS, UNCAUGHT_EXCEPTION
+from wasmloom.runtime.traps import HOST_WAIT, OUT_OF_MEMORY, TRAP_REASONS, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import intern_func_type
 from wasmloom.spec.types import FuncType
 
@@ -100,7 +100,6 @@ def _end_root(guest: cython.pointer(Guest), parked: cython.pointer(Parked)) -> c
     if parked.native != cython.NULL:
         root.control = cython.NULL  # it isn't one for the pool of continuations' stacks
         release_root(guest, cython.cast(cython.pointer(RootStack), parked.native))
-        guest.used_bytes -= ROOT_BYTES
         parked.native = cython.NULL
     end_stack(guest, root)
     parked.root = parked.current = cython.NULL
@@ -183,6 +182,7 @@ class GuestTask:
         words: cython.pointer(uint64_t) = few
         entry = cython.declare(Entry)
         room: uint32_t = max(signature.n_params, signature.n_results)
+        code: uint64_t
         self.store.lock()
         try:
             if self.store.orphans:
@@ -204,10 +204,11 @@ class GuestTask:
             if compiled:
                 memcpy(self.parked.words, words, 8 * cython.cast(uint64_t, signature.n_params))
                 return self.run_native(cython.address(entry), function.array_call)
-            if not grow_stack(self.store.guest, 8 * cython.cast(uint64_t, room)):
+            code = grow_stack(self.store.guest, 8 * cython.cast(uint64_t, room))
+            if code:
                 self.store.leave(cython.address(entry))
                 self.end()
-                raise Trap(TRAP_REASONS[STACK_EXHAUSTED])
+                raise Trap(TRAP_REASONS[code])
             memcpy(self.store.guest.ctx.stack_base, words, 8 * cython.cast(uint64_t, signature.n_params))
             return self.run(cython.address(entry), cython.cast(cython.pp_char, function.code_cell)[0], 0)
         finally:
@@ -378,13 +379,10 @@ class GuestTask:
         root.catch_top = 0
         self.parked.root = self.parked.current = root
         if compiled:
-            native = cython.NULL
-            if guest.memory_limit - guest.used_bytes >= ROOT_BYTES:
-                native = take_root(guest)
+            native = take_root(guest)
             if native == cython.NULL:
                 self.end()
                 raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
-            guest.used_bytes += ROOT_BYTES
             self.parked.native = native
             # The stack begins below them, and its pointer must be a multiple of 16.
             self.parked.words = cython.cast(cython.pointer(uint64_t), native) - ((room + 1) & ~cython.cast(uint64_t, 1))

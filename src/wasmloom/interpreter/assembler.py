@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.interpreter._handlers import H_CONST, H_COPY, H_SET_ACC, H_SET_FACC
 from cython.cimports.wasmloom.interpreter.machine import (
@@ -33,6 +33,7 @@ from cython.cimports.wasmloom.interpreter.machine import (
     handlers,
     value_table,
 )
+from cython.cimports.wasmloom.runtime.allocation import realloc
 
 from wasmloom.errors import CompileError
 from wasmloom.interpreter.fused import HEADER

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import cython
 from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, free, malloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.interpreter._handlers import H_LAZY, H_SHIM
@@ -25,6 +25,7 @@ from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handl
 from cython.cimports.wasmloom.interpreter.translator import Translator, new_translator
 from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
+from cython.cimports.wasmloom.runtime.allocation import calloc, malloc
 from cython.cimports.wasmloom.runtime.store import Store
 
 from wasmloom.runtime import traps

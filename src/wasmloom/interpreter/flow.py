@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int64_t, uint8_t, uint32_t
-from cython.cimports.libc.stdlib import calloc, free, malloc, realloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memchr
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, next_instr, read_u32
@@ -50,6 +50,7 @@ from cython.cimports.wasmloom.interpreter.flow import (
     Label,
     Signature,
 )
+from cython.cimports.wasmloom.runtime.allocation import calloc, malloc, realloc
 from cython.cimports.wasmloom.spec.canon import FUNC, TypeInfo, type_info
 
 from wasmloom.errors import UnsupportedError

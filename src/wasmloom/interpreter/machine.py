@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int16_t, int64_t, uint64_t
-from cython.cimports.libc.stdlib import malloc
 from cython.cimports.wasmloom.interpreter._handlers import H_HOST
 from cython.cimports.wasmloom.interpreter._native import (
     REG_R12,
@@ -61,6 +60,7 @@ from cython.cimports.wasmloom.interpreter._native import (
     wl_value_table,
 )
 from cython.cimports.wasmloom.runtime._layout import WlContext, WlFunction, WlInstance
+from cython.cimports.wasmloom.runtime.allocation import malloc
 from cython.cimports.wasmloom.runtime.faults import set_redirect
 
 # Declared in machine.pxd.

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import realloc
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
@@ -69,6 +68,7 @@ from cython.cimports.wasmloom.interpreter.translator import (
     A_VALUE,
 )
 from cython.cimports.wasmloom.runtime._capi import seal
+from cython.cimports.wasmloom.runtime.allocation import realloc
 
 from wasmloom.errors import UnsupportedError
 from wasmloom.interpreter.flow import type_code

@@ -48,7 +48,6 @@ from wasmloom.runtime import traps
 from wasmloom.runtime.interruption import look_up
 
 _CHANGE_TIER = cython.declare(uint64_t, traps.CHANGE_TIER)
-_STACK_EXHAUSTED = cython.declare(uint64_t, traps.STACK_EXHAUSTED)
 _TIMEOUT = cython.declare(uint64_t, traps.TIMEOUT)
 _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
 _MEMORY_OUT_OF_BOUNDS = cython.declare(uint64_t, traps.MEMORY_OUT_OF_BOUNDS)
@@ -127,13 +126,14 @@ def _enter_slow(
 ) -> uint64_t:
     """A function's frame doesn't fit, or a tick zeroed the limit."""
     top: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base + needed
-    code: uint64_t
+    code: uint64_t = 0
+    failed: uint64_t
     if ctx.interrupt:
         code = attend(ctx)
         if code and code != _CHANGE_TIER:
             return code
-        return code if grow_stack(cython.cast(cython.pointer(Guest), ctx), top) else _STACK_EXHAUSTED
-    return 0 if grow_stack(cython.cast(cython.pointer(Guest), ctx), top) else _STACK_EXHAUSTED
+    failed = grow_stack(cython.cast(cython.pointer(Guest), ctx), top)
+    return failed if failed else code
 
 
 @cython.cfunc

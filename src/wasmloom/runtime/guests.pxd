@@ -10,6 +10,7 @@ from wasmloom.runtime._capi cimport (
     sem_t,
 )
 from wasmloom.runtime._layout cimport WlCont, WlContext, WlControl
+from wasmloom.runtime.allocation cimport refused
 from wasmloom.runtime.heap cimport Heap
 
 cdef enum:
@@ -88,8 +89,11 @@ ctypedef struct Guest:
     int64_t next_signals        # monotonic ns of the next look at Python's signals
     Entry *entry                # innermost entry
     uint64_t max_stack          # bytes
-    uint64_t memory_limit       # bytes that memories, tables, continuations and exceptions may have together
-    uint64_t used_bytes         # that they have
+    uint64_t max_chain          # stacks that may have resumed each other, roughly
+    uint64_t until_chain_check  # stacks that can be made before they are counted again
+    uint64_t memory_limit       # bytes that may be allocated for it together (see `charge`)
+    uint64_t used_bytes         # that are
+    bint limits_memories        # whether the limit is for its memories, too: else each of their bytes raises it
     Parked *parked              # doubly linked
     uint64_t attended           # how often a tick has reached guest code
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
@@ -99,6 +103,7 @@ ctypedef struct Guest:
     uint64_t native_stack       # bytes of a continuation's native stack
     void *native_regions        # Region*: memory of continuations' native stacks
     void *root_stacks           # RootStack*: stacks of entries, to be used again
+    bint has_root               # there is one, in use or not
     Heap heap
 
 cdef int ticker_state
@@ -119,6 +124,33 @@ cdef Guest *running_here() noexcept nogil
 cdef void stop_running(Guest *guest) noexcept nogil
 cdef void give_gil_back(Guest *guest) noexcept nogil
 cdef bint c_stack_left() noexcept nogil
+
+# Count memory that is allocated for a guest, or for its host to keep something for it, against its limit; False when
+# there is not so much left. Everything that a guest can have allocated is counted, and each count is undone when the
+# memory goes. Call by the store's owner.
+cdef inline bint charge(Guest *guest, uint64_t size) noexcept nogil:
+    if size > guest.memory_limit or guest.used_bytes > guest.memory_limit - size or refused():
+        return False
+    guest.used_bytes += size
+    return True
+
+cdef inline void uncharge(Guest *guest, uint64_t size) noexcept nogil:
+    guest.used_bytes -= size
+
+# The same for the bytes of memories, which have a maximum of their own.
+cdef inline bint charge_memory(Guest *guest, uint64_t size) noexcept nogil:
+    if not guest.limits_memories:
+        guest.memory_limit += size
+    if charge(guest, size):
+        return True
+    if not guest.limits_memories:
+        guest.memory_limit -= size
+    return False
+
+cdef inline void uncharge_memory(Guest *guest, uint64_t size) noexcept nogil:
+    if not guest.limits_memories:
+        guest.memory_limit -= size
+    guest.used_bytes -= size
 
 # From Python into the guest: give the GIL back, or keep it until the next tick if no other thread of Python is there to
 # take it (the pair costs more than the rest of a short call). `attend` gives it back then: a thread that C code brings

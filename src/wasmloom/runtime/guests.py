@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int64_t, uint64_t
-from cython.cimports.libc.stdlib import calloc
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.time import timespec
 from cython.cimports.wasmloom.runtime._capi import (
@@ -64,6 +63,7 @@ from cython.cimports.wasmloom.runtime._capi import (
     wl_barrier_for_all,
     wl_share_barriers,
 )
+from cython.cimports.wasmloom.runtime.allocation import calloc
 from cython.cimports.wasmloom.runtime.guests import (
     C_STACK_RESERVE,
     IDLE_TICKS,

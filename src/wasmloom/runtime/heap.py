@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.libc.stdlib import calloc, free, malloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.posix.mman import (
     MAP_ANONYMOUS,
     MAP_FAILED,
@@ -28,10 +28,10 @@ from cython.cimports.posix.mman import (
     MAP_PRIVATE,
     PROT_READ,
     PROT_WRITE,
-    mmap,
     munmap,
 )
 from cython.cimports.wasmloom.runtime._layout import CONT_BYTES
+from cython.cimports.wasmloom.runtime.allocation import calloc, malloc, mmap
 from cython.cimports.wasmloom.runtime.heap import (
     CONT_CLASS,
     FIRST_EXCEPTION_WORDS,

@@ -179,7 +179,9 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("rbp", "char*"),
         ("rip", "char*"),
         ("next", "void*"),
-        ("limit", "char*"),  # the lowest stack pointer that a function may begin with
+        # The lowest stack pointer that a function may begin with, now and at most (see `wasmloom.runtime.native`).
+        ("limit", "char*"),
+        ("floor", "char*"),
         ("cont", "void*"),  # WlCont* whose stack it is
     ),
     "WlSegment": (
@@ -225,6 +227,8 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "native_bind",
     # (ctx): the running continuation's revisions have run out
     "native_renew",
+    # (ctx, address): a function's frame reaches down to an address below the running native stack's limit
+    "native_grow",
     # Of code compiled with stack_switching="libcall": everything about a switch but the switch. The words say what is
     # to be done, and get what `wl_switch_call` then takes: control, first value, reason, reference.
     # (ctx, words: reference, first value and WlInstance*; n values; description of the clauses)

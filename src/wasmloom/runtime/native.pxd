@@ -6,8 +6,9 @@ from wasmloom.runtime.guests cimport Entry, Guest
 cdef enum:
     MAX_ARGUMENTS = 1024        # words of the context's `args`
     RESERVE = 16384             # bytes below a stack's limit: for the frames of signal handlers
-    ROOT_BYTES = 8192           # what the stack of a call that can wait counts for, against the memory limit
-    STACK_PAGE = 4096           # bytes that a stack takes for certain
+    FIRST_ROOT = 65536          # bytes of a store's first stack that aren't counted against its memory limit
+    ROOT_BYTES = 8192           # what any other stack of an entry counts for at first
+    STACK_PAGE = 4096           # what a continuation's stack counts for at first
 
 # Makes a native stack of a suspended stack of bytecode: (guest, continuation, bytes of its memory that are in use).
 ctypedef bint (*Convert)(Guest *, WlCont *, uint64_t) noexcept nogil

@@ -9,6 +9,10 @@ costs is mostly the page with its innermost frames. There are no guard pages; fu
 the stack's limit exactly (LLVM's "split-stack"), and below the limit there is room for the frame of a signal handler
 (`RESERVE`).
 
+The same comparison counts the memory: a stack's limit begins a page below its top, and whenever a function needs more
+it moves down towards the stack's floor, and what has been gained is charged. It never moves up: a stack in the pool
+keeps the pages that it has touched.
+
 The stacks of continuations lie one behind the other in large regions. The tops of all stacks are staggered, so that the
 innermost frames of many don't compete for the same lines of the processor's caches.
 
@@ -25,7 +29,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.posix.mman import (
     MAP_ANONYMOUS,
@@ -34,7 +38,6 @@ from cython.cimports.posix.mman import (
     MAP_PRIVATE,
     PROT_READ,
     PROT_WRITE,
-    mmap,
     munmap,
 )
 from cython.cimports.wasmloom.interpreter._native import REG_RBP, REG_RDI, REG_RIP, ucontext_t
@@ -52,19 +55,23 @@ from cython.cimports.wasmloom.runtime._layout import (
     RT_LIBCALL_SWITCH,
     RT_NATIVE_BEGIN,
     RT_NATIVE_BIND,
+    RT_NATIVE_GROW,
     RT_NATIVE_RENEW,
     WlCont,
     WlContext,
     WlControl,
     WlFunction,
 )
+from cython.cimports.wasmloom.runtime.allocation import malloc, mmap
 from cython.cimports.wasmloom.runtime.codememory import in_code
 from cython.cimports.wasmloom.runtime.faults import set_native_redirect
-from cython.cimports.wasmloom.runtime.guests import Guest, Parked, running_here
+from cython.cimports.wasmloom.runtime.guests import Guest, Parked, charge, running_here, uncharge
 from cython.cimports.wasmloom.runtime.heap import Heap, Pin
 from cython.cimports.wasmloom.runtime.native import (
+    FIRST_ROOT,
     MAX_ARGUMENTS,
     RESERVE,
+    ROOT_BYTES,
     STACK_PAGE,
     Convert,
     Region,
@@ -72,6 +79,7 @@ from cython.cimports.wasmloom.runtime.native import (
 )
 from cython.cimports.wasmloom.runtime.stacks import (
     bound_of,
+    chain_is_full,
     collect,
     grow_bound,
     is_interpreted,
@@ -85,6 +93,8 @@ from cython.cimports.wasmloom.runtime.stacks import (
 from wasmloom.runtime import traps
 
 _OUT_OF_MEMORY = cython.declare(uint64_t, traps.OUT_OF_MEMORY)
+_STACK_EXHAUSTED = cython.declare(uint64_t, traps.STACK_EXHAUSTED)
+_CHAIN_EXHAUSTED = cython.declare(uint64_t, traps.CHAIN_EXHAUSTED)
 _MEMORY_OUT_OF_BOUNDS = cython.declare(uint64_t, traps.MEMORY_OUT_OF_BOUNDS)
 _NULL_CONTINUATION = cython.declare(uint64_t, traps.NULL_CONTINUATION_REFERENCE)
 _UNHANDLED_TAG = cython.declare(uint64_t, traps.UNHANDLED_TAG)
@@ -103,7 +113,7 @@ _COLOURS = cython.declare(uint64_t, 24)
 _LINE = cython.declare(uint64_t, 64)
 _CONTROL_BYTES = cython.declare(uint64_t, 64)
 #: Bytes from a `RootStack` to the end of its memory.
-_ROOT_TOP = cython.declare(uint64_t, 64)
+_ROOT_TOP = cython.declare(uint64_t, 128)
 
 
 # --- functions ---
@@ -201,20 +211,21 @@ def _new_stack(guest: cython.pointer(Guest)) -> cython.pointer(WlControl):
     if control != cython.NULL:
         guest.ctx.free_stacks = control.next
         return control
-    if guest.memory_limit - guest.used_bytes < STACK_PAGE:
+    if not charge(guest, STACK_PAGE):
         return cython.NULL
     if region == cython.NULL or region.used + guest.native_stack > region.size:
         if not _new_region(guest):
+            uncharge(guest, STACK_PAGE)
             return cython.NULL
         region = cython.cast(cython.pointer(Region), guest.native_regions)
-    guest.used_bytes += STACK_PAGE
     base = cython.cast(cython.p_char, region) + region.used
     number = region.used // guest.native_stack
     region.used += guest.native_stack
     control = cython.cast(
         cython.pointer(WlControl), base + guest.native_stack - _CONTROL_BYTES - _LINE * (number % _COLOURS)
     )
-    control.limit = base + RESERVE
+    control.floor = base + RESERVE
+    control.limit = max(control.floor, base + guest.native_stack - STACK_PAGE)
     return control
 
 
@@ -228,22 +239,45 @@ def stack_with_room(guest: cython.pointer(Guest), size: uint64_t) -> cython.poin
     total: uint64_t = (size + guest.native_stack + 2 * 4096) & ~cython.cast(uint64_t, 4095)
     if size <= guest.native_stack >> 2:
         return _new_stack(guest)
-    if guest.memory_limit - guest.used_bytes < size + STACK_PAGE:
+    # A region of its own goes behind the newest one, which stacks are taken from: its size says how large the next one
+    # becomes.
+    if guest.native_regions == cython.NULL and not _new_region(guest):
+        return cython.NULL
+    if not charge(guest, size + STACK_PAGE):
         return cython.NULL
     region = cython.cast(cython.pointer(Region), _map(total))
     if region == cython.NULL:
+        uncharge(guest, size + STACK_PAGE)
         return cython.NULL
-    guest.used_bytes += size + STACK_PAGE
     region.size = region.used = total
-    # Behind the newest region, which stacks are taken from; its size says how large the next one becomes.
-    if guest.native_regions == cython.NULL and not _new_region(guest):
-        munmap(region, total)
-        return cython.NULL
     region.next = cython.cast(cython.pointer(Region), guest.native_regions).next
     cython.cast(cython.pointer(Region), guest.native_regions).next = region
     control = cython.cast(cython.pointer(WlControl), cython.cast(cython.p_char, region) + total - _CONTROL_BYTES)
-    control.limit = cython.cast(cython.p_char, region) + 4096 + RESERVE
+    control.floor = cython.cast(cython.p_char, region) + 4096 + RESERVE
+    control.limit = max(control.floor, cython.cast(cython.p_char, control) - size - STACK_PAGE)
     return control
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _grow(ctx: cython.pointer(WlContext), address: cython.p_char) -> uint64_t:
+    """See `native_grow` in `wasmloom.runtime.layout`. What a stack has doubles, if there is so much left."""
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    control: cython.pointer(WlControl) = cython.cast(
+        cython.pointer(WlControl), cython.cast(cython.pointer(WlCont), ctx.current).control
+    )
+    has: uint64_t = cython.cast(cython.p_char, control) - control.limit
+    lowest: cython.p_char
+    if address <= control.floor:
+        return _STACK_EXHAUSTED
+    lowest = max(control.floor, min(address - STACK_PAGE, control.limit - has))
+    if not charge(guest, control.limit - lowest):
+        lowest = max(control.floor, address - STACK_PAGE)
+        if not charge(guest, control.limit - lowest):
+            return _OUT_OF_MEMORY
+    control.limit = lowest
+    return 0
 
 
 @cython.cfunc
@@ -294,15 +328,22 @@ def free_native(guest: cython.pointer(Guest)) -> cython.void:
 @cython.cfunc
 @cython.exceptval(check=False)
 def new_root(guest: cython.pointer(Guest)) -> cython.pointer(RootStack):
-    """A stack for entries from the host; NULL when there is no memory."""
+    """A stack for entries from the host; NULL when there is no memory.
+
+    What a store begins with doesn't count towards its memory limit.
+    """
     root: cython.pointer(RootStack)
     size: uint64_t
     base: cython.p_char
     if not prepare_context(guest):
         return cython.NULL
     size = (guest.max_stack + RESERVE + _ROOT_TOP + _LINE * _COLOURS + 4095) & ~cython.cast(uint64_t, 4095)
+    if guest.has_root and not charge(guest, ROOT_BYTES):
+        return cython.NULL
     base = _map(size)
     if base == cython.NULL:
+        if guest.has_root:
+            uncharge(guest, ROOT_BYTES)
         return cython.NULL
     root = cython.cast(
         cython.pointer(RootStack),
@@ -310,7 +351,11 @@ def new_root(guest: cython.pointer(Guest)) -> cython.pointer(RootStack):
     )
     root.size = size
     root.base = base
-    root.control.limit = cython.cast(cython.p_char, root) - guest.max_stack
+    root.control.floor = cython.cast(cython.p_char, root) - guest.max_stack
+    root.control.limit = max(
+        root.control.floor, cython.cast(cython.p_char, root) - (ROOT_BYTES if guest.has_root else FIRST_ROOT)
+    )
+    guest.has_root = True
     return root
 
 
@@ -365,6 +410,8 @@ def _begin(
         size: uint64_t = cont.fp + 8 * (cont.values + bound + count)
         return 0 if convert(cython.cast(cython.pointer(Guest), ctx), cont, size) else _OUT_OF_MEMORY
     if cont.control == cython.NULL:
+        if ctx.free_stacks == cython.NULL and chain_is_full(cython.cast(cython.pointer(Guest), ctx)):
+            return _CHAIN_EXHAUSTED
         control = _new_stack(cython.cast(cython.pointer(Guest), ctx))
         if control == cython.NULL:
             _collect_for(cython.cast(cython.pointer(Guest), ctx), cont, words[0], count)
@@ -707,5 +754,6 @@ set_runtime_call(RT_LIBCALL_SUSPEND, cython.cast(cython.p_void, _libcall_suspend
 set_runtime_call(RT_LIBCALL_SWITCH, cython.cast(cython.p_void, _libcall_switch))
 set_runtime_call(RT_NATIVE_BEGIN, cython.cast(cython.p_void, _begin))
 set_runtime_call(RT_NATIVE_BIND, cython.cast(cython.p_void, _bind))
+set_runtime_call(RT_NATIVE_GROW, cython.cast(cython.p_void, _grow))
 set_runtime_call(RT_NATIVE_RENEW, cython.cast(cython.p_void, _renew))
 set_native_redirect(_redirect)

@@ -43,7 +43,6 @@ from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, NOW, WAIT, Gues
 from cython.cimports.wasmloom.runtime.guests import Entry as HostEntry
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
 from cython.cimports.wasmloom.runtime.native import (
-    ROOT_BYTES,
     RootStack,
     begin_entry,
     release_root,
@@ -692,7 +691,6 @@ def _settle_root(
     free_grown(guest, bottom)
     bottom.fp += cython.cast(uint64_t, frames)
     bottom.catch_top = 1
-    guest.used_bytes += ROOT_BYTES
     entry.parked.native = root
     entry.parked.words = cython.cast(cython.pointer(uint64_t), frames)
     return frames

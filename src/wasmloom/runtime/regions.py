@@ -32,13 +32,11 @@ from cython.cimports.posix.mman import (
     PROT_READ,
     PROT_WRITE,
     madvise,
-    mmap,
-    mprotect,
-    mremap,
     munmap,
 )
 from cython.cimports.wasmloom.runtime._capi import MREMAP_MAYMOVE
 from cython.cimports.wasmloom.runtime._layout import WlMemory
+from cython.cimports.wasmloom.runtime.allocation import mmap, mprotect, mremap
 from cython.cimports.wasmloom.runtime.regions import (
     MAX_REGIONS,
     MAX_SPARES,

@@ -15,6 +15,7 @@ ctypedef void (*OnEvent)(Guest *, const char *, WlCont *) noexcept nogil
 cdef Collect collect
 cdef OnEvent on_event               # NULL: nobody wants to know
 
+cdef bint chain_is_full(Guest *guest) noexcept nogil
 cdef bint is_interpreted(WlCont *cont) noexcept nogil
 cdef uint64_t bound_of(WlCont *cont) noexcept nogil
 cdef uint64_t state_of(WlCont *cont) noexcept nogil

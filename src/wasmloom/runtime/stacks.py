@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime._layout import (
@@ -49,8 +49,9 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlException,
     WlInstance,
 )
+from cython.cimports.wasmloom.runtime.allocation import malloc
 from cython.cimports.wasmloom.runtime.calls import Operands
-from cython.cimports.wasmloom.runtime.guests import Entry, Guest
+from cython.cimports.wasmloom.runtime.guests import Entry, Guest, charge, uncharge
 from cython.cimports.wasmloom.runtime.heap import (
     CONT_CLASS,
     HEAP_FLOOR,
@@ -70,6 +71,7 @@ from wasmloom.runtime import traps
 
 _NULL_FUNCTION = cython.declare(uint64_t, traps.NULL_FUNCTION_REFERENCE)
 _OUT_OF_MEMORY = cython.declare(uint64_t, traps.OUT_OF_MEMORY)
+_CHAIN_EXHAUSTED = cython.declare(uint64_t, traps.CHAIN_EXHAUSTED)
 
 # Declared in stacks.pxd.
 collect = cython.NULL
@@ -174,14 +176,25 @@ def is_young(cont: cython.pointer(WlCont)) -> cython.bint:
 
 @cython.cfunc
 @cython.nogil
-@cython.inline
 @cython.exceptval(check=False)
-def _charge(guest: cython.pointer(Guest), size: uint64_t) -> cython.bint:
-    """Count memory against the store's limit; False when there is not that much left."""
-    if size > guest.memory_limit - guest.used_bytes:
+def chain_is_full(guest: cython.pointer(Guest)) -> cython.bint:
+    """Whether so many stacks have resumed each other that no stack may be made for one more.
+
+    Call before one is made: a chain can't get longer for ever without that, so that resuming costs nothing. Counting
+    takes as long as the chain is, and is done once for so many stacks that making one takes constant time.
+    """
+    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.current)
+    count: uint64_t = 0
+    if guest.until_chain_check:
+        guest.until_chain_check -= 1
         return False
-    guest.used_bytes += size
-    return True
+    while cont != cython.NULL and count < guest.max_chain:
+        cont = cython.cast(cython.pointer(WlCont), cont.parent)
+        count += 1
+    if cont != cython.NULL:
+        return True
+    guest.until_chain_check = max(guest.max_chain - count, guest.max_chain >> 3)
+    return False
 
 
 @cython.cfunc
@@ -200,11 +213,11 @@ def _collect_if_due(guest: cython.pointer(Guest)) -> cython.void:
 def _block(guest: cython.pointer(Guest), kind: uint64_t) -> cython.p_void:
     """A block that has never been used; NULL when there is no memory."""
     block: cython.p_void
-    if not _charge(guest, class_bytes(kind)):
+    if not charge(guest, class_bytes(kind)):
         return cython.NULL
     block = new_block(cython.address(guest.heap), kind)
     if block == cython.NULL:
-        guest.used_bytes -= class_bytes(kind)
+        uncharge(guest, class_bytes(kind))
     return block
 
 
@@ -252,10 +265,10 @@ def take(guest: cython.pointer(Guest), collects: cython.bint) -> cython.pointer(
 def _grown_memory(guest: cython.pointer(Guest), size: uint64_t) -> cython.p_char:
     """Memory for a stack that doesn't fit its block; NULL when there is none."""
     memory: cython.p_char = cython.NULL
-    if _charge(guest, size):
+    if charge(guest, size):
         memory = cython.cast(cython.p_char, malloc(size))
         if memory == cython.NULL:
-            guest.used_bytes -= size
+            uncharge(guest, size)
         else:
             guest.heap.grown += size
             guest.heap.allocated += size
@@ -271,7 +284,7 @@ def free_grown(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cy
     if cont.stack_base != inline_stack(cont):
         free(cont.stack_base)
         guest.heap.grown -= size
-        guest.used_bytes -= size
+        uncharge(guest, size)
         cont.stack_base = inline_stack(cont)
         cont.stack_end = cont.stack_base + 8 * INLINE_WORDS
 
@@ -291,6 +304,8 @@ def _cont_new(
     size: uint64_t = 8 * cython.cast(uint64_t, op.imm0)
     if function == cython.NULL:
         return _NULL_FUNCTION
+    if guest.ctx.free_conts == cython.NULL and chain_is_full(guest):
+        return _CHAIN_EXHAUSTED
     cont = take(guest, True)
     if cont == cython.NULL:
         return _OUT_OF_MEMORY
@@ -443,7 +458,7 @@ def move_stack(guest: cython.pointer(Guest), owner: cython.pointer(WlCont), size
     if ctx.stack_base != inline_stack(owner):
         free(ctx.stack_base)
         guest.heap.grown -= old
-        guest.used_bytes -= old
+        uncharge(guest, old)
     ctx.stack_base = memory
     ctx.stack_end = memory + size
     return True

@@ -10,6 +10,7 @@ from wasmloom.spec.canon cimport Types
 cdef enum:
     FIRST_STACK = 65536         # bytes of value stack that a store begins with
     WORDS_ON_STACK = 16         # arguments up to this many are passed without allocating
+    CHAIN_FRAME = 64            # bytes of the stack limit that a stack in a chain of stacks counts for
 
 # Runs guest code: (context, instance, code, frame). Set by the host package, out of the machine module.
 ctypedef void (*Run)(WlContext *, WlInstance *, char *, uint64_t *) noexcept nogil
@@ -72,6 +73,7 @@ cdef class Store:
     cdef void *allocate(self, uint64_t size)
     cpdef int charge(self, uint64_t size) except -1
     cpdef int release(self, uint64_t size) except -1
+    cdef object over_limit(self, uint64_t size)
     cdef int call(self, WlFunction *function, uint64_t *words, uint32_t n_params, uint32_t n_results) except -1
     cdef int run(
         self, WlInstance *instance, char *bytecode, uint64_t *words, uint32_t n_params, uint32_t n_results
@@ -112,6 +114,6 @@ cdef void set_run(Run function) noexcept
 cdef ChangeTier change_tier
 cdef void set_change(ChangeTier function) noexcept
 cdef bint push(Pointers *array, void *item) noexcept
-cdef bint grow_stack(Guest *guest, uint64_t needed) noexcept nogil
+cdef uint64_t grow_stack(Guest *guest, uint64_t needed) noexcept nogil
 cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil
 cdef bint grow_table(Store store, WlTable *table, uint64_t more, uint64_t word) noexcept nogil

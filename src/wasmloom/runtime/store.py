@@ -34,7 +34,7 @@ from types import MappingProxyType
 import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, free, realloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.interpreter.machine import native_stubs
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime._capi import (
@@ -55,6 +55,7 @@ from cython.cimports.wasmloom.runtime._capi import (
     wl_python_ends,
 )
 from cython.cimports.wasmloom.runtime._layout import WlCont, WlContext, WlFunction, WlInstance, WlMemory, WlTable
+from cython.cimports.wasmloom.runtime.allocation import calloc, realloc
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import (
     LOOK,
@@ -65,11 +66,15 @@ from cython.cimports.wasmloom.runtime.guests import (
     Entry,
     Guest,
     c_stack_left,
+    charge,
+    charge_memory,
     enter_python,
     free_guest,
     leave_python,
     new_guest,
     now_ns,
+    uncharge,
+    uncharge_memory,
     wake_ticker,
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
@@ -77,6 +82,7 @@ from cython.cimports.wasmloom.runtime.native import RESERVE, RootStack, begin_en
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_stack, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
+    CHAIN_FRAME,
     FIRST_STACK,
     ChangeTier,
     Pointers,
@@ -90,8 +96,11 @@ from cython.cimports.wasmloom.spec.canon import new_types
 from wasmloom.errors import Trap, WasmError
 from wasmloom.runtime.interruption import look_up
 from wasmloom.runtime.traps import (
+    CHAIN_EXHAUSTED,
     CHANGE_TIER,
     HOST_EXCEPTION,
+    OUT_OF_MEMORY,
+    STACK_EXHAUSTED,
     TRAP_REASONS,
     UNCAUGHT_EXCEPTION,
     UNHANDLED_TAG,
@@ -102,16 +111,23 @@ _PAGE = cython.declare(uint64_t, PAGE_SIZE)
 _MAX_PAGES = cython.declare(uint64_t, MAX_PAGES_32)
 _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
 _CHANGE_TIER = cython.declare(uint64_t, CHANGE_TIER)
+_OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
+_STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 #: All zero, as C's globals are: copying it takes less than calling memset.
 _NOTHING = cython.declare(WlCont)
 
 #: Trap code → what to say besides the reason.
-_DETAILS = {UNHANDLED_TAG: "no handler up to where the host called the guest, and nothing suspends across the host"}
+_DETAILS = {
+    UNHANDLED_TAG: "no handler up to where the host called the guest, and nothing suspends across the host",
+    CHAIN_EXHAUSTED: "too many continuations have resumed each other",
+}
 
-#: Bytes of value stack that a store may use unless it says otherwise.
+#: Bytes of one stack that a store may use unless it says otherwise.
 DEFAULT_STACK_LIMIT = 16 << 20
+#: Bytes of everything but memories that a store may have allocated unless it says otherwise.
+DEFAULT_MEMORY_LIMIT = 1 << 30
 #: Bytes of the native stack of a continuation that runs compiled code, at most.
 CONTINUATION_STACK = cython.declare(uint64_t, 233472)
 #: A store of the tier "auto" that takes so many calls from the host is worth compiling.
@@ -178,15 +194,19 @@ def push(array: cython.pointer(Pointers), item: cython.p_void) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def grow_stack(guest: cython.pointer(Guest), needed: uint64_t) -> cython.bint:
-    """Make the value stack at least `needed` bytes, by doubling; it may move. False when it may not grow so far."""
+def grow_stack(guest: cython.pointer(Guest), needed: uint64_t) -> uint64_t:
+    """Make the value stack at least `needed` bytes, by doubling; it may move. Gives a trap code, or 0.
+
+    What a store begins with doesn't count towards its memory limit.
+    """
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     size: uint64_t = ctx.stack_end - ctx.stack_base
     memory: cython.p_char
     owner: cython.p_void
+    more: uint64_t
     if needed > size:
         if needed > guest.max_stack:
-            return False
+            return _STACK_EXHAUSTED
         size = 2 * size
         if ctx.current == cython.NULL or cython.cast(cython.pointer(WlCont), ctx.current).owner == cython.NULL:
             size = max(size, cython.cast(uint64_t, FIRST_STACK))
@@ -196,15 +216,19 @@ def grow_stack(guest: cython.pointer(Guest), needed: uint64_t) -> cython.bint:
         owner = cython.NULL if ctx.current == cython.NULL else cython.cast(cython.pointer(WlCont), ctx.current).owner
         if owner != cython.NULL:
             if not move_stack(guest, cython.cast(cython.pointer(WlCont), owner), size):
-                return False
+                return _OUT_OF_MEMORY
         else:
+            more = size - max(cython.cast(uint64_t, ctx.stack_end - ctx.stack_base), min(size, FIRST_STACK))
+            if not charge(guest, more):
+                return _OUT_OF_MEMORY
             memory = cython.cast(cython.p_char, realloc(ctx.stack_base, size))
             if memory == cython.NULL:
-                return False
+                uncharge(guest, more)
+                return _OUT_OF_MEMORY
             ctx.stack_base = memory
             ctx.stack_end = memory + size
     ctx.stack_limit = ctx.stack_end
-    return True
+    return 0
 
 
 @cython.cfunc
@@ -221,11 +245,11 @@ def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t)
     more: uint64_t = pages * _PAGE
     instance: cython.pointer(WlInstance)
     i: uint64_t
-    if pages > memory.max_pages - old // _PAGE or more > store.guest.memory_limit - store.guest.used_bytes:
+    if pages > memory.max_pages - old // _PAGE or not charge_memory(store.guest, more):
         return False
     if not grow_region(memory, old + more):
+        uncharge_memory(store.guest, more)
         return False
-    store.guest.used_bytes += more
     for i in range(store.instances.count):
         instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
         if instance.memory0_base == base:
@@ -242,16 +266,16 @@ def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, wor
     length: uint64_t = table.length
     elements: cython.pointer(uint64_t)
     i: uint64_t
-    if more > table.max - length or 8 * more > store.guest.memory_limit - store.guest.used_bytes:
+    if more > table.max - length or not charge(store.guest, 8 * more):
         return False
     elements = cython.cast(cython.pointer(uint64_t), realloc(table.elements, 8 * (length + more) + 1))
     if elements == cython.NULL:
+        uncharge(store.guest, 8 * more)
         return False
     for i in range(length, length + more):
         elements[i] = word
     table.elements = elements
     table.length = length + more
-    store.guest.used_bytes += 8 * more
     return True
 
 
@@ -319,8 +343,10 @@ class Store:
 
     `engine`: a `wasmloom.Engine` (None: the default one). `fuel`: how much the guest may execute, roughly one per
     instruction, for engines made with ``fuel=True``. `timeout`: seconds that one call into the store may take.
-    `memory_limit`: bytes that all memories, tables, continuations and exceptions may have together. `stack_limit`:
-    bytes of one of the guest's value stacks. Raises `ValueError` for limits that make no sense.
+    `memory_limit`: bytes that everything that is allocated for the guest may have together: memories, tables, stacks,
+    continuations, exceptions, external references, and what hosts `charge`; by default memories have only their own
+    maximum, and all else 1 GiB. `stack_limit`: bytes of one of the guest's stacks; stacks that have resumed each other
+    may be as many as frames of 64 bytes that fit there. Raises `ValueError` for limits that make no sense.
     """
 
     def __cinit__(
@@ -361,10 +387,13 @@ class Store:
             raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
         if stack_limit < 4096:
             raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")
-        self.guest.memory_limit = INT64_MAX if memory_limit is None else min(memory_limit, INT64_MAX)
+        self.guest.limits_memories = memory_limit is not None
+        self.guest.memory_limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else min(memory_limit, INT64_MAX)
         self.timeout = timeout
         self.timeout_ns = 0 if timeout is None else int(min(float(timeout) * 1e9 + 1, 4e18))
         self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
+        self.guest.max_chain = self.guest.max_stack // CHAIN_FRAME
+        self.guest.until_chain_check = self.guest.max_chain
         # An odd number of pages, so that the pages in use spread over all sets of the processor's TLBs.
         self.guest.native_stack = (min(self.guest.max_stack, CONTINUATION_STACK) + RESERVE + 4095) & ~4095 | 4096
         self.guest.ctx.fuel = INT64_MAX
@@ -441,7 +470,7 @@ class Store:
 
     @property
     def memory_used(self) -> int:
-        """Bytes that memories, tables, continuations (with their stacks) and exceptions have together."""
+        """Bytes that are allocated for the guest, of all that `memory_limit` counts."""
         return self.guest.used_bytes
 
     # --- ownership by a thread ---
@@ -530,21 +559,33 @@ class Store:
 
         For host functions that keep something for a guest. Raises `WasmError` when there is not so much left.
         """
-        if size > self.guest.memory_limit - self.guest.used_bytes:
-            raise WasmError(
-                f"{size} more bytes would exceed the store's memory limit: "
-                f"{self.guest.used_bytes} of {self.guest.memory_limit} are in use"
-            )
-        self.guest.used_bytes += size
+        self.lock()
+        try:
+            if not charge(self.guest, size):
+                raise self.over_limit(size)
+        finally:
+            self.unlock()
         return 0
+
+    @cython.cfunc
+    def over_limit(self, size: uint64_t) -> object:
+        """What is raised when there are not `size` bytes left."""
+        return WasmError(
+            f"{size} more bytes would exceed the store's memory limit: "
+            f"{self.guest.used_bytes} of {self.guest.memory_limit} are in use"
+        )
 
     @cython.ccall
     @cython.exceptval(-1, check=False)
     def release(self, size: uint64_t) -> cython.int:
         """Undo as much of `charge`. Raises `ValueError` for more than is in use."""
-        if size > self.guest.used_bytes:
-            raise ValueError(f"{size} bytes were not charged")
-        self.guest.used_bytes -= size
+        self.lock()
+        try:
+            if size > self.guest.used_bytes:
+                raise ValueError(f"{size} bytes were not charged")
+            uncharge(self.guest, size)
+        finally:
+            self.unlock()
         return 0
 
     @cython.cfunc
@@ -552,9 +593,10 @@ class Store:
         """A zeroed 32-bit memory."""
         memory: cython.pointer(WlMemory)
         memory = cython.cast(cython.pointer(WlMemory), self.allocate(cython.sizeof(WlMemory)))
-        self.charge(pages * _PAGE)
+        if not charge_memory(self.guest, pages * _PAGE):
+            raise self.over_limit(pages * _PAGE)
         if not new_region(memory, pages * _PAGE, self.checked):
-            self.guest.used_bytes -= pages * _PAGE
+            uncharge_memory(self.guest, pages * _PAGE)
             why = (
                 ""
                 if self.checked
@@ -564,6 +606,7 @@ class Store:
             raise WasmError(f"the system gives no memory of {pages} pages{why}")
         if not push(cython.address(self.memories), memory):
             free_region(memory)
+            uncharge_memory(self.guest, pages * _PAGE)
             raise MemoryError
         memory.max_pages = min(max_pages, _MAX_PAGES)
         return memory
@@ -575,7 +618,7 @@ class Store:
         if length > _MAX_ELEMENTS:
             raise WasmError(f"a table of {length} elements exceeds the limit of {_MAX_ELEMENTS}")
         if length * 8 > self.guest.memory_limit - self.guest.used_bytes:
-            self.charge(length * 8)
+            raise self.over_limit(length * 8)
         if not push(cython.address(self.tables), table):
             raise MemoryError
         table.max = min(max, _MAX_ELEMENTS)
@@ -643,8 +686,11 @@ class Store:
         entry.root = _NOTHING
         if entry.outer_current != cython.NULL:
             entry.root.owner = entry.outer_current.owner
-        if not c_stack_left() or not grow_stack(guest, entry.base + 8 * max(n_params, n_results)):
+        code = grow_stack(guest, entry.base + 8 * max(n_params, n_results)) if c_stack_left() else _STACK_EXHAUSTED
+        if code == _STACK_EXHAUSTED:
             raise _too_deep(self, cython.cast(uint64_t, cython.address(entry)))
+        if code:
+            raise Trap(TRAP_REASONS[code])
         copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, n_params)
         guest.entry = cython.address(entry)
         ctx.current = cython.address(entry.root)
@@ -704,7 +750,7 @@ class Store:
             raise _too_deep(self, cython.cast(uint64_t, entry))
         root = take_root(self.guest)
         if root == cython.NULL:
-            raise MemoryError
+            raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
         begin_entry(self.guest, entry, root, cython.address(entry.root))
         return 0
 

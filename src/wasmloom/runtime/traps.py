@@ -27,6 +27,8 @@ TRAP_REASONS: tuple[str, ...] = (
     "out of memory",
     "unaligned atomic",
     "expected shared memory",
+    # Too many continuations have resumed each other. To its reader the same as the other one.
+    "call stack exhausted",
     # A WebAssembly exception that no handler of the entry caught is waiting in the context.
     "uncaught exception",
     # A Python exception is waiting in the Store; it leaves the guest unchanged.
@@ -60,6 +62,7 @@ TRAP_REASONS: tuple[str, ...] = (
     OUT_OF_MEMORY,
     UNALIGNED_ATOMIC,
     EXPECTED_SHARED_MEMORY,
+    CHAIN_EXHAUSTED,
     UNCAUGHT_EXCEPTION,
     HOST_EXCEPTION,
     HOST_WAIT,

@@ -16,11 +16,12 @@ from __future__ import annotations
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
 from cython.cimports.wasmloom.binary.sections import Range
 from cython.cimports.wasmloom.runtime._capi import seal
+from cython.cimports.wasmloom.runtime.allocation import realloc
 from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeInfo, type_matches
 from cython.cimports.wasmloom.validation.context import Context
 from cython.cimports.wasmloom.validation.machine import (

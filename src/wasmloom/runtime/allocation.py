@@ -1,0 +1,54 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Where memory comes from: C's allocator and the system, which tests can make refuse.
+
+All modules take `malloc` and its siblings from here (`allocation.pxd`), and none from C's library. So a test can let
+each allocation of an operation fail in turn, and see that everything is whole afterwards. What it costs is one
+comparison for each allocation, which are on no fast path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cython
+from cython.cimports.libc.stdint import uint64_t
+
+# Declared in allocation.pxd. The countdown ends at 1, where memory is refused: this time, or from then on.
+countdown = 0
+_from_then_on = cython.declare(cython.bint, False)
+_happened = cython.declare(uint64_t, 0)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def count_down() -> cython.bint:
+    """Whether this allocation is the one that fails."""
+    global countdown, _happened
+    if countdown > 1:
+        countdown -= 1
+        return False
+    _happened += 1
+    if not _from_then_on:
+        countdown = 0
+    return True
+
+
+@contextmanager
+def refuse(allocation: int, from_then_on: bool = False) -> Iterator[None]:
+    """Refuse memory to one allocation, counted from 1, or also to all after it: for tests, in one thread."""
+    global countdown, _from_then_on, _happened
+    _happened = 0
+    _from_then_on = from_then_on
+    countdown = allocation
+    try:
+        yield
+    finally:
+        countdown = 0
+
+
+def refusals() -> int:
+    """How often the last `refuse` has refused."""
+    return _happened
