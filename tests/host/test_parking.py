@@ -547,7 +547,9 @@ def test_a_trap_after_the_wait(guest: Guest) -> None:
         assert numbers[2] is None and None not in numbers[:2] and numbers[0] != numbers[1]
 
 
-def test_deep_recursion_after_the_wait(guest: Guest) -> None:
+@pytest.mark.parametrize("name", ENGINES)
+def test_deep_recursion_after_the_wait(name: str) -> None:
+    guest = Guest(ENGINES[name], stack_limit=16 << 20)
     assert run(guest.exports.wait_then_deep.call_async(100_000)) == 100_001
     with pytest.raises(wl.Trap, match="call stack exhausted"):
         run(guest.exports.wait_then_deep.call_async(100_000_000))

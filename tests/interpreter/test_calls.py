@@ -53,7 +53,7 @@ def test_endless_recursion_is_a_trap(name: str) -> None:
         assert made.exports.even(10_000) == 1
         assert made.exports.even(10_001) == 0
     if name == "direct":
-        assert made.exports.depth() > 100_000
+        assert made.exports.depth() > 3 * 20_000
 
 
 def test_recursion_through_the_host_is_a_trap() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import wasmloom as wl
 from tests.compiler.tiers import ENGINES, engine_of, exports_of
+from tests.fuzz import memory
 from tests.runtime.operations import OPERATIONS, SOURCE, instance_of
 from wasmloom.runtime import allocation
 from wasmloom.runtime.collector import collect_garbage, statistics
@@ -238,3 +239,8 @@ def test_memories_bring_their_own_room() -> None:
             with pytest.raises(wl.WasmError, match="memory limit"):
                 store.charge(1 << 31)
             store.charge(1 << 29)
+
+
+def test_random_operations_fail_at_random_moments() -> None:
+    for case in range(40):
+        memory.run_case(7, case, ["interpreter", "auto"])

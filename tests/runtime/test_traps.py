@@ -147,7 +147,7 @@ def wide(n: int) -> int:
 
 
 def test_recursion_and_exhaustion() -> None:
-    exports = run(DEEP)
+    exports = run(DEEP, store=wl.Store(stack_limit=16 << 20))
     for depth in (0, 1, 10, 1000, 50_000, 200_000):
         assert exports.deep(depth) == depth
     assert exports.wide(20_000) == wide(20_000)

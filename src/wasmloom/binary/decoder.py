@@ -19,7 +19,7 @@ import cython
 from cython.cimports.cpython import array as carray
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.binary.reader import Reader, read_u32, read_valtype
 from cython.cimports.wasmloom.binary.sections import (
@@ -38,6 +38,7 @@ from cython.cimports.wasmloom.binary.sections import (
     skip_expr,
 )
 from cython.cimports.wasmloom.runtime._capi import seal
+from cython.cimports.wasmloom.runtime.allocation import calloc
 from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.spec.canon import (
     CONT,

@@ -17,7 +17,7 @@ from array import array
 import cython
 from cython.cimports.cpython import array as carray
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.binary.reader import (
     Instr,
     Reader,
@@ -44,6 +44,7 @@ from cython.cimports.wasmloom.binary.sections import (
     TableItem,
     TagItem,
 )
+from cython.cimports.wasmloom.runtime.allocation import realloc
 from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, MUTABLE, STRUCT, Words, put
 

@@ -17,7 +17,7 @@ from array import array
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32
 from cython.cimports.wasmloom.binary.sections import (
@@ -41,6 +41,7 @@ from cython.cimports.wasmloom.interpreter.code import CodeSpace
 from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime._layout import WlFunction, WlInstance, WlMemory, WlSegment, WlTable, WlTag
+from cython.cimports.wasmloom.runtime.allocation import malloc
 from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import NEVER

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cython
+from cython.cimports.libc.errno import ENOMEM
 from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.wasmloom.runtime._capi import __errno_location
 
 # Declared in allocation.pxd. The countdown ends at 1, where memory is refused: this time, or from then on.
 countdown = 0
@@ -31,6 +33,7 @@ def count_down() -> cython.bint:
         countdown -= 1
         return False
     _happened += 1
+    __errno_location()[0] = ENOMEM
     if not _from_then_on:
         countdown = 0
     return True

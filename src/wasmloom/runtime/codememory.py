@@ -22,6 +22,7 @@ Invariants:
 
 from __future__ import annotations
 
+import errno
 import os
 
 import cython
@@ -29,7 +30,7 @@ from cython.cimports.cpython.buffer import PyBuffer_FillInfo
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.posix.mman import (
     MAP_ANONYMOUS,
     MAP_FAILED,
@@ -37,11 +38,10 @@ from cython.cimports.posix.mman import (
     PROT_EXEC,
     PROT_READ,
     PROT_WRITE,
-    mmap,
-    mprotect,
     munmap,
 )
 from cython.cimports.wasmloom.runtime._capi import Py_XDECREF, __errno_location, __sync_synchronize
+from cython.cimports.wasmloom.runtime.allocation import mmap, mprotect, realloc
 from cython.cimports.wasmloom.runtime.codememory import MAX_CODE_RANGES, CodeRange, Py_buffer
 
 _ranges = cython.declare(CodeRange[65536])  # MAX_CODE_RANGES
@@ -51,7 +51,7 @@ _live = cython.declare(uint64_t, 0)
 
 @cython.cclass
 class CodeMemory:
-    """A mapping of `size` bytes, zero and writable at first: a buffer. Raises `OSError`."""
+    """A mapping of `size` bytes, zero and writable at first: a buffer. Raises `MemoryError` and `OSError`."""
 
     def __cinit__(self, size: uint64_t) -> None:
         global _live
@@ -129,6 +129,8 @@ class CodeMemory:
 @cython.cfunc
 def _error() -> object:
     number: cython.int = __errno_location()[0]
+    if number == errno.ENOMEM:
+        return MemoryError("no memory for machine code")
     return OSError(number, os.strerror(number))
 
 

@@ -125,7 +125,7 @@ _DETAILS = {
 }
 
 #: Bytes of one stack that a store may use unless it says otherwise.
-DEFAULT_STACK_LIMIT = 16 << 20
+DEFAULT_STACK_LIMIT = 1 << 20
 #: Bytes of everything but memories that a store may have allocated unless it says otherwise.
 DEFAULT_MEMORY_LIMIT = 1 << 30
 #: Bytes of the native stack of a continuation that runs compiled code, at most.
