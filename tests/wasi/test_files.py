@@ -52,6 +52,75 @@ def test_write_read_seek_tell(guest: Guest, world: Path) -> None:
     assert (world / "new").read_bytes() == b""
 
 
+def test_telling_is_seeking_by_nothing(guest: Guest, world: Path) -> None:
+    """What has no position says so in both ways."""
+    reader, writer = os.pipe()
+    host, terminal = os.openpty()
+    result = guest.room(8)
+    for path, some, code in ((b"file", ALL_RIGHTS, Errno.SUCCESS), (b"a", int(DIRECTORY_RIGHTS), Errno.EBADF)):
+        fd = opened(guest, path, rights=some)
+        assert guest.call("fd_tell", fd, result) == guest.call("fd_seek", fd, 0, 1, result) == code
+    for rights, code in ((Rights.FD_TELL, 0), (Rights.FD_SEEK, 0), (Rights.FD_READ, Errno.ENOTCAPABLE)):
+        fd = opened(guest, b"file", rights=int(rights))
+        assert guest.call("fd_tell", fd, result) == guest.call("fd_seek", fd, 0, 1, result) == code
+    for stream in (b"", reader, terminal):
+        with Wasi(stdin=stream) as wasi:
+            other = Guest(wasi)
+            assert other.call("fd_tell", 0, 64) == other.call("fd_seek", 0, 0, 1, 64) == Errno.ESPIPE
+            vector = other.put(IOVEC.pack(1024, 8))
+            assert other.call("fd_pread", 0, vector, 1, 0, 64) == Errno.ESPIPE
+    for number in (reader, writer, host, terminal):
+        os.close(number)
+
+
+def test_names_that_are_not_text(guest: Guest, world: Path) -> None:
+    """A guest sees what the host has, but can't name it: its own strings are UTF-8."""
+    (world / os.fsdecode(b"a/\xff\xfe")).touch()
+    (world / "link").symlink_to(os.fsdecode(b"\xff"))
+    fd = opened(guest, b"a", rights=int(DIRECTORY_RIGHTS))
+    assert set(guest.entries(fd)) == {b".", b"..", b"b", b"\xff\xfe"}
+    assert guest.readlink(b"link") == (0, b"\xff")
+    assert guest.stat(b"link")[0] == Errno.ENOENT
+    for name in (b"a/\xff\xfe", b"\xed\xa0\x80", b"\xc0\x80"):
+        assert guest.open(name)[0] == Errno.EILSEQ
+        assert guest.call("path_symlink", *guest.path(name), PREOPEN, *guest.path(b"x")) == Errno.EILSEQ
+        assert guest.call("path_symlink", *guest.path(b"x"), PREOPEN, *guest.path(name)) == Errno.EILSEQ
+    assert guest.call("path_symlink", *guest.path(b"a\0"), PREOPEN, *guest.path(b"x")) == Errno.EINVAL
+
+
+def test_an_entry_is_cut_where_the_buffer_ends(guest: Guest, world: Path) -> None:
+    """However small the buffer is, the guest sees that there is more."""
+    result = guest.room(4)
+    buffer = guest.room(400)
+    fd = opened(guest, b"a", rights=int(DIRECTORY_RIGHTS))
+    assert guest.call("fd_readdir", fd, buffer, 400, 0, result) == 0
+    whole = guest.u32(result)
+    everything = bytes(guest.memory[buffer : buffer + whole])
+    for size in range(0, whole + 1):
+        assert guest.call("fd_readdir", fd, buffer, size, 0, result) == 0
+        assert guest.u32(result) == size
+        assert guest.memory[buffer : buffer + size] == everything[:size]
+    assert guest.call("fd_readdir", fd, buffer, whole + 1, 0, result) == 0 and guest.u32(result) == whole
+
+
+def test_large_files_move_in_chunks(wasi: Wasi, world: Path) -> None:
+    data = bytes(range(256)) * 3000
+    guest = Guest(wasi, size=1 << 21)
+    fd = opened(guest, b"big", oflags=CREATE)
+    assert guest.write(fd, data[:500_000], data[500_000:]) == (0, len(data))
+    assert (world / "big").read_bytes() == data
+    guest.reset()
+    assert guest.call("fd_seek", fd, 0, 0, guest.room(8)) == 0
+    assert guest.read(fd, 1 << 20) == (0, data)
+    guest.reset()
+    buffer, result = guest.room(600_000), guest.room(4)
+    vectors = guest.put(IOVEC.pack(buffer, 300_000) + IOVEC.pack(buffer + 300_000, 300_000))
+    assert guest.call("fd_pread", fd, vectors, 2, 1000, result) == 0
+    assert guest.u32(result) == 600_000 and guest.memory[buffer : buffer + 600_000] == data[1000:601_000]
+    assert guest.call("fd_pwrite", fd, vectors, 2, 0, result) == 0 and guest.u32(result) == 600_000
+    assert (world / "big").read_bytes()[:600_000] == data[1000:601_000]
+
+
 def test_positioned_reads_and_writes(guest: Guest, world: Path) -> None:
     fd = opened(guest, b"file")
     buffer, result = guest.room(8), guest.room(4)

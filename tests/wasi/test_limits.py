@@ -212,6 +212,20 @@ def test_what_is_dropped_is_closed(world: Path, cycle: bool) -> None:
     assert open_files() == before
 
 
+LEFT_OPEN = """
+import sys, wasmloom as wl
+wasi = wl.Wasi(stdin=b"", preopens={"/": sys.argv[1]})
+wasi.me = wasi
+sys.keep = wasi
+"""
+
+
+def test_what_is_left_open_makes_no_noise_at_exit(world: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", LEFT_OPEN, world]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.usefixtures("tier")
 def test_what_is_used_after_it_was_closed(world: Path) -> None:
     module = opening(b"file", READ)

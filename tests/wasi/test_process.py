@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +109,20 @@ def test_waiting_for_files() -> None:
             (3, Errno.EBADF, read, 0, 0),
         ]
     os.close(reader)
+
+
+def test_files_on_disk_are_ready_at_once(guest: Guest, world: Path) -> None:
+    """Also where they end."""
+    read, write = EventType.FD_READ, EventType.FD_WRITE
+    fd = guest.open(b"file", rights=-1)[1]
+    assert guest.poll(clock(9, 1, 10**15), wait_for(1, read, fd), wait_for(2, write, fd))[1] == [
+        (1, 0, read, 5, 0),
+        (2, 0, write, 1, 0),
+    ]
+    assert guest.read(fd, 10) == (0, b"hello")
+    assert guest.poll(clock(9, 1, 10**15), wait_for(1, read, fd))[1] == [(1, 0, read, 0, 0)]
+    os.truncate(world / "file", 5 << 30)
+    assert guest.poll(clock(9, 1, 10**15), wait_for(1, read, fd))[1] == [(1, 0, read, (5 << 30) - 5, 0)]
 
 
 def test_the_interface_is_complete() -> None:

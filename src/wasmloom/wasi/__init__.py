@@ -260,7 +260,7 @@ class Wasi:
             raise LinkError("a WASI program must export the function '_start'")
         # What this process has written so far comes before what the guest writes.
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
+            if stream is not None and not stream.closed:
                 stream.flush()
         return instance.exports["_start"]
 

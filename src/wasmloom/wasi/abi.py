@@ -246,7 +246,7 @@ CALLS: dict[str, Call] = {
     "fd_renumber": _call("u32 u32"),
     "fd_seek": _call("fd s64 u32 u32"),
     "fd_sync": _call("fd", Rights.FD_SYNC),
-    "fd_tell": _call("fd u32", Rights.FD_TELL),
+    "fd_tell": _call("fd u32"),
     "fd_write": _call("fd u32 u32 u32", Rights.FD_WRITE),
     "path_create_directory": _call("fd u32 u32", Rights.PATH_CREATE_DIRECTORY),
     "path_filestat_get": _call("fd u32 u32 u32 u32", Rights.PATH_FILESTAT_GET),

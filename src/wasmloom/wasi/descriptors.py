@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
 from typing import NamedTuple
@@ -209,11 +210,13 @@ class HostFile(Descriptor):
         if owned:
             self._numbers.append(host)
 
-    def __del__(self) -> None:
-        # A `Wasi` that wasn't closed: in a cycle, or at exit. Nobody uses this any more.
-        if getattr(self, "_numbers", None):
-            with suppress(OSError):
-                self.release()
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # A `Wasi` that wasn't closed: in a cycle, or at exit, when names of modules are gone. Nobody uses it any more.
+        for number in self._numbers:
+            try:  # noqa: SIM105
+                close(number)
+            except OSError:
+                pass
 
     @property
     def can_block(self) -> bool:

@@ -300,9 +300,8 @@ def fd_seek(context: Context, file: Descriptor, distance: int, whence: int, resu
 
 
 def fd_tell(context: Context, file: Descriptor, result: int) -> None:
-    """Store the position in a file."""
-    span(context.memory, result, U64.size)
-    pack(context.memory, U64, result, file.seek(0, os.SEEK_CUR))
+    """Store the position in a file, as `fd_seek` by nothing does."""
+    fd_seek(context, file, 0, _WHENCE.index(os.SEEK_CUR), result)
 
 
 def _preopen_name(file: Descriptor) -> bytes:
