@@ -244,3 +244,49 @@ def test_memories_bring_their_own_room() -> None:
 def test_random_operations_fail_at_random_moments() -> None:
     for case in range(40):
         memory.run_case(7, case, ["interpreter", "auto"])
+
+
+@pytest.mark.parametrize("name", ["interpreter", "native"])
+def test_external_references_count(name: str) -> None:
+    """As long as the store holds them."""
+    exports = exports_of(
+        """(module (import "" "new" (func $new (result externref))) (table $t 0 externref)
+          (func (export "hold") (loop $l
+            (br_if $l (i32.ne (table.grow $t (call $new) (i32.const 1)) (i32.const -1)))))
+          (func (export "pass") (param externref)))""",
+        engine_of(name),
+        {"": {"new": object}},
+        memory_limit=1 << 20,
+    )
+    store = exports.hold.store
+    for _ in range(20_000):  # of 128 bytes each
+        exports.__getitem__("pass")(object())
+    assert store.memory_used < 1 << 20
+    with pytest.raises(wl.WasmError, match="memory limit"):
+        exports.hold()
+    assert store.memory_used <= 1 << 20
+
+
+@pytest.mark.parametrize("name", ["interpreter", "native", "auto"])
+def test_code_counts_towards_its_engine(name: str) -> None:
+    """All modules share what their engine may have, and give it back when they go."""
+    engine = engine_of(name, code_limit=400_000)
+    adds = "(local.set 0 (i32.add (local.get 0) (i32.const 77777)))" * 300
+    source = f"""(module (func (export "f") (param i32) (result i32) {adds} (local.get 0))
+      (func (export "g") (param i32) (result i32) {adds} (local.get 0)))"""
+    modules: list[wl.Module] = []
+    with pytest.raises(wl.WasmError, match="code limit"):
+        for _ in range(200):
+            modules.append(wl.Module(source, engine))
+            exports = wl.Instance(modules[-1]).exports
+            for k in range(3):
+                assert exports.f(k) == exports.g(k) == k + 300 * 77777
+    assert len(modules) > 5
+    assert 200_000 < engine.code_used <= engine.code_limit
+    modules.clear()
+    exports = None
+    gc.collect()
+    assert engine.code_used < 100_000
+    assert wl.Instance(wl.Module(source, engine)).exports.f(1) == 1 + 300 * 77777
+    with pytest.raises(ValueError, match="code_limit"):
+        wl.Engine(code_limit=-1)

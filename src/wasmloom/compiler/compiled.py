@@ -22,7 +22,7 @@ from wasmloom.compiler.perf import describe, wanted
 from wasmloom.compiler.workers import compile_parts
 from wasmloom.runtime import native
 from wasmloom.runtime.backtraces import set_walk_native
-from wasmloom.runtime.codememory import CodeMemory
+from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import func_name
 from wasmloom.spec.types import FuncType
 
@@ -69,9 +69,14 @@ class CompiledModule:
     """
 
     def __init__(
-        self, module: DecodedModule, objects: list[bytes], options: Options, missing: Sequence[int] = ()
+        self,
+        module: DecodedModule,
+        objects: list[bytes],
+        options: Options,
+        missing: Sequence[int] = (),
+        budget: CodeBudget | None = None,
     ) -> None:
-        """Load what `compile_module` has given for the options. Raises `ObjectError`."""
+        """Load what `compile_module` has given for the options. Raises `ObjectError`, `WasmError` beyond the budget."""
         self.module = module
         self.missing = set(missing)
         self._adding = threading.Lock()
@@ -96,6 +101,8 @@ class CompiledModule:
         self.memory.attach(table)
         if self._lazy:
             self.memory.attach(self._lazy.memory)
+        if budget is not None:
+            self.memory.limit_by(budget)
         symbols = self.loaded.symbols
         count = len(module.func_types) - module.num_imported_funcs
         self.functions = [entries.get(index) or symbols[f"wf.{index}"] for index in range(count)]

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from wasmloom.compiler import identity  # noqa: F401  (notes what the engine's files are like)
 from wasmloom.errors import WasmError
 from wasmloom.host.fixed import Fixed, fill
+from wasmloom.runtime.codememory import CodeBudget
 from wasmloom.runtime.regions import can_reserve
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ TRANSLATIONS: tuple[str, ...] = ("eager", "lazy-translation", "lazy")
 MEMORIES: tuple[str, ...] = ("auto", "guarded", "checked")
 #: A process that can't reserve this many memories at once limits its address space: "auto" then means "checked".
 _PROBED = 16
+#: Bytes of code that an engine may have unless it says otherwise, and at most.
+DEFAULT_CODE_LIMIT = 1 << 30
+_MAX_LIMIT = (1 << 63) - 1
 #: More calls than this until a store is compiled are as many as for ever.
 _MAX_THRESHOLD = 1 << 30
 #: How compiled code switches stacks: by instructions of its own, or by calls into the runtime.
@@ -49,17 +53,23 @@ class Engine(Fixed):
     ``"checked"`` it takes what it holds, each access is checked, and a memory doesn't grow while Python has views of
     it; ``"auto"``, the default, is the former unless the process's address space is limited (``ulimit -v``).
 
+    `code_limit`: bytes of bytecode and machine code that all modules of the engine may have together; what would exceed
+    it raises `WasmError`, also in a call of the guest whose function is translated or compiled late.
+
     Engines don't change, and can be pickled: in another process, that is the default engine if it has these settings,
     else the same engine for all that is unpickled with them. Raises `ValueError` for anything else, and `WasmError`
     for guarded memories where there can't be any.
     """
 
     __slots__ = (
-        "__weakref__", "_checked", "cache", "fuel", "memory", "stack_switching", "threshold", "tier", "translation",
+        "__weakref__", "_checked", "cache", "code_budget", "code_limit", "fuel", "memory", "stack_switching",
+        "threshold", "tier", "translation",
     )  # fmt: skip
 
     _checked: bool
     cache: bool
+    code_budget: CodeBudget
+    code_limit: int
     fuel: bool
     memory: str
     stack_switching: str
@@ -77,6 +87,7 @@ class Engine(Fixed):
         stack_switching: str = "native",
         threshold: int | None = None,
         cache: bool = True,
+        code_limit: int = DEFAULT_CODE_LIMIT,
     ) -> Self:
         """See the class."""
         if tier is None:
@@ -89,6 +100,8 @@ class Engine(Fixed):
             raise ValueError(f"unknown stack_switching {stack_switching!r}; known are {', '.join(STACK_SWITCHING)}")
         if threshold is not None and (tier != "auto" or index(threshold) < 0):
             raise ValueError(f"threshold {threshold} doesn't go with tier {tier!r}: it is for 'auto', and not negative")
+        if index(code_limit) < 0:
+            raise ValueError(f"code_limit must not be negative, got {code_limit}")
         if memory not in MEMORIES:
             raise ValueError(f"unknown memory {memory!r}; known are {', '.join(MEMORIES)}")
         if memory == "guarded" and not can_reserve(1):
@@ -100,6 +113,8 @@ class Engine(Fixed):
             translation=translation,
             stack_switching=stack_switching,
             cache=bool(cache),
+            code_limit=min(index(code_limit), _MAX_LIMIT),
+            code_budget=CodeBudget(min(index(code_limit), _MAX_LIMIT)),
             threshold=None if threshold is None else min(index(threshold), _MAX_THRESHOLD),
             fuel=bool(fuel),
             memory=memory,
@@ -108,7 +123,11 @@ class Engine(Fixed):
         return self
 
     def _settings(self) -> tuple[tuple[str, object], ...]:
-        return tuple((name, getattr(self, name)) for name in self.__slots__ if not name.startswith("_"))
+        return tuple(
+            (name, getattr(self, name))
+            for name in self.__slots__
+            if not name.startswith("_") and name != "code_budget"
+        )
 
     def __copy__(self) -> Engine:
         return self
@@ -123,6 +142,11 @@ class Engine(Fixed):
     def checked(self) -> bool:
         """Whether the engine's memories are checked: what `memory` has come to mean in this process."""
         return self._checked
+
+    @property
+    def code_used(self) -> int:
+        """Bytes of bytecode and machine code that the engine's modules have, of `code_limit`."""
+        return self.code_budget.used
 
     def code_options(self) -> Options:
         """How the compiler compiles for this engine."""

@@ -161,7 +161,7 @@ class Module(Fixed):
             self,
             engine=engine,
             decoded=decoded,
-            code_space=new_code_space(decoded, engine.fuel, prepare, engine.checked),
+            code_space=new_code_space(decoded, engine.fuel, prepare, engine.checked, engine.code_budget),
             compiled=None,
             background=None,
             _compiling=RLock(),
@@ -295,7 +295,7 @@ class Module(Fixed):
 
         everything = range(len(self.decoded.body_starts))
         missing = [] if functions is None else sorted(set(everything).difference(functions))
-        made = CompiledModule(self.decoded, objects, options, missing)
+        made = CompiledModule(self.decoded, objects, options, missing, self.engine.code_budget)
         # A signal handler may have been here meanwhile: stores run the first code that there is.
         if self.compiled is None:
             fill(self, compiled=made)

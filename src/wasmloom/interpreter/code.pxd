@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from wasmloom.binary.decoder cimport DecodedModule
 from wasmloom.interpreter.translator cimport Translator
+from wasmloom.runtime.codememory cimport CodeBudget
 from wasmloom.runtime._layout cimport WlContext, WlInstance
 
 # A translated function.
@@ -30,6 +31,8 @@ cdef class CodeSpace:
     cdef readonly bint checked  # memory accesses are checked
     cdef object prepare         # called with a function's index before it is translated, or None
     cdef Translator translator
+    cdef CodeBudget budget      # that its bytecode counts towards, or None
+    cdef uint64_t counted       # bytes taken from that
     cdef list starts            # sorted (start, index) of translated functions; None when out of date
 
     cdef int translate(self, uint32_t index) except -1

@@ -26,6 +26,7 @@ from cython.cimports.wasmloom.interpreter.translator import Translator, new_tran
 from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.runtime.allocation import calloc, malloc
+from cython.cimports.wasmloom.runtime.codememory import CodeBudget
 from cython.cimports.wasmloom.runtime.store import Store
 
 from wasmloom.runtime import traps
@@ -48,7 +49,7 @@ class CodeSpace:
 
     `fuel`: whether the code pays for itself from the context's fuel. `prepare(index)` is called before the function
     `index` (of those defined in the module) is translated; what it raises leaves the guest. `checked`: whether the code
-    checks every address, so that it can run on memories without guard pages.
+    checks every address, so that it can run on memories without guard pages. `budget`: what its bytecode counts for.
     """
 
     def __cinit__(
@@ -57,6 +58,7 @@ class CodeSpace:
         fuel: bool = False,
         prepare: Callable[[int], None] | None = None,
         checked: bool = False,
+        budget: CodeBudget | None = None,
     ):
         i: uint32_t
         stub: cython.p_char
@@ -65,6 +67,7 @@ class CodeSpace:
         self.fuel = fuel
         self.prepare = prepare
         self.checked = checked
+        self.budget = budget
         self.cells = cython.cast(cython.pointer(cython.p_char), malloc(8 * self.count + 1))
         self.codes = cython.cast(cython.pointer(Code), calloc(self.count + 1, cython.sizeof(Code)))
         self.stubs = cython.cast(cython.p_char, calloc(self.count + 1, _STUB_SIZE))
@@ -88,6 +91,8 @@ class CodeSpace:
         if self.codes != cython.NULL:
             for i in range(self.count):
                 free(self.codes[i].start)
+        if self.budget is not None:
+            self.budget.give_back(self.counted)
         free(self.codes)
         free(self.stubs)
         free(self.cells)
@@ -108,6 +113,9 @@ class CodeSpace:
         translator.translate(index)
         # Another thread, or a finaliser, may have been here meanwhile: its code may be running, and stays.
         if self.codes[index].start == cython.NULL:
+            if self.budget is not None:
+                self.budget.take(translator.pos)
+                self.counted += translator.pos
             code = cython.cast(cython.p_char, malloc(translator.pos))
             if code == cython.NULL:
                 raise MemoryError
@@ -232,9 +240,10 @@ def new_code_space(
     fuel: bool = False,
     prepare: Callable[[int], None] | None = None,
     checked: bool = False,
+    budget: CodeBudget | None = None,
 ) -> CodeSpace:
     """The code of a module; see `CodeSpace`."""
-    return CodeSpace.__new__(CodeSpace, module, fuel, prepare, checked)
+    return CodeSpace.__new__(CodeSpace, module, fuel, prepare, checked, budget)
 
 
 def find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:

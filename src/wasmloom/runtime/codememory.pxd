@@ -12,6 +12,15 @@ ctypedef struct CodeRange:
 
 @cython.final
 @cython.no_gc
+cdef class CodeBudget:
+    cdef readonly uint64_t limit
+    cdef readonly uint64_t used
+
+    cdef int take(self, uint64_t size) except -1
+    cdef void give_back(self, uint64_t size) noexcept
+
+@cython.final
+@cython.no_gc
 cdef class CodeMemory:
     cdef char *base
     cdef readonly uint64_t size
@@ -20,5 +29,7 @@ cdef class CodeMemory:
     cdef PyObject **attached
     cdef uint64_t count
     cdef uint64_t room
+    cdef CodeBudget budget              # whose modules it is of, or None
+    cdef uint64_t counted               # bytes taken from that
 
 cdef bint in_code(uint64_t address) noexcept nogil

@@ -16,6 +16,7 @@ Invariants:
 
 * The garbage collector doesn't see these objects (`no_gc`), so that it never clears them. They refer to nothing but
   each other, and never in circles.
+* Bytes are taken from a budget with the GIL held, and given back by whoever took them.
 * Ranges are filled in before they are counted; the signal handler only reads them. One is taken away just before the
   memory goes, when nothing can run in it. All this with the GIL held.
 """
@@ -44,9 +45,37 @@ from cython.cimports.wasmloom.runtime._capi import Py_XDECREF, __errno_location,
 from cython.cimports.wasmloom.runtime.allocation import mmap, mprotect, realloc
 from cython.cimports.wasmloom.runtime.codememory import MAX_CODE_RANGES, CodeRange, Py_buffer
 
+from wasmloom.errors import WasmError
+
 _ranges = cython.declare(CodeRange[65536])  # MAX_CODE_RANGES
 _range_count = cython.declare(cython.int, 0)
 _live = cython.declare(uint64_t, 0)
+
+
+@cython.cclass
+class CodeBudget:
+    """How much code, bytecode and machine code, all modules of an engine may have, in bytes, and have."""
+
+    def __cinit__(self, limit: uint64_t) -> None:
+        self.limit = limit
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take(self, size: uint64_t) -> cython.int:
+        """Count more code. Raises `WasmError` when there is not so much left."""
+        if size > self.limit - self.used:
+            raise WasmError(
+                f"{size} more bytes of code would exceed the engine's code limit: "
+                f"{self.used} of {self.limit} are in use"
+            )
+        self.used += size
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def give_back(self, size: uint64_t) -> cython.void:
+        """Code has gone."""
+        self.used -= size
 
 
 @cython.cclass
@@ -76,6 +105,8 @@ class CodeMemory:
         for i in range(self.count):
             Py_XDECREF(self.attached[i])
         free(self.attached)
+        if self.budget is not None:
+            self.budget.give_back(self.counted)
 
     def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
         PyBuffer_FillInfo(view, self, self.base, self.size, 0, flags)
@@ -108,8 +139,18 @@ class CodeMemory:
         if self.range == cython.NULL:
             raise MemoryError("too many pieces of compiled code")
 
+    def limit_by(self, budget: CodeBudget) -> None:
+        """Count it, and all that is attached, now and later, towards a budget. Raises `WasmError`."""
+        i: uint64_t
+        size: uint64_t = self.size
+        for i in range(self.count):
+            size += cython.cast(CodeMemory, self.attached[i]).size
+        budget.take(size)
+        self.budget = budget
+        self.counted = size
+
     def attach(self, other: CodeMemory) -> None:
-        """Let another one live as long as this one. Raises `MemoryError`."""
+        """Let another one live as long as this one. Raises `MemoryError`, and `WasmError` where a budget is used up."""
         room: uint64_t = 2 * self.room + 4
         grown: cython.pointer(cython.pointer(PyObject))
         if self.count == self.room:
@@ -121,6 +162,9 @@ class CodeMemory:
                 raise MemoryError
             self.attached = grown
             self.room = room
+        if self.budget is not None:
+            self.budget.take(other.size)
+            self.counted += other.size
         Py_INCREF(other)
         self.attached[self.count] = cython.cast(cython.pointer(PyObject), other)
         self.count += 1

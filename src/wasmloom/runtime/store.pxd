@@ -10,6 +10,7 @@ from wasmloom.spec.canon cimport Types
 cdef enum:
     FIRST_STACK = 65536         # bytes of value stack that a store begins with
     WORDS_ON_STACK = 16         # arguments up to this many are passed without allocating
+    REFERENCE_BYTES = 128       # what an external reference counts for: a place in `references`
     CHAIN_FRAME = 64            # bytes of the stack limit that a stack in a chain of stacks counts for
 
 # Runs guest code: (context, instance, code, frame). Set by the host package, out of the machine module.

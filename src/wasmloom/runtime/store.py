@@ -84,6 +84,7 @@ from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_s
 from cython.cimports.wasmloom.runtime.store import (
     CHAIN_FRAME,
     FIRST_STACK,
+    REFERENCE_BYTES,
     ChangeTier,
     Pointers,
     Run,
@@ -330,6 +331,7 @@ def _sweep(store: Store) -> cython.int:
         if collecting:
             PyGC_Enable()
     if store.live_is_complete:
+        uncharge(store.guest, REFERENCE_BYTES * (PyDict_GET_SIZE(store.references) - PyDict_GET_SIZE(store.live)))
         store.references = store.live
         # Looking at the heap must not cost more than what it is looked at for.
         store.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_GET_SIZE(store.references), heap.scanned >> 6)
@@ -630,9 +632,14 @@ class Store:
     @cython.exceptval(0, check=True)
     def word_of(self, value: object) -> uint64_t:
         """The word of an external reference, which the store keeps alive."""
+        count: cython.Py_ssize_t
         if value is None:
             return 0
+        count = PyDict_GET_SIZE(self.references)
         self.references[id(value)] = value
+        if PyDict_GET_SIZE(self.references) != count and not charge(self.guest, REFERENCE_BYTES):
+            del self.references[id(value)]
+            raise self.over_limit(REFERENCE_BYTES)
         return cython.cast(uint64_t, cython.cast(cython.p_void, value))
 
     # --- running guest code ---
