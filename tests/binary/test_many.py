@@ -154,3 +154,53 @@ def test_counts_are_compared_with_the_bytes_that_are_left() -> None:
 def test_constant_expressions_have_a_limit() -> None:
     with pytest.raises(CompileError, match=r"expression too large: \d+ bytes, the limit is 7654321"):
         decode_module(module(section(GLOBAL, b"\1\x7f\0" + b"\1" * 7_654_321 + b"\x41\0\x0b")))
+
+
+@pytest.mark.parametrize("instruction", [b"\x1f\x40", b"\xe3\0"])
+def test_clauses_have_a_limit(instruction: bytes) -> None:
+    code = instruction + uleb(10_001) + b"\2\0" * 10_001 + b"\x0b\x0b"
+    body = b"\0" + code
+    data = module(_TYPES, section(FUNC, vec(b"\0")), section(CODE, vec(uleb(len(body)) + body)))
+    with pytest.raises(CompileError, match="too many clauses: 10001, the limit is 10000"):
+        validate_module(decode_module(data))
+
+
+def test_locals_in_many_runs() -> None:
+    runs = [(i % 7, (b"\x7f", b"\x7e", b"\x64\x70")[i % 3]) for i in range(2_000)]
+    kinds = [kind for count, kind in runs for _ in range(count)]
+    declared = vec(*[uleb(count) + kind for count, kind in runs])
+    for index in (0, 1, 255, 256, 257, 1_000, len(kinds) - 1):
+        read = b"\x20" + uleb(index)
+        code = {b"\x7f": read + b"\x45\x1a", b"\x7e": read + b"\x50\x1a", b"\x64\x70": read + b"\x1a"}[kinds[index]]
+        body = declared + code + b"\x0b"
+        data = module(_TYPES, section(FUNC, vec(b"\0")), section(CODE, vec(uleb(len(body)) + body)))
+        if kinds[index] == b"\x64\x70":
+            with pytest.raises(CompileError, match=f"uninitialized local {index}"):
+                validate_module(decode_module(data))
+        else:
+            validate_module(decode_module(data))
+    body = declared + b"\x20" + uleb(len(kinds)) + b"\x1a\x0b"
+    with pytest.raises(CompileError, match=f"unknown local {len(kinds)}"):
+        validate_module(
+            decode_module(module(_TYPES, section(FUNC, vec(b"\0")), section(CODE, vec(uleb(len(body)) + body))))
+        )
+
+
+def test_parameters_count_as_locals() -> None:
+    body = b"\1" + uleb(50_000) + b"\x7f\x0b"
+    for type, fits in ((b"\x60\0\0", True), (b"\x60\1\x7f\0", False)):
+        data = module(section(TYPE, vec(type)), section(FUNC, vec(b"\0")), section(CODE, vec(uleb(len(body)) + body)))
+        if fits:
+            validate_module(decode_module(data))
+        else:
+            with pytest.raises(CompileError, match="too many locals: 50001, the limit is 50000"):
+                validate_module(decode_module(data))
+
+
+def test_names_of_locals_are_left_alone_by_backtraces() -> None:
+    inner = uleb(10_000) + b"".join(uleb(i) + b"\1\0\1a" for i in range(10_000))
+    contents = name("name") + b"\1\4\1\0\1f" + b"\2" + uleb(len(inner)) + inner
+    m = decode_module(module(_TYPES, _FUNCS[0], _FUNCS[1], section(0, contents)))
+    assert m.index_names.maps["func"] == {0: "f"}
+    assert not m.index_names.locals
+    assert len(m.names.locals) == 10_000

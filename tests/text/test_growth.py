@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.binary.build import CODE, FUNC, TYPE, module, section, vec
+from wasmloom.binary.encoder import uleb
 from wasmloom.errors import CompileError
 from wasmloom.text.parser import parse_module
 from wasmloom.text.printer import print_module
@@ -122,3 +124,24 @@ def test_long_numbers() -> None:
                 parse_module(_func(f"{instruction} {number}"))
             except CompileError as error:
                 assert len(str(error)) < 300
+
+
+def test_texts_that_would_be_very_much_larger() -> None:
+    few = uleb(1) + uleb(50_000) + b"\x7f" + b"\x0b"
+    n = 2_000
+    data = module(
+        section(TYPE, vec(b"\x60\0\0")),
+        section(FUNC, uleb(n) + b"\0" * n),
+        section(CODE, uleb(n) + (uleb(len(few)) + few) * n),
+    )
+    with pytest.raises(CompileError, match="too large for the text format: more than 64 times the"):
+        print_module(data)
+
+
+def test_long_names_are_not_repeated() -> None:
+    name = "x" * 100_000
+    source = f"(module (func ${name}) (table 1 funcref) (elem (i32.const 0) func{f' ${name}' * 500}))"
+    binary = parse_module(source).binary
+    text = print_module(binary)
+    assert len(text) < 120_000
+    assert parse_module(text).binary == binary

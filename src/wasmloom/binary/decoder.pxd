@@ -23,6 +23,7 @@ cdef class DecodedModule(Sections):
     cdef readonly object func_type_ids      # array('I'): as `func_types`, canonical ids
     cdef Types kept                         # keeps its types
     cdef object _names
+    cdef object _index_names
     cdef readonly uint32_t num_types
     cdef uint32_t *type_id                  # by type index: canonical id
     cdef readonly uint32_t num_imports

@@ -333,18 +333,27 @@ class DecodedModule(Sections):
         """The names in the first name section; parsed when first asked for."""
         return self._parsed_names()[0]
 
+    @property
+    def index_names(self) -> Names:
+        """As `names`, without those of locals, labels and fields: what backtraces need."""
+        if self._index_names is None:
+            self._index_names = self._parse_names(False)[0]
+        return self._index_names
+
     def _parsed_names(self) -> tuple[Names, bool]:
         """The names, and whether the whole name section was well-formed."""
         if self._names is None:
-            self._names = Names(), True
-            items: cython.pointer(CustomItem) = cython.cast(cython.pointer(CustomItem), self.custom_items.data)
-            i: cython.size_t
-            for i in range(self.custom_items.count):
-                # Compared by its size first: most aren't called "name", and there may be a million of them.
-                if items[i].name.end - items[i].name.start == 4 and self.text(items[i].name) == "name":
-                    self._names = parse_names(self.data, items[i].contents.start, items[i].contents.end)
-                    break
+            self._names = self._parse_names(True)
         return self._names
+
+    def _parse_names(self, indirect: bool) -> tuple[Names, bool]:
+        items: cython.pointer(CustomItem) = cython.cast(cython.pointer(CustomItem), self.custom_items.data)
+        i: cython.size_t
+        for i in range(self.custom_items.count):
+            # Compared by its size first: most aren't called "name", and there may be a million of them.
+            if items[i].name.end - items[i].name.start == 4 and self.text(items[i].name) == "name":
+                return parse_names(self.data, items[i].contents.start, items[i].contents.end, indirect)
+        return Names(), True
 
     def syntax(self) -> ModuleSyntax:
         """The abstract syntax of the whole module, with type indices; encoding it gives an equivalent module."""

@@ -1,3 +1,5 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
 """The name section: function names for backtraces, and all the others for the text format.
 
 Source: Core 3.0, 7.4.1, and the extended name section proposal. A malformed name section never makes a module invalid:
@@ -6,6 +8,12 @@ whatever subsections come before the malformed one count, the rest is ignored.
 
 from __future__ import annotations
 
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.wasmloom.binary.reader import Reader, read_byte, read_u32
+
+from wasmloom.errors import CompileError
 from wasmloom.spec.module import Names
 
 #: Subsection ids of simple name maps → index space, of indirect ones → attribute of `Names`.
@@ -22,71 +30,72 @@ NAME_MAPS: dict[int, str] = {
 INDIRECT_NAME_MAPS: dict[int, str] = {2: "locals", 3: "labels", 10: "fields"}
 
 
-class _Cursor:
-    """Reads the section's bytes; raises `ValueError` where they are malformed."""
-
-    def __init__(self, data: bytes, pos: int, end: int) -> None:
-        self.data = data
-        self.pos = pos
-        self.end = end
-
-    def u32(self) -> int:
-        value = shift = 0
-        while True:
-            if self.pos >= self.end or shift > 28:
-                raise ValueError("malformed number")
-            byte = self.data[self.pos]
-            self.pos += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-
-    def take(self, size: int) -> int:
-        """Skip `size` bytes and return where they begin."""
-        start = self.pos
-        if size > self.end - start:
-            raise ValueError("length out of bounds")
-        self.pos += size
-        return start
-
-    def name(self) -> str:
-        size = self.u32()
-        start = self.take(size)
-        return self.data[start : start + size].decode("utf-8")
-
-    def name_map(self) -> dict[int, str]:
-        found: dict[int, str] = {}
-        for _ in range(self.u32()):
-            index = self.u32()
-            found[index] = self.name()
-        return found
-
-    def indirect_name_map(self) -> dict[int, dict[int, str]]:
-        found: dict[int, dict[int, str]] = {}
-        for _ in range(self.u32()):
-            index = self.u32()
-            found[index] = self.name_map()
-        return found
+@cython.cfunc
+def _name(r: cython.pointer(Reader)) -> str:
+    """The next name. Raises `ValueError` when it is malformed."""
+    size: int64_t = read_u32(r)
+    start: cython.p_const_char = cython.cast(cython.p_const_char, r.pos)
+    if size > r.end - r.pos:
+        raise ValueError("length out of bounds")
+    r.pos += size
+    return start[:size].decode("utf-8")
 
 
-def parse_names(data: bytes, start: int, end: int) -> tuple[Names, bool]:
-    """The names in the contents of a name section, ``data[start:end]``, and whether all of it was well-formed."""
+@cython.cfunc
+def _name_map(r: cython.pointer(Reader)) -> dict:
+    """Index → name."""
+    found: dict = {}
+    index: int64_t
+    n: int64_t = read_u32(r)
+    while n > 0:
+        n -= 1
+        index = read_u32(r)
+        found[index] = _name(r)
+    return found
+
+
+@cython.cfunc
+def _indirect_name_map(r: cython.pointer(Reader)) -> dict:
+    """Index → index → name."""
+    found: dict = {}
+    index: int64_t
+    n: int64_t = read_u32(r)
+    while n > 0:
+        n -= 1
+        index = read_u32(r)
+        found[index] = _name_map(r)
+    return found
+
+
+def parse_names(data: bytes, start: int, end: int, indirect: bool = True) -> tuple[Names, bool]:
+    """The names in the contents of a name section, ``data[start:end]``, and whether all of it was well-formed.
+
+    Without `indirect` those of locals, labels and fields are left out, of which there may be very many.
+    """
     names = Names()
-    cursor = _Cursor(data, start, end)
+    base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(data))
+    r = cython.declare(Reader)
+    part = cython.declare(Reader)
+    size: int64_t
+    kind: cython.int
+    r.base = part.base = base
+    r.pos = base + cython.cast(cython.size_t, start)
+    r.end = base + cython.cast(cython.size_t, end)
     try:
-        while cursor.pos < end:
-            kind = data[cursor.pos]
-            cursor.pos += 1
-            size = cursor.u32()
-            begin = cursor.take(size)
-            part = _Cursor(data, begin, begin + size)
+        while r.pos < r.end:
+            kind = read_byte(cython.address(r))
+            size = read_u32(cython.address(r))
+            if size > r.end - r.pos:
+                return names, False
+            part.pos = r.pos
+            r.pos += size
+            part.end = r.pos
             if kind == 0:
-                names.module = part.name()
+                names.module = _name(cython.address(part))
             elif kind in NAME_MAPS:
-                names.maps[NAME_MAPS[kind]] = part.name_map()
-            elif kind in INDIRECT_NAME_MAPS:
-                setattr(names, INDIRECT_NAME_MAPS[kind], part.indirect_name_map())
-    except ValueError:  # UnicodeDecodeError is one too
+                names.maps[NAME_MAPS[kind]] = _name_map(cython.address(part))
+            elif indirect and kind in INDIRECT_NAME_MAPS:
+                setattr(names, INDIRECT_NAME_MAPS[kind], _indirect_name_map(cython.address(part)))
+    except (CompileError, ValueError):  # UnicodeDecodeError is one too
         return names, False
     return names, True

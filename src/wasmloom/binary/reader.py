@@ -85,7 +85,7 @@ from cython.cimports.wasmloom.runtime.polling import poll
 
 from wasmloom.errors import CompileError
 from wasmloom.spec.instructions import INSTRUCTIONS, Instruction
-from wasmloom.spec.limits import MAX_BR_TABLE
+from wasmloom.spec.limits import MAX_BR_TABLE, MAX_CLAUSES
 from wasmloom.spec.proposals import unknown_opcode
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
@@ -122,6 +122,7 @@ _LAYOUTS: dict[str, int] = {
 }
 
 _MAX_LABELS = cython.declare(cython.int, MAX_BR_TABLE)
+_MAX_CLAUSES = cython.declare(cython.int, MAX_CLAUSES)
 _CONCRETE = cython.declare(int64_t, CONCRETE)
 _REF_FLAG = cython.declare(int64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(int64_t, NULL_FLAG)
@@ -419,6 +420,8 @@ def _read_vector(r: cython.pointer(Reader), out: cython.pointer(Instr), layout: 
         return malformed("length out of bounds", r, start)
     if layout == L_LABELS and n > _MAX_LABELS:
         return malformed("too many labels in br_table", r, start)
+    if (layout == L_CATCHES or layout == L_HANDLERS) and n > _MAX_CLAUSES:
+        return malformed(f"too many clauses: {n}, the limit is {_MAX_CLAUSES}", r, start)
     out.vec = r.pos
     out.count = n
     for _ in range(n):

@@ -51,7 +51,7 @@ def sections(data: bytes) -> Iterator[tuple[int, int, int]]:
 def function_names(decoded: Any) -> dict[int, str]:
     """Index → name: from the name section, else of an export."""
     exported = {export.index: export.name for export in decoded.exports if export.kind == "func"}
-    named: dict[int, str] = decoded.names.maps.get("func", {})
+    named: dict[int, str] = decoded.index_names.maps.get("func", {})
     return exported | named
 
 
@@ -86,8 +86,8 @@ def _describe(decoded: Any, kind: str, index: int) -> str:
 
 def _print_summary(path: str, data: bytes, decoded: Any) -> None:
     click.echo(f"{printable(path)}: {len(data)} bytes")
-    if decoded.names.module is not None:
-        click.echo(f"name: {printable(decoded.names.module)}")
+    if decoded.index_names.module is not None:
+        click.echo(f"name: {printable(decoded.index_names.module)}")
     click.echo("sections:")
     customs = iter(decoded.custom_ranges)
     for section, start, size in sections(data):

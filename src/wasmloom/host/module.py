@@ -315,7 +315,7 @@ class Module(Fixed):
     @property
     def name(self) -> str | None:
         """The name in the name section."""
-        return self.decoded.names.module
+        return self.decoded.index_names.module
 
     @property
     def imports(self) -> list[ImportType]:

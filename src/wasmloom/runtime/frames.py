@@ -10,7 +10,7 @@ from wasmloom.errors import Frame
 
 def func_name(module: Any, index: int) -> str | None:
     """The name of a function of a decoded module: from its name section, else its import, else its first export."""
-    name: str | None = module.names.maps.get("func", {}).get(index)
+    name: str | None = module.index_names.maps.get("func", {}).get(index)
     if name is not None:
         return name
     if index < module.num_imported_funcs:
@@ -40,7 +40,7 @@ def frames_of(
             else:
                 name = names.get((space, index))
                 if name is None:
-                    name = names[(space, index)] = (space.module.names.module, func_name(space.module, index))
+                    name = names[(space, index)] = (space.module.index_names.module, func_name(space.module, index))
                 frame = Frame(name[0], index, name[1], where, number(continuation))
             made[place] = frame
         frames.append(frame)

@@ -23,6 +23,8 @@ MAX_STRUCT_FIELDS = 10_000
 MAX_ARRAY_FIXED = 10_000
 MAX_SUBTYPING_DEPTH = 63
 MAX_BR_TABLE = 65_520
+#: Of a `try_table`, and handlers of a `resume`: the web names no limit, other engines have this one.
+MAX_CLAUSES = 10_000
 
 PAGE_SIZE = 65_536
 MAX_PAGES_32 = 65_536

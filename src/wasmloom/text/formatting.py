@@ -47,18 +47,25 @@ def identifier(name: str) -> str:
     return "$" + (name if _PLAIN_NAME.fullmatch(name) else quote_name(name))
 
 
+#: Characters of a name that can be an identifier.
+_MAX_IDENTIFIER = 1_000
+
+
 class IndexNames:
     """Texts of the indices of one space: an identifier where a name is there and unique, otherwise the number."""
 
     __slots__ = ("_identifiers", "_names")
 
     def __init__(self, names: dict[int, str], count: int) -> None:
-        """Take the names of the indices below `count`; those of others are dropped, as nothing defines them."""
+        """Take the names of the indices below `count`; those of others are dropped, as nothing defines them.
+
+        What is longer than `_MAX_IDENTIFIER` isn't repeated wherever it is used: things go by number then.
+        """
         self._names = {index: name for index, name in names.items() if index < count}
         self._identifiers: dict[int, str] = {}
         taken: set[str] = set()
         for index, name in sorted(self._names.items()):
-            if name and name not in taken:
+            if name and name not in taken and len(name) <= _MAX_IDENTIFIER:
                 taken.add(name)
                 self._identifiers[index] = identifier(name)
 

@@ -9,6 +9,7 @@ section is only there when an instruction needs it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from wasmloom.binary.decoder import DecodedModule, decode_module
 from wasmloom.binary.encoder import SECTION_IDS
@@ -32,16 +33,27 @@ from wasmloom.text.formatting import NO_NAMES, IndexNames, TypeText, quote_bytes
 
 _SECTION_NAMES = {number: name for name, number in SECTION_IDS.items()}
 
-#: Bytes of a data segment or custom section to a line.
+#: Bytes of a data segment or custom section, and items of an element segment, to a line.
 _BYTES_PER_LINE = 64
+#: How many times larger than the binary, and this much more, texts may be: they are made in memory.
+_TIMES_LARGER = 64
+_ROOM = 64 << 20
 
 
 def print_module(data: bytes) -> str:
     """The text of a binary module.
 
-    Raises `CompileError` with the byte offset when `data` is malformed.
+    Raises `CompileError` with the byte offset when `data` is malformed, and when the text would be very much larger:
+    a few bytes declare thousands of locals.
     """
-    return "\n".join(_Printer(decode_module(data)).lines()) + "\n"
+    lines: list[str] = []
+    room = _TIMES_LARGER * len(data) + _ROOM
+    for line in _Printer(decode_module(data)).lines():
+        room -= len(line)
+        if room < 0:
+            raise CompileError(f"too large for the text format: more than {_TIMES_LARGER} times the {len(data)} bytes")
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def _numbered(space: IndexNames, index: int) -> str:
@@ -105,7 +117,7 @@ class _Printer:
         if module.start is not None:
             yield f"  (start {self._spaces['func'].use(module.start)})"
         for index, element in enumerate(module.elements):
-            yield f"  {self._element(index, element)}"
+            yield from self._element(index, element)
         for index, code in enumerate(module.code):
             yield from self._function(index, code)
         for index, segment in enumerate(module.data):
@@ -251,7 +263,7 @@ class _Printer:
 
     # Segments
 
-    def _element(self, index: int, element: Element) -> str:
+    def _element(self, index: int, element: Element) -> Iterator[str]:
         decoded = self._elements[index]
         parts = [f"(elem{_numbered(self._spaces['elem'], index)}"]
         if element.mode == "declarative":
@@ -260,13 +272,20 @@ class _Printer:
             if element.table:
                 parts.append(f"(table {self._spaces['table'].use(element.table)})")
             parts.append(self._constant(decoded.at, "offset"))
+        items: Iterator[str]
         if decoded.exprs is None:
             parts.append("func")
-            parts += [self._spaces["func"].use(item) for item in element.items]
+            items = (self._spaces["func"].use(item) for item in element.items)
         else:
             parts.append(self._text.val_type(element.type))
-            parts += [self._constant(expr, "item") for expr in decoded.exprs]
-        return " ".join(parts) + ")"
+            items = (self._constant(expr, "item") for expr in decoded.exprs)
+        if decoded.length <= _BYTES_PER_LINE:
+            yield f"  {' '.join([*parts, *items])})"
+            return
+        yield f"  {' '.join(parts)}"
+        while some := list(islice(items, _BYTES_PER_LINE)):
+            yield f"    {' '.join(some)}"
+        yield "  )"
 
     def _data_lines(self, index: int, segment: Data) -> Iterator[str]:
         parts = [f"  (data{_numbered(self._spaces['data'], index)}"]
