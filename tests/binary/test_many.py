@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import wasmloom as wl
 from tests.binary.build import (
     CODE,
     DATA,
@@ -204,3 +205,9 @@ def test_names_of_locals_are_left_alone_by_backtraces() -> None:
     assert m.index_names.maps["func"] == {0: "f"}
     assert not m.index_names.locals
     assert len(m.names.locals) == 10_000
+
+
+def test_many_imports_share_their_types() -> None:
+    m = wl.Module(_many("imports", 1_000), wl.Engine(tier="interpreter"))
+    assert {(i.module, i.name, i.kind) for i in m.imports} == {("a", "b", "func")}
+    assert len({id(i.type) for i in m.imports}) == 1

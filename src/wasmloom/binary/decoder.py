@@ -14,6 +14,7 @@ bodies apart), and `ValidationError` when it names a type that doesn't exist. Al
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 
 import cython
 from cython.cimports.cpython import array as carray
@@ -200,6 +201,25 @@ class DecodedModule(Sections):
         r.pos = r.base + where.start
         r.end = r.base + where.end
         return r
+
+    def import_rows(self, func: Callable[[int], object], other: Callable[[object], object]) -> list[tuple]:
+        """Module, name, kind and type of all imports: `func` of an id (asked once for each), `other` of types."""
+        known: dict = {}
+        found: list = []
+        i: cython.size_t
+        item: cython.pointer(ImportItem)
+        for i in range(self.num_imports):
+            poll()
+            item = self.import_item + i
+            if item.kind == 0:
+                type = known.get(self.func_type_id[item.index])
+                if type is None:
+                    type = known[self.func_type_id[item.index]] = func(self.func_type_id[item.index])
+                found.append((self.text(item.module), self.text(item.name), EXTERN_KINDS[0], type))
+            else:
+                row = self._import(i, False)
+                found.append((row.module, row.name, row.kind, other(row.type)))
+        return found
 
     def func_import(self, index: cython.size_t) -> Import:
         """The import that is the function `index`."""

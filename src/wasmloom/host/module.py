@@ -320,10 +320,8 @@ class Module(Fixed):
     @property
     def imports(self) -> list[ImportType]:
         """What the module imports, in order."""
-        return [
-            ImportType(i.module, i.name, i.kind, lasting(func_type(i.type) if isinstance(i.type, int) else i.type))
-            for i in self.decoded.imports
-        ]
+        rows = self.decoded.import_rows(lambda id: lasting(func_type(id)), lasting)
+        return list(map(ImportType._make, rows))
 
     @property
     def exports(self) -> list[ExportType]:
