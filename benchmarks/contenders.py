@@ -97,7 +97,9 @@ class Wasmloom:
         given: dict[str, dict[str, Any]] = {}
         for (space, name), (_, _, function) in (imports or {}).items():
             given.setdefault(space, {})[name] = function
-        return _WasmloomGuest(self._wl.Instance(compiled, given))
+        # Millions of continuations take more than what guests may have by default.
+        store = self._wl.Store(self._engine, memory_limit=1 << 40)
+        return _WasmloomGuest(self._wl.Instance(compiled, given, store=store))
 
     def program(self, wasm: bytes) -> Programs:
         from wasmloom.wasi import Wasi
