@@ -290,3 +290,21 @@ def test_code_counts_towards_its_engine(name: str) -> None:
     assert wl.Instance(wl.Module(source, engine)).exports.f(1) == 1 + 300 * 77777
     with pytest.raises(ValueError, match="code_limit"):
         wl.Engine(code_limit=-1)
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "wait"])
+def test_python_has_no_memory(guests: Callable[[], wl.Instance], name: str) -> None:
+    """Each allocation of Python's fails in turn."""
+    testing = pytest.importorskip("_testcapi")
+    operation, instance = OPERATIONS[name], guests()
+    with suppress(wl.WasmException):
+        operation(instance)
+    for number in range(60):
+        testing.set_nomemory(number, number + 1)
+        try:
+            operation(instance)
+        except (MemoryError, wl.Trap, wl.WasmException):
+            pass
+        finally:
+            testing.remove_mem_hooks()
+        assert instance.exports.check() == 42
