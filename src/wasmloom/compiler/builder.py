@@ -106,6 +106,10 @@ class FunctionBuilder(StructBuilder):
         self._where: str | None = ""
         #: name of the block being written
         self.block = "%entry"
+        #: how many there are, and the lines of the longest one but the last
+        self.blocks = 0
+        self.longest = 0
+        self.began = 0
         #: lines of the entry block: allocas, and what is read once
         self.entry: list[str] = []
         #: float constants that the unit must have, by kind and bits
@@ -144,6 +148,9 @@ class FunctionBuilder(StructBuilder):
     def follow(self, name: str) -> None:
         """Begin a block that is reached only through what has been written last."""
         self._close()
+        self.blocks += 1
+        self.longest = max(self.longest, len(self.lines) - self.began)
+        self.began = len(self.lines)
         super().label(name)
         self.block = name
 

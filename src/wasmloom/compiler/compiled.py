@@ -266,8 +266,12 @@ def units(module: DecodedModule, functions: Iterable[int]) -> Iterator[list[int]
     piece: list[int] = []
     size = 0
     for index in functions:
+        own = module.body_ends[index] - module.body_starts[index]
+        if piece and own >= UNIT_BYTES:  # it may be compiled in a cheaper way, alone
+            yield piece
+            piece, size = [], 0
         piece.append(index)
-        size += module.body_ends[index] - module.body_starts[index]
+        size += own
         if size >= UNIT_BYTES:
             yield piece
             piece, size = [], 0

@@ -37,6 +37,14 @@ _END = BY_MNEMONIC["end"].index
 _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATIONS.values()}
 
 
+#: Lines of LLVM IR that a function may have; LLVM takes about a thousand bytes for each.
+MOST_LINES = 1_000_000
+#: What is known of more values or locals than this is forgotten where a block begins.
+MOST_KNOWN = 500
+#: Of so many loops inside each other it is known which locals are written in them.
+MOST_LOOPS = 100
+
+
 class Options(NamedTuple):
     """How code is compiled, as far as it shows in the code: part of what the disk cache goes by.
 
@@ -130,6 +138,9 @@ class FunctionLowering:
         self.writes: list[int] = []
         #: by the offset of a loop: the locals that it writes
         self.written: dict[int, set[int]] = {}
+        #: how deep loops lie inside each other, and how many operands there are at most
+        self.deepest = 0
+        self.highest = 0
         self._bases: dict[int, Value] = {}
         self._fuel_at = -1
         self._fuel = 0
@@ -147,7 +158,7 @@ class FunctionLowering:
         b.use(b.inst)
         self._declare_locals(runs)
         self.writes = [0] * len(self.locals)
-        self.written = written_in_loops(body)
+        self.written, self.deepest = written_in_loops(body)
         function = Label("%return", "%return", 0, self.signature.results, self.signature.results)
         self.labels.append(function)
         self._start_fuel()
@@ -167,6 +178,9 @@ class FunctionLowering:
             b.go_to(instr[1])
             self._fuel += 1
             self.instruction(instr)
+            self.highest = max(self.highest, len(self.stack))
+            if len(b.lines) > MOST_LINES:
+                raise UnsupportedError("function is too large to be compiled", self.offset)
         if self.exit.used:
             b.label(self.exit.name)
             b.emit(f"ret {self._result_type()} poison" if self._result_type() != "void" else "ret void")
@@ -292,6 +306,11 @@ class FunctionLowering:
         params, results = self.block_type(raw)
         end = self.b.fresh(name)
         label = Label(end, end, len(self.stack) - len(params), results, results)
+        # Labels inside each other keep what is known there, each for itself.
+        if len(self.b.memo) > MOST_KNOWN:
+            self.b.memo.clear()
+        if len(self.b.current) > MOST_KNOWN:
+            self.b.current.clear()
         label.memo = self.b.memo.copy()
         label.current = self.b.current.copy()
         label.writes = [self.writes[i] for i in label.current]
@@ -301,8 +320,12 @@ class FunctionLowering:
     def begin_loop(self, label: Label, at: int) -> None:
         """Begin the body of the loop at an offset: what was known stays so, but locals that are written in there."""
         self.b.follow(label.target)
-        for local in self.written.get(at, ()):
-            self.b.current.pop(local, None)
+        written = self.written.get(at)
+        if written is None:
+            self.b.current.clear()
+        else:
+            for local in written:
+                self.b.current.pop(local, None)
 
     def label(self, depth: int) -> Label:
         """The label that a branch names."""
@@ -826,28 +849,37 @@ def _return(f: FunctionLowering, i: Instr) -> None:
     f.dead = True
 
 
-def written_in_loops(body: list[Instr]) -> dict[int, set[int]]:
-    """The locals that each loop writes, by the loop's offset."""
+def written_in_loops(body: list[Instr]) -> tuple[dict[int, set[int]], int]:
+    """The locals that each loop writes, by its offset, for `MOST_LOOPS` loops inside each other; how deep they lie."""
     found: dict[int, set[int]] = {}
     # For each open block the loop around it, from outermost; what isn't in a loop is in one that isn't there.
     loops: list[tuple[int, set[int]]] = []
     blocks = [False]
     written: set[int] = set()
+    deepest = 0
     for instr in body:
         row = instr[0]
         if row in _WRITES:
             written.add(instr[2])
         elif row == _LOOP:
             loops.append((instr[1], written))
+            deepest = max(deepest, len(loops))
             blocks.append(True)
             written = set()
         elif row in _OPENS:
             blocks.append(False)
         elif row == _END and blocks.pop():
             offset, outer = loops.pop()
-            found[offset] = written
-            written = outer | written
-    return found
+            if len(loops) < MOST_LOOPS:
+                found[offset] = written
+                outer |= written
+                written = outer
+            elif len(outer) < len(written):
+                written |= outer
+            else:
+                outer |= written
+                written = outer
+    return found, deepest
 
 
 def array_call(signature: Signature, name: str) -> list[str]:

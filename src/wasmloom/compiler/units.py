@@ -43,6 +43,21 @@ PASSES = (
     "instruction_combine",
 )
 
+#: What makes a function heavy: LLVM's passes and its back end take more than a fixed time for each instruction of it.
+#: All functions of its unit are then compiled without passes, and by the back end that looks at one instruction after
+#: the other (level 0), which takes a tenth of the time and grows with the size. Programs hardly have such functions:
+#: this much text is some 100 KB of code. What is left in stack slots may keep references longer there.
+HEAVY_TEXT = 3_000_000
+#: Loops inside each other: passes look at each instruction once per loop around it.
+HEAVY_DEPTH = 100
+#: Blocks times variables: what has to be found where control flow joins.
+HEAVY_JOINS = 20_000_000
+#: Blocks, and lines of IR in one of them: instruction selection and register allocation take time with their square.
+HEAVY_BLOCKS = 10_000
+HEAVY_BLOCK = 10_000
+#: Operands at the same time, the arguments of a call for instance, for the register allocator.
+HEAVY_OPERANDS = 300
+
 _FUNCTION_ATTRIBUTES = 'noinline nounwind uwtable "frame-pointer"="all" "no-builtins"'
 _ATTRIBUTES = f"""\
 attributes #0 = {{ {_FUNCTION_ATTRIBUTES} "split-stack" "disable-tail-calls"="true" }}
@@ -114,30 +129,51 @@ class _Scope:
 
 def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> str:
     """The LLVM IR of a unit. Raises `UnsupportedError`."""
+    return _unit(facts, options, functions, first)[0]
+
+
+def _unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> tuple[str, bool]:
+    """The LLVM IR of a unit, and whether a function of it is heavy."""
     locations = _Locations()
     lowerings = [FunctionLowering(facts, options, i, locations.function(f"wf.{i}")) for i in functions]
     return _text(facts, lowerings, locations, set(functions), first)
 
 
-def entry_text(facts: Facts, options: Options, entry: Entry) -> str:
-    """The LLVM IR of ``wo.<index>``, a function entered at a place (see `wasmloom.compiler.osr`)."""
+def _entry(facts: Facts, options: Options, entry: Entry) -> tuple[str, bool]:
+    """The LLVM IR of ``wo.<index>``, a function entered at a place (see `wasmloom.compiler.osr`), and whether it is
+    heavy."""
     locations = _Locations()
     lowering = EntryLowering(facts, options, locations.function(f"wo.{entry.function}"), entry)
     return _text(facts, [lowering], locations, set(), False)
 
 
+def _is_heavy(lowering: FunctionLowering, lines: list[str]) -> bool:
+    b = lowering.b
+    return (
+        lowering.deepest > HEAVY_DEPTH
+        or lowering.highest > HEAVY_OPERANDS
+        or b.blocks > HEAVY_BLOCKS
+        or max(b.longest, len(b.lines) - b.began) > HEAVY_BLOCK
+        or len(lowering.locals) * b.blocks > HEAVY_JOINS
+        or sum(len(line) + 1 for line in lines) > HEAVY_TEXT
+    )
+
+
 def _text(
     facts: Facts, lowerings: Sequence[FunctionLowering], locations: _Locations, functions: set[int], first: bool
-) -> str:
-    """The LLVM IR of some functions; `functions`: which are defined under their own name."""
+) -> tuple[str, bool]:
+    """The LLVM IR of some functions, and whether one is heavy; `functions`: which are defined under their own name."""
     parts = [_DECLARATIONS]
     definitions: set[str] = set()
     constants: set[tuple[str, int]] = set()
     declarations: dict[str, str] = {}
     search = False
     called: set[int] = set()
+    heavy = False
     for lowering in lowerings:
-        parts += lowering.lower()
+        lines = lowering.lower()
+        heavy = heavy or _is_heavy(lowering, lines)
+        parts += lines
         definitions |= lowering.globals
         constants |= lowering.b.constants
         declarations.update(lowering.b.declarations)
@@ -158,7 +194,7 @@ def _text(
         parts.append(TAIL)
     parts += constant_pool(constants)
     parts += [*sorted(definitions), *sorted(declarations.values()), _ATTRIBUTES, METADATA, locations.text()]
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts) + "\n", heavy
 
 
 def _features(host: dict[str, bool]) -> str:
@@ -174,9 +210,9 @@ def _features(host: dict[str, bool]) -> str:
     )
 
 
-@lru_cache(maxsize=1)
-def target_machine() -> binding.TargetMachine:
-    """LLVM's back end for this machine.
+@lru_cache(maxsize=2)
+def target_machine(level: int = LEVEL) -> binding.TargetMachine:
+    """LLVM's back end for this machine, at an optimisation level.
 
     It is told, for the whole process, to leave conditional moves with a memory operand as they are. It would make
     branches of them, and load in one arm only (https://github.com/llvm/llvm-project/issues/219814).
@@ -194,14 +230,14 @@ def target_machine() -> binding.TargetMachine:
     return binding.Target.from_default_triple().create_target_machine(
         cpu=binding.get_host_cpu_name(),
         features=_features(binding.get_host_cpu_features()),
-        opt=LEVEL,
+        opt=level,
         reloc="pic",
         codemodel="small",
     )
 
 
-def optimise(text: str, quick: bool) -> binding.ModuleRef:
-    """Parse LLVM IR and run LLVM's passes: those of `PASSES`, or all of `LEVEL`."""
+def optimise(text: str, quick: bool, heavy: bool = False) -> binding.ModuleRef:
+    """Parse LLVM IR and run LLVM's passes: those of `PASSES`, or all of `LEVEL`; if it is heavy, hardly any."""
     from llvmlite import binding
 
     machine = target_machine()
@@ -209,13 +245,13 @@ def optimise(text: str, quick: bool) -> binding.ModuleRef:
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
-    tuning = binding.create_pipeline_tuning_options(speed_level=0 if quick else LEVEL)
+    tuning = binding.create_pipeline_tuning_options(speed_level=0 if quick or heavy else LEVEL)
     # Nothing to gain: every load is used by something that isn't a vector.
     tuning.loop_vectorization = False
     builder = binding.create_pass_builder(machine, tuning)
-    if quick:
+    if quick or heavy:
         manager = binding.create_new_module_pass_manager()
-        for name in PASSES:
+        for name in PASSES[:1] if heavy else PASSES:
             getattr(manager, f"add_{name}_pass")()
     else:
         manager = builder.getModulePassManager()
@@ -223,16 +259,22 @@ def optimise(text: str, quick: bool) -> binding.ModuleRef:
     return module
 
 
+def _object(unit: tuple[str, bool], options: Options) -> bytes:
+    text, heavy = unit
+    return bytes(target_machine(0 if heavy else LEVEL).emit_object(optimise(text, options.quick, heavy)))
+
+
 def compile_unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> bytes:
     """The object file of a unit."""
-    return bytes(target_machine().emit_object(optimise(unit_text(facts, options, functions, first), options.quick)))
+    return _object(_unit(facts, options, functions, first), options)
 
 
 def compile_entry(facts: Facts, options: Options, entry: Entry) -> bytes:
     """The object file of a function's entry at a place. Raises `UnsupportedError`."""
-    return bytes(target_machine().emit_object(optimise(entry_text(facts, options, entry), options.quick)))
+    return _object(_entry(facts, options, entry), options)
 
 
 def assembly(facts: Facts, options: Options, functions: Sequence[int]) -> str:
     """The machine code of some functions as text, for people."""
-    return str(target_machine().emit_assembly(optimise(unit_text(facts, options, functions, False), options.quick)))
+    text, heavy = _unit(facts, options, functions, False)
+    return str(target_machine(0 if heavy else LEVEL).emit_assembly(optimise(text, options.quick, heavy)))

@@ -1,0 +1,150 @@
+"""Functions that would keep LLVM busy: they are compiled in a cheaper way, whose results are the same, or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import wasmloom as wl
+from tests.compiler.tiers import exports_of, outcome_of
+from wasmloom.binary.decoder import decode_module
+from wasmloom.compiler import lowering, units
+from wasmloom.compiler.facts import Facts
+from wasmloom.compiler.lowering import FunctionLowering, Options
+from wasmloom.host.engine import STACK_SWITCHING
+from wasmloom.text.parser import parse_module
+
+
+def is_heavy(text: str) -> bool:
+    return units._unit(Facts(decode_module(parse_module(text).binary)), Options(), [0], True)[1]
+
+
+def nested(depth: int) -> str:
+    return f"(module (func (local i32) {'(loop ' * depth} {'(br_if 0 (local.get 0)))' * depth}))"
+
+
+def straight(body: str) -> str:
+    return f"(module (memory 1) (func (param i32) (result i32) local.get 0 {body}))"
+
+
+def conditions(count: int, locals: int) -> str:
+    body = "".join(f"(if (local.get 0) (then (local.set {i % locals} (i32.const {i}))))" for i in range(count))
+    return f"(module (func (local {'i32 ' * locals}) {body}))"
+
+
+def test_what_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_heavy(nested(units.HEAVY_DEPTH - 1)) and is_heavy(nested(units.HEAVY_DEPTH + 2))
+    monkeypatch.setattr(units, "HEAVY_JOINS", 10_000)
+    assert not is_heavy(conditions(20, 20)) and is_heavy(conditions(100, 100))
+    monkeypatch.setattr(units, "HEAVY_TEXT", 20_000)
+    calls = "(call_indirect (i32.const 0))"
+    assert not is_heavy(f"(module (table 1 funcref) (func {calls * 2}))")
+    assert is_heavy(f"(module (table 1 funcref) (func {calls * 20}))")
+
+
+def test_what_else_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = units.HEAVY_OPERANDS + 1
+    assert is_heavy(f"(module (func (param {'i64 ' * wide}) (call 0 {'(i64.const 1)' * wide})))")
+    monkeypatch.setattr(units, "HEAVY_BLOCKS", 50)
+    divide, load = "i32.const 4 i32.div_s ", "i32.const 1 i32.add i32.load "
+    assert not is_heavy(straight(divide * 5)) and is_heavy(straight(divide * 50))
+    monkeypatch.setattr(units, "HEAVY_BLOCK", 100)
+    assert not is_heavy(straight(load * 5)) and is_heavy(straight(load * 50))
+
+
+def known(count: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How much lowering copies of what it knows."""
+    copied = 0
+    open_block = FunctionLowering.open
+
+    def counting(self: FunctionLowering, *args: Any) -> Any:
+        nonlocal copied
+        label = open_block(self, *args)
+        copied += len(label.current) + len(label.memo)
+        return label
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FunctionLowering, "open", counting)
+        units.unit_text(Facts(decode_module(parse_module(conditions(count, count)).binary)), Options(), [0], True)
+    return copied
+
+
+def test_what_lowering_knows_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert known(3000, monkeypatch) < 3 * known(1500, monkeypatch)
+
+
+def test_locals_written_in_loops_far_inside_each_other() -> None:
+    """Beyond a depth nothing is known of locals: the results are right all the same."""
+    depth = lowering.MOST_LOOPS + 20
+    text = f"""(module (func (export "run") (param $n i32) (result i32) (local $a i32) (local $b i32)
+      (local.set $a (i32.const 1))
+      {"(loop " * depth}
+        (local.set $b (i32.add (local.get $b) (local.get $a)))
+        (local.set $a (i32.mul (local.get $a) (i32.const 3)))
+        (br_if {depth - 1} (local.tee $n (i32.sub (local.get $n) (i32.const 1))))
+      {") " * depth}
+      (i32.add (local.get $a) (local.get $b))))"""
+    a, b = 1, 0
+    for _ in range(7):
+        a, b = a * 3, b + a
+    for tier in ("interpreter", "compiler"):
+        assert exports_of(text, wl.Engine(tier=tier, cache=False)).run(7) == a + b
+
+
+#: Calls of all kinds, exceptions, traps, and a continuation that suspends.
+PROGRAM = """(module
+  (type $f (func (param i32) (result i32))) (type $k (cont $f))
+  (tag $e (param i32)) (tag $y (param i32) (result i32))
+  (memory 1) (table 1 funcref) (elem (i32.const 0) $twice)
+  (func $twice (param i32) (result i32) (i32.add (local.get 0) (local.get 0)))
+  (func $throws (param i32) (if (i32.gt_s (local.get 0) (i32.const 3)) (then (throw $e (local.get 0)))))
+  (func $worker (param $n i32) (result i32) (local $s i32)
+    (loop $l
+      (local.set $s (i32.add (local.get $s) (suspend $y (local.get $n))))
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (local.get $s))
+  (elem declare func $worker)
+  (func $many (param i32 i64 f32 f64 i32 i32 i32 i32 i32 i64) (result i64 i32)
+    (i64.add (local.get 1) (local.get 9)) (i32.add (local.get 0) (local.get 8)))
+  (func $down (param i32) (result i32)
+    (if (result i32) (local.get 0)
+      (then (return_call $down (i32.sub (local.get 0) (i32.const 1)))) (else (i32.const 77))))
+  (func (export "switches") (param $n i32) (result i32) (local $k (ref null $k)) (local $sum i32) (local $v i32)
+    (local.set $k (cont.new $k (ref.func $worker)))
+    (local.set $v (local.get $n))
+    (loop $next (result i32)
+      (block $got (result i32 (ref $k))
+        (resume $k (on $y $got) (local.get $v) (local.get $k))
+        (return (i32.add (local.get $sum))))
+      (local.set $k)
+      (local.set $v (i32.mul (i32.const 3)))
+      (local.set $sum (i32.add (local.get $sum) (local.get $v)))
+      (br $next)))
+  (func (export "catches") (param i32) (result i32)
+    (block $h (result i32) (try_table (catch $e $h) (call $throws (local.get 0))) (i32.const -1)))
+  (func (export "calls") (param i32) (result i64 i32 i32)
+    (call $many (local.get 0) (i64.const 5) (f32.const 1) (f64.const 2) (i32.const 1) (i32.const 2) (i32.const 3)
+      (i32.const 4) (i32.const 50) (i64.const 0x100000000))
+    (call $down (call_indirect (type $f) (local.get 0) (i32.const 0))))
+  (func (export "traps") (param i32) (result i32)
+    (i32.load (i32.mul (local.get 0) (i32.const 16384))))
+  (func (export "divides") (param i32) (result i32)
+    (i32.div_s (i32.const 100) (i32.sub (local.get 0) (i32.const 4)))))"""
+
+
+@pytest.mark.parametrize("switching", STACK_SWITCHING)
+def test_heavy_functions_do_what_others_do(switching: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "HEAVY_TEXT", 0)
+    heavy = exports_of(PROGRAM, wl.Engine(tier="compiler", cache=False, stack_switching=switching))
+    other = exports_of(PROGRAM, wl.Engine(tier="interpreter"))
+    for name in ("switches", "catches", "calls", "traps", "divides"):
+        for n in (1, 2, 4, 5, 9):
+            assert outcome_of(getattr(heavy, name), n) == outcome_of(getattr(other, name), n), (name, n)
+
+
+def test_functions_that_would_need_too_much_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lowering, "MOST_LINES", 200)
+    text = f'(module (func (export "f") (result i32) {"(call 0) (drop) " * 200} (i32.const 1)))'
+    with pytest.raises(wl.UnsupportedError, match=r"too large to be compiled.*offset"):
+        wl.Module(text, wl.Engine(tier="compiler", cache=False))
