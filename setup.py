@@ -154,8 +154,15 @@ class BuildExt(build_ext):
                 build_dir=C_FILES,
                 nthreads=self.parallel,
                 force=self.force,
-                # Objects with insides in C are copied and pickled by nobody: Python refuses them by itself.
-                compiler_directives={"language_level": 3, "auto_pickle": False},
+                # Objects with insides in C are copied and pickled by nobody: Python refuses them by itself. Methods are
+                # Python's own kind for C, which checks that `self` is one (Cython's kind takes anything for it).
+                compiler_directives={
+                    "language_level": 3,
+                    "auto_pickle": False,
+                    "binding": False,
+                    "embedsignature": True,
+                    "embedsignature.format": "clinic",
+                },
             )
             check_exceptions([source for ext in translated for source in ext.sources])
             by_name = {ext.name: ext for ext in translated}

@@ -100,4 +100,4 @@ for _name in _HOMES["errors"].split():
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__version__"])  # not what has been imported so far of the package's own

@@ -55,9 +55,10 @@ from cython.cimports.wasmloom.spec.canon import (
 
 from wasmloom.binary.names import parse_names
 from wasmloom.binary.parts import CustomRange, DataSegment, ElementSegment, Expr
-from wasmloom.errors import CompileError, ValidationError
+from wasmloom.errors import CompileError, UnsupportedError, ValidationError
 from wasmloom.spec import limits
 from wasmloom.spec.module import Code, CustomSection, Data, Element, Export, Global, Import, ModuleSyntax, Names, Table
+from wasmloom.spec.proposals import COMPONENT
 from wasmloom.spec.types import (
     CONCRETE,
     EXTERN_KINDS,
@@ -79,6 +80,8 @@ from wasmloom.spec.types import (
 
 _MAGIC = b"\0asm"
 _VERSION = b"\1\0\0\0"
+#: The second half of a component's version (component model, Binary.md: "layer").
+_LAYER_OF_COMPONENTS = b"\1\0"
 _MODES = ("active", "passive", "declarative")
 _CONCRETE = cython.declare(uint64_t, CONCRETE)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
@@ -86,6 +89,7 @@ _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _FLAGS = cython.declare(uint64_t, REF_FLAG | NULL_FLAG)
 
 
+@cython.no_gc
 @cython.cclass
 class DecodedModule(Sections):
     """A decoded module. Index spaces put imports first; the attributes' types are in ``decoder.pxd``.
@@ -632,6 +636,8 @@ def decode_module(data: bytes) -> DecodedModule:
     if data[:4] != _MAGIC:
         raise CompileError("unexpected end" if size < 4 else "magic header not detected", 0)
     if data[4:8] != _VERSION:
+        if data[6:8] == _LAYER_OF_COMPONENTS and data[4:6] != b"\0\0":
+            raise UnsupportedError(COMPONENT, 4)
         raise CompileError("unexpected end" if size < 8 else "unknown binary version", 4)
     if size > limits.MAX_MODULE_BYTES:
         raise CompileError(f"module too large: {size} bytes, the limit is {limits.MAX_MODULE_BYTES}", 0)

@@ -369,6 +369,7 @@ def skip_expr(r: cython.pointer(Reader), out: cython.pointer(Range)) -> cython.i
     return 0
 
 
+@cython.no_gc
 @cython.cclass
 class Sections:
     """A module's sections in C; the arrays are described in ``sections.pxd``. Index spaces put imports first."""

@@ -167,6 +167,7 @@ def kind_of(type: uint64_t) -> Kind:
     return KIND_OTHER
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Signature:
     """A function type, prepared for conversions; one per canonical type, which owns it.
@@ -427,6 +428,7 @@ def store_of(value: object, store: Store) -> cython.int:
 # --- Python → Wasm ---
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Func:
     """A function of a store; calling it runs it.
@@ -655,6 +657,7 @@ def func_at(store: Store, function: cython.pointer(WlFunction)) -> Func:
 # --- Wasm → Python ---
 
 
+@cython.no_gc_clear
 @cython.cclass
 class HostFunction:
     """A Python function as the guest sees it; kept alive by its store. `keeper`: what keeps its type."""

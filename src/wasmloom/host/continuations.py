@@ -57,6 +57,8 @@ _VALUES = cython.declare(cython.int, 2)
 _ANY_CONT = ABSTRACT_HEAP_TYPES["cont"]
 #: A store keeps this many drivers for the next time.
 _MAX_DRIVERS = 64
+#: A `resume` instruction of bytecode counts its clauses in 16 bits.
+_MAX_TAGS = 0xFFFF
 
 
 class Suspension(NamedTuple):
@@ -67,6 +69,7 @@ class Suspension(NamedTuple):
     continuation: Any
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Driver:
     """The bytecode with which the host resumes continuations of a signature, handling some tags."""
@@ -133,6 +136,8 @@ def _driver(store: Store, signature: Signature, throws: cython.bint, tags: tuple
     """
     driver: Driver
     addresses: list = []
+    if len(tags) > _MAX_TAGS:
+        raise ValueError(f"a continuation is resumed with at most {_MAX_TAGS} tags, not {len(tags)}")
     for tag in tags:
         if not isinstance(tag, Tag):
             raise TypeError(f"a continuation's handlers are for tags, not for {tag!r:.60}")
@@ -149,6 +154,7 @@ def _driver(store: Store, signature: Signature, throws: cython.bint, tags: tuple
     return driver
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Continuation:
     """A suspended computation of the guest, or one that has not begun. It can be resumed once.

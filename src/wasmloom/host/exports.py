@@ -8,6 +8,10 @@ from typing import Any
 from wasmloom.messages import listed, printable, quoted
 
 
+def _shown(name: object) -> str:
+    return quoted(name) if isinstance(name, str) else repr(name)
+
+
 class Exports:
     """Exports by name: ``exports.name`` or ``exports["name"]``; iteration gives the names.
 
@@ -24,6 +28,8 @@ class Exports:
 
     def __new__(cls, table: dict[str, int], find: Callable[[int], Any]) -> Exports:
         """`table` has the number of each export by name, `find` makes the item of an export."""
+        if type(table) is not dict or not callable(find):
+            raise TypeError("the exports of an instance are made by Instance")
         self = super().__new__(cls)
         self.__table = table
         self.__find = find
@@ -39,7 +45,7 @@ class Exports:
     def __getattr__(self, name: str) -> Any:
         # Only called for what isn't in the object's attributes yet.
         if name.startswith("_Exports__") or name not in self.__table:
-            raise AttributeError(f"no export {quoted(name)}; there are {listed(self.__table) or 'none'}")
+            raise AttributeError(f"no export {_shown(name)}; there are {listed(self.__table) or 'none'}")
         item = self.__dict__[name] = self[name]
         return item
 
@@ -48,7 +54,7 @@ class Exports:
         if item is None:
             number = self.__table.get(name)
             if number is None:
-                raise KeyError(f"no export {quoted(name)}; there are {listed(self.__table) or 'none'}")
+                raise KeyError(f"no export {_shown(name)}; there are {listed(self.__table) or 'none'}")
             item = self.__items[name] = self.__find(number)
         return item
 

@@ -65,6 +65,7 @@ def _check_slice(memory: Memory, key: slice) -> object:
     return None
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Memory:
     """A linear memory: ``Memory(store, pages, maximum)`` or ``Memory(store, MemoryType(…))``.
@@ -193,6 +194,7 @@ def memory_at(store: Store, memory: cython.pointer(WlMemory), type: object) -> M
     return made
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Table:
     """A table of references: ``Table(store, "funcref", minimum, maximum)`` or ``Table(store, TableType(…))``.
@@ -331,6 +333,7 @@ def table_at(store: Store, table: cython.pointer(WlTable), type: object) -> Tabl
     return made
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Global:
     """A global variable: ``Global(store, "mut i32", 7)``. `value` reads it, and writes it when it is mutable."""
@@ -392,6 +395,10 @@ class Global:
             self.cell[0] = word
         finally:
             self._store.unlock()
+
+    @value.deleter
+    def value(self) -> None:
+        raise AttributeError("attribute 'value' of 'Global' objects can't be deleted")
 
     def __repr__(self) -> str:
         return f"<wasmloom.Global {'mut ' if self.type.mutable else ''}{self.type.content}: {self.value!r}>"

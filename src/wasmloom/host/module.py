@@ -304,7 +304,7 @@ class Module(Fixed):
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], engine: Engine | None = None) -> Module:
         """The module in a ``.wasm`` or ``.wat`` file. Raises `OSError`, and what the constructor raises."""
-        with open(path, "rb") as file:
+        with open(os.fspath(path), "rb") as file:  # not a descriptor, which would be closed
             return cls(file.read(), engine)
 
     @staticmethod

@@ -99,6 +99,7 @@ def _arithmetic(op: cython.int, x: uint64_t, y: uint64_t) -> uint64_t:
     return result
 
 
+@cython.no_gc_clear
 @cython.cclass
 class InstanceState:
     """The C side of an instance; `found` is the items that `wasmloom.host.linking.resolve` gives."""

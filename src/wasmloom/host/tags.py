@@ -22,6 +22,7 @@ from wasmloom.runtime.traps import OUT_OF_MEMORY, TRAP_REASONS
 from wasmloom.spec.canon import func_type, intern_func_type, lasting
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Tag:
     """A tag: ``Tag(store, "i32 i32")``. What exceptions are told apart by; every one is different from all others.
@@ -82,6 +83,7 @@ def new_tag(store: Store, type_id: uint64_t) -> cython.pointer(WlTag):
     return tag
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Reference:
     """A reference to an exception or a continuation, kept alive. Made by `hold`."""

@@ -145,6 +145,7 @@ def _reap(guest: cython.pointer(Guest)) -> cython.void:
         parked = following
 
 
+@cython.no_gc_clear
 @cython.cclass
 class GuestTask:
     """One call of a function that can wait.

@@ -43,6 +43,7 @@ _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
 _spaces = cython.declare(set, set())
 
 
+@cython.no_gc
 @cython.cclass
 class CodeSpace:
     """The code of a decoded and (unless `prepare` does that later) valid module.

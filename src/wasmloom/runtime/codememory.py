@@ -52,6 +52,7 @@ _range_count = cython.declare(cython.int, 0)
 _live = cython.declare(uint64_t, 0)
 
 
+@cython.no_gc
 @cython.cclass
 class CodeBudget:
     """How much code, bytecode and machine code, all modules of an engine may have, in bytes, and have."""
@@ -78,6 +79,7 @@ class CodeBudget:
         self.used -= size
 
 
+@cython.no_gc
 @cython.cclass
 class CodeMemory:
     """A mapping of `size` bytes, zero and writable at first: a buffer. Raises `MemoryError` and `OSError`."""

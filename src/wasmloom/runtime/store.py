@@ -133,8 +133,8 @@ DEFAULT_MEMORY_LIMIT = 1 << 30
 CONTINUATION_STACK = cython.declare(uint64_t, 233472)
 #: A store of the tier "auto" that takes so many calls from the host is worth compiling.
 MANY_CALLS = 500
-#: A store holds this many external references before it looks for those that nothing in it holds any more.
-_FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1000)
+#: A store holds this many external references before it first looks for those that nothing in it holds any more.
+_FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1)
 
 # Declared in store.pxd.
 run_guest = cython.NULL
@@ -316,12 +316,13 @@ def _sweep(store: Store) -> cython.int:
     """
     heap: cython.pointer(Heap) = cython.address(store.guest.heap)
     collecting: cython.bint
+    kept: cython.Py_ssize_t
     if heap.holds:
         return 0
     collecting = PyGC_Disable()
     try:
-        store.first_reference = min(store.references)
-        store.last_reference = max(store.references)
+        store.first_reference = min(store.references, default=1)
+        store.last_reference = max(store.references, default=0)
         store.live = {}
         store.live_is_complete = True
         heap.on_words = cython.cast(OnWords, cython.cast(cython.p_void, _keep_words))
@@ -333,12 +334,15 @@ def _sweep(store: Store) -> cython.int:
     if store.live_is_complete:
         uncharge(store.guest, REFERENCE_BYTES * (PyDict_GET_SIZE(store.references) - PyDict_GET_SIZE(store.live)))
         store.references = store.live
-        # Looking at the heap must not cost more than what it is looked at for.
-        store.sweep_at = max(_FIRST_SWEEP, 2 * PyDict_GET_SIZE(store.references), heap.scanned >> 6)
+        # A look costs as much as the heap is large: each reference pays for some words of it. So where little is to be
+        # looked at, what a call leaves behind goes at once, whatever hangs on it.
+        kept = PyDict_GET_SIZE(store.references)
+        store.sweep_at = kept + 1 + ((heap.scanned + (heap.block_bytes >> 6) + 4 * kept) >> 6)
     store.live = None
     return 0
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Store:
     """Owns instances and what they are made of; one thread at a time runs in it.
@@ -460,10 +464,28 @@ class Store:
             raise ValueError(f"fuel must not be negative, got {amount}")
         self.guest.ctx.fuel = min(amount, INT64_MAX)
 
+    @fuel.deleter
+    def fuel(self) -> None:
+        raise AttributeError("attribute 'fuel' of 'Store' objects can't be deleted")
+
     @property
     def deadline(self) -> int | None:
         """When the running call times out, on the clock of `time.monotonic_ns`; None when nothing limits it."""
         return self.guest.deadline if self.guest.entry != cython.NULL and self.guest.deadline else None
+
+    def gc(self) -> None:
+        """Free at once what nobody holds any more: continuations, exceptions, and Python objects that the guest had.
+
+        That happens by itself: what a call has left behind goes when it ends, in a store that holds much when there is
+        enough of it. Inside of a host function the running guests keep what their stacks have, and external references
+        wait for the outermost call's end. Raises what a signal handler raises while another thread has the store.
+        """
+        self.lock()
+        if self.depth == 1 and self.guest.entry == cython.NULL:
+            self.sweep_at = 0
+        elif self.guest.heap.holds == 0:
+            collect(cython.address(self.guest.ctx))
+        self.unlock()
 
     @property
     def can_wait(self) -> bool:

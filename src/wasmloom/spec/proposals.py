@@ -44,3 +44,6 @@ def foreign_feature(word: str) -> str | None:
             if word == beginning or (beginning[-1] in "._" and word.startswith(beginning)):
                 return feature
     return None
+
+#: What a file of the component model is told, by whatever reads it.
+COMPONENT = "this is a component; only core modules are supported, such as those that it is made of"

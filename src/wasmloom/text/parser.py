@@ -15,7 +15,9 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 from wasmloom.binary.encoder import Layout, encode_module
+from wasmloom.errors import UnsupportedError
 from wasmloom.spec.module import ModuleSyntax
+from wasmloom.spec.proposals import COMPONENT
 from wasmloom.text.cursor import Cursor
 from wasmloom.text.fields import FieldParser, Places
 from wasmloom.text.lexer import Tokens
@@ -73,6 +75,9 @@ def parse_module(source: str | bytes) -> ParsedModule:
     tokens = Tokens.of(source)
     end = tokens.count()
     cursor = Cursor(tokens, 0)
+    if cursor.open_form("component"):
+        line, column = tokens.position(0)
+        raise UnsupportedError(COMPONENT, line=line, column=column)
     if not cursor.open_form("module"):
         return parse_fields(tokens, 0, end, None)
     close = cursor.skip_form(0) - 1

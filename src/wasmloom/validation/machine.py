@@ -18,6 +18,7 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
 from cython.cimports.wasmloom.binary.sections import Range
 from cython.cimports.wasmloom.runtime._capi import seal

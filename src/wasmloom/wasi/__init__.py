@@ -138,6 +138,12 @@ def _bind(context: Context, name: str) -> Callable[..., int | Coroutine[Any, Any
 
 
 def _text(kind: str, values: Iterable[str | bytes]) -> list[bytes]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"{kind} are several strings, not {type(values).__name__}")
+    values = list(values)
+    for value in values:
+        if not isinstance(value, str | bytes):
+            raise TypeError(f"{kind} are strings or bytes, not {type(value).__name__}")
     texts = [value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value for value in values]
     for text in texts:
         if b"\0" in text:
@@ -160,7 +166,29 @@ def _stdio(value: StdIO, number: int) -> Descriptor | None:
         return HostFile(value, owned=False)
     if AsyncStream.fits(value, readable=number == 0):
         return AsyncStream(value, readable=number == 0)
-    return Stream(io.BytesIO(value) if isinstance(value, bytes) else value, readable=number == 0)
+    if isinstance(value, bytes) and number == 0:
+        value = io.BytesIO(value)
+    if not any(hasattr(value, name) for name in (("readinto", "read") if number == 0 else ("write",))):
+        what = f"None, a file descriptor{', bytes' if number == 0 else ''} or a binary file"
+        raise TypeError(f"{('stdin', 'stdout', 'stderr')[number]} must be {what}, not {type(value).__name__}")
+    file: Any = value
+    return Stream(file, readable=number == 0)
+
+
+def _instance(value: object) -> Instance:
+    """An argument that must be an instance."""
+    from wasmloom import Instance
+
+    if not isinstance(value, Instance):
+        raise TypeError(f"expected a wasmloom.Instance, not {type(value).__name__}")
+    return value
+
+
+def _exported(instance: Instance, name: str, what: str) -> Any:
+    """What an instance exports. Raises `LinkError` when there is nothing with that name."""
+    if name not in _instance(instance).exports:
+        raise LinkError(f"a WASI program must export {what} {name!r}")
+    return instance.exports[name]
 
 
 class Wasi:
@@ -189,6 +217,9 @@ class Wasi:
     ) -> None:
         if max_files < 0:
             raise ValueError(f"max_files must not be negative, got {max_files}")
+        for what, given in (("env", env), ("preopens", preopens)):
+            if given is not None and not isinstance(given, Mapping):
+                raise TypeError(f"{what} must be a mapping, not {type(given).__name__}")
         variables = [f"{name}={value}" for name, value in (env or {}).items()]
         table = DescriptorTable(max_files)
         self._context = Context(_text("arguments", args), _text("environment variables", variables), table)
@@ -218,9 +249,12 @@ class Wasi:
 
     def bind(self, instance: Instance) -> None:
         """Use the memory that `instance` exports as ``memory``. Raises `LinkError` when there is none."""
-        if "memory" not in instance.exports:
-            raise LinkError("a WASI program must export its memory as 'memory'")
-        self._contexts.get(instance, self._context).bind(instance.exports["memory"], instance.store)
+        from wasmloom import Memory
+
+        memory = _exported(instance, "memory", "its memory as")
+        if not isinstance(memory, Memory):
+            raise LinkError(f"a WASI program must export its memory as 'memory', which is {memory!r} here")
+        self._contexts.get(instance, self._context).bind(memory, instance.store)
 
     def bind_memory(self, memory: object) -> None:
         """Use `memory`, any object with a writable buffer of bytes, for guests that don't export theirs."""
@@ -256,13 +290,14 @@ class Wasi:
         if self._context.table.closed:
             raise ValueError("this Wasi is closed")
         self._bind_exported(instance)
-        if "_start" not in instance.exports:
-            raise LinkError("a WASI program must export the function '_start'")
+        start = _exported(instance, "_start", "the function")
+        if getattr(start, "type", None) != FuncType((), ()):
+            raise LinkError(f"a WASI program's '_start' must be a function [] -> [], which is {start!r} here")
         # What this process has written so far comes before what the guest writes.
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:
                 stream.flush()
-        return instance.exports["_start"]
+        return start
 
     def instantiate(self, module: Module, *, store: Store | None = None) -> Instance:
         """Instantiate a module that imports nothing but WASI, and bind its memory.
@@ -279,7 +314,7 @@ class Wasi:
         return instance
 
     def _bind_exported(self, instance: Instance) -> None:
-        if "memory" in instance.exports:
+        if "memory" in _instance(instance).exports:
             self.bind(instance)
 
     @staticmethod
