@@ -41,6 +41,6 @@ def test_clauses_of_resume() -> None:
             (return))
           (unreachable)))""")
     (resume,) = [text for _, text in lines if text.startswith("resume")]
-    assert "clauses=2" in resume
+    assert "clause_count=2" in resume
     assert re.search(r"\(on tag=\d+ values=s\d+ → [0-9a-f]{4}\) \(on tag=\d+ switch\)", resume)
     assert lines[-1][1] == "unreachable"

@@ -23,19 +23,13 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import cython
-from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.host.bridge import Signature, from_word, results_of, signature_of, to_word
 from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
-from cython.cimports.wasmloom.interpreter._handlers import (
-    CLAUSE_SIZE,
-    CLAUSES_AT,
-    H_CONST,
-    H_LEAVE,
-    H_RESUME,
-    H_RESUME_THROW,
-)
+from cython.cimports.wasmloom.interpreter import _handlers as h
+from cython.cimports.wasmloom.interpreter.assembler import put16, put32, put64
 from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, sizes
 from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime._layout import NEXT_REVISION, WlCont, WlContext, WlInstance
@@ -77,8 +71,8 @@ class Driver:
     def __cinit__(self, signature: Signature, throws: bool, tags: tuple) -> None:
         k: cython.int
         count: cython.int = len(tags)
-        stub: cython.int = CLAUSES_AT + CLAUSE_SIZE * count
-        stub_size: cython.int = sizes[H_CONST] + sizes[H_LEAVE]
+        stub: cython.int = h.AT_RESUME_CLAUSES + h.SIZE_CLAUSE * count
+        stub_size: cython.int = sizes[h.H_CONST] + sizes[h.H_LEAVE]
         clause: cython.p_char
         tag: Tag
         type: object = signature.type
@@ -95,29 +89,29 @@ class Driver:
         self.signatures = []
         self.kept = new_types()
         self.kept.keep(signature.type_id)
-        cython.cast(cython.pointer(cython.p_void), self.code)[0] = handlers[H_RESUME_THROW if throws else H_RESUME]
-        cython.cast(cython.pointer(uint16_t), self.code + 8)[0] = _CONT
-        cython.cast(cython.pointer(uint16_t), self.code + 10)[0] = _VALUES
-        cython.cast(cython.pointer(uint16_t), self.code + 12)[0] = 0 if throws else len(type.params)
-        cython.cast(cython.pointer(uint16_t), self.code + 14)[0] = count
-        cython.cast(cython.pointer(uint16_t), self.code + 16)[0] = len(type.results)
-        cython.cast(cython.pointer(int32_t), self.code + 20)[0] = stub + count * stub_size
+        cython.cast(cython.pointer(cython.p_void), self.code)[0] = handlers[h.H_RESUME_THROW if throws else h.H_RESUME]
+        put16(self.code + h.AT_RESUME_CONT, _CONT)
+        put16(self.code + h.AT_RESUME_VALUES, _VALUES)
+        put16(self.code + h.AT_RESUME_COUNT, 0 if throws else len(type.params))
+        put16(self.code + h.AT_RESUME_CLAUSE_COUNT, count)
+        put16(self.code + h.AT_RESUME_RESULTS, len(type.results))
+        put32(self.code + h.AT_RESUME_NEXT, stub + count * stub_size)
         for k in range(count):
             tag = tags[k]
             cython.cast(cython.pointer(cython.p_void), self.instance + 1)[k] = tag.pointer
-            clause = self.code + CLAUSES_AT + CLAUSE_SIZE * k
-            cython.cast(cython.pointer(uint32_t), clause)[0] = slots + k * cython.sizeof(cython.p_void)
-            cython.cast(cython.pointer(uint16_t), clause + 6)[0] = _VALUES
-            cython.cast(cython.pointer(int32_t), clause + 8)[0] = stub + k * stub_size
+            clause = self.code + h.AT_RESUME_CLAUSES + h.SIZE_CLAUSE * k
+            put32(clause + h.AT_CLAUSE_TAG, slots + k * cython.sizeof(cython.p_void))
+            put16(clause + h.AT_CLAUSE_VALUES, _VALUES)
+            put32(clause + h.AT_CLAUSE_TARGET, stub + k * stub_size)
             self.clauses[2 * (k + 1)] = slots + k * cython.sizeof(cython.p_void)
             self.room = max(self.room, _VALUES + len(tag.type.params) + 1)
             self.signatures.append(signature_of(intern_func_type(FuncType(tag.type.results, type.results), self.kept)))
         for k in range(count + 1):
             clause = self.code + stub + k * stub_size
-            cython.cast(cython.pointer(cython.p_void), clause)[0] = handlers[H_CONST]
-            cython.cast(cython.pointer(uint16_t), clause + 8)[0] = _OUTCOME
-            cython.cast(cython.pointer(int64_t), clause + 16)[0] = k
-            cython.cast(cython.pointer(cython.p_void), clause + sizes[H_CONST])[0] = handlers[H_LEAVE]
+            cython.cast(cython.pointer(cython.p_void), clause)[0] = handlers[h.H_CONST]
+            put16(clause + h.AT_DST, _OUTCOME)
+            put64(clause + h.AT_CONST_VALUE_IMM64, k)
+            cython.cast(cython.pointer(cython.p_void), clause + sizes[h.H_CONST])[0] = handlers[h.H_LEAVE]
 
     def __dealloc__(self) -> None:
         free(self.code)

@@ -88,7 +88,8 @@ cdef class Assembler:
     cdef uint32_t wasm_offset
 
     cdef int reserve_stack(self, int count) except -1
-    cdef Py_ssize_t emit(self, int number, int size) except -1
+    cdef Py_ssize_t emit(self, int number) except -1
+    cdef Py_ssize_t emit_array(self, int number, int array) except -1
     cdef int fusion(self, int number) noexcept
     cdef void set_handler(self, Py_ssize_t header, int number) noexcept
     cdef void barrier(self) noexcept
@@ -106,8 +107,9 @@ cdef class Assembler:
     cdef Operand operand(self, int index) noexcept
     cdef Operand slot_operand(self, int index) except *
     cdef int fit(self, Operand *a, int index) except -1
-    cdef Py_ssize_t emit_result(self, int number, int slot_number, int size, int type) except -1
-    cdef Py_ssize_t emit_slot_result(self, int number, int size, int type) except -1
+    cdef Py_ssize_t emit_result(self, int number, int slot_number, int type) except -1
+    cdef Py_ssize_t emit_slot_result(self, int number, int type) except -1
+    cdef void put_operands(self, Py_ssize_t at, Operand *a, Operand *b, bint wide) noexcept
     cdef int copy_entry(self, int index, int dst) except -1
     cdef bint is_compare(self) noexcept
     cdef Condition take_condition(self) except *

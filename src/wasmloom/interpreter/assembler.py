@@ -24,20 +24,20 @@ import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
-from cython.cimports.wasmloom.interpreter._handlers import H_CONST, H_COPY, H_SET_ACC, H_SET_FACC
+from cython.cimports.wasmloom.interpreter import _handlers as h
 from cython.cimports.wasmloom.interpreter.machine import (
     branch_table,
     fusion_columns,
     fusion_rows,
     fusion_table,
     handlers,
+    sizes,
     value_table,
 )
 from cython.cimports.wasmloom.runtime.allocation import realloc
 
 from wasmloom.errors import CompileError
-from wasmloom.interpreter.fused import HEADER
-from wasmloom.interpreter.isa import MIRRORED, NEGATED
+from wasmloom.interpreter.isa import HEADER, MIRRORED, NEGATED
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import BY_MNEMONIC
 
@@ -147,13 +147,22 @@ class Assembler:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def emit(self, number: cython.int, size: cython.int) -> cython.Py_ssize_t:
+    def emit(self, number: cython.int) -> cython.Py_ssize_t:
+        """Begin an instruction of a fixed size; see `emit_array`."""
+        return self.emit_array(number, 0)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def emit_array(self, number: cython.int, array: cython.int) -> cython.Py_ssize_t:
         """Begin an instruction: its handler's address and zeroed fields. Gives the offset that its fields count from.
+
+        `array`: bytes of the array that it ends with, a multiple of 8.
 
         Where a handler does both the last instruction and this one, the two become one: the last one's header is
         changed, and this one's fields follow without a header of their own.
         """
         at: cython.Py_ssize_t = self.pos
+        size: cython.int = sizes[number] + array
         fused: cython.int = -1
         if at + size > self.capacity:
             if at + size > _MAX_CODE:
@@ -257,7 +266,7 @@ class Assembler:
         if entry.kind == E_ACC:
             acc = cython.address(self.accs[class_of(entry.type)])
             self.set_handler(acc.header, acc.number)
-            put16(self.buffer + acc.patch + 8, self.home(index))
+            put16(self.buffer + acc.patch + h.AT_DST, self.home(index))
             acc.owner = -1
             acc.slot = self.home(index)
         else:
@@ -277,18 +286,18 @@ class Assembler:
         src: cython.int = entry.local if entry.kind == E_LOCAL else self.home(index)
         at: cython.Py_ssize_t
         if entry.kind == E_CONST:
-            at = self.emit(H_CONST, 24)
-            put64(self.buffer + at + 16, entry.bits)
+            at = self.emit(h.H_CONST)
+            put64(self.buffer + at + h.AT_CONST_VALUE_IMM64, entry.bits)
         elif entry.kind == E_ACC or self.accs[cls].slot == src:
             if src == dst and entry.kind != E_ACC:
                 return 0
-            at = self.emit(H_SET_FACC if cls else H_SET_ACC, 16)
+            at = self.emit(h.H_SET_FACC if cls else h.H_SET_ACC)
         else:
             if src == dst:
                 return 0
-            at = self.emit(H_COPY, 16)
-            put16(self.buffer + at + 10, src)
-        put16(self.buffer + at + 8, dst)
+            at = self.emit(h.H_COPY)
+            put16(self.buffer + at + h.AT_COPY_SOURCE, src)
+        put16(self.buffer + at + h.AT_DST, dst)
         for cls in range(2):
             if self.accs[cls].slot == dst:
                 self.accs[cls].slot = -1
@@ -424,9 +433,7 @@ class Assembler:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def emit_result(
-        self, number: cython.int, slot_number: cython.int, size: cython.int, type: cython.int
-    ) -> cython.Py_ssize_t:
+    def emit_result(self, number: cython.int, slot_number: cython.int, type: cython.int) -> cython.Py_ssize_t:
         """Emit an instruction whose result stays in the accumulator for now; `slot_number` also writes a slot.
 
         Operands have been popped already.
@@ -435,7 +442,7 @@ class Assembler:
         acc: cython.pointer(AccState) = cython.address(self.accs[cls])
         at: cython.Py_ssize_t
         self.clobber(cls)
-        at = self.emit(number, size)
+        at = self.emit(number)
         acc.owner = self.push(E_ACC, type)
         acc.patch = at
         acc.header = self.last_header
@@ -449,18 +456,41 @@ class Assembler:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def emit_slot_result(self, number: cython.int, size: cython.int, type: cython.int) -> cython.Py_ssize_t:
+    def emit_slot_result(self, number: cython.int, type: cython.int) -> cython.Py_ssize_t:
         """Emit an instruction that always writes its result to a slot, and leaves it in the accumulator too."""
         cls: cython.int = class_of(type)
         at: cython.Py_ssize_t
         self.clobber(cls)
-        at = self.emit(number, size)
+        at = self.emit(number)
         self.result_index = self.push(E_SLOT, type)
-        put16(self.buffer + at + 8, self.home(self.result_index))
+        put16(self.buffer + at + h.AT_DST, self.home(self.result_index))
         self.accs[cls].slot = self.home(self.result_index)
         self.result_at = at
         self.result_end = self.pos
         return at
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def put_operands(
+        self,
+        at: cython.Py_ssize_t,
+        a: cython.pointer(Operand),
+        b: cython.pointer(Operand),
+        wide: cython.bint,
+    ) -> cython.void:
+        """Write the operands of a numeric instruction: slots in order, and an immediate."""
+        slots: cython.int = h.AT_VALUE_SLOT_0
+        bits: uint64_t = a.bits if a.kind == IMM else b.bits
+        if a.kind == SLOT:
+            put16(self.buffer + at + slots, a.slot)
+            slots = h.AT_VALUE_SLOT_1
+        if b.kind == SLOT:
+            put16(self.buffer + at + slots, b.slot)
+        if a.kind == IMM or b.kind == IMM:
+            if wide:
+                put64(self.buffer + at + h.AT_VALUE_IMM64_0, bits)
+            else:
+                put32(self.buffer + at + h.AT_VALUE_IMM32_0, cython.cast(uint32_t, bits))
 
     # --- comparisons and branches ---
 
@@ -479,8 +509,6 @@ class Assembler:
     @cython.exceptval(-1, check=False)
     def emit_compare(self, c: Condition, type: cython.int) -> cython.int:
         """Emit a comparison whose operands have been popped; it may be taken back by `take_condition`."""
-        base: cython.int = ((c.op * 3 + c.a.kind) * 3 + c.b.kind) * 2
-        wide: cython.bint = c.b.kind == IMM and type == T_F64
         before: AccState
         at: cython.Py_ssize_t
         if self.accs[0].owner >= 0:
@@ -488,8 +516,12 @@ class Assembler:
         before = self.accs[0]
         self.before_compare_header = self.last_header
         self.before_compare_number = self.last_number
-        at = self.emit_result(value_table[base + 1], value_table[base], 24 if wide else 16, T_I32)
-        _put_operands(self.buffer + at + 10, self.buffer + at + (16 if wide else 12), c, wide)
+        at = self.emit_result(
+            value_table[h.value_position(c.op, c.a.kind, c.b.kind, ACC)],
+            value_table[h.value_position(c.op, c.a.kind, c.b.kind, SLOT)],
+            T_I32,
+        )
+        self.put_operands(at, cython.address(c.a), cython.address(c.b), type == T_F64)
         self.compare = c
         self.compare_at = at
         self.before_compare = before
@@ -524,16 +556,25 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def emit_branch(self, c: Condition, back: cython.bint) -> cython.Py_ssize_t:
-        """Emit a compare-and-branch; its target field is at offset 12."""
-        position: cython.int = (c.op * 3 + c.a.kind) * 3 + c.b.kind
-        wide: cython.bint = c.b.kind == IMM and op_types[c.op][1] == T_F64
+        """Emit a compare-and-branch; its target is the caller's."""
+        op: cython.int = c.op
         negate: cython.bint = c.negate
+        slots: cython.int = h.AT_BRANCH_SLOT_0
         at: cython.Py_ssize_t
-        if negate and op_negated[c.op] >= 0:
-            position = (op_negated[c.op] * 3 + c.a.kind) * 3 + c.b.kind
+        if negate and op_negated[op] >= 0:
+            op = op_negated[op]
             negate = False
-        at = self.emit(branch_table[(position * 2 + negate) * 2 + back], 24 if c.b.kind == IMM else 16)
-        _put_operands(self.buffer + at + 8, self.buffer + at + 16, c, wide)
+        at = self.emit(branch_table[h.branch_position(op, c.a.kind, c.b.kind, negate, back)])
+        if c.a.kind == SLOT:
+            put16(self.buffer + at + slots, c.a.slot)
+            slots = h.AT_BRANCH_SLOT_1
+        if c.b.kind == SLOT:
+            put16(self.buffer + at + slots, c.b.slot)
+        elif c.b.kind == IMM:
+            if op_types[op][1] == T_F64:
+                put64(self.buffer + at + h.AT_BRANCH_IMM64_0, c.b.bits)
+            else:
+                put32(self.buffer + at + h.AT_BRANCH_IMM32_0, cython.cast(uint32_t, c.b.bits))
         return at
 
     # --- labels ---
@@ -560,19 +601,3 @@ class Assembler:
             put32(self.buffer + self.fixups[head].field, self.pos - self.fixups[head].instr)
             head = self.fixups[head].next
         self.barrier()
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _put_operands(slots: cython.p_char, immediate: cython.p_char, c: Condition, wide: cython.bint) -> cython.void:
-    """Write the operands of a comparison: slots in order, and an immediate (which is always the second)."""
-    if c.a.kind == SLOT:
-        put16(slots, c.a.slot)
-        slots += 2
-    if c.b.kind == SLOT:
-        put16(slots, c.b.slot)
-    elif c.b.kind == IMM:
-        if wide:
-            put64(immediate, c.b.bits)
-        else:
-            put32(immediate, cython.cast(uint32_t, c.b.bits))

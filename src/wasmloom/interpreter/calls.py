@@ -8,7 +8,7 @@ See `wasmloom.interpreter.control` for what a call does to the frame.
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr
 from cython.cimports.wasmloom.interpreter import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, class_of, put16, put32, put64
@@ -63,15 +63,15 @@ class Calls(Flow):
         imported: cython.int = self.module.num_imported_funcs
         base = self.stage_arguments(type)
         if i.a < cython.cast(uint64_t, imported):
-            at = self.emit(h.H_CALL_IMPORT, 24)
-            put32(self.buffer + at + 8, self.slot_functions + 8 * i.a)
-            put16(self.buffer + at + 12, self.num_locals + 1)
-            put16(self.buffer + at + 16, self.home(base))
+            at = self.emit(h.H_CALL_IMPORT)
+            put32(self.buffer + at + h.AT_CALL_IMPORT_FUNCTION, self.slot_functions + 8 * i.a)
+            put16(self.buffer + at + h.AT_CALL_IMPORT_SAVE, self.num_locals + 1)
+            put16(self.buffer + at + h.AT_CALL_IMPORT_DELTA, self.home(base))
             self.restore_instance()
         else:
-            at = self.emit(h.H_CALL, 24)
-            put64(self.buffer + at + 8, cython.cast(uint64_t, self.cells + (i.a - imported)))
-            put16(self.buffer + at + 16, self.home(base))
+            at = self.emit(h.H_CALL)
+            put64(self.buffer + at + h.AT_CALL_CODE, cython.cast(uint64_t, self.cells + (i.a - imported)))
+            put16(self.buffer + at + h.AT_CALL_DELTA, self.home(base))
         self.push_results(type, base)
         return 0
 
@@ -79,9 +79,9 @@ class Calls(Flow):
     @cython.exceptval(-1, check=False)
     def restore_instance(self) -> cython.int:
         """The `restore` behind a call that may leave the instance."""
-        at: cython.Py_ssize_t = self.emit(h.H_RESTORE, h.RESTORE_SIZE)
-        put16(self.buffer + at + 8, self.home(self.height))
-        put16(self.buffer + at + 10, self.num_locals + 1)
+        at: cython.Py_ssize_t = self.emit(h.H_RESTORE)
+        put16(self.buffer + at + h.AT_RESTORE_DELTA, self.home(self.height))
+        put16(self.buffer + at + h.AT_RESTORE_SAVE, self.num_locals + 1)
         return 0
 
     @cython.cfunc
@@ -94,12 +94,12 @@ class Calls(Flow):
         at: cython.Py_ssize_t
         self.pop()
         base = self.stage_arguments(type)
-        at = self.emit(h.H_CALL_INDIRECT, 32)
-        put16(self.buffer + at + 8, index)
-        put16(self.buffer + at + 10, self.num_locals + 1)
-        put32(self.buffer + at + 12, self.slot_tables + 8 * i.b)
-        put32(self.buffer + at + 16, self.module.type_ids[i.a])
-        put16(self.buffer + at + 24, self.home(base))
+        at = self.emit(h.H_CALL_INDIRECT)
+        put16(self.buffer + at + h.AT_CALL_INDIRECT_INDEX, index)
+        put16(self.buffer + at + h.AT_CALL_INDIRECT_SAVE, self.num_locals + 1)
+        put32(self.buffer + at + h.AT_CALL_INDIRECT_TABLE, self.slot_tables + 8 * i.b)
+        put32(self.buffer + at + h.AT_CALL_INDIRECT_TYPE, self.module.type_ids[i.a])
+        put16(self.buffer + at + h.AT_CALL_INDIRECT_DELTA, self.home(base))
         self.restore_instance()
         self.push_results(type, base)
         return 0
@@ -114,10 +114,10 @@ class Calls(Flow):
         at: cython.Py_ssize_t
         self.pop()
         base = self.stage_arguments(type)
-        at = self.emit(h.H_CALL_REF, 24)
-        put16(self.buffer + at + 8, function)
-        put16(self.buffer + at + 10, self.num_locals + 1)
-        put16(self.buffer + at + 16, self.home(base))
+        at = self.emit(h.H_CALL_REF)
+        put16(self.buffer + at + h.AT_CALL_REF_FUNCTION, function)
+        put16(self.buffer + at + h.AT_CALL_REF_SAVE, self.num_locals + 1)
+        put16(self.buffer + at + h.AT_CALL_REF_DELTA, self.home(base))
         self.restore_instance()
         self.push_results(type, base)
         return 0
@@ -135,14 +135,14 @@ class Calls(Flow):
         self.leave_tries(0)
         if i.a < cython.cast(uint64_t, imported):
             at = self.tail_out(h.H_RETURN_CALL_IMPORT, type)
-            put32(self.buffer + at + 12, self.slot_functions + 8 * i.a)
+            put32(self.buffer + at + h.AT_RETURN_CALL_OUT_IMPORT, self.slot_functions + 8 * i.a)
         else:
             base = self.stage_arguments(type)
-            at = self.emit(h.H_RETURN_CALL, 24)
-            put64(self.buffer + at + 8, cython.cast(uint64_t, self.cells + (i.a - imported)))
-            put16(self.buffer + at + 16, self.home(base))
-            put16(self.buffer + at + 18, type.num_params)
-            put16(self.buffer + at + 20, self.num_locals)
+            at = self.emit(h.H_RETURN_CALL)
+            put64(self.buffer + at + h.AT_RETURN_CALL_CODE, cython.cast(uint64_t, self.cells + (i.a - imported)))
+            put16(self.buffer + at + h.AT_RETURN_CALL_SOURCE, self.home(base))
+            put16(self.buffer + at + h.AT_RETURN_CALL_COUNT, type.num_params)
+            put16(self.buffer + at + h.AT_RETURN_CALL_RECORD, self.num_locals)
         self.dead = True
         return 0
 
@@ -151,14 +151,14 @@ class Calls(Flow):
     def tail_out(self, number: cython.int, type: cython.pointer(Signature)) -> cython.Py_ssize_t:
         """A tail call that may leave the instance, and its shim. Gives the call's offset."""
         base: cython.int = self.stage_arguments(type)
-        at: cython.Py_ssize_t = self.emit(number, h.TAIL_CALL_SIZE)
+        at: cython.Py_ssize_t = self.emit(number)
         shim: cython.Py_ssize_t
-        put16(self.buffer + at + 20, self.home(base))
-        put16(self.buffer + at + 22, type.num_params)
-        put16(self.buffer + at + 24, self.num_locals)
-        put16(self.buffer + at + h.TAIL_CALL_SIZE - 8, SHIM_SLOTS)
-        shim = self.emit(h.H_SHIM, 16)
-        put16(self.buffer + shim + 8, type.num_results)
+        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_SOURCE, self.home(base))
+        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_COUNT, type.num_params)
+        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_RECORD, self.num_locals)
+        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_DELTA, SHIM_SLOTS)
+        shim = self.emit(h.H_SHIM)
+        put16(self.buffer + shim + h.AT_SHIM_COUNT, type.num_results)
         return at
 
     @cython.cfunc
@@ -170,9 +170,9 @@ class Calls(Flow):
         self.pop()
         self.leave_tries(0)
         at = self.tail_out(h.H_RETURN_CALL_INDIRECT, cython.address(self.signatures[i.a]))
-        put16(self.buffer + at + 8, index)
-        put32(self.buffer + at + 12, self.slot_tables + 8 * i.b)
-        put32(self.buffer + at + 16, self.module.type_ids[i.a])
+        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_INDEX, index)
+        put32(self.buffer + at + h.AT_RETURN_CALL_OUT_TABLE, self.slot_tables + 8 * i.b)
+        put32(self.buffer + at + h.AT_RETURN_CALL_OUT_TYPE, self.module.type_ids[i.a])
         self.dead = True
         return 0
 
@@ -185,7 +185,7 @@ class Calls(Flow):
         self.pop()
         self.leave_tries(0)
         at = self.tail_out(h.H_RETURN_CALL_REF, cython.address(self.signatures[i.a]))
-        put16(self.buffer + at + 8, function)
+        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_FUNCTION, function)
         self.dead = True
         return 0
 
@@ -211,11 +211,11 @@ class Calls(Flow):
         for _ in range(operands):
             self.pop()
         self.forget_accs()
-        at = self.emit(number, 24)
+        at = self.emit(number)
         for k in range(operands):
-            put16(self.buffer + at + 8 + 2 * (k + result), slots[k])
-        put32(self.buffer + at + 16, imm0)
-        put32(self.buffer + at + 20, imm1)
+            cython.cast(cython.pointer(uint16_t), self.buffer + at + h.AT_RUNTIME_A)[k + result] = slots[k]
+        put32(self.buffer + at + h.AT_RUNTIME_IMM0, imm0)
+        put32(self.buffer + at + h.AT_RUNTIME_IMM1, imm1)
         if result:
-            put16(self.buffer + at + 8, self.home(self.push(E_SLOT, type)))
+            put16(self.buffer + at + h.AT_RUNTIME_A, self.home(self.push(E_SLOT, type)))
         return 0

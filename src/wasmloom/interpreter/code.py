@@ -19,7 +19,17 @@ from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.interpreter._handlers import H_LAZY, H_SHIM
+from cython.cimports.wasmloom.interpreter._handlers import (
+    AT_ENTER_FRAME,
+    AT_ENTER_RECORD,
+    AT_LAZY_CODE,
+    AT_LAZY_FUNCTION,
+    AT_LAZY_SPACE,
+    DELTA_BEFORE_RETURN,
+    H_LAZY,
+    H_SHIM,
+    SIZE_LAZY,
+)
 from cython.cimports.wasmloom.interpreter.code import Place, TranslateCall
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
 from cython.cimports.wasmloom.interpreter.translator import Translator, new_translator
@@ -32,8 +42,6 @@ from cython.cimports.wasmloom.runtime.store import Store
 from wasmloom.runtime import traps
 from wasmloom.runtime.interruption import DeadlinePassed
 
-#: Size of a lazy stub; its fields are those of the handler `lazy`.
-_STUB_SIZE = cython.declare(cython.int, 32)
 _TIMEOUT = cython.declare(cython.int, traps.TIMEOUT)
 _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
 
@@ -71,16 +79,16 @@ class CodeSpace:
         self.budget = budget
         self.cells = cython.cast(cython.pointer(cython.p_char), malloc(8 * self.count + 1))
         self.codes = cython.cast(cython.pointer(Code), calloc(self.count + 1, cython.sizeof(Code)))
-        self.stubs = cython.cast(cython.p_char, calloc(self.count + 1, _STUB_SIZE))
+        self.stubs = cython.cast(cython.p_char, calloc(self.count + 1, SIZE_LAZY))
         if self.cells == cython.NULL or self.codes == cython.NULL or self.stubs == cython.NULL:
             raise MemoryError
         for i in range(self.count):
-            stub = self.stubs + _STUB_SIZE * i
+            stub = self.stubs + SIZE_LAZY * i
             cython.cast(cython.pointer(cython.p_void), stub)[0] = handlers[H_LAZY]
-            cython.cast(cython.pointer(cython.p_void), stub)[1] = cython.address(self.cells[i])
+            cython.cast(cython.pointer(cython.p_void), stub + AT_LAZY_CODE)[0] = cython.address(self.cells[i])
             # Borrowed: whoever runs code of this space keeps it alive.
-            cython.cast(cython.pointer(cython.p_void), stub)[2] = cython.cast(cython.p_void, self)
-            cython.cast(cython.pointer(uint32_t), stub)[6] = i
+            cython.cast(cython.pointer(cython.p_void), stub + AT_LAZY_SPACE)[0] = cython.cast(cython.p_void, self)
+            cython.cast(cython.pointer(uint32_t), stub + AT_LAZY_FUNCTION)[0] = i
             self.cells[i] = stub
         self.translator = None
         self.starts = None
@@ -210,7 +218,8 @@ class CodeSpace:
 
     def frame_size(self, index: int) -> int:
         """Bytes of the frame of function `index`, which has been translated: its first instruction says."""
-        return cython.cast(cython.pointer(uint32_t), self.codes[cython.cast(uint32_t, index)].start + 8)[0]
+        enter: cython.p_char = self.codes[cython.cast(uint32_t, index)].start
+        return cython.cast(cython.pointer(uint32_t), enter + AT_ENTER_FRAME)[0]
 
     @cython.cfunc
     def find(self, ip: uint64_t) -> object:
@@ -230,7 +239,8 @@ class CodeSpace:
 
     def record_slot(self, index: int) -> int:
         """The slot of function `index`'s return ip: the `enter` instruction, which begins its code, says."""
-        return cython.cast(cython.pointer(uint16_t), self.codes[cython.cast(uint32_t, index)].start + 12)[0]
+        enter: cython.p_char = self.codes[cython.cast(uint32_t, index)].start
+        return cython.cast(cython.pointer(uint16_t), enter + AT_ENTER_RECORD)[0]
 
 
 seal(CodeSpace)
@@ -328,7 +338,7 @@ def _to_caller(place: cython.pointer(Place), return_ip: uint64_t, one_stack: cyt
     parent: cython.pointer(WlCont)
     handler: uint64_t
     while True:
-        place.fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
+        place.fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - DELTA_BEFORE_RETURN)[0])
         handler = _word(return_ip)
         if handler == cython.cast(uint64_t, handlers[H_SHIM]):
             # A tail call that left the instance: the original caller is further down.

@@ -16,28 +16,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
-from wasmloom.interpreter.families import jump_back
-from wasmloom.interpreter.isa import ACC, IMM, KIND_LETTERS, SLOT, Field, Handler
+from wasmloom.interpreter.families import Family, jump_back
+from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, letters, shape
 from wasmloom.runtime import traps
 from wasmloom.runtime.layout import RUNTIME_CALLS
 from wasmloom.semantics.llvm import Value
 
 Body = Callable[[HandlerBuilder], None]
 
-#: Size of the instruction that begins a function.
-ENTER_SIZE = 16
+#: Shapes that are read in more than one place, or that several instructions have.
+BRANCH = shape("br", "target:target@8")
+RESTORE = shape("restore", "delta:u16@8 save:slot@10")
+CALL_INDIRECT = shape("call_indirect", "index:slot@8 save:slot@10 table:u32@12 type:u32@16 delta:u16@24")
+_TAIL = " source:slot@20 count:u16@22 record:slot@24 delta:u16@32"
+RETURN_CALL_INDIRECT = shape("return_call_out", "index:slot@8 table:u32@12 type:u32@16" + _TAIL)
+ENTER = shape("enter", "frame:u32@8 record:slot@12 zeroed:u16@14")
+RUNTIME = shape("runtime", "a:slot@8 b:slot@10 c:slot@12 d:slot@14 imm0:u32@16 imm1:u32@20")
+
 #: Locals up to this many are zeroed without a loop.
 MAX_UNROLLED_LOCALS = 6
-
-
-def _fields(text: str) -> tuple[Field, ...]:
-    """Fields from "name:kind@offset" items."""
-    fields = []
-    for item in text.split():
-        name, rest = item.split(":")
-        kind, offset = rest.split("@")
-        fields.append(Field(name, kind, int(offset)))
-    return tuple(fields)
 
 
 def _word(b: HandlerBuilder, slot: Value) -> Value:
@@ -50,14 +47,19 @@ def _is_set(b: HandlerBuilder, pointer: Value) -> Value:
 
 def _return_to(b: HandlerBuilder, code: Value, **state: Value) -> None:
     """Go back to the caller at `code`: its frame lies below by the distance that its call instruction holds."""
-    delta = b.convert("zext", b.load("i16", b.at(code, -8), align=2), "i64")
+    delta = b.convert("zext", b.load("i16", b.at(code, -DELTA_BEFORE_RETURN), align=2), "i64")
     down = b.binary("sub", b.const("i64", 0), delta)
     frame = b.assign(f"getelementptr i64, ptr {b.fp.text}, i64 {down.text}", "ptr")
     b.jump(code, fp=frame, **state)
 
 
-def _callee_frame(b: HandlerBuilder, delta_at: int) -> Value:
-    return b.slot(delta_at)
+def _callee_frame(b: HandlerBuilder) -> Value:
+    return b.slot("delta")
+
+
+def _pointer_in(b: HandlerBuilder, name: str) -> Value:
+    """The pointer in a field."""
+    return b.load("ptr", b.field_at(name), align=8)
 
 
 def _trap_unless(b: HandlerBuilder, condition: Value, code: int) -> None:
@@ -68,19 +70,19 @@ def _trap_unless(b: HandlerBuilder, condition: Value, code: int) -> None:
 
 
 def br(b: HandlerBuilder) -> None:
-    b.jump(b.at(b.ip, b.number(8, "i32", signed=True)))
+    b.jump(b.target())
 
 
 def br_back(b: HandlerBuilder) -> None:
-    jump_back(b, b.at(b.ip, b.number(8, "i32", signed=True)))
+    jump_back(b, b.target())
 
 
 def _br_table(kind: int) -> Body:
     def body(b: HandlerBuilder) -> None:
-        index = b.read_slot(8, "i32") if kind == SLOT else b.read_acc("i32")
-        count = b.load("i32", b.at(b.ip, 12), align=4)
+        index = b.read_slot("index", "i32") if kind == SLOT else b.read_acc("i32")
+        count = b.narrow("count")
         clamped = b.convert("zext", b.intrinsic("umin", index, count), "i64")
-        entry = b.assign(f"getelementptr i32, ptr {b.at(b.ip, 16).text}, i64 {clamped.text}", "ptr")
+        entry = b.assign(f"getelementptr i32, ptr {b.field_at('targets').text}, i64 {clamped.text}", "ptr")
         target = b.convert("sext", b.load("i32", entry, align=4), "i64")
         b.jump(b.at(b.ip, target))
 
@@ -95,37 +97,37 @@ def unreachable(b: HandlerBuilder) -> None:
 
 
 def copy(b: HandlerBuilder) -> None:
-    b.store(_word(b, b.slot(10)), b.slot(8), align=8)
-    b.next(16)
+    b.store(_word(b, b.slot("source")), b.slot("dst"), align=8)
+    b.next()
 
 
 def move(b: HandlerBuilder) -> None:
     """Copy several slots at once, to lower ones."""
-    _move_slots(b, b.slot(8), b.slot(10), b.number(12, "i16"))
-    b.next(16)
+    _move_slots(b, b.slot("dst"), b.slot("source"), b.number("count"))
+    b.next()
 
 
 def const(b: HandlerBuilder) -> None:
-    b.store(b.number(16, "i64"), b.slot(8), align=8)
-    b.next(24)
+    b.store(b.number("value"), b.slot("dst"), align=8)
+    b.next()
 
 
 def const_acc(b: HandlerBuilder) -> None:
-    b.next(24, acc=b.number(16, "i64"))
+    b.next(acc=b.number("value"))
 
 
 def const_facc(b: HandlerBuilder) -> None:
-    b.next(24, facc=b.bits_as_facc(b.number(16, "i64")))
+    b.next(facc=b.bits_as_facc(b.number("value")))
 
 
 def set_acc(b: HandlerBuilder) -> None:
-    b.store(b.acc, b.slot(8), align=8)
-    b.next(16)
+    b.store(b.acc, b.slot("dst"), align=8)
+    b.next()
 
 
 def set_facc(b: HandlerBuilder) -> None:
-    b.store(b.lane0(b.facc, "f64"), b.slot(8), align=8)
-    b.next(16)
+    b.store(b.lane0(b.facc, "f64"), b.slot("dst"), align=8)
+    b.next()
 
 
 def _select(kinds: tuple[int, int, int], floats: bool) -> Body:
@@ -133,16 +135,15 @@ def _select(kinds: tuple[int, int, int], floats: bool) -> Body:
     condition_kind, a_kind, b_kind = kinds
 
     def body(b: HandlerBuilder) -> None:
-        condition = b.read_slot(10, "i32") if condition_kind == SLOT else b.read_acc("i32")
-        first = _word(b, b.slot(12)) if a_kind == SLOT else b.number(16, "i64")
-        second = _word(b, b.slot(14)) if b_kind == SLOT else b.number(24 if a_kind == IMM else 16, "i64")
+        condition = b.read_slot("condition", "i32") if condition_kind == SLOT else b.read_acc("i32")
+        first = _word(b, b.slot("a")) if a_kind == SLOT else b.number("a")
+        second = _word(b, b.slot("b")) if b_kind == SLOT else b.number("b")
         result = b.select(b.compare("ne", condition, b.const("i32", 0)), first, second)
-        b.store(result, b.slot(8), align=8)
-        size = 16 + 8 * (a_kind == IMM) + 8 * (b_kind == IMM)
+        b.store(result, b.slot("dst"), align=8)
         if floats:
-            b.next(size, facc=b.bits_as_facc(result))
+            b.next(facc=b.bits_as_facc(result))
         else:
-            b.next(size, acc=result)
+            b.next(acc=result)
 
     return body
 
@@ -151,48 +152,47 @@ def _select(kinds: tuple[int, int, int], floats: bool) -> Body:
 
 
 def _global_cell(b: HandlerBuilder) -> Value:
-    return b.pointer(b.inst, b.number(12, "i32"))
+    return b.pointer(b.inst, b.number("global"))
 
 
 def _global_get(result: int, floats: bool) -> Body:
     def body(b: HandlerBuilder) -> None:
         value = b.load("i64", _global_cell(b), align=8)
         if result == SLOT:
-            b.store(value, b.slot(8), align=8)
+            b.store(value, b.slot("dst"), align=8)
         if floats:
-            b.next(16, facc=b.bits_as_facc(value))
+            b.next(facc=b.bits_as_facc(value))
         else:
-            b.next(16, acc=value)
+            b.next(acc=value)
 
     return body
 
 
 def _global_set(kind: int, floats: bool) -> Body:
     def body(b: HandlerBuilder) -> None:
-        size = 16
         if kind == SLOT:
-            value = _word(b, b.slot(8))
+            value = _word(b, b.slot("value"))
         elif kind == IMM:
-            value, size = b.number(16, "i64"), 24
+            value = b.number("value")
         else:
             value = b.convert("bitcast", b.lane0(b.facc, "f64"), "i64") if floats else b.acc
         b.store(value, _global_cell(b), align=8)
-        b.next(size)
+        b.next()
 
     return body
 
 
 def ref_func(b: HandlerBuilder) -> None:
-    b.finish_value(b.pointer(b.inst, b.number(12, "i32")), 16, 8)
+    b.finish_value(b.pointer(b.inst, b.number("function")))
 
 
 def ref_as_non_null(b: HandlerBuilder) -> None:
-    b.trap_if(b.compare("eq", _word(b, b.slot(8)), b.const("i64", 0)), traps.NULL_REFERENCE)
-    b.next(16)
+    b.trap_if(b.compare("eq", _word(b, b.slot("value")), b.const("i64", 0)), traps.NULL_REFERENCE)
+    b.next()
 
 
 def _table(b: HandlerBuilder) -> Value:
-    return b.pointer(b.inst, b.number(12, "i32"))
+    return b.pointer(b.inst, b.number("table"))
 
 
 def _element(b: HandlerBuilder, table: Value, index: Value, trap: int) -> Value:
@@ -204,34 +204,34 @@ def _element(b: HandlerBuilder, table: Value, index: Value, trap: int) -> Value:
 
 
 def table_get(b: HandlerBuilder) -> None:
-    entry = _element(b, _table(b), b.read_slot(10, "i32"), traps.TABLE_OUT_OF_BOUNDS)
-    b.finish_value(_word(b, entry), 16, 8)
+    entry = _element(b, _table(b), b.read_slot("index", "i32"), traps.TABLE_OUT_OF_BOUNDS)
+    b.finish_value(_word(b, entry))
 
 
 def table_set(b: HandlerBuilder) -> None:
-    entry = _element(b, _table(b), b.read_slot(8, "i32"), traps.TABLE_OUT_OF_BOUNDS)
-    b.store(_word(b, b.slot(10)), entry, align=8)
-    b.next(16)
+    entry = _element(b, _table(b), b.read_slot("index", "i32"), traps.TABLE_OUT_OF_BOUNDS)
+    b.store(_word(b, b.slot("value")), entry, align=8)
+    b.next()
 
 
 def table_size(b: HandlerBuilder) -> None:
-    b.finish_value(b.struct_field(_table(b), "WlTable", "length", "i64"), 16, 8)
+    b.finish_value(b.struct_field(_table(b), "WlTable", "length", "i64"))
 
 
 def memory_size(b: HandlerBuilder) -> None:
-    memory = b.pointer(b.inst, b.number(12, "i32"))
+    memory = b.pointer(b.inst, b.number("memory"))
     length = b.struct_field(memory, "WlMemory", "length", "i64")
-    b.finish_value(b.binary("lshr", length, b.const("i64", 16)), 16, 8)
+    b.finish_value(b.binary("lshr", length, b.const("i64", 16)))
 
 
 # --- calls ---
 
 
 def call(b: HandlerBuilder) -> None:
-    cell = b.load("ptr", b.at(b.ip, 8), align=8)
+    cell = _pointer_in(b, "code")
     code = b.load("ptr", cell, align=8)
-    back = b.as_acc(b.at(b.ip, 24))
-    b.jump(code, fp=_callee_frame(b, 16), acc=back, facc=POISON_FACC)
+    back = b.as_acc(b.following())
+    b.jump(code, fp=_callee_frame(b), acc=back, facc=POISON_FACC)
 
 
 def _switch_to(b: HandlerBuilder, function: Value, **state: Value) -> None:
@@ -242,37 +242,37 @@ def _switch_to(b: HandlerBuilder, function: Value, **state: Value) -> None:
     b.jump(b.load("ptr", cell, align=8), inst=some, mem=b.memory0(some), facc=POISON_FACC, **state)
 
 
-def _save_instance(b: HandlerBuilder, field: int) -> None:
-    b.store(b.as_acc(b.inst), b.slot(field), align=8)
+def _save_instance(b: HandlerBuilder) -> None:
+    b.store(b.as_acc(b.inst), b.slot("save"), align=8)
 
 
-def _call_out(b: HandlerBuilder, function: Value, save_at: int, size: int, delta_at: int) -> None:
+def _call_out(b: HandlerBuilder, function: Value) -> None:
     """Call a function reference: past `restore` when it stays in the instance."""
     instance = b.struct_field(function, "WlFunction", "instance")
     near, far = b.fresh("near"), b.fresh("far")
     b.branch(b.assign(f"icmp eq ptr {instance.text}, {b.inst.text}", "i1"), near, far)
     b.label(near)
     cell = b.struct_field(function, "WlFunction", "code_cell")
-    back = b.as_acc(b.at(b.ip, size + RESTORE_SIZE))
-    b.jump(b.load("ptr", cell, align=8), fp=_callee_frame(b, delta_at), acc=back, facc=POISON_FACC)
+    back = b.as_acc(b.at(b.ip, b.shape.size + RESTORE.size))
+    b.jump(b.load("ptr", cell, align=8), fp=_callee_frame(b), acc=back, facc=POISON_FACC)
     b.label(far)
-    _save_instance(b, save_at)
-    _switch_to(b, function, fp=_callee_frame(b, delta_at), acc=b.as_acc(b.at(b.ip, size)))
+    _save_instance(b)
+    _switch_to(b, function, fp=_callee_frame(b), acc=b.as_acc(b.following()))
 
 
 def call_import(b: HandlerBuilder) -> None:
-    function = b.pointer(b.inst, b.number(8, "i32"))
-    _save_instance(b, 12)
-    _switch_to(b, function, fp=_callee_frame(b, 16), acc=b.as_acc(b.at(b.ip, 24)))
+    function = b.pointer(b.inst, b.number("function"))
+    _save_instance(b)
+    _switch_to(b, function, fp=_callee_frame(b), acc=b.as_acc(b.following()))
 
 
 def _indirect_callee(b: HandlerBuilder, index: Value) -> Value:
-    """The checked function of `call_indirect`: table at 12, expected type id at 16 (Core 3.0, 4.4.8)."""
+    """The checked function of `call_indirect` (Core 3.0, 4.4.8)."""
     entry = _element(b, _table(b), index, traps.UNDEFINED_ELEMENT)
     function = b.load("ptr", entry, align=8)
     _trap_unless(b, _is_set(b, function), traps.UNINITIALIZED_ELEMENT)
     type_id = b.struct_field(function, "WlFunction", "type_id", "i64")
-    expected = b.number(16, "i32")
+    expected = b.number("type")
     different, same = b.fresh("different"), b.fresh("same")
     b.branch(b.compare("ne", type_id, expected), different, same, unlikely=True)
     b.label(different)
@@ -283,26 +283,23 @@ def _indirect_callee(b: HandlerBuilder, index: Value) -> Value:
 
 
 def call_indirect(b: HandlerBuilder) -> None:
-    _call_out(b, _indirect_callee(b, b.read_slot(8, "i32")), 10, 32, 24)
+    _call_out(b, _indirect_callee(b, b.read_slot("index", "i32")))
 
 
-def _reference(b: HandlerBuilder, at: int) -> Value:
-    function = b.load("ptr", b.slot(at), align=8)
+def _reference(b: HandlerBuilder) -> Value:
+    function = b.load("ptr", b.slot("function"), align=8)
     _trap_unless(b, _is_set(b, function), traps.NULL_FUNCTION_REFERENCE)
     return function
 
 
 def call_ref(b: HandlerBuilder) -> None:
-    _call_out(b, _reference(b, 8), 10, 24, 16)
-
-
-RESTORE_SIZE = 16
+    _call_out(b, _reference(b))
 
 
 def restore(b: HandlerBuilder) -> None:
     """Bring back the instance after a call that left it; memory 0 may have moved."""
-    instance = b.load("ptr", b.slot(10), align=8)
-    b.next(RESTORE_SIZE, inst=instance, mem=b.memory0(instance))
+    instance = b.load("ptr", b.slot("save"), align=8)
+    b.next(inst=instance, mem=b.memory0(instance))
 
 
 # --- tail calls: arguments were staged at `source`; they move to the frame's beginning ---
@@ -329,15 +326,15 @@ def _move_slots(b: HandlerBuilder, target: Value, source: Value, count: Value) -
 
 
 def return_call(b: HandlerBuilder) -> None:
-    cell = b.load("ptr", b.at(b.ip, 8), align=8)
-    back = _word(b, b.slot(20))
-    _move_slots(b, b.fp, b.slot(16), b.number(18, "i16"))
+    cell = _pointer_in(b, "code")
+    back = _word(b, b.slot("record"))
+    _move_slots(b, b.fp, b.slot("source"), b.number("count"))
     b.jump(b.load("ptr", cell, align=8), acc=back, facc=POISON_FACC)
 
 
-def _tail_call_out(b: HandlerBuilder, function: Value, fields: int) -> None:
-    """Tail call of a function reference; at `fields`: source, count, slot of the return ip. A `shim` follows."""
-    source, count, back = b.slot(fields), b.number(fields + 2, "i16"), b.load("ptr", b.slot(fields + 4), align=8)
+def _tail_call_out(b: HandlerBuilder, function: Value) -> None:
+    """Tail call of a function reference. A `shim` follows."""
+    source, count, back = b.slot("source"), b.number("count"), b.load("ptr", b.slot("record"), align=8)
     instance = b.struct_field(function, "WlFunction", "instance")
     near, far, direct, shim = (b.fresh(name) for name in ("near", "far", "direct", "shim"))
     b.branch(b.assign(f"icmp eq ptr {instance.text}, {b.inst.text}", "i1"), near, far)
@@ -357,30 +354,26 @@ def _tail_call_out(b: HandlerBuilder, function: Value, fields: int) -> None:
     _move_slots(b, frame, source, count)
     b.store(b.as_acc(back), b.frame_slot(0), align=8)
     b.store(b.as_acc(b.inst), b.frame_slot(1), align=8)
-    _switch_to(b, function, fp=frame, acc=b.as_acc(b.at(b.ip, TAIL_CALL_SIZE)))
-
-
-#: Size of the tail calls that may leave the instance; the last 8 bytes hold the shim's delta.
-TAIL_CALL_SIZE = 40
+    _switch_to(b, function, fp=frame, acc=b.as_acc(b.following()))
 
 
 def return_call_import(b: HandlerBuilder) -> None:
-    _tail_call_out(b, b.pointer(b.inst, b.number(12, "i32")), 20)
+    _tail_call_out(b, b.pointer(b.inst, b.number("import")))
 
 
 def return_call_indirect(b: HandlerBuilder) -> None:
-    _tail_call_out(b, _indirect_callee(b, b.read_slot(8, "i32")), 20)
+    _tail_call_out(b, _indirect_callee(b, b.read_slot("index", "i32")))
 
 
 def return_call_ref(b: HandlerBuilder) -> None:
-    _tail_call_out(b, _reference(b, 8), 20)
+    _tail_call_out(b, _reference(b))
 
 
 def shim(b: HandlerBuilder) -> None:
     """Return through a shim: give the results and the instance back to the original caller."""
     back = b.load("ptr", b.frame_slot(0), align=8)
     instance = b.load("ptr", b.frame_slot(1), align=8)
-    _move_slots(b, b.fp, b.frame_slot(2), b.number(8, "i16"))
+    _move_slots(b, b.fp, b.frame_slot(2), b.number("count"))
     first = _word(b, b.fp)
     b_mem = b.memory0(instance)
     _return_to(b, back, inst=instance, mem=b_mem, acc=first, facc=b.bits_as_facc(first))
@@ -391,14 +384,14 @@ def shim(b: HandlerBuilder) -> None:
 
 def _open_frame(b: HandlerBuilder, zeroed: int | None) -> None:
     """Store the return ip and zero the locals; see `_enter`."""
-    record = b.slot(12)
+    record = b.slot("record")
     b.store(b.acc, record, align=8)
     zero = b.const("i64", 0)
     if zeroed is not None:
         for i in range(zeroed):
             b.store(zero, b.at(record, -8 * (i + 1)), align=8)
         return
-    down = b.binary("sub", zero, b.number(14, "i16"))
+    down = b.binary("sub", zero, b.number("zeroed"))
     first = b.assign(f"getelementptr i64, ptr {record.text}, i64 {down.text}", "ptr")
     entry, loop, body, done = b.fresh("entry"), b.fresh("loop"), b.fresh("body"), b.fresh("done")
     place, following = b.fresh("p"), b.fresh("p")
@@ -419,7 +412,7 @@ def _enter(zeroed: int | None) -> Body:
     """Check the stack, store the return ip, zero the locals. `zeroed`: how many; None: as the instruction says."""
 
     def body(b: HandlerBuilder) -> None:
-        top = b.at(b.fp, b.number(8, "i32"))
+        top = b.at(b.fp, b.number("frame"))
         limit = b.struct_field(b.ctx, "WlContext", "stack_limit")
         full, fits = b.fresh("full"), b.fresh("fits")
         b.branch(b.assign(f"icmp ugt ptr {top.text}, {limit.text}", "i1"), full, fits, unlikely=True)
@@ -427,26 +420,26 @@ def _enter(zeroed: int | None) -> Body:
         b.tail_call("@wl_enter_slow")
         b.label(fits)
         _open_frame(b, zeroed)
-        b.next(ENTER_SIZE)
+        b.next()
 
     return body
 
 
 def return_none(b: HandlerBuilder) -> None:
-    _return_to(b, b.load("ptr", b.slot(8), align=8), acc=POISON_ACC)
+    _return_to(b, b.load("ptr", b.slot("record"), align=8), acc=POISON_ACC)
 
 
 def _return_one(kind: int, floats: bool) -> Body:
     """Return one value: in slot 0 of the frame (the caller's slot for it) and in the accumulator."""
 
     def body(b: HandlerBuilder) -> None:
-        back = b.load("ptr", b.slot(8), align=8)
+        back = b.load("ptr", b.slot("record"), align=8)
         if floats:
-            facc = b.facc if kind == ACC else b.bits_as_facc(_word(b, b.slot(10)))
+            facc = b.facc if kind == ACC else b.bits_as_facc(_word(b, b.slot("value")))
             b.store(b.lane0(facc, "f64"), b.fp, align=8)
             _return_to(b, back, facc=facc, acc=POISON_ACC)
         else:
-            value = b.acc if kind == ACC else _word(b, b.slot(10)) if kind == SLOT else b.number(16, "i64")
+            value = b.acc if kind == ACC else _word(b, b.slot("value")) if kind == SLOT else b.number("value")
             b.store(value, b.fp, align=8)
             _return_to(b, back, acc=value)
 
@@ -454,8 +447,8 @@ def _return_one(kind: int, floats: bool) -> Body:
 
 
 def return_many(b: HandlerBuilder) -> None:
-    back = b.load("ptr", b.slot(8), align=8)  # read first: the results may overwrite it
-    _move_slots(b, b.fp, b.slot(10), b.number(12, "i16"))
+    back = b.load("ptr", b.slot("record"), align=8)  # read first: the results may overwrite it
+    _move_slots(b, b.fp, b.slot("source"), b.number("count"))
     _return_to(b, back, acc=POISON_ACC, facc=POISON_FACC)
 
 
@@ -467,10 +460,10 @@ def leave(b: HandlerBuilder) -> None:
 
 def fuel(b: HandlerBuilder) -> None:
     """Pay for the instructions of a basic block before it runs."""
-    left = b.binary("sub", b.struct_field(b.ctx, "WlContext", "fuel", "i64"), b.number(8, "i32"))
+    left = b.binary("sub", b.struct_field(b.ctx, "WlContext", "fuel", "i64"), b.number("amount"))
     b.trap_if(b.compare("slt", left, b.const("i64", 0)), traps.OUT_OF_FUEL)
     b.set_struct_field(b.ctx, "WlContext", "fuel", left)
-    b.next(16)
+    b.next()
 
 
 # --- handlers that call the runtime ---
@@ -505,8 +498,7 @@ def _return_ip(b: HandlerBuilder) -> Value:
 def lazy(b: HandlerBuilder) -> None:
     """Stands for a function that isn't translated yet: translate it, then run it."""
     _check_in_caller(b, b.runtime_call("translate", b.ctx, b.inst, b.fp, b.ip), _return_ip(b))
-    cell = b.load("ptr", b.at(b.ip, 8), align=8)
-    b.jump(b.load("ptr", cell, align=8))
+    b.jump(b.load("ptr", _pointer_in(b, "code"), align=8))
 
 
 def _host_returned(b: HandlerBuilder, back: Value) -> None:
@@ -535,7 +527,7 @@ def host(b: HandlerBuilder) -> None:
     """Stands for a host function: call it, and return to the caller."""
     offset = _frame_offset(b)
     back = _return_ip(b)
-    function = b.load("ptr", b.at(b.ip, 8), align=8)
+    function = _pointer_in(b, "function")
     code = b.runtime_call("host_call", b.ctx, function, b.fp, back)
     b.fp = _frame_after_move(b, offset)
     thrown, other = b.fresh("thrown"), b.fresh("other")
@@ -550,7 +542,7 @@ def host(b: HandlerBuilder) -> None:
 def _runtime(name: str) -> Body:
     def body(b: HandlerBuilder) -> None:
         b.trap_if_code(b.runtime_call(name, b.ctx, b.inst, b.fp, b.ip))
-        b.next(24, mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
+        b.next(mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
 
     return body
 
@@ -561,14 +553,15 @@ def _runtime(name: str) -> Body:
 def enter_slow(b: HandlerBuilder) -> None:
     """The frame doesn't fit, or the guest was interrupted: let the runtime see to it, then enter again."""
     offset = _frame_offset(b)
-    code = b.runtime_call("enter_slow", b.ctx, b.number(8, "i32"), b.fp, b.ip)
+    b.shape = ENTER
+    code = b.runtime_call("enter_slow", b.ctx, b.number("frame"), b.fp, b.ip)
     b.fp = _frame_after_move(b, offset)
     change, go_on = b.fresh("change"), b.fresh("go_on")
     b.branch(b.compare("eq", code, b.const("i64", traps.CHANGE_TIER)), change, go_on, unlikely=True)
     b.label(change)
     # The function's beginning is where machine code can take over: the frame is complete there.
     _open_frame(b, None)
-    b.tail_call("@wl_trap", acc=code, ip=b.at(b.ip, ENTER_SIZE), fp=b.fp)
+    b.tail_call("@wl_trap", acc=code, ip=b.following(), fp=b.fp)
     b.label(go_on)
     _check_in_caller(b, code, _return_ip(b))
     b.jump(b.ip, fp=b.fp)
@@ -598,17 +591,20 @@ def subtype_slow(b: HandlerBuilder) -> None:
     The answer holds for good, but the callers expect equal ids, so that the runtime runs the call's checks to the
     end: it gives a trap code, or 0 for a subtype, and then this handler makes the call.
     """
-    b.trap_if_code(b.runtime_call("subtype", b.acc, b.number(16, "i32")))
-    index = b.convert("zext", b.read_slot(8, "i32"), "i64")
+    b.shape = CALL_INDIRECT  # what is read here is in the same place in the other
+    b.trap_if_code(b.runtime_call("subtype", b.acc, b.number("type")))
+    index = b.convert("zext", b.read_slot("index", "i32"), "i64")
     elements = b.struct_field(_table(b), "WlTable", "elements")
     entry = b.assign(f"getelementptr i64, ptr {elements.text}, i64 {index.text}", "ptr")
     function = b.load("ptr", entry, align=8)
     this, tail, plain = b.load("ptr", b.ip, align=8), b.fresh("tail"), b.fresh("plain")
     b.branch(b.assign(f"icmp eq ptr {this.text}, @wl.return_call_indirect", "i1"), tail, plain)
     b.label(tail)
-    _tail_call_out(b, function, 20)
+    b.shape = RETURN_CALL_INDIRECT
+    _tail_call_out(b, function)
     b.label(plain)
-    _call_out(b, function, 10, 32, 24)
+    b.shape = CALL_INDIRECT
+    _call_out(b, function)
 
 
 #: Functions with a handler's signature that are no instructions: name → body.
@@ -621,75 +617,89 @@ OUTLINED: dict[str, Body] = {
 }
 
 
-def control_handlers() -> Iterator[Handler]:
-    """All handlers of this file, in a fixed order: position is number."""
-    yield Handler("br", _fields("target:target@8"), 16, br)
-    yield Handler("br.back", _fields("target:target@8"), 16, br_back)
-    yield Handler("br_table.s", _fields("index:slot@8 count:u32@12"), 0, _br_table(SLOT))
-    yield Handler("br_table.a", _fields("count:u32@12"), 0, _br_table(ACC))
-    yield Handler("unreachable", (), 8, unreachable)
-    yield Handler("copy", _fields("dst:dst@8 source:slot@10"), 16, copy)
-    yield Handler("move", _fields("dst:dst@8 source:slot@10 count:u16@12"), 16, move)
-    yield Handler("const", _fields("dst:dst@8 value:imm64@16"), 24, const)
-    yield Handler("const_acc", _fields("value:imm64@16"), 24, const_acc)
-    yield Handler("const_facc", _fields("value:imm64@16"), 24, const_facc)
-    yield Handler("set_acc", _fields("dst:dst@8"), 16, set_acc)
-    yield Handler("set_facc", _fields("dst:dst@8"), 16, set_facc)
+def _plain(name: str, fields: str, body: Body, shape_name: str | None = None) -> Handler:
+    """A handler with a shape of its own, or one that it has in common with others."""
+    return Handler(name, shape(shape_name or name, fields), body)
+
+
+def _select_handler(floats: bool, kinds: tuple[int, int, int]) -> Handler:
+    condition, first, second = kinds
+    text = "dst:dst@8" + (" condition:slot@10" if condition == SLOT else "")
+    text += " a:slot@12" if first == SLOT else " a:imm64@16"
+    text += " b:slot@14" if second == SLOT else f" b:imm64@{24 if first == IMM else 16}"
+    name = f"{'f' if floats else ''}select.{letters(kinds)}"
+    # An immediate `b` follows an immediate `a`: the shapes differ.
+    return _plain(name, text, _select(kinds, floats), f"select_{letters(kinds[1:])}")
+
+
+def _select_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
     for floats in (False, True):
         for condition in (SLOT, ACC):
             for first in (SLOT, IMM):
                 for second in (SLOT, IMM):
-                    kinds = (condition, first, second)
-                    text = "dst:dst@8" + (" condition:slot@10" if condition == SLOT else "")
-                    text += " a:slot@12" if first == SLOT else " a:imm64@16"
-                    text += " b:slot@14" if second == SLOT else f" b:imm64@{24 if first == IMM else 16}"
-                    size = 16 + 8 * (first == IMM) + 8 * (second == IMM)
-                    name = f"{'f' if floats else ''}select.{''.join(KIND_LETTERS[kind] for kind in kinds)}"
-                    yield Handler(name, _fields(text), size, _select(kinds, floats))
+                    place = (0, floats, condition == ACC, first == IMM, second == IMM)
+                    yield place, _select_handler(floats, (condition, first, second))
+
+
+#: The variants of `select`, in the order of their numbers. It is one row: their positions count from the first one.
+SELECT = Family((("floats", 2), ("condition", 2), ("a", 2), ("b", 2)), _select_handlers)
+
+
+def control_handlers() -> Iterator[Handler]:
+    """All handlers of this file, in a fixed order: position is number."""
+    yield Handler("br", BRANCH, br)
+    yield Handler("br.back", BRANCH, br_back)
+    yield _plain("br_table.s", "index:slot@8 count:u32@12 targets:array@16", _br_table(SLOT), "br_table")
+    yield _plain("br_table.a", "count:u32@12 targets:array@16", _br_table(ACC), "br_table")
+    yield _plain("unreachable", "", unreachable)
+    yield _plain("copy", "dst:dst@8 source:slot@10", copy)
+    yield _plain("move", "dst:dst@8 source:slot@10 count:u16@12", move)
+    yield _plain("const", "dst:dst@8 value:imm64@16", const)
+    yield _plain("const_acc", "value:imm64@16", const_acc)
+    yield _plain("const_facc", "value:imm64@16", const_facc)
+    yield _plain("set_acc", "dst:dst@8", set_acc)
+    yield _plain("set_facc", "dst:dst@8", set_facc)
+    for _, handler in SELECT.members():
+        yield handler
     for floats in (False, True):
         prefix = "f" if floats else ""
         for result in (SLOT, ACC):
             name = f"{prefix}global.get.{KIND_LETTERS[result]}"
-            yield Handler(name, _fields("dst:dst@8 global:u32@12"), 16, _global_get(result, floats))
-    yield Handler("global.set.s", _fields("value:slot@8 global:u32@12"), 16, _global_set(SLOT, False))
-    yield Handler("global.set.a", _fields("global:u32@12"), 16, _global_set(ACC, False))
-    yield Handler("global.set.i", _fields("global:u32@12 value:imm64@16"), 24, _global_set(IMM, False))
-    yield Handler("fglobal.set.a", _fields("global:u32@12"), 16, _global_set(ACC, True))
-    yield Handler("ref.func", _fields("dst:dst@8 function:u32@12"), 16, ref_func)
-    yield Handler("ref.as_non_null", _fields("value:slot@8"), 16, ref_as_non_null)
-    yield Handler("table.get", _fields("dst:dst@8 index:slot@10 table:u32@12"), 16, table_get)
-    yield Handler("table.set", _fields("index:slot@8 value:slot@10 table:u32@12"), 16, table_set)
-    yield Handler("table.size", _fields("dst:dst@8 table:u32@12"), 16, table_size)
-    yield Handler("memory.size", _fields("dst:dst@8 memory:u32@12"), 16, memory_size)
-    yield Handler("call", _fields("code:ptr@8 delta:u16@16"), 24, call)
-    yield Handler("call_import", _fields("function:u32@8 save:slot@12 delta:u16@16"), 24, call_import)
-    fields = "index:slot@8 save:slot@10 table:u32@12 type:u32@16 delta:u16@24"
-    yield Handler("call_indirect", _fields(fields), 32, call_indirect)
-    yield Handler("call_ref", _fields("function:slot@8 save:slot@10 delta:u16@16"), 24, call_ref)
-    yield Handler("restore", _fields("delta:u16@8 save:slot@10"), RESTORE_SIZE, restore)
-    yield Handler("return_call", _fields("code:ptr@8 source:slot@16 count:u16@18 record:slot@20"), 24, return_call)
-    tail = " source:slot@20 count:u16@22 record:slot@24 delta:u16@32"
-    yield Handler("return_call_import", _fields("function:u32@12" + tail), TAIL_CALL_SIZE, return_call_import)
-    fields = "index:slot@8 table:u32@12 type:u32@16" + tail
-    yield Handler("return_call_indirect", _fields(fields), TAIL_CALL_SIZE, return_call_indirect)
-    yield Handler("return_call_ref", _fields("function:slot@8" + tail), TAIL_CALL_SIZE, return_call_ref)
-    yield Handler("shim", _fields("count:u16@8"), 16, shim)
+            yield _plain(name, "dst:dst@8 global:u32@12", _global_get(result, floats), "global.get")
+    yield _plain("global.set.s", "value:slot@8 global:u32@12", _global_set(SLOT, False), "global.set")
+    yield _plain("global.set.a", "global:u32@12", _global_set(ACC, False), "global.set")
+    yield _plain("global.set.i", "global:u32@12 value:imm64@16", _global_set(IMM, False), "global.set")
+    yield _plain("fglobal.set.a", "global:u32@12", _global_set(ACC, True), "global.set")
+    yield _plain("ref.func", "dst:dst@8 function:u32@12", ref_func)
+    yield _plain("ref.as_non_null", "value:slot@8", ref_as_non_null)
+    yield _plain("table.get", "dst:dst@8 index:slot@10 table:u32@12", table_get)
+    yield _plain("table.set", "index:slot@8 value:slot@10 table:u32@12", table_set)
+    yield _plain("table.size", "dst:dst@8 table:u32@12", table_size)
+    yield _plain("memory.size", "dst:dst@8 memory:u32@12", memory_size)
+    yield _plain("call", "code:ptr@8 delta:u16@16", call)
+    yield _plain("call_import", "function:u32@8 save:slot@12 delta:u16@16", call_import)
+    yield Handler("call_indirect", CALL_INDIRECT, call_indirect)
+    yield _plain("call_ref", "function:slot@8 save:slot@10 delta:u16@16", call_ref)
+    yield Handler("restore", RESTORE, restore)
+    yield _plain("return_call", "code:ptr@8 source:slot@16 count:u16@18 record:slot@20", return_call)
+    yield _plain("return_call_import", "import:u32@12" + _TAIL, return_call_import, "return_call_out")
+    yield Handler("return_call_indirect", RETURN_CALL_INDIRECT, return_call_indirect)
+    yield _plain("return_call_ref", "function:slot@8" + _TAIL, return_call_ref, "return_call_out")
+    yield _plain("shim", "count:u16@8", shim)
     for zeroed in (*range(MAX_UNROLLED_LOCALS + 1), None):
-        name = f"enter.{'n' if zeroed is None else zeroed}"
-        yield Handler(name, _fields("frame:u32@8 record:slot@12 zeroed:u16@14"), 16, _enter(zeroed))
-    yield Handler("return", _fields("record:slot@8"), 16, return_none)
-    yield Handler("return.s", _fields("record:slot@8 value:slot@10"), 16, _return_one(SLOT, False))
-    yield Handler("return.a", _fields("record:slot@8"), 16, _return_one(ACC, False))
-    yield Handler("return.i", _fields("record:slot@8 value:imm64@16"), 24, _return_one(IMM, False))
-    yield Handler("freturn.s", _fields("record:slot@8 value:slot@10"), 16, _return_one(SLOT, True))
-    yield Handler("freturn.a", _fields("record:slot@8"), 16, _return_one(ACC, True))
-    yield Handler("return_many", _fields("record:slot@8 source:slot@10 count:u16@12"), 16, return_many)
-    yield Handler("leave", (), 8, leave)
-    yield Handler("fuel", _fields("amount:u32@8"), 16, fuel)
-    yield Handler("lazy", _fields("code:ptr@8 space:ptr@16 function:u32@24"), 32, lazy, calls_runtime=True)
-    yield Handler("host", _fields("function:ptr@8"), 16, host, calls_runtime=True)
-    yield Handler("host_returned", (), 8, host_returned)
-    yield Handler("host_threw", (), 8, host_threw)
-    fields = "a:slot@8 b:slot@10 c:slot@12 d:slot@14 imm0:u32@16 imm1:u32@20"
+        yield Handler(f"enter.{'n' if zeroed is None else zeroed}", ENTER, _enter(zeroed))
+    yield _plain("return", "record:slot@8", return_none)
+    yield _plain("return.s", "record:slot@8 value:slot@10", _return_one(SLOT, False), "return")
+    yield _plain("return.a", "record:slot@8", _return_one(ACC, False), "return")
+    yield _plain("return.i", "record:slot@8 value:imm64@16", _return_one(IMM, False), "return")
+    yield _plain("freturn.s", "record:slot@8 value:slot@10", _return_one(SLOT, True), "return")
+    yield _plain("freturn.a", "record:slot@8", _return_one(ACC, True), "return")
+    yield _plain("return_many", "record:slot@8 source:slot@10 count:u16@12", return_many, "return")
+    yield _plain("leave", "", leave)
+    yield _plain("fuel", "amount:u32@8", fuel)
+    yield Handler("lazy", shape("lazy", "code:ptr@8 space:ptr@16 function:u32@24"), lazy, calls_runtime=True)
+    yield Handler("host", shape("host", "function:ptr@8"), host, calls_runtime=True)
+    yield _plain("host_returned", "", host_returned)
+    yield _plain("host_threw", "", host_threw)
     for name in RUNTIME_CALLS[RUNTIME_CALLS.index("memory_grow") :]:
-        yield Handler(name, _fields(fields), 24, _runtime(name), calls_runtime=True)
+        yield Handler(name, RUNTIME, _runtime(name), calls_runtime=True)

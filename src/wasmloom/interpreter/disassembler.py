@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wasmloom.interpreter.handlers import HandlerSet
-from wasmloom.interpreter.isa import Field, Handler
+from wasmloom.interpreter.isa import FIELD_KINDS, Field, Handler
 from wasmloom.interpreter.machine import handler_addresses
-from wasmloom.interpreter.stack_handlers import CLAUSE_SIZE, CLAUSE_SWITCH, CLAUSES_AT
+from wasmloom.interpreter.stack_handlers import CLAUSE, CLAUSE_SWITCH
 
 if TYPE_CHECKING:
     from wasmloom.interpreter.code import CodeSpace
 
-_WIDTHS = {"dst": 2, "slot": 2, "u16": 2, "u32": 4, "target": 4, "imm32": 4, "imm64": 8, "ptr": 8}
-_SIGNED = ("target", "imm32")
 
-
-def _number(code: bytes, at: int, kind: str) -> int:
-    return int.from_bytes(code[at : at + _WIDTHS[kind]], "little", signed=kind in _SIGNED)
+def _number(code: bytes, start: int, field: Field) -> int:
+    """The number in a field of what begins at `start`."""
+    kind = FIELD_KINDS[field.kind]
+    at = start + field.offset
+    return int.from_bytes(code[at : at + kind.width], "little", signed=kind.signed)
 
 
 def _text(code: bytes, start: int, field: Field) -> str:
-    number = _number(code, start + field.offset, field.kind)
+    number = _number(code, start, field)
     if field.kind in ("slot", "dst"):
         return f"{field.name}=s{number}"
     if field.kind == "target":
@@ -34,25 +34,29 @@ def _text(code: bytes, start: int, field: Field) -> str:
 def _instruction(code: bytes, start: int, handler: Handler) -> tuple[str, int]:
     """The text of the instruction at `start`, and its size."""
     # Results that stay in the accumulator have a destination field all the same; it means nothing.
-    fields = [field for field in handler.fields if not (field.kind == "dst" and handler.name.endswith((".a", ".a.m")))]
-    text = f"{handler.name} " + " ".join(_text(code, start, field) for field in fields)
-    if handler.size:
-        return text.rstrip(), handler.size
-    if handler.name.startswith("resume"):
-        count = _number(code, start + handler.field("clauses").offset, "u16")
-        entries = (start + CLAUSES_AT + CLAUSE_SIZE * i for i in range(count))
-        return f"{text} {' '.join(_clause(code, start, entry) for entry in entries)}", CLAUSES_AT + CLAUSE_SIZE * count
-    count = _number(code, start + 12, "u32") + 1
-    targets = (start + _number(code, start + 16 + 4 * i, "target") for i in range(count))
-    return f"{text} → {' '.join(f'{target:04x}' for target in targets)}", (16 + 4 * count + 7) & ~7
+    shape = handler.shape
+    is_unused = "dst" if handler.name.endswith((".a", ".a.m")) else "array"
+    shown = [field for field in shape.fields if field.kind not in (is_unused, "array")]
+    text = f"{handler.name} " + " ".join(_text(code, start, field) for field in shown)
+    if not shape.has_array:
+        return text.rstrip(), shape.size
+    if shape.name == "resume":
+        count = _number(code, start, shape.field("clause_count"))
+        first = start + shape.field("clauses").offset
+        clauses = (_clause(code, start, first + CLAUSE.size * i) for i in range(count))
+        return f"{text} {' '.join(clauses)}", shape.size + CLAUSE.size * count
+    count = _number(code, start, shape.field("count")) + 1
+    first = shape.field("targets").offset
+    targets = (start + _number(code, start, Field("target", "target", first + 4 * i)) for i in range(count))
+    return f"{text} → {' '.join(f'{target:04x}' for target in targets)}", (shape.size + 4 * count + 7) & ~7
 
 
 def _clause(code: bytes, start: int, at: int) -> str:
-    """A handler clause of `resume` (see `wasmloom.interpreter.stack_handlers`)."""
-    tag = _number(code, at, "u32")
-    if _number(code, at + 4, "u16") == CLAUSE_SWITCH:
+    """A handler clause of a `resume` that begins at `start`."""
+    tag = _number(code, at, CLAUSE.field("tag"))
+    if _number(code, at, CLAUSE.field("kind")) == CLAUSE_SWITCH:
         return f"(on tag={tag} switch)"
-    values, target = _number(code, at + 6, "u16"), start + _number(code, at + 8, "target")
+    values, target = _number(code, at, CLAUSE.field("values")), start + _number(code, at, CLAUSE.field("target"))
     return f"(on tag={tag} values=s{values} → {target:04x})"
 
 

@@ -10,8 +10,7 @@ the runtime have little to save.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from wasmloom.interpreter.isa import FIELD_KINDS, Handler, Shape
 from wasmloom.runtime import layout
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.semantics.structs import StructBuilder
@@ -34,10 +33,11 @@ POISON_FACC = Value("poison", "<2 x double>")
 
 
 class HandlerBuilder(StructBuilder):
-    """Emits one handler."""
+    """Emits one handler, which reads an instruction of some shape."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__(HandlerBuilder._leave)
+        self.shape = shape
         self.ip = Value("%ip", "ptr")
         self.fp = Value("%fp", "ptr")
         self.inst = Value("%inst", "ptr")
@@ -45,14 +45,14 @@ class HandlerBuilder(StructBuilder):
         self.mem = Value("%mem", "ptr")
         self.acc = Value("%acc", "i64")
         self.facc = Value("%facc", "<2 x double>")
-        self._second: tuple[int, Callable[[HandlerBuilder], None]] | None = None
+        self._second: tuple[int, Handler] | None = None
 
-    def then(self, shift: int, body: Callable[[HandlerBuilder], None]) -> None:
-        """Where the handler goes to the following instruction, go on with another body instead.
+    def then(self, shift: int, second: Handler) -> None:
+        """Where the handler goes to the following instruction, go on with another handler's body instead.
 
         That one sees an instruction `shift` bytes further on, and the accumulators as the first leaves them.
         """
-        self._second = (shift, body)
+        self._second = (shift, second)
 
     def load(self, type: str, address: Value, align: int = 1) -> Value:
         """Read memory, the guest's with alignment 1.
@@ -65,15 +65,35 @@ class HandlerBuilder(StructBuilder):
 
     # --- addresses and fields ---
 
-    def number(self, offset: int, type: str, signed: bool = False) -> Value:
-        """The number in the instruction at `offset`, widened to i64."""
-        narrow = self.load(type, self.at(self.ip, offset), align=min(8, self.bits(type) // 8))
-        return narrow if type == "i64" else self.convert("sext" if signed else "zext", narrow, "i64")
+    def field_at(self, name: str, shape: Shape | None = None, base: Value | None = None) -> Value:
+        """The address of a field: of this instruction, or of what has another shape and begins at `base`."""
+        return self.at(base or self.ip, (shape or self.shape).field(name).offset)
 
-    def slot(self, offset: int) -> Value:
-        """The address of the slot whose number is in the instruction at `offset`."""
-        index = self.number(offset, "i16")
+    def narrow(self, name: str, shape: Shape | None = None, base: Value | None = None) -> Value:
+        """The number in a field, as it is."""
+        width = FIELD_KINDS[(shape or self.shape).field(name).kind].width
+        return self.load(f"i{8 * width}", self.field_at(name, shape, base), align=width)
+
+    def number(self, name: str, shape: Shape | None = None, base: Value | None = None) -> Value:
+        """The number in a field, widened to i64."""
+        narrow = self.narrow(name, shape, base)
+        if narrow.type == "i64":
+            return narrow
+        is_signed = FIELD_KINDS[(shape or self.shape).field(name).kind].signed
+        return self.convert("sext" if is_signed else "zext", narrow, "i64")
+
+    def slot(self, name: str) -> Value:
+        """The address of the slot whose number is in a field."""
+        index = self.number(name)
         return self.assign(f"getelementptr i64, ptr {self.fp.text}, i64 {index.text}", "ptr")
+
+    def target(self, name: str = "target") -> Value:
+        """The address of the instruction that a field leads to."""
+        return self.at(self.ip, self.number(name))
+
+    def following(self) -> Value:
+        """The address of the following instruction."""
+        return self.at(self.ip, self.shape.size)
 
     def frame_slot(self, index: int) -> Value:
         """The address of a slot with a fixed number."""
@@ -81,9 +101,9 @@ class HandlerBuilder(StructBuilder):
 
     # --- values of Wasm types ---
 
-    def read_slot(self, offset: int, type: str) -> Value:
-        """The value of the slot named by the instruction at `offset`."""
-        return self.load(type, self.slot(offset), align=4 if type in ("i32", "f32") else 8)
+    def read_slot(self, name: str, type: str) -> Value:
+        """The value of the slot whose number is in a field."""
+        return self.load(type, self.slot(name), align=4 if type in ("i32", "f32") else 8)
 
     def read_acc(self, type: str) -> Value:
         """The accumulator of the type's class."""
@@ -119,26 +139,26 @@ class HandlerBuilder(StructBuilder):
             return self.assign(f"ptrtoint ptr {value.text} to i64", "i64")
         return self.convert("zext", value, "i64")
 
-    def immediate(self, offset: int, type: str) -> Value:
+    def immediate(self, name: str, type: str) -> Value:
         """An immediate operand of a Wasm type."""
         if type == "i64":
-            return self.number(offset, "i32", signed=True)
-        return self.load(type, self.at(self.ip, offset), align=4 if type in ("i32", "f32") else 8)
+            return self.number(name)
+        return self.load(type, self.field_at(name), align=4 if type in ("i32", "f32") else 8)
 
-    def finish_value(self, value: Value, size: int, dst: int | None) -> None:
-        """Put a result where it goes (slot at field `dst`, and accumulator) and dispatch."""
+    def finish_value(self, value: Value, to_slot: bool = True) -> None:
+        """Put a result where it goes (the accumulator, and the slot in field `dst`) and dispatch."""
         if value.type[0] == "f":
             facc = self.as_facc(value)
-            if dst is not None:
+            if to_slot:
                 # All 64 bits, so that a later copy of the slot can be forwarded from this store.
                 wide = self.assign(f"extractelement <2 x double> {facc.text}, i32 0", "f64")
-                self.store(wide, self.slot(dst), align=8)
-            self.next(size, facc=facc)
+                self.store(wide, self.slot("dst"), align=8)
+            self.next(facc=facc)
         else:
             acc = self.as_acc(value)
-            if dst is not None:
-                self.store(acc, self.slot(dst), align=8)
-            self.next(size, acc=acc)
+            if to_slot:
+                self.store(acc, self.slot("dst"), align=8)
+            self.next(acc=acc)
 
     # --- leaving the handler ---
 
@@ -147,17 +167,18 @@ class HandlerBuilder(StructBuilder):
         handler = self.load("ptr", code, align=8)
         self.tail_call(handler.text, ip=code, **state)
 
-    def next(self, size: int, **state: Value) -> None:
+    def next(self, **state: Value) -> None:
         """Go to the following instruction."""
         if self._second is not None:
-            shift, body = self._second
+            shift, second = self._second
             self._second = None
             self.acc = state.get("acc", self.acc)
             self.facc = state.get("facc", self.facc)
             self.ip = self.at(self.ip, shift)
-            body(self)
+            self.shape = second.shape
+            second.body(self)
             return
-        self.jump(self.at(self.ip, size), **state)
+        self.jump(self.following(), **state)
 
     def tail_call(self, function: str, **state: Value) -> None:
         """Leave for another function with a handler's signature; state that isn't given stays as it is."""

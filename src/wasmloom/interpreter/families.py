@@ -5,77 +5,89 @@ Each family says which handlers exist, where their fields lie and what the handl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import NamedTuple
 
 from wasmloom.interpreter.emitter import HandlerBuilder
-from wasmloom.interpreter.isa import ACC, IMM, NEGATED, SLOT, Field, Handler, is_wide, letters, operand_kinds
+from wasmloom.interpreter.isa import (
+    ACC,
+    FIELD_KINDS,
+    IMM,
+    NEGATED,
+    SLOT,
+    Field,
+    Handler,
+    Shape,
+    is_wide,
+    letters,
+    operand_kinds,
+)
 from wasmloom.runtime.traps import MEMORY_OUT_OF_BOUNDS, UNALIGNED_ATOMIC
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS, Operation
 
+#: Names of operands, in order, and the shapes that pack them: those in slots come first, one behind the other.
+OPERANDS = "ab"
+PACKED = ("value", "branch")
 
-def _operand(b: HandlerBuilder, kind: int, type: str, offset: int) -> Value:
+
+def _operand(b: HandlerBuilder, kind: int, type: str, name: str) -> Value:
     if kind == SLOT:
-        return b.read_slot(offset, type)
+        return b.read_slot(name, type)
     if kind == ACC:
         return b.read_acc(type)
-    return b.immediate(offset, type)
+    return b.immediate(name, type)
+
+
+def _operands(b: HandlerBuilder, types: tuple[str, ...], kinds: tuple[int, ...]) -> list[Value]:
+    return [_operand(b, kind, type, name) for kind, type, name in zip(kinds, types, OPERANDS, strict=False)]
+
+
+def _packed(types: tuple[str, ...], kinds: tuple[int, ...], slots: int, narrow: int, wide: int) -> Iterator[Field]:
+    """The fields of operands: slots in order from the offset `slots` on, an immediate at `narrow` or at `wide`."""
+    for name, type, kind in zip(OPERANDS, types, kinds, strict=False):
+        if kind == SLOT:
+            yield Field(name, "slot", slots)
+            slots += FIELD_KINDS["slot"].width
+        elif kind == IMM:
+            yield Field(name, "imm64", wide) if is_wide(type) else Field(name, "imm32", narrow)
 
 
 # --- values: operands in, a result to the accumulator, or to a slot and the accumulator ---
 
 
-def _value_layout(types: tuple[str, ...], kinds: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[Field, ...], int]:
-    """Offsets of the operands, the fields, the size. Slots follow the destination; an immediate is at 12 (or 16)."""
-    fields = [Field("dst", "dst", 8)]
-    offsets, slots, size = [], 0, 16
-    for position, (type, kind) in enumerate(zip(types, kinds, strict=True)):
-        name = "ab"[position]
-        if kind == SLOT:
-            offsets.append(10 + 2 * slots)
-            fields.append(Field(name, "slot", offsets[-1]))
-            slots += 1
-        elif kind == IMM:
-            wide = is_wide(type)
-            offsets.append(16 if wide else 12)
-            fields.append(Field(name, "imm64" if wide else "imm32", offsets[-1]))
-            size = 24 if wide else 16
-        else:
-            offsets.append(0)
-    return tuple(offsets), tuple(fields), size
-
-
 def value_handler(operation: Operation, kinds: tuple[int, ...], result: int) -> Handler:
     """The handler of a numeric instruction for some operand kinds and a result kind."""
     types = operation.instruction.params
-    offsets, fields, size = _value_layout(types, kinds)
+    operands = _packed(types, kinds, slots=10, narrow=12, wide=16)
 
     def body(b: HandlerBuilder) -> None:
-        operands = [_operand(b, kind, type, at) for kind, type, at in zip(kinds, types, offsets, strict=True)]
-        b.finish_value(operation.define(b, *operands), size, 8 if result == SLOT else None)
+        b.finish_value(operation.define(b, *_operands(b, types, kinds)), result == SLOT)
 
-    return Handler(f"{operation.mnemonic}.{letters(kinds)}.{letters((result,))}", fields, size, body)
+    name = f"{operation.mnemonic}.{letters(kinds)}.{letters((result,))}"
+    return Handler(name, Shape("value", (Field("dst", "dst", 8), *operands)), body)
 
 
 # --- loads and stores ---
 
 
-def _address(b: HandlerBuilder, kind: int, at: int, width: int, other: int | None) -> Value:
+def _address(b: HandlerBuilder, kind: int, width: int, other: bool) -> Value:
     """The address of `width` bytes of guest memory as a pointer.
 
-    Of memory 0 nothing is checked: it is followed by guard pages. `other`: the field with the memory, which may have
+    Of memory 0 nothing is checked: it is followed by guard pages. `other`: of the memory in a field, which may have
     none, so that the access must end within its length. Address and offset have 32 bits each: the sum fits.
     """
-    offset = b.number(12, "i32")
+    offset = b.number("offset")
     if kind != IMM:
-        address = b.convert("zext", b.read_slot(at, "i32"), "i64") if kind == SLOT else b.acc
+        address = b.convert("zext", b.read_slot("address", "i32"), "i64") if kind == SLOT else b.acc
         offset = b.binary("add", address, offset)
-    return b.at(b.mem, offset) if other is None else _checked_address(b, offset, width, other)
+    return _checked_address(b, offset, width) if other else b.at(b.mem, offset)
 
 
-def _checked_address(b: HandlerBuilder, offset: Value, width: int, memory_at: int) -> Value:
-    """The address of `width` bytes, as a pointer, in the memory that the field at `memory_at` names."""
-    memory = b.pointer(b.inst, b.number(memory_at, "i32"))
+def _checked_address(b: HandlerBuilder, offset: Value, width: int) -> Value:
+    """The address of `width` bytes, as a pointer, in the memory that a field names."""
+    memory = b.pointer(b.inst, b.number("memory"))
     end = b.binary("add", offset, b.const("i64", width))
     length = b.struct_field(memory, "WlMemory", "length", "i64")
     b.trap_if(b.compare("ugt", end, length), MEMORY_OUT_OF_BOUNDS)
@@ -85,55 +97,48 @@ def _checked_address(b: HandlerBuilder, offset: Value, width: int, memory_at: in
 def load_handler(operation: Operation, kind: int, result: int, other: bool) -> Handler:
     """The handler of a load.
 
-    `other`: from the memory whose slot in the instance is at offset 16, with a check, not from memory 0.
+    `other`: from the memory that a field names by its slot in the instance, with a check, not from memory 0.
     """
-    fields = [Field("dst", "dst", 8), Field("offset", "u32", 12)]
+    parts = [Field("dst", "dst", 8), Field("offset", "u32", 12)]
     if kind == SLOT:
-        fields.insert(1, Field("address", "slot", 10))
+        parts.insert(1, Field("address", "slot", 10))
     if other:
-        fields.append(Field("memory", "u32", 16))
-    size = 24 if other else 16
+        parts.append(Field("memory", "u32", 16))
 
     def body(b: HandlerBuilder) -> None:
-        value = operation.define(b, _address(b, kind, 10, operation.width, 16 if other else None))
-        b.finish_value(value, size, 8 if result == SLOT else None)
+        b.finish_value(operation.define(b, _address(b, kind, operation.width, other)), result == SLOT)
 
     name = f"{operation.mnemonic}.{letters((kind,))}.{letters((result,))}" + (".m" if other else "")
-    return Handler(name, tuple(fields), size, body, faults=not other)
+    return Handler(name, Shape("load", tuple(parts)), body, faults=not other)
 
 
 def store_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> Handler:
     """The handler of a store."""
     type = operation.instruction.params[1]
     address_kind, value_kind = kinds
-    fields = [Field("offset", "u32", 12)]
-    size = 16
+    parts = [Field("offset", "u32", 12)]
     if address_kind == SLOT:
-        fields.append(Field("address", "slot", 8))
+        parts.append(Field("address", "slot", 8))
     if value_kind == SLOT:
-        fields.append(Field("value", "slot", 10))
+        parts.append(Field("value", "slot", 10))
     if other:
-        fields.append(Field("memory", "u32", size))
-        size += 8
-    value_at = 10
+        parts.append(Field("memory", "u32", 16))
     if value_kind == IMM:
-        value_at = size
-        fields.append(Field("value", "imm64" if is_wide(type) else "imm32", value_at))
-        size += 8
+        parts.append(Field("value", "imm64" if is_wide(type) else "imm32", 24 if other else 16))
 
     def body(b: HandlerBuilder) -> None:
-        pointer = _address(b, address_kind, 8, operation.width, 16 if other else None)
-        operation.define(b, pointer, _operand(b, value_kind, type, value_at))
-        b.next(size)
+        pointer = _address(b, address_kind, operation.width, other)
+        operation.define(b, pointer, _operand(b, value_kind, type, "value"))
+        b.next()
 
     name = f"{operation.mnemonic}.{letters(kinds)}" + (".m" if other else "")
-    return Handler(name, tuple(fields), size, body, faults=not other)
+    return Handler(name, Shape("store_m" if other else "store", tuple(parts)), body, faults=not other)
 
 
 # --- atomic instructions ---
 
-#: Size of the instructions, and where their slots begin.
-ATOMIC_SIZE, ATOMIC_SLOTS = 24, 10
+#: Names of the slots with the operands, in order.
+ATOMIC_OPERANDS = ("address", "a", "b")
 
 
 def atomic_handler(operation: Operation) -> Handler:
@@ -143,25 +148,24 @@ def atomic_handler(operation: Operation) -> Handler:
     the accumulator), and memory 0 isn't told from others.
     """
     types = ("i32", *operation.instruction.params[1:])
-    offsets = range(ATOMIC_SLOTS, ATOMIC_SLOTS + 2 * len(types), 2)
-    fields = [Field(name, "slot", at) for name, at in zip(("address", "a", "b"), offsets, strict=False)]
+    parts = [Field(name, "slot", 10 + 2 * i) for i, name in enumerate(ATOMIC_OPERANDS[: len(types)])]
     if operation.instruction.results:
-        fields.insert(0, Field("dst", "dst", 8))
-    fields += [Field("offset", "u32", 16), Field("memory", "u32", 20)]
+        parts.insert(0, Field("dst", "dst", 8))
+    parts += [Field("offset", "u32", 16), Field("memory", "u32", 20)]
 
     def body(b: HandlerBuilder) -> None:
-        address, *operands = (b.read_slot(at, type) for at, type in zip(offsets, types, strict=True))
-        place = b.binary("add", b.convert("zext", address, "i64"), b.number(16, "i32"))
+        address, *operands = (b.read_slot(name, type) for name, type in zip(ATOMIC_OPERANDS, types, strict=False))
+        place = b.binary("add", b.convert("zext", address, "i64"), b.number("offset"))
         if operation.width > 1:
             low = b.binary("and", place, b.const("i64", operation.width - 1))
             b.trap_if(b.compare("ne", low, b.const("i64", 0)), UNALIGNED_ATOMIC)
-        result = operation.define(b, lambda: _checked_address(b, place, operation.width, 20), *operands)
+        result = operation.define(b, lambda: _checked_address(b, place, operation.width), *operands)
         if result is None:
-            b.next(ATOMIC_SIZE)
+            b.next()
         else:
-            b.finish_value(result, ATOMIC_SIZE, 8)
+            b.finish_value(result)
 
-    return Handler(operation.mnemonic, tuple(fields), ATOMIC_SIZE, body)
+    return Handler(operation.mnemonic, Shape("atomic", tuple(parts)), body)
 
 
 # --- compare and branch ---
@@ -181,83 +185,98 @@ def jump_back(b: HandlerBuilder, target: Value) -> None:
 def branch_handler(operation: Operation, kinds: tuple[int, ...], negate: bool, back: bool) -> Handler:
     """The handler that compares two operands and branches when the comparison holds (or doesn't, with `negate`)."""
     types = operation.instruction.params
-    fields, offsets, slots, size = [], [], 0, 16
-    for position, (type, kind) in enumerate(zip(types, kinds, strict=True)):
-        if kind == SLOT:
-            offsets.append(8 + 2 * slots)
-            fields.append(Field("ab"[position], "slot", offsets[-1]))
-            slots += 1
-        elif kind == IMM:
-            offsets.append(16)
-            fields.append(Field("ab"[position], "imm64" if is_wide(type) else "imm32", 16))
-            size = 24
-        else:
-            offsets.append(0)
-    fields.append(Field("target", "target", 12))
+    operands = _packed(types, kinds, slots=8, narrow=16, wide=16)
 
     def body(b: HandlerBuilder) -> None:
-        x, y = (_operand(b, kind, type, at) for kind, type, at in zip(kinds, types, offsets, strict=True))
+        x, y = _operands(b, types, kinds)
         condition = operation.define(b, x, y)
         taken, passed = b.fresh("taken"), b.fresh("passed")
         b.branch(condition, passed, taken) if negate else b.branch(condition, taken, passed)
         b.label(taken)
-        target = b.at(b.ip, b.number(12, "i32", signed=True))
         if back:
-            jump_back(b, target)
+            jump_back(b, b.target())
         else:
-            b.jump(target)
+            b.jump(b.target())
         b.label(passed)
-        b.next(size)
+        b.next()
 
     name = f"br_if{'_not' if negate else ''}.{operation.mnemonic}.{letters(kinds)}" + (".back" if back else "")
-    return Handler(name, tuple(fields), size, body)
+    return Handler(name, Shape("branch", (*operands, Field("target", "target", 12))), body)
 
 
-# --- which of them exist; the position in each table is computed by the translator in the same way ---
+# --- which of them exist ---
 
 
-def value_handlers() -> Iterator[tuple[int, Handler]]:
-    """All value handlers with their position: ((op · 3 + kind a) · 3 + kind b) · 2 + result kind."""
+class Family(NamedTuple):
+    """Handlers that are found by what they do: `members` gives each with its place along `axes`.
+
+    The first coordinate is the instruction's row; each axis has a name and a length. The translator finds a handler's
+    number in a table, by a function that is generated from the axes.
+    """
+
+    axes: tuple[tuple[str, int], ...]
+    members: Callable[[], Iterator[tuple[tuple[int, ...], Handler]]]
+
+    def position(self, row: int, *place: int) -> int:
+        """Where in the family's table a place is."""
+        for coordinate, (_, length) in zip(place, self.axes, strict=True):
+            row = row * length + coordinate
+        return row
+
+    def position_text(self) -> str:
+        """`position` as an expression in C."""
+        text = "row"
+        for name, length in self.axes:
+            text = f"({text} * {length} + {name})"
+        return text
+
+    @property
+    def places(self) -> int:
+        """How many places each row has."""
+        return prod(length for _, length in self.axes)
+
+
+def value_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
+    """All value handlers."""
     for operation in OPERATIONS.values():
         if operation.kind != "value":
             continue
         for kinds in operand_kinds(operation):
             for result in (SLOT, ACC):
                 second = kinds[1] if len(kinds) == 2 else 0
-                position = ((operation.instruction.index * 3 + kinds[0]) * 3 + second) * 2 + result
-                yield position, value_handler(operation, kinds, result)
+                yield (operation.instruction.index, kinds[0], second, result), value_handler(operation, kinds, result)
 
 
-def load_handlers() -> Iterator[tuple[int, Handler]]:
-    """All loads: ((op · 3 + address kind) · 2 + result kind) · 2 + other memory."""
+def load_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
+    """All loads."""
     for operation in OPERATIONS.values():
         if operation.kind == "load":
             for (kind,) in operand_kinds(operation):
                 for result in (SLOT, ACC):
                     for other in (False, True):
-                        position = ((operation.instruction.index * 3 + kind) * 2 + result) * 2 + other
-                        yield position, load_handler(operation, kind, result, other)
+                        yield (operation.instruction.index, kind, result, other), load_handler(
+                            operation, kind, result, other
+                        )
 
 
-def store_handlers() -> Iterator[tuple[int, Handler]]:
-    """All stores: ((op · 3 + address kind) · 3 + value kind) · 2 + other memory."""
+def store_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
+    """All stores."""
     for operation in OPERATIONS.values():
         if operation.kind == "store":
             for kinds in operand_kinds(operation):
                 for other in (False, True):
-                    position = ((operation.instruction.index * 3 + kinds[0]) * 3 + kinds[1]) * 2 + other
-                    yield position, store_handler(operation, kinds, other)
+                    yield (operation.instruction.index, *kinds, other), store_handler(operation, kinds, other)
 
 
-def atomic_handlers() -> Iterator[tuple[int, Handler]]:
-    """All atomic instructions, by op."""
+def atomic_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
+    """All atomic instructions."""
     for operation in OPERATIONS.values():
         if operation.kind == "atomic":
-            yield operation.instruction.index, atomic_handler(operation)
+            yield (operation.instruction.index,), atomic_handler(operation)
 
 
-def branch_handlers() -> Iterator[tuple[int, Handler]]:
-    """All compare-and-branches: (((op · 3 + kind a) · 3 + kind b) · 2 + negate) · 2 + back.
+def branch_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
+    """All compare-and-branches.
 
     `eqz` is not among them: it is `eq` with the immediate 0. Integers aren't negated: the opposite comparison serves.
     Branches back aren't either: only an `if`, and a branch that has values to move, jump where a comparison fails.
@@ -268,5 +287,15 @@ def branch_handlers() -> Iterator[tuple[int, Handler]]:
             for kinds in operand_kinds(operation):
                 for negate in (False,) if integer else (False, True):
                     for back in (False,) if negate else (False, True):
-                        place = (operation.instruction.index * 3 + kinds[0]) * 3 + kinds[1]
-                        yield (place * 2 + negate) * 2 + back, branch_handler(operation, kinds, negate, back)
+                        place = (operation.instruction.index, *kinds, negate, back)
+                        yield place, branch_handler(operation, kinds, negate, back)
+
+
+#: The families by name: an operand's kind is one of three, a result's one of two (slot and accumulator).
+FAMILIES = {
+    "value": Family((("a", 3), ("b", 3), ("result", 2)), value_handlers),
+    "load": Family((("address", 3), ("result", 2), ("other", 2)), load_handlers),
+    "store": Family((("address", 3), ("value", 3), ("other", 2)), store_handlers),
+    "atomic": Family((), atomic_handlers),
+    "branch": Family((("a", 3), ("b", 3), ("negate", 2), ("back", 2)), branch_handlers),
+}

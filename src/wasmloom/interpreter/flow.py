@@ -242,7 +242,7 @@ class Flow(Assembler):
             self.leave_to(label)
         label.kind = L_ELSE
         self.restart(label, label.type.num_params, label.type.params)
-        put32(self.buffer + label.else_branch + 12, self.pos - label.else_branch)
+        put32(self.buffer + label.else_branch + h.AT_BRANCH_TARGET, self.pos - label.else_branch)
         label.else_branch = -1
         self.dead = False
         self.stop_fuel()
@@ -286,7 +286,7 @@ class Flow(Assembler):
             self.restart(label, label.type.num_results, label.type.results)
             self.bind(label.fixups)
             if label.else_branch >= 0:
-                put32(self.buffer + label.else_branch + 12, self.pos - label.else_branch)
+                put32(self.buffer + label.else_branch + h.AT_BRANCH_TARGET, self.pos - label.else_branch)
             self.dead = False
             self.stop_fuel()
             self.start_fuel()
@@ -331,7 +331,7 @@ class Flow(Assembler):
     def leave_tries(self, remaining: cython.int) -> cython.int:
         """Take away all exception records but the outermost `remaining` ones."""
         if self.open_tries > remaining:
-            put16(self.buffer + self.emit(h.H_TRY_LEAVE, 16) + 8, self.try_record(remaining))
+            put16(self.buffer + self.emit(h.H_TRY_LEAVE) + h.AT_TRY_LEAVE_RECORD, self.try_record(remaining))
         return 0
 
     # --- branches ---
@@ -353,10 +353,10 @@ class Flow(Assembler):
             if base == first and run:
                 k += run
             elif run > _MAX_COPIES:
-                at = self.emit(h.H_MOVE, 16)
-                put16(self.buffer + at + 8, self.home(base + k))
-                put16(self.buffer + at + 10, self.home(first + k))
-                put16(self.buffer + at + 12, run)
+                at = self.emit(h.H_MOVE)
+                put16(self.buffer + at + h.AT_DST, self.home(base + k))
+                put16(self.buffer + at + h.AT_MOVE_SOURCE, self.home(first + k))
+                put16(self.buffer + at + h.AT_MOVE_COUNT, run)
                 k += run
             else:
                 # A copy may overwrite a slot that an accumulator's value is known to be in: copy_entry forgets that.
@@ -372,11 +372,11 @@ class Flow(Assembler):
         """Jump to a label that is not the function's."""
         at: cython.Py_ssize_t
         if label.kind == L_LOOP:
-            at = self.emit(h.H_BR_BACK, 16)
-            put32(self.buffer + at + 8, cython.cast(uint32_t, label.start - at))
+            at = self.emit(h.H_BR_BACK)
+            put32(self.buffer + at + h.AT_BR_TARGET, cython.cast(uint32_t, label.start - at))
         else:
-            at = self.emit(h.H_BR, 16)
-            label.fixups = self.add_fixup(label.fixups, at, at + 8)
+            at = self.emit(h.H_BR)
+            label.fixups = self.add_fixup(label.fixups, at, at + h.AT_BR_TARGET)
         return 0
 
     @cython.cfunc
@@ -414,15 +414,15 @@ class Flow(Assembler):
             self.leave_to(label)
             self.accs[0] = accs[0]
             self.accs[1] = accs[1]
-            put32(self.buffer + at + 12, self.pos - at)
+            put32(self.buffer + at + h.AT_BRANCH_TARGET, self.pos - at)
         else:
             for k in range(count):
                 self.flush(self.height - count + k)
             at = self.emit_branch(c, label.kind == L_LOOP)
             if label.kind == L_LOOP:
-                put32(self.buffer + at + 12, cython.cast(uint32_t, label.start - at))
+                put32(self.buffer + at + h.AT_BRANCH_TARGET, cython.cast(uint32_t, label.start - at))
             else:
-                label.fixups = self.add_fixup(label.fixups, at, at + 12)
+                label.fixups = self.add_fixup(label.fixups, at, at + h.AT_BRANCH_TARGET)
         self.barrier()
         return 0
 
@@ -445,17 +445,17 @@ class Flow(Assembler):
         if arity:
             for k in range(arity):
                 self.flush(self.height - 1 - k)
-        at = self.emit(
+        at = self.emit_array(
             h.H_BR_TABLE_A if index.kind == ACC else h.H_BR_TABLE_S,
-            (16 + 4 * (count + 1) + 7) & ~cython.cast(cython.int, 7),
+            (4 * (count + 1) + 7) & ~cython.cast(cython.int, 7),
         )
         if index.kind == SLOT:
-            put16(self.buffer + at + 8, index.slot)
-        put32(self.buffer + at + 12, count)
+            put16(self.buffer + at + h.AT_BR_TABLE_INDEX, index.slot)
+        put32(self.buffer + at + h.AT_BR_TABLE_COUNT, count)
         for k in range(count + 1):
             depth = i.a if k == count else cython.cast(uint32_t, read_u32(cython.address(it)))
             label = cython.address(self.labels[self.num_labels - 1 - depth])
-            field = at + 16 + 4 * k
+            field = at + h.AT_BR_TABLE_TARGETS + 4 * k
             if (
                 label.kind == L_FUNCTION
                 or label.kind == L_LOOP
@@ -481,27 +481,27 @@ class Flow(Assembler):
         cls: cython.int
         self.leave_tries(0)
         if count == 0:
-            at = self.emit(h.H_RETURN, 16)
+            at = self.emit(h.H_RETURN)
         elif count == 1:
             v = self.operand(self.height - 1)
             cls = class_of(self.stack[self.height - 1].type)
             if v.kind == IMM and cls:
-                put64(self.buffer + self.emit(h.H_CONST_FACC, 24) + 16, v.bits)
+                put64(self.buffer + self.emit(h.H_CONST_FACC) + h.AT_CONST_FACC_VALUE_IMM64, v.bits)
                 v.kind = ACC
             if v.kind == ACC:
-                at = self.emit(h.H_FRETURN_A if cls else h.H_RETURN_A, 16)
+                at = self.emit(h.H_FRETURN_A if cls else h.H_RETURN_A)
             elif v.kind == SLOT:
-                at = self.emit(h.H_FRETURN_S if cls else h.H_RETURN_S, 16)
-                put16(self.buffer + at + 10, v.slot)
+                at = self.emit(h.H_FRETURN_S if cls else h.H_RETURN_S)
+                put16(self.buffer + at + h.AT_RETURN_VALUE, v.slot)
             else:
-                at = self.emit(h.H_RETURN_I, 24)
-                put64(self.buffer + at + 16, v.bits)
+                at = self.emit(h.H_RETURN_I)
+                put64(self.buffer + at + h.AT_RETURN_VALUE_IMM64, v.bits)
         else:
             self.stage(count, self.height - count)
-            at = self.emit(h.H_RETURN_MANY, 16)
-            put16(self.buffer + at + 10, self.home(self.height - count))
-            put16(self.buffer + at + 12, count)
-        put16(self.buffer + at + 8, self.num_locals)
+            at = self.emit(h.H_RETURN_MANY)
+            put16(self.buffer + at + h.AT_RETURN_SOURCE, self.home(self.height - count))
+            put16(self.buffer + at + h.AT_RETURN_COUNT, count)
+        put16(self.buffer + at + h.AT_RETURN_RECORD, self.num_locals)
         return 0
 
     # --- fuel ---
@@ -512,7 +512,7 @@ class Flow(Assembler):
         """Begin a basic block: it pays for its instructions in advance."""
         self.fuel_amount = 0
         if self.fuel:
-            self.fuel_at = self.emit(h.H_FUEL, 16)
+            self.fuel_at = self.emit(h.H_FUEL)
         return 0
 
     @cython.cfunc
@@ -520,6 +520,6 @@ class Flow(Assembler):
     def stop_fuel(self) -> cython.int:
         """End a basic block: now its price is known."""
         if self.fuel_at >= 0:
-            put32(self.buffer + self.fuel_at + 8, self.fuel_amount)
+            put32(self.buffer + self.fuel_at + h.AT_FUEL_AMOUNT, self.fuel_amount)
             self.fuel_at = -1
         return 0

@@ -14,10 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from wasmloom.interpreter.emitter import HandlerBuilder
-from wasmloom.interpreter.isa import Field, Handler
-
-#: Bytes of an instruction that hold its handler's address.
-HEADER = 8
+from wasmloom.interpreter.isa import HEADER, Field, Handler, Shape
 
 _LOGIC = ("and", "or", "xor")
 _ARITHMETIC = ("add", "sub", "mul")
@@ -28,17 +25,17 @@ _SELECTS = ("select.ass", "select.asi", "select.ais", "select.aii")
 
 def fuse(first: Handler, second: Handler) -> Handler:
     """The handler of the two instructions in a row."""
-    shift = first.size - HEADER
-    fields = (*first.fields, *(Field(field.name, field.kind, field.offset + shift, shift) for field in second.fields))
+    shift = first.shape.size - HEADER
+    moved = (Field(field.name, field.kind, field.offset + shift, shift) for field in second.shape.fields)
+    name = f"{first.name}+{second.name}"
 
     def body(b: HandlerBuilder) -> None:
-        b.then(shift, second.body)
+        b.then(shift, second)
         first.body(b)
 
     return Handler(
-        f"{first.name}+{second.name}",
-        fields,
-        first.size + second.size - HEADER,
+        name,
+        Shape(name, (*first.shape.fields, *moved)),
         body,
         faults=first.faults or second.faults,
         fault_offset=shift if second.faults else 0,

@@ -13,6 +13,7 @@ The object exports, besides the handlers themselves:
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,21 +22,12 @@ from wasmloom.compiler import stubs
 from wasmloom.interpreter import control, families, stack_handlers
 from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
 from wasmloom.interpreter.fused import fused_handlers
-from wasmloom.interpreter.isa import Handler
+from wasmloom.interpreter.isa import DELTA_BEFORE_RETURN, Handler, Shape, shape
 from wasmloom.runtime import layout
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 
 if TYPE_CHECKING:
     from llvmlite import binding
-
-#: Table name → (positions per instruction, handlers with their positions).
-FAMILIES = {
-    "wl_value_table": (3 * 3 * 2, families.value_handlers),
-    "wl_load_table": (3 * 2 * 2, families.load_handlers),
-    "wl_store_table": (3 * 3 * 2, families.store_handlers),
-    "wl_branch_table": (3 * 3 * 2 * 2, families.branch_handlers),
-    "wl_atomic_table": (1, families.atomic_handlers),
-}
 
 #: Section of all handlers; the linker defines ``__start_…`` and ``__stop_…`` for it.
 SECTION = "wl_text"
@@ -51,12 +43,12 @@ class HandlerSet:
     def __init__(self) -> None:
         self.handlers: list[Handler] = [*control.control_handlers(), *stack_handlers.stack_handlers()]
         self.tables: dict[str, list[int]] = {}
-        for table, (per_instruction, members) in FAMILIES.items():
-            numbers = [-1] * (per_instruction * len(INSTRUCTIONS))
-            for position, handler in members():
-                numbers[position] = len(self.handlers)
+        for name, family in families.FAMILIES.items():
+            numbers = [-1] * (family.places * len(INSTRUCTIONS))
+            for place, handler in family.members():
+                numbers[family.position(*place)] = len(self.handlers)
                 self.handlers.append(handler)
-            self.tables[table] = numbers
+            self.tables[f"wl_{name}_table"] = numbers
         self.numbers: dict[str, int] = {handler.name: number for number, handler in enumerate(self.handlers)}
         #: numbers of two handlers → number of the fused one
         self.fused: dict[tuple[int, int], int] = {}
@@ -85,25 +77,83 @@ def symbol(name: str) -> str:
     return f'@"wl.{name}"' if not name.replace(".", "").replace("_", "").isalnum() else f"@wl.{name}"
 
 
+def _constant(text: str) -> str:
+    return text.upper().replace(".", "_")
+
+
+def shapes() -> Iterator[Shape]:
+    """The shapes of all instructions but fused ones, and those of their parts."""
+    yield stack_handlers.CLAUSE
+    for handler in (*control.control_handlers(), *stack_handlers.stack_handlers()):
+        yield handler.shape
+    for family in families.FAMILIES.values():
+        for _, handler in family.members():
+            yield handler.shape
+
+
+def field_offsets() -> dict[str, int]:
+    """Where fields are, for those who write and read instructions: "AT_CALL_DELTA" → offset.
+
+    "AT_DST" is where every instruction has the slot for its result. Of operands that are packed, "AT_VALUE_SLOT_0" is
+    the first one in a slot. Immediates have names of their own ("AT_STORE_VALUE_IMM64"), since others have a slot in
+    their stead. Raises ValueError where two shapes of one name disagree.
+    """
+    found: dict[str, int] = {}
+    for each in shapes():
+        seen: Counter[str] = Counter()
+        for field in each.fields:
+            name = field.name
+            if each.name in families.PACKED and name in families.OPERANDS:
+                name = f"{field.kind}.{seen[field.kind]}"
+                seen[field.kind] += 1
+            elif field.kind in ("imm32", "imm64"):
+                name = f"{name}.{field.kind}"
+            constant = "AT_DST" if field.kind == "dst" else _constant(f"AT_{each.name}.{name}")
+            if found.setdefault(constant, field.offset) != field.offset:
+                raise ValueError(f"{constant} is {found[constant]} in one shape and {field.offset} in another")
+    return found
+
+
+def sizes() -> dict[str, int]:
+    """The size of what has a fixed one: "SIZE_RESTORE"."""
+    found: dict[str, int] = {}
+    for each in (stack_handlers.CLAUSE, *(handler.shape for handler in control.control_handlers())):
+        found[_constant(f"SIZE_{each.name}")] = each.size
+    return found
+
+
 def enumeration() -> str:
-    """Cython declarations: numbers of control handlers (``H_BR_TABLE_S``) and of instructions (``OP_LOCAL_GET``)."""
-    lines = ["# Generated from wasmloom/interpreter/control.py and handlers.py", "cdef enum:"]
+    """Cython declarations for those who write and read instructions.
+
+    Numbers of control handlers (``H_BR_TABLE_S``), offsets of fields (``AT_CALL_DELTA``), sizes (``SIZE_RESTORE``),
+    instructions (``OP_LOCAL_GET``), and functions that find handlers (``value_position``).
+    """
+    lines = ["# Generated from wasmloom/interpreter/control.py, families.py and handlers.py", "cdef enum:"]
     for number, handler in enumerate((*control.control_handlers(), *stack_handlers.stack_handlers())):
-        lines.append(f"    H_{handler.name.upper().replace('.', '_')} = {number}")
+        lines.append(f"    H_{_constant(handler.name)} = {number}")
+    lines += [f"    {name} = {number}" for name, number in (field_offsets() | sizes()).items()]
     # Two instructions have the mnemonic `select`; their typing rules tell them apart.
     names = {row.mnemonic: row.index for row in INSTRUCTIONS} | {"select": BY_MNEMONIC["select"].index}
     names["select_t"] = next(row.index for row in INSTRUCTIONS if row.rule == "select_t")
-    lines += [f"    OP_{name.upper().replace('.', '_')} = {index}" for name, index in names.items()]
+    lines += [f"    OP_{_constant(name)} = {index}" for name, index in names.items()]
+    lines.append(f"    DELTA_BEFORE_RETURN = {DELTA_BEFORE_RETURN}")
     lines.append(f"    INSTANCE_SIZE = {layout.size('WlInstance')}")
     lines.append(f"    MAX_UNROLLED_LOCALS = {control.MAX_UNROLLED_LOCALS}")
-    lines.append(f"    RESTORE_SIZE = {control.RESTORE_SIZE}")
     lines.append(f"    TRY_RECORD_SLOTS = {stack_handlers.TRY_RECORD_SLOTS}")
-    lines.append(f"    CLAUSE_SIZE = {stack_handlers.CLAUSE_SIZE}")
-    lines.append(f"    CLAUSES_AT = {stack_handlers.CLAUSES_AT}")
-    lines.append(f"    ATOMIC_SIZE = {families.ATOMIC_SIZE}")
-    lines.append(f"    ATOMIC_SLOTS = {families.ATOMIC_SLOTS}")
-    lines.append(f"    TAIL_CALL_SIZE = {control.TAIL_CALL_SIZE}")
+    lines.append(f"    CLAUSE_SUSPEND = {stack_handlers.CLAUSE_SUSPEND}")
+    lines.append(f"    CLAUSE_SWITCH = {stack_handlers.CLAUSE_SWITCH}")
+    for name, family in (*families.FAMILIES.items(), ("select", control.SELECT)):
+        parameters = ", ".join(f"int {axis}" for axis in ("row", *(axis for axis, _ in family.axes)))
+        lines += ["", f"cdef inline int {name}_position({parameters}) noexcept nogil:"]
+        lines.append(f"    return {family.position_text()}")
     return "\n".join(lines) + "\n"
+
+
+def _check(handler: Handler) -> None:
+    """Hold what `_return_to` counts on: a call's `delta` ends the instruction."""
+    names = [field.name for field in handler.shape.fields]
+    if "delta" in names and handler.shape.field("delta").offset != handler.shape.size - DELTA_BEFORE_RETURN:
+        raise ValueError(f"the delta of {handler.name} isn't where callees look for it")
 
 
 def _function(name: str, builder: HandlerBuilder) -> Iterator[str]:
@@ -120,7 +170,7 @@ def _array(name: str, type: str, items: Sequence[str]) -> str:
 
 
 def _enter_function() -> Iterator[str]:
-    b = HandlerBuilder()
+    b = HandlerBuilder(shape("wl_enter"))
     memory = b.memory0(b.inst)
     b.acc = b.as_acc(b.at(b.assign("getelementptr i8, ptr @wl_leave_code, i64 8", "ptr"), 0))
     b.facc = b.assign("insertelement <2 x double> poison, double 0.0, i32 0", "<2 x double>")
@@ -139,10 +189,12 @@ def module_text(handlers: HandlerSet | None = None) -> str:
     handlers = handlers or HandlerSet()
     parts: list[str] = []
     declarations: dict[str, str] = {}
-    bodies = [(symbol(handler.name), handler.body) for handler in handlers.handlers]
-    bodies += [(f"@{name}", body) for name, body in OUTLINED.items()]
-    for name, body in bodies:
-        builder = HandlerBuilder()
+    bodies = [(symbol(handler.name), handler.shape, handler.body) for handler in handlers.handlers]
+    bodies += [(f"@{name}", shape(name), body) for name, body in OUTLINED.items()]
+    for handler in handlers.handlers:
+        _check(handler)
+    for name, read, body in bodies:
+        builder = HandlerBuilder(read)
         body(builder)
         parts += _function(name, builder)
         declarations.update(builder.declarations)
@@ -151,7 +203,7 @@ def module_text(handlers: HandlerSet | None = None) -> str:
     parts.append(stubs.fiber_end())
     parts += declarations.values()
     parts.append(_array("wl_handlers", "ptr", [symbol(handler.name) for handler in handlers.handlers]))
-    parts.append(_array("wl_sizes", "i16", [str(handler.size) for handler in handlers.handlers]))
+    parts.append(_array("wl_sizes", "i16", [str(handler.shape.size) for handler in handlers.handlers]))
     parts.append(_array("wl_fault_offsets", "i16", [str(handler.fault_offset) for handler in handlers.handlers]))
     for table, numbers in (*handlers.tables.items(), *handlers.fusion_tables().items()):
         # Positions in the fusion table go beyond 16 bits.

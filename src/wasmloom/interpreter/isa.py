@@ -25,11 +25,38 @@ SLOT, ACC, IMM = range(3)
 KIND_LETTERS = "sai"
 
 
-class Field(NamedTuple):
-    """A field of an instruction.
+class FieldKind(NamedTuple):
+    """What a field's bytes mean: how many, and whether their number has a sign."""
 
-    `kind`: "dst" and "slot" (u16 slot numbers), "u16", "u32", "target" (i32, from the instruction's start plus `base`),
-    "imm32" (sign-extended for i64), "imm64", "ptr" (8 bytes).
+    width: int
+    signed: bool = False
+
+
+#: "dst" and "slot" are slot numbers; "target" counts from the instruction's start plus the field's `base`; "imm32" is
+#: sign-extended for i64; "array" has a variable length and ends the instruction.
+FIELD_KINDS: dict[str, FieldKind] = {
+    "dst": FieldKind(2),
+    "slot": FieldKind(2),
+    "u16": FieldKind(2),
+    "u32": FieldKind(4),
+    "target": FieldKind(4, signed=True),
+    "imm32": FieldKind(4, signed=True),
+    "imm64": FieldKind(8),
+    "ptr": FieldKind(8),
+    "array": FieldKind(0),
+}
+
+#: Bytes of an instruction that hold its handler's address.
+HEADER = 8
+#: A return ip follows the `delta` of the instruction that called, an u16: see `wasmloom.interpreter.control`.
+DELTA_BEFORE_RETURN = 8
+
+
+class Field(NamedTuple):
+    """A field of an instruction: its `kind` (of `FIELD_KINDS`), and its offset in bytes.
+
+    Nothing else in the engine says where a field is. Handler bodies read fields by name; the constants that the
+    translator and the runtime use are generated (`wasmloom.interpreter.handlers.field_offsets`).
     """
 
     name: str
@@ -38,26 +65,54 @@ class Field(NamedTuple):
     base: int = 0
 
 
-class Handler(NamedTuple):
-    """A bytecode instruction and the body of its handler.
-
-    `size` is the instruction's size in bytes, 0 for the one with a variable size (`br_table`). `calls_runtime` marks
-    handlers that call C code, which may have a prologue; no other may. `faults` marks those that touch guest memory,
-    and
-    `fault_offset` is where in the instruction the part that does so begins.
-    """
+class Shape(NamedTuple):
+    """The fields of an instruction. Where two shapes of one name have the same field, it is in the same place."""
 
     name: str
     fields: tuple[Field, ...]
-    size: int
+
+    @property
+    def size(self) -> int:
+        """The instruction's size in bytes: that of what comes before the array, where there is one."""
+        end = max((field.offset + FIELD_KINDS[field.kind].width for field in self.fields), default=HEADER)
+        return (end + 7) & ~7
+
+    @property
+    def has_array(self) -> bool:
+        """Whether the instruction's size varies."""
+        return any(field.kind == "array" for field in self.fields)
+
+    def field(self, name: str) -> Field:
+        """The field called `name`. Raises KeyError."""
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise KeyError(f"{self.name} has no field {name}")
+
+
+def shape(name: str, fields: str = "") -> Shape:
+    """A shape with fields from "name:kind@offset" items."""
+    found = []
+    for item in fields.split():
+        field, rest = item.split(":")
+        kind, offset = rest.split("@")
+        found.append(Field(field, kind, int(offset)))
+    return Shape(name, tuple(found))
+
+
+class Handler(NamedTuple):
+    """A bytecode instruction and the body of its handler.
+
+    `calls_runtime` marks handlers that call C code, which may have a prologue; no other may. `faults` marks those that
+    touch guest memory, and `fault_offset` is where in the instruction the part that does so begins.
+    """
+
+    name: str
+    shape: Shape
     body: Callable[[HandlerBuilder], None]
     calls_runtime: bool = False
     faults: bool = False
     fault_offset: int = 0
-
-    def field(self, name: str) -> Field:
-        """The field called `name`."""
-        return next(field for field in self.fields if field.name == name)
 
 
 def operand_class(type: str) -> str:

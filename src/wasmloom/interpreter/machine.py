@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int16_t, int64_t, uint64_t
-from cython.cimports.wasmloom.interpreter._handlers import H_HOST
+from cython.cimports.wasmloom.interpreter._handlers import AT_HOST_FUNCTION, H_HOST, SIZE_HOST
 from cython.cimports.wasmloom.interpreter._native import (
     REG_R12,
     REG_RIP,
@@ -125,12 +125,12 @@ def host_stub(function: cython.pointer(WlFunction)) -> cython.p_char:
 
     Raises MemoryError.
     """
-    stub: cython.pointer(cython.p_void) = cython.cast(cython.pointer(cython.p_void), malloc(16))
+    stub: cython.p_char = cython.cast(cython.p_char, malloc(SIZE_HOST))
     if stub == cython.NULL:
         raise MemoryError
-    stub[0] = handlers[H_HOST]
-    stub[1] = function
-    return cython.cast(cython.p_char, stub)
+    cython.cast(cython.pointer(cython.p_void), stub)[0] = handlers[H_HOST]
+    cython.cast(cython.pointer(cython.p_void), stub + AT_HOST_FUNCTION)[0] = function
+    return stub
 
 
 def handler_addresses() -> list[int]:

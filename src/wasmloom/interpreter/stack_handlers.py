@@ -11,17 +11,16 @@ whose `resume` has a clause for the tag, which becomes the running stack. Nothin
 
 A contref is an address and a revision; every consumer changes the revision (`_consume`), so that a second use is found.
 
-A clause is 16 bytes: offset of the tag in the instance (u32), kind (u16, see `CLAUSE_SUSPEND`), slot where the label's
-values go (u16), target (i32, from the instruction's start), padding.
+A `resume` ends with its clauses, in order (`CLAUSE`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wasmloom.interpreter.control import _fields, _is_set, _move_slots, _return_ip, _word
+from wasmloom.interpreter.control import _is_set, _move_slots, _return_ip, _word
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
-from wasmloom.interpreter.isa import Handler
+from wasmloom.interpreter.isa import Handler, shape
 from wasmloom.runtime import traps
 from wasmloom.runtime.layout import (
     BOUND_SHIFT,
@@ -34,11 +33,16 @@ from wasmloom.runtime.layout import (
 )
 from wasmloom.semantics.llvm import Value
 
-#: Size of a clause of `resume`, and its kinds.
-CLAUSE_SIZE = 16
+#: A clause of `resume`: offset of the tag in the instance, one of the kinds below, slot where the label's values go,
+#: and where it leads, from the beginning of the `resume`.
+CLAUSE = shape("clause", "tag:u32@0 kind:u16@4 values:slot@6 target:target@8")
 CLAUSE_SUSPEND, CLAUSE_SWITCH = 0, 1
-#: Offset of the clauses in a `resume` instruction.
-CLAUSES_AT = 24
+#: `resume` and its kin. `exception` is the slot that `resume_throw_ref` takes it from; at `next` it goes on.
+RESUME = shape(
+    "resume",
+    "cont:slot@8 values:slot@10 count:u16@12 clause_count:u16@14 results:u16@16 exception:slot@18 next:target@20"
+    " clauses:array@24",
+)
 #: What is traced: the number of the traced variant follows that of the plain one.
 TRACED = ("cont.bind", "resume", "resume_throw", "resume_throw_ref", "suspend", "switch", "cont_return")
 #: Words of a `try_table`'s record.
@@ -74,19 +78,19 @@ def _slot_at(b: HandlerBuilder, frame: Value, index: Value) -> Value:
 
 def try_enter(b: HandlerBuilder) -> None:
     """Put the record of a `try_table` into the frame and go to its body; the catch clauses follow this instruction."""
-    record = b.slot(8)
+    record = b.slot("record")
     b.store(b.struct_field(b.ctx, "WlContext", "catch_top", "i64"), record, align=8)
-    b.store(b.as_acc(b.at(b.ip, 16)), b.at(record, 8), align=8)
+    b.store(b.as_acc(b.following()), b.at(record, 8), align=8)
     b.store(b.as_acc(b.inst), b.at(record, 16), align=8)
     base = b.as_acc(b.struct_field(b.ctx, "WlContext", "stack_base"))
     b.set_struct_field(b.ctx, "WlContext", "catch_top", b.binary("sub", b.as_acc(record), base))
-    b.jump(b.at(b.ip, b.number(12, "i32", signed=True)))
+    b.jump(b.target("body"))
 
 
 def try_leave(b: HandlerBuilder) -> None:
     """Take away a record, and those inside it."""
-    b.set_struct_field(b.ctx, "WlContext", "catch_top", _word(b, b.slot(8)))
-    b.next(16)
+    b.set_struct_field(b.ctx, "WlContext", "catch_top", _word(b, b.slot("record")))
+    b.next()
 
 
 def throw(b: HandlerBuilder) -> None:
@@ -96,7 +100,7 @@ def throw(b: HandlerBuilder) -> None:
 
 def throw_ref(b: HandlerBuilder) -> None:
     """Throw an exception that is on the operand stack."""
-    exception = _word(b, b.slot(8))
+    exception = _word(b, b.slot("exception"))
     b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
     b.tail_call("@wl_throw", acc=exception)
 
@@ -131,8 +135,8 @@ def do_throw(b: HandlerBuilder) -> None:
 
 def catch_enter(b: HandlerBuilder) -> None:
     """Clauses begin: the frame register holds the record's address."""
-    down = b.binary("sub", b.const("i64", 0), b.number(8, "i16"))
-    b.next(16, fp=_slot_at(b, b.fp, down))
+    down = b.binary("sub", b.const("i64", 0), b.number("record"))
+    b.next(fp=_slot_at(b, b.fp, down))
 
 
 def _exception(b: HandlerBuilder) -> Value:
@@ -141,29 +145,29 @@ def _exception(b: HandlerBuilder) -> Value:
 
 def _deliver(b: HandlerBuilder, exception: Value, with_values: bool) -> None:
     """Put the exception's values, and the exception itself where a clause asks for it, into the label's slots."""
-    target = b.slot(16)
-    count = b.number(18, "i16")
+    target = b.slot("values")
+    count = b.number("count")
     if with_values:
         _move_slots(b, target, b.at(exception, size("WlException")), count)
     ref, done = b.fresh("ref"), b.fresh("done")
-    b.branch(b.compare("ne", b.number(20, "i16"), b.const("i64", 0)), ref, done)
+    b.branch(b.compare("ne", b.number("ref"), b.const("i64", 0)), ref, done)
     b.label(ref)
     b.store(b.acc, _slot_at(b, target, count) if with_values else target, align=8)
     b.emit(f"br label {done}")
     b.label(done)
-    b.jump(b.at(b.ip, b.number(12, "i32", signed=True)))
+    b.jump(b.target())
 
 
 def catch(b: HandlerBuilder) -> None:
     """A clause for one tag: deliver the exception's values, or go on to the next clause."""
     exception = _exception(b)
-    tag = b.pointer(b.inst, b.number(8, "i32"))
+    tag = b.pointer(b.inst, b.number("tag"))
     matches, other = b.fresh("matches"), b.fresh("other")
     b.branch(_is_same(b, tag, b.struct_field(exception, "WlException", "tag")), matches, other)
     b.label(matches)
     _deliver(b, exception, True)
     b.label(other)
-    b.next(24)
+    b.next()
 
 
 def catch_all(b: HandlerBuilder) -> None:
@@ -326,17 +330,17 @@ def _attach(b: HandlerBuilder, cont: Value, parent: Value, resume: Value) -> Non
 
 def resume(b: HandlerBuilder) -> None:
     """Run a continuation, with this stack as its parent."""
-    cont = _consume(b, _word(b, b.slot(8)))
+    cont = _consume(b, _word(b, b.slot("cont")))
     current = _current(b)
-    _save(b, current, b.at(b.ip, b.number(20, "i32", signed=True)))
+    _save(b, current, b.target("next"))
     _attach(b, cont, current, b.ip)
-    _go_on(b, cont, b.slot(10), b.number(12, "i16"))
+    _go_on(b, cont, b.slot("values"), b.number("count"))
 
 
 def _resume_throwing(b: HandlerBuilder, cont: Value) -> None:
     """Resume a continuation with the exception in ctx.exception. Ends the handler."""
     current = _current(b)
-    _save(b, current, b.at(b.ip, b.number(20, "i32", signed=True)))
+    _save(b, current, b.target("next"))
     _attach(b, cont, current, b.ip)
     frame = _switch_to(b, cont)
     exception = b.struct_field(b.ctx, "WlContext", "exception", "i64")
@@ -356,12 +360,12 @@ def _resume_throwing(b: HandlerBuilder, cont: Value) -> None:
 
 def resume_throw(b: HandlerBuilder) -> None:
     """Resume with the exception that `new_exception` has just made."""
-    _resume_throwing(b, _consume(b, _word(b, b.slot(8))))
+    _resume_throwing(b, _consume(b, _word(b, b.slot("cont"))))
 
 
 def resume_throw_ref(b: HandlerBuilder) -> None:
     """Resume with an exception that is on the operand stack."""
-    exception, word = _word(b, b.slot(18)), _word(b, b.slot(8))
+    exception, word = _word(b, b.slot("exception")), _word(b, b.slot("cont"))
     b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
     b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
     cont = _consume(b, word)
@@ -377,8 +381,8 @@ def cont_return(b: HandlerBuilder) -> None:
     results = b.fp
     _note_memory(b, current)
     frame = _switch_to(b, parent)
-    base = b.convert("zext", b.load("i16", b.at(instruction, 10), align=2), "i64")
-    count = b.convert("zext", b.load("i16", b.at(instruction, 16), align=2), "i64")
+    base = b.number("values", RESUME, instruction)
+    count = b.number("results", RESUME, instruction)
     _move_slots(b, _slot_at(b, frame, base), results, count)
     instance = _cont(b, parent, "instance")
     code = _cont(b, parent, "ip")
@@ -387,15 +391,15 @@ def cont_return(b: HandlerBuilder) -> None:
 
 def cont_bind(b: HandlerBuilder) -> None:
     """Put values where the continuation expects its first ones; none is fine, and consumes it all the same."""
-    cont = _consume(b, _word(b, b.slot(8)))
-    count = b.number(12, "i16")
+    cont = _consume(b, _word(b, b.slot("cont")))
+    count = b.number("count")
     frame = b.at(_cont(b, cont, "stack_base"), _cont(b, cont, "fp", "i64"))
     state = _cont(b, cont, "state", "i64")
     place = b.binary("add", _cont(b, cont, "values", "i64"), _bound(b, state))
-    _move_slots(b, _slot_at(b, frame, place), b.slot(10), count)
+    _move_slots(b, _slot_at(b, frame, place), b.slot("values"), count)
     _set_cont(b, cont, "state", b.binary("add", state, b.binary("shl", count, b.const("i64", BOUND_SHIFT))))
-    b.store(_reference(b, _renew_if_worn(b, cont)), b.slot(14), align=8)
-    b.next(16, mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
+    b.store(_reference(b, _renew_if_worn(b, cont)), b.slot("rebound"), align=8)
+    b.next(mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
 
 
 def _find_handler(b: HandlerBuilder, tag: Value, kind: int) -> tuple[Value, Value, Value]:
@@ -425,9 +429,9 @@ def _find_handler(b: HandlerBuilder, tag: Value, kind: int) -> tuple[Value, Valu
     b.label(inside)
     instruction = _cont(b, child, "resume")
     instance = _cont(b, parent, "instance")
-    count = b.convert("zext", b.load("i16", b.at(instruction, 14), align=2), "i64")
-    first = b.at(instruction, CLAUSES_AT)
-    end = b.at(first, b.binary("mul", count, b.const("i64", CLAUSE_SIZE)))
+    count = b.number("clause_count", RESUME, instruction)
+    first = b.field_at("clauses", RESUME, instruction)
+    end = b.at(first, b.binary("mul", count, b.const("i64", CLAUSE.size)))
     b.emit(f"br label {scan}")
     b.label(scan)
     clause = Value(b.fresh("clause"), "ptr")
@@ -435,13 +439,13 @@ def _find_handler(b: HandlerBuilder, tag: Value, kind: int) -> tuple[Value, Valu
     b.emit(f"{clause.text} = phi ptr [ {first.text}, {inside} ], [ {clause_next}, {following} ]")
     b.branch(_is_same(b, clause, end), up, test)
     b.label(test)
-    offset = b.convert("zext", b.load("i32", clause, align=4), "i64")
+    offset = b.number("tag", CLAUSE, clause)
     same_tag = _is_same(b, b.pointer(instance, offset), tag)
-    clause_kind = b.load("i16", b.at(clause, 4), align=2)
+    clause_kind = b.narrow("kind", CLAUSE, clause)
     same_kind = b.assign(f"icmp eq i16 {clause_kind.text}, {kind}", "i1")
     b.branch(b.both(same_tag, same_kind), found, following)
     b.label(following)
-    b.emit(f"{clause_next} = getelementptr i8, ptr {clause.text}, i64 {CLAUSE_SIZE}")
+    b.emit(f"{clause_next} = getelementptr i8, ptr {clause.text}, i64 {CLAUSE.size}")
     b.emit(f"br label {scan}")
     b.label(up)
     b.emit(f"{parent_up} = getelementptr i8, ptr {parent.text}, i64 0")
@@ -475,16 +479,16 @@ def _renew_running_if_worn(b: HandlerBuilder) -> None:
 def suspend(b: HandlerBuilder) -> None:
     """Suspend the running chain up to the handler, which gets the values and a reference to the chain."""
     _renew_running_if_worn(b)
-    tag = b.pointer(b.inst, b.number(8, "i32"))
+    tag = b.pointer(b.inst, b.number("tag"))
     clause, child, parent = _find_handler(b, tag, CLAUSE_SUSPEND)
     instruction = _cont(b, child, "resume")
-    arguments, count = b.slot(12), b.number(14, "i16")
-    running = _suspend_running(b, child, b.at(b.ip, 16), b.number(12, "i16"))
+    arguments, count = b.slot("values"), b.number("count")
+    running = _suspend_running(b, child, b.following(), b.number("values"))
     frame = _switch_to(b, parent)
-    target = _slot_at(b, frame, b.convert("zext", b.load("i16", b.at(clause, 6), align=2), "i64"))
+    target = _slot_at(b, frame, b.number("values", CLAUSE, clause))
     _move_slots(b, target, arguments, count)
     b.store(_reference(b, running), _slot_at(b, target, count), align=8)
-    jump = b.convert("sext", b.load("i32", b.at(clause, 8), align=4), "i64")
+    jump = b.number("target", CLAUSE, clause)
     instance = _cont(b, parent, "instance")
     b.jump(
         b.at(instruction, jump),
@@ -499,14 +503,14 @@ def suspend(b: HandlerBuilder) -> None:
 def switch(b: HandlerBuilder) -> None:
     """Suspend the running chain up to the handler, and run another continuation in its place."""
     _renew_running_if_worn(b)
-    tag = b.pointer(b.inst, b.number(8, "i32"))
-    word = _word(b, b.slot(16))
+    tag = b.pointer(b.inst, b.number("tag"))
+    word = _word(b, b.slot("cont"))
     b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
     _, child, parent = _find_handler(b, tag, CLAUSE_SWITCH)
     target = _consume(b, word)
     instruction = _cont(b, child, "resume")
-    arguments, count = b.slot(12), b.number(14, "i16")
-    running = _suspend_running(b, child, b.at(b.ip, 24), b.number(12, "i16"))
+    arguments, count = b.slot("values"), b.number("count")
+    running = _suspend_running(b, child, b.following(), b.number("values"))
     # The reference to the suspended chain comes after the other values, in the slot behind them.
     b.store(_reference(b, running), _slot_at(b, arguments, count), align=8)
     _attach(b, target, parent, instruction)
@@ -522,26 +526,23 @@ def stack_handlers() -> Iterator[Handler]:
 
 
 def _plain_handlers() -> Iterator[Handler]:
-    yield Handler("try_enter", _fields("record:slot@8 body:target@12"), 16, try_enter)
-    yield Handler("try_leave", _fields("record:slot@8"), 16, try_leave)
-    yield Handler("throw", (), 8, throw)
-    yield Handler("throw_ref", _fields("exception:slot@8"), 16, throw_ref)
-    yield Handler("catch_enter", _fields("record:slot@8"), 16, catch_enter)
+    yield Handler("try_enter", shape("try_enter", "record:slot@8 body:target@12"), try_enter)
+    yield Handler("try_leave", shape("try_leave", "record:slot@8"), try_leave)
+    yield Handler("throw", shape("throw"), throw)
+    yield Handler("throw_ref", shape("throw_ref", "exception:slot@8"), throw_ref)
+    yield Handler("catch_enter", shape("catch_enter", "record:slot@8"), catch_enter)
     fields = "target:target@12 values:slot@16 count:u16@18 ref:u16@20"
-    yield Handler("catch", _fields("tag:u32@8 " + fields), 24, catch)
-    yield Handler("catch_all", _fields(fields), 24, catch_all)
-    yield Handler("rethrow", (), 8, rethrow)
-    yield Handler(
-        "cont.bind", _fields("cont:slot@8 values:slot@10 count:u16@12 dst:slot@14"), 16, cont_bind, calls_runtime=True
-    )
-    fields = "cont:slot@8 values:slot@10 count:u16@12 clauses:u16@14 results:u16@16 exception:slot@18 next:target@20"
-    yield Handler("resume", _fields(fields), 0, resume)
-    yield Handler("resume_throw", _fields(fields), 0, resume_throw)
-    yield Handler("resume_throw_ref", _fields(fields), 0, resume_throw_ref)
-    yield Handler("suspend", _fields("tag:u32@8 values:slot@12 count:u16@14"), 16, suspend)
-    fields = "tag:u32@8 values:slot@12 count:u16@14 cont:slot@16"
-    yield Handler("switch", _fields(fields), 24, switch)
-    yield Handler("cont_return", (), 8, cont_return)
+    yield Handler("catch", shape("catch", "tag:u32@8 " + fields), catch)
+    yield Handler("catch_all", shape("catch", fields), catch_all)
+    yield Handler("rethrow", shape("rethrow"), rethrow)
+    fields = "cont:slot@8 values:slot@10 count:u16@12 rebound:slot@14"
+    yield Handler("cont.bind", shape("cont.bind", fields), cont_bind, calls_runtime=True)
+    yield Handler("resume", RESUME, resume)
+    yield Handler("resume_throw", RESUME, resume_throw)
+    yield Handler("resume_throw_ref", RESUME, resume_throw_ref)
+    yield Handler("suspend", shape("suspend", "tag:u32@8 values:slot@12 count:u16@14"), suspend)
+    yield Handler("switch", shape("switch", "tag:u32@8 values:slot@12 count:u16@14 cont:slot@16"), switch)
+    yield Handler("cont_return", shape("cont_return"), cont_return)
 
 
 def traced(handler: Handler) -> Handler:
@@ -551,7 +552,7 @@ def traced(handler: Handler) -> Handler:
         b.trap_if_code(b.runtime_call("trace", b.ctx, b.inst, b.fp, b.ip))
         handler.body(b)
 
-    return Handler(f"{handler.name}.traced", handler.fields, handler.size, body, calls_runtime=True)
+    return Handler(f"{handler.name}.traced", handler.shape, body, calls_runtime=True)
 
 
 #: Functions with a handler's signature that are no instructions: name → body.

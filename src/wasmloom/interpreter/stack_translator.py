@@ -55,11 +55,11 @@ class StackInstructions(Calls):
             self.try_table(r, i)
         elif op == h.OP_THROW:
             self.new_exception(i.a)
-            self.emit(h.H_THROW, 8)
+            self.emit(h.H_THROW)
             self.dead = True
         elif op == h.OP_THROW_REF:
             index = self.to_slot(self.height - 1)
-            put16(self.buffer + self.emit(h.H_THROW_REF, 16) + 8, index)
+            put16(self.buffer + self.emit(h.H_THROW_REF) + h.AT_THROW_REF_EXCEPTION, index)
             self.dead = True
         elif op == h.OP_CONT_NEW:
             type = self.cont_type(i.a)
@@ -135,28 +135,28 @@ class StackInstructions(Calls):
         self.flush_locals()
         self.forget_accs()
         self.stop_fuel()
-        enter = self.emit(h.H_TRY_ENTER, 16)
-        put16(self.buffer + enter + 8, record)
-        put16(self.buffer + self.emit(h.H_CATCH_ENTER, 16) + 8, record)
+        enter = self.emit(h.H_TRY_ENTER)
+        put16(self.buffer + enter + h.AT_TRY_ENTER_RECORD, record)
+        put16(self.buffer + self.emit(h.H_CATCH_ENTER) + h.AT_CATCH_ENTER_RECORD, record)
         it = items(r, i)
         for _ in range(i.count):
             read_catch(cython.address(it), cython.address(clause))
             if clause.kind == CATCH or clause.kind == CATCH_REF:
                 payload = self.tag_type(clause.tag)
-                at = self.emit(h.H_CATCH, 24)
-                put32(self.buffer + at + 8, self.slot_tags + 8 * clause.tag)
-                put16(self.buffer + at + 18, payload.num_params)
+                at = self.emit(h.H_CATCH)
+                put32(self.buffer + at + h.AT_CATCH_TAG, self.slot_tags + 8 * clause.tag)
+                put16(self.buffer + at + h.AT_CATCH_COUNT, payload.num_params)
             else:
-                at = self.emit(h.H_CATCH_ALL, 24)
-            put16(self.buffer + at + 16, self.home(self.height))
-            put16(self.buffer + at + 20, clause.kind == CATCH_REF or clause.kind == CATCH_ALL_REF)
+                at = self.emit(h.H_CATCH_ALL)
+            put16(self.buffer + at + h.AT_CATCH_VALUES, self.home(self.height))
+            put16(self.buffer + at + h.AT_CATCH_REF, clause.kind == CATCH_REF or clause.kind == CATCH_ALL_REF)
             clauses.append(at)
-        self.emit(h.H_RETHROW, 8)
+        self.emit(h.H_RETHROW)
         it = items(r, i)
         for k in range(i.count):
             read_catch(cython.address(it), cython.address(clause))
             at = clauses[k]
-            put32(self.buffer + at + 12, cython.cast(uint32_t, self.pos - at))
+            put32(self.buffer + at + h.AT_CATCH_TARGET, cython.cast(uint32_t, self.pos - at))
             self.barrier()
             count = 0
             if clause.kind == CATCH or clause.kind == CATCH_REF:
@@ -168,7 +168,7 @@ class StackInstructions(Calls):
                 count += 1
             self.leave_to(cython.address(self.labels[self.num_labels - 1 - clause.label]))
             self.drop_slots(count)
-        put32(self.buffer + enter + 12, cython.cast(uint32_t, self.pos - enter))
+        put32(self.buffer + enter + h.AT_TRY_ENTER_BODY, cython.cast(uint32_t, self.pos - enter))
         self.forget_accs()
         self.open_label(L_TRY, type)
         self.open_tries += 1
@@ -180,10 +180,10 @@ class StackInstructions(Calls):
     def new_exception(self, tag: uint32_t) -> cython.int:
         """Make an exception of the values on top of the stack; it waits in the context."""
         base: cython.int = self.stage_arguments(self.tag_type(tag))
-        at: cython.Py_ssize_t = self.emit(h.H_NEW_EXCEPTION, 24)
-        put16(self.buffer + at + 8, self.home(base))
-        put32(self.buffer + at + 16, self.slot_tags + 8 * tag)
-        put32(self.buffer + at + 20, self.tag_type(tag).num_params)
+        at: cython.Py_ssize_t = self.emit(h.H_NEW_EXCEPTION)
+        put16(self.buffer + at + h.AT_RUNTIME_A, self.home(base))
+        put32(self.buffer + at + h.AT_RUNTIME_IMM0, self.slot_tags + 8 * tag)
+        put32(self.buffer + at + h.AT_RUNTIME_IMM1, self.tag_type(tag).num_params)
         return 0
 
     # --- continuations ---
@@ -216,23 +216,26 @@ class StackInstructions(Calls):
             self.pop()
             self.forget_accs()
             base = self.height
-        at = self.emit(number + self.traced, h.CLAUSES_AT + h.CLAUSE_SIZE * i.count)
-        put16(self.buffer + at + 8, cont)
-        put16(self.buffer + at + 10, self.home(base))
-        put16(self.buffer + at + 12, count)
-        put16(self.buffer + at + 14, i.count)
-        put16(self.buffer + at + 16, type.num_results)
-        put16(self.buffer + at + 18, exception)
+        at = self.emit_array(number + self.traced, h.SIZE_CLAUSE * i.count)
+        put16(self.buffer + at + h.AT_RESUME_CONT, cont)
+        put16(self.buffer + at + h.AT_RESUME_VALUES, self.home(base))
+        put16(self.buffer + at + h.AT_RESUME_COUNT, count)
+        put16(self.buffer + at + h.AT_RESUME_CLAUSE_COUNT, i.count)
+        put16(self.buffer + at + h.AT_RESUME_RESULTS, type.num_results)
+        put16(self.buffer + at + h.AT_RESUME_EXCEPTION, exception)
         it = items(r, i)
         for k in range(i.count):
             read_handler(cython.address(it), cython.address(clause))
-            entry = at + h.CLAUSES_AT + h.CLAUSE_SIZE * k
-            put32(self.buffer + entry, self.slot_tags + 8 * clause.tag)
-            put16(self.buffer + entry + 4, 0 if clause.kind == ON_LABEL else 1)
+            entry = at + h.AT_RESUME_CLAUSES + h.SIZE_CLAUSE * k
+            put32(self.buffer + entry + h.AT_CLAUSE_TAG, self.slot_tags + 8 * clause.tag)
+            put16(
+                self.buffer + entry + h.AT_CLAUSE_KIND,
+                h.CLAUSE_SUSPEND if clause.kind == ON_LABEL else h.CLAUSE_SWITCH,
+            )
             if clause.kind != ON_LABEL:
                 continue
-            put16(self.buffer + entry + 6, self.home(self.height))
-            put32(self.buffer + entry + 8, cython.cast(uint32_t, self.pos - at))
+            put16(self.buffer + entry + h.AT_CLAUSE_VALUES, self.home(self.height))
+            put32(self.buffer + entry + h.AT_CLAUSE_TARGET, cython.cast(uint32_t, self.pos - at))
             self.barrier()
             payload = self.tag_type(clause.tag)
             self.push_slots(payload.params, payload.num_params)
@@ -240,7 +243,7 @@ class StackInstructions(Calls):
             label = cython.address(self.labels[self.num_labels - 1 - clause.label])
             self.leave_to(label)
             self.drop_slots(payload.num_params + 1)
-        put32(self.buffer + at + 20, cython.cast(uint32_t, self.pos - at))
+        put32(self.buffer + at + h.AT_RESUME_NEXT, cython.cast(uint32_t, self.pos - at))
         self.forget_accs()
         self.push_slots(type.results, type.num_results)
         return 0
@@ -260,11 +263,11 @@ class StackInstructions(Calls):
             self.flush(base + k)
         self.drop_slots(count)
         self.forget_accs()
-        at = self.emit(h.H_CONT_BIND + self.traced, 16)
-        put16(self.buffer + at + 8, cont)
-        put16(self.buffer + at + 10, self.home(base))
-        put16(self.buffer + at + 12, count)
-        put16(self.buffer + at + 14, self.home(self.push(E_SLOT, T_REF)))
+        at = self.emit(h.H_CONT_BIND + self.traced)
+        put16(self.buffer + at + h.AT_CONT_BIND_CONT, cont)
+        put16(self.buffer + at + h.AT_CONT_BIND_VALUES, self.home(base))
+        put16(self.buffer + at + h.AT_CONT_BIND_COUNT, count)
+        put16(self.buffer + at + h.AT_CONT_BIND_REBOUND, self.home(self.push(E_SLOT, T_REF)))
         return 0
 
     @cython.cfunc
@@ -273,10 +276,10 @@ class StackInstructions(Calls):
         """`suspend`: what it is resumed with arrives where its arguments were."""
         type: cython.pointer(Signature) = self.tag_type(i.a)
         base: cython.int = self.stage_arguments(type)
-        at: cython.Py_ssize_t = self.emit(h.H_SUSPEND + self.traced, 16)
-        put32(self.buffer + at + 8, self.slot_tags + 8 * i.a)
-        put16(self.buffer + at + 12, self.home(base))
-        put16(self.buffer + at + 14, type.num_params)
+        at: cython.Py_ssize_t = self.emit(h.H_SUSPEND + self.traced)
+        put32(self.buffer + at + h.AT_SUSPEND_TAG, self.slot_tags + 8 * i.a)
+        put16(self.buffer + at + h.AT_SUSPEND_VALUES, self.home(base))
+        put16(self.buffer + at + h.AT_SUSPEND_COUNT, type.num_params)
         self.barrier()
         self.push_slots(type.results, type.num_results)
         return 0
@@ -303,11 +306,11 @@ class StackInstructions(Calls):
         self.push(E_SLOT, T_REF)
         self.drop_slots(count + 1)
         self.forget_accs()
-        at = self.emit(h.H_SWITCH + self.traced, 24)
-        put32(self.buffer + at + 8, self.slot_tags + 8 * i.b)
-        put16(self.buffer + at + 12, self.home(base))
-        put16(self.buffer + at + 14, count)
-        put16(self.buffer + at + 16, cont)
+        at = self.emit(h.H_SWITCH + self.traced)
+        put32(self.buffer + at + h.AT_SWITCH_TAG, self.slot_tags + 8 * i.b)
+        put16(self.buffer + at + h.AT_SWITCH_VALUES, self.home(base))
+        put16(self.buffer + at + h.AT_SWITCH_COUNT, count)
+        put16(self.buffer + at + h.AT_SWITCH_CONT, cont)
         self.barrier()
         self.push_slots(returned.params, returned.num_params)
         return 0

@@ -62,7 +62,7 @@ def _trace(
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     handler: cython.p_void = cython.cast(cython.pointer(cython.p_void), ip)[0]
     current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
-    at: cython.int = 8
+    at: cython.int = h.AT_CONT_BIND_CONT if handler == handlers[h.H_CONT_BIND_TRACED] else h.AT_RESUME_CONT
     word: uint64_t
     tag: uint64_t
     target: cython.p_void
@@ -72,7 +72,8 @@ def _trace(
             _event(guest, b"free", current)  # the others go through the runtime
         return 0
     if handler == handlers[h.H_SUSPEND_TRACED] or handler == handlers[h.H_SWITCH_TRACED]:
-        tag = cython.cast(uint64_t, cython.cast(cython.pointer(uint32_t), ip + 8)[0])
+        at = h.AT_SUSPEND_TAG if handler == handlers[h.H_SUSPEND_TRACED] else h.AT_SWITCH_TAG
+        tag = cython.cast(uint64_t, cython.cast(cython.pointer(uint32_t), ip + at)[0])
         tag = cython.cast(cython.pointer(uint64_t), cython.cast(cython.p_char, inst) + tag)[0]
         if handler == handlers[h.H_SUSPEND_TRACED]:
             fprintf(
@@ -82,7 +83,7 @@ def _trace(
                 cython.cast(cython.ulong, tag),
             )
             return 0
-        at = 16
+        at = h.AT_SWITCH_CONT
     word = fp[cython.cast(cython.pointer(uint16_t), ip + at)[0]]
     target = cython.cast(cython.p_void, word & (NEXT_REVISION - 1))
     if target == cython.NULL:

@@ -17,7 +17,7 @@ does with the operand stack is spread over a chain of classes, from the bottom:
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
@@ -147,7 +147,7 @@ class Translator(StackInstructions):
         self.open_tries = 0
         self.first_temp = self.num_locals + RECORD_SLOTS + h.TRY_RECORD_SLOTS * self.count_tries(reader)
         zeroed = self.num_locals - self.own.num_params
-        enter = self.emit(h.H_ENTER_0 + zeroed if zeroed <= h.MAX_UNROLLED_LOCALS else h.H_ENTER_N, 16)
+        enter = self.emit(h.H_ENTER_0 + zeroed if zeroed <= h.MAX_UNROLLED_LOCALS else h.H_ENTER_N)
         if self.want_map:
             self.loops.append((self.pos, 0))
         self.fuel_at = -1
@@ -163,9 +163,9 @@ class Translator(StackInstructions):
         # Callees' results count into the height; they lie higher where a callee has a shim. Our own results overwrite
         # the frame's beginning.
         frame = max(self.first_temp + self.max_height, self.own.num_results) + SHIM_SLOTS
-        put32(self.buffer + enter + 8, 8 * frame)
-        put16(self.buffer + enter + 12, self.num_locals)
-        put16(self.buffer + enter + 14, zeroed)
+        put32(self.buffer + enter + h.AT_ENTER_FRAME, 8 * frame)
+        put16(self.buffer + enter + h.AT_ENTER_RECORD, self.num_locals)
+        put16(self.buffer + enter + h.AT_ENTER_ZEROED, zeroed)
         return 0
 
     @cython.cfunc
@@ -299,10 +299,11 @@ class Translator(StackInstructions):
         elif action == A_ATOMIC:
             self.atomic(i)
         elif op == h.OP_UNREACHABLE:
-            self.emit(h.H_UNREACHABLE, 8)
+            self.emit(h.H_UNREACHABLE)
             self.dead = True
         elif op == h.OP_MEMORY_SIZE:
-            put32(self.buffer + self.emit_slot_result(h.H_MEMORY_SIZE, 16, T_I32) + 12, self.slot_memories + 8 * i.a)
+            at = self.emit_slot_result(h.H_MEMORY_SIZE, T_I32)
+            put32(self.buffer + at + h.AT_MEMORY_SIZE_MEMORY, self.slot_memories + 8 * i.a)
         elif op == h.OP_MEMORY_GROW:
             self.runtime_call(h.H_MEMORY_GROW, 1, True, i.a, 0, T_I32)
         elif op == h.OP_MEMORY_INIT:
@@ -316,20 +317,21 @@ class Translator(StackInstructions):
         elif op == h.OP_TABLE_GET:
             index = self.to_slot(self.height - 1)
             self.pop()
-            at = self.emit_slot_result(h.H_TABLE_GET, 16, T_REF)
-            put16(self.buffer + at + 10, index)
-            put32(self.buffer + at + 12, self.slot_tables + 8 * i.a)
+            at = self.emit_slot_result(h.H_TABLE_GET, T_REF)
+            put16(self.buffer + at + h.AT_TABLE_GET_INDEX, index)
+            put32(self.buffer + at + h.AT_TABLE_GET_TABLE, self.slot_tables + 8 * i.a)
         elif op == h.OP_TABLE_SET:
             index = self.to_slot(self.height - 2)
             operand.slot = self.to_slot(self.height - 1)
             self.pop()
             self.pop()
-            at = self.emit(h.H_TABLE_SET, 16)
-            put16(self.buffer + at + 8, index)
-            put16(self.buffer + at + 10, operand.slot)
-            put32(self.buffer + at + 12, self.slot_tables + 8 * i.a)
+            at = self.emit(h.H_TABLE_SET)
+            put16(self.buffer + at + h.AT_TABLE_SET_INDEX, index)
+            put16(self.buffer + at + h.AT_TABLE_SET_VALUE, operand.slot)
+            put32(self.buffer + at + h.AT_TABLE_SET_TABLE, self.slot_tables + 8 * i.a)
         elif op == h.OP_TABLE_SIZE:
-            put32(self.buffer + self.emit_slot_result(h.H_TABLE_SIZE, 16, T_I32) + 12, self.slot_tables + 8 * i.a)
+            at = self.emit_slot_result(h.H_TABLE_SIZE, T_I32)
+            put32(self.buffer + at + h.AT_TABLE_SIZE_TABLE, self.slot_tables + 8 * i.a)
         elif op == h.OP_TABLE_GROW:
             self.runtime_call(h.H_TABLE_GROW, 2, True, i.a, 0, T_I32)
         elif op == h.OP_TABLE_INIT:
@@ -346,10 +348,11 @@ class Translator(StackInstructions):
         elif op == h.OP_REF_IS_NULL:
             self.value(h.OP_I64_EQZ)
         elif op == h.OP_REF_FUNC:
-            put32(self.buffer + self.emit_slot_result(h.H_REF_FUNC, 16, T_REF) + 12, self.slot_functions + 8 * i.a)
+            at = self.emit_slot_result(h.H_REF_FUNC, T_REF)
+            put32(self.buffer + at + h.AT_REF_FUNC_FUNCTION, self.slot_functions + 8 * i.a)
         elif op == h.OP_REF_AS_NON_NULL:
             index = self.to_slot(self.height - 1)
-            put16(self.buffer + self.emit(h.H_REF_AS_NON_NULL, 16) + 8, index)
+            put16(self.buffer + self.emit(h.H_REF_AS_NON_NULL) + h.AT_REF_AS_NON_NULL_VALUE, index)
         elif op == h.OP_BR_ON_NULL or op == h.OP_BR_ON_NON_NULL:
             # The reference stays on the stack of one of the two ways: in a slot, where both find it.
             index = self.height - 1
@@ -403,9 +406,6 @@ class Translator(StackInstructions):
         c: Condition
         before: AccState
         at: cython.Py_ssize_t
-        base: cython.int
-        offset: cython.int = 10
-        wide: cython.bint = False
         type: cython.int = op_types[op][0]
         if _arity[op] == 1:
             if op == h.OP_I32_EQZ and self.is_compare() and op_negated[self.compare.op] >= 0:
@@ -422,10 +422,13 @@ class Translator(StackInstructions):
             before = self.accs[0]
             self.before_compare_header = self.last_header
             self.before_compare_number = self.last_number
-            base = (op * 3 + a.kind) * 6
-            at = self.emit_result(value_table[base + 1], value_table[base], 16, op_result[op])
+            at = self.emit_result(
+                value_table[h.value_position(op, a.kind, 0, ACC)],
+                value_table[h.value_position(op, a.kind, 0, SLOT)],
+                op_result[op],
+            )
             if a.kind == SLOT:
-                put16(self.buffer + at + 10, a.slot)
+                put16(self.buffer + at + h.AT_VALUE_SLOT_0, a.slot)
             if op == h.OP_I32_EQZ or op == h.OP_I64_EQZ:
                 # As a branch's condition it is a comparison with 0.
                 self.compare.op = h.OP_I32_EQ if op == h.OP_I32_EQZ else h.OP_I64_EQ
@@ -464,19 +467,12 @@ class Translator(StackInstructions):
             c.b = b
             self.emit_compare(c, type)
             return 0
-        base = ((op * 3 + a.kind) * 3 + b.kind) * 2
-        wide = type == T_F64 and (a.kind == IMM or b.kind == IMM)
-        at = self.emit_result(value_table[base + 1], value_table[base], 24 if wide else 16, op_result[op])
-        if a.kind == SLOT:
-            put16(self.buffer + at + offset, a.slot)
-            offset += 2
-        if b.kind == SLOT:
-            put16(self.buffer + at + offset, b.slot)
-        if a.kind == IMM or b.kind == IMM:
-            if wide:
-                put64(self.buffer + at + 16, a.bits if a.kind == IMM else b.bits)
-            else:
-                put32(self.buffer + at + 12, cython.cast(uint32_t, a.bits if a.kind == IMM else b.bits))
+        at = self.emit_result(
+            value_table[h.value_position(op, a.kind, b.kind, ACC)],
+            value_table[h.value_position(op, a.kind, b.kind, SLOT)],
+            op_result[op],
+        )
+        self.put_operands(at, cython.address(a), cython.address(b), type == T_F64)
         return 0
 
     @cython.cfunc
@@ -486,7 +482,6 @@ class Translator(StackInstructions):
         a: Operand = self.operand(self.height - 1)
         offset: uint64_t = i.a
         other: cython.bint = i.b != 0 or self.checked
-        base: cython.int
         at: cython.Py_ssize_t
         if a.kind == IMM:
             if a.bits + offset > 0xFFFFFFFF:
@@ -495,13 +490,16 @@ class Translator(StackInstructions):
             else:
                 offset += a.bits
         self.pop()
-        base = (i.op * 3 + a.kind) * 4 + other
-        at = self.emit_result(load_table[base + 2], load_table[base], 24 if other else 16, op_result[i.op])
+        at = self.emit_result(
+            load_table[h.load_position(i.op, a.kind, ACC, other)],
+            load_table[h.load_position(i.op, a.kind, SLOT, other)],
+            op_result[i.op],
+        )
         if a.kind == SLOT:
-            put16(self.buffer + at + 10, a.slot)
-        put32(self.buffer + at + 12, cython.cast(uint32_t, offset))
+            put16(self.buffer + at + h.AT_LOAD_ADDRESS, a.slot)
+        put32(self.buffer + at + h.AT_LOAD_OFFSET, cython.cast(uint32_t, offset))
         if other:
-            put32(self.buffer + at + 16, self.slot_memories + 8 * i.b)
+            put32(self.buffer + at + h.AT_LOAD_MEMORY, self.slot_memories + 8 * i.b)
         return 0
 
     @cython.cfunc
@@ -513,7 +511,7 @@ class Translator(StackInstructions):
         type: cython.int = op_types[i.op][1]
         offset: uint64_t = i.a
         other: cython.bint = i.b != 0 or self.checked
-        size: cython.int = 24 if other else 16
+        immediate: cython.int
         at: cython.Py_ssize_t
         self.fit(cython.address(b), self.height - 1)
         if a.kind == IMM:
@@ -529,16 +527,20 @@ class Translator(StackInstructions):
                 b.kind = SLOT
         self.pop()
         self.pop()
-        at = self.emit(store_table[((i.op * 3 + a.kind) * 3 + b.kind) * 2 + other], size + 8 if b.kind == IMM else size)
+        at = self.emit(store_table[h.store_position(i.op, a.kind, b.kind, other)])
         if a.kind == SLOT:
-            put16(self.buffer + at + 8, a.slot)
-        put32(self.buffer + at + 12, cython.cast(uint32_t, offset))
+            put16(self.buffer + at + h.AT_STORE_ADDRESS, a.slot)
+        put32(self.buffer + at + h.AT_STORE_OFFSET, cython.cast(uint32_t, offset))
         if other:
-            put32(self.buffer + at + 16, self.slot_memories + 8 * i.b)
+            put32(self.buffer + at + h.AT_STORE_M_MEMORY, self.slot_memories + 8 * i.b)
         if b.kind == SLOT:
-            put16(self.buffer + at + 10, b.slot)
+            put16(self.buffer + at + h.AT_STORE_VALUE, b.slot)
         elif b.kind == IMM:
-            put64(self.buffer + at + size, b.bits)
+            if type == T_F64:
+                put64(self.buffer + at + (h.AT_STORE_M_VALUE_IMM64 if other else h.AT_STORE_VALUE_IMM64), b.bits)
+            else:
+                immediate = h.AT_STORE_M_VALUE_IMM32 if other else h.AT_STORE_VALUE_IMM32
+                put32(self.buffer + at + immediate, cython.cast(uint32_t, b.bits))
         return 0
 
     @cython.cfunc
@@ -555,13 +557,13 @@ class Translator(StackInstructions):
         for _ in range(count):
             self.pop()
         if _has_result[i.op]:
-            at = self.emit_slot_result(atomic_table[i.op], h.ATOMIC_SIZE, op_result[i.op])
+            at = self.emit_slot_result(atomic_table[h.atomic_position(i.op)], op_result[i.op])
         else:
-            at = self.emit(atomic_table[i.op], h.ATOMIC_SIZE)
+            at = self.emit(atomic_table[h.atomic_position(i.op)])
         for k in range(count):
-            put16(self.buffer + at + h.ATOMIC_SLOTS + 2 * k, slots[k])
-        put32(self.buffer + at + 16, cython.cast(uint32_t, i.a))
-        put32(self.buffer + at + 20, self.slot_memories + 8 * i.b)
+            cython.cast(cython.pointer(uint16_t), self.buffer + at + h.AT_ATOMIC_ADDRESS)[k] = slots[k]
+        put32(self.buffer + at + h.AT_ATOMIC_OFFSET, cython.cast(uint32_t, i.a))
+        put32(self.buffer + at + h.AT_ATOMIC_MEMORY, self.slot_memories + 8 * i.b)
         return 0
 
     @cython.cfunc
@@ -581,10 +583,10 @@ class Translator(StackInstructions):
                 self.preserve_local(local)
             if fresh and entry.kind == E_ACC:
                 self.set_handler(self.accs[cls].header, self.accs[cls].number)
-                put16(self.buffer + self.result_at + 8, local)
+                put16(self.buffer + self.result_at + h.AT_DST, local)
                 self.accs[cls].slot = local
             elif fresh and entry.kind == E_SLOT:
-                put16(self.buffer + self.result_at + 8, local)
+                put16(self.buffer + self.result_at + h.AT_DST, local)
                 self.accs[cls].slot = local
             else:
                 self.copy_entry(index, local)
@@ -620,18 +622,20 @@ class Translator(StackInstructions):
         self.pop()
         self.pop()
         self.pop()
-        number = h.H_SELECT_SSS + class_of(type) * 8 + (4 if c.kind == ACC else 0) + 2 * a_const + b_const
-        at = self.emit_slot_result(number, 16 + 8 * a_const + 8 * b_const, type)
+        number = h.H_SELECT_SSS + h.select_position(0, class_of(type), c.kind == ACC, a_const, b_const)
+        at = self.emit_slot_result(number, type)
         if c.kind == SLOT:
-            put16(self.buffer + at + 10, c.slot)
+            put16(self.buffer + at + h.AT_SELECT_SS_CONDITION, c.slot)
         if a_const:
-            put64(self.buffer + at + 16, a_bits)
+            put64(self.buffer + at + h.AT_SELECT_II_A_IMM64, a_bits)
         else:
-            put16(self.buffer + at + 12, a_slot)
-        if b_const:
-            put64(self.buffer + at + 16 + 8 * a_const, b_bits)
+            put16(self.buffer + at + h.AT_SELECT_SS_A, a_slot)
+        if not b_const:
+            put16(self.buffer + at + h.AT_SELECT_SS_B, b_slot)
+        elif a_const:
+            put64(self.buffer + at + h.AT_SELECT_II_B_IMM64, b_bits)
         else:
-            put16(self.buffer + at + 14, b_slot)
+            put64(self.buffer + at + h.AT_SELECT_SI_B_IMM64, b_bits)
         return 0
 
     @cython.cfunc
@@ -641,10 +645,10 @@ class Translator(StackInstructions):
         type: cython.int = code_of(self.module.globals[index].content)
         at: cython.Py_ssize_t
         if class_of(type):
-            at = self.emit_result(h.H_FGLOBAL_GET_A, h.H_FGLOBAL_GET_S, 16, type)
+            at = self.emit_result(h.H_FGLOBAL_GET_A, h.H_FGLOBAL_GET_S, type)
         else:
-            at = self.emit_result(h.H_GLOBAL_GET_A, h.H_GLOBAL_GET_S, 16, type)
-        put32(self.buffer + at + 12, h.INSTANCE_SIZE + 8 * index)
+            at = self.emit_result(h.H_GLOBAL_GET_A, h.H_GLOBAL_GET_S, type)
+        put32(self.buffer + at + h.AT_GLOBAL_GET_GLOBAL, h.INSTANCE_SIZE + 8 * index)
         return 0
 
     @cython.cfunc
@@ -656,14 +660,14 @@ class Translator(StackInstructions):
         at: cython.Py_ssize_t
         self.pop()
         if v.kind == ACC:
-            at = self.emit(h.H_FGLOBAL_SET_A if cls else h.H_GLOBAL_SET_A, 16)
+            at = self.emit(h.H_FGLOBAL_SET_A if cls else h.H_GLOBAL_SET_A)
         elif v.kind == SLOT:
-            at = self.emit(h.H_GLOBAL_SET_S, 16)
-            put16(self.buffer + at + 8, v.slot)
+            at = self.emit(h.H_GLOBAL_SET_S)
+            put16(self.buffer + at + h.AT_GLOBAL_SET_VALUE, v.slot)
         else:
-            at = self.emit(h.H_GLOBAL_SET_I, 24)
-            put64(self.buffer + at + 16, v.bits)
-        put32(self.buffer + at + 12, h.INSTANCE_SIZE + 8 * index)
+            at = self.emit(h.H_GLOBAL_SET_I)
+            put64(self.buffer + at + h.AT_GLOBAL_SET_VALUE_IMM64, v.bits)
+        put32(self.buffer + at + h.AT_GLOBAL_SET_GLOBAL, h.INSTANCE_SIZE + 8 * index)
         return 0
 
 

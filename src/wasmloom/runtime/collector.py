@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint64_t
+from cython.cimports.wasmloom.interpreter._handlers import AT_RESUME_VALUES
 from cython.cimports.wasmloom.runtime._layout import (
     CONT_ENDED,
     CONT_FRESH,
@@ -62,9 +63,6 @@ from cython.cimports.wasmloom.runtime.stacks import (
     state_of,
 )
 from cython.cimports.wasmloom.runtime.store import Store
-
-# Where a `resume` instruction says from which slot of its frame on its operands lie: what is below is in use.
-_RESUME_VALUES = cython.declare(cython.int, 10)
 
 
 @cython.cfunc
@@ -116,9 +114,9 @@ def _visit_range(m: cython.pointer(Marking), start: cython.p_void, count: uint64
 @cython.nogil
 @cython.exceptval(check=False)
 def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> cython.void:
-    """The stack that waits for `child`: its frames up to the operands of its `resume`."""
+    """The stack that waits for `child`: its frames up to the operands of its `resume`, which says where they lie."""
     parent: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), child.parent)
-    below: uint64_t = cython.cast(cython.pointer(uint16_t), child.resume + _RESUME_VALUES)[0]
+    below: uint64_t = cython.cast(cython.pointer(uint16_t), child.resume + AT_RESUME_VALUES)[0]
     _visit_range(m, parent.stack_base, (parent.fp >> 3) + below)
 
 

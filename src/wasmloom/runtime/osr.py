@@ -28,7 +28,19 @@ from functools import partial
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memmove
-from cython.cimports.wasmloom.interpreter._handlers import CLAUSE_SIZE, CLAUSES_AT, H_LEAVE, H_RESTORE, H_SHIM
+from cython.cimports.wasmloom.interpreter._handlers import (
+    AT_CLAUSE_KIND,
+    AT_CLAUSE_TAG,
+    AT_RESTORE_SAVE,
+    AT_RESUME_CLAUSE_COUNT,
+    AT_RESUME_CLAUSES,
+    AT_RESUME_VALUES,
+    DELTA_BEFORE_RETURN,
+    H_LEAVE,
+    H_RESTORE,
+    H_SHIM,
+    SIZE_CLAUSE,
+)
 from cython.cimports.wasmloom.interpreter.code import ends_stack
 from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, set_runtime_call
 from cython.cimports.wasmloom.runtime._layout import (
@@ -80,9 +92,6 @@ _RESULT_BYTES = cython.declare(uint64_t, 8 * 1024)
 _CALLER = cython.declare(cython.int, 0)
 _END_OF_CONTINUATION = cython.declare(cython.int, 1)
 _END_OF_ENTRY = cython.declare(cython.int, 2)
-#: Fields of a `resume` (see `wasmloom.interpreter.stack_handlers`): where values go, and how many clauses there are.
-_RESUME_VALUES = cython.declare(cython.int, 10)
-_CLAUSE_COUNT = cython.declare(cython.int, 14)
 
 
 @cython.cfunc
@@ -236,18 +245,18 @@ def _down(cont: cython.pointer(WlCont), return_ip: uint64_t) -> cython.int:
     fp: uint64_t = cont.fp
     instance: uint64_t = cython.cast(uint64_t, cont.function)
     cont.values = fp
-    fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
+    fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - DELTA_BEFORE_RETURN)[0])
     while _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
         cont.values = fp
         instance = _word(fp + 8)
         return_ip = _word(fp)
-        fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - 8)[0])
+        fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - DELTA_BEFORE_RETURN)[0])
     if ends_stack(return_ip):
         return _END_OF_CONTINUATION
     if _word(return_ip) == cython.cast(uint64_t, handlers[H_LEAVE]):
         return _END_OF_ENTRY
     if _word(return_ip) == cython.cast(uint64_t, handlers[H_RESTORE]):
-        instance = _word(fp + 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip + 10)[0]))
+        instance = _word(fp + 8 * _field(cython.cast(cython.p_char, return_ip), AT_RESTORE_SAVE))
     cont.ip = cython.cast(cython.p_char, return_ip - 1)
     cont.fp = fp
     cont.function = cython.cast(cython.p_void, instance)
@@ -263,15 +272,15 @@ def _down(cont: cython.pointer(WlCont), return_ip: uint64_t) -> cython.int:
 def _move_clauses(cont: cython.pointer(WlCont), place: cython.pointer(uint64_t)) -> cython.void:
     """Describe the clauses of the `resume` that waits for a stack, as compiled code does."""
     instruction: cython.p_char = cont.resume
-    clause: cython.p_char = instruction + CLAUSES_AT
+    clause: cython.p_char = instruction + AT_RESUME_CLAUSES
     entry: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), place + 1)
     i: uint64_t
-    place[0] = _field(instruction, _CLAUSE_COUNT)
+    place[0] = _field(instruction, AT_RESUME_CLAUSE_COUNT)
     place[1] = 0
     for i in range(place[0]):
-        entry[2 * i] = cython.cast(cython.pointer(uint32_t), clause)[0]
-        entry[2 * i + 1] = _field(clause, 4)
-        clause += CLAUSE_SIZE
+        entry[2 * i] = cython.cast(cython.pointer(uint32_t), clause + AT_CLAUSE_TAG)[0]
+        entry[2 * i + 1] = _field(clause, AT_CLAUSE_KIND)
+        clause += SIZE_CLAUSE
     cont.resume = cython.cast(cython.p_char, place)
 
 
@@ -290,7 +299,7 @@ def _settled_size(cont: cython.pointer(WlCont), used: uint64_t) -> uint64_t:
     """Bytes that the frames of a stack of bytecode, `used` of its memory, and the clauses behind them take."""
     clauses: uint64_t = 0
     if cont.parent != cython.NULL:
-        clauses = 8 + 8 * max(_field(cont.resume, _CLAUSE_COUNT), 1)
+        clauses = 8 + 8 * max(_field(cont.resume, AT_RESUME_CLAUSE_COUNT), 1)
     return (used + clauses + 15) & ~cython.cast(uint64_t, 15)
 
 
@@ -299,7 +308,7 @@ def _settled_size(cont: cython.pointer(WlCont), used: uint64_t) -> uint64_t:
 @cython.exceptval(check=False)
 def _used_by_parent(child: cython.pointer(WlCont)) -> uint64_t:
     """Bytes in use of the stack of bytecode that waits for `child`."""
-    return cython.cast(cython.pointer(WlCont), child.parent).fp + 8 * _field(child.resume, _RESUME_VALUES)
+    return cython.cast(cython.pointer(WlCont), child.parent).fp + 8 * _field(child.resume, AT_RESUME_VALUES)
 
 
 @cython.cfunc
