@@ -13,20 +13,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from wasmloom.compiler.stubs import FLOAT_REGISTERS, INTEGER_REGISTERS
-from wasmloom.errors import UnsupportedError
+from wasmloom.semantics.kinds import Register, by_name, of_type
 from wasmloom.semantics.llvm import llvm_type
 from wasmloom.spec.limits import MAX_PARAMS
-from wasmloom.spec.types import PLAIN_NAMES, REF_FLAG, V128, FuncType
-
-
-@lru_cache(maxsize=256)
-def value_kind(type: int) -> str:
-    """The builder's name of a value type; references are words. Raises `UnsupportedError` for v128."""
-    if type & REF_FLAG:
-        return "i64"
-    if type == V128:
-        raise UnsupportedError("SIMD is not supported yet: v128")
-    return PLAIN_NAMES[type]
+from wasmloom.spec.types import FuncType
 
 
 class Signature(NamedTuple):
@@ -46,19 +36,20 @@ class Signature(NamedTuple):
 @lru_cache(maxsize=4096)
 def signature(type: FuncType) -> Signature:
     """The signature of a function type."""
-    params = tuple(value_kind(param) for param in type.params)
-    results = tuple(value_kind(result) for result in type.results)
+    params = tuple(of_type(param).type for param in type.params)
+    results = tuple(of_type(result).type for result in type.results)
     return signature_of(params, results)
 
 
 @lru_cache(maxsize=4096)
 def signature_of(params: tuple[str, ...], results: tuple[str, ...]) -> Signature:
-    """The signature for some kinds of values."""
-    left = {"i": len(INTEGER_REGISTERS), "f": FLOAT_REGISTERS}
+    """The signature for some types, as builders call them."""
+    left = {Register.INTEGER: len(INTEGER_REGISTERS), Register.FLOAT: FLOAT_REGISTERS}
     registers = []
-    for position, kind in enumerate(params):
-        if left[kind[0]]:
-            left[kind[0]] -= 1
+    for position, type in enumerate(params):
+        register = by_name(type).register
+        if left[register]:
+            left[register] -= 1
             registers.append(position)
     prototype = ", ".join(["ptr swiftself", *(llvm_type(params[i]) for i in registers)])
     return Signature(params, results, tuple(registers), llvm_type(results[0]) if results else "void", prototype)
@@ -77,6 +68,16 @@ TAIL_WORDS = MAX_PARAMS
 
 def uniform_position(params: Sequence[str], registers: Sequence[int], position: int) -> int:
     """Which parameter of the uniform prototype (environment not counted) parameter `position` is."""
-    kind = params[position][0]
-    before = sum(1 for i in registers if i < position and params[i][0] == kind)
-    return before if kind == "i" else len(UNIFORM_INTEGERS) + before
+    register = by_name(params[position]).register
+    before = sum(1 for i in registers if i < position and by_name(params[i]).register == register)
+    return before if register == Register.INTEGER else len(UNIFORM_INTEGERS) + before
+
+
+def uniform_type(type: str) -> str:
+    """What the register that the uniform prototype has for a value holds, as builders call it."""
+    return "f64" if by_name(type).is_float else "i64"
+
+
+def uniform_index(type: str) -> int:
+    """Which of the uniform result's registers a value is in."""
+    return int(by_name(type).is_float)

@@ -12,10 +12,13 @@ from wasmloom.compiler.abi import (
     UNIFORM_PROTOTYPE,
     UNIFORM_RESULT,
     Signature,
+    uniform_index,
     uniform_position,
+    uniform_type,
 )
 from wasmloom.runtime import layout
-from wasmloom.semantics.llvm import Value, llvm_type
+from wasmloom.semantics.kinds import SLOT_BITS
+from wasmloom.semantics.llvm import Value, is_float, llvm_type, type_bits
 from wasmloom.semantics.structs import StructBuilder
 
 #: Metadata that every compiled module has: branch weights, and the two kinds of memory that never overlap, the guest's
@@ -56,6 +59,8 @@ _MARK = 'call void asm sideeffect "", ""() #6'
 #: Under what a builder knows the context.
 _CONTEXT = ("%inst", layout.offset("WlInstance", "context"))
 
+#: A word, as builders call it.
+_WORD = f"i{SLOT_BITS}"
 _GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
 
 
@@ -63,7 +68,7 @@ def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
     """The lines of a unit that define its opaque constants: as assembly, where LLVM doesn't look."""
     lines = []
     for kind, bits in sorted(constants):
-        size = 4 if kind == "f32" else 8
+        size = type_bits(kind) // 8
         name = f"wl.{kind}.{bits:x}"
         lines.append(f'module asm ".section .rodata.cst{size},\\22aM\\22,@progbits,{size}"')
         lines.append(f'module asm ".p2align {2 if size == 4 else 3}"')
@@ -177,7 +182,7 @@ class FunctionBuilder(StructBuilder):
 
     def use(self, value: Value) -> None:
         """Keep a value in a register up to here. This is no instruction."""
-        register = "x" if value.type[0] == "f" else "r"
+        register = "x" if is_float(value.type) else "r"
         self.emit(f'call void asm sideeffect "", "{register}"({llvm_type(value.type)} {value.text}) #1{self.where}')
 
     def mark(self) -> None:
@@ -196,7 +201,7 @@ class FunctionBuilder(StructBuilder):
 
     def constant_load(self, type: str, address: Value) -> Value:
         """Read what never changes while the function runs."""
-        align = 4 if type == "f32" else 8
+        align = type_bits(type) // 8 if is_float(type) else 8
         return self.assign(
             f"load {llvm_type(type)}, ptr {address.text}, align {align}, !invariant.load !3{_RUNTIME}", type
         )
@@ -229,6 +234,14 @@ class FunctionBuilder(StructBuilder):
         """
         self.constants.add((kind, bits))
         return self.constant_load(kind, Value(f"@wl.{kind}.{bits:x}", "ptr"))
+
+    def constant(self, type: str, bits: int) -> Value:
+        """The constant with some bits. Floats are opaque."""
+        width = type_bits(type)
+        bits &= (1 << width) - 1
+        if is_float(type):
+            return self.opaque(type, bits)
+        return self.const(type, bits - (1 << width) if bits >> (width - 1) else bits)
 
     def alloca(self, type: str, name: str | None = None) -> Value:
         """A variable in the entry block."""
@@ -281,22 +294,15 @@ class FunctionBuilder(StructBuilder):
 
     def as_word(self, value: Value) -> Value:
         """A value's bits, widened to a word."""
-        if value.type == "i64":
-            return value
-        if value.type == "f64":
-            return self.convert("bitcast", value, "i64")
-        if value.type == "f32":
-            value = self.convert("bitcast", value, "i32")
-        return self.convert("zext", value, "i64")
+        if is_float(value.type):
+            value = self.convert("bitcast", value, f"i{type_bits(value.type)}")
+        return value if value.type == _WORD else self.convert("zext", value, _WORD)
 
     def from_word(self, word: Value, type: str) -> Value:
         """The value of a type that a word holds."""
-        if type == "i64":
-            return word
-        if type == "f64":
-            return self.convert("bitcast", word, "f64")
-        narrow = self.convert("trunc", word, "i32")
-        return narrow if type == "i32" else self.convert("bitcast", narrow, "f32")
+        integer = f"i{type_bits(type)}"
+        bits = word if integer == _WORD else self.convert("trunc", word, integer)
+        return self.convert("bitcast", bits, type) if is_float(type) else bits
 
     def word_at(self, base: Value, index: int) -> Value:
         """Load a word of an array."""
@@ -419,15 +425,15 @@ class FunctionBuilder(StructBuilder):
         return value
 
     def _from_uniform(self, both: Value, kind: str) -> Value:
-        index, type = (0, "i64") if kind[0] == "i" else (1, "f64")
-        return self.from_uniform(self.assign(f"extractvalue {UNIFORM_RESULT} {both.text}, {index}", type), kind)
+        value = self.assign(f"extractvalue {UNIFORM_RESULT} {both.text}, {uniform_index(kind)}", uniform_type(kind))
+        return self.from_uniform(value, kind)
 
     def uniform_result(self, value: Value | None) -> str:
         """The operand of `ret` in a function with the uniform prototype."""
         if value is None:
             return f"{UNIFORM_RESULT} poison"
         value = self.as_uniform(value)
-        index = 0 if value.type == "i64" else 1
+        index = uniform_index(value.type)
         both = self.assign(
             f"insertvalue {UNIFORM_RESULT} poison, {llvm_type(value.type)} {value.text}, {index}", UNIFORM_RESULT
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT, Signature, uniform_position, value_kind
+from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT, Signature, uniform_position, uniform_type
 from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.facts import Facts
@@ -21,10 +21,10 @@ from wasmloom.errors import UnsupportedError
 from wasmloom.runtime import layout, traps
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
 from wasmloom.semantics.features import EXECUTED
+from wasmloom.semantics.kinds import by_name, of_type
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.semantics.registry import OPERATIONS, Operation
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
-from wasmloom.spec.types import V128
 
 #: An instruction as `wasmloom.compiler.bodies` reads it.
 Instr = tuple[int, int, int, int, int, int, "list[int] | list[tuple[int, int, int]] | None"]
@@ -212,7 +212,7 @@ class FunctionLowering:
                 value = b.from_word(b.word_at(b.args(b.ctx), i), kind)
             elif self.uniform:
                 at = uniform_position(own.params, own.registers, i)
-                value = b.from_uniform(Value(f"%u{at}", "i64" if kind[0] == "i" else "f64"), kind)
+                value = b.from_uniform(Value(f"%u{at}", uniform_type(kind)), kind)
             else:
                 value = Value(f"%p{i}", kind)
             b.current[i] = value
@@ -220,7 +220,7 @@ class FunctionLowering:
         for kind in self.local_kinds(runs):
             variable = b.alloca(llvm_type(kind), f"%l{len(self.locals)}")
             self.locals.append((variable, kind))
-            zero = b.opaque(kind, 0) if kind[0] == "f" else b.const(kind, 0)
+            zero = b.constant(kind, 0)
             b.current[len(self.locals) - 1] = zero
             b.emit(f"store {llvm_type(kind)} {zero.text}, ptr {variable.text}")
 
@@ -228,9 +228,7 @@ class FunctionLowering:
         """The kinds of the locals behind the parameters, as the body declares them in runs."""
         kinds = []
         for count, type in runs:
-            if type == V128:
-                raise UnsupportedError("SIMD is not supported yet: v128", self.offset)
-            kinds += [value_kind(type)] * count
+            kinds += [of_type(type, self.offset).type] * count
         return kinds
 
     # --- fuel: what a straight piece of code costs is known where it ends ---
@@ -299,7 +297,7 @@ class FunctionLowering:
         if number >= 0:
             type = self.facts.signature(number)
             return type.params, type.results
-        return (), ((value_kind(~number),) if ~number else ())
+        return (), ((of_type(~number).type,) if ~number else ())
 
     def open(self, raw: int, name: str) -> Label:
         """Open a block whose parameters are on the stack."""
@@ -570,21 +568,10 @@ for _operation in OPERATIONS.values():
     _HANDLERS[_operation.instruction.index] = _FAMILIES[_operation.kind]
 
 
-@lowers("i32.const", "i64.const")
-def _integer(f: FunctionLowering, i: Instr) -> None:
-    bits = 32 if INSTRUCTIONS[i[0]].mnemonic[1] == "3" else 64
-    number = i[2] & ((1 << bits) - 1)
-    f.push(Value(str(number - (1 << bits) if number >> (bits - 1) else number), f"i{bits}"))
-
-
-@lowers("f32.const")
-def _f32(f: FunctionLowering, i: Instr) -> None:
-    f.push(f.b.opaque("f32", i[2] & 0xFFFFFFFF))
-
-
-@lowers("f64.const")
-def _f64(f: FunctionLowering, i: Instr) -> None:
-    f.push(f.b.opaque("f64", i[2]))
+@lowers("i32.const", "i64.const", "f32.const", "f64.const")
+def _constant(f: FunctionLowering, i: Instr) -> None:
+    (result,) = INSTRUCTIONS[i[0]].results
+    f.push(f.b.constant(by_name(result).type, i[2]))
 
 
 # --- variables and parametric instructions ---
@@ -623,7 +610,7 @@ def _cell(f: FunctionLowering, index: int) -> Value:
 @lowers("global.get")
 def _global_get(f: FunctionLowering, i: Instr) -> None:
     type = f.facts.module.globals[i[2]]
-    kind = value_kind(type.content)
+    kind = of_type(type.content).type
     cell = _cell(f, i[2])
     f.push(f.b.load(kind, cell, align=8) if type.mutable else f.b.constant_load(kind, cell))
 

@@ -143,10 +143,7 @@ class EntryLowering(FunctionLowering):
         b = self.b
         if slot >= 0:
             return b.from_word(b.word_at(_FRAME, slot), kind)
-        if kind[0] == "f":
-            return b.opaque(kind, bits & 0xFFFFFFFF if kind == "f32" else bits)
-        width = int(kind[1:])
-        return b.const(kind, bits - (1 << width) if bits >> (width - 1) & 1 else bits)
+        return b.constant(kind, bits)
 
     def begin_loop(self, label: Label, at: int) -> None:
         """See the base class; with the place in the loop, its next round may come from there and know nothing."""

@@ -11,13 +11,6 @@ cdef enum OperandKind:
     ACC
     IMM
 
-cdef enum TypeCode:
-    T_I32
-    T_I64
-    T_F32
-    T_F64
-    T_REF
-
 cdef struct Entry:
     uint8_t kind
     uint8_t type
@@ -122,6 +115,9 @@ cdef int op_mirrored[1024]      # comparison with swapped operands; the op itsel
 cdef int op_negated[1024]       # opposite integer comparison, or -1
 cdef uint8_t op_types[1024][2]  # type codes of the operands
 cdef uint8_t op_result[1024]
+# By the code of a kind of values: its class of registers, and whether its immediates take 8 bytes.
+cdef uint8_t kind_class[8]
+cdef uint8_t kind_wide[8]
 
 cdef int class_of(int type) noexcept
 cdef void put16(char *at, uint32_t value) noexcept

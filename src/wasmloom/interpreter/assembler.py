@@ -37,7 +37,8 @@ from cython.cimports.wasmloom.interpreter.machine import (
 from cython.cimports.wasmloom.runtime.allocation import realloc
 
 from wasmloom.errors import CompileError
-from wasmloom.interpreter.isa import HEADER, MIRRORED, NEGATED
+from wasmloom.interpreter.isa import HEADER, is_wide, mirrored, negated
+from wasmloom.semantics.kinds import KINDS
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import BY_MNEMONIC
 
@@ -54,29 +55,28 @@ _I64_EQ = cython.declare(cython.int, BY_MNEMONIC["i64.eq"].index)
 _I32_EQZ = cython.declare(cython.int, BY_MNEMONIC["i32.eqz"].index)
 _I64_EQZ = cython.declare(cython.int, BY_MNEMONIC["i64.eqz"].index)
 
-_CODES = {"i32": T_I32, "i64": T_I64, "f32": T_F32, "f64": T_F64, "addr": T_I32}
-
 
 def _fill_tables() -> None:
     """Fill the C tables from the instruction definitions."""
     i: cython.int
+    for kind in KINDS.values():
+        i = kind.code
+        kind_class[i] = int(kind.register)
+        kind_wide[i] = is_wide(kind)
     memset(op_mirrored, 0xFF, cython.sizeof(op_mirrored))
     memset(op_negated, 0xFF, cython.sizeof(op_negated))
     for operation in OPERATIONS.values():
         row = operation.instruction
         i = row.index
         # All operands of atomic instructions are in slots, whatever their types are.
-        for position, name in enumerate(row.params[:2]):
-            op_types[i][position] = _CODES[name]
-        if row.results:
-            op_result[i] = _CODES[row.results[0]]
-        prefix, _, name = row.mnemonic.partition(".")
-        if operation.commutative:
-            op_mirrored[i] = i
-        elif operation.is_compare and len(row.params) == 2:
-            op_mirrored[i] = BY_MNEMONIC[f"{prefix}.{MIRRORED[name]}"].index
-        if operation.is_compare and prefix[0] == "i" and name in NEGATED:
-            op_negated[i] = BY_MNEMONIC[f"{prefix}.{NEGATED[name]}"].index
+        for position, kind in enumerate(operation.params[:2]):
+            op_types[i][position] = kind.code
+        for kind in operation.results:
+            op_result[i] = kind.code
+        if (other := mirrored(operation)) is not None:
+            op_mirrored[i] = other.instruction.index
+        if (other := negated(operation)) is not None:
+            op_negated[i] = other.instruction.index
 
 
 _fill_tables()
@@ -85,8 +85,8 @@ _fill_tables()
 @cython.cfunc
 @cython.exceptval(check=False)
 def class_of(type: cython.int) -> cython.int:
-    """0 for types that live in the integer accumulator, 1 for floats."""
-    return 1 if type == T_F32 or type == T_F64 else 0
+    """The class of registers, and so the accumulator, of a kind of values."""
+    return kind_class[type]
 
 
 @cython.cfunc
@@ -422,7 +422,7 @@ class Assembler:
         """Put an i64 immediate that doesn't fit its 32-bit field into a slot instead."""
         if (
             a.kind == IMM
-            and self.stack[index].type == T_I64
+            and self.stack[index].type == h.T_I64
             and cython.cast(int64_t, a.bits) != cython.cast(cython.int, cython.cast(uint32_t, a.bits))
         ):
             a.kind = SLOT
@@ -519,9 +519,9 @@ class Assembler:
         at = self.emit_result(
             value_table[h.value_position(c.op, c.a.kind, c.b.kind, ACC)],
             value_table[h.value_position(c.op, c.a.kind, c.b.kind, SLOT)],
-            T_I32,
+            h.T_I32,
         )
-        self.put_operands(at, cython.address(c.a), cython.address(c.b), type == T_F64)
+        self.put_operands(at, cython.address(c.a), cython.address(c.b), kind_wide[type])
         self.compare = c
         self.compare_at = at
         self.before_compare = before
@@ -571,7 +571,7 @@ class Assembler:
         if c.b.kind == SLOT:
             put16(self.buffer + at + slots, c.b.slot)
         elif c.b.kind == IMM:
-            if op_types[op][1] == T_F64:
+            if kind_wide[op_types[op][1]]:
                 put64(self.buffer + at + h.AT_BRANCH_IMM64_0, c.b.bits)
             else:
                 put32(self.buffer + at + h.AT_BRANCH_IMM32_0, cython.cast(uint32_t, c.b.bits))

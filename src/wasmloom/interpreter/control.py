@@ -20,7 +20,10 @@ from wasmloom.interpreter.families import Family, jump_back
 from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, letters, shape
 from wasmloom.runtime import traps
 from wasmloom.runtime.layout import RUNTIME_CALLS
+from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.llvm import Value
+
+_I32 = by_name("i32")
 
 Body = Callable[[HandlerBuilder], None]
 
@@ -79,7 +82,7 @@ def br_back(b: HandlerBuilder) -> None:
 
 def _br_table(kind: int) -> Body:
     def body(b: HandlerBuilder) -> None:
-        index = b.read_slot("index", "i32") if kind == SLOT else b.read_acc("i32")
+        index = b.read_slot("index", _I32) if kind == SLOT else b.read_acc(_I32)
         count = b.narrow("count")
         clamped = b.convert("zext", b.intrinsic("umin", index, count), "i64")
         entry = b.assign(f"getelementptr i32, ptr {b.field_at('targets').text}, i64 {clamped.text}", "ptr")
@@ -135,7 +138,7 @@ def _select(kinds: tuple[int, int, int], floats: bool) -> Body:
     condition_kind, a_kind, b_kind = kinds
 
     def body(b: HandlerBuilder) -> None:
-        condition = b.read_slot("condition", "i32") if condition_kind == SLOT else b.read_acc("i32")
+        condition = b.read_slot("condition", _I32) if condition_kind == SLOT else b.read_acc(_I32)
         first = _word(b, b.slot("a")) if a_kind == SLOT else b.number("a")
         second = _word(b, b.slot("b")) if b_kind == SLOT else b.number("b")
         result = b.select(b.compare("ne", condition, b.const("i32", 0)), first, second)
@@ -204,12 +207,12 @@ def _element(b: HandlerBuilder, table: Value, index: Value, trap: int) -> Value:
 
 
 def table_get(b: HandlerBuilder) -> None:
-    entry = _element(b, _table(b), b.read_slot("index", "i32"), traps.TABLE_OUT_OF_BOUNDS)
+    entry = _element(b, _table(b), b.read_slot("index", _I32), traps.TABLE_OUT_OF_BOUNDS)
     b.finish_value(_word(b, entry))
 
 
 def table_set(b: HandlerBuilder) -> None:
-    entry = _element(b, _table(b), b.read_slot("index", "i32"), traps.TABLE_OUT_OF_BOUNDS)
+    entry = _element(b, _table(b), b.read_slot("index", _I32), traps.TABLE_OUT_OF_BOUNDS)
     b.store(_word(b, b.slot("value")), entry, align=8)
     b.next()
 
@@ -283,7 +286,7 @@ def _indirect_callee(b: HandlerBuilder, index: Value) -> Value:
 
 
 def call_indirect(b: HandlerBuilder) -> None:
-    _call_out(b, _indirect_callee(b, b.read_slot("index", "i32")))
+    _call_out(b, _indirect_callee(b, b.read_slot("index", _I32)))
 
 
 def _reference(b: HandlerBuilder) -> Value:
@@ -362,7 +365,7 @@ def return_call_import(b: HandlerBuilder) -> None:
 
 
 def return_call_indirect(b: HandlerBuilder) -> None:
-    _tail_call_out(b, _indirect_callee(b, b.read_slot("index", "i32")))
+    _tail_call_out(b, _indirect_callee(b, b.read_slot("index", _I32)))
 
 
 def return_call_ref(b: HandlerBuilder) -> None:
@@ -593,7 +596,7 @@ def subtype_slow(b: HandlerBuilder) -> None:
     """
     b.shape = CALL_INDIRECT  # what is read here is in the same place in the other
     b.trap_if_code(b.runtime_call("subtype", b.acc, b.number("type")))
-    index = b.convert("zext", b.read_slot("index", "i32"), "i64")
+    index = b.convert("zext", b.read_slot("index", _I32), "i64")
     elements = b.struct_field(_table(b), "WlTable", "elements")
     entry = b.assign(f"getelementptr i64, ptr {elements.text}, i64 {index.text}", "ptr")
     function = b.load("ptr", entry, align=8)

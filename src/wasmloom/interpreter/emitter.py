@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from wasmloom.interpreter.isa import FIELD_KINDS, Handler, Shape
 from wasmloom.runtime import layout
-from wasmloom.semantics.llvm import Value, llvm_type
+from wasmloom.semantics.kinds import SLOT_BITS, Kind
+from wasmloom.semantics.llvm import Value, is_float, llvm_type
 from wasmloom.semantics.structs import StructBuilder
 
 #: The parameters of every handler: LLVM type and name.
@@ -101,17 +102,15 @@ class HandlerBuilder(StructBuilder):
 
     # --- values of Wasm types ---
 
-    def read_slot(self, name: str, type: str) -> Value:
+    def read_slot(self, name: str, kind: Kind) -> Value:
         """The value of the slot whose number is in a field."""
-        return self.load(type, self.slot(name), align=4 if type in ("i32", "f32") else 8)
+        return self.load(kind.type, self.slot(name), align=kind.bits // 8)
 
-    def read_acc(self, type: str) -> Value:
-        """The accumulator of the type's class."""
-        if type == "i64":
-            return self.acc
-        if type == "i32":
-            return self.convert("trunc", self.acc, "i32")
-        return self.lane0(self.facc, type)
+    def read_acc(self, kind: Kind) -> Value:
+        """The accumulator of the kind's class."""
+        if kind.is_float:
+            return self.lane0(self.facc, kind.type)
+        return self.acc if kind.bits == SLOT_BITS else self.convert("trunc", self.acc, kind.type)
 
     def lane0(self, vector: Value, type: str) -> Value:
         """The float in lane 0 of the float accumulator."""
@@ -139,15 +138,15 @@ class HandlerBuilder(StructBuilder):
             return self.assign(f"ptrtoint ptr {value.text} to i64", "i64")
         return self.convert("zext", value, "i64")
 
-    def immediate(self, name: str, type: str) -> Value:
-        """An immediate operand of a Wasm type."""
-        if type == "i64":
+    def immediate(self, name: str, kind: Kind) -> Value:
+        """An immediate operand. A wide integer's is narrow, and widened."""
+        if not kind.is_float and kind.bits == SLOT_BITS:
             return self.number(name)
-        return self.load(type, self.field_at(name), align=4 if type in ("i32", "f32") else 8)
+        return self.load(kind.type, self.field_at(name), align=kind.bits // 8)
 
     def finish_value(self, value: Value, to_slot: bool = True) -> None:
         """Put a result where it goes (the accumulator, and the slot in field `dst`) and dispatch."""
-        if value.type[0] == "f":
+        if is_float(value.type):
             facc = self.as_facc(value)
             if to_slot:
                 # All 64 bits, so that a later copy of the slot can be forwarded from this store.

@@ -14,16 +14,17 @@ from wasmloom.interpreter.isa import (
     ACC,
     FIELD_KINDS,
     IMM,
-    NEGATED,
     SLOT,
     Field,
     Handler,
     Shape,
     is_wide,
     letters,
+    negated,
     operand_kinds,
 )
 from wasmloom.runtime.traps import MEMORY_OUT_OF_BOUNDS, UNALIGNED_ATOMIC
+from wasmloom.semantics.kinds import Kind, by_name
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS, Operation
 
@@ -32,26 +33,26 @@ OPERANDS = "ab"
 PACKED = ("value", "branch")
 
 
-def _operand(b: HandlerBuilder, kind: int, type: str, name: str) -> Value:
+def _operand(b: HandlerBuilder, kind: int, value: Kind, name: str) -> Value:
     if kind == SLOT:
-        return b.read_slot(name, type)
+        return b.read_slot(name, value)
     if kind == ACC:
-        return b.read_acc(type)
-    return b.immediate(name, type)
+        return b.read_acc(value)
+    return b.immediate(name, value)
 
 
-def _operands(b: HandlerBuilder, types: tuple[str, ...], kinds: tuple[int, ...]) -> list[Value]:
-    return [_operand(b, kind, type, name) for kind, type, name in zip(kinds, types, OPERANDS, strict=False)]
+def _operands(b: HandlerBuilder, values: tuple[Kind, ...], kinds: tuple[int, ...]) -> list[Value]:
+    return [_operand(b, kind, value, name) for kind, value, name in zip(kinds, values, OPERANDS, strict=False)]
 
 
-def _packed(types: tuple[str, ...], kinds: tuple[int, ...], slots: int, narrow: int, wide: int) -> Iterator[Field]:
+def _packed(values: tuple[Kind, ...], kinds: tuple[int, ...], slots: int, narrow: int, wide: int) -> Iterator[Field]:
     """The fields of operands: slots in order from the offset `slots` on, an immediate at `narrow` or at `wide`."""
-    for name, type, kind in zip(OPERANDS, types, kinds, strict=False):
+    for name, value, kind in zip(OPERANDS, values, kinds, strict=False):
         if kind == SLOT:
             yield Field(name, "slot", slots)
             slots += FIELD_KINDS["slot"].width
         elif kind == IMM:
-            yield Field(name, "imm64", wide) if is_wide(type) else Field(name, "imm32", narrow)
+            yield Field(name, "imm64", wide) if is_wide(value) else Field(name, "imm32", narrow)
 
 
 # --- values: operands in, a result to the accumulator, or to a slot and the accumulator ---
@@ -59,11 +60,11 @@ def _packed(types: tuple[str, ...], kinds: tuple[int, ...], slots: int, narrow: 
 
 def value_handler(operation: Operation, kinds: tuple[int, ...], result: int) -> Handler:
     """The handler of a numeric instruction for some operand kinds and a result kind."""
-    types = operation.instruction.params
-    operands = _packed(types, kinds, slots=10, narrow=12, wide=16)
+    values = operation.params
+    operands = _packed(values, kinds, slots=10, narrow=12, wide=16)
 
     def body(b: HandlerBuilder) -> None:
-        b.finish_value(operation.define(b, *_operands(b, types, kinds)), result == SLOT)
+        b.finish_value(operation.define(b, *_operands(b, values, kinds)), result == SLOT)
 
     name = f"{operation.mnemonic}.{letters(kinds)}.{letters((result,))}"
     return Handler(name, Shape("value", (Field("dst", "dst", 8), *operands)), body)
@@ -80,7 +81,7 @@ def _address(b: HandlerBuilder, kind: int, width: int, other: bool) -> Value:
     """
     offset = b.number("offset")
     if kind != IMM:
-        address = b.convert("zext", b.read_slot("address", "i32"), "i64") if kind == SLOT else b.acc
+        address = b.convert("zext", b.read_slot("address", by_name("addr")), "i64") if kind == SLOT else b.acc
         offset = b.binary("add", address, offset)
     return _checked_address(b, offset, width) if other else b.at(b.mem, offset)
 
@@ -114,7 +115,7 @@ def load_handler(operation: Operation, kind: int, result: int, other: bool) -> H
 
 def store_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> Handler:
     """The handler of a store."""
-    type = operation.instruction.params[1]
+    value = operation.params[1]
     address_kind, value_kind = kinds
     parts = [Field("offset", "u32", 12)]
     if address_kind == SLOT:
@@ -124,11 +125,11 @@ def store_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> 
     if other:
         parts.append(Field("memory", "u32", 16))
     if value_kind == IMM:
-        parts.append(Field("value", "imm64" if is_wide(type) else "imm32", 24 if other else 16))
+        parts.append(Field("value", "imm64" if is_wide(value) else "imm32", 24 if other else 16))
 
     def body(b: HandlerBuilder) -> None:
         pointer = _address(b, address_kind, operation.width, other)
-        operation.define(b, pointer, _operand(b, value_kind, type, "value"))
+        operation.define(b, pointer, _operand(b, value_kind, value, "value"))
         b.next()
 
     name = f"{operation.mnemonic}.{letters(kinds)}" + (".m" if other else "")
@@ -147,14 +148,14 @@ def atomic_handler(operation: Operation) -> Handler:
     There is one of each: programs have few of them, so that operands are always in slots (the result goes to a slot and
     the accumulator), and memory 0 isn't told from others.
     """
-    types = ("i32", *operation.instruction.params[1:])
-    parts = [Field(name, "slot", 10 + 2 * i) for i, name in enumerate(ATOMIC_OPERANDS[: len(types)])]
+    values = operation.params
+    parts = [Field(name, "slot", 10 + 2 * i) for i, name in enumerate(ATOMIC_OPERANDS[: len(values)])]
     if operation.instruction.results:
         parts.insert(0, Field("dst", "dst", 8))
     parts += [Field("offset", "u32", 16), Field("memory", "u32", 20)]
 
     def body(b: HandlerBuilder) -> None:
-        address, *operands = (b.read_slot(name, type) for name, type in zip(ATOMIC_OPERANDS, types, strict=False))
+        address, *operands = (b.read_slot(name, kind) for name, kind in zip(ATOMIC_OPERANDS, values, strict=False))
         place = b.binary("add", b.convert("zext", address, "i64"), b.number("offset"))
         if operation.width > 1:
             low = b.binary("and", place, b.const("i64", operation.width - 1))
@@ -184,11 +185,11 @@ def jump_back(b: HandlerBuilder, target: Value) -> None:
 
 def branch_handler(operation: Operation, kinds: tuple[int, ...], negate: bool, back: bool) -> Handler:
     """The handler that compares two operands and branches when the comparison holds (or doesn't, with `negate`)."""
-    types = operation.instruction.params
-    operands = _packed(types, kinds, slots=8, narrow=16, wide=16)
+    values = operation.params
+    operands = _packed(values, kinds, slots=8, narrow=16, wide=16)
 
     def body(b: HandlerBuilder) -> None:
-        x, y = _operands(b, types, kinds)
+        x, y = _operands(b, values, kinds)
         condition = operation.define(b, x, y)
         taken, passed = b.fresh("taken"), b.fresh("passed")
         b.branch(condition, passed, taken) if negate else b.branch(condition, taken, passed)
@@ -282,8 +283,8 @@ def branch_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
     Branches back aren't either: only an `if`, and a branch that has values to move, jump where a comparison fails.
     """
     for operation in OPERATIONS.values():
-        if operation.is_compare and len(operation.instruction.params) == 2:
-            integer = operation.mnemonic.partition(".")[2] in NEGATED and operation.mnemonic[0] == "i"
+        if operation.is_compare:
+            integer = negated(operation) is not None
             for kinds in operand_kinds(operation):
                 for negate in (False,) if integer else (False, True):
                     for back in (False,) if negate else (False, True):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import int64_t, uint8_t, uint32_t
 from cython.cimports.libc.stdlib import free
-from cython.cimports.libc.string import memchr
+from cython.cimports.libc.string import memchr, memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, next_instr, read_u32
 from cython.cimports.wasmloom.interpreter import _handlers as h
@@ -25,11 +25,6 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     E_SLOT,
     IMM,
     SLOT,
-    T_F32,
-    T_F64,
-    T_I32,
-    T_I64,
-    T_REF,
     AccState,
     Assembler,
     Condition,
@@ -54,31 +49,46 @@ from cython.cimports.wasmloom.runtime.allocation import calloc, malloc, realloc
 from cython.cimports.wasmloom.spec.canon import FUNC, TypeInfo, type_info
 
 from wasmloom.errors import UnsupportedError
+from wasmloom.semantics.kinds import NUMBERS, of_type
 from wasmloom.spec.instructions import BY_MNEMONIC
-from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG
+from wasmloom.spec.types import REF_FLAG
 
 _TRY_TABLE = cython.declare(cython.int, BY_MNEMONIC["try_table"].opcode)
 #: More values than this are moved by one instruction: branches are short, and may be many.
 _MAX_COPIES = cython.declare(cython.int, 4)
-_CODE_OF = {I32: T_I32, I64: T_I64, F32: T_F32, F64: T_F64}
-_single = cython.declare(uint8_t[8])  # type codes, each the whole of a result type
-for _code in range(8):
-    _single[cython.cast(cython.int, _code)] = _code
+_REF_FLAG = cython.declare(int64_t, REF_FLAG)
+_single = cython.declare(uint8_t[8])  # codes of kinds, each the whole of a result type
+_number_kind = cython.declare(cython.schar[128])  # type of numbers → code of its kind, or -1
 
 
-def type_code(type: int) -> int:
-    """The type code of a value type, or -1 for one that slots don't hold yet (v128)."""
-    return T_REF if type & REF_FLAG else _CODE_OF.get(type, -1)
+def _fill_tables() -> None:
+    code: cython.int
+    type: cython.int
+    for code in range(8):
+        _single[code] = code
+    memset(_number_kind, 0xFF, cython.sizeof(_number_kind))
+    for number, kind in NUMBERS.items():
+        type = number
+        _number_kind[type] = kind.code
+
+
+_fill_tables()
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def kind_code(type: int64_t) -> cython.int:
+    """The code of the kind of a value type; -1: there is none yet (v128)."""
+    return h.T_REF if type & _REF_FLAG else _number_kind[type & 0x7F]
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def code_of(type: int64_t) -> cython.int:
-    """The type code of a value type that slots must hold; raises `UnsupportedError`."""
-    code: cython.int = type_code(type)
-    if code < 0:
-        raise UnsupportedError("SIMD is not supported yet: v128")
-    return code
+    """The code of the kind of a value type; raises `UnsupportedError`."""
+    code: cython.int = kind_code(type)
+    return of_type(type).code if code < 0 else code
 
 
 @cython.cfunc
@@ -125,7 +135,7 @@ class Flow(Assembler):
         i: cython.Py_ssize_t
         k: uint32_t
         n: uint32_t
-        code: cython.int = 0
+        code: cython.int
         total: cython.size_t = 0
         info: cython.pointer(TypeInfo)
         storage: cython.pointer(uint8_t)
@@ -152,8 +162,7 @@ class Flow(Assembler):
             signature.results = storage + signature.num_params
             n = info.n_params + info.n_results
             for k in range(n):
-                if k == 0 or info.types[k] != info.types[k - 1]:
-                    code = type_code(info.types[k])
+                code = kind_code(info.types[k])
                 if code < 0:
                     signature.supported = False
                 storage[0] = max(code, 0)

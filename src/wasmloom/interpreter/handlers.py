@@ -24,6 +24,7 @@ from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
 from wasmloom.interpreter.fused import fused_handlers
 from wasmloom.interpreter.isa import DELTA_BEFORE_RETURN, Handler, Shape, shape
 from wasmloom.runtime import layout
+from wasmloom.semantics.kinds import KINDS
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def enumeration() -> str:
     """Cython declarations for those who write and read instructions.
 
     Numbers of control handlers (``H_BR_TABLE_S``), offsets of fields (``AT_CALL_DELTA``), sizes (``SIZE_RESTORE``),
-    instructions (``OP_LOCAL_GET``), and functions that find handlers (``value_position``).
+    instructions (``OP_LOCAL_GET``), kinds of values (``T_I32``), and functions that find handlers (``value_position``).
     """
     lines = ["# Generated from wasmloom/interpreter/control.py, families.py and handlers.py", "cdef enum:"]
     for number, handler in enumerate((*control.control_handlers(), *stack_handlers.stack_handlers())):
@@ -136,6 +137,7 @@ def enumeration() -> str:
     names = {row.mnemonic: row.index for row in INSTRUCTIONS} | {"select": BY_MNEMONIC["select"].index}
     names["select_t"] = next(row.index for row in INSTRUCTIONS if row.rule == "select_t")
     lines += [f"    OP_{_constant(name)} = {index}" for name, index in names.items()]
+    lines += [f"    T_{_constant(kind.name)} = {kind.code}" for kind in KINDS.values()]
     lines.append(f"    DELTA_BEFORE_RETURN = {DELTA_BEFORE_RETURN}")
     lines.append(f"    INSTANCE_SIZE = {layout.size('WlInstance')}")
     lines.append(f"    MAX_UNROLLED_LOCALS = {control.MAX_UNROLLED_LOCALS}")

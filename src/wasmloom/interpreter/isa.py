@@ -2,7 +2,7 @@
 
 An instruction is the address of its handler (8 bytes) followed by its fields at fixed offsets; its size is a multiple
 of 8. Operands come in three kinds: a frame *slot* (16-bit number, 8 bytes each), the *accumulator* of the operand's
-class (one for integers and references, one for floats), or an *immediate*. Results go to the accumulator alone, or to
+class of registers (`wasmloom.semantics.kinds.Register`), or an *immediate*. Results go to the accumulator alone, or to
 a slot and the accumulator: the value is in a register anyway, so that a result in a slot can be read from either.
 
 Slots hold 64 bits: an i32 is zero-extended, an f32 is in the low half and the upper half is arbitrary.
@@ -15,7 +15,8 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
-from wasmloom.semantics.registry import Operation
+from wasmloom.semantics.kinds import Kind
+from wasmloom.semantics.registry import OPERATIONS, Operation
 
 if TYPE_CHECKING:
     from wasmloom.interpreter.emitter import HandlerBuilder
@@ -115,11 +116,6 @@ class Handler(NamedTuple):
     fault_offset: int = 0
 
 
-def operand_class(type: str) -> str:
-    """Which accumulator holds a type: "float", or "int" for integers and references."""
-    return "float" if type[0] == "f" else "int"
-
-
 #: Comparison → the one that holds when the operands are swapped.
 MIRRORED = {
     "eq": "eq", "ne": "ne", "lt": "gt", "gt": "lt", "le": "ge", "ge": "le",
@@ -133,16 +129,33 @@ NEGATED = {
 }  # fmt: skip
 
 
+def mirrored(operation: Operation) -> Operation | None:
+    """The instruction that does the same with the operands swapped, or None."""
+    if operation.commutative:
+        return operation
+    if not operation.is_compare:
+        return None
+    type, _, name = operation.mnemonic.partition(".")
+    return OPERATIONS[f"{type}.{MIRRORED[name]}"]
+
+
+def negated(operation: Operation) -> Operation | None:
+    """The comparison of integers that holds where this one doesn't, or None."""
+    if not operation.is_compare or operation.params[0].is_float:
+        return None
+    type, _, name = operation.mnemonic.partition(".")
+    return OPERATIONS[f"{type}.{NEGATED[name]}"]
+
+
 def operand_kinds(operation: Operation) -> Iterator[tuple[int, ...]]:
     """The operand kinds for which `operation` gets a handler. Each exclusion is one rule with its reason."""
-    types = tuple("i32" if type == "addr" else type for type in operation.instruction.params)
-    swappable = operation.commutative or (operation.is_compare and len(types) == 2)
-    for kinds in product((SLOT, ACC, IMM), repeat=len(types)):
+    swappable = operation.commutative or operation.is_compare
+    for kinds in product((SLOT, ACC, IMM), repeat=len(operation.params)):
         # The translator puts one of several constants into a slot (it is rare: compilers fold them).
         if operation.kind == "value" and all(kind == IMM for kind in kinds):
             continue
-        # There is one accumulator of each class.
-        in_acc = [operand_class(type) for type, kind in zip(types, kinds, strict=True) if kind == ACC]
+        # There is one accumulator for each class of registers.
+        in_acc = [value.register for value, kind in zip(operation.params, kinds, strict=True) if kind == ACC]
         if len(in_acc) != len(set(in_acc)):
             continue
         # The translator swaps operands so that slots come first, then the accumulator, then immediates.
@@ -156,6 +169,6 @@ def letters(kinds: tuple[int, ...]) -> str:
     return "".join(KIND_LETTERS[kind] for kind in kinds)
 
 
-def is_wide(type: str) -> bool:
-    """Whether an immediate of this type takes 8 bytes. An i64 that doesn't fit 32 bits is put into a slot instead."""
-    return type == "f64"
+def is_wide(kind: Kind) -> bool:
+    """Whether an immediate takes 8 bytes. An integer that doesn't fit 32 bits is put into a slot instead."""
+    return kind.is_float and kind.bits > 32

@@ -23,7 +23,7 @@ from cython.cimports.wasmloom.binary.reader import (
     read_handler,
 )
 from cython.cimports.wasmloom.interpreter import _handlers as h
-from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, T_REF, put16, put32
+from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, put16, put32
 from cython.cimports.wasmloom.interpreter.calls import Calls
 from cython.cimports.wasmloom.interpreter.flow import L_TRY, Label, Signature
 
@@ -63,7 +63,7 @@ class StackInstructions(Calls):
             self.dead = True
         elif op == h.OP_CONT_NEW:
             type = self.cont_type(i.a)
-            self.runtime_call(h.H_CONT_NEW, 1, True, max(type.num_params, type.num_results), 0, T_REF)
+            self.runtime_call(h.H_CONT_NEW, 1, True, max(type.num_params, type.num_results), 0, h.T_REF)
         elif op == h.OP_CONT_BIND:
             self.cont_bind(i)
         elif op == h.OP_SUSPEND:
@@ -164,7 +164,7 @@ class StackInstructions(Calls):
                 count = payload.num_params
                 self.push_slots(payload.params, count)
             if clause.kind == CATCH_REF or clause.kind == CATCH_ALL_REF:
-                self.push(E_SLOT, T_REF)
+                self.push(E_SLOT, h.T_REF)
                 count += 1
             self.leave_to(cython.address(self.labels[self.num_labels - 1 - clause.label]))
             self.drop_slots(count)
@@ -239,7 +239,7 @@ class StackInstructions(Calls):
             self.barrier()
             payload = self.tag_type(clause.tag)
             self.push_slots(payload.params, payload.num_params)
-            self.push(E_SLOT, T_REF)
+            self.push(E_SLOT, h.T_REF)
             label = cython.address(self.labels[self.num_labels - 1 - clause.label])
             self.leave_to(label)
             self.drop_slots(payload.num_params + 1)
@@ -267,7 +267,7 @@ class StackInstructions(Calls):
         put16(self.buffer + at + h.AT_CONT_BIND_CONT, cont)
         put16(self.buffer + at + h.AT_CONT_BIND_VALUES, self.home(base))
         put16(self.buffer + at + h.AT_CONT_BIND_COUNT, count)
-        put16(self.buffer + at + h.AT_CONT_BIND_REBOUND, self.home(self.push(E_SLOT, T_REF)))
+        put16(self.buffer + at + h.AT_CONT_BIND_REBOUND, self.home(self.push(E_SLOT, h.T_REF)))
         return 0
 
     @cython.cfunc
@@ -303,7 +303,7 @@ class StackInstructions(Calls):
         for k in range(count):
             self.flush(base + k)
         # The reference to this continuation is put behind the arguments: make sure that the frame has room for it.
-        self.push(E_SLOT, T_REF)
+        self.push(E_SLOT, h.T_REF)
         self.drop_slots(count + 1)
         self.forget_accs()
         at = self.emit(h.H_SWITCH + self.traced)

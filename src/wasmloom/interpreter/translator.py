@@ -30,14 +30,12 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     E_SLOT,
     IMM,
     SLOT,
-    T_F64,
-    T_I32,
-    T_REF,
     AccState,
     Condition,
     Entry,
     Operand,
     class_of,
+    kind_wide,
     op_mirrored,
     op_negated,
     op_result,
@@ -71,12 +69,11 @@ from cython.cimports.wasmloom.runtime._capi import seal
 from cython.cimports.wasmloom.runtime.allocation import realloc
 
 from wasmloom.errors import UnsupportedError
-from wasmloom.interpreter.flow import type_code
 from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.fold import fold
+from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import INSTRUCTIONS
-from wasmloom.spec.types import PLAIN_TYPES
 
 _FAMILIES = {"value": A_VALUE, "load": A_LOAD, "store": A_STORE, "atomic": A_ATOMIC}
 
@@ -96,11 +93,11 @@ def _fill_tables() -> None:
         _has_result[i] = len(row.results)
         if row.mnemonic.endswith(".const") and row.feature in EXECUTED:
             _action[i] = A_CONST
-            op_result[i] = type_code(PLAIN_TYPES[row.results[0]])
+            op_result[i] = by_name(row.results[0]).code
     for operation in OPERATIONS.values():
         i = operation.instruction.index
         _action[i] = _FAMILIES[operation.kind]
-        _is_compare[i] = operation.is_compare and len(operation.instruction.params) == 2
+        _is_compare[i] = operation.is_compare
 
 
 _fill_tables()
@@ -245,7 +242,7 @@ class Translator(StackInstructions):
             self.value(i.op)
         elif action == A_CONST:
             index = self.push(E_CONST, op_result[i.op])
-            self.stack[index].bits = i.a & 0xFFFFFFFF if op_result[i.op] == T_I32 else i.a
+            self.stack[index].bits = i.a & 0xFFFFFFFF if op_result[i.op] == h.T_I32 else i.a
         elif action == A_LOAD:
             self.load(i)
         elif action == A_STORE:
@@ -302,10 +299,10 @@ class Translator(StackInstructions):
             self.emit(h.H_UNREACHABLE)
             self.dead = True
         elif op == h.OP_MEMORY_SIZE:
-            at = self.emit_slot_result(h.H_MEMORY_SIZE, T_I32)
+            at = self.emit_slot_result(h.H_MEMORY_SIZE, h.T_I32)
             put32(self.buffer + at + h.AT_MEMORY_SIZE_MEMORY, self.slot_memories + 8 * i.a)
         elif op == h.OP_MEMORY_GROW:
-            self.runtime_call(h.H_MEMORY_GROW, 1, True, i.a, 0, T_I32)
+            self.runtime_call(h.H_MEMORY_GROW, 1, True, i.a, 0, h.T_I32)
         elif op == h.OP_MEMORY_INIT:
             self.runtime_call(h.H_MEMORY_INIT, 3, False, i.a, i.b, 0)
         elif op == h.OP_MEMORY_COPY:
@@ -317,7 +314,7 @@ class Translator(StackInstructions):
         elif op == h.OP_TABLE_GET:
             index = self.to_slot(self.height - 1)
             self.pop()
-            at = self.emit_slot_result(h.H_TABLE_GET, T_REF)
+            at = self.emit_slot_result(h.H_TABLE_GET, h.T_REF)
             put16(self.buffer + at + h.AT_TABLE_GET_INDEX, index)
             put32(self.buffer + at + h.AT_TABLE_GET_TABLE, self.slot_tables + 8 * i.a)
         elif op == h.OP_TABLE_SET:
@@ -330,10 +327,10 @@ class Translator(StackInstructions):
             put16(self.buffer + at + h.AT_TABLE_SET_VALUE, operand.slot)
             put32(self.buffer + at + h.AT_TABLE_SET_TABLE, self.slot_tables + 8 * i.a)
         elif op == h.OP_TABLE_SIZE:
-            at = self.emit_slot_result(h.H_TABLE_SIZE, T_I32)
+            at = self.emit_slot_result(h.H_TABLE_SIZE, h.T_I32)
             put32(self.buffer + at + h.AT_TABLE_SIZE_TABLE, self.slot_tables + 8 * i.a)
         elif op == h.OP_TABLE_GROW:
-            self.runtime_call(h.H_TABLE_GROW, 2, True, i.a, 0, T_I32)
+            self.runtime_call(h.H_TABLE_GROW, 2, True, i.a, 0, h.T_I32)
         elif op == h.OP_TABLE_INIT:
             self.runtime_call(h.H_TABLE_INIT, 3, False, i.a, i.b, 0)
         elif op == h.OP_TABLE_COPY:
@@ -343,12 +340,12 @@ class Translator(StackInstructions):
         elif op == h.OP_ELEM_DROP:
             self.runtime_call(h.H_ELEM_DROP, 0, False, i.a, 0, 0)
         elif op == h.OP_REF_NULL:
-            index = self.push(E_CONST, T_REF)
+            index = self.push(E_CONST, h.T_REF)
             self.stack[index].bits = 0
         elif op == h.OP_REF_IS_NULL:
             self.value(h.OP_I64_EQZ)
         elif op == h.OP_REF_FUNC:
-            at = self.emit_slot_result(h.H_REF_FUNC, T_REF)
+            at = self.emit_slot_result(h.H_REF_FUNC, h.T_REF)
             put32(self.buffer + at + h.AT_REF_FUNC_FUNCTION, self.slot_functions + 8 * i.a)
         elif op == h.OP_REF_AS_NON_NULL:
             index = self.to_slot(self.height - 1)
@@ -472,7 +469,7 @@ class Translator(StackInstructions):
             value_table[h.value_position(op, a.kind, b.kind, SLOT)],
             op_result[op],
         )
-        self.put_operands(at, cython.address(a), cython.address(b), type == T_F64)
+        self.put_operands(at, cython.address(a), cython.address(b), kind_wide[type])
         return 0
 
     @cython.cfunc
@@ -536,7 +533,7 @@ class Translator(StackInstructions):
         if b.kind == SLOT:
             put16(self.buffer + at + h.AT_STORE_VALUE, b.slot)
         elif b.kind == IMM:
-            if type == T_F64:
+            if kind_wide[type]:
                 put64(self.buffer + at + (h.AT_STORE_M_VALUE_IMM64 if other else h.AT_STORE_VALUE_IMM64), b.bits)
             else:
                 immediate = h.AT_STORE_M_VALUE_IMM32 if other else h.AT_STORE_VALUE_IMM32

@@ -148,14 +148,14 @@ for _wasm, _llvm in {
     "lt_s": "slt", "lt_u": "ult", "gt_s": "sgt", "gt_u": "ugt",
     "le_s": "sle", "le_u": "ule", "ge_s": "sge", "ge_u": "uge",
 }.items():  # fmt: skip
-    operation(f"{{int}}.{_wasm}")(_compare(_llvm))
-operation("{int}.eq", "{float}.eq", commutative=True)(_compare("eq"))
-operation("{int}.ne", "{float}.ne", commutative=True)(_compare("ne"))
+    operation(f"{{int}}.{_wasm}", is_truth=True)(_compare(_llvm))
+operation("{int}.eq", "{float}.eq", commutative=True, is_truth=True)(_compare("eq"))
+operation("{int}.ne", "{float}.ne", commutative=True, is_truth=True)(_compare("ne"))
 for _name in ("lt", "gt", "le", "ge"):
-    operation(f"{{float}}.{_name}")(_compare(_name))
+    operation(f"{{float}}.{_name}", is_truth=True)(_compare(_name))
 
 
-@operation("{int}.eqz")
+@operation("{int}.eqz", is_truth=True)
 def eqz(b: V, x: V) -> V:
     return b.compare("eq", x, b.const(x.type, 0))
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
+from wasmloom.semantics.llvm import is_float, type_bits
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import INSTRUCTIONS
 
@@ -26,9 +27,9 @@ class NotConstantError(Exception):
 
 
 def _width(type: str) -> int:
-    if type[0] != "i":
+    if is_float(type):
         raise NotConstantError
-    return int(type[1:])
+    return type_bits(type)
 
 
 def _number(value: int, type: str) -> Number:
@@ -103,7 +104,7 @@ class Evaluator:
     def compare(self, predicate: str, x: Number, y: Number) -> Number:
         """A truth value; `predicate` is LLVM's."""
         a, b = (_signed(x), _signed(y)) if predicate[0] == "s" else (x.bits, y.bits)
-        if x.type[0] != "i":
+        if is_float(x.type):
             raise NotConstantError
         results = {"eq": a == b, "ne": a != b, "lt": a < b, "le": a <= b, "gt": a > b, "ge": a >= b}
         return Number(int(results[predicate if predicate in ("eq", "ne") else predicate[1:]]), "i1")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-#: Wasm's name of a type → LLVM's.
-LLVM_TYPES: dict[str, str] = {"f32": "float", "f64": "double"}
+#: Types of floats → LLVM's names and bits. Of integers both are in the name.
+_FLOATS = {"f32": ("float", 32), "f64": ("double", 64)}
+_INTEGER = re.compile(r"i([1-9][0-9]*)")
 
 #: Comparison of floats: Wasm's name → LLVM's ordered predicate; "ne" is true of NaNs, "uno" asks for them.
 _FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "gt": "ogt", "le": "ole", "ge": "oge", "uno": "uno"}
@@ -18,9 +21,30 @@ _NEGATED_INT = {
 }  # fmt: skip
 
 
+def is_float(type: str) -> bool:
+    """Whether a builder's type is one of floats."""
+    return type in _FLOATS
+
+
+@lru_cache(maxsize=64)
 def llvm_type(name: str) -> str:
-    """LLVM's name of a type ("f32" → "float"; integers are the same)."""
-    return LLVM_TYPES.get(name, name)
+    """LLVM's name of a builder's type ("f32" → "float"; others are the same). Raises ValueError for an unknown one."""
+    if name in _FLOATS:
+        return _FLOATS[name][0]
+    if name == "ptr" or name[:1] in "<{" or _INTEGER.fullmatch(name):
+        return name
+    raise ValueError(f"builders know no type {name!r}")
+
+
+@lru_cache(maxsize=64)
+def type_bits(name: str) -> int:
+    """Width of a builder's number type in bits. Raises ValueError for any other type."""
+    if name in _FLOATS:
+        return _FLOATS[name][1]
+    integer = _INTEGER.fullmatch(name)
+    if integer is None:
+        raise ValueError(f"{name!r} is no type of numbers")
+    return int(integer[1])
 
 
 class Value(NamedTuple):
@@ -73,11 +97,11 @@ class Builder:
     @staticmethod
     def bits(type: str) -> int:
         """Width of a type in bits."""
-        return int(type[1:])
+        return type_bits(type)
 
     def const(self, type: str, number: float) -> Value:
         """A constant. Floats must be exact in their type."""
-        if type[0] == "f":
+        if is_float(type):
             (bits,) = struct.unpack("<Q", struct.pack("<d", number))
             return Value(f"0x{bits:016X}", type)
         return Value(str(int(number)), type)
@@ -93,13 +117,13 @@ class Builder:
         negation into another instruction, and the result would have another NaN's bits.
         """
         kind = llvm_type(x.type)
-        suffix = "sd" if x.type == "f64" else "ss"
+        suffix = {64: "sd", 32: "ss"}[type_bits(x.type)]
         code = f'"v{name}{suffix} $2, $1, $0", "=x,x,x"' if self.has_avx else f'"{name}{suffix} $2, $0", "=x,0,x"'
         return self.assign(f"call {kind} asm {code}({kind} {x.text}, {kind} {y.text}) nounwind memory(none)", x.type)
 
     def compare(self, predicate: str, x: Value, y: Value, negate: bool = False) -> Value:
         """A truth value (i1): `predicate` is LLVM's for integers, Wasm's (or "uno") for floats."""
-        if x.type[0] == "f":
+        if is_float(x.type):
             name = _FLOAT_PREDICATES[predicate]
             name = _NEGATED_FLOAT[name] if negate else name
             return self.assign(f"fcmp {name} {llvm_type(x.type)} {x.text}, {y.text}", "i1")

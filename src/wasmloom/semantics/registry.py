@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from wasmloom.semantics.kinds import Kind, by_name
 from wasmloom.spec.instructions import BY_MNEMONIC, Instruction
 
 #: What a name template stands for.
@@ -22,7 +23,8 @@ class Operation(NamedTuple):
 
     `kind` says what surrounds the definition: "value" computes a result from operands; "load" turns an address into a
     value; "store" turns an address and a value into a write; for "atomic" see `wasmloom.semantics.atomics`. `traps` are
-    the trap codes that it can raise besides those of the memory access itself.
+    the trap codes that it can raise besides those of the memory access itself. `is_truth`: the result is a truth value,
+    so that a branch may test it without storing it.
     """
 
     instruction: Instruction
@@ -30,11 +32,22 @@ class Operation(NamedTuple):
     kind: str
     traps: tuple[int, ...]
     commutative: bool
+    is_truth: bool
 
     @property
     def mnemonic(self) -> str:
         """The instruction's name in the text format."""
         return self.instruction.mnemonic
+
+    @property
+    def params(self) -> tuple[Kind, ...]:
+        """What the operands are."""
+        return tuple(by_name(name) for name in self.instruction.params)
+
+    @property
+    def results(self) -> tuple[Kind, ...]:
+        """What the results are."""
+        return tuple(by_name(name) for name in self.instruction.results)
 
     @property
     def width(self) -> int:
@@ -44,9 +57,8 @@ class Operation(NamedTuple):
 
     @property
     def is_compare(self) -> bool:
-        """Whether the result is a truth value, so that a branch may test it without storing it."""
-        name = self.mnemonic.partition(".")[2].removesuffix("_s").removesuffix("_u")
-        return name in ("eq", "ne", "lt", "gt", "le", "ge", "eqz")
+        """Whether it compares two operands: a branch may do that itself."""
+        return self.is_truth and len(self.instruction.params) == 2
 
 
 #: Mnemonic → operation, in the order of definition.
@@ -63,18 +75,24 @@ def _expand(name: str) -> Iterator[str]:
 
 
 def operation(
-    *names: str, kind: str = "value", traps: tuple[int, ...] = (), commutative: bool = False
+    *names: str,
+    kind: str = "value",
+    traps: tuple[int, ...] = (),
+    commutative: bool = False,
+    is_truth: bool = False,
 ) -> Callable[[Definition], Definition]:
     """Register the decorated function as the definition of `names`.
 
     A name may hold ``{int}`` or ``{float}``, which stand for both widths: the definition then takes its types from its
-    operands.
+    operands. Raises ValueError for an instruction with a type that there is no kind of values for.
     """
 
     def register(define: Definition) -> Definition:
         for template in names:
             for name in _expand(template):
-                OPERATIONS[name] = Operation(BY_MNEMONIC[name], define, kind, traps, commutative)
+                made = Operation(BY_MNEMONIC[name], define, kind, traps, commutative, is_truth)
+                _ = (made.params, made.results)  # raises for what there is no kind for
+                OPERATIONS[name] = made
         return define
 
     return register

@@ -1,0 +1,88 @@
+"""What a value is: the kinds of values that the engine holds, and all that depends on a kind.
+
+A frame consists of slots of 64 bits, and so do exceptions, bound values, and arguments in memory. A kind says how many
+of them a value takes, in which class of registers it travels, and what builders call its type. Nobody else looks at the
+name of a type to find that out, and a type that has no kind is an error where it is first met: `by_name` and `of_type`
+raise.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from wasmloom.errors import UnsupportedError
+from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG, V128
+
+#: Bits of a slot.
+SLOT_BITS = 64
+
+
+class Register(IntEnum):
+    """The classes of registers: there is an accumulator of each, and parameters are counted by class."""
+
+    INTEGER = 0
+    FLOAT = 1
+
+
+class Kind(NamedTuple):
+    """One kind of values.
+
+    `name` is the name of its types in the instruction table ("ref" for all references), `type` what builders call it:
+    references are words. `code` is its number in C tables.
+    """
+
+    name: str
+    code: int
+    bits: int
+    register: Register
+    type: str
+    is_reference: bool = False
+
+    @property
+    def slots(self) -> int:
+        """How many slots a value takes, one behind the other."""
+        return -(-self.bits // SLOT_BITS)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether values are floating-point numbers."""
+        return self.register == Register.FLOAT
+
+
+_ALL = (
+    Kind("i32", 0, 32, Register.INTEGER, "i32"),
+    Kind("i64", 1, 64, Register.INTEGER, "i64"),
+    Kind("f32", 2, 32, Register.FLOAT, "f32"),
+    Kind("f64", 3, 64, Register.FLOAT, "f64"),
+    Kind("ref", 4, 64, Register.INTEGER, "i64", is_reference=True),
+)
+#: All kinds, by name.
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+#: What the instruction table calls the address type of a memory or table. All memories have 32-bit addresses so far.
+_ADDRESS = "addr"
+#: The kinds of types of numbers.
+NUMBERS: dict[int, Kind] = {I32: KINDS["i32"], I64: KINDS["i64"], F32: KINDS["f32"], F64: KINDS["f64"]}
+
+
+def by_name(name: str) -> Kind:
+    """The kind of a type in the instruction table. Raises ValueError for one that there is no kind for."""
+    found = KINDS.get("i32" if name == _ADDRESS else name)
+    if found is None:
+        raise ValueError(f"there is no kind of values for the type {name}")
+    return found
+
+
+def of_type(type: int, offset: int | None = None) -> Kind:
+    """The kind of a value type. Raises `UnsupportedError` for v128, ValueError for what isn't a value type.
+
+    `offset`: where in the module the type is named, for the error.
+    """
+    if type & REF_FLAG:
+        return KINDS["ref"]
+    if type == V128:
+        raise UnsupportedError("SIMD is not supported yet: v128", offset)
+    found = NUMBERS.get(type)
+    if found is None:
+        raise ValueError(f"there is no kind of values for the type {type:#x}")
+    return found
