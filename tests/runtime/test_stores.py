@@ -516,14 +516,13 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(
     tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wasmloom.compiler import compiled
-    from wasmloom.interpreter import code
+    from wasmloom.runtime import backtraces
 
     engine = wl.Engine(tier=tier)
     text = '(module (func $f (unreachable)) (func (export "f") (call $f)) (func (export "ok")))'
     module = wl.Module(text, engine)
     exports = wl.Instance(module).exports
-    reader, name = (code, "walk") if tier == "interpreter" else (compiled, "walk_native")
-    walk = getattr(reader, name)
+    walk: Any = backtraces.walk if tier == "interpreter" else compiled.walk_native
     errors = []
 
     def walk_and_enter(*arguments: Any) -> Any:
@@ -533,9 +532,13 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(
             errors.append(str(error))
         return walk(*arguments)
 
-    monkeypatch.setattr(reader, name, walk_and_enter)
-    with pytest.raises(wl.Trap) as trap:
-        exports.f()
+    monkeypatch.setattr(backtraces, "walk", walk_and_enter)
+    backtraces.set_walk_native(walk_and_enter)
+    try:
+        with pytest.raises(wl.Trap) as trap:
+            exports.f()
+    finally:
+        backtraces.set_walk_native(compiled.walk_native)
     assert [frame.func_name for frame in trap.value.frames] == ["f", "f"]
     assert len(errors) == 1
     exports.ok()

@@ -20,7 +20,7 @@ from wasmloom.compiler.lazily import LazyFunctions
 from wasmloom.compiler.objects import LoadedCode, load
 from wasmloom.compiler.perf import describe, wanted
 from wasmloom.compiler.workers import compile_parts
-from wasmloom.runtime import native
+from wasmloom.runtime import forks, native
 from wasmloom.runtime.backtraces import set_walk_native
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import func_name
@@ -114,6 +114,10 @@ class CompiledModule:
         self._take(self.loaded)
         _modules.add(self)
 
+    def after_fork(self) -> None:
+        """In a forked child: no other thread has the lock any more."""
+        self._adding = threading.Lock()
+
     def _take(self, loaded: LoadedCode) -> None:
         """Make loaded code known to profilers."""
         if wanted():
@@ -127,7 +131,8 @@ class CompiledModule:
         """
         address = self.positions.get((index, at))
         if address is None:
-            from wasmloom.compiler.osr import Entry
+            with forks.importing:
+                from wasmloom.compiler.osr import Entry
 
             entry = Entry(index, *space.state_at(index, at))
             address = self._entries.get((index, entry.place))
@@ -141,7 +146,7 @@ class CompiledModule:
     ) -> bytes:
         """The object of a part that is made of some functions: in this process if it doesn't take long."""
         engine_identity()  # the compiler may not have been imported yet, and would be that of the files now
-        if _size(self.module, functions) <= SMALL:
+        if _size(self.module, functions) <= SMALL and forks.has_llvm():
             return _compile_here(self.facts, self._options, part)
         function = partial(_compile_part, self.module.data, self._options)
         return compile_parts([part], function, 1, isolated=True, abandoned=abandoned)[0]
@@ -164,7 +169,8 @@ class CompiledModule:
     def facts(self) -> Facts:
         """What is known of the module as a whole."""
         if self._facts is None:
-            from wasmloom.compiler.facts import Facts
+            with forks.importing:
+                from wasmloom.compiler.facts import Facts
 
             self._facts = Facts(self.module)
         return self._facts
@@ -284,8 +290,9 @@ def _size(module: DecodedModule, functions: list[int]) -> int:
 
 @lru_cache(maxsize=1)
 def _facts(data: bytes) -> object:
-    from wasmloom.binary.decoder import decode_module
-    from wasmloom.compiler.facts import Facts
+    with forks.importing:
+        from wasmloom.binary.decoder import decode_module
+        from wasmloom.compiler.facts import Facts
 
     return Facts(decode_module(data))
 
@@ -301,13 +308,17 @@ def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool] | 
 
 
 def _compile_here(facts: Facts, options: Options, part: tuple[list[int], bool] | Entry) -> bytes:
-    from wasmloom.compiler.osr import Entry
-    from wasmloom.compiler.units import compile_entry, compile_unit
+    with forks.importing:
+        from llvmlite import binding  # noqa: F401
 
-    if isinstance(part, Entry):
-        return compile_entry(facts, options, part)
-    functions, first = part
-    return compile_unit(facts, options, functions, first)
+        from wasmloom.compiler.osr import Entry
+        from wasmloom.compiler.units import compile_entry, compile_unit
+
+    with forks.using_llvm():
+        if isinstance(part, Entry):
+            return compile_entry(facts, options, part)
+        functions, first = part
+        return compile_unit(facts, options, functions, first)
 
 
 def compile_module(

@@ -156,6 +156,14 @@ _writers: dict[tuple[str, int], _Writer] = {}
 _lock = threading.Lock()
 
 
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def _writer_for(word: str) -> _Writer:
     key = (word, os.getpid())
     writer = _writers.get(key)

@@ -109,6 +109,11 @@ def compile_parts(
     if progress is not None:
         progress(0, total)
     results: list[bytes] = []
+    from wasmloom.runtime import forks  # the build imports this module before that one exists
+
+    if not forks.has_llvm() and not _can_start():
+        raise CompileError("this process was forked while another thread was compiling: it can't compile itself")
+    isolated = isolated or not forks.has_llvm()
     if (count <= 1 and not isolated) or total == 0 or not _can_start():
         for part in parts:
             results.append(function(part))

@@ -87,6 +87,7 @@ cdef class Func:
 cdef Kind kind_of(uint64_t type) noexcept
 cdef uint64_t *room_for(uint32_t count, uint64_t *few) except? NULL
 cdef Signature signature_of(uint32_t type_id)
+cdef int look_at_c_stack() except -1
 cdef Signature signature_at(WlFunction *function)
 cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) except -1
 cdef object from_word(Store store, uint64_t type, uint64_t word)

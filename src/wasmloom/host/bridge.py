@@ -84,7 +84,7 @@ from cython.cimports.wasmloom.runtime._capi import (
 )
 from cython.cimports.wasmloom.runtime._layout import RT_HOST_CALL, WlContext, WlFunction
 from cython.cimports.wasmloom.runtime.allocation import malloc
-from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
+from cython.cimports.wasmloom.runtime.guests import TICKING, c_stack_left, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push, set_run
 from cython.cimports.wasmloom.spec.canon import TypeInfo, Types, heap_matches, new_types, type_info
@@ -95,6 +95,7 @@ from wasmloom.messages import printable
 from wasmloom.runtime import backtraces as _backtraces  # noqa: F401  (registers them)
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
+from wasmloom.runtime import forks as _forks  # noqa: F401  (registers what forked children do)
 from wasmloom.runtime import log
 from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import func_type, intern_func_type, lasting
@@ -245,6 +246,19 @@ def set_continuations(to_word: Callable[..., int], to_object: Callable[..., obje
     _continuation_word, _continuation_object = to_word, to_object
 
 
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def look_at_c_stack() -> cython.int:
+    """Raise `RecursionError` when the thread's C stack has no room for code of the host that may come back here.
+
+    Python's limit counts calls and not bytes: threads can have small stacks, and programs raise the limit. An entry
+    into a guest looks itself, and what it leaves is enough for the host functions that the guest calls.
+    """
+    if not c_stack_left():
+        raise RecursionError("calls between host functions nest too deep for this thread's stack")
+    return 0
+
+
 # --- conversion of values ---
 
 
@@ -255,6 +269,7 @@ def _integer(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cytho
     overflow: cython.int = 0
     number: int64_t
     if not PyLong_Check(value):
+        look_at_c_stack()
         try:
             value = index(value)
         except TypeError:
@@ -305,6 +320,7 @@ def _float(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.
     if PyFloat_Check(value):
         wide.number = PyFloat_AS_DOUBLE(value)
     else:
+        look_at_c_stack()
         try:
             wide.number = PyFloat_AsDouble(value)
         except TypeError:
@@ -478,6 +494,7 @@ class Func:
             words = room_for(room, few)
             self.take(args, count, words)
             if self.pointer.instance == cython.NULL:
+                look_at_c_stack()
                 call_host(self._store, host_of(self.pointer), words, False)
                 try:
                     return self.finish(words)

@@ -15,6 +15,7 @@ from wasmloom.host.engine import Engine, default_engine
 from wasmloom.host.fixed import Fixed, fill
 from wasmloom.interpreter.code import new_code_space
 from wasmloom.messages import printable
+from wasmloom.runtime import forks
 from wasmloom.runtime.frames import func_name
 from wasmloom.semantics.features import check_features
 from wasmloom.spec.canon import func_type, lasting
@@ -168,6 +169,7 @@ class Module(Fixed):
             _begun=[],
             _rest=[],
         )
+        forks.remember(self)
         if self.engine.tier == "compiler" or self.engine.threshold == 0:
             self.compile()
         elif self.engine.translation == "eager":
@@ -194,7 +196,8 @@ class Module(Fixed):
         """
         if self.compiled is not None:
             return self.compiled
-        from wasmloom.compiler.compiled import compile_module
+        with forks.importing:
+            from wasmloom.compiler.compiled import compile_module
 
         with self._compiling:
             if self.compiled is not None:
@@ -202,6 +205,13 @@ class Module(Fixed):
             self.code_space.prepare_all()
             options = self.engine.code_options()
             return self._load(compile_module(self.decoded, options, self._cache(), workers, progress), options)
+
+    def after_fork(self) -> None:
+        """In a forked child: no other thread has a lock of this any more."""
+        if not self._compiling._is_owned():  # type: ignore[attr-defined]
+            fill(self, _compiling=RLock())
+        if self.compiled is not None:
+            self.compiled.after_fork()
 
     def compiled_function(self, index: int, abandoned: Callable[[], bool]) -> int:
         """The address of a function's code for a guest that waits for it: see `CompiledModule.compile_function`."""
@@ -219,8 +229,9 @@ class Module(Fixed):
 
         Gives the work, which doesn't keep the module.
         """
-        from wasmloom.compiler.compiled import cached, compile_behind
-        from wasmloom.compiler.osr import Entry
+        with forks.importing:
+            from wasmloom.compiler.compiled import cached, compile_behind
+            from wasmloom.compiler.osr import Entry
 
         begun = self.compiled is not None
         if not begun:

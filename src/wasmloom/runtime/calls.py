@@ -39,6 +39,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     give_gil_back,
     leave_python,
     now_ns,
+    rest,
 )
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
@@ -100,6 +101,7 @@ def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
     ctx.interrupt = 0
     guest.attended += 1
     give_gil_back(guest)
+    rest(guest)
     if guest.deadline and now >= guest.deadline:
         return _TIMEOUT
     if (

@@ -19,6 +19,8 @@ cdef enum:
     IDLE_TICKS = 4              # ticks without any entry after which the ticker parks
     LIMIT_WORD = 112            # offset in a thread's control block (x86-64, glibc): see wasmloom.compiler.stubs
     C_STACK_RESERVE = 262144    # bytes of C stack that an entry must leave free
+    REST_NS = 100000            # time between two looks whether a fork is over, or can begin
+    MOST_RESTS = 10000          # looks after which a fork doesn't wait any more for guests that don't look up
     MANY_TICKS = 10             # ticks that make a guest worth compiling
     # Whether a guest that runs bytecode may go on as machine code.
     NEVER = 0
@@ -97,6 +99,7 @@ ctypedef struct Guest:
     Parked *parked              # doubly linked
     uint64_t attended           # how often a tick has reached guest code
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
+    uint64_t resting            # its thread stands in guest code where that can be left, and waits for a fork to be over
     uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
     uint64_t may_change         # see NEVER
     uint64_t loops_left         # with NOW: loops that it begins anew before
@@ -107,12 +110,12 @@ ctypedef struct Guest:
     Heap heap
 
 cdef int ticker_state
+cdef uint64_t fork_wanted       # a thread is about to fork
 cdef bint shares_barriers       # the ticker's barriers are also those of the threads that run guests
 cdef Guest *first_guest
 cdef Guest *first_free
 cdef sem_t wake
 cdef pthread_key_t stack_key
-cdef uint64_t forks             # how often this process has been forked off
 cdef uint64_t ticks             # how often the ticker has looked
 
 cdef Guest *new_guest() noexcept
@@ -120,9 +123,11 @@ cdef void free_guest(Guest *guest) noexcept
 cdef void wake_ticker() noexcept nogil
 cdef int64_t now_ns() noexcept nogil
 cdef bint in_guest_code() noexcept nogil
+cdef bint can_be_left(Guest *guest) noexcept nogil
 cdef Guest *running_here() noexcept nogil
 cdef void stop_running(Guest *guest) noexcept nogil
 cdef void give_gil_back(Guest *guest) noexcept nogil
+cdef void rest(Guest *guest) noexcept nogil
 cdef bint c_stack_left() noexcept nogil
 
 # Count memory that is allocated for a guest, or for its host to keep something for it, against its limit; False when
@@ -159,11 +164,11 @@ cdef inline void leave_python(WlContext *ctx) noexcept nogil:
     cdef Guest *guest = <Guest *>ctx
     cdef PyThreadState *state = PyThreadState_Get()
     guest.keeps_gil = state.prev == NULL and state.next == NULL
+    ctx.thread_state = state  # before another thread can have the GIL, and fork: see `can_be_left`
     if not guest.keeps_gil:
         PyEval_SaveThread()  # several full barriers
     elif not shares_barriers:
         __sync_synchronize()
-    ctx.thread_state = state
 
 # From the guest into Python: with the GIL from here on.
 cdef inline void enter_python(WlContext *ctx) noexcept nogil:

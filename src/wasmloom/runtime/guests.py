@@ -22,7 +22,14 @@ Invariants:
   is settled before the thread of the ticker begins.
 * A thread that runs guest code has the GIL exactly while ``keeps_gil`` is set, which only itself changes; between
   `enter_python` and `leave_python` it has it in any case, and ``thread_state`` is NULL.
-* After a fork only the forking thread exists: the child's handler forgets the ticker and the guests of other threads.
+* Before a fork, guests in other threads come to where they could be left: in a host function (``thread_state`` is
+  NULL), or in `rest`, at the next tick. In the child only the forking thread exists: the ticker is forgotten, and
+  `wasmloom.runtime.forks` ends the guests of other threads as if their host functions had raised. One that hasn't come
+  there in time (it is in the middle of a large copy) makes its store unusable in the child.
+* A thread may end inside of a guest: while Python ends, one that asks for the GIL is ended on the spot (CPython 3.11 to
+  3.13, ``pthread_exit``). It does so on its own C stack, from which nothing leads to guests' stacks that an unwinder
+  could follow, and nothing of ours on it needs unwinding. Its thread's key then takes it out of the ticker's sight
+  while its control block still exists.
 """
 
 from __future__ import annotations
@@ -68,8 +75,10 @@ from cython.cimports.wasmloom.runtime.guests import (
     C_STACK_RESERVE,
     IDLE_TICKS,
     LIMIT_WORD,
+    MOST_RESTS,
     NO_THREAD,
     PARKED,
+    REST_NS,
     TICK_NS,
     TICKING,
     Guest,
@@ -84,7 +93,7 @@ ticker_state = NO_THREAD
 shares_barriers = False
 first_guest = cython.NULL
 first_free = cython.NULL
-forks = 0
+fork_wanted = 0
 ticks = 0
 
 
@@ -228,7 +237,7 @@ def wake_ticker() -> cython.void:
 @cython.exceptval(check=False)
 def _after_fork_in_child() -> cython.void:
     """Forget the threads that the fork didn't copy."""
-    global ticker_state, forks
+    global ticker_state, fork_wanted
     guest: cython.pointer(Guest) = first_guest
     me: uint64_t = cython.cast(uint64_t, pthread_self())
     while guest != cython.NULL:
@@ -237,7 +246,83 @@ def _after_fork_in_child() -> cython.void:
             guest.running = 0
         guest = guest.next
     ticker_state = NO_THREAD
-    forks += 1
+    fork_wanted = 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def can_be_left(guest: cython.pointer(Guest)) -> cython.bint:
+    """Whether all that a guest of another thread is lies where whoever ends it finds it."""
+    return (
+        not cython.cast(cython.pointer(WatchedWord), cython.address(guest.running))[0]
+        or cython.cast(cython.pointer(WatchedWord), cython.address(guest.resting))[0]
+        or cython.cast(cython.pointer(WatchedWord), cython.address(guest.ctx.thread_state))[0] == 0
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _pause() -> cython.void:
+    pause = cython.declare(timespec)
+    pause.tv_sec = 0
+    pause.tv_nsec = REST_NS
+    nanosleep(cython.address(pause), cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def rest(guest: cython.pointer(Guest)) -> cython.void:
+    """Wait, if a thread is about to fork, until it has. Call from guest code that can be left."""
+    if not fork_wanted:
+        return
+    guest.resting = 1
+    __sync_synchronize()
+    while cython.cast(cython.pointer(WatchedWord), cython.address(fork_wanted))[0]:
+        _pause()
+    guest.resting = 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _before_fork() -> cython.void:
+    """Let the guests of other threads come to where they can be left: the next tick reaches those that compute."""
+    global fork_wanted
+    guest: cython.pointer(Guest) = first_guest
+    me: uint64_t = cython.cast(uint64_t, pthread_self())
+    rests: cython.int = 0
+    fork_wanted = 1
+    __sync_synchronize()
+    while guest != cython.NULL and rests < MOST_RESTS:
+        if guest.thread == me or can_be_left(guest):
+            guest = guest.next
+        else:
+            _pause()
+            rests += 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _after_fork_in_parent() -> cython.void:
+    global fork_wanted
+    fork_wanted = 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _on_thread_end(limit: cython.p_void) -> cython.void:
+    """A thread that has entered guests ends, perhaps inside of one: the ticker must not touch it any more."""
+    guest: cython.pointer(Guest) = first_guest
+    me: uint64_t = cython.cast(uint64_t, pthread_self())
+    while guest != cython.NULL:
+        if guest.running and guest.thread == me:
+            stop_running(guest)
+        guest = guest.next
 
 
 @cython.cfunc
@@ -332,5 +417,5 @@ def ticker_is_parked() -> bool:
 
 
 set_is_late(_is_late)
-pthread_key_create(cython.address(stack_key), cython.NULL)
-pthread_atfork(cython.NULL, cython.NULL, _after_fork_in_child)
+pthread_key_create(cython.address(stack_key), _on_thread_end)
+pthread_atfork(_before_fork, _after_fork_in_parent, _after_fork_in_child)

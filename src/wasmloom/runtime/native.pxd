@@ -47,7 +47,7 @@ cdef inline RootStack *take_root(Guest *guest) noexcept:
     return root
 
 # Put a stack that nothing runs on into the pool.
-cdef inline void release_root(Guest *guest, RootStack *root) noexcept:
+cdef inline void release_root(Guest *guest, RootStack *root) noexcept nogil:
     root.control.cont = NULL
     root.control.next = guest.root_stacks
     guest.root_stacks = root
@@ -70,7 +70,7 @@ cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont
     guest.entry = entry
 
 # Undo `begin_entry`. The stack of an entry that may wait belongs to its `Parked`.
-cdef inline void end_entry(Guest *guest, Entry *entry) noexcept:
+cdef inline void end_entry(Guest *guest, Entry *entry) noexcept nogil:
     cdef WlContext *ctx = &guest.ctx
     if not entry.may_wait:
         release_root(guest, <RootStack *>entry.native)

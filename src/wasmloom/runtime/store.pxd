@@ -9,6 +9,7 @@ from wasmloom.spec.canon cimport Types
 
 cdef enum:
     FIRST_STACK = 65536         # bytes of value stack that a store begins with
+    LOST = 1                    # "owner" of a store that nobody can use: no thread has this identifier
     WORDS_ON_STACK = 16         # arguments up to this many are passed without allocating
     REFERENCE_BYTES = 128       # what an external reference counts for: a place in `references`
     CHAIN_FRAME = 64            # bytes of the stack limit that a stack in a chain of stacks counts for
@@ -30,7 +31,6 @@ cdef class Store:
     cdef readonly object engine
     cdef unsigned long owner            # identifier of the thread that holds the store, 0: none
     cdef uint64_t depth                 # how often it holds it
-    cdef uint64_t owner_forks           # value of guests.forks when it took it
     cdef int waiting                    # threads that wait for it
     cdef PyThread_type_lock door        # what they wait at
     cdef bint interrupting              # Python's signal handlers run, while the guest stands at a safepoint
@@ -88,10 +88,10 @@ cdef class Store:
     cdef void begin_running(self, Entry *entry) noexcept
     cdef void end_running(self, Entry *entry) noexcept
     cdef int save(self, Entry *entry) except -1
-    cdef void restore(self, Entry *entry) noexcept
+    cdef void restore(self, Entry *entry) noexcept nogil
     cdef uint64_t run_bytecode(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept
     cdef uint64_t run_entry(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept
-    cdef void leave(self, Entry *entry) noexcept
+    cdef void leave(self, Entry *entry) noexcept nogil
     cdef void take_error(self) noexcept
     cdef void drop_error(self) noexcept
     cdef int fail(self, uint64_t code, Entry *entry) except -1

@@ -84,6 +84,7 @@ from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_s
 from cython.cimports.wasmloom.runtime.store import (
     CHAIN_FRAME,
     FIRST_STACK,
+    LOST,
     REFERENCE_BYTES,
     ChangeTier,
     Pointers,
@@ -426,6 +427,9 @@ class Store:
         i: uint64_t
         table: cython.pointer(WlTable)
         memory: cython.pointer(WlMemory)
+        if self.owner == LOST:  # in any state: nothing of it can be freed
+            self.guest.ctx.store = cython.NULL
+            return
         for i in range(self.memories.count):
             memory = cython.cast(cython.pointer(WlMemory), self.memories.items[i])
             free_region(memory)
@@ -511,7 +515,6 @@ class Store:
             if self.owner != 0:
                 self.wait_for_turn(me)
             self.owner = me
-            self.owner_forks = guests.forks
         self.depth += 1
         return 0
 
@@ -552,12 +555,11 @@ class Store:
                 raise MemoryError
             PyThread_acquire_lock(self.door, 1)
         while self.owner != 0:
-            if self.owner_forks != guests.forks:
-                # The owner was a thread of the process that this one was forked off: it will never be back.
-                self.depth = 0
-                self.owner = 0
-                self.guest.entry = cython.NULL
-                return 0
+            if self.owner == LOST:
+                raise WasmError("a guest was running in this store, in another thread, when the process was forked")
+            if wl_python_ends():
+                # Its thread never gets the GIL again: it has been ended, or will be as soon as it asks.
+                raise WasmError("another thread is inside of this store, and Python ends")
             self.waiting += 1
             with cython.nogil:
                 PyThread_acquire_lock_timed(self.door, 50000, 0)
@@ -915,6 +917,7 @@ class Store:
 
     @cython.final
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def leave(self, entry: cython.pointer(Entry)) -> cython.void:
         """End all stacks of an entry but the one at its bottom, and bring back what it has saved."""
@@ -924,6 +927,7 @@ class Store:
 
     @cython.final
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def restore(self, entry: cython.pointer(Entry)) -> cython.void:
         """Bring back what an entry has saved; the running stack knows its memory if it will outlive the entry."""

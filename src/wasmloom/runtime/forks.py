@@ -1,0 +1,133 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""What a forked child does with the threads that it doesn't have: their guests end, their locks are free.
+
+A child has all of the process's memory, and one thread. So stores, what waits or is suspended in them, modules and
+machine code are there as ever. What was running in other threads isn't: `wasmloom.runtime.guests` lets it come to where
+it can be left before the fork, and here it is ended. Locks in Python that such a thread may have held are made anew by
+those who have them (`remember`); nobody of another thread is between taking and releasing them any more.
+
+While a thread imports the compiler a fork waits (`importing`): half of a module could never be completed in the child.
+If a thread is in LLVM, whose locks and structures the child then finds in any state, the child doesn't use LLVM itself
+(`has_llvm`): it leaves that to worker processes.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from _thread import RLock, get_ident
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cython
+from cython.cimports.wasmloom.runtime import guests
+from cython.cimports.wasmloom.runtime._capi import pthread_atfork, pthread_self
+from cython.cimports.wasmloom.runtime.guests import LOOK, WAIT, Guest
+from cython.cimports.wasmloom.runtime.store import LOST, Store
+
+#: Seconds that a fork waits for an import at most: the thread that forks may itself be in the way.
+_MOST_SECONDS = 10
+
+#: Held by whoever imports parts of the compiler.
+importing = RLock()
+_waited = False
+#: Threads that are in LLVM; and whether one was that this process doesn't have.
+_in_llvm: set[int] = set()
+_llvm_is_lost = False
+_remembered: weakref.WeakSet = weakref.WeakSet()
+
+
+def remember(thing: object) -> None:
+    """Let a forked child call ``thing.after_fork()``, before anything else is done there."""
+    _remembered.add(thing)
+
+
+@contextmanager
+def using_llvm() -> Iterator[None]:
+    """Around whatever LLVM does in this process."""
+    me: int = get_ident()
+    nested: bool = me in _in_llvm
+    _in_llvm.add(me)
+    try:
+        yield
+    finally:
+        if not nested:
+            _in_llvm.discard(me)
+
+
+def has_llvm() -> bool:
+    """Whether this process can use LLVM itself."""
+    return not _llvm_is_lost
+
+
+def _before_fork() -> None:
+    global _waited
+    _waited = importing.acquire(timeout=_MOST_SECONDS)
+
+
+def _after_fork_in_parent() -> None:
+    if _waited:
+        importing.release()
+
+
+def _after_fork() -> None:
+    global importing, _llvm_is_lost
+    others: set[int] = _in_llvm - {get_ident()}
+    if others:
+        _llvm_is_lost = True
+        _in_llvm.difference_update(others)
+    if _waited:
+        importing.release()
+    else:
+        importing = RLock()
+    for thing in list(_remembered):
+        thing.after_fork()
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _end_others(store: Store, me: cython.ulong) -> cython.void:
+    """In a forked child: let a store be free of the threads that the child doesn't have.
+
+    Their guests end as if the host functions that they stand in had raised, which changes nothing of Python's. All of
+    that is still where it was: their `Entry`s are on their C stacks, which nothing has used since.
+    """
+    guest: cython.pointer(Guest) = store.guest
+    if guest.may_change == WAIT:
+        guest.may_change = LOOK  # nobody makes its code any more
+    # Whoever waits at it doesn't any more, and how it was left nobody knows.
+    store.door = cython.NULL
+    store.waiting = 0
+    if store.owner == 0 or store.owner == me:
+        return
+    if guest.entry != cython.NULL and not guest.resting and guest.ctx.thread_state != cython.NULL:
+        store.owner = LOST
+        return
+    while guest.entry != cython.NULL:
+        store.leave(guest.entry)
+    guest.resting = 0
+    guest.ctx.thread_state = cython.NULL
+    guest.ctx.host_rsp = cython.NULL
+    guest.ctx.trap_code = 0
+    guest.heap.holds = 0
+    store.interrupting = False
+    store.depth = 0
+    store.owner = 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _after_fork_in_child() -> cython.void:
+    guest: cython.pointer(Guest) = guests.first_guest
+    me: cython.ulong = pthread_self()
+    while guest != cython.NULL:
+        if guest.ctx.store != cython.NULL:
+            _end_others(cython.cast(Store, guest.ctx.store), me)
+        guest = guest.next
+
+
+pthread_atfork(cython.NULL, cython.NULL, _after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork)
