@@ -663,6 +663,9 @@ class Store:
         self.references[id(value)] = value
         if PyDict_GET_SIZE(self.references) != count and not charge(self.guest, REFERENCE_BYTES):
             del self.references[id(value)]
+            if self.guest.entry != cython.NULL:
+                # The guest has used up what it may have: what a host function gives it has no place.
+                raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
             raise self.over_limit(REFERENCE_BYTES)
         return cython.cast(uint64_t, cython.cast(cython.p_void, value))
 
