@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,3 +195,38 @@ def test_command_line(tmp_path: Path) -> None:
         output = (done.stdout + done.stderr).decode("utf-8")
         assert b"Traceback" not in done.stderr, output
         assert all(line.isprintable() for line in output.split("\n")), output
+
+
+class _Odd(str):
+    """Text that isn't what its methods say."""
+
+    def __iter__(self) -> Any:
+        return iter([1, None])
+
+    isascii = isprintable = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return _Odd("odd\n")
+
+
+@pytest.mark.parametrize(
+    "odd", [None, (1, 2), 5, 2.5, b"x", ["\n"], wl.I32, _Odd("a\n")], ids=lambda odd: str(type(odd))
+)
+def test_errors_and_frames_of_anything(odd: Any) -> None:
+    """What has no meaning is refused where an error is made, or shown as Python does."""
+    assert _is_fit(printable(odd))
+    for kind in (wl.CompileError, wl.ValidationError, wl.UnsupportedError):
+        for arguments in ((odd,), ("a", odd), ("a", None, odd, odd), (wl.FuncType(odd, odd), 1)):
+            with contextlib.suppress(TypeError):
+                str(kind(*arguments))
+    frame = wl.Frame(odd, odd, odd, odd, odd)
+    assert _is_fit(str(frame) + repr(frame))
+    assert str(wl.Trap(odd, (frame,), odd))
+    if not isinstance(odd, tuple | list):
+        for number in (odd, wl.I64, 2**70, "a"):
+            if number is not None and not isinstance(number, int):
+                with pytest.raises(TypeError, match="a number or None"):
+                    wl.CompileError("a", number)
+        with pytest.raises(TypeError, match="frames are a tuple"):
+            wl.Trap("a", odd)
+    assert str(wl.FuncType(odd, (wl.I32,))).endswith("-> [i32]")

@@ -31,6 +31,13 @@ def _unpickled(kind: type[WasmError], args: tuple[Any, ...]) -> WasmError:
     return kind.__new__(kind, *args)
 
 
+def _check(error: WasmError, **numbers: object) -> None:
+    """Refuse what isn't a number where an error has one; None is none."""
+    for name, number in numbers.items():
+        if number is not None and not isinstance(number, int):
+            raise TypeError(f"{type(error).__name__}: {name} is a number or None, not {type(number).__name__}")
+
+
 class CompileError(WasmError):
     """A module is malformed, or uses a feature that is not supported yet.
 
@@ -45,10 +52,11 @@ class CompileError(WasmError):
         self.offset = offset
         self.line = line
         self.column = column
+        _check(self, offset=offset, line=line, column=column)
         if line is not None:
             message = f"{message} at line {line}, column {column}"
         elif offset is not None:
-            message = f"{message} at offset 0x{offset:x}"
+            message = f"{message} at offset {hex(offset)}"
         super().__init__(message)
 
 
@@ -84,7 +92,9 @@ class Frame(NamedTuple):
     def __str__(self) -> str:
         name = printable(self.func_name) if self.func_name is not None else f"wasm-function[{self.func_index}]"
         where = f"{printable(self.module)}!" if self.module else ""
-        at = f" at offset 0x{self.offset:x}" if self.offset is not None else ""
+        # A tuple isn't checked where it is made.
+        offset = hex(self.offset) if isinstance(self.offset, int) else printable(repr(self.offset))
+        at = f" at offset {offset}" if self.offset is not None else ""
         return f"{where}{name}{at}" + (f" in continuation {self.continuation}" if self.continuation else "")
 
 
@@ -92,9 +102,11 @@ class Trap(WasmError):
     """The guest trapped. `code` names the reason as the official scripts do ("integer divide by zero")."""
 
     def __init__(self, code: str, frames: tuple[Frame, ...] = (), detail: str | None = None) -> None:
+        if not isinstance(frames, tuple | list):
+            raise TypeError(f"{type(self).__name__}: frames are a tuple, not {type(frames).__name__}")
         self.code = code
         self.frames = frames
-        message = code if detail is None else f"{code}: {detail}"
+        message = f"{code}" if detail is None else f"{code}: {detail}"
         if frames:
             shown = [f"  {i}: {frame}" for i, frame in enumerate(frames[:64])]
             if len(frames) > 64:

@@ -36,7 +36,13 @@ def _escaped(char: str) -> str:
 
 
 def printable(text: str, most: int = MOST) -> str:
-    """`text` on one line of at most `most` visible characters: others are escaped, and the rest is cut off."""
+    """`text` on one line of at most `most` visible characters: others are escaped, and the rest is cut off.
+
+    What isn't text (anybody can make errors and frames, of anything) is shown as Python does.
+    """
+    if type(text) is not str:
+        # A plain string, whatever methods the class has.
+        text = str.__str__(text if isinstance(text, str) else repr(text))
     if len(text) <= most and text.isascii() and text.isprintable():
         return text
     shown = whole = ""

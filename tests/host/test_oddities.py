@@ -135,3 +135,10 @@ def test_arguments_of_stores_and_engines() -> None:
     store = wl.Store(wl.Engine(tier="interpreter", fuel=True))
     with pytest.raises(AttributeError):
         del store.fuel
+
+
+def test_wasi_takes_modules() -> None:
+    with wl.Wasi() as wasi:
+        for call in (wasi.check, wasi.instantiate, wasi.run):
+            with pytest.raises(TypeError, match=r"expected a wasmloom.Module, not bytes"):
+                call(b"(module)")  # type: ignore[arg-type]

@@ -89,16 +89,21 @@ def _check(wanted: Import, value: Any) -> None:
         )
 
 
+def check_module(module: object) -> None:
+    """Raise `TypeError` for what isn't a module."""
+    from wasmloom.host.module import Module
+
+    if not isinstance(module, Module):
+        raise TypeError(f"expected a wasmloom.Module, not {type(module).__name__}")
+
+
 def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
     """Find the imports of `module` in `imports` (see `Instance`), and the store to make the instance in.
 
     Raises `LinkError`, `TypeError` for what isn't a module or a store, or `ValueError` for objects of another store or
     a store of another engine.
     """
-    from wasmloom.host.module import Module
-
-    if not isinstance(module, Module):
-        raise TypeError(f"expected a wasmloom.Module, not {type(module).__name__}")
+    check_module(module)
     if store is not None and not isinstance(store, Store):
         raise TypeError(f"store must be a wasmloom.Store, not {type(store).__name__}")
     items: dict[str, list[Any]] = {kind: [] for kind in EXTERN_KINDS}

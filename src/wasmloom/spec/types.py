@@ -157,7 +157,11 @@ class FuncType(NamedTuple):
     results: tuple[ValType, ...]
 
     def __str__(self) -> str:
-        return f"[{' '.join(map(str, self.params))}] -> [{' '.join(map(str, self.results))}]"
+        # A tuple isn't checked where it is made: what isn't types is shown as it is.
+        params, results = (
+            " ".join(map(str, types)) if isinstance(types, tuple | list) else str(types) for types in self
+        )
+        return f"[{params}] -> [{results}]"
 
 
 class FieldType(NamedTuple):

@@ -302,7 +302,7 @@ class Wasi:
     def instantiate(self, module: Module, *, store: Store | None = None) -> Instance:
         """Instantiate a module that imports nothing but WASI, and bind its memory.
 
-        Raises `LinkError` that names every import that WASI doesn't have.
+        Raises `LinkError` that names every import that WASI doesn't have, and `TypeError` for what isn't a module.
         """
         from wasmloom import Instance
 
@@ -319,7 +319,13 @@ class Wasi:
 
     @staticmethod
     def check(module: Module) -> None:
-        """Raise `LinkError` if a module imports anything that isn't a function of WASI, or with another type."""
+        """Raise `LinkError` if a module imports anything that isn't a function of WASI, or with another type.
+
+        Raises `TypeError` for what isn't a module.
+        """
+        from wasmloom.host.linking import check_module
+
+        check_module(module)
         unknown = [
             f"{two_level(wanted.module, wanted.name)} ({wanted.kind})"
             for wanted in module.imports
