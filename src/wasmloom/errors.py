@@ -72,6 +72,11 @@ class LinkError(WasmError):
     """An import is missing or has the wrong type, or a segment doesn't fit (Core 3.0, 4.5.4)."""
 
 
+def _shown(number: object) -> str:
+    """A number, or what is in its place: a tuple isn't checked where it is made."""
+    return str(number) if type(number) is int else printable(repr(number))
+
+
 class Frame(NamedTuple):
     """One function in a Wasm backtrace, innermost first.
 
@@ -90,12 +95,11 @@ class Frame(NamedTuple):
         return f"<wasmloom.Frame {self}>"
 
     def __str__(self) -> str:
-        name = printable(self.func_name) if self.func_name is not None else f"wasm-function[{self.func_index}]"
+        name = printable(self.func_name) if self.func_name is not None else f"wasm-function[{_shown(self.func_index)}]"
         where = f"{printable(self.module)}!" if self.module else ""
-        # A tuple isn't checked where it is made.
-        offset = hex(self.offset) if isinstance(self.offset, int) else printable(repr(self.offset))
+        offset = hex(self.offset) if type(self.offset) is int else _shown(self.offset)
         at = f" at offset {offset}" if self.offset is not None else ""
-        return f"{where}{name}{at}" + (f" in continuation {self.continuation}" if self.continuation else "")
+        return f"{where}{name}{at}" + (f" in continuation {_shown(self.continuation)}" if self.continuation else "")
 
 
 class Trap(WasmError):
