@@ -43,11 +43,11 @@ def as_val_type(value: object) -> ValType:
 def _val_types(value: object) -> tuple[ValType, ...]:
     """Value types from text ("i32 f64"), one value type, or an iterable of them."""
     if isinstance(value, str):
-        return tuple(as_val_type(word) for word in value.replace(",", " ").split())
+        return tuple(map(as_val_type, value.replace(",", " ").split()))
     if isinstance(value, ValType):
         return (value,)
     if isinstance(value, Iterable):
-        return tuple(as_val_type(item) for item in value)
+        return tuple(map(as_val_type, value))
     raise TypeError(f"expected value types, not {type(value).__name__}")
 
 
