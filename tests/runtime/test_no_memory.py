@@ -265,9 +265,30 @@ def test_external_references_count(name: str) -> None:
     for _ in range(20_000):  # of 128 bytes each
         exports.__getitem__("pass")(object())
     assert store.memory_used < 1 << 20
-    with pytest.raises(wl.WasmError, match="memory limit"):
+    with pytest.raises(wl.Trap, match="out of memory"):
         exports.hold()
     assert store.memory_used <= 1 << 20
+
+
+@pytest.mark.parametrize("name", ["interpreter", "native"])
+def test_external_references_that_nothing_holds_make_room_once_the_limit_is_met(name: str) -> None:
+    """In a store whose large table makes looks rare."""
+    exports = exports_of(
+        """(module (table 100000 externref) (memory 1) (func (export "pass") (param externref))
+          (func (export "fill") (loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))))""",
+        engine_of(name),
+        memory_limit=1 << 20,
+    )
+    take = exports.__getitem__("pass")
+    take(object())
+    exports.fill()
+    refused = 0
+    for _ in range(3000):
+        try:
+            take(object())
+        except wl.WasmError:
+            refused += 1
+    assert refused < 30
 
 
 @pytest.mark.parametrize("name", ["interpreter", "native", "auto"])

@@ -663,6 +663,7 @@ class Store:
         self.references[id(value)] = value
         if PyDict_GET_SIZE(self.references) != count and not charge(self.guest, REFERENCE_BYTES):
             del self.references[id(value)]
+            self.sweep_at = 0  # what nothing holds any more gives its room back at the outermost call's end
             if self.guest.entry != cython.NULL:
                 # The guest has used up what it may have: what a host function gives it has no place.
                 raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
