@@ -1,4 +1,4 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from wasmloom.runtime._layout cimport WlCont, WlContext, WlControl, WlFunction
 from wasmloom.runtime.guests cimport Entry, Guest
@@ -25,12 +25,14 @@ ctypedef struct RootStack:
     WlControl control
     uint64_t size
     char *base
+    int64_t uncounted           # how much more than it counts for it can use: positive for a store's first one
 
 cdef Convert convert
 cdef void set_convert(Convert function) noexcept
 cdef WlControl *stack_with_room(Guest *guest, uint64_t size) noexcept nogil
 cdef bint prepare_context(Guest *guest) noexcept
 cdef RootStack *new_root(Guest *guest) noexcept
+cdef void free_roots(Guest *guest) noexcept
 cdef uint64_t prepare_resume(WlContext *ctx, uint64_t *words, uint64_t count, char *clauses) noexcept nogil
 cdef bint runs_compiled(WlCont *cont) noexcept nogil
 cdef bint is_compiled(WlFunction *function) noexcept nogil

@@ -355,8 +355,25 @@ def new_root(guest: cython.pointer(Guest)) -> cython.pointer(RootStack):
     root.control.limit = max(
         root.control.floor, cython.cast(cython.p_char, root) - (ROOT_BYTES if guest.has_root else FIRST_ROOT)
     )
+    root.uncounted = cython.cast(cython.p_char, root) - root.control.limit - (ROOT_BYTES if guest.has_root else 0)
     guest.has_root = True
     return root
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def free_roots(guest: cython.pointer(Guest)) -> cython.void:
+    """Free the stacks in the pool for entries: a guest has used up what it may have."""
+    root: cython.pointer(RootStack) = cython.cast(cython.pointer(RootStack), guest.root_stacks)
+    following: cython.pointer(RootStack)
+    while root != cython.NULL:
+        following = cython.cast(cython.pointer(RootStack), root.control.next)
+        uncharge(guest, cython.cast(cython.p_char, root) - root.control.limit - root.uncounted)
+        if root.uncounted > 0:
+            guest.has_root = False
+        munmap(root.base, root.size)
+        root = following
+    guest.root_stacks = cython.NULL
 
 
 # --- runtime calls ---

@@ -78,7 +78,15 @@ from cython.cimports.wasmloom.runtime.guests import (
     wake_ticker,
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
-from cython.cimports.wasmloom.runtime.native import RESERVE, RootStack, begin_entry, end_entry, free_native, take_root
+from cython.cimports.wasmloom.runtime.native import (
+    RESERVE,
+    RootStack,
+    begin_entry,
+    end_entry,
+    free_native,
+    free_roots,
+    take_root,
+)
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_stack, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
@@ -538,6 +546,8 @@ class Store:
     def sweep_and_unlock(self) -> cython.void:
         """Undo the last `lock`, after a look for external references that nothing holds any more."""
         before: dict = self.references  # goes when the store is free again: that can run any code  # noqa: F841
+        if self.sweep_at == 0:
+            free_roots(self.guest)
         if cython.cast(SweepStore, cython.cast(cython.p_void, _sweep))(self) < 0:
             PyErr_Clear()  # no memory: the next call looks again. No code of Python runs in there
         self.depth = 0
@@ -596,10 +606,19 @@ class Store:
     @cython.cfunc
     def over_limit(self, size: uint64_t) -> object:
         """What is raised when there are not `size` bytes left."""
-        return WasmError(
+        return WasmError(self._over_limit(size))
+
+    def _over_limit(self, size: uint64_t) -> str:
+        return (
             f"{size} more bytes would exceed the store's memory limit: "
             f"{self.guest.used_bytes} of {self.guest.memory_limit} are in use"
         )
+
+    @cython.cfunc
+    def out_of_memory(self, frames: object = (), detail: str | None = None) -> object:
+        """The trap of a guest that has used up what it may have. What nothing holds goes when the call ends."""
+        self.sweep_at = 0
+        return Trap(TRAP_REASONS[OUT_OF_MEMORY], frames, detail)
 
     @cython.ccall
     @cython.exceptval(-1, check=False)
@@ -666,7 +685,8 @@ class Store:
             self.sweep_at = 0  # what nothing holds any more gives its room back at the outermost call's end
             if self.guest.entry != cython.NULL:
                 # The guest has used up what it may have: what a host function gives it has no place.
-                raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
+                raise self.out_of_memory((), self._over_limit(REFERENCE_BYTES))
+            self.sweep_at = 0
             raise self.over_limit(REFERENCE_BYTES)
         return cython.cast(uint64_t, cython.cast(cython.p_void, value))
 
@@ -725,7 +745,7 @@ class Store:
         if code == _STACK_EXHAUSTED:
             raise _too_deep(self, cython.cast(uint64_t, cython.address(entry)))
         if code:
-            raise Trap(TRAP_REASONS[code])
+            raise self.out_of_memory()
         copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, n_params)
         guest.entry = cython.address(entry)
         ctx.current = cython.address(entry.root)
@@ -785,7 +805,7 @@ class Store:
             raise _too_deep(self, cython.cast(uint64_t, entry))
         root = take_root(self.guest)
         if root == cython.NULL:
-            raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
+            raise self.out_of_memory()
         begin_entry(self.guest, entry, root, cython.address(entry.root))
         return 0
 
@@ -1016,4 +1036,6 @@ class Store:
             frames = ()  # modules that tell it have been taken apart
         finally:
             self.leave(entry)
+        if code == _OUT_OF_MEMORY:
+            raise self.out_of_memory(frames)
         raise Trap(TRAP_REASONS[code], frames, _DETAILS.get(code))
