@@ -303,3 +303,81 @@ def test_a_store_that_is_asked_collects(name: str) -> None:
     store.gc()
     assert statistics(store)["continuations"] == 0
     store.gc()
+
+
+#: Has the host give it objects in one long call, each forgotten with the next; some are kept in all places.
+LONG = """(module (import "a" "make" (func $make (param i32) (result externref)))
+  (import "a" "look" (func $look (param externref externref)))
+  (import "a" "throw" (func $throw (param i32)))
+  (tag $e (export "e") (param externref))
+  (table (export "t") 2 externref) (global $g (export "g") (mut externref) (ref.null extern))
+  (func (export "run") (param $n i32) (result externref)
+    (local $first externref) (local $last externref)
+    (local.set $first (call $make (local.get $n)))
+    (global.set $g (call $make (local.get $n)))
+    (table.set (i32.const 1) (call $make (local.get $n)))
+    (loop $l
+      (local.set $last (call $make (local.get $n)))
+      (call $look (local.get $last) (local.get $first))
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (br_if $l (local.get $n)))
+    (local.get $first))
+  (func (export "catch") (param $n i32)
+    (loop $l
+      (block $b (result externref) (try_table (catch $e $b) (call $throw (local.get $n))) (ref.null extern))
+      (drop)
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (br_if $l (local.get $n)))))"""
+
+
+class Counted(bytes):
+    """Many bytes, of which it is known how many objects there are."""
+
+    living = most = 0
+
+    def __init__(self, *args: object) -> None:
+        Counted.living += 1
+        Counted.most = max(Counted.most, Counted.living)
+
+    def __del__(self) -> None:
+        Counted.living -= 1
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_hangs_on_references_does_not_wait_for_the_end_of_a_call(name: str, nested: bool) -> None:
+    made: list[int] = []
+
+    def make(n: int) -> Counted:
+        made.append(n)
+        return Counted(1 << 20)
+
+    def look(last: Counted, first: Counted) -> None:
+        assert len(last) == len(first) == 1 << 20
+        if nested:
+            exports.t[0] = Counted(1 << 20)
+            assert exports.t[0] is not None
+
+    def throw(n: int) -> None:
+        raise wl.WasmException(exports.e, Counted(1 << 20))
+
+    module = wl.Module(LONG, engine_of(name))
+    exports: Any = wl.Instance(module, {"a": {"make": make, "look": look, "throw": throw}}).exports
+    Counted.living = Counted.most = 0
+    first = exports.run(100)
+    assert len(made) == 103
+    assert len(first) == 1 << 20
+    assert Counted.most < 25
+    assert Counted.living == 3 + nested
+    assert len(exports.g.value) == len(exports.t[1]) == 1 << 20
+    exports.catch(100)
+    assert Counted.most < 25
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_references_of_a_long_call_fit_into_a_small_limit(name: str) -> None:
+    module = wl.Module(LONG, engine_of(name))
+    store = wl.Store(module.engine, memory_limit=1 << 19)
+    imports = {"make": lambda n: object(), "look": lambda last, first: None, "throw": lambda n: None}
+    exports: Any = wl.Instance(module, {"a": imports}, store=store).exports
+    exports.run(20_000)

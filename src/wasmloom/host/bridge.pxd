@@ -2,20 +2,9 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from wasmloom.host.signatures cimport Signature
 from wasmloom.runtime._layout cimport WlContext, WlFunction, WlInstance
 from wasmloom.runtime.store cimport Store
-
-cdef enum Kind:
-    # What a value type means to conversions; integers first, then floats.
-    KIND_I32
-    KIND_I64
-    KIND_F32
-    KIND_F64
-    KIND_FUNC
-    KIND_EXTERN
-    KIND_EXN
-    KIND_CONT
-    KIND_OTHER
 
 ctypedef union Bits32:
     uint32_t word
@@ -41,17 +30,6 @@ ctypedef uint64_t (*HostCall)(WlContext *, WlFunction *, uint64_t *, char *) noe
 
 @cython.final
 @cython.no_gc_clear
-cdef class Signature:
-    cdef readonly object type           # FuncType
-    cdef readonly uint32_t type_id
-    cdef uint32_t n_params
-    cdef uint32_t n_results
-    cdef bint in_integers               # all parameters are in integer registers, and there is at most one result
-    cdef uint8_t *kinds                 # Kind of each parameter, then of each result
-    cdef uint64_t *types                # the value types, in the same order
-
-@cython.final
-@cython.no_gc_clear
 cdef class HostFunction:
     cdef object function
     cdef readonly Signature signature
@@ -65,10 +43,6 @@ ctypedef int (*NativeWords)(WlContext *, WlFunction *, uint64_t *) noexcept
 ctypedef int (*Compile)(Store, WlInstance *, uint64_t, uint64_t *) noexcept
 ctypedef uint64_t (*CompileCall)(WlContext *, WlInstance *, uint64_t, uint64_t *) noexcept nogil
 ctypedef uint64_t (*NativeCall)(WlContext *, WlFunction *, uint64_t *, bint) noexcept nogil
-
-cdef enum:                              # as wasmloom.compiler.abi has them
-    INTEGER_REGISTERS = 6
-    FLOAT_REGISTERS = 8
 
 @cython.final
 @cython.no_gc_clear
@@ -84,9 +58,7 @@ cdef class Func:
     cdef int take_others(self, PyObject **args, uint32_t i, uint64_t *words) except -1
     cdef object finish(self, uint64_t *words)
 
-cdef Kind kind_of(uint64_t type) noexcept
 cdef uint64_t *room_for(uint32_t count, uint64_t *few) except? NULL
-cdef Signature signature_of(uint32_t type_id)
 cdef int look_at_c_stack() except -1
 cdef Signature signature_at(WlFunction *function)
 cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) except -1

@@ -42,7 +42,20 @@ from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.host.bridge import (
-    INTEGER_REGISTERS,
+    Bits32,
+    Bits64,
+    HandOver,
+    HostCall,
+    HostCallWords,
+    Py_TYPE,
+    PyCoro_CheckExact,
+    PyGen_CheckExact,
+    host_of,
+    host_params,
+    host_results,
+    type_of,
+)
+from cython.cimports.wasmloom.host.signatures import (
     KIND_CONT,
     KIND_EXN,
     KIND_EXTERN,
@@ -51,20 +64,10 @@ from cython.cimports.wasmloom.host.bridge import (
     KIND_FUNC,
     KIND_I32,
     KIND_I64,
-    KIND_OTHER,
-    Bits32,
-    Bits64,
-    HandOver,
-    HostCall,
-    HostCallWords,
     Kind,
-    Py_TYPE,
-    PyCoro_CheckExact,
-    PyGen_CheckExact,
-    host_of,
-    host_params,
-    host_results,
-    type_of,
+    Signature,
+    kind_of,
+    signature_of,
 )
 from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
@@ -87,7 +90,7 @@ from cython.cimports.wasmloom.runtime.allocation import malloc
 from cython.cimports.wasmloom.runtime.guests import TICKING, c_stack_left, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push, set_run
-from cython.cimports.wasmloom.spec.canon import TypeInfo, Types, heap_matches, new_types, type_info
+from cython.cimports.wasmloom.spec.canon import Types, heap_matches, new_types
 
 from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
@@ -98,32 +101,20 @@ from wasmloom.runtime import collector as _collector  # noqa: F401  (registers t
 from wasmloom.runtime import forks as _forks  # noqa: F401  (registers what forked children do)
 from wasmloom.runtime import log
 from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
-from wasmloom.spec.canon import func_type, intern_func_type, lasting
+from wasmloom.spec.canon import intern_func_type, lasting
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
-    F32,
-    F64,
     HEAP_SHIFT,
-    I32,
-    I64,
     NULL_FLAG,
-    REF_FLAG,
     ValType,
 )
 
-_I32 = cython.declare(uint64_t, int(I32))
-_I64 = cython.declare(uint64_t, int(I64))
-_F32 = cython.declare(uint64_t, int(F32))
-_F64 = cython.declare(uint64_t, int(F64))
-_REF = cython.declare(uint64_t, REF_FLAG)
 _NULL = cython.declare(uint64_t, NULL_FLAG)
 _SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _CONCRETE = cython.declare(uint64_t, CONCRETE)
-_FUNC_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
 _EXTERN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
 _EXN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["exn"])
-_CONT_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["cont"])
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
@@ -146,63 +137,6 @@ _continuation_object = cython.declare(object, None)
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
-def kind_of(type: uint64_t) -> Kind:
-    """How values of a type are converted."""
-    if type == _I32:
-        return KIND_I32
-    if type == _I64:
-        return KIND_I64
-    if type == _F32:
-        return KIND_F32
-    if type == _F64:
-        return KIND_F64
-    if type & _REF and heap_matches(type >> _SHIFT, _FUNC_HEAP):
-        return KIND_FUNC
-    if type & _REF and heap_matches(type >> _SHIFT, _EXTERN_HEAP):
-        return KIND_EXTERN
-    if type & _REF and heap_matches(type >> _SHIFT, _EXN_HEAP):
-        return KIND_EXN
-    if type & _REF and heap_matches(type >> _SHIFT, _CONT_HEAP):
-        return KIND_CONT
-    return KIND_OTHER
-
-
-@cython.no_gc_clear
-@cython.cclass
-class Signature:
-    """A function type, prepared for conversions; one per canonical type, which owns it.
-
-    So whoever uses one keeps the type: it would be gone with the type's last user.
-    """
-
-    def __cinit__(self, type_id: uint32_t) -> None:
-        i: uint32_t
-        self.type = func_type(type_id)
-        self.type_id = type_id
-        types = [*self.type.params, *self.type.results]
-        self.n_params = len(self.type.params)
-        self.n_results = len(self.type.results)
-        self.kinds = cython.cast(cython.pointer(cython.uchar), malloc(len(types) + 1))
-        self.types = cython.cast(cython.pointer(uint64_t), malloc(8 * len(types) + 1))
-        if self.kinds == cython.NULL or self.types == cython.NULL:
-            raise MemoryError
-        self.in_integers = self.n_params <= INTEGER_REGISTERS and self.n_results <= 1
-        for i in range(len(types)):
-            self.types[i] = types[i]
-            self.kinds[i] = kind_of(self.types[i])
-            if i < self.n_params and self.kinds[i] in (KIND_F32, KIND_F64):
-                self.in_integers = False
-
-    def __dealloc__(self) -> None:
-        free(self.kinds)
-        free(self.types)
-
-
-seal(Signature)
-
-
-@cython.cfunc
 def room_for(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(uint64_t):
     """Room for `count` words: `few`, which has `WORDS_ON_STACK`, or else allocated, and then the caller's to free."""
     words: cython.pointer(uint64_t) = few
@@ -211,19 +145,6 @@ def room_for(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(u
         if words == cython.NULL:
             raise MemoryError
     return words
-
-
-@cython.cfunc
-def signature_of(type_id: uint32_t) -> Signature:
-    """The signature of a canonical function type, which somebody keeps."""
-    info: cython.pointer(TypeInfo) = type_info(type_id)
-    made: Signature
-    if info.signature == cython.NULL:
-        made = Signature.__new__(Signature, type_id)
-        if info.signature == cython.NULL:  # it may have been made meanwhile
-            Py_INCREF(made)
-            info.signature = cython.cast(cython.pointer(PyObject), made)
-    return cython.cast(Signature, cython.cast(object, info.signature))
 
 
 @cython.cfunc
@@ -736,6 +657,8 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
                 Py_INCREF(value)
                 arguments[made] = cython.cast(cython.pointer(PyObject), value)
             made += 1
+        if store.hanging >= store.hanging_at:
+            store.sweep_within()
         result = PyObject_Vectorcall(
             cython.cast(cython.pointer(PyObject), host.function), arguments, signature.n_params, cython.NULL
         )

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 cimport cython
 
-from wasmloom.host.bridge cimport Signature
+from wasmloom.host.signatures cimport Signature
 from wasmloom.host.tags cimport Reference
 from wasmloom.runtime._layout cimport WlInstance
 from wasmloom.runtime.store cimport Store

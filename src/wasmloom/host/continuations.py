@@ -26,7 +26,8 @@ import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.wasmloom.host.bridge import Signature, from_word, results_of, signature_of, to_word
+from cython.cimports.wasmloom.host.bridge import from_word, results_of, to_word
+from cython.cimports.wasmloom.host.signatures import Signature, signature_of
 from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
 from cython.cimports.wasmloom.interpreter import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import put16, put32, put64

@@ -17,22 +17,24 @@ import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.host.bridge import (
-    FLOAT_REGISTERS,
-    INTEGER_REGISTERS,
-    KIND_F32,
-    KIND_F64,
-    KIND_I32,
     Compile,
     CompileCall,
     NativeCall,
     NativeWords,
-    Signature,
     call_host,
     fetch_error,
     host_in_integers,
     host_of,
     room_for,
     signature_at,
+)
+from cython.cimports.wasmloom.host.signatures import (
+    FLOAT_REGISTERS,
+    INTEGER_REGISTERS,
+    KIND_F32,
+    KIND_F64,
+    KIND_I32,
+    Signature,
 )
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import guests

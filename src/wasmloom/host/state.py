@@ -29,13 +29,9 @@ from cython.cimports.wasmloom.binary.sections import (
     TableItem,
     skip_expr,
 )
-from cython.cimports.wasmloom.host.bridge import (
-    Func,
-    func_at,
-    new_host_function,
-    signature_of,
-)
+from cython.cimports.wasmloom.host.bridge import Func, func_at, new_host_function
 from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_at, memory_at, table_at
+from cython.cimports.wasmloom.host.signatures import signature_of
 from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
 from cython.cimports.wasmloom.interpreter.code import CodeSpace
 from cython.cimports.wasmloom.interpreter.machine import host_stub

@@ -38,14 +38,8 @@ from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.wasmloom.host.bridge import (
-    HostFunction,
-    Signature,
-    call_host,
-    look_at_c_stack,
-    room_for,
-    take_results,
-)
+from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, look_at_c_stack, room_for, take_results
+from cython.cimports.wasmloom.host.signatures import Signature
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
 from cython.cimports.wasmloom.interpreter._handlers import H_HOST_RETURNED, H_HOST_THREW
 from cython.cimports.wasmloom.interpreter.machine import handlers

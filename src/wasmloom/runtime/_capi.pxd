@@ -75,6 +75,41 @@ cdef extern from "Python.h":
     """
     int seal "wl_seal" (object) except -1
 
+cdef extern from "Python.h":
+    """
+    /* Bytes that an object takes, as `sys.getsizeof` counts them, but without running any code of Python: of a class
+       that has a `__sizeof__` written in Python only what all its objects take. 0 when there is no memory to ask. */
+    static inline size_t wl_size_of(PyObject *object) {
+        static PyObject *name, *common;
+        PyTypeObject *type = Py_TYPE(object);
+        PyObject *method, *size;
+        size_t bytes;
+        if (name == NULL) {
+            if ((name = PyUnicode_InternFromString("__sizeof__")) == NULL) {
+                PyErr_Clear();
+                return 0;
+            }
+            common = _PyType_Lookup(&PyBaseObject_Type, name);
+        }
+        method = _PyType_Lookup(type, name);  /* borrowed, and raises nothing */
+        if (method == NULL || !Py_IS_TYPE(method, &PyMethodDescr_Type) || (method == common && !type->tp_itemsize))
+            return (size_t)type->tp_basicsize;
+        Py_INCREF(method);
+        size = PyObject_CallOneArg(method, object);
+        Py_DECREF(method);
+        if (size == NULL) {
+            PyErr_Clear();
+            return (size_t)type->tp_basicsize;
+        }
+        bytes = PyLong_AsSize_t(size);
+        Py_DECREF(size);
+        if (bytes == (size_t)-1)
+            PyErr_Clear();
+        return bytes >> 48 ? 0 : bytes;
+    }
+    """
+    size_t size_of "wl_size_of" (object) noexcept
+
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock
     PyThread_type_lock PyThread_allocate_lock()

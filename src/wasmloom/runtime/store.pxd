@@ -44,6 +44,8 @@ cdef class Store:
     cdef list keep                      # whatever must live as long as the store: modules, host functions
     cdef dict references                # id -> object: what externref words point to
     cdef Py_ssize_t sweep_at            # how many of them make `unlock` look for those that nothing holds
+    cdef uint64_t hanging               # bytes of objects that running guests were given since the last look
+    cdef uint64_t hanging_at            # that many make a host call look, inside of a call
     # While that goes on: those that something holds, whether that is all of them, and between which words they lie.
     cdef dict live
     cdef bint live_is_complete
@@ -70,6 +72,7 @@ cdef class Store:
     cdef int lock(self) except -1
     cdef void unlock(self) noexcept
     cdef void sweep_and_unlock(self) noexcept
+    cdef void sweep_within(self) noexcept
     cdef int wait_for_turn(self, unsigned long me) except -1
     cdef void *allocate(self, uint64_t size)
     cdef object out_of_memory(self, object frames=*, str detail=*)

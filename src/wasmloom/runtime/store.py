@@ -52,6 +52,7 @@ from cython.cimports.wasmloom.runtime._capi import (
     PyThread_free_lock,
     PyThread_release_lock,
     pthread_self,
+    size_of,
     wl_python_ends,
 )
 from cython.cimports.wasmloom.runtime._layout import WlCont, WlContext, WlFunction, WlInstance, WlMemory, WlTable
@@ -144,6 +145,8 @@ CONTINUATION_STACK = cython.declare(uint64_t, 233472)
 MANY_CALLS = 500
 #: A store holds this many external references before it first looks for those that nothing in it holds any more.
 _FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1)
+#: Bytes of objects that guests are given in a call before the store looks within it, where little else is to be seen.
+_HANGING = cython.declare(uint64_t, 4 << 20)
 
 # Declared in store.pxd.
 run_guest = cython.NULL
@@ -320,8 +323,8 @@ def _keep(store: Store, words: cython.pointer(uint64_t), count: uint64_t) -> cyt
 def _sweep(store: Store) -> cython.int:
     """Forget the external references that nothing in the store holds; the caller has the dict that held them.
 
-    Nobody is inside the guest. The garbage collector is off meanwhile, since finalisers could enter the guest and move
-    references to where has been looked already.
+    No words are on their way: nobody is inside of the guest, or see `sweep_within`. The garbage collector is off
+    meanwhile, since finalisers could enter the guest and move references to where has been looked already.
     """
     heap: cython.pointer(Heap) = cython.address(store.guest.heap)
     collecting: cython.bint
@@ -346,8 +349,10 @@ def _sweep(store: Store) -> cython.int:
         # A look costs as much as the heap is large: each reference pays for some words of it. So where little is to be
         # looked at, what a call leaves behind goes at once, whatever hangs on it.
         kept = PyDict_GET_SIZE(store.references)
+        store.hanging_at = min(_HANGING, store.guest.memory_limit >> 2) + REFERENCE_BYTES * kept + 8 * heap.scanned
         store.sweep_at = kept + 1 + ((heap.scanned + (heap.block_bytes >> 6) + 4 * kept) >> 6)
     store.live = None
+    store.hanging = 0
     return 0
 
 
@@ -386,6 +391,7 @@ class Store:
         self.keep = [None]
         self.references = {}
         self.sweep_at = _FIRST_SWEEP
+        self.hanging_at = min(_HANGING, self.guest.memory_limit >> 2)
         self.module_at = {}
         self.types = new_types()
         self.drivers = {}
@@ -556,6 +562,23 @@ class Store:
             PyThread_release_lock(self.door)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def sweep_within(self) -> cython.void:
+        """Look for external references that nothing holds any more, while a guest calls the host: see `hanging`.
+
+        Invariant: the host function's arguments are objects by now, and everybody who converts anything has locked the
+        store. So with one lock, that of the call which runs the guest, no words are on their way: all that guests have
+        is on their stacks (compiled code's registers are saved there), in their heap, globals and tables. Inside of
+        further calls it waits. What isn't held goes when this returns: that can run any code, as host functions can.
+        """
+        before: dict = self.references  # noqa: F841
+        if self.depth != 1 or self.guest.entry == cython.NULL:
+            return
+        if cython.cast(SweepStore, cython.cast(cython.p_void, _sweep))(self) < 0:
+            PyErr_Clear()  # as above
+        self.sweep_at = 0  # the end of the call sees more: no stacks with old words on them
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def wait_for_turn(self, me: cython.ulong) -> cython.int:
         """Wait until no thread has the store."""
@@ -680,7 +703,9 @@ class Store:
             return 0
         count = PyDict_GET_SIZE(self.references)
         self.references[id(value)] = value
-        if PyDict_GET_SIZE(self.references) != count and not charge(self.guest, REFERENCE_BYTES):
+        if PyDict_GET_SIZE(self.references) == count:
+            return cython.cast(uint64_t, cython.cast(cython.p_void, value))
+        if not charge(self.guest, REFERENCE_BYTES):
             del self.references[id(value)]
             self.sweep_at = 0  # what nothing holds any more gives its room back at the outermost call's end
             if self.guest.entry != cython.NULL:
@@ -688,6 +713,10 @@ class Store:
                 raise self.out_of_memory((), self._over_limit(REFERENCE_BYTES))
             self.sweep_at = 0
             raise self.over_limit(REFERENCE_BYTES)
+        if self.guest.entry != cython.NULL:
+            # What hangs on objects isn't the guest's memory, but can't wait for a long call's end. An estimate:
+            # the object itself when it comes in, as `sys.getsizeof` has it, and not what it refers to.
+            self.hanging += REFERENCE_BYTES + size_of(value)
         return cython.cast(uint64_t, cython.cast(cython.p_void, value))
 
     # --- running guest code ---

@@ -1,0 +1,32 @@
+cimport cython
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef enum Kind:
+    # What a value type means to conversions; integers first, then floats.
+    KIND_I32
+    KIND_I64
+    KIND_F32
+    KIND_F64
+    KIND_FUNC
+    KIND_EXTERN
+    KIND_EXN
+    KIND_CONT
+    KIND_OTHER
+
+cdef enum:                              # as wasmloom.compiler.abi has them
+    INTEGER_REGISTERS = 6
+    FLOAT_REGISTERS = 8
+
+@cython.final
+@cython.no_gc_clear
+cdef class Signature:
+    cdef readonly object type           # FuncType
+    cdef readonly uint32_t type_id
+    cdef uint32_t n_params
+    cdef uint32_t n_results
+    cdef bint in_integers               # all parameters are in integer registers, and there is at most one result
+    cdef uint8_t *kinds                 # Kind of each parameter, then of each result
+    cdef uint64_t *types                # the value types, in the same order
+
+cdef Kind kind_of(uint64_t type) noexcept
+cdef Signature signature_of(uint32_t type_id)

@@ -1,0 +1,111 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Signatures: function types, prepared for the conversion of values (see `wasmloom.host.bridge`)."""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.cpython.ref import Py_INCREF
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free
+from cython.cimports.wasmloom.host.signatures import (
+    INTEGER_REGISTERS,
+    KIND_CONT,
+    KIND_EXN,
+    KIND_EXTERN,
+    KIND_F32,
+    KIND_F64,
+    KIND_FUNC,
+    KIND_I32,
+    KIND_I64,
+    KIND_OTHER,
+    Kind,
+)
+from cython.cimports.wasmloom.runtime._capi import seal
+from cython.cimports.wasmloom.runtime.allocation import malloc
+from cython.cimports.wasmloom.spec.canon import TypeInfo, heap_matches, type_info
+
+from wasmloom.spec.canon import func_type
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, F32, F64, HEAP_SHIFT, I32, I64, REF_FLAG
+
+_I32 = cython.declare(uint64_t, int(I32))
+_I64 = cython.declare(uint64_t, int(I64))
+_F32 = cython.declare(uint64_t, int(F32))
+_F64 = cython.declare(uint64_t, int(F64))
+_REF = cython.declare(uint64_t, REF_FLAG)
+_FUNC_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
+_CONT_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["cont"])
+_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
+_EXTERN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
+_EXN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["exn"])
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def kind_of(type: uint64_t) -> Kind:
+    """How values of a type are converted."""
+    if type == _I32:
+        return KIND_I32
+    if type == _I64:
+        return KIND_I64
+    if type == _F32:
+        return KIND_F32
+    if type == _F64:
+        return KIND_F64
+    if type & _REF and heap_matches(type >> _SHIFT, _FUNC_HEAP):
+        return KIND_FUNC
+    if type & _REF and heap_matches(type >> _SHIFT, _EXTERN_HEAP):
+        return KIND_EXTERN
+    if type & _REF and heap_matches(type >> _SHIFT, _EXN_HEAP):
+        return KIND_EXN
+    if type & _REF and heap_matches(type >> _SHIFT, _CONT_HEAP):
+        return KIND_CONT
+    return KIND_OTHER
+
+
+@cython.no_gc_clear
+@cython.cclass
+class Signature:
+    """A function type, prepared for conversions; one per canonical type, which owns it.
+
+    So whoever uses one keeps the type: it would be gone with the type's last user.
+    """
+
+    def __cinit__(self, type_id: uint32_t) -> None:
+        i: uint32_t
+        self.type = func_type(type_id)
+        self.type_id = type_id
+        types = [*self.type.params, *self.type.results]
+        self.n_params = len(self.type.params)
+        self.n_results = len(self.type.results)
+        self.kinds = cython.cast(cython.pointer(cython.uchar), malloc(len(types) + 1))
+        self.types = cython.cast(cython.pointer(uint64_t), malloc(8 * len(types) + 1))
+        if self.kinds == cython.NULL or self.types == cython.NULL:
+            raise MemoryError
+        self.in_integers = self.n_params <= INTEGER_REGISTERS and self.n_results <= 1
+        for i in range(len(types)):
+            self.types[i] = types[i]
+            self.kinds[i] = kind_of(self.types[i])
+            if i < self.n_params and self.kinds[i] in (KIND_F32, KIND_F64):
+                self.in_integers = False
+
+    def __dealloc__(self) -> None:
+        free(self.kinds)
+        free(self.types)
+
+
+seal(Signature)
+
+
+@cython.cfunc
+def signature_of(type_id: uint32_t) -> Signature:
+    """The signature of a canonical function type, which somebody keeps."""
+    info: cython.pointer(TypeInfo) = type_info(type_id)
+    made: Signature
+    if info.signature == cython.NULL:
+        made = Signature.__new__(Signature, type_id)
+        if info.signature == cython.NULL:  # it may have been made meanwhile
+            Py_INCREF(made)
+            info.signature = cython.cast(cython.pointer(PyObject), made)
+    return cython.cast(Signature, cython.cast(object, info.signature))
