@@ -317,9 +317,10 @@ class Case:
 
 
 def is_internal(thing: object) -> bool:
-    """Whether an object is of a class of ours that isn't public, such as a module's code."""
+    """Whether an object is of a class of ours that isn't public, such as a module's code, or a lock."""
     kind = type(thing)
-    return kind.__module__.partition(".")[0] == "wasmloom" and kind.__name__ not in wl._HOME_OF
+    ours = kind.__module__.partition(".")[0] == "wasmloom"
+    return kind.__module__ == "_thread" or (ours and kind.__name__ not in wl._HOME_OF)
 
 
 def is_inside(error: BaseException) -> bool:

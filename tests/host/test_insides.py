@@ -381,3 +381,11 @@ def test_references_of_a_long_call_fit_into_a_small_limit(name: str) -> None:
     imports = {"make": lambda n: object(), "look": lambda last, first: None, "throw": lambda n: None}
     exports: Any = wl.Instance(module, {"a": imports}, store=store).exports
     exports.run(20_000)
+
+
+@pytest.mark.parametrize("on", [None, 5, object()])
+def test_what_answers_suspensions_is_tags(on: Any) -> None:
+    exports: Any = wl.Instance(wl.Module(SOURCE), {"a": {"h": lambda: None}}).exports
+    for call in (lambda k: k.resume(on=on), lambda k: k.throw(wl.WasmException(exports.y), on=on)):
+        with pytest.raises(TypeError, match="on is a tag"):
+            call(exports.k())

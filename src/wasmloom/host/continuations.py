@@ -345,7 +345,11 @@ def _outcome(
 
 
 def _tags(on: object) -> tuple:
-    return (on,) if isinstance(on, Tag) else tuple(on)
+    if isinstance(on, Tag):
+        return (on,)
+    if not isinstance(on, Iterable):
+        raise TypeError(f"on is a tag, tags, or a dict from tags to handlers, not {type(on).__name__}")
+    return tuple(on)
 
 
 def _answer(count: int, value: object) -> tuple:
