@@ -707,11 +707,10 @@ class Store:
             return cython.cast(uint64_t, cython.cast(cython.p_void, value))
         if not charge(self.guest, REFERENCE_BYTES):
             del self.references[id(value)]
-            self.sweep_at = 0  # what nothing holds any more gives its room back at the outermost call's end
             if self.guest.entry != cython.NULL:
                 # The guest has used up what it may have: what a host function gives it has no place.
                 raise self.out_of_memory((), self._over_limit(REFERENCE_BYTES))
-            self.sweep_at = 0
+            self.sweep_at = 0  # what nothing holds any more gives its room back at the outermost call's end
             raise self.over_limit(REFERENCE_BYTES)
         if self.guest.entry != cython.NULL:
             # What hangs on objects isn't the guest's memory, but can't wait for a long call's end. An estimate:
