@@ -398,8 +398,9 @@ def test_readers_in_other_threads() -> None:
         thread.start()
     for _ in range(20):
         exports.run(20)
+    while memory.size == 1:  # by chance, somebody has had a view all the time
+        exports.run(20)
     done.set()
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert memory.size > 1
