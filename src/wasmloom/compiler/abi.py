@@ -9,7 +9,6 @@ signatures is a jump.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from wasmloom.compiler.stubs import FLOAT_REGISTERS, INTEGER_REGISTERS
@@ -33,21 +32,14 @@ class Signature(NamedTuple):
     prototype: str
 
 
-@lru_cache(maxsize=4096)
 def signature(type: FuncType) -> Signature:
-    """The signature of a function type."""
+    """The signature of a function type; see `Facts.signature`, which makes it once for a module."""
     params = tuple(of_type(param).type for param in type.params)
     results = tuple(of_type(result).type for result in type.results)
-    return signature_of(params, results)
-
-
-@lru_cache(maxsize=4096)
-def signature_of(params: tuple[str, ...], results: tuple[str, ...]) -> Signature:
-    """The signature for some types, as builders call them."""
     left = {Register.INTEGER: len(INTEGER_REGISTERS), Register.FLOAT: FLOAT_REGISTERS}
     registers = []
-    for position, type in enumerate(params):
-        register = by_name(type).register
+    for position, name in enumerate(params):
+        register = by_name(name).register
         if left[register]:
             left[register] -= 1
             registers.append(position)

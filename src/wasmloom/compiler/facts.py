@@ -20,6 +20,7 @@ class Facts:
     def __init__(self, module: DecodedModule) -> None:
         self.module = module
         self.imported = module.num_imported_funcs
+        self._signatures: dict[int, Signature] = {}
         composites = [sub.composite for sub in module.types]
         self.function_types = composites
         self.cont_functions = [c.func - CONCRETE if isinstance(c, ContType) else -1 for c in composites]
@@ -66,10 +67,13 @@ class Facts:
 
     def signature(self, type_index: int) -> Signature:
         """The signature of a function type of the module."""
-        composite = self.function_types[type_index]
-        if not isinstance(composite, FuncType):  # validation has seen to it
-            raise TypeError(f"type {type_index} is no function type")
-        return signature(composite)
+        known = self._signatures.get(type_index)
+        if known is None:
+            composite = self.function_types[type_index]
+            if not isinstance(composite, FuncType):  # validation has seen to it
+                raise TypeError(f"type {type_index} is no function type")
+            known = self._signatures[type_index] = signature(composite)
+        return known
 
     def is_callable(self, type_index: int) -> bool:
         """Whether the host can call functions of a type: those that this version doesn't execute aside."""
