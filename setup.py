@@ -102,6 +102,24 @@ def check_exceptions(sources: list[str]) -> None:
             raise SystemExit(f"exceptions are lost in {', '.join(wrong)}: may raise, but declared that it doesn't")
 
 
+#: Cython's helper for list comprehensions gives an object back that it couldn't append, and so does its caller.
+GIVEN_BACK_TWICE = """PyList_Append(list, x);
+    Py_DECREF(x);
+    return result;"""
+GIVEN_BACK_ONCE = """PyList_Append(list, x);
+    if (likely(result == 0)) { Py_DECREF(x); }
+    return result;"""
+
+
+def mend(sources: list[str]) -> None:
+    """Correct what Cython gets wrong: a comprehension that finds no memory would free an object that others hold."""
+    for source in sources:
+        path = Path(source)
+        text = path.read_text(encoding="utf-8")
+        if GIVEN_BACK_TWICE in text:
+            path.write_text(text.replace(GIVEN_BACK_TWICE, GIVEN_BACK_ONCE), encoding="utf-8")
+
+
 def build_handlers(target: Path) -> None:
     """Generate and compile the handlers into `target`, unless it is there and nothing that it depends on has changed.
 
@@ -164,7 +182,9 @@ class BuildExt(build_ext):
                     "embedsignature.format": "clinic",
                 },
             )
-            check_exceptions([source for ext in translated for source in ext.sources])
+            sources = [source for ext in translated for source in ext.sources]
+            check_exceptions(sources)
+            mend(sources)
             by_name = {ext.name: ext for ext in translated}
             for ext in self.extensions:  # setuptools has put attributes of its own on these objects
                 ext.sources = by_name[ext.name].sources

@@ -346,3 +346,39 @@ def test_python_has_no_memory(name: str) -> None:
     pytest.importorskip("_testcapi")
     done = subprocess.run([sys.executable, "-c", PYTHON_HAS_NONE, name], capture_output=True, text=True, cwd=PROJECT)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+#: Each allocation of Python's fails in turn in a call whose results the caller holds as well: it goes on holding them.
+COUNTED = """
+import _testcapi, sys
+from tests.compiler.tiers import engine_of, exports_of
+
+exports = exports_of(
+    '(module (func (export "pair") (param externref externref) (result externref externref) local.get 0 local.get 1))',
+    engine_of(sys.argv[1]),
+)
+class Held: pass
+held = Held()
+exports.pair(held, held)
+exports.pair.store.gc()
+count = sys.getrefcount(held)
+failed = 0
+for number in range(40):
+    _testcapi.set_nomemory(number, number + 1)
+    try:
+        exports.pair(held, held)
+    except MemoryError:
+        failed += 1
+    finally:
+        _testcapi.remove_mem_hooks()
+    exports.pair.store.gc()
+    assert sys.getrefcount(held) == count, (number, sys.getrefcount(held), count)
+assert failed > 2
+"""
+
+
+@pytest.mark.parametrize("name", ["interpreter", "native"])
+def test_results_that_find_no_memory_are_given_back_once(name: str) -> None:
+    pytest.importorskip("_testcapi")
+    done = subprocess.run([sys.executable, "-c", COUNTED, name], capture_output=True, text=True, cwd=PROJECT)
+    assert (done.returncode, done.stderr) == (0, "")

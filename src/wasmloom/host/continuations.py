@@ -82,7 +82,8 @@ class Driver:
         self.instance = cython.cast(cython.pointer(WlInstance), calloc(1, slots + count * cython.sizeof(cython.p_void)))
         if self.code == cython.NULL or self.instance == cython.NULL:
             raise MemoryError
-        self.room = _VALUES + max(len(type.params), len(type.results))
+        # Compiled code passes the first value in a register, whether there is one or not: it always has a place.
+        self.room = _VALUES + max(len(type.params), len(type.results), 1)
         self.clauses = cython.cast(cython.pointer(uint32_t), calloc(2 * (max(count, 1) + 1), cython.sizeof(uint32_t)))
         if self.clauses == cython.NULL:
             raise MemoryError
