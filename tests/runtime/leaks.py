@@ -577,7 +577,7 @@ def growth(name: str, world: World, rounds: int, seconds: float) -> tuple[int, d
 
 def leaks(name: str, world: World, grown: dict[str, int], size: int) -> list[str]:
     """What grew more than it may in a batch of so many rounds."""
-    left = COMPILING.get(name, 0) * size * LEFT_BY_LLVMLITE if world.engine.tier == "compiler" else 0
+    left = COMPILING.get(name, 0) * size * LEFT_BY_LLVMLITE if world.engine.tier != "interpreter" else 0
     return [
         unit
         for unit, (each, spare) in UNITS.items()
