@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int64_t, uint32_t
+from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import (
     Clause,
@@ -42,6 +43,7 @@ def read_body(module: DecodedModule, index: int) -> tuple[list[tuple[int, int]],
     reader = cython.declare(Reader)
     instr = cython.declare(Instr)
     number: uint32_t = index
+    memset(cython.address(instr), 0, cython.sizeof(Instr))  # no instruction sets all that is read below
     runs: list = []
     found: list = []
     reader.base = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
