@@ -38,13 +38,13 @@ def generate_declarations() -> None:
 
     What hasn't changed keeps its time stamp, so that nothing is rebuilt.
     """
+    from wasmloom.contract import layout
     from wasmloom.interpreter import handlers
-    from wasmloom.runtime import layout
 
     for name, text in (
-        ("runtime/_layout.h", layout.c_header()),
-        ("runtime/_layout.pxd", layout.pxd()),
-        ("interpreter/_handlers.pxd", handlers.enumeration()),
+        ("contract/_layout.h", layout.c_header()),
+        ("contract/_layout.pxd", layout.pxd()),
+        ("contract/_handlers.pxd", handlers.enumeration()),
     ):
         path = SRC / "wasmloom" / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -73,7 +73,7 @@ def extensions() -> list[Extension]:
                 Extension(
                     name,
                     [str(path.relative_to(ROOT))],
-                    include_dirs=["src/wasmloom/runtime"],
+                    include_dirs=["src/wasmloom/contract"],
                     extra_compile_args=[
                         "-O2",
                         # GCC would write `rep stos` for small structs, which takes longer than the call.

@@ -18,7 +18,7 @@ import wasmloom as wl
 from wasmloom.compiler import cache as cache_module
 from wasmloom.compiler import identity
 from wasmloom.compiler.cache import Cache, cache_key, default_directory
-from wasmloom.runtime import log
+from wasmloom.system import log
 
 KEY = "0" * 64
 OTHER = "1" * 64

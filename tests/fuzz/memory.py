@@ -23,8 +23,8 @@ from tests.fuzz import differential
 from tests.fuzz.differential import Form
 from tests.fuzz.generator import generate
 from tests.runtime.operations import OPERATIONS, SOURCE, instance_of
-from wasmloom.runtime import allocation
 from wasmloom.runtime.collector import collect_garbage
+from wasmloom.system import allocation
 
 #: What may be said where there is no memory.
 ERRORS = (MemoryError, wl.Trap, wl.WasmException, wl.WasmError)

@@ -13,10 +13,10 @@ from functools import cache
 
 import pytest
 
+from wasmloom.contract import layout
 from wasmloom.interpreter import handlers as generated
 from wasmloom.interpreter.handlers import OUTLINED
 from wasmloom.interpreter.isa import Handler
-from wasmloom.runtime import layout
 
 binding = pytest.importorskip("llvmlite.binding")
 

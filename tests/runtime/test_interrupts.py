@@ -17,9 +17,9 @@ from tests.compiler.tiers import ENGINES, engine_of
 from wasmloom.host import tiering
 from wasmloom.host.module import Module
 from wasmloom.host.state import compiled_code, use_compiled
-from wasmloom.runtime.apart import run_apart
 from wasmloom.runtime.osr import change_soon
-from wasmloom.runtime.polling import poll_now
+from wasmloom.system.apart import run_apart
+from wasmloom.system.polling import poll_now
 
 #: A module that throws what the host throws, and catches it, for ever.
 CATCHES = """(module (import "h" "throw" (func $throw)) (import "h" "tag" (tag $e (param i32)))

@@ -16,8 +16,8 @@ from tests.compiler.tiers import ENGINES, engine_of, exports_of
 from tests.conftest import PROJECT
 from tests.fuzz import memory
 from tests.runtime.operations import OPERATIONS, SOURCE, instance_of
-from wasmloom.runtime import allocation
 from wasmloom.runtime.collector import collect_garbage, statistics
+from wasmloom.system import allocation
 
 #: The guest takes all memory that it may have, and gives a continuation away, which needs a stack to begin.
 GREEDY = """(module (type $f (func)) (type $k (cont $f)) (tag $y (export "y")) (tag $e (export "e")) (memory 1)

@@ -1,7 +1,7 @@
 """What links continuations to each other and to who resumes them, in all ways that code can run.
 
 Compiled code that resumes and suspends a stack alone leaves most of these links as they are (see `WlCont.last` and
-`WlCont.resume` in `wasmloom.runtime.layout`): here they change between one time and the next.
+`WlCont.resume` in `wasmloom.contract.layout`): here they change between one time and the next.
 """
 
 from __future__ import annotations

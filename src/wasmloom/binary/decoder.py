@@ -38,9 +38,6 @@ from cython.cimports.wasmloom.binary.sections import (
     read_types,
     skip_expr,
 )
-from cython.cimports.wasmloom.runtime._capi import seal
-from cython.cimports.wasmloom.runtime.allocation import calloc
-from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.spec.canon import (
     CONT,
     FUNC,
@@ -52,6 +49,9 @@ from cython.cimports.wasmloom.spec.canon import (
     new_types,
     types_of,
 )
+from cython.cimports.wasmloom.system._capi import seal
+from cython.cimports.wasmloom.system.allocation import calloc
+from cython.cimports.wasmloom.system.polling import poll
 
 from wasmloom.binary.names import parse_names
 from wasmloom.binary.parts import CustomRange, DataSegment, ElementSegment, Expr

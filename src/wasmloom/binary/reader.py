@@ -81,7 +81,7 @@ from cython.cimports.wasmloom.binary.reader import (
     Instr,
     Reader,
 )
-from cython.cimports.wasmloom.runtime.polling import poll
+from cython.cimports.wasmloom.system.polling import poll
 
 from wasmloom.errors import CompileError
 from wasmloom.spec.instructions import INSTRUCTIONS, Instruction

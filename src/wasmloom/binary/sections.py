@@ -44,9 +44,9 @@ from cython.cimports.wasmloom.binary.sections import (
     TableItem,
     TagItem,
 )
-from cython.cimports.wasmloom.runtime.allocation import realloc
-from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, MUTABLE, STRUCT, Words, put
+from cython.cimports.wasmloom.system.allocation import realloc
+from cython.cimports.wasmloom.system.polling import poll
 
 from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.spec import limits

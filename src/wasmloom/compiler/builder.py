@@ -16,7 +16,7 @@ from wasmloom.compiler.abi import (
     uniform_position,
     uniform_type,
 )
-from wasmloom.runtime import layout
+from wasmloom.contract import layout
 from wasmloom.semantics.kinds import SLOT_BITS
 from wasmloom.semantics.llvm import Value, is_float, llvm_type, type_bits
 from wasmloom.semantics.structs import StructBuilder

@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 import wasmloom
 from wasmloom.compiler.identity import engine_identity
-from wasmloom.runtime import log
+from wasmloom.system import log
 
 #: Changes when entries look different, or when what is compiled means something else to the runtime.
 FORMAT = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wasmloom.compiler.abi import Signature
 from wasmloom.compiler.lowering import FunctionLowering, Instr, branch_if, lowers
-from wasmloom.runtime import traps
+from wasmloom.contract import traps
 from wasmloom.semantics.llvm import Value
 
 # --- calls ---

@@ -12,7 +12,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.wasmloom.runtime.allocation import malloc
+from cython.cimports.wasmloom.system.allocation import malloc
 
 # The descriptor's `action_flag`.
 _REGISTER: cython.uint = 1

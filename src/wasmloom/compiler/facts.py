@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from wasmloom.compiler.abi import Signature, signature
 from wasmloom.compiler.bodies import scan
+from wasmloom.contract import layout
 from wasmloom.errors import UnsupportedError
-from wasmloom.runtime import layout
 from wasmloom.spec.types import CONCRETE, ContType, FuncType
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT, Signature, 
 from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.facts import Facts
+from wasmloom.contract import layout, traps
 from wasmloom.errors import UnsupportedError
-from wasmloom.runtime import layout, traps
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
 from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.kinds import by_name, of_type

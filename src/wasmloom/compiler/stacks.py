@@ -30,8 +30,8 @@ from wasmloom.compiler.switching import (
     switch_by_call,
     switch_stacks,
 )
-from wasmloom.runtime import traps
-from wasmloom.runtime.layout import BOUND_SHIFT, CONT_BYTES, CONT_FRESH, INLINE_WORDS, ON_LABEL, ON_SWITCH
+from wasmloom.contract import traps
+from wasmloom.contract.layout import BOUND_SHIFT, CONT_BYTES, CONT_FRESH, INLINE_WORDS, ON_LABEL, ON_SWITCH
 from wasmloom.semantics.llvm import Value
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
 

@@ -38,8 +38,8 @@ Invariants:
 
 from __future__ import annotations
 
-from wasmloom.runtime.layout import CONT_ENDED, RUNTIME_CALLS, offset, size
-from wasmloom.runtime.traps import HOST_WAIT
+from wasmloom.contract.layout import CONT_ENDED, RUNTIME_CALLS, offset, size
+from wasmloom.contract.traps import HOST_WAIT
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.structs import StructBuilder
 

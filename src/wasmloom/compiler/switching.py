@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.lowering import FunctionLowering
-from wasmloom.runtime import layout, traps
-from wasmloom.runtime.layout import BOUND_SHIFT, CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED, NEXT_REVISION
+from wasmloom.contract import layout, traps
+from wasmloom.contract.layout import BOUND_SHIFT, CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED, NEXT_REVISION
 from wasmloom.semantics.llvm import Value
 
 _GENERAL = ("rbx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")

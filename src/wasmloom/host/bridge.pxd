@@ -3,7 +3,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from wasmloom.host.signatures cimport Signature
-from wasmloom.runtime._layout cimport WlContext, WlFunction, WlInstance
+from wasmloom.contract._layout cimport WlContext, WlFunction, WlInstance
 from wasmloom.runtime.store cimport Store
 
 ctypedef union Bits32:

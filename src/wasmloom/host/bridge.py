@@ -41,6 +41,7 @@ from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
+from cython.cimports.wasmloom.contract._layout import RT_HOST_CALL, WlContext, WlFunction
 from cython.cimports.wasmloom.host.bridge import (
     Bits32,
     Bits64,
@@ -71,7 +72,11 @@ from cython.cimports.wasmloom.host.signatures import (
 )
 from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
-from cython.cimports.wasmloom.runtime._capi import (
+from cython.cimports.wasmloom.runtime.guests import TICKING, c_stack_left, enter_python, leave_python, wake_ticker
+from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
+from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push, set_run
+from cython.cimports.wasmloom.spec.canon import Types, heap_matches, new_types
+from cython.cimports.wasmloom.system._capi import (
     Py_TPFLAGS_HAVE_VECTORCALL,
     PyDict_GET_SIZE,
     PyErr_GivenExceptionMatches,
@@ -85,13 +90,9 @@ from cython.cimports.wasmloom.runtime._capi import (
     new_int,
     seal,
 )
-from cython.cimports.wasmloom.runtime._layout import RT_HOST_CALL, WlContext, WlFunction
-from cython.cimports.wasmloom.runtime.allocation import malloc
-from cython.cimports.wasmloom.runtime.guests import TICKING, c_stack_left, enter_python, leave_python, wake_ticker
-from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
-from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push, set_run
-from cython.cimports.wasmloom.spec.canon import Types, heap_matches, new_types
+from cython.cimports.wasmloom.system.allocation import malloc
 
+from wasmloom.contract.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
 from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
 from wasmloom.messages import printable
@@ -99,8 +100,6 @@ from wasmloom.runtime import backtraces as _backtraces  # noqa: F401  (registers
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
 from wasmloom.runtime import forks as _forks  # noqa: F401  (registers what forked children do)
-from wasmloom.runtime import log
-from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import intern_func_type, lasting
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
@@ -109,6 +108,7 @@ from wasmloom.spec.types import (
     NULL_FLAG,
     ValType,
 )
+from wasmloom.system import log
 
 _NULL = cython.declare(uint64_t, NULL_FLAG)
 _SHIFT = cython.declare(cython.int, HEAP_SHIFT)

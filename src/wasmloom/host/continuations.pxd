@@ -3,7 +3,7 @@ cimport cython
 
 from wasmloom.host.signatures cimport Signature
 from wasmloom.host.tags cimport Reference
-from wasmloom.runtime._layout cimport WlInstance
+from wasmloom.contract._layout cimport WlInstance
 from wasmloom.runtime.store cimport Store
 from wasmloom.spec.canon cimport Types
 

@@ -26,23 +26,23 @@ import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.contract import _handlers as h
+from cython.cimports.wasmloom.contract._layout import NEXT_REVISION, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.host.bridge import from_word, results_of, to_word
 from cython.cimports.wasmloom.host.signatures import Signature, signature_of
 from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
-from cython.cimports.wasmloom.interpreter import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import put16, put32, put64
 from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, sizes
-from cython.cimports.wasmloom.runtime._capi import seal
-from cython.cimports.wasmloom.runtime._layout import NEXT_REVISION, WlCont, WlContext, WlInstance
-from cython.cimports.wasmloom.runtime.allocation import calloc
 from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.native import prepare_resume, runs_compiled
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.spec.canon import new_types
+from cython.cimports.wasmloom.system._capi import seal
+from cython.cimports.wasmloom.system.allocation import calloc
 
+from wasmloom.contract.traps import CONTINUATION_CONSUMED, TRAP_REASONS
 from wasmloom.errors import Trap, WasmException
 from wasmloom.host.bridge import set_continuations
-from wasmloom.runtime.traps import CONTINUATION_CONSUMED, TRAP_REASONS
 from wasmloom.spec.canon import composite_matches, func_type, intern_func_type, lasting, sub_type
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, HEAP_SHIFT, FuncType, ValType
 

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
-from wasmloom.runtime._layout cimport WlMemory, WlTable
+from wasmloom.contract._layout cimport WlMemory, WlTable
 from wasmloom.runtime.store cimport Store
 
 @cython.final

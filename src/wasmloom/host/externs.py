@@ -19,11 +19,11 @@ from cython.cimports.cpython.buffer import PyBuffer_FillInfo
 from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.wasmloom.contract._layout import WlMemory, WlTable
 from cython.cimports.wasmloom.host.bridge import BARE, check_store, from_word, to_word
 from cython.cimports.wasmloom.host.externs import (
     Py_buffer,
 )
-from cython.cimports.wasmloom.runtime._layout import WlMemory, WlTable
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_table, push
 

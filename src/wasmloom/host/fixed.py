@@ -3,7 +3,7 @@
 Their parts belong together, and compiled code relies on that. So a class that derives from `Fixed` makes its objects in
 ``__new__``, by `fill`: there is no object without its parts, and ``__init__`` does nothing. The classes that are
 compiled have the same from ``__cinit__`` and ``cython.final``, and those that Python can't make from
-``runtime/_capi.seal``.
+``system/_capi.seal``.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from wasmloom.contract.traps import TIMEOUT, TRAP_REASONS
 from wasmloom.errors import Trap
 from wasmloom.runtime import guests
-from wasmloom.runtime.traps import TIMEOUT, TRAP_REASONS
 
 #: The module is compiled from a file that type checkers skip.
 _guests: Any = guests

@@ -16,6 +16,14 @@ from functools import partial
 import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
+from cython.cimports.wasmloom.contract._layout import (
+    RT_COMPILE_FUNCTION,
+    RT_NATIVE_ARRAY_CALL,
+    RT_NATIVE_CALL,
+    WlContext,
+    WlFunction,
+    WlInstance,
+)
 from cython.cimports.wasmloom.host.bridge import (
     Compile,
     CompileCall,
@@ -38,19 +46,11 @@ from cython.cimports.wasmloom.host.signatures import (
 )
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
-from cython.cimports.wasmloom.runtime._layout import (
-    RT_COMPILE_FUNCTION,
-    RT_NATIVE_ARRAY_CALL,
-    RT_NATIVE_CALL,
-    WlContext,
-    WlFunction,
-    WlInstance,
-)
 from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.store import Store
 
-from wasmloom.runtime.apart import run_apart
-from wasmloom.runtime.traps import HOST_EXCEPTION, HOST_WAIT, TIMEOUT, UNCAUGHT_EXCEPTION
+from wasmloom.contract.traps import HOST_EXCEPTION, HOST_WAIT, TIMEOUT, UNCAUGHT_EXCEPTION
+from wasmloom.system.apart import run_apart
 
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _TIMEOUT = cython.declare(cython.int, TIMEOUT)
@@ -234,7 +234,7 @@ def _compile_function(
     index: uint64_t,
     words: cython.pointer(uint64_t),
 ) -> uint64_t:
-    """See `compile_function` in `wasmloom.runtime.layout`."""
+    """See `compile_function` in `wasmloom.contract.layout`."""
     code: uint64_t
     enter_python(ctx)
     code = cython.cast(CompileCall, cython.cast(cython.p_void, _compile_with_gil))(ctx, instance, index, words)

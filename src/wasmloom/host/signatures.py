@@ -22,9 +22,9 @@ from cython.cimports.wasmloom.host.signatures import (
     KIND_OTHER,
     Kind,
 )
-from cython.cimports.wasmloom.runtime._capi import seal
-from cython.cimports.wasmloom.runtime.allocation import malloc
 from cython.cimports.wasmloom.spec.canon import TypeInfo, heap_matches, type_info
+from cython.cimports.wasmloom.system._capi import seal
+from cython.cimports.wasmloom.system.allocation import malloc
 
 from wasmloom.spec.canon import func_type
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, F32, F64, HEAP_SHIFT, I32, I64, REF_FLAG

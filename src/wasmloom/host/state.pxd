@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 
 from wasmloom.binary.reader cimport Reader
 from wasmloom.binary.sections cimport Range
-from wasmloom.runtime._layout cimport WlInstance
+from wasmloom.contract._layout cimport WlInstance
 from wasmloom.runtime.store cimport Store
 
 @cython.final

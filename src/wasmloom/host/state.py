@@ -29,28 +29,28 @@ from cython.cimports.wasmloom.binary.sections import (
     TableItem,
     skip_expr,
 )
+from cython.cimports.wasmloom.contract._layout import WlFunction, WlInstance, WlMemory, WlSegment, WlTable, WlTag
 from cython.cimports.wasmloom.host.bridge import Func, func_at, new_host_function
 from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_at, memory_at, table_at
 from cython.cimports.wasmloom.host.signatures import signature_of
 from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
 from cython.cimports.wasmloom.interpreter.code import CodeSpace
 from cython.cimports.wasmloom.interpreter.machine import host_stub
-from cython.cimports.wasmloom.runtime._capi import seal
-from cython.cimports.wasmloom.runtime._layout import WlFunction, WlInstance, WlMemory, WlSegment, WlTable, WlTag
-from cython.cimports.wasmloom.runtime.allocation import malloc
 from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import NEVER
 from cython.cimports.wasmloom.runtime.native import set_adapter
-from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, push
+from cython.cimports.wasmloom.system._capi import seal
+from cython.cimports.wasmloom.system.allocation import malloc
+from cython.cimports.wasmloom.system.polling import poll
 
+from wasmloom.contract.traps import TRAP_REASONS
 from wasmloom.errors import LinkError, Trap
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
 from wasmloom.host import native_calls as _native_calls  # noqa: F401  (registers what compiled code calls)
 from wasmloom.runtime.osr import mark_suspended
-from wasmloom.runtime.traps import TRAP_REASONS
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_PAGES_32
 

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
-from wasmloom.runtime._layout cimport WlTag
+from wasmloom.contract._layout cimport WlTag
 from wasmloom.runtime.heap cimport Pin
 from wasmloom.runtime.store cimport Store
 

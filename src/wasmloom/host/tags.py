@@ -7,18 +7,18 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memset
+from cython.cimports.wasmloom.contract._layout import WlException, WlTag
 from cython.cimports.wasmloom.host.bridge import BARE, check_store, from_word, to_word
-from cython.cimports.wasmloom.runtime._capi import seal
-from cython.cimports.wasmloom.runtime._layout import WlException, WlTag
 from cython.cimports.wasmloom.runtime.heap import Pin, pin
 from cython.cimports.wasmloom.runtime.stacks import new_exception
 from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.system._capi import seal
 
+from wasmloom.contract.traps import OUT_OF_MEMORY, TRAP_REASONS
 from wasmloom.errors import Trap, WasmException
 from wasmloom.host.bridge import set_exceptions
 from wasmloom.host.types import as_func_type
 from wasmloom.runtime.store import set_python_exception
-from wasmloom.runtime.traps import OUT_OF_MEMORY, TRAP_REASONS
 from wasmloom.spec.canon import func_type, intern_func_type, lasting
 
 

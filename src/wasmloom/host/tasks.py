@@ -38,13 +38,8 @@ from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, look_at_c_stack, room_for, take_results
-from cython.cimports.wasmloom.host.signatures import Signature
-from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
-from cython.cimports.wasmloom.interpreter._handlers import H_HOST_RETURNED, H_HOST_THREW
-from cython.cimports.wasmloom.interpreter.machine import handlers
-from cython.cimports.wasmloom.runtime._capi import pthread_self, seal
-from cython.cimports.wasmloom.runtime._layout import (
+from cython.cimports.wasmloom.contract._handlers import H_HOST_RETURNED, H_HOST_THREW
+from cython.cimports.wasmloom.contract._layout import (
     CONT_ACTIVE,
     WlCont,
     WlContext,
@@ -52,7 +47,10 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlFunction,
     WlInstance,
 )
-from cython.cimports.wasmloom.runtime.allocation import calloc
+from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, look_at_c_stack, room_for, take_results
+from cython.cimports.wasmloom.host.signatures import Signature
+from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
+from cython.cimports.wasmloom.interpreter.machine import handlers
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
 from cython.cimports.wasmloom.runtime.native import (
     RootStack,
@@ -64,12 +62,14 @@ from cython.cimports.wasmloom.runtime.native import (
 from cython.cimports.wasmloom.runtime.osr import go_on_changed
 from cython.cimports.wasmloom.runtime.stacks import end_stack, take
 from cython.cimports.wasmloom.runtime.store import Store, grow_stack
+from cython.cimports.wasmloom.system._capi import pthread_self, seal
+from cython.cimports.wasmloom.system.allocation import calloc
 
+from wasmloom.contract.traps import HOST_WAIT, OUT_OF_MEMORY, TRAP_REASONS, UNCAUGHT_EXCEPTION
 from wasmloom.errors import Trap, WasmException
 from wasmloom.runtime.backtraces import MAX_FRAMES, number_at, too_deep
 from wasmloom.runtime.collector import statistics
 from wasmloom.runtime.frames import frames_of
-from wasmloom.runtime.traps import HOST_WAIT, OUT_OF_MEMORY, TRAP_REASONS, UNCAUGHT_EXCEPTION
 from wasmloom.spec.canon import intern_func_type
 from wasmloom.spec.types import FuncType
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from wasmloom.compiler.workers import Abandoned, most_behind
 from wasmloom.host.fixed import fill
 from wasmloom.host.state import compiled_code, use_compiled
-from wasmloom.runtime import log
 from wasmloom.runtime.osr import look_again
+from wasmloom.system import log
 
 if TYPE_CHECKING:
     from wasmloom.host.module import Module

@@ -24,7 +24,7 @@ import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
-from cython.cimports.wasmloom.interpreter import _handlers as h
+from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.interpreter.machine import (
     branch_table,
     fusion_columns,
@@ -34,7 +34,7 @@ from cython.cimports.wasmloom.interpreter.machine import (
     sizes,
     value_table,
 )
-from cython.cimports.wasmloom.runtime.allocation import realloc
+from cython.cimports.wasmloom.system.allocation import realloc
 
 from wasmloom.errors import CompileError
 from wasmloom.interpreter.isa import HEADER, is_wide, mirrored, negated

@@ -10,7 +10,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr
-from cython.cimports.wasmloom.interpreter import _handlers as h
+from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, class_of, put16, put32, put64
 from cython.cimports.wasmloom.interpreter.flow import SHIM_SLOTS, Flow, Signature
 

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from wasmloom.binary.decoder cimport DecodedModule
 from wasmloom.interpreter.translator cimport Translator
 from wasmloom.runtime.codememory cimport CodeBudget
-from wasmloom.runtime._layout cimport WlContext, WlInstance
+from wasmloom.contract._layout cimport WlContext, WlInstance
 
 # A translated function.
 cdef struct Code:

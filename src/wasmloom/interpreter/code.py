@@ -19,7 +19,7 @@ from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.interpreter._handlers import (
+from cython.cimports.wasmloom.contract._handlers import (
     AT_ENTER_FRAME,
     AT_ENTER_RECORD,
     AT_LAZY_CODE,
@@ -30,17 +30,17 @@ from cython.cimports.wasmloom.interpreter._handlers import (
     H_SHIM,
     SIZE_LAZY,
 )
+from cython.cimports.wasmloom.contract._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.interpreter.code import Place, TranslateCall
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
 from cython.cimports.wasmloom.interpreter.translator import Translator, new_translator
-from cython.cimports.wasmloom.runtime._capi import seal
-from cython.cimports.wasmloom.runtime._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
-from cython.cimports.wasmloom.runtime.allocation import calloc, malloc
 from cython.cimports.wasmloom.runtime.codememory import CodeBudget
 from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.system._capi import seal
+from cython.cimports.wasmloom.system.allocation import calloc, malloc
 
-from wasmloom.runtime import traps
-from wasmloom.runtime.interruption import DeadlinePassed
+from wasmloom.contract import traps
+from wasmloom.system.interruption import DeadlinePassed
 
 _TIMEOUT = cython.declare(cython.int, traps.TIMEOUT)
 _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)

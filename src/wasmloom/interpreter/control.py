@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from wasmloom.contract import traps
+from wasmloom.contract.layout import RUNTIME_CALLS
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.families import Family, jump_back
 from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, letters, shape
-from wasmloom.runtime import traps
-from wasmloom.runtime.layout import RUNTIME_CALLS
 from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.llvm import Value
 

@@ -10,8 +10,8 @@ the runtime have little to save.
 
 from __future__ import annotations
 
+from wasmloom.contract import layout
 from wasmloom.interpreter.isa import FIELD_KINDS, Handler, Shape
-from wasmloom.runtime import layout
 from wasmloom.semantics.kinds import SLOT_BITS, Kind
 from wasmloom.semantics.llvm import Value, is_float, llvm_type
 from wasmloom.semantics.structs import StructBuilder

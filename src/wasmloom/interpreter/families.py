@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import NamedTuple
 
+from wasmloom.contract.traps import MEMORY_OUT_OF_BOUNDS, UNALIGNED_ATOMIC
 from wasmloom.interpreter.emitter import HandlerBuilder
 from wasmloom.interpreter.isa import (
     ACC,
@@ -23,7 +24,6 @@ from wasmloom.interpreter.isa import (
     negated,
     operand_kinds,
 )
-from wasmloom.runtime.traps import MEMORY_OUT_OF_BOUNDS, UNALIGNED_ATOMIC
 from wasmloom.semantics.kinds import Kind, by_name
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS, Operation

@@ -19,7 +19,7 @@ from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memchr, memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, next_instr, read_u32
-from cython.cimports.wasmloom.interpreter import _handlers as h
+from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import (
     ACC,
     E_SLOT,
@@ -45,8 +45,8 @@ from cython.cimports.wasmloom.interpreter.flow import (
     Label,
     Signature,
 )
-from cython.cimports.wasmloom.runtime.allocation import calloc, malloc, realloc
 from cython.cimports.wasmloom.spec.canon import FUNC, TypeInfo, type_info
+from cython.cimports.wasmloom.system.allocation import calloc, malloc, realloc
 
 from wasmloom.errors import UnsupportedError
 from wasmloom.semantics.kinds import NUMBERS, of_type

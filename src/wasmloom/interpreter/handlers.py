@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wasmloom.compiler import stubs
+from wasmloom.contract import layout
 from wasmloom.interpreter import control, families, stack_handlers
 from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
 from wasmloom.interpreter.fused import fused_handlers
 from wasmloom.interpreter.isa import DELTA_BEFORE_RETURN, Handler, Shape, shape
-from wasmloom.runtime import layout
 from wasmloom.semantics.kinds import KINDS
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 

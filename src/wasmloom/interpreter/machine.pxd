@@ -1,6 +1,6 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint64_t
 
-from wasmloom.runtime._layout cimport WlContext, WlFunction, WlInstance
+from wasmloom.contract._layout cimport WlContext, WlFunction, WlInstance
 
 # What the handlers object exports, for modules that don't link it.
 cdef void **handlers                # address by handler number

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int16_t, int64_t, uint64_t
-from cython.cimports.wasmloom.interpreter._handlers import AT_HOST_FUNCTION, H_HOST, SIZE_HOST
+from cython.cimports.wasmloom.contract._handlers import AT_HOST_FUNCTION, H_HOST, SIZE_HOST
+from cython.cimports.wasmloom.contract._layout import WlContext, WlFunction, WlInstance
 from cython.cimports.wasmloom.interpreter._native import (
     REG_R12,
     REG_RIP,
@@ -59,9 +60,8 @@ from cython.cimports.wasmloom.interpreter._native import (
     wl_trap_native,
     wl_value_table,
 )
-from cython.cimports.wasmloom.runtime._layout import WlContext, WlFunction, WlInstance
-from cython.cimports.wasmloom.runtime.allocation import malloc
 from cython.cimports.wasmloom.runtime.faults import set_redirect
+from cython.cimports.wasmloom.system.allocation import malloc
 
 # Declared in machine.pxd.
 handlers = wl_handlers

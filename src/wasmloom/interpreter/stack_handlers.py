@@ -18,11 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wasmloom.interpreter.control import _is_set, _move_slots, _return_ip, _word
-from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
-from wasmloom.interpreter.isa import Handler, shape
-from wasmloom.runtime import traps
-from wasmloom.runtime.layout import (
+from wasmloom.contract import traps
+from wasmloom.contract.layout import (
     BOUND_SHIFT,
     CONT_ACTIVE,
     CONT_ENDED,
@@ -31,6 +28,9 @@ from wasmloom.runtime.layout import (
     NEXT_REVISION,
     size,
 )
+from wasmloom.interpreter.control import _is_set, _move_slots, _return_ip, _word
+from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
+from wasmloom.interpreter.isa import Handler, shape
 from wasmloom.semantics.llvm import Value
 
 #: A clause of `resume`: offset of the tag in the instance, one of the kinds below, slot where the label's values go,

@@ -22,14 +22,14 @@ from cython.cimports.wasmloom.binary.reader import (
     read_catch,
     read_handler,
 )
-from cython.cimports.wasmloom.interpreter import _handlers as h
+from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, put16, put32
 from cython.cimports.wasmloom.interpreter.calls import Calls
 from cython.cimports.wasmloom.interpreter.flow import L_TRY, Label, Signature
 
 from wasmloom.errors import UnsupportedError
-from wasmloom.runtime import log
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, ContType
+from wasmloom.system import log
 
 
 @cython.cclass

@@ -12,15 +12,15 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdio import fprintf, stderr
-from cython.cimports.wasmloom.interpreter import _handlers as h
-from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
-from cython.cimports.wasmloom.runtime._layout import (
+from cython.cimports.wasmloom.contract import _handlers as h
+from cython.cimports.wasmloom.contract._layout import (
     NEXT_REVISION,
     RT_TRACE,
     WlCont,
     WlContext,
     WlInstance,
 )
+from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
 from cython.cimports.wasmloom.runtime.guests import Guest
 from cython.cimports.wasmloom.runtime.stacks import inline_stack, is_young, number_of, set_on_event
 

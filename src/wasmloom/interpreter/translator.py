@@ -21,7 +21,7 @@ from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint16_t, uin
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
-from cython.cimports.wasmloom.interpreter import _handlers as h
+from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import (
     ACC,
     E_ACC,
@@ -65,8 +65,8 @@ from cython.cimports.wasmloom.interpreter.translator import (
     A_UNSUPPORTED,
     A_VALUE,
 )
-from cython.cimports.wasmloom.runtime._capi import seal
-from cython.cimports.wasmloom.runtime.allocation import realloc
+from cython.cimports.wasmloom.system._capi import seal
+from cython.cimports.wasmloom.system.allocation import realloc
 
 from wasmloom.errors import UnsupportedError
 from wasmloom.semantics.features import EXECUTED

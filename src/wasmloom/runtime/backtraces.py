@@ -14,16 +14,16 @@ from functools import partial
 import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.wasmloom.runtime._layout import WlCont, WlContext, WlFunction
+from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlFunction
 from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.stacks import memory_of, number_of
 from cython.cimports.wasmloom.runtime.store import Store
 
+from wasmloom.contract.traps import STACK_EXHAUSTED, TRAP_REASONS
 from wasmloom.errors import Frame, Trap
 from wasmloom.interpreter.code import walk, walk_from_host
 from wasmloom.runtime.frames import frames_of
 from wasmloom.runtime.store import set_backtraces
-from wasmloom.runtime.traps import STACK_EXHAUSTED, TRAP_REASONS
 
 #: A backtrace has at most this many frames.
 MAX_FRAMES = 1000

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from wasmloom.runtime._layout cimport WlContext, WlMemory, WlSegment, WlTable
+from wasmloom.contract._layout cimport WlContext, WlMemory, WlSegment, WlTable
 
 # The instruction of a bulk operation (see `layout.RUNTIME_CALLS`).
 ctypedef struct Operands:

@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 """What handlers leave to the runtime: stack growth, interrupts, and the bulk instructions (Core 3.0, 4.6).
 
-All functions have the signature that `wasmloom.runtime.layout.RUNTIME_CALLS` gives, don't count on the GIL, and return
+All functions have the signature that `wasmloom.contract.layout.RUNTIME_CALLS` gives, don't count on the GIL, and return
 a trap code. `register` hands them to the machine module; ``translate`` is the interpreter's, ``host_call`` the host
 package's.
 
@@ -15,14 +15,9 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memmove, memset
+from cython.cimports.wasmloom.contract import _layout
+from cython.cimports.wasmloom.contract._layout import WlContext, WlInstance, WlMemory, WlSegment, WlTable
 from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
-from cython.cimports.wasmloom.runtime import _layout
-from cython.cimports.wasmloom.runtime._capi import (
-    PyGILState_Ensure,
-    PyGILState_Release,
-    PyGILState_STATE,
-)
-from cython.cimports.wasmloom.runtime._layout import WlContext, WlInstance, WlMemory, WlSegment, WlTable
 from cython.cimports.wasmloom.runtime.calls import (
     IdMatches,
     LookUp,
@@ -44,9 +39,14 @@ from cython.cimports.wasmloom.runtime.guests import (
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches
+from cython.cimports.wasmloom.system._capi import (
+    PyGILState_Ensure,
+    PyGILState_Release,
+    PyGILState_STATE,
+)
 
-from wasmloom.runtime import traps
-from wasmloom.runtime.interruption import look_up
+from wasmloom.contract import traps
+from wasmloom.system.interruption import look_up
 
 _CHANGE_TIER = cython.declare(uint64_t, traps.CHANGE_TIER)
 _TIMEOUT = cython.declare(uint64_t, traps.TIMEOUT)

@@ -41,9 +41,9 @@ from cython.cimports.posix.mman import (
     PROT_WRITE,
     munmap,
 )
-from cython.cimports.wasmloom.runtime._capi import Py_XDECREF, __errno_location, __sync_synchronize
-from cython.cimports.wasmloom.runtime.allocation import mmap, mprotect, realloc
 from cython.cimports.wasmloom.runtime.codememory import MAX_CODE_RANGES, CodeRange, Py_buffer
+from cython.cimports.wasmloom.system._capi import Py_XDECREF, __errno_location, __sync_synchronize
+from cython.cimports.wasmloom.system.allocation import mmap, mprotect, realloc
 
 from wasmloom.errors import WasmError
 

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from wasmloom.runtime._layout cimport WlCont, WlException
+from wasmloom.contract._layout cimport WlCont, WlException
 from wasmloom.runtime.guests cimport Guest
 from wasmloom.runtime.heap cimport Heap
 

@@ -25,8 +25,8 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint64_t
-from cython.cimports.wasmloom.interpreter._handlers import AT_RESUME_VALUES
-from cython.cimports.wasmloom.runtime._layout import (
+from cython.cimports.wasmloom.contract._handlers import AT_RESUME_VALUES
+from cython.cimports.wasmloom.contract._layout import (
     CONT_ENDED,
     CONT_FRESH,
     CONT_SUSPENDED,

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from wasmloom.runtime._capi cimport sigaction_t
+from wasmloom.system._capi cimport sigaction_t
 
 cdef enum:
     MAX_PREVIOUS = 8

@@ -26,7 +26,16 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memset
-from cython.cimports.wasmloom.runtime._capi import (
+from cython.cimports.wasmloom.runtime.faults import (
+    MAX_PREVIOUS,
+    MAX_REPEATS,
+    Chain,
+    Redirect,
+    chains,
+)
+from cython.cimports.wasmloom.runtime.guests import in_guest_code
+from cython.cimports.wasmloom.runtime.regions import in_region
+from cython.cimports.wasmloom.system._capi import (
     SA_NODEFER,
     SA_ONSTACK,
     SA_RESETHAND,
@@ -48,15 +57,6 @@ from cython.cimports.wasmloom.runtime._capi import (
     siginfo_t,
     sigset_t,
 )
-from cython.cimports.wasmloom.runtime.faults import (
-    MAX_PREVIOUS,
-    MAX_REPEATS,
-    Chain,
-    Redirect,
-    chains,
-)
-from cython.cimports.wasmloom.runtime.guests import in_guest_code
-from cython.cimports.wasmloom.runtime.regions import in_region
 
 # Declared in faults.pxd.
 redirect = cython.NULL

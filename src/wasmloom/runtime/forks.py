@@ -22,9 +22,9 @@ from contextlib import contextmanager
 
 import cython
 from cython.cimports.wasmloom.runtime import guests
-from cython.cimports.wasmloom.runtime._capi import pthread_atfork, pthread_self
 from cython.cimports.wasmloom.runtime.guests import LOOK, WAIT, Guest
 from cython.cimports.wasmloom.runtime.store import LOST, Store
+from cython.cimports.wasmloom.system._capi import pthread_atfork, pthread_self
 
 #: Seconds that a fork waits for an import at most: the thread that forks may itself be in the way.
 _MOST_SECONDS = 10

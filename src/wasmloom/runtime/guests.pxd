@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint64_t
 
-from wasmloom.runtime._capi cimport (
+from wasmloom.system._capi cimport (
     PyEval_RestoreThread,
     PyEval_SaveThread,
     PyThreadState,
@@ -9,8 +9,8 @@ from wasmloom.runtime._capi cimport (
     pthread_key_t,
     sem_t,
 )
-from wasmloom.runtime._layout cimport WlCont, WlContext, WlControl
-from wasmloom.runtime.allocation cimport refused
+from wasmloom.contract._layout cimport WlCont, WlContext, WlControl
+from wasmloom.system.allocation cimport refused
 from wasmloom.runtime.heap cimport Heap
 
 cdef enum:

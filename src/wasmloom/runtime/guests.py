@@ -38,7 +38,22 @@ import cython
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.time import timespec
-from cython.cimports.wasmloom.runtime._capi import (
+from cython.cimports.wasmloom.runtime.guests import (
+    C_STACK_RESERVE,
+    IDLE_TICKS,
+    LIMIT_WORD,
+    MOST_RESTS,
+    NO_THREAD,
+    PARKED,
+    REST_NS,
+    TICK_NS,
+    TICKING,
+    Guest,
+    WatchedWord,
+    stack_key,
+    wake,
+)
+from cython.cimports.wasmloom.system._capi import (
     CLOCK_MONOTONIC,
     PTHREAD_CREATE_DETACHED,
     SIG_SETMASK,
@@ -70,23 +85,8 @@ from cython.cimports.wasmloom.runtime._capi import (
     wl_barrier_for_all,
     wl_share_barriers,
 )
-from cython.cimports.wasmloom.runtime.allocation import calloc
-from cython.cimports.wasmloom.runtime.guests import (
-    C_STACK_RESERVE,
-    IDLE_TICKS,
-    LIMIT_WORD,
-    MOST_RESTS,
-    NO_THREAD,
-    PARKED,
-    REST_NS,
-    TICK_NS,
-    TICKING,
-    Guest,
-    WatchedWord,
-    stack_key,
-    wake,
-)
-from cython.cimports.wasmloom.runtime.polling import set_is_late
+from cython.cimports.wasmloom.system.allocation import calloc
+from cython.cimports.wasmloom.system.polling import set_is_late
 
 # Declared, with their types and those of the structs, in guests.pxd.
 ticker_state = NO_THREAD

@@ -30,8 +30,7 @@ from cython.cimports.posix.mman import (
     PROT_WRITE,
     munmap,
 )
-from cython.cimports.wasmloom.runtime._layout import CONT_BYTES
-from cython.cimports.wasmloom.runtime.allocation import calloc, malloc, mmap
+from cython.cimports.wasmloom.contract._layout import CONT_BYTES
 from cython.cimports.wasmloom.runtime.heap import (
     CONT_CLASS,
     FIRST_EXCEPTION_WORDS,
@@ -43,6 +42,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     Pin,
     Slab,
 )
+from cython.cimports.wasmloom.system.allocation import calloc, malloc, mmap
 
 
 @cython.cfunc

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint64_t
 
-from wasmloom.runtime._layout cimport WlCont, WlContext, WlControl, WlFunction
+from wasmloom.contract._layout cimport WlCont, WlContext, WlControl, WlFunction
 from wasmloom.runtime.guests cimport Entry, Guest
 
 cdef enum:

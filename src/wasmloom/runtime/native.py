@@ -40,9 +40,7 @@ from cython.cimports.posix.mman import (
     PROT_WRITE,
     munmap,
 )
-from cython.cimports.wasmloom.interpreter._native import REG_RBP, REG_RDI, REG_RIP, ucontext_t
-from cython.cimports.wasmloom.interpreter.machine import native_stubs, set_runtime_call
-from cython.cimports.wasmloom.runtime._layout import (
+from cython.cimports.wasmloom.contract._layout import (
     BOUND_SHIFT,
     CONT_ACTIVE,
     CONT_FRESH,
@@ -62,7 +60,8 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlControl,
     WlFunction,
 )
-from cython.cimports.wasmloom.runtime.allocation import malloc, mmap
+from cython.cimports.wasmloom.interpreter._native import REG_RBP, REG_RDI, REG_RIP, ucontext_t
+from cython.cimports.wasmloom.interpreter.machine import native_stubs, set_runtime_call
 from cython.cimports.wasmloom.runtime.codememory import in_code
 from cython.cimports.wasmloom.runtime.faults import set_native_redirect
 from cython.cimports.wasmloom.runtime.guests import Guest, Parked, charge, running_here, uncharge
@@ -89,8 +88,9 @@ from cython.cimports.wasmloom.runtime.stacks import (
     renew,
     state_of,
 )
+from cython.cimports.wasmloom.system.allocation import malloc, mmap
 
-from wasmloom.runtime import traps
+from wasmloom.contract import traps
 
 _OUT_OF_MEMORY = cython.declare(uint64_t, traps.OUT_OF_MEMORY)
 _STACK_EXHAUSTED = cython.declare(uint64_t, traps.STACK_EXHAUSTED)
@@ -262,7 +262,7 @@ def stack_with_room(guest: cython.pointer(Guest), size: uint64_t) -> cython.poin
 @cython.nogil
 @cython.exceptval(check=False)
 def _grow(ctx: cython.pointer(WlContext), address: cython.p_char) -> uint64_t:
-    """See `native_grow` in `wasmloom.runtime.layout`. What a stack has doubles, if there is so much left."""
+    """See `native_grow` in `wasmloom.contract.layout`. What a stack has doubles, if there is so much left."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     control: cython.pointer(WlControl) = cython.cast(
         cython.pointer(WlControl), cython.cast(cython.pointer(WlCont), ctx.current).control
@@ -414,7 +414,7 @@ def _collect_for(
 def _begin(
     ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), words: cython.pointer(uint64_t), count: uint64_t
 ) -> uint64_t:
-    """See `native_begin` in `wasmloom.runtime.layout`."""
+    """See `native_begin` in `wasmloom.contract.layout`."""
     args: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), ctx.args)
     kept: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), cont.stack_base)
     control: cython.pointer(WlControl)
@@ -455,7 +455,7 @@ def _begin(
 @cython.nogil
 @cython.exceptval(check=False)
 def _bind(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count: uint64_t) -> uint64_t:
-    """See `native_bind` in `wasmloom.runtime.layout`."""
+    """See `native_bind` in `wasmloom.contract.layout`."""
     cont: cython.pointer(WlCont) = cython.cast(
         cython.pointer(WlCont), words[0] & (NEXT_REVISION - 1)
     )
@@ -489,7 +489,7 @@ def _bind(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count
 @cython.nogil
 @cython.exceptval(check=False)
 def _renew(ctx: cython.pointer(WlContext)) -> uint64_t:
-    """See `native_renew` in `wasmloom.runtime.layout`."""
+    """See `native_renew` in `wasmloom.contract.layout`."""
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
     return 0 if renew(cython.cast(cython.pointer(Guest), ctx), cont) != cython.NULL else _OUT_OF_MEMORY
 
@@ -546,7 +546,7 @@ def _attach(
 def prepare_resume(
     ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count: uint64_t, clauses: cython.p_char
 ) -> uint64_t:
-    """See `libcall_resume` in `wasmloom.runtime.layout`."""
+    """See `libcall_resume` in `wasmloom.contract.layout`."""
     cont: cython.pointer(WlCont) = cython.cast(
         cython.pointer(WlCont), words[0] & (NEXT_REVISION - 1)
     )
@@ -620,7 +620,7 @@ def _renew_if_worn(ctx: cython.pointer(WlContext)) -> uint64_t:
 def _libcall_suspend(
     ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), tag: cython.p_void
 ) -> uint64_t:
-    """See `libcall_suspend` in `wasmloom.runtime.layout`."""
+    """See `libcall_suspend` in `wasmloom.contract.layout`."""
     child: cython.pointer(WlCont)
     code: uint64_t = _renew_if_worn(ctx)
     if code:
@@ -641,7 +641,7 @@ def _libcall_suspend(
 def _libcall_switch(
     ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), tag: cython.p_void, count: uint64_t
 ) -> uint64_t:
-    """See `libcall_switch` in `wasmloom.runtime.layout`."""
+    """See `libcall_switch` in `wasmloom.contract.layout`."""
     cont: cython.pointer(WlCont) = cython.cast(
         cython.pointer(WlCont), words[0] & (NEXT_REVISION - 1)
     )

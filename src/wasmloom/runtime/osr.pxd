@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from wasmloom.runtime._layout cimport WlContext
+from wasmloom.contract._layout cimport WlContext
 from wasmloom.runtime.guests cimport Entry
 from wasmloom.runtime.native cimport RootStack
 from wasmloom.runtime.store cimport Store

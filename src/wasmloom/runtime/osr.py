@@ -28,7 +28,7 @@ from functools import partial
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memmove
-from cython.cimports.wasmloom.interpreter._handlers import (
+from cython.cimports.wasmloom.contract._handlers import (
     AT_CLAUSE_KIND,
     AT_CLAUSE_TAG,
     AT_RESTORE_SAVE,
@@ -41,9 +41,7 @@ from cython.cimports.wasmloom.interpreter._handlers import (
     H_SHIM,
     SIZE_CLAUSE,
 )
-from cython.cimports.wasmloom.interpreter.code import ends_stack
-from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, set_runtime_call
-from cython.cimports.wasmloom.runtime._layout import (
+from cython.cimports.wasmloom.contract._layout import (
     CONT_SUSPENDED,
     RT_NEXT_FRAME,
     WlCont,
@@ -51,6 +49,8 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlControl,
     WlInstance,
 )
+from cython.cimports.wasmloom.interpreter.code import ends_stack
+from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, set_runtime_call
 from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, NOW, WAIT, Guest, enter_python, leave_python
 from cython.cimports.wasmloom.runtime.guests import Entry as HostEntry
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
@@ -74,10 +74,10 @@ from cython.cimports.wasmloom.runtime.stacks import (
 )
 from cython.cimports.wasmloom.runtime.store import ChangeTier, Store, set_change
 
+from wasmloom.contract.traps import HOST_EXCEPTION, OUT_OF_MEMORY, TIMEOUT
 from wasmloom.interpreter.code import find
-from wasmloom.runtime import log
-from wasmloom.runtime.apart import run_apart
-from wasmloom.runtime.traps import HOST_EXCEPTION, OUT_OF_MEMORY, TIMEOUT
+from wasmloom.system import log
+from wasmloom.system.apart import run_apart
 
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _TIMEOUT = cython.declare(cython.int, TIMEOUT)
@@ -178,7 +178,7 @@ def _standing(store: Store) -> list:
 @cython.nogil
 @cython.exceptval(check=False)
 def _next_frame(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t)) -> uint64_t:
-    """See `next_frame` in `wasmloom.runtime.layout`."""
+    """See `next_frame` in `wasmloom.contract.layout`."""
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
     code: uint64_t
     if cont.catch_top == 0:

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t, uintptr_t
 
-from wasmloom.runtime._layout cimport WlMemory
+from wasmloom.contract._layout cimport WlMemory
 
 cdef enum:
     # Bytes of address space per memory: every i32 address + u32 offset, and one Wasm page for the access itself.

@@ -34,9 +34,7 @@ from cython.cimports.posix.mman import (
     madvise,
     munmap,
 )
-from cython.cimports.wasmloom.runtime._capi import MREMAP_MAYMOVE
-from cython.cimports.wasmloom.runtime._layout import WlMemory
-from cython.cimports.wasmloom.runtime.allocation import mmap, mprotect, mremap
+from cython.cimports.wasmloom.contract._layout import WlMemory
 from cython.cimports.wasmloom.runtime.regions import (
     MAX_REGIONS,
     MAX_SPARES,
@@ -44,6 +42,8 @@ from cython.cimports.wasmloom.runtime.regions import (
     bases,
     spares,
 )
+from cython.cimports.wasmloom.system._capi import MREMAP_MAYMOVE
+from cython.cimports.wasmloom.system.allocation import mmap, mprotect, mremap
 
 # bases[slot] is a reservation's base or 0; slots from `used` on have never held one. The first `spare_count` of
 # `spares` are reservations that no memory has. `checked_count` is the number of checked memories. All are declared in

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from wasmloom.runtime._layout cimport WlCont, WlContext, WlException
+from wasmloom.contract._layout cimport WlCont, WlContext, WlException
 from wasmloom.runtime.guests cimport Guest
 
 # Frees what nothing refers to. Registered by the collector.

@@ -27,8 +27,7 @@ import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
-from cython.cimports.wasmloom.runtime._layout import (
+from cython.cimports.wasmloom.contract._layout import (
     BOUND_SHIFT,
     CONT_ACTIVE,
     CONT_BYTES,
@@ -49,7 +48,7 @@ from cython.cimports.wasmloom.runtime._layout import (
     WlException,
     WlInstance,
 )
-from cython.cimports.wasmloom.runtime.allocation import malloc
+from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime.calls import Operands
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, charge, uncharge
 from cython.cimports.wasmloom.runtime.heap import (
@@ -66,8 +65,9 @@ from cython.cimports.wasmloom.runtime.heap import (
     slab_of,
 )
 from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, Collect, OnEvent
+from cython.cimports.wasmloom.system.allocation import malloc
 
-from wasmloom.runtime import traps
+from wasmloom.contract import traps
 
 _NULL_FUNCTION = cython.declare(uint64_t, traps.NULL_FUNCTION_REFERENCE)
 _OUT_OF_MEMORY = cython.declare(uint64_t, traps.OUT_OF_MEMORY)

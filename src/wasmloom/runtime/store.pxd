@@ -2,8 +2,8 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from wasmloom.runtime._capi cimport PyThread_type_lock
-from wasmloom.runtime._layout cimport WlContext, WlFunction, WlInstance, WlMemory, WlTable
+from wasmloom.system._capi cimport PyThread_type_lock
+from wasmloom.contract._layout cimport WlContext, WlFunction, WlInstance, WlMemory, WlTable
 from wasmloom.runtime.guests cimport Entry, Guest
 from wasmloom.spec.canon cimport Types
 

@@ -35,28 +35,9 @@ import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
+from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlFunction, WlInstance, WlMemory, WlTable
 from cython.cimports.wasmloom.interpreter.machine import native_stubs
 from cython.cimports.wasmloom.runtime import guests
-from cython.cimports.wasmloom.runtime._capi import (
-    Py_XDECREF,
-    PyDict_GET_SIZE,
-    PyErr_Clear,
-    PyErr_Fetch,
-    PyErr_Restore,
-    PyGC_Disable,
-    PyGC_Enable,
-    PyList_GET_SIZE,
-    PyThread_acquire_lock,
-    PyThread_acquire_lock_timed,
-    PyThread_allocate_lock,
-    PyThread_free_lock,
-    PyThread_release_lock,
-    pthread_self,
-    size_of,
-    wl_python_ends,
-)
-from cython.cimports.wasmloom.runtime._layout import WlCont, WlContext, WlFunction, WlInstance, WlMemory, WlTable
-from cython.cimports.wasmloom.runtime.allocation import calloc, realloc
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import (
     LOOK,
@@ -103,10 +84,27 @@ from cython.cimports.wasmloom.runtime.store import (
     copy_words,
 )
 from cython.cimports.wasmloom.spec.canon import new_types
+from cython.cimports.wasmloom.system._capi import (
+    Py_XDECREF,
+    PyDict_GET_SIZE,
+    PyErr_Clear,
+    PyErr_Fetch,
+    PyErr_Restore,
+    PyGC_Disable,
+    PyGC_Enable,
+    PyList_GET_SIZE,
+    PyThread_acquire_lock,
+    PyThread_acquire_lock_timed,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+    pthread_self,
+    size_of,
+    wl_python_ends,
+)
+from cython.cimports.wasmloom.system.allocation import calloc, realloc
 
-from wasmloom.errors import Trap, WasmError
-from wasmloom.runtime.interruption import look_up
-from wasmloom.runtime.traps import (
+from wasmloom.contract.traps import (
     CHAIN_EXHAUSTED,
     CHANGE_TIER,
     HOST_EXCEPTION,
@@ -116,7 +114,9 @@ from wasmloom.runtime.traps import (
     UNCAUGHT_EXCEPTION,
     UNHANDLED_TAG,
 )
+from wasmloom.errors import Trap, WasmError
 from wasmloom.spec.limits import MAX_PAGES_32, MAX_TABLE_ELEMENTS, PAGE_SIZE
+from wasmloom.system.interruption import look_up
 
 _PAGE = cython.declare(uint64_t, PAGE_SIZE)
 _MAX_PAGES = cython.declare(uint64_t, MAX_PAGES_32)

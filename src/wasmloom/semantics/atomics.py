@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from wasmloom.runtime.traps import EXPECTED_SHARED_MEMORY, UNALIGNED_ATOMIC
+from wasmloom.contract.traps import EXPECTED_SHARED_MEMORY, UNALIGNED_ATOMIC
 from wasmloom.semantics.registry import operation
 
 V = Any

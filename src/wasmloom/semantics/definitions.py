@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wasmloom.runtime.traps import INTEGER_DIVIDE_BY_ZERO, INTEGER_OVERFLOW, INVALID_CONVERSION
+from wasmloom.contract.traps import INTEGER_DIVIDE_BY_ZERO, INTEGER_OVERFLOW, INVALID_CONVERSION
 from wasmloom.semantics import atomics as _atomics  # noqa: F401  (registers the definitions of atomic instructions)
 from wasmloom.semantics.registry import operation
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from wasmloom.contract.traps import EXPECTED_SHARED_MEMORY, MEMORY_OUT_OF_BOUNDS, TRAP_REASONS
 from wasmloom.interpreter.handlers import HandlerSet
-from wasmloom.runtime.traps import EXPECTED_SHARED_MEMORY, MEMORY_OUT_OF_BOUNDS, TRAP_REASONS
 from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import INSTRUCTIONS

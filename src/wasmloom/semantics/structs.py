@@ -1,8 +1,8 @@
-"""The part of the IR builder that knows the runtime's structs (`wasmloom.runtime.layout`): both tiers' code uses it."""
+"""The part of the IR builder that knows the structs of `wasmloom.contract.layout`: both tiers' code uses it."""
 
 from __future__ import annotations
 
-from wasmloom.runtime import layout
+from wasmloom.contract import layout
 from wasmloom.semantics.llvm import Builder, Value
 
 

@@ -31,8 +31,6 @@ from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
-from cython.cimports.wasmloom.runtime._capi import delete_item, seal
-from cython.cimports.wasmloom.runtime.allocation import calloc, realloc
 from cython.cimports.wasmloom.spec.canon import (
     _ABOVE,
     _ABSTRACT_MATCHES,
@@ -53,6 +51,8 @@ from cython.cimports.wasmloom.spec.canon import (
     _next,
     _pages,
 )
+from cython.cimports.wasmloom.system._capi import delete_item, seal
+from cython.cimports.wasmloom.system.allocation import calloc, realloc
 
 from wasmloom.errors import ValidationError
 from wasmloom.spec.types import (

@@ -21,9 +21,9 @@ from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
 from cython.cimports.wasmloom.binary.sections import Range
-from cython.cimports.wasmloom.runtime._capi import seal
-from cython.cimports.wasmloom.runtime.allocation import realloc
 from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeInfo, type_matches
+from cython.cimports.wasmloom.system._capi import seal
+from cython.cimports.wasmloom.system.allocation import realloc
 from cython.cimports.wasmloom.validation.context import Context
 from cython.cimports.wasmloom.validation.machine import (
     ADDR,

@@ -17,8 +17,8 @@ from cython.cimports.wasmloom.binary.sections import (
     TableItem,
     skip_expr,
 )
-from cython.cimports.wasmloom.runtime.polling import poll
 from cython.cimports.wasmloom.spec.canon import CONT, FUNC, STRUCT, TypeInfo, structure_matches, type_info, type_matches
+from cython.cimports.wasmloom.system.polling import poll
 from cython.cimports.wasmloom.validation.machine import Validator
 
 from wasmloom.errors import ValidationError

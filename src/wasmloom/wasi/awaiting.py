@@ -13,8 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from wasmloom.contract.traps import TIMEOUT, TRAP_REASONS
 from wasmloom.errors import Trap
-from wasmloom.runtime.traps import TIMEOUT, TRAP_REASONS
 from wasmloom.wasi.waits import FOREVER, Steps, Wait
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import cython
 from cython.cimports.libc.errno import ENOMEM
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.wasmloom.runtime._capi import __errno_location
+from cython.cimports.wasmloom.system._capi import __errno_location
 
 # Declared in allocation.pxd. The countdown ends at 1, where memory is refused: this time, or from then on.
 countdown = 0

@@ -15,9 +15,9 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.posix.time import timespec
-from cython.cimports.wasmloom.runtime._capi import CLOCK_MONOTONIC, clock_gettime
+from cython.cimports.wasmloom.system._capi import CLOCK_MONOTONIC, clock_gettime
 
-from wasmloom.runtime.interruption import DeadlinePassed, look_up
+from wasmloom.system.interruption import DeadlinePassed, look_up
 
 INTERVAL_NS = cython.declare(int64_t, 10_000_000)
 

@@ -295,7 +295,7 @@ INLINE_WORDS = (CONT_BYTES - size("WlCont")) // 8
 
 def c_header() -> str:
     """The C header with all structs."""
-    parts = ["/* Generated from wasmloom/runtime/layout.py */", "#pragma once", "#include <stdint.h>"]
+    parts = ["/* Generated from wasmloom/contract/layout.py */", "#pragma once", "#include <stdint.h>"]
     parts.append(f"#define NEXT_REVISION UINT64_C({NEXT_REVISION})")
     for name, fields in STRUCTS.items():
         body = "".join(f"    {ctype} {field};\n" for field, ctype in fields)
@@ -305,7 +305,7 @@ def c_header() -> str:
 
 def pxd() -> str:
     """The Cython declarations of all structs, and the position of each runtime call (``RT_NAME``)."""
-    parts = ["# Generated from wasmloom/runtime/layout.py", "from libc.stdint cimport int64_t, uint64_t", ""]
+    parts = ["# Generated from wasmloom/contract/layout.py", "from libc.stdint cimport int64_t, uint64_t", ""]
     parts.append('cdef extern from "_layout.h":')
     parts.append("    const uint64_t NEXT_REVISION")
     for name, fields in STRUCTS.items():
