@@ -25,7 +25,7 @@ LLVM's `swiftself`.
 
 Invariants:
 
-* ``ctx.host_rsp`` is the stack pointer of the innermost `wl_native_enter` or `wl_native_continue`, whose frames are
+* ``ctx.host_sp`` is the stack pointer of the innermost `wl_native_enter` or `wl_native_continue`, whose frames are
   alike; whoever nests saves and restores it.
 * Nothing on a guest's stack is an address in the thread's stack, but for the frame pointer that the bottom frame has
   saved, which only walkers follow. So a parked guest can go on in another thread, whose frame then takes that place.
@@ -123,7 +123,7 @@ _ENTRY = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
     subq $8, %rsp
     movq %fs:112, %rax
     movq %rax, (%rsp)
-    movq %rsp, {_ctx("host_rsp")}(%rdi)
+    movq %rsp, {_ctx("host_sp")}(%rdi)
 {_set_limit("%rdi")}"""
 
 #: wl_native_enter(ctx, array call, code, environment, words, top of the guest's stack)
@@ -142,7 +142,7 @@ wl_native_return:
     .globl wl_native_leave
     .hidden wl_native_leave
 wl_native_leave:
-    movq {_ctx("host_rsp")}(%rdi), %rsp
+    movq {_ctx("host_sp")}(%rdi), %rsp
     leaq 48(%rsp), %rbp
     movq (%rsp), %rax
     movq %rax, %fs:112
@@ -152,11 +152,11 @@ wl_native_leave:
     ret
 """
 
-#: wl_native_continue(ctx, top of the guest's stack): returns from the `wl_park` whose frame ``guest_rbp`` is. Right
+#: wl_native_continue(ctx, top of the guest's stack): returns from the `wl_park` whose frame ``guest_fp`` is. Right
 #: below the top are the return address and the frame pointer of what `wl_native_enter` has called.
 _CONTINUE = f"""{_ENTRY}
     movq %rbp, -16(%rsi)
-    movq {_ctx("guest_rbp")}(%rdi), %rbp
+    movq {_ctx("guest_fp")}(%rdi), %rbp
     leaq -{8 * len(_CALLEE_SAVED)}(%rbp), %rsp
 {_POP_SAVED}    popq %rbp
     .cfi_def_cfa %rsp, 8
@@ -166,17 +166,17 @@ _CONTINUE = f"""{_ENTRY}
 #: wl_park(ctx): its frame is like that of `wl_on_host`, where everybody looks for a guest that waits. It returns, with
 #: no registers changed but those that calls may change, when the results are where the adapter expects them.
 _PARK = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
-    movq %rsp, {_ctx("guest_rsp")}(%rdi)
-    movq %rbp, {_ctx("guest_rbp")}(%rdi)
+    movq %rsp, {_ctx("guest_sp")}(%rdi)
+    movq %rbp, {_ctx("guest_fp")}(%rdi)
     movq ${HOST_WAIT}, {_ctx("trap_code")}(%rdi)
     jmp wl_native_leave
 """
 
 #: wl_on_host(ctx, function, a, b, c, d): function(ctx, a, b, c, d)
 _ON_HOST = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
-    movq %rsp, {_ctx("guest_rsp")}(%rdi)
-    movq %rbp, {_ctx("guest_rbp")}(%rdi)
-    movq {_ctx("host_rsp")}(%rdi), %rsp
+    movq %rsp, {_ctx("guest_sp")}(%rdi)
+    movq %rbp, {_ctx("guest_fp")}(%rdi)
+    movq {_ctx("host_sp")}(%rdi), %rsp
     movq %rsi, %rax
     movq %rdx, %rsi
     movq %rcx, %rdx
@@ -336,7 +336,7 @@ def _morestack() -> str:
 {_trap("%rax", "16(%rbp)", "(%rbp)", "%rdi")}"""
 
 
-#: RBP is the address of the control's `rbp`: what a walker takes for a frame is the parent's. The parent's
+#: RBP is the address of the control's `fp`: what a walker takes for a frame is the parent's. The parent's
 #: stack pointer is one word below.
 _START_CFI = f"""{_OTHER_STACK_CFI}    .cfi_def_cfa %rbp, 16
     .cfi_offset %rbp, -16
@@ -369,9 +369,9 @@ wl_fiber_return:
     movq (%rdx), %rdx
     movq %rbx, %rdi
     xorl %eax, %eax
-    movq {offset("WlControl", "rsp")}(%rcx), %rsp
-    movq {offset("WlControl", "rip")}(%rcx), %rsi
-    movq {offset("WlControl", "rbp")}(%rcx), %rbp
+    movq {offset("WlControl", "sp")}(%rcx), %rsp
+    movq {offset("WlControl", "pc")}(%rcx), %rsi
+    movq {offset("WlControl", "fp")}(%rcx), %rbp
     .cfi_same_value %rbp
     .cfi_same_value %rsp
     .cfi_register %rip, %rsi
@@ -387,13 +387,13 @@ _SWITCH_CALL = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
     movq %rcx, %rdi
     movq %rdx, %rcx
     movq %rsi, %rdx
-    movq {offset("WlControl", "rsp")}(%r8), %r9
-    movq {offset("WlControl", "rbp")}(%r8), %r10
-    movq {offset("WlControl", "rip")}(%r8), %r11
+    movq {offset("WlControl", "sp")}(%r8), %r9
+    movq {offset("WlControl", "fp")}(%r8), %r10
+    movq {offset("WlControl", "pc")}(%r8), %r11
     leaq 1f(%rip), %rsi
-    movq %rsp, {offset("WlControl", "rsp")}(%r8)
-    movq %rbp, {offset("WlControl", "rbp")}(%r8)
-    movq %rsi, {offset("WlControl", "rip")}(%r8)
+    movq %rsp, {offset("WlControl", "sp")}(%r8)
+    movq %rbp, {offset("WlControl", "fp")}(%r8)
+    movq %rsi, {offset("WlControl", "pc")}(%r8)
     movq %r9, %rsp
     movq %r10, %rbp
     jmpq *%r11

@@ -28,7 +28,7 @@ _CLOBBERS = ",".join(
     + [f"~{{k{i}}}" for i in range(8)]
     + ["~{memory}", "~{dirflag}", "~{fpsr}", "~{flags}"]
 )
-_RSP, _RBP, _RIP = (layout.offset("WlControl", field) for field in ("rsp", "rbp", "rip"))
+_RSP, _RBP, _RIP = (layout.offset("WlControl", field) for field in ("sp", "fp", "pc"))
 
 #: Exchange the registers with the control context at RSI, and go there; whoever comes back does so behind it.
 _SWITCH = "; ".join(
@@ -304,9 +304,9 @@ def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
     """Give a continuation that begins a stack from the pool, the first there."""
     b.set_struct_field(b.ctx, "WlContext", "free_stacks", b.struct_field(control, "WlControl", "next"))
     b.set_struct_field(control, "WlControl", "cont", cont)
-    b.set_struct_field(control, "WlControl", "rsp", control)
-    b.set_struct_field(control, "WlControl", "rbp", b.at(control, _RBP))
-    b.set_struct_field(control, "WlControl", "rip", Value("@wl_fiber_start", "ptr"))
+    b.set_struct_field(control, "WlControl", "sp", control)
+    b.set_struct_field(control, "WlControl", "fp", b.at(control, _RBP))
+    b.set_struct_field(control, "WlControl", "pc", Value("@wl_fiber_start", "ptr"))
     set_cont_field(b, cont, "control", control)
     set_cont_field(b, cont, "last", cont)
     set_cont_field(b, cont, "state", b.const("i64", CONT_SUSPENDED))

@@ -49,10 +49,10 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("free_conts", "void*"),
         # What follows is for compiled code (see wasmloom/compiler/stubs.py).
         # Where the thread's own stack goes on, for whoever leaves compiled code or calls the host from it.
-        ("host_rsp", "char*"),
+        ("host_sp", "char*"),
         # Stack and frame pointer of compiled code that waits in a host call.
-        ("guest_rsp", "char*"),
-        ("guest_rbp", "char*"),
+        ("guest_sp", "char*"),
+        ("guest_fp", "char*"),
         # uint64_t[MAX_ARGUMENTS]: parameters and results that have no register, and what goes along with a switch.
         ("args", "void*"),
         # The exception that is on its way up through compiled frames; 0: none.
@@ -172,12 +172,12 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("mark", "uint64_t"),
     ),
     # The top of a native stack. The first three words are the control context: where whoever doesn't run goes on. While
-    # the stack runs, that is its parent; `rbp` and `rip` then look like any frame's, so that a walk along frame
+    # the stack runs, that is its parent; `fp` and `pc` then look like any frame's, so that a walk along frame
     # pointers goes on in the parent.
     "WlControl": (
-        ("rsp", "char*"),
-        ("rbp", "char*"),
-        ("rip", "char*"),
+        ("sp", "char*"),
+        ("fp", "char*"),
+        ("pc", "char*"),
         ("next", "void*"),
         # The lowest stack pointer that a function may begin with, now and at most (see `wasmloom.runtime.native`).
         ("limit", "char*"),

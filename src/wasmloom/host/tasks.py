@@ -330,7 +330,7 @@ class GuestTask:
             current = self.parked.current
             found = [(None, 0, self.host.name, cython.cast(uint64_t, current))]
             if self.parked.native != cython.NULL:
-                innermost = cython.cast(cython.pointer(uint64_t), self.parked.rbp)
+                innermost = cython.cast(cython.pointer(uint64_t), self.parked.fp)
                 found += walk_native(innermost[1], innermost[0], cython.cast(uint64_t, current), MAX_FRAMES)
             else:
                 found += walk_from_host(
@@ -411,8 +411,8 @@ class GuestTask:
             begin_entry(guest, entry, cython.cast(cython.pointer(RootStack), self.parked.native), current)
             if self.is_parked:
                 self.unpark()
-                ctx.guest_rsp = self.parked.rsp
-                ctx.guest_rbp = self.parked.rbp
+                ctx.guest_sp = self.parked.sp
+                ctx.guest_fp = self.parked.fp
             return 0
         entry.outer_base = ctx.stack_base
         entry.outer_end = ctx.stack_end
@@ -473,8 +473,8 @@ class GuestTask:
         if code == _HOST_WAIT:
             current = cython.cast(cython.pointer(WlCont), ctx.current)
             if self.parked.native != cython.NULL:
-                self.parked.rsp = ctx.guest_rsp
-                self.parked.rbp = ctx.guest_rbp
+                self.parked.sp = ctx.guest_sp
+                self.parked.fp = ctx.guest_fp
                 self.parked.results = cython.cast(cython.pointer(uint64_t), ctx.host_ip)
             else:
                 current.ip = ctx.host_ip

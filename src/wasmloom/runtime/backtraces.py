@@ -54,8 +54,8 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
     base: uint64_t
     fp: uint64_t
     # Where the outer entry's compiled code waits.
-    rbp: uint64_t = cython.cast(
-        uint64_t, entry.guest_rbp if entry.native != cython.NULL else ctx.guest_rbp
+    native_fp: uint64_t = cython.cast(
+        uint64_t, entry.guest_fp if entry.native != cython.NULL else ctx.guest_fp
     )
     current: cython.pointer(WlCont)
     host: object
@@ -89,14 +89,14 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
             current = entry.outer_current
             found.append((None, 0, host.name, cython.cast(uint64_t, current)))
             if entry.outer.native != cython.NULL:
-                fp = rbp
+                fp = native_fp
                 found += _walk_native(
                     cython.cast(cython.pointer(uint64_t), fp)[1],
                     cython.cast(cython.pointer(uint64_t), fp)[0],
                     cython.cast(uint64_t, current),
                     MAX_FRAMES - len(found),
                 )
-                rbp = cython.cast(uint64_t, entry.outer.guest_rbp)
+                native_fp = cython.cast(uint64_t, entry.outer.guest_fp)
             else:
                 base = cython.cast(uint64_t, memory_of(store.guest, current.owner))
                 found += walk_from_host(

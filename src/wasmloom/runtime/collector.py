@@ -139,7 +139,7 @@ def _visit_native_parents(
         control: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
         cont = cython.cast(cython.pointer(WlCont), cont.parent)
         cont.mark |= MARK_LIVE
-        _visit_native(m, control.rsp, cont)
+        _visit_native(m, control.sp, cont)
 
 
 @cython.cfunc
@@ -150,7 +150,7 @@ def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cy
     last: cython.pointer(WlCont) = last_of(cont)
     if cont.control != cython.NULL:
         _visit_range(m, cont.stack_base, bound_of(cont))
-        _visit_native(m, cython.cast(cython.pointer(WlControl), last.control).rsp, cont)
+        _visit_native(m, cython.cast(cython.pointer(WlControl), last.control).sp, cont)
         _visit_native_parents(m, cont, last)
         return
     _visit_range(m, cont.stack_base, (cont.fp >> 3) + cont.values + bound_of(cont))
@@ -172,14 +172,14 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
     ctx: cython.pointer(WlContext) = cython.address(m.guest.ctx)
     entry: cython.pointer(Entry) = m.guest.entry
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
-    rsp: cython.p_char = ctx.guest_rsp
+    sp: cython.p_char = ctx.guest_sp
     seen: cython.bint = False
     while cont != cython.NULL:
         if entry.native != cython.NULL:
             cont.mark |= MARK_LIVE
-            _visit_native(m, rsp, cont)
+            _visit_native(m, sp, cont)
             _visit_native_parents(m, cont, entry.bottom)
-            rsp = entry.guest_rsp
+            sp = entry.guest_sp
             if entry.bottom.catch_top and not entry.may_wait:
                 # Frames of bytecode that wait at the bottom: in the context's stack, up to where an entry would begin.
                 _visit_range(m, ctx.stack_base + entry.base, entry.bottom.catch_top >> 3)
@@ -212,7 +212,7 @@ def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
         cont.mark |= MARK_LIVE
         if parked.native != cython.NULL:
             # All that was in registers lies in the innermost frame (`wl_park`).
-            _visit_native(m, parked.rsp, cont)
+            _visit_native(m, parked.sp, cont)
             _visit_native_parents(m, cont, parked.root)
             cont = parked.root
         else:

@@ -109,7 +109,7 @@ def _end_others(store: Store, me: cython.ulong) -> cython.void:
         store.leave(guest.entry)
     guest.resting = 0
     guest.ctx.thread_state = cython.NULL
-    guest.ctx.host_rsp = cython.NULL
+    guest.ctx.host_sp = cython.NULL
     guest.ctx.trap_code = 0
     guest.heap.holds = 0
     store.interrupting = False

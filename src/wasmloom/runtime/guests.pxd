@@ -59,9 +59,9 @@ ctypedef struct Entry:
     char *outer_end
     # Of an entry into compiled code: its stack (RootStack*), and what the context held (see WlContext).
     void *native                # NULL: the entry runs bytecode
-    char *host_rsp
-    char *guest_rsp
-    char *guest_rbp
+    char *host_sp
+    char *guest_sp
+    char *guest_fp
 
 # A guest that can wait outside of the store: its stacks, and while it waits whoever waits beside it (see
 # wasmloom.host.tasks).
@@ -75,8 +75,8 @@ ctypedef struct Parked:
     # takes and gives. While it waits: where the innermost stack ends, and the frame there.
     void *native
     uint64_t *words
-    char *rsp
-    char *rbp
+    char *sp
+    char *fp
     uint64_t *results           # where the first result of the host function goes
 
 # A context with what the runtime keeps beside it. The context comes first: a WlContext* is a Guest*.

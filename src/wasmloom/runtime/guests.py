@@ -166,7 +166,7 @@ def _tick() -> cython.bint:
                 wl_barrier_for_all()
             else:
                 __sync_synchronize()
-            if guest.running and guest.ctx.host_rsp != cython.NULL:
+            if guest.running and guest.ctx.host_sp != cython.NULL:
                 # The word that compiled code compares its stack pointer with (see wasmloom.compiler.stubs): the
                 # highest number lets every comparison fail.
                 cython.cast(cython.pointer(uint64_t), guest.thread + LIMIT_WORD)[0] = ~cython.cast(uint64_t, 0)
@@ -345,7 +345,7 @@ def stop_running(guest: cython.pointer(Guest)) -> cython.void:
         __sync_synchronize()
     while cython.cast(cython.pointer(WatchedWord), cython.address(guest.ticking))[0]:
         pass  # a few instructions on another processor
-    guest.ctx.host_rsp = cython.NULL
+    guest.ctx.host_sp = cython.NULL
 
 
 @cython.cfunc

@@ -61,10 +61,10 @@ cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont
     entry.native = root
     entry.bottom.control = &root.control
     root.control.cont = entry.bottom
-    entry.host_rsp = ctx.host_rsp
-    entry.guest_rsp = ctx.guest_rsp
-    entry.guest_rbp = ctx.guest_rbp
-    ctx.guest_rsp = <char *>root
+    entry.host_sp = ctx.host_sp
+    entry.guest_sp = ctx.guest_sp
+    entry.guest_fp = ctx.guest_fp
+    ctx.guest_sp = <char *>root
     ctx.pending = 0
     ctx.current = current
     ctx.catch_top = 0
@@ -76,7 +76,7 @@ cdef inline void end_entry(Guest *guest, Entry *entry) noexcept nogil:
     cdef WlContext *ctx = &guest.ctx
     if not entry.may_wait:
         release_root(guest, <RootStack *>entry.native)
-    ctx.host_rsp = entry.host_rsp
-    ctx.guest_rsp = entry.guest_rsp
-    ctx.guest_rbp = entry.guest_rbp
+    ctx.host_sp = entry.host_sp
+    ctx.guest_sp = entry.guest_sp
+    ctx.guest_fp = entry.guest_fp
     ctx.pending = 0

@@ -21,7 +21,7 @@ Invariants:
 * A stack is in exactly one place: running or suspended (its continuation's ``control`` points to it), or in the pool.
 * Root stacks are handed out and released with the GIL held; unlike all else here, not necessarily by the store's owner.
 * ``control`` of a stack's `WlCont` is where the stack begins, of roots and continuations alike.
-* While the guest is in a host call, ``guest_rsp`` is where its running stack ends, callee-saved registers included:
+* While the guest is in a host call, ``guest_sp`` is where its running stack ends, callee-saved registers included:
   the collector finds every reference between there and the top.
 """
 
@@ -436,9 +436,9 @@ def _begin(
         if control == cython.NULL:
             return _OUT_OF_MEMORY
         control.cont = cont
-        control.rsp = usable_top(control)
-        control.rbp = cython.cast(cython.p_char, cython.address(control.rbp))
-        control.rip = cython.cast(cython.p_char, native_stubs.fiber_start)
+        control.sp = usable_top(control)
+        control.fp = cython.cast(cython.p_char, cython.address(control.fp))
+        control.pc = cython.cast(cython.p_char, native_stubs.fiber_start)
         cont.control = control
     if bound:
         # From the end, so that none is overwritten before it has moved.
@@ -678,9 +678,9 @@ def _libcall_switch(
     _attach(last, _cut(ctx, child), clauses, resumer)
     # The parent's resume point moves to the target; the target's is where the switch goes.
     control = cython.cast(cython.pointer(WlControl), last.control)
-    saved.rsp, saved.rbp, saved.rip = control.rsp, control.rbp, control.rip
-    control.rsp, control.rbp, control.rip = own.rsp, own.rbp, own.rip
-    own.rsp, own.rbp, own.rip = saved.rsp, saved.rbp, saved.rip
+    saved.sp, saved.fp, saved.pc = control.sp, control.fp, control.pc
+    control.sp, control.fp, control.pc = own.sp, own.fp, own.pc
+    own.sp, own.fp, own.pc = saved.sp, saved.fp, saved.pc
     ctx.current = cont
     words[0] = cython.cast(uint64_t, own)
     words[2] = 0

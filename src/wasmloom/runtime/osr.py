@@ -376,12 +376,12 @@ def _settle(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _set_start(control: cython.pointer(WlControl), cont: cython.pointer(WlCont), rsp: cython.p_char) -> cython.void:
+def _set_start(control: cython.pointer(WlControl), cont: cython.pointer(WlCont), sp: cython.p_char) -> cython.void:
     """Let a control context lead to where a settled stack goes on."""
     own: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
-    control.rsp = rsp
-    control.rbp = cython.cast(cython.p_char, cython.address(own.rbp))
-    control.rip = cython.cast(cython.p_char, native_stubs.frames_start)
+    control.sp = sp
+    control.fp = cython.cast(cython.p_char, cython.address(own.fp))
+    control.pc = cython.cast(cython.p_char, native_stubs.frames_start)
 
 
 @cython.cfunc
@@ -403,7 +403,7 @@ def _settle_chain(
     parent: cython.pointer(WlCont)
     fp: uint64_t = cont.fp
     first: cython.p_char = cython.NULL
-    rsp: cython.p_char
+    sp: cython.p_char
     inner: cython.pointer(WlControl) = cython.NULL
     used_by_parent: uint64_t = 0
     if cont.control == cython.NULL and not _reserve_chain(guest, cont, last, used):
@@ -412,11 +412,11 @@ def _settle_chain(
         parent = cython.cast(cython.pointer(WlCont), child.parent)
         if child != last:
             used_by_parent = _used_by_parent(child)  # `_settle` moves what it reads
-        rsp = _settle(guest, child, ip, fp, used)
+        sp = _settle(guest, child, ip, fp, used)
         if inner == cython.NULL:
-            first = rsp
+            first = sp
         else:
-            _set_start(inner, child, rsp)
+            _set_start(inner, child, sp)
         inner = cython.cast(cython.pointer(WlControl), child.control)
         if child == last:
             break

@@ -1053,7 +1053,7 @@ class Store:
         if entry.native != cython.NULL:
             # What is left of the running stack isn't used any more, and the last host call may have been on another
             # one. Making frames can run finalisers, and these may collect.
-            self.guest.ctx.guest_rsp = cython.cast(
+            self.guest.ctx.guest_sp = cython.cast(
                 cython.p_char, cython.cast(cython.pointer(WlCont), self.guest.ctx.current).control
             )
         try:
