@@ -119,7 +119,7 @@ class World:
 KINDS: dict[str, Callable[[World], object]] = {}
 #: Kinds that compile modules → how many in a round.
 COMPILING: dict[str, int] = {}
-#: Bytes that llvmlite leaves behind for each, at most (see `wasmloom.compiler.units.optimise`).
+#: Bytes that llvmlite leaves behind for each, at most (see `wasmloom.compiler.units.optimised`).
 LEFT_BY_LLVMLITE = 2048
 
 

@@ -14,6 +14,7 @@ import pytest
 import wasmloom as wl
 from tests.binary import build
 from tests.compiler.tiers import ENGINES, engine_of
+from tests.processes import run_program
 from wasmloom.host import tiering
 from wasmloom.host.module import Module
 from wasmloom.host.state import compiled_code, use_compiled
@@ -321,3 +322,41 @@ def test_work_apart_tells_its_failures_from_interruptions(alarm: Callable[[], No
     assert run_apart(work, time.monotonic_ns() + 1000) is None
     assert gone.wait(20)
 
+
+#: A handler that raises while LLVM compiles in this process, and then the collector, which goes by age.
+IN_LLVM = """
+import gc, signal, threading
+import wasmloom as wl
+from llvmlite import binding
+from llvmlite.binding import ffi
+
+class Alarm(Exception):
+    pass
+
+def handler(number, frame):
+    raise Alarm
+
+def emit(machine, module, real=binding.TargetMachine.emit_object):
+    signal.raise_signal(signal.SIGALRM)
+    return real(machine, module)
+
+engine = wl.Engine(tier="compiler", cache=False)
+binding.TargetMachine.emit_object, real = emit, binding.TargetMachine.emit_object
+signal.signal(signal.SIGALRM, handler)
+for _ in range(3):
+    try:
+        wl.Module("(module (func))", engine)
+    except Alarm as error:
+        error.itself = error
+    else:
+        print("not interrupted")
+    gc.collect()
+binding.TargetMachine.emit_object = real
+thread = threading.Thread(target=lambda: print(len(wl.Module("(module (func))", engine).imports)))  # the lock of LLVM is free
+thread.start()
+thread.join()
+"""
+
+
+def test_while_llvm_compiles_in_this_process() -> None:
+    assert run_program(IN_LLVM, timeout=60) == "0\n"

@@ -10,7 +10,8 @@ is the offset (see `wasmloom.compiler.builder`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -236,41 +237,49 @@ def target_machine(level: int = LEVEL) -> binding.TargetMachine:
     )
 
 
-def optimise(text: str, quick: bool, heavy: bool = False) -> binding.ModuleRef:
-    """Parse LLVM IR and run LLVM's passes: those of `PASSES`, or all of `LEVEL`; if it is heavy, hardly any."""
+@contextmanager
+def optimised(text: str, quick: bool, heavy: bool = False) -> Iterator[binding.ModuleRef]:
+    """LLVM IR, parsed, after LLVM's passes: those of `PASSES`, or all of `LEVEL`; if it is heavy, hardly any.
+
+    Invariant: a module goes before its context. llvmlite disposes of each when Python finds it to be garbage; if that
+    is the context first, it takes the module along, which is then freed twice. So nothing of a unit outlives the
+    ``with``, and no signal handler may run in it (see `wasmloom.compiler.workers.compile_parts`): an exception between
+    two lines would leave both to Python, or llvmlite's lock locked.
+    """
     from llvmlite import binding
     from llvmlite.binding.newpassmanagers import NewPassManager
 
     machine = target_machine()
     # In a context of its own, since the global one keeps types, constants and debug locations for ever.
-    module = binding.parse_assembly(text, binding.create_context())
-    module.triple = machine.triple
-    module.data_layout = str(machine.target_data)
-    module.verify()
-    tuning = binding.create_pipeline_tuning_options(speed_level=0 if quick or heavy else LEVEL)
-    # Nothing to gain: every load is used by something that isn't a vector.
-    tuning.loop_vectorization = False
-    builder = binding.create_pass_builder(machine, tuning)
-    if quick or heavy:
-        manager = binding.create_new_module_pass_manager()
-        for name in PASSES[:1] if heavy else PASSES:
-            getattr(manager, f"add_{name}_pass")()
-    else:
-        manager = builder.getModulePassManager()
-    try:
-        manager.run(module, builder)
-    finally:
-        # llvmlite's own method for this is hidden by one that does nothing: each unit would leave 60 KB behind. What
-        # a pass builder leaves, 1.5 KB, nothing can free: the callbacks in it belong to one run, so that it can't be
-        # used again either.
-        NewPassManager._dispose(manager)
-        manager.detach()
-    return module
+    with binding.create_context() as context, binding.parse_assembly(text, context) as module:
+        module.triple = machine.triple
+        module.data_layout = str(machine.target_data)
+        module.verify()
+        tuning = binding.create_pipeline_tuning_options(speed_level=0 if quick or heavy else LEVEL)
+        # Nothing to gain: every load is used by something that isn't a vector.
+        tuning.loop_vectorization = False
+        builder = binding.create_pass_builder(machine, tuning)
+        if quick or heavy:
+            manager = binding.create_new_module_pass_manager()
+            for name in PASSES[:1] if heavy else PASSES:
+                getattr(manager, f"add_{name}_pass")()
+        else:
+            manager = builder.getModulePassManager()
+        try:
+            manager.run(module, builder)
+        finally:
+            # llvmlite's own method for this is hidden by one that does nothing: each unit would leave 60 KB behind.
+            # What a pass builder leaves, 1.5 KB, nothing can free: the callbacks in it belong to one run, so that it
+            # can't be used again either.
+            NewPassManager._dispose(manager)
+            manager.detach()
+        yield module
 
 
 def _object(unit: tuple[str, bool], options: Options) -> bytes:
     text, heavy = unit
-    return bytes(target_machine(0 if heavy else LEVEL).emit_object(optimise(text, options.quick, heavy)))
+    with optimised(text, options.quick, heavy) as module:
+        return bytes(target_machine(0 if heavy else LEVEL).emit_object(module))
 
 
 def compile_unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> bytes:
@@ -286,4 +295,5 @@ def compile_entry(facts: Facts, options: Options, entry: Entry) -> bytes:
 def assembly(facts: Facts, options: Options, functions: Sequence[int]) -> str:
     """The machine code of some functions as text, for people."""
     text, heavy = _unit(facts, options, functions, False)
-    return str(target_machine(0 if heavy else LEVEL).emit_assembly(optimise(text, options.quick, heavy)))
+    with optimised(text, options.quick, heavy) as module:
+        return str(target_machine(0 if heavy else LEVEL).emit_assembly(module))

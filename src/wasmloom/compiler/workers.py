@@ -48,6 +48,7 @@ from functools import partial
 from typing import IO, Any, BinaryIO, TypeVar
 
 from wasmloom.errors import CompileError
+from wasmloom.system.apart import run_apart
 
 T = TypeVar("T")
 
@@ -97,7 +98,9 @@ def compile_parts(
 
     `function` is a function at the top level of an importable module, or a `functools.partial` of one: it and the parts
     are pickled. `workers` is the number of processes at most (default: `processors`); with 1, for a
-    single part, and where no Python can be started, `function` runs in this process; if `isolated`, only the last.
+    single part, and where no Python can be started, `function` runs in this process; if `isolated`, only the last. It
+    does so apart: a signal handler's exception within llvmlite could leave its lock locked, or LLVM's objects to be
+    freed in any order.
     `progress` is called in this thread with the number of parts done and of all parts, first with 0 done. `behind`:
     nobody waits for it, so that everything else comes first. `abandoned` is asked now and then.
 
@@ -116,7 +119,7 @@ def compile_parts(
     isolated = isolated or not forks.has_llvm()
     if (count <= 1 and not isolated) or total == 0 or not _can_start():
         for part in parts:
-            results.append(function(part))
+            results.append(run_apart(partial(_ignoring, function, part)).get())
             if progress is not None:
                 progress(len(results), total)
         return results
@@ -139,6 +142,10 @@ def compile_parts(
     finally:
         _crew.end(batch)
     return [answers[number] for number in range(total)]
+
+
+def _ignoring(function: Callable[[T], bytes], part: T, abandoned: Callable[[], bool]) -> bytes:
+    return function(part)
 
 
 def _can_start() -> bool:

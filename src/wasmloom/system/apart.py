@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -43,6 +43,14 @@ class Outcome(Generic[T]):
     def is_abandoned(self) -> bool:
         """`abandoned`, for the work to ask."""
         return self.abandoned
+
+
+@overload
+def run_apart(work: Callable[[Callable[[], bool]], T], deadline: None = None) -> Outcome[T]: ...
+
+
+@overload
+def run_apart(work: Callable[[Callable[[], bool]], T], deadline: int | None) -> Outcome[T] | None: ...
 
 
 def run_apart(work: Callable[[Callable[[], bool]], T], deadline: int | None = None) -> Outcome[T] | None:
