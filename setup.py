@@ -34,10 +34,11 @@ C_FILES = "build/cython"
 
 
 def generate_declarations() -> None:
-    """Write what Cython modules see of the struct layout and of the handlers.
+    """Write what Cython modules see of the struct layout, of the handlers and of the processor.
 
     What hasn't changed keeps its time stamp, so that nothing is rebuilt.
     """
+    from wasmloom import target
     from wasmloom.contract import layout
     from wasmloom.interpreter import handlers
 
@@ -45,6 +46,7 @@ def generate_declarations() -> None:
         ("contract/_layout.h", layout.c_header()),
         ("contract/_layout.pxd", layout.pxd()),
         ("contract/_handlers.pxd", handlers.enumeration()),
+        ("target/_processor.pxd", target.declarations()),
     ):
         path = SRC / "wasmloom" / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:

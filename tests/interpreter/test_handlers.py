@@ -70,7 +70,7 @@ def assembly(level: int) -> dict[str, list[str]]:
         module, machine = generated.compile_module(level)
     finally:
         generated.HandlerSet = original  # type: ignore[misc]
-    # What is written in assembly (`wasmloom.compiler.stubs`) comes first, and isn't about handlers.
+    # What is written in assembly (`wasmloom.target.stubs`) comes first, and isn't about handlers.
     text = machine.emit_assembly(module).partition("section\twl_text")[2]
     functions = {}
     for name, body in _FUNCTION.findall(text):

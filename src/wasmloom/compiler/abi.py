@@ -1,9 +1,9 @@
 """The native calling convention, and what types become.
 
-C's convention, with the environment in R13 (`swiftself`), at most six integer and eight float parameters in
-registers and the first result in a register. All other parameters and results travel in the context's `args`, at their
-position in the parameter (or result) list. So no parameter ever lies on the stack, and a tail call with any
-signatures is a jump.
+C's convention, with the environment in a register of its own (LLVM's `swiftself`), as many parameters in registers as
+`wasmloom.target.registers` says, and the first result in a register. All other parameters and results travel in the
+context's `args`, at their position in the parameter (or result) list. So no parameter ever lies on the stack, and a
+tail call with any signatures is a jump.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from wasmloom.compiler.stubs import FLOAT_REGISTERS, INTEGER_REGISTERS
 from wasmloom.semantics.kinds import Register, by_name, of_type
 from wasmloom.semantics.llvm import llvm_type
 from wasmloom.spec.limits import MAX_PARAMS
 from wasmloom.spec.types import FuncType
+from wasmloom.target import registers as machine
 
 
 class Signature(NamedTuple):
@@ -36,7 +36,7 @@ def signature(type: FuncType) -> Signature:
     """The signature of a function type; see `Facts.signature`, which makes it once for a module."""
     params = tuple(of_type(param).type for param in type.params)
     results = tuple(of_type(result).type for result in type.results)
-    left = {Register.INTEGER: len(INTEGER_REGISTERS), Register.FLOAT: FLOAT_REGISTERS}
+    left = {Register.INTEGER: len(machine.INTEGER_ARGUMENTS), Register.FLOAT: machine.FLOAT_ARGUMENTS}
     registers = []
     for position, name in enumerate(params):
         register = by_name(name).register
@@ -49,8 +49,8 @@ def signature(type: FuncType) -> Signature:
 
 #: What a function that tail-calls has for a prototype: `musttail` wants the caller's and the callee's to be equal, and
 #: with everything in registers all signatures are, but for what a register is called.
-UNIFORM_INTEGERS = ("i64",) * len(INTEGER_REGISTERS)
-UNIFORM_FLOATS = ("double",) * FLOAT_REGISTERS
+UNIFORM_INTEGERS = ("i64",) * len(machine.INTEGER_ARGUMENTS)
+UNIFORM_FLOATS = ("double",) * machine.FLOAT_ARGUMENTS
 UNIFORM_RESULT = "{ i64, double }"
 UNIFORM_PROTOTYPE = ", ".join(("ptr swiftself", *UNIFORM_INTEGERS, *UNIFORM_FLOATS))
 

@@ -18,8 +18,9 @@ from wasmloom.compiler.abi import (
 )
 from wasmloom.contract import layout
 from wasmloom.semantics.kinds import SLOT_BITS
-from wasmloom.semantics.llvm import Value, is_float, llvm_type, type_bits
+from wasmloom.semantics.llvm import Value, is_float, llvm_type, module_assembly, type_bits
 from wasmloom.semantics.structs import StructBuilder
+from wasmloom.target import backend, instructions
 
 #: Metadata that every compiled module has: branch weights, and the two kinds of memory that never overlap, the guest's
 #: and the runtime's; `!3` marks loads whose value never changes while a function runs.
@@ -36,25 +37,11 @@ FIRST_METADATA = 16
 
 #: ``wl.tail``: goes where the words `TAIL_WORDS` of the context's `args` say, with the environment that they say, and
 #: all parameters as they are. LLVM doesn't look into assembly.
-TAIL = "\n".join(
-    f'module asm "{line}"'
-    for line in (
-        ".text",
-        ".p2align 4",
-        "wl.tail:",
-        ".cfi_startproc",
-        f"movq {layout.offset('WlInstance', 'context')}(%r13), %rax",
-        f"movq {layout.offset('WlContext', 'args')}(%rax), %rax",
-        f"movq {8 * TAIL_WORDS}(%rax), %r11",
-        f"movq {8 * TAIL_WORDS + 8}(%rax), %r13",
-        "jmpq *%r11",
-        ".cfi_endproc",
-    )
-)
+TAIL = "\n".join(module_assembly(instructions.tail_jump("wl.tail", TAIL_WORDS)))
 
 #: A mark. It is said to access the memory that its arguments point to, because it has none: over something that only
 #: accesses "inaccessible" memory LLVM moves loads.
-_MARK = 'call void asm sideeffect "", ""() #6'
+_MARK = f"call void {instructions.mark()}() #6"
 
 #: Under what a builder knows the context.
 _CONTEXT = ("%inst", layout.offset("WlInstance", "context"))
@@ -70,18 +57,16 @@ def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
     for kind, bits in sorted(constants):
         size = type_bits(kind) // 8
         name = f"wl.{kind}.{bits:x}"
-        lines.append(f'module asm ".section .rodata.cst{size},\\22aM\\22,@progbits,{size}"')
-        lines.append(f'module asm ".p2align {2 if size == 4 else 3}"')
-        lines.append(f'module asm "{name}: .{"long" if size == 4 else "quad"} {bits}"')
+        lines += module_assembly(instructions.constant(name, size, bits))
         lines.append(f"@{name} = external hidden constant {llvm_type(kind)}, align {size}")
     return lines
 
 
 @lru_cache(maxsize=1)
-def _has_avx() -> bool:
+def _features() -> frozenset[str]:
     from llvmlite import binding
 
-    return bool(binding.get_host_cpu_features().get("avx"))
+    return backend.known_features(binding.get_host_cpu_features())
 
 
 class FunctionBuilder(StructBuilder):
@@ -102,7 +87,7 @@ class FunctionBuilder(StructBuilder):
 
     def __init__(self, scope: Callable[[int], str] | None = None) -> None:
         super().__init__(FunctionBuilder._trap)
-        self.has_avx = _has_avx()
+        self.features = _features()
         self.inst = Value("%inst", "ptr")
         #: where in `lines` the last mark of the block goes, behind its last access; -1: it has none
         self._accessed = -1
@@ -182,8 +167,8 @@ class FunctionBuilder(StructBuilder):
 
     def use(self, value: Value) -> None:
         """Keep a value in a register up to here. This is no instruction."""
-        register = "x" if is_float(value.type) else "r"
-        self.emit(f'call void asm sideeffect "", "{register}"({llvm_type(value.type)} {value.text}) #1{self.where}')
+        code = instructions.keep(is_float(value.type))
+        self.emit(f"call void {code}({llvm_type(value.type)} {value.text}) #1{self.where}")
 
     def mark(self) -> None:
         """What accesses the guest's memory from here on belongs to the current instruction. This is no instruction."""
@@ -287,7 +272,7 @@ class FunctionBuilder(StructBuilder):
         """An LLVM conversion instruction."""
         if opcode == "fptrunc":
             # LLVM folds this of an `fpext` to the number that was extended, even to a signalling NaN.
-            x = self.assign(f'call double asm "", "=x,0"(double {x.text})', "f64")
+            x = self.assign(f"call double {instructions.opaque(True)}(double {x.text})", "f64")
         return super().convert(opcode, x, target)
 
     # --- words: what slots, globals, exceptions and arguments in memory hold ---
@@ -359,7 +344,7 @@ class FunctionBuilder(StructBuilder):
         self._pass_rest(callee, arguments)
         if uniform:
             # What it tail-calls may come back with another environment in the register: not the one that we go on with.
-            environment = self.assign(f'call ptr asm "", "=r,0"(ptr {environment.text})', "ptr")
+            environment = self.assign(f"call ptr {instructions.opaque(False)}(ptr {environment.text})", "ptr")
             passed = self._uniform(callee, arguments, environment)
             both = self.assign(f"call {UNIFORM_RESULT} {target}({passed}) #7{self.where}", UNIFORM_RESULT)
             first = self._from_uniform(both, callee.results[0]) if callee.results else None
@@ -444,10 +429,9 @@ class FunctionBuilder(StructBuilder):
     def safepoint(self) -> None:
         """Where a loop can be interrupted: the stack limit is impossible while somebody wants to."""
         busy, go_on = self.fresh("interrupted"), self.fresh("again")
-        below = self.assign(
-            'call i8 asm sideeffect "cmpq %fs:112, %rsp", "={@ccbe},~{dirflag},~{fpsr},~{flags}"() #1', "i8"
-        )
-        self.branch(self.compare("ne", below, self.const("i8", 0)), busy, go_on, unlikely=True)
+        kind = instructions.SAFEPOINT_TYPE
+        below = self.assign(f"call {kind} {instructions.safepoint()}() #1", kind)
+        self.branch(self.compare("ne", below, self.const(kind, 0)), busy, go_on, unlikely=True)
         self.follow(busy)
         self.emit(f"call preserve_mostcc void @wl_loop_interrupt(ptr {self.inst.text}) #3{self.where}")
         self.jump(go_on)

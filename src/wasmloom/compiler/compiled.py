@@ -25,6 +25,7 @@ from wasmloom.runtime.backtraces import set_walk_native
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import func_name
 from wasmloom.spec.types import FuncType
+from wasmloom.target import backend
 
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
@@ -42,12 +43,12 @@ LAZY_BYTES = 1 << 11
 #: Bytes of function bodies that LLVM may get in this process, where nothing can interrupt it.
 SMALL = 1 << 12
 
-#: What `wasmloom.compiler.stubs` defines and objects refer to: LLVM's name → ours.
+#: What `wasmloom.target.stubs` defines and objects refer to: LLVM's name → ours.
 _EXTERNALS = {
     "wl_on_host": "wl_on_host",
     "wl_trap_native": "wl_trap_native",
     "wl_loop_interrupt": "wl_loop_interrupt",
-    "__morestack": "wl_morestack",
+    backend.STACK_CHECK_FAILED: "wl_morestack",
     "wl_fiber_start": "wl_fiber_start",
     "wl_runtime": "wl_runtime",
     "wl_switch_call": "wl_switch_call",
@@ -251,7 +252,7 @@ def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[tuple[CompiledM
         if place not in known:
             known[place] = _describe(place - 1)
         found = known[place]
-        if found is not None:  # else a piece of `wasmloom.compiler.stubs`
+        if found is not None:  # else a piece of `wasmloom.target.stubs`
             frames.append((*found, running))
     return frames
 

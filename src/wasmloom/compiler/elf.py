@@ -1,10 +1,10 @@
-"""ELF64 for x86-64, as far as compiled code needs it: reading relocatable objects, writing an image for a debugger.
+"""ELF64, as far as compiled code needs it: reading relocatable objects, writing an image for a debugger.
 
 LLVM gives compiled functions as relocatable objects. `ElfObject` reads one and checks every offset and size in it, so
 that a damaged object (from a damaged cache entry, say) is an `ObjectError` and never an access outside of it.
 `write_image` makes the file that a debugger wants to see for code that is in memory already.
 
-Formats: System V ABI, chapters 4 and 5, and its AMD64 supplement.
+Formats: System V ABI, chapters 4 and 5. What is the processor's is in `wasmloom.target.relocations`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wasmloom.errors import CompileError
+from wasmloom.target import NAME, relocations
 
 # File header, section header, symbol, relocation with addend.
 HEADER = struct.Struct("<4sBBBB8xHHIQQQIHHHHHH")
@@ -22,30 +23,12 @@ SYMBOL = struct.Struct("<IBBHQQ")
 RELOCATION = struct.Struct("<QQq")
 
 ET_REL, ET_EXEC = 1, 2
-EM_X86_64 = 62
 
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 1, 2, 3, 4, 8, 9
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS, SHF_COMPRESSED = 1, 2, 4, 1 << 10, 1 << 11
 SHN_UNDEF, SHN_LORESERVE, SHN_ABS = 0, 0xFF00, 0xFFF1
 STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
 STT_FUNC, STT_TLS, STT_GNU_IFUNC = 2, 6, 10
-
-R_NONE, R_64, R_PC32, R_PLT32, R_GOTPCREL, R_32, R_32S, R_PC64, R_GOTPCRELX, R_REX_GOTPCRELX = (
-    0, 1, 2, 4, 9, 10, 11, 24, 41, 42,
-)  # fmt: skip
-
-RELOCATION_NAMES = {
-    R_NONE: "R_X86_64_NONE",
-    R_64: "R_X86_64_64",
-    R_PC32: "R_X86_64_PC32",
-    R_PLT32: "R_X86_64_PLT32",
-    R_GOTPCREL: "R_X86_64_GOTPCREL",
-    R_32: "R_X86_64_32",
-    R_32S: "R_X86_64_32S",
-    R_PC64: "R_X86_64_PC64",
-    R_GOTPCRELX: "R_X86_64_GOTPCRELX",
-    R_REX_GOTPCRELX: "R_X86_64_REX_GOTPCRELX",
-}
 
 #: Sections are at most aligned to this many bytes, a page.
 MAX_ALIGNMENT = 4096
@@ -115,8 +98,8 @@ class ElfObject:
         ) = HEADER.unpack_from(self.data)  # fmt: skip
         if magic != b"\x7fELF":
             raise self.error("not an ELF file")
-        if (bits, order, version, file_type, machine) != (2, 1, 1, ET_REL, EM_X86_64):
-            raise self.error("not a relocatable ELF object for x86-64")
+        if (bits, order, version, file_type, machine) != (2, 1, 1, ET_REL, relocations.MACHINE):
+            raise self.error(f"not a relocatable ELF object for {NAME}")
         if entry_size != SECTION.size or not 0 < count < SHN_LORESERVE:
             raise self.error(f"{count} section headers of {entry_size} bytes")
         if table + count * SECTION.size > len(self.data):
@@ -227,7 +210,7 @@ def write_image(sections: Sequence[ImageSection], functions: Sequence[ImageSymbo
     body.extend(strings)
     body.extend(bytes(-len(body) % 16))
     HEADER.pack_into(
-        body, 0, b"\x7fELF", 2, 1, 1, 0, ET_EXEC, EM_X86_64, 1, 0, 0, len(body), 0, HEADER.size, 0, 0,
+        body, 0, b"\x7fELF", 2, 1, 1, 0, ET_EXEC, relocations.MACHINE, 1, 0, 0, len(body), 0, HEADER.size, 0, 0,
         SECTION.size, len(headers), last,
     )  # fmt: skip
     return bytes(body) + b"".join(headers)

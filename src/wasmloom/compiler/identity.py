@@ -13,6 +13,7 @@ from pathlib import Path
 
 import wasmloom
 from wasmloom.errors import CompileError
+from wasmloom.target import FOLDER
 
 
 def _now() -> str:
@@ -22,7 +23,7 @@ def _now() -> str:
     """
     package = Path(wasmloom.__file__).parent
     digest = hashlib.sha256()
-    for folder in ("binary", "compiler", "runtime", "semantics", "spec"):
+    for folder in ("binary", "compiler", "contract", "runtime", "semantics", "spec", "target", f"target/{FOLDER}"):
         for file in sorted(os.scandir(package / folder), key=lambda file: file.name):
             if file.is_file():
                 status = file.stat()

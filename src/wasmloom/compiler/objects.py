@@ -8,8 +8,8 @@ is ever writable and executable. In the mapping, from its start, each beginning 
 * what is only read: constants, tables with relocations, unwind tables (``.eh_frame``), the global offset table;
 * data, and zeroed data.
 
-Supported is what LLVM emits for x86-64 in the small code model, preferably position-independent. Calls between
-functions of one object need no relocation when these are ``dso_local``, and then load faster.
+Supported is what LLVM emits in the small code model (`wasmloom.target.relocations`), preferably position-independent.
+Calls between functions of one object need no relocation when these are ``dso_local``, and then load faster.
 """
 
 from __future__ import annotations
@@ -24,28 +24,22 @@ from wasmloom.compiler import elf
 from wasmloom.compiler.elf import ElfObject, ObjectError, Section
 from wasmloom.compiler.lines import LineTable
 from wasmloom.runtime.codememory import CodeMemory
+from wasmloom.target import code, relocations
+from wasmloom.target.relocation import Goal, Relocation
 
 __all__ = ["Function", "LoadedCode", "ObjectError", "load"]
 
 PAGE = 4096
-#: How far a signed 32-bit displacement reaches.
-NEAR = 1 << 31
 #: Bytes of all objects together, so that everything is near everything.
-MAX_SIZE = NEAR - (1 << 20)
+MAX_SIZE = code.NEAR - (1 << 20)
 
 #: Regions of the mapping, in order.
 CODE, CONSTANTS, DATA = range(3)
 
-#: ``jmp *displacement(%rip)``, filled up with ``int3``.
-STUB = struct.Struct("<HiH")
-STUB_OPCODE, STUB_FILL = 0x25FF, 0xCCCC
-SLOT_SIZE = 8
+SLOT = struct.Struct("<Q")
 
-_GOT_RELOCATIONS = frozenset((elf.R_GOTPCREL, elf.R_GOTPCRELX, elf.R_REX_GOTPCRELX))
+_SLOT_RELOCATIONS = frozenset(kind for kind, each in relocations.KINDS.items() if each.goal == Goal.SLOT)
 _WORD = 0xFFFFFFFFFFFFFFFF
-_SIGNED_32 = struct.Struct("<i")
-_UNSIGNED_32 = struct.Struct("<I")
-_UNSIGNED_64 = struct.Struct("<Q")
 
 
 class Function(NamedTuple):
@@ -227,7 +221,7 @@ class _Loader:
         return LoadedCode(
             self.memory,
             text_ranges,
-            (self.stubs_at, self.stubs_at + len(self.stub_of) * STUB.size),
+            (self.stubs_at, self.stubs_at + len(self.stub_of) * code.FAR_JUMP_SIZE),
             self.base + ends[CODE],
             self.symbols,
             self.sizes,
@@ -258,13 +252,13 @@ class _Loader:
                     continue
                 infos = part.elf.content(part.elf.sections[table]).cast("Q")[1::3].tolist()
                 part.kinds[number] = kinds = set(infos)
-                slots += sum(info & 0xFFFFFFFF in _GOT_RELOCATIONS for info in kinds)
+                slots += sum(info & 0xFFFFFFFF in _SLOT_RELOCATIONS for info in kinds)
             homes = part.elf.symbols.cast("H")[3::12].tolist()
             self.stub_limit += homes.count(elf.SHN_UNDEF) + homes.count(elf.SHN_ABS)
         slots += self.stub_limit  # each stub jumps through a slot
-        self.stubs_at, self.table_at = (-(-sizes[region] // SLOT_SIZE) * SLOT_SIZE for region in (CODE, CONSTANTS))
-        sizes[CODE] = self.stubs_at + self.stub_limit * STUB.size
-        sizes[CONSTANTS] = self.table_at + slots * SLOT_SIZE
+        self.stubs_at, self.table_at = (-(-sizes[region] // SLOT.size) * SLOT.size for region in (CODE, CONSTANTS))
+        sizes[CODE] = self.stubs_at + self.stub_limit * code.FAR_JUMP_SIZE
+        sizes[CONSTANTS] = self.table_at + slots * SLOT.size
         ends = []
         end = 0
         for size in sizes:
@@ -387,31 +381,29 @@ class _Loader:
             return
         # Most relocations are displacements: for them, where each kind points as seen from the section's start.
         near: dict[int, int] = {}
-        # The others: what they are relative to, how the value is written, and to which width it is cut.
-        other: dict[int, tuple[int, struct.Struct, int]] = {}
+        # The others: the same, and what they are.
+        other: dict[int, tuple[int, Relocation]] = {}
         for info in part.kinds[number]:
             symbol, kind = info >> 32, info & 0xFFFFFFFF
             if symbol >= len(part.addresses):
                 raise part.elf.error(f"relocation for symbol {symbol} of {len(part.addresses)}")
             address = part.addresses[symbol]
-            if kind == elf.R_PLT32:
-                near[info] = self._call_target(address) - place
-            elif kind == elf.R_PC32:
-                near[info] = address - place
-            elif kind in _GOT_RELOCATIONS:
-                near[info] = self._slot(address) - place
-            elif kind == elf.R_64:
-                other[info] = (address, _UNSIGNED_64, _WORD)
-            elif kind == elf.R_32:
-                other[info] = (address, _UNSIGNED_32, -1)
-            elif kind == elf.R_32S:
-                other[info] = (address, _SIGNED_32, -1)
-            elif kind == elf.R_PC64:
-                other[info] = (address - place, _UNSIGNED_64, _WORD)
-            elif kind != elf.R_NONE:
-                name = elf.RELOCATION_NAMES.get(kind, f"type {kind}")
-                raise part.elf.error(f"relocation {name} isn't supported")
-        write = _SIGNED_32.pack_into
+            if kind == relocations.NONE:
+                continue
+            relocation = relocations.KINDS.get(kind)
+            if relocation is None:
+                raise part.elf.error(f"relocation type {kind} isn't supported")
+            if relocation.goal == Goal.CALL:
+                address = self._call_target(address)
+            elif relocation.goal == Goal.SLOT:
+                address = self._slot(address)
+            if relocation.relative:
+                address -= place
+            if relocation.relative and relocation.form is relocations.DISPLACEMENT:
+                near[info] = address
+            else:
+                other[info] = (address, relocation)
+        write = relocations.DISPLACEMENT.pack_into
         target: int | None
         offset = info = 0
         try:
@@ -420,12 +412,12 @@ class _Loader:
                 if target is not None:
                     write(view, offset, target + addend - offset)
                 elif info in other:
-                    target, form, mask = other[info]
-                    if form is _UNSIGNED_64 and info & 0xFFFFFFFF == elf.R_PC64:
+                    target, relocation = other[info]
+                    if relocation.relative:
                         target -= offset
-                    form.pack_into(view, offset, (target + addend) & mask)
+                    relocation.form.pack_into(view, offset, (target + addend) & relocation.mask)
         except (struct.error, IndexError):
-            name = elf.RELOCATION_NAMES[info & 0xFFFFFFFF]
+            name = relocations.KINDS[info & 0xFFFFFFFF].name
             section = part.elf.sections[number].name
             raise part.elf.error(
                 f"relocation {name} at 0x{offset:x} of section {section} is outside of it or doesn't reach its target"
@@ -433,25 +425,24 @@ class _Loader:
 
     def _call_target(self, address: int) -> int:
         """Where a call of the function at `address` goes: there or, when that is too far, to a stub that jumps."""
-        if self.end - NEAR <= address < self.base + NEAR:
+        if self.end - code.NEAR <= address < self.base + code.NEAR:
             return address
         stub = self.stub_of.get(address)
         if stub is None:
             if len(self.stub_of) == self.stub_limit:
                 raise ObjectError("compiled code calls what isn't code")
-            stub = self.stubs_at + len(self.stub_of) * STUB.size
+            stub = self.stubs_at + len(self.stub_of) * code.FAR_JUMP_SIZE
             self.stub_of[address] = stub
-            displacement = self._slot(address) - (stub + 6)
-            STUB.pack_into(self.memory, stub - self.base, STUB_OPCODE, displacement, STUB_FILL)
+            code.write_far_jump(self.memory, stub - self.base, self._slot(address) - stub)
         return stub
 
     def _slot(self, address: int) -> int:
         """The slot of the global offset table that has `address`."""
         slot = self.slot_of.get(address)
         if slot is None:
-            slot = self.table_at + len(self.slot_of) * SLOT_SIZE
+            slot = self.table_at + len(self.slot_of) * SLOT.size
             self.slot_of[address] = slot
-            _UNSIGNED_64.pack_into(self.memory, slot - self.base, address & _WORD)
+            SLOT.pack_into(self.memory, slot - self.base, address & _WORD)
         return slot
 
     def _protect(self, ends: Sequence[int]) -> None:

@@ -33,6 +33,7 @@ from typing import IO
 from wasmloom.compiler import elf
 from wasmloom.compiler.objects import Function, LoadedCode
 from wasmloom.messages import printable
+from wasmloom.target import relocations
 
 #: What ``WASMLOOM_PERF`` may name.
 WORDS = ("map", "jitdump", "gdb")
@@ -104,7 +105,7 @@ class _JitDumpWriter:
         self.file = _open(os.path.join(folder, f"jit-{os.getpid()}.dump"), keep=False)
         self.count = 0
         self.file.write(
-            _HEADER.pack(_MAGIC, _VERSION, _HEADER.size, elf.EM_X86_64, 0, os.getpid(), time.monotonic_ns(), 0)
+            _HEADER.pack(_MAGIC, _VERSION, _HEADER.size, relocations.MACHINE, 0, os.getpid(), time.monotonic_ns(), 0)
         )
         self.file.flush()
         # `perf record` notes executable mappings: this one tells it of the file.

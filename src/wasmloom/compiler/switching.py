@@ -1,10 +1,11 @@
 """What switches of stacks in compiled code are built of: the switch itself, and the links between stacks around it.
 
-The switch is one piece of inline assembly, which exchanges RSP, RBP and RIP with those in a control context, and goes
-there. What goes along: RAX says why the other side goes on (0: the continuation has returned; k: clause k - 1 of the
-`resume` has a suspension; for a continuation that goes on it means nothing), RCX has the reference of a suspended
-continuation, RDX the first value, RDI the context; other values wait in the context's `args`. All other registers are
-clobbered, so that LLVM saves what it needs on the stack and nothing else is moved. With ``native_switching`` off the
+The switch is one piece of inline assembly (`wasmloom.target.instructions`), which exchanges stack pointer, frame
+pointer and address with those in a control context, and goes there. What goes along in registers: a reason why the
+other side goes on (0: the continuation has returned; k: clause k - 1 of the `resume` has a suspension; for a
+continuation that goes on it means nothing), the reference of a suspended continuation, the first value, and the
+context; other values wait in the context's `args`. All other registers are clobbered, so that LLVM saves what it needs
+on the stack and nothing else is moved. With ``native_switching`` off the
 same steps are calls into the runtime.
 
 Nearly always a suspension is for the first clause of the nearest `resume`: its tag is in the resumed continuation
@@ -21,46 +22,8 @@ from wasmloom.compiler.lowering import FunctionLowering
 from wasmloom.contract import layout, traps
 from wasmloom.contract.layout import BOUND_SHIFT, CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED, NEXT_REVISION
 from wasmloom.semantics.llvm import Value
+from wasmloom.target import instructions
 
-_GENERAL = ("rbx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
-_CLOBBERS = ",".join(
-    [*(f"~{{{name}}}" for name in _GENERAL), *(f"~{{xmm{i}}}" for i in range(32))]
-    + [f"~{{k{i}}}" for i in range(8)]
-    + ["~{memory}", "~{dirflag}", "~{fpsr}", "~{flags}"]
-)
-_RSP, _RBP, _RIP = (layout.offset("WlControl", field) for field in ("sp", "fp", "pc"))
-
-#: Exchange the registers with the control context at RSI, and go there; whoever comes back does so behind it.
-_SWITCH = "; ".join(
-    (
-        f"movq {_RSP}(%rsi), %r8",
-        f"movq {_RBP}(%rsi), %r9",
-        f"movq {_RIP}(%rsi), %r10",
-        "leaq 1f(%rip), %r11",
-        f"movq %rsp, {_RSP}(%rsi)",
-        f"movq %rbp, {_RBP}(%rsi)",
-        f"movq %r11, {_RIP}(%rsi)",
-        "movq %r8, %rsp",
-        "movq %r9, %rbp",
-        "jmpq *%r10",
-        "1:",
-    )
-)
-#: The same with the parent's resume point, which is in the control context at RSI, moved to the one at RBX: from one
-#: continuation to another of the same parent.
-_EXCHANGE = "; ".join(
-    [
-        line
-        for offset in (_RSP, _RBP, _RIP)
-        for line in (
-            f"movq {offset}(%rsi), %r11",
-            f"movq {offset}(%rbx), %r{8 + offset // 8}",
-            f"movq %r11, {offset}(%rbx)",
-        )
-    ]
-    + ["leaq 1f(%rip), %r11", f"movq %rsp, {_RSP}(%rsi)", f"movq %rbp, {_RBP}(%rsi)", f"movq %r11, {_RIP}(%rsi)"]
-    + ["movq %r8, %rsp", "movq %r9, %rbp", "jmpq *%r10", "1:"]
-)
 _OUTCOME = "{ i64, i64, i64, ptr }"
 #: What goes along in a register that nobody reads.
 NOTHING = Value("poison", "i64")
@@ -76,18 +39,17 @@ def switch_stacks(
     first: Value,
     other: Value | None = None,
 ) -> list[Value]:
-    """Go on at a control context, on a stack with a limit; or at another context, whose place that takes (`_EXCHANGE`).
+    """Go on at a control context, on a stack with a limit; or at another context, whose place that takes.
 
     Gives reason, first value and reference that whoever comes back brings; the context comes along, too.
     """
-    clobbers, code, operands = _CLOBBERS, _SWITCH, f"ptr {control.text}"
-    inputs = "{ax},{dx},{cx},{di},{si}"
+    code, operands = instructions.switch(), f"ptr {control.text}"
     if other is not None:
-        code, inputs, operands = _EXCHANGE, inputs + ",{bx}", f"ptr {control.text}, ptr {other.text}"
-    b.emit(f'call void asm sideeffect "movq $0, %fs:112", "r"(ptr {limit.text}) #1')
+        code, operands = instructions.exchange(), f"ptr {control.text}, ptr {other.text}"
+    b.emit(f"call void {instructions.set_stack_limit()}(ptr {limit.text}) #1")
     outcome = b.assign(
-        f'call {_OUTCOME} asm sideeffect "{code}", "={{ax}},={{dx}},={{cx}},={{di}},{inputs},{clobbers}"'
-        f"(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, {operands}) #7{b.where}",
+        f"call {_OUTCOME} {code}(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, "
+        f"{operands}) #7{b.where}",
         _OUTCOME,
     )
     *words, ctx = (
@@ -239,7 +201,7 @@ def prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: Link) ->
     control = cont_field(b, cont, "control")
     # Its topmost frames aren't in the cache when there are many continuations: fetch them early. The control context's
     # own line is read next in any case, and processors fetch lines in pairs.
-    b.emit(f'call void asm sideeffect "prefetcht0 -128($0)", "r"(ptr {control.text}) #1')
+    b.emit(f"call void {instructions.prefetch(-128)}(ptr {control.text}) #1")
     link.renew(b, cont)
     goals = {b.block: Goal(first, control, limit_of(b, control))}
     b.jump(ready)
@@ -305,7 +267,7 @@ def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
     b.set_struct_field(b.ctx, "WlContext", "free_stacks", b.struct_field(control, "WlControl", "next"))
     b.set_struct_field(control, "WlControl", "cont", cont)
     b.set_struct_field(control, "WlControl", "sp", control)
-    b.set_struct_field(control, "WlControl", "fp", b.at(control, _RBP))
+    b.set_struct_field(control, "WlControl", "fp", b.at(control, layout.offset("WlControl", "fp")))
     b.set_struct_field(control, "WlControl", "pc", Value("@wl_fiber_start", "ptr"))
     set_cont_field(b, cont, "control", control)
     set_cont_field(b, cont, "last", cont)

@@ -2,7 +2,7 @@
 
 A unit is what LLVM compiles at a time: some functions of a module, as ``wf.<n>`` (n counts the functions defined in the
 module), and in the first unit also ``wt.<type>``, which call native code of a function type with arguments in memory.
-What a unit refers to of others, and of the runtime (`stubs.EXTERNAL`), the loader resolves.
+What a unit refers to of others, and of the runtime, the loader resolves.
 
 Debug information says where in the module calls, traps and accesses of guest memory come from: the "line" of a location
 is the offset (see `wasmloom.compiler.builder`).
@@ -24,6 +24,7 @@ from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import FunctionLowering, Options, array_call
 from wasmloom.compiler.osr import Entry, EntryLowering
 from wasmloom.spec.types import FuncType
+from wasmloom.target import backend
 
 if TYPE_CHECKING:
     from llvmlite import binding
@@ -61,7 +62,7 @@ HEAVY_OPERANDS = 300
 
 _FUNCTION_ATTRIBUTES = 'noinline nounwind uwtable "frame-pointer"="all" "no-builtins"'
 _ATTRIBUTES = f"""\
-attributes #0 = {{ {_FUNCTION_ATTRIBUTES} "split-stack" "disable-tail-calls"="true" }}
+attributes #0 = {{ {_FUNCTION_ATTRIBUTES} {backend.STACK_CHECK} "disable-tail-calls"="true" }}
 attributes #1 = {{ nounwind willreturn memory(inaccessiblemem: readwrite) }}
 attributes #2 = {{ noreturn nounwind cold nomerge }}
 attributes #3 = {{ nounwind cold nomerge }}
@@ -198,29 +199,13 @@ def _text(
     return "\n".join(parts) + "\n", heavy
 
 
-def _features(host: dict[str, bool]) -> str:
-    """What of the processor LLVM may use: nothing with masks, since an access that a mask suppresses doesn't fault.
-
-    LLVM makes such a one of a load that only a `select` needs, although it is volatile. Masks came with AVX-512 and
-    AVX10; the conditional moves of APX suppress faults, too.
-    """
-    masked = ("avx512", "avx10", "amx-avx512")
-    return ",".join(
-        f"{'+' if has and name != 'cf' and not name.startswith(masked) else '-'}{name}"
-        for name, has in sorted(host.items())
-    )
-
-
 @lru_cache(maxsize=2)
 def target_machine(level: int = LEVEL) -> binding.TargetMachine:
-    """LLVM's back end for this machine, at an optimisation level.
-
-    It is told, for the whole process, to leave conditional moves with a memory operand as they are. It would make
-    branches of them, and load in one arm only (https://github.com/llvm/llvm-project/issues/219814).
-    """
+    """LLVM's back end for this machine, at an optimisation level; its options are those of the whole process."""
     from llvmlite import binding
 
-    binding.set_option("wasmloom", "-x86-cmov-converter-force-mem-operand=false")
+    for option in backend.OPTIONS:
+        binding.set_option("wasmloom", option)
     if workers.is_worker:
         # Programs have no variables that debuggers could show, and looking for them takes a twentieth of the time. The
         # option is the whole process's, so that it is left alone where others may use LLVM.
@@ -230,7 +215,7 @@ def target_machine(level: int = LEVEL) -> binding.TargetMachine:
     binding.initialize_native_asmparser()
     return binding.Target.from_default_triple().create_target_machine(
         cpu=binding.get_host_cpu_name(),
-        features=_features(binding.get_host_cpu_features()),
+        features=backend.features(binding.get_host_cpu_features()),
         opt=level,
         reloc="pic",
         codemodel="small",

@@ -47,7 +47,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("exception", "uint64_t"),
         # Continuations that can be used again, linked by `next`.
         ("free_conts", "void*"),
-        # What follows is for compiled code (see wasmloom/compiler/stubs.py).
+        # What follows is for compiled code (see the stubs of wasmloom.target).
         # Where the thread's own stack goes on, for whoever leaves compiled code or calls the host from it.
         ("host_sp", "char*"),
         # Stack and frame pointer of compiled code that waits in a host call.

@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 """What compiled code calls that isn't compiled: host functions, functions that are interpreted, and not compiled yet.
 
-The adapters (`wasmloom.compiler.stubs`) put the parameter registers into memory and come here, on the thread's own
+The adapters (`wasmloom.target.stubs`) put the parameter registers into memory and come here, on the thread's own
 stack. Arguments beyond the registers, and results beyond the first, are in the context's `args`.
 
 Invariant: nothing that may raise runs between the adapter and the functions that look at the exception: what a
@@ -37,8 +37,6 @@ from cython.cimports.wasmloom.host.bridge import (
     signature_at,
 )
 from cython.cimports.wasmloom.host.signatures import (
-    FLOAT_REGISTERS,
-    INTEGER_REGISTERS,
     KIND_F32,
     KIND_F64,
     KIND_I32,
@@ -48,6 +46,7 @@ from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.target._processor import FLOAT_ARGUMENTS, INTEGER_ARGUMENTS
 
 from wasmloom.contract.traps import HOST_EXCEPTION, HOST_WAIT, TIMEOUT, UNCAUGHT_EXCEPTION
 from wasmloom.system.apart import run_apart
@@ -103,12 +102,12 @@ def _run_registers(
     try:
         for i in range(signature.n_params):
             if signature.kinds[i] == KIND_F32 or signature.kinds[i] == KIND_F64:
-                if floats < FLOAT_REGISTERS:
-                    words[i] = registers[INTEGER_REGISTERS + floats]
+                if floats < FLOAT_ARGUMENTS:
+                    words[i] = registers[INTEGER_ARGUMENTS + floats]
                     floats += 1
                 else:
                     words[i] = args[i]
-            elif integers < INTEGER_REGISTERS:
+            elif integers < INTEGER_ARGUMENTS:
                 words[i] = registers[integers]
                 integers += 1
             else:

@@ -13,10 +13,6 @@ cdef enum Kind:
     KIND_CONT
     KIND_OTHER
 
-cdef enum:                              # as wasmloom.compiler.abi has them
-    INTEGER_REGISTERS = 6
-    FLOAT_REGISTERS = 8
-
 @cython.final
 @cython.no_gc_clear
 cdef class Signature:

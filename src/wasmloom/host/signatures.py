@@ -10,7 +10,6 @@ from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.host.signatures import (
-    INTEGER_REGISTERS,
     KIND_CONT,
     KIND_EXN,
     KIND_EXTERN,
@@ -25,6 +24,7 @@ from cython.cimports.wasmloom.host.signatures import (
 from cython.cimports.wasmloom.spec.canon import TypeInfo, heap_matches, type_info
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import malloc
+from cython.cimports.wasmloom.target._processor import INTEGER_ARGUMENTS
 
 from wasmloom.spec.canon import func_type
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, F32, F64, HEAP_SHIFT, I32, I64, REF_FLAG
@@ -83,7 +83,7 @@ class Signature:
         self.types = cython.cast(cython.pointer(uint64_t), malloc(8 * len(types) + 1))
         if self.kinds == cython.NULL or self.types == cython.NULL:
             raise MemoryError
-        self.in_integers = self.n_params <= INTEGER_REGISTERS and self.n_results <= 1
+        self.in_integers = self.n_params <= INTEGER_ARGUMENTS and self.n_results <= 1
         for i in range(len(types)):
             self.types[i] = types[i]
             self.kinds[i] = kind_of(self.types[i])

@@ -8,7 +8,7 @@ where the host function returns to (``ip``), its frame (``fp``) and itself (``fu
 use (``values``). To go on, the context gets it back, and the results go into the frame.
 
 All that a compiled guest is lies on its native stacks, registers included, once `wl_park` has left it
-(`wasmloom.compiler.stubs`); its `Parked` says where. To go on, the first result goes to where the host function would
+(`wasmloom.target.stubs`); its `Parked` says where. To go on, the first result goes to where the host function would
 have put it, the others into the context's ``args``, and `wl_native_continue` returns into the adapter.
 
 Such a call runs on stacks of its own, of which the first is a continuation from the store's pool (with a root stack,

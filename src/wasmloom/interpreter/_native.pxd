@@ -46,7 +46,7 @@ cdef extern from *:
     void *wl_runtime[]
     void *wl_cont_return_code[]
     void *wl_fault_entry
-    # Machine code around compiled functions: see wasmloom/compiler/stubs.py.
+    # Machine code around compiled functions: see the stubs of wasmloom.target.
     void wl_native_enter(void *ctx, void *array_call, void *code, void *env, void *words, void *top) noexcept nogil
     void wl_native_continue(void *ctx, void *top) noexcept nogil
     char wl_native_return[]
@@ -68,14 +68,3 @@ cdef extern from *:
     char wl_frames_bottom[]
     char __start_wl_text[]
     char __stop_wl_text[]
-
-# The registers of an interrupted thread (x86-64 Linux; Python.h defines _GNU_SOURCE, which names them).
-cdef extern from "<ucontext.h>":
-    ctypedef struct mcontext_t:
-        long long gregs[23]
-    ctypedef struct ucontext_t:
-        mcontext_t uc_mcontext
-    enum: REG_RIP
-    enum: REG_R12
-    enum: REG_RBP
-    enum: REG_RDI

@@ -4,8 +4,8 @@ Every handler is a function with the calling convention `preserve_nonecc`, so th
 registers and nothing is saved; it ends by a `musttail` call of the next handler, which is one indirect jump. LLVM
 guarantees both (LangRef, "Calling Conventions" and "call instruction"): no build profile can take them away.
 
-The first four parameters land in registers that C functions preserve (R12–R15 on x86-64), so that handlers that call
-the runtime have little to save.
+The first four parameters land in registers that C functions preserve (see `wasmloom.target.registers`), so that
+handlers that call the runtime have little to save.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from wasmloom.interpreter.isa import FIELD_KINDS, Handler, Shape
 from wasmloom.semantics.kinds import SLOT_BITS, Kind
 from wasmloom.semantics.llvm import Value, is_float, llvm_type
 from wasmloom.semantics.structs import StructBuilder
+from wasmloom.target import registers
 
 #: The parameters of every handler: LLVM type and name.
 STATE: tuple[tuple[str, str], ...] = (
@@ -183,7 +184,7 @@ class HandlerBuilder(StructBuilder):
         """Leave for another function with a handler's signature; state that isn't given stays as it is."""
         current = {name: getattr(self, name) for _, name in STATE}
         arguments = ", ".join(f"{type} {(state.get(name) or current[name]).text}" for type, name in STATE)
-        self.emit(f"musttail call preserve_nonecc void {function}({arguments})")
+        self.emit(f"musttail call {registers.HANDLER_CONVENTION} void {function}({arguments})")
         self.emit("ret void")
 
     def _leave(self, code: int) -> None:

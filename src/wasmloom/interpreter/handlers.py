@@ -18,14 +18,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wasmloom.compiler import stubs
 from wasmloom.contract import layout
 from wasmloom.interpreter import control, families, stack_handlers
 from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
 from wasmloom.interpreter.fused import fused_handlers
 from wasmloom.interpreter.isa import DELTA_BEFORE_RETURN, Handler, Shape, shape
 from wasmloom.semantics.kinds import KINDS
+from wasmloom.semantics.llvm import Value, module_assembly
+from wasmloom.semantics.structs import StructBuilder
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
+from wasmloom.target import registers, stubs
 
 if TYPE_CHECKING:
     from llvmlite import binding
@@ -161,7 +163,7 @@ def _check(handler: Handler) -> None:
 def _function(name: str, builder: HandlerBuilder) -> Iterator[str]:
     # Inlined, a slow path would give its prologue to the handler that it was taken out of.
     noinline = "noinline " if name[1:] in OUTLINED else ""
-    yield f"define hidden preserve_nonecc void {name}({SIGNATURE}) {noinline}{_ATTRIBUTES} {{"
+    yield f"define hidden {registers.HANDLER_CONVENTION} void {name}({SIGNATURE}) {noinline}{_ATTRIBUTES} {{"
     yield from builder.lines
     yield "}"
 
@@ -179,11 +181,44 @@ def _enter_function() -> Iterator[str]:
     code = b.load("ptr", b.ip, align=8)
     state = {"mem": memory.text, "acc": b.acc.text, "facc": b.facc.text}
     arguments = ", ".join(f"{type} {state.get(name, '%' + name)}" for type, name in STATE)
-    b.emit(f"call preserve_nonecc void {code.text}({arguments})")
+    b.emit(f"call {registers.HANDLER_CONVENTION} void {code.text}({arguments})")
     b.emit("ret void")
     yield f"define hidden void @wl_enter(ptr %ctx, ptr %inst, ptr %ip, ptr %fp) {_ATTRIBUTES} {{"
     yield from b.lines
     yield "}"
+
+
+def _fiber_end() -> str:
+    """LLVM IR of ``wl_fiber_end(ctx)``: the running continuation has returned; gives the control to go on at."""
+    b = StructBuilder(lambda builder, code: None)
+    ctx = Value("%ctx", "ptr")
+    cont = b.struct_field(ctx, "WlContext", "current")
+    parent = b.struct_field(cont, "WlCont", "parent")
+    control = b.struct_field(cont, "WlCont", "control")
+    b.set_struct_field(ctx, "WlContext", "current", parent)
+    b.set_struct_field(cont, "WlCont", "control", Value("null", "ptr"))
+    b.set_struct_field(control, "WlControl", "next", b.struct_field(ctx, "WlContext", "free_stacks"))
+    b.set_struct_field(ctx, "WlContext", "free_stacks", control)
+    base = b.struct_field(cont, "WlCont", "stack_base")
+    inline = b.assign(f"icmp eq ptr {base.text}, {b.at(cont, layout.size('WlCont')).text}", "i1")
+    b.branch(b.both(inline, b.is_young(cont)), "%own", "%grown")
+    b.label("%own")
+    b.set_struct_field(cont, "WlCont", "state", b.const("i64", layout.CONT_ENDED))
+    b.set_struct_field(cont, "WlCont", "next", b.struct_field(ctx, "WlContext", "free_conts"))
+    b.set_struct_field(ctx, "WlContext", "free_conts", cont)
+    b.emit(f"ret ptr {control.text}")
+    b.label("%grown")
+    index = layout.RUNTIME_CALLS.index("cont_done")
+    done = b.load("ptr", Value(f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})", "ptr"), align=8)
+    b.emit(
+        f"call i64 @wl_on_host(ptr %ctx, ptr {done.text}, ptr {cont.text}, ptr null, ptr null, ptr null)"
+    )
+    b.emit(f"ret ptr {control.text}")
+    body = "\n".join(b.lines)
+    return (
+        "declare hidden i64 @wl_on_host(ptr, ptr, ptr, ptr, ptr, ptr)\n"
+        f'define hidden ptr @wl_fiber_end(ptr %ctx) nounwind "frame-pointer"="all" {{\n{body}\n}}\n'
+    )
 
 
 def module_text(handlers: HandlerSet | None = None) -> str:
@@ -201,8 +236,8 @@ def module_text(handlers: HandlerSet | None = None) -> str:
         parts += _function(name, builder)
         declarations.update(builder.declarations)
     parts += _enter_function()
-    parts += [f'module asm "{line}"' for line in stubs.assembly().replace("\\", "\\\\").splitlines()]
-    parts.append(stubs.fiber_end())
+    parts += module_assembly(stubs.assembly().splitlines())
+    parts.append(_fiber_end())
     parts += declarations.values()
     parts.append(_array("wl_handlers", "ptr", [symbol(handler.name) for handler in handlers.handlers]))
     parts.append(_array("wl_sizes", "i16", [str(handler.shape.size) for handler in handlers.handlers]))
@@ -227,7 +262,7 @@ def compile_module(level: int | None = None) -> tuple[binding.ModuleRef, binding
     """Parse and optimise the handlers for the build machine.
 
     `level` is LLVM's optimisation level; by default that of the environment variable ``WASMLOOM_OPT`` ("O1" … "O3"),
-    else 2. ``WASMLOOM_CPU`` names another CPU than the host's ("x86-64-v3" for a wheel).
+    else 2. ``WASMLOOM_CPU`` names another CPU than the host's, for a wheel.
     """
     from llvmlite import binding
 

@@ -15,7 +15,7 @@ cdef const int32_t *fusion_rows     # by number of the first handler: where its 
 cdef const int16_t *fusion_columns  # by number of the second handler: its column, or -1
 cdef const int16_t *fusion_table    # number of the fused handler, or -1
 
-# The machine code around compiled functions: see wasmloom/compiler/stubs.py.
+# The machine code around compiled functions: see the stubs of wasmloom.target.
 ctypedef struct NativeStubs:
     void (*enter)(void *, void *, void *, void *, void *, void *) noexcept nogil
     void (*go_on)(void *, void *) noexcept nogil

@@ -6,8 +6,8 @@ Invariants of `run`: the frame lies on the context's value stack, the code begin
 instruction, and the GIL is not held. Guest calls never use the native stack, so a guest can't overflow it.
 
 A guest access beyond its memory faults on a guard page. `_redirect` then sends the thread to the trap entry: the
-handlers keep ip, frame, instance and context in R12–R15 at every memory access (a test lets every one of
-them fault), but LLVM may have moved ip to the next instruction already. An instruction begins with its handler's
+handlers keep ip, frame, instance and context in their registers at every memory access (a test lets every
+one of them fault), but LLVM may have moved ip to the next instruction already. An instruction begins with its handler's
 address, so that the one that faulted is the one that names the handler the fault is in. Of a fused instruction, the
 trap is that of the part that touches memory.
 """
@@ -19,11 +19,8 @@ from cython.cimports.libc.stdint import int16_t, int64_t, uint64_t
 from cython.cimports.wasmloom.contract._handlers import AT_HOST_FUNCTION, H_HOST, SIZE_HOST
 from cython.cimports.wasmloom.contract._layout import WlContext, WlFunction, WlInstance
 from cython.cimports.wasmloom.interpreter._native import (
-    REG_R12,
-    REG_RIP,
     __start_wl_text,
     __stop_wl_text,
-    ucontext_t,
     wl_adapter,
     wl_array_adapter,
     wl_atomic_table,
@@ -62,6 +59,12 @@ from cython.cimports.wasmloom.interpreter._native import (
 )
 from cython.cimports.wasmloom.runtime.faults import set_redirect
 from cython.cimports.wasmloom.system.allocation import malloc
+from cython.cimports.wasmloom.target._processor import (
+    handler_ip,
+    program_counter,
+    set_handler_ip,
+    set_program_counter,
+)
 
 # Declared in machine.pxd.
 handlers = wl_handlers
@@ -162,25 +165,25 @@ def _sort_handlers() -> None:
 @cython.exceptval(check=False)
 def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
     """Send a thread that faulted in a handler to the trap entry (see `wasmloom.runtime.faults`). Async-signal-safe."""
-    registers: cython.pointer(cython.longlong) = cython.cast(cython.pointer(ucontext_t), context).uc_mcontext.gregs
-    rip: uint64_t = registers[REG_RIP]
+    place: uint64_t = program_counter(context)
+    ip: uint64_t = handler_ip(context)
     low: int64_t = 0
     high: int64_t = wl_handler_count
     middle: int64_t
     number: cython.int
-    if rip < cython.cast(uint64_t, __start_wl_text) or rip >= cython.cast(uint64_t, __stop_wl_text):
+    if place < cython.cast(uint64_t, __start_wl_text) or place >= cython.cast(uint64_t, __stop_wl_text):
         return False
     while high - low > 1:
         middle = (low + high) >> 1
-        if _sorted_addresses[middle] <= rip:
+        if _sorted_addresses[middle] <= place:
             low = middle
         else:
             high = middle
     number = _sorted_numbers[low]
-    if cython.cast(cython.pointer(uint64_t), registers[REG_R12])[0] != _sorted_addresses[low]:
-        registers[REG_R12] -= sizes[number]
-    registers[REG_R12] += wl_fault_offsets[number]
-    registers[REG_RIP] = cython.cast(cython.longlong, wl_fault_entry)
+    if cython.cast(cython.pointer(uint64_t), ip)[0] != _sorted_addresses[low]:
+        ip -= sizes[number]
+    set_handler_ip(context, ip + wl_fault_offsets[number])
+    set_program_counter(context, wl_fault_entry)
     return True
 
 

@@ -17,7 +17,6 @@ cdef enum:
     TICK_NS = 10000000          # time between two ticks
     SIGNALS_NS = 50000000       # time between two looks at Python's signals
     IDLE_TICKS = 4              # ticks without any entry after which the ticker parks
-    LIMIT_WORD = 112            # offset in a thread's control block (x86-64, glibc): see wasmloom.compiler.stubs
     C_STACK_RESERVE = 262144    # bytes of C stack that an entry must leave free
     REST_NS = 100000            # time between two looks whether a fork is over, or can begin
     MOST_RESTS = 10000          # looks after which a fork doesn't wait any more for guests that don't look up

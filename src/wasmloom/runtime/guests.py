@@ -41,7 +41,6 @@ from cython.cimports.posix.time import timespec
 from cython.cimports.wasmloom.runtime.guests import (
     C_STACK_RESERVE,
     IDLE_TICKS,
-    LIMIT_WORD,
     MOST_RESTS,
     NO_THREAD,
     PARKED,
@@ -87,6 +86,7 @@ from cython.cimports.wasmloom.system._capi import (
 )
 from cython.cimports.wasmloom.system.allocation import calloc
 from cython.cimports.wasmloom.system.polling import set_is_late
+from cython.cimports.wasmloom.target._processor import set_stack_limit_of
 
 # Declared, with their types and those of the structs, in guests.pxd.
 ticker_state = NO_THREAD
@@ -167,9 +167,8 @@ def _tick() -> cython.bint:
             else:
                 __sync_synchronize()
             if guest.running and guest.ctx.host_sp != cython.NULL:
-                # The word that compiled code compares its stack pointer with (see wasmloom.compiler.stubs): the
-                # highest number lets every comparison fail.
-                cython.cast(cython.pointer(uint64_t), guest.thread + LIMIT_WORD)[0] = ~cython.cast(uint64_t, 0)
+                # What compiled code compares its stack pointer with: the highest number lets every comparison fail.
+                set_stack_limit_of(guest.thread, ~cython.cast(uint64_t, 0))
             __sync_synchronize()
             guest.ticking = 0
         guest = guest.next

@@ -5,7 +5,6 @@ from wasmloom.runtime.guests cimport Entry, Guest
 
 cdef enum:
     MAX_ARGUMENTS = 1024        # words of the context's `args`
-    RESERVE = 16384             # bytes below a stack's limit: for the frames of signal handlers
     FIRST_ROOT = 65536          # bytes of a store's first stack that aren't counted against its memory limit
     ROOT_BYTES = 8192           # what any other stack of an entry counts for at first
     STACK_PAGE = 4096           # what a continuation's stack counts for at first

@@ -6,8 +6,8 @@ Every entry from the host runs on a stack of its own, as large as the store's ``
 continuation that has begun, on a small one. Calls that can wait keep theirs while they wait (`wasmloom.host.tasks`).
 All are reserved address space, of which only pages that have been touched take memory: what a suspended continuation
 costs is mostly the page with its innermost frames. There are no guard pages; functions compare the stack pointer with
-the stack's limit exactly (LLVM's "split-stack"), and below the limit there is room for the frame of a signal handler
-(`RESERVE`).
+the stack's limit exactly (`STACK_CHECK` in `wasmloom.target.backend`), and below the limit there is room for the frame
+of a signal handler (`SIGNAL_RESERVE`).
 
 The same comparison counts the memory: a stack's limit begins a page below its top, and whenever a function needs more
 it moves down towards the stack's floor, and what has been gained is charged. It never moves up: a stack in the pool
@@ -60,7 +60,6 @@ from cython.cimports.wasmloom.contract._layout import (
     WlControl,
     WlFunction,
 )
-from cython.cimports.wasmloom.interpreter._native import REG_RBP, REG_RDI, REG_RIP, ucontext_t
 from cython.cimports.wasmloom.interpreter.machine import native_stubs, set_runtime_call
 from cython.cimports.wasmloom.runtime.codememory import in_code
 from cython.cimports.wasmloom.runtime.faults import set_native_redirect
@@ -69,7 +68,6 @@ from cython.cimports.wasmloom.runtime.heap import Heap, Pin
 from cython.cimports.wasmloom.runtime.native import (
     FIRST_ROOT,
     MAX_ARGUMENTS,
-    RESERVE,
     ROOT_BYTES,
     STACK_PAGE,
     Convert,
@@ -89,6 +87,13 @@ from cython.cimports.wasmloom.runtime.stacks import (
     state_of,
 )
 from cython.cimports.wasmloom.system.allocation import malloc, mmap
+from cython.cimports.wasmloom.target._processor import (
+    SIGNAL_RESERVE,
+    frame_pointer,
+    program_counter,
+    set_first_argument,
+    set_program_counter,
+)
 
 from wasmloom.contract import traps
 
@@ -224,7 +229,7 @@ def _new_stack(guest: cython.pointer(Guest)) -> cython.pointer(WlControl):
     control = cython.cast(
         cython.pointer(WlControl), base + guest.native_stack - _CONTROL_BYTES - _LINE * (number % _COLOURS)
     )
-    control.floor = base + RESERVE
+    control.floor = base + SIGNAL_RESERVE
     control.limit = max(control.floor, base + guest.native_stack - STACK_PAGE)
     return control
 
@@ -253,7 +258,7 @@ def stack_with_room(guest: cython.pointer(Guest), size: uint64_t) -> cython.poin
     region.next = cython.cast(cython.pointer(Region), guest.native_regions).next
     cython.cast(cython.pointer(Region), guest.native_regions).next = region
     control = cython.cast(cython.pointer(WlControl), cython.cast(cython.p_char, region) + total - _CONTROL_BYTES)
-    control.floor = cython.cast(cython.p_char, region) + 4096 + RESERVE
+    control.floor = cython.cast(cython.p_char, region) + 4096 + SIGNAL_RESERVE
     control.limit = max(control.floor, cython.cast(cython.p_char, control) - size - STACK_PAGE)
     return control
 
@@ -337,7 +342,7 @@ def new_root(guest: cython.pointer(Guest)) -> cython.pointer(RootStack):
     base: cython.p_char
     if not prepare_context(guest):
         return cython.NULL
-    size = (guest.max_stack + RESERVE + _ROOT_TOP + _LINE * _COLOURS + 4095) & ~cython.cast(uint64_t, 4095)
+    size = (guest.max_stack + SIGNAL_RESERVE + _ROOT_TOP + _LINE * _COLOURS + 4095) & ~cython.cast(uint64_t, 4095)
     if guest.has_root and not charge(guest, ROOT_BYTES):
         return cython.NULL
     base = _map(size)
@@ -699,24 +704,23 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
 
     The instruction that faulted is the trap's place; as for a return address, one more is noted.
     """
-    registers: cython.pointer(cython.longlong) = cython.cast(cython.pointer(ucontext_t), context).uc_mcontext.gregs
     guest: cython.pointer(Guest)
-    if not in_code(cython.cast(uint64_t, registers[REG_RIP])):
+    if not in_code(program_counter(context)):
         return False
     guest = running_here()
     if guest == cython.NULL:
         return False
     guest.ctx.trap_code = _MEMORY_OUT_OF_BOUNDS
-    guest.ctx.trap_ip = cython.cast(cython.p_char, cython.cast(uint64_t, registers[REG_RIP]) + 1)
-    guest.ctx.trap_fp = cython.cast(cython.p_char, cython.cast(uint64_t, registers[REG_RBP]))
+    guest.ctx.trap_ip = cython.cast(cython.p_char, program_counter(context) + 1)
+    guest.ctx.trap_fp = frame_pointer(context)
     guest.ctx.trap_instance = cython.NULL
-    registers[REG_RDI] = cython.cast(cython.longlong, guest)
-    registers[REG_RIP] = cython.cast(cython.longlong, native_stubs.leave)
+    set_first_argument(context, guest)
+    set_program_counter(context, native_stubs.leave)
     return True
 
 
 def stub_addresses() -> dict[str, int]:
-    """Addresses of the pieces of `wasmloom.compiler.stubs` that compiled code refers to."""
+    """Addresses of the pieces of `wasmloom.target.stubs` that compiled code refers to."""
     return {
         "wl_on_host": cython.cast(uint64_t, native_stubs.on_host),
         "wl_trap_native": cython.cast(uint64_t, native_stubs.trap),

@@ -4,7 +4,7 @@
 
 The interpreter stops where its state is known (a loop's label or a function's beginning; see ``CHANGE_TIER``). The
 store then runs compiled code only, and the frames of bytecode that are on a stack go on one by one, the innermost
-first: `wl_frames` (see `wasmloom.compiler.stubs`) asks for the next one, calls its entry (see `wasmloom.compiler.osr`),
+first: `wl_frames` (see `wasmloom.target.stubs`) asks for the next one, calls its entry (see `wasmloom.compiler.osr`),
 whose results go to where the caller's frame expects them, and so on until there are none. Entries are compiled when
 they are needed: of a deep stack only the innermost at first.
 

@@ -61,7 +61,6 @@ from cython.cimports.wasmloom.runtime.guests import (
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.runtime.native import (
-    RESERVE,
     RootStack,
     begin_entry,
     end_entry,
@@ -103,6 +102,7 @@ from cython.cimports.wasmloom.system._capi import (
     wl_python_ends,
 )
 from cython.cimports.wasmloom.system.allocation import calloc, realloc
+from cython.cimports.wasmloom.target._processor import SIGNAL_RESERVE
 
 from wasmloom.contract.traps import (
     CHAIN_EXHAUSTED,
@@ -416,7 +416,7 @@ class Store:
         self.guest.max_chain = self.guest.max_stack // CHAIN_FRAME
         self.guest.until_chain_check = self.guest.max_chain
         # An odd number of pages, so that the pages in use spread over all sets of the processor's TLBs.
-        self.guest.native_stack = (min(self.guest.max_stack, CONTINUATION_STACK) + RESERVE + 4095) & ~4095 | 4096
+        self.guest.native_stack = (min(self.guest.max_stack, CONTINUATION_STACK) + SIGNAL_RESERVE + 4095) & ~4095 | 4096
         self.guest.ctx.fuel = INT64_MAX
         if fuel is not None:
             self.fuel = fuel

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from wasmloom.target import instructions
 
 #: Types of floats → LLVM's names and bits. Of integers both are in the name.
 _FLOATS = {"f32": ("float", 32), "f64": ("double", 64)}
@@ -47,6 +49,11 @@ def type_bits(name: str) -> int:
     return int(integer[1])
 
 
+def module_assembly(lines: Iterable[str]) -> list[str]:
+    """The IR of lines of assembly that stand outside of functions."""
+    return ['module asm "' + line.replace("\\", "\\5C").replace('"', "\\22") + '"' for line in lines]
+
+
 class Value(NamedTuple):
     """An SSA value or constant: its text and type ("i1", "i8" … "i64", "f32", "f64", "ptr", or an LLVM vector type)."""
 
@@ -61,8 +68,8 @@ class Builder:
     how a trap leaves the function.
     """
 
-    #: Whether the processor is known to have AVX: floating-point instructions with a destination of their own.
-    has_avx = False
+    #: What the processor is known to have, of what `wasmloom.target.instructions` makes use of.
+    features: frozenset[str] = frozenset()
 
     def __init__(self, on_trap: Callable[[Any, int], None]) -> None:
         self.lines: list[str] = []
@@ -117,9 +124,8 @@ class Builder:
         negation into another instruction, and the result would have another NaN's bits.
         """
         kind = llvm_type(x.type)
-        suffix = {64: "sd", 32: "ss"}[type_bits(x.type)]
-        code = f'"v{name}{suffix} $2, $1, $0", "=x,x,x"' if self.has_avx else f'"{name}{suffix} $2, $0", "=x,0,x"'
-        return self.assign(f"call {kind} asm {code}({kind} {x.text}, {kind} {y.text}) nounwind memory(none)", x.type)
+        code = instructions.float_arithmetic(name, type_bits(x.type), self.features)
+        return self.assign(f"call {kind} {code}({kind} {x.text}, {kind} {y.text}) nounwind memory(none)", x.type)
 
     def compare(self, predicate: str, x: Value, y: Value, negate: bool = False) -> Value:
         """A truth value (i1): `predicate` is LLVM's for integers, Wasm's (or "uno") for floats."""

@@ -199,8 +199,8 @@ cdef extern from * nogil:
     #include <sys/syscall.h>
     #include <unistd.h>
     /* membarrier(2). The numbers are the kernel's: older headers lack them. */
-    #ifndef SYS_membarrier
-    #define SYS_membarrier 324  /* x86-64 */
+    #if !defined(SYS_membarrier) && defined(__x86_64__)
+    #define SYS_membarrier 324
     #endif
     static inline int wl_share_barriers(void) { return syscall(SYS_membarrier, 1 << 4, 0) == 0; }
     static inline void wl_barrier_for_all(void) { syscall(SYS_membarrier, 1 << 3, 0); }

@@ -1,4 +1,4 @@
-"""The hand-written machine code around compiled functions (x86-64, System V ABI), for the object that the build makes.
+"""The machine code around compiled functions, written in assembly, for the object that the build makes.
 
 The native calling convention is C's, with at most six integers and eight floats in registers (`wasmloom.compiler.abi`);
 the environment (the callee's `WlInstance`, or for what isn't compiled its `WlFunction`) is in R13, which is
@@ -38,16 +38,9 @@ Invariants:
 
 from __future__ import annotations
 
-from wasmloom.contract.layout import CONT_ENDED, RUNTIME_CALLS, offset, size
+from wasmloom.contract.layout import RUNTIME_CALLS, offset
 from wasmloom.contract.traps import HOST_WAIT
-from wasmloom.semantics.llvm import Value
-from wasmloom.semantics.structs import StructBuilder
-
-#: Integer parameter registers after the environment, in the order of the System V ABI; then the number of float ones.
-INTEGER_REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
-FLOAT_REGISTERS = 8
-
-_CALLEE_SAVED = ("rbx", "r12", "r13", "r14", "r15")
+from wasmloom.target.x86_64.registers import CALLEE_SAVED, FLOAT_ARGUMENTS, INTEGER_ARGUMENTS
 
 
 def _ctx(field: str) -> int:
@@ -85,28 +78,28 @@ _FRAME = """
     .cfi_def_cfa_register %rbp
 """
 
-_PUSH_SAVED = "".join(f"    pushq %{register}\n" for register in _CALLEE_SAVED)
-_POP_SAVED = "".join(f"    popq %{register}\n" for register in reversed(_CALLEE_SAVED))
+_PUSH_SAVED = "".join(f"    pushq %{register}\n" for register in CALLEE_SAVED)
+_POP_SAVED = "".join(f"    popq %{register}\n" for register in reversed(CALLEE_SAVED))
 #: Where a frame that has pushed them keeps the callee-saved registers.
-_SAVED_CFI = "".join(f"    .cfi_offset %{r}, {-24 - 8 * i}\n" for i, r in enumerate(_CALLEE_SAVED))
+_SAVED_CFI = "".join(f"    .cfi_offset %{r}, {-24 - 8 * i}\n" for i, r in enumerate(CALLEE_SAVED))
 
 
 def _save_arguments() -> str:
     """Store the parameter registers from the stack pointer on."""
-    lines = [f"    movq %{register}, {8 * i}(%rsp)" for i, register in enumerate(INTEGER_REGISTERS)]
-    first = 8 * len(INTEGER_REGISTERS)
-    lines += [f"    movsd %xmm{i}, {first + 8 * i}(%rsp)" for i in range(FLOAT_REGISTERS)]
+    lines = [f"    movq %{register}, {8 * i}(%rsp)" for i, register in enumerate(INTEGER_ARGUMENTS)]
+    first = 8 * len(INTEGER_ARGUMENTS)
+    lines += [f"    movsd %xmm{i}, {first + 8 * i}(%rsp)" for i in range(FLOAT_ARGUMENTS)]
     return "\n".join(lines) + "\n"
 
 
 def _load_arguments() -> str:
-    lines = [f"    movq {8 * i}(%rsp), %{register}" for i, register in enumerate(INTEGER_REGISTERS)]
-    first = 8 * len(INTEGER_REGISTERS)
-    lines += [f"    movsd {first + 8 * i}(%rsp), %xmm{i}" for i in range(FLOAT_REGISTERS)]
+    lines = [f"    movq {8 * i}(%rsp), %{register}" for i, register in enumerate(INTEGER_ARGUMENTS)]
+    first = 8 * len(INTEGER_ARGUMENTS)
+    lines += [f"    movsd {first + 8 * i}(%rsp), %xmm{i}" for i in range(FLOAT_ARGUMENTS)]
     return "\n".join(lines) + "\n"
 
 
-_ARGUMENT_BYTES = 8 * (len(INTEGER_REGISTERS) + FLOAT_REGISTERS)
+_ARGUMENT_BYTES = 8 * (len(INTEGER_ARGUMENTS) + FLOAT_ARGUMENTS)
 
 
 def _set_limit(context: str) -> str:
@@ -157,7 +150,7 @@ wl_native_leave:
 _CONTINUE = f"""{_ENTRY}
     movq %rbp, -16(%rsi)
     movq {_ctx("guest_fp")}(%rdi), %rbp
-    leaq -{8 * len(_CALLEE_SAVED)}(%rbp), %rsp
+    leaq -{8 * len(CALLEE_SAVED)}(%rbp), %rsp
 {_POP_SAVED}    popq %rbp
     .cfi_def_cfa %rsp, 8
     ret
@@ -183,7 +176,7 @@ _ON_HOST = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
     movq %r8, %rcx
     movq %r9, %r8
     callq *%rax
-    leaq -{8 * len(_CALLEE_SAVED)}(%rbp), %rsp
+    leaq -{8 * len(CALLEE_SAVED)}(%rbp), %rsp
 {_POP_SAVED}    popq %rbp
     .cfi_def_cfa %rsp, 8
     ret
@@ -381,7 +374,7 @@ wl_fiber_return:
 
 #: wl_switch_call(reason, first value, reference, ctx, control): the switch of code that switches by calls; gives
 #: reason, first value and reference in RAX, RDX and RCX. What goes on elsewhere sees the registers that it would see
-#: after the inline switch (see `wasmloom.compiler.switching`).
+#: after the inline switch (see `instructions`).
 _SWITCH_CALL = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
 {_set_limit("%rcx")}    movq %rdi, %rax
     movq %rcx, %rdi
@@ -465,7 +458,7 @@ _FRAMES = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
 wl_frames_return:
     jmp 1b
 2:
-    leaq -{8 * len(_CALLEE_SAVED)}(%rbp), %rsp
+    leaq -{8 * len(CALLEE_SAVED)}(%rbp), %rsp
 {_POP_SAVED}    popq %rbp
     .cfi_def_cfa %rsp, 8
     ret
@@ -510,37 +503,4 @@ def assembly() -> str:
             _function("wl_frames_start", _FRAMES_START, _START_CFI),
             _function("wl_fiber_start", _fiber_start(), _START_CFI),
         )
-    )
-
-
-def fiber_end() -> str:
-    """LLVM IR of ``wl_fiber_end(ctx)``: the running continuation has returned; gives the control to go on at."""
-    b = StructBuilder(lambda builder, code: None)
-    ctx = Value("%ctx", "ptr")
-    cont = b.struct_field(ctx, "WlContext", "current")
-    parent = b.struct_field(cont, "WlCont", "parent")
-    control = b.struct_field(cont, "WlCont", "control")
-    b.set_struct_field(ctx, "WlContext", "current", parent)
-    b.set_struct_field(cont, "WlCont", "control", Value("null", "ptr"))
-    b.set_struct_field(control, "WlControl", "next", b.struct_field(ctx, "WlContext", "free_stacks"))
-    b.set_struct_field(ctx, "WlContext", "free_stacks", control)
-    base = b.struct_field(cont, "WlCont", "stack_base")
-    inline = b.assign(f"icmp eq ptr {base.text}, {b.at(cont, size('WlCont')).text}", "i1")
-    b.branch(b.both(inline, b.is_young(cont)), "%own", "%grown")
-    b.label("%own")
-    b.set_struct_field(cont, "WlCont", "state", b.const("i64", CONT_ENDED))
-    b.set_struct_field(cont, "WlCont", "next", b.struct_field(ctx, "WlContext", "free_conts"))
-    b.set_struct_field(ctx, "WlContext", "free_conts", cont)
-    b.emit(f"ret ptr {control.text}")
-    b.label("%grown")
-    index = RUNTIME_CALLS.index("cont_done")
-    done = b.load("ptr", Value(f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})", "ptr"), align=8)
-    b.emit(
-        f"call i64 @wl_on_host(ptr %ctx, ptr {done.text}, ptr {cont.text}, ptr null, ptr null, ptr null)"
-    )
-    b.emit(f"ret ptr {control.text}")
-    body = "\n".join(b.lines)
-    return (
-        "declare hidden i64 @wl_on_host(ptr, ptr, ptr, ptr, ptr, ptr)\n"
-        f'define hidden ptr @wl_fiber_end(ptr %ctx) nounwind "frame-pointer"="all" {{\n{body}\n}}\n'
     )

@@ -1,0 +1,32 @@
+"""What LLVM is told when it compiles for this processor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: The function attribute that makes a function compare the stack pointer with the running stack's limit, where the
+#: thread has it (see `stubs`), and the function that LLVM then calls where there is no room.
+STACK_CHECK = '"split-stack"'
+STACK_CHECK_FAILED = "__morestack"
+
+#: Options of LLVM, for the whole process. Conditional moves with a memory operand stay as they are: LLVM would make
+#: branches of them, and load in one arm only (https://github.com/llvm/llvm-project/issues/219814).
+OPTIONS = ("-x86-cmov-converter-force-mem-operand=false",)
+
+#: Features that mask accesses. An access that a mask suppresses doesn't fault, and LLVM makes such a one of a load that
+#: only a `select` needs, although it is volatile. Masks came with AVX-512 and AVX10; the conditional moves of APX
+#: ("cf") suppress faults, too.
+_MASKED = ("avx512", "avx10", "amx-avx512")
+
+
+def features(host: Mapping[str, bool]) -> str:
+    """Of what the processor has, what LLVM may use: nothing that keeps an access from faulting."""
+    return ",".join(
+        f"{'+' if has and name != 'cf' and not name.startswith(_MASKED) else '-'}{name}"
+        for name, has in sorted(host.items())
+    )
+
+
+def known_features(host: Mapping[str, bool]) -> frozenset[str]:
+    """Of what the processor has, what `instructions` makes use of."""
+    return frozenset(name for name in ("avx",) if host.get(name))
