@@ -17,6 +17,7 @@ import wasmloom
 from tests.compiler.building import emit, with_lines
 from wasmloom.compiler import elf, perf
 from wasmloom.compiler.objects import LoadedCode, load
+from wasmloom.target import relocations
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Where the package is: in the project or, when it has been installed, elsewhere.
@@ -130,7 +131,7 @@ def test_images() -> None:
     assert len(images) == 2
     for image, name in zip(images, "fg", strict=True):
         header = elf.HEADER.unpack_from(image)
-        assert header[5:7] == (elf.ET_EXEC, elf.EM_X86_64)
+        assert header[5:7] == (elf.ET_EXEC, relocations.MACHINE)
         table, count, names = header[10], header[16], header[17]
         assert table + count * elf.SECTION.size == len(image)
         sections = list(elf.SECTION.iter_unpack(image[table:]))

@@ -213,7 +213,7 @@ RUNTIME_CALLS: tuple[str, ...] = (
     # (ctx, inst, fp, ip): a traced instruction is about to run
     "trace",
     # Of compiled code. (ctx, WlFunction*, registers): run a function that isn't compiled; `registers` has what the
-    # parameter registers held, six integers and eight floats, and gets the first result.
+    # parameter registers held, those of integers first, and gets the first result.
     "native_call",
     # (ctx, WlFunction*, words): the same with parameters and results in memory
     "native_array_call",
