@@ -51,6 +51,8 @@ def generate_declarations() -> None:
         path = SRC / "wasmloom" / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+            for copy in (ROOT / C_FILES).rglob(path.name):  # Cython's, which C files beside it would include
+                copy.unlink()
             forget_users(path.stem)
 
 

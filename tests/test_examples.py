@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 import wasmloom as wl
-from wasmloom.runtime.osr import change_soon
+from wasmloom.tiers.change import change_soon
 from wasmloom.wasi import Wasi
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

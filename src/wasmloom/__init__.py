@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from wasmloom.version import __version__ as __version__
+
 if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.errors import CompileError as CompileError
     from wasmloom.errors import ExitStatus as ExitStatus
@@ -24,9 +26,9 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.errors import ValidationError as ValidationError
     from wasmloom.errors import WasmError as WasmError
     from wasmloom.errors import WasmException as WasmException
+    from wasmloom.host.asynchronous import Func as Func
     from wasmloom.host.asynchronous import WaitingGuest as WaitingGuest
     from wasmloom.host.asynchronous import waiting_guests as waiting_guests
-    from wasmloom.host.bridge import Func as Func
     from wasmloom.host.continuations import Continuation as Continuation
     from wasmloom.host.continuations import Suspension as Suspension
     from wasmloom.host.continuations import resume_iter as resume_iter
@@ -40,8 +42,8 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.module import ExportType as ExportType
     from wasmloom.host.module import ImportType as ImportType
     from wasmloom.host.module import Module as Module
+    from wasmloom.host.store import Store as Store
     from wasmloom.host.tags import Tag as Tag
-    from wasmloom.runtime.store import Store as Store
     from wasmloom.spec.types import EXTERNREF as EXTERNREF
     from wasmloom.spec.types import F32 as F32
     from wasmloom.spec.types import F64 as F64
@@ -58,24 +60,21 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.spec.types import ValType as ValType
     from wasmloom.wasi import Wasi as Wasi
 
-__version__ = "0.1.0"
-
 #: Module → the public names that it defines. They are loaded on first use: the build imports parts of the package
 #: before its compiled modules exist, and a program that only assembles text needs no runtime.
 _HOMES: dict[str, str] = {
     "errors": "CompileError ExitStatus Frame LinkError Trap UnsupportedError ValidationError WasmError "
     "WasmException",
-    "host.asynchronous": "WaitingGuest waiting_guests",
-    "host.bridge": "Func",
+    "host.asynchronous": "Func WaitingGuest waiting_guests",  # functions that can wait need it
     "host.continuations": "Continuation Suspension resume_iter",
     "host.engine": "Engine",
     "host.exports": "Exports",
     "host.externs": "Global Memory Table",
     "host.instance": "Instance",
     "host.limits": "time_left",
+    "host.store": "Store",
     "host.tags": "Tag",
     "host.module": "ExportType ImportType Module",
-    "runtime.store": "Store",
     "spec.types": "EXTERNREF F32 F64 FUNCREF I32 I64 V128 "
     "FuncType GlobalType Limits MemoryType TableType TagType ValType",
     "wasi": "Wasi",

@@ -13,7 +13,7 @@ from wasmloom.compiler import identity
 from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.host import module as host_module
 from wasmloom.host.engine import STACK_SWITCHING
-from wasmloom.host.state import compiled_code, use_compiled
+from wasmloom.tiers.stores import compiled_code, use_compiled
 
 MANY = "i32 f64 i64 f32 i32 i64 f64 f32 i64 i32 f64 f64 i64 f32 f64 i32 f64 f32 i64 f64"
 

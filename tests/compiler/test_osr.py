@@ -12,9 +12,9 @@ import pytest
 import wasmloom as wl
 from tests.compiler.tiers import outcome_of
 from wasmloom.host.engine import STACK_SWITCHING
-from wasmloom.host.state import compiled_code, use_compiled
-from wasmloom.runtime.osr import change_soon
 from wasmloom.runtime.store import Store
+from wasmloom.tiers.change import change_soon
+from wasmloom.tiers.stores import compiled_code, use_compiled
 
 AUTO = 1 << 30
 #: Tags and types that most modules here use.

@@ -40,8 +40,8 @@ from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.units import compile_unit
 from wasmloom.host.fixed import fill
-from wasmloom.runtime.osr import change_soon
 from wasmloom.spec.types import FUNCREF, FuncType, GlobalType, MemoryType, TableType
+from wasmloom.tiers.change import change_soon
 
 #: What happened, step by step: results, traps, host calls, and the state at the end.
 Outcome = list[tuple[Any, ...]]

@@ -26,7 +26,7 @@ SOURCES = Path(handlers.__file__).parents[1]
 USERS = (
     *(SOURCES / "interpreter").glob("*.py"),
     SOURCES / "runtime" / "collector.py",
-    SOURCES / "runtime" / "osr.py",
+    SOURCES / "tiers" / "change.py",
     SOURCES / "host" / "continuations.py",
 )
 HANDLERS = handlers.HandlerSet().handlers

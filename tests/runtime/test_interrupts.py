@@ -15,12 +15,12 @@ import wasmloom as wl
 from tests.binary import build
 from tests.compiler.tiers import ENGINES, engine_of
 from tests.processes import run_program
-from wasmloom.host import tiering
 from wasmloom.host.module import Module
-from wasmloom.host.state import compiled_code, use_compiled
-from wasmloom.runtime.osr import change_soon
 from wasmloom.system.apart import run_apart
 from wasmloom.system.polling import poll_now
+from wasmloom.tiers import change
+from wasmloom.tiers.change import change_soon
+from wasmloom.tiers.stores import compiled_code, use_compiled
 
 #: A module that throws what the host throws, and catches it, for ever.
 CATCHES = """(module (import "h" "throw" (func $throw)) (import "h" "tag" (tag $e (param i32)))
@@ -125,7 +125,7 @@ def test_while_it_is_decided_whether_a_store_changes_over(
         alarm()
         return False
 
-    monkeypatch.setattr(tiering, "look_inside", look_inside)
+    monkeypatch.setattr(change, "look_inside", look_inside)
     store = wl.Store(engine, timeout=20)
     run = wl.Instance(wl.Module('(module (func (export "run") (loop (br 0))))', engine), store=store).exports.run
     for _ in range(2):  # the first one doesn't hinder the second look
@@ -352,7 +352,8 @@ for _ in range(3):
         print("not interrupted")
     gc.collect()
 binding.TargetMachine.emit_object = real
-thread = threading.Thread(target=lambda: print(len(wl.Module("(module (func))", engine).imports)))  # the lock of LLVM is free
+# The lock of LLVM is free.
+thread = threading.Thread(target=lambda: print(len(wl.Module("(module (func))", engine).imports)))
 thread.start()
 thread.join()
 """

@@ -516,7 +516,8 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(
     tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wasmloom.compiler import compiled
-    from wasmloom.runtime import backtraces
+    from wasmloom.runtime import hooks
+    from wasmloom.tiers import backtraces
 
     engine = wl.Engine(tier=tier)
     text = '(module (func $f (unreachable)) (func (export "f") (call $f)) (func (export "ok")))'
@@ -533,12 +534,12 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(
         return walk(*arguments)
 
     monkeypatch.setattr(backtraces, "walk", walk_and_enter)
-    backtraces.set_walk_native(walk_and_enter)
+    hooks.set_walk_native(walk_and_enter)
     try:
         with pytest.raises(wl.Trap) as trap:
             exports.f()
     finally:
-        backtraces.set_walk_native(compiled.walk_native)
+        hooks.set_walk_native(compiled.walk_native)
     assert [frame.func_name for frame in trap.value.frames] == ["f", "f"]
     assert len(errors) == 1
     exports.ok()

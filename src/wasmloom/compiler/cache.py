@@ -34,9 +34,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-import wasmloom
 from wasmloom.compiler.identity import engine_identity
 from wasmloom.system import log
+from wasmloom.version import __version__
 
 #: Changes when entries look different, or when what is compiled means something else to the runtime.
 FORMAT = 1
@@ -239,7 +239,7 @@ def machine_identity() -> str:
 
 
 def _encode(key: str, blobs: Sequence[bytes]) -> bytes:
-    header = json.dumps({"sizes": [len(blob) for blob in blobs], "version": wasmloom.__version__}).encode()
+    header = json.dumps({"sizes": [len(blob) for blob in blobs], "version": __version__}).encode()
     body = b"".join([_LENGTH.pack(len(header)), header, *blobs])
     return MAGIC + _digest(key, body) + body
 

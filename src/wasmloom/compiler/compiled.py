@@ -21,9 +21,9 @@ from wasmloom.compiler.objects import LoadedCode, load
 from wasmloom.compiler.perf import describe, wanted
 from wasmloom.compiler.workers import compile_parts
 from wasmloom.runtime import forks, native
-from wasmloom.runtime.backtraces import set_walk_native
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import func_name
+from wasmloom.runtime.hooks import set_walk_native
 from wasmloom.spec.types import FuncType
 from wasmloom.target import backend
 

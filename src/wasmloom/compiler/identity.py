@@ -11,9 +11,11 @@ import hashlib
 import os
 from pathlib import Path
 
-import wasmloom
 from wasmloom.errors import CompileError
 from wasmloom.target import FOLDER
+from wasmloom.version import __version__
+
+_FOLDERS = ("binary", "compiler", "contract", "runtime", "semantics", "spec", "system", "target", f"target/{FOLDER}")
 
 
 def _now() -> str:
@@ -21,14 +23,14 @@ def _now() -> str:
 
     The version alone would be enough for users, but not while the engine is being developed.
     """
-    package = Path(wasmloom.__file__).parent
+    package = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for folder in ("binary", "compiler", "contract", "runtime", "semantics", "spec", "target", f"target/{FOLDER}"):
+    for folder in _FOLDERS:
         for file in sorted(os.scandir(package / folder), key=lambda file: file.name):
             if file.is_file():
                 status = file.stat()
                 digest.update(f"{folder}/{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return f"{wasmloom.__version__} {digest.hexdigest()}"
+    return f"{__version__} {digest.hexdigest()}"
 
 
 #: What the engine was when this process began to use it.

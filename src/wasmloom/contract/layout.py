@@ -161,7 +161,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("stack_end", "char*"),
         # The innermost exception record. Of a native stack: non-zero while frames of bytecode wait below the compiled
         # ones, `ip` then is in the instruction that the innermost of them goes on behind, `fp` its frame's address and
-        # `function` its instance (see `wasmloom.runtime.osr`).
+        # `function` its instance (see `wasmloom.tiers.change`).
         ("catch_top", "uint64_t"),
         # What it will run (WlFunction*), before its first resumption.
         ("function", "void*"),
@@ -314,6 +314,7 @@ def pxd() -> str:
     parts.append("")
     parts.append("cdef enum:")
     parts += [f"    RT_{name.upper()} = {i}" for i, name in enumerate(RUNTIME_CALLS)]
+    parts.append(f"    RT_COUNT = {len(RUNTIME_CALLS)}")
     parts += [f"    CONT_{name.upper()} = {i}" for i, name in enumerate(CONT_STATES)]
     parts += [f"    CONT_BYTES = {CONT_BYTES}", f"    INLINE_WORDS = {INLINE_WORDS}"]
     parts += [f"    BOUND_SHIFT = {BOUND_SHIFT}", f"    ON_LABEL = {ON_LABEL}", f"    ON_SWITCH = {ON_SWITCH}"]

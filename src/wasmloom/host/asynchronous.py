@@ -10,10 +10,12 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmloom.errors import Frame
+from wasmloom.host.bridge import Func as Func
+from wasmloom.host.bridge import set_run_waiting
 from wasmloom.host.tasks import new_task, parked_tasks
 
 if TYPE_CHECKING:
-    from wasmloom import Func, Store
+    from wasmloom.runtime.store import Store
 
 #: What cancels a coroutine besides `GeneratorExit`: module, which is loaded if anything can raise it, and class.
 _CANCELLATIONS = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
@@ -47,6 +49,9 @@ async def run_guest(function: Func, args: tuple[object, ...]) -> Any:
         else:
             waits = task.send(value)
     return task.result
+
+
+set_run_waiting(run_guest)
 
 
 class WaitingGuest(NamedTuple):

@@ -70,11 +70,12 @@ from cython.cimports.wasmloom.host.signatures import (
     kind_of,
     signature_of,
 )
-from cython.cimports.wasmloom.interpreter.machine import host_stub, run, set_runtime_call
+from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.guests import TICKING, c_stack_left, enter_python, leave_python, wake_ticker
+from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
-from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push, set_run
+from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push
 from cython.cimports.wasmloom.spec.canon import Types, heap_matches, new_types
 from cython.cimports.wasmloom.system._capi import (
     Py_TPFLAGS_HAVE_VECTORCALL,
@@ -96,7 +97,6 @@ from wasmloom.contract.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTIO
 from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
 from wasmloom.messages import printable
-from wasmloom.runtime import backtraces as _backtraces  # noqa: F401  (registers them)
 from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
 from wasmloom.runtime import forks as _forks  # noqa: F401  (registers what forked children do)
@@ -109,6 +109,7 @@ from wasmloom.spec.types import (
     ValType,
 )
 from wasmloom.system import log
+from wasmloom.tiers import backtraces as _backtraces  # noqa: F401  (registers them)
 
 _NULL = cython.declare(uint64_t, NULL_FLAG)
 _SHIFT = cython.declare(cython.int, HEAP_SHIFT)
@@ -128,12 +129,13 @@ _WasmException = cython.declare(object, WasmException)
 # The flag of generators that `types.coroutine` has made awaitable (`inspect.CO_ITERABLE_COROUTINE`).
 _OLD_COROUTINE = cython.declare(cython.int, 0x100)
 
-# Of wasmloom.host.tags and wasmloom.host.continuations: they need this module. Nothing is imported where it is called,
+# Of wasmloom.host.tags, continuations and asynchronous: they need this module. Nothing is imported where it is called,
 # since finalisers could run, and while Python ends it can't be.
 _exception_word = cython.declare(object, None)
 _exception_object = cython.declare(object, None)
 _continuation_word = cython.declare(object, None)
 _continuation_object = cython.declare(object, None)
+_run_waiting = cython.declare(object, None)
 
 
 @cython.cfunc
@@ -165,6 +167,12 @@ def set_continuations(to_word: Callable[..., int], to_object: Callable[..., obje
     """Register the conversion of continuations."""
     global _continuation_word, _continuation_object
     _continuation_word, _continuation_object = to_word, to_object
+
+
+def set_run_waiting(function: Callable[..., Coroutine[object, object, object]]) -> None:
+    """Register what runs a function that can wait."""
+    global _run_waiting
+    _run_waiting = function
 
 
 @cython.cfunc
@@ -478,9 +486,7 @@ class Func:
         an exception into the waiting guest that only its `catch_all` handlers can catch; unless the guest keeps it, it
         arrives as the `CancelledError` that it is.
         """
-        from wasmloom.host.asynchronous import run_guest
-
-        return run_guest(self, args)
+        return _run_waiting(self, args)
 
     @cython.cfunc
     def finish(self, words: cython.pointer(uint64_t)) -> object:
@@ -871,6 +877,5 @@ def _host_call(
 
 
 set_runtime_call(RT_HOST_CALL, cython.cast(cython.p_void, _host_call))
-set_run(run)
 if log.STACKS:
     from wasmloom.interpreter import trace as _trace  # noqa: F401  (registers the tracing functions)

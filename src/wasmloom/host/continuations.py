@@ -32,8 +32,9 @@ from cython.cimports.wasmloom.host.bridge import from_word, results_of, to_word
 from cython.cimports.wasmloom.host.signatures import Signature, signature_of
 from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
 from cython.cimports.wasmloom.interpreter.assembler import put16, put32, put64
-from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, sizes
+from cython.cimports.wasmloom.interpreter.machine import handlers, sizes
 from cython.cimports.wasmloom.runtime.guests import Entry
+from cython.cimports.wasmloom.runtime.hooks import native_stubs
 from cython.cimports.wasmloom.runtime.native import prepare_resume, runs_compiled
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.spec.canon import new_types

@@ -42,7 +42,7 @@ class Engine(Fixed):
 
     `tier`: ``"interpreter"``; ``"compiler"``: modules become machine code when they are made; or ``"auto"``: they run
     interpreted, are compiled in the background when they run often or long, and go on as machine code, in the middle of
-    a call if need be (see `wasmloom.host.tiering`). By default what the environment variable ``WASMLOOM_TIER`` says,
+    a call if need be (see `wasmloom.tiers.policy`). By default what the environment variable ``WASMLOOM_TIER`` says,
     else ``"auto"``. `threshold`, for ``"auto"``: compile after so many calls from the host instead, before the next
     one. `translation`: one of `TRANSLATIONS`, for the interpreter; with ``"lazy"`` an invalid function body is only
     found when the function is first called, and a module that has one is never compiled.
@@ -186,3 +186,12 @@ def default_engine() -> Engine:
     if _default is None:
         _default = Engine()
     return _default
+
+
+def engine_of(engine: object) -> Engine:
+    """The engine that something is made with: the default one for None. Raises `TypeError` for what isn't one."""
+    if engine is None:
+        return default_engine()
+    if not isinstance(engine, Engine):
+        raise TypeError(f"engine must be a wasmloom.Engine, not {type(engine).__name__}")
+    return engine

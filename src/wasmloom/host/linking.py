@@ -8,10 +8,10 @@ from wasmloom.errors import LinkError
 from wasmloom.host.bridge import Func
 from wasmloom.host.exports import Exports
 from wasmloom.host.externs import Global, Memory, Table
+from wasmloom.host.store import Store
 from wasmloom.host.tags import Tag
 from wasmloom.host.types import describe
 from wasmloom.messages import two_level
-from wasmloom.runtime.store import Store
 from wasmloom.spec.canon import func_type, is_sub, matches_extern
 from wasmloom.spec.types import EXTERN_KINDS, TagType
 

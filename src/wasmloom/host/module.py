@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmloom.binary.decoder import decode_module
 from wasmloom.errors import CompileError
-from wasmloom.host.engine import Engine, default_engine
+from wasmloom.host.engine import Engine, engine_of
 from wasmloom.host.fixed import Fixed, fill
 from wasmloom.interpreter.code import new_code_space
 from wasmloom.messages import printable
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.compiler.lowering import Options
     from wasmloom.compiler.osr import Entry
-    from wasmloom.host.tiering import Background
     from wasmloom.interpreter.code import CodeSpace
     from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
+    from wasmloom.tiers.background import Background
 
     #: Called with what tells whether it has been abandoned; gives what the module is to be called with in the end.
     Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]
@@ -152,10 +152,7 @@ class Module(Fixed):
 
     def __new__(cls, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> Self:
         """See the class."""
-        if engine is None:
-            engine = default_engine()
-        elif not isinstance(engine, Engine):
-            raise TypeError(f"engine must be a wasmloom.Engine, not {type(engine).__name__}")
+        engine = engine_of(engine)
         decoded, prepare = _load(data, engine.translation == "lazy" and engine.tier != "compiler")
         self = super().__new__(cls)
         fill(
@@ -220,6 +217,10 @@ class Module(Fixed):
     def compiled_entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool]) -> int:
         """The address of an entry for a guest that waits for it: see `CompiledModule.entry`."""
         return self.compile().entry(space, index, at, abandoned)
+
+    def wait_for(self, background: Background) -> None:
+        """Note who compiles the module in the background."""
+        fill(self, background=background)
 
     def begin_behind(self, positions: list[tuple[int, int]]) -> Work:
         """Compile as `compile` does, but by another process, so that this one's threads hardly notice.

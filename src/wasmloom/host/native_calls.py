@@ -42,9 +42,9 @@ from cython.cimports.wasmloom.host.signatures import (
     KIND_I32,
     Signature,
 )
-from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
+from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.target._processor import FLOAT_ARGUMENTS, INTEGER_ARGUMENTS
 

@@ -12,8 +12,6 @@ to the store, which the state keeps alive (and every `Func`, `Memory` … taken 
 
 from __future__ import annotations
 
-from array import array
-
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import uint32_t, uint64_t
@@ -35,24 +33,25 @@ from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_
 from cython.cimports.wasmloom.host.signatures import signature_of
 from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
 from cython.cimports.wasmloom.interpreter.code import CodeSpace
-from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
-from cython.cimports.wasmloom.runtime.guests import NEVER
 from cython.cimports.wasmloom.runtime.native import set_adapter
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, push
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import malloc
 from cython.cimports.wasmloom.system.polling import poll
+from cython.cimports.wasmloom.tiers.stores import use_machine_code
 
 from wasmloom.contract.traps import TRAP_REASONS
 from wasmloom.errors import LinkError, Trap
+from wasmloom.host import asynchronous as _asynchronous  # noqa: F401  (registers what lets functions wait)
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
 from wasmloom.host import native_calls as _native_calls  # noqa: F401  (registers what compiled code calls)
-from wasmloom.runtime.osr import mark_suspended
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_PAGES_32
+from wasmloom.tiers import change as _change  # noqa: F401  (registers how bytecode goes on as machine code)
+from wasmloom.tiers import policy as _policy  # noqa: F401  (registers when it does)
 
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
@@ -184,9 +183,7 @@ class InstanceState:
             functions[i] = own
             own += 1
         if self.store.is_native:
-            decoded, natives, calls = _code_of(self.store, self.module)
-            _make_stubs(self.store, self.pointer, decoded)
-            _use_code(self.pointer, decoded, natives, calls)
+            use_machine_code(self.store, self.pointer, self.module)
         return 0
 
     @cython.cfunc
@@ -454,92 +451,9 @@ class InstanceState:
         return global_at(self.store, cell, module.global_type(i))
 
 
-@cython.cfunc
-def _code_of(store: Store, module: object) -> tuple:
-    """The machine code of a module, compiled if need be, as `_use_code` takes it: of each function defined in it the
-    address of its code, and that of what calls it with arguments in memory, in words. The store keeps it then."""
-    decoded: DecodedModule = module.decoded
-    i: uint32_t
-    compiled = module.compile()
-    store.keep.append(compiled.memory)
-    functions: list = compiled.functions
-    call_of: dict = compiled.array_calls
-    calls: list = []
-    for i in range(decoded.num_imported_funcs, decoded.num_funcs):
-        calls.append(call_of[decoded.func_type[i]])
-    return decoded, array("Q", functions).tobytes(), array("Q", calls).tobytes()
-
-
 seal(InstanceState)
 
 
 def new_state(module: object, store: Store, found: dict) -> InstanceState:
     """The state of a new instance; see `InstanceState`."""
     return InstanceState.__new__(InstanceState, module, store, found)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _make_stubs(store: Store, instance: cython.pointer(WlInstance), decoded: DecodedModule) -> cython.int:
-    """Give an instance's functions code for callers that are interpreted: there are none, but a cell must point
-    somewhere. Nobody notices before `_use_code`."""
-    functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
-    function: cython.pointer(WlFunction)
-    i: uint32_t
-    for i in range(decoded.num_imported_funcs, decoded.num_funcs):
-        function = functions[i]
-        if function.own_code == cython.NULL:
-            function.own_code = host_stub(function)
-            if not push(cython.address(store.blocks), function.own_code):
-                free(function.own_code)
-                function.own_code = cython.NULL
-                raise MemoryError
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _use_code(
-    instance: cython.pointer(WlInstance), decoded: DecodedModule, natives: bytes, calls: bytes
-) -> cython.void:
-    """Let an instance's functions run as machine code. Nothing of it runs now."""
-    functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
-    function: cython.pointer(WlFunction)
-    code: cython.pp_void = cython.cast(cython.pp_void, PyBytes_AS_STRING(natives))
-    call: cython.pp_void = cython.cast(cython.pp_void, PyBytes_AS_STRING(calls))
-    i: uint32_t
-    for i in range(decoded.num_funcs - decoded.num_imported_funcs):
-        function = functions[decoded.num_imported_funcs + i]
-        function.code_cell = cython.address(function.own_code)
-        function.environment = instance
-        function.array_call = call[i]
-        function.native = code[i]
-
-
-def compiled_code(store: Store) -> list[tuple[object, bytes, bytes]]:
-    """The machine code of all instances of a store, in their order, compiled if need be; for `use_compiled`."""
-    i: uint64_t
-    codes: list = []
-    for i in range(store.instances.count):
-        codes.append(_code_of(store, store.module_at[cython.cast(uint64_t, store.instances.items[i])]))
-    return codes
-
-
-def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None:
-    """Let everything in a store run as machine code from now on: what `compiled_code` has just given.
-
-    No bytecode runs in it, or what does goes on by `wasmloom.runtime.osr`; the same is so of what is suspended.
-
-    All of it, or nothing: raises MemoryError before anything has changed. No code of Python runs in here, so that no
-    signal handler can get between.
-    """
-    i: uint64_t
-    for i in range(store.instances.count):
-        _make_stubs(store, cython.cast(cython.pointer(WlInstance), store.instances.items[i]), codes[i][0])
-    for i in range(store.instances.count):
-        _use_code(
-            cython.cast(cython.pointer(WlInstance), store.instances.items[i]), codes[i][0], codes[i][1], codes[i][2]
-        )
-    mark_suspended(store)
-    store.is_native = True
-    store.guest.may_change = NEVER

@@ -18,7 +18,7 @@ from wasmloom.contract.traps import OUT_OF_MEMORY, TRAP_REASONS
 from wasmloom.errors import Trap, WasmException
 from wasmloom.host.bridge import set_exceptions
 from wasmloom.host.types import as_func_type
-from wasmloom.runtime.store import set_python_exception
+from wasmloom.runtime.hooks import set_python_exception
 from wasmloom.spec.canon import func_type, intern_func_type, lasting
 
 

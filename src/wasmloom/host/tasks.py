@@ -59,19 +59,19 @@ from cython.cimports.wasmloom.runtime.native import (
     release_root,
     take_root,
 )
-from cython.cimports.wasmloom.runtime.osr import go_on_changed
 from cython.cimports.wasmloom.runtime.stacks import end_stack, take
 from cython.cimports.wasmloom.runtime.store import Store, grow_stack
 from cython.cimports.wasmloom.system._capi import pthread_self, seal
 from cython.cimports.wasmloom.system.allocation import calloc
+from cython.cimports.wasmloom.tiers.change import go_on_changed
 
 from wasmloom.contract.traps import HOST_WAIT, OUT_OF_MEMORY, TRAP_REASONS, UNCAUGHT_EXCEPTION
 from wasmloom.errors import Trap, WasmException
-from wasmloom.runtime.backtraces import MAX_FRAMES, number_at, too_deep
 from wasmloom.runtime.collector import statistics
 from wasmloom.runtime.frames import frames_of
 from wasmloom.spec.canon import intern_func_type
 from wasmloom.spec.types import FuncType
+from wasmloom.tiers.backtraces import MAX_FRAMES, number_at, too_deep
 
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)

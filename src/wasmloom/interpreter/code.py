@@ -32,9 +32,10 @@ from cython.cimports.wasmloom.contract._handlers import (
 )
 from cython.cimports.wasmloom.contract._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.interpreter.code import Place, TranslateCall
-from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
+from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers
 from cython.cimports.wasmloom.interpreter.translator import Translator, new_translator
 from cython.cimports.wasmloom.runtime.codememory import CodeBudget
+from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import calloc, malloc

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
 from wasmloom.semantics.kinds import Kind
 from wasmloom.semantics.registry import OPERATIONS, Operation
-
-if TYPE_CHECKING:
-    from wasmloom.interpreter.emitter import HandlerBuilder
 
 #: Operand and result kinds; the letter is their name in handler names and dumps.
 SLOT, ACC, IMM = range(3)
@@ -110,7 +107,7 @@ class Handler(NamedTuple):
 
     name: str
     shape: Shape
-    body: Callable[[HandlerBuilder], None]
+    body: Callable[[Any], None]
     calls_runtime: bool = False
     faults: bool = False
     fault_offset: int = 0

@@ -15,36 +15,10 @@ cdef const int32_t *fusion_rows     # by number of the first handler: where its 
 cdef const int16_t *fusion_columns  # by number of the second handler: its column, or -1
 cdef const int16_t *fusion_table    # number of the fused handler, or -1
 
-# The machine code around compiled functions: see the stubs of wasmloom.target.
-ctypedef struct NativeStubs:
-    void (*enter)(void *, void *, void *, void *, void *, void *) noexcept nogil
-    void (*go_on)(void *, void *) noexcept nogil
-    void *native_return
-    void *leave
-    void *on_host
-    void *trap
-    void *adapter
-    void *array_adapter
-    void *lazy
-    void *loop_interrupt
-    void *morestack
-    void *fiber_start
-    void *fiber_return
-    void *switch_call
-    void *drive
-    void *frames
-    void *frames_start
-    void *frames_return
-    void *frames_bottom
-    void *runtime
-
-cdef NativeStubs native_stubs
-
 # Handler addresses in ascending order, with their numbers: for the fault handler.
 cdef uint64_t *_sorted_addresses
 cdef int16_t *_sorted_numbers
 
 cdef void run(WlContext *ctx, WlInstance *inst, char *code, uint64_t *fp) noexcept nogil
-cdef void set_runtime_call(int index, void *function) noexcept
 cdef char *host_stub(WlFunction *function) except? NULL
 cdef bint _redirect(void *context, void *address) noexcept nogil

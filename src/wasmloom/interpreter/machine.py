@@ -58,6 +58,7 @@ from cython.cimports.wasmloom.interpreter._native import (
     wl_value_table,
 )
 from cython.cimports.wasmloom.runtime.faults import set_redirect
+from cython.cimports.wasmloom.runtime.hooks import native_stubs, set_run, use_runtime_table
 from cython.cimports.wasmloom.system.allocation import malloc
 from cython.cimports.wasmloom.target._processor import (
     handler_ip,
@@ -113,13 +114,6 @@ def run(
 ) -> cython.void:
     """Run guest code until it returns to the host or traps; `ctx.trap_code` tells which."""
     wl_enter(ctx, inst, code, fp)
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def set_runtime_call(index: cython.int, function: cython.p_void) -> cython.void:
-    """Register the runtime function at `index` of `layout.RUNTIME_CALLS`."""
-    wl_runtime[index] = function
 
 
 @cython.cfunc
@@ -189,3 +183,5 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
 
 _sort_handlers()
 set_redirect(_redirect)
+set_run(run)
+use_runtime_table(wl_runtime)

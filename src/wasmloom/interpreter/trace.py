@@ -20,8 +20,9 @@ from cython.cimports.wasmloom.contract._layout import (
     WlContext,
     WlInstance,
 )
-from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers, set_runtime_call
+from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers
 from cython.cimports.wasmloom.runtime.guests import Guest
+from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.stacks import inline_stack, is_young, number_of, set_on_event
 
 

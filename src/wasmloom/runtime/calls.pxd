@@ -2,16 +2,6 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from wasmloom.contract._layout cimport WlContext, WlMemory, WlSegment, WlTable
 
-# The instruction of a bulk operation (see `layout.RUNTIME_CALLS`).
-ctypedef struct Operands:
-    uint64_t handler
-    uint16_t a
-    uint16_t b
-    uint16_t c
-    uint16_t d
-    uint32_t imm0
-    uint32_t imm1
-
 # Python-holding functions as the nogil code that takes the GIL itself sees them.
 ctypedef uint64_t (*WithGil)(void *) noexcept nogil
 # Its caller looks at the exception itself.

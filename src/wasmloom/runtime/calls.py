@@ -17,11 +17,10 @@ from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memmove, memset
 from cython.cimports.wasmloom.contract import _layout
 from cython.cimports.wasmloom.contract._layout import WlContext, WlInstance, WlMemory, WlSegment, WlTable
-from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
+from cython.cimports.wasmloom.contract.operands import Operands
 from cython.cimports.wasmloom.runtime.calls import (
     IdMatches,
     LookUp,
-    Operands,
     WithGil,
 )
 from cython.cimports.wasmloom.runtime.guests import (
@@ -36,6 +35,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     now_ns,
     rest,
 )
+from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches

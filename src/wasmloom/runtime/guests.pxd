@@ -23,7 +23,7 @@ cdef enum:
     MANY_TICKS = 10             # ticks that make a guest worth compiling
     # Whether a guest that runs bytecode may go on as machine code.
     NEVER = 0
-    LOOK = 1                    # a tick stops it, and it is decided what to do (see wasmloom.host.tiering)
+    LOOK = 1                    # a tick stops it, and it is decided what to do (see wasmloom.tiers.policy)
     WAIT = 2                    # not yet: code is being made
     NOW = 3                     # as soon as it stands where it can
     # States of the ticker.

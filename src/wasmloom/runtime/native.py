@@ -60,11 +60,11 @@ from cython.cimports.wasmloom.contract._layout import (
     WlControl,
     WlFunction,
 )
-from cython.cimports.wasmloom.interpreter.machine import native_stubs, set_runtime_call
 from cython.cimports.wasmloom.runtime.codememory import in_code
 from cython.cimports.wasmloom.runtime.faults import set_native_redirect
 from cython.cimports.wasmloom.runtime.guests import Guest, Parked, charge, running_here, uncharge
 from cython.cimports.wasmloom.runtime.heap import Heap, Pin
+from cython.cimports.wasmloom.runtime.hooks import native_stubs, set_runtime_call
 from cython.cimports.wasmloom.runtime.native import (
     FIRST_ROOT,
     MAX_ARGUMENTS,

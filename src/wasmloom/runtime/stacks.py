@@ -48,8 +48,7 @@ from cython.cimports.wasmloom.contract._layout import (
     WlException,
     WlInstance,
 )
-from cython.cimports.wasmloom.interpreter.machine import set_runtime_call
-from cython.cimports.wasmloom.runtime.calls import Operands
+from cython.cimports.wasmloom.contract.operands import Operands
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, charge, uncharge
 from cython.cimports.wasmloom.runtime.heap import (
     CONT_CLASS,
@@ -64,6 +63,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     new_block,
     slab_of,
 )
+from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, Collect, OnEvent
 from cython.cimports.wasmloom.system.allocation import malloc
 
@@ -107,7 +107,7 @@ def inline_stack(cont: cython.pointer(WlCont)) -> cython.p_char:
 @cython.nogil
 @cython.exceptval(check=False)
 def is_interpreted(cont: cython.pointer(WlCont)) -> cython.bint:
-    """Whether a suspended stack of bytecode must become a native one before it goes on (`wasmloom.runtime.osr`)."""
+    """Whether a suspended stack of bytecode must become a native one before it goes on (`wasmloom.tiers.change`)."""
     return cont.state >> INTERPRETED_BIT
 
 
@@ -442,6 +442,23 @@ def release_native(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -
         cont.control = cython.NULL
         control.next = guest.ctx.free_stacks
         guest.ctx.free_stacks = control
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def mark_suspended(guest: cython.pointer(Guest)) -> cython.void:
+    """Mark all suspended stacks of bytecode: they are settled when they are resumed."""
+    slab: cython.pointer(Slab) = guest.heap.slabs
+    cont: cython.pointer(WlCont)
+    i: uint64_t
+    while slab != cython.NULL:
+        if slab.kind == CONT_CLASS:
+            for i in range(slab.used):
+                cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
+                if state_of(cont) == CONT_SUSPENDED and cont.control == cython.NULL:
+                    cont.state |= cython.cast(uint64_t, 1) << INTERPRETED_BIT
+                    look_first(cont)
+        slab = slab.next
 
 
 @cython.cfunc

@@ -14,10 +14,6 @@ cdef enum:
     REFERENCE_BYTES = 128       # what an external reference counts for: a place in `references`
     CHAIN_FRAME = 64            # bytes of the stack limit that a stack in a chain of stacks counts for
 
-# Runs guest code: (context, instance, code, frame). Set by the host package, out of the machine module.
-ctypedef void (*Run)(WlContext *, WlInstance *, char *, uint64_t *) noexcept nogil
-# Lets an entry (of the Store given first) whose bytecode has stopped go on as machine code. Set by wasmloom.runtime.osr.
-ctypedef uint64_t (*ChangeTier)(void *, Entry *) noexcept
 # A growing C array of pointers.
 ctypedef struct Pointers:
     void **items
@@ -114,10 +110,6 @@ cdef inline void copy_words(uint64_t *to, const uint64_t *words, uint32_t count)
 ctypedef int (*Unchecked)(Store, uint64_t *, uint64_t) noexcept
 ctypedef int (*SweepStore)(Store) noexcept
 
-cdef Run run_guest
-cdef void set_run(Run function) noexcept
-cdef ChangeTier change_tier
-cdef void set_change(ChangeTier function) noexcept
 cdef bint push(Pointers *array, void *item) noexcept
 cdef uint64_t grow_stack(Guest *guest, uint64_t needed) noexcept nogil
 cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil

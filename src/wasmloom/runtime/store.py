@@ -28,7 +28,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import cython
@@ -36,8 +36,7 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlFunction, WlInstance, WlMemory, WlTable
-from cython.cimports.wasmloom.interpreter.machine import native_stubs
-from cython.cimports.wasmloom.runtime import guests
+from cython.cimports.wasmloom.runtime import guests, hooks
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import (
     LOOK,
@@ -75,9 +74,7 @@ from cython.cimports.wasmloom.runtime.store import (
     FIRST_STACK,
     LOST,
     REFERENCE_BYTES,
-    ChangeTier,
     Pointers,
-    Run,
     SweepStore,
     Unchecked,
     copy_words,
@@ -147,43 +144,6 @@ MANY_CALLS = 500
 _FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1)
 #: Bytes of objects that guests are given in a call before the store looks within it, where little else is to be seen.
 _HANGING = cython.declare(uint64_t, 4 << 20)
-
-# Declared in store.pxd.
-run_guest = cython.NULL
-change_tier = cython.NULL
-# Of wasmloom.runtime.backtraces and wasmloom.host.tags. An import where they are needed could run finalisers, and these
-# enter the guest; and nothing can be imported while Python ends.
-_frames_of_entry = cython.declare(object, None)
-_too_deep = cython.declare(object, None)
-_python_exception = cython.declare(object, None)
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def set_run(function: Run) -> cython.void:
-    """Register the function that runs guest code."""
-    global run_guest
-    run_guest = function
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def set_change(function: ChangeTier) -> cython.void:
-    """Register the function that lets bytecode go on as machine code."""
-    global change_tier
-    change_tier = function
-
-
-def set_backtraces(frames_of_entry: Callable[..., object], too_deep: Callable[..., Exception]) -> None:
-    """Register what tells where a guest stands, and what is raised for an entry that there is no room for."""
-    global _frames_of_entry, _too_deep
-    _frames_of_entry, _too_deep = frames_of_entry, too_deep
-
-
-def set_python_exception(function: Callable[..., Exception]) -> None:
-    """Register what makes a Python exception of a guest's."""
-    global _python_exception
-    _python_exception = function
 
 
 @cython.cfunc
@@ -378,12 +338,7 @@ class Store:
         memory_limit: int | None = None,
         stack_limit: int = DEFAULT_STACK_LIMIT,
     ) -> None:
-        from wasmloom.host.engine import Engine, default_engine
-
-        if engine is None:
-            engine = default_engine()
-        elif not isinstance(engine, Engine):
-            raise TypeError(f"engine must be a wasmloom.Engine, not {type(engine).__name__}")
+        engine = hooks.engine_of(engine)
         self.guest = new_guest()
         if self.guest == cython.NULL:
             raise MemoryError
@@ -736,7 +691,7 @@ class Store:
         """
         if self.calls_left and self.guest.entry == cython.NULL:
             self.count_call()
-        if function.native != cython.NULL and function.native != native_stubs.adapter:
+        if function.native != cython.NULL and function.native != hooks.native_stubs.adapter:
             return self.run_native(function, words)
         return self.run(
             cython.cast(cython.pointer(WlInstance), function.instance),
@@ -771,7 +726,7 @@ class Store:
             entry.root.owner = entry.outer_current.owner
         code = grow_stack(guest, entry.base + 8 * max(n_params, n_results)) if c_stack_left() else _STACK_EXHAUSTED
         if code == _STACK_EXHAUSTED:
-            raise _too_deep(self, cython.cast(uint64_t, cython.address(entry)))
+            raise hooks.too_deep(self, cython.cast(uint64_t, cython.address(entry)))
         if code:
             raise self.out_of_memory()
         copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, n_params)
@@ -788,16 +743,14 @@ class Store:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def count_call(self) -> cython.int:
-        """The host calls a function of a store of the tier "auto"; see `wasmloom.host.tiering`."""
+        """The host calls a function of a store of the tier "auto"; see `wasmloom.tiers.policy`."""
         if self.guest.attended >= MANY_TICKS and self.engine.threshold is None:
             self.calls_left = 1  # calls have taken long
         self.calls_left -= 1
         if self.calls_left == 0:
             self.calls_left = 1  # again with the next call, should this one be interrupted
             if self.guest.heap.holds == 0:
-                from wasmloom.host.tiering import look
-
-                self.calls_left = look(self)
+                self.calls_left = hooks.look(self)
         return 0
 
     @cython.final
@@ -830,7 +783,7 @@ class Store:
         if entry.outer_current != cython.NULL:
             entry.root.owner = entry.outer_current.owner
         if not c_stack_left():
-            raise _too_deep(self, cython.cast(uint64_t, entry))
+            raise hooks.too_deep(self, cython.cast(uint64_t, entry))
         root = take_root(self.guest)
         if root == cython.NULL:
             raise self.out_of_memory()
@@ -864,9 +817,9 @@ class Store:
         if guests.ticker_state != TICKING:
             wake_ticker()
         if array_call == cython.NULL:
-            native_stubs.go_on(ctx, top)
+            hooks.native_stubs.go_on(ctx, top)
         else:
-            native_stubs.enter(ctx, array_call, function, environment, words, top)
+            hooks.native_stubs.enter(ctx, array_call, function, environment, words, top)
         self.end_running(entry)
         code = ctx.trap_code
         ctx.trap_code = 0
@@ -938,7 +891,7 @@ class Store:
         """Run guest code as `run_entry` does, and as machine code if that is what it becomes."""
         code: uint64_t = self.run_entry(entry, instance, instruction, offset)
         while code == _CHANGE_TIER:
-            code = change_tier(cython.cast(cython.p_void, self), entry)
+            code = hooks.change_tier(cython.cast(cython.p_void, self), entry)
         return code
 
     @cython.final
@@ -961,7 +914,7 @@ class Store:
         leave_python(ctx)
         if guests.ticker_state != TICKING:
             wake_ticker()
-        run_guest(ctx, instance, instruction, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset))
+        hooks.run_guest(ctx, instance, instruction, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset))
         self.end_running(entry)
         code = ctx.trap_code
         ctx.trap_code = 0
@@ -1046,7 +999,7 @@ class Store:
             self.leave(entry)
             self.guest.heap.holds += 1  # until Python holds the exception
             try:
-                error = _python_exception(self, word)
+                error = hooks.python_exception(self, word)
             finally:
                 self.guest.heap.holds -= 1
             raise error
@@ -1057,7 +1010,7 @@ class Store:
                 cython.p_char, cython.cast(cython.pointer(WlCont), self.guest.ctx.current).control
             )
         try:
-            frames = _frames_of_entry(self, cython.cast(uint64_t, entry), True)
+            frames = hooks.frames_of_entry(self, cython.cast(uint64_t, entry), True)
         except Exception:
             if not wl_python_ends():
                 raise

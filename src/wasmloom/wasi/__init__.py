@@ -31,7 +31,9 @@ from wasmloom.wasi.table import MAX_FILES, DescriptorTable
 from wasmloom.wasi.waits import FOREVER, Steps, Wait, run_steps
 
 if TYPE_CHECKING:
-    from wasmloom import Instance, Module, Store
+    from wasmloom.host.instance import Instance
+    from wasmloom.host.module import Module
+    from wasmloom.runtime.store import Store
 
 __all__ = ["CALLS", "MODULE_NAME", "Errno", "Wasi", "call_type"]
 
@@ -177,7 +179,7 @@ def _stdio(value: StdIO, number: int) -> Descriptor | None:
 
 def _instance(value: object) -> Instance:
     """An argument that must be an instance."""
-    from wasmloom import Instance
+    from wasmloom.host.instance import Instance
 
     if not isinstance(value, Instance):
         raise TypeError(f"expected a wasmloom.Instance, not {type(value).__name__}")
@@ -249,7 +251,7 @@ class Wasi:
 
     def bind(self, instance: Instance) -> None:
         """Use the memory that `instance` exports as ``memory``. Raises `LinkError` when there is none."""
-        from wasmloom import Memory
+        from wasmloom.host.externs import Memory
 
         memory = _exported(instance, "memory", "its memory as")
         if not isinstance(memory, Memory):
@@ -304,7 +306,7 @@ class Wasi:
 
         Raises `LinkError` that names every import that WASI doesn't have, and `TypeError` for what isn't a module.
         """
-        from wasmloom import Instance
+        from wasmloom.host.instance import Instance
 
         self.check(module)
         context = self._context.another()

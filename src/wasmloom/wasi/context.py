@@ -9,7 +9,7 @@ from wasmloom.errors import LinkError
 from wasmloom.wasi.table import DescriptorTable
 
 if TYPE_CHECKING:
-    from wasmloom import Store
+    from wasmloom.runtime.store import Store
 
 
 class Context:

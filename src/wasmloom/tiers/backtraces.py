@@ -8,13 +8,13 @@ since signal handlers and finalisers can run in here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlFunction
+from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.stacks import memory_of, number_of
 from cython.cimports.wasmloom.runtime.store import Store
@@ -23,19 +23,10 @@ from wasmloom.contract.traps import STACK_EXHAUSTED, TRAP_REASONS
 from wasmloom.errors import Frame, Trap
 from wasmloom.interpreter.code import walk, walk_from_host
 from wasmloom.runtime.frames import frames_of
-from wasmloom.runtime.store import set_backtraces
+from wasmloom.runtime.hooks import set_backtraces
 
 #: A backtrace has at most this many frames.
 MAX_FRAMES = 1000
-
-# Of wasmloom.compiler.compiled, once that has been imported: there is no machine code before.
-_walk_native = cython.declare(object, None)
-
-
-def set_walk_native(function: Callable[..., list]) -> None:
-    """Register what walks the frames of compiled code."""
-    global _walk_native
-    _walk_native = function
 
 
 def too_deep(store: Store, entry: uint64_t) -> Trap:
@@ -64,7 +55,7 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
     store.interrupting = True
     try:
         if trapped and entry.native != cython.NULL:
-            found += _walk_native(
+            found += hooks.walk_native(
                 cython.cast(uint64_t, ctx.trap_ip),
                 cython.cast(uint64_t, ctx.trap_fp),
                 cython.cast(uint64_t, ctx.current),
@@ -90,7 +81,7 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
             found.append((None, 0, host.name, cython.cast(uint64_t, current)))
             if entry.outer.native != cython.NULL:
                 fp = native_fp
-                found += _walk_native(
+                found += hooks.walk_native(
                     cython.cast(cython.pointer(uint64_t), fp)[1],
                     cython.cast(cython.pointer(uint64_t), fp)[0],
                     cython.cast(uint64_t, current),

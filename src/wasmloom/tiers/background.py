@@ -1,11 +1,4 @@
-"""The tier "auto": modules run interpreted first, and as machine code once that is there.
-
-A store changes over as a whole, between two calls from the host or in the middle of one (see `wasmloom.runtime.osr`).
-Until then everything goes on interpreted. What is instantiated in a store that has changed over is compiled first.
-
-With a `threshold` the change is deterministic: after so many calls from the host, the next one compiles, and waits for
-it. Without one, modules are compiled in the background, by another process, when calls become many or take long.
-"""
+"""Compilation in the background: modules are compiled by worker processes, while threads of this one wait for them."""
 
 from __future__ import annotations
 
@@ -16,26 +9,38 @@ import weakref
 from _thread import RLock, allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wasmloom.compiler.workers import Abandoned, most_behind
-from wasmloom.host.fixed import fill
-from wasmloom.host.state import compiled_code, use_compiled
-from wasmloom.runtime.osr import look_again
 from wasmloom.system import log
+from wasmloom.tiers.stores import look_again
 
 if TYPE_CHECKING:
-    from wasmloom.host.module import Module
+    from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.interpreter.code import CodeSpace
 
-    #: Of bytecode: whose it is, function (of those defined in the module), offset.
-    Position = tuple[CodeSpace, int, int]
+    #: What takes long, given what tells whether nobody wants it any more; gives what the module is then called with.
+    Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]
 
-#: While code is being made, so many calls go by before the next look whether it is there.
-CALLS_BETWEEN_LOOKS = 50
-#: So often entries are made in the background for where a guest stands, which may be elsewhere by the time they are
-#: there; afterwards it waits for them.
-ROUNDS = 3
+
+class Module(Protocol):
+    """What a `wasmloom.Module` is to this file: see there."""
+
+    code_space: CodeSpace
+    compiled: CompiledModule | None
+    background: Background | None
+
+    def compile(self) -> CompiledModule:
+        """Compile it here and now."""
+
+    def begin_behind(self, positions: list[tuple[int, int]]) -> Work:
+        """Compile what it needs first."""
+
+    def begin_rest(self) -> Work | None:
+        """Compile what that has left out."""
+
+    def wait_for(self, background: Background) -> None:
+        """Note who compiles it."""
 
 
 class Background:
@@ -173,53 +178,3 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def look(store: Any) -> int:
-    """A store of the tier "auto" is called from the host, and it is time to look at its tier.
-
-    Changes it over if that can be done. Gives the number of calls until the next look; 0: never again.
-    """
-    modules = list(store.modules.values())
-    if store.engine.threshold is not None:
-        for module in modules:
-            module.compile()
-    elif not _ready(store, []):
-        return 0 if _failed(modules) else CALLS_BETWEEN_LOOKS
-    use_compiled(store, compiled_code(store))
-    if log.TIERS:
-        log.tell(f"{store!r} runs machine code from now on")
-    return 0
-
-
-def look_inside(store: Any, standing: list[Position]) -> bool | None:
-    """Whether the bytecode that stands at some positions, the innermost first, can go on as machine code.
-
-    If not, what is missing is made in the background, and the store will be looked at again; None: never.
-    """
-    if _ready(store, [] if store.rounds > ROUNDS else standing):
-        return True
-    if _failed(list(store.modules.values())):
-        return None
-    store.rounds += 1
-    return False
-
-
-def _ready(store: Any, standing: list[Position]) -> bool:
-    """Whether all code that a store needs is there; lets what isn't be made."""
-    ready = True
-    for module in list(store.modules.values()):
-        known = () if module.compiled is None else module.compiled.positions
-        missing = [(i, at) for space, i, at in standing if space is module.code_space and (i, at) not in known]
-        if module.compiled is None or missing:
-            ready = False
-            background = module.background
-            if background is None or background.process != os.getpid() or (background.done and not background.failed):
-                fill(module, background=Background(module, missing, store))
-            else:
-                background.tell(store)
-    return ready
-
-
-def _failed(modules: list[Module]) -> bool:
-    return any(module.background is not None and module.background.failed for module in modules)

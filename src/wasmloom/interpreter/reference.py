@@ -1,4 +1,4 @@
-"""The table of all executed instructions in the documentation: ``python -m wasmloom.semantics.reference``."""
+"""The table of all executed instructions in the documentation: ``python -m wasmloom.interpreter.reference``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wasmloom.spec.instructions import INSTRUCTIONS
 _HEADER = """# Instructions
 
 Every instruction that this version executes, made from the instruction table and the definitions by
-`python -m wasmloom.semantics.reference`. *Handlers* counts the operand and result variants of the interpreter, fused
+`python -m wasmloom.interpreter.reference`. *Handlers* counts the operand and result variants of the interpreter, fused
 ones not included; instructions without a number have handlers of their own, or become part of others.
 
 | opcode | instruction | type | traps | handlers |

@@ -50,10 +50,11 @@ from cython.cimports.wasmloom.contract._layout import (
     WlInstance,
 )
 from cython.cimports.wasmloom.interpreter.code import ends_stack
-from cython.cimports.wasmloom.interpreter.machine import handlers, native_stubs, set_runtime_call
+from cython.cimports.wasmloom.interpreter.machine import handlers
 from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, NOW, WAIT, Guest, enter_python, leave_python
 from cython.cimports.wasmloom.runtime.guests import Entry as HostEntry
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
+from cython.cimports.wasmloom.runtime.hooks import ChangeTier, native_stubs, set_change, set_runtime_call
 from cython.cimports.wasmloom.runtime.native import (
     RootStack,
     begin_entry,
@@ -63,21 +64,21 @@ from cython.cimports.wasmloom.runtime.native import (
     take_root,
     usable_top,
 )
-from cython.cimports.wasmloom.runtime.osr import NextFrame, Prepare, Unchecked
 from cython.cimports.wasmloom.runtime.stacks import (
-    INTERPRETED_BIT,
     free_grown,
     last_of,
-    look_first,
     release_native,
     state_of,
 )
-from cython.cimports.wasmloom.runtime.store import ChangeTier, Store, set_change
+from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.tiers.change import NextFrame, Prepare, Unchecked
 
 from wasmloom.contract.traps import HOST_EXCEPTION, OUT_OF_MEMORY, TIMEOUT
 from wasmloom.interpreter.code import find
 from wasmloom.system import log
 from wasmloom.system.apart import run_apart
+from wasmloom.tiers.policy import look_inside
+from wasmloom.tiers.stores import compiled_code, use_compiled
 
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _TIMEOUT = cython.declare(cython.int, TIMEOUT)
@@ -439,21 +440,6 @@ def _convert(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), used: u
     return settled
 
 
-def mark_suspended(store: Store) -> None:
-    """Mark all suspended stacks of bytecode: they are settled when they are resumed."""
-    slab: cython.pointer(Slab) = store.guest.heap.slabs
-    cont: cython.pointer(WlCont)
-    i: uint64_t
-    while slab != cython.NULL:
-        if slab.kind == CONT_CLASS:
-            for i in range(slab.used):
-                cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
-                if state_of(cont) == CONT_SUSPENDED and cont.control == cython.NULL:
-                    cont.state |= cython.cast(uint64_t, 1) << INTERPRETED_BIT
-                    look_first(cont)
-        slab = slab.next
-
-
 # --- the change ---
 
 
@@ -553,13 +539,9 @@ def _prepare(
     current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.current)
     bottom: cython.pointer(WlCont) = entry.bottom
     frame: uint64_t
-    from wasmloom.host.state import compiled_code, use_compiled
-
     if current != bottom and find(cython.cast(uint64_t, bottom.ip) - 1) is None:
         return 0
     if guest.may_change == LOOK:
-        from wasmloom.host.tiering import look_inside
-
         guest.may_change = WAIT  # before anybody can call `look_again`
         decided = look_inside(store, _standing(store))
         if decided is None:
@@ -719,12 +701,6 @@ def change_soon(store: Store, after: int = 0) -> None:
         store.guest.loops_left = after
         store.guest.ctx.interrupt = 1
         store.guest.ctx.stack_limit = cython.NULL
-
-
-def look_again(store: Store) -> None:
-    """Code for a store has been made: the next tick looks whether it can go on by it. Call from any thread."""
-    if store.guest.may_change == WAIT:
-        store.guest.may_change = LOOK
 
 
 set_runtime_call(RT_NEXT_FRAME, cython.cast(cython.p_void, _next_frame))

@@ -1,0 +1,51 @@
+from libc.stdint cimport uint64_t
+
+from wasmloom.contract._layout cimport WlContext, WlInstance
+from wasmloom.runtime.guests cimport Entry
+
+# The machine code around compiled functions: see the stubs of wasmloom.target.
+ctypedef struct NativeStubs:
+    void (*enter)(void *, void *, void *, void *, void *, void *) noexcept nogil
+    void (*go_on)(void *, void *) noexcept nogil
+    void *native_return
+    void *leave
+    void *on_host
+    void *trap
+    void *adapter
+    void *array_adapter
+    void *lazy
+    void *loop_interrupt
+    void *morestack
+    void *fiber_start
+    void *fiber_return
+    void *switch_call
+    void *drive
+    void *frames
+    void *frames_start
+    void *frames_return
+    void *frames_bottom
+    void *runtime
+
+# Runs bytecode: (context, instance, code, frame).
+ctypedef void (*Run)(WlContext *, WlInstance *, char *, uint64_t *) noexcept nogil
+# Lets an entry (of the Store given first) whose bytecode has stopped go on as machine code.
+ctypedef uint64_t (*ChangeTier)(void *, Entry *) noexcept
+
+# Set by wasmloom.interpreter.machine.
+cdef NativeStubs native_stubs
+cdef Run run_guest
+# Set by wasmloom.compiler.compiled, without which there is no machine code.
+cdef object walk_native             # the frames of machine code
+# Set by wasmloom.tiers.
+cdef ChangeTier change_tier
+cdef object look                    # a store of the tier "auto" is called: gives the calls until the next look, 0: never
+cdef object frames_of_entry         # where a guest stands
+cdef object too_deep                # what is raised for an entry that there is no room for
+# Set by wasmloom.host.
+cdef object python_exception        # makes a Python exception of a guest's
+cdef object engine_of               # the engine for what a store is made with
+
+cdef void set_runtime_call(int index, void *function) noexcept
+cdef void use_runtime_table(void **table) noexcept
+cdef void set_run(Run function) noexcept
+cdef void set_change(ChangeTier function) noexcept

@@ -1,0 +1,93 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""What the runtime calls of the floors above it: each of them registers what it has when it is imported.
+
+Nothing is imported where it is needed instead: an import could run finalisers, and these enter the guest; and nothing
+can be imported while Python ends. Before a hook is set nobody can have what it is called for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cython
+from cython.cimports.wasmloom.contract._layout import RT_COUNT
+from cython.cimports.wasmloom.runtime.hooks import ChangeTier, Run
+
+# Declared in hooks.pxd.
+run_guest = cython.NULL
+change_tier = cython.NULL
+walk_native = None
+look = None
+frames_of_entry = None
+too_deep = None
+python_exception = None
+engine_of = None
+
+#: The runtime functions, by position in `layout.RUNTIME_CALLS`, until generated code's own table is there.
+_registered = cython.declare(cython.p_void[RT_COUNT])
+_table = cython.declare(cython.pp_void, _registered)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_runtime_call(index: cython.int, function: cython.p_void) -> cython.void:
+    """Register the runtime function at `index` of `layout.RUNTIME_CALLS`."""
+    _table[index] = function
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def use_runtime_table(table: cython.pp_void) -> cython.void:
+    """Let `table` have what has been registered, and what will be: generated code calls the runtime by it."""
+    global _table
+    i: cython.int
+    for i in range(RT_COUNT):
+        table[i] = _table[i]
+    _table = table
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_run(function: Run) -> cython.void:
+    """Register the function that runs bytecode."""
+    global run_guest
+    run_guest = function
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_change(function: ChangeTier) -> cython.void:
+    """Register the function that lets bytecode go on as machine code."""
+    global change_tier
+    change_tier = function
+
+
+def set_walk_native(function: Callable[..., list]) -> None:
+    """Register what walks the frames of machine code."""
+    global walk_native
+    walk_native = function
+
+
+def set_look(function: Callable[..., int]) -> None:
+    """Register what decides on a store's tier when it is called."""
+    global look
+    look = function
+
+
+def set_backtraces(of_entry: Callable[..., object], of_none: Callable[..., Exception]) -> None:
+    """Register what tells where a guest stands, and what is raised for an entry that there is no room for."""
+    global frames_of_entry, too_deep
+    frames_of_entry, too_deep = of_entry, of_none
+
+
+def set_python_exception(function: Callable[..., Exception]) -> None:
+    """Register what makes a Python exception of a guest's."""
+    global python_exception
+    python_exception = function
+
+
+def set_engine_of(function: Callable[[object], object]) -> None:
+    """Register what gives the engine that a store is made with, or raises `TypeError` for what isn't one."""
+    global engine_of
+    engine_of = function

@@ -1,0 +1,85 @@
+"""The tier "auto": modules run interpreted first, and as machine code once that is there.
+
+A store changes over as a whole, between two calls from the host or in the middle of one (see `wasmloom.tiers.change`).
+Until then everything goes on interpreted. What is instantiated in a store that has changed over is compiled first.
+
+With a `threshold` the change is deterministic: after so many calls from the host, the next one compiles, and waits for
+it. Without one, modules are compiled in the background, by another process, when calls become many or take long.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from wasmloom.runtime.hooks import set_look
+from wasmloom.system import log
+from wasmloom.tiers.stores import compiled_code, use_compiled
+
+if TYPE_CHECKING:
+    from wasmloom.interpreter.code import CodeSpace
+    from wasmloom.tiers.background import Module
+
+    #: Of bytecode: whose it is, function (of those defined in the module), offset.
+    Position = tuple[CodeSpace, int, int]
+
+#: While code is being made, so many calls go by before the next look whether it is there.
+CALLS_BETWEEN_LOOKS = 50
+#: So often entries are made in the background for where a guest stands, which may be elsewhere by the time they are
+#: there; afterwards it waits for them.
+ROUNDS = 3
+
+
+def look(store: Any) -> int:
+    """A store of the tier "auto" is called from the host, and it is time to look at its tier.
+
+    Changes it over if that can be done. Gives the number of calls until the next look; 0: never again.
+    """
+    modules = list(store.modules.values())
+    if store.engine.threshold is not None:
+        for module in modules:
+            module.compile()
+    elif not _ready(store, []):
+        return 0 if _failed(modules) else CALLS_BETWEEN_LOOKS
+    use_compiled(store, compiled_code(store))
+    if log.TIERS:
+        log.tell(f"{store!r} runs machine code from now on")
+    return 0
+
+
+def look_inside(store: Any, standing: list[Position]) -> bool | None:
+    """Whether the bytecode that stands at some positions, the innermost first, can go on as machine code.
+
+    If not, what is missing is made in the background, and the store will be looked at again; None: never.
+    """
+    if _ready(store, [] if store.rounds > ROUNDS else standing):
+        return True
+    if _failed(list(store.modules.values())):
+        return None
+    store.rounds += 1
+    return False
+
+
+def _ready(store: Any, standing: list[Position]) -> bool:
+    """Whether all code that a store needs is there; lets what isn't be made."""
+    from wasmloom.tiers.background import Background  # what it imports takes a while
+
+    ready = True
+    for module in list(store.modules.values()):
+        known = () if module.compiled is None else module.compiled.positions
+        missing = [(i, at) for space, i, at in standing if space is module.code_space and (i, at) not in known]
+        if module.compiled is None or missing:
+            ready = False
+            background = module.background
+            if background is None or background.process != os.getpid() or (background.done and not background.failed):
+                module.wait_for(Background(module, missing, store))
+            else:
+                background.tell(store)
+    return ready
+
+
+def _failed(modules: list[Module]) -> bool:
+    return any(module.background is not None and module.background.failed for module in modules)
+
+
+set_look(look)

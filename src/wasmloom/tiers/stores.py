@@ -1,0 +1,123 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""In which tier a store is: what its functions run as.
+
+A store is in one tier as a whole. It begins in that of its engine and changes over once at most, from bytecode to
+machine code: see `wasmloom.tiers.policy` for when, `wasmloom.tiers.change` for what runs at the time.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free
+from cython.cimports.wasmloom.binary.decoder import DecodedModule
+from cython.cimports.wasmloom.contract._layout import WlFunction, WlInstance
+from cython.cimports.wasmloom.interpreter.machine import host_stub
+from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, WAIT
+from cython.cimports.wasmloom.runtime.stacks import mark_suspended
+from cython.cimports.wasmloom.runtime.store import Store, push
+
+_FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
+
+
+@cython.cfunc
+def _code_of(store: Store, module: object) -> tuple:
+    """The machine code of a module, compiled if need be, as `_use_code` takes it: of each function defined in it the
+    address of its code, and that of what calls it with arguments in memory, in words. The store keeps it then."""
+    decoded: DecodedModule = module.decoded
+    i: uint32_t
+    compiled = module.compile()
+    store.keep.append(compiled.memory)
+    functions: list = compiled.functions
+    call_of: dict = compiled.array_calls
+    calls: list = []
+    for i in range(decoded.num_imported_funcs, decoded.num_funcs):
+        calls.append(call_of[decoded.func_type[i]])
+    return decoded, array("Q", functions).tobytes(), array("Q", calls).tobytes()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _make_stubs(store: Store, instance: cython.pointer(WlInstance), decoded: DecodedModule) -> cython.int:
+    """Give an instance's functions code for callers that are interpreted: there are none, but a cell must point
+    somewhere. Nobody notices before `_use_code`."""
+    functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
+    function: cython.pointer(WlFunction)
+    i: uint32_t
+    for i in range(decoded.num_imported_funcs, decoded.num_funcs):
+        function = functions[i]
+        if function.own_code == cython.NULL:
+            function.own_code = host_stub(function)
+            if not push(cython.address(store.blocks), function.own_code):
+                free(function.own_code)
+                function.own_code = cython.NULL
+                raise MemoryError
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _use_code(
+    instance: cython.pointer(WlInstance), decoded: DecodedModule, natives: bytes, calls: bytes
+) -> cython.void:
+    """Let an instance's functions run as machine code. Nothing of it runs now."""
+    functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
+    function: cython.pointer(WlFunction)
+    code: cython.pp_void = cython.cast(cython.pp_void, PyBytes_AS_STRING(natives))
+    call: cython.pp_void = cython.cast(cython.pp_void, PyBytes_AS_STRING(calls))
+    i: uint32_t
+    for i in range(decoded.num_funcs - decoded.num_imported_funcs):
+        function = functions[decoded.num_imported_funcs + i]
+        function.code_cell = cython.address(function.own_code)
+        function.environment = instance
+        function.array_call = call[i]
+        function.native = code[i]
+
+
+def compiled_code(store: Store) -> list[tuple[object, bytes, bytes]]:
+    """The machine code of all instances of a store, in their order, compiled if need be; for `use_compiled`."""
+    i: uint64_t
+    codes: list = []
+    for i in range(store.instances.count):
+        codes.append(_code_of(store, store.module_at[cython.cast(uint64_t, store.instances.items[i])]))
+    return codes
+
+
+def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None:
+    """Let everything in a store run as machine code from now on: what `compiled_code` has just given.
+
+    No bytecode runs in it, or what does goes on by `wasmloom.tiers.change`; the same is so of what is suspended.
+
+    All of it, or nothing: raises MemoryError before anything has changed. No code of Python runs in here, so that no
+    signal handler can get between.
+    """
+    i: uint64_t
+    for i in range(store.instances.count):
+        _make_stubs(store, cython.cast(cython.pointer(WlInstance), store.instances.items[i]), codes[i][0])
+    for i in range(store.instances.count):
+        _use_code(
+            cython.cast(cython.pointer(WlInstance), store.instances.items[i]), codes[i][0], codes[i][1], codes[i][2]
+        )
+    mark_suspended(store.guest)
+    store.is_native = True
+    store.guest.may_change = NEVER
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def use_machine_code(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
+    """Let the functions of a new instance run as machine code, compiled if need be."""
+    decoded, natives, calls = _code_of(store, module)
+    _make_stubs(store, instance, decoded)
+    _use_code(instance, decoded, natives, calls)
+    return 0
+
+
+def look_again(store: Store) -> None:
+    """Code for a store has been made: the next tick looks whether it can go on by it. Call from any thread."""
+    if store.guest.may_change == WAIT:
+        store.guest.may_change = LOOK
