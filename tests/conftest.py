@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from functools import lru_cache
@@ -24,6 +25,13 @@ settings.load_profile("wasmloom")
 needs_guard_pages = pytest.mark.skipif(Engine().checked, reason="the process's address space is limited")
 #: Both kinds of memory, for tests of what must not differ.
 MEMORY_KINDS = (pytest.param("guarded", marks=needs_guard_pages), "checked")
+
+
+def pytest_collection_finish() -> None:
+    """What all tests are made of stays to the end: the collector needn't look through it each time."""
+    gc.collect()
+    gc.freeze()
+
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -54,10 +62,15 @@ def _engine(tier: str) -> Engine:
     return Engine(tier=tier)
 
 
+def use_tier(tier: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make it that of engines that don't name one, also in processes that the test starts."""
+    monkeypatch.setenv("WASMLOOM_TIER", tier)
+    monkeypatch.setattr("wasmloom.host.engine._default", _engine(tier))
+
+
 @pytest.fixture(params=["interpreter", "compiler"])
 def tier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The test runs twice: with either tier as that of engines that don't name one."""
     chosen: str = request.param
-    monkeypatch.setenv("WASMLOOM_TIER", chosen)
-    monkeypatch.setattr("wasmloom.host.engine._default", _engine(chosen))
+    use_tier(chosen, monkeypatch)
     return chosen
