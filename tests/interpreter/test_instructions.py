@@ -19,7 +19,7 @@ from tests.semantics.modules import Functions
 from tests.semantics.operands import OPERANDS
 from tests.semantics.reference import AnyNan, Result, Trapped, matches
 from wasmloom.binary.encoder import Layout, encode_module
-from wasmloom.interpreter import disassembler
+from wasmloom.interpreter.disassembler import disassemble
 from wasmloom.interpreter.handlers import HandlerSet
 
 SIZE = 65536
@@ -73,15 +73,8 @@ def in_group(group: int) -> list[str]:
     return [handler.name for handler in handler_set().handlers][group::GROUPS]
 
 
-@pytest.fixture
-def one_handler_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making the set of all handlers takes a moment; once is enough."""
-    monkeypatch.setattr(disassembler, "HandlerSet", handler_set)
-
-
 @needs_guard_pages
 @pytest.mark.parametrize("group", range(GROUPS))
-@pytest.mark.usefixtures("one_handler_set")
 def test_instructions(group: int) -> None:
     rng = random.Random(group)
     instance, cases = shaped(in_group(group), rng, offset=3)
@@ -89,7 +82,7 @@ def test_instructions(group: int) -> None:
     missed, wrong = [], []
     memories = [instance.exports["memory0"], instance.exports["memory1"]]
     for case in cases:
-        listing = disassembler.disassemble(instance.module.code_space, case.function)
+        listing = disassemble(instance.module.code_space, case.function)
         if not any(case.name in line.split() for line in listing.splitlines()):
             missed.append(case.name)
         for _ in range(RUNS):

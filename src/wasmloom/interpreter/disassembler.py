@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from wasmloom.interpreter.handlers import HandlerSet
@@ -60,6 +61,12 @@ def _clause(code: bytes, start: int, at: int) -> str:
     return f"(on tag={tag} values=s{values} → {target:04x})"
 
 
+@cache
+def _handlers() -> dict[int, Handler]:
+    """All handlers by their addresses, which stay; making them takes longer than printing a function."""
+    return dict(zip(handler_addresses(), HandlerSet().handlers, strict=True))
+
+
 def disassemble(space: CodeSpace, index: int) -> str:
     """The bytecode of function `index` (of those defined in the module), one instruction a line.
 
@@ -67,7 +74,7 @@ def disassemble(space: CodeSpace, index: int) -> str:
     handler and its fields; ``s3`` is slot 3 of the frame. Raises IndexError.
     """
     code, code_map = space.bytecode(index)
-    handlers = dict(zip(handler_addresses(), HandlerSet().handlers, strict=True))
+    handlers = _handlers()
     origins = dict(code_map)
     lines = []
     at = 0
