@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -77,70 +78,112 @@ SHAPES = {
 }  # fmt: skip
 
 
-def module(body: str) -> str:
-    return f"""(module (memory 1) (memory $other 1)
-      (global $g (mut i32) (i32.const 3)) (global $f (mut f32) (f32.const 3))
-      (func $nothing) (func $same (param i32) (result i32) (local.get 0))
-      (func (export "run") (param $a i32) (param $b i32) (param $c i32) (result i32) (local $x i32) (local $y i32)
-        {body} (i32.const 0)))"""
+#: Functions with names, for one module that has them all: what is compiled is the same for all tests of an engine.
+Functions = tuple[tuple[str, str], ...]
 
 
-def outcomes(source: str, engine: str, calls: list[tuple[int, ...]]) -> list[Any]:
-    run = exports_of(source, engine_of(engine)).run
-    return [outcome_of(run, *call) for call in calls]
+@cache
+def module(name: str, functions: Functions) -> tuple[wl.Module, wl.Engine]:
+    engine = engine_of(name)
+    source = " ".join(f'(func (export "{export}") {function})' for export, function in functions)
+    return wl.Module(f"{BEGIN} {source})", engine), engine
+
+
+BEGIN = """(module (memory 1) (memory $other 1)
+  (global $g (mut i32) (i32.const 3)) (global $f (mut f32) (f32.const 3))
+  (func $nothing) (func $same (param i32) (result i32) (local.get 0))"""
+
+
+def exports_in(name: str, functions: Functions) -> Any:
+    """The exports of that module, in a store of its own."""
+    made, engine = module(name, functions)
+    return wl.Instance(made, store=wl.Store(engine)).exports
+
+
+ACCESSES = tuple(
+    (
+        shape,
+        f"(param $a i32) (param $b i32) (param $c i32) (result i32) (local $x i32) (local $y i32) {body} (i32.const 0)",
+    )
+    for shape, body in SHAPES.items()
+)
 
 
 @pytest.mark.parametrize("name", [name for name in ENGINES if name != "interpreter"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_place_of_an_access(shape: str, name: str) -> None:
-    source = module(SHAPES[shape])
     some = (8, PAGE - 2, PAGE)
     calls = [(a, b, c) for a in some for b in some for c in (0, 1, 2)]
-    wanted = outcomes(source, "interpreter", calls)
+    wanted, found = (
+        [outcome_of(run, *call) for call in calls]
+        for run in (exports_in(engine, ACCESSES)[shape] for engine in ("interpreter", name))
+    )
     assert any(outcome[0] == "trap" for outcome in wanted)
-    assert outcomes(source, name, calls) == wanted
+    assert found == wanted
+
+
+def selecting(load: str) -> Functions:
+    """LLVM would load only where the value is selected: by a branch, or with a mask. Both ways round."""
+    type = load[:3]
+    return (
+        (
+            f"{load} first",
+            f"""(param i32 {type} i32) (result {type})
+              (select ({load} (local.get 0)) (local.get 1) (local.get 2))""",
+        ),
+        (
+            f"{load} second",
+            f"""(param i32 {type} i32) (result {type})
+              (select (local.get 1) ({load} (local.get 0)) (local.get 2))""",
+        ),
+        (
+            f"{load} branch",
+            f"""(param i32 {type} i32) (result {type}) (local $x {type})
+              (local.set $x ({load} (local.get 0)))
+              (if (local.get 2) (then (local.set 1 (local.get $x)))) (local.get 1)""",
+        ),
+    )
+
+
+SELECTS = tuple(function for load in LOADS for function in selecting(load))
 
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("load", LOADS)
 def test_a_load_for_select_traps(load: str, name: str) -> None:
-    """LLVM would load only where the value is selected: by a branch, or with a mask. Both ways round."""
-    type = load[:3]
-    source = f"""(module (memory 1)
-      (func (export "first") (param i32 {type} i32) (result {type})
-        (select ({load} (local.get 0)) (local.get 1) (local.get 2)))
-      (func (export "second") (param i32 {type} i32) (result {type})
-        (select (local.get 1) ({load} (local.get 0)) (local.get 2)))
-      (func (export "branch") (param i32 {type} i32) (result {type}) (local $x {type})
-        (local.set $x ({load} (local.get 0)))
-        (if (local.get 2) (then (local.set 1 (local.get $x)))) (local.get 1)))"""
-    exports = exports_of(source, engine_of(name))
-    for function in (exports.first, exports.second, exports.branch):
+    exports = exports_in(name, SELECTS)
+    for export, _ in selecting(load):
+        function = exports[export]
         for condition in (0, 1):
             assert function(PAGE - 8, 1, condition) in (0, 1)
             with pytest.raises(wl.Trap, match="out of bounds memory access"):
                 function(PAGE, 1, condition)
 
 
-@pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize("load", [load for load in LOADS if load[0] == "i"])
-def test_all_bytes_of_a_load_count(load: str, name: str) -> None:
-    """Even where the result doesn't hang on them, as with a shift by what was loaded."""
+def using(load: str) -> Functions:
+    """The result doesn't hang on all bytes of what is loaded, as with a shift by it."""
     type = load[:3]
-    width = int("".join(char for char in load[4:] if char.isdigit()) or type[1:]) // 8
     uses = [
         f"({type}.{operation} ({type}.const 1) {{}})" for operation in ("shl", "shr_u", "shr_s", "rotl", "rotr")
     ] + [f"({type}.and {{}} ({type}.const 1))", f"({type}.extend8_s {{}})", f"({type}.mul {{}} ({type}.const 0))"]
-    functions = [
-        f'(func (export "{k}") (param i32) (result {type}) {use.format(f"({load} (local.get 0))")})'
-        for k, use in enumerate(uses)
-    ]
-    exports = exports_of(f"(module (memory 1) {''.join(functions)})", engine_of(name))
-    for k in range(len(uses)):
-        function = exports[str(k)]
+    return tuple(
+        (f"{load} in {use}", f"(param i32) (result {type}) {use.format(f'({load} (local.get 0))')}") for use in uses
+    )
+
+
+INTEGER_LOADS = [load for load in LOADS if load[0] == "i"]
+USES = tuple(function for load in INTEGER_LOADS for function in using(load))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("load", INTEGER_LOADS)
+def test_all_bytes_of_a_load_count(load: str, name: str) -> None:
+    width = int("".join(char for char in load[4:] if char.isdigit()) or load[1:3]) // 8
+    exports = exports_in(name, USES)
+    for use, _ in using(load):
         for address in ADDRESSES:
             expected = "result" if 0 <= address <= PAGE - width else "trap"
-            assert outcome_of(function, address)[0] == expected, (uses[k], address)
+            assert outcome_of(exports[use], address)[0] == expected, (use, address)
 
 
 #: Both arms call the same with the same arguments.
