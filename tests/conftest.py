@@ -17,6 +17,9 @@ from wasmloom import Engine
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Hundreds of processes that tests start import the package: the first one keeps what it makes of the sources.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Machines are slow at times: no test may depend on how long an example takes.
 settings.register_profile("wasmloom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("wasmloom")

@@ -17,6 +17,8 @@ from wasmloom.tiers.change import change_soon
 from wasmloom.tiers.stores import compiled_code, use_compiled
 
 AUTO = 1 << 30
+#: Guests begin interpreted, and go on as machine code only when they are told to.
+ENGINE = wl.Engine(tier="auto", threshold=AUTO, cache=False)
 #: Tags and types that most modules here use.
 HEAD = """
   (import "host" "change" (func $change (param i32)))
@@ -25,11 +27,9 @@ HEAD = """
 """
 
 
-def run_changing(text: str, at: int | None, *args: Any, name: str = "run", engine: dict[str, Any] | None = None) -> Any:
+def run_changing(module: wl.Module, at: int | None, *args: Any) -> Any:
     """The outcome of a call whose `at`-th call of the host lets the guest go on as machine code; None: none does."""
-    options = {"tier": "auto", "threshold": AUTO, "cache": False} | (engine or {})
-    made = wl.Engine(**options)
-    store = wl.Store(made)
+    store = wl.Store(module.engine)
     calls = []
 
     def change(number: int) -> None:
@@ -37,8 +37,8 @@ def run_changing(text: str, at: int | None, *args: Any, name: str = "run", engin
         if len(calls) - 1 == at:
             change_soon(store)
 
-    instance = wl.Instance(wl.Module(text, made), {"host": {"change": change}}, store=store)
-    got = _bits(outcome_of(getattr(instance.exports, name), *args))
+    instance = wl.Instance(module, {"host": {"change": change}}, store=store)
+    got = _bits(outcome_of(instance.exports.run, *args))
     assert store.change_failed is None
     return (got, calls), store.is_native
 
@@ -50,12 +50,13 @@ def _bits(value: Any) -> Any:
     return struct.pack("<d", value) if isinstance(value, float) else value
 
 
-def check(text: str, *args: Any, **options: Any) -> Any:
+def check(text: str, *args: Any, engine: wl.Engine = ENGINE) -> Any:
     """The outcome is the same wherever the guest changes over; gives it."""
-    wanted, changed = run_changing(text, None, *args, **options)
+    module = wl.Module(text, engine)
+    wanted, changed = run_changing(module, None, *args)
     assert not changed
     for at in range(len(wanted[1])):
-        got, here = run_changing(text, at, *args, **options)
+        got, here = run_changing(module, at, *args)
         assert got == wanted, at
         changed |= here
     assert changed, "the guest has never changed over"
@@ -228,17 +229,17 @@ def test_backtraces_end_with_a_stack_that_began_with_a_tail_call_out_of_its_inst
       (func $body (return_call $outer (i64.const 5))) (elem declare func $body)
       (func (export "run") (call $change (i32.const 0)) (resume $k (cont.new $k (ref.func $body)))))"""
     traps = []
+    outer, inner = wl.Module(text, ENGINE), wl.Module(other, ENGINE)
     for at in (None, 0, 1, 2):
-        engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
-        store = wl.Store(engine)
+        store = wl.Store(ENGINE)
 
         def change(number: int, store: wl.Store = store, at: int | None = at) -> None:
             if number == at:
                 change_soon(store)
 
         imports: dict[str, Any] = {"host": {"change": change}}
-        imports["other"] = wl.Instance(wl.Module(other, engine), imports, store=store).exports
-        instance = wl.Instance(wl.Module(text, engine), imports, store=store)
+        imports["other"] = wl.Instance(inner, imports, store=store).exports
+        instance = wl.Instance(outer, imports, store=store)
         with pytest.raises(wl.Trap, match="unreachable") as caught:
             instance.exports.run()
         # A tick may let `$body` change over at its entry; a frame that has changed over stays below what it calls last.
@@ -266,7 +267,8 @@ def test_generators_change_over_inside_and_outside(body: str, switching: str) ->
           (local.set $x (i32.add (local.get $x) (i32.const 1)))
           (br_if $l (i32.lt_s (local.get $x) (local.get $n))))
         (local.get $sum) (i32.add)))"""
-    assert check(text, 5, engine={"stack_switching": switching})[0] == "result"
+    engine = wl.Engine(tier="auto", threshold=AUTO, stack_switching=switching, cache=False)
+    assert check(text, 5, engine=engine)[0] == "result"
 
 
 def test_exceptions_into_and_out_of_continuations_that_changed_over() -> None:
@@ -328,10 +330,27 @@ def test_values_bound_to_what_was_suspended_before_the_change() -> None:
 
 def test_calls_between_instances_and_tail_calls() -> None:
     """Frames that came in from another instance, or by a tail call out of it, get the instance back."""
-    engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
+    low_module = wl.Module(
+        f"""(module {HEAD} (global $g (mut i32) (i32.const 1))
+          (func (export "work") (param $n i32) (result i32)
+            (loop $l (call $change (local.get $n)) (global.set $g (i32.add (global.get $g) (i32.const 1)))
+              (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+            (global.get $g)))""",
+        ENGINE,
+    )
+    high_module = wl.Module(
+        """(module (import "low" "work" (func $work (param i32) (result i32)))
+          (global $g (mut i32) (i32.const 500))
+          (func $tail (param $n i32) (result i32) (return_call $work (local.get $n)))
+          (func (export "run") (result i32)
+            (global.set $g (i32.add (call $tail (i32.const 2)) (global.get $g)))
+            (global.set $g (i32.add (call $work (i32.const 2)) (global.get $g)))
+            (global.get $g)))""",
+        ENGINE,
+    )
 
     def outcome(at: int | None) -> Any:
-        store = wl.Store(engine)
+        store = wl.Store(ENGINE)
         calls: list[int] = []
 
         def change(number: int) -> None:
@@ -340,32 +359,8 @@ def test_calls_between_instances_and_tail_calls() -> None:
                 change_soon(store)
 
         imports = {"host": {"change": change}}
-        low = wl.Instance(
-            wl.Module(
-                f"""(module {HEAD} (global $g (mut i32) (i32.const 1))
-                  (func (export "work") (param $n i32) (result i32)
-                    (loop $l (call $change (local.get $n)) (global.set $g (i32.add (global.get $g) (i32.const 1)))
-                      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
-                    (global.get $g)))""",
-                engine,
-            ),
-            imports,
-            store=store,
-        )
-        high = wl.Instance(
-            wl.Module(
-                """(module (import "low" "work" (func $work (param i32) (result i32)))
-                  (global $g (mut i32) (i32.const 500))
-                  (func $tail (param $n i32) (result i32) (return_call $work (local.get $n)))
-                  (func (export "run") (result i32)
-                    (global.set $g (i32.add (call $tail (i32.const 2)) (global.get $g)))
-                    (global.set $g (i32.add (call $work (i32.const 2)) (global.get $g)))
-                    (global.get $g)))""",
-                engine,
-            ),
-            {"low": low.exports},
-            store=store,
-        )
+        low = wl.Instance(low_module, imports, store=store)
+        high = wl.Instance(high_module, {"low": low.exports}, store=store)
         return outcome_of(high.exports.run), calls
 
     wanted, calls = outcome(None)
@@ -390,9 +385,9 @@ def test_references_that_only_waiting_frames_hold_stay_alive() -> None:
         (local.get 0) (call $g (local.get 0)) (drop)))"""
     from wasmloom.runtime.collector import collect_garbage
 
+    module = wl.Module(text, ENGINE)
     for at in (None, 0, 1, 2, 3):
-        engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
-        store = wl.Store(engine)
+        store = wl.Store(ENGINE)
         calls: list[int] = []
 
         def change(number: int, calls: list[int] = calls, at: int | None = at, store: Store = store) -> None:
@@ -404,7 +399,7 @@ def test_references_that_only_waiting_frames_hold_stay_alive() -> None:
             collect_garbage(store)
 
         imports: dict[str, dict[str, Callable[..., Any]]] = {"host": {"change": change, "collect": collect}}
-        run = wl.Instance(wl.Module(text, engine), imports, store=store).exports.run
+        run = wl.Instance(module, imports, store=store).exports.run
         thing = object()
         assert run(thing) is thing
         assert calls == [3, 2, 1, 7]
@@ -442,12 +437,11 @@ WAITING = f"""
     ],
 )
 def test_calls_that_wait_change_over_running_and_waiting(run: str) -> None:
-    text = f'''(module {WAITING} (func (export "run") (param $n i32) (result i32) {run}))'''
+    module = wl.Module(f"""(module {WAITING} (func (export "run") (param $n i32) (result i32) {run}))""", ENGINE)
 
     def outcome(at: int | None, parked: int | None) -> tuple[Any, bool]:
         """Let a guest change over at a call of "change", or while it waits for the so-manieth time."""
-        engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
-        store = wl.Store(engine)
+        store = wl.Store(ENGINE)
         calls: list[int] = []
         waits = 0
 
@@ -468,7 +462,7 @@ def test_calls_that_wait_change_over_running_and_waiting(run: str) -> None:
             return 100 + number
 
         imports = {"host": {"change": change, "wait": wait}}
-        instance = wl.Instance(wl.Module(text, engine), imports, store=store)
+        instance = wl.Instance(module, imports, store=store)
 
         async def main() -> int:
             result: int = await instance.exports.run.call_async(3)
@@ -497,11 +491,10 @@ def test_exceptions_reach_calls_that_waited_while_their_store_changed_over() -> 
         (block $c (result i32)
           (try_table (catch $e $c) (drop (call $wait (i32.const 1))))
           (i32.const -1))))"""
-    engine = wl.Engine(tier="auto", threshold=AUTO, cache=False)
 
     def check_one(fails: bool) -> None:
-        store = wl.Store(engine)
-        module = wl.Module(text, engine)
+        store = wl.Store(ENGINE)
+        module = wl.Module(text, ENGINE)
 
         async def wait(_: int) -> int:
             await asyncio.sleep(0)
