@@ -216,16 +216,26 @@ def compile_used(module: wl.Module) -> None:
     fill(module, compiled=made)
 
 
+def modules_of(program: Program, variant: Variant) -> list[wl.Module]:
+    """The modules of a program, in an engine of that kind."""
+    engine = variant.engine()
+    return [wl.Module(data, engine) for data in program.modules]
+
+
 def run_wasmloom(
-    program: Program, variant: Variant, limit: int | None = None, memory_limit: int | None = None
+    program: Program,
+    variant: Variant,
+    limit: int | None = None,
+    memory_limit: int | None = None,
+    modules: Sequence[wl.Module] | None = None,
 ) -> Outcome:
     """What a program does in wasmloom. With a `limit`, that is its fuel, and what is left of it the last step.
 
-    Traps and exceptions have a third part, what only our tiers can say.
+    `modules`: its `modules_of`, if they are there. Traps and exceptions have a third part, what only our tiers can say.
     """
     log: Outcome = []
-    engine = variant.engine()
-    store = wl.Store(engine, fuel=limit or 1 << 40 if variant.fuel else None, memory_limit=memory_limit)
+    modules = modules_of(program, variant) if modules is None else modules
+    store = wl.Store(modules[0].engine, fuel=limit or 1 << 40 if variant.fuel else None, memory_limit=memory_limit)
     host = Host(log)
     imports: dict[str, Any] = {"env": {name: getattr(host, name) for name in HOST_FUNCTIONS}}
     instances: list[wl.Instance] = []
@@ -241,9 +251,9 @@ def run_wasmloom(
                 change_soon(store, variant.loops)
 
     host.on_call = count_call
-    for number, data in enumerate(program.modules):
+    for number, module in enumerate(modules):
         try:
-            instances.append(wl.Instance(wl.Module(data, engine), imports, store=store))
+            instances.append(wl.Instance(module, imports, store=store))
         except wl.Trap as trap:
             return [*log, ("trap", trap.code, frames(trap))]
         imports[f"m{number}"] = instances[-1].exports
