@@ -16,7 +16,7 @@ FOLDED = [
     operation
     for operation in OPERATIONS.values()
     if operation.kind == "value"
-    and all(type[0] == "i" for type in (*operation.instruction.params, *operation.instruction.results))
+    and all(kind.name in ("i32", "i64") for kind in (*operation.params, *operation.results))
 ]
 
 

@@ -14,7 +14,11 @@ from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import BY_MNEMONIC
 
-NUMERIC = [name for name, operation in OPERATIONS.items() if operation.kind == "value"]
+NUMERIC = [
+    name
+    for name, operation in OPERATIONS.items()
+    if operation.kind == "value" and not any(kind.is_reference for kind in operation.params)
+]
 UNARY = [name for name in NUMERIC if len(BY_MNEMONIC[name].params) == 1]
 BINARY = [name for name in NUMERIC if len(BY_MNEMONIC[name].params) == 2]
 

@@ -86,7 +86,7 @@ class FunctionBuilder(StructBuilder):
     """
 
     def __init__(self, scope: Callable[[int], str] | None = None) -> None:
-        super().__init__(FunctionBuilder._trap)
+        super().__init__(FunctionBuilder.trap)
         self.features = _features()
         self.inst = Value("%inst", "ptr")
         #: where in `lines` the last mark of the block goes, behind its last access; -1: it has none
@@ -150,10 +150,12 @@ class FunctionBuilder(StructBuilder):
             self.lines.insert(self._accessed, f"  {_MARK}")
             self._accessed = -1
 
-    def trap_if(self, condition: Value, code: int) -> None:
+    def rarely(
+        self, condition: Value, action: Callable[[str], None], names: tuple[str, str] = ("trap", "ok")
+    ) -> None:
         """See the base class; behind it all is known that was known before."""
         memo, current = self.memo, self.current
-        super().trap_if(condition, code)
+        super().rarely(condition, action, names)
         self.memo, self.current = memo, current
 
     def jump(self, name: str) -> None:
@@ -179,7 +181,7 @@ class FunctionBuilder(StructBuilder):
         self._accessed = len(self.lines)
 
     def store(self, x: Value, address: Value, align: int = 1, seen: bool = False) -> None:
-        """Write the guest's memory (alignment 1), or the runtime's; `seen`: what the host sees after a trap."""
+        """Write the guest's memory (alignment 1), or the runtime's."""
         tag = _GUEST if align == 1 else _RUNTIME
         how = "store volatile" if align == 1 or seen else "store"
         self.emit(f"{how} {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{tag}")
@@ -305,8 +307,10 @@ class FunctionBuilder(StructBuilder):
         self.emit(f"call void @wl_trap_native(ptr swiftself {self.inst.text}, i32 {number}) #2{self.where}")
         self.emit("unreachable")
 
-    def _trap(self, code: int) -> None:
-        self.trap(code)
+    def check_subtype(self, actual: Value, expected: Value, go_on: str) -> None:
+        """Trap unless a type is a subtype of another one; both by their ids. Ends the block."""
+        self.trap_if_code(self.runtime("native_subtype", actual, expected))
+        self.jump(go_on)
 
     def trap_if_code(self, code: Value) -> None:
         """Trap with the code that a runtime function returned, unless it is 0."""

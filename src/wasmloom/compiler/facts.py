@@ -27,13 +27,18 @@ class Facts:
         index_of = {number: index for index, number in enumerate(module.type_ids)}
         #: type index of each tag's function type
         self.tag_types = [index_of[tag.type] for tag in module.tags]
-        # Offsets of the index spaces in the instance, as `host.state` lays them out.
+        #: offsets of the index spaces in the instance, as `host.state` lays them out
+        self._spaces: dict[str, int] = {}
         at = layout.size("WlInstance")
-        self.globals_at = at
-        self.functions_at = at + 8 * module.num_globals
-        self.tables_at = self.functions_at + 8 * module.num_funcs
-        self.memories_at = self.tables_at + 8 * module.num_tables
-        self.tags_at = self.memories_at + 8 * len(module.memories)
+        for space, count in (
+            ("global", module.num_globals),
+            ("func", module.num_funcs),
+            ("table", module.num_tables),
+            ("mem", len(module.memories)),
+            ("tag", len(module.tags)),
+        ):
+            self._spaces[space] = at
+            at += 8 * count
         #: by function defined here, the functions that it calls directly
         self.calls: list[set[int]]
         tails, throws, self.calls = scan(module)
@@ -60,6 +65,10 @@ class Facts:
                     throws[caller] = True
                     todo.append(caller)
         return throws
+
+    def place(self, space: str, index: int) -> int:
+        """The offset in the instance of the pointer to a "global", "func", "table", "mem" or "tag"."""
+        return self._spaces[space] + 8 * index
 
     def may_throw(self, index: int) -> bool:
         """Whether a call of function `index` may end in an exception."""

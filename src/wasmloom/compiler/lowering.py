@@ -1,6 +1,6 @@
 """Function bodies → LLVM IR: a walk over the instructions with a symbolic operand stack.
 
-Numeric and memory instructions come from the definitions (`wasmloom.semantics`). Locals are variables that LLVM turns
+What instructions do comes from the definitions (`wasmloom.semantics`). Locals are variables that LLVM turns
 into values; the operands of blocks are phis. What isn't reachable is skipped. Calls, exceptions and
 continuations are in `calls` and `stacks`.
 
@@ -448,9 +448,9 @@ class FunctionLowering:
         if not self.options.checked:
             self.b.accessed()
 
-    def memory(self, index: int) -> Value:
-        """The `WlMemory` of a memory."""
-        return self.b.constant_pointer(self.b.inst, self.facts.memories_at + 8 * index)
+    def named(self, space: str, index: int) -> Value:
+        """What has an index in a space (see `Facts.place`): the address of its struct, or of a global's cell."""
+        return self.b.constant_pointer(self.b.inst, self.facts.place(space, index))
 
     def address(self, memory: int, address: Value, offset: int, width: int) -> Value:
         """A guest address as a pointer. Guarded memories never move, and need no check; checked ones need both."""
@@ -467,7 +467,7 @@ class FunctionLowering:
                 field = layout.offset("WlInstance", "memory0_base")
                 b.entry.append(f"  {at.text} = getelementptr i8, ptr %inst, i64 {field}")
             else:
-                slot = self.facts.memories_at + 8 * memory
+                slot = self.facts.place("mem", memory)
                 b.entry.append(f"  {struct.text}.at = getelementptr i8, ptr %inst, i64 {slot}")
                 b.entry.append(f"  {struct.text} = load ptr, ptr {struct.text}.at, {invariant}")
                 field = layout.offset("WlMemory", "base")
@@ -489,7 +489,7 @@ class FunctionLowering:
 
     def _checked_address(self, memory: int, address: Value, offset: int, width: int) -> Value:
         b = self.b
-        struct = self.memory(memory)
+        struct = self.named("mem", memory)
         length = b.struct_field(struct, "WlMemory", "length", "i64")
         start = b.binary("add", address, b.const("i64", offset)) if offset else address
         end = b.binary("add", start, b.const("i64", width))
@@ -525,8 +525,7 @@ def lowers(*mnemonics: str) -> Callable[[Handler], Handler]:
 
 def _value(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i[0]]
-    operands = f.pop_many(len(operation.instruction.params))
-    f.push(operation.define(f.b, *operands))
+    f.push(operation.define(f.b, *f.pop_many(len(operation.params))))
 
 
 def _load(f: FunctionLowering, i: Instr) -> None:
@@ -550,7 +549,7 @@ def _store(f: FunctionLowering, i: Instr) -> None:
 def _atomic(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i[0]]
     width, offset, memory = operation.width, i[2], i[3]
-    address, *operands = f.pop_many(len(operation.instruction.params))
+    address, *operands = f.pop_many(len(operation.params))
     f.check_alignment(address, offset, width)
 
     def place() -> Value:
@@ -563,9 +562,56 @@ def _atomic(f: FunctionLowering, i: Instr) -> None:
         f.push(result)
 
 
-_FAMILIES: dict[str, Handler] = {"value": _value, "load": _load, "store": _store, "atomic": _atomic}
+def _instance(f: FunctionLowering, i: Instr) -> None:
+    operation = _OPERATION[i[0]]
+    (space,) = operation.instruction.immediates
+    operands = f.pop_many(len(operation.params))
+    result = operation.define(f.b, f.named(space, i[2]), *operands)
+    if operation.results:
+        f.push(result)
+
+
+def operands(f: FunctionLowering, imm0: int, imm1: int) -> Value:
+    """What a runtime call takes for its instruction: its operands are the words 1, 2, 3, its result is word 0.
+
+    `table.init` and its kin have three operands from word 0 on, and no result.
+    """
+    name = f"@wl.operands.{imm0}.{imm1}"
+    f.globals.add(
+        f"{name} = private unnamed_addr constant {{ i64, i16, i16, i16, i16, i32, i32 }} "
+        f"{{ i64 0, i16 0, i16 1, i16 2, i16 3, i32 {imm0}, i32 {imm1} }}, align 8"
+    )
+    return Value(name, "ptr")
+
+
+def _runtime(f: FunctionLowering, i: Instr) -> None:
+    operation = _OPERATION[i[0]]
+    b, results = f.b, operation.results
+    words = b.words(4)
+    for k, value in enumerate(f.pop_many(len(operation.params)), start=len(results)):
+        b.set_word(words, k, value)
+    has_second = len(operation.instruction.immediates) > 1
+    operation.define(b, b.inst, words, operands(f, i[2], i[3] if has_second else 0))
+    if results:
+        f.push(b.from_word(b.word_at(words, 0), results[0].type))
+
+
+def _nothing(f: FunctionLowering, i: Instr) -> None:
+    pass
+
+
+_FAMILIES: dict[str, Handler] = {
+    "value": _value,
+    "load": _load,
+    "store": _store,
+    "atomic": _atomic,
+    "instance": _instance,
+    "runtime": _runtime,
+    "nothing": _nothing,
+}
 for _operation in OPERATIONS.values():
-    _HANDLERS[_operation.instruction.index] = _FAMILIES[_operation.kind]
+    if _operation.kind != "own":
+        _HANDLERS[_operation.instruction.index] = _FAMILIES[_operation.kind]
 
 
 @lowers("i32.const", "i64.const", "f32.const", "f64.const")
@@ -603,21 +649,17 @@ def _local_tee(f: FunctionLowering, i: Instr) -> None:
     _write_local(f, i[2], value)
 
 
-def _cell(f: FunctionLowering, index: int) -> Value:
-    return f.b.constant_pointer(f.b.inst, f.facts.globals_at + 8 * index)
-
-
 @lowers("global.get")
 def _global_get(f: FunctionLowering, i: Instr) -> None:
     type = f.facts.module.globals[i[2]]
-    kind = of_type(type.content).type
-    cell = _cell(f, i[2])
-    f.push(f.b.load(kind, cell, align=8) if type.mutable else f.b.constant_load(kind, cell))
+    cell = f.named("global", i[2])
+    f.push(OPERATIONS["global.get"].define(f.b, cell, of_type(type.content).type, type.mutable))
 
 
 @lowers("global.set")
 def _global_set(f: FunctionLowering, i: Instr) -> None:
-    f.b.store(f.pop(), _cell(f, i[2]), align=8, seen=True)
+    value = f.pop()
+    OPERATIONS["global.set"].define(f.b, f.named("global", i[2]), value)
 
 
 @lowers("drop")
@@ -629,18 +671,13 @@ def _drop(f: FunctionLowering, i: Instr) -> None:
 def _select(f: FunctionLowering, i: Instr) -> None:
     condition = f.pop_condition()
     x, y = f.pop_many(2)
-    f.push(f.b.select(condition, x, y))
-
-
-@lowers("nop", "atomic.fence")  # nobody else sees a memory that isn't shared
-def _nop(f: FunctionLowering, i: Instr) -> None:
-    pass
+    f.push(OPERATIONS["select"].define(f.b, x, y, condition))
 
 
 @lowers("unreachable")
 def _unreachable(f: FunctionLowering, i: Instr) -> None:
     f.stop_fuel()
-    f.b.trap(traps.UNREACHABLE)
+    OPERATIONS["unreachable"].define(f.b)
     f.dead = True
 
 
@@ -757,7 +794,7 @@ def emit_landing(f: FunctionLowering, landing: Landing) -> None:
         has_tag, has_reference = kind < 2, kind in (1, 3)
         values: list[Value] = []
         if has_tag:
-            mine = b.constant_pointer(b.inst, f.facts.tags_at + 8 * tag)
+            mine = f.named("tag", tag)
             match, following = b.fresh("match"), b.fresh("clause")
             b.branch(b.assign(f"icmp eq ptr {thrown.text}, {mine.text}", "i1"), match, following)
             b.label(match)

@@ -7,14 +7,11 @@ number, then for each the offset of its tag in the instance and its kind.
 from __future__ import annotations
 
 from wasmloom.compiler.builder import FunctionBuilder
-from wasmloom.compiler.calls import operands
-from wasmloom.compiler.lowering import FunctionLowering, Instr, lowers
+from wasmloom.compiler.lowering import FunctionLowering, Instr, lowers, operands
 from wasmloom.compiler.switching import (
     NOTHING,
     NULL,
     Link,
-    check_reference,
-    consume,
     cont_field,
     count_word,
     current_cont,
@@ -30,9 +27,10 @@ from wasmloom.compiler.switching import (
     switch_by_call,
     switch_stacks,
 )
-from wasmloom.contract import traps
 from wasmloom.contract.layout import BOUND_SHIFT, CONT_BYTES, CONT_FRESH, INLINE_WORDS, ON_LABEL, ON_SWITCH
+from wasmloom.semantics.continuations import check_reference, check_target, check_throwing, consume
 from wasmloom.semantics.llvm import Value
+from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
 
 # --- exceptions ---
@@ -46,7 +44,7 @@ def _new_exception(f: FunctionLowering, tag: int) -> Value:
     words = b.words(max(len(values), 1))
     for k, value in enumerate(values):
         b.set_word(words, k, value)
-    at = f.facts.tags_at + 8 * tag
+    at = f.facts.place("tag", tag)
     b.trap_if_code(b.runtime("new_exception", b.inst, words, operands(f, at, len(values))))
     return b.struct_field(b.ctx, "WlContext", "exception", "i64")
 
@@ -66,9 +64,7 @@ def _throw_tag(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("throw_ref")
 def _throw_ref(f: FunctionLowering, i: Instr) -> None:
-    exception = f.pop()
-    f.b.trap_if(f.b.compare("eq", exception, f.b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
-    _throw(f, exception)
+    _throw(f, OPERATIONS["throw_ref"].define(f.b, f.pop()))
 
 
 # --- making continuations ---
@@ -167,7 +163,7 @@ def _describe(f: FunctionLowering, clauses: list[tuple[int, int, int]]) -> Value
 
 def _tag_at(f: FunctionLowering, tag: int) -> int:
     """The offset of a tag's address in the instance."""
-    return f.facts.tags_at + 8 * tag
+    return f.facts.place("tag", tag)
 
 
 def _first_tag(f: FunctionLowering, clauses: list[tuple[int, int, int]]) -> Value:
@@ -247,8 +243,7 @@ def _resume_throw(f: FunctionLowering, i: Instr) -> None:
 def _resume_throw_ref(f: FunctionLowering, i: Instr) -> None:
     b = f.b
     exception, word = f.pop_many(2)
-    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
-    b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
+    check_throwing(b, word, exception)
     _resume_throwing(f, i, word, exception)
 
 
@@ -289,7 +284,7 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
     if f.options.native_switching:
         b.hold_context()
         running, reference = renewed_running(b)
-        b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
+        check_target(b, word)
         handler = find_handler(f, running, tag, ON_SWITCH, cut=False)
         cont = consume(b, word)
         child = handler.child

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.lowering import FunctionLowering
 from wasmloom.contract import layout, traps
-from wasmloom.contract.layout import BOUND_SHIFT, CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED, NEXT_REVISION
+from wasmloom.contract.layout import BOUND_SHIFT, CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED
 from wasmloom.semantics.llvm import Value
 from wasmloom.target import instructions
 
@@ -105,22 +105,6 @@ def differs(b: FunctionBuilder, x: Value, y: Value) -> Value:
 def current_cont(b: FunctionBuilder) -> Value:
     """The stack that runs."""
     return b.struct_field(b.ctx, "WlContext", "current")
-
-
-def check_reference(b: FunctionBuilder, word: Value) -> tuple[Value, Value]:
-    """Trap unless a reference can be used; gives the continuation, and the next reference to it."""
-    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
-    address = b.binary("and", word, b.const("i64", NEXT_REVISION - 1))
-    cont = b.assign(f"inttoptr i64 {address.text} to ptr", "ptr")
-    b.trap_if(b.compare("ne", cont_field(b, cont, "reference", "i64"), word), traps.CONTINUATION_CONSUMED)
-    return cont, b.binary("add", word, b.const("i64", NEXT_REVISION))
-
-
-def consume(b: FunctionBuilder, word: Value) -> Value:
-    """Check a reference, and make it and all copies of it stale; gives the continuation."""
-    cont, following = check_reference(b, word)
-    set_cont_field(b, cont, "reference", following)
-    return cont
 
 
 def pointer_word(b: FunctionBuilder, pointer: Value) -> Value:

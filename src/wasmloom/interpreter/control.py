@@ -1,4 +1,6 @@
-"""The handlers that are written one by one: control flow, calls, copies, globals, tables, runtime calls.
+"""The handlers that are written one by one: control flow, calls, copies; and those with some operand kinds only.
+
+What instructions do comes from the definitions (`wasmloom.semantics`), where they have one.
 
 Calls. Arguments are staged where the callee's frame begins, so that nothing is copied; results replace them. A frame is
 ``parameters, locals, return ip, own instance, temporaries``. The caller's frame lies a known distance below: the
@@ -16,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from wasmloom.contract import traps
-from wasmloom.contract.layout import RUNTIME_CALLS
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.families import Family, jump_back
 from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, letters, shape
 from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.llvm import Value
+from wasmloom.semantics.registry import OPERATIONS, Operation
 
 _I32 = by_name("i32")
 
@@ -36,12 +38,19 @@ RETURN_CALL_INDIRECT = shape("return_call_out", "index:slot@8 table:u32@12 type:
 ENTER = shape("enter", "frame:u32@8 record:slot@12 zeroed:u16@14")
 RUNTIME = shape("runtime", "a:slot@8 b:slot@10 c:slot@12 d:slot@14 imm0:u32@16 imm1:u32@20")
 
+#: Calls of the runtime that are parts of instructions, made as if they were instructions.
+INTERNAL_CALLS = ("cont_new", "new_exception")
 #: Locals up to this many are zeroed without a loop.
 MAX_UNROLLED_LOCALS = 6
 
 
 def _word(b: HandlerBuilder, slot: Value) -> Value:
     return b.load("i64", slot, align=8)
+
+
+def _named(b: HandlerBuilder, name: str) -> Value:
+    """What a field names by its offset in the instance: the address of its struct, or of a global's cell."""
+    return b.pointer(b.inst, b.number(name))
 
 
 def _is_set(b: HandlerBuilder, pointer: Value) -> Value:
@@ -63,10 +72,6 @@ def _callee_frame(b: HandlerBuilder) -> Value:
 def _pointer_in(b: HandlerBuilder, name: str) -> Value:
     """The pointer in a field."""
     return b.load("ptr", b.field_at(name), align=8)
-
-
-def _trap_unless(b: HandlerBuilder, condition: Value, code: int) -> None:
-    b.trap_if(b.assign(f"xor i1 {condition.text}, true", "i1"), code)
 
 
 # --- jumps ---
@@ -93,7 +98,7 @@ def _br_table(kind: int) -> Body:
 
 
 def unreachable(b: HandlerBuilder) -> None:
-    b.tail_call("@wl_trap", acc=Value(str(traps.UNREACHABLE), "i64"))
+    OPERATIONS["unreachable"].define(b)
 
 
 # --- copies and constants: these leave the accumulators alone unless they target them ---
@@ -141,7 +146,7 @@ def _select(kinds: tuple[int, int, int], floats: bool) -> Body:
         condition = b.read_slot("condition", _I32) if condition_kind == SLOT else b.read_acc(_I32)
         first = _word(b, b.slot("a")) if a_kind == SLOT else b.number("a")
         second = _word(b, b.slot("b")) if b_kind == SLOT else b.number("b")
-        result = b.select(b.compare("ne", condition, b.const("i32", 0)), first, second)
+        result = OPERATIONS["select"].define(b, first, second, b.compare("ne", condition, b.const("i32", 0)))
         b.store(result, b.slot("dst"), align=8)
         if floats:
             b.next(facc=b.bits_as_facc(result))
@@ -151,16 +156,12 @@ def _select(kinds: tuple[int, int, int], floats: bool) -> Body:
     return body
 
 
-# --- globals, references, tables, memory size ---
-
-
-def _global_cell(b: HandlerBuilder) -> Value:
-    return b.pointer(b.inst, b.number("global"))
+# --- globals; instructions on what the instance has, and those that the runtime does ---
 
 
 def _global_get(result: int, floats: bool) -> Body:
     def body(b: HandlerBuilder) -> None:
-        value = b.load("i64", _global_cell(b), align=8)
+        value = OPERATIONS["global.get"].define(b, _named(b, "global"), "i64")
         if result == SLOT:
             b.store(value, b.slot("dst"), align=8)
         if floats:
@@ -179,52 +180,56 @@ def _global_set(kind: int, floats: bool) -> Body:
             value = b.number("value")
         else:
             value = b.convert("bitcast", b.lane0(b.facc, "f64"), "i64") if floats else b.acc
-        b.store(value, _global_cell(b), align=8)
+        OPERATIONS["global.set"].define(b, _named(b, "global"), value)
         b.next()
 
     return body
 
 
-def ref_func(b: HandlerBuilder) -> None:
-    b.finish_value(b.pointer(b.inst, b.number("function")))
-
-
 def ref_as_non_null(b: HandlerBuilder) -> None:
-    b.trap_if(b.compare("eq", _word(b, b.slot("value")), b.const("i64", 0)), traps.NULL_REFERENCE)
+    """The value stays where it is."""
+    OPERATIONS["ref.as_non_null"].define(b, _word(b, b.slot("value")))
     b.next()
 
 
-def _table(b: HandlerBuilder) -> Value:
-    return b.pointer(b.inst, b.number("table"))
+def _instance_handler(mnemonic: str, fields: str) -> Handler:
+    """The handler of an instruction of the kind "instance": operands in slots, in order, and what it names."""
+    operation, read = OPERATIONS[mnemonic], shape(mnemonic, fields)
+    slots = [field.name for field in read.fields if field.kind == "slot"]
+    named = next(field.name for field in read.fields if field.kind == "u32")
+
+    def body(b: HandlerBuilder) -> None:
+        place = _named(b, named)
+        operands = [b.read_slot(name, kind) for name, kind in zip(slots, operation.params, strict=True)]
+        result = operation.define(b, place, *operands)
+        if operation.results:
+            b.finish_value(result)
+        else:
+            b.next()
+
+    return Handler(mnemonic, read, body)
 
 
-def _element(b: HandlerBuilder, table: Value, index: Value, trap: int) -> Value:
-    wide = b.convert("zext", index, "i64")
-    length = b.struct_field(table, "WlTable", "length", "i64")
-    b.trap_if(b.compare("uge", wide, length), trap)
-    elements = b.struct_field(table, "WlTable", "elements")
-    return b.assign(f"getelementptr i64, ptr {elements.text}, i64 {wide.text}", "ptr")
+def _runtime(call: Callable[[HandlerBuilder], None]) -> Body:
+    """The body of an instruction that the runtime does: `call` asks for it."""
+
+    def body(b: HandlerBuilder) -> None:
+        call(b)
+        b.next(mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
+
+    return body
 
 
-def table_get(b: HandlerBuilder) -> None:
-    entry = _element(b, _table(b), b.read_slot("index", _I32), traps.TABLE_OUT_OF_BOUNDS)
-    b.finish_value(_word(b, entry))
+def _runtime_handler(operation: Operation) -> Handler:
+    """The handler of an instruction of the kind "runtime": the runtime's function reads the operands itself."""
+    body = _runtime(lambda b: operation.define(b, b.inst, b.fp, b.ip))
+    return Handler(operation.mnemonic.replace(".", "_"), RUNTIME, body, calls_runtime=True)
 
 
-def table_set(b: HandlerBuilder) -> None:
-    entry = _element(b, _table(b), b.read_slot("index", _I32), traps.TABLE_OUT_OF_BOUNDS)
-    b.store(_word(b, b.slot("value")), entry, align=8)
-    b.next()
-
-
-def table_size(b: HandlerBuilder) -> None:
-    b.finish_value(b.struct_field(_table(b), "WlTable", "length", "i64"))
-
-
-def memory_size(b: HandlerBuilder) -> None:
-    memory = b.pointer(b.inst, b.number("memory"))
-    length = b.struct_field(memory, "WlMemory", "length", "i64")
-    b.finish_value(b.binary("lshr", length, b.const("i64", 16)))
+def _internal_handler(name: str) -> Handler:
+    """The handler of a call of the runtime that is part of an instruction."""
+    body = _runtime(lambda b: b.trap_if_code(b.runtime(name, b.inst, b.fp, b.ip)))
+    return Handler(name, RUNTIME, body, calls_runtime=True)
 
 
 # --- calls ---
@@ -264,34 +269,25 @@ def _call_out(b: HandlerBuilder, function: Value) -> None:
 
 
 def call_import(b: HandlerBuilder) -> None:
-    function = b.pointer(b.inst, b.number("function"))
+    function = _named(b, "function")
     _save_instance(b)
     _switch_to(b, function, fp=_callee_frame(b), acc=b.as_acc(b.following()))
 
 
-def _indirect_callee(b: HandlerBuilder, index: Value) -> Value:
-    """The checked function of `call_indirect` (Core 3.0, 4.4.8)."""
-    entry = _element(b, _table(b), index, traps.UNDEFINED_ELEMENT)
-    function = b.load("ptr", entry, align=8)
-    _trap_unless(b, _is_set(b, function), traps.UNINITIALIZED_ELEMENT)
-    type_id = b.struct_field(function, "WlFunction", "type_id", "i64")
-    expected = b.number("type")
-    different, same = b.fresh("different"), b.fresh("same")
-    b.branch(b.compare("ne", type_id, expected), different, same, unlikely=True)
-    b.label(different)
-    # Not the same type: it may still be a subtype. The outlined handler asks, and comes back or traps.
-    b.tail_call("@wl_subtype_slow", acc=type_id)
-    b.label(same)
+def _indirect_callee(b: HandlerBuilder) -> Value:
+    """The checked function of `call_indirect`."""
+    table = _named(b, "table")
+    function: Value = OPERATIONS["call_indirect"].define(b, table, b.read_slot("index", _I32), b.number("type"))
     return function
 
 
 def call_indirect(b: HandlerBuilder) -> None:
-    _call_out(b, _indirect_callee(b, b.read_slot("index", _I32)))
+    _call_out(b, _indirect_callee(b))
 
 
 def _reference(b: HandlerBuilder) -> Value:
-    function = b.load("ptr", b.slot("function"), align=8)
-    _trap_unless(b, _is_set(b, function), traps.NULL_FUNCTION_REFERENCE)
+    """The checked function of `call_ref`."""
+    function: Value = OPERATIONS["call_ref"].define(b, _word(b, b.slot("function")))
     return function
 
 
@@ -361,11 +357,11 @@ def _tail_call_out(b: HandlerBuilder, function: Value) -> None:
 
 
 def return_call_import(b: HandlerBuilder) -> None:
-    _tail_call_out(b, b.pointer(b.inst, b.number("import")))
+    _tail_call_out(b, _named(b, "import"))
 
 
 def return_call_indirect(b: HandlerBuilder) -> None:
-    _tail_call_out(b, _indirect_callee(b, b.read_slot("index", _I32)))
+    _tail_call_out(b, _indirect_callee(b))
 
 
 def return_call_ref(b: HandlerBuilder) -> None:
@@ -542,14 +538,6 @@ def host(b: HandlerBuilder) -> None:
     _host_returned(b, back)
 
 
-def _runtime(name: str) -> Body:
-    def body(b: HandlerBuilder) -> None:
-        b.trap_if_code(b.runtime_call(name, b.ctx, b.inst, b.fp, b.ip))
-        b.next(mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
-
-    return body
-
-
 # --- slow paths, outlined so that the handlers they serve need no prologue; they are not instructions ---
 
 
@@ -596,10 +584,8 @@ def subtype_slow(b: HandlerBuilder) -> None:
     """
     b.shape = CALL_INDIRECT  # what is read here is in the same place in the other
     b.trap_if_code(b.runtime_call("subtype", b.acc, b.number("type")))
-    index = b.convert("zext", b.read_slot("index", _I32), "i64")
-    elements = b.struct_field(_table(b), "WlTable", "elements")
-    entry = b.assign(f"getelementptr i64, ptr {elements.text}, i64 {index.text}", "ptr")
-    function = b.load("ptr", entry, align=8)
+    index = b.wide(b.read_slot("index", _I32))
+    function = b.load("ptr", b.word(b.struct_field(_named(b, "table"), "WlTable", "elements"), index), align=8)
     this, tail, plain = b.load("ptr", b.ip, align=8), b.fresh("tail"), b.fresh("plain")
     b.branch(b.assign(f"icmp eq ptr {this.text}, @wl.return_call_indirect", "i1"), tail, plain)
     b.label(tail)
@@ -673,12 +659,12 @@ def control_handlers() -> Iterator[Handler]:
     yield _plain("global.set.a", "global:u32@12", _global_set(ACC, False), "global.set")
     yield _plain("global.set.i", "global:u32@12 value:imm64@16", _global_set(IMM, False), "global.set")
     yield _plain("fglobal.set.a", "global:u32@12", _global_set(ACC, True), "global.set")
-    yield _plain("ref.func", "dst:dst@8 function:u32@12", ref_func)
+    yield _instance_handler("ref.func", "dst:dst@8 function:u32@12")
     yield _plain("ref.as_non_null", "value:slot@8", ref_as_non_null)
-    yield _plain("table.get", "dst:dst@8 index:slot@10 table:u32@12", table_get)
-    yield _plain("table.set", "index:slot@8 value:slot@10 table:u32@12", table_set)
-    yield _plain("table.size", "dst:dst@8 table:u32@12", table_size)
-    yield _plain("memory.size", "dst:dst@8 memory:u32@12", memory_size)
+    yield _instance_handler("table.get", "dst:dst@8 index:slot@10 table:u32@12")
+    yield _instance_handler("table.set", "index:slot@8 value:slot@10 table:u32@12")
+    yield _instance_handler("table.size", "dst:dst@8 table:u32@12")
+    yield _instance_handler("memory.size", "dst:dst@8 memory:u32@12")
     yield _plain("call", "code:ptr@8 delta:u16@16", call)
     yield _plain("call_import", "function:u32@8 save:slot@12 delta:u16@16", call_import)
     yield Handler("call_indirect", CALL_INDIRECT, call_indirect)
@@ -704,5 +690,8 @@ def control_handlers() -> Iterator[Handler]:
     yield Handler("host", shape("host", "function:ptr@8"), host, calls_runtime=True)
     yield _plain("host_returned", "", host_returned)
     yield _plain("host_threw", "", host_threw)
-    for name in RUNTIME_CALLS[RUNTIME_CALLS.index("memory_grow") :]:
-        yield Handler(name, RUNTIME, _runtime(name), calls_runtime=True)
+    for operation in OPERATIONS.values():
+        if operation.kind == "runtime":
+            yield _runtime_handler(operation)
+    for name in INTERNAL_CALLS:
+        yield _internal_handler(name)

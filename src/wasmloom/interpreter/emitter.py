@@ -200,6 +200,17 @@ class HandlerBuilder(StructBuilder):
         passed = ", ".join(f"{llvm_type(value.type)} {value.text}" for value in arguments)
         return self.assign(f"call i64 {function.text}({passed})", "i64")
 
+    def runtime(self, name: str, *arguments: Value) -> Value:
+        """Call a function of the runtime on the context and what follows it; gives its trap code."""
+        return self.runtime_call(name, self.ctx, *arguments)
+
+    def check_subtype(self, actual: Value, expected: Value, go_on: str) -> None:
+        """The function of an indirect call has another type. Ends the block.
+
+        The outlined handler asks whether it is a subtype, and then makes the call, or traps: it doesn't come back.
+        """
+        self.tail_call("@wl_subtype_slow", acc=actual)
+
     def trap_if_code(self, code: Value) -> None:
         """Leave with the trap code that a runtime function returned, unless it is 0."""
         trap, go_on = self.fresh("trap"), self.fresh("ok")

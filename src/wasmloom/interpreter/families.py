@@ -150,7 +150,7 @@ def atomic_handler(operation: Operation) -> Handler:
     """
     values = operation.params
     parts = [Field(name, "slot", 10 + 2 * i) for i, name in enumerate(ATOMIC_OPERANDS[: len(values)])]
-    if operation.instruction.results:
+    if operation.results:
         parts.insert(0, Field("dst", "dst", 8))
     parts += [Field("offset", "u32", 16), Field("memory", "u32", 20)]
 
@@ -238,14 +238,17 @@ class Family(NamedTuple):
 
 
 def value_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
-    """All value handlers."""
+    """All value handlers. What is defined by the same function, on the same types, has the same handlers."""
+    first: dict[object, Operation] = {}
     for operation in OPERATIONS.values():
         if operation.kind != "value":
             continue
+        types = tuple(kind.type for kind in operation.params)
+        same = first.setdefault((operation.define, types, tuple(kind.type for kind in operation.results)), operation)
         for kinds in operand_kinds(operation):
             for result in (SLOT, ACC):
                 second = kinds[1] if len(kinds) == 2 else 0
-                yield (operation.instruction.index, kinds[0], second, result), value_handler(operation, kinds, result)
+                yield (operation.instruction.index, kinds[0], second, result), value_handler(same, kinds, result)
 
 
 def load_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:

@@ -46,13 +46,15 @@ class HandlerSet:
     def __init__(self) -> None:
         self.handlers: list[Handler] = [*control.control_handlers(), *stack_handlers.stack_handlers()]
         self.tables: dict[str, list[int]] = {}
+        self.numbers: dict[str, int] = {handler.name: number for number, handler in enumerate(self.handlers)}
         for name, family in families.FAMILIES.items():
             numbers = [-1] * (family.places * len(INSTRUCTIONS))
             for place, handler in family.members():
-                numbers[family.position(*place)] = len(self.handlers)
-                self.handlers.append(handler)
+                number = self.numbers.setdefault(handler.name, len(self.handlers))
+                if number == len(self.handlers):
+                    self.handlers.append(handler)
+                numbers[family.position(*place)] = number
             self.tables[f"wl_{name}_table"] = numbers
-        self.numbers: dict[str, int] = {handler.name: number for number, handler in enumerate(self.handlers)}
         #: numbers of two handlers → number of the fused one
         self.fused: dict[tuple[int, int], int] = {}
         for first, second, handler in fused_handlers(self.numbers.__getitem__, self.handlers.copy()):

@@ -35,7 +35,8 @@ def table() -> str:
         typing = f"@{row.rule}" if row.rule else f"{' '.join(row.params)} → {' '.join(row.results)}".strip()
         operation = OPERATIONS.get(row.mnemonic)
         codes = operation.traps if operation else ()
-        if operation is not None and operation.kind != "value" and EXPECTED_SHARED_MEMORY not in codes:
+        accesses = operation is not None and operation.kind in ("load", "store", "atomic")
+        if accesses and EXPECTED_SHARED_MEMORY not in codes:
             codes = (*codes, MEMORY_OUT_OF_BOUNDS)
         traps = ", ".join(TRAP_REASONS[code] for code in codes)
         count = counts.get(row.mnemonic, "") if operation else ""

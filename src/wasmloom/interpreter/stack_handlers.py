@@ -9,7 +9,7 @@ Continuations. A stack is just memory: switching exchanges what the context says
 `resume` makes the running stack the parent of the continuation's last stack; `suspend` walks the parents for one
 whose `resume` has a clause for the tag, which becomes the running stack. Nothing is allocated and no C code runs.
 
-A contref is an address and a revision; every consumer changes the revision (`_consume`), so that a second use is found.
+A contref is an address and a revision; every consumer changes the revision (`consume`), so that a second use is found.
 
 A `resume` ends with its clauses, in order (`CLAUSE`).
 """
@@ -25,13 +25,14 @@ from wasmloom.contract.layout import (
     CONT_ENDED,
     CONT_FRESH,
     CONT_SUSPENDED,
-    NEXT_REVISION,
     size,
 )
 from wasmloom.interpreter.control import _is_set, _move_slots, _return_ip, _word
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.isa import Handler, shape
+from wasmloom.semantics.continuations import check_target, check_throwing, consume
 from wasmloom.semantics.llvm import Value
+from wasmloom.semantics.registry import OPERATIONS
 
 #: A clause of `resume`: offset of the tag in the instance, one of the kinds below, slot where the label's values go,
 #: and where it leads, from the beginning of the `resume`.
@@ -100,8 +101,7 @@ def throw(b: HandlerBuilder) -> None:
 
 def throw_ref(b: HandlerBuilder) -> None:
     """Throw an exception that is on the operand stack."""
-    exception = _word(b, b.slot("exception"))
-    b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
+    exception = OPERATIONS["throw_ref"].define(b, _word(b, b.slot("exception")))
     b.tail_call("@wl_throw", acc=exception)
 
 
@@ -207,15 +207,6 @@ def _switch_to(b: HandlerBuilder, cont: Value) -> Value:
     b.set_struct_field(b.ctx, "WlContext", "catch_top", _cont(b, cont, "catch_top", "i64"))
     b.set_struct_field(b.ctx, "WlContext", "current", cont)
     return b.at(base, _cont(b, cont, "fp", "i64"))
-
-
-def _consume(b: HandlerBuilder, word: Value, null: int = traps.NULL_CONTINUATION_REFERENCE) -> Value:
-    """The continuation of a contref, checked, its revision changed so that the reference is of no more use."""
-    b.trap_if(b.compare("eq", word, b.const("i64", 0)), null)
-    cont = _pointer(b, b.binary("and", word, b.const("i64", NEXT_REVISION - 1)))
-    b.trap_if(b.compare("ne", _reference(b, cont), word), traps.CONTINUATION_CONSUMED)
-    _set_cont(b, cont, "reference", b.binary("add", word, b.const("i64", NEXT_REVISION)))
-    return cont
 
 
 def _reference(b: HandlerBuilder, cont: Value) -> Value:
@@ -330,7 +321,7 @@ def _attach(b: HandlerBuilder, cont: Value, parent: Value, resume: Value) -> Non
 
 def resume(b: HandlerBuilder) -> None:
     """Run a continuation, with this stack as its parent."""
-    cont = _consume(b, _word(b, b.slot("cont")))
+    cont = consume(b, _word(b, b.slot("cont")))
     current = _current(b)
     _save(b, current, b.target("next"))
     _attach(b, cont, current, b.ip)
@@ -360,15 +351,14 @@ def _resume_throwing(b: HandlerBuilder, cont: Value) -> None:
 
 def resume_throw(b: HandlerBuilder) -> None:
     """Resume with the exception that `new_exception` has just made."""
-    _resume_throwing(b, _consume(b, _word(b, b.slot("cont"))))
+    _resume_throwing(b, consume(b, _word(b, b.slot("cont"))))
 
 
 def resume_throw_ref(b: HandlerBuilder) -> None:
     """Resume with an exception that is on the operand stack."""
     exception, word = _word(b, b.slot("exception")), _word(b, b.slot("cont"))
-    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
-    b.trap_if(b.compare("eq", exception, b.const("i64", 0)), traps.NULL_EXCEPTION_REFERENCE)
-    cont = _consume(b, word)
+    check_throwing(b, word, exception)
+    cont = consume(b, word)
     b.set_struct_field(b.ctx, "WlContext", "exception", exception)
     _resume_throwing(b, cont)
 
@@ -391,7 +381,7 @@ def cont_return(b: HandlerBuilder) -> None:
 
 def cont_bind(b: HandlerBuilder) -> None:
     """Put values where the continuation expects its first ones; none is fine, and consumes it all the same."""
-    cont = _consume(b, _word(b, b.slot("cont")))
+    cont = consume(b, _word(b, b.slot("cont")))
     count = b.number("count")
     frame = b.at(_cont(b, cont, "stack_base"), _cont(b, cont, "fp", "i64"))
     state = _cont(b, cont, "state", "i64")
@@ -505,9 +495,9 @@ def switch(b: HandlerBuilder) -> None:
     _renew_running_if_worn(b)
     tag = b.pointer(b.inst, b.number("tag"))
     word = _word(b, b.slot("cont"))
-    b.trap_if(b.compare("eq", word, b.const("i64", 0)), traps.NULL_CONTINUATION_REFERENCE)
+    check_target(b, word)
     _, child, parent = _find_handler(b, tag, CLAUSE_SWITCH)
-    target = _consume(b, word)
+    target = consume(b, word)
     instruction = _cont(b, child, "resume")
     arguments, count = b.slot("values"), b.number("count")
     running = _suspend_running(b, child, b.following(), b.number("values"))

@@ -75,6 +75,7 @@ from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import INSTRUCTIONS
 
+#: Kinds of definitions that are translated alike; others have code of their own.
 _FAMILIES = {"value": A_VALUE, "load": A_LOAD, "store": A_STORE, "atomic": A_ATOMIC}
 
 _action = cython.declare(uint8_t[1024])
@@ -89,14 +90,14 @@ def _fill_tables() -> None:
     for row in INSTRUCTIONS:
         i = row.index
         _action[i] = A_OWN if row.feature in EXECUTED else A_UNSUPPORTED
-        _arity[i] = len(row.params)
-        _has_result[i] = len(row.results)
         if row.mnemonic.endswith(".const") and row.feature in EXECUTED:
             _action[i] = A_CONST
             op_result[i] = by_name(row.results[0]).code
     for operation in OPERATIONS.values():
         i = operation.instruction.index
-        _action[i] = _FAMILIES[operation.kind]
+        _action[i] = _FAMILIES.get(operation.kind, A_OWN)
+        _arity[i] = len(operation.params)
+        _has_result[i] = len(operation.results)
         _is_compare[i] = operation.is_compare
 
 
@@ -342,8 +343,6 @@ class Translator(StackInstructions):
         elif op == h.OP_REF_NULL:
             index = self.push(E_CONST, h.T_REF)
             self.stack[index].bits = 0
-        elif op == h.OP_REF_IS_NULL:
-            self.value(h.OP_I64_EQZ)
         elif op == h.OP_REF_FUNC:
             at = self.emit_slot_result(h.H_REF_FUNC, h.T_REF)
             put32(self.buffer + at + h.AT_REF_FUNC_FUNCTION, self.slot_functions + 8 * i.a)
@@ -426,7 +425,7 @@ class Translator(StackInstructions):
             )
             if a.kind == SLOT:
                 put16(self.buffer + at + h.AT_VALUE_SLOT_0, a.slot)
-            if op == h.OP_I32_EQZ or op == h.OP_I64_EQZ:
+            if op == h.OP_I32_EQZ or op == h.OP_I64_EQZ or op == h.OP_REF_IS_NULL:
                 # As a branch's condition it is a comparison with 0.
                 self.compare.op = h.OP_I32_EQ if op == h.OP_I32_EQZ else h.OP_I64_EQ
                 self.compare.negate = False

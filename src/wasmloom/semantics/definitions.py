@@ -1,15 +1,19 @@
-"""The definition of every numeric and memory instruction that the engine executes; atomic ones are in `atomics`.
+"""The definitions of instructions on numbers, loads and stores; the import fills the registry with all others, too.
+
+Atomic instructions are in `atomics`, references in `references`, tables, memories as a whole and globals in `tables`.
+What has no definition, and why, is in `by_tier`.
 
 Each function takes a builder `b` and typed operands; see `wasmloom.semantics.llvm.Builder` for what a builder offers.
-Source: Core 3.0, section 4.3 (numerics) and 4.4.10 (memory instructions).
+Source: Core 3.0, section 4.3 (numerics), 4.4.1 (parametric instructions) and 4.4.10 (memory instructions).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from wasmloom.contract.traps import INTEGER_DIVIDE_BY_ZERO, INTEGER_OVERFLOW, INVALID_CONVERSION
-from wasmloom.semantics import atomics as _atomics  # noqa: F401  (registers the definitions of atomic instructions)
+from wasmloom.contract.traps import INTEGER_DIVIDE_BY_ZERO, INTEGER_OVERFLOW, INVALID_CONVERSION, UNREACHABLE
+from wasmloom.semantics import atomics as _atomics  # noqa: F401  (registers definitions)
+from wasmloom.semantics import references as _references  # noqa: F401  (the same)
 from wasmloom.semantics.registry import operation
 
 V = Any
@@ -155,6 +159,7 @@ for _name in ("lt", "gt", "le", "ge"):
     operation(f"{{float}}.{_name}", is_truth=True)(_compare(_name))
 
 
+@operation("ref.is_null", params="ref", results="i32", is_truth=True)
 @operation("{int}.eqz", is_truth=True)
 def eqz(b: V, x: V) -> V:
     return b.compare("eq", x, b.const(x.type, 0))
@@ -308,3 +313,22 @@ for _type, _widths in (("i32", (8, 16)), ("i64", (8, 16, 32))):
         operation(f"{_type}.load{_width}_s", kind="load")(_load(f"i{_width}", "sext", _type))
         operation(f"{_type}.load{_width}_u", kind="load")(_load(f"i{_width}", "zext", _type))
         operation(f"{_type}.store{_width}", kind="store")(_store(f"i{_width}"))
+
+
+# --- parametric instructions (4.4.1), and what does nothing ---
+
+
+@operation("select", kind="own")
+def select(b: V, x: V, y: V, holds: V) -> V:
+    """`holds` is a truth value: an i32 that isn't 0."""
+    return b.select(holds, x, y)
+
+
+@operation("unreachable", kind="own", traps=(UNREACHABLE,))
+def unreachable(b: V) -> None:
+    b.trap(UNREACHABLE)
+
+
+@operation("nop", "atomic.fence", kind="nothing")
+def nothing(b: V) -> None:
+    """Nobody else sees a memory that isn't shared, so that there is nothing to put in order."""

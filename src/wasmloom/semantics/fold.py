@@ -161,14 +161,13 @@ def fold(row: int, *words: int) -> int | None:
 
     Words and result are as slots hold them: 64 bits, an i32 zero-extended.
     """
-    instruction = INSTRUCTIONS[row]
-    operation = OPERATIONS.get(instruction.mnemonic)
+    operation = OPERATIONS.get(INSTRUCTIONS[row].mnemonic)
     if operation is None or operation.kind != "value":
         return None
     try:
-        operands = [_number(word, type) for word, type in zip(words, instruction.params, strict=True)]
+        operands = [_number(word, kind.type) for word, kind in zip(words, operation.params, strict=True)]
         result: Number = operation.define(Evaluator(), *operands)
-        _width(instruction.results[0])
+        _width(operation.results[0].type)
     except NotConstantError:
         return None
     return result.bits

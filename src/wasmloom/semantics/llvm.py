@@ -174,8 +174,8 @@ class Builder:
         """Read memory; Wasm's alignments are hints, so nothing is assumed of guest addresses."""
         return self.assign(f"load {llvm_type(type)}, ptr {address.text}, align {align}", type)
 
-    def store(self, x: Value, address: Value, align: int = 1) -> None:
-        """Write memory."""
+    def store(self, x: Value, address: Value, align: int = 1, seen: bool = False) -> None:
+        """Write memory; `seen`: what the host sees after a trap, so that it must be written by then."""
         self.emit(f"store {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}")
 
     # --- atomic accesses: to memories that aren't shared ---
@@ -201,12 +201,29 @@ class Builder:
         self.store(self.select(self.compare("eq", old, expected), x, old), address)
         return old
 
-    # --- traps ---
+    def wide(self, x: Value) -> Value:
+        """An address or index of 32 bits as 64 bits."""
+        return self.convert("zext", x, "i64")
+
+    # --- traps, and what else is unlikely ---
+
+    def rarely(
+        self, condition: Value, action: Callable[[str], None], names: tuple[str, str] = ("trap", "ok")
+    ) -> None:
+        """When the truth value holds, which is unlikely, do something before going on.
+
+        `action` gets the label to go on at, and ends its block.
+        """
+        unlikely, go_on = (self.fresh(name) for name in names)
+        self.emit(f"br i1 {condition.text}, label {unlikely}, label {go_on}, !prof !0")
+        self.label(unlikely)
+        action(go_on)
+        self.label(go_on)
+
+    def trap(self, code: int) -> None:
+        """End the block with trap `code`."""
+        self._on_trap(self, code)
 
     def trap_if(self, condition: Value, code: int) -> None:
         """Leave with trap `code` when the truth value holds."""
-        trap, go_on = self.fresh("trap"), self.fresh("ok")
-        self.emit(f"br i1 {condition.text}, label {trap}, label {go_on}, !prof !0")
-        self.label(trap)
-        self._on_trap(self, code)
-        self.label(go_on)
+        self.rarely(condition, lambda _: self.trap(code))

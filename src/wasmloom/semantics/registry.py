@@ -21,15 +21,29 @@ Definition = Callable[..., Any]
 class Operation(NamedTuple):
     """The definition of one instruction.
 
-    `kind` says what surrounds the definition: "value" computes a result from operands; "load" turns an address into a
-    value; "store" turns an address and a value into a write; for "atomic" see `wasmloom.semantics.atomics`. `traps` are
-    the trap codes that it can raise besides those of the memory access itself. `is_truth`: the result is a truth value,
-    so that a branch may test it without storing it.
+    `kind` says what surrounds the definition, and so what it is given besides operands:
+
+    ============ ====================================================================================================
+    "value"      nothing: it computes a result from operands
+    "load"       the address, checked, instead of the operand; it gives a value
+    "store"      the same; it writes its last operand
+    "atomic"     see `wasmloom.semantics.atomics`
+    "instance"   what the immediate names in the instance: a global's cell, a table's or memory's struct, a function
+    "runtime"    where the runtime function finds instance and operands, which the tiers pass in different ways
+    "nothing"    not even a place in the code: the instruction does nothing
+    "own"        what its docstring says: each tier has code of its own around it
+    ============ ====================================================================================================
+
+    `params` and `results` are what the operands and results are, also where the instruction table has a rule for them.
+    `traps` are the trap codes that it can raise besides those of the memory access itself. `is_truth`: the result is a
+    truth value, so that a branch may test it without storing it.
     """
 
     instruction: Instruction
     define: Definition
     kind: str
+    params: tuple[Kind, ...]
+    results: tuple[Kind, ...]
     traps: tuple[int, ...]
     commutative: bool
     is_truth: bool
@@ -40,16 +54,6 @@ class Operation(NamedTuple):
         return self.instruction.mnemonic
 
     @property
-    def params(self) -> tuple[Kind, ...]:
-        """What the operands are."""
-        return tuple(by_name(name) for name in self.instruction.params)
-
-    @property
-    def results(self) -> tuple[Kind, ...]:
-        """What the results are."""
-        return tuple(by_name(name) for name in self.instruction.results)
-
-    @property
     def width(self) -> int:
         """How many bytes of memory it accesses: what its natural alignment is."""
         kind = next(kind for kind in self.instruction.immediates if kind.startswith(("mem:", "atomic:")))
@@ -58,7 +62,7 @@ class Operation(NamedTuple):
     @property
     def is_compare(self) -> bool:
         """Whether it compares two operands: a branch may do that itself."""
-        return self.is_truth and len(self.instruction.params) == 2
+        return self.is_truth and len(self.params) == 2
 
 
 #: Mnemonic → operation, in the order of definition.
@@ -77,6 +81,8 @@ def _expand(name: str) -> Iterator[str]:
 def operation(
     *names: str,
     kind: str = "value",
+    params: str | None = None,
+    results: str | None = None,
     traps: tuple[int, ...] = (),
     commutative: bool = False,
     is_truth: bool = False,
@@ -84,15 +90,19 @@ def operation(
     """Register the decorated function as the definition of `names`.
 
     A name may hold ``{int}`` or ``{float}``, which stand for both widths: the definition then takes its types from its
-    operands. Raises ValueError for an instruction with a type that there is no kind of values for.
+    operands. `params` and `results` name types ("addr ref") where the instruction table has a rule instead of them.
+    Raises ValueError for an instruction with a type that there is no kind for, and for one that has a definition.
     """
 
     def register(define: Definition) -> Definition:
         for template in names:
             for name in _expand(template):
-                made = Operation(BY_MNEMONIC[name], define, kind, traps, commutative, is_truth)
-                _ = (made.params, made.results)  # raises for what there is no kind for
-                OPERATIONS[name] = made
+                row = BY_MNEMONIC[name]
+                operands = tuple(by_name(type) for type in (row.params if params is None else params.split()))
+                given = tuple(by_name(type) for type in (row.results if results is None else results.split()))
+                if name in OPERATIONS:
+                    raise ValueError(f"{name} has two definitions")
+                OPERATIONS[name] = Operation(row, define, kind, operands, given, traps, commutative, is_truth)
         return define
 
     return register

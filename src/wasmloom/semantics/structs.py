@@ -18,6 +18,30 @@ class StructBuilder(Builder):
         """Load a pointer from `base` plus `offset`."""
         return self.load("ptr", self.at(base, offset), align=8)
 
+    def word(self, base: Value, index: Value) -> Value:
+        """The address of a word of an array."""
+        return self.assign(f"getelementptr i64, ptr {base.text}, i64 {index.text}", "ptr")
+
+    def constant_load(self, type: str, address: Value) -> Value:
+        """Read what never changes while the function runs."""
+        return self.load(type, address, align=8)
+
+    # --- references of functions and the like are addresses ---
+
+    def address_word(self, pointer: Value) -> Value:
+        """A pointer's address as a word."""
+        return self.assign(f"ptrtoint ptr {pointer.text} to i64", "i64")
+
+    def pointer_in(self, word: Value) -> Value:
+        """The pointer whose address is in a word."""
+        return self.assign(f"inttoptr i64 {word.text} to ptr", "ptr")
+
+    def is_null(self, pointer: Value) -> Value:
+        """Whether a pointer is null."""
+        return self.assign(f"icmp eq ptr {pointer.text}, null", "i1")
+
+    # --- structs ---
+
     def struct_field(self, base: Value, struct: str, field: str, type: str = "ptr") -> Value:
         """Load a field of one of the structs."""
         return self.load(type, self.at(base, layout.offset(struct, field)), align=8)

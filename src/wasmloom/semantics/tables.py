@@ -1,0 +1,89 @@
+"""The definitions of instructions on tables, memories as a whole, and globals.
+
+What works on many elements or bytes is left to the runtime (`wasmloom.runtime.calls`), which checks first.
+Source: Core 3.0, section 4.4.6 (tables), 4.4.7 (memories) and 4.4.4 (variables).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wasmloom.contract.traps import MEMORY_OUT_OF_BOUNDS, TABLE_OUT_OF_BOUNDS
+from wasmloom.semantics.kinds import by_name
+from wasmloom.semantics.registry import operation
+
+V = Any
+"""A builder's value."""
+
+#: The type of addresses and sizes.
+_ADDRESS = by_name("addr").type
+#: Pages have 64 KiB: a length in bytes shifted by this is one in pages.
+_PAGE_SHIFT = 16
+
+
+def element(b: V, table: V, index: V, trap: int) -> V:
+    """The address of a table's element."""
+    wide = b.wide(index)
+    b.trap_if(b.compare("uge", wide, b.struct_field(table, "WlTable", "length", "i64")), trap)
+    return b.word(b.struct_field(table, "WlTable", "elements"), wide)
+
+
+@operation("table.get", kind="instance", params="addr", results="ref", traps=(TABLE_OUT_OF_BOUNDS,))
+def table_get(b: V, table: V, index: V) -> V:
+    return b.load("i64", element(b, table, index, TABLE_OUT_OF_BOUNDS), align=8)
+
+
+@operation("table.set", kind="instance", params="addr ref", traps=(TABLE_OUT_OF_BOUNDS,))
+def table_set(b: V, table: V, index: V, reference: V) -> None:
+    b.store(reference, element(b, table, index, TABLE_OUT_OF_BOUNDS), align=8, seen=True)
+
+
+@operation("table.size", kind="instance")
+def table_size(b: V, table: V) -> V:
+    return b.convert("trunc", b.struct_field(table, "WlTable", "length", "i64"), _ADDRESS)
+
+
+@operation("memory.size", kind="instance")
+def memory_size(b: V, memory: V) -> V:
+    length = b.struct_field(memory, "WlMemory", "length", "i64")
+    return b.convert("trunc", b.binary("lshr", length, b.const("i64", _PAGE_SHIFT)), _ADDRESS)
+
+
+# --- globals: each has a cell, a word that instances share ---
+
+
+@operation("global.get", kind="own")
+def global_get(b: V, cell: V, type: str, is_mutable: bool = True) -> V:
+    """`type`: that of the value, or of a whole word for those who need no more."""
+    return b.load(type, cell, align=8) if is_mutable else b.constant_load(type, cell)
+
+
+@operation("global.set", kind="own")
+def global_set(b: V, cell: V, value: V) -> None:
+    b.store(value, cell, align=8, seen=True)
+
+
+# --- what the runtime does ---
+
+
+def _by_runtime(
+    mnemonic: str, params: str | None = None, results: str | None = None, traps: tuple[int, ...] = ()
+) -> None:
+    """Define an instruction as a call of the runtime's function of the same name."""
+    name = mnemonic.replace(".", "_")
+
+    @operation(mnemonic, kind="runtime", params=params, results=results, traps=traps)
+    def define(b: V, *where: V) -> None:
+        b.trap_if_code(b.runtime(name, *where))
+
+
+_by_runtime("memory.grow")
+for _name in ("memory.init", "memory.fill"):
+    _by_runtime(_name, traps=(MEMORY_OUT_OF_BOUNDS,))
+_by_runtime("memory.copy", "addr addr addr", traps=(MEMORY_OUT_OF_BOUNDS,))
+_by_runtime("data.drop")
+_by_runtime("table.grow", "ref addr", "addr")
+_by_runtime("table.init", "addr i32 i32", traps=(TABLE_OUT_OF_BOUNDS,))
+_by_runtime("table.copy", "addr addr addr", traps=(TABLE_OUT_OF_BOUNDS,))
+_by_runtime("table.fill", "addr ref addr", traps=(TABLE_OUT_OF_BOUNDS,))
+_by_runtime("elem.drop")
