@@ -65,4 +65,5 @@ def test_one_definition_on_the_same_types_has_the_same_handlers() -> None:
     first, second = (OPERATIONS[name].instruction.index * places for name in ("i64.eqz", "ref.is_null"))
     numbers = handlers.tables["wl_value_table"]
     assert numbers[first : first + places] == numbers[second : second + places] != [-1] * places
-    assert len(handlers.numbers) == len(handlers.handlers)
+    names = [handler.name for handler in handlers.handlers]
+    assert len(names) == len(set(names))
