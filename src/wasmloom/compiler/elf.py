@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wasmloom.errors import CompileError
-from wasmloom.target import NAME, relocations
+from wasmloom.target import registers, relocations
 
 # File header, section header, symbol, relocation with addend.
 HEADER = struct.Struct("<4sBBBB8xHHIQQQIHHHHHH")
@@ -99,7 +99,7 @@ class ElfObject:
         if magic != b"\x7fELF":
             raise self.error("not an ELF file")
         if (bits, order, version, file_type, machine) != (2, 1, 1, ET_REL, relocations.MACHINE):
-            raise self.error(f"not a relocatable ELF object for {NAME}")
+            raise self.error(f"not a relocatable ELF object for {registers.NAME}")
         if entry_size != SECTION.size or not 0 < count < SHN_LORESERVE:
             raise self.error(f"{count} section headers of {entry_size} bytes")
         if table + count * SECTION.size > len(self.data):

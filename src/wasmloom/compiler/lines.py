@@ -16,7 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from wasmloom.compiler.elf import ObjectError
-from wasmloom.target import NAME, code
+from wasmloom.target import code, registers
 
 # Opcodes of line number programs (DWARF 5, table 7.25 and 7.26).
 _COPY, _ADVANCE_PC, _ADVANCE_LINE = 1, 2, 3
@@ -111,7 +111,7 @@ def _read_unit(data: bytes, position: int, sequences: list[tuple[int, array[int]
     line_base = int.from_bytes(data[position + 3 : position + 4], "little", signed=True)
     line_range, opcode_base = data[position + 4], data[position + 5]
     if instruction_length != code.INSTRUCTION_UNIT or operations != 1 or line_range == 0 or opcode_base == 0:
-        raise ObjectError(f"damaged line table: not one for {NAME}")
+        raise ObjectError(f"damaged line table: not one for {registers.NAME}")
     standard = {
         opcode: data[position + 5 + opcode] if opcode > 12 else _SKIPPED.get(opcode, 0)
         for opcode in range(1, opcode_base)

@@ -63,6 +63,7 @@ from cython.cimports.wasmloom.runtime.stacks import end_stack, take
 from cython.cimports.wasmloom.runtime.store import Store, grow_stack
 from cython.cimports.wasmloom.system._capi import pthread_self, seal
 from cython.cimports.wasmloom.system.allocation import calloc
+from cython.cimports.wasmloom.target._processor import outer_frame, return_address
 from cython.cimports.wasmloom.tiers.change import go_on_changed
 
 from wasmloom.contract.traps import HOST_WAIT, OUT_OF_MEMORY, TRAP_REASONS, UNCAUGHT_EXCEPTION
@@ -319,7 +320,7 @@ class GuestTask:
         from wasmloom.interpreter.code import walk_from_host
 
         current: cython.pointer(WlCont)
-        innermost: cython.pointer(uint64_t)
+        innermost: uint64_t
         before: cython.bint
         self.store.lock()
         before = self.store.interrupting
@@ -330,8 +331,10 @@ class GuestTask:
             current = self.parked.current
             found = [(None, 0, self.host.name, cython.cast(uint64_t, current))]
             if self.parked.native != cython.NULL:
-                innermost = cython.cast(cython.pointer(uint64_t), self.parked.fp)
-                found += walk_native(innermost[1], innermost[0], cython.cast(uint64_t, current), MAX_FRAMES)
+                innermost = cython.cast(uint64_t, self.parked.fp)
+                found += walk_native(
+                    return_address(innermost), outer_frame(innermost), cython.cast(uint64_t, current), MAX_FRAMES
+                )
             else:
                 found += walk_from_host(
                     cython.cast(uint64_t, current.ip),

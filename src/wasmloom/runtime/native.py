@@ -90,7 +90,9 @@ from cython.cimports.wasmloom.system.allocation import malloc, mmap
 from cython.cimports.wasmloom.target._processor import (
     SIGNAL_RESERVE,
     frame_pointer,
+    outer_frame,
     program_counter,
+    return_address,
     set_first_argument,
     set_program_counter,
 )
@@ -758,8 +760,8 @@ def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
             running = cython.cast(cython.pointer(WlCont), running.parent)
         else:
             found.append((place, cython.cast(uint64_t, running)))
-        place = cython.cast(cython.pointer(uint64_t), frame)[1]
-        frame = cython.cast(cython.pointer(uint64_t), frame)[0]
+        place = return_address(frame)
+        frame = outer_frame(frame)
     return found
 
 

@@ -10,7 +10,7 @@ in each):
 ``relocations``     what of the object format is the processor's
 ``backend``         what LLVM is told when it compiles for it
 
-and two of declarations, `signal_frame.pxd` and `thread.pxd`, for compiled modules: these get them from
+and declarations for compiled modules, `signal_frame.pxd`, `stack_frame.pxd` and `thread.pxd`: these get them from
 `wasmloom.target._processor`, which the build makes (`declarations`).
 
 All others import the modules from here, where the folder is chosen. Nothing but this folder names a register or an
@@ -21,25 +21,38 @@ package it knows what generated code and the runtime agree on, `wasmloom.contrac
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-_MACHINE = os.uname().machine
-
-if _MACHINE == "x86_64":
-    FOLDER = "x86_64"
+if TYPE_CHECKING:
     from wasmloom.target.x86_64 import backend, code, instructions, registers, relocations, stubs
-else:
-    raise ImportError(f"wasmloom doesn't run on this processor, {_MACHINE}: only on x86-64")
 
-__all__ = ["FOLDER", "NAME", "backend", "code", "declarations", "instructions", "registers", "relocations", "stubs"]
+__all__ = ["FOLDER", "backend", "code", "declarations", "instructions", "registers", "relocations", "stubs"]
 
-#: What messages call the processor.
-NAME = registers.NAME
+_MODULES = ("backend", "code", "instructions", "registers", "relocations", "stubs")
+_DECLARATIONS = ("signal_frame", "stack_frame", "thread")
+
+#: What the kernel calls a processor → its folder.
+_FOLDERS = {"x86_64": "x86_64"}
+
+if os.uname().machine not in _FOLDERS:
+    raise ImportError(f"wasmloom doesn't run on this processor, {os.uname().machine}: only on {', '.join(_FOLDERS)}")
+
+FOLDER = _FOLDERS[os.uname().machine]
+
+
+def __getattr__(name: str) -> object:
+    """The processor's module of a name. It is loaded when it is first asked for: running bytecode needs few."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"wasmloom.target.{FOLDER}.{name}")
 
 
 def declarations() -> str:
     """The Cython declarations of the processor: its folder's, and the numbers that Python modules have, too."""
+    registers = import_module(f"wasmloom.target.{FOLDER}.registers")
     lines = ["# Generated from wasmloom/target/__init__.py"]
-    lines += [f"from wasmloom.target.{FOLDER}.{name} cimport *" for name in ("signal_frame", "thread")]
+    lines += [f"from wasmloom.target.{FOLDER}.{name} cimport *" for name in _DECLARATIONS]
     lines += ["", "cdef enum:"]
     lines.append(f"    INTEGER_ARGUMENTS = {len(registers.INTEGER_ARGUMENTS)}")
     lines.append(f"    FLOAT_ARGUMENTS = {registers.FLOAT_ARGUMENTS}")

@@ -18,6 +18,7 @@ from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.stacks import memory_of, number_of
 from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.target._processor import outer_frame, return_address
 
 from wasmloom.contract.traps import STACK_EXHAUSTED, TRAP_REASONS
 from wasmloom.errors import Frame, Trap
@@ -82,8 +83,8 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
             if entry.outer.native != cython.NULL:
                 fp = native_fp
                 found += hooks.walk_native(
-                    cython.cast(cython.pointer(uint64_t), fp)[1],
-                    cython.cast(cython.pointer(uint64_t), fp)[0],
+                    return_address(fp),
+                    outer_frame(fp),
                     cython.cast(uint64_t, current),
                     MAX_FRAMES - len(found),
                 )

@@ -71,6 +71,7 @@ from cython.cimports.wasmloom.runtime.stacks import (
     state_of,
 )
 from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.target._processor import STACK_ALIGNMENT
 from cython.cimports.wasmloom.tiers.change import NextFrame, Prepare, Unchecked
 
 from wasmloom.contract.traps import HOST_EXCEPTION, OUT_OF_MEMORY, TIMEOUT
@@ -86,7 +87,6 @@ _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 #: So many frames of a chain of stacks are looked at before a guest goes on as machine code, and so many suspended ones.
 _MOST_FRAMES = cython.declare(cython.int, 200)
 _MOST_SUSPENDED = cython.declare(cython.int, 100)
-_ALIGNMENT = cython.declare(uint64_t, 15)
 #: At least this much of a stack is copied: results of a function may need more than its frames have used so far.
 _RESULT_BYTES = cython.declare(uint64_t, 8 * 1024)
 #: What is below a frame.
@@ -296,12 +296,20 @@ def _field(instruction: cython.p_char, at: cython.int) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _aligned(size: uint64_t) -> uint64_t:
+    """As many bytes of a native stack as `size` takes."""
+    return (size + (STACK_ALIGNMENT - 1)) & ~cython.cast(uint64_t, STACK_ALIGNMENT - 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _settled_size(cont: cython.pointer(WlCont), used: uint64_t) -> uint64_t:
     """Bytes that the frames of a stack of bytecode, `used` of its memory, and the clauses behind them take."""
     clauses: uint64_t = 0
     if cont.parent != cython.NULL:
         clauses = 8 + 8 * max(_field(cont.resume, AT_RESUME_CLAUSE_COUNT), 1)
-    return (used + clauses + 15) & ~cython.cast(uint64_t, 15)
+    return _aligned(used + clauses)
 
 
 @cython.cfunc
@@ -677,7 +685,7 @@ def _settle_root(
     The call's results end up where the first frame begins.
     """
     bottom: cython.pointer(WlCont) = entry.bottom
-    frames: cython.p_char = cython.cast(cython.p_char, root) - ((max(used, _RESULT_BYTES) + 15) & ~_ALIGNMENT)
+    frames: cython.p_char = cython.cast(cython.p_char, root) - _aligned(max(used, _RESULT_BYTES))
     memcpy(frames, bottom.stack_base, used)
     free_grown(guest, bottom)
     bottom.fp += cython.cast(uint64_t, frames)
