@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -145,3 +146,15 @@ def test_long_names_are_not_repeated() -> None:
     text = print_module(binary)
     assert len(text) < 120_000
     assert parse_module(text).binary == binary
+
+
+@pytest.mark.parametrize("text", ["a", r"\n", r"a\00", "(;a;)"])
+def test_long_strings_take_little_more_than_their_bytes(text: str) -> None:
+    """`re` keeps much for each place to which it could go back."""
+    source = '(module (data "' + text * 100_000 + '"))'
+    tracemalloc.start()
+    try:
+        parse_module(source)
+        assert tracemalloc.get_traced_memory()[1] < 12 * len(source) + 100_000
+    finally:
+        tracemalloc.stop()

@@ -21,7 +21,8 @@ KEPT_ANNOTATIONS = frozenset(("custom", "name", "metadata.code.branch_hint"))
 
 #: The characters of identifiers and keywords (Core 3.0, 6.3.5), for use in a character class.
 ID_CHARS = r"0-9A-Za-z!#$%&'*+\-./:<=>?@\\^_`|~"
-_STRING = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+"'
+#: Runs at a time: repeating a group takes `re` fifty times as long as repeating a character.
+_STRING = r'"(?:[^"\\\x00-\x1f\x7f]++|\\[^\x00-\x1f\x7f])*+"'
 _COMMENT = r"\(;(?:[^;(]++|;(?!\))|\((?!;))*+;\)"
 _LINE_COMMENT = r";;[^\n\r]*+"
 _RESERVED = rf"(?:[{ID_CHARS},\[\]{{}}]++|{_STRING}|;(?!;))++"
@@ -37,11 +38,11 @@ _TOKEN = re.compile(
 #: What may start or hide a block comment outside of one, and what counts inside.
 _OUTSIDE_COMMENT = re.compile(rf"\(;|{_LINE_COMMENT}|{_STRING}|{_UNCLOSED}")
 _INSIDE_COMMENT = re.compile(r"\(;|;\)")
-_NOT_NEWLINE = re.compile(r"[^\n\r]")
+_NO_NEWLINES = re.compile(r"[^\n\r]++")
 #: Tokens of one character; any other single character is what nothing else matched, as is `_UNCLOSED`.
 _SHORT_TOKEN = re.compile(rf"[(){ID_CHARS},;\[\]{{}}]")
 _STRING_TOKEN = re.compile(rf"{_STRING}|{_RESERVED}")
-_STRING_RUN = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+')
+_STRING_RUN = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]++|\\[^\x00-\x1f\x7f])*+')
 
 #: How many empty tokens follow the last one, so that the parsers may look ahead without checking for the end.
 END_TOKENS = 6
@@ -57,7 +58,7 @@ class Annotation(NamedTuple):
 
 
 def _blank(text: str) -> str:
-    return _NOT_NEWLINE.sub(" ", text)
+    return _NO_NEWLINES.sub(lambda run: " " * len(run[0]), text)
 
 
 class Tokens:
