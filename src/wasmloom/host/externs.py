@@ -16,7 +16,8 @@ from operator import index
 
 import cython
 from cython.cimports.cpython.buffer import PyBuffer_FillInfo
-from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.contract._layout import WlMemory, WlTable
@@ -24,6 +25,7 @@ from cython.cimports.wasmloom.host.bridge import BARE, check_store, from_word, t
 from cython.cimports.wasmloom.host.externs import (
     Py_buffer,
 )
+from cython.cimports.wasmloom.runtime.bulk import move_for_host
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_table, push
 
@@ -151,30 +153,41 @@ class Memory:
         """A copy of `length` bytes at `offset`. Raises `IndexError` outside of the memory."""
         count = index(length)
         start: uint64_t = _range(self, offset, count)
-        return PyBytes_FromStringAndSize(self.pointer.base + start, count)
+        copy: bytes = PyBytes_FromStringAndSize(cython.NULL, count)
+        target: cython.p_char = PyBytes_AS_STRING(copy)
+        # Nobody else knows the object yet.
+        move_for_host(cython.address(target), 0, cython.address(self.pointer.base), start, count)
+        return copy
 
     def write(self, offset: int, data: object) -> None:
         """Write bytes (any contiguous buffer) at `offset`. Raises `IndexError` outside of the memory."""
         start: uint64_t
+        source: cython.p_char
         raw = memoryview(data).cast("B")
         start = _range(self, offset, len(raw))
-        if len(raw):
-            memoryview(self)[start : start + len(raw)] = raw
+        source = cython.cast(cython.p_char, PyMemoryView_GET_BUFFER(raw).buf)
+        move_for_host(cython.address(self.pointer.base), start, cython.address(source), 0, len(raw))
 
     def __getitem__(self, key: object) -> int | bytes:
-        view = memoryview(self)
-        if isinstance(key, slice):
-            _check_slice(self, key)
-            return bytes(view[key])
-        return view[_index(self, key)]
+        if not isinstance(key, slice):
+            return memoryview(self)[_index(self, key)]
+        _check_slice(self, key)
+        start, stop, step = key.indices(len(self))
+        if step == 1:
+            return self.read(start, max(stop - start, 0))
+        return bytes(memoryview(self)[key])
 
     def __setitem__(self, key: object, value: object) -> None:
-        view = memoryview(self)
-        if isinstance(key, slice):
-            _check_slice(self, key)
-            view[key] = memoryview(value).cast("B")
+        if not isinstance(key, slice):
+            memoryview(self)[_index(self, key)] = value
+            return
+        _check_slice(self, key)
+        start, stop, step = key.indices(len(self))
+        raw = memoryview(value).cast("B")
+        if step == 1 and len(raw) == max(stop - start, 0):
+            self.write(start, raw)
         else:
-            view[_index(self, key)] = value
+            memoryview(self)[key] = raw
 
     def __repr__(self) -> str:
         return f"<wasmloom.Memory of {self.size} pages>"

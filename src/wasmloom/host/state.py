@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32
@@ -33,6 +33,7 @@ from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_
 from cython.cimports.wasmloom.host.signatures import signature_of
 from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
 from cython.cimports.wasmloom.interpreter.code import CodeSpace
+from cython.cimports.wasmloom.runtime.bulk import look_between
 from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.native import set_adapter
@@ -361,7 +362,11 @@ class InstanceState:
             data = module.data_item + i
             if data.mode == ACTIVE:
                 self.evaluate(data.at, cython.address(at))
-                code = initialise_memory(memories[data.memory], segment, at, 0, segment.length)
+                code = initialise_memory(
+                    memories[data.memory], segment, at, 0, segment.length, look_between, cython.NULL
+                )
+                if cython.cast(int64_t, code) < 0:
+                    return -1
                 if code:
                     raise Trap(TRAP_REASONS[code], detail=f"data segment {i}")
                 segment.length = 0

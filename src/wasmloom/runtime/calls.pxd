@@ -1,6 +1,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from wasmloom.contract._layout cimport WlContext, WlMemory, WlSegment, WlTable
+from wasmloom.runtime.bulk cimport Between
 
 # Python-holding functions as the nogil code that takes the GIL itself sees them.
 ctypedef uint64_t (*WithGil)(void *) noexcept nogil
@@ -9,7 +10,13 @@ ctypedef int (*LookUp)() noexcept
 ctypedef bint (*IdMatches)(uint32_t, uint32_t) noexcept nogil
 
 cdef uint64_t initialise_memory(
-    WlMemory *memory, WlSegment *segment, uint64_t target, uint64_t source, uint64_t count
+    WlMemory *memory,
+    WlSegment *segment,
+    uint64_t target,
+    uint64_t source,
+    uint64_t count,
+    Between between,
+    void *argument,
 ) noexcept nogil
 cdef uint64_t initialise_table(
     WlTable *table, WlSegment *segment, uint64_t target, uint64_t source, uint64_t count

@@ -7,17 +7,20 @@ a trap code. `register` hands them to the machine module; ``translate`` is the i
 package's.
 
 Invariants: lengths and addresses are unsigned 32-bit numbers widened to 64 bits before they are added, so that no sum
-wraps; nothing is written before the whole range has been checked.
+wraps; nothing is written before the whole range has been checked. Memories can be large: what is
+done with much of one is done in slices, between which a guest is interrupted as in a loop (`wasmloom.runtime.bulk`).
+Tables can't (`Store.new_table`).
 """
 
 from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
-from cython.cimports.libc.string import memcpy, memmove, memset
+from cython.cimports.libc.string import memcpy, memmove
 from cython.cimports.wasmloom.contract import _layout
 from cython.cimports.wasmloom.contract._layout import WlContext, WlInstance, WlMemory, WlSegment, WlTable
 from cython.cimports.wasmloom.contract.operands import Operands
+from cython.cimports.wasmloom.runtime.bulk import Between, fill, move
 from cython.cimports.wasmloom.runtime.calls import (
     IdMatches,
     LookUp,
@@ -93,7 +96,17 @@ def _may_change_here(guest: cython.pointer(Guest)) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
+def _wants_change(guest: cython.pointer(Guest)) -> cython.bint:
+    """Whether the guest is to be stopped where it can go on as machine code."""
+    return (
+        guest.may_change == NOW or (guest.may_change == LOOK and guest.attended >= MANY_TICKS)
+    ) and _may_change_here(guest)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _attend_here(ctx: cython.pointer(WlContext)) -> uint64_t:
     """After a tick: look at the deadline and, now and then, at Python's signals."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     now: int64_t = now_ns()
@@ -104,19 +117,44 @@ def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
     rest(guest)
     if guest.deadline and now >= guest.deadline:
         return _TIMEOUT
-    if (
-        guest.may_change == NOW or (guest.may_change == LOOK and guest.attended >= MANY_TICKS)
-    ) and _may_change_here(guest):
-        if guest.loops_left == 0:
-            return _CHANGE_TIER
-        guest.loops_left -= 1
-        ctx.interrupt = 1
     if now < guest.next_signals:
         return 0
     guest.next_signals = now + SIGNALS_NS
     enter_python(ctx)
     code = cython.cast(WithGil, cython.cast(cython.p_void, _run_signal_handlers))(ctx.store)
     leave_python(ctx)
+    return code
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
+    """After a tick, where the guest could go on as machine code: look at what there is."""
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    code: uint64_t = _attend_here(ctx)
+    if code:
+        return code
+    if _wants_change(guest):
+        if guest.loops_left == 0:
+            return _CHANGE_TIER
+        guest.loops_left -= 1
+        ctx.interrupt = 1
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _between(context: cython.p_void) -> cython.int:
+    """Between two slices of an instruction: the same, but that nothing changes tier in the middle of one."""
+    ctx: cython.pointer(WlContext) = cython.cast(cython.pointer(WlContext), context)
+    code: uint64_t
+    if not ctx.interrupt:
+        return 0
+    code = _attend_here(ctx)
+    if _wants_change(cython.cast(cython.pointer(Guest), ctx)):
+        ctx.interrupt = 1  # for the next loop
     return code
 
 
@@ -230,13 +268,13 @@ def initialise_memory(
     target: uint64_t,
     source: uint64_t,
     count: uint64_t,
+    between: Between,
+    argument: cython.p_void,
 ) -> uint64_t:
-    """Copy `count` bytes of a data segment into a memory."""
+    """Copy `count` bytes of a data segment into a memory; gives a trap code, or what `between` ended it with."""
     if source + count > segment.length or target + count > memory.length:
         return _MEMORY_OUT_OF_BOUNDS
-    if count:
-        memcpy(memory.base + target, segment.data + source, count)
-    return 0
+    return move(cython.address(memory.base), target, cython.address(segment.data), source, count, between, argument)
 
 
 @cython.cfunc
@@ -248,7 +286,13 @@ def _memory_init(
     """Memory imm1, data imm0, destination a, source b, count c."""
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     return initialise_memory(
-        _memory(inst, ops.imm1), _data(inst, ops.imm0), _word(fp, ops.a), _word(fp, ops.b), _word(fp, ops.c)
+        _memory(inst, ops.imm1),
+        _data(inst, ops.imm0),
+        _word(fp, ops.a),
+        _word(fp, ops.b),
+        _word(fp, ops.c),
+        _between,
+        ctx,
     )
 
 
@@ -267,8 +311,7 @@ def _memory_copy(
     count: uint64_t = _word(fp, ops.c)
     if target + count > to.length or source + count > origin.length:
         return _MEMORY_OUT_OF_BOUNDS
-    memmove(to.base + target, origin.base + source, count)
-    return 0
+    return move(cython.address(to.base), target, cython.address(origin.base), source, count, _between, ctx)
 
 
 @cython.cfunc
@@ -284,8 +327,7 @@ def _memory_fill(
     count: uint64_t = _word(fp, ops.c)
     if target + count > memory.length:
         return _MEMORY_OUT_OF_BOUNDS
-    memset(memory.base + target, cython.cast(cython.int, fp[ops.b] & 0xFF), count)
-    return 0
+    return fill(cython.address(memory.base), target, cython.cast(cython.int, fp[ops.b] & 0xFF), count, _between, ctx)
 
 
 @cython.cfunc

@@ -25,7 +25,7 @@ Invariants:
 * Before a fork, guests in other threads come to where they could be left: in a host function (``thread_state`` is
   NULL), or in `rest`, at the next tick. In the child only the forking thread exists: the ticker is forgotten, and
   `wasmloom.runtime.forks` ends the guests of other threads as if their host functions had raised. One that hasn't come
-  there in time (it is in the middle of a large copy) makes its store unusable in the child.
+  there in time makes its store unusable in the child.
 * A thread may end inside of a guest: while Python ends, one that asks for the GIL is ended on the spot (CPython 3.11 to
   3.13, ``pthread_exit``). It does so on its own C stack, from which nothing leads to guests' stacks that an unwinder
   could follow, and nothing of ours on it needs unwinding. Its thread's key then takes it out of the ticker's sight
