@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import inspect
+import pickle
 import signal
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -361,3 +368,89 @@ thread.join()
 
 def test_while_llvm_compiles_in_this_process() -> None:
     assert run_program(IN_LLVM, timeout=60) == "0\n"
+
+
+def test_a_signal_that_another_thread_receives_while_the_host_works(alarm: Callable[[], None]) -> None:
+    data = build.function(NOP * LONG)
+    # A thread as libraries have them: it never touches Python. It ends with the signal.
+    libc, thread = ctypes.CDLL(None), ctypes.c_ulong()
+    assert libc.pthread_create(ctypes.byref(thread), None, ctypes.cast(libc.pause, ctypes.c_void_p), None) == 0
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        with pytest.raises(Alarm):
+            # Meanwhile the main thread doesn't give the GIL back, and nobody wants it.
+            for _ in range(5):
+                wl.Module(data, wl.Engine(tier="interpreter", translation="eager"))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_between_a_host_function_and_waiting_for_what_it_gave(name: str, alarm: Callable[[], None]) -> None:
+    engine = engine_of(name)
+    store = wl.Store(engine)
+
+    async def wait() -> None:
+        raise AssertionError("nobody awaits it")
+
+    text = """(module (import "h" "wait" (func $wait)) (func (export "warm"))
+      (func (export "run") (local $n i32) (local.set $n (i32.const 5_000_000))
+        (loop (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (call $wait)))"""
+    # No function of Python, in which the handler would run already.
+    given = deque([wait()])
+    imports = {"h": {"wait": wl.Func(store, "->", given.pop)}}
+    exports = wl.Instance(wl.Module(text, engine), imports, store=store).exports
+    coroutine = given[0]
+    call = exports.run.call_async()
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
+    with pytest.raises(Alarm):
+        call.send(None)
+        time.sleep(20)
+    assert given or inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+    assert wl.waiting_guests(store) == []
+    assert exports.warm() is None
+    coroutine.close()
+
+
+#: Python runs signal handlers in its functions, also in those that it calls because an object goes: `__del__`, what a
+#: `weakref` calls. It prints what they raise there, so that an interruption would be lost.
+GOES: dict[str, Callable[[wl.Engine, Path], Any]] = {
+    "an engine": lambda engine, folder: pickle.loads(pickle.dumps(wl.Engine(code_limit=1 << 30))),
+    "a module": lambda engine, folder: wl.Module("(module (func))", engine),
+    "an instance": lambda engine, folder: wl.Instance(wl.Module('(module (func (export "f")))', engine)),
+    "a continuation": lambda engine, folder: continuation_of(engine),
+    "files": lambda engine, folder: wl.Wasi(preopens={"/": folder}, stdin=str(folder).encode()),
+    "a program": lambda engine, folder: wl.Wasi(preopens={"/": folder}).instantiate(
+        wl.Module('(module (memory (export "memory") 1) (func (export "_start")))', engine)
+    ),
+}
+
+
+def continuation_of(engine: wl.Engine) -> Any:
+    """A suspended one."""
+    text = """(module (type $f (func)) (type $k (cont $f)) (tag $t (export "t")) (func $g (suspend $t))
+      (elem declare func $g) (func (export "begin") (result (ref $k)) (cont.new $k (ref.func $g))))"""
+    exports: Any = wl.Instance(wl.Module(text, engine)).exports
+    return exports.begin().resume(on=exports.t)
+
+
+@pytest.mark.parametrize("kind", GOES)
+@pytest.mark.parametrize("name", ENGINES)
+def test_no_function_of_python_runs_when_objects_go(name: str, kind: str, tmp_path: Path) -> None:
+    engine = engine_of(name)
+    thing = GOES[kind](engine, tmp_path)
+    gc.collect()
+    calls: list[str] = []
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call":
+            calls.append(frame.f_code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        del thing, engine
+        gc.collect()
+    finally:
+        sys.setprofile(None)
+    assert calls == []

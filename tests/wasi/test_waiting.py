@@ -173,8 +173,8 @@ def test_signals_reach_guests_that_wait(place: str, tmp_path: Path, stack: ExitS
     streams, module = PLACES[place](stack)
     before = signal.signal(signal.SIGALRM, ring)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
         with wasi_in(tmp_path, **streams) as wasi, pytest.raises(Alarm):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
             wasi.run(module)
     finally:
         signal.signal(signal.SIGALRM, before)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import func_name
 from wasmloom.runtime.hooks import set_walk_native
 from wasmloom.spec.types import FuncType
+from wasmloom.system.registry import Registry
 from wasmloom.target import backend
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _EXTERNALS = {
 }
 
 #: All compiled modules, so that a backtrace finds the one that an address belongs to.
-_modules: weakref.WeakSet[CompiledModule] = weakref.WeakSet()
+_modules: Registry[CompiledModule] = Registry()
 
 
 class CompiledModule:
@@ -261,7 +261,7 @@ set_walk_native(walk_native)
 
 
 def _describe(address: int) -> tuple[CompiledModule, int, int] | None:
-    for compiled in list(_modules):
+    for compiled in _modules:
         place = compiled.place(address)
         if place is not None:
             return (compiled, *place)

@@ -30,25 +30,34 @@ def _cancels(error: BaseException) -> bool:
     )
 
 
+def _abandon(task: Any) -> None:
+    """Give a guest up, and what it waits for: nobody will await it."""
+    close = getattr(task.awaitable, "close", None)
+    task.discard()
+    if close is not None:
+        close()
+
+
 async def run_guest(function: Func, args: tuple[object, ...]) -> Any:
     """Call a function that may wait; gives its results, raises what it raises."""
     task: Any = new_task(function)
-    waits = task.start(args)
-    while waits:
-        try:
-            value = await task.awaitable
-        except BaseException as error:
-            waits = task.throw(error, _cancels(error))
-            if waits and isinstance(error, GeneratorExit):
-                # Its handlers wait again, but a coroutine that is closed can't.
-                close = getattr(task.awaitable, "close", None)
-                task.discard()
-                if close is not None:
-                    close()
-                raise
-        else:
-            waits = task.send(value)
-    return task.result
+    try:
+        waits = task.start(args)
+        while waits:
+            try:
+                value = await task.awaitable
+            except BaseException as error:
+                waits = task.throw(error, _cancels(error))
+                if waits and isinstance(error, GeneratorExit):
+                    raise  # its handlers wait again, but a coroutine that is closed can't
+            else:
+                waits = task.send(value)
+        return task.result
+    except BaseException:
+        # Also what a signal handler has raised between two lines: the guest waits, and nobody would let it go on.
+        if task.awaitable is not None:
+            _abandon(task)
+        raise
 
 
 set_run_waiting(run_guest)

@@ -6,7 +6,7 @@ import os
 from functools import cache
 from operator import index
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from wasmloom.compiler import identity  # noqa: F401  (notes what the engine's files are like)
 from wasmloom.errors import WasmError
@@ -168,15 +168,20 @@ def _plenty() -> bool:
 
 
 _default: Engine | None = None
-#: Settings → the engine that stands for all unpickled ones with them.
-_known: WeakValueDictionary[object, Engine] = WeakValueDictionary()
+#: Settings → the engine that stands for all unpickled ones with them, while it lives.
+_known: dict[object, ref[Engine]] = {}
 
 
 def _unpickled(*settings: tuple[str, Any]) -> Engine:
     """The engine with these settings, for what comes from another process."""
-    found = default_engine()
-    if found._settings() != settings:
-        found = _known.setdefault(settings, Engine(**dict(settings)))
+    default = default_engine()
+    if default._settings() == settings:
+        return default
+    known = _known.get(settings)
+    found = None if known is None else known()
+    if found is None:
+        found = Engine(**dict(settings))
+        _known[settings] = ref(found)
     return found
 
 

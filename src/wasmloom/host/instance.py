@@ -30,9 +30,11 @@ class Instance(Fixed):
     """
 
     # The exports know the state and not the instance, so that there is no cycle: everything goes with its last user.
-    __slots__ = ("__weakref__", "_state", "exports", "module", "store")
+    __slots__ = ("__weakref__", "_state", "_wasi", "exports", "module", "store")
 
     _state: Any
+    #: What `Wasi.instantiate` keeps for the guest.
+    _wasi: Any
     exports: Exports
     module: Module
     store: Store
@@ -43,7 +45,7 @@ class Instance(Fixed):
         state = new_state(module, found.store, found.items)
         self = super().__new__(cls)
         exports = Exports(module.decoded.export_names, state.exported)
-        fill(self, module=module, store=found.store, _state=state, exports=exports)
+        fill(self, module=module, store=found.store, _state=state, _wasi=None, exports=exports)
         start = module.decoded.start
         if start is not None:
             main: Any = state.find("func", start)

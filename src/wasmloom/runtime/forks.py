@@ -15,7 +15,6 @@ If a thread is in LLVM, whose locks and structures the child then finds in any s
 from __future__ import annotations
 
 import os
-import weakref
 from _thread import RLock, get_ident
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,8 @@ from cython.cimports.wasmloom.runtime.guests import LOOK, WAIT, Guest
 from cython.cimports.wasmloom.runtime.store import LOST, Store
 from cython.cimports.wasmloom.system._capi import pthread_atfork, pthread_self
 
+from wasmloom.system.registry import Registry
+
 #: Seconds that a fork waits for an import at most: the thread that forks may itself be in the way.
 _MOST_SECONDS = 10
 
@@ -35,7 +36,7 @@ _waited = False
 #: Threads that are in LLVM; and whether one was that this process doesn't have.
 _in_llvm: set[int] = set()
 _llvm_is_lost = False
-_remembered: weakref.WeakSet = weakref.WeakSet()
+_remembered: Registry = Registry()
 
 
 def remember(thing: object) -> None:
@@ -81,7 +82,7 @@ def _after_fork() -> None:
         importing.release()
     else:
         importing = RLock()
-    for thing in list(_remembered):
+    for thing in _remembered:
         thing.after_fork()
 
 

@@ -13,6 +13,7 @@ no time left. Work that is interrupted is never half done for others: its outcom
 from __future__ import annotations
 
 import cython
+from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.posix.time import timespec
 from cython.cimports.wasmloom.system._capi import CLOCK_MONOTONIC, clock_gettime
@@ -47,6 +48,8 @@ def look() -> cython.int:
     if now - _last < INTERVAL_NS:
         return 0
     _last = now
+    # Python's loop misses a signal that another thread has received, until this one takes the GIL anew.
+    PyErr_CheckSignals()
     look_up()
     if _is_late != cython.NULL and _is_late():
         raise DeadlinePassed

@@ -17,9 +17,9 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from operator import and_
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
-from weakref import WeakKeyDictionary
 
 from wasmloom.errors import ExitStatus, LinkError
+from wasmloom.host.fixed import fill
 from wasmloom.messages import two_level
 from wasmloom.spec.types import I32, I64, FuncType
 from wasmloom.wasi import files, pathcalls, polling, process
@@ -225,8 +225,6 @@ class Wasi:
         variables = [f"{name}={value}" for name, value in (env or {}).items()]
         table = DescriptorTable(max_files)
         self._context = Context(_text("arguments", args), _text("environment variables", variables), table)
-        #: Those of the guests that `instantiate` made; others use `_context`.
-        self._contexts: WeakKeyDictionary[Instance, Context] = WeakKeyDictionary()
         try:
             for number, value in enumerate((stdin, stdout, stderr)):
                 stream = _stdio(value, number)
@@ -256,7 +254,9 @@ class Wasi:
         memory = _exported(instance, "memory", "its memory as")
         if not isinstance(memory, Memory):
             raise LinkError(f"a WASI program must export its memory as 'memory', which is {memory!r} here")
-        self._contexts.get(instance, self._context).bind(memory, instance.store)
+        own = instance._wasi  # of a guest that `instantiate` has made; others use `_context`
+        context = self._context if own is None or own.table is not self._context.table else own
+        context.bind(memory, instance.store)
 
     def bind_memory(self, memory: object) -> None:
         """Use `memory`, any object with a writable buffer of bytes, for guests that don't export theirs."""
@@ -311,7 +311,7 @@ class Wasi:
         self.check(module)
         context = self._context.another()
         instance = Instance(module, self._imports(context), store=store)
-        self._contexts[instance] = context
+        fill(instance, _wasi=context)
         self._bind_exported(instance)
         return instance
 

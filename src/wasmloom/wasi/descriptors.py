@@ -5,11 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
 from typing import NamedTuple
 
+from wasmloom.system.owned import OwnedDescriptor
 from wasmloom.wasi import hostcalls
 from wasmloom.wasi.abi import (
     DIRECTORY_RIGHTS,
@@ -195,8 +195,6 @@ class HostFile(Descriptor):
         owned: bool = True,
         nonblocking: bool | None = None,
     ) -> None:
-        #: The number, taken away by whoever closes it.
-        self._numbers: list[int] = []
         kind = file_type(os.fstat(host).st_mode)
         if rights is None:
             rights = TERMINAL_RIGHTS if kind == FileType.CHARACTER_DEVICE else FILE_RIGHTS
@@ -207,16 +205,8 @@ class HostFile(Descriptor):
         #: Whether an open file that isn't ours would be written to at its end because this guest wants that.
         self._appends = False
         self.nonblocking = not os.get_blocking(host) if nonblocking is None else nonblocking
-        if owned:
-            self._numbers.append(host)
-
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        # A `Wasi` that wasn't closed: in a cycle, or at exit, when names of modules are gone. Nobody uses it any more.
-        for number in self._numbers:
-            try:  # noqa: SIM105
-                close(number)
-            except OSError:
-                pass
+        #: Who closes it in the end, if we do: a `Wasi` may go without having been closed.
+        self._owner = OwnedDescriptor(host) if owned else None
 
     @property
     def can_block(self) -> bool:
@@ -294,11 +284,8 @@ class HostFile(Descriptor):
 
     def release(self) -> None:
         """Close the host's file."""
-        try:
-            host = self._numbers.pop()
-        except IndexError:
-            return
-        os.close(host)
+        if self._owner is not None:
+            self._owner.close()
 
 
 class Entry(NamedTuple):
