@@ -2,8 +2,8 @@
 
 C's convention, with the environment in a register of its own (LLVM's `swiftself`), as many parameters in registers as
 `wasmloom.target.registers` says, and the first result in a register. All other parameters and results travel in the
-context's `args`, at their position in the parameter (or result) list. So no parameter ever lies on the stack, and a
-tail call with any signatures is a jump.
+context's `args`, where they would be if all of the parameters (or results) were there, one behind the other. So no
+parameter ever lies on the stack, and a tail call with any signatures is a jump.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from wasmloom.semantics.kinds import Register, by_name, of_type
+from wasmloom.semantics.kinds import Register, by_name, of_type, places
 from wasmloom.semantics.llvm import llvm_type
 from wasmloom.spec.limits import MAX_PARAMS
 from wasmloom.spec.types import FuncType
@@ -22,11 +22,14 @@ class Signature(NamedTuple):
     """A function type as the compiler sees it.
 
     `registers` has the positions of the parameters that are passed in registers; `prototype` is the list of LLVM
-    parameter types, environment first.
+    parameter types, environment first. `param_places` and `result_places` are the slots of each in memory, and how many
+    there are.
     """
 
     params: tuple[str, ...]
     results: tuple[str, ...]
+    param_places: tuple[int, ...]
+    result_places: tuple[int, ...]
     registers: tuple[int, ...]
     result: str
     prototype: str
@@ -44,7 +47,8 @@ def signature(type: FuncType) -> Signature:
             left[register] -= 1
             registers.append(position)
     prototype = ", ".join(["ptr swiftself", *(llvm_type(params[i]) for i in registers)])
-    return Signature(params, results, tuple(registers), llvm_type(results[0]) if results else "void", prototype)
+    result = llvm_type(results[0]) if results else "void"
+    return Signature(params, results, places(params), places(results), tuple(registers), result, prototype)
 
 
 #: What a function that tail-calls has for a prototype: `musttail` wants the caller's and the callee's to be equal, and

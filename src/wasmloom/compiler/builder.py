@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from wasmloom.compiler.abi import (
@@ -17,7 +17,7 @@ from wasmloom.compiler.abi import (
     uniform_type,
 )
 from wasmloom.contract import layout
-from wasmloom.semantics.kinds import SLOT_BITS
+from wasmloom.semantics.kinds import SLOT_BITS, SLOT_BYTES, by_name, places
 from wasmloom.semantics.llvm import Value, is_float, llvm_type, module_assembly, type_bits
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.target import backend, instructions
@@ -293,11 +293,25 @@ class FunctionBuilder(StructBuilder):
 
     def word_at(self, base: Value, index: int) -> Value:
         """Load a word of an array."""
-        return self.load("i64", self.at(base, 8 * index), align=8)
+        return self.load("i64", self.at(base, SLOT_BYTES * index), align=SLOT_BYTES)
 
     def set_word(self, base: Value, index: int, value: Value) -> None:
         """Store a value as a word of an array."""
-        self.store(self.as_word(value), self.at(base, 8 * index), align=8)
+        self.store(self.as_word(value), self.at(base, SLOT_BYTES * index), align=SLOT_BYTES)
+
+    def values_at(self, base: Value, kinds: Sequence[str], first: int = 0) -> list[Value]:
+        """Load values that lie one behind the other, from word `first` of an array on."""
+        return [
+            self.from_word(self.word_at(base, first + place), kind)
+            for kind, place in zip(kinds, places(kinds), strict=False)
+        ]
+
+    def set_values(self, base: Value, values: Sequence[Value], first: int = 0) -> int:
+        """Store values one behind the other, from word `first` of an array on; gives how many words they take."""
+        at = places(value.type for value in values)
+        for value, place in zip(values, at, strict=False):
+            self.set_word(base, first + place, value)
+        return at[-1]
 
     # --- traps ---
 
@@ -339,7 +353,7 @@ class FunctionBuilder(StructBuilder):
             area = self.args(self.ctx)
             for i, argument in enumerate(arguments):
                 if i not in callee.registers:
-                    self.set_word(area, i, argument)
+                    self.set_word(area, callee.param_places[i], argument)
 
     def call(
         self, callee: Signature, target: str, environment: Value, arguments: list[Value], uniform: bool
@@ -366,8 +380,7 @@ class FunctionBuilder(StructBuilder):
         """All results: the first, and the others from memory."""
         found = [] if first is None else [first]
         if len(results) > 1:
-            area = self.args(self.ctx)
-            found += [self.from_word(self.word_at(area, i), kind) for i, kind in enumerate(results) if i]
+            found += self.values_at(self.args(self.ctx), results[1:], by_name(results[0]).slots)
         return found
 
     def _uniform(self, callee: Signature, arguments: list[Value], environment: Value) -> str:

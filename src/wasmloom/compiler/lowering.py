@@ -209,7 +209,7 @@ class FunctionLowering:
             variable = b.alloca(llvm_type(kind), f"%l{i}")
             self.locals.append((variable, kind))
             if i not in own.registers:
-                value = b.from_word(b.word_at(b.args(b.ctx), i), kind)
+                value = b.from_word(b.word_at(b.args(b.ctx), own.param_places[i]), kind)
             elif self.uniform:
                 at = uniform_position(own.params, own.registers, i)
                 value = b.from_uniform(Value(f"%u{at}", uniform_type(kind)), kind)
@@ -392,10 +392,7 @@ class FunctionLowering:
         """Return values."""
         b = self.b
         if len(values) > 1:
-            area = b.args(b.ctx)
-            for i, value in enumerate(values):
-                if i:
-                    b.set_word(area, i, value)
+            b.set_values(b.args(b.ctx), values[1:], by_name(values[0].type).slots)
         if self.uniform:
             b.emit(f"ret {b.uniform_result(values[0] if values else None)}")
         elif values:
@@ -799,8 +796,7 @@ def emit_landing(f: FunctionLowering, landing: Landing) -> None:
             b.branch(b.assign(f"icmp eq ptr {thrown.text}, {mine.text}", "i1"), match, following)
             b.label(match)
             area = b.at(exception, layout.size("WlException"))
-            kinds = f.facts.tag_signature(tag).params
-            values = [b.from_word(b.word_at(area, k), value) for k, value in enumerate(kinds)]
+            values = b.values_at(area, f.facts.tag_signature(tag).params)
         b.set_struct_field(ctx, "WlContext", "pending", b.const("i64", 0))
         if has_reference:
             values.append(word)
@@ -912,10 +908,8 @@ def array_call(signature: Signature, name: str) -> list[str]:
     b.inst = Value("%env", "ptr")
     b.label("%begin")
     words = Value("%words.in", "ptr")
-    values = [b.from_word(b.word_at(words, i), kind) for i, kind in enumerate(signature.params)]
-    results = b.call(signature, "%code", b.inst, values, False)
-    for i, value in enumerate(results):
-        b.set_word(words, i, value)
+    results = b.call(signature, "%code", b.inst, b.values_at(words, signature.params), False)
+    b.set_values(words, results)
     b.emit("ret void")
     head = f"define hidden void @{name}(ptr %code, ptr %env, ptr %words.in) #4 {{"
     return [head, *b.finish(), "}"]

@@ -6,8 +6,8 @@ under the name ``wo.<n>``. It is called with the interpreter's frame, takes loca
 the place. Everything that can be reached from it is compiled as ever.
 
 The prototype is the same for all: ``void (environment, frame, results, outcome)``. Results are written to memory, one
-word each; `outcome` has what the stack switch of a `resume` gives: reason, first value and reference. An exception that
-is pending is thrown at the place.
+behind the other; `outcome` has what the stack switch of a `resume` gives: reason, first value and reference. An
+exception that is pending is thrown at the place.
 
 A place inside of a block can be reached on two ways then, and so can what lies behind the block. Operands below a block
 are therefore kept in variables while the block is open, as locals are; LLVM turns both into values.
@@ -21,6 +21,7 @@ from typing import NamedTuple
 from wasmloom.compiler.abi import Signature
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import FunctionLowering, Instr, Label, Options
+from wasmloom.semantics.kinds import places
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.spec.instructions import BY_MNEMONIC
 
@@ -78,8 +79,9 @@ class EntryLowering(FunctionLowering):
 
     def _declare_locals(self, runs: list[tuple[int, int]]) -> None:
         b = self.b
-        for slot, kind in enumerate([*self.signature.params, *self.local_kinds(runs)]):
-            variable = b.alloca(llvm_type(kind), f"%l{slot}")
+        kinds = [*self.signature.params, *self.local_kinds(runs)]
+        for local, (kind, slot) in enumerate(zip(kinds, places(kinds), strict=False)):
+            variable = b.alloca(llvm_type(kind), f"%l{local}")
             self.locals.append((variable, kind))
             value = b.from_word(b.word_at(_FRAME, slot), kind)
             b.emit(f"store {llvm_type(kind)} {value.text}, ptr {variable.text}")
@@ -202,8 +204,7 @@ class EntryLowering(FunctionLowering):
 
     def give(self, values: list[Value]) -> None:
         """Write the results to memory."""
-        for i, value in enumerate(values):
-            self.b.set_word(_RESULTS, i, value)
+        self.b.set_values(_RESULTS, values)
         self.b.emit("ret void")
 
     def tail_call(

@@ -13,6 +13,7 @@ from wasmloom.compiler.switching import (
     NULL,
     Link,
     cont_field,
+    count_slots,
     count_word,
     current_cont,
     find_handler,
@@ -29,6 +30,7 @@ from wasmloom.compiler.switching import (
 )
 from wasmloom.contract.layout import BOUND_SHIFT, CONT_BYTES, CONT_FRESH, INLINE_WORDS, ON_LABEL, ON_SWITCH
 from wasmloom.semantics.continuations import check_reference, check_target, check_throwing, consume
+from wasmloom.semantics.kinds import SLOT_BYTES, by_name
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
@@ -41,11 +43,10 @@ def _new_exception(f: FunctionLowering, tag: int) -> Value:
     b = f.b
     kinds = f.facts.tag_signature(tag).params
     values = f.pop_many(len(kinds))
-    words = b.words(max(len(values), 1))
-    for k, value in enumerate(values):
-        b.set_word(words, k, value)
-    at = f.facts.place("tag", tag)
-    b.trap_if_code(b.runtime("new_exception", b.inst, words, operands(f, at, len(values))))
+    count = f.facts.tag_signature(tag).param_places[-1]
+    words = b.words(max(count, 1))
+    b.set_values(words, values)
+    b.trap_if_code(b.runtime("new_exception", b.inst, words, operands(f, f.facts.place("tag", tag), count)))
     return b.struct_field(b.ctx, "WlContext", "exception", "i64")
 
 
@@ -75,7 +76,7 @@ def _cont_new(f: FunctionLowering, i: Instr) -> None:
     """A continuation from the pool, whose members have only their own block's memory, or from the runtime."""
     b = f.b
     type = f.facts.cont_signature(i[2])
-    room = max(len(type.params), len(type.results))
+    room = max(type.param_places[-1], type.result_places[-1])
     function = f.pop()
     if not f.options.native_switching or room > INLINE_WORDS:
         f.push(_cont_new_call(f, function, room))
@@ -115,21 +116,21 @@ def _cont_new_call(f: FunctionLowering, function: Value, room: int) -> Value:
 def _cont_bind(f: FunctionLowering, i: Instr) -> None:
     """Values wait in the continuation's own block until it is resumed."""
     b = f.b
-    count = len(f.facts.cont_signature(i[2]).params) - len(f.facts.cont_signature(i[3]).params)
+    whole, rest = f.facts.cont_signature(i[2]), f.facts.cont_signature(i[3])
+    count = whole.param_places[-1] - rest.param_places[-1]
     word = f.pop()
-    values = f.pop_many(count)
+    values = f.pop_many(len(whole.params) - len(rest.params))
     cont, following = check_reference(b, word)
     state = cont_field(b, cont, "state", "i64")
     bound = b.binary("lshr", state, b.const("i64", BOUND_SHIFT))
     place = b.assign(f"getelementptr i64, ptr {cont_field(b, cont, 'stack_base').text}, i64 {bound.text}", "ptr")
     end = cont_field(b, cont, "stack_end")
-    fits = b.assign(f"icmp ule ptr {b.at(place, 8 * count).text}, {end.text}", "i1")
+    fits = b.assign(f"icmp ule ptr {b.at(place, SLOT_BYTES * count).text}, {end.text}", "i1")
     lasts = b.compare("ne", following, pointer_word(b, cont))
     quick, slow, done = b.fresh("quick"), b.fresh("slow"), b.fresh("bound")
     b.branch(b.both(fits, lasts), quick, slow)
     b.label(quick)
-    for k, value in enumerate(values):
-        b.set_word(place, k, value)
+    b.set_values(place, values)
     set_cont_field(b, cont, "state", b.binary("add", state, b.const("i64", count << BOUND_SHIFT)))
     last = cont_field(b, cont, "last")
     set_cont_field(b, cont, "last", b.select(is_same(b, last, cont), NULL, last))
@@ -138,8 +139,7 @@ def _cont_bind(f: FunctionLowering, i: Instr) -> None:
     b.label(slow)
     words = b.words(max(count + 1, 4))
     b.set_word(words, 0, word)
-    for k, value in enumerate(values):
-        b.set_word(words, k + 1, value)
+    b.set_values(words, values, 1)
     b.trap_if_code(b.runtime("native_bind", words, count_word(count)))
     moved, from_slow = b.word_at(words, 0), b.block
     b.jump(done)
@@ -180,8 +180,7 @@ def _take(b: FunctionBuilder, kinds: tuple[str, ...], first: Value) -> list[Valu
         return []
     values = [b.from_word(first, kinds[0])]
     if len(kinds) > 1:
-        area = b.args(b.ctx)
-        values += [b.from_word(b.word_at(area, k), kind) for k, kind in enumerate(kinds) if k]
+        values += b.values_at(b.args(b.ctx), kinds[1:], by_name(kinds[0]).slots)
     return values
 
 
@@ -203,7 +202,7 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
         b.set_word(words, 0, word)
         b.set_word(words, 1, first)
         b.set_word(words, 2, pointer_word(b, b.inst))
-        b.trap_if_code(b.runtime("libcall_resume", words, count_word(len(values)), described))
+        b.trap_if_code(b.runtime("libcall_resume", words, count_slots(values), described))
         reason, brought, reference = switch_by_call(f, words)
     reason, brought, reference = f.came_back([reason, brought, reference])
     returned = b.fresh("returned")
@@ -299,7 +298,7 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
         words = b.words(4)
         b.set_word(words, 0, word)
         b.set_word(words, 1, pass_along(b, values))
-        b.trap_if_code(b.runtime("libcall_switch", words, tag, count_word(len(values))))
+        b.trap_if_code(b.runtime("libcall_switch", words, tag, count_slots(values)))
         _, brought, _ = switch_by_call(f, words)
     f.check_pending()
     f.stack += _take(b, facts.cont_signature(back).params, brought)

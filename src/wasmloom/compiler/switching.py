@@ -21,6 +21,7 @@ from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.lowering import FunctionLowering
 from wasmloom.contract import layout, traps
 from wasmloom.contract.layout import BOUND_SHIFT, CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED
+from wasmloom.semantics.kinds import by_name, places
 from wasmloom.semantics.llvm import Value
 from wasmloom.target import instructions
 
@@ -77,6 +78,11 @@ def switch_by_call(f: FunctionLowering, words: Value) -> list[Value]:
 def count_word(value: int) -> Value:
     """A number where a runtime call takes a pointer-sized argument."""
     return Value(str(value), "i64")
+
+
+def count_slots(values: list[Value]) -> Value:
+    """How many slots values take, as `count_word` gives a number."""
+    return count_word(places(value.type for value in values)[-1])
 
 
 # --- references to continuations ---
@@ -163,10 +169,7 @@ class Link(NamedTuple):
 def pass_along(b: FunctionBuilder, values: list[Value]) -> Value:
     """Put all values but the first where they wait during a switch; gives the first as a word."""
     if len(values) > 1:
-        area = b.args(b.ctx)
-        for k, value in enumerate(values):
-            if k:
-                b.set_word(area, k, value)
+        b.set_values(b.args(b.ctx), values[1:], by_name(values[0].type).slots)
     return b.as_word(values[0]) if values else NOTHING
 
 
@@ -216,7 +219,7 @@ def prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: Link) ->
     b.label(slow)
     words = b.words(4)
     b.set_word(words, 0, first)
-    b.trap_if_code(b.runtime("native_begin", cont, words, count_word(len(values))))
+    b.trap_if_code(b.runtime("native_begin", cont, words, count_slots(values)))
     firsts[b.block] = b.word_at(words, 0)
     b.jump(settle)
 

@@ -14,7 +14,8 @@ cdef enum OperandKind:
 cdef struct Entry:
     uint8_t kind
     uint8_t type
-    int32_t local
+    int32_t slot        # its home; the entry above the top one has one too
+    int32_t local       # the slot of the local
     uint64_t bits
 
 cdef struct Operand:
@@ -37,7 +38,8 @@ cdef struct Fixup:
 # What is known of one accumulator.
 cdef struct AccState:
     int owner           # the entry whose value is there only, or -1
-    int slot            # a slot that holds the same value, or -1
+    int slot            # the first of the slots that hold the same value, or -1 …
+    int slots           # … and how many
     Py_ssize_t patch    # the instruction that wrote it for `owner`: its fields count from here
     Py_ssize_t header   # where its handler's address is (elsewhere when it has been fused)
     int number          # the handler that also writes the slot
@@ -48,14 +50,16 @@ cdef class Assembler:
     cdef Py_ssize_t capacity
     cdef Entry *stack
     cdef int height
-    cdef int max_height
     cdef int stack_capacity
+    cdef int top                # slots that a frame has at most, but for what callees put there
     cdef int num_locals
-    cdef int first_temp
+    cdef int record             # the slot behind the locals: the frame's record
     cdef uint8_t *local_types
-    cdef int32_t *pending       # per local: how many entries are E_LOCAL of it
+    cdef int32_t *local_slots
+    cdef int32_t *pending       # per slot of a local: how many entries are E_LOCAL of it
     cdef int pending_total
     cdef int locals_capacity
+    cdef int pending_capacity
     cdef AccState accs[2]
     # The last instruction, as long as no label follows it: where its handler's address is, and which it is; what it was
     # before it was fused with the one behind it.
@@ -86,8 +90,12 @@ cdef class Assembler:
     cdef int fusion(self, int number) noexcept
     cdef void set_handler(self, Py_ssize_t header, int number) noexcept
     cdef void barrier(self) noexcept
+    cdef void known_in(self, int type, int slot) noexcept
+    cdef void overwritten(self, int slot, int count) noexcept
     cdef int home(self, int index) noexcept
+    cdef int open_frame(self, int below) except -1
     cdef int push(self, int kind, int type) except -1
+    cdef int push_local(self, int type, int slot) except -1
     cdef int pop(self) except -1
     cdef int flush(self, int index) except -1
     cdef int flush_locals(self) except -1
@@ -115,8 +123,10 @@ cdef int op_mirrored[1024]      # comparison with swapped operands; the op itsel
 cdef int op_negated[1024]       # opposite integer comparison, or -1
 cdef uint8_t op_types[1024][2]  # type codes of the operands
 cdef uint8_t op_result[1024]
-# By the code of a kind of values: its class of registers, and whether its immediates take 8 bytes.
+# By the code of a kind of values: its class of registers, how many slots it takes, and whether its immediates take 8
+# bytes.
 cdef uint8_t kind_class[8]
+cdef uint8_t kind_slots[8]
 cdef uint8_t kind_wide[8]
 
 cdef int class_of(int type) noexcept

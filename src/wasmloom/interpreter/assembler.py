@@ -62,6 +62,7 @@ def _fill_tables() -> None:
     for kind in KINDS.values():
         i = kind.code
         kind_class[i] = int(kind.register)
+        kind_slots[i] = kind.slots
         kind_wide[i] = is_wide(kind)
     memset(op_mirrored, 0xFF, cython.sizeof(op_mirrored))
     memset(op_negated, 0xFF, cython.sizeof(op_negated))
@@ -128,6 +129,7 @@ class Assembler:
         free(self.buffer)
         free(self.stack)
         free(self.local_types)
+        free(self.local_slots)
         free(self.pending)
         free(self.fixups)
 
@@ -138,8 +140,6 @@ class Assembler:
     def reserve_stack(self, count: cython.int) -> cython.int:
         """Make room for `count` entries."""
         if count > self.stack_capacity:
-            if self.first_temp + count > MAX_SLOTS:
-                raise CompileError("function needs too many slots", self.wasm_offset)
             self.stack_capacity = max(2 * self.stack_capacity, count, 64)
             size: cython.size_t = cython.sizeof(Entry) * self.stack_capacity
             self.stack = cython.cast(cython.pointer(Entry), _grown(self.stack, size))
@@ -222,24 +222,56 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(check=False)
     def home(self, index: cython.int) -> cython.int:
-        """The slot that belongs to a stack position."""
-        return self.first_temp + index
+        """The slot that belongs to a stack position: of an entry, or of the one that would be pushed next.
+
+        It's the first one of several where the value takes so many.
+        """
+        return self.stack[index].slot
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def open_frame(self, below: cython.int) -> cython.int:
+        """Begin with an empty operand stack, whose homes lie behind `below` slots of the frame."""
+        cls: cython.int
+        if below > MAX_SLOTS:
+            raise CompileError("function needs too many slots", self.wasm_offset)
+        self.reserve_stack(1)
+        self.stack[0].slot = below
+        self.top = below
+        self.height = 0
+        self.pending_total = 0
+        for cls in range(2):
+            self.accs[cls].owner = -1
+            self.accs[cls].slot = -1
+            self.accs[cls].slots = 1
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def push(self, kind: cython.int, type: cython.int) -> cython.int:
         """Push an entry; gives its position."""
         index: cython.int = self.height
-        if index >= self.stack_capacity or self.first_temp + index >= MAX_SLOTS:
-            if self.first_temp + index >= MAX_SLOTS:
+        above: cython.int = self.stack[index].slot + kind_slots[type]
+        if above > self.top:
+            if above > MAX_SLOTS:
                 raise CompileError("function needs too many slots", self.wasm_offset)
-            self.reserve_stack(index + 1)
+            self.top = above
+        if index + 2 > self.stack_capacity:
+            self.reserve_stack(index + 2)
         self.stack[index].kind = kind
         self.stack[index].type = type
+        self.stack[index + 1].slot = above
         self.height = index + 1
-        if self.height > self.max_height:
-            self.max_height = self.height
         return index
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def push_local(self, type: cython.int, slot: cython.int) -> cython.int:
+        """Push the value of a local, unread."""
+        self.stack[self.push(E_LOCAL, type)].local = slot
+        self.pending[slot] += 1
+        self.pending_total += 1
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -268,7 +300,7 @@ class Assembler:
             self.set_handler(acc.header, acc.number)
             put16(self.buffer + acc.patch + h.AT_DST, self.home(index))
             acc.owner = -1
-            acc.slot = self.home(index)
+            self.known_in(entry.type, self.home(index))
         else:
             self.copy_entry(index, self.home(index))
             if entry.kind == E_LOCAL:
@@ -283,9 +315,17 @@ class Assembler:
         """Write an entry's value to a slot, leaving the entry and both accumulators as they are."""
         entry: cython.pointer(Entry) = cython.address(self.stack[index])
         cls: cython.int = class_of(entry.type)
+        slots: cython.int = kind_slots[entry.type]
         src: cython.int = entry.local if entry.kind == E_LOCAL else self.home(index)
         at: cython.Py_ssize_t
-        if entry.kind == E_CONST:
+        if slots > 1:
+            # No handler has such a value in an accumulator or as an immediate so far.
+            if src == dst:
+                return 0
+            at = self.emit(h.H_MOVE)
+            put16(self.buffer + at + h.AT_MOVE_SOURCE, src)
+            put16(self.buffer + at + h.AT_MOVE_COUNT, slots)
+        elif entry.kind == E_CONST:
             at = self.emit(h.H_CONST)
             put64(self.buffer + at + h.AT_CONST_VALUE_IMM64, entry.bits)
         elif entry.kind == E_ACC or self.accs[cls].slot == src:
@@ -298,10 +338,25 @@ class Assembler:
             at = self.emit(h.H_COPY)
             put16(self.buffer + at + h.AT_COPY_SOURCE, src)
         put16(self.buffer + at + h.AT_DST, dst)
-        for cls in range(2):
-            if self.accs[cls].slot == dst:
-                self.accs[cls].slot = -1
+        self.overwritten(dst, slots)
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def known_in(self, type: cython.int, slot: cython.int) -> cython.void:
+        """The accumulator of a type's class holds what is in its slots from `slot` on."""
+        acc: cython.pointer(AccState) = cython.address(self.accs[class_of(type)])
+        acc.slot = slot
+        acc.slots = kind_slots[type]
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def overwritten(self, slot: cython.int, count: cython.int) -> cython.void:
+        """Slots are written: an accumulator no longer holds what is in any of them."""
+        cls: cython.int
+        for cls in range(2):
+            if self.accs[cls].slot < slot + count and slot < self.accs[cls].slot + self.accs[cls].slots:
+                self.accs[cls].slot = -1
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -464,7 +519,7 @@ class Assembler:
         at = self.emit(number)
         self.result_index = self.push(E_SLOT, type)
         put16(self.buffer + at + h.AT_DST, self.home(self.result_index))
-        self.accs[cls].slot = self.home(self.result_index)
+        self.known_in(type, self.home(self.result_index))
         self.result_at = at
         self.result_end = self.pos
         return at

@@ -11,7 +11,7 @@ import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr
 from cython.cimports.wasmloom.contract import _handlers as h
-from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, class_of, put16, put32, put64
+from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, put16, put32, put64
 from cython.cimports.wasmloom.interpreter.flow import SHIM_SLOTS, Flow, Signature
 
 from wasmloom.errors import UnsupportedError
@@ -49,8 +49,8 @@ class Calls(Flow):
         k: cython.int
         for k in range(type.num_results):
             self.push(E_SLOT, type.results[k])
-        if type.num_results == 1:
-            self.accs[class_of(type.results[0])].slot = self.home(base)
+        if type.result_slots == 1:
+            self.known_in(type.results[0], self.home(base))
         return 0
 
     @cython.cfunc
@@ -65,7 +65,7 @@ class Calls(Flow):
         if i.a < cython.cast(uint64_t, imported):
             at = self.emit(h.H_CALL_IMPORT)
             put32(self.buffer + at + h.AT_CALL_IMPORT_FUNCTION, self.slot_functions + 8 * i.a)
-            put16(self.buffer + at + h.AT_CALL_IMPORT_SAVE, self.num_locals + 1)
+            put16(self.buffer + at + h.AT_CALL_IMPORT_SAVE, self.record + 1)
             put16(self.buffer + at + h.AT_CALL_IMPORT_DELTA, self.home(base))
             self.restore_instance()
         else:
@@ -81,7 +81,7 @@ class Calls(Flow):
         """The `restore` behind a call that may leave the instance."""
         at: cython.Py_ssize_t = self.emit(h.H_RESTORE)
         put16(self.buffer + at + h.AT_RESTORE_DELTA, self.home(self.height))
-        put16(self.buffer + at + h.AT_RESTORE_SAVE, self.num_locals + 1)
+        put16(self.buffer + at + h.AT_RESTORE_SAVE, self.record + 1)
         return 0
 
     @cython.cfunc
@@ -96,7 +96,7 @@ class Calls(Flow):
         base = self.stage_arguments(type)
         at = self.emit(h.H_CALL_INDIRECT)
         put16(self.buffer + at + h.AT_CALL_INDIRECT_INDEX, index)
-        put16(self.buffer + at + h.AT_CALL_INDIRECT_SAVE, self.num_locals + 1)
+        put16(self.buffer + at + h.AT_CALL_INDIRECT_SAVE, self.record + 1)
         put32(self.buffer + at + h.AT_CALL_INDIRECT_TABLE, self.slot_tables + 8 * i.b)
         put32(self.buffer + at + h.AT_CALL_INDIRECT_TYPE, self.module.type_ids[i.a])
         put16(self.buffer + at + h.AT_CALL_INDIRECT_DELTA, self.home(base))
@@ -116,7 +116,7 @@ class Calls(Flow):
         base = self.stage_arguments(type)
         at = self.emit(h.H_CALL_REF)
         put16(self.buffer + at + h.AT_CALL_REF_FUNCTION, function)
-        put16(self.buffer + at + h.AT_CALL_REF_SAVE, self.num_locals + 1)
+        put16(self.buffer + at + h.AT_CALL_REF_SAVE, self.record + 1)
         put16(self.buffer + at + h.AT_CALL_REF_DELTA, self.home(base))
         self.restore_instance()
         self.push_results(type, base)
@@ -141,8 +141,8 @@ class Calls(Flow):
             at = self.emit(h.H_RETURN_CALL)
             put64(self.buffer + at + h.AT_RETURN_CALL_CODE, cython.cast(uint64_t, self.cells + (i.a - imported)))
             put16(self.buffer + at + h.AT_RETURN_CALL_SOURCE, self.home(base))
-            put16(self.buffer + at + h.AT_RETURN_CALL_COUNT, type.num_params)
-            put16(self.buffer + at + h.AT_RETURN_CALL_RECORD, self.num_locals)
+            put16(self.buffer + at + h.AT_RETURN_CALL_COUNT, type.param_slots)
+            put16(self.buffer + at + h.AT_RETURN_CALL_RECORD, self.record)
         self.dead = True
         return 0
 
@@ -154,11 +154,11 @@ class Calls(Flow):
         at: cython.Py_ssize_t = self.emit(number)
         shim: cython.Py_ssize_t
         put16(self.buffer + at + h.AT_RETURN_CALL_OUT_SOURCE, self.home(base))
-        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_COUNT, type.num_params)
-        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_RECORD, self.num_locals)
+        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_COUNT, type.param_slots)
+        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_RECORD, self.record)
         put16(self.buffer + at + h.AT_RETURN_CALL_OUT_DELTA, SHIM_SLOTS)
         shim = self.emit(h.H_SHIM)
-        put16(self.buffer + shim + h.AT_SHIM_COUNT, type.num_results)
+        put16(self.buffer + shim + h.AT_SHIM_COUNT, type.result_slots)
         return at
 
     @cython.cfunc

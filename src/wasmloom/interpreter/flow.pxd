@@ -20,6 +20,8 @@ cdef enum LabelKind:
 cdef struct Signature:
     int num_params
     int num_results
+    int param_slots
+    int result_slots
     uint8_t *params
     uint8_t *results
     bint supported              # no type that the interpreter doesn't hold yet

@@ -30,6 +30,7 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     Condition,
     Operand,
     class_of,
+    kind_slots,
     put16,
     put32,
     put64,
@@ -165,7 +166,12 @@ class Flow(Assembler):
                 code = kind_code(info.types[k])
                 if code < 0:
                     signature.supported = False
-                storage[0] = max(code, 0)
+                    code = 0
+                if k < info.n_params:
+                    signature.param_slots += kind_slots[code]
+                else:
+                    signature.result_slots += kind_slots[code]
+                storage[0] = code
                 storage += 1
 
     # --- structured control ---
@@ -182,11 +188,14 @@ class Flow(Assembler):
         type.supported = True
         type.num_params = 0
         type.num_results = 0
+        type.param_slots = 0
+        type.result_slots = 0
         type.params = _single
         type.results = _single
         if ~raw:
             type.num_results = 1
             type.results = _single + code_of(~raw)
+            type.result_slots = kind_slots[type.results[0]]
         return type
 
     @cython.cfunc
@@ -333,7 +342,7 @@ class Flow(Assembler):
     @cython.exceptval(check=False)
     def try_record(self, depth: cython.int) -> cython.int:
         """The slot of the record of the `try_table` with `depth` others around it."""
-        return self.num_locals + RECORD_SLOTS + h.TRY_RECORD_SLOTS * depth
+        return self.record + RECORD_SLOTS + h.TRY_RECORD_SLOTS * depth
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -351,7 +360,9 @@ class Flow(Assembler):
         """Write the top `count` values to the homes from position `base` on, leaving all that is known as it is."""
         k: cython.int = 0
         run: cython.int
+        slots: cython.int
         first: cython.int = self.height - count
+        dst: cython.int = self.home(base)
         at: cython.Py_ssize_t
         before0: AccState = self.accs[0]
         before1: AccState = self.accs[1]
@@ -359,18 +370,20 @@ class Flow(Assembler):
             run = 0
             while k + run < count and self.stack[first + k + run].kind == E_SLOT:
                 run += 1
-            if base == first and run:
-                k += run
-            elif run > _MAX_COPIES:
-                at = self.emit(h.H_MOVE)
-                put16(self.buffer + at + h.AT_DST, self.home(base + k))
-                put16(self.buffer + at + h.AT_MOVE_SOURCE, self.home(first + k))
-                put16(self.buffer + at + h.AT_MOVE_COUNT, run)
+            if run and (base == first or run > _MAX_COPIES):
+                slots = self.home(first + k + run) - self.home(first + k)
+                if base != first:
+                    at = self.emit(h.H_MOVE)
+                    put16(self.buffer + at + h.AT_DST, dst)
+                    put16(self.buffer + at + h.AT_MOVE_SOURCE, self.home(first + k))
+                    put16(self.buffer + at + h.AT_MOVE_COUNT, slots)
                 k += run
             else:
                 # A copy may overwrite a slot that an accumulator's value is known to be in: copy_entry forgets that.
-                self.copy_entry(first + k, self.home(base + k))
+                self.copy_entry(first + k, dst)
+                slots = self.home(first + k + 1) - self.home(first + k)
                 k += 1
+            dst += slots
         self.accs[0] = before0
         self.accs[1] = before1
         return 0
@@ -485,13 +498,14 @@ class Flow(Assembler):
     def return_(self) -> cython.int:
         """Return the top values. Entries stay as they are; the accumulators may not."""
         count: cython.int = self.own.num_results
+        slots: cython.int = self.own.result_slots
         v: Operand
         at: cython.Py_ssize_t
         cls: cython.int
         self.leave_tries(0)
-        if count == 0:
+        if slots == 0:
             at = self.emit(h.H_RETURN)
-        elif count == 1:
+        elif slots == 1:
             v = self.operand(self.height - 1)
             cls = class_of(self.stack[self.height - 1].type)
             if v.kind == IMM and cls:
@@ -509,8 +523,8 @@ class Flow(Assembler):
             self.stage(count, self.height - count)
             at = self.emit(h.H_RETURN_MANY)
             put16(self.buffer + at + h.AT_RETURN_SOURCE, self.home(self.height - count))
-            put16(self.buffer + at + h.AT_RETURN_COUNT, count)
-        put16(self.buffer + at + h.AT_RETURN_RECORD, self.num_locals)
+            put16(self.buffer + at + h.AT_RETURN_COUNT, slots)
+        put16(self.buffer + at + h.AT_RETURN_RECORD, self.record)
         return 0
 
     # --- fuel ---

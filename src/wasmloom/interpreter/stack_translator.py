@@ -63,7 +63,7 @@ class StackInstructions(Calls):
             self.dead = True
         elif op == h.OP_CONT_NEW:
             type = self.cont_type(i.a)
-            self.runtime_call(h.H_CONT_NEW, 1, True, max(type.num_params, type.num_results), 0, h.T_REF)
+            self.runtime_call(h.H_CONT_NEW, 1, True, max(type.param_slots, type.result_slots), 0, h.T_REF)
         elif op == h.OP_CONT_BIND:
             self.cont_bind(i)
         elif op == h.OP_SUSPEND:
@@ -145,7 +145,7 @@ class StackInstructions(Calls):
                 payload = self.tag_type(clause.tag)
                 at = self.emit(h.H_CATCH)
                 put32(self.buffer + at + h.AT_CATCH_TAG, self.slot_tags + 8 * clause.tag)
-                put16(self.buffer + at + h.AT_CATCH_COUNT, payload.num_params)
+                put16(self.buffer + at + h.AT_CATCH_COUNT, payload.param_slots)
             else:
                 at = self.emit(h.H_CATCH_ALL)
             put16(self.buffer + at + h.AT_CATCH_VALUES, self.home(self.height))
@@ -183,7 +183,7 @@ class StackInstructions(Calls):
         at: cython.Py_ssize_t = self.emit(h.H_NEW_EXCEPTION)
         put16(self.buffer + at + h.AT_RUNTIME_A, self.home(base))
         put32(self.buffer + at + h.AT_RUNTIME_IMM0, self.slot_tags + 8 * tag)
-        put32(self.buffer + at + h.AT_RUNTIME_IMM1, self.tag_type(tag).num_params)
+        put32(self.buffer + at + h.AT_RUNTIME_IMM1, self.tag_type(tag).param_slots)
         return 0
 
     # --- continuations ---
@@ -207,7 +207,7 @@ class StackInstructions(Calls):
         self.pop()
         if number == h.H_RESUME:
             base = self.stage_arguments(type)
-            count = type.num_params
+            count = type.param_slots
         elif number == h.H_RESUME_THROW:
             self.new_exception(i.b)
             base = self.height
@@ -221,7 +221,7 @@ class StackInstructions(Calls):
         put16(self.buffer + at + h.AT_RESUME_VALUES, self.home(base))
         put16(self.buffer + at + h.AT_RESUME_COUNT, count)
         put16(self.buffer + at + h.AT_RESUME_CLAUSE_COUNT, i.count)
-        put16(self.buffer + at + h.AT_RESUME_RESULTS, type.num_results)
+        put16(self.buffer + at + h.AT_RESUME_RESULTS, type.result_slots)
         put16(self.buffer + at + h.AT_RESUME_EXCEPTION, exception)
         it = items(r, i)
         for k in range(i.count):
@@ -252,7 +252,9 @@ class StackInstructions(Calls):
     @cython.exceptval(-1, check=False)
     def cont_bind(self, i: cython.pointer(Instr)) -> cython.int:
         """`cont.bind`: a prefix of the parameters of the first type."""
-        count: cython.int = self.cont_type(i.a).num_params - self.cont_type(i.b).num_params
+        whole: cython.pointer(Signature) = self.cont_type(i.a)
+        rest: cython.pointer(Signature) = self.cont_type(i.b)
+        count: cython.int = whole.num_params - rest.num_params
         cont: cython.int = self.to_slot(self.height - 1)
         k: cython.int
         base: cython.int
@@ -266,7 +268,7 @@ class StackInstructions(Calls):
         at = self.emit(h.H_CONT_BIND + self.traced)
         put16(self.buffer + at + h.AT_CONT_BIND_CONT, cont)
         put16(self.buffer + at + h.AT_CONT_BIND_VALUES, self.home(base))
-        put16(self.buffer + at + h.AT_CONT_BIND_COUNT, count)
+        put16(self.buffer + at + h.AT_CONT_BIND_COUNT, whole.param_slots - rest.param_slots)
         put16(self.buffer + at + h.AT_CONT_BIND_REBOUND, self.home(self.push(E_SLOT, h.T_REF)))
         return 0
 
@@ -279,7 +281,7 @@ class StackInstructions(Calls):
         at: cython.Py_ssize_t = self.emit(h.H_SUSPEND + self.traced)
         put32(self.buffer + at + h.AT_SUSPEND_TAG, self.slot_tags + 8 * i.a)
         put16(self.buffer + at + h.AT_SUSPEND_VALUES, self.home(base))
-        put16(self.buffer + at + h.AT_SUSPEND_COUNT, type.num_params)
+        put16(self.buffer + at + h.AT_SUSPEND_COUNT, type.param_slots)
         self.barrier()
         self.push_slots(type.results, type.num_results)
         return 0
@@ -309,7 +311,7 @@ class StackInstructions(Calls):
         at = self.emit(h.H_SWITCH + self.traced)
         put32(self.buffer + at + h.AT_SWITCH_TAG, self.slot_tags + 8 * i.b)
         put16(self.buffer + at + h.AT_SWITCH_VALUES, self.home(base))
-        put16(self.buffer + at + h.AT_SWITCH_COUNT, count)
+        put16(self.buffer + at + h.AT_SWITCH_COUNT, target.param_slots - 1)
         put16(self.buffer + at + h.AT_SWITCH_CONT, cont)
         self.barrier()
         self.push_slots(returned.params, returned.num_params)

@@ -22,12 +22,14 @@ cdef class Translator(StackInstructions):
     cdef int translate(self, uint32_t index) except -1
     cdef int read_local_types(self, Reader *r) except -1
     cdef int reserve_locals(self, int64_t count) except -1
+    cdef int place_locals(self) except -1
     cdef int instruction(self, Reader *r, Instr *i) except -1
     cdef int fold_constants(self, int op, int count) except -1
     cdef int value(self, int op) except -1
     cdef int load(self, Instr *i) except -1
     cdef int store(self, Instr *i) except -1
     cdef int atomic(self, Instr *i) except -1
+    cdef int scalar(self, int type) except -1
     cdef int local_set(self, int local, bint tee) except -1
     cdef int select(self) except -1
     cdef int global_get(self, uint32_t index) except -1

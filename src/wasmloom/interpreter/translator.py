@@ -35,6 +35,7 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     Entry,
     Operand,
     class_of,
+    kind_slots,
     kind_wide,
     op_mirrored,
     op_negated,
@@ -128,23 +129,17 @@ class Translator(StackInstructions):
         self.wasm_offset = module.body_start[index]
         self.own = self.signatures[type]
         self.pos = 0
-        self.height = 0
-        self.max_height = 0
-        self.pending_total = 0
         self.num_fixups = 0
         self.num_labels = 0
         self.dead = False
         self.skipped = 0
         self.barrier()
         self.compare_at = -1
-        self.accs[0].owner = -1
-        self.accs[1].owner = -1
-        self.accs[0].slot = -1
-        self.accs[1].slot = -1
         self.read_local_types(cython.address(reader))
         self.open_tries = 0
-        self.first_temp = self.num_locals + RECORD_SLOTS + h.TRY_RECORD_SLOTS * self.count_tries(reader)
-        zeroed = self.num_locals - self.own.num_params
+        self.place_locals()
+        self.open_frame(self.record + RECORD_SLOTS + h.TRY_RECORD_SLOTS * self.count_tries(reader))
+        zeroed = self.record - self.own.param_slots
         enter = self.emit(h.H_ENTER_0 + zeroed if zeroed <= h.MAX_UNROLLED_LOCALS else h.H_ENTER_N)
         if self.want_map:
             self.loops.append((self.pos, 0))
@@ -160,9 +155,9 @@ class Translator(StackInstructions):
         self.stop_fuel()
         # Callees' results count into the height; they lie higher where a callee has a shim. Our own results overwrite
         # the frame's beginning.
-        frame = max(self.first_temp + self.max_height, self.own.num_results) + SHIM_SLOTS
+        frame = max(self.top, self.own.result_slots) + SHIM_SLOTS
         put32(self.buffer + enter + h.AT_ENTER_FRAME, 8 * frame)
-        put16(self.buffer + enter + h.AT_ENTER_RECORD, self.num_locals)
+        put16(self.buffer + enter + h.AT_ENTER_RECORD, self.record)
         put16(self.buffer + enter + h.AT_ENTER_ZEROED, zeroed)
         return 0
 
@@ -189,26 +184,45 @@ class Translator(StackInstructions):
                 memset(self.local_types + total, type, count)
             total += count
         self.num_locals = total
-        if total:
-            memset(self.pending, 0, total * cython.sizeof(int32_t))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def place_locals(self) -> cython.int:
+        """Give every local its slots, one behind the other."""
+        local: cython.int
+        slot: cython.int = 0
+        pending: cython.p_void
+        for local in range(self.num_locals):
+            self.local_slots[local] = slot
+            slot += kind_slots[self.local_types[local]]
+        self.record = slot
+        if slot > self.pending_capacity:
+            pending = realloc(self.pending, slot * cython.sizeof(int32_t))
+            if pending == cython.NULL:
+                raise MemoryError
+            self.pending = cython.cast(cython.pointer(int32_t), pending)
+            self.pending_capacity = slot
+        if slot:
+            memset(self.pending, 0, slot * cython.sizeof(int32_t))
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def reserve_locals(self, count: int64_t) -> cython.int:
-        """Make room for the types of `count` locals."""
+        """Make room for the types and slots of `count` locals."""
         types: cython.p_void
-        pending: cython.p_void
+        slots: cython.p_void
         if count > self.locals_capacity:
             count = max(count, 2 * self.locals_capacity, 64)
             types = realloc(self.local_types, count)
             if types == cython.NULL:
                 raise MemoryError
             self.local_types = cython.cast(cython.pointer(uint8_t), types)
-            pending = realloc(self.pending, count * cython.sizeof(int32_t))
-            if pending == cython.NULL:
+            slots = realloc(self.local_slots, count * cython.sizeof(int32_t))
+            if slots == cython.NULL:
                 raise MemoryError
-            self.pending = cython.cast(cython.pointer(int32_t), pending)
+            self.local_slots = cython.cast(cython.pointer(int32_t), slots)
             self.locals_capacity = count
         return 0
 
@@ -235,10 +249,7 @@ class Translator(StackInstructions):
             return 0
         self.fuel_amount += 1
         if op == h.OP_LOCAL_GET:
-            index = self.push(E_LOCAL, self.local_types[i.a])
-            self.stack[index].local = i.a
-            self.pending[i.a] += 1
-            self.pending_total += 1
+            self.push_local(self.local_types[i.a], self.local_slots[i.a])
         elif action == A_VALUE:
             self.value(i.op)
         elif action == A_CONST:
@@ -249,9 +260,9 @@ class Translator(StackInstructions):
         elif action == A_STORE:
             self.store(i)
         elif op == h.OP_LOCAL_SET:
-            self.local_set(i.a, False)
+            self.local_set(self.local_slots[i.a], False)
         elif op == h.OP_LOCAL_TEE:
-            self.local_set(i.a, True)
+            self.local_set(self.local_slots[i.a], True)
         elif op == h.OP_END:
             self.end()
         elif op == h.OP_BLOCK:
@@ -564,8 +575,19 @@ class Translator(StackInstructions):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def scalar(self, type: cython.int) -> cython.int:
+        """Refuse a kind whose values take several slots, where handlers move one."""
+        if kind_slots[type] != 1:
+            raise UnsupportedError("SIMD is not supported yet: v128", self.wasm_offset)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def local_set(self, local: cython.int, tee: cython.bint) -> cython.int:
-        """`local.set` and `local.tee`: the last instruction is patched to write the local where that is possible."""
+        """`local.set` and `local.tee`: the last instruction is patched to write the local where that is possible.
+
+        `local` is the local's slot.
+        """
         index: cython.int = self.height - 1
         entry = cython.address(self.stack[index])
         cls: cython.int = class_of(entry.type)
@@ -580,21 +602,18 @@ class Translator(StackInstructions):
             if fresh and entry.kind == E_ACC:
                 self.set_handler(self.accs[cls].header, self.accs[cls].number)
                 put16(self.buffer + self.result_at + h.AT_DST, local)
-                self.accs[cls].slot = local
+                self.known_in(type, local)
             elif fresh and entry.kind == E_SLOT:
                 put16(self.buffer + self.result_at + h.AT_DST, local)
-                self.accs[cls].slot = local
+                self.known_in(type, local)
             else:
                 self.copy_entry(index, local)
                 if entry.kind == E_ACC:
-                    self.accs[cls].slot = local
+                    self.known_in(type, local)
             self.result_end = -1
         self.pop()
         if tee:
-            index = self.push(E_LOCAL, type)
-            self.stack[index].local = local
-            self.pending[local] += 1
-            self.pending_total += 1
+            self.push_local(type, local)
         return 0
 
     @cython.cfunc
@@ -611,6 +630,7 @@ class Translator(StackInstructions):
         b_bits: uint64_t = self.stack[self.height - 2].bits
         number: cython.int
         at: cython.Py_ssize_t
+        self.scalar(type)
         if not a_const:
             a_slot = self.to_slot(self.height - 3)
         if not b_const:
@@ -640,6 +660,7 @@ class Translator(StackInstructions):
         """`global.get`."""
         type: cython.int = code_of(self.module.globals[index].content)
         at: cython.Py_ssize_t
+        self.scalar(type)
         if class_of(type):
             at = self.emit_result(h.H_FGLOBAL_GET_A, h.H_FGLOBAL_GET_S, type)
         else:
@@ -654,6 +675,7 @@ class Translator(StackInstructions):
         v: Operand = self.operand(self.height - 1)
         cls: cython.int = class_of(self.stack[self.height - 1].type)
         at: cython.Py_ssize_t
+        self.scalar(self.stack[self.height - 1].type)
         self.pop()
         if v.kind == ACC:
             at = self.emit(h.H_FGLOBAL_SET_A if cls else h.H_GLOBAL_SET_A)

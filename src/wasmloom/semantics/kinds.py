@@ -8,14 +8,16 @@ raise.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
 from wasmloom.errors import UnsupportedError
 from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG, V128
 
-#: Bits of a slot.
+#: Bits and bytes of a slot.
 SLOT_BITS = 64
+SLOT_BYTES = SLOT_BITS // 8
 
 
 class Register(IntEnum):
@@ -73,6 +75,14 @@ def by_name(name: str) -> Kind:
     return found
 
 
+def places(names: Iterable[str]) -> tuple[int, ...]:
+    """The slots of values of these types, one behind the other: the first one of each, and how many in all."""
+    found = [0]
+    for name in names:
+        found.append(found[-1] + by_name(name).slots)
+    return tuple(found)
+
+
 def of_type(type: int, offset: int | None = None) -> Kind:
     """The kind of a value type. Raises `UnsupportedError` for v128, ValueError for what isn't a value type.
 
@@ -80,9 +90,9 @@ def of_type(type: int, offset: int | None = None) -> Kind:
     """
     if type & REF_FLAG:
         return KINDS["ref"]
-    if type == V128:
-        raise UnsupportedError("SIMD is not supported yet: v128", offset)
     found = NUMBERS.get(type)
     if found is None:
+        if type == V128:
+            raise UnsupportedError("SIMD is not supported yet: v128", offset)
         raise ValueError(f"there is no kind of values for the type {type:#x}")
     return found
