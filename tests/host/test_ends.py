@@ -147,6 +147,38 @@ def test_forked_children_use_what_other_threads_were_in(name: str) -> None:
     assert run_program(BEGIN + FORK, name, PYTHONWARNINGS="ignore").strip() == "parent"
 
 
+#: A guest that waits for the GIL, to compare types or to have a function translated, is where it can be left.
+WAITING = """
+numbers = range(100 if sys.argv[1] == "interpreter" else 1)
+checking = wl.Instance(wl.Module(f'''(module
+  (rec (type $s (sub (func (result i32)))) (type $d (sub $s (func (result i32)))))
+  (table 1 funcref) (elem (i32.const 0) $g) (func $g (type $d) (i32.const 7))
+  {"".join(f"(func $f{n} {'(drop (call $g))' * 500})" for n in numbers)}
+  (global $flag (export "flag") (mut i32) (i32.const 0)) (global $end (export "end") (mut i32) (i32.const 0))
+  (func (export "one") (result i32) (i32.const 1))
+  (func (export "compare") (global.set $flag (i32.const 1)) (loop
+    (drop (call_indirect (type $s) (i32.const 0))) (br_if 0 (i32.eqz (global.get $end)))))
+  (func (export "translate") (global.set $flag (i32.const 1)) {"".join(f"(call $f{n})" for n in numbers)}))''',
+  engine)).exports
+for name in ("compare", "translate"):
+    checking.flag.value = 0
+    in_thread(checking[name])
+    while not checking.flag.value:
+        pass
+    for _ in range(4):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if checking.one() == 1 else 2)
+        print(os.waitpid(pid, 0)[1])
+    checking.end.value = 1
+"""
+
+
+@pytest.mark.parametrize("name", ["interpreter", "native"])
+def test_forks_while_guests_wait_for_the_gil(name: str) -> None:
+    assert run_program(BEGIN + WAITING, name, PYTHONWARNINGS="ignore").split() == ["0"] * 8
+
+
 #: A large copy can't be left: the fork doesn't wait for it for long, and the child's store says so.
 LOST = """
 import wasmloom.runtime.guests

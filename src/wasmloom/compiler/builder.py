@@ -323,7 +323,7 @@ class FunctionBuilder(StructBuilder):
 
     def check_subtype(self, actual: Value, expected: Value, go_on: str) -> None:
         """Trap unless a type is a subtype of another one; both by their ids. Ends the block."""
-        self.trap_if_code(self.runtime("native_subtype", actual, expected))
+        self.trap_if_code(self.runtime("subtype", actual, expected))
         self.jump(go_on)
 
     def trap_if_code(self, code: Value) -> None:

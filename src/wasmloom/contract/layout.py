@@ -203,7 +203,7 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "translate",
     # (ctx, WlFunction*, fp of the callee's arguments, return ip): run a host function; results replace arguments
     "host_call",
-    # (type id, expected type id): 0 when the first is a subtype of the second, else a trap code
+    # (ctx, type id, expected type id): 0 when the first is a subtype of the second, else a trap code
     "subtype",
     # (ctx, WlCont*): a continuation has ended (returned, trapped, thrown): its stack can be used again
     "cont_done",
@@ -237,8 +237,6 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "libcall_suspend",
     # (ctx, words: reference and first value; WlTag*; n values, to which the own reference is added)
     "libcall_switch",
-    # (ctx, type id, expected type id): as `subtype`
-    "native_subtype",
     # (ctx, words): the running native stack has frames of bytecode that are to go on. The words 3 to 6 ← code of the
     # next one's entry (0: there is none), its environment, its frame, where its results go.
     "next_frame",

@@ -33,7 +33,7 @@ cdef class CodeSpace:
     cdef Translator translator
     cdef CodeBudget budget      # that its bytecode counts towards, or None
     cdef uint64_t counted       # bytes taken from that
-    cdef list starts            # sorted (start, index) of translated functions; None when out of date
+    cdef list starts            # sorted: start << 32 | index, of translated functions; None when out of date
 
     cdef int translate(self, uint32_t index) except -1
     cdef Translator _take_translator(self)

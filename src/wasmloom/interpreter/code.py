@@ -35,6 +35,7 @@ from cython.cimports.wasmloom.interpreter.code import Place, TranslateCall
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers
 from cython.cimports.wasmloom.interpreter.translator import Translator, new_translator
 from cython.cimports.wasmloom.runtime.codememory import CodeBudget
+from cython.cimports.wasmloom.runtime.guests import Guest
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.system._capi import seal
@@ -226,17 +227,22 @@ class CodeSpace:
     def find(self, ip: uint64_t) -> object:
         """The (function, bytecode offset) that an address is in, or None."""
         i: uint32_t
+        index: uint32_t
+        offset: uint64_t
+        wanted: object = ip
         if self.starts is None:
+            # Of ints: making tuples could run finalisers, in which another function is translated.
             self.starts = []
             for i in range(self.count):
                 if self.codes[i].start != cython.NULL:
-                    self.starts.append((cython.cast(uint64_t, self.codes[i].start), i))
+                    self.starts.append(cython.cast(object, cython.cast(uint64_t, self.codes[i].start)) << 32 | i)
             self.starts.sort()
-        position = bisect_right(self.starts, (ip, self.count)) - 1
+        position = bisect_right(self.starts, wanted << 32 | 0xFFFFFFFF) - 1
         if position < 0:
             return None
-        start, index = self.starts[position]
-        return (index, ip - start) if ip - start < self.codes[index].size else None
+        index = self.starts[position] & 0xFFFFFFFF
+        offset = ip - cython.cast(uint64_t, self.codes[index].start)
+        return (index, offset) if offset < self.codes[index].size else None
 
     def record_slot(self, index: int) -> int:
         """The slot of function `index`'s return ip: the `enter` instruction, which begins its code, says."""
@@ -411,9 +417,14 @@ def _translate(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
     """The runtime call "translate": `ip` points to a stub."""
-    return _translate_with_gil(
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    code: uint64_t
+    guest.resting = 1  # for forks: wherever this gives the GIL away, the guest's stacks are as they were
+    code = _translate_with_gil(
         ctx, cython.cast(cython.pointer(cython.p_void), ip)[2], cython.cast(cython.pointer(uint32_t), ip)[6]
     )
+    guest.resting = 0
+    return code
 
 
 set_runtime_call(RT_TRANSLATE, cython.cast(cython.p_void, _translate))

@@ -583,7 +583,7 @@ def subtype_slow(b: HandlerBuilder) -> None:
     end: it gives a trap code, or 0 for a subtype, and then this handler makes the call.
     """
     b.shape = CALL_INDIRECT  # what is read here is in the same place in the other
-    b.trap_if_code(b.runtime_call("subtype", b.acc, b.number("type")))
+    b.trap_if_code(b.runtime_call("subtype", b.ctx, b.acc, b.number("type")))
     index = b.wide(b.read_slot("index", _I32))
     function = b.load("ptr", b.word(b.struct_field(_named(b, "table"), "WlTable", "elements"), index), align=8)
     this, tail, plain = b.load("ptr", b.ip, align=8), b.fresh("tail"), b.fresh("plain")

@@ -22,4 +22,3 @@ cdef uint64_t initialise_table(
     WlTable *table, WlSegment *segment, uint64_t target, uint64_t source, uint64_t count
 ) noexcept nogil
 cdef uint64_t attend(WlContext *ctx) noexcept nogil
-cdef uint64_t is_subtype(uint64_t actual, uint64_t expected) noexcept nogil

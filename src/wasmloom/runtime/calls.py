@@ -190,25 +190,24 @@ def _loop_slow(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def is_subtype(actual: uint64_t, expected: uint64_t) -> uint64_t:
-    """Whether an indirect call's function has a subtype of the expected type; the type table is read with the GIL."""
+def _is_subtype(ctx: cython.pointer(WlContext), actual: uint64_t, expected: uint64_t) -> uint64_t:
+    """Whether an indirect call's function has a subtype of the expected type; the type table is read with the GIL.
+
+    Whoever forks meanwhile finds the guest where it can be left: it changes nothing while it waits for the GIL.
+    """
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     state: PyGILState_STATE
     same: cython.bint
     if actual == expected:
         return 0
+    guest.resting = 1
     state = PyGILState_Ensure()
     same = cython.cast(IdMatches, cython.cast(cython.p_void, id_matches))(
         cython.cast(uint32_t, actual), cython.cast(uint32_t, expected)
     )
     PyGILState_Release(state)
+    guest.resting = 0
     return 0 if same else _TYPE_MISMATCH
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _native_subtype(ctx: cython.pointer(WlContext), actual: uint64_t, expected: uint64_t) -> uint64_t:
-    return is_subtype(actual, expected)
 
 
 # --- memories ---
@@ -469,9 +468,8 @@ def register() -> None:
     """Hand the functions to the machine module."""
     set_runtime_call(_layout.RT_ENTER_SLOW, cython.cast(cython.p_void, _enter_slow))
     set_runtime_call(_layout.RT_LOOP_SLOW, cython.cast(cython.p_void, _loop_slow))
-    set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, is_subtype))
+    set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, _is_subtype))
     set_runtime_call(_layout.RT_NATIVE_INTERRUPT, cython.cast(cython.p_void, attend))
-    set_runtime_call(_layout.RT_NATIVE_SUBTYPE, cython.cast(cython.p_void, _native_subtype))
     set_runtime_call(_layout.RT_MEMORY_GROW, cython.cast(cython.p_void, _memory_grow))
     set_runtime_call(_layout.RT_MEMORY_INIT, cython.cast(cython.p_void, _memory_init))
     set_runtime_call(_layout.RT_MEMORY_COPY, cython.cast(cython.p_void, _memory_copy))

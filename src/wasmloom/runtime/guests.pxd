@@ -98,7 +98,7 @@ ctypedef struct Guest:
     Parked *parked              # doubly linked
     uint64_t attended           # how often a tick has reached guest code
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
-    uint64_t resting            # its thread stands in guest code where that can be left, and waits for a fork to be over
+    uint64_t resting            # its thread waits, for a fork to be over or for the GIL, where the guest can be left
     uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
     uint64_t may_change         # see NEVER
     uint64_t loops_left         # with NOW: loops that it begins anew before

@@ -23,9 +23,9 @@ Invariants:
 * A thread that runs guest code has the GIL exactly while ``keeps_gil`` is set, which only itself changes; between
   `enter_python` and `leave_python` it has it in any case, and ``thread_state`` is NULL.
 * Before a fork, guests in other threads come to where they could be left: in a host function (``thread_state`` is
-  NULL), or in `rest`, at the next tick. In the child only the forking thread exists: the ticker is forgotten, and
-  `wasmloom.runtime.forks` ends the guests of other threads as if their host functions had raised. One that hasn't come
-  there in time makes its store unusable in the child.
+  NULL), in `rest`, at the next tick, or where they wait for the GIL (``resting``). In the child only the forking
+  thread exists: the ticker is forgotten, and `wasmloom.runtime.forks` ends the guests of other threads as if their host
+  functions had raised. One that hasn't come there in time makes its store unusable in the child.
 * A thread may end inside of a guest: while Python ends, one that asks for the GIL is ended on the spot (CPython 3.11 to
   3.13, ``pthread_exit``). It does so on its own C stack, from which nothing leads to guests' stacks that an unwinder
   could follow, and nothing of ours on it needs unwinding. Its thread's key then takes it out of the ticker's sight
