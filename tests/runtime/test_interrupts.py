@@ -190,6 +190,30 @@ def test_what_interrupts_a_change_leaves_a_store_as_it_was(
     assert store.is_native and [f(1) for f in functions] == [2, 2, 2]
 
 
+def test_instances_that_are_made_while_a_store_changes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_now = Module.compile
+    made: list[Any] = []
+
+    def compile(self: Any, **options: Any) -> Any:
+        compiled = compile_now(self, **options)
+        if len(made) == 1:  # as a signal handler can, or a finaliser
+            made.append(wl.Instance(module, store=store).exports.f)
+        return compiled
+
+    store = auto_store()
+    module = wl.Module('(module (func (export "f") (result i32) (i32.const 1)))', store.engine)
+    made.append(wl.Instance(module, store=store).exports.f)
+    monkeypatch.setattr(Module, "compile", compile)
+    codes = compiled_code(store)
+    assert len(codes) == len(made) == 2
+    made.append(wl.Instance(module, store=store).exports.f)
+    with pytest.raises(ValueError, match="all instances"):
+        use_compiled(store, codes)
+    assert not store.is_native
+    use_compiled(store, compiled_code(store))
+    assert store.is_native and [f() for f in made] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("what", ["compiled_entry", "compiled_function"])
 def test_a_timeout_while_a_guest_waits_for_its_code(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     end = threading.Event()

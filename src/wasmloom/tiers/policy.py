@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wasmloom.runtime.hooks import set_look
 from wasmloom.system import log
-from wasmloom.tiers.stores import compiled_code, use_compiled
+from wasmloom.tiers.stores import change_over
 
 if TYPE_CHECKING:
     from wasmloom.interpreter.code import CodeSpace
@@ -41,7 +41,7 @@ def look(store: Any) -> int:
             module.compile()
     elif not _ready(store, []):
         return 0 if _failed(modules) else CALLS_BETWEEN_LOOKS
-    use_compiled(store, compiled_code(store))
+    change_over(store)
     if log.TIERS:
         log.tell(f"{store!r} runs machine code from now on")
     return 0

@@ -79,12 +79,22 @@ def _use_code(
 
 
 def compiled_code(store: Store) -> list[tuple[object, bytes, bytes]]:
-    """The machine code of all instances of a store, in their order, compiled if need be; for `use_compiled`."""
-    i: uint64_t
+    """The machine code of all instances of a store, in their order, compiled if need be; for `use_compiled`.
+
+    Compiling lets signal handlers and finalisers run, and these may make instances: there is code for them, too. Once
+    this has given the code, no code of Python may run before it is used.
+    """
+    i: uint64_t = 0
     codes: list = []
-    for i in range(store.instances.count):
+    while i < store.instances.count:
         codes.append(_code_of(store, store.module_at[cython.cast(uint64_t, store.instances.items[i])]))
+        i += 1
     return codes
+
+
+def change_over(store: Store) -> None:
+    """Let everything in a store run as machine code from now on, compiled if need be. No bytecode runs in it."""
+    use_compiled(store, compiled_code(store))
 
 
 def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None:
@@ -96,6 +106,8 @@ def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None
     signal handler can get between.
     """
     i: uint64_t
+    if cython.cast(uint64_t, len(codes)) != store.instances.count:
+        raise ValueError("not the code of all instances of the store")
     for i in range(store.instances.count):
         _make_stubs(store, cython.cast(cython.pointer(WlInstance), store.instances.items[i]), codes[i][0])
     for i in range(store.instances.count):
