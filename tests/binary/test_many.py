@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import sys
+from array import array
 
 import pytest
 
@@ -24,6 +26,7 @@ from tests.binary.build import (
     section,
     vec,
 )
+from tests.conftest import PROJECT
 from wasmloom.binary.decoder import decode_module
 from wasmloom.binary.encoder import name_bytes as name
 from wasmloom.binary.encoder import uleb
@@ -164,6 +167,24 @@ def test_clauses_have_a_limit(instruction: bytes) -> None:
     data = module(_TYPES, section(FUNC, vec(b"\0")), section(CODE, vec(uleb(len(body)) + body)))
     with pytest.raises(CompileError, match="too many clauses: 10001, the limit is 10000"):
         validate_module(decode_module(data))
+
+
+def test_nothing_asks_for_lists_in_loops() -> None:
+    """They are made anew each time: code that runs for each instruction takes single entries."""
+    decoded = decode_module(module(_TYPES))
+    values = {name: getattr(decoded, name) for name in dir(decoded) if not name.startswith("_")}
+    lists = {name for name, value in values.items() if type(value) in (list, array)}
+    lists = {f"module.{name}" for name in lists if getattr(decoded, name) is not values[name]}
+    assert {"module.types", "module.type_ids", "module.globals"} <= lists
+    asked = []
+    for path in sorted((PROJECT / "src" / "wasmloom").glob("*/*.py")):
+        if path.parent.name in ("interpreter", "compiler", "validation"):
+            functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+            for function in functions:
+                if function.name not in ("__init__", "__cinit__"):
+                    nodes = [ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Attribute)]
+                    asked += [f"{path.name}: {text}" for text in nodes if ".".join(text.split(".")[-2:]) in lists]
+    assert asked == []
 
 
 def test_locals_in_many_runs() -> None:

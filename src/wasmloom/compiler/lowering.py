@@ -648,7 +648,7 @@ def _local_tee(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("global.get")
 def _global_get(f: FunctionLowering, i: Instr) -> None:
-    type = f.facts.module.globals[i[2]]
+    type = f.facts.module.global_type(i[2])
     cell = f.named("global", i[2])
     f.push(OPERATIONS["global.get"].define(f.b, cell, of_type(type.content).type, type.mutable))
 

@@ -98,7 +98,7 @@ class Calls(Flow):
         put16(self.buffer + at + h.AT_CALL_INDIRECT_INDEX, index)
         put16(self.buffer + at + h.AT_CALL_INDIRECT_SAVE, self.record + 1)
         put32(self.buffer + at + h.AT_CALL_INDIRECT_TABLE, self.slot_tables + 8 * i.b)
-        put32(self.buffer + at + h.AT_CALL_INDIRECT_TYPE, self.module.type_ids[i.a])
+        put32(self.buffer + at + h.AT_CALL_INDIRECT_TYPE, self.module.type_id[i.a])
         put16(self.buffer + at + h.AT_CALL_INDIRECT_DELTA, self.home(base))
         self.restore_instance()
         self.push_results(type, base)
@@ -172,7 +172,7 @@ class Calls(Flow):
         at = self.tail_out(h.H_RETURN_CALL_INDIRECT, cython.address(self.signatures[i.a]))
         put16(self.buffer + at + h.AT_RETURN_CALL_OUT_INDEX, index)
         put32(self.buffer + at + h.AT_RETURN_CALL_OUT_TABLE, self.slot_tables + 8 * i.b)
-        put32(self.buffer + at + h.AT_RETURN_CALL_OUT_TYPE, self.module.type_ids[i.a])
+        put32(self.buffer + at + h.AT_RETURN_CALL_OUT_TYPE, self.module.type_id[i.a])
         self.dead = True
         return 0
 

@@ -8,6 +8,7 @@ cdef class StackInstructions(Calls):
     cdef bint traced            # whether WASMLOOM_LOG asks for it
     cdef list cont_functions    # per type index: the type index of the function type, for continuation types
     cdef list tag_types         # per tag: the type index of its function type
+    cdef list switched_from     # per type index of a function type: that of the continuation that it ends with, if so
 
     cdef Signature *tag_type(self, uint32_t tag) except *
     cdef Signature *cont_type(self, uint32_t type) except *

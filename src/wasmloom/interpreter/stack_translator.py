@@ -28,7 +28,7 @@ from cython.cimports.wasmloom.interpreter.calls import Calls
 from cython.cimports.wasmloom.interpreter.flow import L_TRY, Label, Signature
 
 from wasmloom.errors import UnsupportedError
-from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, ContType
+from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, ContType, FuncType
 from wasmloom.system import log
 
 
@@ -40,9 +40,11 @@ class StackInstructions(Calls):
         self.traced = log.STACKS
         index_of = {number: index for index, number in enumerate(self.module.type_ids)}
         self.tag_types = [index_of[tag.type] for tag in self.module.tags]
-        self.cont_functions = [
-            sub.composite.func - CONCRETE if isinstance(sub.composite, ContType) else None for sub in self.module.types
-        ]
+        composites: list = [sub.composite for sub in self.module.types]
+        self.cont_functions = [c.func - CONCRETE if isinstance(c, ContType) else None for c in composites]
+        # What a `switch` to a continuation passes last is a (ref null? $ct2).
+        lasts = [c.params[len(c.params) - 1] if isinstance(c, FuncType) and c.params else 0 for c in composites]
+        self.switched_from = [(last >> HEAP_SHIFT) - CONCRETE for last in lasts]
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -291,9 +293,8 @@ class StackInstructions(Calls):
     def switch(self, i: cython.pointer(Instr)) -> cython.int:
         """`switch`: all parameters of the target but the last, which is the reference to this continuation."""
         target: cython.pointer(Signature) = self.cont_type(i.a)
-        function = self.module.types[self.cont_functions[i.a]].composite
-        # The last parameter is (ref null? $ct2): what this continuation will be resumed with.
-        back: uint32_t = (function.params[len(function.params) - 1] >> HEAP_SHIFT) - CONCRETE
+        # What this continuation will be resumed with.
+        back: uint32_t = self.switched_from[self.cont_functions[i.a]]
         returned: cython.pointer(Signature) = self.cont_type(back)
         count: cython.int = target.num_params - 1
         cont: cython.int = self.to_slot(self.height - 1)

@@ -658,7 +658,7 @@ class Translator(StackInstructions):
     @cython.exceptval(-1, check=False)
     def global_get(self, index: uint32_t) -> cython.int:
         """`global.get`."""
-        type: cython.int = code_of(self.module.globals[index].content)
+        type: cython.int = code_of(self.module.global_item[index].content)
         at: cython.Py_ssize_t
         self.scalar(type)
         if class_of(type):
