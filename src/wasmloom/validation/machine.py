@@ -520,13 +520,16 @@ class Validator(Context):
         """Note which locals aren't initialised."""
         k: cython.size_t
         start: uint32_t = 0
+        grown: cython.p_void
         if self.n_locals > self.unset_room:
-            self.unset = cython.cast(cython.p_uchar, realloc(self.unset, self.n_locals))
-            self.inits = cython.cast(
-                cython.pointer(uint32_t), realloc(self.inits, self.n_locals * cython.sizeof(uint32_t))
-            )
-            if self.unset == cython.NULL or self.inits == cython.NULL:
+            grown = realloc(self.unset, self.n_locals)
+            if grown == cython.NULL:
                 raise MemoryError
+            self.unset = cython.cast(cython.p_uchar, grown)
+            grown = realloc(self.inits, self.n_locals * cython.sizeof(uint32_t))
+            if grown == cython.NULL:
+                raise MemoryError
+            self.inits = cython.cast(cython.pointer(uint32_t), grown)
             self.unset_room = self.n_locals
         for k in range(self.n_runs):
             memset(self.unset + start, self.runs[k].unset, self.runs[k].end - start)
