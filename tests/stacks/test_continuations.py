@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 import wasmloom as wl
+from tests.compiler.tiers import ENGINES, engine_of, exports_of
 from wasmloom.runtime import collector
 
 GENERATOR = """
@@ -262,6 +263,34 @@ def test_exnref_keeps_its_identity(exports):
         exports.same(3)
     with pytest.raises(wl.Trap, match="null exception"):
         exports.again(None)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_exceptions_among_arguments_are_held_while_others_are_converted(name: str) -> None:
+    exports = exports_of(
+        """(module (tag $t (export "t") (param i64)) (type $f (func (param exnref i32) (result i64)))
+          (type $k (cont $f)) (elem declare func $caught)
+          (func $raise (param exnref) (throw_ref (local.get 0)))
+          (func $caught (export "caught") (type $f) (block $h (result i64)
+            (try_table (catch $t $h) (call $raise (local.get 0))) (unreachable)))
+          (func (export "begin") (result (ref $k)) (cont.new $k (ref.func $caught)))
+          (func (export "throws") (throw $t (i64.const 0))))""",
+        engine_of(name),
+    )
+
+    class Number:
+        def __index__(self) -> int:
+            collector.collect_garbage(exports.t.store)
+            with pytest.raises(wl.WasmException):
+                exports.throws()
+            return 1
+
+    continuation = exports.begin()
+    for call in (exports.caught, continuation.resume):
+        assert call(wl.WasmException(exports.t, 12345), Number()) == 12345
+    before = collector.statistics(exports.t.store)["collections"]
+    collector.collect_garbage(exports.t.store)
+    assert collector.statistics(exports.t.store)["collections"] > before, "nothing is held any more"
 
 
 def test_exceptions_that_hold_exceptions():

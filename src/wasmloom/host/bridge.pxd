@@ -61,6 +61,9 @@ cdef class Func:
 cdef uint64_t *room_for(uint32_t count, uint64_t *few) except? NULL
 cdef int look_at_c_stack() except -1
 cdef Signature signature_at(WlFunction *function)
+cdef int take_arguments(
+    Store store, Signature signature, PyObject **args, uint32_t i, uint64_t *words, Func func
+) except -1
 cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) except -1
 cdef object from_word(Store store, uint64_t type, uint64_t word)
 cdef object results_of(Store store, Signature signature, uint64_t *words)

@@ -370,6 +370,45 @@ def store_of(value: object, store: Store) -> cython.int:
     return 0
 
 
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def take_arguments(
+    store: Store,
+    signature: Signature,
+    args: cython.pointer(cython.pointer(PyObject)),
+    i: uint32_t,
+    words: cython.pointer(uint64_t),
+    func: Func | None,
+) -> cython.int:
+    """Convert arguments from the `i`-th on, of a function or, without one, of a continuation.
+
+    Nothing that runs Python's code may come between this and the guest: what was made for it is held by nobody.
+    """
+    held: cython.bint = False
+    try:
+        while i < signature.n_params:
+            try:
+                _convert(
+                    store,
+                    signature.types[i],
+                    cython.cast(Kind, signature.kinds[i]),
+                    cython.cast(object, args[i]),
+                    cython.address(words[i]),
+                )
+            except (TypeError, OverflowError, ValueError) as error:
+                of = "the continuation" if func is None else printable(func.name)
+                raise type(error)(f"argument {i + 1} of {of}: {error}") from None
+            # The first may still be made of what the collector finds; then there is a word that it doesn't see.
+            if not held and signature.kinds[i] >= KIND_EXN:
+                store.guest.heap.holds += 1
+                held = True
+            i += 1
+    finally:
+        if held:
+            store.guest.heap.holds -= 1
+    return 0
+
+
 # --- Python → Wasm ---
 
 
@@ -421,6 +460,8 @@ class Func:
         self._store.lock()
         try:
             words = room_for(room, few)
+            if self._store.calls_left and self._store.guest.entry == cython.NULL:
+                self._store.count_call()
             self.take(args, count, words)
             if self.pointer.instance == cython.NULL:
                 look_at_c_stack()
@@ -463,20 +504,7 @@ class Func:
         self, args: cython.pointer(cython.pointer(PyObject)), i: uint32_t, words: cython.pointer(uint64_t)
     ) -> cython.int:
         """Convert arguments from the first on that isn't an i32 like most."""
-        signature: Signature = self.signature
-        while i < signature.n_params:
-            try:
-                _convert(
-                    self._store,
-                    signature.types[i],
-                    cython.cast(Kind, signature.kinds[i]),
-                    cython.cast(object, args[i]),
-                    cython.address(words[i]),
-                )
-            except (TypeError, OverflowError, ValueError) as error:
-                raise type(error)(f"argument {i + 1} of {printable(self.name)}: {error}") from None
-            i += 1
-        return 0
+        return take_arguments(self._store, self.signature, args, i, words, self)
 
     def call_async(self, *args: object) -> Coroutine[object, object, object]:
         """Run the function so that it can wait: ``await f.call_async(1, 2)`` gives what ``f(1, 2)`` would.

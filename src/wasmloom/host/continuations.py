@@ -23,12 +23,13 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import cython
+from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.contract._layout import NEXT_REVISION, WlCont, WlContext, WlInstance
-from cython.cimports.wasmloom.host.bridge import from_word, results_of, to_word
+from cython.cimports.wasmloom.host.bridge import from_word, results_of, take_arguments
 from cython.cimports.wasmloom.host.signatures import Signature, signature_of
 from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
 from cython.cimports.wasmloom.interpreter.assembler import put16, put32, put64
@@ -210,7 +211,6 @@ class Continuation:
         driver: Driver
         words: cython.pointer(uint64_t) = cython.NULL
         word: uint64_t
-        i: uint32_t
         if signature is None:
             raise TypeError("the guest gave this continuation as a plain contref: what it takes isn't known")
         if throws:
@@ -224,18 +224,14 @@ class Continuation:
             words = cython.cast(cython.pointer(uint64_t), calloc(driver.room, 8))
             if words == cython.NULL:
                 raise MemoryError
+            if store.calls_left and store.guest.entry == cython.NULL:
+                store.count_call()
             if not throws:
-                for i in range(signature.n_params):
-                    try:
-                        to_word(store, signature.types[i], args[i], words + _VALUES + i)
-                    except (TypeError, OverflowError, ValueError) as error:
-                        raise type(error)(f"argument {i + 1} of the continuation: {error}") from None
+                take_arguments(store, signature, PySequence_Fast_ITEMS(args), 0, words + _VALUES, None)
             word = reference.pin.word
             if word == 0 or _cont_of(word).reference != word:
                 raise Trap(TRAP_REASONS[CONTINUATION_CONSUMED])
             words[_CONT] = word
-            if store.calls_left and store.guest.entry == cython.NULL:
-                store.count_call()
             if throws:  # nothing of Python runs from here on: the context may hold another exception then
                 store.guest.ctx.exception = word_of_exception(store, args[0])
             try:
@@ -297,7 +293,7 @@ def _run_compiled(
     if code:
         ctx.pending = 0
         store.leave(cython.address(entry))
-        raise Trap(TRAP_REASONS[code])
+        raise store.trap(code)
     passed[2] = passed[0]
     passed[0] = passed[1]
     code = store.run_native_entry(

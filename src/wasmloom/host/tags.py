@@ -14,12 +14,14 @@ from cython.cimports.wasmloom.runtime.stacks import new_exception
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.system._capi import seal
 
-from wasmloom.contract.traps import OUT_OF_MEMORY, TRAP_REASONS
-from wasmloom.errors import Trap, WasmException
+from wasmloom.contract.traps import OUT_OF_MEMORY
+from wasmloom.errors import WasmException
 from wasmloom.host.bridge import set_exceptions
 from wasmloom.host.types import as_func_type
 from wasmloom.runtime.hooks import set_python_exception
 from wasmloom.spec.canon import func_type, intern_func_type, lasting
+
+_OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 
 
 @cython.no_gc_clear
@@ -124,7 +126,7 @@ def hold(store: Store, word: uint64_t) -> Reference:
     try:
         reference = Reference.__new__(Reference)
     except BaseException:
-        made.word = 0
+        made.word = made.held = 0
         raise
     reference._store = store
     reference.pin = made
@@ -176,7 +178,7 @@ def word_of_exception(store: Store, error: object) -> uint64_t:
         raise TypeError(f"{tag!r} takes {count} values, not {len(payload)}")
     exception = new_exception(store.guest, count)
     if exception == cython.NULL:
-        raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
+        raise store.trap(_OUT_OF_MEMORY)
     words = cython.cast(cython.pointer(uint64_t), exception + 1)
     memset(words, 0, 8 * count)
     exception.tag = tag.pointer

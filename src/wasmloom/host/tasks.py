@@ -66,8 +66,8 @@ from cython.cimports.wasmloom.system.allocation import calloc
 from cython.cimports.wasmloom.target._processor import outer_frame, return_address
 from cython.cimports.wasmloom.tiers.change import go_on_changed
 
-from wasmloom.contract.traps import HOST_WAIT, OUT_OF_MEMORY, TRAP_REASONS, UNCAUGHT_EXCEPTION
-from wasmloom.errors import Trap, WasmException
+from wasmloom.contract.traps import HOST_WAIT, OUT_OF_MEMORY, UNCAUGHT_EXCEPTION
+from wasmloom.errors import WasmException
 from wasmloom.runtime.collector import statistics
 from wasmloom.runtime.frames import frames_of
 from wasmloom.spec.canon import intern_func_type
@@ -75,6 +75,7 @@ from wasmloom.spec.types import FuncType
 from wasmloom.tiers.backtraces import MAX_FRAMES, number_at, too_deep
 
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
+_OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 
 # The instructions with which a parked guest goes on.
@@ -211,7 +212,7 @@ class GuestTask:
             if code:
                 self.store.leave(cython.address(entry))
                 self.end()
-                raise Trap(TRAP_REASONS[code])
+                raise self.store.trap(code)
             memcpy(self.store.guest.ctx.stack_base, words, 8 * cython.cast(uint64_t, signature.n_params))
             return self.run(cython.address(entry), cython.cast(cython.pp_char, function.code_cell)[0], 0)
         finally:
@@ -377,7 +378,7 @@ class GuestTask:
         room: uint64_t = max(signature.n_params, signature.n_results)
         root: cython.pointer(WlCont) = take(guest, False)  # the collector doesn't see the arguments yet
         if root == cython.NULL:
-            raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
+            raise self.store.trap(_OUT_OF_MEMORY)
         root.state = CONT_ACTIVE
         root.parent = cython.NULL
         root.first_tag = cython.NULL
@@ -388,7 +389,7 @@ class GuestTask:
             native = take_root(guest)
             if native == cython.NULL:
                 self.end()
-                raise Trap(TRAP_REASONS[OUT_OF_MEMORY])
+                raise self.store.trap(_OUT_OF_MEMORY)
             self.parked.native = native
             # The stack begins below them, and its pointer must be a multiple of 16.
             self.parked.words = cython.cast(cython.pointer(uint64_t), native) - ((room + 1) & ~cython.cast(uint64_t, 1))

@@ -71,7 +71,7 @@ cdef class Store:
     cdef void sweep_within(self) noexcept
     cdef int wait_for_turn(self, unsigned long me) except -1
     cdef void *allocate(self, uint64_t size)
-    cdef object out_of_memory(self, object frames=*, str detail=*)
+    cdef object trap(self, uint64_t code, object frames=*, str detail=*)
     cpdef int charge(self, uint64_t size) except -1
     cpdef int release(self, uint64_t size) except -1
     cdef object over_limit(self, uint64_t size)

@@ -346,7 +346,6 @@ class Store:
         self.keep = [None]
         self.references = {}
         self.sweep_at = _FIRST_SWEEP
-        self.hanging_at = min(_HANGING, self.guest.memory_limit >> 2)
         self.module_at = {}
         self.types = new_types()
         self.drivers = {}
@@ -365,6 +364,7 @@ class Store:
             raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")
         self.guest.limits_memories = memory_limit is not None
         self.guest.memory_limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else min(memory_limit, INT64_MAX)
+        self.hanging_at = min(_HANGING, self.guest.memory_limit >> 2)
         self.timeout = timeout
         self.timeout_ns = 0 if timeout is None else int(min(float(timeout) * 1e9 + 1, 4e18))
         self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
@@ -593,10 +593,11 @@ class Store:
         )
 
     @cython.cfunc
-    def out_of_memory(self, frames: object = (), detail: str | None = None) -> object:
-        """The trap of a guest that has used up what it may have. What nothing holds goes when the call ends."""
-        self.sweep_at = 0
-        return Trap(TRAP_REASONS[OUT_OF_MEMORY], frames, detail)
+    def trap(self, code: uint64_t, frames: object = (), detail: str | None = None) -> object:
+        """The trap of a code. Of a guest that has used up what it may have, what nothing holds goes with the call."""
+        if code == _OUT_OF_MEMORY:
+            self.sweep_at = 0
+        return Trap(TRAP_REASONS[code], frames, _DETAILS.get(code) if detail is None else detail)
 
     @cython.ccall
     @cython.exceptval(-1, check=False)
@@ -664,7 +665,7 @@ class Store:
             del self.references[id(value)]
             if self.guest.entry != cython.NULL:
                 # The guest has used up what it may have: what a host function gives it has no place.
-                raise self.out_of_memory((), self._over_limit(REFERENCE_BYTES))
+                raise self.trap(_OUT_OF_MEMORY, (), self._over_limit(REFERENCE_BYTES))
             self.sweep_at = 0  # what nothing holds any more gives its room back at the outermost call's end
             raise self.over_limit(REFERENCE_BYTES)
         if self.guest.entry != cython.NULL:
@@ -689,8 +690,6 @@ class Store:
 
         Raises `Trap`, or what a host function raised.
         """
-        if self.calls_left and self.guest.entry == cython.NULL:
-            self.count_call()
         if function.native != cython.NULL and function.native != hooks.native_stubs.adapter:
             return self.run_native(function, words)
         return self.run(
@@ -728,7 +727,7 @@ class Store:
         if code == _STACK_EXHAUSTED:
             raise hooks.too_deep(self, cython.cast(uint64_t, cython.address(entry)))
         if code:
-            raise self.out_of_memory()
+            raise self.trap(code)
         copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, n_params)
         guest.entry = cython.address(entry)
         ctx.current = cython.address(entry.root)
@@ -786,7 +785,7 @@ class Store:
             raise hooks.too_deep(self, cython.cast(uint64_t, entry))
         root = take_root(self.guest)
         if root == cython.NULL:
-            raise self.out_of_memory()
+            raise self.trap(_OUT_OF_MEMORY)
         begin_entry(self.guest, entry, root, cython.address(entry.root))
         return 0
 
@@ -1017,6 +1016,4 @@ class Store:
             frames = ()  # modules that tell it have been taken apart
         finally:
             self.leave(entry)
-        if code == _OUT_OF_MEMORY:
-            raise self.out_of_memory(frames)
-        raise Trap(TRAP_REASONS[code], frames, _DETAILS.get(code))
+        raise self.trap(code, frames)
