@@ -179,9 +179,17 @@ def test_damaged_tables(section: bytes, message: str) -> None:
         LineTable.parse(section)
 
 
+#: What is damaged.
+WHOLE = unit(EVERYTHING) + unit(EVERYTHING.replace(at(0x1000), at(0x100000)), 4)
+
+
+def test_what_is_damaged_is_a_table() -> None:
+    assert LineTable.parse(WHOLE).offset_at(0x1092) is not None
+
+
 @given(st.data())
 def test_any_damage(data: st.DataObject) -> None:
-    section = bytearray(unit(EVERYTHING) + unit(EVERYTHING.replace(at(0x1000), at(0x100000)), 4))
+    section = bytearray(WHOLE)
     for _ in range(data.draw(st.integers(1, 5))):
         section[data.draw(st.integers(0, len(section) - 1))] = data.draw(st.integers(0, 255))
     del section[data.draw(st.integers(0, len(section))) :]

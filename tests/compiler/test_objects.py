@@ -303,6 +303,11 @@ DAMAGE = [emit(VARIED), with_lines([10, 300, 20]), assemble(RELOCATIONS)]
 EXTERNALS = {"host": 1 << 40, "log": 1 << 40, "far": 1 << 41, "small": 1}
 
 
+def test_what_is_damaged_can_be_loaded() -> None:
+    for content in DAMAGE:
+        assert load([content], EXTERNALS).functions
+
+
 def load_damaged(content: bytes) -> None:
     """It loads or is refused; then its tables can be read or are refused. It is never run."""
     try:

@@ -73,15 +73,19 @@ _TEXTS: dict[str, Callable[[int], str]] = {
 }  # fmt: skip
 
 
+#: What is refused, and soon.
+_WRONG = ("characters", "quotation marks", "parentheses", "tokens")
+
+
 @pytest.mark.parametrize("kind", _TEXTS)
 def test_assembling(kind: str) -> None:
+    if kind not in _WRONG:
+        parse_module(_TEXTS[kind](60))
     small, large = (_steps(lambda n=n: parse_module(_TEXTS[kind](n))) for n in (60, 480))
     assert large < 10 * small
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in _TEXTS if kind not in ("characters", "quotation marks", "parentheses", "tokens")]
-)
+@pytest.mark.parametrize("kind", [kind for kind in _TEXTS if kind not in _WRONG])
 def test_printing(kind: str) -> None:
     modules = [parse_module(_TEXTS[kind](n)).binary for n in (60, 480)]
     small, large = (_steps(lambda m=m: print_module(m)) for m in modules)
@@ -121,10 +125,13 @@ def test_long_numbers() -> None:
         "nan:0x" + "1" * 9999,
     ):
         for instruction in ("i32.const", "i64.const", "f32.const", "f64.const"):
-            try:
-                parse_module(_func(f"{instruction} {number}"))
-            except CompileError as error:
-                assert len(str(error)) < 300
+            text = _func(f"{instruction} {number}")
+            if number.startswith("0.") and instruction.startswith("f"):
+                parse_module(text)
+            else:
+                with pytest.raises(CompileError) as error:
+                    parse_module(text)
+                assert len(str(error.value)) < 300
 
 
 def test_texts_that_would_be_very_much_larger() -> None:

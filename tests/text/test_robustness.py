@@ -59,6 +59,10 @@ def try_module(text: str) -> None:
     parse_module(printed)
 
 
+def test_the_seed_is_a_module() -> None:
+    parse_module(print_module(parse_module(SEED).binary))
+
+
 @given(mutated())
 @example(SEED)
 def test_modules(text: str) -> None:

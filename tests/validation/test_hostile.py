@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ SEEDS = [
           (table 3 funcref) (memory 1) (global (mut i64) (i64.const 7)) (export "e" (func 1)) (start 2)
           (elem (i32.const 0) 0 1) (data (i32.const 0) "hello") (data "passive")
           (func (type $f) (local i64 f32) (block (result i32) (br_if 0 (local.get 0) (i32.const 1))
-            (call_indirect (type $f) (i32.const 0)) (loop (br_table 0 1 (i32.const 2))) (i32.load offset=4)))
+            (call_indirect (type $f) (i32.const 0)) (loop (br_table 0 0 (i32.const 2))) (i32.load offset=4)))
           (func (memory.init 1 (i32.const 0) (i32.const 0) (i32.const 0)) (table.copy 0 0 (i32.const 0) (i32.const 0)
             (i32.const 0)) (if (i32.const 1) (then (nop)) (else (unreachable) (select) (drop)))))""",
         """(module
@@ -28,8 +29,9 @@ SEEDS = [
             (local.tee 1) (struct.get $s 0) (drop) (array.new_fixed $a 1 (local.get 1)))
           (func (drop (i8x16.shuffle 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15
             (v128.const i64x2 0 1) (v128.const i64x2 1 0)))))""",
-        """(module (type $f (func (param i32))) (type $k (cont $f)) (tag $t (param i32)) (tag $u)
-          (func (param (ref $k)) (block $h (result i32 (ref $k)) (resume $k (on $t $h) (on $u switch) (i32.const 0)
+        """(module (type $f (func (param i32))) (type $k (cont $f)) (type $g (func)) (type $rest (cont $g))
+          (tag $t (param i32)) (tag $u)
+          (func (param (ref $k)) (block $h (result i32 (ref $rest)) (resume $k (on $t $h) (on $u switch) (i32.const 0)
             (local.get 0)) (return)) (drop) (drop) (try_table (catch_all 0) (throw $t (i32.const 1)))
             (drop (cont.bind $k $k (local.get 0))) (suspend $u)))""",
     )
@@ -81,6 +83,17 @@ def test_any_body(data: bytes) -> None:
     load(function(data))
 
 
+def test_seeds_are_valid() -> None:
+    """Damage is worth something only where what is damaged gets far."""
+    for seed in SEEDS:
+        validate_module(decode_module(seed))
+
+
 def test_operands_are_bounded() -> None:
+    """Where there are too many is said at the instruction, whatever would come behind it."""
     results = b"\x60\0" + b"\xe8\x07" + b"\x7f" * 1000
-    load(function(b"\x10\0" * 20_000, type=results))
+    validate_module(decode_module(function(b"\x10\0" * 1000, b"\0", type=results)))
+    with pytest.raises(CompileError, match="too many operands") as error:
+        validate_module(decode_module(function(b"\x10\0" * 20_000, type=results)))
+    assert error.value.offset is not None
+    assert error.value.offset < 2 * 5_000
