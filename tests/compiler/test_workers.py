@@ -34,6 +34,16 @@ def test_results_in_order(workers: int | None) -> None:
     assert progress == [(done, 7) for done in range(8)]
 
 
+def test_no_thread_for_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*arguments: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(crew, "start_new_thread", start)
+    monkeypatch.setattr(crew, "_crew", crew._Crew())
+    with pytest.raises(CompileError, match="can't start a thread"):
+        compile_parts([1, 2], work.where, 2)
+
+
 def test_nothing_to_do() -> None:
     progress: list[tuple[int, int]] = []
     assert compile_parts([], work.double, None, lambda *state: progress.append(state)) == []

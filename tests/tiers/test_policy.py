@@ -14,6 +14,7 @@ import pytest
 import wasmloom as wl
 from wasmloom.compiler.workers import Abandoned, most_behind
 from wasmloom.host.module import Module
+from wasmloom.tiers import background
 
 SUM = """
   (module
@@ -143,6 +144,18 @@ def test_a_call_from_inside_changes_nothing() -> None:
 def test_thresholds_that_make_no_sense(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="threshold"):
         wl.Engine(**options)  # type: ignore[arg-type]
+
+
+def test_guests_go_on_interpreted_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*arguments: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(background, "start_new_thread", start)
+    monkeypatch.setattr(background, "_queue", background._Queue())
+    instance = wl.Instance(wl.Module(SUM, engine()))
+    for _ in range(1200):  # more than make a store worth a look, and another
+        assert instance.exports.sum(10) == 55
+    assert not instance.store.is_native and isinstance(instance.module.background.failed, RuntimeError)
 
 
 def test_few_modules_are_compiled_at_a_time_and_none_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,7 +192,12 @@ class _Crew:
                 if self.idle:
                     self.idle.pop().put(None)
                 elif self.threads < most:
-                    start_new_thread(self._work, ())
+                    try:
+                        start_new_thread(self._work, ())
+                    except RuntimeError as error:  # there are too many, or Python ends
+                        if self.threads == 0:
+                            raise CompileError(f"can't start a thread for a worker process: {error}") from error
+                        break
                     self.threads += 1
 
     def end(self, batch: _Batch) -> None:

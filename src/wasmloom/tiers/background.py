@@ -78,6 +78,12 @@ class Background:
             self.done = True
             self._ended.release()
 
+    def give_up(self, error: BaseException) -> None:
+        """Nobody can see to it: the module goes on interpreted. Not with a warning, in the middle of a guest's call."""
+        self.failed = error
+        self.done = True
+        self._ended.release()
+
     def _compile(self) -> None:
         begin = time.monotonic()
         try:
@@ -151,7 +157,13 @@ class _Queue:
         with self._lock:
             self._waiting.append(background)
             if self._threads < most_behind():
-                start_new_thread(self._run, ())
+                try:
+                    start_new_thread(self._run, ())
+                except RuntimeError as error:  # there are too many, or Python ends
+                    if self._threads == 0:
+                        self._waiting.remove(background)
+                        background.give_up(error)
+                    return
                 self._threads += 1
 
     def _run(self) -> None:
