@@ -9,8 +9,9 @@ import pytest
 
 import wasmloom as wl
 from tests.compiler.tiers import outcome_of
-from wasmloom.compiler import identity
+from wasmloom.compiler import compiled, identity, lowering
 from wasmloom.compiler.compiled import CompiledModule
+from wasmloom.compiler.objects import ObjectError
 from wasmloom.host import module as host_module
 from wasmloom.host.engine import STACK_SWITCHING
 from wasmloom.tiers.stores import compiled_code, use_compiled
@@ -162,3 +163,61 @@ def test_the_rest_comes_later_and_the_cache_has_all(tmp_path: Path, monkeypatch:
     module, exports = partly(text, cache=True)
     assert not missing(module)
     assert exports.f3(30) == interpreted.f3(30)
+
+
+LARGE_LATER = f"""(module (func $tiny)
+  (func $large (param i32) (result i32) {"(call $tiny)" * 200} (local.get 0))
+  (func (export "later") (param i32) (result i32)
+    (if (result i32) (local.get 0) (then (i32.const 5)) (else (call $large (i32.const 7)))))
+  (func (export "large") (param i32) (result i32) (call $large (local.get 0)))
+  (func (export "warm")))"""
+
+
+def test_what_may_be_too_large_is_not_left_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that compiles before the change doesn't have this limit; later, this one would."""
+    monkeypatch.setattr(lowering, "MOST_LINES", 200)
+    module, exports = partly(LARGE_LATER, "warm")
+    assert missing(module) == {0, 2, 3}
+    assert exports.large(3) == 3
+
+
+def test_a_function_that_is_too_large_keeps_its_module_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lowering, "MOST_LINES", 200)
+    monkeypatch.setattr(compiled, "compile_parts", lambda parts, function, *rest, **more: [*map(function, parts)])
+    with pytest.raises(wl.UnsupportedError, match="too large to be compiled"):
+        partly(LARGE_LATER, "warm")
+
+
+def test_what_is_compiled_with_a_function_does_not_make_it_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, exports = partly(LARGE_LATER, "warm")
+    assert missing(module) == {0, 1, 2, 3}
+    monkeypatch.setattr(lowering, "MOST_LINES", 200)
+    assert exports.later(1) == 5
+    assert missing(module) == {0, 1, 3}
+
+
+@pytest.mark.parametrize(
+    "error", [wl.CompileError("a worker process was killed"), MemoryError(), ObjectError("no memory"), OSError(12, "")]
+)
+def test_what_fails_while_a_guest_waits_is_tried_again(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "PAUSES", (0, 0, 0))
+    text = """(module (func $f (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))
+      (func (export "run") (param i32) (result i32) (call $f (call $f (local.get 0)))) (func (export "warm")))"""
+    _, exports = partly(text, "warm")
+    real = CompiledModule._compile_now
+    tries: list[list[int]] = []
+
+    def fails(self: CompiledModule, part: Any, functions: list[int], abandoned: Any) -> bytes:
+        tries.append(functions)
+        if len(tries) < 4:
+            raise error
+        return real(self, part, functions, abandoned)
+
+    monkeypatch.setattr(CompiledModule, "_compile_now", fails)
+    assert exports.run(5) == 7
+    assert tries == [[1, 0], [1], [1], [1], [0]]
+    tries.clear()
+    _, exports = partly(text, "warm")
+    monkeypatch.setattr(compiled, "PAUSES", (0,))
+    with pytest.raises(type(error)):
+        exports.run(5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING
 from wasmloom.compiler.cache import Cache, cache_key
 from wasmloom.compiler.identity import engine_identity
 from wasmloom.compiler.lazily import LazyFunctions
-from wasmloom.compiler.objects import LoadedCode, load
+from wasmloom.compiler.objects import LoadedCode, ObjectError, load
 from wasmloom.compiler.perf import describe, wanted
-from wasmloom.compiler.workers import compile_parts
+from wasmloom.compiler.workers import Abandoned, compile_parts
+from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.runtime import forks, native
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import func_name
@@ -39,6 +41,13 @@ UNIT_BYTES = 1 << 15
 
 #: Bytes of function bodies that are compiled at once while a guest waits for one of them.
 LAZY_BYTES = 1 << 11
+
+#: Seconds to wait before a function is compiled once more for which a guest waits, after a failure: memory may be short
+#: for a while, or a process may have been killed.
+PAUSES = (0.0, 0.2, 1.0)
+
+#: More lines of IR than this for each byte of a body no program has; calls have one for each parameter and result, too.
+LINES_PER_BYTE = 8
 
 #: Bytes of function bodies that LLVM may get in this process, where nothing can interrupt it.
 SMALL = 1 << 12
@@ -179,11 +188,25 @@ class CompiledModule:
     def compile_function(self, index: int, abandoned: Callable[[], bool] | None = None) -> int:
         """The address of a function's code; compiles it if it is missing, with what it calls directly.
 
-        See `compile_parts` for `abandoned`. Raises `UnsupportedError`, `ObjectError`, `CompileError`.
+        A guest stands there and can't go on without it, so what fails is tried again. See `compile_parts` for
+        `abandoned`. Raises `UnsupportedError`, `ObjectError`, `CompileError`, `MemoryError`.
         """
-        if index in self.missing:
-            functions = self._with_callees(index)
-            self.add(functions, [self._compile_now((functions, False), functions, abandoned)])
+        functions = self._with_callees(index) if index in self.missing else []
+        pauses = iter(PAUSES)
+        while index in self.missing:
+            try:
+                self.add(functions, [self._compile_now((functions, False), functions, abandoned)])
+            except Abandoned:
+                raise
+            except UnsupportedError:
+                if functions == [index]:
+                    raise
+            except (CompileError, ObjectError, MemoryError, OSError):
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            functions = [index]  # the others may never be called
         return self.functions[index]
 
     def _with_callees(self, index: int) -> list[int]:
@@ -283,6 +306,18 @@ def units(module: DecodedModule, functions: Iterable[int]) -> Iterator[list[int]
             yield piece
             piece, size = [], 0
     yield piece
+
+
+def perhaps_too_large(module: DecodedModule) -> list[int]:
+    """Functions that `wasmloom.compiler.lowering` could refuse for their size: these aren't left for later."""
+    with forks.importing:
+        from wasmloom.compiler import lowering
+
+    signatures = [sub.composite for sub in module.types if isinstance(sub.composite, FuncType)]
+    widest = max((len(one.params) + len(one.results) for one in signatures), default=0)
+    least = lowering.MOST_LINES // (LINES_PER_BYTE + widest)
+    bodies = zip(module.body_starts, module.body_ends, strict=True)
+    return [index for index, (start, end) in enumerate(bodies) if end - start >= least]
 
 
 def _size(module: DecodedModule, functions: list[int]) -> int:

@@ -225,13 +225,15 @@ class Module(Fixed):
     def begin_behind(self, positions: list[tuple[int, int]]) -> Work:
         """Compile as `compile` does, but by another process, so that this one's threads hardly notice.
 
-        Of a large module, only the functions that have run so far: see `begin_rest`. `positions`: where bytecode is
-        to go on as machine code, as function and offset (see `CompiledModule.entry`).
+        Of a large module, only the functions that have run so far, and those that may turn out to be too large: then
+        the module stays as it is, and nobody stands in it as machine code. See `begin_rest`.
+
+        `positions`: where bytecode is to go on as machine code, as function and offset (see `CompiledModule.entry`).
 
         Gives the work, which doesn't keep the module.
         """
         with forks.importing:
-            from wasmloom.compiler.compiled import cached, compile_behind
+            from wasmloom.compiler.compiled import cached, compile_behind, perhaps_too_large
             from wasmloom.compiler.osr import Entry
 
         begun = self.compiled is not None
@@ -241,7 +243,7 @@ class Module(Fixed):
         entries = [Entry(index, *self.code_space.state_at(index, at)) for index, at in positions]
         used = list(range(len(decoded.body_starts)))
         if sum(decoded.body_ends) - sum(decoded.body_starts) > LARGE:
-            used = self.code_space.used()
+            used = sorted({*self.code_space.used(), *perhaps_too_large(decoded)})
 
         def work(abandoned: Callable[[], bool]) -> Callable[[Module], None]:
             objects = None if begun else cached(decoded, options, cache)
