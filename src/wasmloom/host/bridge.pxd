@@ -78,11 +78,11 @@ cdef inline HostFunction host_of(WlFunction *function):
     return <HostFunction><PyObject *>function.object
 
 # How many parameters and results it has, without any counting of references.
-cdef inline uint32_t host_params(WlFunction *function) noexcept:
-    return (<HostFunction><PyObject *>function.object).signature.n_params
+cdef inline uint32_t host_param_slots(WlFunction *function) noexcept:
+    return (<HostFunction><PyObject *>function.object).signature.param_slots
 
-cdef inline uint32_t host_results(WlFunction *function) noexcept:
-    return (<HostFunction><PyObject *>function.object).signature.n_results
+cdef inline uint32_t host_result_slots(WlFunction *function) noexcept:
+    return (<HostFunction><PyObject *>function.object).signature.result_slots
 
 cdef inline bint host_in_integers(WlFunction *function) noexcept:
     return (<HostFunction><PyObject *>function.object).signature.in_integers

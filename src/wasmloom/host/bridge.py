@@ -52,8 +52,8 @@ from cython.cimports.wasmloom.host.bridge import (
     PyCoro_CheckExact,
     PyGen_CheckExact,
     host_of,
-    host_params,
-    host_results,
+    host_param_slots,
+    host_result_slots,
     type_of,
 )
 from cython.cimports.wasmloom.host.signatures import (
@@ -393,7 +393,7 @@ def take_arguments(
                     signature.types[i],
                     cython.cast(Kind, signature.kinds[i]),
                     cython.cast(object, args[i]),
-                    cython.address(words[i]),
+                    words + signature.places[i],
                 )
             except (TypeError, OverflowError, ValueError) as error:
                 of = "the continuation" if func is None else printable(func.name)
@@ -456,7 +456,7 @@ class Func:
         signature: Signature = self.signature
         few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
-        room: uint32_t = max(signature.n_params, signature.n_results)
+        room: uint32_t = max(signature.param_slots, signature.result_slots)
         self._store.lock()
         try:
             words = room_for(room, few)
@@ -470,7 +470,7 @@ class Func:
                     return self.finish(words)
                 finally:
                     self._store.guest.heap.holds -= 1
-            self._store.call(self.pointer, words, signature.n_params, signature.n_results)
+            self._store.call(self.pointer, words, signature.param_slots, signature.result_slots)
             if signature.n_results == 1 and signature.kinds[signature.n_params] == KIND_I32:
                 return PyLong_FromLong(cython.cast(int32_t, cython.cast(uint32_t, words[0])))
             return self.finish(words)
@@ -490,6 +490,7 @@ class Func:
         i: uint32_t = 0
         if n != signature.n_params:
             raise TypeError(f"{printable(self.name)} takes {signature.n_params} arguments {signature.type}, {n} given")
+        # Before the first one that isn't an i32, a parameter's position is its slot.
         while i < signature.n_params and _i32_fast(
             cython.cast(Kind, signature.kinds[i]), args[i], cython.address(words[i])
         ):
@@ -597,7 +598,12 @@ def results_of(store: Store, signature: Signature, words: cython.pointer(uint64_
     store.guest.heap.holds += 1
     try:
         values = [
-            _to_object(store, signature.types[n + i], cython.cast(Kind, signature.kinds[n + i]), words[i])
+            _to_object(
+                store,
+                signature.types[n + i],
+                cython.cast(Kind, signature.kinds[n + i]),
+                words[signature.places[n + i]],
+            )
             for i in range(signature.n_results)
         ]
     finally:
@@ -679,15 +685,17 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
     room: cython.pointer(uint64_t) = room_for(signature.n_params, few)
     arguments: cython.pointer(cython.pointer(PyObject)) = cython.cast(cython.pointer(cython.pointer(PyObject)), room)
     made: uint32_t = 0
+    word: uint64_t
     result: cython.pointer(PyObject)
     try:
         while made < signature.n_params:
+            word = words[signature.places[made]]
             if signature.kinds[made] == KIND_I32:
-                arguments[made] = new_int(cython.cast(int32_t, cython.cast(uint32_t, words[made])))
+                arguments[made] = new_int(cython.cast(int32_t, cython.cast(uint32_t, word)))
                 if arguments[made] == cython.NULL:
                     raise MemoryError
             else:
-                value = _to_object(store, signature.types[made], cython.cast(Kind, signature.kinds[made]), words[made])
+                value = _to_object(store, signature.types[made], cython.cast(Kind, signature.kinds[made]), word)
                 Py_INCREF(value)
                 arguments[made] = cython.cast(cython.pointer(PyObject), value)
             made += 1
@@ -780,7 +788,7 @@ def take_results(store: Store, host: HostFunction, returned: object, words: cyth
                 signature.types[n + i],
                 cython.cast(Kind, signature.kinds[n + i]),
                 values[i],
-                cython.address(words[i]),
+                words + signature.places[n + i],
             )
         except (TypeError, OverflowError, ValueError) as error:
             raise type(error)(f"result of host function {printable(host.name)}: {error}") from None
@@ -799,17 +807,17 @@ def _host_call_words(
     waits: cython.int = 0
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
     words: cython.pointer(uint64_t)
-    n_params: uint32_t
-    n_results: uint32_t
+    param_slots: uint32_t
+    result_slots: uint32_t
     signature: Signature
     if function.instance == cython.NULL:
-        n_params, n_results = host_params(function), host_results(function)
+        param_slots, result_slots = host_param_slots(function), host_result_slots(function)
     else:
         signature = signature_at(function)
-        n_params, n_results = signature.n_params, signature.n_results
-    words = room_for(max(n_params, n_results), few)
+        param_slots, result_slots = signature.param_slots, signature.result_slots
+    words = room_for(max(param_slots, result_slots), few)
     try:
-        copy_words(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), n_params)
+        copy_words(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), param_slots)
         if function.instance == cython.NULL:
             waits = call_host(store, host_of(function), words, store.guest.entry.may_wait)
             if not waits:
@@ -817,7 +825,7 @@ def _host_call_words(
         else:
             store.run_native(function, words)  # it has been compiled by now
         if not waits:
-            copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), words, n_results)
+            copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), words, result_slots)
     finally:
         if words != few:
             free(words)
@@ -839,7 +847,7 @@ def _host_call_with_gil(
     ended: cython.int
     code: uint64_t
     if function.instance == cython.NULL:
-        room = 8 * max(host_params(function), host_results(function))
+        room = 8 * max(host_param_slots(function), host_result_slots(function))
     # For backtraces and nested entries; an entry saves them before it overwrites them.
     ctx.host_ip = return_ip
     ctx.host_fp = offset

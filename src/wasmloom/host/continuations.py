@@ -85,7 +85,7 @@ class Driver:
         if self.code == cython.NULL or self.instance == cython.NULL:
             raise MemoryError
         # Compiled code passes the first value in a register, whether there is one or not: it always has a place.
-        self.room = _VALUES + max(len(type.params), len(type.results), 1)
+        self.room = _VALUES + max(signature.param_slots, signature.result_slots, 1)
         self.clauses = cython.cast(cython.pointer(uint32_t), calloc(2 * (max(count, 1) + 1), cython.sizeof(uint32_t)))
         if self.clauses == cython.NULL:
             raise MemoryError
@@ -96,9 +96,9 @@ class Driver:
         cython.cast(cython.pointer(cython.p_void), self.code)[0] = handlers[h.H_RESUME_THROW if throws else h.H_RESUME]
         put16(self.code + h.AT_RESUME_CONT, _CONT)
         put16(self.code + h.AT_RESUME_VALUES, _VALUES)
-        put16(self.code + h.AT_RESUME_COUNT, 0 if throws else len(type.params))
+        put16(self.code + h.AT_RESUME_COUNT, 0 if throws else signature.param_slots)
         put16(self.code + h.AT_RESUME_CLAUSE_COUNT, count)
-        put16(self.code + h.AT_RESUME_RESULTS, len(type.results))
+        put16(self.code + h.AT_RESUME_RESULTS, signature.result_slots)
         put32(self.code + h.AT_RESUME_NEXT, stub + count * stub_size)
         for k in range(count):
             tag = tags[k]
@@ -108,7 +108,7 @@ class Driver:
             put16(clause + h.AT_CLAUSE_VALUES, _VALUES)
             put32(clause + h.AT_CLAUSE_TARGET, stub + k * stub_size)
             self.clauses[2 * (k + 1)] = slots + k * cython.sizeof(cython.p_void)
-            self.room = max(self.room, _VALUES + len(tag.type.params) + 1)
+            self.room = max(self.room, _VALUES + signature_of(tag.pointer.type_id).param_slots + 1)
             self.signatures.append(signature_of(intern_func_type(FuncType(tag.type.results, type.results), self.kept)))
         for k in range(count + 1):
             clause = self.code + stub + k * stub_size
@@ -279,7 +279,7 @@ def _run_compiled(
     args: cython.pointer(uint64_t)
     code: uint64_t
     reason: uint64_t
-    count: uint64_t = 0 if throws else signature.n_params
+    count: uint64_t = 0 if throws else signature.param_slots
     tag: Tag
     store.begin_native(cython.address(entry))
     args = cython.cast(cython.pointer(uint64_t), ctx.args)
@@ -304,11 +304,11 @@ def _run_compiled(
     reason = passed[0]
     if reason == 0:
         words[_OUTCOME] = len(tags)
-        count = signature.n_results
+        count = signature.result_slots
     else:
         tag = tags[reason - 1]
         words[_OUTCOME] = reason - 1
-        count = len(tag.type.params)
+        count = signature_of(tag.pointer.type_id).param_slots
     memcpy(words + _VALUES, args, 8 * count)
     words[_VALUES] = passed[1]
     if reason:
@@ -323,20 +323,22 @@ def _outcome(
 ) -> object:
     """What a driver's frame says has happened."""
     which: cython.size_t = words[_OUTCOME]
-    count: cython.size_t
     tag: Tag
+    given: Signature
     rest: Continuation
     if which == cython.cast(cython.size_t, len(tags)):
         return results_of(store, signature, words + _VALUES)
     tag = tags[which]
-    count = len(tag.type.params)
+    given = signature_of(tag.pointer.type_id)
     store.guest.heap.holds += 1
     try:
         rest = Continuation.__new__(Continuation)
-        rest.reference = hold(store, words[_VALUES + count])
+        rest.reference = hold(store, words[_VALUES + given.param_slots])
         rest.signature = driver.signatures[which]
         rest.kept = driver.kept
-        payload = tuple([from_word(store, tag.type.params[i], words[_VALUES + i]) for i in range(count)])
+        payload = tuple(
+            [from_word(store, given.types[i], words[_VALUES + given.places[i]]) for i in range(given.n_params)]
+        )
     finally:
         store.guest.heap.holds -= 1
     return Suspension(tag, payload, rest)

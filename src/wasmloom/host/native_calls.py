@@ -76,7 +76,7 @@ def _run_words(
             store.guest.heap.holds -= 1
     else:
         signature = signature_at(function)
-        store.call(function, words, signature.n_params, signature.n_results)
+        store.call(function, words, signature.param_slots, signature.result_slots)
     return waits
 
 
@@ -94,30 +94,32 @@ def _run_registers(
     integers: uint32_t = 0
     floats: uint32_t = 0
     i: uint32_t
+    place: uint32_t
     if function.instance == cython.NULL and host_in_integers(function):
         # The registers are the words as they are: of an i32 `call_host` doesn't look at the upper half.
         return _run_words(ctx, function, registers)
     signature = signature_at(function)
-    words = room_for(max(signature.n_params, signature.n_results), few)
+    words = room_for(max(signature.param_slots, signature.result_slots), few)
     try:
         for i in range(signature.n_params):
+            place = signature.places[i]
             if signature.kinds[i] == KIND_F32 or signature.kinds[i] == KIND_F64:
                 if floats < FLOAT_ARGUMENTS:
-                    words[i] = registers[INTEGER_ARGUMENTS + floats]
+                    words[place] = registers[INTEGER_ARGUMENTS + floats]
                     floats += 1
                 else:
-                    words[i] = args[i]
+                    words[place] = args[place]
             elif integers < INTEGER_ARGUMENTS:
-                words[i] = registers[integers]
+                words[place] = registers[integers]
                 integers += 1
             else:
-                words[i] = args[i]
+                words[place] = args[place]
             if signature.kinds[i] == KIND_I32 or signature.kinds[i] == KIND_F32:
-                words[i] = cython.cast(uint32_t, words[i])
+                words[place] = cython.cast(uint32_t, words[place])
         waits = _run_words(ctx, function, words)
         if not waits:
-            for i in range(1, signature.n_results):
-                args[i] = words[i]
+            for place in range(1, signature.result_slots):
+                args[place] = words[place]
             registers[0] = words[0]
     finally:
         if words != few:

@@ -20,6 +20,9 @@ cdef class Signature:
     cdef readonly uint32_t type_id
     cdef uint32_t n_params
     cdef uint32_t n_results
+    cdef uint32_t param_slots           # how many slots (words) all parameters take, one behind the other …
+    cdef uint32_t result_slots
+    cdef uint32_t *places               # … and where each parameter is among them; then each result among the results
     cdef bint in_integers               # all parameters are in integer registers, and there is at most one result
     cdef uint8_t *kinds                 # Kind of each parameter, then of each result
     cdef uint64_t *types                # the value types, in the same order

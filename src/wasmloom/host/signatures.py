@@ -26,6 +26,7 @@ from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import malloc
 from cython.cimports.wasmloom.target._processor import INTEGER_ARGUMENTS
 
+from wasmloom.semantics.kinds import slots_of
 from wasmloom.spec.canon import func_type
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, F32, F64, HEAP_SHIFT, I32, I64, REF_FLAG
 
@@ -80,9 +81,17 @@ class Signature:
         self.n_params = len(self.type.params)
         self.n_results = len(self.type.results)
         self.kinds = cython.cast(cython.pointer(cython.uchar), malloc(len(types) + 1))
-        self.types = cython.cast(cython.pointer(uint64_t), malloc(8 * len(types) + 1))
-        if self.kinds == cython.NULL or self.types == cython.NULL:
+        self.types = cython.cast(cython.pointer(uint64_t), malloc(cython.sizeof(uint64_t) * len(types) + 1))
+        self.places = cython.cast(cython.pointer(uint32_t), malloc(cython.sizeof(uint32_t) * len(types) + 1))
+        if self.kinds == cython.NULL or self.types == cython.NULL or self.places == cython.NULL:
             raise MemoryError
+        for i in range(len(types)):
+            if i < self.n_params:
+                self.places[i] = self.param_slots
+                self.param_slots += slots_of(types[i])
+            else:
+                self.places[i] = self.result_slots
+                self.result_slots += slots_of(types[i])
         self.in_integers = self.n_params <= INTEGER_ARGUMENTS and self.n_results <= 1
         for i in range(len(types)):
             self.types[i] = types[i]
@@ -93,6 +102,7 @@ class Signature:
     def __dealloc__(self) -> None:
         free(self.kinds)
         free(self.types)
+        free(self.places)
 
 
 seal(Signature)

@@ -9,6 +9,7 @@ from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.contract._layout import WlException, WlTag
 from cython.cimports.wasmloom.host.bridge import BARE, check_store, from_word, to_word
+from cython.cimports.wasmloom.host.signatures import Signature, signature_of
 from cython.cimports.wasmloom.runtime.heap import Pin, pin
 from cython.cimports.wasmloom.runtime.stacks import new_exception
 from cython.cimports.wasmloom.runtime.store import Store
@@ -107,10 +108,15 @@ class Reference:
             raise TypeError("a continuation has no payload")
         exception: cython.pointer(WlException) = cython.cast(cython.pointer(WlException), self.pin.word)
         words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), exception + 1)
-        types = func_type(cython.cast(cython.pointer(WlTag), exception.tag).type_id).params
+        signature = signature_of(cython.cast(cython.pointer(WlTag), exception.tag).type_id)
         self._store.lock()
         try:
-            return tuple([from_word(self._store, types[i], words[i]) for i in range(exception.count)])
+            return tuple(
+                [
+                    from_word(self._store, signature.types[i], words[signature.places[i]])
+                    for i in range(signature.n_params)
+                ]
+            )
         finally:
             self._store.unlock()
 
@@ -155,8 +161,8 @@ def word_of_exception(store: Store, error: object) -> uint64_t:
     reference: object
     exception: cython.pointer(WlException)
     words: cython.pointer(uint64_t)
+    signature: Signature
     i: cython.size_t
-    count: cython.size_t
     found: object = getattr(error, "tag", None)
     if not isinstance(found, Tag):
         raise TypeError(f"a WasmException has a wasmloom.Tag, not {found!r:.60}")
@@ -173,20 +179,20 @@ def word_of_exception(store: Store, error: object) -> uint64_t:
             raise TypeError(f"the guest has not made this exception with {tag!r}, although it has a reference")
         return cython.cast(Reference, reference).pin.word
     payload = tuple(error.payload)
-    count = len(tag.type.params)
-    if len(payload) != count:
-        raise TypeError(f"{tag!r} takes {count} values, not {len(payload)}")
-    exception = new_exception(store.guest, count)
+    signature = signature_of(tag.pointer.type_id)
+    if len(payload) != signature.n_params:
+        raise TypeError(f"{tag!r} takes {signature.n_params} values, not {len(payload)}")
+    exception = new_exception(store.guest, signature.param_slots)
     if exception == cython.NULL:
         raise store.trap(_OUT_OF_MEMORY)
     words = cython.cast(cython.pointer(uint64_t), exception + 1)
-    memset(words, 0, 8 * count)
+    memset(words, 0, cython.sizeof(uint64_t) * signature.param_slots)
     exception.tag = tag.pointer
     # Conversions can run anything, and nothing refers to the exception yet.
     store.guest.heap.holds += 1
     try:
-        for i in range(count):
-            to_word(store, tag.type.params[i], payload[i], words + i)
+        for i in range(signature.n_params):
+            to_word(store, signature.types[i], payload[i], words + signature.places[i])
     finally:
         store.guest.heap.holds -= 1
     return cython.cast(uint64_t, exception)

@@ -185,7 +185,7 @@ class GuestTask:
         few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
         entry = cython.declare(Entry)
-        room: uint32_t = max(signature.n_params, signature.n_results)
+        room: uint32_t = max(signature.param_slots, signature.result_slots)
         code: uint64_t
         self.store.lock()
         try:
@@ -206,14 +206,14 @@ class GuestTask:
                 self.end()
                 raise
             if compiled:
-                memcpy(self.parked.words, words, 8 * cython.cast(uint64_t, signature.n_params))
+                memcpy(self.parked.words, words, 8 * cython.cast(uint64_t, signature.param_slots))
                 return self.run_native(cython.address(entry), function.array_call)
             code = grow_stack(self.store.guest, 8 * cython.cast(uint64_t, room))
             if code:
                 self.store.leave(cython.address(entry))
                 self.end()
                 raise self.store.trap(code)
-            memcpy(self.store.guest.ctx.stack_base, words, 8 * cython.cast(uint64_t, signature.n_params))
+            memcpy(self.store.guest.ctx.stack_base, words, 8 * cython.cast(uint64_t, signature.param_slots))
             return self.run(cython.address(entry), cython.cast(cython.pp_char, function.code_cell)[0], 0)
         finally:
             self.store.unlock()
@@ -231,7 +231,7 @@ class GuestTask:
         try:
             self.store.guest.heap.holds += 1  # until the results are where the collector sees them
             try:
-                words = room_for(signature.n_results, few)
+                words = room_for(signature.result_slots, few)
                 if signature.n_results:
                     take_results(self.store, self.host, value, words)
                 self.awaitable = None
@@ -243,21 +243,23 @@ class GuestTask:
                 # There is room for them since the host function was called.
                 if self.parked.native == cython.NULL:
                     memcpy(
-                        self.store.guest.ctx.stack_base + offset, words, 8 * cython.cast(uint64_t, signature.n_results)
+                        self.store.guest.ctx.stack_base + offset,
+                        words,
+                        8 * cython.cast(uint64_t, signature.result_slots),
                     )
                 elif signature.n_results:
                     self.parked.results[0] = words[0]
                     memcpy(
                         cython.cast(cython.pointer(uint64_t), self.store.guest.ctx.args) + 1,
                         words + 1,
-                        8 * cython.cast(uint64_t, signature.n_results - 1),
+                        8 * cython.cast(uint64_t, signature.result_slots - 1),
                     )
             finally:
                 self.store.guest.heap.holds -= 1
             if self.parked.native != cython.NULL:
                 return self.run_native(cython.address(entry), cython.NULL)
             if self.store.is_native:
-                return self.run_changed(cython.address(entry), signature.n_results, 0)
+                return self.run_changed(cython.address(entry), signature.result_slots, 0)
             return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_returned)), offset)
         except BaseException:
             self.give_up()
@@ -375,7 +377,7 @@ class GuestTask:
         guest: cython.pointer(Guest) = self.store.guest
         signature: Signature = self.function.signature
         native: cython.pointer(RootStack)
-        room: uint64_t = max(signature.n_params, signature.n_results)
+        room: uint64_t = max(signature.param_slots, signature.result_slots)
         root: cython.pointer(WlCont) = take(guest, False)  # the collector doesn't see the arguments yet
         if root == cython.NULL:
             raise self.store.trap(_OUT_OF_MEMORY)
@@ -503,11 +505,11 @@ class GuestTask:
         try:
             try:
                 if code == 0:
-                    words = room_for(signature.n_results, few)
+                    words = room_for(signature.result_slots, few)
                     memcpy(
                         words,
                         ctx.stack_base if self.parked.native == cython.NULL else self.parked.words,
-                        8 * cython.cast(uint64_t, signature.n_results),
+                        8 * cython.cast(uint64_t, signature.result_slots),
                     )
                     store.leave(entry)
                 elif cancelled is not None and code == _UNCAUGHT_EXCEPTION and ctx.exception == store.cancellation:

@@ -75,6 +75,14 @@ def by_name(name: str) -> Kind:
     return found
 
 
+def slots_of(type: int) -> int:
+    """How many slots values of a type take; of one that nothing executes yet, as many as its bits need.
+
+    A function may have such types as long as nobody calls it.
+    """
+    return -(-128 // SLOT_BITS) if type == V128 else of_type(type).slots
+
+
 def places(names: Iterable[str]) -> tuple[int, ...]:
     """The slots of values of these types, one behind the other: the first one of each, and how many in all."""
     found = [0]
