@@ -11,6 +11,7 @@ from weakref import ref
 from wasmloom.compiler import identity  # noqa: F401  (notes what the engine's files are like)
 from wasmloom.errors import WasmError
 from wasmloom.host.fixed import Fixed, fill
+from wasmloom.runtime import forks
 from wasmloom.runtime.codememory import CodeBudget
 from wasmloom.runtime.regions import can_reserve
 
@@ -150,7 +151,8 @@ class Engine(Fixed):
 
     def code_options(self) -> Options:
         """How the compiler compiles for this engine."""
-        from wasmloom.compiler.lowering import Options
+        with forks.importing:
+            from wasmloom.compiler.lowering import Options
 
         return Options(fuel=self.fuel, native_switching=self.stack_switching == "native", checked=self.checked)
 

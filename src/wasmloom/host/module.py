@@ -66,7 +66,8 @@ def _assemble(data: bytes | str) -> tuple[bytes, SourceMap | None]:
         head = data[:64].lstrip()
         if not head.startswith((b"(", b";;")):
             return data, None
-    from wasmloom.text.parser import parse_module
+    with forks.importing:
+        from wasmloom.text.parser import parse_module
 
     parsed = parse_module(data)
     return parsed.binary, parsed.source_map
@@ -277,7 +278,8 @@ class Module(Fixed):
 
         Until then, what is called of it is compiled in this process, one by one.
         """
-        from wasmloom.compiler.compiled import compile_behind, keep
+        with forks.importing:
+            from wasmloom.compiler.compiled import compile_behind, keep
 
         with self._compiling:
             objects, rest = self._begun, self._rest
@@ -299,7 +301,8 @@ class Module(Fixed):
         return self.engine.code_options()._replace(quick=True)
 
     def _cache(self) -> Cache | None:
-        from wasmloom.compiler.cache import Cache
+        with forks.importing:
+            from wasmloom.compiler.cache import Cache
 
         return Cache() if self.engine.cache else None
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from wasmloom.runtime import forks
 from wasmloom.runtime.hooks import set_look
 from wasmloom.system import log
 from wasmloom.tiers.stores import change_over
@@ -62,7 +63,8 @@ def look_inside(store: Any, standing: list[Position]) -> bool | None:
 
 def _ready(store: Any, standing: list[Position]) -> bool:
     """Whether all code that a store needs is there; lets what isn't be made."""
-    from wasmloom.tiers.background import Background  # what it imports takes a while
+    with forks.importing:
+        from wasmloom.tiers.background import Background  # what it imports takes a while
 
     ready = True
     for module in list(store.modules.values()):
