@@ -40,7 +40,7 @@ def run_changing(module: wl.Module, at: int | None, *args: Any) -> Any:
     instance = wl.Instance(module, {"host": {"change": change}}, store=store)
     got = _bits(outcome_of(instance.exports.run, *args))
     assert store.change_failed is None
-    return (got, calls), store.is_native
+    return (got, calls), store.tier_name == "compiler"
 
 
 def _bits(value: Any) -> Any:
@@ -244,7 +244,7 @@ def test_backtraces_end_with_a_stack_that_began_with_a_tail_call_out_of_its_inst
             instance.exports.run()
         # A tick may let `$body` change over at its entry; a frame that has changed over stays below what it calls last.
         traps.append([frame for frame in caught.value.frames if frame.func_name != "body"])
-        assert len(traps[-1]) == 3 and (at is None or store.is_native)
+        assert len(traps[-1]) == 3 and (at is None or store.tier_name == "compiler")
     assert traps == [traps[0]] * 4
 
 
@@ -470,7 +470,7 @@ def test_calls_that_wait_change_over_running_and_waiting(run: str) -> None:
 
         got = asyncio.run(main())
         assert store.change_failed is None
-        return (got, calls, waits), store.is_native
+        return (got, calls, waits), store.tier_name == "compiler"
 
     wanted, changed = outcome(None, None)
     assert not changed
@@ -527,9 +527,9 @@ def test_a_million_iterations_change_over_by_themselves() -> None:
     wanted = wl.Instance(wl.Module(text, wl.Engine(tier="compiler")))
     for n in (1, 1000, 300_000_000):
         assert run(n) == wanted.exports.run(n)
-        if store.is_native:
+        if store.tier_name == "compiler":
             break
-    assert store.is_native
+    assert store.tier_name == "compiler"
 
 
 @pytest.mark.parametrize("switching", STACK_SWITCHING)
@@ -563,7 +563,7 @@ def test_no_memory_for_the_stacks_of_a_chain_that_changes_over(switching: str) -
         except wl.Trap as trap:
             assert trap.code in ("call stack exhausted", "out of memory")
             continue
-        assert store.is_native == (store.change_failed is None)
-        seen.add(store.is_native)
+        assert (store.tier_name == "compiler") == (store.change_failed is None)
+        seen.add(store.tier_name == "compiler")
         assert exports.run(3) == 4
     assert seen == {False, True}

@@ -49,7 +49,7 @@ def test_a_threshold_counts_calls(threshold: int) -> None:
     instance = wl.Instance(wl.Module(SUM, engine(threshold=threshold)))
     for call in range(6):
         assert instance.exports.sum(10) == 55
-        assert instance.store.is_native == (call >= threshold)
+        assert (instance.store.tier_name == "compiler") == (call >= threshold)
         # State is the same in both kinds of code.
         assert instance.exports.calls.value == call + 1
         assert bytes(instance.exports.memory[8:16]) == (55).to_bytes(8, "little")
@@ -58,11 +58,11 @@ def test_a_threshold_counts_calls(threshold: int) -> None:
 def test_code_comes_from_the_background() -> None:
     instance = wl.Instance(wl.Module(SUM, engine()))
     deadline = time.monotonic() + 60
-    while not instance.store.is_native and time.monotonic() < deadline:
+    while instance.store.tier_name == "interpreter" and time.monotonic() < deadline:
         for _ in range(100):
             assert instance.exports.sum(1000) == 500500
         time.sleep(0.01)
-    assert instance.store.is_native
+    assert instance.store.tier_name == "compiler"
     assert instance.exports.sum(1000) == 500500
 
 
@@ -76,7 +76,7 @@ def test_a_suspended_continuation_changes_over_with_its_store() -> None:
     assert isinstance(other, wl.Suspension)
     for _ in range(20):
         assert exports.one() == 1
-    assert instance.store.is_native
+    assert instance.store.tier_name == "compiler"
     second = first.continuation.resume(on=exports["yield"])
     assert isinstance(second, wl.Suspension) and second.payload == (2,)
     assert second.continuation.resume(on=exports["yield"]) is None
@@ -96,7 +96,7 @@ def test_a_generator_that_python_drives_changes_over() -> None:
     instance = wl.Instance(wl.Module(text, engine(threshold=5)))
     numbers = wl.resume_iter(instance.exports.start(), instance.exports["yield"])
     assert [next(numbers) for _ in range(100)] == list(range(100))
-    assert instance.store.is_native
+    assert instance.store.tier_name == "compiler"
 
 
 def test_what_comes_later_is_compiled_at_once() -> None:
@@ -104,7 +104,7 @@ def test_what_comes_later_is_compiled_at_once() -> None:
     instance = wl.Instance(wl.Module(SUM, shared))
     for _ in range(3):
         instance.exports.sum(3)
-    assert instance.store.is_native
+    assert instance.store.tier_name == "compiler"
     caller = wl.Module(
         """(module (import "a" "sum" (func $sum (param i32) (result i64)))
              (func (export "twice") (param i32) (result i64)
@@ -121,9 +121,9 @@ def test_a_call_from_inside_changes_nothing() -> None:
     made: list[wl.Instance] = []
 
     def inside(n: int) -> int:
-        before = made[0].store.is_native
+        before = made[0].store.tier_name
         result: int = made[0].exports.fact(n)
-        assert made[0].store.is_native == before
+        assert made[0].store.tier_name == before
         return result
 
     module = wl.Module(
@@ -137,7 +137,7 @@ def test_a_call_from_inside_changes_nothing() -> None:
     made.append(wl.Instance(module, {"e": {"inside": inside}}))
     for call in range(5):
         assert made[0].exports.fact(6) == 720
-        assert made[0].store.is_native == (call >= 2)
+        assert (made[0].store.tier_name == "compiler") == (call >= 2)
 
 
 @pytest.mark.parametrize("options", [{"tier": "auto", "threshold": -1}, {"tier": "compiler", "threshold": 1}])
@@ -155,7 +155,7 @@ def test_guests_go_on_interpreted_where_no_thread_can_be_started(monkeypatch: py
     instance = wl.Instance(wl.Module(SUM, engine()))
     for _ in range(1200):  # more than make a store worth a look, and another
         assert instance.exports.sum(10) == 55
-    assert not instance.store.is_native and isinstance(instance.module.background.failed, RuntimeError)
+    assert instance.store.tier_name == "interpreter" and isinstance(instance.module.background.failed, RuntimeError)
 
 
 def test_few_modules_are_compiled_at_a_time_and_none_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,10 +207,10 @@ def test_a_forked_child_compiles_for_itself() -> None:
         status = 1
         with contextlib.suppress(BaseException):
             deadline = time.monotonic() + 60
-            while not instance.store.is_native and time.monotonic() < deadline:
+            while instance.store.tier_name == "interpreter" and time.monotonic() < deadline:
                 for _ in range(100):
                     instance.exports.sum(1000)
                 time.sleep(0.01)
-            status = 0 if instance.store.is_native else 2
+            status = 0 if instance.store.tier_name == "compiler" else 2
         os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

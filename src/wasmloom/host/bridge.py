@@ -72,10 +72,11 @@ from cython.cimports.wasmloom.host.signatures import (
 )
 from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime import guests
+from cython.cimports.wasmloom.runtime.entries import call, count_call
 from cython.cimports.wasmloom.runtime.guests import TICKING, c_stack_left, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
-from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, push
+from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, machine_code, push
 from cython.cimports.wasmloom.spec.canon import Types, heap_matches, new_types
 from cython.cimports.wasmloom.system._capi import (
     Py_TPFLAGS_HAVE_VECTORCALL,
@@ -461,7 +462,7 @@ class Func:
         try:
             words = room_for(room, few)
             if self._store.calls_left and self._store.guest.entry == cython.NULL:
-                self._store.count_call()
+                count_call(self._store)
             self.take(args, count, words)
             if self.pointer.instance == cython.NULL:
                 look_at_c_stack()
@@ -470,7 +471,7 @@ class Func:
                     return self.finish(words)
                 finally:
                     self._store.guest.heap.holds -= 1
-            self._store.call(self.pointer, words, signature.param_slots, signature.result_slots)
+            call(self._store, self.pointer, words, signature.param_slots, signature.result_slots)
             if signature.n_results == 1 and signature.kinds[signature.n_params] == KIND_I32:
                 return PyLong_FromLong(cython.cast(int32_t, cython.cast(uint32_t, words[0])))
             return self.finish(words)
@@ -823,7 +824,7 @@ def _host_call_words(
             if not waits:
                 store.guest.heap.holds -= 1  # the words are on the stack before anything else runs
         else:
-            store.run_native(function, words)  # it has been compiled by now
+            machine_code.call(store, function, words, param_slots, result_slots)  # it has been compiled by now
         if not waits:
             copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), words, result_slots)
     finally:

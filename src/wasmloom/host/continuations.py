@@ -34,10 +34,11 @@ from cython.cimports.wasmloom.host.signatures import Signature, signature_of
 from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
 from cython.cimports.wasmloom.interpreter.assembler import put16, put32, put64
 from cython.cimports.wasmloom.interpreter.machine import handlers, sizes
+from cython.cimports.wasmloom.runtime.entries import begin, call_bytecode, count_call, fail, leave
 from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.hooks import native_stubs
 from cython.cimports.wasmloom.runtime.native import prepare_resume, runs_compiled
-from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.runtime.store import Start, Store, machine_code
 from cython.cimports.wasmloom.spec.canon import new_types
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import calloc
@@ -225,7 +226,7 @@ class Continuation:
             if words == cython.NULL:
                 raise MemoryError
             if store.calls_left and store.guest.entry == cython.NULL:
-                store.count_call()
+                count_call(store)
             if not throws:
                 take_arguments(store, signature, PySequence_Fast_ITEMS(args), 0, words + _VALUES, None)
             word = reference.pin.word
@@ -235,10 +236,10 @@ class Continuation:
             if throws:  # nothing of Python runs from here on: the context may hold another exception then
                 store.guest.ctx.exception = word_of_exception(store, args[0])
             try:
-                if store.is_native or runs_compiled(_cont_of(word)):
+                if store.tier == cython.address(machine_code) or runs_compiled(_cont_of(word)):
                     _run_compiled(store, signature, driver, throws, tags, words)
                 else:
-                    store.run(driver.instance, driver.code, words, driver.room, driver.room)
+                    call_bytecode(store, driver.instance, driver.code, words, driver.room, driver.room)
             finally:
                 if _cont_of(word).reference != word:
                     reference.pin.word = 0
@@ -275,13 +276,14 @@ def _run_compiled(
     """Resume a continuation of compiled code, with a driver's frame as the bytecode would leave it."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     entry = cython.declare(Entry)
+    start = cython.declare(Start)
     passed = cython.declare(uint64_t[4])
     args: cython.pointer(uint64_t)
     code: uint64_t
     reason: uint64_t
     count: uint64_t = 0 if throws else signature.param_slots
     tag: Tag
-    store.begin_native(cython.address(entry))
+    begin(store, cython.address(entry), cython.address(machine_code), 0)
     args = cython.cast(cython.pointer(uint64_t), ctx.args)
     if throws:
         ctx.pending = ctx.exception
@@ -292,15 +294,18 @@ def _run_compiled(
     code = prepare_resume(ctx, passed, count, cython.cast(cython.p_char, driver.clauses))
     if code:
         ctx.pending = 0
-        store.leave(cython.address(entry))
+        leave(store, cython.address(entry))
         raise store.trap(code)
     passed[2] = passed[0]
     passed[0] = passed[1]
-    code = store.run_native_entry(
-        cython.address(entry), native_stubs.drive, ctx, cython.cast(cython.p_void, passed[2]), passed, entry.native
-    )
+    start.code = cython.cast(cython.p_char, native_stubs.drive)
+    start.function = ctx
+    start.environment = cython.cast(cython.p_void, passed[2])
+    start.words = passed
+    start.top = entry.native
+    code = machine_code.run(store, cython.address(entry), cython.address(start))
     if code:
-        return store.fail(code, cython.address(entry))
+        return fail(store, code, cython.address(entry))
     reason = passed[0]
     if reason == 0:
         words[_OUTCOME] = len(tags)
@@ -313,7 +318,7 @@ def _run_compiled(
     words[_VALUES] = passed[1]
     if reason:
         words[_VALUES + count] = passed[2]
-    store.leave(cython.address(entry))
+    leave(store, cython.address(entry))
     return 0
 
 

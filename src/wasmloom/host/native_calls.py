@@ -43,6 +43,7 @@ from cython.cimports.wasmloom.host.signatures import (
     Signature,
 )
 from cython.cimports.wasmloom.runtime import guests
+from cython.cimports.wasmloom.runtime.entries import call
 from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.store import Store
@@ -76,7 +77,7 @@ def _run_words(
             store.guest.heap.holds -= 1
     else:
         signature = signature_at(function)
-        store.call(function, words, signature.param_slots, signature.result_slots)
+        call(store, function, words, signature.param_slots, signature.result_slots)
     return waits
 
 

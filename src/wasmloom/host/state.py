@@ -42,7 +42,6 @@ from cython.cimports.wasmloom.runtime.store import Store, push
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import malloc
 from cython.cimports.wasmloom.system.polling import poll
-from cython.cimports.wasmloom.tiers.stores import use_machine_code
 
 from wasmloom.contract.traps import TRAP_REASONS
 from wasmloom.errors import LinkError, Trap
@@ -183,8 +182,7 @@ class InstanceState:
             set_adapter(own)
             functions[i] = own
             own += 1
-        if self.store.is_native:
-            use_machine_code(self.store, self.pointer, self.module)
+        self.store.tier.adopt(self.store, self.pointer, self.module)
         return 0
 
     @cython.cfunc

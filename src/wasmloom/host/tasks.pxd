@@ -19,8 +19,7 @@ cdef class GuestTask:
 
     cdef int begin(self, bint compiled) except -1
     cdef int enter(self, Entry *entry) except -1
-    cdef bint run(self, Entry *entry, char *instruction, uint64_t offset) except -1
-    cdef bint run_native(self, Entry *entry, void *array_call) except -1
+    cdef bint run(self, Entry *entry, char *code, uint64_t offset) except -1
     cdef bint run_changed(self, Entry *entry, uint32_t results, uint64_t pending) except -1
     cdef bint left(self, Entry *entry, uint64_t code) except -1
     cdef void park(self) noexcept

@@ -45,12 +45,12 @@ from cython.cimports.wasmloom.contract._layout import (
     WlContext,
     WlException,
     WlFunction,
-    WlInstance,
 )
 from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, look_at_c_stack, room_for, take_results
 from cython.cimports.wasmloom.host.signatures import Signature
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
 from cython.cimports.wasmloom.interpreter.machine import handlers
+from cython.cimports.wasmloom.runtime.entries import count_call, fail, leave, restore, save
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
 from cython.cimports.wasmloom.runtime.native import (
     RootStack,
@@ -60,7 +60,7 @@ from cython.cimports.wasmloom.runtime.native import (
     take_root,
 )
 from cython.cimports.wasmloom.runtime.stacks import end_stack, take
-from cython.cimports.wasmloom.runtime.store import Store, grow_stack
+from cython.cimports.wasmloom.runtime.store import Start, Store, bytecode, grow_stack, machine_code
 from cython.cimports.wasmloom.system._capi import pthread_self, seal
 from cython.cimports.wasmloom.system.allocation import calloc
 from cython.cimports.wasmloom.target._processor import outer_frame, return_address
@@ -193,7 +193,7 @@ class GuestTask:
                 self.store.orphans = False
                 _reap(self.store.guest)
             if self.store.calls_left and self.store.guest.entry == cython.NULL:
-                self.store.count_call()
+                count_call(self.store)
             compiled = is_compiled(function)
             words = room_for(room, few)
             self.function.take(PySequence_Fast_ITEMS(args), len(args), words)
@@ -207,10 +207,10 @@ class GuestTask:
                 raise
             if compiled:
                 memcpy(self.parked.words, words, 8 * cython.cast(uint64_t, signature.param_slots))
-                return self.run_native(cython.address(entry), function.array_call)
+                return self.run(cython.address(entry), cython.cast(cython.p_char, function.array_call), 0)
             code = grow_stack(self.store.guest, 8 * cython.cast(uint64_t, room))
             if code:
-                self.store.leave(cython.address(entry))
+                leave(self.store, cython.address(entry))
                 self.end()
                 raise self.store.trap(code)
             memcpy(self.store.guest.ctx.stack_base, words, 8 * cython.cast(uint64_t, signature.param_slots))
@@ -257,8 +257,8 @@ class GuestTask:
             finally:
                 self.store.guest.heap.holds -= 1
             if self.parked.native != cython.NULL:
-                return self.run_native(cython.address(entry), cython.NULL)
-            if self.store.is_native:
+                return self.run(cython.address(entry), cython.NULL, 0)
+            if self.store.tier != cython.address(bytecode):
                 return self.run_changed(cython.address(entry), signature.result_slots, 0)
             return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_returned)), offset)
         except BaseException:
@@ -294,8 +294,8 @@ class GuestTask:
             self.enter(cython.address(entry))
             if self.parked.native != cython.NULL:
                 self.store.guest.ctx.pending = word  # as a host function does that raises it
-                return self.run_native(cython.address(entry), cython.NULL)
-            if self.store.is_native:
+                return self.run(cython.address(entry), cython.NULL, 0)
+            if self.store.tier != cython.address(bytecode):
                 return self.run_changed(cython.address(entry), 0, word)
             self.store.guest.ctx.exception = word
             return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_threw)), offset)
@@ -404,7 +404,7 @@ class GuestTask:
         guest: cython.pointer(Guest) = self.store.guest
         ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
         current: cython.pointer(WlCont) = self.parked.current
-        self.store.save(entry)
+        save(self.store, entry)
         if not c_stack_left():
             raise too_deep(self.store, cython.cast(uint64_t, entry))
         entry.base = 0
@@ -438,13 +438,23 @@ class GuestTask:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def run(self, entry: cython.pointer(Entry), instruction: cython.p_char, offset: uint64_t) -> cython.bint:
-        """Run an interpreted guest; gives what `left` does."""
-        instance: cython.p_void = self.function.pointer.instance
-        return self.left(
-            entry,
-            self.store.run_bytecode(entry, cython.cast(cython.pointer(WlInstance), instance), instruction, offset),
-        )
+    def run(self, entry: cython.pointer(Entry), code: cython.p_char, offset: uint64_t) -> cython.bint:
+        """Run the guest, which begins or goes on with `code`, bytecode in a frame at `offset`; gives what `left` does.
+
+        Of machine code that waits there is none: it goes on where it stands.
+        """
+        function: cython.pointer(WlFunction) = self.function.pointer
+        start = cython.declare(Start)
+        start.code = code
+        if self.parked.native == cython.NULL:
+            start.environment = function.instance
+            start.frame = offset
+            return self.left(entry, bytecode.run(self.store, entry, cython.address(start)))
+        start.function = function.native
+        start.environment = function.environment
+        start.words = self.parked.words
+        start.top = self.parked.words
+        return self.left(entry, machine_code.run(self.store, entry, cython.address(start)))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -454,17 +464,6 @@ class GuestTask:
         So many results of the host function are in its frame, or an exception is `pending`.
         """
         return self.left(entry, go_on_changed(self.store, entry, results, pending))
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def run_native(self, entry: cython.pointer(Entry), array_call: cython.p_void) -> cython.bint:
-        """Run a compiled guest, which begins with `array_call` or, without one, goes on; gives what `left` does."""
-        function: cython.pointer(WlFunction) = self.function.pointer
-        words: cython.pointer(uint64_t) = self.parked.words
-        return self.left(
-            entry,
-            self.store.run_native_entry(entry, array_call, function.native, function.environment, words, words),
-        )
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -495,7 +494,7 @@ class GuestTask:
             )
             self.awaitable = store.awaited
             store.awaited = None
-            store.restore(entry)
+            restore(store, entry)
             self.parked.current = current
             self.park()
             return True
@@ -511,12 +510,12 @@ class GuestTask:
                         ctx.stack_base if self.parked.native == cython.NULL else self.parked.words,
                         8 * cython.cast(uint64_t, signature.result_slots),
                     )
-                    store.leave(entry)
+                    leave(store, entry)
                 elif cancelled is not None and code == _UNCAUGHT_EXCEPTION and ctx.exception == store.cancellation:
-                    store.leave(entry)
+                    leave(store, entry)
                     raise cancelled
                 else:
-                    store.fail(code, entry)
+                    fail(store, code, entry)
             finally:
                 self.end()
             self.result = self.function.finish(words)

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 
 import cython
 from cython.cimports.wasmloom.runtime import guests
+from cython.cimports.wasmloom.runtime.entries import leave
 from cython.cimports.wasmloom.runtime.guests import LOOK, WAIT, Guest
 from cython.cimports.wasmloom.runtime.store import LOST, Store
 from cython.cimports.wasmloom.system._capi import pthread_atfork, pthread_self
@@ -107,7 +108,7 @@ def _end_others(store: Store, me: cython.ulong) -> cython.void:
         store.owner = LOST
         return
     while guest.entry != cython.NULL:
-        store.leave(guest.entry)
+        leave(store, guest.entry)
     guest.resting = 0
     guest.ctx.thread_state = cython.NULL
     guest.ctx.host_sp = cython.NULL

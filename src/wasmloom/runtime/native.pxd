@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from wasmloom.contract._layout cimport WlCont, WlContext, WlControl, WlFunction
 from wasmloom.runtime.guests cimport Entry, Guest
+from wasmloom.runtime.hooks cimport native_stubs
 
 cdef enum:
     MAX_ARGUMENTS = 1024        # words of the context's `args`
@@ -34,10 +35,13 @@ cdef RootStack *new_root(Guest *guest) noexcept
 cdef void free_roots(Guest *guest) noexcept
 cdef uint64_t prepare_resume(WlContext *ctx, uint64_t *words, uint64_t count, char *clauses) noexcept nogil
 cdef bint runs_compiled(WlCont *cont) noexcept nogil
-cdef bint is_compiled(WlFunction *function) noexcept nogil
 cdef void set_adapter(WlFunction *function) noexcept nogil
 cdef char *usable_top(WlControl *control) noexcept nogil
 cdef void free_native(Guest *guest) noexcept
+
+# Whether a function has machine code of its own.
+cdef inline bint is_compiled(WlFunction *function) noexcept nogil:
+    return function.native != NULL and function.native != native_stubs.adapter
 
 # A stack for entries from the host, out of the pool when there is one; NULL when there is no memory.
 cdef inline RootStack *take_root(Guest *guest) noexcept:

@@ -129,14 +129,6 @@ _ROOT_TOP = cython.declare(uint64_t, 128)
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def is_compiled(function: cython.pointer(WlFunction)) -> cython.bint:
-    """Whether a function has machine code of its own."""
-    return function.native != cython.NULL and function.native != native_stubs.adapter
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def set_adapter(function: cython.pointer(WlFunction)) -> cython.void:
     """Let compiled code call a function that isn't compiled."""
     function.native = native_stubs.adapter

@@ -20,6 +20,30 @@ ctypedef struct Pointers:
     uint64_t count
     uint64_t room
 
+cdef class Store
+
+# What an entry runs.
+ctypedef struct Start:
+    char *code                  # bytecode: the instruction; machine code: what calls `function` with arguments in memory
+    void *environment           # bytecode: the instance; machine code: what its function has in the register for that
+    uint64_t frame              # bytecode: where its frame begins, from the stack's base
+    void *function              # machine code: what is called, with arguments and results in `words`
+    uint64_t *words
+    void *top                   # machine code: where its stack begins
+
+# A tier: a form in which guest code can run. See wasmloom.runtime.entries, which fills in what isn't said to be
+# another's.
+ctypedef struct Tier:
+    const char *name            # as engines have it
+    # Run a function on `words`, which its results replace.
+    int (*call)(Store store, WlFunction *function, uint64_t *words, uint32_t param_slots, uint32_t result_slots) except -1
+    # Give an entry that has saved what it must a stack with room for so many words.
+    int (*begin)(Store store, Entry *entry, uint64_t room) except -1
+    # Run guest code in an entry; gives the code it left with, 0 for a return.
+    uint64_t (*run)(Store store, Entry *entry, const Start *start) noexcept
+    # Let the functions of a new instance of a module run in this tier. Set by wasmloom.tiers.stores.
+    int (*adopt)(Store store, WlInstance *instance, object module) except -1
+
 @cython.final
 @cython.no_gc_clear
 cdef class Store:
@@ -55,7 +79,7 @@ cdef class Store:
     cdef int calls_left                 # calls from the host until a store of the tier "auto" is looked at; 0: never
     cdef public int rounds              # how often code was made for where its bytecode stood
     cdef public object change_failed    # why its bytecode could not go on as machine code, or None
-    cdef readonly bint is_native          # everything in it runs as machine code
+    cdef Tier *tier                     # in which everything in it runs
     cdef bint checked                   # its memories have no guard pages
     cdef Types types                    # keeps the types of what the host makes in it (modules keep their own)
     cdef Pointers blocks                # memory to free with the store
@@ -75,26 +99,8 @@ cdef class Store:
     cpdef int charge(self, uint64_t size) except -1
     cpdef int release(self, uint64_t size) except -1
     cdef object over_limit(self, uint64_t size)
-    cdef int call(self, WlFunction *function, uint64_t *words, uint32_t n_params, uint32_t n_results) except -1
-    cdef int run(
-        self, WlInstance *instance, char *bytecode, uint64_t *words, uint32_t n_params, uint32_t n_results
-    ) except -1
-    cdef int count_call(self) except -1
-    cdef int run_native(self, WlFunction *function, uint64_t *words) except -1
-    cdef int begin_native(self, Entry *entry) except -1
-    cdef uint64_t run_native_entry(
-        self, Entry *entry, void *array_call, void *function, void *environment, uint64_t *words, void *top
-    ) noexcept
-    cdef void begin_running(self, Entry *entry) noexcept
-    cdef void end_running(self, Entry *entry) noexcept
-    cdef int save(self, Entry *entry) except -1
-    cdef void restore(self, Entry *entry) noexcept nogil
-    cdef uint64_t run_bytecode(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept
-    cdef uint64_t run_entry(self, Entry *entry, WlInstance *instance, char *code, uint64_t offset) noexcept
-    cdef void leave(self, Entry *entry) noexcept nogil
     cdef void take_error(self) noexcept
     cdef void drop_error(self) noexcept
-    cdef int fail(self, uint64_t code, Entry *entry) except -1
     cdef uint64_t word_of(self, object value) except? 0
     cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages)
     cdef WlTable *new_table(self, uint64_t length, uint64_t max, uint64_t word)
@@ -110,6 +116,8 @@ cdef inline void copy_words(uint64_t *to, const uint64_t *words, uint32_t count)
 ctypedef int (*Unchecked)(Store, uint64_t *, uint64_t) noexcept
 ctypedef int (*SweepStore)(Store) noexcept
 
+cdef Tier bytecode
+cdef Tier machine_code
 cdef bint push(Pointers *array, void *item) noexcept
 cdef uint64_t grow_stack(Guest *guest, uint64_t needed) noexcept nogil
 cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil

@@ -1,13 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""The store: everything that instances own at run time, and the one way into guest code (Core 3.0, 4.2.4).
+"""The store: everything that instances own at run time (Core 3.0, 4.2.4).
 
 A `Store` owns the C side of instances: memories, tables, function and instance structs, the value stack. Python
 objects such as `Func` or `Memory` are views of it that keep their store alive; the store keeps none of them, so
 that it goes, with all its memory, when the last of them goes, without waiting for the garbage collector.
 
 Threads. One thread at a time is inside a store; others wait for it without holding the GIL (`lock`). The same thread
-may come back in through a host function: entries nest strictly, and each saves what it overwrites (`Entry`).
+may come back in through a host function: see `wasmloom.runtime.entries`.
 
 Invariants:
 
@@ -33,42 +33,28 @@ from types import MappingProxyType
 
 import cython
 from cython.cimports.cpython.object import PyObject
-from cython.cimports.libc.stdint import INT64_MAX, uint32_t, uint64_t
+from cython.cimports.libc.stdint import INT64_MAX, uint64_t
 from cython.cimports.libc.stdlib import free
-from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlFunction, WlInstance, WlMemory, WlTable
-from cython.cimports.wasmloom.runtime import guests, hooks
-from cython.cimports.wasmloom.runtime.faults import ensure_installed
+from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlInstance, WlMemory, WlTable
+from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.guests import (
     LOOK,
-    MANY_TICKS,
     NEVER,
-    NOW,
-    TICKING,
-    Entry,
     Guest,
-    c_stack_left,
     charge,
     charge_memory,
-    enter_python,
     free_guest,
-    leave_python,
     new_guest,
-    now_ns,
     uncharge,
     uncharge_memory,
-    wake_ticker,
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.runtime.native import (
-    RootStack,
-    begin_entry,
-    end_entry,
     free_native,
     free_roots,
-    take_root,
 )
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
-from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_stack, unwind_to
+from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_stack
 from cython.cimports.wasmloom.runtime.store import (
     CHAIN_FRAME,
     FIRST_STACK,
@@ -77,7 +63,6 @@ from cython.cimports.wasmloom.runtime.store import (
     Pointers,
     SweepStore,
     Unchecked,
-    copy_words,
 )
 from cython.cimports.wasmloom.spec.canon import new_types
 from cython.cimports.wasmloom.system._capi import (
@@ -85,7 +70,6 @@ from cython.cimports.wasmloom.system._capi import (
     PyDict_GET_SIZE,
     PyErr_Clear,
     PyErr_Fetch,
-    PyErr_Restore,
     PyGC_Disable,
     PyGC_Enable,
     PyList_GET_SIZE,
@@ -101,16 +85,7 @@ from cython.cimports.wasmloom.system._capi import (
 from cython.cimports.wasmloom.system.allocation import calloc, realloc
 from cython.cimports.wasmloom.target._processor import SIGNAL_RESERVE
 
-from wasmloom.contract.traps import (
-    CHAIN_EXHAUSTED,
-    CHANGE_TIER,
-    HOST_EXCEPTION,
-    OUT_OF_MEMORY,
-    STACK_EXHAUSTED,
-    TRAP_REASONS,
-    UNCAUGHT_EXCEPTION,
-    UNHANDLED_TAG,
-)
+from wasmloom.contract.traps import CHAIN_EXHAUSTED, OUT_OF_MEMORY, STACK_EXHAUSTED, TRAP_REASONS, UNHANDLED_TAG
 from wasmloom.errors import Trap, WasmError
 from wasmloom.spec.limits import MAX_PAGES_32, MAX_TABLE_ELEMENTS, PAGE_SIZE
 from wasmloom.system.interruption import look_up
@@ -118,13 +93,8 @@ from wasmloom.system.interruption import look_up
 _PAGE = cython.declare(uint64_t, PAGE_SIZE)
 _MAX_PAGES = cython.declare(uint64_t, MAX_PAGES_32)
 _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
-_CHANGE_TIER = cython.declare(uint64_t, CHANGE_TIER)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
-_HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
-_UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
-#: All zero, as C's globals are: copying it takes less than calling memset.
-_NOTHING = cython.declare(WlCont)
 
 #: Trap code → what to say besides the reason.
 _DETAILS = {
@@ -351,8 +321,10 @@ class Store:
         self.drivers = {}
         self.engine = engine
         self.counts_fuel = engine.fuel
-        self.is_native = engine.tier == "compiler" or engine.threshold == 0
-        if engine.tier == "auto" and not self.is_native:
+        self.tier = cython.address(bytecode)
+        if engine.tier == "compiler" or engine.threshold == 0:
+            self.tier = cython.address(machine_code)
+        elif engine.tier == "auto":
             self.calls_left = MANY_CALLS if engine.threshold is None else engine.threshold + 1
             self.guest.may_change = LOOK if engine.threshold is None else NEVER
         self.checked = engine.checked
@@ -464,6 +436,11 @@ class Store:
     def can_wait(self) -> bool:
         """Whether the running call is a `call_async`: the host function that asks may return an awaitable."""
         return self.guest.entry != cython.NULL and self.guest.entry.may_wait
+
+    @property
+    def tier_name(self) -> str:
+        """In which tier its functions run: "interpreter" or "compiler"."""
+        return self.tier.name.decode("ascii")
 
     @property
     def memory_used(self) -> int:
@@ -674,287 +651,7 @@ class Store:
             self.hanging += REFERENCE_BYTES + size_of(value)
         return cython.cast(uint64_t, cython.cast(cython.p_void, value))
 
-    # --- running guest code ---
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def call(
-        self,
-        function: cython.pointer(WlFunction),
-        words: cython.pointer(uint64_t),
-        n_params: uint32_t,
-        n_results: uint32_t,
-    ) -> cython.int:
-        """Run a guest function on `words`, which its results replace. Call with the store locked.
-
-        Raises `Trap`, or what a host function raised.
-        """
-        if function.native != cython.NULL and function.native != hooks.native_stubs.adapter:
-            return self.run_native(function, words)
-        return self.run(
-            cython.cast(cython.pointer(WlInstance), function.instance),
-            cython.cast(cython.pp_char, function.code_cell)[0],
-            words,
-            n_params,
-            n_results,
-        )
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def run(
-        self,
-        instance: cython.pointer(WlInstance),
-        bytecode: cython.p_char,
-        words: cython.pointer(uint64_t),
-        n_params: uint32_t,
-        n_results: uint32_t,
-    ) -> cython.int:
-        """Run code in a frame that begins with `words`, and get its first `n_results` slots back, as `call` does."""
-        guest: cython.pointer(Guest) = self.guest
-        ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-        entry = cython.declare(Entry)
-        code: uint64_t
-        self.save(cython.address(entry))
-        entry.base = 0 if entry.outer == cython.NULL else ctx.stack_top
-        entry.bottom = cython.address(entry.root)
-        entry.may_wait = False
-        entry.root = _NOTHING
-        if entry.outer_current != cython.NULL:
-            entry.root.owner = entry.outer_current.owner
-        code = grow_stack(guest, entry.base + 8 * max(n_params, n_results)) if c_stack_left() else _STACK_EXHAUSTED
-        if code == _STACK_EXHAUSTED:
-            raise hooks.too_deep(self, cython.cast(uint64_t, cython.address(entry)))
-        if code:
-            raise self.trap(code)
-        copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, n_params)
-        guest.entry = cython.address(entry)
-        ctx.current = cython.address(entry.root)
-        ctx.catch_top = 0
-        code = self.run_bytecode(cython.address(entry), instance, bytecode, entry.base)
-        if code == 0:
-            copy_words(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), n_results)
-            self.leave(cython.address(entry))
-            return 0
-        return self.fail(code, cython.address(entry))
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def count_call(self) -> cython.int:
-        """The host calls a function of a store of the tier "auto"; see `wasmloom.tiers.policy`."""
-        if self.guest.attended >= MANY_TICKS and self.engine.threshold is None:
-            self.calls_left = 1  # calls have taken long
-        self.calls_left -= 1
-        if self.calls_left == 0:
-            self.calls_left = 1  # again with the next call, should this one be interrupted
-            if self.guest.heap.holds == 0:
-                self.calls_left = hooks.look(self)
-        return 0
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def run_native(self, function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)) -> cython.int:
-        """Run a compiled function, as `call` does."""
-        entry = cython.declare(Entry)
-        code: uint64_t
-        self.begin_native(cython.address(entry))
-        code = self.run_native_entry(
-            cython.address(entry), function.array_call, function.native, function.environment, words, entry.native
-        )
-        if code == 0:
-            self.leave(cython.address(entry))
-            return 0
-        return self.fail(code, cython.address(entry))
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def begin_native(self, entry: cython.pointer(Entry)) -> cython.int:
-        """Begin an entry into compiled code: a stack of its own, whose root runs."""
-        root: cython.pointer(RootStack)
-        self.save(entry)
-        entry.base = 0 if entry.outer == cython.NULL else self.guest.ctx.stack_top
-        entry.bottom = cython.address(entry.root)
-        entry.may_wait = False
-        entry.root = _NOTHING
-        if entry.outer_current != cython.NULL:
-            entry.root.owner = entry.outer_current.owner
-        if not c_stack_left():
-            raise hooks.too_deep(self, cython.cast(uint64_t, entry))
-        root = take_root(self.guest)
-        if root == cython.NULL:
-            raise self.trap(_OUT_OF_MEMORY)
-        begin_entry(self.guest, entry, root, cython.address(entry.root))
-        return 0
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def run_native_entry(
-        self,
-        entry: cython.pointer(Entry),
-        array_call: cython.p_void,
-        function: cython.p_void,
-        environment: cython.p_void,
-        words: cython.pointer(uint64_t),
-        top: cython.p_void,
-    ) -> uint64_t:
-        """Run compiled code in an entry; gives the code it left with, 0 for a return.
-
-        It begins at the `top` of the entry's stack with a call of `array_call`; without one, a guest that has been
-        parked goes on, whose stack has this top.
-        """
-        guest: cython.pointer(Guest) = self.guest
-        ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-        code: uint64_t
-        self.begin_running(entry)
-        if guests.ticker_state != TICKING:
-            ensure_installed()
-        leave_python(ctx)
-        if guests.ticker_state != TICKING:
-            wake_ticker()
-        if array_call == cython.NULL:
-            hooks.native_stubs.go_on(ctx, top)
-        else:
-            hooks.native_stubs.enter(ctx, array_call, function, environment, words, top)
-        self.end_running(entry)
-        code = ctx.trap_code
-        ctx.trap_code = 0
-        if code == 0 and ctx.pending != 0:
-            ctx.exception = ctx.pending
-            code = _UNCAUGHT_EXCEPTION
-        ctx.pending = 0
-        return code
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def begin_running(self, entry: cython.pointer(Entry)) -> cython.void:
-        """An entry is about to run guest code."""
-        guest: cython.pointer(Guest) = self.guest
-        if entry.outer == cython.NULL:
-            guest.thread = self.owner
-            guest.ctx.interrupt = 0
-            if guest.may_change == NOW:
-                guest.ctx.interrupt = 1
-                guest.ctx.stack_limit = cython.NULL
-            guest.used = 1
-            guest.running = 1
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def end_running(self, entry: cython.pointer(Entry)) -> cython.void:
-        """Guest code has been left: the outermost entry's ticks end, and Python goes on."""
-        if entry.outer == cython.NULL:
-            guests.stop_running(self.guest)
-        enter_python(cython.address(self.guest.ctx))
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def save(self, entry: cython.pointer(Entry)) -> cython.int:
-        """Begin an entry: save what the context holds for whoever is inside already."""
-        ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
-        if self.interrupting:
-            raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
-        entry.outer = self.guest.entry
-        entry.native = cython.NULL
-        if entry.outer == cython.NULL:
-            # Nothing is inside: no stack runs, and what the context says of a host call means nothing.
-            self.guest.deadline = now_ns() + self.timeout_ns if self.timeout_ns else 0
-            entry.stack_top = 0
-            entry.outer_current = cython.NULL
-            entry.outer_catch_top = 0
-            return 0
-        entry.host_ip = ctx.host_ip
-        entry.host_fp = ctx.host_fp
-        entry.host_function = ctx.host_function
-        entry.stack_top = ctx.stack_top
-        entry.outer_current = cython.cast(cython.pointer(WlCont), ctx.current)
-        entry.outer_catch_top = ctx.catch_top
-        return 0
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def run_bytecode(
-        self,
-        entry: cython.pointer(Entry),
-        instance: cython.pointer(WlInstance),
-        instruction: cython.p_char,
-        offset: uint64_t,
-    ) -> uint64_t:
-        """Run guest code as `run_entry` does, and as machine code if that is what it becomes."""
-        code: uint64_t = self.run_entry(entry, instance, instruction, offset)
-        while code == _CHANGE_TIER:
-            code = hooks.change_tier(cython.cast(cython.p_void, self), entry)
-        return code
-
-    @cython.final
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def run_entry(
-        self,
-        entry: cython.pointer(Entry),
-        instance: cython.pointer(WlInstance),
-        instruction: cython.p_char,
-        offset: uint64_t,
-    ) -> uint64_t:
-        """Run guest code, its frame at `offset` of the running stack; gives the code it left with, 0 for a return."""
-        guest: cython.pointer(Guest) = self.guest
-        ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-        code: uint64_t
-        self.begin_running(entry)
-        if guests.ticker_state != TICKING:
-            ensure_installed()
-        leave_python(ctx)
-        if guests.ticker_state != TICKING:
-            wake_ticker()
-        hooks.run_guest(ctx, instance, instruction, cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset))
-        self.end_running(entry)
-        code = ctx.trap_code
-        ctx.trap_code = 0
-        return code
-
-    @cython.final
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def leave(self, entry: cython.pointer(Entry)) -> cython.void:
-        """End all stacks of an entry but the one at its bottom, and bring back what it has saved."""
-        if self.guest.ctx.current != entry.bottom:
-            unwind_to(self.guest, entry.bottom)
-        self.restore(entry)
-
-    @cython.final
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def restore(self, entry: cython.pointer(Entry)) -> cython.void:
-        """Bring back what an entry has saved; the running stack knows its memory if it will outlive the entry."""
-        ctx: cython.pointer(WlContext) = cython.address(self.guest.ctx)
-        current: cython.pointer(WlCont)
-        if entry.native != cython.NULL:
-            end_entry(self.guest, entry)
-        elif entry.may_wait:
-            current = cython.cast(cython.pointer(WlCont), ctx.current)
-            current.stack_base = ctx.stack_base
-            current.stack_end = ctx.stack_end
-            current.catch_top = ctx.catch_top
-            ctx.stack_base = entry.outer_base
-            ctx.stack_end = entry.outer_end
-            ctx.stack_limit = entry.outer_end
-        ctx.current = entry.outer_current
-        ctx.catch_top = entry.outer_catch_top
-        ctx.stack_top = entry.stack_top
-        self.guest.entry = entry.outer
-        if entry.outer != cython.NULL:
-            ctx.host_ip = entry.host_ip
-            ctx.host_fp = entry.host_fp
-            ctx.host_function = entry.host_function
+    # --- exceptions that leave the guest ---
 
     @cython.final
     @cython.cfunc
@@ -980,40 +677,3 @@ class Store:
         Py_XDECREF(error_type)
         Py_XDECREF(error_value)
         Py_XDECREF(error_traceback)
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def fail(self, code: uint64_t, entry: cython.pointer(Entry)) -> cython.int:
-        """Raise what ended an entry, and leave it."""
-        error_type: cython.pointer(PyObject) = self.error_type
-        error_value: cython.pointer(PyObject) = self.error_value
-        error_traceback: cython.pointer(PyObject) = self.error_traceback
-        if code == _HOST_EXCEPTION:
-            self.error_type = self.error_value = self.error_traceback = cython.NULL
-            self.leave(entry)
-            PyErr_Restore(error_type, error_value, error_traceback)
-            return -1
-        if code == _UNCAUGHT_EXCEPTION:
-            word = self.guest.ctx.exception
-            self.leave(entry)
-            self.guest.heap.holds += 1  # until Python holds the exception
-            try:
-                error = hooks.python_exception(self, word)
-            finally:
-                self.guest.heap.holds -= 1
-            raise error
-        if entry.native != cython.NULL:
-            # What is left of the running stack isn't used any more, and the last host call may have been on another
-            # one. Making frames can run finalisers, and these may collect.
-            self.guest.ctx.guest_sp = cython.cast(
-                cython.p_char, cython.cast(cython.pointer(WlCont), self.guest.ctx.current).control
-            )
-        try:
-            frames = hooks.frames_of_entry(self, cython.cast(uint64_t, entry), True)
-        except Exception:
-            if not wl_python_ends():
-                raise
-            frames = ()  # modules that tell it have been taken apart
-        finally:
-            self.leave(entry)
-        raise self.trap(code, frames)

@@ -47,10 +47,10 @@ from cython.cimports.wasmloom.contract._layout import (
     WlCont,
     WlContext,
     WlControl,
-    WlInstance,
 )
 from cython.cimports.wasmloom.interpreter.code import ends_stack
 from cython.cimports.wasmloom.interpreter.machine import handlers
+from cython.cimports.wasmloom.runtime.entries import interpret
 from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, NOW, WAIT, Guest, enter_python, leave_python
 from cython.cimports.wasmloom.runtime.guests import Entry as HostEntry
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
@@ -70,7 +70,7 @@ from cython.cimports.wasmloom.runtime.stacks import (
     release_native,
     state_of,
 )
-from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.runtime.store import Start, Store, bytecode
 from cython.cimports.wasmloom.target._processor import STACK_ALIGNMENT
 from cython.cimports.wasmloom.tiers.change import NextFrame, Prepare, Unchecked
 
@@ -466,6 +466,7 @@ def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> u
     instance: cython.p_void = ctx.trap_instance
     root: cython.pointer(RootStack) = cython.NULL
     may_change: uint64_t = guest.may_change
+    start = cython.declare(Start)
     size: uint64_t = 0
     ended: cython.int
     store.interrupting = True
@@ -483,9 +484,10 @@ def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> u
     if ended > 0:
         return ended
     if size == 0:
-        return store.run_entry(
-            entry, cython.cast(cython.pointer(WlInstance), instance), ip, cython.cast(uint64_t, fp - ctx.stack_base)
-        )
+        start.code = ip
+        start.environment = instance
+        start.frame = cython.cast(uint64_t, fp - ctx.stack_base)
+        return interpret(store, entry, cython.address(start))
     store.calls_left = 0
     return _run_changed(store_pointer, entry, root, _used(guest, size), 0)
 
@@ -639,6 +641,7 @@ def _run_changed(
     child: cython.pointer(WlCont) = current
     control: cython.p_void = cython.NULL
     top: cython.p_void = root
+    start = cython.declare(Start)
     bottom_used: uint64_t
     current.fp = cython.cast(uint64_t, ctx.trap_fp - ctx.stack_base)
     current.ip = ctx.trap_ip
@@ -672,7 +675,12 @@ def _run_changed(
     begin_entry(guest, entry, root, current)
     ctx.stack_top = bottom_used
     ctx.pending = pending
-    return store.run_native_entry(entry, native_stubs.frames, ctx, control, cython.NULL, top)
+    start.code = cython.cast(cython.p_char, native_stubs.frames)
+    start.function = ctx
+    start.environment = control
+    start.words = cython.NULL
+    start.top = top
+    return store.tier.run(store, entry, cython.address(start))
 
 
 @cython.cfunc
@@ -704,7 +712,7 @@ def change_soon(store: Store, after: int = 0) -> None:
     """
     for module in store.module_at.values():
         module.compile()
-    if not store.is_native:
+    if store.tier == cython.address(bytecode):
         store.guest.may_change = NOW
         store.guest.loops_left = after
         store.guest.ctx.interrupt = 1

@@ -19,7 +19,7 @@ from cython.cimports.wasmloom.contract._layout import WlFunction, WlInstance
 from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, WAIT
 from cython.cimports.wasmloom.runtime.stacks import mark_suspended
-from cython.cimports.wasmloom.runtime.store import Store, push
+from cython.cimports.wasmloom.runtime.store import Store, bytecode, machine_code, push
 
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
@@ -115,14 +115,21 @@ def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None
             cython.cast(cython.pointer(WlInstance), store.instances.items[i]), codes[i][0], codes[i][1], codes[i][2]
         )
     mark_suspended(store.guest)
-    store.is_native = True
+    store.tier = cython.address(machine_code)
     store.guest.may_change = NEVER
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def use_machine_code(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
-    """Let the functions of a new instance run as machine code, compiled if need be."""
+def _adopt_bytecode(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
+    """See `Tier.adopt`: functions are made with code that is translated when they are called."""
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _adopt_machine_code(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
+    """See `Tier.adopt`: compiled if need be."""
     decoded, natives, calls = _code_of(store, module)
     _make_stubs(store, instance, decoded)
     _use_code(instance, decoded, natives, calls)
@@ -133,3 +140,7 @@ def look_again(store: Store) -> None:
     """Code for a store has been made: the next tick looks whether it can go on by it. Call from any thread."""
     if store.guest.may_change == WAIT:
         store.guest.may_change = LOOK
+
+
+bytecode.adopt = _adopt_bytecode
+machine_code.adopt = _adopt_machine_code

@@ -1,0 +1,412 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Entries: the one way from the host into guest code, and back.
+
+An `Entry` lives on the C stack of whoever makes it, with the store locked. All do the same, whatever the tier:
+
+* `begin` saves what the context holds for those who are inside already, and gives the entry a stack (`Tier.begin`);
+* `Tier.run` runs guest code until it leaves, and gives the code it has left with: 0 for a return;
+* `leave` ends the entry after a return. After anything else `fail` raises what it was, and leaves.
+
+`call` is all of it. Who parks a guest (`wasmloom.host.tasks`) has stacks of its own for it: `save` instead of `begin`,
+and `restore` instead of `leave`, which ends stacks.
+
+Entries nest strictly. What each of them needs to bring back is in it, and nothing else: a trap unwinds all stacks down
+to the innermost entry, `Entry.bottom`, and none below.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlFunction, WlInstance
+from cython.cimports.wasmloom.runtime import guests, hooks
+from cython.cimports.wasmloom.runtime.faults import ensure_installed
+from cython.cimports.wasmloom.runtime.guests import (
+    MANY_TICKS,
+    NOW,
+    TICKING,
+    Entry,
+    Guest,
+    c_stack_left,
+    enter_python,
+    leave_python,
+    now_ns,
+    wake_ticker,
+)
+from cython.cimports.wasmloom.runtime.native import RootStack, begin_entry, end_entry, take_root
+from cython.cimports.wasmloom.runtime.stacks import unwind_to
+from cython.cimports.wasmloom.runtime.store import Start, Store, Tier, bytecode, copy_words, grow_stack, machine_code
+from cython.cimports.wasmloom.system._capi import PyErr_Restore, wl_python_ends
+
+from wasmloom.contract.traps import (
+    CHANGE_TIER,
+    HOST_EXCEPTION,
+    OUT_OF_MEMORY,
+    STACK_EXHAUSTED,
+    UNCAUGHT_EXCEPTION,
+)
+from wasmloom.errors import WasmError
+
+_CHANGE_TIER = cython.declare(uint64_t, CHANGE_TIER)
+_OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
+_STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
+_HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+_UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
+#: All zero, as C's globals are: copying it takes less than calling memset.
+_NOTHING = cython.declare(WlCont)
+
+
+# --- calls ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def call(
+    store: Store,
+    function: cython.pointer(WlFunction),
+    words: cython.pointer(uint64_t),
+    param_slots: uint32_t,
+    result_slots: uint32_t,
+) -> cython.int:
+    """Run a guest function on `words`, which its results replace. Call with the store locked.
+
+    Raises `Trap`, or what a host function raised.
+    """
+    return tier_of(function).call(store, function, words, param_slots, result_slots)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def count_call(store: Store) -> cython.int:
+    """The host calls a function of a store of the tier "auto"; see `wasmloom.tiers.policy`."""
+    if store.guest.attended >= MANY_TICKS and store.engine.threshold is None:
+        store.calls_left = 1  # calls have taken long
+    store.calls_left -= 1
+    if store.calls_left == 0:
+        store.calls_left = 1  # again with the next call, should this one be interrupted
+        if store.guest.heap.holds == 0:
+            store.calls_left = hooks.look(store)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _call_interpreted(
+    store: Store,
+    function: cython.pointer(WlFunction),
+    words: cython.pointer(uint64_t),
+    param_slots: uint32_t,
+    result_slots: uint32_t,
+) -> cython.int:
+    """See `Tier.call`."""
+    return call_bytecode(
+        store,
+        cython.cast(cython.pointer(WlInstance), function.instance),
+        cython.cast(cython.pp_char, function.code_cell)[0],
+        words,
+        param_slots,
+        result_slots,
+    )
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def call_bytecode(
+    store: Store,
+    instance: cython.pointer(WlInstance),
+    code: cython.p_char,
+    words: cython.pointer(uint64_t),
+    param_slots: uint32_t,
+    result_slots: uint32_t,
+) -> cython.int:
+    """Run bytecode in a frame that begins with `words`, and get its first `result_slots` slots back, as `call` does."""
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    entry = cython.declare(Entry)
+    start = cython.declare(Start)
+    left: uint64_t
+    begin(store, cython.address(entry), cython.address(bytecode), max(param_slots, result_slots))
+    copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, param_slots)
+    start.code = code
+    start.environment = instance
+    start.frame = entry.base
+    left = _run_bytecode(store, cython.address(entry), cython.address(start))
+    if left == 0:
+        copy_words(words, cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), result_slots)
+        leave(store, cython.address(entry))
+        return 0
+    return fail(store, left, cython.address(entry))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _call_compiled(
+    store: Store,
+    function: cython.pointer(WlFunction),
+    words: cython.pointer(uint64_t),
+    param_slots: uint32_t,
+    result_slots: uint32_t,
+) -> cython.int:
+    """See `Tier.call`."""
+    entry = cython.declare(Entry)
+    start = cython.declare(Start)
+    left: uint64_t
+    begin(store, cython.address(entry), cython.address(machine_code), 0)
+    start.code = cython.cast(cython.p_char, function.array_call)
+    start.function = function.native
+    start.environment = function.environment
+    start.words = words
+    start.top = entry.native
+    left = _run_machine_code(store, cython.address(entry), cython.address(start))
+    if left == 0:
+        leave(store, cython.address(entry))
+        return 0
+    return fail(store, left, cython.address(entry))
+
+
+# --- beginning ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def save(store: Store, entry: cython.pointer(Entry)) -> cython.int:
+    """Save what the context holds for whoever is inside already."""
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    if store.interrupting:
+        raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
+    entry.outer = store.guest.entry
+    entry.native = cython.NULL
+    if entry.outer == cython.NULL:
+        # Nothing is inside: no stack runs, and what the context says of a host call means nothing.
+        store.guest.deadline = now_ns() + store.timeout_ns if store.timeout_ns else 0
+        entry.stack_top = 0
+        entry.outer_current = cython.NULL
+        entry.outer_catch_top = 0
+        return 0
+    entry.host_ip = ctx.host_ip
+    entry.host_fp = ctx.host_fp
+    entry.host_function = ctx.host_function
+    entry.stack_top = ctx.stack_top
+    entry.outer_current = cython.cast(cython.pointer(WlCont), ctx.current)
+    entry.outer_catch_top = ctx.catch_top
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def begin(store: Store, entry: cython.pointer(Entry), tier: cython.pointer(Tier), room: uint64_t) -> cython.int:
+    """Begin an entry that runs code of a tier, with room for so many words.
+
+    Raises `Trap` when there is no room or no memory: nothing has begun then.
+    """
+    save(store, entry)
+    entry.base = 0 if entry.outer == cython.NULL else store.guest.ctx.stack_top
+    entry.bottom = cython.address(entry.root)
+    entry.may_wait = False
+    entry.root = _NOTHING
+    if entry.outer_current != cython.NULL:
+        entry.root.owner = entry.outer_current.owner
+    if not c_stack_left():
+        raise hooks.too_deep(store, cython.cast(uint64_t, entry))
+    return tier.begin(store, entry, room)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _begin_bytecode(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
+    """See `Tier.begin`: the frame lies on the store's value stack."""
+    guest: cython.pointer(Guest) = store.guest
+    code: uint64_t = grow_stack(guest, entry.base + 8 * room)
+    if code == _STACK_EXHAUSTED:
+        raise hooks.too_deep(store, cython.cast(uint64_t, entry))
+    if code:
+        raise store.trap(code)
+    guest.entry = entry
+    guest.ctx.current = entry.bottom
+    guest.ctx.catch_top = 0
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _begin_machine_code(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
+    """See `Tier.begin`: the entry has a native stack of its own, whose root runs. Words are elsewhere."""
+    root: cython.pointer(RootStack) = take_root(store.guest)
+    if root == cython.NULL:
+        raise store.trap(_OUT_OF_MEMORY)
+    begin_entry(store.guest, entry, root, cython.address(entry.root))
+    return 0
+
+
+# --- running ---
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _to_guest(store: Store, entry: cython.pointer(Entry)) -> cython.void:
+    """An entry is about to run guest code: without the GIL from here on."""
+    guest: cython.pointer(Guest) = store.guest
+    if entry.outer == cython.NULL:
+        guest.thread = store.owner
+        guest.ctx.interrupt = 0
+        if guest.may_change == NOW:
+            guest.ctx.interrupt = 1
+            guest.ctx.stack_limit = cython.NULL
+        guest.used = 1
+        guest.running = 1
+    if guests.ticker_state != TICKING:
+        ensure_installed()
+    leave_python(cython.address(guest.ctx))
+    if guests.ticker_state != TICKING:
+        wake_ticker()
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _from_guest(store: Store, entry: cython.pointer(Entry)) -> uint64_t:
+    """Guest code has been left: the outermost entry's ticks end, and Python goes on. Gives the code it left with."""
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    code: uint64_t
+    if entry.outer == cython.NULL:
+        guests.stop_running(store.guest)
+    enter_python(ctx)
+    code = ctx.trap_code
+    ctx.trap_code = 0
+    return code
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def interpret(store: Store, entry: cython.pointer(Entry), start: cython.pointer(cython.const[Start])) -> uint64_t:
+    """Run bytecode until it leaves, or stops to go on in another tier."""
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    _to_guest(store, entry)
+    hooks.run_guest(
+        ctx,
+        cython.cast(cython.pointer(WlInstance), start.environment),
+        start.code,
+        cython.cast(cython.pointer(uint64_t), ctx.stack_base + start.frame),
+    )
+    return _from_guest(store, entry)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _run_bytecode(store: Store, entry: cython.pointer(Entry), start: cython.pointer(cython.const[Start])) -> uint64_t:
+    """See `Tier.run`; what stops to go on as machine code does so."""
+    code: uint64_t = interpret(store, entry, start)
+    while code == _CHANGE_TIER:
+        code = hooks.change_tier(cython.cast(cython.p_void, store), entry)
+    return code
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _run_machine_code(
+    store: Store, entry: cython.pointer(Entry), start: cython.pointer(cython.const[Start])
+) -> uint64_t:
+    """See `Tier.run`. It begins at the top of the entry's stack; without code a guest that was parked there goes on."""
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    code: uint64_t
+    _to_guest(store, entry)
+    if start.code == cython.NULL:
+        hooks.native_stubs.go_on(ctx, start.top)
+    else:
+        hooks.native_stubs.enter(ctx, start.code, start.function, start.environment, start.words, start.top)
+    code = _from_guest(store, entry)
+    if code == 0 and ctx.pending != 0:
+        ctx.exception = ctx.pending
+        code = _UNCAUGHT_EXCEPTION
+    ctx.pending = 0
+    return code
+
+
+# --- ending ---
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def leave(store: Store, entry: cython.pointer(Entry)) -> cython.void:
+    """End all stacks of an entry but the one at its bottom, and bring back what it has saved."""
+    if store.guest.ctx.current != entry.bottom:
+        unwind_to(store.guest, entry.bottom)
+    restore(store, entry)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def restore(store: Store, entry: cython.pointer(Entry)) -> cython.void:
+    """Bring back what an entry has saved; the running stack knows its memory if it will outlive the entry."""
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    current: cython.pointer(WlCont)
+    if entry.native != cython.NULL:
+        end_entry(store.guest, entry)
+    elif entry.may_wait:
+        current = cython.cast(cython.pointer(WlCont), ctx.current)
+        current.stack_base = ctx.stack_base
+        current.stack_end = ctx.stack_end
+        current.catch_top = ctx.catch_top
+        ctx.stack_base = entry.outer_base
+        ctx.stack_end = entry.outer_end
+        ctx.stack_limit = entry.outer_end
+    ctx.current = entry.outer_current
+    ctx.catch_top = entry.outer_catch_top
+    ctx.stack_top = entry.stack_top
+    store.guest.entry = entry.outer
+    if entry.outer != cython.NULL:
+        ctx.host_ip = entry.host_ip
+        ctx.host_fp = entry.host_fp
+        ctx.host_function = entry.host_function
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def fail(store: Store, code: uint64_t, entry: cython.pointer(Entry)) -> cython.int:
+    """Raise what ended an entry, and leave it."""
+    error_type: cython.pointer(PyObject) = store.error_type
+    error_value: cython.pointer(PyObject) = store.error_value
+    error_traceback: cython.pointer(PyObject) = store.error_traceback
+    if code == _HOST_EXCEPTION:
+        store.error_type = store.error_value = store.error_traceback = cython.NULL
+        leave(store, entry)
+        PyErr_Restore(error_type, error_value, error_traceback)
+        return -1
+    if code == _UNCAUGHT_EXCEPTION:
+        word = store.guest.ctx.exception
+        leave(store, entry)
+        store.guest.heap.holds += 1  # until Python holds the exception
+        try:
+            error = hooks.python_exception(store, word)
+        finally:
+            store.guest.heap.holds -= 1
+        raise error
+    if entry.native != cython.NULL:
+        # What is left of the running stack isn't used any more, and the last host call may have been on another
+        # one. Making frames can run finalisers, and these may collect.
+        store.guest.ctx.guest_sp = cython.cast(
+            cython.p_char, cython.cast(cython.pointer(WlCont), store.guest.ctx.current).control
+        )
+    try:
+        frames = hooks.frames_of_entry(store, cython.cast(uint64_t, entry), True)
+    except Exception:
+        if not wl_python_ends():
+            raise
+        frames = ()  # modules that tell it have been taken apart
+    finally:
+        leave(store, entry)
+    raise store.trap(code, frames)
+
+
+bytecode.name = b"interpreter"
+bytecode.call = _call_interpreted
+bytecode.begin = _begin_bytecode
+bytecode.run = _run_bytecode
+machine_code.name = b"compiler"
+machine_code.call = _call_compiled
+machine_code.begin = _begin_machine_code
+machine_code.run = _run_machine_code

@@ -1,4 +1,0 @@
-from wasmloom.contract._layout cimport WlInstance
-from wasmloom.runtime.store cimport Store
-
-cdef int use_machine_code(Store store, WlInstance *instance, object module) except -1
