@@ -83,6 +83,10 @@ _returned = cython.declare(cython.p_void, handlers[H_HOST_RETURNED])
 _threw = cython.declare(cython.p_void, handlers[H_HOST_THREW])
 
 
+#: The result of a call that hasn't begun.
+_NOT_BEGUN = cython.declare(object, object())
+
+
 @cython.cfunc
 @cython.exceptval(0, check=True)
 def _cancellation(store: Store) -> uint64_t:
@@ -164,6 +168,7 @@ class GuestTask:
         if self.parked == cython.NULL:
             raise MemoryError
         self.parked.owner = cython.cast(cython.p_void, self)
+        self.result = _NOT_BEGUN
 
     def __dealloc__(self) -> None:
         # Whoever drives a task closes it; this is for one that was left alone.
@@ -178,7 +183,7 @@ class GuestTask:
     # --- what Python sees ---
 
     def start(self, args: tuple[object, ...]) -> bool:
-        """Begin the call."""
+        """Begin the call. Raises `RuntimeError` when it has begun."""
         function: cython.pointer(WlFunction) = self.function.pointer
         signature: Signature = self.function.signature
         compiled: cython.bint
@@ -187,8 +192,11 @@ class GuestTask:
         entry = cython.declare(Entry)
         room: uint32_t = max(signature.param_slots, signature.result_slots)
         code: uint64_t
+        if self.result is not _NOT_BEGUN:
+            raise RuntimeError("this call has begun")
         self.store.lock()
         try:
+            self.result = None
             if self.store.orphans:
                 self.store.orphans = False
                 _reap(self.store.guest)
@@ -221,19 +229,27 @@ class GuestTask:
                 free(words)
 
     def send(self, value: object) -> bool:
-        """Go on with what the awaitable gave."""
-        signature: Signature = self.host.signature
+        """Go on with what the awaitable gave. Raises `RuntimeError` when it waits for nothing."""
+        host: HostFunction = self.host
+        signature: Signature
         few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
         entry = cython.declare(Entry)
         offset: uint64_t
         self.store.lock()
         try:
+            # Coroutines don't, but their frames are anybody's; and it may be running, or have ended meanwhile.
+            if host is None or self.host is not host:
+                raise RuntimeError("this call waits for nothing")
+            signature = host.signature
             self.store.guest.heap.holds += 1  # until the results are where the collector sees them
             try:
                 words = room_for(signature.result_slots, few)
                 if signature.n_results:
-                    take_results(self.store, self.host, value, words)
+                    take_results(self.store, host, value, words)
+                if self.host is not host:
+                    raise RuntimeError("this call waits for nothing")
+                self.host = None
                 self.awaitable = None
                 if not self.is_parked:
                     self.result = self.function.finish(words)
@@ -292,6 +308,7 @@ class GuestTask:
                 raise error
             offset = self.parked.current.fp
             self.enter(cython.address(entry))
+            self.host = None
             if self.parked.native != cython.NULL:
                 self.store.guest.ctx.pending = word  # as a host function does that raises it
                 return self.run(cython.address(entry), cython.NULL, 0)
@@ -553,7 +570,7 @@ class GuestTask:
     @cython.exceptval(check=False)
     def give_up(self) -> cython.void:
         """End all stacks of a parked guest."""
-        self.awaitable = self.cancelled = None
+        self.awaitable = self.cancelled = self.host = None
         if self.is_parked:
             self.is_parked = False
             _end_all(self.store.guest, self.parked)
