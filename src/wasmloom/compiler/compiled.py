@@ -23,7 +23,7 @@ from wasmloom.compiler.workers import Abandoned, compile_parts
 from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.runtime import forks, native
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
-from wasmloom.runtime.frames import func_name
+from wasmloom.runtime.frames import GuestFrame, func_name
 from wasmloom.runtime.hooks import set_walk_native
 from wasmloom.spec.types import FuncType
 from wasmloom.system.registry import Registry
@@ -258,16 +258,15 @@ class CompiledModule:
         return int(found[0][3:]) + self.module.num_imported_funcs, offset or 0
 
 
-def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[tuple[CompiledModule | CodeSpace, int, int, int]]:
+def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[GuestFrame]:
     """The Wasm frames from a trap, or a call of the host, to the bottom of its entry, innermost first.
 
     `ip` is a return address, `fp` the frame pointer of its function, `cont` the address of the running continuation.
-    Each frame is (module or code space, function index, offset in the module, address of the continuation).
     """
     from wasmloom.interpreter.code import walk
 
     known: dict[int, tuple[CompiledModule, int, int] | None] = {}
-    frames: list[tuple[CompiledModule | CodeSpace, int, int, int]] = []
+    frames: list[GuestFrame] = []
     for place, running in native.frames(ip, fp, cont, limit):
         if place == 0:
             frames += walk(*native.waiting_frames(running), running, limit - len(frames), True)
@@ -276,7 +275,7 @@ def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[tuple[CompiledM
             known[place] = _describe(place - 1)
         found = known[place]
         if found is not None:  # else a piece of `wasmloom.target.stubs`
-            frames.append((*found, running))
+            frames.append(GuestFrame(*found, running))
     return frames
 
 

@@ -30,8 +30,6 @@ Invariants:
 
 from __future__ import annotations
 
-from functools import partial
-
 import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
@@ -50,6 +48,7 @@ from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, look_a
 from cython.cimports.wasmloom.host.signatures import Signature
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
 from cython.cimports.wasmloom.interpreter.machine import handlers
+from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.entries import count_call, fail, leave, restore, save
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
 from cython.cimports.wasmloom.runtime.native import (
@@ -63,16 +62,14 @@ from cython.cimports.wasmloom.runtime.stacks import end_stack, take
 from cython.cimports.wasmloom.runtime.store import Start, Store, bytecode, grow_stack, machine_code
 from cython.cimports.wasmloom.system._capi import pthread_self, seal
 from cython.cimports.wasmloom.system.allocation import calloc
-from cython.cimports.wasmloom.target._processor import outer_frame, return_address
+from cython.cimports.wasmloom.tiers.backtraces import frames_of_parked
 from cython.cimports.wasmloom.tiers.change import go_on_changed
 
 from wasmloom.contract.traps import HOST_WAIT, OUT_OF_MEMORY, UNCAUGHT_EXCEPTION
 from wasmloom.errors import WasmException
 from wasmloom.runtime.collector import statistics
-from wasmloom.runtime.frames import frames_of
 from wasmloom.spec.canon import intern_func_type
 from wasmloom.spec.types import FuncType
-from wasmloom.tiers.backtraces import MAX_FRAMES, number_at, too_deep
 
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
@@ -336,35 +333,10 @@ class GuestTask:
     @property
     def frames(self) -> tuple[object, ...]:
         """The frames of the waiting guest, innermost (the host function's) first; () when it doesn't wait."""
-        from wasmloom.compiler.compiled import walk_native
-        from wasmloom.interpreter.code import walk_from_host
-
-        current: cython.pointer(WlCont)
-        innermost: uint64_t
-        before: cython.bint
         self.store.lock()
-        before = self.store.interrupting
-        self.store.interrupting = True  # nothing may let the guest go on meanwhile
         try:
-            if not self.is_parked:
-                return ()
-            current = self.parked.current
-            found = [(None, 0, self.host.name, cython.cast(uint64_t, current))]
-            if self.parked.native != cython.NULL:
-                innermost = cython.cast(uint64_t, self.parked.fp)
-                found += walk_native(
-                    return_address(innermost), outer_frame(innermost), cython.cast(uint64_t, current), MAX_FRAMES
-                )
-            else:
-                found += walk_from_host(
-                    cython.cast(uint64_t, current.ip),
-                    cython.cast(uint64_t, current.stack_base) + current.fp,
-                    cython.cast(uint64_t, current),
-                    MAX_FRAMES,
-                )
-            return frames_of(found, partial(number_at, self.store))
+            return frames_of_parked(self.store, self.parked, self.host) if self.is_parked else ()
         finally:
-            self.store.interrupting = before
             self.store.unlock()
 
     # --- in and out of the store; all with the store locked ---
@@ -423,7 +395,7 @@ class GuestTask:
         current: cython.pointer(WlCont) = self.parked.current
         save(self.store, entry)
         if not c_stack_left():
-            raise too_deep(self.store, cython.cast(uint64_t, entry))
+            raise hooks.too_deep(self.store, cython.cast(uint64_t, entry))
         entry.base = 0
         entry.bottom = self.parked.root
         entry.may_wait = True

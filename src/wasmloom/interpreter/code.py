@@ -42,6 +42,7 @@ from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import calloc, malloc
 
 from wasmloom.contract import traps
+from wasmloom.runtime.frames import GuestFrame
 from wasmloom.system.interruption import DeadlinePassed
 
 _TIMEOUT = cython.declare(cython.int, traps.TIMEOUT)
@@ -279,13 +280,12 @@ def find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
 
 def walk(
     ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int, one_stack: bool = False
-) -> list[tuple[CodeSpace, int, int, int]]:
+) -> list[GuestFrame]:
     """The Wasm frames from a trap to the bottom of its entry, innermost first, at most `limit`, across all stacks.
 
-    The arguments are those that the trap left in the context, and the address of the running continuation. Each frame
-    is (code space, function index of the module's index space, offset in the module, address of the continuation). A
-    trap without instance happened before the callee had a frame: its ip is a return ip. `one_stack`: only as far as the
-    stack goes.
+    The arguments are those that the trap left in the context, and the address of the running continuation. Without
+    instance they are those of a callee that has no frame (yet): `ip` is where it returns to, `fp` its would-be frame.
+    `one_stack`: only as far as the stack goes.
     """
     frames: list = []
     maps: dict = {}
@@ -303,7 +303,7 @@ def walk(
             known = seen[place.ip] = _describe(place.ip, maps)
             if known is None:
                 return frames  # not ours: the code that an entry returns to
-        frames.append((*known[0], place.cont))
+        frames.append(GuestFrame(*known[0], place.cont))
         return_ip = _word(place.fp + 8 * cython.cast(uint64_t, known[1]))
         if not _to_caller(cython.address(place), return_ip, one_stack):
             return frames
@@ -326,13 +326,6 @@ def _describe(ip: uint64_t, maps: dict) -> tuple | None:
     offset = code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
     frame = (space, index + space.module.num_imported_funcs, offset)
     return frame, space.record_slot(index)
-
-
-def walk_from_host(
-    return_ip: uint64_t, fp: uint64_t, cont: uint64_t, limit: int
-) -> list[tuple[CodeSpace, int, int, int]]:
-    """The Wasm frames below a callee without a frame: `return_ip` is where it returns to, `fp` its would-be frame."""
-    return walk(return_ip, fp, 0, cont, limit)
 
 
 @cython.cfunc

@@ -9,6 +9,10 @@ from wasmloom.runtime.store cimport Start, Store, Tier, bytecode, machine_code
 cdef inline Tier *tier_of(WlFunction *function) noexcept nogil:
     return &machine_code if is_compiled(function) else &bytecode
 
+# The tier in which an entry runs, or waits.
+cdef inline Tier *tier_of_entry(Entry *entry) noexcept nogil:
+    return &machine_code if entry.native != NULL else &bytecode
+
 cdef int call(Store store, WlFunction *function, uint64_t *words, uint32_t param_slots, uint32_t result_slots) except -1
 cdef int call_bytecode(
     Store store, WlInstance *instance, char *code, uint64_t *words, uint32_t param_slots, uint32_t result_slots

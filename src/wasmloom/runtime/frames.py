@@ -1,11 +1,27 @@
-"""What people read of frames: the names of functions, and the entries of backtraces."""
+"""Frames seen from outside, in any tier; and what people read of them: names of functions, entries of backtraces."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from wasmloom.errors import Frame
+
+
+class GuestFrame(NamedTuple):
+    """A frame on a stack of the guest, whatever runs there.
+
+    `code` is the code space or compiled module that its function belongs to, which has a `module`; `function` the
+    function's position in the module's index space, `offset` where in the module it stands. `continuation` is the
+    address of the continuation whose stack it is on. A host function that the guest has called has a frame with its
+    name and no code.
+    """
+
+    code: Any
+    function: int
+    offset: int
+    continuation: int
+    name: str | None = None
 
 
 def func_name(module: Any, index: int) -> str | None:
@@ -21,27 +37,26 @@ def func_name(module: Any, index: int) -> str | None:
 
 
 def frames_of(
-    places: Iterable[tuple[Any, int, Any, int]], number: Callable[[int], int | None]
+    places: Iterable[GuestFrame], number: Callable[[int], int | None]
 ) -> tuple[Frame, ...]:
-    """The backtrace of some places: (space, function, offset in the module, address of the continuation).
+    """The backtrace that some frames make. `number` gives the number of a continuation.
 
-    Without a space, which has a module, a place is that of a host function: 0 and its name. `number` gives the number
-    of a continuation. In deep recursion, frames are alike: they are made once.
+    In deep recursion, frames are alike: they are made once.
     """
-    made: dict[tuple[Any, int, Any, int], Frame] = {}
+    made: dict[GuestFrame, Frame] = {}
     names: dict[tuple[Any, int], tuple[str | None, str | None]] = {}
     frames = []
     for place in places:
         frame = made.get(place)
         if frame is None:
-            space, index, where, continuation = place
-            if space is None:
-                frame = Frame(None, index, where, None, number(continuation))
+            code, index = place.code, place.function
+            if code is None:
+                frame = Frame(None, index, place.name, None, number(place.continuation))
             else:
-                name = names.get((space, index))
+                name = names.get((code, index))
                 if name is None:
-                    name = names[(space, index)] = (space.module.index_names.module, func_name(space.module, index))
-                frame = Frame(name[0], index, name[1], where, number(continuation))
+                    name = names[(code, index)] = (code.module.index_names.module, func_name(code.module, index))
+                frame = Frame(name[0], index, name[1], place.offset, number(place.continuation))
             made[place] = frame
         frames.append(frame)
     return tuple(frames)

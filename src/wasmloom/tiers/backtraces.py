@@ -15,15 +15,16 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlFunction
 from cython.cimports.wasmloom.runtime import hooks
-from cython.cimports.wasmloom.runtime.guests import Entry
+from cython.cimports.wasmloom.runtime.entries import tier_of_entry
+from cython.cimports.wasmloom.runtime.guests import Entry, Parked
 from cython.cimports.wasmloom.runtime.stacks import memory_of, number_of
-from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.runtime.store import Store, bytecode, machine_code
 from cython.cimports.wasmloom.target._processor import outer_frame, return_address
 
 from wasmloom.contract.traps import STACK_EXHAUSTED, TRAP_REASONS
 from wasmloom.errors import Frame, Trap
-from wasmloom.interpreter.code import walk, walk_from_host
-from wasmloom.runtime.frames import frames_of
+from wasmloom.interpreter.code import walk
+from wasmloom.runtime.frames import GuestFrame, frames_of
 from wasmloom.runtime.hooks import set_backtraces
 
 #: A backtrace has at most this many frames.
@@ -43,8 +44,6 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
     """
     entry: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), address)
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
-    base: uint64_t
-    fp: uint64_t
     # Where the outer entry's compiled code waits.
     native_fp: uint64_t = cython.cast(
         uint64_t, entry.guest_fp if entry.native != cython.NULL else ctx.guest_fp
@@ -55,15 +54,8 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
     found: list = []
     store.interrupting = True
     try:
-        if trapped and entry.native != cython.NULL:
-            found += hooks.walk_native(
-                cython.cast(uint64_t, ctx.trap_ip),
-                cython.cast(uint64_t, ctx.trap_fp),
-                cython.cast(uint64_t, ctx.current),
-                MAX_FRAMES,
-            )
-        elif trapped:
-            found += walk(
+        if trapped:
+            found += tier_of_entry(entry).walk(
                 cython.cast(uint64_t, ctx.trap_ip),
                 cython.cast(uint64_t, ctx.trap_fp),
                 cython.cast(uint64_t, ctx.trap_instance),
@@ -71,36 +63,79 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
                 MAX_FRAMES,
             )
         while entry.outer != cython.NULL and len(found) < MAX_FRAMES:
+            current = entry.outer_current
             host = cython.cast(
                 object,
                 cython.cast(
-                    cython.pointer(PyObject),
-                    cython.cast(cython.pointer(WlFunction), entry.host_function).object,
+                    cython.pointer(PyObject), cython.cast(cython.pointer(WlFunction), entry.host_function).object
                 ),
             )
-            current = entry.outer_current
-            found.append((None, 0, host.name, cython.cast(uint64_t, current)))
+            found.append(_host_frame(host, current))
             if entry.outer.native != cython.NULL:
-                fp = native_fp
-                found += hooks.walk_native(
-                    return_address(fp),
-                    outer_frame(fp),
-                    cython.cast(uint64_t, current),
-                    MAX_FRAMES - len(found),
-                )
+                found += _waiting_in_machine_code(native_fp, current, MAX_FRAMES - len(found))
                 native_fp = cython.cast(uint64_t, entry.outer.guest_fp)
             else:
-                base = cython.cast(uint64_t, memory_of(store.guest, current.owner))
-                found += walk_from_host(
-                    cython.cast(uint64_t, entry.host_ip),
-                    base + entry.host_fp,
-                    cython.cast(uint64_t, current),
+                found += _waiting_in_bytecode(
+                    entry.host_ip,
+                    cython.cast(uint64_t, memory_of(store.guest, current.owner)) + entry.host_fp,
+                    current,
                     MAX_FRAMES - len(found),
                 )
             entry = entry.outer
         return frames_of(found, partial(number_at, store))
     finally:
         store.interrupting = before
+
+
+@cython.cfunc
+def frames_of_parked(store: Store, parked: cython.pointer(Parked), host: object) -> tuple:
+    """The frames of a guest that waits outside of the store for a host function, innermost (that one's) first."""
+    current: cython.pointer(WlCont) = parked.current
+    before: cython.bint = store.interrupting
+    found: list = [_host_frame(host, current)]
+    store.interrupting = True  # nothing may let the guest go on meanwhile
+    try:
+        if parked.native != cython.NULL:
+            found += _waiting_in_machine_code(cython.cast(uint64_t, parked.fp), current, MAX_FRAMES)
+        else:
+            found += _waiting_in_bytecode(
+                current.ip, cython.cast(uint64_t, current.stack_base) + current.fp, current, MAX_FRAMES
+            )
+        return frames_of(found, partial(number_at, store))
+    finally:
+        store.interrupting = before
+
+
+@cython.cfunc
+def _host_frame(host: object, current: cython.pointer(WlCont)) -> object:
+    """The frame of a host function that a guest has called."""
+    return GuestFrame(None, 0, 0, cython.cast(uint64_t, current), host.name)
+
+
+@cython.cfunc
+def _waiting_in_machine_code(fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int) -> list:
+    """The frames below a call of the host by machine code; `fp` is where its adapter keeps the caller's."""
+    return machine_code.walk(return_address(fp), outer_frame(fp), 0, cython.cast(uint64_t, current), limit)
+
+
+@cython.cfunc
+def _waiting_in_bytecode(
+    return_ip: cython.p_char, fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int
+) -> list:
+    """The frames below a call of the host by bytecode; `fp` is where the host function's would be."""
+    return bytecode.walk(cython.cast(uint64_t, return_ip), fp, 0, cython.cast(uint64_t, current), limit)
+
+
+@cython.cfunc
+def _walk_bytecode(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: cython.int) -> list:
+    """See `Tier.walk`."""
+    return walk(ip, fp, instance, cont, limit)
+
+
+@cython.cfunc
+def _walk_machine_code(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: cython.int) -> list:
+    """See `Tier.walk`: places alone say whose they are."""
+    return hooks.walk_native(ip, fp, cont, limit)
 
 
 def number_at(store: Store, address: uint64_t) -> int | None:
@@ -110,3 +145,5 @@ def number_at(store: Store, address: uint64_t) -> int | None:
 
 
 set_backtraces(frames_of_entry, too_deep)
+bytecode.walk = _walk_bytecode
+machine_code.walk = _walk_machine_code
