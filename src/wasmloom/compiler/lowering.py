@@ -506,15 +506,30 @@ _HANDLERS: list[Handler] = [_unsupported] * len(INSTRUCTIONS)
 
 
 def lowers(*mnemonics: str) -> Callable[[Handler], Handler]:
-    """Register the decorated function as what lowers instructions; a name stands for all rows that have it."""
+    """Register the decorated function as what lowers instructions; a name stands for all rows that have it.
+
+    Raises LookupError for what isn't an executed instruction, ValueError for one that is lowered already.
+    """
 
     def register(handler: Handler) -> Handler:
-        for row in INSTRUCTIONS:
-            if row.mnemonic in mnemonics and row.feature in EXECUTED:
+        for mnemonic in mnemonics:
+            rows = [row for row in INSTRUCTIONS if row.mnemonic == mnemonic and row.feature in EXECUTED]
+            if not rows:
+                raise LookupError(f"{mnemonic} isn't executed")
+            for row in rows:
+                if _HANDLERS[row.index] is not _unsupported:
+                    raise ValueError(f"{mnemonic} is lowered twice")
                 _HANDLERS[row.index] = handler
         return handler
 
     return register
+
+
+def check_lowerings() -> None:
+    """Raise `LookupError` unless every executed instruction is lowered. Call when all modules that lower are there."""
+    for row in INSTRUCTIONS:
+        if row.feature in EXECUTED and _HANDLERS[row.index] is _unsupported:
+            raise LookupError(f"nothing lowers {row.mnemonic}")
 
 
 # --- numeric and memory instructions, by rule ---
@@ -608,7 +623,7 @@ _FAMILIES: dict[str, Handler] = {
 }
 for _operation in OPERATIONS.values():
     if _operation.kind != "own":
-        _HANDLERS[_operation.instruction.index] = _FAMILIES[_operation.kind]
+        lowers(_operation.mnemonic)(_FAMILIES[_operation.kind])
 
 
 @lowers("i32.const", "i64.const", "f32.const", "f64.const")

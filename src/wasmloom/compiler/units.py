@@ -21,13 +21,15 @@ from wasmloom.compiler import switching, workers
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, constant_pool
 from wasmloom.compiler.facts import Facts
-from wasmloom.compiler.lowering import FunctionLowering, Options, array_call
+from wasmloom.compiler.lowering import FunctionLowering, Options, array_call, check_lowerings
 from wasmloom.compiler.osr import Entry, EntryLowering
 from wasmloom.spec.types import FuncType
 from wasmloom.target import backend
 
 if TYPE_CHECKING:
     from llvmlite import binding
+
+check_lowerings()
 
 #: The optimisation level of LLVM's back end, and of its passes.
 LEVEL = 2

@@ -11,6 +11,12 @@ cdef enum OperandKind:
     ACC
     IMM
 
+# What an immediate is an index of.
+cdef enum Space:
+    S_FUNCTION
+    S_TABLE
+    S_MEMORY
+
 cdef struct Entry:
     uint8_t kind
     uint8_t type
@@ -123,6 +129,11 @@ cdef int op_mirrored[1024]      # comparison with swapped operands; the op itsel
 cdef int op_negated[1024]       # opposite integer comparison, or -1
 cdef uint8_t op_types[1024][2]  # type codes of the operands
 cdef uint8_t op_result[1024]
+cdef uint8_t op_arity[1024]
+cdef uint8_t op_has_result[1024]
+cdef uint8_t op_is_compare[1024]
+cdef uint8_t op_immediates[1024]    # how many
+cdef uint8_t op_space[1024]         # of the kind "instance": what the immediate is an index of
 # By the code of a kind of values: its class of registers, how many slots it takes, and whether its immediates take 8
 # bytes.
 cdef uint8_t kind_class[8]

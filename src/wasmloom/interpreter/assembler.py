@@ -40,7 +40,7 @@ from wasmloom.errors import CompileError
 from wasmloom.interpreter.isa import HEADER, is_wide, mirrored, negated
 from wasmloom.semantics.kinds import KINDS
 from wasmloom.semantics.registry import OPERATIONS
-from wasmloom.spec.instructions import BY_MNEMONIC
+from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 
 #: Slot numbers are 16 bits wide.
 MAX_SLOTS = cython.declare(cython.int, 0xFFFF)
@@ -56,9 +56,16 @@ _I32_EQZ = cython.declare(cython.int, BY_MNEMONIC["i32.eqz"].index)
 _I64_EQZ = cython.declare(cython.int, BY_MNEMONIC["i64.eqz"].index)
 
 
+_SPACES = {"func": S_FUNCTION, "table": S_TABLE, "mem": S_MEMORY}
+
+
 def _fill_tables() -> None:
-    """Fill the C tables from the instruction definitions."""
+    """Fill the C tables from the instruction table and the definitions."""
     i: cython.int
+    for row in INSTRUCTIONS:
+        if row.mnemonic.endswith(".const") and row.results[0] in KINDS:
+            i = row.index
+            op_result[i] = KINDS[row.results[0]].code
     for kind in KINDS.values():
         i = kind.code
         kind_class[i] = int(kind.register)
@@ -69,6 +76,12 @@ def _fill_tables() -> None:
     for operation in OPERATIONS.values():
         row = operation.instruction
         i = row.index
+        op_arity[i] = len(operation.params)
+        op_has_result[i] = len(operation.results)
+        op_is_compare[i] = operation.is_compare
+        op_immediates[i] = len(row.immediates)
+        if operation.kind == "instance":
+            op_space[i] = _SPACES[row.immediates[0]]
         # All operands of atomic instructions are in slots, whatever their types are.
         for position, kind in enumerate(operation.params[:2]):
             op_types[i][position] = kind.code

@@ -9,213 +9,261 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
-from cython.cimports.wasmloom.binary.reader import Instr
+from cython.cimports.wasmloom.binary.reader import Instr, Reader
 from cython.cimports.wasmloom.contract import _handlers as h
-from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, put16, put32, put64
-from cython.cimports.wasmloom.interpreter.flow import SHIM_SLOTS, Flow, Signature
+from cython.cimports.wasmloom.interpreter.assembler import (
+    E_SLOT,
+    op_arity,
+    op_has_result,
+    op_immediates,
+    op_result,
+    put16,
+    put32,
+    put64,
+)
+from cython.cimports.wasmloom.interpreter.flow import SHIM_SLOTS, Signature, Translator, lowers, lowers_kind
+from cython.cimports.wasmloom.interpreter.machine import single_table
 
 from wasmloom.errors import UnsupportedError
 
 
-@cython.cclass
-class Calls(Flow):
-    """The calls of the function that is being translated."""
+@cython.cfunc
+@cython.exceptval(check=False)
+def _signature_of_function(t: Translator, index: uint32_t) -> cython.pointer(Signature):
+    """The type of a function of the module's index space."""
+    return cython.address(t.signatures[t.module.func_type[index]])
 
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def signature_of_function(self, index: uint32_t) -> cython.pointer(Signature):
-        """The type of a function of the module's index space."""
-        return cython.address(self.signatures[self.module.func_type[index]])
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def stage_arguments(self, type: cython.pointer(Signature)) -> cython.int:
-        """Put the arguments into their homes, where the callee's frame begins, and pop them. Gives their position."""
-        base: cython.int = self.height - type.num_params
-        k: cython.int
-        if not type.supported:
-            raise UnsupportedError("SIMD is not supported yet: v128", self.wasm_offset)
-        for k in range(type.num_params):
-            self.flush(base + k)
-        for _ in range(type.num_params):
-            self.pop()
-        self.forget_accs()
-        return base
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def stage_arguments(t: Translator, type: cython.pointer(Signature)) -> cython.int:
+    """Put the arguments into their homes, where the callee's frame begins, and pop them. Gives their position."""
+    base: cython.int = t.height - type.num_params
+    k: cython.int
+    if not type.supported:
+        raise UnsupportedError("SIMD is not supported yet: v128", t.wasm_offset)
+    for k in range(type.num_params):
+        t.flush(base + k)
+    for _ in range(type.num_params):
+        t.pop()
+    t.forget_accs()
+    return base
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def push_results(self, type: cython.pointer(Signature), base: cython.int) -> cython.int:
-        """Push a call's results: they are in their homes, a single one also in the accumulator of its class."""
-        k: cython.int
-        for k in range(type.num_results):
-            self.push(E_SLOT, type.results[k])
-        if type.result_slots == 1:
-            self.known_in(type.results[0], self.home(base))
-        return 0
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def call(self, i: cython.pointer(Instr)) -> cython.int:
-        """`call`: of a function of the module, or of an import."""
-        type: cython.pointer(Signature) = self.signature_of_function(i.a)
-        base: cython.int
-        at: cython.Py_ssize_t
-        imported: cython.int = self.module.num_imported_funcs
-        base = self.stage_arguments(type)
-        if i.a < cython.cast(uint64_t, imported):
-            at = self.emit(h.H_CALL_IMPORT)
-            put32(self.buffer + at + h.AT_CALL_IMPORT_FUNCTION, self.slot_functions + 8 * i.a)
-            put16(self.buffer + at + h.AT_CALL_IMPORT_SAVE, self.record + 1)
-            put16(self.buffer + at + h.AT_CALL_IMPORT_DELTA, self.home(base))
-            self.restore_instance()
-        else:
-            at = self.emit(h.H_CALL)
-            put64(self.buffer + at + h.AT_CALL_CODE, cython.cast(uint64_t, self.cells + (i.a - imported)))
-            put16(self.buffer + at + h.AT_CALL_DELTA, self.home(base))
-        self.push_results(type, base)
-        return 0
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def push_results(t: Translator, type: cython.pointer(Signature), base: cython.int) -> cython.int:
+    """Push a call's results: they are in their homes, a single one also in the accumulator of its class."""
+    k: cython.int
+    for k in range(type.num_results):
+        t.push(E_SLOT, type.results[k])
+    if type.result_slots == 1:
+        t.known_in(type.results[0], t.home(base))
+    return 0
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def restore_instance(self) -> cython.int:
-        """The `restore` behind a call that may leave the instance."""
-        at: cython.Py_ssize_t = self.emit(h.H_RESTORE)
-        put16(self.buffer + at + h.AT_RESTORE_DELTA, self.home(self.height))
-        put16(self.buffer + at + h.AT_RESTORE_SAVE, self.record + 1)
-        return 0
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def call_indirect(self, i: cython.pointer(Instr)) -> cython.int:
-        """`call_indirect`: ``i.a`` type, ``i.b`` table."""
-        type: cython.pointer(Signature) = cython.address(self.signatures[i.a])
-        index: cython.int = self.to_slot(self.height - 1)
-        base: cython.int
-        at: cython.Py_ssize_t
-        self.pop()
-        base = self.stage_arguments(type)
-        at = self.emit(h.H_CALL_INDIRECT)
-        put16(self.buffer + at + h.AT_CALL_INDIRECT_INDEX, index)
-        put16(self.buffer + at + h.AT_CALL_INDIRECT_SAVE, self.record + 1)
-        put32(self.buffer + at + h.AT_CALL_INDIRECT_TABLE, self.slot_tables + 8 * i.b)
-        put32(self.buffer + at + h.AT_CALL_INDIRECT_TYPE, self.module.type_id[i.a])
-        put16(self.buffer + at + h.AT_CALL_INDIRECT_DELTA, self.home(base))
-        self.restore_instance()
-        self.push_results(type, base)
-        return 0
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _restore_instance(t: Translator) -> cython.int:
+    """The `restore` behind a call that may leave the instance."""
+    at: cython.Py_ssize_t = t.emit(h.H_RESTORE)
+    put16(t.buffer + at + h.AT_RESTORE_DELTA, t.home(t.height))
+    put16(t.buffer + at + h.AT_RESTORE_SAVE, t.record + 1)
+    return 0
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def call_ref(self, i: cython.pointer(Instr)) -> cython.int:
-        """`call_ref`: ``i.a`` type."""
-        type: cython.pointer(Signature) = cython.address(self.signatures[i.a])
-        function: cython.int = self.to_slot(self.height - 1)
-        base: cython.int
-        at: cython.Py_ssize_t
-        self.pop()
-        base = self.stage_arguments(type)
-        at = self.emit(h.H_CALL_REF)
-        put16(self.buffer + at + h.AT_CALL_REF_FUNCTION, function)
-        put16(self.buffer + at + h.AT_CALL_REF_SAVE, self.record + 1)
-        put16(self.buffer + at + h.AT_CALL_REF_DELTA, self.home(base))
-        self.restore_instance()
-        self.push_results(type, base)
-        return 0
 
-    # --- tail calls ---
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`call`: of a function of the module, or of an import."""
+    type: cython.pointer(Signature) = _signature_of_function(t, i.a)
+    base: cython.int
+    at: cython.Py_ssize_t
+    imported: cython.int = t.module.num_imported_funcs
+    base = stage_arguments(t, type)
+    if i.a < cython.cast(uint64_t, imported):
+        at = t.emit(h.H_CALL_IMPORT)
+        put32(t.buffer + at + h.AT_CALL_IMPORT_FUNCTION, t.slot_functions + 8 * i.a)
+        put16(t.buffer + at + h.AT_CALL_IMPORT_SAVE, t.record + 1)
+        put16(t.buffer + at + h.AT_CALL_IMPORT_DELTA, t.home(base))
+        _restore_instance(t)
+    else:
+        at = t.emit(h.H_CALL)
+        put64(t.buffer + at + h.AT_CALL_CODE, cython.cast(uint64_t, t.cells + (i.a - imported)))
+        put16(t.buffer + at + h.AT_CALL_DELTA, t.home(base))
+    push_results(t, type, base)
+    return 0
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def return_call(self, i: cython.pointer(Instr)) -> cython.int:
-        """`return_call`."""
-        type: cython.pointer(Signature) = self.signature_of_function(i.a)
-        base: cython.int
-        at: cython.Py_ssize_t
-        imported: cython.int = self.module.num_imported_funcs
-        self.leave_tries(0)
-        if i.a < cython.cast(uint64_t, imported):
-            at = self.tail_out(h.H_RETURN_CALL_IMPORT, type)
-            put32(self.buffer + at + h.AT_RETURN_CALL_OUT_IMPORT, self.slot_functions + 8 * i.a)
-        else:
-            base = self.stage_arguments(type)
-            at = self.emit(h.H_RETURN_CALL)
-            put64(self.buffer + at + h.AT_RETURN_CALL_CODE, cython.cast(uint64_t, self.cells + (i.a - imported)))
-            put16(self.buffer + at + h.AT_RETURN_CALL_SOURCE, self.home(base))
-            put16(self.buffer + at + h.AT_RETURN_CALL_COUNT, type.param_slots)
-            put16(self.buffer + at + h.AT_RETURN_CALL_RECORD, self.record)
-        self.dead = True
-        return 0
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def tail_out(self, number: cython.int, type: cython.pointer(Signature)) -> cython.Py_ssize_t:
-        """A tail call that may leave the instance, and its shim. Gives the call's offset."""
-        base: cython.int = self.stage_arguments(type)
-        at: cython.Py_ssize_t = self.emit(number)
-        shim: cython.Py_ssize_t
-        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_SOURCE, self.home(base))
-        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_COUNT, type.param_slots)
-        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_RECORD, self.record)
-        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_DELTA, SHIM_SLOTS)
-        shim = self.emit(h.H_SHIM)
-        put16(self.buffer + shim + h.AT_SHIM_COUNT, type.result_slots)
-        return at
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _call_indirect(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`call_indirect`: ``i.a`` type, ``i.b`` table."""
+    type: cython.pointer(Signature) = cython.address(t.signatures[i.a])
+    index: cython.int = t.to_slot(t.height - 1)
+    base: cython.int
+    at: cython.Py_ssize_t
+    t.pop()
+    base = stage_arguments(t, type)
+    at = t.emit(h.H_CALL_INDIRECT)
+    put16(t.buffer + at + h.AT_CALL_INDIRECT_INDEX, index)
+    put16(t.buffer + at + h.AT_CALL_INDIRECT_SAVE, t.record + 1)
+    put32(t.buffer + at + h.AT_CALL_INDIRECT_TABLE, t.slot_tables + 8 * i.b)
+    put32(t.buffer + at + h.AT_CALL_INDIRECT_TYPE, t.module.type_id[i.a])
+    put16(t.buffer + at + h.AT_CALL_INDIRECT_DELTA, t.home(base))
+    _restore_instance(t)
+    push_results(t, type, base)
+    return 0
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def return_call_indirect(self, i: cython.pointer(Instr)) -> cython.int:
-        """`return_call_indirect`: ``i.a`` type, ``i.b`` table."""
-        index: cython.int = self.to_slot(self.height - 1)
-        at: cython.Py_ssize_t
-        self.pop()
-        self.leave_tries(0)
-        at = self.tail_out(h.H_RETURN_CALL_INDIRECT, cython.address(self.signatures[i.a]))
-        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_INDEX, index)
-        put32(self.buffer + at + h.AT_RETURN_CALL_OUT_TABLE, self.slot_tables + 8 * i.b)
-        put32(self.buffer + at + h.AT_RETURN_CALL_OUT_TYPE, self.module.type_id[i.a])
-        self.dead = True
-        return 0
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def return_call_ref(self, i: cython.pointer(Instr)) -> cython.int:
-        """`return_call_ref`: ``i.a`` type."""
-        function: cython.int = self.to_slot(self.height - 1)
-        at: cython.Py_ssize_t
-        self.pop()
-        self.leave_tries(0)
-        at = self.tail_out(h.H_RETURN_CALL_REF, cython.address(self.signatures[i.a]))
-        put16(self.buffer + at + h.AT_RETURN_CALL_OUT_FUNCTION, function)
-        self.dead = True
-        return 0
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _call_ref(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`call_ref`: ``i.a`` type."""
+    type: cython.pointer(Signature) = cython.address(t.signatures[i.a])
+    function: cython.int = t.to_slot(t.height - 1)
+    base: cython.int
+    at: cython.Py_ssize_t
+    t.pop()
+    base = stage_arguments(t, type)
+    at = t.emit(h.H_CALL_REF)
+    put16(t.buffer + at + h.AT_CALL_REF_FUNCTION, function)
+    put16(t.buffer + at + h.AT_CALL_REF_SAVE, t.record + 1)
+    put16(t.buffer + at + h.AT_CALL_REF_DELTA, t.home(base))
+    _restore_instance(t)
+    push_results(t, type, base)
+    return 0
 
-    # --- the runtime ---
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def runtime_call(
-        self,
-        number: cython.int,
-        operands: cython.int,
-        result: cython.bint,
-        imm0: uint32_t,
-        imm1: uint32_t,
-        type: cython.int,
-    ) -> cython.int:
-        """An instruction that the runtime executes: operands in slots; a result comes first of the slot fields."""
-        slots: cython.int[3]
-        k: cython.int
-        at: cython.Py_ssize_t
-        for k in range(operands):
-            slots[k] = self.to_slot(self.height - operands + k)
-        for _ in range(operands):
-            self.pop()
-        self.forget_accs()
-        at = self.emit(number)
-        for k in range(operands):
-            cython.cast(cython.pointer(uint16_t), self.buffer + at + h.AT_RUNTIME_A)[k + result] = slots[k]
-        put32(self.buffer + at + h.AT_RUNTIME_IMM0, imm0)
-        put32(self.buffer + at + h.AT_RUNTIME_IMM1, imm1)
-        if result:
-            put16(self.buffer + at + h.AT_RUNTIME_A, self.home(self.push(E_SLOT, type)))
-        return 0
+# --- tail calls ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _return_call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`return_call`."""
+    type: cython.pointer(Signature) = _signature_of_function(t, i.a)
+    base: cython.int
+    at: cython.Py_ssize_t
+    imported: cython.int = t.module.num_imported_funcs
+    t.leave_tries(0)
+    if i.a < cython.cast(uint64_t, imported):
+        at = _tail_out(t, h.H_RETURN_CALL_IMPORT, type)
+        put32(t.buffer + at + h.AT_RETURN_CALL_OUT_IMPORT, t.slot_functions + 8 * i.a)
+    else:
+        base = stage_arguments(t, type)
+        at = t.emit(h.H_RETURN_CALL)
+        put64(t.buffer + at + h.AT_RETURN_CALL_CODE, cython.cast(uint64_t, t.cells + (i.a - imported)))
+        put16(t.buffer + at + h.AT_RETURN_CALL_SOURCE, t.home(base))
+        put16(t.buffer + at + h.AT_RETURN_CALL_COUNT, type.param_slots)
+        put16(t.buffer + at + h.AT_RETURN_CALL_RECORD, t.record)
+    t.dead = True
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _tail_out(t: Translator, number: cython.int, type: cython.pointer(Signature)) -> cython.Py_ssize_t:
+    """A tail call that may leave the instance, and its shim. Gives the call's offset."""
+    base: cython.int = stage_arguments(t, type)
+    at: cython.Py_ssize_t = t.emit(number)
+    shim: cython.Py_ssize_t
+    put16(t.buffer + at + h.AT_RETURN_CALL_OUT_SOURCE, t.home(base))
+    put16(t.buffer + at + h.AT_RETURN_CALL_OUT_COUNT, type.param_slots)
+    put16(t.buffer + at + h.AT_RETURN_CALL_OUT_RECORD, t.record)
+    put16(t.buffer + at + h.AT_RETURN_CALL_OUT_DELTA, SHIM_SLOTS)
+    shim = t.emit(h.H_SHIM)
+    put16(t.buffer + shim + h.AT_SHIM_COUNT, type.result_slots)
+    return at
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _return_call_indirect(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`return_call_indirect`: ``i.a`` type, ``i.b`` table."""
+    index: cython.int = t.to_slot(t.height - 1)
+    at: cython.Py_ssize_t
+    t.pop()
+    t.leave_tries(0)
+    at = _tail_out(t, h.H_RETURN_CALL_INDIRECT, cython.address(t.signatures[i.a]))
+    put16(t.buffer + at + h.AT_RETURN_CALL_OUT_INDEX, index)
+    put32(t.buffer + at + h.AT_RETURN_CALL_OUT_TABLE, t.slot_tables + 8 * i.b)
+    put32(t.buffer + at + h.AT_RETURN_CALL_OUT_TYPE, t.module.type_id[i.a])
+    t.dead = True
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _return_call_ref(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`return_call_ref`: ``i.a`` type."""
+    function: cython.int = t.to_slot(t.height - 1)
+    at: cython.Py_ssize_t
+    t.pop()
+    t.leave_tries(0)
+    at = _tail_out(t, h.H_RETURN_CALL_REF, cython.address(t.signatures[i.a]))
+    put16(t.buffer + at + h.AT_RETURN_CALL_OUT_FUNCTION, function)
+    t.dead = True
+    return 0
+
+
+# --- the runtime ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def runtime_call(
+    t: Translator,
+    number: cython.int,
+    operands: cython.int,
+    result: cython.bint,
+    imm0: uint32_t,
+    imm1: uint32_t,
+    type: cython.int,
+) -> cython.int:
+    """An instruction that the runtime executes: operands in slots; a result comes first of the slot fields."""
+    slots: cython.int[3]
+    k: cython.int
+    at: cython.Py_ssize_t
+    for k in range(operands):
+        slots[k] = t.to_slot(t.height - operands + k)
+    for _ in range(operands):
+        t.pop()
+    t.forget_accs()
+    at = t.emit(number)
+    for k in range(operands):
+        cython.cast(cython.pointer(uint16_t), t.buffer + at + h.AT_RUNTIME_A)[k + result] = slots[k]
+    put32(t.buffer + at + h.AT_RUNTIME_IMM0, imm0)
+    put32(t.buffer + at + h.AT_RUNTIME_IMM1, imm1)
+    if result:
+        put16(t.buffer + at + h.AT_RUNTIME_A, t.home(t.push(E_SLOT, type)))
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _runtime(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """An instruction of the kind "runtime"."""
+    has_second: cython.bint = op_immediates[i.op] > 1
+    return runtime_call(
+        t,
+        single_table[h.single_position(i.op)],
+        op_arity[i.op],
+        op_has_result[i.op],
+        i.a,
+        i.b if has_second else 0,
+        op_result[i.op],
+    )
+
+
+def _register() -> None:
+    lowers("call", _call)
+    lowers("call_indirect", _call_indirect)
+    lowers("call_ref", _call_ref)
+    lowers("return_call", _return_call)
+    lowers("return_call_indirect", _return_call_indirect)
+    lowers("return_call_ref", _return_call_ref)
+    lowers_kind("runtime", _runtime)
+
+
+_register()

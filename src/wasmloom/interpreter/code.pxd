@@ -2,7 +2,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from wasmloom.binary.decoder cimport DecodedModule
-from wasmloom.interpreter.translator cimport Translator
+from wasmloom.interpreter.flow cimport Translator
 from wasmloom.runtime.codememory cimport CodeBudget
 from wasmloom.contract._layout cimport WlContext, WlInstance
 

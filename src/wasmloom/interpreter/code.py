@@ -32,8 +32,9 @@ from cython.cimports.wasmloom.contract._handlers import (
 )
 from cython.cimports.wasmloom.contract._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.interpreter.code import Place, TranslateCall
+from cython.cimports.wasmloom.interpreter.flow import Translator, new_translator
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers
-from cython.cimports.wasmloom.interpreter.translator import Translator, new_translator
+from cython.cimports.wasmloom.interpreter.translator import translate
 from cython.cimports.wasmloom.runtime.codememory import CodeBudget
 from cython.cimports.wasmloom.runtime.guests import Guest
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
@@ -122,7 +123,7 @@ class CodeSpace:
         translator = self._take_translator()
         translator.want_map = False
         translator.stop_at = -1
-        translator.translate(index)
+        translate(translator, index)
         # Another thread, or a finaliser, may have been here meanwhile: its code may be running, and stays.
         if self.codes[index].start == cython.NULL:
             if self.budget is not None:
@@ -196,7 +197,7 @@ class CodeSpace:
         translator.loops = []
         translator.stop_at = stop_at
         translator.operands = None
-        translator.translate(index)
+        translate(translator, index)
         return translator
 
     def state_at(self, index: int, at: int) -> tuple[int, list[tuple[int, int]]]:

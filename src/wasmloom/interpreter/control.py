@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterator
 
 from wasmloom.contract import traps
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
-from wasmloom.interpreter.families import Family, jump_back
+from wasmloom.interpreter.families import RUNTIME, Family, jump_back, named, runtime_body
 from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, letters, shape
 from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.llvm import Value
-from wasmloom.semantics.registry import OPERATIONS, Operation
+from wasmloom.semantics.registry import OPERATIONS
 
 _I32 = by_name("i32")
 
@@ -36,7 +36,6 @@ CALL_INDIRECT = shape("call_indirect", "index:slot@8 save:slot@10 table:u32@12 t
 _TAIL = " source:slot@20 count:u16@22 record:slot@24 delta:u16@32"
 RETURN_CALL_INDIRECT = shape("return_call_out", "index:slot@8 table:u32@12 type:u32@16" + _TAIL)
 ENTER = shape("enter", "frame:u32@8 record:slot@12 zeroed:u16@14")
-RUNTIME = shape("runtime", "a:slot@8 b:slot@10 c:slot@12 d:slot@14 imm0:u32@16 imm1:u32@20")
 
 #: Calls of the runtime that are parts of instructions, made as if they were instructions.
 INTERNAL_CALLS = ("cont_new", "new_exception")
@@ -46,11 +45,6 @@ MAX_UNROLLED_LOCALS = 6
 
 def _word(b: HandlerBuilder, slot: Value) -> Value:
     return b.load("i64", slot, align=8)
-
-
-def _named(b: HandlerBuilder, name: str) -> Value:
-    """What a field names by its offset in the instance: the address of its struct, or of a global's cell."""
-    return b.pointer(b.inst, b.number(name))
 
 
 def _is_set(b: HandlerBuilder, pointer: Value) -> Value:
@@ -156,12 +150,12 @@ def _select(kinds: tuple[int, int, int], floats: bool) -> Body:
     return body
 
 
-# --- globals; instructions on what the instance has, and those that the runtime does ---
+# --- globals and references ---
 
 
 def _global_get(result: int, floats: bool) -> Body:
     def body(b: HandlerBuilder) -> None:
-        value = OPERATIONS["global.get"].define(b, _named(b, "global"), "i64")
+        value = OPERATIONS["global.get"].define(b, named(b, "global"), "i64")
         if result == SLOT:
             b.store(value, b.slot("dst"), align=8)
         if floats:
@@ -180,7 +174,7 @@ def _global_set(kind: int, floats: bool) -> Body:
             value = b.number("value")
         else:
             value = b.convert("bitcast", b.lane0(b.facc, "f64"), "i64") if floats else b.acc
-        OPERATIONS["global.set"].define(b, _named(b, "global"), value)
+        OPERATIONS["global.set"].define(b, named(b, "global"), value)
         b.next()
 
     return body
@@ -192,43 +186,9 @@ def ref_as_non_null(b: HandlerBuilder) -> None:
     b.next()
 
 
-def _instance_handler(mnemonic: str, fields: str) -> Handler:
-    """The handler of an instruction of the kind "instance": operands in slots, in order, and what it names."""
-    operation, read = OPERATIONS[mnemonic], shape(mnemonic, fields)
-    slots = [field.name for field in read.fields if field.kind == "slot"]
-    named = next(field.name for field in read.fields if field.kind == "u32")
-
-    def body(b: HandlerBuilder) -> None:
-        place = _named(b, named)
-        operands = [b.read_slot(name, kind) for name, kind in zip(slots, operation.params, strict=True)]
-        result = operation.define(b, place, *operands)
-        if operation.results:
-            b.finish_value(result)
-        else:
-            b.next()
-
-    return Handler(mnemonic, read, body)
-
-
-def _runtime(call: Callable[[HandlerBuilder], None]) -> Body:
-    """The body of an instruction that the runtime does: `call` asks for it."""
-
-    def body(b: HandlerBuilder) -> None:
-        call(b)
-        b.next(mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
-
-    return body
-
-
-def _runtime_handler(operation: Operation) -> Handler:
-    """The handler of an instruction of the kind "runtime": the runtime's function reads the operands itself."""
-    body = _runtime(lambda b: operation.define(b, b.inst, b.fp, b.ip))
-    return Handler(operation.mnemonic.replace(".", "_"), RUNTIME, body, calls_runtime=True)
-
-
 def _internal_handler(name: str) -> Handler:
     """The handler of a call of the runtime that is part of an instruction."""
-    body = _runtime(lambda b: b.trap_if_code(b.runtime(name, b.inst, b.fp, b.ip)))
+    body = runtime_body(lambda b: b.trap_if_code(b.runtime(name, b.inst, b.fp, b.ip)))
     return Handler(name, RUNTIME, body, calls_runtime=True)
 
 
@@ -269,14 +229,14 @@ def _call_out(b: HandlerBuilder, function: Value) -> None:
 
 
 def call_import(b: HandlerBuilder) -> None:
-    function = _named(b, "function")
+    function = named(b, "function")
     _save_instance(b)
     _switch_to(b, function, fp=_callee_frame(b), acc=b.as_acc(b.following()))
 
 
 def _indirect_callee(b: HandlerBuilder) -> Value:
     """The checked function of `call_indirect`."""
-    table = _named(b, "table")
+    table = named(b, "table")
     function: Value = OPERATIONS["call_indirect"].define(b, table, b.read_slot("index", _I32), b.number("type"))
     return function
 
@@ -357,7 +317,7 @@ def _tail_call_out(b: HandlerBuilder, function: Value) -> None:
 
 
 def return_call_import(b: HandlerBuilder) -> None:
-    _tail_call_out(b, _named(b, "import"))
+    _tail_call_out(b, named(b, "import"))
 
 
 def return_call_indirect(b: HandlerBuilder) -> None:
@@ -585,7 +545,7 @@ def subtype_slow(b: HandlerBuilder) -> None:
     b.shape = CALL_INDIRECT  # what is read here is in the same place in the other
     b.trap_if_code(b.runtime_call("subtype", b.ctx, b.acc, b.number("type")))
     index = b.wide(b.read_slot("index", _I32))
-    function = b.load("ptr", b.word(b.struct_field(_named(b, "table"), "WlTable", "elements"), index), align=8)
+    function = b.load("ptr", b.word(b.struct_field(named(b, "table"), "WlTable", "elements"), index), align=8)
     this, tail, plain = b.load("ptr", b.ip, align=8), b.fresh("tail"), b.fresh("plain")
     b.branch(b.assign(f"icmp eq ptr {this.text}, @wl.return_call_indirect", "i1"), tail, plain)
     b.label(tail)
@@ -659,12 +619,7 @@ def control_handlers() -> Iterator[Handler]:
     yield _plain("global.set.a", "global:u32@12", _global_set(ACC, False), "global.set")
     yield _plain("global.set.i", "global:u32@12 value:imm64@16", _global_set(IMM, False), "global.set")
     yield _plain("fglobal.set.a", "global:u32@12", _global_set(ACC, True), "global.set")
-    yield _instance_handler("ref.func", "dst:dst@8 function:u32@12")
     yield _plain("ref.as_non_null", "value:slot@8", ref_as_non_null)
-    yield _instance_handler("table.get", "dst:dst@8 index:slot@10 table:u32@12")
-    yield _instance_handler("table.set", "index:slot@8 value:slot@10 table:u32@12")
-    yield _instance_handler("table.size", "dst:dst@8 table:u32@12")
-    yield _instance_handler("memory.size", "dst:dst@8 memory:u32@12")
     yield _plain("call", "code:ptr@8 delta:u16@16", call)
     yield _plain("call_import", "function:u32@8 save:slot@12 delta:u16@16", call_import)
     yield Handler("call_indirect", CALL_INDIRECT, call_indirect)
@@ -690,8 +645,5 @@ def control_handlers() -> Iterator[Handler]:
     yield Handler("host", shape("host", "function:ptr@8"), host, calls_runtime=True)
     yield _plain("host_returned", "", host_returned)
     yield _plain("host_threw", "", host_threw)
-    for operation in OPERATIONS.values():
-        if operation.kind == "runtime":
-            yield _runtime_handler(operation)
     for name in INTERNAL_CALLS:
         yield _internal_handler(name)

@@ -10,7 +10,7 @@ from math import prod
 from typing import NamedTuple
 
 from wasmloom.contract.traps import MEMORY_OUT_OF_BOUNDS, UNALIGNED_ATOMIC
-from wasmloom.interpreter.emitter import HandlerBuilder
+from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.isa import (
     ACC,
     FIELD_KINDS,
@@ -23,6 +23,7 @@ from wasmloom.interpreter.isa import (
     letters,
     negated,
     operand_kinds,
+    shape,
 )
 from wasmloom.semantics.kinds import Kind, by_name
 from wasmloom.semantics.llvm import Value
@@ -136,7 +137,59 @@ def store_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> 
     return Handler(name, Shape("store_m" if other else "store", tuple(parts)), body, faults=not other)
 
 
-# --- atomic instructions ---
+# --- one handler for each instruction: operands are always in slots, results go to a slot and the accumulator ---
+
+
+def named(b: HandlerBuilder, name: str) -> Value:
+    """What a field names by its offset in the instance: the address of its struct, or of a global's cell."""
+    return b.pointer(b.inst, b.number(name))
+
+
+#: How the field is called that names something of the instance, by the immediate.
+_NAMED = {"func": "function", "table": "table", "mem": "memory"}
+#: The operands of an instruction on what the instance has. What has a second one has no result.
+_INSTANCE_OPERANDS = (Field("index", "slot", 10), Field("value", "slot", 8))
+
+
+def instance_handler(operation: Operation) -> Handler:
+    """The handler of an instruction of the kind "instance"."""
+    slots = _INSTANCE_OPERANDS[: len(operation.params)]
+    parts = [Field(_NAMED[operation.instruction.immediates[0]], "u32", 12), *slots]
+    if operation.results:
+        parts.insert(0, Field("dst", "dst", 8))
+    name = _NAMED[operation.instruction.immediates[0]]
+
+    def body(b: HandlerBuilder) -> None:
+        place = named(b, name)
+        operands = [b.read_slot(slot.name, kind) for slot, kind in zip(slots, operation.params, strict=True)]
+        result = operation.define(b, place, *operands)
+        if operation.results:
+            b.finish_value(result)
+        else:
+            b.next()
+
+    return Handler(operation.mnemonic, Shape("instance", tuple(parts)), body)
+
+
+#: What the runtime reads of an instruction that it does (`wasmloom.contract.layout.RUNTIME_CALLS`).
+RUNTIME = shape("runtime", "a:slot@8 b:slot@10 c:slot@12 d:slot@14 imm0:u32@16 imm1:u32@20")
+
+
+def runtime_body(call: Callable[[HandlerBuilder], None]) -> Callable[[HandlerBuilder], None]:
+    """The body of an instruction that the runtime does: `call` asks for it."""
+
+    def body(b: HandlerBuilder) -> None:
+        call(b)
+        b.next(mem=b.memory0(b.inst), acc=POISON_ACC, facc=POISON_FACC)
+
+    return body
+
+
+def runtime_handler(operation: Operation) -> Handler:
+    """The handler of an instruction of the kind "runtime": the runtime's function reads the operands itself."""
+    body = runtime_body(lambda b: operation.define(b, b.inst, b.fp, b.ip))
+    return Handler(operation.mnemonic.replace(".", "_"), RUNTIME, body, calls_runtime=True)
+
 
 #: Names of the slots with the operands, in order.
 ATOMIC_OPERANDS = ("address", "a", "b")
@@ -145,8 +198,7 @@ ATOMIC_OPERANDS = ("address", "a", "b")
 def atomic_handler(operation: Operation) -> Handler:
     """The handler of an atomic instruction.
 
-    There is one of each: programs have few of them, so that operands are always in slots (the result goes to a slot and
-    the accumulator), and memory 0 isn't told from others.
+    Programs have few of them, so that memory 0 isn't told from others.
     """
     values = operation.params
     parts = [Field(name, "slot", 10 + 2 * i) for i, name in enumerate(ATOMIC_OPERANDS[: len(values)])]
@@ -272,11 +324,15 @@ def store_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
                     yield (operation.instruction.index, *kinds, other), store_handler(operation, kinds, other)
 
 
-def atomic_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
-    """All atomic instructions."""
+#: By kind of definition, the one handler of an instruction.
+_SINGLE = {"atomic": atomic_handler, "instance": instance_handler, "runtime": runtime_handler}
+
+
+def single_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
+    """All instructions that have one handler each, by rule."""
     for operation in OPERATIONS.values():
-        if operation.kind == "atomic":
-            yield (operation.instruction.index,), atomic_handler(operation)
+        if operation.kind in _SINGLE:
+            yield (operation.instruction.index,), _SINGLE[operation.kind](operation)
 
 
 def branch_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
@@ -300,6 +356,6 @@ FAMILIES = {
     "value": Family((("a", 3), ("b", 3), ("result", 2)), value_handlers),
     "load": Family((("address", 3), ("result", 2), ("other", 2)), load_handlers),
     "store": Family((("address", 3), ("value", 3), ("other", 2)), store_handlers),
-    "atomic": Family((), atomic_handlers),
+    "single": Family((), single_handlers),
     "branch": Family((("a", 3), ("b", 3), ("negate", 2), ("back", 2)), branch_handlers),
 }

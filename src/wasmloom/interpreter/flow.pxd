@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from wasmloom.binary.decoder cimport DecodedModule
@@ -36,7 +37,13 @@ cdef struct Label:
     int tries                   # how many `try_table`s are open around it
     Py_ssize_t start            # a loop's first instruction
 
-cdef class Flow(Assembler):
+cdef class Translator
+
+# Translates one instruction: see `lowers` in flow.py.
+ctypedef int (*Lowering)(Translator t, Reader *r, Instr *i) except -1
+
+@cython.final
+cdef class Translator(Assembler):
     cdef DecodedModule module
     cdef char **cells           # borrowed: the code space's
     cdef bint fuel
@@ -51,12 +58,19 @@ cdef class Flow(Assembler):
     cdef Py_ssize_t fuel_at     # the open fuel instruction, or -1
     cdef uint32_t fuel_amount
     cdef bint dead              # what follows can't be reached
+    cdef int skipped            # open blocks in dead code
     cdef int slot_functions     # byte offsets in the instance
     cdef int slot_tables
     cdef int slot_memories
     cdef int slot_tags
     cdef int open_tries         # `try_table`s around the current instruction, in this function
 
+    cdef bint traced            # whether WASMLOOM_LOG asks for it
+    cdef list cont_functions    # per type index: the type index of the function type, for continuation types
+    cdef list tag_types         # per tag: the type index of its function type
+    cdef list switched_from     # per type index of a function type: that of the continuation that it ends with, if so
+
+    cdef int pass_by(self, int op) except -1
     cdef Signature block_type(self, Instr *i) except *
     cdef int open_label(self, int kind, Signature type) except -1
     cdef int block(self, int kind, Instr *i) except -1
@@ -75,6 +89,13 @@ cdef class Flow(Assembler):
     cdef int start_fuel(self) except -1
     cdef int stop_fuel(self) except -1
 
+cdef Lowering lowering[1024]
+cdef uint8_t is_executed[1024]
+
+cdef Translator new_translator(DecodedModule module, size_t cells, bint fuel, bint checked)
+cdef lowers(str name, Lowering lower)
+cdef lowers_kind(str kind, Lowering lower)
+cdef check_lowerings()
 cdef int code_of(int64_t type) except -1
 cdef bint opens_block(int op) noexcept
 cdef int label_arity(Label *label) noexcept

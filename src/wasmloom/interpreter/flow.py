@@ -44,15 +44,20 @@ from cython.cimports.wasmloom.interpreter.flow import (
     L_TRY,
     RECORD_SLOTS,
     Label,
+    Lowering,
     Signature,
 )
 from cython.cimports.wasmloom.spec.canon import FUNC, TypeInfo, type_info
+from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import calloc, malloc, realloc
 
 from wasmloom.errors import UnsupportedError
+from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.kinds import NUMBERS, of_type
-from wasmloom.spec.instructions import BY_MNEMONIC
-from wasmloom.spec.types import REF_FLAG
+from wasmloom.semantics.registry import OPERATIONS
+from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
+from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, REF_FLAG, ContType, FuncType
+from wasmloom.system import log
 
 _TRY_TABLE = cython.declare(cython.int, BY_MNEMONIC["try_table"].opcode)
 #: More values than this are moved by one instruction: branches are short, and may be many.
@@ -108,10 +113,11 @@ def label_arity(label: cython.pointer(Label)) -> cython.int:
 
 
 @cython.cclass
-class Flow(Assembler):
-    """Labels and branches of the function that is being translated; signatures and layout of its module.
+class Translator(Assembler):
+    """Translates the functions of one module; one at a time, into the same buffers.
 
-    `cells` are the module's code cells, which direct calls refer to.
+    Here are the labels and branches of the function that is being translated, and the signatures and layout of its
+    module. `cells` are the module's code cells, which direct calls refer to.
     """
 
     def __cinit__(self, module: DecodedModule, cells: int, fuel: bool, checked: bool):
@@ -125,6 +131,14 @@ class Flow(Assembler):
         self.slot_memories = self.slot_tables + 8 * counts[2]
         self.slot_tags = self.slot_memories + 8 * cython.cast(cython.int, len(module.memories))
         self._read_signatures()
+        self.traced = log.STACKS
+        index_of = {number: index for index, number in enumerate(self.module.type_ids)}
+        self.tag_types = [index_of[tag.type] for tag in self.module.tags]
+        composites: list = [sub.composite for sub in self.module.types]
+        self.cont_functions = [c.func - CONCRETE if isinstance(c, ContType) else None for c in composites]
+        # What a `switch` to a continuation passes last is a (ref null? $ct2).
+        lasts = [c.params[len(c.params) - 1] if isinstance(c, FuncType) and c.params else 0 for c in composites]
+        self.switched_from = [(last >> HEAP_SHIFT) - CONCRETE for last in lasts]
 
     def __dealloc__(self):
         free(self.signatures)
@@ -175,6 +189,21 @@ class Flow(Assembler):
                 storage += 1
 
     # --- structured control ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def pass_by(self, op: cython.int) -> cython.int:
+        """An instruction that can't be reached: what matters is where blocks end."""
+        if opens_block(op):
+            self.skipped += 1
+        elif op == h.OP_END:
+            if self.skipped:
+                self.skipped -= 1
+            else:
+                self.end()
+        elif op == h.OP_ELSE and not self.skipped:
+            self.else_()
+        return 0
 
     @cython.cfunc
     def block_type(self, i: cython.pointer(Instr)) -> Signature:
@@ -546,3 +575,183 @@ class Flow(Assembler):
             put32(self.buffer + self.fuel_at + h.AT_FUEL_AMOUNT, self.fuel_amount)
             self.fuel_at = -1
         return 0
+
+
+seal(Translator)
+
+
+@cython.cfunc
+def new_translator(module: DecodedModule, cells: cython.size_t, fuel: cython.bint, checked: cython.bint) -> Translator:
+    """A translator for a module's functions, whose `cells` code for it goes through."""
+    return Translator.__new__(Translator, module, cells, fuel, checked)
+
+
+# --- what instructions of control flow do ---
+
+
+# --- the table of what translates instructions, which modules fill when they are imported ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _unsupported(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    row = INSTRUCTIONS[i.op]
+    raise UnsupportedError(f"{row.feature} is not supported yet: {row.mnemonic}", i.offset)
+
+
+@cython.cfunc
+def _set_lowering(row: object, lower: Lowering) -> object:
+    i: cython.int = row.index
+    if row.feature not in EXECUTED:
+        raise LookupError(f"{row.mnemonic} isn't executed")
+    if lowering[i] != cython.NULL:
+        raise ValueError(f"{row.mnemonic} is lowered twice")
+    lowering[i] = lower
+    is_executed[i] = True
+
+
+@cython.cfunc
+def lowers(name: str, lower: Lowering) -> object:
+    """Make a function what translates an instruction; the name stands for all rows that have it."""
+    rows = [row for row in INSTRUCTIONS if row.mnemonic == name]
+    if not rows:
+        raise LookupError(f"there is no instruction {name}")
+    for row in rows:
+        _set_lowering(row, lower)
+
+
+@cython.cfunc
+def lowers_kind(kind: str, lower: Lowering) -> object:
+    """Make a function what translates all instructions whose definitions are of a kind."""
+    for operation in OPERATIONS.values():
+        if operation.kind == kind:
+            lowers(operation.mnemonic, lower)
+
+
+@cython.cfunc
+def check_lowerings() -> object:
+    """Raise `LookupError` unless every executed instruction has what translates it; others are refused by name."""
+    i: cython.int
+    for row in INSTRUCTIONS:
+        i = row.index
+        if row.feature not in EXECUTED:
+            lowering[i] = _unsupported
+        elif lowering[i] == cython.NULL:
+            raise LookupError(f"nothing lowers {row.mnemonic}")
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _block(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return t.block(L_BLOCK, i)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _loop(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return t.block(L_LOOP, i)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _if(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return t.block(L_IF, i)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _else(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return t.else_()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _end(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return t.end()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _br(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    t.leave_to(cython.address(t.labels[t.num_labels - 1 - i.a]))
+    t.dead = True
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _br_if(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return t.branch_if(t.take_condition(), i.a)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _br_table(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return t.branch_table(r, i)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _return(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    t.return_()
+    t.dead = True
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _unreachable(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    t.emit(h.H_UNREACHABLE)
+    t.dead = True
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _null_condition(op: cython.int, slot: cython.int) -> Condition:
+    """Whether the reference in a slot is null, or isn't: `op` compares it with 0."""
+    condition: Condition
+    condition.op = op
+    condition.negate = False
+    condition.a.kind = SLOT
+    condition.a.slot = slot
+    condition.b.kind = IMM
+    condition.b.bits = 0
+    return condition
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _br_on_null(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """The reference stays on the stack of one of the two ways: in a slot, where both find it."""
+    condition: Condition = _null_condition(h.OP_I64_EQ, t.to_slot(t.height - 1))
+    t.height -= 1  # not popped: it is still there where null was not found
+    t.branch_if(condition, i.a)
+    t.height += 1
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _br_on_non_null(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """The same, the other way round."""
+    t.branch_if(_null_condition(h.OP_I64_NE, t.to_slot(t.height - 1)), i.a)
+    return t.pop()
+
+
+def _register() -> None:
+    lowers("block", _block)
+    lowers("loop", _loop)
+    lowers("if", _if)
+    lowers("else", _else)
+    lowers("end", _end)
+    lowers("br", _br)
+    lowers("br_if", _br_if)
+    lowers("br_table", _br_table)
+    lowers("return", _return)
+    lowers("unreachable", _unreachable)
+    lowers("br_on_null", _br_on_null)
+    lowers("br_on_non_null", _br_on_non_null)
+
+
+_register()

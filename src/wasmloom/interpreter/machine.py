@@ -23,7 +23,6 @@ from cython.cimports.wasmloom.interpreter._native import (
     __stop_wl_text,
     wl_adapter,
     wl_array_adapter,
-    wl_atomic_table,
     wl_branch_table,
     wl_cont_return_code,
     wl_drive,
@@ -51,6 +50,7 @@ from cython.cimports.wasmloom.interpreter._native import (
     wl_native_return,
     wl_on_host,
     wl_runtime,
+    wl_single_table,
     wl_sizes,
     wl_store_table,
     wl_switch_call,
@@ -75,7 +75,7 @@ value_table = wl_value_table
 load_table = wl_load_table
 store_table = wl_store_table
 branch_table = wl_branch_table
-atomic_table = wl_atomic_table
+single_table = wl_single_table
 fusion_rows = wl_fusion_rows
 fusion_columns = wl_fusion_columns
 fusion_table = wl_fusion_table

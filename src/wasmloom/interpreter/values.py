@@ -1,0 +1,490 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Translates what computes, moves, loads and stores values: each operand is where the symbolic stack has it."""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.wasmloom.binary.reader import Instr, Reader
+from cython.cimports.wasmloom.contract import _handlers as h
+from cython.cimports.wasmloom.interpreter.assembler import (
+    ACC,
+    E_ACC,
+    E_CONST,
+    E_LOCAL,
+    E_SLOT,
+    IMM,
+    S_MEMORY,
+    S_TABLE,
+    SLOT,
+    AccState,
+    Condition,
+    Entry,
+    Operand,
+    class_of,
+    kind_slots,
+    kind_wide,
+    op_arity,
+    op_has_result,
+    op_is_compare,
+    op_mirrored,
+    op_negated,
+    op_result,
+    op_space,
+    op_types,
+    put16,
+    put32,
+    put64,
+)
+from cython.cimports.wasmloom.interpreter.flow import Translator, code_of, lowers, lowers_kind
+from cython.cimports.wasmloom.interpreter.machine import load_table, single_table, store_table, value_table
+
+from wasmloom.errors import UnsupportedError
+from wasmloom.semantics.fold import fold
+
+# --- numbers ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _fold_constants(t: Translator, op: cython.int, count: cython.int) -> cython.int:
+    """Compute an instruction whose `count` operands are constants; 0 when it has to run."""
+    k: cython.int
+    top: cython.pointer(Entry) = t.stack + t.height
+    for k in range(count):
+        if top[-1 - k].kind != E_CONST:
+            return 0
+    result = fold(op, top[-1].bits) if count == 1 else fold(op, top[-2].bits, top[-1].bits)
+    if result is None:
+        return 0
+    for _ in range(count):
+        t.pop()
+    k = t.push(E_CONST, op_result[op])
+    t.stack[k].bits = result
+    return 1
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _value(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """A numeric instruction."""
+    op: cython.int = i.op
+    a: Operand
+    b: Operand
+    swapped: Operand
+    c: Condition
+    before: AccState
+    at: cython.Py_ssize_t
+    type: cython.int = op_types[op][0]
+    if op_arity[op] == 1:
+        if op == h.OP_I32_EQZ and t.is_compare() and op_negated[t.compare.op] >= 0:
+            c = t.take_condition()
+            c.op = op_negated[c.op]
+            t.emit_compare(c, op_types[c.op][0])
+            return 0
+        if _fold_constants(t, op, 1):
+            return 0
+        a = t.slot_operand(t.height - 1)
+        t.pop()
+        if t.accs[0].owner >= 0:
+            t.flush(t.accs[0].owner)
+        before = t.accs[0]
+        t.before_compare_header = t.last_header
+        t.before_compare_number = t.last_number
+        at = t.emit_result(
+            value_table[h.value_position(op, a.kind, 0, ACC)],
+            value_table[h.value_position(op, a.kind, 0, SLOT)],
+            op_result[op],
+        )
+        if a.kind == SLOT:
+            put16(t.buffer + at + h.AT_VALUE_SLOT_0, a.slot)
+        if op == h.OP_I32_EQZ or op == h.OP_I64_EQZ or op == h.OP_REF_IS_NULL:
+            # As a branch's condition it is a comparison with 0.
+            t.compare.op = h.OP_I32_EQ if op == h.OP_I32_EQZ else h.OP_I64_EQ
+            t.compare.negate = False
+            t.compare.a = a
+            t.compare.b.kind = IMM
+            t.compare.b.bits = 0
+            t.compare_at = at
+            t.before_compare = before
+        return 0
+    if _fold_constants(t, op, 2):
+        return 0
+    a = t.operand(t.height - 2)
+    b = t.operand(t.height - 1)
+    t.fit(cython.address(a), t.height - 2)
+    t.fit(cython.address(b), t.height - 1)
+    if a.kind == IMM and b.kind == IMM:
+        a.slot = t.to_slot(t.height - 2)
+        a.kind = SLOT
+    if a.kind == ACC and b.kind == ACC:
+        if a.slot >= 0:
+            a.kind = SLOT
+        else:
+            b.kind = SLOT
+    if a.kind > b.kind and op_mirrored[op] >= 0:
+        swapped = a
+        a = b
+        b = swapped
+        op = op_mirrored[op]
+    t.pop()
+    t.pop()
+    if op_is_compare[op]:
+        c.op = op
+        c.negate = False
+        c.a = a
+        c.b = b
+        t.emit_compare(c, type)
+        return 0
+    at = t.emit_result(
+        value_table[h.value_position(op, a.kind, b.kind, ACC)],
+        value_table[h.value_position(op, a.kind, b.kind, SLOT)],
+        op_result[op],
+    )
+    t.put_operands(at, cython.address(a), cython.address(b), kind_wide[type])
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _const(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    type: cython.int = op_result[i.op]
+    index: cython.int = t.push(E_CONST, type)
+    t.stack[index].bits = i.a & 0xFFFFFFFF if type == h.T_I32 else i.a
+    return 0
+
+
+# --- memory ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _load(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """A load: ``i.a`` offset, ``i.b`` memory."""
+    a: Operand = t.operand(t.height - 1)
+    offset: uint64_t = i.a
+    other: cython.bint = i.b != 0 or t.checked
+    at: cython.Py_ssize_t
+    if a.kind == IMM:
+        if a.bits + offset > 0xFFFFFFFF:
+            a.slot = t.to_slot(t.height - 1)
+            a.kind = SLOT
+        else:
+            offset += a.bits
+    t.pop()
+    at = t.emit_result(
+        load_table[h.load_position(i.op, a.kind, ACC, other)],
+        load_table[h.load_position(i.op, a.kind, SLOT, other)],
+        op_result[i.op],
+    )
+    if a.kind == SLOT:
+        put16(t.buffer + at + h.AT_LOAD_ADDRESS, a.slot)
+    put32(t.buffer + at + h.AT_LOAD_OFFSET, cython.cast(uint32_t, offset))
+    if other:
+        put32(t.buffer + at + h.AT_LOAD_MEMORY, t.slot_memories + 8 * i.b)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _store(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """A store: ``i.a`` offset, ``i.b`` memory."""
+    a: Operand = t.operand(t.height - 2)
+    b: Operand = t.operand(t.height - 1)
+    type: cython.int = op_types[i.op][1]
+    offset: uint64_t = i.a
+    other: cython.bint = i.b != 0 or t.checked
+    immediate: cython.int
+    at: cython.Py_ssize_t
+    t.fit(cython.address(b), t.height - 1)
+    if a.kind == IMM:
+        if a.bits + offset > 0xFFFFFFFF:
+            a.slot = t.to_slot(t.height - 2)
+            a.kind = SLOT
+        else:
+            offset += a.bits
+    if a.kind == ACC and b.kind == ACC and class_of(type) == 0:
+        if a.slot >= 0:
+            a.kind = SLOT
+        else:
+            b.kind = SLOT
+    t.pop()
+    t.pop()
+    at = t.emit(store_table[h.store_position(i.op, a.kind, b.kind, other)])
+    if a.kind == SLOT:
+        put16(t.buffer + at + h.AT_STORE_ADDRESS, a.slot)
+    put32(t.buffer + at + h.AT_STORE_OFFSET, cython.cast(uint32_t, offset))
+    if other:
+        put32(t.buffer + at + h.AT_STORE_M_MEMORY, t.slot_memories + 8 * i.b)
+    if b.kind == SLOT:
+        put16(t.buffer + at + h.AT_STORE_VALUE, b.slot)
+    elif b.kind == IMM:
+        if kind_wide[type]:
+            put64(t.buffer + at + (h.AT_STORE_M_VALUE_IMM64 if other else h.AT_STORE_VALUE_IMM64), b.bits)
+        else:
+            immediate = h.AT_STORE_M_VALUE_IMM32 if other else h.AT_STORE_VALUE_IMM32
+            put32(t.buffer + at + immediate, cython.cast(uint32_t, b.bits))
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _atomic(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """An atomic instruction: ``i.a`` offset, ``i.b`` memory."""
+    count: cython.int = op_arity[i.op]
+    first: cython.int = t.height - count
+    slots: cython.int[3]
+    at: cython.Py_ssize_t
+    k: cython.int
+    for k in range(count):
+        slots[k] = t.to_slot(first + k)
+    for _ in range(count):
+        t.pop()
+    if op_has_result[i.op]:
+        at = t.emit_slot_result(single_table[h.single_position(i.op)], op_result[i.op])
+    else:
+        at = t.emit(single_table[h.single_position(i.op)])
+    for k in range(count):
+        cython.cast(cython.pointer(uint16_t), t.buffer + at + h.AT_ATOMIC_ADDRESS)[k] = slots[k]
+    put32(t.buffer + at + h.AT_ATOMIC_OFFSET, cython.cast(uint32_t, i.a))
+    put32(t.buffer + at + h.AT_ATOMIC_MEMORY, t.slot_memories + 8 * i.b)
+    return 0
+
+
+# --- locals, and what moves values ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _scalar(t: Translator, type: cython.int) -> cython.int:
+    """Refuse a kind whose values take several slots, where handlers move one."""
+    if kind_slots[type] != 1:
+        raise UnsupportedError("SIMD is not supported yet: v128", t.wasm_offset)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _local_get(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    t.push_local(t.local_types[i.a], t.local_slots[i.a])
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _write_local(t: Translator, local: cython.int, tee: cython.bint) -> cython.int:
+    """`local.set` and `local.tee`: the last instruction is patched to write the local where that is possible.
+
+    `local` is the local's slot.
+    """
+    index: cython.int = t.height - 1
+    entry = cython.address(t.stack[index])
+    cls: cython.int = class_of(entry.type)
+    type: cython.int = entry.type
+    same: cython.bint = entry.kind == E_LOCAL and entry.local == local
+    fresh: cython.bint
+    if not same:
+        # The entry itself is popped first: it may be the only one that stands for the local.
+        fresh = t.result_end == t.pos and t.result_index == index and t.pending[local] == 0
+        if not fresh:
+            t.preserve_local(local)
+        if fresh and entry.kind == E_ACC:
+            t.set_handler(t.accs[cls].header, t.accs[cls].number)
+            put16(t.buffer + t.result_at + h.AT_DST, local)
+            t.known_in(type, local)
+        elif fresh and entry.kind == E_SLOT:
+            put16(t.buffer + t.result_at + h.AT_DST, local)
+            t.known_in(type, local)
+        else:
+            t.copy_entry(index, local)
+            if entry.kind == E_ACC:
+                t.known_in(type, local)
+        t.result_end = -1
+    t.pop()
+    if tee:
+        t.push_local(type, local)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _local_set(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return _write_local(t, t.local_slots[i.a], False)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _local_tee(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return _write_local(t, t.local_slots[i.a], True)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _drop(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return t.pop()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _select(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`select`: condition on top, then the two values."""
+    c: Operand = t.slot_operand(t.height - 1)
+    b_const: cython.bint = t.stack[t.height - 2].kind == E_CONST
+    a_const: cython.bint = t.stack[t.height - 3].kind == E_CONST
+    type: cython.int = t.stack[t.height - 3].type
+    a_slot: cython.int = 0
+    b_slot: cython.int = 0
+    a_bits: uint64_t = t.stack[t.height - 3].bits
+    b_bits: uint64_t = t.stack[t.height - 2].bits
+    number: cython.int
+    at: cython.Py_ssize_t
+    _scalar(t, type)
+    if not a_const:
+        a_slot = t.to_slot(t.height - 3)
+    if not b_const:
+        b_slot = t.to_slot(t.height - 2)
+    t.pop()
+    t.pop()
+    t.pop()
+    number = h.H_SELECT_SSS + h.select_position(0, class_of(type), c.kind == ACC, a_const, b_const)
+    at = t.emit_slot_result(number, type)
+    if c.kind == SLOT:
+        put16(t.buffer + at + h.AT_SELECT_SS_CONDITION, c.slot)
+    if a_const:
+        put64(t.buffer + at + h.AT_SELECT_II_A_IMM64, a_bits)
+    else:
+        put16(t.buffer + at + h.AT_SELECT_SS_A, a_slot)
+    if not b_const:
+        put16(t.buffer + at + h.AT_SELECT_SS_B, b_slot)
+    elif a_const:
+        put64(t.buffer + at + h.AT_SELECT_II_B_IMM64, b_bits)
+    else:
+        put64(t.buffer + at + h.AT_SELECT_SI_B_IMM64, b_bits)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _nothing(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return 0
+
+
+# --- what the instance has ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _global_get(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`global.get`."""
+    index: uint32_t = i.a
+    type: cython.int = code_of(t.module.global_item[index].content)
+    at: cython.Py_ssize_t
+    _scalar(t, type)
+    if class_of(type):
+        at = t.emit_result(h.H_FGLOBAL_GET_A, h.H_FGLOBAL_GET_S, type)
+    else:
+        at = t.emit_result(h.H_GLOBAL_GET_A, h.H_GLOBAL_GET_S, type)
+    put32(t.buffer + at + h.AT_GLOBAL_GET_GLOBAL, h.INSTANCE_SIZE + 8 * index)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _global_set(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`global.set`."""
+    index: uint32_t = i.a
+    v: Operand = t.operand(t.height - 1)
+    cls: cython.int = class_of(t.stack[t.height - 1].type)
+    at: cython.Py_ssize_t
+    _scalar(t, t.stack[t.height - 1].type)
+    t.pop()
+    if v.kind == ACC:
+        at = t.emit(h.H_FGLOBAL_SET_A if cls else h.H_GLOBAL_SET_A)
+    elif v.kind == SLOT:
+        at = t.emit(h.H_GLOBAL_SET_S)
+        put16(t.buffer + at + h.AT_GLOBAL_SET_VALUE, v.slot)
+    else:
+        at = t.emit(h.H_GLOBAL_SET_I)
+        put64(t.buffer + at + h.AT_GLOBAL_SET_VALUE_IMM64, v.bits)
+    put32(t.buffer + at + h.AT_GLOBAL_SET_GLOBAL, h.INSTANCE_SIZE + 8 * index)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _place(t: Translator, i: cython.pointer(Instr)) -> uint32_t:
+    """The offset in the instance of what an instruction of the kind "instance" names."""
+    space: cython.int = op_space[i.op]
+    base: cython.int = t.slot_functions
+    if space == S_TABLE:
+        base = t.slot_tables
+    elif space == S_MEMORY:
+        base = t.slot_memories
+    return cython.cast(uint32_t, base + 8 * i.a)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _instance(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """An instruction of the kind "instance": on what it names, with an index and a value."""
+    count: cython.int = op_arity[i.op]
+    index: cython.int = 0
+    value: cython.int = 0
+    at: cython.Py_ssize_t
+    if count > 0:
+        index = t.to_slot(t.height - count)
+    if count > 1:
+        value = t.to_slot(t.height - 1)
+    for _ in range(count):
+        t.pop()
+    if op_has_result[i.op]:
+        at = t.emit_slot_result(single_table[h.single_position(i.op)], op_result[i.op])
+    else:
+        at = t.emit(single_table[h.single_position(i.op)])
+    if count > 0:
+        put16(t.buffer + at + h.AT_INSTANCE_INDEX, index)
+    if count > 1:
+        put16(t.buffer + at + h.AT_INSTANCE_VALUE, value)
+    put32(t.buffer + at + h.AT_INSTANCE_TABLE, _place(t, i))
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _ref_null(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    index: cython.int = t.push(E_CONST, h.T_REF)
+    t.stack[index].bits = 0
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _ref_as_non_null(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """The value stays where it is."""
+    value: cython.int = t.to_slot(t.height - 1)
+    put16(t.buffer + t.emit(h.H_REF_AS_NON_NULL) + h.AT_REF_AS_NON_NULL_VALUE, value)
+    return 0
+
+
+def _register() -> None:
+    for kind in ("i32", "i64", "f32", "f64"):
+        lowers(f"{kind}.const", _const)
+    lowers("local.get", _local_get)
+    lowers("local.set", _local_set)
+    lowers("local.tee", _local_tee)
+    lowers("drop", _drop)
+    lowers("select", _select)
+    lowers("global.get", _global_get)
+    lowers("global.set", _global_set)
+    lowers("ref.null", _ref_null)
+    lowers("ref.as_non_null", _ref_as_non_null)
+    lowers_kind("value", _value)
+    lowers_kind("load", _load)
+    lowers_kind("store", _store)
+    lowers_kind("atomic", _atomic)
+    lowers_kind("instance", _instance)
+    lowers_kind("nothing", _nothing)
+
+
+_register()
