@@ -53,6 +53,32 @@ def test_what_else_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_heavy(straight(load * 5)) and is_heavy(straight(load * 50))
 
 
+def blocks(text: str) -> list[int]:
+    """How many lines the blocks of the module's first function have."""
+    lines = units.unit_text(Facts(decode_module(parse_module(text).binary)), Options(), [0], False).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("define") and "@wf.0" in line)
+    body = lines[first : lines.index("}", first)]
+    labels = [i for i, line in enumerate(body) if line.endswith(":")]
+    return [end - begin for begin, end in zip(labels, [*labels[1:], len(body)], strict=True)]
+
+
+def test_long_blocks_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Straight code has blocks of a bounded length, and gives the same; what is cut counts as heavy."""
+    rotate = "i32.const 3 i32.add i32.const 5 i32.rotl "
+    monkeypatch.setattr(lowering, "LONGEST_BLOCK", 100)
+    monkeypatch.setattr(units, "HEAVY_BLOCK", 100)
+    assert len(blocks(straight(rotate * 300))) > 5 and max(blocks(straight(rotate * 300))) < 120
+    assert is_heavy(straight(rotate * 300)) and not is_heavy(straight(rotate * 30))
+    monkeypatch.undo()
+    text = straight(rotate * (lowering.LONGEST_BLOCK // 2 + 500)).replace("(func", '(func (export "run")')
+    assert is_heavy(text)
+    found = {
+        tier: wl.Instance(wl.Module(text, wl.Engine(tier=tier, cache=False))).exports.run(7)
+        for tier in ("interpreter", "compiler")
+    }
+    assert found["interpreter"] == found["compiler"]
+
+
 def known(count: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """How much lowering copies of what it knows."""
     copied = 0

@@ -39,6 +39,9 @@ _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATION
 
 #: Lines of LLVM IR that a function may have; LLVM takes about a thousand bytes for each.
 MOST_LINES = 1_000_000
+#: A block is cut when it has more lines: level 0's instruction selection counts what is left of a block at each call of
+#: an intrinsic that it has no pattern for, a rotation for instance.
+LONGEST_BLOCK = 10_000
 #: What is known of more values or locals than this is forgotten where a block begins.
 MOST_KNOWN = 500
 #: Of so many loops inside each other it is known which locals are written in them.
@@ -179,6 +182,10 @@ class FunctionLowering:
             self._fuel += 1
             self.instruction(instr)
             self.highest = max(self.highest, len(self.stack))
+            if len(b.lines) - b.began > LONGEST_BLOCK and not self.dead:
+                here = b.fresh("more")
+                b.jump(here)
+                b.follow(here)
             if len(b.lines) > MOST_LINES:
                 raise UnsupportedError("function is too large to be compiled", self.offset)
         if self.exit.used:

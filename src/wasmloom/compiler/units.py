@@ -21,7 +21,7 @@ from wasmloom.compiler import switching, workers
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, constant_pool
 from wasmloom.compiler.facts import Facts
-from wasmloom.compiler.lowering import FunctionLowering, Options, array_call, check_lowerings
+from wasmloom.compiler.lowering import LONGEST_BLOCK, FunctionLowering, Options, array_call, check_lowerings
 from wasmloom.compiler.osr import Entry, EntryLowering
 from wasmloom.spec.types import FuncType
 from wasmloom.target import backend
@@ -58,7 +58,7 @@ HEAVY_DEPTH = 100
 HEAVY_JOINS = 20_000_000
 #: Blocks, and lines of IR in one of them: instruction selection and register allocation take time with their square.
 HEAVY_BLOCKS = 10_000
-HEAVY_BLOCK = 10_000
+HEAVY_BLOCK = LONGEST_BLOCK
 #: Operands at the same time, the arguments of a call for instance, for the register allocator.
 HEAVY_OPERANDS = 300
 
