@@ -38,9 +38,9 @@ def test_guide_names_every_command() -> None:
         assert f"`wasmloom {command} " in guide
 
 
-def test_architecture_has_every_file() -> None:
+def test_the_map_has_every_file() -> None:
     """Each row of the map names files of one folder: the first with the folder, the others without."""
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
     source = ROOT / "src" / "wasmloom"
     named = set()
     for row in re.findall(r"^\|.*\| (.*) \|$", text, re.M):
@@ -53,3 +53,10 @@ def test_architecture_has_every_file() -> None:
     minor = {"cli/common.py", "cli/values.py"}
     assert named <= files, f"don't exist: {sorted(named - files)}"
     assert files - minor <= named, f"missing in the map: {sorted(files - minor - named)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_are_short(page: Path) -> None:
+    """As in code. A generated table is as wide as its rows."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert page.name == "instructions.md" or not [line for line in lines if len(line) > 120]

@@ -1,7 +1,6 @@
 """The processor: whatever only one kind of processor has, behind names that say what it is for.
 
-There is a folder for each processor, which has these modules (docs/architecture.md, "A second processor", says what is
-in each):
+Each processor has a folder with these modules (docs/processors.md says what is in each):
 
 ``registers``       how many parameters have a register; the calling convention of handlers
 ``instructions``    inline assembly, for LLVM's IR: a function for each use
