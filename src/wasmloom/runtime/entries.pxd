@@ -13,7 +13,13 @@ cdef inline Tier *tier_of(WlFunction *function) noexcept nogil:
 cdef inline Tier *tier_of_entry(Entry *entry) noexcept nogil:
     return &machine_code if entry.native != NULL else &bytecode
 
-cdef int call(Store store, WlFunction *function, uint64_t *words, uint32_t param_slots, uint32_t result_slots) except -1
+# Run a guest function on `words`, which its results replace. Call with the store locked. Raises `Trap`, or what a host
+# function raised.
+cdef inline int call(
+    Store store, WlFunction *function, uint64_t *words, uint32_t param_slots, uint32_t result_slots
+) except -1:
+    return tier_of(function).call(store, function, words, param_slots, result_slots)
+
 cdef int call_bytecode(
     Store store, WlInstance *instance, char *code, uint64_t *words, uint32_t param_slots, uint32_t result_slots
 ) except -1

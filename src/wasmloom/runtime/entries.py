@@ -63,22 +63,6 @@ _NOTHING = cython.declare(WlCont)
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def call(
-    store: Store,
-    function: cython.pointer(WlFunction),
-    words: cython.pointer(uint64_t),
-    param_slots: uint32_t,
-    result_slots: uint32_t,
-) -> cython.int:
-    """Run a guest function on `words`, which its results replace. Call with the store locked.
-
-    Raises `Trap`, or what a host function raised.
-    """
-    return tier_of(function).call(store, function, words, param_slots, result_slots)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
 def count_call(store: Store) -> cython.int:
     """The host calls a function of a store of the tier "auto"; see `wasmloom.tiers.policy`."""
     if store.guest.attended >= MANY_TICKS and store.engine.threshold is None:
@@ -112,6 +96,7 @@ def _call_interpreted(
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(-1, check=False)
 def call_bytecode(
     store: Store,
@@ -126,7 +111,8 @@ def call_bytecode(
     entry = cython.declare(Entry)
     start = cython.declare(Start)
     left: uint64_t
-    begin(store, cython.address(entry), cython.address(bytecode), max(param_slots, result_slots))
+    _begin(store, cython.address(entry))
+    _begin_bytecode(store, cython.address(entry), max(param_slots, result_slots))
     copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + entry.base), words, param_slots)
     start.code = code
     start.environment = instance
@@ -152,7 +138,8 @@ def _call_compiled(
     entry = cython.declare(Entry)
     start = cython.declare(Start)
     left: uint64_t
-    begin(store, cython.address(entry), cython.address(machine_code), 0)
+    _begin(store, cython.address(entry))
+    _begin_machine_code(store, cython.address(entry), 0)
     start.code = cython.cast(cython.p_char, function.array_call)
     start.function = function.native
     start.environment = function.environment
@@ -169,12 +156,13 @@ def _call_compiled(
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(-1, check=False)
 def save(store: Store, entry: cython.pointer(Entry)) -> cython.int:
     """Save what the context holds for whoever is inside already."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     if store.interrupting:
-        raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
+        return _refuse(store, entry, 0)
     entry.outer = store.guest.entry
     entry.native = cython.NULL
     if entry.outer == cython.NULL:
@@ -200,6 +188,15 @@ def begin(store: Store, entry: cython.pointer(Entry), tier: cython.pointer(Tier)
 
     Raises `Trap` when there is no room or no memory: nothing has begun then.
     """
+    _begin(store, entry)
+    return tier.begin(store, entry, room)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=False)
+def _begin(store: Store, entry: cython.pointer(Entry)) -> cython.int:
+    """What is the same in all tiers: an entry that is its own bottom."""
     save(store, entry)
     entry.base = 0 if entry.outer == cython.NULL else store.guest.ctx.stack_top
     entry.bottom = cython.address(entry.root)
@@ -207,21 +204,18 @@ def begin(store: Store, entry: cython.pointer(Entry), tier: cython.pointer(Tier)
     entry.root = _NOTHING
     if entry.outer_current != cython.NULL:
         entry.root.owner = entry.outer_current.owner
-    if not c_stack_left():
-        raise hooks.too_deep(store, cython.cast(uint64_t, entry))
-    return tier.begin(store, entry, room)
+    return 0 if c_stack_left() else _refuse(store, entry, _STACK_EXHAUSTED)
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(-1, check=False)
 def _begin_bytecode(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
     """See `Tier.begin`: the frame lies on the store's value stack."""
     guest: cython.pointer(Guest) = store.guest
     code: uint64_t = grow_stack(guest, entry.base + 8 * room)
-    if code == _STACK_EXHAUSTED:
-        raise hooks.too_deep(store, cython.cast(uint64_t, entry))
     if code:
-        raise store.trap(code)
+        return _refuse(store, entry, code)
     guest.entry = entry
     guest.ctx.current = entry.bottom
     guest.ctx.catch_top = 0
@@ -229,14 +223,26 @@ def _begin_bytecode(store: Store, entry: cython.pointer(Entry), room: uint64_t) 
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(-1, check=False)
 def _begin_machine_code(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
     """See `Tier.begin`: the entry has a native stack of its own, whose root runs. Words are elsewhere."""
     root: cython.pointer(RootStack) = take_root(store.guest)
     if root == cython.NULL:
-        raise store.trap(_OUT_OF_MEMORY)
+        return _refuse(store, entry, _OUT_OF_MEMORY)
     begin_entry(store.guest, entry, root, cython.address(entry.root))
     return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _refuse(store: Store, entry: cython.pointer(Entry), code: uint64_t) -> cython.int:
+    """Raise why an entry doesn't begin: a trap's code; 0: nobody may enter now. Apart, so that `begin` stays small."""
+    if code == 0:
+        raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
+    if code == _STACK_EXHAUSTED:
+        raise hooks.too_deep(store, cython.cast(uint64_t, entry))
+    raise store.trap(code)
 
 
 # --- running ---
@@ -279,6 +285,7 @@ def _from_guest(store: Store, entry: cython.pointer(Entry)) -> uint64_t:
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(check=False)
 def interpret(store: Store, entry: cython.pointer(Entry), start: cython.pointer(cython.const[Start])) -> uint64_t:
     """Run bytecode until it leaves, or stops to go on in another tier."""
@@ -338,6 +345,7 @@ def leave(store: Store, entry: cython.pointer(Entry)) -> cython.void:
 
 
 @cython.cfunc
+@cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
 def restore(store: Store, entry: cython.pointer(Entry)) -> cython.void:

@@ -122,6 +122,15 @@ ctypedef int (*SweepStore)(Store) noexcept
 cdef Tier bytecode
 cdef Tier machine_code
 cdef bint push(Pointers *array, void *item) noexcept
-cdef uint64_t grow_stack(Guest *guest, uint64_t needed) noexcept nogil
+cdef uint64_t enlarge_stack(Guest *guest, uint64_t needed) noexcept nogil
 cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil
 cdef bint grow_table(Store store, WlTable *table, uint64_t more, uint64_t word) noexcept nogil
+
+# Make the value stack at least `needed` bytes, by doubling; it may move. Gives a trap code, or 0.
+cdef inline uint64_t grow_stack(Guest *guest, uint64_t needed) noexcept nogil:
+    cdef uint64_t code = 0
+    if needed > <uint64_t>(guest.ctx.stack_end - guest.ctx.stack_base):
+        code = enlarge_stack(guest, needed)
+    if code == 0:
+        guest.ctx.stack_limit = guest.ctx.stack_end
+    return code

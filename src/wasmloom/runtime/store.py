@@ -137,8 +137,8 @@ def push(array: cython.pointer(Pointers), item: cython.p_void) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def grow_stack(guest: cython.pointer(Guest), needed: uint64_t) -> uint64_t:
-    """Make the value stack at least `needed` bytes, by doubling; it may move. Gives a trap code, or 0.
+def enlarge_stack(guest: cython.pointer(Guest), needed: uint64_t) -> uint64_t:
+    """See `grow_stack`: the stack is smaller than what is needed.
 
     What a store begins with doesn't count towards its memory limit.
     """
@@ -147,30 +147,28 @@ def grow_stack(guest: cython.pointer(Guest), needed: uint64_t) -> uint64_t:
     memory: cython.p_char
     owner: cython.p_void
     more: uint64_t
-    if needed > size:
-        if needed > guest.max_stack:
-            return _STACK_EXHAUSTED
-        size = 2 * size
-        if ctx.current == cython.NULL or cython.cast(cython.pointer(WlCont), ctx.current).owner == cython.NULL:
-            size = max(size, cython.cast(uint64_t, FIRST_STACK))
-        while size < needed:
-            size *= 2
-        size = min(size, guest.max_stack)
-        owner = cython.NULL if ctx.current == cython.NULL else cython.cast(cython.pointer(WlCont), ctx.current).owner
-        if owner != cython.NULL:
-            if not move_stack(guest, cython.cast(cython.pointer(WlCont), owner), size):
-                return _OUT_OF_MEMORY
-        else:
-            more = size - max(cython.cast(uint64_t, ctx.stack_end - ctx.stack_base), min(size, FIRST_STACK))
-            if not charge(guest, more):
-                return _OUT_OF_MEMORY
-            memory = cython.cast(cython.p_char, realloc(ctx.stack_base, size))
-            if memory == cython.NULL:
-                uncharge(guest, more)
-                return _OUT_OF_MEMORY
-            ctx.stack_base = memory
-            ctx.stack_end = memory + size
-    ctx.stack_limit = ctx.stack_end
+    if needed > guest.max_stack:
+        return _STACK_EXHAUSTED
+    size = 2 * size
+    if ctx.current == cython.NULL or cython.cast(cython.pointer(WlCont), ctx.current).owner == cython.NULL:
+        size = max(size, cython.cast(uint64_t, FIRST_STACK))
+    while size < needed:
+        size *= 2
+    size = min(size, guest.max_stack)
+    owner = cython.NULL if ctx.current == cython.NULL else cython.cast(cython.pointer(WlCont), ctx.current).owner
+    if owner != cython.NULL:
+        if not move_stack(guest, cython.cast(cython.pointer(WlCont), owner), size):
+            return _OUT_OF_MEMORY
+    else:
+        more = size - max(cython.cast(uint64_t, ctx.stack_end - ctx.stack_base), min(size, FIRST_STACK))
+        if not charge(guest, more):
+            return _OUT_OF_MEMORY
+        memory = cython.cast(cython.p_char, realloc(ctx.stack_base, size))
+        if memory == cython.NULL:
+            uncharge(guest, more)
+            return _OUT_OF_MEMORY
+        ctx.stack_base = memory
+        ctx.stack_end = memory + size
     return 0
 
 
