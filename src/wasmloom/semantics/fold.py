@@ -6,6 +6,7 @@ so is whatever traps, since the trap must happen when the instruction runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -51,6 +52,33 @@ def _quotient(x: int, y: int) -> int:
     return -(-x // y) if (x < 0) != (y < 0) and x % y else x // y
 
 
+#: LLVM's binary instructions. What has no case here is left to the machine.
+_BINARY: dict[str, Callable[[Number, Number], int]] = {
+    "add": lambda x, y: x.bits + y.bits,
+    "sub": lambda x, y: x.bits - y.bits,
+    "mul": lambda x, y: x.bits * y.bits,
+    "and": lambda x, y: x.bits & y.bits,
+    "or": lambda x, y: x.bits | y.bits,
+    "xor": lambda x, y: x.bits ^ y.bits,
+    "shl": lambda x, y: x.bits << y.bits,
+    "lshr": lambda x, y: x.bits >> y.bits,
+    "ashr": lambda x, y: _signed(x) >> y.bits,
+    "udiv": lambda x, y: x.bits // y.bits,
+    "urem": lambda x, y: x.bits % y.bits,
+    "sdiv": lambda x, y: _quotient(_signed(x), _signed(y)),
+    "srem": lambda x, y: _signed(x) - _signed(y) * _quotient(_signed(x), _signed(y)),
+}
+#: LLVM's intrinsics, on the first operand's bits and width, and the last operand's bits. `fshl` and `fshr` of a number
+#: with itself rotate it.
+_INTRINSICS: dict[str, Callable[[int, int, int], int]] = {
+    "fshl": lambda bits, width, count: _rotate(bits, width, count),
+    "fshr": lambda bits, width, count: _rotate(bits, width, -count),
+    "ctlz": lambda bits, width, _: width - bits.bit_length(),
+    "cttz": lambda bits, width, _: (bits & -bits).bit_length() - 1 if bits else width,
+    "ctpop": lambda bits, width, _: bits.bit_count(),
+}
+
+
 class Evaluator:
     """Offers definitions what `wasmloom.semantics.llvm.Builder` does, with numbers as values."""
 
@@ -65,37 +93,10 @@ class Evaluator:
 
     def binary(self, opcode: str, x: Number, y: Number) -> Number:
         """An LLVM binary instruction; shift counts are below the width."""
-        a, b = x.bits, y.bits
-        match opcode:
-            case "add":
-                result = a + b
-            case "sub":
-                result = a - b
-            case "mul":
-                result = a * b
-            case "and":
-                result = a & b
-            case "or":
-                result = a | b
-            case "xor":
-                result = a ^ b
-            case "shl":
-                result = a << b
-            case "lshr":
-                result = a >> b
-            case "ashr":
-                result = _signed(x) >> b
-            case "udiv":
-                result = a // b
-            case "urem":
-                result = a % b
-            case "sdiv":
-                result = _quotient(_signed(x), _signed(y))
-            case "srem":
-                result = _signed(x) - _signed(y) * _quotient(_signed(x), _signed(y))
-            case _:
-                raise NotConstantError
-        return _number(result, x.type)
+        compute = _BINARY.get(opcode)
+        if compute is None:
+            raise NotConstantError
+        return _number(compute(x, y), x.type)
 
     def arithmetic(self, name: str, x: Number, y: Number) -> Number:
         """Arithmetic of floats."""
@@ -133,21 +134,11 @@ class Evaluator:
 
     def intrinsic(self, name: str, *operands: Number, result: str | None = None) -> Number:
         """A call of ``llvm.<name>`` on integers."""
-        x, width = operands[0], _width(operands[0].type)
-        match name:
-            case "fshl":
-                value = _rotate(x.bits, width, operands[2].bits)
-            case "fshr":
-                value = _rotate(x.bits, width, -operands[2].bits)
-            case "ctlz":
-                value = width - x.bits.bit_length()
-            case "cttz":
-                value = (x.bits & -x.bits).bit_length() - 1 if x.bits else width
-            case "ctpop":
-                value = x.bits.bit_count()
-            case _:
-                raise NotConstantError
-        return _number(value, x.type)
+        compute = _INTRINSICS.get(name)
+        if compute is None:
+            raise NotConstantError
+        x = operands[0]
+        return _number(compute(x.bits, _width(x.type), operands[-1].bits), x.type)
 
     def trap_if(self, condition: Number, code: int) -> None:
         """A trap is left to happen when the instruction runs."""
