@@ -41,7 +41,7 @@ import sys
 import tempfile
 import threading
 import time
-from _thread import RLock, start_new_thread
+from _thread import RLock
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -185,6 +185,8 @@ class _Crew:
 
     def add(self, batch: _Batch) -> None:
         """Have a batch done."""
+        from wasmloom.system.threads import start  # the build imports this module before that one exists
+
         with self.lock:
             self.batches.append(batch)
             most = max(batch.limit, processors() + most_behind())
@@ -193,7 +195,7 @@ class _Crew:
                     self.idle.pop().put(None)
                 elif self.threads < most:
                     try:
-                        start_new_thread(self._work, ())
+                        start(self._work)
                     except RuntimeError as error:  # there are too many, or Python ends
                         if self.threads == 0:
                             raise CompileError(f"can't start a thread for a worker process: {error}") from error

@@ -25,6 +25,7 @@ cdef extern from "Python.h":
     # Of a dict or list, which isn't checked.
     Py_ssize_t PyDict_GET_SIZE(object)
     void PyErr_Clear()
+    int PyThreadState_SetAsyncExc(unsigned long, object)
     # Gives -1 with an exception set where the key isn't there.
     int delete_item "PyDict_DelItem" (PyObject *, PyObject *)
     Py_ssize_t PyList_GET_SIZE(object)

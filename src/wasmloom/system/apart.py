@@ -10,7 +10,7 @@ Invariant: no handler runs in the thread that works, so what must be done as a w
 from __future__ import annotations
 
 import time
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Generic, TypeVar, overload
 
@@ -61,6 +61,8 @@ def run_apart(work: Callable[[Callable[[], bool]], T], deadline: int | None = No
 
     Raises what a signal handler raises, or another thread in this one.
     """
+    from wasmloom.system.threads import start  # the build imports this module before that one exists
+
     outcome: Outcome[T] = Outcome()
 
     def run() -> None:
@@ -72,7 +74,7 @@ def run_apart(work: Callable[[Callable[[], bool]], T], deadline: int | None = No
 
     try:
         try:
-            start_new_thread(run, ())
+            start(run)
         except RuntimeError:
             run()
         while not outcome.finished.acquire(timeout=PATIENCE):

@@ -6,13 +6,14 @@ import os
 import time
 import warnings
 import weakref
-from _thread import RLock, allocate_lock, start_new_thread
+from _thread import RLock, allocate_lock
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wasmloom.compiler.workers import Abandoned, most_behind
 from wasmloom.system import log
+from wasmloom.system.threads import start
 from wasmloom.tiers.stores import look_again
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class _Queue:
             self._waiting.append(background)
             if self._threads < most_behind():
                 try:
-                    start_new_thread(self._run, ())
+                    start(self._run)
                 except RuntimeError as error:  # there are too many, or Python ends
                     if self._threads == 0:
                         self._waiting.remove(background)

@@ -1,0 +1,3 @@
+from collections.abc import Callable
+
+def start(work: Callable[[], object]) -> None: ...

@@ -1,0 +1,49 @@
+"""Threads begin whole: an exception for the thread that starts another one doesn't end that one instead."""
+
+from __future__ import annotations
+
+import ctypes
+from _thread import get_ident
+from collections.abc import Callable
+
+import pytest
+
+from wasmloom.system import apart, threads
+
+
+class Interruption(Exception):
+    """What is raised from outside."""
+
+
+def interrupt_main() -> None:
+    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(get_ident()), ctypes.py_object(Interruption)) == 1
+
+
+def test_an_exception_for_who_starts_a_thread_arrives_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right behind the start the new thread may still have our identity: the exception goes to either of the two."""
+
+    def start_interrupted(work: Callable[[], object]) -> None:
+        threads.start(work)
+        interrupt_main()
+
+    monkeypatch.setattr(threads, "start", start_interrupted)
+    for _ in range(200):
+        ran: list[int] = []
+        with pytest.raises(Interruption):
+            # Two steps: an exception that was sent on may come after the work has been done.
+            apart.run_apart(lambda _, ran=ran: ran.append(1)).get()
+            for _ in range(10**6):
+                pass
+
+
+def test_work_is_done_although_its_thread_was_interrupted_at_birth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the exception had hit the new thread: it is sent on, and the work is done."""
+    monkeypatch.undo()
+    done = apart.allocate_lock()
+    done.acquire()
+    with pytest.raises(Interruption):
+        threads.start(done.release)
+        interrupt_main()
+        for _ in range(10**6):
+            pass
+    assert done.acquire(timeout=30)
