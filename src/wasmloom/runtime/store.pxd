@@ -80,7 +80,7 @@ cdef class Store:
     cdef int64_t timeout_ns
     cdef bint counts_fuel
     cdef int calls_left                 # calls from the host until a store of the tier "auto" is looked at; 0: never
-    cdef public int rounds              # how often code was made for where its bytecode stood
+    cdef readonly int rounds              # how often code was made for where its bytecode stood
     cdef public object change_failed    # why its bytecode could not go on as machine code, or None
     cdef Tier *tier                     # in which everything in it runs
     cdef bint checked                   # its memories have no guard pages

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wasmloom.runtime import forks
 from wasmloom.runtime.hooks import set_look
 from wasmloom.system import log
-from wasmloom.tiers.stores import change_over
+from wasmloom.tiers.stores import change_over, count_round
 
 if TYPE_CHECKING:
     from wasmloom.interpreter.code import CodeSpace
@@ -57,7 +57,7 @@ def look_inside(store: Any, standing: list[Position]) -> bool | None:
         return True
     if _failed(list(store.modules.values())):
         return None
-    store.rounds += 1
+    count_round(store)
     return False
 
 

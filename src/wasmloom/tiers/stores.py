@@ -24,6 +24,11 @@ from cython.cimports.wasmloom.runtime.store import Store, bytecode, machine_code
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
 
+def count_round(store: Store) -> None:
+    """Code is made once more for where the store's bytecode stands (`Store.rounds`)."""
+    store.rounds += 1
+
+
 @cython.cfunc
 def _code_of(store: Store, module: object) -> tuple:
     """The machine code of a module, compiled if need be, as `_use_code` takes it: of each function defined in it the
