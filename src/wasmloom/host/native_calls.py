@@ -59,6 +59,14 @@ _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=False)
+def _run_guest(store: Store, function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)) -> cython.int:
+    """Run a guest's function. Apart, so that calls of host functions stay small."""
+    signature: Signature = signature_at(function)
+    return call(store, function, words, signature.param_slots, signature.result_slots)
+
+
+@cython.cfunc
 @cython.inline
 @cython.exceptval(-1, check=False)
 def _run_words(
@@ -70,14 +78,12 @@ def _run_words(
     """
     waits: cython.int = 0
     store: Store = cython.cast(Store, ctx.store)
-    signature: Signature
     if function.instance == cython.NULL:
         waits = call_host(store, host_of(function), words, store.guest.entry.may_wait)
         if not waits:
             store.guest.heap.holds -= 1
     else:
-        signature = signature_at(function)
-        call(store, function, words, signature.param_slots, signature.result_slots)
+        _run_guest(store, function, words)
     return waits
 
 
