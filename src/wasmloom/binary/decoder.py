@@ -380,7 +380,7 @@ class DecodedModule(Sections):
         return Names(), True
 
     def syntax(self) -> ModuleSyntax:
-        """The abstract syntax of the whole module, with type indices; encoding it gives an equivalent module."""
+        """The abstract syntax of the whole module, with type indices; encoding it makes an equivalent module."""
         out = ModuleSyntax()
         out.rec_groups = self.rec_groups
         out.imports = [self._import(i, True) for i in range(self.num_imports)]
@@ -468,7 +468,7 @@ def _number(m: DecodedModule, index: uint64_t) -> uint64_t:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _resolve(m: DecodedModule, w: cython.pointer(uint64_t), members: uint32_t) -> int64_t:
-    """Replace the type indices in the words of the group that comes next; gives the number of its words.
+    """Replace the type indices in the words of the group that comes next; returns the number of its words.
 
     A type index beyond the group, and a supertype that isn't defined before, are `ValidationError`s.
     """

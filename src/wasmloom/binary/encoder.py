@@ -355,7 +355,7 @@ def encode_module(m: ModuleSyntax, layout: Layout | None = None) -> bytes:
     """The binary format of `m`, and in `layout` where its parts landed.
 
     The data count section is written when `m.has_data_count` says so. Nothing is checked: an invalid module is encoded
-    as it stands, so that the validator can judge it.
+    as it stands, so the validator can judge it.
     """
     out = bytearray(MAGIC)
     customs: dict[int, list[bytes]] = {}

@@ -2,12 +2,12 @@
 # mypy: ignore-errors
 """The sections of a module other than code, read into C arrays (Core 3.0, 5.5).
 
-An entry costs a struct of C (``sections.pxd``) and no Python object, so that a module with a million of anything is
+An entry costs a struct of C (``sections.pxd``) and no Python object, so a module with a million of anything is
 read about as fast as its bytes; names and expressions stay ranges of those. Python's views of all this are made when
 somebody asks for them (`wasmloom.binary.decoder`).
 
 What a count asks for is compared with its limit and with the bytes that are left before memory is allocated for it.
-Loops whose entries have no number of their own `poll`, as `read_u32` does, so that Ctrl-C ends a decoding.
+Loops whose entries have no number of their own `poll`, as `read_u32` does, so Ctrl-C ends a decoding.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def _field_type(r: cython.pointer(Reader)) -> uint64_t:
 def _value_types(
     r: cython.pointer(Reader), words: cython.pointer(Words), limit: cython.Py_ssize_t, what: str
 ) -> int64_t:
-    """Read a vector of value types as words; gives their number."""
+    """Read a vector of value types as words; returns their number."""
     n: cython.Py_ssize_t = _count(r, limit, what)
     for _ in range(n):
         put(words, read_valtype(r))

@@ -113,7 +113,7 @@ def _print_functions(decoded: Any) -> None:
 
 
 def _print_function(decoded: Any, index: int, names: dict[int, str]) -> int:
-    """Print what a function is; gives its number among those defined in the module, negative for imports."""
+    """Print what a function is; returns its number among those defined in the module, negative for imports."""
     first: int = decoded.num_imported_funcs
     name = f" {printable(names[index])}" if index in names else ""
     click.echo(f"function {index}{name}: {_describe(decoded, 'func', index)}")

@@ -52,7 +52,7 @@ def signature(type: FuncType) -> Signature:
 
 
 #: What a function that tail-calls has for a prototype: `musttail` wants the caller's and the callee's to be equal, and
-#: with everything in registers all signatures are, but for what a register is called.
+#: with everything in registers all signatures are, because a type only says how a register is read.
 UNIFORM_INTEGERS = ("i64",) * len(machine.INTEGER_ARGUMENTS)
 UNIFORM_FLOATS = ("double",) * machine.FLOAT_ARGUMENTS
 UNIFORM_RESULT = "{ i64, double }"

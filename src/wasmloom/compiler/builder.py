@@ -70,7 +70,8 @@ def _features() -> frozenset[str]:
 
 
 class FunctionBuilder(StructBuilder):
-    """Emits one function. `where` is the metadata suffix (", !dbg !N") of the instruction; `scope` gives it by offset.
+    """Emits one function. `where` is the metadata suffix (", !dbg !N") of the instruction; `scope` returns it by
+    offset.
 
     Every access to the guest's memory may trap, and the host then sees memories, globals and tables as they are. So
     these accesses are volatile for LLVM, as are writes of globals and tables: none is left out, all keep their order.
@@ -307,7 +308,7 @@ class FunctionBuilder(StructBuilder):
         ]
 
     def set_values(self, base: Value, values: Sequence[Value], first: int = 0) -> int:
-        """Store values one behind the other, from word `first` of an array on; gives how many words they take."""
+        """Store values one behind the other, from word `first` of an array on; returns how many words they take."""
         at = places(value.type for value in values)
         for value, place in zip(values, at, strict=False):
             self.set_word(base, first + place, value)
@@ -337,7 +338,7 @@ class FunctionBuilder(StructBuilder):
     # --- calls ---
 
     def runtime(self, name: str, *arguments: Value) -> Value:
-        """Call a function of `layout.RUNTIME_CALLS` on the thread's stack, after the context; gives its trap code."""
+        """Call a function of `layout.RUNTIME_CALLS` on the thread's stack, after the context; returns its trap code."""
         index = layout.RUNTIME_CALLS.index(name)
         table = f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})"
         function = self.constant_load("ptr", Value(table, "ptr"))
@@ -358,7 +359,7 @@ class FunctionBuilder(StructBuilder):
     def call(
         self, callee: Signature, target: str, environment: Value, arguments: list[Value], uniform: bool
     ) -> list[Value]:
-        """Call native code; `uniform`: the target is defined with the uniform prototype. Gives the results."""
+        """Call native code; `uniform`: the target is defined with the uniform prototype. Returns the results."""
         self._pass_rest(callee, arguments)
         if uniform:
             # What it tail-calls may come back with another environment in the register: not the one that we go on with.

@@ -9,9 +9,9 @@ One file for each module, named by its key (`cache_key`), in one directory: ``WA
     header     JSON: {"sizes": [bytes of each blob], "version": of the engine that wrote it, for people who look}
     blobs      one after the other
 
-What is read will be executed, so entries and the directory must belong to the user and be writable by nobody else; any
-other is refused. Entries appear by renaming complete files: readers and concurrent writers never see a part of one. A
-damaged entry counts as a miss and is removed. When the directory can't be used the cache is silently off;
+What is read will be executed, so entries and the directory must belong to the user and be writable by no other user;
+any other is refused. Entries appear by renaming complete files: readers and concurrent writers never see a part of one.
+A damaged entry counts as a miss and is removed. When the directory can't be used the cache is silently off;
 ``WASMLOOM_LOG=cache`` tells about that, and about hits and misses.
 
 The least recently used entries go when there are more bytes than the limit; using an entry sets its time of
@@ -44,7 +44,7 @@ MAGIC = b"wlcode%02d" % FORMAT
 
 #: Bytes that a cache keeps at most unless told otherwise.
 DEFAULT_LIMIT = 1 << 30
-#: After an eviction this share of the limit is full, so that not every write evicts.
+#: After an eviction this share of the limit is full, so not every write evicts.
 _FILLED = 0.9
 #: Files that a writer has left behind are removed after this many seconds.
 _ABANDONED = 3600.0
@@ -276,7 +276,7 @@ def _read(path: Path) -> bytes:
 
 
 def _check_owner(status: os.stat_result, is_kind: Callable[[int], bool]) -> None:
-    """Raise `_Refused` unless it is what it should be, belongs to the user, and nobody else can write it."""
+    """Raise `_Refused` unless it is what it should be, belongs to the user, and no other user can write it."""
     if not is_kind(status.st_mode):
         raise _Refused("not a regular file or directory")
     if status.st_uid != os.geteuid():

@@ -63,7 +63,7 @@ _EXTERNALS = {
     "wl_switch_call": "wl_switch_call",
 }
 
-#: All compiled modules, so that a backtrace finds the one that an address belongs to.
+#: All compiled modules, so a backtrace finds the one that an address belongs to.
 _modules: Registry[CompiledModule] = Registry()
 
 
@@ -162,7 +162,7 @@ class CompiledModule:
         return compile_parts([part], function, 1, isolated=True, abandoned=abandoned)[0]
 
     def add_entry(self, entry: Entry, data: bytes) -> int:
-        """Load a compiled entry; gives its address. Raises `ObjectError`."""
+        """Load a compiled entry; returns its address. Raises `ObjectError`."""
         loaded = self._load([data])
         address = self._entries[(entry.function, entry.place)] = loaded.symbols[f"wo.{entry.function}"]
         return address
@@ -385,7 +385,7 @@ def compile_behind(
 ) -> tuple[list[bytes], list[bytes]]:
     """The objects of some functions of a module and of entries; `first`: with what there is once in a module.
 
-    By one other process, so that this one's threads hardly notice, and after everything that somebody waits for. See
+    By one other process, so this one's threads hardly notice, and after everything that a guest waits for. See
     `compile_parts` for `abandoned`. Raises as `compile_module` does.
     """
     objects = _compile(module, options, functions, first, entries, 1, None, True, True, abandoned)
@@ -431,7 +431,7 @@ def _compile(
     count = len(parts)
     if count + len(entries) == 1:
         workers = 1
-    # The largest first, so that no worker is left alone with one in the end.
+    # The largest first, so no worker is left alone with one in the end.
     order = sorted(range(count), key=lambda number: _size(module, pieces[number]), reverse=True)
     if workers == 1 and sum(_size(module, piece) for piece in pieces) > SMALL:
         isolated = True  # where it can be interrupted

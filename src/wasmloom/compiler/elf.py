@@ -1,6 +1,6 @@
 """ELF64, as far as compiled code needs it: reading relocatable objects, writing an image for a debugger.
 
-LLVM gives compiled functions as relocatable objects. `ElfObject` reads one and checks every offset and size in it, so
+LLVM returns compiled functions as relocatable objects. `ElfObject` reads one and checks every offset and size in it, so
 that a damaged object (from a damaged cache entry, say) is an `ObjectError` and never an access outside of it.
 `write_image` makes the file that a debugger wants to see for code that is in memory already.
 

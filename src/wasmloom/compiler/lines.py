@@ -39,7 +39,7 @@ class LineTable:
 
     @classmethod
     def parse(cls, section: bytes) -> LineTable:
-        """Read a ``.debug_line`` section whose relocations have been applied; an empty one gives an empty table.
+        """Read a ``.debug_line`` section whose relocations have been applied; an empty one makes an empty table.
 
         Raises `ObjectError` when it is damaged or of an unknown version.
         """

@@ -113,7 +113,7 @@ class FunctionLowering:
     """Lowers one function; `lines` then has its definition. Raises `UnsupportedError`."""
 
     def __init__(self, facts: Facts, options: Options, index: int, scope: Callable[[int], str]) -> None:
-        """`scope` gives the metadata suffix of a debug location, by offset in the module."""
+        """`scope` returns the metadata suffix of a debug location, by offset in the module."""
         self.facts = facts
         self.options = options
         self.index = index
@@ -157,7 +157,7 @@ class FunctionLowering:
         b.label("%begin")
         if body:
             b.go_to(body[0][1])
-        # The prologue's slow path takes the instance out of its register: LLVM must not find that nobody needs it.
+        # The prologue's slow path takes the instance out of its register: LLVM must not find that nothing needs it.
         b.use(b.inst)
         self._declare_locals(runs)
         self.writes = [0] * len(self.locals)

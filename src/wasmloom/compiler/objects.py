@@ -1,4 +1,4 @@
-"""Loading compiled objects into memory: a linker and loader of our own, so that cached code runs without LLVM.
+"""Loading compiled objects into memory: a linker and loader of our own, so cached code runs without LLVM.
 
 `load` takes the relocatable objects of one module, which may refer to each other's global symbols, puts all of their
 sections that belong in memory into one mapping, applies the relocations, and only then makes code executable: no page
@@ -30,7 +30,7 @@ from wasmloom.target.relocation import Goal, Relocation
 __all__ = ["Function", "LoadedCode", "ObjectError", "load"]
 
 PAGE = 4096
-#: Bytes of all objects together, so that everything is near everything.
+#: Bytes of all objects together, so everything is near everything.
 MAX_SIZE = code.NEAR - (1 << 20)
 
 #: Regions of the mapping, in order.
@@ -151,7 +151,7 @@ class LoadedCode:
 def load(objects: Sequence[bytes], externals: Mapping[str, int]) -> LoadedCode:
     """Load `objects`, which refer to each other and to `externals` (symbol → absolute address) by name.
 
-    Raises `ObjectError` when an object is damaged, needs a symbol that nobody has, uses a relocation that isn't
+    Raises `ObjectError` when an object is damaged, needs a symbol that doesn't exist, uses a relocation that isn't
     supported or that doesn't reach, or when the system gives no (executable) memory.
     """
     return _Loader(objects, externals).load()

@@ -108,7 +108,7 @@ class EntryLowering(FunctionLowering):
         return self._enter(values) if self.offset == self._place else values
 
     def _enter(self, values: list[Value]) -> list[Value]:
-        """The place: gives `values`, or what the outcome has instead, and does the same to the operand stack."""
+        """The place: returns `values`, or what the outcome has instead, and does the same to the operand stack."""
         b = self.b
         self._place = -1
         for label in self.labels:  # what was known there isn't on the way from here

@@ -11,7 +11,7 @@ Its value is a list of these words, separated by commas:
 ``gdb``
     Names, unwind tables and lines for GDB, through its JIT interface.
 
-Compiled code keeps frame pointers, so that ``perf record --call-graph fp`` gives whole stacks.
+Compiled code keeps frame pointers, so ``perf record --call-graph fp`` gives whole stacks.
 
 After a fork the child has files of its own, which only know what it has loaded itself.
 

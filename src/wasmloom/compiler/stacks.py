@@ -39,7 +39,7 @@ from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
 
 
 def _new_exception(f: FunctionLowering, tag: int) -> Value:
-    """Make an exception of the values on top of the stack; gives its word."""
+    """Make an exception of the values on top of the stack; returns its word."""
     b = f.b
     kinds = f.facts.tag_signature(tag).params
     values = f.pop_many(len(kinds))

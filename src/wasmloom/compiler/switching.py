@@ -4,7 +4,7 @@ The switch is one piece of inline assembly (`wasmloom.target.instructions`), whi
 pointer and address with those in a control context, and goes there. What goes along in registers: a reason why the
 other side goes on (0: the continuation has returned; k: clause k - 1 of the `resume` has a suspension; for a
 continuation that goes on it means nothing), the reference of a suspended continuation, the first value, and the
-context; other values wait in the context's `args`. All other registers are clobbered, so that LLVM saves what it needs
+context; other values wait in the context's `args`. All other registers are clobbered, so LLVM saves what it needs
 on the stack and nothing else is moved. With ``native_switching`` off the
 same steps are calls into the runtime.
 
@@ -26,7 +26,7 @@ from wasmloom.semantics.llvm import Value
 from wasmloom.target import instructions
 
 _OUTCOME = "{ i64, i64, i64, ptr }"
-#: What goes along in a register that nobody reads.
+#: What goes along in a register that nothing reads.
 NOTHING = Value("poison", "i64")
 NULL = Value("null", "ptr")
 
@@ -42,7 +42,7 @@ def switch_stacks(
 ) -> list[Value]:
     """Go on at a control context, on a stack with a limit; or at another context, whose place that takes.
 
-    Gives reason, first value and reference that whoever comes back brings; the context comes along, too.
+    Returns reason, first value and reference of the stack that comes back; the context comes along, too.
     """
     code, operands = instructions.switch(), f"ptr {control.text}"
     if other is not None:
@@ -81,7 +81,7 @@ def count_word(value: int) -> Value:
 
 
 def count_slots(values: list[Value]) -> Value:
-    """How many slots values take, as `count_word` gives a number."""
+    """How many slots values take, as `count_word` returns a number."""
     return count_word(places(value.type for value in values)[-1])
 
 
@@ -167,7 +167,7 @@ class Link(NamedTuple):
 
 
 def pass_along(b: FunctionBuilder, values: list[Value]) -> Value:
-    """Put all values but the first where they wait during a switch; gives the first as a word."""
+    """Put all values except the first where they wait during a switch; returns the first as a word."""
     if len(values) > 1:
         b.set_values(b.args(b.ctx), values[1:], by_name(values[0].type).slots)
     return b.as_word(values[0]) if values else NOTHING
@@ -341,8 +341,8 @@ def _field_of(struct: str, field: str, name: str, type: str = "ptr") -> str:
   %{name} = load {type}, ptr %{name}.at, align 8, !tbaa !2"""
 
 
-#: The search, for every module that suspends. Gives the clause's number from 1 (0: there is none), and the stack whose
-#: parent has it.
+#: The search, for every module that suspends. Returns the clause's number from 1 (0: there is none), and the stack
+#: whose parent has it.
 FIND_HANDLER = f"""
 define internal {{ i64, ptr }} @wl.find_handler(ptr %running, ptr %tag, i32 %kind)
     noinline nounwind "frame-pointer"="all" {{

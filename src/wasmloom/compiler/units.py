@@ -34,7 +34,7 @@ check_lowerings()
 #: The optimisation level of LLVM's back end, and of its passes.
 LEVEL = 2
 #: LLVM's passes where code must be there soon, by llvmlite's names; else it runs those of `LEVEL`. What compiled a
-#: program to Wasm has optimised it, so that these only undo what lowering has done: variables become values, and what
+#: program to Wasm has optimised it, so these only undo what lowering has done: variables become values, and what
 #: was written for one instruction at a time is put together. Accesses to memory are neither removed nor moved anyway.
 PASSES = (
     "always_inliner",
@@ -210,7 +210,7 @@ def target_machine(level: int = LEVEL) -> binding.TargetMachine:
         binding.set_option("wasmloom", option)
     if workers.is_worker:
         # Programs have no variables that debuggers could show, and looking for them takes a twentieth of the time. The
-        # option is the whole process's, so that it is left alone where others may use LLVM.
+        # option is the whole process's, so it is left alone where others may use LLVM.
         binding.set_option("wasmloom", "-experimental-debug-variable-locations=false")
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -256,7 +256,7 @@ def optimised(text: str, quick: bool, heavy: bool = False) -> Iterator[binding.M
             manager.run(module, builder)
         finally:
             # llvmlite's own method for this is hidden by one that does nothing: each unit would leave 60 KB behind.
-            # What a pass builder leaves, 1.5 KB, nothing can free: the callbacks in it belong to one run, so that it
+            # What a pass builder leaves, 1.5 KB, nothing can free: the callbacks in it belong to one run, so it
             # can't be used again either.
             NewPassManager._dispose(manager)
             manager.detach()

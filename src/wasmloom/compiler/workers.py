@@ -1,6 +1,6 @@
 """Compiling parts of a module at the same time, in worker processes.
 
-LLVM as llvmlite has it holds one lock for everything, so that threads gain nothing. A worker is a fresh Python process
+LLVM as llvmlite has it holds one lock for everything, so threads gain nothing. A worker is a fresh Python process
 that is fed through pipes. The process pools of the standard library are not used, for these reasons:
 
 * Their workers import the main module again (`spawn`, `forkserver`), which fails or does harm with scripts on standard
@@ -12,7 +12,7 @@ Here, workers don't hear of Ctrl-C, are killed when the caller is interrupted, a
 caller is gone, however it went.
 
 All calls of `compile_parts` share the workers of this process (`_Crew`), however many engines and modules there are:
-about as many as there are processors, with fewer for what nobody waits for. Each belongs to a thread that hands it one
+about as many as there are processors, fewer for what no caller waits for. Each belongs to a thread that hands it one
 part after the other; both end when there has been nothing to do for `IDLE` seconds.
 
 Protocol, both directions: 8 bytes of length, little endian, then a pickle. The caller sends ("call", path, pickled
@@ -77,7 +77,7 @@ def processors() -> int:
 
 
 def most_behind() -> int:
-    """How many workers there are at most for what nobody waits for."""
+    """How many workers there are at most for what no caller waits for."""
     return max(1, min(4, processors() - 1))
 
 
@@ -102,7 +102,7 @@ def compile_parts(
     does so apart: a signal handler's exception within llvmlite could leave its lock locked, or LLVM's objects to be
     freed in any order.
     `progress` is called in this thread with the number of parts done and of all parts, first with 0 done. `behind`:
-    nobody waits for it, so that everything else comes first. `abandoned` is asked now and then.
+    no caller waits for it, so everything else comes first. `abandoned` is asked now and then.
 
     Raises what `function` raises, `CompileError` when a worker dies, and `Abandoned`; workers that are busy with it are
     killed then, as they are when this thread is interrupted.
@@ -316,7 +316,7 @@ class _Worker:
         return self._receive()
 
     def _send(self, message: bytes) -> None:
-        """Write `message`; raises `CompileError` when nobody is there."""
+        """Write `message`; raises `CompileError` when the other end is gone."""
         stream = self.process.stdin
         if stream is None:
             raise ValueError("a worker without input")
@@ -417,7 +417,7 @@ def serve(caller: int) -> None:
     global is_worker
     is_worker = True
     # A child that the caller forks off would keep the pipes open. The signal comes when the thread ends that started
-    # this process, which is when nobody needs it any more.
+    # this process, which is when nothing needs it any more.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != caller:
         os._exit(0)

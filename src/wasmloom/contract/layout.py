@@ -1,7 +1,7 @@
 """Memory layout of everything that generated code touches: written once, here.
 
 The handler generator turns these rows into offsets in LLVM IR; the build turns them into a C header and a `.pxd`
-(``_layout.h`` and ``_layout.pxd`` in this folder), so that Cython modules see the same structs by name. All fields
+(``_layout.h`` and ``_layout.pxd`` in this folder), so Cython modules see the same structs by name. All fields
 are 8 bytes wide: offsets are 8 × position on every platform.
 """
 
@@ -48,7 +48,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # Continuations that can be used again, linked by `next`.
         ("free_conts", "void*"),
         # What follows is for compiled code (see the stubs of wasmloom.target).
-        # Where the thread's own stack goes on, for whoever leaves compiled code or calls the host from it.
+        # Where the thread's own stack goes on, when a guest leaves compiled code or calls the host from it.
         ("host_sp", "char*"),
         # Stack and frame pointer of compiled code that waits in a host call.
         ("guest_sp", "char*"),
@@ -63,7 +63,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("allocated", "uint64_t"),
     ),
     # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
-    # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so that handlers
+    # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so handlers
     # reach each with one load from a constant offset; the four pointers below point into them for the runtime.
     "WlInstance": (
         ("memory0_base", "char*"),
@@ -134,14 +134,14 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # The `resume` instruction that did, or in compiled code the description of its clauses; the instance that this
         # is in; and the address of the tag of the first clause, plus ON_SWITCH (NULL: there is none, or it has to be
         # looked for). The last two are about compiled code, which leaves all three as they are when it resumes a stack
-        # again from the same place: whoever changes one changes all. A search for a handler begins with the tag;
-        # whoever finds it goes to the parent, so it must be NULL while a stack runs that has none.
+        # again from the same place: code that changes one must change all. A search for a handler begins with the tag;
+        # a search that finds it goes to the parent, so it must be NULL while a stack runs that has none.
         ("resume", "char*"),
         ("resumer", "void*"),  # WlInstance*
         ("first_tag", "char*"),
         # Itself: it may be resumed at once while it is suspended (has no parent), or it has been. Another one: it is
-        # suspended, and begins a chain; the other one ends that, and its parent is whoever resumes the chain. NULL:
-        # `state` says what is to be done first, or it ends another one's chain, or is a root.
+        # suspended, and begins a chain; the other one ends that, and its parent is the stack that resumes the chain.
+        # NULL: `state` says what is to be done first, or it ends another one's chain, or is a root.
         ("last", "void*"),
         # Its native stack, or NULL: an interpreted one, or not begun.
         ("control", "void*"),  # WlControl*
@@ -171,8 +171,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("owner", "void*"),
         ("mark", "uint64_t"),
     ),
-    # The top of a native stack. The first three words are the control context: where whoever doesn't run goes on. While
-    # the stack runs, that is its parent; `fp` and `pc` then look like any frame's, so that a walk along frame
+    # The top of a native stack. The first three words are the control context: where the other side goes on. While
+    # the stack runs, that is its parent; `fp` and `pc` then look like any frame's, so a walk along frame
     # pointers goes on in the parent.
     "WlControl": (
         ("sp", "char*"),
@@ -192,7 +192,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
 
 #: Runtime functions that handlers call, by position in the exported array `wl_runtime`.
 #: All have the C signature  uint64_t f(WlContext*, WlInstance*, uint64_t *fp, char *ip)  and return a trap code (0:
-#: none), but for those whose comment says otherwise. They don't count on the GIL (see `leave_python`).
+#: none), except those whose comment says otherwise. They must not assume that the GIL is held (see `leave_python`).
 RUNTIME_CALLS: tuple[str, ...] = (
     # (ctx, bytes needed, fp, code ip) at a function entry whose frame doesn't fit or after an interrupt; may move
     # the stack: the caller computes fp again from its offset to stack_base.

@@ -49,7 +49,7 @@ from wasmloom.system.interruption import DeadlinePassed
 _TIMEOUT = cython.declare(cython.int, traps.TIMEOUT)
 _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
 
-# All code spaces, as addresses of theirs: whoever has an address in bytecode finds the one that it belongs to. Not a
+# All code spaces, as addresses of theirs: an address in bytecode leads to the one that it belongs to. Not a
 # set of weak references: these are gone before the finalisers of a cycle run, and those can run guests. A space takes
 # itself out before it goes, with the GIL held.
 _spaces = cython.declare(set, set())
@@ -62,7 +62,7 @@ class CodeSpace:
 
     `fuel`: whether the code pays for itself from the context's fuel. `prepare(index)` is called before the function
     `index` (of those defined in the module) is translated; what it raises leaves the guest. `checked`: whether the code
-    checks every address, so that it can run on memories without guard pages. `budget`: what its bytecode counts for.
+    checks every address, so it can run on memories without guard pages. `budget`: what its bytecode counts for.
     """
 
     def __cinit__(
@@ -90,7 +90,7 @@ class CodeSpace:
             stub = self.stubs + SIZE_LAZY * i
             cython.cast(cython.pointer(cython.p_void), stub)[0] = handlers[H_LAZY]
             cython.cast(cython.pointer(cython.p_void), stub + AT_LAZY_CODE)[0] = cython.address(self.cells[i])
-            # Borrowed: whoever runs code of this space keeps it alive.
+            # Borrowed: what runs code of this space keeps it alive.
             cython.cast(cython.pointer(cython.p_void), stub + AT_LAZY_SPACE)[0] = cython.cast(cython.p_void, self)
             cython.cast(cython.pointer(uint32_t), stub + AT_LAZY_FUNCTION)[0] = i
             self.cells[i] = stub
@@ -187,7 +187,8 @@ class CodeSpace:
 
     @cython.cfunc
     def _translate_again(self, index: uint32_t, stop_at: int64_t) -> Translator:
-        """Translate a function with all notes: the outcome is the same. Gives the translator, which is the caller's."""
+        """Translate a function with all notes: the outcome is the same. Returns the translator, which is the
+        caller's."""
         translator: Translator
         if self.prepare is not None:
             self.prepare(index)
@@ -312,7 +313,7 @@ def walk(
 
 
 def _describe(ip: uint64_t, maps: dict) -> tuple | None:
-    """What is known of a place in the code: (frame as `walk` gives it but for the continuation, slot of the
+    """What is known of a place in the code: (frame as `walk` returns it, except the continuation, slot of the
     function's return ip), or None.
 
     `maps` keeps the functions' code maps.
@@ -334,7 +335,7 @@ def _describe(ip: uint64_t, maps: dict) -> tuple | None:
 def _to_caller(place: cython.pointer(Place), return_ip: uint64_t, one_stack: cython.bint) -> cython.bint:
     """Go from a callee's frame to its caller. The ip then lies in the call, not behind it.
 
-    With `one_stack` gives False where the stack ends: its parent may be a native one.
+    With `one_stack` returns False where the stack ends: its parent may be a native one.
     """
     parent: cython.pointer(WlCont)
     handler: uint64_t
@@ -396,7 +397,7 @@ def _translate_with_gil(ctx: cython.pointer(WlContext), space: cython.p_void, in
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _translate_for_guest(space: CodeSpace, index: uint32_t) -> cython.int:
-    """Translate a function that a guest waits for; gives 0, or the code of the trap when the call's time is over."""
+    """Translate a function that a guest waits for; returns 0, or the code of the trap when the call's time is over."""
     try:
         space.translate(index)
     except DeadlinePassed:

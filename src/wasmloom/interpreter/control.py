@@ -2,14 +2,14 @@
 
 What instructions do comes from the definitions (`wasmloom.semantics`), where they have one.
 
-Calls. Arguments are staged where the callee's frame begins, so that nothing is copied; results replace them. A frame is
+Calls. Arguments are staged where the callee's frame begins, so nothing is copied; results replace them. A frame is
 ``parameters, locals, return ip, own instance, temporaries``. The caller's frame lies a known distance below: the
-instruction that called holds it in the 8 bytes before the return ip ("delta"), so that no absolute stack address is
+instruction that called holds it in the 8 bytes before the return ip ("delta"), so no absolute stack address is
 ever stored and a stack can be moved. The return ip travels in the accumulator until `enter` stores it.
 
 Calls that may leave the instance save it in the caller's frame, and return to a `restore` instruction that brings it
 back; a callee in the same instance returns past it. A tail call that leaves the instance can't come back to
-its caller's `restore`, so that it slips a two-slot shim below the callee: original return ip and instance. A chain of
+its caller's `restore`, so it slips a two-slot shim below the callee: original return ip and instance. A chain of
 such calls finds the shim in place and adds nothing: tail calls run in constant stack.
 """
 
@@ -265,7 +265,7 @@ def restore(b: HandlerBuilder) -> None:
 
 
 def _move_slots(b: HandlerBuilder, target: Value, source: Value, count: Value) -> None:
-    """Copy slots upwards in order: the target lies at or below the source, so that nothing is overwritten unread."""
+    """Copy slots upwards in order: the target lies at or below the source, so nothing is overwritten unread."""
     entry, loop, body, done = (b.fresh(name) for name in ("entry", "loop", "body", "done"))
     b.emit(f"br label {entry}")
     b.label(entry)
@@ -539,7 +539,7 @@ def fault(b: HandlerBuilder) -> None:
 def subtype_slow(b: HandlerBuilder) -> None:
     """An indirect call's function has another type (its id in the accumulator): is it a subtype?
 
-    The answer holds for good, but the callers expect equal ids, so that the runtime runs the call's checks to the
+    The answer holds for good, but the callers expect equal ids, so the runtime runs the call's checks to the
     end: it gives a trap code, or 0 for a subtype, and then this handler makes the call.
     """
     b.shape = CALL_INDIRECT  # what is read here is in the same place in the other

@@ -1,10 +1,10 @@
 """The builder of handler bodies: LLVM IR plus the state that handlers hand to each other.
 
-Every handler is a function with the calling convention `preserve_nonecc`, so that its seven parameters live in
+Every handler is a function with the calling convention `preserve_nonecc`, so its seven parameters live in
 registers and nothing is saved; it ends by a `musttail` call of the next handler, which is one indirect jump. LLVM
 guarantees both (LangRef, "Calling Conventions" and "call instruction"): no build profile can take them away.
 
-The first four parameters land in registers that C functions preserve (see `wasmloom.target.registers`), so that
+The first four parameters land in registers that C functions preserve (see `wasmloom.target.registers`), so
 handlers that call the runtime have little to save.
 """
 
@@ -59,7 +59,7 @@ class HandlerBuilder(StructBuilder):
     def load(self, type: str, address: Value, align: int = 1) -> Value:
         """Read memory, the guest's with alignment 1.
 
-        Such a load is volatile, so that LLVM reads all bytes of it, even where the other half of a fused handler needs
+        Such a load is volatile, so LLVM reads all bytes of it, even where the other half of a fused handler needs
         fewer of them (a shift by what was loaded): any of them may lie beyond the memory's end.
         """
         how = "load volatile" if align == 1 else "load"
@@ -150,7 +150,7 @@ class HandlerBuilder(StructBuilder):
         if is_float(value.type):
             facc = self.as_facc(value)
             if to_slot:
-                # All 64 bits, so that a later copy of the slot can be forwarded from this store.
+                # All 64 bits, so a later copy of the slot can be forwarded from this store.
                 wide = self.assign(f"extractelement <2 x double> {facc.text}, i32 0", "f64")
                 self.store(wide, self.slot("dst"), align=8)
             self.next(facc=facc)
@@ -192,7 +192,7 @@ class HandlerBuilder(StructBuilder):
         self.tail_call("@wl_trap", acc=Value(str(code), "i64"))
 
     def runtime_call(self, name: str, *arguments: Value) -> Value:
-        """Call a function of `layout.RUNTIME_CALLS`; gives its trap code."""
+        """Call a function of `layout.RUNTIME_CALLS`; returns its trap code."""
         index = layout.RUNTIME_CALLS.index(name)
         function = self.load(
             "ptr", Value(f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})", "ptr"), align=8
@@ -201,7 +201,7 @@ class HandlerBuilder(StructBuilder):
         return self.assign(f"call i64 {function.text}({passed})", "i64")
 
     def runtime(self, name: str, *arguments: Value) -> Value:
-        """Call a function of the runtime on the context and what follows it; gives its trap code."""
+        """Call a function of the runtime on the context and what follows it; returns its trap code."""
         return self.runtime_call(name, self.ctx, *arguments)
 
     def check_subtype(self, actual: Value, expected: Value, go_on: str) -> None:

@@ -78,7 +78,7 @@ def _address(b: HandlerBuilder, kind: int, width: int, other: bool) -> Value:
     """The address of `width` bytes of guest memory as a pointer.
 
     Of memory 0 nothing is checked: it is followed by guard pages. `other`: of the memory in a field, which may have
-    none, so that the access must end within its length. Address and offset have 32 bits each: the sum fits.
+    none, so the access must end within its length. Address and offset have 32 bits each: the sum fits.
     """
     offset = b.number("offset")
     if kind != IMM:
@@ -198,7 +198,7 @@ ATOMIC_OPERANDS = ("address", "a", "b")
 def atomic_handler(operation: Operation) -> Handler:
     """The handler of an atomic instruction.
 
-    Programs have few of them, so that memory 0 isn't told from others.
+    Programs have few of them, so memory 0 isn't told from others.
     """
     values = operation.params
     parts = [Field(name, "slot", 10 + 2 * i) for i, name in enumerate(ATOMIC_OPERANDS[: len(values)])]

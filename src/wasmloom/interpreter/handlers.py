@@ -191,7 +191,7 @@ def _enter_function() -> Iterator[str]:
 
 
 def _fiber_end() -> str:
-    """LLVM IR of ``wl_fiber_end(ctx)``: the running continuation has returned; gives the control to go on at."""
+    """LLVM IR of ``wl_fiber_end(ctx)``: the running continuation has returned; returns the control to go on at."""
     b = StructBuilder(lambda builder, code: None)
     ctx = Value("%ctx", "ptr")
     cont = b.struct_field(ctx, "WlContext", "current")

@@ -3,7 +3,7 @@
 An instruction is the address of its handler (8 bytes) followed by its fields at fixed offsets; its size is a multiple
 of 8. Operands come in three kinds: a frame *slot* (16-bit number, 8 bytes each), the *accumulator* of the operand's
 class of registers (`wasmloom.semantics.kinds.Register`), or an *immediate*. Results go to the accumulator alone, or to
-a slot and the accumulator: the value is in a register anyway, so that a result in a slot can be read from either.
+a slot and the accumulator: the value is in a register anyway, so a result in a slot can be read from either.
 
 Slots hold 64 bits: an i32 is zero-extended, an f32 is in the low half and the upper half is arbitrary.
 """

@@ -8,7 +8,7 @@ instruction, and the GIL is not held. Guest calls never use the native stack, so
 A guest access beyond its memory faults on a guard page. `_redirect` then sends the thread to the trap entry: the
 handlers keep ip, frame, instance and context in their registers at every memory access (a test lets every
 one of them fault), but LLVM may have moved ip to the next instruction already. An instruction begins with its handler's
-address, so that the one that faulted is the one that names the handler the fault is in. Of a fused instruction, the
+address, so the one that faulted is the one that names the handler the fault is in. Of a fused instruction, the
 trap is that of the part that touches memory.
 """
 

@@ -9,7 +9,7 @@ Continuations. A stack is just memory: switching exchanges what the context says
 `resume` makes the running stack the parent of the continuation's last stack; `suspend` walks the parents for one
 whose `resume` has a clause for the tag, which becomes the running stack. Nothing is allocated and no C code runs.
 
-A contref is an address and a revision; every consumer changes the revision (`consume`), so that a second use is found.
+A contref is an address and a revision; every consumer changes the revision (`consume`), so a second use is found.
 
 A `resume` ends with its clauses, in order (`CLAUSE`).
 """
@@ -195,7 +195,7 @@ def _save(b: HandlerBuilder, cont: Value, ip: Value) -> None:
 
 
 def _switch_to(b: HandlerBuilder, cont: Value) -> Value:
-    """Make a stack the running one: all per-stack state of the context, on every edge. Gives its frame.
+    """Make a stack the running one: all per-stack state of the context, on every edge. Returns its frame.
 
     An interruption that arrives while the limit is replaced is still noticed at the next loop.
     """
@@ -445,7 +445,7 @@ def _find_handler(b: HandlerBuilder, tag: Value, kind: int) -> tuple[Value, Valu
 
 
 def _suspend_running(b: HandlerBuilder, child: Value, ip: Value, values: Value) -> Value:
-    """Suspend the chain from the running stack to `child`; gives the chain's continuation.
+    """Suspend the chain from the running stack to `child`; returns the chain's continuation.
 
     It goes on at `ip`, with what it is given in the slots from `values` on.
     """

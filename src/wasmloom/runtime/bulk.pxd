@@ -17,7 +17,7 @@ cdef int look_between(void *argument) noexcept nogil
 cdef int move_for_host(char **to, uint64_t target, char **origin, uint64_t source, uint64_t count) except -1
 
 # Copy `count` bytes from an offset in one area to an offset in another, or in the same; overlaps are right. Areas are
-# named by where their addresses are. Gives what `between` gave if that ended it.
+# named by where their addresses are. Returns what `between` gave if that ended it.
 cdef inline int move(
     char **to, uint64_t target, char **origin, uint64_t source, uint64_t count, Between between, void *argument
 ) noexcept nogil:

@@ -6,7 +6,7 @@ A guest can have gigabytes moved by one instruction, and the kernel has to find 
 guest looks up between two slices as it does in a loop; host code as compiled modules do (`wasmloom.system.polling`).
 
 Invariants: bounds have been checked before. Between two slices Python code may run, and a memory may grow and move: so
-areas are named by where their addresses are, which are read anew for each slice. None gets shorter, so that the bounds
+areas are named by where their addresses are, which are read anew for each slice. None gets shorter, so the bounds
 hold. Which end comes first is settled at the beginning: areas that overlap move together.
 """
 

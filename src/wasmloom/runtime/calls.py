@@ -2,11 +2,11 @@
 # mypy: ignore-errors
 """What handlers leave to the runtime: stack growth, interrupts, and the bulk instructions (Core 3.0, 4.6).
 
-All functions have the signature that `wasmloom.contract.layout.RUNTIME_CALLS` gives, don't count on the GIL, and return
-a trap code. `register` hands them to the machine module; ``translate`` is the interpreter's, ``host_call`` the host
-package's.
+All functions have the signature that `wasmloom.contract.layout.RUNTIME_CALLS` names, must not assume that the GIL is
+held, and return a trap code. `register` hands them to the machine module; ``translate`` is the interpreter's,
+``host_call`` the host package's.
 
-Invariants: lengths and addresses are unsigned 32-bit numbers widened to 64 bits before they are added, so that no sum
+Invariants: lengths and addresses are unsigned 32-bit numbers widened to 64 bits before they are added, so no sum
 wraps; nothing is written before the whole range has been checked. Memories can be large: what is
 done with much of one is done in slices, between which a guest is interrupted as in a loop (`wasmloom.runtime.bulk`).
 Tables can't (`Store.new_table`).
@@ -270,7 +270,7 @@ def initialise_memory(
     between: Between,
     argument: cython.p_void,
 ) -> uint64_t:
-    """Copy `count` bytes of a data segment into a memory; gives a trap code, or what `between` ended it with."""
+    """Copy `count` bytes of a data segment into a memory; returns a trap code, or what `between` ended it with."""
     if source + count > segment.length or target + count > memory.length:
         return _MEMORY_OUT_OF_BOUNDS
     return move(cython.address(memory.base), target, cython.address(segment.data), source, count, between, argument)

@@ -14,9 +14,9 @@ their ``keep``, for all functions that they have (`wasmloom.host.state`). What i
 
 Invariants:
 
-* The garbage collector doesn't see these objects (`no_gc`), so that it never clears them. They refer to nothing but
+* The garbage collector doesn't see these objects (`no_gc`), so it never clears them. They refer to nothing but
   each other, and never in circles.
-* Bytes are taken from a budget with the GIL held, and given back by whoever took them.
+* Bytes are taken from a budget with the GIL held, and given back by what took them.
 * Ranges are filled in before they are counted; the signal handler only reads them. One is taken away just before the
   memory goes, when nothing can run in it. All this with the GIL held.
 """

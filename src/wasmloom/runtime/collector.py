@@ -315,7 +315,7 @@ def _sweep(m: cython.pointer(Marking)) -> cython.void:
     while slab != cython.NULL:
         if slab.kind == CONT_CLASS:
             for i in range(slab.used):
-                # From the end, so that the pool begins with the first.
+                # From the end, so the pool begins with the first.
                 _sweep_cont(m, cython.cast(cython.pointer(WlCont), block_at(slab, slab.used - 1 - i)))
         else:
             if slab == m.heap.filling[slab.kind]:  # the newest of its class, and so the first to be seen

@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""The fault handler: accesses beyond a memory's length become traps, all other faults go on to whoever had the signal.
+"""The fault handler: accesses beyond a memory's length become traps, all other faults go on to the handler that had the
+signal.
 
 A fault is ours when its address lies in a reservation (`wasmloom.runtime.regions`) and the faulting instruction in
 the generated handlers; the machine module then sends the thread to its trap entry. Anything else is passed to the
@@ -161,8 +162,8 @@ def _install(number: cython.int) -> cython.void:
         return
     if now.sa_flags & SA_SIGINFO and now.sa_sigaction == _on_fault:
         return
-    # One level per handler: whoever comes to the front again moves up. When all levels are taken the second oldest
-    # goes: the oldest is what ends the chain.
+    # One level per handler: a handler that comes to the front again moves up. When all levels are taken the second
+    # oldest goes: the oldest is what ends the chain.
     i = 0
     while i < chain.count and chain.previous[i].sa_handler != now.sa_handler:
         i += 1

@@ -31,7 +31,7 @@ from wasmloom.system.registry import Registry
 #: Seconds that a fork waits for an import at most: the thread that forks may itself be in the way.
 _MOST_SECONDS = 10
 
-#: Held by whoever imports parts of the compiler.
+#: Held while parts of the compiler are imported.
 importing = RLock()
 _waited = False
 #: Threads that are in LLVM; and whether one was that this process doesn't have.
@@ -98,7 +98,7 @@ def _end_others(store: Store, me: cython.ulong) -> cython.void:
     """
     guest: cython.pointer(Guest) = store.guest
     if guest.may_change == WAIT:
-        guest.may_change = LOOK  # nobody makes its code any more
+        guest.may_change = LOOK  # nothing makes its code any more
     # Whoever waits at it doesn't any more, and how it was left nobody knows.
     store.door = cython.NULL
     store.waiting = 0

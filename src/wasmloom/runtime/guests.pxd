@@ -69,7 +69,7 @@ ctypedef struct Parked:
     Parked *previous
     WlCont *root                # the bottom of its stacks; NULL: it has none (any more)
     WlCont *current             # the innermost one; of bytecode: its memory is used up to the offset `values`
-    void *owner                 # borrowed PyObject* of the GuestTask; NULL: nobody will ever let it go on
+    void *owner                 # borrowed PyObject* of the GuestTask; NULL: nothing will ever let it go on
     # Of compiled code, else NULL: the native stack of `root` (RootStack*), and on its top the words that the function
     # takes and gives. While it waits: where the innermost stack ends, and the frame there.
     void *native

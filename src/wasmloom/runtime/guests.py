@@ -15,7 +15,7 @@ Invariants:
 * No wake-up is lost: an entry writes ``used`` and *then* reads ``ticker_state``, the ticker writes ``ticker_state``
   and then reads ``used``, each with a full barrier between (for entries, `leave_python`).
 * The ticker writes to a thread's control block only while ``ticking`` is set and after having seen ``running``; an
-  entry that ends clears ``running`` and then waits until ``ticking`` is clear, so that the thread still exists. Each
+  entry that ends clears ``running`` and then waits until ``ticking`` is clear, so the thread still exists. Each
   needs a full barrier between its write and its read.
 * Entries are frequent, and what the ticker does is rare: where the kernel has membarrier(2), the ticker's barriers are
   ones for all threads (``shares_barriers``), and an entry's read has only to be behind its write in the program. That
@@ -118,7 +118,7 @@ def new_guest() -> cython.pointer(Guest):
 @cython.cfunc
 @cython.exceptval(check=False)
 def free_guest(guest: cython.pointer(Guest)) -> cython.void:
-    """Return a guest context, which nobody runs any more, to the pool. Its stack is the caller's."""
+    """Return a guest context, which no thread runs any more, to the pool. Its stack is the caller's."""
     global first_free
     following: cython.pointer(Guest) = guest.next
     guest.running = 0
@@ -252,7 +252,7 @@ def _after_fork_in_child() -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def can_be_left(guest: cython.pointer(Guest)) -> cython.bint:
-    """Whether all that a guest of another thread is lies where whoever ends it finds it."""
+    """Whether all that a guest of another thread is lies where the thread that ends it finds it."""
     return (
         not cython.cast(cython.pointer(WatchedWord), cython.address(guest.running))[0]
         or cython.cast(cython.pointer(WatchedWord), cython.address(guest.resting))[0]

@@ -53,8 +53,8 @@ ctypedef struct Heap:
     uint64_t holds              # while it is not 0, references are where the collector doesn't see them
     Pin *pins
     uint64_t pin_count
-    uint64_t pins_at            # this many make `pin` drop those that nobody holds
-    OnWords on_words            # NULL: nobody wants to know
+    uint64_t pins_at            # this many make `pin` drop those that nothing holds
+    OnWords on_words            # NULL: nothing listens
 
 cdef void *new_block(Heap *heap, uint64_t kind) noexcept nogil
 cdef uint64_t class_bytes(uint64_t kind) noexcept nogil

@@ -2,10 +2,10 @@
 # mypy: ignore-errors
 """The reference heap's memory: continuations and exceptions in blocks, blocks in slabs.
 
-A slab is 128 KiB, aligned to its size, and holds blocks of one size class, so that the collector finds the block
+A slab is 128 KiB, aligned to its size, and holds blocks of one size class, so the collector finds the block
 that a word may name with one lookup in a hash table. Slabs are cut from mapped regions and go back to the system
 with their store: a stale reference always points to a block of the same kind. A slab's blocks are touched for the
-first time when they are handed out, so that a small guest stays small.
+first time when they are handed out, so a small guest stays small.
 
 What blocks mean is `wasmloom.runtime.stacks`' business, which of them are still in use that of
 `wasmloom.runtime.collector`.
@@ -13,7 +13,7 @@ What blocks mean is `wasmloom.runtime.stacks`' business, which of them are still
 Invariants:
 
 * Blocks of a slab from ``used`` on are zero and have never been handed out.
-* Pins are made with the store locked; whoever held one drops it by writing 0 to its word, at any time, with the GIL.
+* Pins are made with the store locked. The holder of one drops it by writing 0 to its word, at any time, with the GIL.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _map_region(heap: cython.pointer(Heap)) -> cython.bint:
     start: uint64_t
     if memory == MAP_FAILED:
         return False
-    # The first slab begins behind the first multiple of its size, so that there is always room for the two words.
+    # The first slab begins behind the first multiple of its size, so there is always room for the two words.
     cython.cast(cython.pointer(cython.p_void), memory)[0] = heap.regions
     cython.cast(cython.pointer(uint64_t), memory)[1] = size
     heap.regions = memory

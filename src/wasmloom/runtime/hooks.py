@@ -3,7 +3,7 @@
 """What the runtime calls of the floors above it: each of them registers what it has when it is imported.
 
 Nothing is imported where it is needed instead: an import could run finalisers, and these enter the guest; and nothing
-can be imported while Python ends. Before a hook is set nobody can have what it is called for.
+can be imported while Python ends. Before a hook is set nothing exists that it is called for.
 """
 
 from __future__ import annotations
@@ -88,6 +88,6 @@ def set_python_exception(function: Callable[..., Exception]) -> None:
 
 
 def set_engine_of(function: Callable[[object], object]) -> None:
-    """Register what gives the engine that a store is made with, or raises `TypeError` for what isn't one."""
+    """Register what returns the engine that a store is made with, or raises `TypeError` for what isn't one."""
     global engine_of
     engine_of = function

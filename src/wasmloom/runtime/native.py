@@ -13,7 +13,7 @@ The same comparison counts the memory: a stack's limit begins a page below its t
 it moves down towards the stack's floor, and what has been gained is charged. It never moves up: a stack in the pool
 keeps the pages that it has touched.
 
-The stacks of continuations lie one behind the other in large regions. The tops of all stacks are staggered, so that the
+The stacks of continuations lie one behind the other in large regions. The tops of all stacks are staggered, so the
 innermost frames of many don't compete for the same lines of the processor's caches.
 
 Invariants:
@@ -291,7 +291,7 @@ def prepare_context(guest: cython.pointer(Guest)) -> cython.bint:
 @cython.cfunc
 @cython.exceptval(check=False)
 def free_native(guest: cython.pointer(Guest)) -> cython.void:
-    """Free all native stacks of a guest, and what is left of calls that nobody will ever let go on."""
+    """Free all native stacks of a guest, and what is left of calls that nothing will ever let go on."""
     region: cython.pointer(Region) = cython.cast(cython.pointer(Region), guest.native_regions)
     next_region: cython.pointer(Region)
     root: cython.pointer(RootStack)
@@ -440,7 +440,7 @@ def _begin(
         control.pc = cython.cast(cython.p_char, native_stubs.fiber_start)
         cont.control = control
     if bound:
-        # From the end, so that none is overwritten before it has moved.
+        # From the end, so none is overwritten before it has moved.
         i = count
         while i > 0:
             i -= 1
@@ -593,7 +593,7 @@ def _find_handler(
 @cython.nogil
 @cython.exceptval(check=False)
 def _cut(ctx: cython.pointer(WlContext), child: cython.pointer(WlCont)) -> cython.pointer(WlCont):
-    """Suspend the running chain above `child`; gives the parent."""
+    """Suspend the running chain above `child`; returns the parent."""
     running: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
     parent: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), child.parent)
     if child != running:

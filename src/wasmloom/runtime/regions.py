@@ -6,11 +6,11 @@
 offset, an unsigned 32-bit number as well, so an access of up to 16 bytes ends below 8 GiB + 16. A memory reserves that
 much (`RESERVATION`), of which only its present length can be touched: an access out of bounds faults,
 `wasmloom.runtime.faults` turns the fault into a trap, and generated code needs no bounds checks. The base never moves,
-so that Python's views of a memory stay valid when it grows.
+so Python's views of a memory stay valid when it grows.
 
 *Checked* memories are for processes that can't have so much address space. They take what they hold, generated code
 compares every address with the length, and growing moves them, which the system does without copying. Python's views
-would then point nowhere, so that a memory doesn't grow while there are any. It grows with the GIL held: whoever has the
+would then point nowhere, so a memory doesn't grow while there are any. It grows with the GIL held: whoever has the
 GIL may read base and length.
 
 The table of reservations is read by the signal handler. Invariants: a slot holds a reservation's base or 0; it is
@@ -116,7 +116,7 @@ def _release(base: cython.p_char, length: uint64_t) -> cython.void:
     """Give back a reservation of which `length` bytes are accessible. Call with the GIL.
 
     Unmapping is by far the dearest part of a
-    memory's life, so that some reservations are kept for the next memories; their pages go at once.
+    memory's life, so some reservations are kept for the next memories; their pages go at once.
     """
     global spare_count
     if spare_count < MAX_SPARES and (length == 0 or madvise(base, length, MADV_DONTNEED) == 0):
@@ -157,7 +157,7 @@ def in_region(address: cython.p_void) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _mapping(length: uint64_t) -> uint64_t:
-    """What a checked memory maps: at least a page, so that no two memories have the same base."""
+    """What a checked memory maps: at least a page, so no two memories have the same base."""
     return length if length else 1
 
 

@@ -13,7 +13,7 @@ cdef enum:
 ctypedef void (*OnEvent)(Guest *, const char *, WlCont *) noexcept nogil
 
 cdef Collect collect
-cdef OnEvent on_event               # NULL: nobody wants to know
+cdef OnEvent on_event               # NULL: nothing listens
 
 cdef bint chain_is_full(Guest *guest) noexcept nogil
 cdef bint is_interpreted(WlCont *cont) noexcept nogil

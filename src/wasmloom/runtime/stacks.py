@@ -3,7 +3,7 @@
 """Continuations and exceptions: allocation, growth and reuse.
 
 A continuation comes with a small stack behind it, in one block of the reference heap (`wasmloom.runtime.heap`).
-Blocks are never freed before their store, so that a stale contref always points to a continuation, whose revision
+Blocks are never freed before their store, so a stale contref always points to a continuation, whose revision
 then tells. A stack that outgrows its block moves to memory of its own, which goes back when the continuation ends.
 
 Continuations that end go to the pool at once; those that are abandoned, and exceptions, when the collector finds
@@ -15,7 +15,7 @@ What is allocated counts towards the store's memory limit.
 Invariants:
 
 * While a stack runs, the context says where its memory is; every switch writes that back (`stack_handlers._save`,
-  `_note_memory`), and whoever moves the running stack changes the context only.
+  `_note_memory`), and code that moves the running stack changes the context only.
 * A continuation in the pool (state "ended") has its own block's memory, and a revision that no reference has.
 * A continuation whose revisions have run out is only used again when the collector has seen no word with its address.
 * ``heap.grown`` is the sum of all stacks' sizes that don't lie in their block.
@@ -145,7 +145,7 @@ def last_of(cont: cython.pointer(WlCont)) -> cython.pointer(WlCont):
 @cython.nogil
 @cython.exceptval(check=False)
 def look_first(cont: cython.pointer(WlCont)) -> cython.void:
-    """Let whoever resumes a continuation read its state."""
+    """Let what resumes a continuation read its state."""
     if cont.last == cont:
         cont.last = cython.NULL
 
@@ -162,7 +162,7 @@ def begin_revisions(cont: cython.pointer(WlCont)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def is_worn(cont: cython.pointer(WlCont)) -> cython.bint:
-    """Whether a continuation's revisions have run out, so that there can't be a reference to it."""
+    """Whether a continuation's revisions have run out, so there can't be a reference to it."""
     return cont.reference == cython.cast(uint64_t, cont)
 
 
@@ -180,7 +180,7 @@ def is_young(cont: cython.pointer(WlCont)) -> cython.bint:
 def chain_is_full(guest: cython.pointer(Guest)) -> cython.bint:
     """Whether so many stacks have resumed each other that no stack may be made for one more.
 
-    Call before one is made: a chain can't get longer for ever without that, so that resuming costs nothing. Counting
+    Call before one is made: a chain can't get longer for ever without that, so resuming costs nothing. Counting
     takes as long as the chain is, and is done once for so many stacks that making one takes constant time.
     """
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.current)
@@ -362,7 +362,7 @@ def _cont_done(
 def renew(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.pointer(WlCont):
     """Move a stack to a fresh continuation, which takes the old one's place in everything but references.
 
-    The old one is the innermost of its chain, so that only it, and the context, can point to it. NULL when there is no
+    The old one is the innermost of its chain, so only it, and the context, can point to it. NULL when there is no
     memory.
     """
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)

@@ -1,9 +1,9 @@
 """The definitions of the atomic instructions, on memories that aren't shared.
 
-Nobody else sees such a memory, so that plain accesses are atomic. What sets these instructions apart is that they trap
-where they aren't aligned (which whoever calls a definition has seen to), and the order of what is checked next: the
-second argument, `place`, is a function that checks the bounds and gives the checked address. On shared memories, which
-aren't executed yet, builders have to do more in `atomic_load` and its like.
+Nothing else sees such a memory, so plain accesses are atomic. What sets these instructions apart is that they trap
+where they aren't aligned (which the caller of a definition has checked), and the order of what is checked next: the
+second argument, `place`, is a function that checks the bounds and returns the checked address. On shared memories,
+which aren't executed yet, builders have to do more in `atomic_load` and its like.
 
 Source: threads proposal, "Atomic Memory Instructions" (execution).
 """

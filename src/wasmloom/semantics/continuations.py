@@ -1,6 +1,6 @@
 """What instructions on continuations check first, in all tiers (stack-switching proposal, "Execution").
 
-A reference to a continuation is its address and a revision. What consumes one changes the revision, so that the
+A reference to a continuation is its address and a revision. What consumes one changes the revision, so the
 reference and all copies of it are of no more use.
 """
 
@@ -17,7 +17,7 @@ V = Any
 
 
 def check_reference(b: V, word: V) -> tuple[V, V]:
-    """Trap unless a reference can be used; gives the continuation, and the next reference to it."""
+    """Trap unless a reference can be used; returns the continuation, and the next reference to it."""
     not_null(b, word, NULL_CONTINUATION_REFERENCE)
     cont = b.pointer_in(b.binary("and", word, b.const("i64", NEXT_REVISION - 1)))
     only = b.struct_field(cont, "WlCont", "reference", "i64")  # the only one that counts
@@ -26,7 +26,7 @@ def check_reference(b: V, word: V) -> tuple[V, V]:
 
 
 def consume(b: V, word: V) -> V:
-    """Check a reference, and make it and all copies of it stale; gives the continuation."""
+    """Check a reference, and make it and all copies of it stale; returns the continuation."""
     cont, following = check_reference(b, word)
     b.set_struct_field(cont, "WlCont", "reference", following)
     return cont

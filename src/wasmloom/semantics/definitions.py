@@ -331,4 +331,4 @@ def unreachable(b: V) -> None:
 
 @operation("nop", "atomic.fence", kind="nothing")
 def nothing(b: V) -> None:
-    """Nobody else sees a memory that isn't shared, so that there is nothing to put in order."""
+    """Nothing else sees a memory that isn't shared, so there is nothing to put in order."""

@@ -78,7 +78,7 @@ def by_name(name: str) -> Kind:
 def slots_of(type: int) -> int:
     """How many slots values of a type take; of one that nothing executes yet, as many as its bits need.
 
-    A function may have such types as long as nobody calls it.
+    A function may have such types as long as nothing calls it.
     """
     return -(-128 // SLOT_BITS) if type == V128 else of_type(type).slots
 

@@ -175,7 +175,7 @@ class Builder:
         return self.assign(f"load {llvm_type(type)}, ptr {address.text}, align {align}", type)
 
     def store(self, x: Value, address: Value, align: int = 1, seen: bool = False) -> None:
-        """Write memory; `seen`: what the host sees after a trap, so that it must be written by then."""
+        """Write memory; `seen`: what the host sees after a trap, so it must be written by then."""
         self.emit(f"store {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}")
 
     # --- atomic accesses: to memories that aren't shared ---
@@ -189,13 +189,14 @@ class Builder:
         self.store(x, address)
 
     def atomic_modify(self, opcode: str, x: Value, address: Value) -> Value:
-        """Write the old value combined with `x` by an LLVM binary instruction, or `x` ("xchg"). Gives the old value."""
+        """Write the old value combined with `x` by an LLVM binary instruction, or `x` ("xchg"). Returns the old
+        value."""
         old = self.load(x.type, address)
         self.store(x if opcode == "xchg" else self.binary(opcode, old, x), address)
         return old
 
     def atomic_compare_exchange(self, expected: Value, x: Value, address: Value) -> Value:
-        """Write `x` if the old value is the expected one. Gives the old value."""
+        """Write `x` if the old value is the expected one. Returns the old value."""
         old = self.load(x.type, address)
         # The old value is written back otherwise: it is the guest's own.
         self.store(self.select(self.compare("eq", old, expected), x, old), address)

@@ -36,7 +36,7 @@ class Operation(NamedTuple):
 
     `params` and `results` are what the operands and results are, also where the instruction table has a rule for them.
     `traps` are the trap codes that it can raise besides those of the memory access itself. `is_truth`: the result is a
-    truth value, so that a branch may test it without storing it.
+    truth value, so a branch may test it without storing it.
     """
 
     instruction: Instruction

@@ -4,11 +4,11 @@
 
 Two defined types are the same when their recursive groups are equal after references into the group have been replaced
 by positions in it (iso-recursive equivalence, Core 3.0, 2.3.8 and 3.3.2). `intern_group` gives equal groups the same
-ids, so that types of different modules are compared by comparing numbers.
+ids, so types of different modules are compared by comparing numbers.
 
 Groups live as long as somebody keeps them: a `Types` object of a module, store, function …, or another group that names
-one of their types. So whoever stores an id, in bytecode, machine code or a struct, has such an object, or belongs to
-somebody who has. Ids are given in order, and used again only when all have been given once, so that an id that has
+one of their types. So what stores an id, in bytecode, compiled code or a struct, has such an object, or belongs to
+something that has. Ids are given in order, and used again only when all have been given once, so an id that has
 outlived its type is found out, where ids come from Python (`is_val_type`), and means nothing else by then.
 
 Invariant: all of this is touched with the GIL held, and nothing that changes it runs Python code in between
@@ -136,7 +136,7 @@ _fill_tables()
 @cython.cfunc
 @cython.exceptval(check=False)
 def type_info(id: uint32_t) -> cython.pointer(TypeInfo):
-    """The type with a canonical id, which must exist: whoever asks keeps it alive, or knows who does."""
+    """The type with a canonical id, which must exist: the caller keeps it alive, or knows what does."""
     return _pages[id >> PAGE_BITS].types[id & (PAGE_SIZE - 1)]
 
 
@@ -400,7 +400,7 @@ def _forget(first: uint64_t, count: uint64_t) -> cython.void:
 @cython.cfunc
 @cython.exceptval(check=True)
 def _new_group(words: cython.pointer(Words), members: uint32_t, key: bytes) -> cython.pointer(TypeInfo):
-    """Make a group that isn't there yet; nobody keeps it. What it names exists."""
+    """Make a group that isn't there yet; nothing keeps it. What it names exists."""
     first: uint64_t = _free_ids(members)
     at: uint64_t = 0
     i: uint64_t

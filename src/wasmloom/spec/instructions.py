@@ -638,7 +638,7 @@ class Instruction(NamedTuple):
     one-byte opcodes. `params` and `results` are type names (or "addr"); they are empty when `rule` names a typing rule.
     """
 
-    index: int  # type: ignore[assignment]  # hides the tuple's method, which nobody calls
+    index: int  # type: ignore[assignment]  # hides the tuple's method, which nothing calls
     prefix: int
     opcode: int
     mnemonic: str

@@ -1,6 +1,6 @@
 """Implementation limits: the numbers that a module may not exceed (Core 3.0, appendix A.2).
 
-The figures are those that the JavaScript interface fixes for the web, so that what runs in a browser runs here.
+The figures are those that the JavaScript interface fixes for the web, so what runs in a browser runs here.
 """
 
 MAX_MODULE_BYTES = 1 << 30

@@ -30,7 +30,7 @@ class Export(NamedTuple):
 
     name: str
     kind: str
-    index: int  # type: ignore[assignment]  # hides the tuple's method, which nobody calls
+    index: int  # type: ignore[assignment]  # hides the tuple's method, which nothing calls
 
 
 class Table(NamedTuple):

@@ -1,4 +1,4 @@
-"""Instructions outside the instruction table that we know by name only, so that modules with them are refused by name.
+"""Instructions outside the instruction table that we know by name only, so modules with them are refused by name.
 
 They belong to proposals whose instructions the engine has no representation for.
 """

@@ -1,6 +1,6 @@
 """Value, heap and composite types of WebAssembly 3.0 and the stack-switching proposal.
 
-A value type is one integer, so that compiled code compares types with one instruction:
+A value type is one integer, so compiled code compares types with one instruction:
 
 * number and vector types, and the packed storage types, are their binary opcode (``0x7F`` is ``i32``);
 * a reference type is ``REF_FLAG``, ``NULL_FLAG`` when nullable, and the heap type shifted by ``HEAP_SHIFT``;

@@ -19,7 +19,7 @@ _QUOTED_IDENTIFIER = re.compile(r'\$"(?:[^"\\]|\\.)*"')
 #: How much of a long token a message shows.
 _SHOWN_CHARS = 60
 
-#: Keywords that stand for more than one row of the instruction table in text, so that the row's own mnemonic isn't one.
+#: Keywords that stand for more than one row of the instruction table in text, so the row's own mnemonic isn't one.
 NOT_IN_TEXT = frozenset(("ref.test_null", "ref.cast_null"))
 
 #: Every keyword of the text format. A word that isn't among them is an "unknown operator", one that is but stands in

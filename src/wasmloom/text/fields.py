@@ -1,6 +1,6 @@
 """A module's fields in the text format (Core 3.0, section 6.6) → the abstract syntax.
 
-Identifiers may be used before the field that they name, so that fields are read in three passes: find them and bind
+Identifiers may be used before the field that they name, so fields are read in three passes: find them and bind
 identifiers; read the types; read all else, in order. Types that type uses imply come after the written ones.
 """
 

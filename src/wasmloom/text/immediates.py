@@ -84,7 +84,7 @@ class ImmediateParser(TypeParser):
         #: identifier → index, of the current function
         self.locals: dict[str, int] = {}
         self.labels = Labels()
-        #: whether an instruction names a data segment, so that the binary needs a data count
+        #: whether an instruction names a data segment, so the binary needs a data count
         self.uses_data_count = False
 
     # Indices

@@ -44,7 +44,7 @@ _SHORT_TOKEN = re.compile(rf"[(){ID_CHARS},;\[\]{{}}]")
 _STRING_TOKEN = re.compile(rf"{_STRING}|{_RESERVED}")
 _STRING_RUN = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]++|\\[^\x00-\x1f\x7f])*+')
 
-#: How many empty tokens follow the last one, so that the parsers may look ahead without checking for the end.
+#: How many empty tokens follow the last one, so the parsers may look ahead without checking for the end.
 END_TOKENS = 6
 
 

@@ -2,7 +2,7 @@
 
 `print_module` writes one field to a line, with flat instructions. Names come from the name section; where a name can't
 be an identifier (it is empty, or another has it already) it stands in a `(@name …)` annotation and things go by number.
-Assembling the text gives the same module again: the same sections, custom ones included, except that a data count
+Assembling the text makes the same module again: the same sections, custom ones included, except that a data count
 section is only there when an instruction needs it.
 """
 
@@ -168,7 +168,7 @@ class _Printer:
         return params + (f" (result{results})" if results else "")
 
     def _type_use(self, type_index: int, names: IndexNames) -> str:
-        """A type use with its signature repeated, so that parameters can have names."""
+        """A type use with its signature repeated, so parameters can have names."""
         composite = self._types[type_index].composite if type_index < len(self._types) else None
         signature = self._signature(composite, names) if isinstance(composite, FuncType) else ""
         return f"(type {self._spaces['type'].use(type_index)}){signature}"

@@ -1,6 +1,6 @@
 """Test scripts, the `.wast` files of the official suite: text → commands.
 
-`parse_script` reads a script into commands. Modules stay as tokens until `ModuleSource.assemble` is called, so that one
+`parse_script` reads a script into commands. Modules stay as tokens until `ModuleSource.assemble` is called, so one
 bad module doesn't sink its script::
 
     for command in parse_script(text):

@@ -1,7 +1,7 @@
 """The typing rules (Core 3.0, chapter 3, and the stack switching Explainer).
 
 `validate_module` checks a decoded module. A `Validator` can check one function at a time; after the checks its
-`features` say what the module uses and where first, so that an engine can refuse by name what it doesn't execute.
+`features` say what the module uses and where first, so an engine can refuse by name what it doesn't execute.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 """The context that instructions are checked under (Core 3.0, 3.1.1): a module's index spaces as C arrays.
 
-It also notes which features a module uses, so that an engine that lacks one of them can say where it is first used.
+It also notes which features a module uses, so an engine that lacks one of them can say where it is first used.
 """
 
 from __future__ import annotations

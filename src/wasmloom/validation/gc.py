@@ -78,7 +78,7 @@ def _struct_new_default(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(check=True)
 def _field(v: Validator, i: cython.pointer(Instr), packed: cython.bint) -> uint64_t:
-    """Check a read of a struct's field and pop the struct; gives the type on the stack."""
+    """Check a read of a struct's field and pop the struct; returns the type on the stack."""
     type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, STRUCT)
     t: uint64_t
     if i.b >= type.n_params:

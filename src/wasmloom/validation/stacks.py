@@ -231,7 +231,7 @@ def _suspend(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(check=True)
 def _resumed(v: Validator, i: cython.pointer(Instr)) -> cython.pointer(TypeInfo):
-    """Check a resumption's handlers and pop the continuation; gives the function type that it runs."""
+    """Check a resumption's handlers and pop the continuation; returns the function type that it runs."""
     cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
     func: cython.pointer(TypeInfo) = type_info(cont.func)
     _check_handlers(v, i, func)

@@ -98,7 +98,8 @@ async def _later(context: Context, steps: Steps, first: Any, pinned: list[Descri
 
 
 def _bind(context: Context, name: str) -> Callable[..., int | Coroutine[Any, Any, int] | None]:
-    """The host function `name`: takes words as the guest passes them, gives an error number, or what gives it later."""
+    """The host function `name`: takes words as the guest passes them, returns an error number, or what returns it
+    later."""
     call: Call = CALLS[name]
     function = _FUNCTIONS[name]
     masks = tuple(_KINDS[kind][0] for kind in call.params)

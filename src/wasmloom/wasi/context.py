@@ -33,7 +33,7 @@ class Context:
 
     @property
     def can_wait(self) -> bool:
-        """Whether the guest's call runs in an event loop, so that it can wait for coroutines."""
+        """Whether the guest's call runs in an event loop, so it can wait for coroutines."""
         return self._store is not None and self._store.can_wait
 
     @property

@@ -302,7 +302,7 @@ class Directory(HostFile):
     def __init__(self, host: int, rights: Rights, inheriting: Rights, preopen: bytes | None = None) -> None:
         super().__init__(host, rights, inheriting, nonblocking=False)
         self.preopen = preopen
-        #: Cookie of the next entry, and the entries from there on that the kernel has given. One attribute, so that
+        #: Cookie of the next entry, and the entries from there on that the kernel has returned. One attribute, so
         #: threads that share a directory see what belongs together.
         self._unread: tuple[int, bytes] = (0, b"")
 

@@ -165,7 +165,7 @@ def _moving(
 ) -> Steps:
     """Read or write chunk by chunk, and store how much it was.
 
-    As in POSIX, a read that can block gives what there is; a write goes on until all is written if it can be waited
+    As in POSIX, a read that can block returns what there is; a write goes on until all is written if it can be waited
     for, and files on disk are read and written to the end. If something is done already, an error that follows is left
     to the next call.
     """

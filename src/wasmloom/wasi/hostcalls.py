@@ -31,7 +31,7 @@ def open_host(name: bytes | str, flags: int, mode: int = 0o777, *, dir_fd: int |
     """`os.open` for a guest: raises `OSError` (`ENFILE`) rather than take one of the process's last descriptors."""
     opened = os.open(name, flags | os.O_CLOEXEC, mode, dir_fd=dir_fd)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    # The system gives the lowest number that is free.
+    # The system returns the lowest number that is free.
     if limit != resource.RLIM_INFINITY and opened >= limit - min(RESERVE, limit // 4):
         os.close(opened)
         raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
@@ -50,7 +50,7 @@ def _at_most(buffers: list[memoryview], size: int) -> list[memoryview]:
 
 
 def _is_terminal_or_pipe(host: int) -> bool:
-    """Whether opening a file again gives the same thing: not so with sockets, nor with masters of pseudo-terminals."""
+    """Whether opening a file again opens the same thing: not so with sockets, nor with masters of pseudo-terminals."""
     status = os.fstat(host)
     if stat.S_ISFIFO(status.st_mode):
         return True
@@ -138,7 +138,7 @@ def has_writer(host: int) -> bool:
     """Whether a FIFO, which is open for reading and non-blocking, is open for writing, or has something to read."""
     source, sink = os.pipe2(os.O_CLOEXEC)
     try:
-        # A copy of the first byte that leaves it where it is: 0 says that nobody can write any.
+        # A copy of the first byte that leaves it where it is: 0 says that no writer is left.
         return _call(_libc().tee, host, sink, 1, _SPLICE_NONBLOCK) != 0
     except BlockingIOError:
         return True

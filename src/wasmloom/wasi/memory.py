@@ -40,7 +40,7 @@ def pack(memory: memoryview, layout: Struct, address: int, *values: int) -> None
 def iovecs(memory: memoryview, address: int, count: int) -> tuple[list[tuple[int, int]], int]:
     """The ranges (start, length) that an array of `iovec` or `ciovec` names, without empty ones; bytes to be moved.
 
-    A call moves no more than the guest has memory (ranges may overlap, so that they could name any amount), nor more
+    A call moves no more than the guest has memory (ranges may overlap, so they could name any amount), nor more
     than Linux does (`MAX_TRANSFER`). Raises `WasiError` with `EINVAL` for more than `MAX_IOVECS` ranges.
     """
     if count > MAX_IOVECS:

@@ -30,7 +30,7 @@ from wasmloom.wasi.waits import Steps, pause
 _READING = Rights.FD_READ | Rights.FD_READDIR
 _WRITING = Rights.FD_WRITE | Rights.FD_ALLOCATE | Rights.FD_FILESTAT_SET_SIZE
 
-#: Seconds between two looks whether the other end of a FIFO has been opened, which nobody tells.
+#: Seconds between two looks whether the other end of a FIFO has been opened, which nothing reports.
 _LOOK_AGAIN = 0.01
 
 #: Host flag by `OpenFlags`.
@@ -180,7 +180,7 @@ def path_open(
 
 
 def _may_open_later(walk: Walk, error: OSError) -> bool:
-    """Whether only `O_NONBLOCK` kept a file from being opened: a FIFO that nobody reads, or a lease that is held."""
+    """Whether only `O_NONBLOCK` kept a file from being opened: a FIFO without a reader, or a lease that is held."""
     if error.errno == errno.ENXIO:
         return stat.S_ISFIFO(walk.stat(follow=False).st_mode)
     return error.errno == errno.EAGAIN

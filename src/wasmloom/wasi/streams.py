@@ -103,7 +103,7 @@ class Stream(PythonStream):
 class AsyncStream(PythonStream):
     """A stream of an event loop, as asyncio's `StreamReader` and `StreamWriter`: the guest waits for it.
 
-    For input `file` has a coroutine method ``read(n)`` that gives up to n bytes, none at the end; for output a method
+    For input `file` has a coroutine method ``read(n)`` that returns up to n bytes, none at the end; for output a method
     ``write(data)`` whose result, if it can be awaited, is, and possibly a coroutine method ``drain()``.
     """
 

@@ -1,4 +1,4 @@
-"""Inline assembly, for LLVM's IR. Each function gives what stands in a `call` between the type and the operands.
+"""Inline assembly, for LLVM's IR. Each function returns what stands in a `call` between the type and the operands.
 
 What LLVM may assume of a piece beyond what it says itself (the attributes) is up to those who use it.
 """
@@ -49,7 +49,7 @@ def prefetch(distance: int) -> str:
     return f'asm sideeffect "prefetcht0 {distance}($0)", "r"'
 
 
-#: The type of what `safepoint` gives.
+#: The type of what `safepoint` returns.
 SAFEPOINT_TYPE = "i8"
 
 
@@ -75,7 +75,7 @@ _CLOBBERS = ",".join(
     + ["~{memory}", "~{dirflag}", "~{fpsr}", "~{flags}"]
 )
 
-#: Exchange the registers with the control context at RSI, and go there; whoever comes back does so behind it.
+#: Exchange the registers with the control context at RSI, and go there; what comes back does so behind it.
 _SWITCH = "; ".join(
     (
         f"movq {_SP}(%rsi), %r8",
@@ -112,7 +112,7 @@ def _switch(code: str, inputs: str) -> str:
 def switch() -> str:
     """Go on at a control context.
 
-    Operands: reason, first value, reference, context; the control context. Gives the first four as whoever comes back
+    Operands: reason, first value, reference, context; the control context. Returns the first four as what comes back
     brings them.
     """
     return _switch(_SWITCH, "{si}")

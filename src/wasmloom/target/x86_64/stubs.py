@@ -26,12 +26,12 @@ LLVM's `swiftself`.
 Invariants:
 
 * ``ctx.host_sp`` is the stack pointer of the innermost `wl_native_enter` or `wl_native_continue`, whose frames are
-  alike; whoever nests saves and restores it.
-* Nothing on a guest's stack is an address in the thread's stack, but for the frame pointer that the bottom frame has
+  alike; code that nests saves and restores it.
+* Nothing on a guest's stack is an address in the thread's stack, except the frame pointer that the bottom frame has
   saved, which only walkers follow. So a parked guest can go on in another thread, whose frame then takes that place.
 * C code only ever runs on the thread's stack. Guest stacks have room for a signal's frame below their limit.
 * The word ``fs:112``, which the C library keeps free for this purpose, is the limit of the running stack. The ticker
-  sets it to the highest number, so that every check fails; the slow path then restores it.
+  sets it to the highest number, so every check fails; the slow path then restores it.
 * Each piece keeps RBP as a frame pointer, or doesn't touch it: a walk along frame pointers crosses from any guest stack
   through its parents to the thread's stack. The call-frame information says the same to unwinders.
 """
