@@ -13,7 +13,7 @@ from itertools import islice
 #: How many characters of a name a message shows: names mangled by C++ and Rust compilers are often longer than 100.
 MOST = 200
 
-#: Characters that `str.isprintable` takes for visible, and that nobody sees: Unicode's "default ignorable" ones.
+#: Characters that `str.isprintable` takes for visible, and that are invisible: Unicode's "default ignorable" ones.
 _INVISIBLE = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u3164\uffa0"
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))

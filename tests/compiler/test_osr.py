@@ -1,4 +1,4 @@
-"""On-stack replacement: guests that begin interpreted and go on as machine code, wherever they are."""
+"""On-stack replacement: guests that begin interpreted and go on as compiled code, wherever they are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wasmloom.tiers.change import change_soon
 from wasmloom.tiers.stores import compiled_code, use_compiled
 
 AUTO = 1 << 30
-#: Guests begin interpreted, and go on as machine code only when they are told to.
+#: Guests begin interpreted, and go on as compiled code only when they are told to.
 ENGINE = wl.Engine(tier="auto", threshold=AUTO, cache=False)
 #: Tags and types that most modules here use.
 HEAD = """
@@ -28,7 +28,7 @@ HEAD = """
 
 
 def run_changing(module: wl.Module, at: int | None, *args: Any) -> Any:
-    """The outcome of a call whose `at`-th call of the host lets the guest go on as machine code; None: none does."""
+    """The outcome of a call whose `at`-th call of the host lets the guest go on as compiled code; None: none does."""
     store = wl.Store(module.engine)
     calls = []
 

@@ -161,7 +161,7 @@ def test_a_load_for_select_traps(load: str, name: str) -> None:
 
 
 def using(load: str) -> Functions:
-    """The result doesn't hang on all bytes of what is loaded, as with a shift by it."""
+    """The result doesn't depend on all bytes of what is loaded, as with a shift by it."""
     type = load[:3]
     uses = [
         f"({type}.{operation} ({type}.const 1) {{}})" for operation in ("shl", "shr_u", "shr_s", "rotl", "rotr")

@@ -56,7 +56,7 @@ class Variant(NamedTuple):
     stack_switching: str = "native"
     memory: str = "auto"
     threshold: int | None = None
-    #: The call, of the guest or of the host, from which on bytecode is to go on as machine code, after so many loops.
+    #: The call, of the guest or of the host, from which on bytecode is to go on as compiled code, after so many loops.
     change: int | None = None
     loops: int = 0
     #: Whether only functions that have run by then are compiled, and others when they are called.

@@ -177,7 +177,7 @@ class Function:
 
 
 def arguments(choices: Choices) -> tuple[int, ...]:
-    """Arguments of a call: addresses that are there, but for one or two."""
+    """Arguments of a call: addresses that are there, except one or two."""
     addresses = [choices.pick((0, 8, 16, 40, 100)) for _ in range(ADDRESSES)]
     for _ in range(choices.pick((1, 1, 1, 2, 0))):
         addresses[choices.below(ADDRESSES)] = choices.pick((65536, 65535, 65533, 65529, 100_000, -1, 65536 - 100))

@@ -6,7 +6,7 @@ Takes the public classes, their methods and properties, and the module's functio
 signatures, and calls them at random: with arguments that fit, with odd ones (other types, huge and negative numbers,
 NaN, lone surrogates, objects of other stores and engines, consumed continuations, closed streams, containers that hold
 themselves, objects whose special methods close, grow, resume or raise), in the wrong number, from two threads, and with
-what earlier calls gave. A case is a sequence of such steps; its number and the seed determine it, but for threads.
+what earlier calls gave. A case is a sequence of such steps; its number and the seed determine it, except for threads.
 
 Cases run in a process of their own; a crash or hang is reported with the case, and ``--case N`` runs one in this
 process (``--verbose`` prints each step). A case fails when it kills its process, doesn't end in time, or raises what

@@ -200,7 +200,7 @@ def _pause() -> Iterator[None]:
 
 
 def _drive(coroutine: Any) -> Any:
-    """What an event loop does, but for what it does with exceptions of its own: it logs them."""
+    """What an event loop does, except what it does with exceptions of its own: it logs them."""
     try:
         while True:
             coroutine.send(None)

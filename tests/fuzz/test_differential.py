@@ -33,7 +33,7 @@ def test_translation_modes_agree() -> None:
 
 
 def test_fuel_runs_out_in_the_same_place() -> None:
-    """What a program pays doesn't hang on when it is translated, and with enough fuel it does what it does without."""
+    """What a program pays doesn't depend on when it is translated; with enough fuel it does what it does without."""
     for case in range(60):
         program = generate(differential.choices_of(SEED + 1, case))
         without = differential.run_wasmloom(program, EAGER)

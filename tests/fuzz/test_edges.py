@@ -27,7 +27,7 @@ def test_edges(name: str, seed: int) -> None:
 
 
 def test_every_instruction_is_there() -> None:
-    """All that name a memory, a table or a segment of the features that are executed, but for vectors."""
+    """All that name a memory, a table or a segment of the features that are executed, except vectors."""
     there = {access.name for access in (*PLAIN, *ATOMICS)} | {case.name for case in BULK}
     wanted = {
         row.mnemonic

@@ -159,7 +159,7 @@ class Builder:
 
         def run(env: Environment) -> Result:
             values = [operand(env) for operand in operands]
-            # An operand that is some NaN makes any result of the next instruction a NaN, too, but for comparisons.
+            # An operand that is some NaN makes any result of the next instruction a NaN, too, except comparisons.
             nans = [value for value in values if isinstance(value, AnyNan)]
             if nans:
                 stand_in = 0x7FC00001 if part.mnemonic[1:3] == "32" else 0x7FF8000000000001

@@ -1,4 +1,4 @@
-"""What the generated handlers look like as machine code, at every optimisation level: speed doesn't hang on a profile.
+"""What the generated handlers look like as machine code, at every level: speed doesn't depend on a build profile.
 
 The unfused handlers and a sample of the fused ones are compiled; set WASMLOOM_ALL_HANDLERS to compile them all, which
 takes minutes.

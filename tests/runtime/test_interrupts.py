@@ -116,7 +116,7 @@ def auto_store(timeout: float | None = None) -> wl.Store:
 
 
 def changing(store: wl.Store, text: str = FOREVER) -> Any:
-    """The exports of a guest whose store goes on as machine code once its host has been told."""
+    """The exports of a guest whose store goes on as compiled code once its host has been told."""
     tell = wl.Func(store, "->", lambda: change_soon(store))
     return wl.Instance(wl.Module(text, store.engine), {"h": {"tell": tell}}, store=store).exports
 

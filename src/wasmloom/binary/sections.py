@@ -4,7 +4,7 @@
 
 An entry costs a struct of C (``sections.pxd``) and no Python object, so a module with a million of anything is
 read about as fast as its bytes; names and expressions stay ranges of those. Python's views of all this are made when
-somebody asks for them (`wasmloom.binary.decoder`).
+something asks for them (`wasmloom.binary.decoder`).
 
 What a count asks for is compared with its limit and with the bytes that are left before memory is allocated for it.
 Loops whose entries have no number of their own `poll`, as `read_u32` does, so Ctrl-C ends a decoding.

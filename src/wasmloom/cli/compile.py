@@ -1,4 +1,4 @@
-"""`wasmloom compile`: machine code ahead of time, into the disk cache."""
+"""`wasmloom compile`: compiled code ahead of time, into the disk cache."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> No
     if cache.get(cache_key(module.decoded.data, options.as_dict())) is None:
         raise CommandError(f"compiled, but not kept: {path}: see WASMLOOM_LOG=cache")
     how = "compiled" if progress.called else "in the cache already"
-    click.echo(f"{path}: {how}: {_size(size)} of machine code, {seconds:.2f} s")
+    click.echo(f"{path}: {how}: {_size(size)} of code, {seconds:.2f} s")
 
 
 @click.command(name="compile", short_help="Compile modules into the disk cache.")
@@ -76,7 +76,7 @@ def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> No
 def compile_files(
     files: tuple[str, ...], workers: int | None, fuel: bool, stack_switching: str | None, clear_cache: bool
 ) -> int:
-    """Compile modules, binary or text, to machine code, and keep that in the disk cache.
+    """Compile modules, binary or text, and keep the compiled code in the disk cache.
 
     What runs such a module later with the tier "compiler" finds its code there. The cache is the directory
     WASMLOOM_CACHE_DIR, by default ~/.cache/wasmloom.

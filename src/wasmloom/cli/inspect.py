@@ -154,7 +154,7 @@ def _views(
 @click.argument("file", metavar="FILE", type=INPUT)
 @click.option("--functions", is_flag=True, help="List the functions.")
 @click.option("--bytecode", is_flag=True, help="Print what functions become in the interpreter.")
-@click.option("--assembly", is_flag=True, help="Print the machine code that functions become in the compiler.")
+@click.option("--assembly", is_flag=True, help="Print functions as compiled code, in assembly.")
 @click.option("--llvm", is_flag=True, help="Print the LLVM IR that the compiler makes of functions.")
 @click.option("--func", "--function", "chosen", metavar="NAME|INDEX", help="Only this function.")
 @stack_switching_option

@@ -1,1 +1,1 @@
-"""The optimising tier: function bodies → LLVM → machine code (see docs/architecture.md)."""
+"""The optimising tier: function bodies → LLVM → compiled code (see docs/compiler.md)."""

@@ -359,7 +359,7 @@ class FunctionBuilder(StructBuilder):
     def call(
         self, callee: Signature, target: str, environment: Value, arguments: list[Value], uniform: bool
     ) -> list[Value]:
-        """Call native code; `uniform`: the target is defined with the uniform prototype. Returns the results."""
+        """Call compiled code; `uniform`: the target is defined with the uniform prototype. Returns the results."""
         self._pass_rest(callee, arguments)
         if uniform:
             # What it tail-calls may come back with another environment in the register: not the one that we go on with.
@@ -394,7 +394,7 @@ class FunctionBuilder(StructBuilder):
         return ", ".join([f"ptr swiftself {environment.text}", *operands])
 
     def tail_call(self, callee: Signature, target: str, environment: Value, arguments: list[Value]) -> None:
-        """End a function that has the uniform prototype by a jump to native code.
+        """End a function that has the uniform prototype by a jump to compiled code.
 
         LLVM restores our environment's register before it jumps: another environment gets there by way of `TAIL`.
         """
@@ -445,7 +445,7 @@ class FunctionBuilder(StructBuilder):
     # --- safepoints ---
 
     def safepoint(self) -> None:
-        """Where a loop can be interrupted: the stack limit is impossible while somebody wants to."""
+        """Where a loop can be interrupted: the stack limit is impossible while the guest is to be interrupted."""
         busy, go_on = self.fresh("interrupted"), self.fresh("again")
         kind = instructions.SAFEPOINT_TYPE
         below = self.assign(f"call {kind} {instructions.safepoint()}() #1", kind)

@@ -59,7 +59,7 @@ class _Refused(Exception):
     """An entry or the directory isn't usable; the text says why."""
 
 
-class Entry(NamedTuple):
+class CachedFile(NamedTuple):
     """A file of the cache: `size` in bytes, `used` in seconds since the epoch."""
 
     path: str
@@ -155,7 +155,7 @@ class Cache:
                 self._usable = False
         return self._usable
 
-    def _files(self) -> Iterator[Entry]:
+    def _files(self) -> Iterator[CachedFile]:
         """Everything in the directory that is the cache's: entries and files being written."""
         try:
             with os.scandir(self.directory) as files:
@@ -164,8 +164,8 @@ class Cache:
                         try:
                             status = file.stat(follow_symlinks=False)
                         except OSError:
-                            continue  # somebody has removed it
-                        yield Entry(file.path, status.st_size, status.st_mtime)
+                            continue  # another process has removed it
+                        yield CachedFile(file.path, status.st_size, status.st_mtime)
         except OSError:
             return  # no directory, no entries
 
@@ -286,7 +286,7 @@ def _check_owner(status: os.stat_result, is_kind: Callable[[int], bool]) -> None
 
 
 def _remove(path: str | Path) -> None:
-    with suppress(OSError):  # somebody else has removed it, or it has to stay
+    with suppress(OSError):  # another process has removed it, or it has to stay
         os.unlink(path)
 
 

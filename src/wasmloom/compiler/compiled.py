@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
     from wasmloom.compiler.facts import Facts
     from wasmloom.compiler.lowering import Options
-    from wasmloom.compiler.osr import Entry
+    from wasmloom.compiler.osr import OsrEntry
     from wasmloom.interpreter.code import CodeSpace
 
 #: Bytes of function bodies that LLVM gets at a time.
@@ -68,7 +68,7 @@ _modules: Registry[CompiledModule] = Registry()
 
 
 class CompiledModule:
-    """The machine code of a module: what is known of it, and its `memory`.
+    """The compiled code of a module: what is known of it, and its `memory`.
 
     Whoever lets something run the code holds `memory`, in which all that has been loaded for the module stays, and not
     this object (see `wasmloom.runtime.codememory`).
@@ -142,9 +142,9 @@ class CompiledModule:
         address = self.positions.get((index, at))
         if address is None:
             with forks.importing:
-                from wasmloom.compiler.osr import Entry
+                from wasmloom.compiler.osr import OsrEntry
 
-            entry = Entry(index, *space.state_at(index, at))
+            entry = OsrEntry(index, *space.state_at(index, at))
             address = self._entries.get((index, entry.place))
             if address is None:
                 address = self.add_entry(entry, self._compile_now(entry, [index], abandoned))
@@ -152,7 +152,7 @@ class CompiledModule:
         return address
 
     def _compile_now(
-        self, part: tuple[list[int], bool] | Entry, functions: list[int], abandoned: Callable[[], bool] | None
+        self, part: tuple[list[int], bool] | OsrEntry, functions: list[int], abandoned: Callable[[], bool] | None
     ) -> bytes:
         """The object of a part that is made of some functions: in this process if it doesn't take long."""
         engine_identity()  # the compiler may not have been imported yet, and would be that of the files now
@@ -161,7 +161,7 @@ class CompiledModule:
         function = partial(_compile_part, self.module.data, self._options)
         return compile_parts([part], function, 1, isolated=True, abandoned=abandoned)[0]
 
-    def add_entry(self, entry: Entry, data: bytes) -> int:
+    def add_entry(self, entry: OsrEntry, data: bytes) -> int:
         """Load a compiled entry; returns its address. Raises `ObjectError`."""
         loaded = self._load([data])
         address = self._entries[(entry.function, entry.place)] = loaded.symbols[f"wo.{entry.function}"]
@@ -234,7 +234,7 @@ class CompiledModule:
 
     @property
     def code_size(self) -> int:
-        """Bytes of machine code."""
+        """Bytes of compiled code."""
         return self.loaded.code_end - self.loaded.base
 
     def symbol_name(self, symbol: str) -> str:
@@ -332,7 +332,7 @@ def _facts(data: bytes) -> object:
     return Facts(decode_module(data))
 
 
-def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool] | Entry) -> bytes:
+def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool] | OsrEntry) -> bytes:
     """Compile one unit of a module, or an entry, in whichever process."""
     from wasmloom.compiler.facts import Facts
 
@@ -342,15 +342,15 @@ def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool] | 
     return _compile_here(facts, options, part)
 
 
-def _compile_here(facts: Facts, options: Options, part: tuple[list[int], bool] | Entry) -> bytes:
+def _compile_here(facts: Facts, options: Options, part: tuple[list[int], bool] | OsrEntry) -> bytes:
     with forks.importing:
         from llvmlite import binding  # noqa: F401
 
-        from wasmloom.compiler.osr import Entry
+        from wasmloom.compiler.osr import OsrEntry
         from wasmloom.compiler.units import compile_entry, compile_unit
 
     with forks.using_llvm():
-        if isinstance(part, Entry):
+        if isinstance(part, OsrEntry):
             return compile_entry(facts, options, part)
         functions, first = part
         return compile_unit(facts, options, functions, first)
@@ -380,7 +380,7 @@ def compile_behind(
     options: Options,
     functions: Sequence[int] | None,
     first: bool,
-    entries: list[Entry],
+    entries: list[OsrEntry],
     abandoned: Callable[[], bool] | None = None,
 ) -> tuple[list[bytes], list[bytes]]:
     """The objects of some functions of a module and of entries; `first`: with what there is once in a module.
@@ -414,7 +414,7 @@ def _compile(
     options: Options,
     functions: Sequence[int] | None,
     first: bool,
-    entries: list[Entry],
+    entries: list[OsrEntry],
     workers: int | None,
     progress: Callable[[int, int], None] | None,
     isolated: bool,
@@ -425,7 +425,7 @@ def _compile(
     engine_identity()  # workers load the files that are there now
     function = partial(_compile_part, module.data, options)
     pieces = [] if functions is None else list(units(module, functions))
-    parts: list[tuple[list[int], bool] | Entry] = [
+    parts: list[tuple[list[int], bool] | OsrEntry] = [
         (piece, first and number == 0) for number, piece in enumerate(pieces)
     ]
     count = len(parts)

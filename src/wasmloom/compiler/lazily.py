@@ -5,7 +5,7 @@ Each function has an entry of its own, a piece of code that notes the function's
 function compiled, and then that of the function's code.
 
 Invariants: the entries' pages are never written once they can be executed. A slot changes by one aligned store of a
-word, so a thread that jumps meanwhile sees one address or the other. The entries are as code is: whoever holds an
+word, so a thread that jumps meanwhile sees one address or the other. The entries are as code is: what holds an
 address of one holds `memory` (see `wasmloom.runtime.codememory`).
 """
 

@@ -52,7 +52,7 @@ class Options(NamedTuple):
     """How code is compiled, as far as it shows in the code: part of what the disk cache goes by.
 
     `fuel`: code pays for itself. `native_switching`: switches of stacks are instructions, not calls into the runtime.
-    `checked`: memories have no guard pages, and may move when they grow. `quick`: LLVM runs few passes, since somebody
+    `checked`: memories have no guard pages, and may move when they grow. `quick`: LLVM runs few passes, since a guest
     waits for the code.
     """
 
@@ -83,7 +83,7 @@ class Label:
     """An open block. A branch to it goes to `target` with values of the kinds `kinds`."""
 
     __slots__ = (
-        "current", "else_name", "else_values", "end", "height", "incoming", "is_loop", "kinds", "landing", "memo",
+        "current", "else_name", "end", "first_values", "height", "incoming", "is_loop", "kinds", "landing", "memo",
         "phis_at", "results", "target", "writes",
     )  # fmt: skip
 
@@ -99,7 +99,8 @@ class Label:
         #: loops: where in the builder's lines the phis go
         self.phis_at = -1
         self.else_name: str | None = None
-        self.else_values: list[Value] = []
+        #: what the body begins with: of a loop its phis, of an `if` what its `else` finds again
+        self.first_values: list[Value] = []
         #: of a `try_table`: the landing that it opened
         self.landing: Landing | None = None
         #: what was known where the block was opened (see `FunctionBuilder`), and how often each local of `current` had
@@ -723,7 +724,7 @@ def _loop(f: FunctionLowering, i: Instr) -> None:
     b.lines.append("")
     for kind in label.kinds:
         f.push(Value(b.fresh("phi"), kind))
-    label.else_values = f.top(len(label.kinds)).copy()  # the phis, whose lines are written at the end
+    label.first_values = f.top(len(label.kinds)).copy()  # the phis, whose lines are written at the end
     b.safepoint()
     f._start_fuel()
 
@@ -736,7 +737,7 @@ def _if(f: FunctionLowering, i: Instr) -> None:
     label = f.open(i[2], "end")
     label.else_name = b.fresh("else")
     then = b.fresh("then")
-    label.else_values = f.top(len(f.block_type(i[2])[0])).copy()
+    label.first_values = f.top(len(f.block_type(i[2])[0])).copy()
     b.branch(condition, then, label.else_name)
     b.follow(then)
     f._start_fuel()
@@ -759,7 +760,7 @@ def _begin_else(f: FunctionLowering, label: Label) -> None:
     f.b.memo, f.b.current = label.memo.copy(), label.current.copy()
     label.else_name = None
     del f.stack[label.height :]
-    f.stack += label.else_values
+    f.stack += label.first_values
     f.dead = False
 
 
@@ -792,7 +793,7 @@ def _end(f: FunctionLowering, i: Instr) -> None:
 def _end_loop(f: FunctionLowering, label: Label) -> None:
     """Write the phis; the loop's end is reached from inside only."""
     lines = []
-    for position, phi in enumerate(label.else_values):
+    for position, phi in enumerate(label.first_values):
         entries = ", ".join(f"[ {given[position].text}, {block} ]" for given, block in label.incoming)
         lines.append(f"  {phi.text} = phi {llvm_type(phi.type)} {entries}")
     f.b.lines[label.phis_at] = "\n".join(lines)
@@ -925,7 +926,7 @@ def written_in_loops(body: list[Instr]) -> tuple[dict[int, set[int]], int]:
 
 
 def array_call(signature: Signature, name: str) -> list[str]:
-    """The function that calls native code of a type with parameters and results in memory."""
+    """The function that calls compiled code of a type with parameters and results in memory."""
     b = FunctionBuilder()
     b.inst = Value("%env", "ptr")
     b.label("%begin")

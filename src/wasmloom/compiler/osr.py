@@ -1,4 +1,4 @@
-"""On-stack replacement: a function that goes on as machine code in the middle of its body.
+"""On-stack replacement: a function that goes on as compiled code in the middle of its body.
 
 What has been interpreted can go on compiled where its state is known: behind a loop's label, behind a call or a
 suspension, and where a `resume` gets control back. For such a place `EntryLowering` compiles the function once more,
@@ -29,7 +29,7 @@ from wasmloom.spec.instructions import BY_MNEMONIC
 Operands = Sequence[tuple[int, int]]
 
 
-class Entry(NamedTuple):
+class OsrEntry(NamedTuple):
     """An entry to be compiled: of a function (of those defined in the module) at `place`, an offset in the module."""
 
     function: int
@@ -55,7 +55,7 @@ class EntryLowering(FunctionLowering):
         facts: Facts,
         options: Options,
         scope: Callable[[int], str],
-        entry: Entry,
+        entry: OsrEntry,
     ) -> None:
         super().__init__(facts, options, entry.function, scope)
         self.uniform = False

@@ -5,7 +5,7 @@ Its value is a list of these words, separated by commas:
 ``map``
     A line for each function in ``/tmp/perf-<pid>.map``, where `perf report` finds names.
 ``jitdump``
-    Names, machine code and lines in ``jit-<pid>.dump``, in the folder ``JITDUMPDIR`` or ``/tmp``. After
+    Names, code and lines in ``jit-<pid>.dump``, in the folder ``JITDUMPDIR`` or ``/tmp``. After
     ``perf record -k mono`` and ``perf inject --jit``, `perf annotate` shows instructions; a line number is the offset
     in the Wasm module.
 ``gdb``

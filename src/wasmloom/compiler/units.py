@@ -1,7 +1,7 @@
 """Compiles functions of a module: lowering, LLVM's passes, an object file.
 
 A unit is what LLVM compiles at a time: some functions of a module, as ``wf.<n>`` (n counts the functions defined in the
-module), and in the first unit also ``wt.<type>``, which call native code of a function type with arguments in memory.
+module), and in the first unit also ``wt.<type>``, which call compiled code of a function type with arguments in memory.
 What a unit refers to of others, and of the runtime, the loader resolves.
 
 Debug information says where in the module calls, traps and accesses of guest memory come from: the "line" of a location
@@ -22,7 +22,7 @@ from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, constant_pool
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import LONGEST_BLOCK, FunctionLowering, Options, array_call, check_lowerings
-from wasmloom.compiler.osr import Entry, EntryLowering
+from wasmloom.compiler.osr import EntryLowering, OsrEntry
 from wasmloom.spec.types import FuncType
 from wasmloom.target import backend
 
@@ -143,7 +143,7 @@ def _unit(facts: Facts, options: Options, functions: Sequence[int], first: bool)
     return _text(facts, lowerings, locations, set(functions), first)
 
 
-def _entry(facts: Facts, options: Options, entry: Entry) -> tuple[str, bool]:
+def _entry(facts: Facts, options: Options, entry: OsrEntry) -> tuple[str, bool]:
     """The LLVM IR of ``wo.<index>``, a function entered at a place (see `wasmloom.compiler.osr`), and whether it is
     heavy."""
     locations = _Locations()
@@ -274,13 +274,13 @@ def compile_unit(facts: Facts, options: Options, functions: Sequence[int], first
     return _object(_unit(facts, options, functions, first), options)
 
 
-def compile_entry(facts: Facts, options: Options, entry: Entry) -> bytes:
+def compile_entry(facts: Facts, options: Options, entry: OsrEntry) -> bytes:
     """The object file of a function's entry at a place. Raises `UnsupportedError`."""
     return _object(_entry(facts, options, entry), options)
 
 
 def assembly(facts: Facts, options: Options, functions: Sequence[int]) -> str:
-    """The machine code of some functions as text, for people."""
+    """Some functions as compiled code, in assembly for people."""
     text, heavy = _unit(facts, options, functions, False)
     with optimised(text, options.quick, heavy) as module:
         return str(target_machine(0 if heavy else LEVEL).emit_assembly(module))

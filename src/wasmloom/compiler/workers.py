@@ -132,7 +132,7 @@ def compile_parts(
                 number, answer = batch.done.get(timeout=_PATIENCE)
             except queue.Empty:
                 if abandoned is not None and abandoned():
-                    raise Abandoned("nobody waits for this code any more") from None
+                    raise Abandoned("no caller waits for this code any more") from None
                 continue
             if isinstance(answer, BaseException):
                 raise answer
@@ -216,7 +216,7 @@ class _Crew:
             time.sleep(0.002)
 
     def _next(self) -> tuple[_Batch, int] | None:
-        """Something to do: what somebody waits for first."""
+        """Something to do: what a caller waits for first."""
         behind = sum(batch.running for batch in self.batches if batch.behind)
         for batch in sorted(self.batches, key=lambda batch: batch.behind):
             if batch.waiting and batch.running < batch.limit and not (batch.behind and behind >= most_behind()):
@@ -240,7 +240,7 @@ class _Crew:
                         self.idle.remove(inbox)
                         self.threads -= 1
                         return None
-                inbox.get()  # somebody has just called
+                inbox.get()  # a caller has just come
 
     def _work(self) -> None:
         """A thread with its worker."""

@@ -123,7 +123,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("tag", "void*"),  # WlTag*
         ("count", "uint64_t"),
     ),
-    # A stack. A reference to a continuation (a contref) is its address and, in the upper 16 bits, a revision: whoever
+    # A stack. A reference to a continuation (a contref) is its address and, in the upper 16 bits, a revision: what
     # consumes the reference adds one to that of the continuation.
     # What a switch of native stacks touches comes first: a cache line.
     "WlCont": (

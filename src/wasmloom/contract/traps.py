@@ -35,7 +35,7 @@ TRAP_REASONS: tuple[str, ...] = (
     "host exception",
     # The guest waits for what a host function has returned, and will be entered again.
     "host wait",
-    # The guest stands where it can go on as machine code, and is to (see `wasmloom.tiers.change`).
+    # The guest stands where it can go on as compiled code, and is to (see `wasmloom.tiers.change`).
     "change of tier",
 )
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wasmloom.compiler.cache import Cache
     from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.compiler.lowering import Options
-    from wasmloom.compiler.osr import Entry
+    from wasmloom.compiler.osr import OsrEntry
     from wasmloom.interpreter.code import CodeSpace
     from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
@@ -235,13 +235,13 @@ class Module(Fixed):
         """
         with forks.importing:
             from wasmloom.compiler.compiled import cached, compile_behind, perhaps_too_large
-            from wasmloom.compiler.osr import Entry
+            from wasmloom.compiler.osr import OsrEntry
 
         begun = self.compiled is not None
         if not begun:
             self.code_space.prepare_all()
         decoded, options, cache = self.decoded, self._options_behind(), self._cache()
-        entries = [Entry(index, *self.code_space.state_at(index, at)) for index, at in positions]
+        entries = [OsrEntry(index, *self.code_space.state_at(index, at)) for index, at in positions]
         used = list(range(len(decoded.body_starts)))
         if sum(decoded.body_ends) - sum(decoded.body_starts) > LARGE:
             used = sorted({*self.code_space.used(), *perhaps_too_large(decoded)})
@@ -260,7 +260,7 @@ class Module(Fixed):
         options: Options,
         functions: list[int] | None,
         positions: list[tuple[int, int]],
-        entries: list[Entry],
+        entries: list[OsrEntry],
         more: list[bytes],
     ) -> None:
         """Load what has been compiled: `functions` (None: all, or there was code already), and entries."""

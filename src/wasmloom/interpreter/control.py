@@ -510,7 +510,7 @@ def enter_slow(b: HandlerBuilder) -> None:
     change, go_on = b.fresh("change"), b.fresh("go_on")
     b.branch(b.compare("eq", code, b.const("i64", traps.CHANGE_TIER)), change, go_on, unlikely=True)
     b.label(change)
-    # The function's beginning is where machine code can take over: the frame is complete there.
+    # The function's beginning is where compiled code can take over: the frame is complete there.
     _open_frame(b, None)
     b.tail_call("@wl_trap", acc=code, ip=b.following(), fp=b.fp)
     b.label(go_on)

@@ -97,7 +97,7 @@ def _may_change_here(guest: cython.pointer(Guest)) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _wants_change(guest: cython.pointer(Guest)) -> cython.bint:
-    """Whether the guest is to be stopped where it can go on as machine code."""
+    """Whether the guest is to be stopped where it can go on as compiled code."""
     return (
         guest.may_change == NOW or (guest.may_change == LOOK and guest.attended >= MANY_TICKS)
     ) and _may_change_here(guest)
@@ -130,7 +130,7 @@ def _attend_here(ctx: cython.pointer(WlContext)) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
-    """After a tick, where the guest could go on as machine code: look at what there is."""
+    """After a tick, where the guest could go on as compiled code: look at what there is."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     code: uint64_t = _attend_here(ctx)
     if code:

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Memory of machine code, owned by those who can reach it.
+"""Memory of compiled code, owned by those who can reach it.
 
 Addresses in code are in functions of stores, on stacks that run or wait, in slots of other code: in places that Python
 knows nothing of. So its life is counted. A `CodeMemory` is unmapped when the last reference to it goes, and by nothing
@@ -55,7 +55,7 @@ _live = cython.declare(uint64_t, 0)
 @cython.no_gc
 @cython.cclass
 class CodeBudget:
-    """How much code, bytecode and machine code, all modules of an engine may have, in bytes, and have."""
+    """How much code, bytecode and compiled code, all modules of an engine may have, in bytes, and have."""
 
     def __cinit__(self, limit: uint64_t) -> None:
         self.limit = limit
@@ -176,7 +176,7 @@ class CodeMemory:
 def _error() -> object:
     number: cython.int = __errno_location()[0]
     if number == errno.ENOMEM:
-        return MemoryError("no memory for machine code")
+        return MemoryError("no memory for compiled code")
     return OSError(number, os.strerror(number))
 
 

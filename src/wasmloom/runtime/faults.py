@@ -14,7 +14,7 @@ Coexistence with those who install a handler after us, such as `faulthandler`, a
 * In between, `faulthandler` prints a report, restores us and raises the signal again. A SIGSEGV that a thread raises
   while it is in guest code can only be such a forwarded fault: we return, the access faults again, and this time
   arrives here.
-* Being in front of somebody who is in front of us makes a circle, so each handler that we were put in front of is one
+* Being in front of a handler that is in front of us makes a circle, so each handler that we were put in front of is one
   *level* of a chain: a signal that comes back while a level's handler runs goes to the level below, and so does a
   fault that keeps coming back because its handler returns without having done anything (a disabled `faulthandler`).
 

@@ -3,9 +3,9 @@
 """What a forked child does with the threads that it doesn't have: their guests end, their locks are free.
 
 A child has all of the process's memory, and one thread. So stores, what waits or is suspended in them, modules and
-machine code are there as ever. What was running in other threads isn't: `wasmloom.runtime.guests` lets it come to where
-it can be left before the fork, and here it is ended. Locks in Python that such a thread may have held are made anew by
-those who have them (`remember`); nobody of another thread is between taking and releasing them any more.
+compiled code are there as ever. What was running in other threads isn't: before the fork `wasmloom.runtime.guests` lets
+it come to where it can be left, and here it is ended. The owners of locks in Python that such a thread may have held
+make them anew (`remember`): no other thread is between taking and releasing them any more.
 
 While a thread imports the compiler a fork waits (`importing`): half of a module could never be completed in the child.
 If a thread is in LLVM, whose locks and structures the child then finds in any state, the child doesn't use LLVM itself
@@ -99,7 +99,7 @@ def _end_others(store: Store, me: cython.ulong) -> cython.void:
     guest: cython.pointer(Guest) = store.guest
     if guest.may_change == WAIT:
         guest.may_change = LOOK  # nothing makes its code any more
-    # Whoever waits at it doesn't any more, and how it was left nobody knows.
+    # No thread waits at it any more, and its state is unknown.
     store.door = cython.NULL
     store.waiting = 0
     if store.owner == 0 or store.owner == me:

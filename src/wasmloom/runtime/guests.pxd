@@ -21,7 +21,7 @@ cdef enum:
     REST_NS = 100000            # time between two looks whether a fork is over, or can begin
     MOST_RESTS = 10000          # looks after which a fork doesn't wait any more for guests that don't look up
     MANY_TICKS = 10             # ticks that make a guest worth compiling
-    # Whether a guest that runs bytecode may go on as machine code.
+    # Whether a guest that runs bytecode may go on as compiled code.
     NEVER = 0
     LOOK = 1                    # a tick stops it, and it is decided what to do (see wasmloom.tiers.policy)
     WAIT = 2                    # not yet: code is being made
@@ -62,7 +62,7 @@ ctypedef struct Entry:
     char *guest_sp
     char *guest_fp
 
-# A guest that can wait outside of the store: its stacks, and while it waits whoever waits beside it (see
+# A guest that can wait outside of the store: its stacks, and while it waits those that wait beside it (see
 # wasmloom.host.tasks).
 ctypedef struct Parked:
     Parked *next
@@ -101,7 +101,7 @@ ctypedef struct Guest:
     uint64_t resting            # its thread waits, for a fork to be over or for the GIL, where the guest can be left
     uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
     uint64_t may_change         # see NEVER
-    uint64_t loops_left         # with NOW: loops that it begins anew before
+    uint64_t loops_left         # with NOW: back-edges left before the change
     uint64_t native_stack       # bytes of a continuation's native stack
     void *native_regions        # Region*: memory of continuations' native stacks
     void *root_stacks           # RootStack*: stacks of entries, to be used again

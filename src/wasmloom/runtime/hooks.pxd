@@ -28,14 +28,14 @@ ctypedef struct NativeStubs:
 
 # Runs bytecode: (context, instance, code, frame).
 ctypedef void (*Run)(WlContext *, WlInstance *, char *, uint64_t *) noexcept nogil
-# Lets an entry (of the Store given first) whose bytecode has stopped go on as machine code.
+# Lets an entry (of the Store given first) whose bytecode has stopped go on as compiled code.
 ctypedef uint64_t (*ChangeTier)(void *, Entry *) noexcept
 
 # Set by wasmloom.interpreter.machine.
 cdef NativeStubs native_stubs
 cdef Run run_guest
-# Set by wasmloom.compiler.compiled, without which there is no machine code.
-cdef object walk_native             # the frames of machine code
+# Set by wasmloom.compiler.compiled, without which there is no compiled code.
+cdef object walk_native             # the frames of compiled code
 # Set by wasmloom.tiers.
 cdef ChangeTier change_tier
 cdef object look                    # a store of the tier "auto" is called: gives the calls until the next look, 0: never

@@ -58,13 +58,13 @@ def set_run(function: Run) -> cython.void:
 @cython.cfunc
 @cython.exceptval(check=False)
 def set_change(function: ChangeTier) -> cython.void:
-    """Register the function that lets bytecode go on as machine code."""
+    """Register the function that lets bytecode go on as compiled code."""
     global change_tier
     change_tier = function
 
 
 def set_walk_native(function: Callable[..., list]) -> None:
-    """Register what walks the frames of machine code."""
+    """Register what walks the frames of compiled code."""
     global walk_native
     walk_native = function
 

@@ -39,7 +39,7 @@ cdef void set_adapter(WlFunction *function) noexcept nogil
 cdef char *usable_top(WlControl *control) noexcept nogil
 cdef void free_native(Guest *guest) noexcept
 
-# Whether a function has machine code of its own.
+# Whether a function has compiled code of its own.
 cdef inline bint is_compiled(WlFunction *function) noexcept nogil:
     return function.native != NULL and function.native != native_stubs.adapter
 

@@ -26,7 +26,7 @@ cdef struct TypeInfo:           # one canonical type; its address stays the same
     uint32_t func               # CONT: canonical id of the function type
     uint64_t *types             # FUNC: parameters, then results; STRUCT, ARRAY: storage types
     unsigned char *mutable      # STRUCT, ARRAY: whether each field can be written
-    PyObject *definition        # the SubType, owned; NULL until somebody has asked for it
+    PyObject *definition        # the SubType, owned; NULL until it has been asked for
     PyObject *signature         # the same for the call bridge's Signature
     TypeInfo *group             # the first type of its group, which has the rest:
     uint32_t members            # how many types the group has; their ids follow each other

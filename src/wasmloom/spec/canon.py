@@ -6,7 +6,7 @@ Two defined types are the same when their recursive groups are equal after refer
 by positions in it (iso-recursive equivalence, Core 3.0, 2.3.8 and 3.3.2). `intern_group` gives equal groups the same
 ids, so types of different modules are compared by comparing numbers.
 
-Groups live as long as somebody keeps them: a `Types` object of a module, store, function …, or another group that names
+Groups live as long as something keeps them: a `Types` object of a module, store, function …, or a group that names
 one of their types. So what stores an id, in bytecode, compiled code or a struct, has such an object, or belongs to
 something that has. Ids are given in order, and used again only when all have been given once, so an id that has
 outlived its type is found out, where ids come from Python (`is_val_type`), and means nothing else by then.
@@ -672,7 +672,7 @@ def intern_group(
     """The canonical ids of the members of a recursive group, which `keeper` keeps from now on.
 
     `group` holds type indices, the first member's index being ``len(ids)``; `ids` are the canonical ids of the types
-    before it, which somebody keeps; `offsets` say where each member is defined, for errors. Raises `ValidationError`
+    before it, which something keeps; `offsets` say where each member is defined, for errors. Raises `ValidationError`
     ("unknown type …") for an index beyond the group, and for a supertype that isn't defined before the type that names
     it. Other conditions on supertypes are validation's (Core 3.0, 3.2.12).
     """

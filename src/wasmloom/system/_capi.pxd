@@ -17,7 +17,7 @@ cdef extern from "Python.h" nogil:
     void PyGILState_Release(PyGILState_STATE)
 
 cdef extern from "Python.h":
-    # Of a pointer that somebody holds, without Cython's counting of references.
+    # Of a pointer that is held elsewhere, without Cython's counting of references.
     bint is_int "PyLong_Check" (PyObject *)
     long long int_of "PyLong_AsLongLongAndOverflow" (PyObject *, int *overflow)
     PyObject *new_int "PyLong_FromLong" (long)
@@ -57,7 +57,7 @@ cdef extern from * nogil:
     bint wl_python_ends()
 cdef extern from "Python.h":
     """
-    /* Let nobody make objects of a type from Python: its insides are filled in by code of ours. With the flag, and
+    /* Let no Python code make objects of a type: its insides are filled in by code of ours. With the flag, and
        without a `tp_vectorcall` of its own, calling the type is a TypeError; without `tp_new`, and with `__new__` gone
        from its attributes, `T.__new__(T)` is object's, which refuses it. Copying and pickling come down to these.
        Cython's own `T.__new__(T, ...)`, in the module that defines T, calls the function itself. The type must be

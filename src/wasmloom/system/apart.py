@@ -22,7 +22,7 @@ PATIENCE = 0.02
 
 
 class Outcome(Generic[T]):
-    """What work has come to: a `value`, or an `error`. It is `abandoned` when nobody waits for it any more."""
+    """What work has come to: a `value`, or an `error`. It is `abandoned` when no caller waits for it any more."""
 
     __slots__ = ("abandoned", "error", "finished", "value")
 
@@ -56,7 +56,7 @@ def run_apart(work: Callable[[Callable[[], bool]], T], deadline: int | None) -> 
 def run_apart(work: Callable[[Callable[[], bool]], T], deadline: int | None = None) -> Outcome[T] | None:
     """The outcome of `work`; None when it isn't there by the `deadline`, on the clock of `time.monotonic_ns`.
 
-    Work is called with a function that tells whether nobody waits for it any more; it then ends when it can. Where no
+    Work is called with a function that tells whether its caller has given up; it then ends when it can. Where no
     thread can be started it runs in this one.
 
     Raises what a signal handler raises, or another thread in this one.

@@ -288,7 +288,7 @@ class HostFile(Descriptor):
             self._owner.close()
 
 
-class Entry(NamedTuple):
+class DirectoryEntry(NamedTuple):
     """An entry of a directory."""
 
     name: bytes
@@ -316,7 +316,7 @@ class Directory(HostFile):
         """Whether `peek` needn't ask the kernel."""
         return bool(self._unread[1])
 
-    def peek(self) -> tuple[int, Entry] | None:
+    def peek(self) -> tuple[int, DirectoryEntry] | None:
         """The next entry, and the cookie of the one after it; None at the end. `skip` goes on to the next."""
         cookie, records = self._unread
         if not records:
@@ -333,7 +333,7 @@ class Directory(HostFile):
         if kind == FileType.UNKNOWN and mode == 0:  # not all file systems tell
             with suppress(OSError):
                 kind = file_type(os.stat(name, dir_fd=self._host, follow_symlinks=False).st_mode)
-        return following, Entry(name, inode, kind)
+        return following, DirectoryEntry(name, inode, kind)
 
     def skip(self) -> None:
         """Go on to the next entry after `peek`."""

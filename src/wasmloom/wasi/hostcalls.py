@@ -1,8 +1,8 @@
 """System calls that Python doesn't offer, or not without waiting.
 
-`read` and `write` never wait, whoever shares the open file. A descriptor that the guest was given (a terminal, a pipe)
-is another process's as well, so its flags aren't ours to change; those that the guest opened are `O_NONBLOCK` from the
-beginning, and `os.readv` and `os.writev` do.
+`read` and `write` never wait, even if the open file is shared. A descriptor that the guest was given (a terminal, a
+pipe) is another process's as well, so its flags aren't ours to change; those that the guest opened are `O_NONBLOCK`
+from the beginning, and `os.readv` and `os.writev` do.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _without_waiting(
                 return plain(twin, buffers)
             finally:
                 os.close(twin)
-    # Nor can it be opened again: what is ready doesn't wait, unless somebody else is faster.
+    # Nor can it be opened again: what is ready doesn't wait, unless another process is faster.
     poll = select.poll()
     poll.register(host, event)
     if not poll.poll(0):

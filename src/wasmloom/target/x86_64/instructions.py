@@ -54,7 +54,7 @@ SAFEPOINT_TYPE = "i8"
 
 
 def safepoint() -> str:
-    """Whether the stack pointer is not above the running stack's limit: never, unless somebody wants to interrupt."""
+    """Whether the stack pointer is not above the stack's limit: never, unless the guest is to be interrupted."""
     return f'asm sideeffect "cmpq {_LIMIT}, %rsp", "={{@ccbe}},~{{dirflag}},~{{fpsr}},~{{flags}}"'
 
 
