@@ -1,9 +1,9 @@
-"""The native calling convention, and what types become.
+"""The calling convention of compiled code, and what types become.
 
-C's convention, with the environment in a register of its own (LLVM's `swiftself`), as many parameters in registers as
-`wasmloom.target.registers` says, and the first result in a register. All other parameters and results travel in the
-context's `args`, where they would be if all of the parameters (or results) were there, one behind the other. So no
-parameter ever lies on the stack, and a tail call with any signatures is a jump.
+It is C's convention, with the environment in a register of its own (LLVM's `swiftself`), as many parameters in
+registers as `wasmloom.target.registers` says, and the first result in a register. All other parameters and results
+travel in the context's `args`, where they would be if all of the parameters (or results) were there, one behind the
+other. So no parameter ever lies on the stack, and a tail call with any signatures is a jump.
 """
 
 from __future__ import annotations

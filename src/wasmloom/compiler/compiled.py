@@ -1,7 +1,7 @@
 """Compiled modules: from a decoded module to code in memory.
 
 A module is compiled in units (`wasmloom.compiler.units`), by worker processes when there are several; the objects go
-into the disk cache. Loading gives the addresses that instances take into their functions, and keeps what backtraces
+into the disk cache. Loading returns the addresses that instances take into their functions, and keeps what backtraces
 need: which function and which offset of the module an address belongs to.
 """
 

@@ -1,8 +1,8 @@
 """Which engine this is: what compiled code depends on besides the module.
 
 An installation can be replaced while a process uses it. What the process has loaded then doesn't fit what it loads from
-then on, nor what a worker process loads, and its code must not go into the cache as that of the new files. So this is
-noted when the engine is first used, and compared before anything is compiled.
+then on, nor what a worker process loads, and its code must not go into the cache as that of the new files. So the
+identity is noted when the engine is first used, and compared before anything is compiled.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ is ever writable and executable. In the mapping, from its start, each beginning 
 * what is only read: constants, tables with relocations, unwind tables (``.eh_frame``), the global offset table;
 * data, and zeroed data.
 
-Supported is what LLVM emits in the small code model (`wasmloom.target.relocations`), preferably position-independent.
-Calls between functions of one object need no relocation when these are ``dso_local``, and then load faster.
+The loader supports what LLVM emits in the small code model (`wasmloom.target.relocations`), preferably
+position-independent. Calls between functions of one object need no relocation when these are ``dso_local``, and then
+load faster.
 """
 
 from __future__ import annotations

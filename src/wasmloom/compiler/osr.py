@@ -1,15 +1,15 @@
 """On-stack replacement: a function that goes on as compiled code in the middle of its body.
 
-What has been interpreted can go on compiled where its state is known: behind a loop's label, behind a call or a
-suspension, and where a `resume` gets control back. For such a place `EntryLowering` compiles the function once more,
-under the name ``wo.<n>``. It is called with the interpreter's frame, takes locals and operands from there, and goes to
-the place. Everything that can be reached from it is compiled as ever.
+Interpreted code can go on compiled where its state is known: behind a loop's label, behind a call or a suspension, and
+where a `resume` gets control back. For such a place `EntryLowering` compiles the function once more, under the name
+``wo.<n>``. It is called with the interpreter's frame, takes locals and operands from there, and goes to the place.
+Everything that can be reached from it is compiled as ever.
 
 The prototype is the same for all: ``void (environment, frame, results, outcome)``. Results are written to memory, one
 behind the other; `outcome` has what the stack switch of a `resume` gives: reason, first value and reference. An
 exception that is pending is thrown at the place.
 
-A place inside of a block can be reached on two ways then, and so can what lies behind the block. Operands below a block
+A place inside a block can then be reached in two ways, and so can what lies behind the block. Operands below a block
 are therefore kept in variables while the block is open, as locals are; LLVM turns both into values.
 """
 

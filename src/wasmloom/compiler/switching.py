@@ -1,15 +1,14 @@
-"""What switches of stacks in compiled code are built of: the switch itself, and the links between stacks around it.
+"""The parts of a stack switch in compiled code: the switch itself, and the links between stacks around it.
 
 The switch is one piece of inline assembly (`wasmloom.target.instructions`), which exchanges stack pointer, frame
-pointer and address with those in a control context, and goes there. What goes along in registers: a reason why the
-other side goes on (0: the continuation has returned; k: clause k - 1 of the `resume` has a suspension; for a
-continuation that goes on it means nothing), the reference of a suspended continuation, the first value, and the
-context; other values wait in the context's `args`. All other registers are clobbered, so LLVM saves what it needs
-on the stack and nothing else is moved. With ``native_switching`` off the
-same steps are calls into the runtime.
+pointer and address with those in a control context, and goes there. Registers carry a reason why the other side goes on
+(0: the continuation has returned; k: clause k - 1 of the `resume` has a suspension; for a continuation that goes on it
+means nothing), the reference of a suspended continuation, the first value, and the context; other values wait in the
+context's `args`. All other registers are clobbered, so LLVM saves what it needs on the stack and nothing else is moved.
+With ``native_switching`` off the same steps are calls into the runtime.
 
 Nearly always a suspension is for the first clause of the nearest `resume`: its tag is in the resumed continuation
-itself (`first_tag`), and only when that is another one the descriptions of clauses are read.
+itself (`first_tag`), and the descriptions of clauses are read only when that is another tag.
 """
 
 from __future__ import annotations

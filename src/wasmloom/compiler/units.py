@@ -1,8 +1,8 @@
 """Compiles functions of a module: lowering, LLVM's passes, an object file.
 
-A unit is what LLVM compiles at a time: some functions of a module, as ``wf.<n>`` (n counts the functions defined in the
+A unit is what LLVM compiles at once: some functions of a module, as ``wf.<n>`` (n counts the functions defined in the
 module), and in the first unit also ``wt.<type>``, which call compiled code of a function type with arguments in memory.
-What a unit refers to of others, and of the runtime, the loader resolves.
+The loader resolves what a unit refers to in other units and in the runtime.
 
 Debug information says where in the module calls, traps and accesses of guest memory come from: the "line" of a location
 is the offset (see `wasmloom.compiler.builder`).

@@ -9,7 +9,7 @@ that is fed through pipes. The process pools of the standard library are not use
 * Ctrl-C reaches all processes of a terminal. Their workers print tracebacks, and a busy one is waited for.
 
 Here, workers don't hear of Ctrl-C, are killed when the caller is interrupted, and end by themselves as soon as the
-caller is gone, however it went.
+caller is gone, for whatever reason.
 
 All calls of `compile_parts` share the workers of this process (`_Crew`), however many engines and modules there are:
 about as many as there are processors, fewer for what no caller waits for. Each belongs to a thread that hands it one

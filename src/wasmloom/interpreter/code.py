@@ -5,7 +5,7 @@
 Code is shared by all instances of a module. It refers to the module's cells by address and to everything of an
 instance by its offset in the instance, and lives until the code space goes; instances and functions keep that alive.
 
-Backtraces: `walk` goes from a trap to the bottom of an entry. Where an instruction came from isn't stored: the
+Backtraces: `walk` goes from a trap to the bottom of an entry. Nothing stores where an instruction came from: the
 function is translated again, with a map, when a trap asks.
 """
 

@@ -6,10 +6,10 @@ Invariants of `run`: the frame lies on the context's value stack, the code begin
 instruction, and the GIL is not held. Guest calls never use the native stack, so a guest can't overflow it.
 
 A guest access beyond its memory faults on a guard page. `_redirect` then sends the thread to the trap entry: the
-handlers keep ip, frame, instance and context in their registers at every memory access (a test lets every
-one of them fault), but LLVM may have moved ip to the next instruction already. An instruction begins with its handler's
-address, so the one that faulted is the one that names the handler the fault is in. Of a fused instruction, the
-trap is that of the part that touches memory.
+handlers keep ip, frame, instance and context in their registers at every memory access (a test lets every one of them
+fault), but LLVM may have moved ip to the next instruction already. An instruction begins with its handler's address, so
+the one that faulted is the one that names the handler the fault is in. The trap of a fused instruction is that of the
+part that touches memory.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Exceptions. A `try_table` puts a record of three words into its frame: the enclosing record (an offset to the stack's
 base), where its catch clauses are, and the instance. The context holds the innermost record of the running stack, so
-that throwing needs no search through frames: it takes the record and goes there. Whatever leaves a `try_table` takes
-its record away. Where a stack has no record left, the exception ends the continuation and goes on in its parent.
+throwing needs no search through frames: it takes the record and goes there. What leaves a `try_table` removes its
+record. When a stack has no record left, the exception ends the continuation and goes on in its parent.
 
 Continuations. A stack is just memory: switching exchanges what the context says of it, ip, frame and instance.
 `resume` makes the running stack the parent of the continuation's last stack; `suspend` walks the parents for one

@@ -2,9 +2,9 @@
 # mypy: ignore-errors
 """``WASMLOOM_LOG=stacks``: every step of a continuation's life, a line each, on standard error.
 
-Loaded only when that is asked for. Then modules are translated to the traced variants of the instructions that
-switch stacks (`stack_handlers.traced`), which come here first; the runtime tells of what it allocates and frees.
-Continuations have the numbers that backtraces show; "host" is the bottom of an entry from the host.
+This module is loaded only when that is asked for. Then modules are translated to the traced variants of the
+instructions that switch stacks (`stack_handlers.traced`), which come here first; the runtime tells of what it allocates
+and frees. Continuations have the numbers that backtraces show; "host" is the bottom of an entry from the host.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Copies and fills of any size: what is long is done in slices, between which interrupts are looked at.
+"""Copies and fills of any size: long ones are done in slices, and interrupts are handled between these.
 
-A guest can have gigabytes moved by one instruction, and the kernel has to find pages for them, which takes seconds. A
-guest looks up between two slices as it does in a loop; host code as compiled modules do (`wasmloom.system.polling`).
+One instruction of a guest can move gigabytes, and the kernel takes seconds to find pages for them. A guest looks up
+between two slices as it does in a loop; host code as compiled modules do (`wasmloom.system.polling`).
 
 Invariants: bounds have been checked before. Between two slices Python code may run, and a memory may grow and move: so
-areas are named by where their addresses are, which are read anew for each slice. None gets shorter, so the bounds
-hold. Which end comes first is settled at the beginning: areas that overlap move together.
+areas are named by where their addresses are, which are read anew for each slice. None gets shorter, so the bounds hold.
+The direction is settled at the beginning: areas that overlap move together.
 """
 
 from __future__ import annotations

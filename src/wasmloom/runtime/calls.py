@@ -6,10 +6,10 @@ All functions have the signature that `wasmloom.contract.layout.RUNTIME_CALLS` n
 held, and return a trap code. `register` hands them to the machine module; ``translate`` is the interpreter's,
 ``host_call`` the host package's.
 
-Invariants: lengths and addresses are unsigned 32-bit numbers widened to 64 bits before they are added, so no sum
-wraps; nothing is written before the whole range has been checked. Memories can be large: what is
-done with much of one is done in slices, between which a guest is interrupted as in a loop (`wasmloom.runtime.bulk`).
-Tables can't (`Store.new_table`).
+Invariants: lengths and addresses are unsigned 32-bit numbers widened to 64 bits before they are added, so no sum wraps;
+nothing is written before the whole range has been checked. Memories can be large: work on much of one is done in
+slices, between which a guest is interrupted as in a loop (`wasmloom.runtime.bulk`). Tables can't be large
+(`Store.new_table`).
 """
 
 from __future__ import annotations

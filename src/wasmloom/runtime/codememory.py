@@ -3,13 +3,13 @@
 """Memory of compiled code, owned by those who can reach it.
 
 Addresses in code are in functions of stores, on stacks that run or wait, in slots of other code: in places that Python
-knows nothing of. So its life is counted. A `CodeMemory` is unmapped when the last reference to it goes, and by nothing
-else: there is nothing to close, no finaliser and no hook, since these run in any order, in a cycle that the garbage
-collector ends and when the process ends, and after them others still run (a `__del__`, a coroutine that is closed, a
-hook of `atexit`), which may call the guest.
+doesn't know. So references to the code's memory are counted. A `CodeMemory` is unmapped when the last reference to it
+goes, and by nothing else: there is nothing to close, no finaliser and no hook, since these run in any order, in a cycle
+that the garbage collector ends and when the process ends, and after them others still run (a `__del__`, a coroutine
+that is closed, a hook of `atexit`), which may call the guest.
 
-Whoever puts an address of code where something can go to it holds the code's memory as long as that: stores do, in
-their ``keep``, for all functions that they have (`wasmloom.host.state`). What is loaded later for the same module is
+What puts an address of code where something can jump to it holds the code's memory for as long: stores do, in their
+``keep``, for all functions that they have (`wasmloom.host.state`). What is loaded later for the same module is
 `attach`-ed to the memory of what was loaded first, which is the one that stores hold.
 
 Invariants:

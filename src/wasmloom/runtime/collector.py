@@ -2,10 +2,10 @@
 # mypy: ignore-errors
 """The reference heap's collector: mark and sweep, precise in objects, tables and globals, conservative over stacks.
 
-Roots are the stacks of everything that runs, or waits for a host function outside of the store, globals, tables,
-the exception that the context holds, and what Python has pinned. Element segments are none: their references come
-from constant expressions, so from globals that keep their value. Of a suspended stack only what lies below its
-`suspend`'s (or `resume`'s) operands is looked at; what is above is dead.
+Roots are the stacks of everything that runs, or waits for a host function outside of the store, globals, tables, the
+exception that the context holds, and what Python has pinned. Element segments are none: their references come from
+constant expressions, so from globals that keep their value. In a suspended stack only what lies below the operands of
+its `suspend` (or `resume`) counts; what is above is dead.
 
 A contref keeps the whole chain that it begins alive: it names the innermost stack, ``parent`` leads to ``last``. A
 word with a continuation's address but another revision is a stale reference: it keeps nothing alive, but as long as
@@ -16,8 +16,8 @@ The store's sweep of external references listens to the same marking (``heap.on_
 Invariants:
 
 * All marks are 0 between collections.
-* A collection allocates nothing: marked objects wait in lists through their own ``next``, which only free ones use
-  else.
+* A collection allocates nothing: marked objects wait in lists through their own ``next``, which otherwise only free
+  ones use.
 * Nothing moves.
 """
 

@@ -7,8 +7,7 @@ that a word may name with one lookup in a hash table. Slabs are cut from mapped 
 with their store: a stale reference always points to a block of the same kind. A slab's blocks are touched for the
 first time when they are handed out, so a small guest stays small.
 
-What blocks mean is `wasmloom.runtime.stacks`' business, which of them are still in use that of
-`wasmloom.runtime.collector`.
+`wasmloom.runtime.stacks` knows what blocks mean, `wasmloom.runtime.collector` which of them are still in use.
 
 Invariants:
 

@@ -10,8 +10,8 @@ the stack's limit exactly (`STACK_CHECK` in `wasmloom.target.backend`), and belo
 of a signal handler (`SIGNAL_RESERVE`).
 
 The same comparison counts the memory: a stack's limit begins a page below its top, and whenever a function needs more
-it moves down towards the stack's floor, and what has been gained is charged. It never moves up: a stack in the pool
-keeps the pages that it has touched.
+it moves down towards the stack's floor, and the difference is charged. It never moves up: a stack in the pool keeps the
+pages that it has touched.
 
 The stacks of continuations lie one behind the other in large regions. The tops of all stacks are staggered, so the
 innermost frames of many don't compete for the same lines of the processor's caches.

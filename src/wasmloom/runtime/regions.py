@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Address space of 32-bit memories, of which there are two kinds. The engine decides which its memories are.
+"""Address space of 32-bit memories. There are two kinds, and the engine decides which its memories are.
 
 *Guarded* memories are reserved whole and made accessible as they grow. A guest address is an `i32` plus a static
 offset, an unsigned 32-bit number as well, so an access of up to 16 bytes ends below 8 GiB + 16. A memory reserves that

@@ -3,8 +3,8 @@
 """Where memory comes from: C's allocator and the system, which tests can make refuse.
 
 All modules take `malloc` and its siblings from here (`allocation.pxd`), and none from C's library. So a test can let
-each allocation of an operation fail in turn, and see that everything is whole afterwards. What it costs is one
-comparison for each allocation, which are on no fast path.
+each allocation of an operation fail in turn, and check that everything is whole afterwards. That costs one comparison
+per allocation, and no allocation is on a fast path.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Long work in compiled modules that lets Python be: Ctrl-C, other threads, and the deadline of a guest that waits.
+"""Long work in compiled modules that lets Python run: Ctrl-C, other threads, and the deadline of a guest that waits.
 
 Python handles signals, and lets other threads run, only in its own loop. Decoding, validation and translation are
 compiled, and a hostile module keeps them busy for seconds. So they call `poll` for each item of what they work on,

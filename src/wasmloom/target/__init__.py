@@ -1,4 +1,4 @@
-"""The processor: whatever only one kind of processor has, behind names that say what it is for.
+"""The processor: what differs between kinds of processors, behind names that say what it is for.
 
 Each processor has a folder with these modules (docs/processors.md says what is in each):
 
@@ -12,7 +12,7 @@ Each processor has a folder with these modules (docs/processors.md says what is 
 and declarations for compiled modules, `signal_frame.pxd`, `stack_frame.pxd` and `thread.pxd`: these get them from
 `wasmloom.target._processor`, which the build makes (`declarations`).
 
-All others import the modules from here, where the folder is chosen. Nothing but this folder names a register or an
+All other code imports the modules from here, where the folder is chosen. Nothing but this folder names a register or an
 instruction of a processor (a test looks). It is below everything that generates, loads or runs code: of the rest of the
 package it knows what generated code and the runtime agree on, `wasmloom.contract`, and no more.
 """

@@ -1,7 +1,7 @@
 """The lexical format of text modules and scripts: text → tokens (Core 3.0, section 6.3).
 
-One regular expression splits the whole text at once; a token is its own text, and what kind it is follows from how it
-begins. Positions are not stored: they are computed when an error asks for the first one.
+One regular expression splits the whole text at once; a token is its own text, and its beginning says what kind it is.
+Positions are not stored: they are computed when an error asks for the first one.
 
 Annotations (Core 3.0, section 6.3.6) are white space, except those in `KEPT_ANNOTATIONS`, which are set aside
 with the number of the token that they precede.

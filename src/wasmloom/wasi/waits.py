@@ -1,8 +1,8 @@
-"""How functions of WASI wait, and take long, without keeping Ctrl-C, timeouts or an event loop from their turn.
+"""How functions of WASI wait, or take long, without holding up Ctrl-C, timeouts or an event loop.
 
 A function that may take long is a generator of steps. Between two steps it yields what it waits for: a `Wait` (`TURN`:
 nothing, it only has worked for long enough), or a function that makes an awaitable, for asyncio streams. Nothing in a
-step blocks. Who drives the steps decides what waiting is: `run_steps` blocks the thread in slices, for plain calls;
+step blocks. The driver of the steps decides what waiting is: `run_steps` blocks the thread in slices, for plain calls;
 `wasmloom.wasi.awaiting` leaves the guest and waits in the event loop.
 """
 
