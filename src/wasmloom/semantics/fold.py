@@ -1,7 +1,7 @@
 """The builder that computes: constant folding, and the value of constant expressions.
 
-Integers only. What a float operation gives is up to the machine where NaNs are concerned, so those are left to it;
-so is whatever traps, since the trap must happen when the instruction runs.
+It computes integers only. The results of float operations depend on the machine where NaNs are concerned, so these are
+left to it. So is what traps, since the trap must happen when the instruction runs.
 """
 
 from __future__ import annotations
