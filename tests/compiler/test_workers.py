@@ -38,7 +38,7 @@ def test_no_thread_for_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*arguments: object) -> int:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(crew, "start_new_thread", start)
+    monkeypatch.setattr("wasmloom.system.threads.start", start)
     monkeypatch.setattr(crew, "_crew", crew._Crew())
     with pytest.raises(CompileError, match="can't start a thread"):
         compile_parts([1, 2], work.where, 2)

@@ -150,7 +150,7 @@ def test_guests_go_on_interpreted_where_no_thread_can_be_started(monkeypatch: py
     def start(*arguments: object) -> int:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(background, "start_new_thread", start)
+    monkeypatch.setattr(background, "start", start)
     monkeypatch.setattr(background, "_queue", background._Queue())
     instance = wl.Instance(wl.Module(SUM, engine()))
     for _ in range(1200):  # more than make a store worth a look, and another
