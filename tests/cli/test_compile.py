@@ -133,6 +133,14 @@ def test_interruption_leaves_nothing(files: Path, functions: int, count: int) ->
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
+@pytest.mark.parametrize("functions", [1, 12])
+def test_the_timeout_of_a_run_holds_while_its_module_is_compiled(files: Path, functions: int) -> None:
+    (files / "large.wat").write_text(large(functions))
+    done = wasmloom(files, "run", "--tier", "compiler", "--timeout", "0.05", "large.wat")
+    assert done.returncode == 134 and done.stderr.startswith("error: trap: large.wat: timeout"), done.stderr
+    assert done.stderr.count("\n") == 1 and not entries(files)
+
+
 def test_machine_code_is_shown(files: Path) -> None:
     done = wasmloom(files, "inspect", "--assembly", "switches.wat", "--function", "main")
     assert done.returncode == 0

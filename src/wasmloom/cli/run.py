@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -69,6 +73,41 @@ def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
         click.echo(format_result(value, type))
 
 
+class _Late(BaseException):
+    """It takes too long. No `Exception`, so that nothing takes it for a failure of what it comes out of."""
+
+
+@contextmanager
+def _within(seconds: float | None) -> Iterator[None]:
+    """Raises `Trap` ("timeout") when the block takes longer, as a store does when its guest takes longer.
+
+    A signal interrupts it, wherever it stands, as Ctrl-C does. Only the main thread can be interrupted so: in others,
+    this does nothing.
+    """
+    from wasmloom import Trap
+
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    running = True
+
+    def ring(number: int, frame: object) -> None:
+        if running:
+            raise _Late
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        # Nothing below a microsecond, which would be no alarm, and nothing that a `time_t` doesn't hold.
+        signal.setitimer(signal.ITIMER_REAL, min(max(seconds, 1e-6), 1e9))
+        yield
+    except _Late:
+        raise Trap("timeout", detail="while the module was compiled") from None
+    finally:
+        running = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: tuple[str, ...]) -> int:
     from wasmloom import ExitStatus
 
@@ -96,7 +135,9 @@ def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: 
 @click.option("--env", "settings", metavar="NAME=VALUE", multiple=True, help="Set an environment variable.")
 @engine_options
 @click.option("--fuel", metavar="UNITS", type=click.IntRange(min=0), help="Trap after about so many instructions.")
-@click.option("--timeout", metavar="SECONDS", type=float, help="Trap after so many seconds.")
+@click.option(
+    "--timeout", metavar="SECONDS", type=float, help="Trap after so many seconds of compiling, or of running."
+)
 @click.option("--memory-limit", metavar="BYTES", type=click.IntRange(min=0), help="Bytes of memory the guest may have.")
 @click.option("--stack-limit", metavar="BYTES", type=click.IntRange(min=0), help="Bytes of stack the guest may have.")
 @click.argument("file", metavar="FILE", type=INPUT)
@@ -139,8 +180,9 @@ def run(
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot prepare the guest's world: {error}") from None
     with wasi, errors_name(file):
-        module = Module(data, engine)
         try:
+            with _within(timeout):
+                module = Module(data, engine)
             return _run(module, store, wasi, invoke, arguments)
         except Trap as trap:
             sys.stdout.flush()
