@@ -11,6 +11,10 @@ import pytest
 
 import wasmloom as wl
 from tests.compiler.tiers import outcome_of
+from wasmloom.compiler import compiled
+from wasmloom.compiler.compiled import CompiledModule
+from wasmloom.compiler.objects import ObjectError
+from wasmloom.compiler.workers import Abandoned
 from wasmloom.host.engine import STACK_SWITCHING
 from wasmloom.runtime.store import Store
 from wasmloom.tiers.change import change_soon
@@ -567,3 +571,63 @@ def test_no_memory_for_the_stacks_of_a_chain_that_changes_over(switching: str) -
         seen.add(store.tier_name == "compiler")
         assert exports.run(3) == 4
     assert seen == {False, True}
+
+
+WAITED_FOR = """(module
+  (import "host" "change" (func $change))
+  (func $inner (param i32) (result i32) (local $n i32)
+    (call $change)
+    (loop $l (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (local.get 0))))
+    (i32.add (local.get $n) (i32.const 1)))
+  (func (export "run") (param i32) (result i32) (i32.mul (call $inner (local.get 0)) (i32.const 3))))"""
+
+
+@pytest.mark.parametrize("error", [wl.CompileError("a worker process was killed"), MemoryError(), ObjectError("none")])
+def test_entries_that_fail_while_a_guest_waits_are_tried_again(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the innermost frame, and of one that waits below it."""
+    monkeypatch.setattr(compiled, "PAUSES", (0, 0, 0))
+    real = CompiledModule._compile_now
+    tries: list[int] = []
+
+    def fails(self: CompiledModule, part: Any, functions: list[int], abandoned: Any) -> bytes:
+        tries.extend(functions)
+        if len(tries) % 4:
+            raise error
+        return real(self, part, functions, abandoned)
+
+    monkeypatch.setattr(CompiledModule, "_compile_now", fails)
+    store = wl.Store(ENGINE)
+    imports = {"host": {"change": lambda: change_soon(store)}}
+    exports = wl.Instance(wl.Module(WAITED_FOR, ENGINE), imports, store=store).exports
+    assert exports.run(4) == 15
+    assert store.tier_name == "compiler" and tries == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("error", [wl.UnsupportedError("too large"), Abandoned("")])
+def test_what_would_fail_again_is_tried_once(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "PAUSES", (0, 0, 0))
+    tries: list[int] = []
+
+    def fails(self: CompiledModule, part: Any, functions: list[int], abandoned: Any) -> bytes:
+        tries.extend(functions)
+        raise error
+
+    monkeypatch.setattr(CompiledModule, "_compile_now", fails)
+    store = wl.Store(ENGINE)
+    imports = {"host": {"change": lambda: change_soon(store)}}
+    assert wl.Instance(wl.Module(WAITED_FOR, ENGINE), imports, store=store).exports.run(4) == 15
+    assert store.change_failed is error and tries == [0]
+
+
+def test_nobody_tries_again_when_nobody_waits() -> None:
+    tries: list[int] = []
+
+    def fails() -> None:
+        tries.append(1)
+        raise MemoryError
+
+    with pytest.raises(Abandoned):
+        compiled.patiently(fails, lambda: True)
+    assert tries == [1]

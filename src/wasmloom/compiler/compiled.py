@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from wasmloom.compiler.cache import Cache, cache_key
 from wasmloom.compiler.identity import engine_identity
@@ -36,14 +36,16 @@ if TYPE_CHECKING:
     from wasmloom.compiler.osr import OsrEntry
     from wasmloom.interpreter.code import CodeSpace
 
+T = TypeVar("T")
+
 #: Bytes of function bodies that LLVM gets at a time.
 UNIT_BYTES = 1 << 15
 
 #: Bytes of function bodies that are compiled at once while a guest waits for one of them.
 LAZY_BYTES = 1 << 11
 
-#: Seconds to wait before a function is compiled once more for which a guest waits, after a failure: memory may be short
-#: for a while, or a process may have been killed.
+#: Seconds to wait before what a guest waits for is compiled once more, after a failure: memory may be short for a
+#: while, or a process may have been killed.
 PAUSES = (0.0, 0.2, 1.0)
 
 #: More lines of IR than this for each byte of a body no program has; calls have one for each parameter and result, too.
@@ -136,8 +138,8 @@ class CompiledModule:
     def entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool] | None = None) -> int:
         """The address of the code by which function `index` goes on from an offset in its bytecode.
 
-        Compiles it if need be (see `CodeSpace.state_at`, and `compile_parts` for `abandoned`). Raises
-        `UnsupportedError`, `ObjectError`, `CompileError`.
+        Compiles it if need be, and tries again what fails, since a guest waits: see `patiently`, `CodeSpace.state_at`,
+        and `compile_parts` for `abandoned`. Raises `UnsupportedError`, `ObjectError`, `CompileError`, `MemoryError`.
         """
         address = self.positions.get((index, at))
         if address is None:
@@ -147,7 +149,9 @@ class CompiledModule:
             entry = OsrEntry(index, *space.state_at(index, at))
             address = self._entries.get((index, entry.place))
             if address is None:
-                address = self.add_entry(entry, self._compile_now(entry, [index], abandoned))
+                address = patiently(
+                    lambda: self.add_entry(entry, self._compile_now(entry, [index], abandoned)), abandoned
+                )
             self.positions[(index, at)] = address
         return address
 
@@ -188,25 +192,23 @@ class CompiledModule:
     def compile_function(self, index: int, abandoned: Callable[[], bool] | None = None) -> int:
         """The address of a function's code; compiles it if it is missing, with what it calls directly.
 
-        A guest stands there and can't go on without it, so what fails is tried again. See `compile_parts` for
-        `abandoned`. Raises `UnsupportedError`, `ObjectError`, `CompileError`, `MemoryError`.
+        A guest stands there and can't go on without it: see `patiently`, and `compile_parts` for `abandoned`. Raises
+        `UnsupportedError`, `ObjectError`, `CompileError`, `MemoryError`.
         """
-        functions = self._with_callees(index) if index in self.missing else []
-        pauses = iter(PAUSES)
-        while index in self.missing:
+        pieces = [[index], self._with_callees(index)] if index in self.missing else []
+
+        def attempt() -> None:
+            if index not in self.missing:
+                return
+            functions = pieces.pop() if len(pieces) > 1 else pieces[0]  # the others may never be called
             try:
                 self.add(functions, [self._compile_now((functions, False), functions, abandoned)])
-            except Abandoned:
-                raise
             except UnsupportedError:
                 if functions == [index]:
                     raise
-            except (CompileError, ObjectError, MemoryError, OSError):
-                pause = next(pauses, None)
-                if pause is None:
-                    raise
-                time.sleep(pause)
-            functions = [index]  # the others may never be called
+                attempt()
+
+        patiently(attempt, abandoned)
         return self.functions[index]
 
     def _with_callees(self, index: int) -> list[int]:
@@ -256,6 +258,23 @@ class CompiledModule:
         # LLVM divides some blocks behind a mark (see `FunctionBuilder`): what follows has no location, so the mark's.
         offset = loaded.offset_at(address, address - found[1])
         return int(found[0][3:]) + self.module.num_imported_funcs, offset or 0
+
+
+def patiently(attempt: Callable[[], T], abandoned: Callable[[], bool] | None = None) -> T:
+    """What `attempt` gives, which compiles and loads what a guest waits for; tried again when it fails (`PAUSES`).
+
+    Raises `Abandoned`, `UnsupportedError`, and what the last attempt raises.
+    """
+    for pause in PAUSES:
+        try:
+            return attempt()
+        except (Abandoned, UnsupportedError):
+            raise
+        except (CompileError, ObjectError, MemoryError, OSError):
+            time.sleep(pause)
+        if abandoned is not None and abandoned():
+            raise Abandoned("nobody waits for it any more")
+    return attempt()
 
 
 def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[GuestFrame]:
