@@ -192,7 +192,7 @@ class Guest:
     def nothing_left(self) -> None:
         gc.collect()
         assert wl.waiting_guests(self.store) == []
-        collect_garbage(self.store)
+        self.store.gc()
         assert stacks_in_use(self.store) == 0
 
 
@@ -400,14 +400,14 @@ def test_dropped_closed_and_cancelled(guest: Guest, steps: bytes) -> None:
         await asyncio.sleep(0)
         raise KeyError(value)
 
-    for _ in range(2):
+    # What leaks does so in every round. Pools of blocks and native stacks grow now and then, as far as they are needed:
+    # that depends on when the collector looks, and on the old words that it finds on stacks.
+    used: list[int] = []
+    while len(used) < 3 or used[-1] != used[-2]:
+        assert len(used) < 12, used
         run(main())
         guest.nothing_left()
-    before = guest.store.memory_used
-    for _ in range(3):
-        run(main())
-        guest.nothing_left()
-    assert guest.store.memory_used == before
+        used.append(guest.store.memory_used)
 
 
 def parked(guest: Guest, at: int, count: int) -> list[Any]:
