@@ -22,7 +22,7 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
-from cython.cimports.wasmloom.binary.reader import Reader, read_u32, read_valtype
+from cython.cimports.wasmloom.binary.reader import Reader, read_range, read_u32, read_valtype
 from cython.cimports.wasmloom.binary.sections import (
     CustomItem,
     DataItem,
@@ -201,9 +201,8 @@ class DecodedModule(Sections):
     def reader_at(self, where: Range) -> Reader:
         """A reader of a range of the module."""
         r = cython.declare(Reader)
-        r.base = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(self.data))
-        r.pos = r.base + where.start
-        r.end = r.base + where.end
+        base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(self.data))
+        read_range(cython.address(r), base, base + where.start, base + where.end)
         return r
 
     def import_rows(self, func: Callable[[int], object], other: Callable[[object], object]) -> list[tuple]:
@@ -641,9 +640,7 @@ def decode_module(data: bytes) -> DecodedModule:
         raise CompileError("unexpected end" if size < 8 else "unknown binary version", 4)
     if size > limits.MAX_MODULE_BYTES:
         raise CompileError(f"module too large: {size} bytes, the limit is {limits.MAX_MODULE_BYTES}", 0)
-    r.base = base
-    r.pos = base + 8
-    r.end = base + size
+    read_range(cython.address(r), base, base + 8, base + size)
     try:
         read_sections(m, cython.address(r), cython.address(words))
         if len(m.func_types) - m.num_imported_funcs != len(m.body_starts):

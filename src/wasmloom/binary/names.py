@@ -11,7 +11,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import int64_t
-from cython.cimports.wasmloom.binary.reader import Reader, read_byte, read_u32
+from cython.cimports.wasmloom.binary.reader import Reader, read_byte, read_range, read_u32
 
 from wasmloom.errors import CompileError
 from wasmloom.spec.module import Names
@@ -78,18 +78,17 @@ def parse_names(data: bytes, start: int, end: int, indirect: bool = True) -> tup
     part = cython.declare(Reader)
     size: int64_t
     kind: cython.int
-    r.base = part.base = base
-    r.pos = base + cython.cast(cython.size_t, start)
-    r.end = base + cython.cast(cython.size_t, end)
+    read_range(
+        cython.address(r), base, base + cython.cast(cython.size_t, start), base + cython.cast(cython.size_t, end)
+    )
     try:
         while r.pos < r.end:
             kind = read_byte(cython.address(r))
             size = read_u32(cython.address(r))
             if size > r.end - r.pos:
                 return names, False
-            part.pos = r.pos
+            read_range(cython.address(part), base, r.pos, r.pos + size)
             r.pos += size
-            part.end = r.pos
             if kind == 0:
                 names.module = _name(cython.address(part))
             elif kind in NAME_MAPS:

@@ -4,6 +4,7 @@ cdef struct Reader:
     const unsigned char *base   # start of the module: offsets in errors count from here
     const unsigned char *pos    # next byte
     const unsigned char *end    # one past the last readable byte
+    const unsigned char *stop   # where `next_instr` takes its slow path; at most `end`
 
 cdef struct Instr:
     int op                      # row of spec.instructions.INSTRUCTIONS
@@ -57,6 +58,8 @@ cdef enum:
     HAS_NONE = 1 << 16          # no immediates
     HAS_NUMBER = 1 << 17        # one immediate: an index, or an integer
     HAS_SIGN = 1 << 18          # the integer is signed
+    HAS_MEMARG = 1 << 19        # one immediate: a memory access
+    HAS_BLOCK = 1 << 20         # one immediate: a block type
 
 # The tables that _fill_tables makes from spec.instructions and spec.types.
 cdef int32_t _ONE_BYTE[256]     # opcode -> row and HAS_* flags, or -1
@@ -65,6 +68,15 @@ cdef int16_t _PREFIXED[MAX_PREFIXES * MAX_PREFIXED]     # base + number -> row, 
 cdef unsigned char _LAYOUT[MAX_ROWS * MAX_IMMEDIATES]   # row, immediate -> layout; L_NONE ends a row
 cdef unsigned char _ABSTRACT_HEAP[128]  # opcode -> whether it is an abstract heap type
 cdef int32_t _VALTYPE[256]      # first byte -> value type, 0 when the byte isn't a whole one
+
+# Let a reader read a range. Whoever moves `end` by hand afterwards has to know that `next_instr` compares with `stop`.
+cdef inline void read_range(
+    Reader *r, const unsigned char *base, const unsigned char *start, const unsigned char *end
+) noexcept:
+    r.base = base
+    r.pos = start
+    r.end = end
+    r.stop = start
 
 cdef int malformed(str message, Reader *r, const unsigned char *where) except -1
 

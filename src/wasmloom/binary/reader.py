@@ -50,6 +50,8 @@ from cython.cimports.wasmloom.binary.reader import (
     CATCH,
     CATCH_ALL_REF,
     CATCH_REF,
+    HAS_BLOCK,
+    HAS_MEMARG,
     HAS_NONE,
     HAS_NUMBER,
     HAS_SIGN,
@@ -80,8 +82,9 @@ from cython.cimports.wasmloom.binary.reader import (
     Clause,
     Instr,
     Reader,
+    read_range,
 )
-from cython.cimports.wasmloom.system.polling import poll
+from cython.cimports.wasmloom.system.polling import poll, poll_many
 
 from wasmloom.errors import CompileError
 from wasmloom.spec.instructions import INSTRUCTIONS, Instruction
@@ -123,6 +126,8 @@ _LAYOUTS: dict[str, int] = {
 
 _MAX_LABELS = cython.declare(cython.int, MAX_BR_TABLE)
 _MAX_CLAUSES = cython.declare(cython.int, MAX_CLAUSES)
+#: Bytes of instructions between two polls.
+_STEP = cython.declare(cython.Py_ssize_t, 1024)
 _CONCRETE = cython.declare(int64_t, CONCRETE)
 _REF_FLAG = cython.declare(int64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(int64_t, NULL_FLAG)
@@ -137,7 +142,12 @@ def _fast_flags(row: Instruction) -> int:
         return HAS_NONE
     if len(row.immediates) > 1:
         return 0
-    layout = _LAYOUTS.get(row.immediates[0], L_INDEX)
+    name, colon, _ = row.immediates[0].partition(":")
+    layout = _LAYOUTS.get(name + colon, L_INDEX)
+    if layout == L_MEMARG:
+        return HAS_MEMARG
+    if layout == L_BLOCK:
+        return HAS_BLOCK
     if layout in (L_I32, L_I64):
         return HAS_NUMBER | HAS_SIGN
     return HAS_NUMBER if layout == L_INDEX and ":" not in row.immediates[0] else 0
@@ -278,6 +288,18 @@ def read_u32(r: cython.pointer(Reader)) -> int64_t:
 
 
 @cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=False)
+def _index(r: cython.pointer(Reader), out: cython.pointer(uint64_t)) -> cython.int:
+    """As `read_u32`, within an instruction: `next_instr` has polled for it."""
+    if r.pos < r.end and r.pos[0] < 0x80:
+        out[0] = r.pos[0]
+        r.pos += 1
+        return 0
+    return _unsigned(r, 32, out)
+
+
+@cython.cfunc
 @cython.exceptval(-1, check=False)
 def read_u64(r: cython.pointer(Reader), out: cython.pointer(uint64_t)) -> cython.int:
     """Read an unsigned 64-bit LEB128 number."""
@@ -399,9 +421,7 @@ def read_handler(r: cython.pointer(Reader), out: cython.pointer(Clause)) -> cyth
 def items(r: cython.pointer(Reader), i: cython.pointer(Instr)) -> Reader:
     """A reader of the items of an instruction's vector, which has been checked already."""
     it = cython.declare(Reader)
-    it.base = r.base
-    it.pos = i.vec
-    it.end = r.end
+    read_range(cython.address(it), r.base, i.vec, r.end)
     return it
 
 
@@ -444,17 +464,14 @@ def _read_vector(r: cython.pointer(Reader), out: cython.pointer(Instr), layout: 
 def _read_memarg(r: cython.pointer(Reader), slot: cython.pointer(uint64_t)) -> cython.int:
     """Read offset, memory and alignment of a memory access (Core 3.0, 5.4.6)."""
     start: cython.p_const_uchar = r.pos
-    flags: int64_t = read_u32(r)
-    memory: int64_t = 0
-    if flags < 0:
+    flags: uint64_t = 0
+    slot[1] = 0
+    if _index(r, cython.address(flags)) < 0:
         return -1
     if flags >= 0x80:
         return malformed("malformed memop flags", r, start)
-    if flags & 0x40:
-        memory = read_u32(r)
-        if memory < 0:
-            return -1
-    slot[1] = memory
+    if flags & 0x40 and _index(r, slot + 1) < 0:
+        return -1
     slot[2] = flags & 0x3F
     if r.pos < r.end and r.pos[0] < 0x80:
         slot[0] = r.pos[0]
@@ -540,12 +557,11 @@ def _read_prefixed(r: cython.pointer(Reader), prefix: cython.int) -> cython.int:
     """The row of a prefixed opcode, whose prefix byte has been read."""
     start: cython.p_const_uchar = r.pos - 1
     base: cython.int = _PREFIX_BASE[prefix]
-    number: int64_t
+    number: uint64_t = 0
     op: cython.int = -1
     if base < 0:
         return _illegal(r, start, prefix, -1)
-    number = read_u32(r)
-    if number < 0:
+    if _index(r, cython.address(number)) < 0:
         return -1
     if number < MAX_PREFIXED:
         op = _PREFIXED[base + number]
@@ -569,12 +585,8 @@ def _read_immediates(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> c
         if layout == L_NONE:
             return 0
         if layout == L_INDEX:
-            if r.pos < r.end and r.pos[0] < 0x80:
-                slot[0] = r.pos[0]
-                r.pos += 1
-            else:
-                if _unsigned(r, 32, slot) < 0:
-                    return -1
+            if _index(r, slot) < 0:
+                return -1
             slot += 1
         elif layout == L_MEMARG:
             if _read_memarg(r, slot) < 0:
@@ -636,24 +648,36 @@ def _read_immediates(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> c
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
+def _pause(r: cython.pointer(Reader)) -> cython.int:
+    """The slow path of `next_instr`: the end, or some bytes have been read and it's time to poll for the next ones."""
+    size: cython.Py_ssize_t = r.end - r.pos
+    if size <= 0:
+        return _end(r)
+    if size > _STEP:
+        size = _STEP
+    r.stop = r.pos + size
+    return poll_many(size)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
 def next_instr(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.int:
     """Decode the instruction at the position and move behind it.
 
-    This is the innermost loop of validation and translation: instructions without immediates, and those with one
-    index or integer of one byte, are decoded here, with the position in a register; `_read_immediates` has the rest.
+    This is the innermost loop of validation and translation: instructions without immediates, and the common short
+    forms of those with one, are decoded here, with the position in a register; `_read_immediates` has the rest.
     """
     pos: cython.p_const_uchar = r.pos
     entry: int32_t
     op: cython.int
-    if pos >= r.end:
-        return _end(r)
-    if poll() < 0:
+    value: uint64_t
+    if pos >= r.stop and _pause(r) < 0:
         return -1
     out.offset = pos - r.base
     entry = _ONE_BYTE[pos[0]]
     pos += 1
+    r.pos = pos
     if entry < 0:
-        r.pos = pos
         op = _read_prefixed(r, r.base[out.offset])
         if op < 0:
             return -1
@@ -661,13 +685,40 @@ def next_instr(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.
         return _read_immediates(r, out)
     out.op = entry & ROW_MASK
     if entry & HAS_NONE:
-        r.pos = pos
         return 0
-    if entry & HAS_NUMBER and pos < r.end and pos[0] < 0x80:
-        out.a = pos[0]
-        if entry & HAS_SIGN and pos[0] & 0x40:
-            out.a |= ~cython.cast(uint64_t, 0x7F)
+    # Three bytes: the longest of the short forms.
+    if r.end - pos < 3:
+        return _read_immediates(r, out)
+    value = pos[0]
+    if entry & HAS_NUMBER:
+        if value < 0x80:
+            if entry & HAS_SIGN and value & 0x40:
+                value |= ~cython.cast(uint64_t, 0x7F)
+            r.pos = pos + 1
+        else:
+            if pos[1] >= 0x80:
+                return _read_immediates(r, out)
+            value = (value & 0x7F) | cython.cast(uint64_t, pos[1]) << 7
+            if entry & HAS_SIGN and value & 0x2000:
+                value |= ~cython.cast(uint64_t, 0x3FFF)
+            r.pos = pos + 2
+        out.a = value
+        return 0
+    if entry & HAS_MEMARG and value < 0x40:
+        out.b = 0
+        out.c = value
+        value = pos[1]
+        if value < 0x80:
+            r.pos = pos + 2
+        else:
+            if pos[2] >= 0x80:
+                return _read_immediates(r, out)
+            value = (value & 0x7F) | cython.cast(uint64_t, pos[2]) << 7
+            r.pos = pos + 3
+        out.a = value
+        return 0
+    if entry & HAS_BLOCK and value == 0x40:
         r.pos = pos + 1
+        out.a = cython.cast(uint64_t, cython.cast(int64_t, BLOCK_EMPTY))
         return 0
-    r.pos = pos
     return _read_immediates(r, out)

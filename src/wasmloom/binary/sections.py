@@ -25,6 +25,7 @@ from cython.cimports.wasmloom.binary.reader import (
     next_instr,
     read_byte,
     read_heap,
+    read_range,
     read_u32,
     read_u64,
     read_valtype,
@@ -776,7 +777,6 @@ def read_sections(m: Sections, r: cython.pointer(Reader), words: cython.pointer(
     start: cython.p_const_uchar
     custom: cython.pointer(CustomItem)
     section = cython.declare(Reader)
-    section.base = r.base
     while r.pos < r.end:
         poll()
         start = r.pos
@@ -786,9 +786,8 @@ def read_sections(m: Sections, r: cython.pointer(Reader), words: cython.pointer(
         size = read_u32(r)
         if size > r.end - r.pos:
             malformed("length out of bounds", r, start + 1)
-        section.pos = r.pos
+        read_range(cython.address(section), r.base, r.pos, r.pos + size)
         r.pos += size
-        section.end = r.pos
         if id == _CUSTOM:
             custom = cython.cast(
                 cython.pointer(CustomItem), _reserve(cython.address(m.custom_items), 1, cython.sizeof(CustomItem))

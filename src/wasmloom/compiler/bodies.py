@@ -19,6 +19,7 @@ from cython.cimports.wasmloom.binary.reader import (
     next_instr,
     read_catch,
     read_handler,
+    read_range,
     read_u32,
     read_valtype,
 )
@@ -46,9 +47,8 @@ def read_body(module: DecodedModule, index: int) -> tuple[list[tuple[int, int]],
     memset(cython.address(instr), 0, cython.sizeof(Instr))  # no instruction sets all that is read below
     runs: list = []
     found: list = []
-    reader.base = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
-    reader.pos = reader.base + module.body_start[number]
-    reader.end = reader.base + module.body_end[number]
+    base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
+    read_range(cython.address(reader), base, base + module.body_start[number], base + module.body_end[number])
     for _ in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):
         count: int64_t = read_u32(cython.address(reader))
         runs.append((count, read_valtype(cython.address(reader))))
@@ -113,10 +113,9 @@ def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[set[int]]]
     tails: list = []
     throws: list = []
     calls: list = []
-    reader.base = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
+    base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
     for number in range(module.num_bodies):
-        reader.pos = reader.base + module.body_start[number]
-        reader.end = reader.base + module.body_end[number]
+        read_range(cython.address(reader), base, base + module.body_start[number], base + module.body_end[number])
         seen = 0
         callees: set = set()
         for _ in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):

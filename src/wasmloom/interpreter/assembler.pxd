@@ -50,6 +50,39 @@ cdef struct AccState:
     Py_ssize_t header   # where its handler's address is (elsewhere when it has been fused)
     int number          # the handler that also writes the slot
 
+cdef int op_mirrored[1024]      # comparison with swapped operands; the op itself for commutative ones; -1: can't be swapped
+cdef int op_negated[1024]       # opposite integer comparison, or -1
+cdef uint8_t op_types[1024][2]  # type codes of the operands
+cdef uint8_t op_result[1024]
+cdef uint8_t op_arity[1024]
+cdef uint8_t op_has_result[1024]
+cdef uint8_t op_is_compare[1024]
+cdef uint8_t op_immediates[1024]    # how many
+cdef uint8_t op_space[1024]         # of the kind "instance": what the immediate is an index of
+# By the code of a kind of values: its class of registers, how many slots it takes, and whether its immediates take 8
+# bytes.
+cdef uint8_t kind_class[8]
+cdef uint8_t kind_slots[8]
+cdef uint8_t kind_wide[8]
+
+# What follows is called for every instruction, also from other modules: it is here so that it is inlined there.
+
+cdef inline int class_of(int type) noexcept:
+    """The class of registers, and so the accumulator, of a kind of values."""
+    return kind_class[type]
+
+cdef inline void put16(char *at, uint32_t value) noexcept:
+    """Write a 16-bit field."""
+    (<uint16_t *> at)[0] = <uint16_t> value
+
+cdef inline void put32(char *at, uint32_t value) noexcept:
+    """Write a 32-bit field."""
+    (<uint32_t *> at)[0] = value
+
+cdef inline void put64(char *at, uint64_t value) noexcept:
+    """Write a 64-bit field."""
+    (<uint64_t *> at)[0] = value
+
 cdef class Assembler:
     cdef char *buffer
     cdef Py_ssize_t pos
@@ -98,11 +131,48 @@ cdef class Assembler:
     cdef void barrier(self) noexcept
     cdef void known_in(self, int type, int slot) noexcept
     cdef void overwritten(self, int slot, int count) noexcept
-    cdef int home(self, int index) noexcept
+    cdef int grow(self, int above) except -1
+
+    cdef inline int home(self, int index) noexcept:
+        """The slot that belongs to a stack position: of an entry, or of the one that would be pushed next.
+
+        It's the first one of several where the value takes so many.
+        """
+        return self.stack[index].slot
+
     cdef int open_frame(self, int below) except -1
-    cdef int push(self, int kind, int type) except -1
-    cdef int push_local(self, int type, int slot) except -1
-    cdef int pop(self) except -1
+
+    cdef inline int push(self, int kind, int type) except -1:
+        """Push an entry; gives its position."""
+        cdef int index = self.height
+        cdef int above = self.stack[index].slot + kind_slots[type]
+        if (above > self.top or index + 2 > self.stack_capacity) and self.grow(above) < 0:
+            return -1
+        self.stack[index].kind = kind
+        self.stack[index].type = type
+        self.stack[index + 1].slot = above
+        self.height = index + 1
+        return index
+
+    cdef inline int push_local(self, int type, int slot) except -1:
+        """Push the value of a local, unread."""
+        self.stack[self.push(E_LOCAL, type)].local = slot
+        self.pending[slot] += 1
+        self.pending_total += 1
+        return 0
+
+    cdef inline int pop(self) noexcept:
+        """Drop the top entry."""
+        cdef Entry *entry
+        self.height -= 1
+        entry = &self.stack[self.height]
+        if entry.kind == E_LOCAL:
+            self.pending[entry.local] -= 1
+            self.pending_total -= 1
+        elif entry.kind == E_ACC:
+            self.accs[class_of(entry.type)].owner = -1
+        return 0
+
     cdef int flush(self, int index) except -1
     cdef int flush_locals(self) except -1
     cdef int flush_accs(self) except -1
@@ -111,7 +181,22 @@ cdef class Assembler:
     cdef int note_operands(self) except -1
     cdef int preserve_local(self, int local) except -1
     cdef int to_slot(self, int index) except -1
-    cdef Operand operand(self, int index) noexcept
+
+    cdef inline Operand operand(self, int index) noexcept:
+        """Where an entry's value can be read: the accumulator where possible."""
+        cdef Entry *entry = &self.stack[index]
+        cdef Operand result
+        result.bits = entry.bits
+        result.slot = -1
+        if entry.kind == E_CONST:
+            result.kind = IMM
+        elif entry.kind == E_ACC:
+            result.kind = ACC
+        else:
+            result.slot = entry.local if entry.kind == E_LOCAL else entry.slot
+            result.kind = ACC if self.accs[class_of(entry.type)].slot == result.slot else SLOT
+        return result
+
     cdef Operand slot_operand(self, int index) except *
     cdef int fit(self, Operand *a, int index) except -1
     cdef Py_ssize_t emit_result(self, int number, int slot_number, int type) except -1
@@ -124,23 +209,3 @@ cdef class Assembler:
     cdef Py_ssize_t emit_branch(self, Condition c, bint back) except -1
     cdef int add_fixup(self, int head, Py_ssize_t instr, Py_ssize_t field) except -1
     cdef void bind(self, int head) noexcept
-
-cdef int op_mirrored[1024]      # comparison with swapped operands; the op itself for commutative ones; -1: can't be swapped
-cdef int op_negated[1024]       # opposite integer comparison, or -1
-cdef uint8_t op_types[1024][2]  # type codes of the operands
-cdef uint8_t op_result[1024]
-cdef uint8_t op_arity[1024]
-cdef uint8_t op_has_result[1024]
-cdef uint8_t op_is_compare[1024]
-cdef uint8_t op_immediates[1024]    # how many
-cdef uint8_t op_space[1024]         # of the kind "instance": what the immediate is an index of
-# By the code of a kind of values: its class of registers, how many slots it takes, and whether its immediates take 8
-# bytes.
-cdef uint8_t kind_class[8]
-cdef uint8_t kind_slots[8]
-cdef uint8_t kind_wide[8]
-
-cdef int class_of(int type) noexcept
-cdef void put16(char *at, uint32_t value) noexcept
-cdef void put32(char *at, uint32_t value) noexcept
-cdef void put64(char *at, uint64_t value) noexcept

@@ -21,7 +21,7 @@ the
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.contract import _handlers as h
@@ -46,6 +46,8 @@ from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 MAX_SLOTS = cython.declare(cython.int, 0xFFFF)
 #: Jumps within a function's bytecode are 32 bits wide.
 _MAX_CODE = cython.declare(cython.Py_ssize_t, 0x7FFFFFF0)
+#: Bytes of the buffer behind its capacity, which may be cleared.
+_MARGIN = cython.declare(cython.int, 16)
 #: How many entries are searched for unread copies of a local.
 _MAX_SEARCH = cython.declare(cython.int, 64)
 _HEADER = cython.declare(cython.int, HEADER)
@@ -94,34 +96,6 @@ def _fill_tables() -> None:
 
 
 _fill_tables()
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def class_of(type: cython.int) -> cython.int:
-    """The class of registers, and so the accumulator, of a kind of values."""
-    return kind_class[type]
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def put16(at: cython.p_char, value: uint32_t) -> cython.void:
-    """Write a 16-bit field."""
-    cython.cast(cython.pointer(uint16_t), at)[0] = cython.cast(uint16_t, value)
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def put32(at: cython.p_char, value: uint32_t) -> cython.void:
-    """Write a 32-bit field."""
-    cython.cast(cython.pointer(uint32_t), at)[0] = value
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def put64(at: cython.p_char, value: uint64_t) -> cython.void:
-    """Write a 64-bit field."""
-    cython.cast(cython.pointer(uint64_t), at)[0] = value
 
 
 @cython.cfunc
@@ -181,10 +155,14 @@ class Assembler:
             if at + size > _MAX_CODE:
                 raise CompileError("function's bytecode is too large", self.wasm_offset)
             self.capacity = min(max(2 * self.capacity, at + size, 4096), _MAX_CODE)
-            self.buffer = cython.cast(cython.p_char, _grown(self.buffer, self.capacity))
+            self.buffer = cython.cast(cython.p_char, _grown(self.buffer, self.capacity + _MARGIN))
         if self.last_number >= 0:
             fused = self.fusion(number)
-        memset(self.buffer + at, 0, size)
+        # Most have one or two words. Two are cleared without a look: the buffer has room for them.
+        put64(self.buffer + at, 0)
+        put64(self.buffer + at + _HEADER, 0)
+        if size > _MARGIN:
+            memset(self.buffer + at + _MARGIN, 0, size - _MARGIN)
         if fused >= 0:
             at -= _HEADER
             self.unfused_number = self.last_number
@@ -233,13 +211,14 @@ class Assembler:
     # --- the operand stack ---
 
     @cython.cfunc
-    @cython.exceptval(check=False)
-    def home(self, index: cython.int) -> cython.int:
-        """The slot that belongs to a stack position: of an entry, or of the one that would be pushed next.
-
-        It's the first one of several where the value takes so many.
-        """
-        return self.stack[index].slot
+    @cython.exceptval(-1, check=False)
+    def grow(self, above: cython.int) -> cython.int:
+        """Make room for another entry of the stack, which takes the slots below `above`."""
+        if above > self.top:
+            if above > MAX_SLOTS:
+                raise CompileError("function needs too many slots", self.wasm_offset)
+            self.top = above
+        return self.reserve_stack(self.height + 2)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -257,47 +236,6 @@ class Assembler:
             self.accs[cls].owner = -1
             self.accs[cls].slot = -1
             self.accs[cls].slots = 1
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def push(self, kind: cython.int, type: cython.int) -> cython.int:
-        """Push an entry; gives its position."""
-        index: cython.int = self.height
-        above: cython.int = self.stack[index].slot + kind_slots[type]
-        if above > self.top:
-            if above > MAX_SLOTS:
-                raise CompileError("function needs too many slots", self.wasm_offset)
-            self.top = above
-        if index + 2 > self.stack_capacity:
-            self.reserve_stack(index + 2)
-        self.stack[index].kind = kind
-        self.stack[index].type = type
-        self.stack[index + 1].slot = above
-        self.height = index + 1
-        return index
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def push_local(self, type: cython.int, slot: cython.int) -> cython.int:
-        """Push the value of a local, unread."""
-        self.stack[self.push(E_LOCAL, type)].local = slot
-        self.pending[slot] += 1
-        self.pending_total += 1
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def pop(self) -> cython.int:
-        """Drop the top entry."""
-        entry: cython.pointer(Entry)
-        self.height -= 1
-        entry = cython.address(self.stack[self.height])
-        if entry.kind == E_LOCAL:
-            self.pending[entry.local] -= 1
-            self.pending_total -= 1
-        elif entry.kind == E_ACC:
-            self.accs[class_of(entry.type)].owner = -1
         return 0
 
     @cython.cfunc
@@ -448,23 +386,6 @@ class Assembler:
         return 0
 
     # --- operands ---
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def operand(self, index: cython.int) -> Operand:
-        """Where an entry's value can be read: the accumulator where possible."""
-        entry: cython.pointer(Entry) = cython.address(self.stack[index])
-        result: Operand
-        result.bits = entry.bits
-        result.slot = -1
-        if entry.kind == E_CONST:
-            result.kind = IMM
-        elif entry.kind == E_ACC:
-            result.kind = ACC
-        else:
-            result.slot = entry.local if entry.kind == E_LOCAL else self.home(index)
-            result.kind = ACC if self.accs[class_of(entry.type)].slot == result.slot else SLOT
-        return result
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -24,7 +24,7 @@ import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint32_t
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
+from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_range, read_u32, read_valtype
 from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import kind_slots, put16, put32
 from cython.cimports.wasmloom.interpreter.flow import (
@@ -131,9 +131,8 @@ def translate(t: Translator, index: uint32_t) -> cython.int:
     frame: cython.Py_ssize_t
     enter: cython.Py_ssize_t
     zeroed: cython.int
-    reader.base = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
-    reader.pos = reader.base + module.body_start[index]
-    reader.end = reader.base + module.body_end[index]
+    base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
+    read_range(cython.address(reader), base, base + module.body_start[index], base + module.body_end[index])
     t.wasm_offset = module.body_start[index]
     t.own = t.signatures[type]
     t.pos = 0

@@ -151,7 +151,7 @@ def _value(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -
 def _const(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
     type: cython.int = op_result[i.op]
     index: cython.int = t.push(E_CONST, type)
-    t.stack[index].bits = i.a & 0xFFFFFFFF if type == h.T_I32 else i.a
+    t.stack[index].bits = cython.cast(uint32_t, i.a) if type == h.T_I32 else i.a
     return 0
 
 
@@ -167,7 +167,7 @@ def _load(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) ->
     other: cython.bint = i.b != 0 or t.checked
     at: cython.Py_ssize_t
     if a.kind == IMM:
-        if a.bits + offset > 0xFFFFFFFF:
+        if (a.bits + offset) >> 32:
             a.slot = t.to_slot(t.height - 1)
             a.kind = SLOT
         else:
@@ -199,7 +199,7 @@ def _store(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -
     at: cython.Py_ssize_t
     t.fit(cython.address(b), t.height - 1)
     if a.kind == IMM:
-        if a.bits + offset > 0xFFFFFFFF:
+        if (a.bits + offset) >> 32:
             a.slot = t.to_slot(t.height - 2)
             a.kind = SLOT
         else:

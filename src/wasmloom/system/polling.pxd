@@ -13,3 +13,10 @@ cdef inline int poll() except -1:
     global items
     items += 1
     return look() if items & 1023 == 0 else 0
+
+# The same for `count` items at once.
+cdef inline int poll_many(uint32_t count) except -1:
+    global items
+    cdef uint32_t before = items
+    items += count
+    return look() if (before ^ items) >> 10 else 0

@@ -19,7 +19,7 @@ from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32, read_valtype
+from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_range, read_u32, read_valtype
 from cython.cimports.wasmloom.binary.sections import Range
 from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeInfo, type_matches
 from cython.cimports.wasmloom.system._capi import seal
@@ -465,9 +465,7 @@ class Validator(Context):
     def _reset(self, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
         """Start with empty stacks and the reader at a range of the module."""
         base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(self.module.data))
-        self.reader.base = base
-        self.reader.pos = base + start
-        self.reader.end = base + end
+        read_range(cython.address(self.reader), base, base + start, base + end)
         self.instr.offset = start
         self.sp = 0
         self.n_frames = 0
@@ -550,7 +548,7 @@ class Validator(Context):
             self.instr.offset = r.pos - r.base
             count = read_u32(r)
             total += count
-            if total > 0xFFFFFFFF:
+            if total >> 32:
                 self.malformed("too many locals")
             if total > _MAX_LOCALS:
                 self.malformed(f"too many locals: {total}, the limit is {_MAX_LOCALS}")
@@ -669,7 +667,7 @@ def _check_immediates(v: Validator, i: cython.pointer(Instr), op: cython.pointer
                     return v.fail("atomic alignment must be natural")
                 if fields[check.slot + 2] > cython.cast(uint64_t, check.limit):
                     return v.fail("alignment must not be larger than natural")
-            if x > 0xFFFFFFFF and not v.memory64[fields[check.slot + 1]]:
+            if x >> 32 and not v.memory64[fields[check.slot + 1]]:
                 return v.fail("offset out of range")
         elif check.kind == CHECK_FUNC:
             if x >= v.n_funcs:
