@@ -176,12 +176,13 @@ def test_nothing_asks_for_lists_in_loops() -> None:
     lists = {name for name, value in values.items() if type(value) in (list, array)}
     lists = {f"module.{name}" for name in lists if getattr(decoded, name) is not values[name]}
     assert {"module.types", "module.type_ids", "module.globals"} <= lists
+    once = ("__init__", "__cinit__", "perhaps_too_large")  # these run once for a module
     asked = []
     for path in sorted((PROJECT / "src" / "wasmloom").glob("*/*.py")):
         if path.parent.name in ("interpreter", "compiler", "validation"):
             functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
             for function in functions:
-                if function.name not in ("__init__", "__cinit__"):
+                if function.name not in once:
                     nodes = [ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Attribute)]
                     asked += [f"{path.name}: {text}" for text in nodes if ".".join(text.split(".")[-2:]) in lists]
     assert asked == []

@@ -108,16 +108,29 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, bound: bool) -> tu
     return tuple(found), tuple(describe(arg) for arg in node.args.kwonlyargs)
 
 
+def _source(module: str) -> ast.Module:
+    path = ROOT / "src" / (module.replace(".", "/") + ".py")
+    if not path.exists():
+        path = path.with_suffix("") / "__init__.py"
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _defining(module: str, name: str) -> str:
+    """The module in which the name is defined that `module` may only hand on (``import … as …``)."""
+    for node in _source(module).body:
+        if isinstance(node, ast.ImportFrom) and name in [alias.asname for alias in node.names]:
+            return _defining(str(node.module), name)
+    return module
+
+
 def surface() -> Surface:
     """The public surface, as the sources have it."""
     found = Surface([], [], {}, {})
-    for home in sorted(set(wl._HOME_OF.values())):
-        module = importlib.import_module(f"wasmloom.{home}")
-        path = ROOT / "src" / "wasmloom" / (home.replace(".", "/") + ".py")
-        if not path.exists():
-            path = path.with_suffix("") / "__init__.py"
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if not isinstance(node, ast.ClassDef | ast.FunctionDef) or wl._HOME_OF.get(node.name) != home:
+    defined_in = {name: _defining(f"wasmloom.{home}", name) for name, home in wl._HOME_OF.items()}
+    for home in sorted(set(defined_in.values())):
+        module = importlib.import_module(home)
+        for node in _source(home).body:
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef) or defined_in.get(node.name) != home:
                 continue
             if isinstance(node, ast.FunctionDef):
                 found.functions.append(Callable_("", node.name, *_parameters(node, False)))
