@@ -610,13 +610,18 @@ def _set_lowering(row: object, lower: Lowering) -> object:
     is_executed[i] = True
 
 
+#: The rows that have a name.
+_rows_of: dict = {}
+for _row in INSTRUCTIONS:
+    _rows_of.setdefault(_row.mnemonic, []).append(_row)
+
+
 @cython.cfunc
 def lowers(name: str, lower: Lowering) -> object:
     """Make a function what translates an instruction; the name stands for all rows that have it."""
-    rows = [row for row in INSTRUCTIONS if row.mnemonic == name]
-    if not rows:
+    if name not in _rows_of:
         raise LookupError(f"there is no instruction {name}")
-    for row in rows:
+    for row in _rows_of[name]:
         _set_lowering(row, lower)
 
 
