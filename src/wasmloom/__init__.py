@@ -38,12 +38,12 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.externs import Memory as Memory
     from wasmloom.host.externs import Table as Table
     from wasmloom.host.instance import Instance as Instance
-    from wasmloom.host.limits import time_left as time_left
     from wasmloom.host.module import ExportType as ExportType
     from wasmloom.host.module import ImportType as ImportType
     from wasmloom.host.module import Module as Module
     from wasmloom.host.store import Store as Store
     from wasmloom.host.tags import Tag as Tag
+    from wasmloom.host.time_left import time_left as time_left
     from wasmloom.spec.types import EXTERNREF as EXTERNREF
     from wasmloom.spec.types import F32 as F32
     from wasmloom.spec.types import F64 as F64
@@ -71,7 +71,7 @@ _HOMES: dict[str, str] = {
     "host.exports": "Exports",
     "host.externs": "Global Memory Table",
     "host.instance": "Instance",
-    "host.limits": "time_left",
+    "host.time_left": "time_left",
     "host.store": "Store",
     "host.tags": "Tag",
     "host.module": "ExportType ImportType Module",

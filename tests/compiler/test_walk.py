@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import wasmloom as wl
-from wasmloom.runtime import native
+from wasmloom.runtime import native_stacks
 
 #: `main` gets there; $end is what the innermost function does.
 DEEP = """(module $deep
@@ -127,7 +127,7 @@ def sampled(walker: ctypes.CDLL, module: wl.Module, run: Callable[[], object]) -
     before = signal.getsignal(signal.SIGPROF)
     taken = ctypes.c_int.in_dll(walker, "taken")
     taken.value = 0
-    arguments = (code.loaded.base, code.loaded.code_end, native.stub_addresses()["wl_native_return"])
+    arguments = (code.loaded.base, code.loaded.code_end, native_stacks.stub_addresses()["wl_native_return"])
     walker.walk(*(ctypes.c_uint64(argument) for argument in arguments), 500)
     try:
         run()

@@ -68,7 +68,7 @@ def is_number(part: ast.expr) -> bool:
 
 def test_the_constants_are_those_of_the_shapes() -> None:
     offsets = handlers.field_offsets()
-    for handler in HANDLERS[: len(list(handlers.control.control_handlers()))]:
+    for handler in HANDLERS[: len(list(handlers.control_handlers.control_handlers()))]:
         for field in handler.shape.fields:
             name = "AT_DST" if field.kind == "dst" else f"AT_{handler.shape.name}.{field.name}"
             suffix = f".{field.kind}" if field.kind.startswith("imm") else ""

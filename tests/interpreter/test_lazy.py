@@ -10,7 +10,7 @@ import pytest
 
 import wasmloom as wl
 from wasmloom.host.fixed import fill
-from wasmloom.interpreter.code import new_code_space
+from wasmloom.interpreter.code_space import new_code_space
 
 COUNT = 200
 

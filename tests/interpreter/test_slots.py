@@ -23,7 +23,7 @@ from wasmloom.spec.types import V128
 wide = kinds.Kind("v128", 5, 128, kinds.Register.FLOAT, "v128")
 kinds.KINDS["v128"] = kinds.NUMBERS[V128] = wide
 from wasmloom.binary.decoder import decode_module
-from wasmloom.interpreter.code import new_code_space
+from wasmloom.interpreter.code_space import new_code_space
 from wasmloom.interpreter.disassembler import disassemble
 from wasmloom.validation import validate_module
 module = decode_module(sys.stdin.buffer.read())

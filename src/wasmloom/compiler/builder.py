@@ -20,7 +20,7 @@ from wasmloom.contract import layout
 from wasmloom.semantics.kinds import SLOT_BITS, SLOT_BYTES, by_name, places
 from wasmloom.semantics.llvm import Value, is_float, llvm_type, module_assembly, type_bits
 from wasmloom.semantics.structs import StructBuilder
-from wasmloom.target import backend, instructions
+from wasmloom.target import backend, inline_assembly
 
 #: Metadata that every compiled module has: branch weights, and the two kinds of memory that never overlap, the guest's
 #: and the runtime's; `!3` marks loads whose value never changes while a function runs.
@@ -37,11 +37,11 @@ FIRST_METADATA = 16
 
 #: ``wl.tail``: goes where the words `TAIL_WORDS` of the context's `args` say, with the environment that they say, and
 #: all parameters as they are. LLVM doesn't look into assembly.
-TAIL = "\n".join(module_assembly(instructions.tail_jump("wl.tail", TAIL_WORDS)))
+TAIL = "\n".join(module_assembly(inline_assembly.tail_jump("wl.tail", TAIL_WORDS)))
 
 #: A mark. It is said to access the memory that its arguments point to, because it has none: over something that only
 #: accesses "inaccessible" memory LLVM moves loads.
-_MARK = f"call void {instructions.mark()}() #6"
+_MARK = f"call void {inline_assembly.mark()}() #6"
 
 #: Under what a builder knows the context.
 _CONTEXT = ("%inst", layout.offset("WlInstance", "context"))
@@ -57,7 +57,7 @@ def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
     for kind, bits in sorted(constants):
         size = type_bits(kind) // 8
         name = f"wl.{kind}.{bits:x}"
-        lines += module_assembly(instructions.constant(name, size, bits))
+        lines += module_assembly(inline_assembly.constant(name, size, bits))
         lines.append(f"@{name} = external hidden constant {llvm_type(kind)}, align {size}")
     return lines
 
@@ -170,7 +170,7 @@ class FunctionBuilder(StructBuilder):
 
     def use(self, value: Value) -> None:
         """Keep a value in a register up to here. This is no instruction."""
-        code = instructions.keep(is_float(value.type))
+        code = inline_assembly.keep(is_float(value.type))
         self.emit(f"call void {code}({llvm_type(value.type)} {value.text}) #1{self.where}")
 
     def mark(self) -> None:
@@ -275,7 +275,7 @@ class FunctionBuilder(StructBuilder):
         """An LLVM conversion instruction."""
         if opcode == "fptrunc":
             # LLVM folds this of an `fpext` to the number that was extended, even to a signalling NaN.
-            x = self.assign(f"call double {instructions.opaque(True)}(double {x.text})", "f64")
+            x = self.assign(f"call double {inline_assembly.opaque(True)}(double {x.text})", "f64")
         return super().convert(opcode, x, target)
 
     # --- words: what slots, globals, exceptions and arguments in memory hold ---
@@ -363,7 +363,7 @@ class FunctionBuilder(StructBuilder):
         self._pass_rest(callee, arguments)
         if uniform:
             # What it tail-calls may come back with another environment in the register: not the one that we go on with.
-            environment = self.assign(f"call ptr {instructions.opaque(False)}(ptr {environment.text})", "ptr")
+            environment = self.assign(f"call ptr {inline_assembly.opaque(False)}(ptr {environment.text})", "ptr")
             passed = self._uniform(callee, arguments, environment)
             both = self.assign(f"call {UNIFORM_RESULT} {target}({passed}) #7{self.where}", UNIFORM_RESULT)
             first = self._from_uniform(both, callee.results[0]) if callee.results else None
@@ -447,8 +447,8 @@ class FunctionBuilder(StructBuilder):
     def safepoint(self) -> None:
         """Where a loop can be interrupted: the stack limit is impossible while the guest is to be interrupted."""
         busy, go_on = self.fresh("interrupted"), self.fresh("again")
-        kind = instructions.SAFEPOINT_TYPE
-        below = self.assign(f"call {kind} {instructions.safepoint()}() #1", kind)
+        kind = inline_assembly.SAFEPOINT_TYPE
+        below = self.assign(f"call {kind} {inline_assembly.safepoint()}() #1", kind)
         self.branch(self.compare("ne", below, self.const(kind, 0)), busy, go_on, unlikely=True)
         self.follow(busy)
         self.emit(f"call preserve_mostcc void @wl_loop_interrupt(ptr {self.inst.text}) #3{self.where}")

@@ -21,7 +21,7 @@ from wasmloom.compiler.objects import LoadedCode, ObjectError, load
 from wasmloom.compiler.perf import describe, wanted
 from wasmloom.compiler.workers import Abandoned, compile_parts
 from wasmloom.errors import CompileError, UnsupportedError
-from wasmloom.runtime import forks, native
+from wasmloom.runtime import forks, native_stacks
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import GuestFrame, func_name
 from wasmloom.runtime.hooks import set_walk_native
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from wasmloom.compiler.facts import Facts
     from wasmloom.compiler.lowering import Options
     from wasmloom.compiler.osr import OsrEntry
-    from wasmloom.interpreter.code import CodeSpace
+    from wasmloom.interpreter.code_space import CodeSpace
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ class CompiledModule:
         ids = struct.pack(f"{len(module.type_ids)}Q", *module.type_ids)
         table = CodeMemory(max(len(ids), 1))
         memoryview(table)[: len(ids)] = ids
-        stubs = native.stub_addresses()
+        stubs = native_stacks.stub_addresses()
         self._externals = {name: stubs[ours] for name, ours in _EXTERNALS.items()}
         self._externals["wl_type_ids"] = table.address
         self._lazy = LazyFunctions(missing, stubs["wl_lazy"]) if missing else None
@@ -282,13 +282,13 @@ def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[GuestFrame]:
 
     `ip` is a return address, `fp` the frame pointer of its function, `cont` the address of the running continuation.
     """
-    from wasmloom.interpreter.code import walk
+    from wasmloom.interpreter.code_space import walk
 
     known: dict[int, tuple[CompiledModule, int, int] | None] = {}
     frames: list[GuestFrame] = []
-    for place, running in native.frames(ip, fp, cont, limit):
+    for place, running in native_stacks.frames(ip, fp, cont, limit):
         if place == 0:
-            frames += walk(*native.waiting_frames(running), running, limit - len(frames), True)
+            frames += walk(*native_stacks.waiting_frames(running), running, limit - len(frames), True)
             continue
         if place not in known:
             known[place] = _describe(place - 1)

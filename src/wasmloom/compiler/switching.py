@@ -22,7 +22,7 @@ from wasmloom.contract import layout, traps
 from wasmloom.contract.layout import BOUND_SHIFT, CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED
 from wasmloom.semantics.kinds import by_name, places
 from wasmloom.semantics.llvm import Value
-from wasmloom.target import instructions
+from wasmloom.target import inline_assembly
 
 _OUTCOME = "{ i64, i64, i64, ptr }"
 #: What goes along in a register that nothing reads.
@@ -43,10 +43,10 @@ def switch_stacks(
 
     Returns reason, first value and reference of the stack that comes back; the context comes along, too.
     """
-    code, operands = instructions.switch(), f"ptr {control.text}"
+    code, operands = inline_assembly.switch(), f"ptr {control.text}"
     if other is not None:
-        code, operands = instructions.exchange(), f"ptr {control.text}, ptr {other.text}"
-    b.emit(f"call void {instructions.set_stack_limit()}(ptr {limit.text}) #1")
+        code, operands = inline_assembly.exchange(), f"ptr {control.text}, ptr {other.text}"
+    b.emit(f"call void {inline_assembly.set_stack_limit()}(ptr {limit.text}) #1")
     outcome = b.assign(
         f"call {_OUTCOME} {code}(i64 {reason.text}, i64 {first.text}, i64 {reference.text}, ptr {b.ctx.text}, "
         f"{operands}) #7{b.where}",
@@ -187,7 +187,7 @@ def prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: Link) ->
     control = cont_field(b, cont, "control")
     # Its topmost frames aren't in the cache when there are many continuations: fetch them early. The control context's
     # own line is read next in any case, and processors fetch lines in pairs.
-    b.emit(f"call void {instructions.prefetch(-128)}(ptr {control.text}) #1")
+    b.emit(f"call void {inline_assembly.prefetch(-128)}(ptr {control.text}) #1")
     link.renew(b, cont)
     goals = {b.block: Goal(first, control, limit_of(b, control))}
     b.jump(ready)

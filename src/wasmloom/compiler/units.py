@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from wasmloom.compiler import calls as _calls  # noqa: F401  (registers what lowers calls)
-from wasmloom.compiler import stacks as _stacks  # noqa: F401  (registers what lowers continuations)
+from wasmloom.compiler import call_lowering as _calls  # noqa: F401  (registers what lowers calls)
+from wasmloom.compiler import stack_lowering as _stacks  # noqa: F401  (registers what lowers continuations)
 from wasmloom.compiler import switching, workers
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, constant_pool

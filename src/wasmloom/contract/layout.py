@@ -179,7 +179,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("fp", "char*"),
         ("pc", "char*"),
         ("next", "void*"),
-        # The lowest stack pointer that a function may begin with, now and at most (see `wasmloom.runtime.native`).
+        # The lowest stack pointer that a function may begin with, now and at most; see `wasmloom.runtime.native_stacks`
         ("limit", "char*"),
         ("floor", "char*"),
         ("cont", "void*"),  # WlCont* whose stack it is

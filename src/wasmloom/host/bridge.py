@@ -75,7 +75,7 @@ from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.entries import call, count_call
 from cython.cimports.wasmloom.runtime.guests import TICKING, c_stack_left, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
-from cython.cimports.wasmloom.runtime.native import MAX_ARGUMENTS, set_adapter
+from cython.cimports.wasmloom.runtime.native_stacks import MAX_ARGUMENTS, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, machine_code, push
 from cython.cimports.wasmloom.spec.canon import Types, heap_matches, new_types
 from cython.cimports.wasmloom.system._capi import (
@@ -98,9 +98,9 @@ from wasmloom.contract.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTIO
 from wasmloom.errors import WasmError, WasmException
 from wasmloom.host.types import as_func_type
 from wasmloom.messages import printable
-from wasmloom.runtime import calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
 from wasmloom.runtime import forks as _forks  # noqa: F401  (registers what forked children do)
+from wasmloom.runtime import runtime_calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.spec.canon import intern_func_type, lasting
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,

@@ -11,7 +11,7 @@ from wasmloom.spec.canon cimport Types
 @cython.no_gc_clear
 cdef class Driver:
     cdef char *code
-    cdef uint32_t *clauses              # the same for compiled code: see wasmloom.compiler.stacks
+    cdef uint32_t *clauses              # the same for compiled code: see wasmloom.compiler.stack_lowering
     cdef WlInstance *instance       # has the tags and nothing else
     cdef list signatures            # of what a suspension with each tag gives: that of its continuation
     cdef Types kept                 # the types of all these, and of what it resumes

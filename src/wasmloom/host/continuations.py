@@ -37,7 +37,7 @@ from cython.cimports.wasmloom.interpreter.machine import handlers, sizes
 from cython.cimports.wasmloom.runtime.entries import begin, call_bytecode, count_call, fail, leave
 from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.hooks import native_stubs
-from cython.cimports.wasmloom.runtime.native import prepare_resume, runs_compiled
+from cython.cimports.wasmloom.runtime.native_stacks import prepare_resume, runs_compiled
 from cython.cimports.wasmloom.runtime.store import Start, Store, machine_code
 from cython.cimports.wasmloom.spec.canon import new_types
 from cython.cimports.wasmloom.system._capi import seal

@@ -13,7 +13,7 @@ from wasmloom.binary.decoder import decode_module
 from wasmloom.errors import CompileError
 from wasmloom.host.engine import Engine, engine_of
 from wasmloom.host.fixed import Fixed, fill
-from wasmloom.interpreter.code import new_code_space
+from wasmloom.interpreter.code_space import new_code_space
 from wasmloom.messages import printable
 from wasmloom.runtime import forks
 from wasmloom.runtime.frames import func_name
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.compiler.lowering import Options
     from wasmloom.compiler.osr import OsrEntry
-    from wasmloom.interpreter.code import CodeSpace
+    from wasmloom.interpreter.code_space import CodeSpace
     from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
     from wasmloom.tiers.background import Background

@@ -32,12 +32,12 @@ from cython.cimports.wasmloom.host.bridge import Func, func_at, new_host_functio
 from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_at, memory_at, table_at
 from cython.cimports.wasmloom.host.signatures import signature_of
 from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
-from cython.cimports.wasmloom.interpreter.code import CodeSpace
+from cython.cimports.wasmloom.interpreter.code_space import CodeSpace
 from cython.cimports.wasmloom.runtime.bulk import look_between
-from cython.cimports.wasmloom.runtime.calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
-from cython.cimports.wasmloom.runtime.native import set_adapter
+from cython.cimports.wasmloom.runtime.native_stacks import set_adapter
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
+from cython.cimports.wasmloom.runtime.runtime_calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.store import Store, push
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import malloc
@@ -45,9 +45,9 @@ from cython.cimports.wasmloom.system.polling import poll
 
 from wasmloom.contract.traps import TRAP_REASONS
 from wasmloom.errors import LinkError, Trap
+from wasmloom.host import adapters as _adapters  # noqa: F401  (registers what compiled code calls)
 from wasmloom.host import asynchronous as _asynchronous  # noqa: F401  (registers what lets functions wait)
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
-from wasmloom.host import native_calls as _native_calls  # noqa: F401  (registers what compiled code calls)
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_PAGES_32
 from wasmloom.tiers import change as _change  # noqa: F401  (registers how bytecode goes on as machine code)

@@ -51,7 +51,7 @@ from cython.cimports.wasmloom.interpreter.machine import handlers
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.entries import count_call, fail, leave, restore, save
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
-from cython.cimports.wasmloom.runtime.native import (
+from cython.cimports.wasmloom.runtime.native_stacks import (
     RootStack,
     begin_entry,
     is_compiled,

@@ -11,7 +11,7 @@ from wasmloom.interpreter.machine import handler_addresses
 from wasmloom.interpreter.stack_handlers import CLAUSE, CLAUSE_SWITCH
 
 if TYPE_CHECKING:
-    from wasmloom.interpreter.code import CodeSpace
+    from wasmloom.interpreter.code_space import CodeSpace
 
 
 def _number(code: bytes, start: int, field: Field) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wasmloom.contract import layout
-from wasmloom.interpreter import control, families, stack_handlers
+from wasmloom.interpreter import control_handlers, families, stack_handlers
 from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
 from wasmloom.interpreter.fused import fused_handlers
 from wasmloom.interpreter.isa import DELTA_BEFORE_RETURN, Handler, Shape, shape
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: Section of all handlers; the linker defines ``__start_…`` and ``__stop_…`` for it.
 SECTION = "wl_text"
 
-OUTLINED = {**control.OUTLINED, **stack_handlers.OUTLINED}
+OUTLINED = {**control_handlers.OUTLINED, **stack_handlers.OUTLINED}
 
 _ATTRIBUTES = f'nounwind "no-builtins" "frame-pointer"="none" section "{SECTION}" align 16'
 
@@ -44,7 +44,7 @@ class HandlerSet:
     """All handlers in order (position is number), by name, and the tables of the families."""
 
     def __init__(self) -> None:
-        self.handlers: list[Handler] = [*control.control_handlers(), *stack_handlers.stack_handlers()]
+        self.handlers: list[Handler] = [*control_handlers.control_handlers(), *stack_handlers.stack_handlers()]
         self.tables: dict[str, list[int]] = {}
         self.numbers: dict[str, int] = {handler.name: number for number, handler in enumerate(self.handlers)}
         for name, family in families.FAMILIES.items():
@@ -89,7 +89,7 @@ def _constant(text: str) -> str:
 def shapes() -> Iterator[Shape]:
     """The shapes of all instructions but fused ones, and those of their parts."""
     yield stack_handlers.CLAUSE
-    for handler in (*control.control_handlers(), *stack_handlers.stack_handlers()):
+    for handler in (*control_handlers.control_handlers(), *stack_handlers.stack_handlers()):
         yield handler.shape
     for family in families.FAMILIES.values():
         for _, handler in family.members():
@@ -122,7 +122,7 @@ def field_offsets() -> dict[str, int]:
 def sizes() -> dict[str, int]:
     """The size of what has a fixed one: "SIZE_RESTORE"."""
     found: dict[str, int] = {}
-    for each in (stack_handlers.CLAUSE, *(handler.shape for handler in control.control_handlers())):
+    for each in (stack_handlers.CLAUSE, *(handler.shape for handler in control_handlers.control_handlers())):
         found[_constant(f"SIZE_{each.name}")] = each.size
     return found
 
@@ -133,8 +133,8 @@ def enumeration() -> str:
     Numbers of control handlers (``H_BR_TABLE_S``), offsets of fields (``AT_CALL_DELTA``), sizes (``SIZE_RESTORE``),
     instructions (``OP_LOCAL_GET``), kinds of values (``T_I32``), and functions that find handlers (``value_position``).
     """
-    lines = ["# Generated from wasmloom/interpreter/control.py, families.py and handlers.py", "cdef enum:"]
-    for number, handler in enumerate((*control.control_handlers(), *stack_handlers.stack_handlers())):
+    lines = ["# Generated from wasmloom/interpreter/control_handlers.py, families.py and handlers.py", "cdef enum:"]
+    for number, handler in enumerate((*control_handlers.control_handlers(), *stack_handlers.stack_handlers())):
         lines.append(f"    H_{_constant(handler.name)} = {number}")
     lines += [f"    {name} = {number}" for name, number in (field_offsets() | sizes()).items()]
     # Two instructions have the mnemonic `select`; their typing rules tell them apart.
@@ -144,11 +144,11 @@ def enumeration() -> str:
     lines += [f"    T_{_constant(kind.name)} = {kind.code}" for kind in KINDS.values()]
     lines.append(f"    DELTA_BEFORE_RETURN = {DELTA_BEFORE_RETURN}")
     lines.append(f"    INSTANCE_SIZE = {layout.size('WlInstance')}")
-    lines.append(f"    MAX_UNROLLED_LOCALS = {control.MAX_UNROLLED_LOCALS}")
+    lines.append(f"    MAX_UNROLLED_LOCALS = {control_handlers.MAX_UNROLLED_LOCALS}")
     lines.append(f"    TRY_RECORD_SLOTS = {stack_handlers.TRY_RECORD_SLOTS}")
     lines.append(f"    CLAUSE_SUSPEND = {stack_handlers.CLAUSE_SUSPEND}")
     lines.append(f"    CLAUSE_SWITCH = {stack_handlers.CLAUSE_SWITCH}")
-    for name, family in (*families.FAMILIES.items(), ("select", control.SELECT)):
+    for name, family in (*families.FAMILIES.items(), ("select", control_handlers.SELECT)):
         parameters = ", ".join(f"int {axis}" for axis in ("row", *(axis for axis, _ in family.axes)))
         lines += ["", f"cdef inline int {name}_position({parameters}) noexcept nogil:"]
         lines.append(f"    return {family.position_text()}")

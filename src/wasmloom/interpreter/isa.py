@@ -46,7 +46,7 @@ FIELD_KINDS: dict[str, FieldKind] = {
 
 #: Bytes of an instruction that hold its handler's address.
 HEADER = 8
-#: A return ip follows the `delta` of the instruction that called, an u16: see `wasmloom.interpreter.control`.
+#: A return ip follows the `delta` of the instruction that called, an u16: see `wasmloom.interpreter.control_handlers`.
 DELTA_BEFORE_RETURN = 8
 
 

@@ -18,7 +18,7 @@ import cython
 from cython.cimports.libc.stdint import int16_t, int64_t, uint64_t
 from cython.cimports.wasmloom.contract._handlers import AT_HOST_FUNCTION, H_HOST, SIZE_HOST
 from cython.cimports.wasmloom.contract._layout import WlContext, WlFunction, WlInstance
-from cython.cimports.wasmloom.interpreter._native import (
+from cython.cimports.wasmloom.interpreter._handlers_object import (
     __start_wl_text,
     __stop_wl_text,
     wl_adapter,

@@ -27,7 +27,7 @@ from wasmloom.contract.layout import (
     CONT_SUSPENDED,
     size,
 )
-from wasmloom.interpreter.control import _is_set, _move_slots, _return_ip, _word
+from wasmloom.interpreter.control_handlers import _is_set, _move_slots, _return_ip, _word
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.isa import Handler, shape
 from wasmloom.semantics.continuations import check_target, check_throwing, consume

@@ -24,7 +24,7 @@ from cython.cimports.wasmloom.binary.reader import (
 )
 from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, put16, put32
-from cython.cimports.wasmloom.interpreter.calls import runtime_call, stage_arguments
+from cython.cimports.wasmloom.interpreter.call_translator import runtime_call, stage_arguments
 from cython.cimports.wasmloom.interpreter.flow import L_TRY, Label, Signature, Translator, lowers
 
 from wasmloom.errors import UnsupportedError

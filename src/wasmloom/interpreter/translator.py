@@ -42,9 +42,9 @@ from cython.cimports.wasmloom.system.allocation import realloc
 from wasmloom.errors import UnsupportedError
 
 # The import of these registers what they lower.
-from wasmloom.interpreter import calls as _calls  # noqa: F401
+from wasmloom.interpreter import call_translator as _calls  # noqa: F401
 from wasmloom.interpreter import stack_translator as _stack_translator  # noqa: F401
-from wasmloom.interpreter import values as _values  # noqa: F401
+from wasmloom.interpreter import value_translator as _values  # noqa: F401
 
 check_lowerings()
 

@@ -2,7 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from wasmloom.contract._layout cimport WlFunction, WlInstance
 from wasmloom.runtime.guests cimport Entry
-from wasmloom.runtime.native cimport is_compiled
+from wasmloom.runtime.native_stacks cimport is_compiled
 from wasmloom.runtime.store cimport Start, Store, Tier, bytecode, machine_code
 
 # The tier in which a function runs when it is called.

@@ -35,7 +35,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     now_ns,
     wake_ticker,
 )
-from cython.cimports.wasmloom.runtime.native import RootStack, begin_entry, end_entry, take_root
+from cython.cimports.wasmloom.runtime.native_stacks import RootStack, begin_entry, end_entry, take_root
 from cython.cimports.wasmloom.runtime.stacks import unwind_to
 from cython.cimports.wasmloom.runtime.store import Start, Store, Tier, bytecode, copy_words, grow_stack, machine_code
 from cython.cimports.wasmloom.system._capi import PyErr_Restore, wl_python_ends

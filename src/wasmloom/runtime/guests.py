@@ -3,8 +3,8 @@
 """Guest contexts and the ticker: the thread that makes long-running guests look up.
 
 Every `TICK_NS` the ticker sets ``interrupt`` and zeroes ``stack_limit`` in each running context, which sends the
-guest's next loop back-edge or function entry to its slow path (`wasmloom.runtime.calls`); signals and deadlines are
-handled there. Guest code pays nothing else for Ctrl-C and timeouts. The thread is raw: it never touches Python.
+guest's next loop back-edge or function entry to its slow path (`wasmloom.runtime.runtime_calls`); signals and deadlines
+are handled there. Guest code pays nothing else for Ctrl-C and timeouts. The thread is raw: it never touches Python.
 
 Invariants:
 

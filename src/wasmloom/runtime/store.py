@@ -49,7 +49,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     uncharge_memory,
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
-from cython.cimports.wasmloom.runtime.native import (
+from cython.cimports.wasmloom.runtime.native_stacks import (
     free_native,
     free_roots,
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from wasmloom.target import instructions
+from wasmloom.target import inline_assembly
 
 #: Types of floats → LLVM's names and bits. Of integers both are in the name.
 _FLOATS = {"f32": ("float", 32), "f64": ("double", 64)}
@@ -124,7 +124,7 @@ class Builder:
         negation into another instruction, and the result would have another NaN's bits.
         """
         kind = llvm_type(x.type)
-        code = instructions.float_arithmetic(name, type_bits(x.type), self.features)
+        code = inline_assembly.float_arithmetic(name, type_bits(x.type), self.features)
         return self.assign(f"call {kind} {code}({kind} {x.text}, {kind} {y.text}) nounwind memory(none)", x.type)
 
     def compare(self, predicate: str, x: Value, y: Value, negate: bool = False) -> Value:

@@ -1,6 +1,6 @@
 """The definitions of instructions on tables, memories as a whole, and globals.
 
-What works on many elements or bytes is left to the runtime (`wasmloom.runtime.calls`), which checks first.
+What works on many elements or bytes is left to the runtime (`wasmloom.runtime.runtime_calls`), which checks first.
 Source: Core 3.0, section 4.4.6 (tables), 4.4.7 (memories) and 4.4.4 (variables).
 """
 

@@ -3,7 +3,7 @@
 Each processor has a folder with these modules (docs/processors.md says what is in each):
 
 ``registers``       how many parameters have a register; the calling convention of handlers
-``instructions``    inline assembly, for LLVM's IR: a function for each use
+``inline_assembly`` inline assembly, for LLVM's IR: a function for each use
 ``stubs``           the assembly around compiled functions
 ``code``            machine code that we write ourselves at run time: jumps to far functions, entries
 ``relocations``     what of the object format is the processor's
@@ -24,11 +24,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wasmloom.target.x86_64 import backend, code, instructions, registers, relocations, stubs
+    from wasmloom.target.x86_64 import backend, code, inline_assembly, registers, relocations, stubs
 
-__all__ = ["FOLDER", "backend", "code", "declarations", "instructions", "registers", "relocations", "stubs"]
+__all__ = ["FOLDER", "backend", "code", "declarations", "inline_assembly", "registers", "relocations", "stubs"]
 
-_MODULES = ("backend", "code", "instructions", "registers", "relocations", "stubs")
+_MODULES = ("backend", "code", "inline_assembly", "registers", "relocations", "stubs")
 _DECLARATIONS = ("signal_frame", "stack_frame", "thread")
 
 #: What the kernel calls a processor → its folder.

@@ -37,7 +37,7 @@ from wasmloom.spec.types import (
     ref_type,
 )
 from wasmloom.text.cursor import SPACE_WORDS
-from wasmloom.text.instructions import BRANCH_HINT, ExprParser, Marks
+from wasmloom.text.expressions import BRANCH_HINT, ExprParser, Marks
 from wasmloom.text.lexer import Annotation, Tokens
 from wasmloom.text.types import Scope
 

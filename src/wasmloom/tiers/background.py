@@ -18,7 +18,7 @@ from wasmloom.tiers.stores import look_again
 
 if TYPE_CHECKING:
     from wasmloom.compiler.compiled import CompiledModule
-    from wasmloom.interpreter.code import CodeSpace
+    from wasmloom.interpreter.code_space import CodeSpace
 
     #: What takes long, given what tells whether nobody wants it any more; gives what the module is then called with.
     Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]

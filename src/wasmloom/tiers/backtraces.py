@@ -23,7 +23,7 @@ from cython.cimports.wasmloom.target._processor import outer_frame, return_addre
 
 from wasmloom.contract.traps import STACK_EXHAUSTED, TRAP_REASONS
 from wasmloom.errors import Frame, Trap
-from wasmloom.interpreter.code import walk
+from wasmloom.interpreter.code_space import walk
 from wasmloom.runtime.frames import GuestFrame, frames_of
 from wasmloom.runtime.hooks import set_backtraces
 

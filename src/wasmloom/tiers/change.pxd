@@ -2,7 +2,7 @@ from libc.stdint cimport uint64_t
 
 from wasmloom.contract._layout cimport WlContext
 from wasmloom.runtime.guests cimport Entry
-from wasmloom.runtime.native cimport RootStack
+from wasmloom.runtime.native_stacks cimport RootStack
 from wasmloom.runtime.store cimport Store
 
 ctypedef uint64_t (*NextFrame)(WlContext *, uint64_t *) noexcept nogil

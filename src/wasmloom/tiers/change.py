@@ -48,14 +48,14 @@ from cython.cimports.wasmloom.contract._layout import (
     WlContext,
     WlControl,
 )
-from cython.cimports.wasmloom.interpreter.code import ends_stack
+from cython.cimports.wasmloom.interpreter.code_space import ends_stack
 from cython.cimports.wasmloom.interpreter.machine import handlers
 from cython.cimports.wasmloom.runtime.entries import interpret
 from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, NOW, WAIT, Guest, enter_python, leave_python
 from cython.cimports.wasmloom.runtime.guests import Entry as HostEntry
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
 from cython.cimports.wasmloom.runtime.hooks import ChangeTier, native_stubs, set_change, set_runtime_call
-from cython.cimports.wasmloom.runtime.native import (
+from cython.cimports.wasmloom.runtime.native_stacks import (
     RootStack,
     begin_entry,
     release_root,
@@ -75,7 +75,7 @@ from cython.cimports.wasmloom.target._processor import STACK_ALIGNMENT
 from cython.cimports.wasmloom.tiers.change import NextFrame, Prepare, Unchecked
 
 from wasmloom.contract.traps import HOST_EXCEPTION, OUT_OF_MEMORY, TIMEOUT
-from wasmloom.interpreter.code import find
+from wasmloom.interpreter.code_space import find
 from wasmloom.system import log
 from wasmloom.system.apart import run_apart
 from wasmloom.tiers.policy import look_inside

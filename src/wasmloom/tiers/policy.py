@@ -18,7 +18,7 @@ from wasmloom.system import log
 from wasmloom.tiers.stores import change_over, count_round
 
 if TYPE_CHECKING:
-    from wasmloom.interpreter.code import CodeSpace
+    from wasmloom.interpreter.code_space import CodeSpace
     from wasmloom.tiers.background import Module
 
     #: Of bytecode: whose it is, function (of those defined in the module), offset.

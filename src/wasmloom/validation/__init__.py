@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 from wasmloom.binary.decoder import DecodedModule
-from wasmloom.validation import control, gc, references, stacks  # noqa: F401  (they register their rules)
-from wasmloom.validation.machine import Validator, check_rules, new_validator
+from wasmloom.validation import control_rules, gc_rules, reference_rules, stack_rules  # noqa: F401  (they register)
 from wasmloom.validation.modules import check_module_rules
+from wasmloom.validation.validator import Validator, check_rules, new_validator
 
 check_rules()
 

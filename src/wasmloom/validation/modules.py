@@ -19,7 +19,7 @@ from cython.cimports.wasmloom.binary.sections import (
 )
 from cython.cimports.wasmloom.spec.canon import CONT, FUNC, STRUCT, TypeInfo, structure_matches, type_info, type_matches
 from cython.cimports.wasmloom.system.polling import poll
-from cython.cimports.wasmloom.validation.machine import Validator
+from cython.cimports.wasmloom.validation.validator import Validator
 
 from wasmloom.errors import ValidationError
 from wasmloom.messages import quoted

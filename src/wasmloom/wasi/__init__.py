@@ -22,12 +22,12 @@ from wasmloom.errors import ExitStatus, LinkError
 from wasmloom.host.fixed import fill
 from wasmloom.messages import two_level
 from wasmloom.spec.types import I32, I64, FuncType
-from wasmloom.wasi import files, pathcalls, polling, process
+from wasmloom.wasi import files, pathcalls, poll_oneoff, process
 from wasmloom.wasi.abi import CALLS, ERRNO_OF_HOST, MODULE_NAME, Call, Errno, WasiError
 from wasmloom.wasi.context import Context
+from wasmloom.wasi.descriptor_table import MAX_FILES, DescriptorTable
 from wasmloom.wasi.descriptors import Descriptor, HostFile, open_preopen
 from wasmloom.wasi.streams import AsyncStream, Stream
-from wasmloom.wasi.table import MAX_FILES, DescriptorTable
 from wasmloom.wasi.waits import FOREVER, Steps, Wait, run_steps
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _KINDS: dict[str, tuple[int, Any]] = {
 
 
 def _find(name: str) -> Callable[..., Steps | None]:
-    for module in (process, files, pathcalls, polling):
+    for module in (process, files, pathcalls, poll_oneoff):
         found = getattr(module, name, None)
         if found is not None:
             return found  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wasmloom.errors import LinkError
-from wasmloom.wasi.table import DescriptorTable
+from wasmloom.wasi.descriptor_table import DescriptorTable
 
 if TYPE_CHECKING:
     from wasmloom.runtime.store import Store

@@ -13,7 +13,7 @@ import errno
 import os
 from types import TracebackType
 
-from wasmloom.host.limits import nanoseconds_left
+from wasmloom.host.time_left import nanoseconds_left
 from wasmloom.wasi.abi import Errno, WasiError
 from wasmloom.wasi.hostcalls import open_host
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wasmloom.host.limits import nanoseconds_left
+from wasmloom.host.time_left import nanoseconds_left
 
 if TYPE_CHECKING:
     from wasmloom.wasi.descriptors import Descriptor

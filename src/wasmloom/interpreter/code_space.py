@@ -31,7 +31,7 @@ from cython.cimports.wasmloom.contract._handlers import (
     SIZE_LAZY,
 )
 from cython.cimports.wasmloom.contract._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
-from cython.cimports.wasmloom.interpreter.code import Place, TranslateCall
+from cython.cimports.wasmloom.interpreter.code_space import Place, TranslateCall
 from cython.cimports.wasmloom.interpreter.flow import Translator, new_translator
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers
 from cython.cimports.wasmloom.interpreter.translator import translate

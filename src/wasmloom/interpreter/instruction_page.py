@@ -1,4 +1,4 @@
-"""The table of all executed instructions in the documentation: ``python -m wasmloom.interpreter.reference``."""
+"""The table of all executed instructions in the documentation: ``python -m wasmloom.interpreter.instruction_page``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from wasmloom.spec.instructions import INSTRUCTIONS
 _HEADER = """# Instructions
 
 Every instruction that this version executes, made from the instruction table and the definitions by
-`python -m wasmloom.interpreter.reference`. *Handlers* counts the operand and result variants of the interpreter, fused
-ones not included; instructions without a number have handlers of their own, or become part of others.
+`python -m wasmloom.interpreter.instruction_page`. *Handlers* counts the operand and result variants of the
+interpreter, fused ones not included; instructions without a number have handlers of their own, or become part of
+others.
 
 | opcode | instruction | type | traps | handlers |
 |---|---|---|---|---|

@@ -4,7 +4,7 @@ from wasmloom.binary.decoder import DecodedModule
 from wasmloom.validation.context import Context
 
 class Validator(Context):
-    """See ``machine.py``."""
+    """See ``validator.py``."""
 
     def check_function(self, index: int) -> None: ...
     def check_functions(self) -> None: ...

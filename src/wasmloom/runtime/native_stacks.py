@@ -65,7 +65,7 @@ from cython.cimports.wasmloom.runtime.faults import set_native_redirect
 from cython.cimports.wasmloom.runtime.guests import Guest, Parked, charge, running_here, uncharge
 from cython.cimports.wasmloom.runtime.heap import Heap, Pin
 from cython.cimports.wasmloom.runtime.hooks import native_stubs, set_runtime_call
-from cython.cimports.wasmloom.runtime.native import (
+from cython.cimports.wasmloom.runtime.native_stacks import (
     FIRST_ROOT,
     MAX_ARGUMENTS,
     ROOT_BYTES,
@@ -107,7 +107,7 @@ _NULL_CONTINUATION = cython.declare(uint64_t, traps.NULL_CONTINUATION_REFERENCE)
 _UNHANDLED_TAG = cython.declare(uint64_t, traps.UNHANDLED_TAG)
 _CONSUMED = cython.declare(uint64_t, traps.CONTINUATION_CONSUMED)
 
-# Declared in native.pxd.
+# Declared in native_stacks.pxd.
 convert = cython.NULL
 
 #: So many references can be shown to the collector when a stack begins.

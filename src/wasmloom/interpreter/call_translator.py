@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 """Translates calls: direct, to imports, indirect, by reference, tail calls, and calls of the runtime.
 
-See `wasmloom.interpreter.control` for what a call does to the frame.
+See `wasmloom.interpreter.control_handlers` for what a call does to the frame.
 """
 
 from __future__ import annotations

@@ -21,11 +21,6 @@ from cython.cimports.wasmloom.contract import _layout
 from cython.cimports.wasmloom.contract._layout import WlContext, WlInstance, WlMemory, WlSegment, WlTable
 from cython.cimports.wasmloom.contract.operands import Operands
 from cython.cimports.wasmloom.runtime.bulk import Between, fill, move
-from cython.cimports.wasmloom.runtime.calls import (
-    IdMatches,
-    LookUp,
-    WithGil,
-)
 from cython.cimports.wasmloom.runtime.guests import (
     LOOK,
     MANY_TICKS,
@@ -40,6 +35,11 @@ from cython.cimports.wasmloom.runtime.guests import (
 )
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
+from cython.cimports.wasmloom.runtime.runtime_calls import (
+    IdMatches,
+    LookUp,
+    WithGil,
+)
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches
 from cython.cimports.wasmloom.system._capi import (

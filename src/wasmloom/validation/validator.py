@@ -25,7 +25,7 @@ from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeI
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import realloc
 from cython.cimports.wasmloom.validation.context import Context
-from cython.cimports.wasmloom.validation.machine import (
+from cython.cimports.wasmloom.validation.validator import (
     ADDR,
     CHECK_DATA,
     CHECK_ELEM,

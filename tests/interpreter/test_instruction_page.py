@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wasmloom.interpreter.reference import table
+from wasmloom.interpreter.instruction_page import table
 
 
 def test_documentation_is_current() -> None:
     committed = Path(__file__).parents[2] / "docs" / "instructions.md"
-    assert committed.read_text(encoding="utf-8") == table(), "run python -m wasmloom.interpreter.reference"
+    assert committed.read_text(encoding="utf-8") == table(), "run python -m wasmloom.interpreter.instruction_page"

@@ -19,8 +19,8 @@ from cython.cimports.wasmloom.binary.reader import (
     read_handler,
 )
 from cython.cimports.wasmloom.spec.canon import CONT, TypeInfo, type_info, type_matches
-from cython.cimports.wasmloom.validation.control import enter_block
-from cython.cimports.wasmloom.validation.machine import IN_BLOCK, Validator, label_types, reference, set_rule
+from cython.cimports.wasmloom.validation.control_rules import enter_block
+from cython.cimports.wasmloom.validation.validator import IN_BLOCK, Validator, label_types, reference, set_rule
 
 from wasmloom.spec.types import CONCRETE, EXNREF, HEAP_SHIFT, NULL_FLAG, REF_FLAG, ref_type
 

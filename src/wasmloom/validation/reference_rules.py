@@ -9,7 +9,7 @@ from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, read_valtype
 from cython.cimports.wasmloom.binary.sections import TableItem
 from cython.cimports.wasmloom.spec.canon import type_matches
-from cython.cimports.wasmloom.validation.machine import Validator, label_types, reference, set_rule
+from cython.cimports.wasmloom.validation.validator import Validator, label_types, reference, set_rule
 
 from wasmloom.spec.types import HEAP_SHIFT, I32, NULL_FLAG, REF_FLAG
 

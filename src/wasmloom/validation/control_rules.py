@@ -8,7 +8,7 @@ import cython
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, read_u32
 from cython.cimports.wasmloom.spec.canon import FUNC, TypeInfo, type_matches
-from cython.cimports.wasmloom.validation.machine import (
+from cython.cimports.wasmloom.validation.validator import (
     IN_BLOCK,
     IN_ELSE,
     IN_IF,

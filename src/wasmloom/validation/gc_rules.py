@@ -8,7 +8,7 @@ import cython
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr
 from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, TypeInfo, heap_matches, top_heap, type_matches
-from cython.cimports.wasmloom.validation.machine import Validator, label_types, reference, set_rule
+from cython.cimports.wasmloom.validation.validator import Validator, label_types, reference, set_rule
 
 from wasmloom.spec.limits import MAX_ARRAY_FIXED
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, HEAP_SHIFT, I8, I16, I32, NULL_FLAG, REF_FLAG, ref_type
