@@ -348,6 +348,7 @@ def serve(seed: int) -> None:
     def tell(hooked: Any) -> None:
         if not _is_pythons(hooked):
             lost.append(f"{hooked.exc_value!r} in {hooked.object!r}")
+            print(f"lost: {lost[-1]}", file=sys.stderr, flush=True)  # the case may never end, for want of it
 
     sys.unraisablehook = tell
     # Coroutines that are left by what was interrupted warn when they go, in Python, where CPython loses exceptions.
