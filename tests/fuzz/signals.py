@@ -1,7 +1,7 @@
 """Signals at random moments: what a handler raises arrives at the caller exactly once, and soon; results stay right.
 
 Each case takes an engine, a guest, a way to interrupt it, and a moment. Guests compute, call the host, throw, resume
-continuations, wait (`call_async`), change over to machine code, or are being made: decoded, validated, translated,
+continuations, wait (`call_async`), change over to compiled code, or are being made: decoded, validated, translated,
 compiled, instantiated. Interruptions are signals whose handlers raise or return, from a timer, from another thread to
 the main thread or to itself, and exceptions that another thread raises in the main one. Afterwards the store must work
 as before. Cases run in processes of their own, so that a crash or a hang is one more failure.

@@ -621,7 +621,7 @@ def test_parked_guests_count_towards_the_memory_limit(name: str) -> None:
 
 
 def test_the_tier_changes_between_calls_that_wait() -> None:
-    """Calls that can wait count like others, and a guest that waits meanwhile goes on as machine code."""
+    """Calls that can wait count like others, and a guest that waits meanwhile goes on as compiled code."""
     guest = Guest(wl.Engine(tier="auto", threshold=3))
     at = guest.place(b"\x02\x06", 64)
     plain = Guest(ENGINES["interpreter"])

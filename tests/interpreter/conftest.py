@@ -1,4 +1,4 @@
-"""What is tested here is the interpreter: nothing changes over to machine code that is made in the background."""
+"""What is tested here is the interpreter: nothing changes over to compiled code that is made in the background."""
 
 from __future__ import annotations
 

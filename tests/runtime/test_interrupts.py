@@ -127,12 +127,12 @@ def test_while_it_is_decided_whether_a_store_changes_over(
     engine = wl.Engine(tier="auto", cache=False)
     asked: list[Any] = []
 
-    def look_inside(store: Any, standing: Any) -> bool:
+    def check_inside_call(store: Any, standing: Any) -> bool:
         asked.append(store)
         alarm()
         return False
 
-    monkeypatch.setattr(change, "look_inside", look_inside)
+    monkeypatch.setattr(change, "check_inside_call", check_inside_call)
     store = wl.Store(engine, timeout=20)
     run = wl.Instance(wl.Module('(module (func (export "run") (loop (br 0))))', engine), store=store).exports.run
     for _ in range(2):  # the first one doesn't hinder the second look

@@ -523,7 +523,7 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(
     text = '(module (func $f (unreachable)) (func (export "f") (call $f)) (func (export "ok")))'
     module = wl.Module(text, engine)
     exports = wl.Instance(module).exports
-    walk: Any = backtraces.walk if tier == "interpreter" else compiled.walk_native
+    walk: Any = backtraces.walk if tier == "interpreter" else compiled.walk_compiled
     errors = []
 
     def walk_and_enter(*arguments: Any) -> Any:
@@ -534,12 +534,12 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(
         return walk(*arguments)
 
     monkeypatch.setattr(backtraces, "walk", walk_and_enter)
-    hooks.set_walk_native(walk_and_enter)
+    hooks.set_walk_compiled(walk_and_enter)
     try:
         with pytest.raises(wl.Trap) as trap:
             exports.f()
     finally:
-        hooks.set_walk_native(compiled.walk_native)
+        hooks.set_walk_compiled(compiled.walk_compiled)
     assert [frame.func_name for frame in trap.value.frames] == ["f", "f"]
     assert len(errors) == 1
     exports.ok()

@@ -27,7 +27,7 @@ def test_a_store_begins_in_the_tier_of_its_engine(engine: wl.Engine, name: str) 
 
 
 def test_what_comes_later_is_in_the_same_tier() -> None:
-    """Instances that are made after the change run as machine code, too; their frames are read in its way."""
+    """Instances that are made after the change run as compiled code, too; their frames are read in its way."""
     engine = wl.Engine(tier="auto", threshold=1 << 30)
     store = wl.Store(engine)
     modules = [wl.Module(TEXT, engine) for _ in range(2)]

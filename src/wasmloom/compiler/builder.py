@@ -1,4 +1,4 @@
-"""The builder of compiled functions: LLVM IR with native traps, debug locations and alias information."""
+"""The builder of compiled functions: LLVM IR with traps, debug locations and alias information."""
 
 from __future__ import annotations
 
@@ -319,7 +319,7 @@ class FunctionBuilder(StructBuilder):
     def trap(self, code: Value | int) -> None:
         """End the block with a trap."""
         number = str(code) if isinstance(code, int) else code.text
-        self.emit(f"call void @wl_trap_native(ptr swiftself {self.inst.text}, i32 {number}) #2{self.where}")
+        self.emit(f"call void @wl_compiled_trap(ptr swiftself {self.inst.text}, i32 {number}) #2{self.where}")
         self.emit("unreachable")
 
     def check_subtype(self, actual: Value, expected: Value, go_on: str) -> None:

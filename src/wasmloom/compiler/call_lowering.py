@@ -26,7 +26,7 @@ class _Callee:
 def _through(f: FunctionLowering, signature: Signature, function: Value) -> _Callee:
     """The callee that a `WlFunction` stands for."""
     b = f.b
-    code = b.struct_field(function, "WlFunction", "native")
+    code = b.struct_field(function, "WlFunction", "register_call")
     environment = b.struct_field(function, "WlFunction", "environment")
     return _Callee(signature, code.text, environment, False, True)
 

@@ -24,7 +24,7 @@ from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.runtime import forks, native_stacks
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import GuestFrame, func_name
-from wasmloom.runtime.hooks import set_walk_native
+from wasmloom.runtime.hooks import set_walk_compiled
 from wasmloom.spec.types import FuncType
 from wasmloom.system.registry import Registry
 from wasmloom.target import backend
@@ -57,7 +57,7 @@ SMALL = 1 << 12
 #: What `wasmloom.target.stubs` defines and objects refer to: LLVM's name → ours.
 _EXTERNALS = {
     "wl_on_host": "wl_on_host",
-    "wl_trap_native": "wl_trap_native",
+    "wl_compiled_trap": "wl_compiled_trap",
     "wl_loop_interrupt": "wl_loop_interrupt",
     backend.STACK_CHECK_FAILED: "wl_morestack",
     "wl_fiber_start": "wl_fiber_start",
@@ -277,7 +277,7 @@ def patiently(attempt: Callable[[], T], abandoned: Callable[[], bool] | None = N
     return attempt()
 
 
-def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[GuestFrame]:
+def walk_compiled(ip: int, fp: int, cont: int, limit: int) -> list[GuestFrame]:
     """The Wasm frames from a trap, or a call of the host, to the bottom of its entry, innermost first.
 
     `ip` is a return address, `fp` the frame pointer of its function, `cont` the address of the running continuation.
@@ -298,7 +298,7 @@ def walk_native(ip: int, fp: int, cont: int, limit: int) -> list[GuestFrame]:
     return frames
 
 
-set_walk_native(walk_native)
+set_walk_compiled(walk_compiled)
 
 
 def _describe(address: int) -> tuple[CompiledModule, int, int] | None:

@@ -51,13 +51,13 @@ MOST_LOOPS = 100
 class Options(NamedTuple):
     """How code is compiled, as far as it shows in the code: part of what the disk cache goes by.
 
-    `fuel`: code pays for itself. `native_switching`: switches of stacks are instructions, not calls into the runtime.
+    `fuel`: code pays for itself. `inline_switching`: switches of stacks are instructions, not calls into the runtime.
     `checked`: memories have no guard pages, and may move when they grow. `quick`: LLVM runs few passes, since a guest
     waits for the code.
     """
 
     fuel: bool = False
-    native_switching: bool = True
+    inline_switching: bool = True
     checked: bool = False
     quick: bool = False
 

@@ -1,7 +1,7 @@
 """On-stack replacement: a function that goes on as compiled code in the middle of its body.
 
 Interpreted code can go on compiled where its state is known: behind a loop's label, behind a call or a suspension, and
-where a `resume` gets control back. For such a place `EntryLowering` compiles the function once more, under the name
+where a `resume` gets control back. For such a place `OsrLowering` compiles the function once more, under the name
 ``wo.<n>``. It is called with the interpreter's frame, takes locals and operands from there, and goes to the place.
 Everything that can be reached from it is compiled as ever.
 
@@ -47,7 +47,7 @@ class _Kept(Value):
     """An operand that is kept in the variable `text`."""
 
 
-class EntryLowering(FunctionLowering):
+class OsrLowering(FunctionLowering):
     """Lowers a function that is entered behind the instruction at a place; 0: at its beginning."""
 
     def __init__(

@@ -78,7 +78,7 @@ def _cont_new(f: FunctionLowering, i: Instr) -> None:
     type = f.facts.cont_signature(i[2])
     room = max(type.param_places[-1], type.result_places[-1])
     function = f.pop()
-    if not f.options.native_switching or room > INLINE_WORDS:
+    if not f.options.inline_switching or room > INLINE_WORDS:
         f.push(_cont_new_call(f, function, room))
         return
     quick, slow, done = b.fresh("quick"), b.fresh("slow"), b.fresh("made")
@@ -189,7 +189,7 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
     b = f.b
     clauses: list[tuple[int, int, int]] = i[6] or []  # type: ignore[assignment]
     described = _describe(f, clauses)
-    if f.options.native_switching:
+    if f.options.inline_switching:
         b.hold_context()
         cont = consume(b, word)
         link = Link(current_cont(b), described, b.inst, lambda: _first_tag(f, clauses))
@@ -252,7 +252,7 @@ def _suspend(f: FunctionLowering, i: Instr) -> None:
     type = f.facts.tag_signature(i[2])
     values = f.pop_many(len(type.params))
     tag = f.b.constant_pointer(f.b.inst, _tag_at(f, i[2]))
-    if f.options.native_switching:
+    if f.options.inline_switching:
         b.hold_context()
         running, reference = renewed_running(b)
         handler = find_handler(f, running, tag, ON_LABEL, cut=True)
@@ -280,7 +280,7 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
     word = f.pop()
     values = f.pop_many(len(facts.cont_signature(i[2]).params) - 1)
     tag = f.b.constant_pointer(f.b.inst, _tag_at(f, i[3]))
-    if f.options.native_switching:
+    if f.options.inline_switching:
         b.hold_context()
         running, reference = renewed_running(b)
         check_target(b, word)

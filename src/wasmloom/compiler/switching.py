@@ -5,7 +5,7 @@ pointer and address with those in a control context, and goes there. Registers c
 (0: the continuation has returned; k: clause k - 1 of the `resume` has a suspension; for a continuation that goes on it
 means nothing), the reference of a suspended continuation, the first value, and the context; other values wait in the
 context's `args`. All other registers are clobbered, so LLVM saves what it needs on the stack and nothing else is moved.
-With ``native_switching`` off the same steps are calls into the runtime.
+With ``inline_switching`` off the same steps are calls into the runtime.
 
 Nearly always a suspension is for the first clause of the nearest `resume`: its tag is in the resumed continuation
 itself (`first_tag`), and the descriptions of clauses are read only when that is another tag.

@@ -22,7 +22,7 @@ from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, constant_pool
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import LONGEST_BLOCK, FunctionLowering, Options, array_call, check_lowerings
-from wasmloom.compiler.osr import EntryLowering, OsrEntry
+from wasmloom.compiler.osr import OsrEntry, OsrLowering
 from wasmloom.spec.types import FuncType
 from wasmloom.target import backend
 
@@ -74,7 +74,7 @@ attributes #6 = {{ nounwind nomerge willreturn memory(argmem: readwrite, inacces
 attributes #7 = {{ nounwind nomerge }}"""
 
 _DECLARATIONS = """\
-declare void @wl_trap_native(ptr swiftself, i32) #2
+declare void @wl_compiled_trap(ptr swiftself, i32) #2
 declare preserve_mostcc void @wl_loop_interrupt(ptr) #3
 declare { i64, i64, i64 } @wl_switch_call(i64, i64, i64, ptr, ptr) #5
 declare void @wl_fiber_start()
@@ -147,7 +147,7 @@ def _entry(facts: Facts, options: Options, entry: OsrEntry) -> tuple[str, bool]:
     """The LLVM IR of ``wo.<index>``, a function entered at a place (see `wasmloom.compiler.osr`), and whether it is
     heavy."""
     locations = _Locations()
-    lowering = EntryLowering(facts, options, locations.function(f"wo.{entry.function}"), entry)
+    lowering = OsrLowering(facts, options, locations.function(f"wo.{entry.function}"), entry)
     return _text(facts, [lowering], locations, set(), False)
 
 

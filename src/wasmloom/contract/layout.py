@@ -90,9 +90,9 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("index", "uint64_t"),
         ("object", "void*"),  # host functions: borrowed PyObject* of the HostFunction that runs it
         ("wrapper", "void*"),  # borrowed PyObject* of the Func that Python has for it, or NULL
-        # For compiled callers: code with the native calling convention, what it takes as its environment, and a
-        # function that calls such code with arguments from memory. NULL in stores that run no compiled code.
-        ("native", "void*"),
+        # For compiled callers: code that takes its arguments in registers, as compiled code does; its environment; and
+        # a function that calls such code with arguments from memory. NULL in stores that run no compiled code.
+        ("register_call", "void*"),
         ("environment", "void*"),
         ("array_call", "void*"),
     ),
@@ -214,11 +214,11 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "trace",
     # Of compiled code. (ctx, WlFunction*, registers): run a function that isn't compiled; `registers` has what the
     # parameter registers held, those of integers first, and gets the first result.
-    "native_call",
+    "adapter_call",
     # (ctx, WlFunction*, words): the same with parameters and results in memory
-    "native_array_call",
+    "array_adapter_call",
     # (ctx): a loop or a function entry saw that the guest is to be interrupted
-    "native_interrupt",
+    "interrupt",
     # (ctx, WlCont*, words, n): make a consumed continuation ready for n values: give it a native stack if it begins,
     # and put the values behind those that it has been bound to. The first value is in word 0, in and out, the others
     # in the context's `args`.

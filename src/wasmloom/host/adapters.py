@@ -17,18 +17,18 @@ import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.contract._layout import (
+    RT_ADAPTER_CALL,
+    RT_ARRAY_ADAPTER_CALL,
     RT_COMPILE_FUNCTION,
-    RT_NATIVE_ARRAY_CALL,
-    RT_NATIVE_CALL,
     WlContext,
     WlFunction,
     WlInstance,
 )
 from cython.cimports.wasmloom.host.bridge import (
+    AdapterCall,
+    AdapterWords,
     Compile,
     CompileCall,
-    NativeCall,
-    NativeWords,
     call_host,
     fetch_error,
     host_in_integers,
@@ -136,7 +136,7 @@ def _run_registers(
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _native_call_with_gil(
+def _adapter_call_with_gil(
     ctx: cython.pointer(WlContext),
     function: cython.pointer(WlFunction),
     words: cython.pointer(uint64_t),
@@ -147,7 +147,7 @@ def _native_call_with_gil(
     ended: cython.int
     code: uint64_t
     ctx.host_function = function
-    run = cython.cast(NativeWords, cython.cast(cython.p_void, _run_registers if in_registers else _run_words))
+    run = cython.cast(AdapterWords, cython.cast(cython.p_void, _run_registers if in_registers else _run_words))
     ended = run(ctx, function, words)
     if ended > 0:
         ctx.host_ip = cython.cast(cython.p_char, words)
@@ -164,7 +164,7 @@ def _native_call_with_gil(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _native(
+def _call_uncompiled(
     ctx: cython.pointer(WlContext),
     function: cython.pointer(WlFunction),
     words: cython.pointer(uint64_t),
@@ -173,7 +173,7 @@ def _native(
     """Compiled code calls what isn't compiled: take the GIL, run it, give the GIL back."""
     code: uint64_t
     enter_python(ctx)
-    call = cython.cast(NativeCall, cython.cast(cython.p_void, _native_call_with_gil))
+    call = cython.cast(AdapterCall, cython.cast(cython.p_void, _adapter_call_with_gil))
     code = call(ctx, function, words, in_registers)
     leave_python(ctx)
     if guests.ticker_state != TICKING:
@@ -184,19 +184,19 @@ def _native(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _native_call(
+def _adapter_call(
     ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), registers: cython.pointer(uint64_t)
 ) -> uint64_t:
-    return _native(ctx, function, registers, True)
+    return _call_uncompiled(ctx, function, registers, True)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _native_array_call(
+def _array_adapter_call(
     ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)
 ) -> uint64_t:
-    return _native(ctx, function, words, False)
+    return _call_uncompiled(ctx, function, words, False)
 
 
 @cython.cfunc
@@ -250,6 +250,6 @@ def _compile_function(
     return code
 
 
-set_runtime_call(RT_NATIVE_CALL, cython.cast(cython.p_void, _native_call))
-set_runtime_call(RT_NATIVE_ARRAY_CALL, cython.cast(cython.p_void, _native_array_call))
+set_runtime_call(RT_ADAPTER_CALL, cython.cast(cython.p_void, _adapter_call))
+set_runtime_call(RT_ARRAY_ADAPTER_CALL, cython.cast(cython.p_void, _array_adapter_call))
 set_runtime_call(RT_COMPILE_FUNCTION, cython.cast(cython.p_void, _compile_function))

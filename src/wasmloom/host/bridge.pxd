@@ -39,10 +39,10 @@ cdef class HostFunction:
 # The same function with and without Cython's check for an exception: `_host_call_with_gil` looks at it itself.
 ctypedef int (*HostCallWords)(WlContext *, Store, WlFunction *, uint64_t) noexcept
 ctypedef int (*HandOver)(WlContext *, Store) noexcept
-ctypedef int (*NativeWords)(WlContext *, WlFunction *, uint64_t *) noexcept
+ctypedef int (*AdapterWords)(WlContext *, WlFunction *, uint64_t *) noexcept
 ctypedef int (*Compile)(Store, WlInstance *, uint64_t, uint64_t *) noexcept
 ctypedef uint64_t (*CompileCall)(WlContext *, WlInstance *, uint64_t, uint64_t *) noexcept nogil
-ctypedef uint64_t (*NativeCall)(WlContext *, WlFunction *, uint64_t *, bint) noexcept nogil
+ctypedef uint64_t (*AdapterCall)(WlContext *, WlFunction *, uint64_t *, bint) noexcept nogil
 
 @cython.final
 @cython.no_gc_clear

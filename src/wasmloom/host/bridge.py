@@ -76,7 +76,7 @@ from cython.cimports.wasmloom.runtime.entries import call, count_call
 from cython.cimports.wasmloom.runtime.guests import TICKING, c_stack_left, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.native_stacks import MAX_ARGUMENTS, set_adapter
-from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, copy_words, grow_stack, machine_code, push
+from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, compiler_tier, copy_words, grow_stack, push
 from cython.cimports.wasmloom.spec.canon import Types, heap_matches, new_types
 from cython.cimports.wasmloom.system._capi import (
     Py_TPFLAGS_HAVE_VECTORCALL,
@@ -824,7 +824,7 @@ def _host_call_words(
             if not waits:
                 store.guest.heap.holds -= 1  # the words are on the stack before anything else runs
         else:
-            machine_code.call(store, function, words, param_slots, result_slots)  # it has been compiled by now
+            compiler_tier.call(store, function, words, param_slots, result_slots)  # it has been compiled by now
         if not waits:
             copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), words, result_slots)
     finally:

@@ -36,9 +36,9 @@ from cython.cimports.wasmloom.interpreter.assembler import put16, put32, put64
 from cython.cimports.wasmloom.interpreter.machine import handlers, sizes
 from cython.cimports.wasmloom.runtime.entries import begin, call_bytecode, count_call, fail, leave
 from cython.cimports.wasmloom.runtime.guests import Entry
-from cython.cimports.wasmloom.runtime.hooks import native_stubs
+from cython.cimports.wasmloom.runtime.hooks import stubs
 from cython.cimports.wasmloom.runtime.native_stacks import prepare_resume, runs_compiled
-from cython.cimports.wasmloom.runtime.store import Start, Store, machine_code
+from cython.cimports.wasmloom.runtime.store import Start, Store, compiler_tier
 from cython.cimports.wasmloom.spec.canon import new_types
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import calloc
@@ -236,7 +236,7 @@ class Continuation:
             if throws:  # nothing of Python runs from here on: the context may hold another exception then
                 store.guest.ctx.exception = word_of_exception(store, args[0])
             try:
-                if store.tier == cython.address(machine_code) or runs_compiled(_cont_of(word)):
+                if store.tier == cython.address(compiler_tier) or runs_compiled(_cont_of(word)):
                     _run_compiled(store, signature, driver, throws, tags, words)
                 else:
                     call_bytecode(store, driver.instance, driver.code, words, driver.room, driver.room)
@@ -283,7 +283,7 @@ def _run_compiled(
     reason: uint64_t
     count: uint64_t = 0 if throws else signature.param_slots
     tag: Tag
-    begin(store, cython.address(entry), cython.address(machine_code), 0)
+    begin(store, cython.address(entry), cython.address(compiler_tier), 0)
     args = cython.cast(cython.pointer(uint64_t), ctx.args)
     if throws:
         ctx.pending = ctx.exception
@@ -298,12 +298,12 @@ def _run_compiled(
         raise store.trap(code)
     passed[2] = passed[0]
     passed[0] = passed[1]
-    start.code = cython.cast(cython.p_char, native_stubs.drive)
+    start.code = cython.cast(cython.p_char, stubs.drive)
     start.function = ctx
     start.environment = cython.cast(cython.p_void, passed[2])
     start.words = passed
-    start.top = entry.native
-    code = machine_code.run(store, cython.address(entry), cython.address(start))
+    start.top = entry.native_stack
+    code = compiler_tier.run(store, cython.address(entry), cython.address(start))
     if code:
         return fail(store, code, cython.address(entry))
     reason = passed[0]

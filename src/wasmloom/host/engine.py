@@ -41,21 +41,21 @@ STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 class Engine(Fixed):
     """Settings that modules are compiled with; modules and stores of one engine go together.
 
-    `tier`: ``"interpreter"``; ``"compiler"``: modules become machine code when they are made; or ``"auto"``: they run
-    interpreted, are compiled in the background when they run often or long, and go on as machine code, in the middle of
-    a call if need be (see `wasmloom.tiers.policy`). By default what the environment variable ``WASMLOOM_TIER`` says,
+    `tier`: ``"interpreter"``; ``"compiler"``: modules are compiled when they are made; or ``"auto"``: they run
+    interpreted, are compiled in the background when they run often or long, and go on as compiled code, in the middle
+    of a call if need be (see `wasmloom.tiers.policy`). By default what the environment variable ``WASMLOOM_TIER`` says,
     else ``"auto"``. `threshold`, for ``"auto"``: compile after so many calls from the host instead, before the next
     one. `translation`: one of `TRANSLATIONS`, for the interpreter; with ``"lazy"`` an invalid function body is only
-    found when the function is first called, and a module that has one is never compiled.
-    `stack_switching`: one of `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk.
-    `fuel`: whether guest code counts what it executes (see `Store`).
+    found when the function is first called, and a module that has one is never compiled. `stack_switching`: one of
+    `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk. `fuel`: whether guest code
+    counts what it executes (see `Store`).
 
     `memory`: with ``"guarded"`` each memory reserves 8 GiB of address space, and accesses cost nothing extra; with
     ``"checked"`` it takes what it holds, each access is checked, and a memory doesn't grow while Python has views of
     it; ``"auto"``, the default, is the former unless the process's address space is limited (``ulimit -v``).
 
-    `code_limit`: bytes of bytecode and machine code that all modules of the engine may have together; what would exceed
-    it raises `WasmError`, also in a call of the guest whose function is translated or compiled late.
+    `code_limit`: bytes of bytecode and compiled code that all modules of the engine may have together; what would
+    exceed it raises `WasmError`, also in a call of the guest whose function is translated or compiled late.
 
     Engines don't change, and can be pickled: in another process, that is the default engine if it has these settings,
     else the same engine for all that is unpickled with them. Raises `ValueError` for anything else, and `WasmError`
@@ -146,7 +146,7 @@ class Engine(Fixed):
 
     @property
     def code_used(self) -> int:
-        """Bytes of bytecode and machine code that the engine's modules have, of `code_limit`."""
+        """Bytes of bytecode and compiled code that the engine's modules have, of `code_limit`."""
         return self.code_budget.used
 
     def code_options(self) -> Options:
@@ -154,7 +154,7 @@ class Engine(Fixed):
         with forks.importing:
             from wasmloom.compiler.lowering import Options
 
-        return Options(fuel=self.fuel, native_switching=self.stack_switching == "native", checked=self.checked)
+        return Options(fuel=self.fuel, inline_switching=self.stack_switching == "native", checked=self.checked)
 
     def __repr__(self) -> str:
         return (

@@ -141,7 +141,7 @@ class Module(Fixed):
     engine: Engine
     decoded: DecodedModule
     code_space: CodeSpace
-    #: The machine code, once there is some.
+    #: The compiled code, once there is some.
     compiled: CompiledModule | None
     #: Its making, in engines with the tier "auto".
     background: Background | None
@@ -186,7 +186,7 @@ class Module(Fixed):
     def compile(
         self, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
     ) -> CompiledModule:
-        """Compile all functions to machine code now, unless that has been done, or take them from the disk cache.
+        """Compile all functions to compiled code now, unless that has been done, or take them from the disk cache.
 
         `workers` is the number of processes at most (default: one for each processor); `progress` is called with the
         number of parts that are done, and of all. Raises `UnsupportedError`, `CompileError` when a worker dies, and
@@ -227,9 +227,9 @@ class Module(Fixed):
         """Compile as `compile` does, but by another process, so that this one's threads hardly notice.
 
         Of a large module, only the functions that have run so far, and those that may turn out to be too large: then
-        the module stays as it is, and nobody stands in it as machine code. See `begin_rest`.
+        the module stays as it is, and nobody stands in it as compiled code. See `begin_rest`.
 
-        `positions`: where bytecode is to go on as machine code, as function and offset (see `CompiledModule.entry`).
+        `positions`: where bytecode is to go on as compiled code, as function and offset (see `CompiledModule.entry`).
 
         Gives the work, which doesn't keep the module.
         """

@@ -50,7 +50,7 @@ from wasmloom.host import asynchronous as _asynchronous  # noqa: F401  (register
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_PAGES_32
-from wasmloom.tiers import change as _change  # noqa: F401  (registers how bytecode goes on as machine code)
+from wasmloom.tiers import change as _change  # noqa: F401  (registers how bytecode goes on as compiled code)
 from wasmloom.tiers import policy as _policy  # noqa: F401  (registers when it does)
 
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))

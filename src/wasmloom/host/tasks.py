@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 """Calls that can wait: a guest that stands in a host function, outside of the store, until its results are there.
 
-All that an interpreted guest is lies on its value stacks: no frame of the native stack is part of it. So it can be
+All that an interpreted guest is lies on its value stacks: no frame of the thread's own stack is part of it. So it is
 parked by leaving the interpreter, once everything that the context holds of it has been noted in the innermost stack:
 where the host function returns to (``ip``), its frame (``fp``) and itself (``function``), and how far the stack is in
 use (``values``). To go on, the context gets it back, and the results go into the frame.
@@ -59,7 +59,7 @@ from cython.cimports.wasmloom.runtime.native_stacks import (
     take_root,
 )
 from cython.cimports.wasmloom.runtime.stacks import end_stack, take
-from cython.cimports.wasmloom.runtime.store import Start, Store, bytecode, grow_stack, machine_code
+from cython.cimports.wasmloom.runtime.store import Start, Store, compiler_tier, grow_stack, interpreter_tier
 from cython.cimports.wasmloom.system._capi import pthread_self, seal
 from cython.cimports.wasmloom.system.allocation import calloc
 from cython.cimports.wasmloom.tiers.backtraces import frames_of_parked
@@ -101,10 +101,10 @@ def _cancellation(store: Store) -> uint64_t:
 def _end_root(guest: cython.pointer(Guest), parked: cython.pointer(Parked)) -> cython.void:
     """End the first stack of a guest."""
     root: cython.pointer(WlCont) = parked.root
-    if parked.native != cython.NULL:
+    if parked.native_stack != cython.NULL:
         root.control = cython.NULL  # it isn't one for the pool of continuations' stacks
-        release_root(guest, cython.cast(cython.pointer(RootStack), parked.native))
-        parked.native = cython.NULL
+        release_root(guest, cython.cast(cython.pointer(RootStack), parked.native_stack))
+        parked.native_stack = cython.NULL
     end_stack(guest, root)
     parked.root = parked.current = cython.NULL
 
@@ -254,7 +254,7 @@ class GuestTask:
                 offset = self.parked.current.fp
                 self.enter(cython.address(entry))
                 # There is room for them since the host function was called.
-                if self.parked.native == cython.NULL:
+                if self.parked.native_stack == cython.NULL:
                     memcpy(
                         self.store.guest.ctx.stack_base + offset,
                         words,
@@ -269,9 +269,9 @@ class GuestTask:
                     )
             finally:
                 self.store.guest.heap.holds -= 1
-            if self.parked.native != cython.NULL:
+            if self.parked.native_stack != cython.NULL:
                 return self.run(cython.address(entry), cython.NULL, 0)
-            if self.store.tier != cython.address(bytecode):
+            if self.store.tier != cython.address(interpreter_tier):
                 return self.run_changed(cython.address(entry), signature.result_slots, 0)
             return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_returned)), offset)
         except BaseException:
@@ -306,10 +306,10 @@ class GuestTask:
             offset = self.parked.current.fp
             self.enter(cython.address(entry))
             self.host = None
-            if self.parked.native != cython.NULL:
+            if self.parked.native_stack != cython.NULL:
                 self.store.guest.ctx.pending = word  # as a host function does that raises it
                 return self.run(cython.address(entry), cython.NULL, 0)
-            if self.store.tier != cython.address(bytecode):
+            if self.store.tier != cython.address(interpreter_tier):
                 return self.run_changed(cython.address(entry), 0, word)
             self.store.guest.ctx.exception = word
             return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_threw)), offset)
@@ -365,7 +365,7 @@ class GuestTask:
         """Get the guest its first stack."""
         guest: cython.pointer(Guest) = self.store.guest
         signature: Signature = self.function.signature
-        native: cython.pointer(RootStack)
+        stack: cython.pointer(RootStack)
         room: uint64_t = max(signature.param_slots, signature.result_slots)
         root: cython.pointer(WlCont) = take(guest, False)  # the collector doesn't see the arguments yet
         if root == cython.NULL:
@@ -377,13 +377,13 @@ class GuestTask:
         root.catch_top = 0
         self.parked.root = self.parked.current = root
         if compiled:
-            native = take_root(guest)
-            if native == cython.NULL:
+            stack = take_root(guest)
+            if stack == cython.NULL:
                 self.end()
                 raise self.store.trap(_OUT_OF_MEMORY)
-            self.parked.native = native
+            self.parked.native_stack = stack
             # The stack begins below them, and its pointer must be a multiple of 16.
-            self.parked.words = cython.cast(cython.pointer(uint64_t), native) - ((room + 1) & ~cython.cast(uint64_t, 1))
+            self.parked.words = cython.cast(cython.pointer(uint64_t), stack) - ((room + 1) & ~cython.cast(uint64_t, 1))
         return 0
 
     @cython.cfunc
@@ -400,10 +400,10 @@ class GuestTask:
         entry.bottom = self.parked.root
         entry.may_wait = True
         entry.parked = self.parked
-        if self.parked.native != cython.NULL:
+        if self.parked.native_stack != cython.NULL:
             if entry.outer != cython.NULL:
                 entry.base = ctx.stack_top
-            begin_entry(guest, entry, cython.cast(cython.pointer(RootStack), self.parked.native), current)
+            begin_entry(guest, entry, cython.cast(cython.pointer(RootStack), self.parked.native_stack), current)
             if self.is_parked:
                 self.unpark()
                 ctx.guest_sp = self.parked.sp
@@ -411,7 +411,7 @@ class GuestTask:
             return 0
         entry.outer_base = ctx.stack_base
         entry.outer_end = ctx.stack_end
-        if entry.outer != cython.NULL and entry.outer.native == cython.NULL:  # as every switch does
+        if entry.outer != cython.NULL and entry.outer.native_stack == cython.NULL:  # as every switch does
             entry.outer_current.stack_base = ctx.stack_base
             entry.outer_current.stack_end = ctx.stack_end
         if self.is_parked:
@@ -430,25 +430,25 @@ class GuestTask:
     def run(self, entry: cython.pointer(Entry), code: cython.p_char, offset: uint64_t) -> cython.bint:
         """Run the guest, which begins or goes on with `code`, bytecode in a frame at `offset`; gives what `left` does.
 
-        Of machine code that waits there is none: it goes on where it stands.
+        Of compiled code that waits there is none: it goes on where it stands.
         """
         function: cython.pointer(WlFunction) = self.function.pointer
         start = cython.declare(Start)
         start.code = code
-        if self.parked.native == cython.NULL:
+        if self.parked.native_stack == cython.NULL:
             start.environment = function.instance
             start.frame = offset
-            return self.left(entry, bytecode.run(self.store, entry, cython.address(start)))
-        start.function = function.native
+            return self.left(entry, interpreter_tier.run(self.store, entry, cython.address(start)))
+        start.function = function.register_call
         start.environment = function.environment
         start.words = self.parked.words
         start.top = self.parked.words
-        return self.left(entry, machine_code.run(self.store, entry, cython.address(start)))
+        return self.left(entry, compiler_tier.run(self.store, entry, cython.address(start)))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def run_changed(self, entry: cython.pointer(Entry), results: uint32_t, pending: uint64_t) -> cython.bint:
-        """Run a guest as machine code that began to wait as bytecode; gives what `left` does.
+        """Run a guest as compiled code that began to wait as bytecode; gives what `left` does.
 
         So many results of the host function are in its frame, or an exception is `pending`.
         """
@@ -466,7 +466,7 @@ class GuestTask:
         words: cython.pointer(uint64_t) = few
         if code == _HOST_WAIT:
             current = cython.cast(cython.pointer(WlCont), ctx.current)
-            if self.parked.native != cython.NULL:
+            if self.parked.native_stack != cython.NULL:
                 self.parked.sp = ctx.guest_sp
                 self.parked.fp = ctx.guest_fp
                 self.parked.results = cython.cast(cython.pointer(uint64_t), ctx.host_ip)
@@ -496,7 +496,7 @@ class GuestTask:
                     words = room_for(signature.result_slots, few)
                     memcpy(
                         words,
-                        ctx.stack_base if self.parked.native == cython.NULL else self.parked.words,
+                        ctx.stack_base if self.parked.native_stack == cython.NULL else self.parked.words,
                         8 * cython.cast(uint64_t, signature.result_slots),
                     )
                     leave(store, entry)
@@ -552,7 +552,7 @@ class GuestTask:
     def has_handler(self) -> cython.bint:
         """Whether the parked guest may stand in a `try_table`: of compiled code only its running tells."""
         cont: cython.pointer(WlCont) = self.parked.current
-        if self.parked.native != cython.NULL:
+        if self.parked.native_stack != cython.NULL:
             return True
         while cont != cython.NULL:
             if cont.catch_top:

@@ -23,7 +23,7 @@ cdef extern from *:
     extern WL_HIDDEN void *const wl_fault_entry;
     extern WL_HIDDEN void wl_native_enter(void *, void *, void *, void *, void *, void *);
     extern WL_HIDDEN void wl_native_continue(void *, void *);
-    extern WL_HIDDEN char wl_native_return[], wl_native_leave[], wl_on_host[], wl_trap_native[], wl_adapter[];
+    extern WL_HIDDEN char wl_native_return[], wl_native_leave[], wl_on_host[], wl_compiled_trap[], wl_adapter[];
     extern WL_HIDDEN char wl_array_adapter[], wl_lazy[], wl_loop_interrupt[], wl_morestack[], wl_fiber_start[];
     extern WL_HIDDEN char wl_fiber_return[], wl_switch_call[], wl_drive[];
     extern WL_HIDDEN char wl_frames[], wl_frames_start[], wl_frames_return[], wl_frames_bottom[];
@@ -52,7 +52,7 @@ cdef extern from *:
     char wl_native_return[]
     char wl_native_leave[]
     char wl_on_host[]
-    char wl_trap_native[]
+    char wl_compiled_trap[]
     char wl_adapter[]
     char wl_array_adapter[]
     char wl_lazy[]

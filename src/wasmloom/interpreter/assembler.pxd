@@ -17,7 +17,7 @@ cdef enum Space:
     S_TABLE
     S_MEMORY
 
-cdef struct Entry:
+cdef struct StackEntry:
     uint8_t kind
     uint8_t type
     int32_t slot        # its home; the entry above the top one has one too
@@ -87,7 +87,7 @@ cdef class Assembler:
     cdef char *buffer
     cdef Py_ssize_t pos
     cdef Py_ssize_t capacity
-    cdef Entry *stack
+    cdef StackEntry *stack
     cdef int height
     cdef int stack_capacity
     cdef int top                # slots that a frame has at most, but for what callees put there
@@ -163,7 +163,7 @@ cdef class Assembler:
 
     cdef inline int pop(self) noexcept:
         """Drop the top entry."""
-        cdef Entry *entry
+        cdef StackEntry *entry
         self.height -= 1
         entry = &self.stack[self.height]
         if entry.kind == E_LOCAL:
@@ -184,7 +184,7 @@ cdef class Assembler:
 
     cdef inline Operand operand(self, int index) noexcept:
         """Where an entry's value can be read: the accumulator where possible."""
-        cdef Entry *entry = &self.stack[index]
+        cdef StackEntry *entry = &self.stack[index]
         cdef Operand result
         result.bits = entry.bits
         result.slot = -1

@@ -128,8 +128,8 @@ class Assembler:
         """Make room for `count` entries."""
         if count > self.stack_capacity:
             self.stack_capacity = max(2 * self.stack_capacity, count, 64)
-            size: cython.size_t = cython.sizeof(Entry) * self.stack_capacity
-            self.stack = cython.cast(cython.pointer(Entry), _grown(self.stack, size))
+            size: cython.size_t = cython.sizeof(StackEntry) * self.stack_capacity
+            self.stack = cython.cast(cython.pointer(StackEntry), _grown(self.stack, size))
         return 0
 
     @cython.cfunc
@@ -242,7 +242,7 @@ class Assembler:
     @cython.exceptval(-1, check=False)
     def flush(self, index: cython.int) -> cython.int:
         """Put an entry into its home slot."""
-        entry: cython.pointer(Entry) = cython.address(self.stack[index])
+        entry: cython.pointer(StackEntry) = cython.address(self.stack[index])
         acc: cython.pointer(AccState)
         if entry.kind == E_SLOT:
             return 0
@@ -264,7 +264,7 @@ class Assembler:
     @cython.exceptval(-1, check=False)
     def copy_entry(self, index: cython.int, dst: cython.int) -> cython.int:
         """Write an entry's value to a slot, leaving the entry and both accumulators as they are."""
-        entry: cython.pointer(Entry) = cython.address(self.stack[index])
+        entry: cython.pointer(StackEntry) = cython.address(self.stack[index])
         cls: cython.int = class_of(entry.type)
         slots: cython.int = kind_slots[entry.type]
         src: cython.int = entry.local if entry.kind == E_LOCAL else self.home(index)
@@ -357,7 +357,7 @@ class Assembler:
     def note_operands(self) -> cython.int:
         """Note where the operand stack is, behind an instruction that leaves nothing in accumulators only."""
         index: cython.int
-        entry: cython.pointer(Entry)
+        entry: cython.pointer(StackEntry)
         found: list = []
         for index in range(self.height):
             entry = cython.address(self.stack[index])
@@ -391,7 +391,7 @@ class Assembler:
     @cython.exceptval(-1, check=False)
     def to_slot(self, index: cython.int) -> cython.int:
         """A slot that holds an entry's value: its home, or the local."""
-        entry: cython.pointer(Entry) = cython.address(self.stack[index])
+        entry: cython.pointer(StackEntry) = cython.address(self.stack[index])
         if entry.kind == E_LOCAL:
             return entry.local
         self.flush(index)

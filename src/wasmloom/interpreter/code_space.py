@@ -335,7 +335,7 @@ def _describe(ip: uint64_t, maps: dict) -> tuple | None:
 def _to_caller(place: cython.pointer(Place), return_ip: uint64_t, one_stack: cython.bint) -> cython.bint:
     """Go from a callee's frame to its caller. The ip then lies in the call, not behind it.
 
-    With `one_stack` returns False where the stack ends: its parent may be a native one.
+    With `one_stack` returns False where the stack ends: its parent may be a native stack.
     """
     parent: cython.pointer(WlCont)
     handler: uint64_t

@@ -3,7 +3,7 @@
 """Runs bytecode: the one module that links the generated handlers.
 
 Invariants of `run`: the frame lies on the context's value stack, the code begins with an `enter`, `lazy` or `host`
-instruction, and the GIL is not held. Guest calls never use the native stack, so a guest can't overflow it.
+instruction, and the GIL is not held. Guest calls never use the C stack, so a guest can't overflow it.
 
 A guest access beyond its memory faults on a guard page. `_redirect` then sends the thread to the trap entry: the
 handlers keep ip, frame, instance and context in their registers at every memory access (a test lets every one of them
@@ -24,6 +24,7 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_adapter,
     wl_array_adapter,
     wl_branch_table,
+    wl_compiled_trap,
     wl_cont_return_code,
     wl_drive,
     wl_enter,
@@ -54,11 +55,10 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_sizes,
     wl_store_table,
     wl_switch_call,
-    wl_trap_native,
     wl_value_table,
 )
 from cython.cimports.wasmloom.runtime.faults import set_redirect
-from cython.cimports.wasmloom.runtime.hooks import native_stubs, set_run, use_runtime_table
+from cython.cimports.wasmloom.runtime.hooks import set_run, stubs, use_runtime_table
 from cython.cimports.wasmloom.system.allocation import malloc
 from cython.cimports.wasmloom.target._processor import (
     handler_ip,
@@ -79,26 +79,26 @@ single_table = wl_single_table
 fusion_rows = wl_fusion_rows
 fusion_columns = wl_fusion_columns
 fusion_table = wl_fusion_table
-native_stubs.enter = wl_native_enter
-native_stubs.go_on = wl_native_continue
-native_stubs.native_return = wl_native_return
-native_stubs.leave = wl_native_leave
-native_stubs.on_host = wl_on_host
-native_stubs.trap = wl_trap_native
-native_stubs.adapter = wl_adapter
-native_stubs.array_adapter = wl_array_adapter
-native_stubs.lazy = wl_lazy
-native_stubs.loop_interrupt = wl_loop_interrupt
-native_stubs.morestack = wl_morestack
-native_stubs.fiber_start = wl_fiber_start
-native_stubs.fiber_return = wl_fiber_return
-native_stubs.switch_call = wl_switch_call
-native_stubs.drive = wl_drive
-native_stubs.frames = wl_frames
-native_stubs.frames_start = wl_frames_start
-native_stubs.frames_return = wl_frames_return
-native_stubs.frames_bottom = wl_frames_bottom
-native_stubs.runtime = wl_runtime
+stubs.enter = wl_native_enter
+stubs.go_on = wl_native_continue
+stubs.native_return = wl_native_return
+stubs.leave = wl_native_leave
+stubs.on_host = wl_on_host
+stubs.trap = wl_compiled_trap
+stubs.adapter = wl_adapter
+stubs.array_adapter = wl_array_adapter
+stubs.lazy = wl_lazy
+stubs.loop_interrupt = wl_loop_interrupt
+stubs.morestack = wl_morestack
+stubs.fiber_start = wl_fiber_start
+stubs.fiber_return = wl_fiber_return
+stubs.switch_call = wl_switch_call
+stubs.drive = wl_drive
+stubs.frames = wl_frames
+stubs.frames_start = wl_frames_start
+stubs.frames_return = wl_frames_return
+stubs.frames_bottom = wl_frames_bottom
+stubs.runtime = wl_runtime
 _sorted_addresses = cython.NULL
 _sorted_numbers = cython.NULL
 

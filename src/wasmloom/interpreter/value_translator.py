@@ -20,8 +20,8 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     SLOT,
     AccState,
     Condition,
-    Entry,
     Operand,
+    StackEntry,
     class_of,
     kind_slots,
     kind_wide,
@@ -51,7 +51,7 @@ from wasmloom.semantics.fold import fold
 def _fold_constants(t: Translator, op: cython.int, count: cython.int) -> cython.int:
     """Compute an instruction whose `count` operands are constants; 0 when it has to run."""
     k: cython.int
-    top: cython.pointer(Entry) = t.stack + t.height
+    top: cython.pointer(StackEntry) = t.stack + t.height
     for k in range(count):
         if top[-1 - k].kind != E_CONST:
             return 0

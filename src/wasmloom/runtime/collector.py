@@ -58,7 +58,7 @@ from cython.cimports.wasmloom.runtime.stacks import (
     is_young,
     last_of,
     on_event,
-    release_native,
+    release_native_stack,
     set_collector,
     state_of,
 )
@@ -123,7 +123,7 @@ def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _visit_native(m: cython.pointer(Marking), low: cython.p_char, cont: cython.pointer(WlCont)) -> cython.void:
+def _visit_native_stack(m: cython.pointer(Marking), low: cython.p_char, cont: cython.pointer(WlCont)) -> cython.void:
     """The native stack of a continuation or of an entry's bottom, from its innermost word on."""
     _visit_range(m, low, (cython.cast(cython.p_char, cont.control) - low) >> 3)
 
@@ -139,7 +139,7 @@ def _visit_native_parents(
         control: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
         cont = cython.cast(cython.pointer(WlCont), cont.parent)
         cont.mark |= MARK_LIVE
-        _visit_native(m, control.sp, cont)
+        _visit_native_stack(m, control.sp, cont)
 
 
 @cython.cfunc
@@ -150,7 +150,7 @@ def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cy
     last: cython.pointer(WlCont) = last_of(cont)
     if cont.control != cython.NULL:
         _visit_range(m, cont.stack_base, bound_of(cont))
-        _visit_native(m, cython.cast(cython.pointer(WlControl), last.control).sp, cont)
+        _visit_native_stack(m, cython.cast(cython.pointer(WlControl), last.control).sp, cont)
         _visit_native_parents(m, cont, last)
         return
     _visit_range(m, cont.stack_base, (cont.fp >> 3) + cont.values + bound_of(cont))
@@ -175,9 +175,9 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
     sp: cython.p_char = ctx.guest_sp
     seen: cython.bint = False
     while cont != cython.NULL:
-        if entry.native != cython.NULL:
+        if entry.native_stack != cython.NULL:
             cont.mark |= MARK_LIVE
-            _visit_native(m, sp, cont)
+            _visit_native_stack(m, sp, cont)
             _visit_native_parents(m, cont, entry.bottom)
             sp = entry.guest_sp
             if entry.bottom.catch_top and not entry.may_wait:
@@ -210,9 +210,9 @@ def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
     while parked != cython.NULL:
         cont = parked.current
         cont.mark |= MARK_LIVE
-        if parked.native != cython.NULL:
+        if parked.native_stack != cython.NULL:
             # All that was in registers lies in the innermost frame (`wl_park`).
-            _visit_native(m, parked.sp, cont)
+            _visit_native_stack(m, parked.sp, cont)
             _visit_native_parents(m, cont, parked.root)
             cont = parked.root
         else:
@@ -291,7 +291,7 @@ def _sweep_cont(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cyt
         if on_event != cython.NULL:
             on_event(m.guest, b"collect", cont)
         free_grown(m.guest, cont)
-        release_native(m.guest, cont)
+        release_native_stack(m.guest, cont)
         cont.state = CONT_ENDED
         cont.parent = cython.NULL
         if not is_worn(cont):

@@ -3,15 +3,15 @@ from libc.stdint cimport uint32_t, uint64_t
 from wasmloom.contract._layout cimport WlFunction, WlInstance
 from wasmloom.runtime.guests cimport Entry
 from wasmloom.runtime.native_stacks cimport is_compiled
-from wasmloom.runtime.store cimport Start, Store, Tier, bytecode, machine_code
+from wasmloom.runtime.store cimport Start, Store, Tier, compiler_tier, interpreter_tier
 
 # The tier in which a function runs when it is called.
 cdef inline Tier *tier_of(WlFunction *function) noexcept nogil:
-    return &machine_code if is_compiled(function) else &bytecode
+    return &compiler_tier if is_compiled(function) else &interpreter_tier
 
 # The tier in which an entry runs, or waits.
 cdef inline Tier *tier_of_entry(Entry *entry) noexcept nogil:
-    return &machine_code if entry.native != NULL else &bytecode
+    return &compiler_tier if entry.native_stack != NULL else &interpreter_tier
 
 # Run a guest function on `words`, which its results replace. Call with the store locked. Raises `Trap`, or what a host
 # function raised.

@@ -37,7 +37,15 @@ from cython.cimports.wasmloom.runtime.guests import (
 )
 from cython.cimports.wasmloom.runtime.native_stacks import RootStack, begin_entry, end_entry, take_root
 from cython.cimports.wasmloom.runtime.stacks import unwind_to
-from cython.cimports.wasmloom.runtime.store import Start, Store, Tier, bytecode, copy_words, grow_stack, machine_code
+from cython.cimports.wasmloom.runtime.store import (
+    Start,
+    Store,
+    Tier,
+    compiler_tier,
+    copy_words,
+    grow_stack,
+    interpreter_tier,
+)
 from cython.cimports.wasmloom.system._capi import PyErr_Restore, wl_python_ends
 
 from wasmloom.contract.traps import (
@@ -65,13 +73,13 @@ _NOTHING = cython.declare(WlCont)
 @cython.exceptval(-1, check=False)
 def count_call(store: Store) -> cython.int:
     """The host calls a function of a store of the tier "auto"; see `wasmloom.tiers.policy`."""
-    if store.guest.attended >= MANY_TICKS and store.engine.threshold is None:
+    if store.guest.ticks_seen >= MANY_TICKS and store.engine.threshold is None:
         store.calls_left = 1  # calls have taken long
     store.calls_left -= 1
     if store.calls_left == 0:
         store.calls_left = 1  # again with the next call, should this one be interrupted
         if store.guest.heap.holds == 0:
-            store.calls_left = hooks.look(store)
+            store.calls_left = hooks.check_at_call(store)
     return 0
 
 
@@ -139,13 +147,13 @@ def _call_compiled(
     start = cython.declare(Start)
     left: uint64_t
     _begin(store, cython.address(entry))
-    _begin_machine_code(store, cython.address(entry), 0)
+    _begin_compiled(store, cython.address(entry), 0)
     start.code = cython.cast(cython.p_char, function.array_call)
-    start.function = function.native
+    start.function = function.register_call
     start.environment = function.environment
     start.words = words
-    start.top = entry.native
-    left = _run_machine_code(store, cython.address(entry), cython.address(start))
+    start.top = entry.native_stack
+    left = _run_compiled(store, cython.address(entry), cython.address(start))
     if left == 0:
         leave(store, cython.address(entry))
         return 0
@@ -164,7 +172,7 @@ def save(store: Store, entry: cython.pointer(Entry)) -> cython.int:
     if store.interrupting:
         return _refuse(store, entry, 0)
     entry.outer = store.guest.entry
-    entry.native = cython.NULL
+    entry.native_stack = cython.NULL
     if entry.outer == cython.NULL:
         # Nothing is inside: no stack runs, and what the context says of a host call means nothing.
         store.guest.deadline = now_ns() + store.timeout_ns if store.timeout_ns else 0
@@ -225,7 +233,7 @@ def _begin_bytecode(store: Store, entry: cython.pointer(Entry), room: uint64_t) 
 @cython.cfunc
 @cython.inline
 @cython.exceptval(-1, check=False)
-def _begin_machine_code(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
+def _begin_compiled(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
     """See `Tier.begin`: the entry has a native stack of its own, whose root runs. Words are elsewhere."""
     root: cython.pointer(RootStack) = take_root(store.guest)
     if root == cython.NULL:
@@ -257,7 +265,7 @@ def _to_guest(store: Store, entry: cython.pointer(Entry)) -> cython.void:
     if entry.outer == cython.NULL:
         guest.thread = store.owner
         guest.ctx.interrupt = 0
-        if guest.may_change == NOW:
+        if guest.change_when == NOW:
             guest.ctx.interrupt = 1
             guest.ctx.stack_limit = cython.NULL
         guest.used = 1
@@ -303,7 +311,7 @@ def interpret(store: Store, entry: cython.pointer(Entry), start: cython.pointer(
 @cython.cfunc
 @cython.exceptval(check=False)
 def _run_bytecode(store: Store, entry: cython.pointer(Entry), start: cython.pointer(cython.const[Start])) -> uint64_t:
-    """See `Tier.run`; what stops to go on as machine code does so."""
+    """See `Tier.run`; what stops to go on as compiled code does so."""
     code: uint64_t = interpret(store, entry, start)
     while code == _CHANGE_TIER:
         code = hooks.change_tier(cython.cast(cython.p_void, store), entry)
@@ -312,7 +320,7 @@ def _run_bytecode(store: Store, entry: cython.pointer(Entry), start: cython.poin
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _run_machine_code(
+def _run_compiled(
     store: Store, entry: cython.pointer(Entry), start: cython.pointer(cython.const[Start])
 ) -> uint64_t:
     """See `Tier.run`. It begins at the top of the entry's stack; without code a guest that was parked there goes on."""
@@ -320,9 +328,9 @@ def _run_machine_code(
     code: uint64_t
     _to_guest(store, entry)
     if start.code == cython.NULL:
-        hooks.native_stubs.go_on(ctx, start.top)
+        hooks.stubs.go_on(ctx, start.top)
     else:
-        hooks.native_stubs.enter(ctx, start.code, start.function, start.environment, start.words, start.top)
+        hooks.stubs.enter(ctx, start.code, start.function, start.environment, start.words, start.top)
     code = _from_guest(store, entry)
     if code == 0 and ctx.pending != 0:
         ctx.exception = ctx.pending
@@ -352,7 +360,7 @@ def restore(store: Store, entry: cython.pointer(Entry)) -> cython.void:
     """Bring back what an entry has saved; the running stack knows its memory if it will outlive the entry."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     current: cython.pointer(WlCont)
-    if entry.native != cython.NULL:
+    if entry.native_stack != cython.NULL:
         end_entry(store.guest, entry)
     elif entry.may_wait:
         current = cython.cast(cython.pointer(WlCont), ctx.current)
@@ -393,7 +401,7 @@ def fail(store: Store, code: uint64_t, entry: cython.pointer(Entry)) -> cython.i
         finally:
             store.guest.heap.holds -= 1
         raise error
-    if entry.native != cython.NULL:
+    if entry.native_stack != cython.NULL:
         # What is left of the running stack isn't used any more, and the last host call may have been on another
         # one. Making frames can run finalisers, and these may collect.
         store.guest.ctx.guest_sp = cython.cast(
@@ -410,11 +418,11 @@ def fail(store: Store, code: uint64_t, entry: cython.pointer(Entry)) -> cython.i
     raise store.trap(code, frames)
 
 
-bytecode.name = b"interpreter"
-bytecode.call = _call_interpreted
-bytecode.begin = _begin_bytecode
-bytecode.run = _run_bytecode
-machine_code.name = b"compiler"
-machine_code.call = _call_compiled
-machine_code.begin = _begin_machine_code
-machine_code.run = _run_machine_code
+interpreter_tier.name = b"interpreter"
+interpreter_tier.call = _call_interpreted
+interpreter_tier.begin = _begin_bytecode
+interpreter_tier.run = _run_bytecode
+compiler_tier.name = b"compiler"
+compiler_tier.call = _call_compiled
+compiler_tier.begin = _begin_compiled
+compiler_tier.run = _run_compiled

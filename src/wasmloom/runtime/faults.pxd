@@ -27,5 +27,5 @@ cdef Redirect redirect           # of handlers
 cdef Redirect native_redirect    # of compiled code
 
 cdef void set_redirect(Redirect function) noexcept
-cdef void set_native_redirect(Redirect function) noexcept
+cdef void set_compiled_redirect(Redirect function) noexcept
 cdef void ensure_installed() noexcept nogil

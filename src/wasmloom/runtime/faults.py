@@ -74,7 +74,7 @@ def set_redirect(function: Redirect) -> cython.void:
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def set_native_redirect(function: Redirect) -> cython.void:
+def set_compiled_redirect(function: Redirect) -> cython.void:
     """Register the function that knows compiled code (see faults.pxd)."""
     global native_redirect
     native_redirect = function

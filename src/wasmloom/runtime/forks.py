@@ -22,7 +22,7 @@ from contextlib import contextmanager
 import cython
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.entries import leave
-from cython.cimports.wasmloom.runtime.guests import LOOK, WAIT, Guest
+from cython.cimports.wasmloom.runtime.guests import WHEN_BUSY, WHEN_READY, Guest
 from cython.cimports.wasmloom.runtime.store import LOST, Store
 from cython.cimports.wasmloom.system._capi import pthread_atfork, pthread_self
 
@@ -97,8 +97,8 @@ def _end_others(store: Store, me: cython.ulong) -> cython.void:
     that is still where it was: their `Entry`s are on their C stacks, which nothing has used since.
     """
     guest: cython.pointer(Guest) = store.guest
-    if guest.may_change == WAIT:
-        guest.may_change = LOOK  # nothing makes its code any more
+    if guest.change_when == WHEN_READY:
+        guest.change_when = WHEN_BUSY  # nothing makes its code any more
     # No thread waits at it any more, and its state is unknown.
     store.door = cython.NULL
     store.waiting = 0

@@ -21,10 +21,10 @@ cdef enum:
     REST_NS = 100000            # time between two looks whether a fork is over, or can begin
     MOST_RESTS = 10000          # looks after which a fork doesn't wait any more for guests that don't look up
     MANY_TICKS = 10             # ticks that make a guest worth compiling
-    # Whether a guest that runs bytecode may go on as compiled code.
+    # When a guest that runs bytecode goes on as compiled code.
     NEVER = 0
-    LOOK = 1                    # a tick stops it, and it is decided what to do (see wasmloom.tiers.policy)
-    WAIT = 2                    # not yet: code is being made
+    WHEN_BUSY = 1               # a tick stops it, and wasmloom.tiers.policy decides what to do
+    WHEN_READY = 2              # not yet: code is being made
     NOW = 3                     # as soon as it stands where it can
     # States of the ticker.
     NO_THREAD = 0
@@ -57,7 +57,7 @@ ctypedef struct Entry:
     char *outer_base            # the context's stack, when this entry has its own
     char *outer_end
     # Of an entry into compiled code: its stack (RootStack*), and what the context held (see WlContext).
-    void *native                # NULL: the entry runs bytecode
+    void *native_stack          # NULL: the entry runs bytecode
     char *host_sp
     char *guest_sp
     char *guest_fp
@@ -72,7 +72,7 @@ ctypedef struct Parked:
     void *owner                 # borrowed PyObject* of the GuestTask; NULL: nothing will ever let it go on
     # Of compiled code, else NULL: the native stack of `root` (RootStack*), and on its top the words that the function
     # takes and gives. While it waits: where the innermost stack ends, and the frame there.
-    void *native
+    void *native_stack
     uint64_t *words
     char *sp
     char *fp
@@ -96,13 +96,13 @@ ctypedef struct Guest:
     uint64_t used_bytes         # that are
     bint limits_memories        # whether the limit is for its memories, too: else each of their bytes raises it
     Parked *parked              # doubly linked
-    uint64_t attended           # how often a tick has reached guest code
+    uint64_t ticks_seen         # how often a tick has reached guest code
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
     uint64_t resting            # its thread waits, for a fork to be over or for the GIL, where the guest can be left
     uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
-    uint64_t may_change         # see NEVER
+    uint64_t change_when        # see NEVER
     uint64_t loops_left         # with NOW: back-edges left before the change
-    uint64_t native_stack       # bytes of a continuation's native stack
+    uint64_t native_stack_size  # bytes of a continuation's native stack
     void *native_regions        # Region*: memory of continuations' native stacks
     void *root_stacks           # RootStack*: stacks of entries, to be used again
     bint has_root               # there is one, in use or not
@@ -157,8 +157,8 @@ cdef inline void uncharge_memory(Guest *guest, uint64_t size) noexcept nogil:
     guest.used_bytes -= size
 
 # From Python into the guest: give the GIL back, or keep it until the next tick if no other thread of Python is there to
-# take it (the pair costs more than the rest of a short call). `attend` gives it back then: a thread that C code brings
-# in has to wait for no longer than that. A full barrier, or `shares_barriers`.
+# take it (the pair costs more than the rest of a short call). `handle_interrupt` gives it back then: a thread that C
+# code brings in has to wait for no longer than that. A full barrier, or `shares_barriers`.
 cdef inline void leave_python(WlContext *ctx) noexcept nogil:
     cdef Guest *guest = <Guest *>ctx
     cdef PyThreadState *state = PyThreadState_Get()

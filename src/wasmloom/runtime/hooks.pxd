@@ -4,7 +4,7 @@ from wasmloom.contract._layout cimport WlContext, WlInstance
 from wasmloom.runtime.guests cimport Entry
 
 # The machine code around compiled functions: see the stubs of wasmloom.target.
-ctypedef struct NativeStubs:
+ctypedef struct Stubs:
     void (*enter)(void *, void *, void *, void *, void *, void *) noexcept nogil
     void (*go_on)(void *, void *) noexcept nogil
     void *native_return
@@ -32,13 +32,13 @@ ctypedef void (*Run)(WlContext *, WlInstance *, char *, uint64_t *) noexcept nog
 ctypedef uint64_t (*ChangeTier)(void *, Entry *) noexcept
 
 # Set by wasmloom.interpreter.machine.
-cdef NativeStubs native_stubs
+cdef Stubs stubs
 cdef Run run_guest
 # Set by wasmloom.compiler.compiled, without which there is no compiled code.
-cdef object walk_native             # the frames of compiled code
+cdef object walk_compiled           # the frames of compiled code
 # Set by wasmloom.tiers.
 cdef ChangeTier change_tier
-cdef object look                    # a store of the tier "auto" is called: gives the calls until the next look, 0: never
+cdef object check_at_call           # a call of a store of the tier "auto"; gives calls until the next check, 0: never
 cdef object frames_of_entry         # where a guest stands
 cdef object too_deep                # what is raised for an entry that there is no room for
 # Set by wasmloom.host.

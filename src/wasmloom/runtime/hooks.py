@@ -17,8 +17,8 @@ from cython.cimports.wasmloom.runtime.hooks import ChangeTier, Run
 # Declared in hooks.pxd.
 run_guest = cython.NULL
 change_tier = cython.NULL
-walk_native = None
-look = None
+walk_compiled = None
+check_at_call = None
 frames_of_entry = None
 too_deep = None
 python_exception = None
@@ -63,16 +63,16 @@ def set_change(function: ChangeTier) -> cython.void:
     change_tier = function
 
 
-def set_walk_native(function: Callable[..., list]) -> None:
+def set_walk_compiled(function: Callable[..., list]) -> None:
     """Register what walks the frames of compiled code."""
-    global walk_native
-    walk_native = function
+    global walk_compiled
+    walk_compiled = function
 
 
-def set_look(function: Callable[..., int]) -> None:
+def set_check_at_call(function: Callable[..., int]) -> None:
     """Register what decides on a store's tier when it is called."""
-    global look
-    look = function
+    global check_at_call
+    check_at_call = function
 
 
 def set_backtraces(of_entry: Callable[..., object], of_none: Callable[..., Exception]) -> None:

@@ -2,7 +2,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from wasmloom.contract._layout cimport WlCont, WlContext, WlControl, WlFunction
 from wasmloom.runtime.guests cimport Entry, Guest
-from wasmloom.runtime.hooks cimport native_stubs
+from wasmloom.runtime.hooks cimport stubs
 
 cdef enum:
     MAX_ARGUMENTS = 1024        # words of the context's `args`
@@ -37,11 +37,11 @@ cdef uint64_t prepare_resume(WlContext *ctx, uint64_t *words, uint64_t count, ch
 cdef bint runs_compiled(WlCont *cont) noexcept nogil
 cdef void set_adapter(WlFunction *function) noexcept nogil
 cdef char *usable_top(WlControl *control) noexcept nogil
-cdef void free_native(Guest *guest) noexcept
+cdef void free_native_stacks(Guest *guest) noexcept
 
 # Whether a function has compiled code of its own.
 cdef inline bint is_compiled(WlFunction *function) noexcept nogil:
-    return function.native != NULL and function.native != native_stubs.adapter
+    return function.register_call != NULL and function.register_call != stubs.adapter
 
 # A stack for entries from the host, out of the pool when there is one; NULL when there is no memory.
 cdef inline RootStack *take_root(Guest *guest) noexcept:
@@ -61,7 +61,7 @@ cdef inline void release_root(Guest *guest, RootStack *root) noexcept nogil:
 # the collector looks at the entry: nothing of its stack is in use yet (who goes on with a guest that waited says more).
 cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont *current) noexcept:
     cdef WlContext *ctx = &guest.ctx
-    entry.native = root
+    entry.native_stack = root
     entry.bottom.control = &root.control
     root.control.cont = entry.bottom
     entry.host_sp = ctx.host_sp
@@ -78,7 +78,7 @@ cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont
 cdef inline void end_entry(Guest *guest, Entry *entry) noexcept nogil:
     cdef WlContext *ctx = &guest.ctx
     if not entry.may_wait:
-        release_root(guest, <RootStack *>entry.native)
+        release_root(guest, <RootStack *>entry.native_stack)
     ctx.host_sp = entry.host_sp
     ctx.guest_sp = entry.guest_sp
     ctx.guest_fp = entry.guest_fp

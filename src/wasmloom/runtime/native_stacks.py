@@ -61,10 +61,10 @@ from cython.cimports.wasmloom.contract._layout import (
     WlFunction,
 )
 from cython.cimports.wasmloom.runtime.codememory import in_code
-from cython.cimports.wasmloom.runtime.faults import set_native_redirect
+from cython.cimports.wasmloom.runtime.faults import set_compiled_redirect
 from cython.cimports.wasmloom.runtime.guests import Guest, Parked, charge, running_here, uncharge
 from cython.cimports.wasmloom.runtime.heap import Heap, Pin
-from cython.cimports.wasmloom.runtime.hooks import native_stubs, set_runtime_call
+from cython.cimports.wasmloom.runtime.hooks import set_runtime_call, stubs
 from cython.cimports.wasmloom.runtime.native_stacks import (
     FIRST_ROOT,
     MAX_ARGUMENTS,
@@ -131,9 +131,9 @@ _ROOT_TOP = cython.declare(uint64_t, 128)
 @cython.exceptval(check=False)
 def set_adapter(function: cython.pointer(WlFunction)) -> cython.void:
     """Let compiled code call a function that isn't compiled."""
-    function.native = native_stubs.adapter
+    function.register_call = stubs.adapter
     function.environment = function
-    function.array_call = native_stubs.array_adapter
+    function.array_call = stubs.array_adapter
 
 
 @cython.cfunc
@@ -186,8 +186,8 @@ def _new_region(guest: cython.pointer(Guest)) -> cython.bint:
     size: uint64_t
     region: cython.pointer(Region)
     if last != cython.NULL:
-        count = min(_LAST_REGION, 2 * (last.size // guest.native_stack))
-    size = count * guest.native_stack + 4096
+        count = min(_LAST_REGION, 2 * (last.size // guest.native_stack_size))
+    size = count * guest.native_stack_size + 4096
     region = cython.cast(cython.pointer(Region), _map(size))
     if region == cython.NULL:
         return False
@@ -212,19 +212,19 @@ def _new_stack(guest: cython.pointer(Guest)) -> cython.pointer(WlControl):
         return control
     if not charge(guest, STACK_PAGE):
         return cython.NULL
-    if region == cython.NULL or region.used + guest.native_stack > region.size:
+    if region == cython.NULL or region.used + guest.native_stack_size > region.size:
         if not _new_region(guest):
             uncharge(guest, STACK_PAGE)
             return cython.NULL
         region = cython.cast(cython.pointer(Region), guest.native_regions)
     base = cython.cast(cython.p_char, region) + region.used
-    number = region.used // guest.native_stack
-    region.used += guest.native_stack
+    number = region.used // guest.native_stack_size
+    region.used += guest.native_stack_size
     control = cython.cast(
-        cython.pointer(WlControl), base + guest.native_stack - _CONTROL_BYTES - _LINE * (number % _COLOURS)
+        cython.pointer(WlControl), base + guest.native_stack_size - _CONTROL_BYTES - _LINE * (number % _COLOURS)
     )
     control.floor = base + SIGNAL_RESERVE
-    control.limit = max(control.floor, base + guest.native_stack - STACK_PAGE)
+    control.limit = max(control.floor, base + guest.native_stack_size - STACK_PAGE)
     return control
 
 
@@ -235,8 +235,8 @@ def stack_with_room(guest: cython.pointer(Guest), size: uint64_t) -> cython.poin
     """A stack that has room for `size` bytes beyond what continuations need; NULL when there is no memory."""
     region: cython.pointer(Region)
     control: cython.pointer(WlControl)
-    total: uint64_t = (size + guest.native_stack + 2 * 4096) & ~cython.cast(uint64_t, 4095)
-    if size <= guest.native_stack >> 2:
+    total: uint64_t = (size + guest.native_stack_size + 2 * 4096) & ~cython.cast(uint64_t, 4095)
+    if size <= guest.native_stack_size >> 2:
         return _new_stack(guest)
     # A region of its own goes behind the newest one, which stacks are taken from: its size says how large the next one
     # becomes.
@@ -290,7 +290,7 @@ def prepare_context(guest: cython.pointer(Guest)) -> cython.bint:
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def free_native(guest: cython.pointer(Guest)) -> cython.void:
+def free_native_stacks(guest: cython.pointer(Guest)) -> cython.void:
     """Free all native stacks of a guest, and what is left of calls that nothing will ever let go on."""
     region: cython.pointer(Region) = cython.cast(cython.pointer(Region), guest.native_regions)
     next_region: cython.pointer(Region)
@@ -300,7 +300,7 @@ def free_native(guest: cython.pointer(Guest)) -> cython.void:
     next_parked: cython.pointer(Parked)
     while parked != cython.NULL:
         next_parked = parked.next
-        root = cython.cast(cython.pointer(RootStack), parked.native)
+        root = cython.cast(cython.pointer(RootStack), parked.native_stack)
         if root != cython.NULL:
             munmap(root.base, root.size)
         free(parked)
@@ -437,7 +437,7 @@ def _begin(
         control.cont = cont
         control.sp = usable_top(control)
         control.fp = cython.cast(cython.p_char, cython.address(control.fp))
-        control.pc = cython.cast(cython.p_char, native_stubs.fiber_start)
+        control.pc = cython.cast(cython.p_char, stubs.fiber_start)
         cont.control = control
     if bound:
         # From the end, so none is overwritten before it has moved.
@@ -709,23 +709,23 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
     guest.ctx.trap_fp = frame_pointer(context)
     guest.ctx.trap_instance = cython.NULL
     set_first_argument(context, guest)
-    set_program_counter(context, native_stubs.leave)
+    set_program_counter(context, stubs.leave)
     return True
 
 
 def stub_addresses() -> dict[str, int]:
     """Addresses of the pieces of `wasmloom.target.stubs` that compiled code refers to."""
     return {
-        "wl_on_host": cython.cast(uint64_t, native_stubs.on_host),
-        "wl_trap_native": cython.cast(uint64_t, native_stubs.trap),
-        "wl_lazy": cython.cast(uint64_t, native_stubs.lazy),
-        "wl_loop_interrupt": cython.cast(uint64_t, native_stubs.loop_interrupt),
-        "wl_morestack": cython.cast(uint64_t, native_stubs.morestack),
-        "wl_switch_call": cython.cast(uint64_t, native_stubs.switch_call),
-        "wl_runtime": cython.cast(uint64_t, native_stubs.runtime),
-        "wl_fiber_start": cython.cast(uint64_t, native_stubs.fiber_start),
-        "wl_fiber_return": cython.cast(uint64_t, native_stubs.fiber_return),
-        "wl_native_return": cython.cast(uint64_t, native_stubs.native_return),
+        "wl_on_host": cython.cast(uint64_t, stubs.on_host),
+        "wl_compiled_trap": cython.cast(uint64_t, stubs.trap),
+        "wl_lazy": cython.cast(uint64_t, stubs.lazy),
+        "wl_loop_interrupt": cython.cast(uint64_t, stubs.loop_interrupt),
+        "wl_morestack": cython.cast(uint64_t, stubs.morestack),
+        "wl_switch_call": cython.cast(uint64_t, stubs.switch_call),
+        "wl_runtime": cython.cast(uint64_t, stubs.runtime),
+        "wl_fiber_start": cython.cast(uint64_t, stubs.fiber_start),
+        "wl_fiber_return": cython.cast(uint64_t, stubs.fiber_return),
+        "wl_native_return": cython.cast(uint64_t, stubs.native_return),
     }
 
 
@@ -739,15 +739,15 @@ def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
     frame: uint64_t = fp
     running: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cython.cast(uint64_t, cont))
     found: list = []
-    while len(found) < limit and place != cython.cast(uint64_t, native_stubs.native_return):
-        if place == cython.cast(uint64_t, native_stubs.fiber_return) or place == cython.cast(
-            uint64_t, native_stubs.frames_bottom
+    while len(found) < limit and place != cython.cast(uint64_t, stubs.native_return):
+        if place == cython.cast(uint64_t, stubs.fiber_return) or place == cython.cast(
+            uint64_t, stubs.frames_bottom
         ):
             running = cython.cast(cython.pointer(WlCont), running.parent)
-        elif cython.cast(uint64_t, native_stubs.frames) < place <= cython.cast(uint64_t, native_stubs.frames_return):
+        elif cython.cast(uint64_t, stubs.frames) < place <= cython.cast(uint64_t, stubs.frames_return):
             if running.catch_top:
                 found.append((0, cython.cast(uint64_t, running)))
-        elif place == cython.cast(uint64_t, native_stubs.frames_start):
+        elif place == cython.cast(uint64_t, stubs.frames_start):
             found.append((0, cython.cast(uint64_t, running)))
             running = cython.cast(cython.pointer(WlCont), running.parent)
         else:
@@ -771,4 +771,4 @@ set_runtime_call(RT_NATIVE_BEGIN, cython.cast(cython.p_void, _begin))
 set_runtime_call(RT_NATIVE_BIND, cython.cast(cython.p_void, _bind))
 set_runtime_call(RT_NATIVE_GROW, cython.cast(cython.p_void, _grow))
 set_runtime_call(RT_NATIVE_RENEW, cython.cast(cython.p_void, _renew))
-set_native_redirect(_redirect)
+set_compiled_redirect(_redirect)

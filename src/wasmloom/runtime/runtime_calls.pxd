@@ -21,4 +21,4 @@ cdef uint64_t initialise_memory(
 cdef uint64_t initialise_table(
     WlTable *table, WlSegment *segment, uint64_t target, uint64_t source, uint64_t count
 ) noexcept nogil
-cdef uint64_t attend(WlContext *ctx) noexcept nogil
+cdef uint64_t handle_interrupt(WlContext *ctx) noexcept nogil

@@ -22,10 +22,10 @@ from cython.cimports.wasmloom.contract._layout import WlContext, WlInstance, WlM
 from cython.cimports.wasmloom.contract.operands import Operands
 from cython.cimports.wasmloom.runtime.bulk import Between, fill, move
 from cython.cimports.wasmloom.runtime.guests import (
-    LOOK,
     MANY_TICKS,
     NOW,
     SIGNALS_NS,
+    WHEN_BUSY,
     Guest,
     enter_python,
     give_gil_back,
@@ -99,7 +99,7 @@ def _may_change_here(guest: cython.pointer(Guest)) -> cython.bint:
 def _wants_change(guest: cython.pointer(Guest)) -> cython.bint:
     """Whether the guest is to be stopped where it can go on as compiled code."""
     return (
-        guest.may_change == NOW or (guest.may_change == LOOK and guest.attended >= MANY_TICKS)
+        guest.change_when == NOW or (guest.change_when == WHEN_BUSY and guest.ticks_seen >= MANY_TICKS)
     ) and _may_change_here(guest)
 
 
@@ -112,7 +112,7 @@ def _attend_here(ctx: cython.pointer(WlContext)) -> uint64_t:
     now: int64_t = now_ns()
     code: uint64_t
     ctx.interrupt = 0
-    guest.attended += 1
+    guest.ticks_seen += 1
     give_gil_back(guest)
     rest(guest)
     if guest.deadline and now >= guest.deadline:
@@ -129,7 +129,7 @@ def _attend_here(ctx: cython.pointer(WlContext)) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def attend(ctx: cython.pointer(WlContext)) -> uint64_t:
+def handle_interrupt(ctx: cython.pointer(WlContext)) -> uint64_t:
     """After a tick, where the guest could go on as compiled code: look at what there is."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     code: uint64_t = _attend_here(ctx)
@@ -169,7 +169,7 @@ def _enter_slow(
     code: uint64_t = 0
     failed: uint64_t
     if ctx.interrupt:
-        code = attend(ctx)
+        code = handle_interrupt(ctx)
         if code and code != _CHANGE_TIER:
             return code
     failed = grow_stack(cython.cast(cython.pointer(Guest), ctx), top)
@@ -184,7 +184,7 @@ def _loop_slow(
 ) -> uint64_t:
     """A loop's back-edge saw the interrupt flag."""
     ctx.stack_limit = ctx.stack_end
-    return attend(ctx)
+    return handle_interrupt(ctx)
 
 
 @cython.cfunc
@@ -469,7 +469,7 @@ def register() -> None:
     set_runtime_call(_layout.RT_ENTER_SLOW, cython.cast(cython.p_void, _enter_slow))
     set_runtime_call(_layout.RT_LOOP_SLOW, cython.cast(cython.p_void, _loop_slow))
     set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, _is_subtype))
-    set_runtime_call(_layout.RT_NATIVE_INTERRUPT, cython.cast(cython.p_void, attend))
+    set_runtime_call(_layout.RT_INTERRUPT, cython.cast(cython.p_void, handle_interrupt))
     set_runtime_call(_layout.RT_MEMORY_GROW, cython.cast(cython.p_void, _memory_grow))
     set_runtime_call(_layout.RT_MEMORY_INIT, cython.cast(cython.p_void, _memory_init))
     set_runtime_call(_layout.RT_MEMORY_COPY, cython.cast(cython.p_void, _memory_copy))

@@ -38,5 +38,5 @@ cdef char *memory_of(Guest *guest, void *owner) noexcept nogil
 cdef uint64_t number_of(Guest *guest, void *cont) noexcept nogil
 cdef WlCont *renew(Guest *guest, WlCont *cont) noexcept nogil
 cdef bint grow_bound(Guest *guest, WlCont *cont, uint64_t size) noexcept nogil
-cdef void release_native(Guest *guest, WlCont *cont) noexcept nogil
+cdef void release_native_stack(Guest *guest, WlCont *cont) noexcept nogil
 cdef void mark_suspended(Guest *guest) noexcept

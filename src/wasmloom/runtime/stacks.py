@@ -107,7 +107,7 @@ def inline_stack(cont: cython.pointer(WlCont)) -> cython.p_char:
 @cython.nogil
 @cython.exceptval(check=False)
 def is_interpreted(cont: cython.pointer(WlCont)) -> cython.bint:
-    """Whether a suspended stack of bytecode must become a native one before it goes on (`wasmloom.tiers.change`)."""
+    """Whether a suspended stack of bytecode must become a native stack before it goes on (`wasmloom.tiers.change`)."""
     return cont.state >> INTERPRETED_BIT
 
 
@@ -338,7 +338,7 @@ def end_stack(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cyt
     if on_event != cython.NULL:
         on_event(guest, b"free", cont)
     free_grown(guest, cont)
-    release_native(guest, cont)
+    release_native_stack(guest, cont)
     cont.state = CONT_ENDED
     cont.parent = cython.NULL
     if is_young(cont):
@@ -435,7 +435,7 @@ def grow_bound(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), size:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def release_native(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.void:
+def release_native_stack(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.void:
     """Take a continuation's native stack, if it has one, and put it into the pool."""
     control: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
     if control != cython.NULL:

@@ -24,12 +24,12 @@ cdef class Store
 
 # What an entry runs.
 ctypedef struct Start:
-    char *code                  # bytecode: the instruction; machine code: what calls `function` with arguments in memory
-    void *environment           # bytecode: the instance; machine code: what its function has in the register for that
+    char *code                  # bytecode: the instruction; compiled code: the `array_call` that calls `function`
+    void *environment           # bytecode: the instance; compiled code: what the function has in its register
     uint64_t frame              # bytecode: where its frame begins, from the stack's base
-    void *function              # machine code: what is called, with arguments and results in `words`
+    void *function              # compiled code: what is called, with arguments and results in `words`
     uint64_t *words
-    void *top                   # machine code: where its stack begins
+    void *top                   # compiled code: where its stack begins
 
 # A tier: a form in which guest code can run. See wasmloom.runtime.entries, which fills in what isn't said to be
 # another's.
@@ -80,8 +80,8 @@ cdef class Store:
     cdef int64_t timeout_ns
     cdef bint counts_fuel
     cdef int calls_left                 # calls from the host until a store of the tier "auto" is looked at; 0: never
-    cdef readonly int rounds              # how often code was made for where its bytecode stood
-    cdef public object change_failed    # why its bytecode could not go on as machine code, or None
+    cdef readonly int rounds            # how often code was made for where its bytecode stood
+    cdef public object change_failed    # why its bytecode could not go on as compiled code, or None
     cdef Tier *tier                     # in which everything in it runs
     cdef bint checked                   # its memories have no guard pages
     cdef Types types                    # keeps the types of what the host makes in it (modules keep their own)
@@ -119,8 +119,8 @@ cdef inline void copy_words(uint64_t *to, const uint64_t *words, uint32_t count)
 ctypedef int (*Unchecked)(Store, uint64_t *, uint64_t) noexcept
 ctypedef int (*SweepStore)(Store) noexcept
 
-cdef Tier bytecode
-cdef Tier machine_code
+cdef Tier interpreter_tier
+cdef Tier compiler_tier
 cdef bint push(Pointers *array, void *item) noexcept
 cdef uint64_t enlarge_stack(Guest *guest, uint64_t needed) noexcept nogil
 cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil

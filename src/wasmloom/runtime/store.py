@@ -22,7 +22,7 @@ Invariants:
   run as ever. Afterwards it empties the list and the dicts that the store holds, again in any order, which breaks the
   cycle. Whoever still comes (by a weak reference that a finaliser has made) gets an error: ``keep`` is never empty
   before, nor is ``references`` while a word of it is in use.
-* ``keep`` holds what C structs point to (modules' code spaces, bytes and machine code, host functions), each itself
+* ``keep`` holds what C structs point to (modules' code spaces, bytes and compiled code, host functions), each itself
   and not by way of a Python object whose attributes can be cleared first.
 """
 
@@ -38,8 +38,8 @@ from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlInstance, WlMemory, WlTable
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.guests import (
-    LOOK,
     NEVER,
+    WHEN_BUSY,
     Guest,
     charge,
     charge_memory,
@@ -50,7 +50,7 @@ from cython.cimports.wasmloom.runtime.guests import (
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.runtime.native_stacks import (
-    free_native,
+    free_native_stacks,
     free_roots,
 )
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
@@ -319,12 +319,12 @@ class Store:
         self.drivers = {}
         self.engine = engine
         self.counts_fuel = engine.fuel
-        self.tier = cython.address(bytecode)
+        self.tier = cython.address(interpreter_tier)
         if engine.tier == "compiler" or engine.threshold == 0:
-            self.tier = cython.address(machine_code)
+            self.tier = cython.address(compiler_tier)
         elif engine.tier == "auto":
             self.calls_left = MANY_CALLS if engine.threshold is None else engine.threshold + 1
-            self.guest.may_change = LOOK if engine.threshold is None else NEVER
+            self.guest.change_when = WHEN_BUSY if engine.threshold is None else NEVER
         self.checked = engine.checked
         if memory_limit is not None and memory_limit < 0:
             raise ValueError(f"memory_limit must not be negative, got {memory_limit}")
@@ -341,7 +341,8 @@ class Store:
         self.guest.max_chain = self.guest.max_stack // CHAIN_FRAME
         self.guest.until_chain_check = self.guest.max_chain
         # An odd number of pages, so that the pages in use spread over all sets of the processor's TLBs.
-        self.guest.native_stack = (min(self.guest.max_stack, CONTINUATION_STACK) + SIGNAL_RESERVE + 4095) & ~4095 | 4096
+        most: uint64_t = min(self.guest.max_stack, CONTINUATION_STACK) + SIGNAL_RESERVE
+        self.guest.native_stack_size = (most + 4095) & ~4095 | 4096
         self.guest.ctx.fuel = INT64_MAX
         if fuel is not None:
             self.fuel = fuel
@@ -387,7 +388,7 @@ class Store:
             PyThread_free_lock(self.door)
         if self.guest != cython.NULL:
             free_stacks(self.guest)
-            free_native(self.guest)
+            free_native_stacks(self.guest)
             free(self.guest.ctx.stack_base)
             free_guest(self.guest)
 

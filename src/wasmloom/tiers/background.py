@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wasmloom.compiler.workers import Abandoned, most_behind
 from wasmloom.system import log
 from wasmloom.system.threads import start
-from wasmloom.tiers.stores import look_again
+from wasmloom.tiers.stores import check_again
 
 if TYPE_CHECKING:
     from wasmloom.compiler.compiled import CompiledModule
@@ -102,7 +102,7 @@ class Background:
         for reference in self._stores:
             store = reference()
             if store is not None:
-                look_again(store)
+                check_again(store)
             del store
         if self.failed is not None:
             warnings.warn(f"{self._name} goes on interpreted: {self.failed}", RuntimeWarning, stacklevel=1)
@@ -136,7 +136,7 @@ class Background:
         """Let a store be looked at again when this is done."""
         self._stores.append(weakref.ref(store))
         if self.done:
-            look_again(store)
+            check_again(store)
 
     def join(self, timeout: float = -1) -> None:
         """Wait until the code is there, or it is clear that there won't be any."""

@@ -18,7 +18,7 @@ from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.entries import tier_of_entry
 from cython.cimports.wasmloom.runtime.guests import Entry, Parked
 from cython.cimports.wasmloom.runtime.stacks import memory_of, number_of
-from cython.cimports.wasmloom.runtime.store import Store, bytecode, machine_code
+from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier
 from cython.cimports.wasmloom.target._processor import outer_frame, return_address
 
 from wasmloom.contract.traps import STACK_EXHAUSTED, TRAP_REASONS
@@ -45,8 +45,8 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
     entry: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), address)
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     # Where the outer entry's compiled code waits.
-    native_fp: uint64_t = cython.cast(
-        uint64_t, entry.guest_fp if entry.native != cython.NULL else ctx.guest_fp
+    compiled_fp: uint64_t = cython.cast(
+        uint64_t, entry.guest_fp if entry.native_stack != cython.NULL else ctx.guest_fp
     )
     current: cython.pointer(WlCont)
     host: object
@@ -71,9 +71,9 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
                 ),
             )
             found.append(_host_frame(host, current))
-            if entry.outer.native != cython.NULL:
-                found += _waiting_in_machine_code(native_fp, current, MAX_FRAMES - len(found))
-                native_fp = cython.cast(uint64_t, entry.outer.guest_fp)
+            if entry.outer.native_stack != cython.NULL:
+                found += _waiting_in_compiled(compiled_fp, current, MAX_FRAMES - len(found))
+                compiled_fp = cython.cast(uint64_t, entry.outer.guest_fp)
             else:
                 found += _waiting_in_bytecode(
                     entry.host_ip,
@@ -95,8 +95,8 @@ def frames_of_parked(store: Store, parked: cython.pointer(Parked), host: object)
     found: list = [_host_frame(host, current)]
     store.interrupting = True  # nothing may let the guest go on meanwhile
     try:
-        if parked.native != cython.NULL:
-            found += _waiting_in_machine_code(cython.cast(uint64_t, parked.fp), current, MAX_FRAMES)
+        if parked.native_stack != cython.NULL:
+            found += _waiting_in_compiled(cython.cast(uint64_t, parked.fp), current, MAX_FRAMES)
         else:
             found += _waiting_in_bytecode(
                 current.ip, cython.cast(uint64_t, current.stack_base) + current.fp, current, MAX_FRAMES
@@ -113,9 +113,9 @@ def _host_frame(host: object, current: cython.pointer(WlCont)) -> object:
 
 
 @cython.cfunc
-def _waiting_in_machine_code(fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int) -> list:
-    """The frames below a call of the host by machine code; `fp` is where its adapter keeps the caller's."""
-    return machine_code.walk(return_address(fp), outer_frame(fp), 0, cython.cast(uint64_t, current), limit)
+def _waiting_in_compiled(fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int) -> list:
+    """The frames below a call of the host by compiled code; `fp` is where its adapter keeps the caller's."""
+    return compiler_tier.walk(return_address(fp), outer_frame(fp), 0, cython.cast(uint64_t, current), limit)
 
 
 @cython.cfunc
@@ -123,7 +123,7 @@ def _waiting_in_bytecode(
     return_ip: cython.p_char, fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int
 ) -> list:
     """The frames below a call of the host by bytecode; `fp` is where the host function's would be."""
-    return bytecode.walk(cython.cast(uint64_t, return_ip), fp, 0, cython.cast(uint64_t, current), limit)
+    return interpreter_tier.walk(cython.cast(uint64_t, return_ip), fp, 0, cython.cast(uint64_t, current), limit)
 
 
 @cython.cfunc
@@ -133,9 +133,9 @@ def _walk_bytecode(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_
 
 
 @cython.cfunc
-def _walk_machine_code(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: cython.int) -> list:
+def _walk_compiled(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: cython.int) -> list:
     """See `Tier.walk`: places alone say whose they are."""
-    return hooks.walk_native(ip, fp, cont, limit)
+    return hooks.walk_compiled(ip, fp, cont, limit)
 
 
 def number_at(store: Store, address: uint64_t) -> int | None:
@@ -145,5 +145,5 @@ def number_at(store: Store, address: uint64_t) -> int | None:
 
 
 set_backtraces(frames_of_entry, too_deep)
-bytecode.walk = _walk_bytecode
-machine_code.walk = _walk_machine_code
+interpreter_tier.walk = _walk_bytecode
+compiler_tier.walk = _walk_compiled

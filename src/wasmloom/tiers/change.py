@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""On-stack replacement: a guest that runs bytecode goes on as machine code, in the middle of what it does.
+"""On-stack replacement: a guest that runs bytecode goes on as compiled code, in the middle of what it does.
 
 The interpreter stops where its state is known (a loop's label or a function's beginning; see ``CHANGE_TIER``). The
 store then runs compiled code only, and the frames of bytecode that are on a stack go on one by one, the innermost
@@ -51,10 +51,18 @@ from cython.cimports.wasmloom.contract._layout import (
 from cython.cimports.wasmloom.interpreter.code_space import ends_stack
 from cython.cimports.wasmloom.interpreter.machine import handlers
 from cython.cimports.wasmloom.runtime.entries import interpret
-from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, NOW, WAIT, Guest, enter_python, leave_python
-from cython.cimports.wasmloom.runtime.guests import Entry as HostEntry
+from cython.cimports.wasmloom.runtime.guests import (
+    NEVER,
+    NOW,
+    WHEN_BUSY,
+    WHEN_READY,
+    Entry,
+    Guest,
+    enter_python,
+    leave_python,
+)
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
-from cython.cimports.wasmloom.runtime.hooks import ChangeTier, native_stubs, set_change, set_runtime_call
+from cython.cimports.wasmloom.runtime.hooks import ChangeTier, set_change, set_runtime_call, stubs
 from cython.cimports.wasmloom.runtime.native_stacks import (
     RootStack,
     begin_entry,
@@ -67,10 +75,10 @@ from cython.cimports.wasmloom.runtime.native_stacks import (
 from cython.cimports.wasmloom.runtime.stacks import (
     free_grown,
     last_of,
-    release_native,
+    release_native_stack,
     state_of,
 )
-from cython.cimports.wasmloom.runtime.store import Start, Store, bytecode
+from cython.cimports.wasmloom.runtime.store import Start, Store, interpreter_tier
 from cython.cimports.wasmloom.target._processor import STACK_ALIGNMENT
 from cython.cimports.wasmloom.tiers.change import NextFrame, Prepare, Unchecked
 
@@ -78,13 +86,13 @@ from wasmloom.contract.traps import HOST_EXCEPTION, OUT_OF_MEMORY, TIMEOUT
 from wasmloom.interpreter.code_space import find
 from wasmloom.system import log
 from wasmloom.system.apart import run_apart
-from wasmloom.tiers.policy import look_inside
+from wasmloom.tiers.policy import check_inside_call
 from wasmloom.tiers.stores import compiled_code, use_compiled
 
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _TIMEOUT = cython.declare(cython.int, TIMEOUT)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
-#: So many frames of a chain of stacks are looked at before a guest goes on as machine code, and so many suspended ones.
+#: A change compiles for at most so many frames of a chain of stacks, and for so many suspended stacks.
 _MOST_FRAMES = cython.declare(cython.int, 200)
 _MOST_SUSPENDED = cython.declare(cython.int, 100)
 #: At least this much of a stack is copied: results of a function may need more than its frames have used so far.
@@ -347,7 +355,7 @@ def _release_chain(
 ) -> cython.void:
     """Give back the native stacks of a chain, up to `end`, that doesn't have one."""
     while cont != end:
-        release_native(guest, cont)
+        release_native_stack(guest, cont)
         cont = cython.cast(cython.pointer(WlCont), cont.parent)
 
 
@@ -390,7 +398,7 @@ def _set_start(control: cython.pointer(WlControl), cont: cython.pointer(WlCont),
     own: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
     control.sp = sp
     control.fp = cython.cast(cython.p_char, cython.address(own.fp))
-    control.pc = cython.cast(cython.p_char, native_stubs.frames_start)
+    control.pc = cython.cast(cython.p_char, stubs.frames_start)
 
 
 @cython.cfunc
@@ -453,8 +461,8 @@ def _convert(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), used: u
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> uint64_t:
-    """Let an entry whose bytecode has stopped go on as machine code; gives the code it left with, 0 for a return.
+def _change(store_pointer: cython.p_void, entry: cython.pointer(Entry)) -> uint64_t:
+    """Let an entry whose bytecode has stopped go on as compiled code; gives the code it left with, 0 for a return.
 
     When that can't be done, the bytecode goes on.
     """
@@ -465,7 +473,7 @@ def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> u
     fp: cython.p_char = ctx.trap_fp
     instance: cython.p_void = ctx.trap_instance
     root: cython.pointer(RootStack) = cython.NULL
-    may_change: uint64_t = guest.may_change
+    change_when: uint64_t = guest.change_when
     start = cython.declare(Start)
     size: uint64_t = 0
     ended: cython.int
@@ -477,8 +485,8 @@ def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> u
     if size == 0 and root != cython.NULL:
         release_root(guest, root)
     if ended < 0:
-        if guest.may_change == WAIT:
-            guest.may_change = may_change
+        if guest.change_when == WHEN_READY:
+            guest.change_when = change_when
         store.take_error()
         return _HOST_EXCEPTION
     if ended > 0:
@@ -495,9 +503,9 @@ def _change(store_pointer: cython.p_void, entry: cython.pointer(HostEntry)) -> u
 @cython.cfunc
 @cython.exceptval(check=False)
 def go_on_changed(
-    store: Store, entry: cython.pointer(HostEntry), results: uint64_t, pending: uint64_t
+    store: Store, entry: cython.pointer(Entry), results: uint64_t, pending: uint64_t
 ) -> uint64_t:
-    """Let a guest of bytecode that has waited for a host function go on as machine code; see `_change`.
+    """Let a guest of bytecode that has waited for a host function go on as compiled code; see `_change`.
 
     The store has changed over meanwhile. `results` of the host function's results are in its frame, or an exception is
     `pending`.
@@ -534,7 +542,7 @@ def go_on_changed(
 @cython.exceptval(-1, check=False)
 def _prepare(
     store: Store,
-    entry: cython.pointer(HostEntry),
+    entry: cython.pointer(Entry),
     root: cython.pointer(cython.pointer(RootStack)),
     size: cython.pointer(uint64_t),
 ) -> cython.int:
@@ -551,11 +559,11 @@ def _prepare(
     frame: uint64_t
     if current != bottom and find(cython.cast(uint64_t, bottom.ip) - 1) is None:
         return 0
-    if guest.may_change == LOOK:
-        guest.may_change = WAIT  # before anybody can call `look_again`
-        decided = look_inside(store, _standing(store))
+    if guest.change_when == WHEN_BUSY:
+        guest.change_when = WHEN_READY  # before anybody can call `check_again`
+        decided = check_inside_call(store, _standing(store))
         if decided is None:
-            guest.may_change = NEVER
+            guest.change_when = NEVER
         if not decided:
             return 0
     outcome: object = run_apart(partial(_code_at, store, ip), store.deadline)
@@ -566,7 +574,7 @@ def _prepare(
     found = find(ip)
     frame = found[0].frame_size(found[1])
     if log.TIERS:
-        log.tell(f"{store!r} runs machine code from now on")
+        log.tell(f"{store!r} runs compiled code from now on")
     codes: list = compiled_code(store)
     # From here on no code of Python runs, so no signal handler, until the change is made.
     root[0] = take_root(guest)
@@ -591,7 +599,7 @@ def _prepare(
 def _give_up(store: Store, error: object) -> cython.int:
     """The store stays interpreted. Gives 0."""
     store.change_failed = error
-    store.guest.may_change = NEVER
+    store.guest.change_when = NEVER
     if log.TIERS:
         log.tell(f"{store!r} stays interpreted: {error!r}")
     return 0
@@ -623,7 +631,7 @@ def _used(guest: cython.pointer(Guest), size: uint64_t) -> uint64_t:
 @cython.exceptval(check=False)
 def _run_changed(
     store_pointer: cython.p_void,
-    entry: cython.pointer(HostEntry),
+    entry: cython.pointer(Entry),
     root: cython.pointer(RootStack),
     used: uint64_t,
     pending: uint64_t,
@@ -675,7 +683,7 @@ def _run_changed(
     begin_entry(guest, entry, root, current)
     ctx.stack_top = bottom_used
     ctx.pending = pending
-    start.code = cython.cast(cython.p_char, native_stubs.frames)
+    start.code = cython.cast(cython.p_char, stubs.frames)
     start.function = ctx
     start.environment = control
     start.words = cython.NULL
@@ -686,7 +694,7 @@ def _run_changed(
 @cython.cfunc
 @cython.exceptval(check=False)
 def _settle_root(
-    guest: cython.pointer(Guest), entry: cython.pointer(HostEntry), root: cython.pointer(RootStack), used: uint64_t
+    guest: cython.pointer(Guest), entry: cython.pointer(Entry), root: cython.pointer(RootStack), used: uint64_t
 ) -> cython.p_void:
     """Copy the frames of a call that can wait to the top of its native stack; gives where the stack then begins.
 
@@ -698,13 +706,13 @@ def _settle_root(
     free_grown(guest, bottom)
     bottom.fp += cython.cast(uint64_t, frames)
     bottom.catch_top = 1
-    entry.parked.native = root
+    entry.parked.native_stack = root
     entry.parked.words = cython.cast(cython.pointer(uint64_t), frames)
     return frames
 
 
 def change_soon(store: Store, after: int = 0) -> None:
-    """Let a guest go on as machine code as soon as it stands where it can, or after so many loops: for tests.
+    """Let a guest go on as compiled code as soon as it stands where it can, or after so many loops: for tests.
 
     A host function can call this, or anybody before a call.
 
@@ -712,8 +720,8 @@ def change_soon(store: Store, after: int = 0) -> None:
     """
     for module in store.module_at.values():
         module.compile()
-    if store.tier == cython.address(bytecode):
-        store.guest.may_change = NOW
+    if store.tier == cython.address(interpreter_tier):
+        store.guest.change_when = NOW
         store.guest.loops_left = after
         store.guest.ctx.interrupt = 1
         store.guest.ctx.stack_limit = cython.NULL

@@ -1,4 +1,4 @@
-"""The tier "auto": modules run interpreted first, and as machine code once that is there.
+"""The tier "auto": modules run interpreted first, and as compiled code once that is there.
 
 A store changes over as a whole, between two calls from the host or in the middle of one (see `wasmloom.tiers.change`).
 Until then everything goes on interpreted. What is instantiated in a store that has changed over is compiled first.
@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from wasmloom.runtime import forks
-from wasmloom.runtime.hooks import set_look
+from wasmloom.runtime.hooks import set_check_at_call
 from wasmloom.system import log
 from wasmloom.tiers.stores import change_over, count_round
 
@@ -31,7 +31,7 @@ CALLS_BETWEEN_LOOKS = 50
 ROUNDS = 3
 
 
-def look(store: Any) -> int:
+def check_at_call(store: Any) -> int:
     """A store of the tier "auto" is called from the host, and it is time to look at its tier.
 
     Changes it over if that can be done. Gives the number of calls until the next look; 0: never again.
@@ -44,12 +44,12 @@ def look(store: Any) -> int:
         return 0 if _failed(modules) else CALLS_BETWEEN_LOOKS
     change_over(store)
     if log.TIERS:
-        log.tell(f"{store!r} runs machine code from now on")
+        log.tell(f"{store!r} runs compiled code from now on")
     return 0
 
 
-def look_inside(store: Any, standing: list[Position]) -> bool | None:
-    """Whether the bytecode that stands at some positions, the innermost first, can go on as machine code.
+def check_inside_call(store: Any, standing: list[Position]) -> bool | None:
+    """Whether the bytecode that stands at some positions, the innermost first, can go on as compiled code.
 
     If not, what is missing is made in the background, and the store will be looked at again; None: never.
     """
@@ -84,4 +84,4 @@ def _failed(modules: list[Module]) -> bool:
     return any(module.background is not None and module.background.failed for module in modules)
 
 
-set_look(look)
+set_check_at_call(check_at_call)

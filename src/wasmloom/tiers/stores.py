@@ -3,7 +3,7 @@
 """In which tier a store is: what its functions run as.
 
 A store is in one tier as a whole. It begins in that of its engine and changes over once at most, from bytecode to
-machine code: see `wasmloom.tiers.policy` for when, `wasmloom.tiers.change` for what runs at the time.
+compiled code: see `wasmloom.tiers.policy` for when, `wasmloom.tiers.change` for what runs at the time.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.contract._layout import WlFunction, WlInstance
 from cython.cimports.wasmloom.interpreter.machine import host_stub
-from cython.cimports.wasmloom.runtime.guests import LOOK, NEVER, WAIT
+from cython.cimports.wasmloom.runtime.guests import NEVER, WHEN_BUSY, WHEN_READY
 from cython.cimports.wasmloom.runtime.stacks import mark_suspended
-from cython.cimports.wasmloom.runtime.store import Store, bytecode, machine_code, push
+from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier, push
 
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
@@ -31,7 +31,7 @@ def count_round(store: Store) -> None:
 
 @cython.cfunc
 def _code_of(store: Store, module: object) -> tuple:
-    """The machine code of a module, compiled if need be, as `_use_code` takes it: of each function defined in it the
+    """The compiled code of a module, compiled if need be, as `_use_code` takes it: of each function defined in it the
     address of its code, and that of what calls it with arguments in memory, in words. The store keeps it then."""
     decoded: DecodedModule = module.decoded
     i: uint32_t
@@ -67,12 +67,12 @@ def _make_stubs(store: Store, instance: cython.pointer(WlInstance), decoded: Dec
 @cython.cfunc
 @cython.exceptval(check=False)
 def _use_code(
-    instance: cython.pointer(WlInstance), decoded: DecodedModule, natives: bytes, calls: bytes
+    instance: cython.pointer(WlInstance), decoded: DecodedModule, register_calls: bytes, calls: bytes
 ) -> cython.void:
-    """Let an instance's functions run as machine code. Nothing of it runs now."""
+    """Let an instance's functions run as compiled code. Nothing of it runs now."""
     functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
     function: cython.pointer(WlFunction)
-    code: cython.pp_void = cython.cast(cython.pp_void, PyBytes_AS_STRING(natives))
+    code: cython.pp_void = cython.cast(cython.pp_void, PyBytes_AS_STRING(register_calls))
     call: cython.pp_void = cython.cast(cython.pp_void, PyBytes_AS_STRING(calls))
     i: uint32_t
     for i in range(decoded.num_funcs - decoded.num_imported_funcs):
@@ -80,11 +80,11 @@ def _use_code(
         function.code_cell = cython.address(function.own_code)
         function.environment = instance
         function.array_call = call[i]
-        function.native = code[i]
+        function.register_call = code[i]
 
 
 def compiled_code(store: Store) -> list[tuple[object, bytes, bytes]]:
-    """The machine code of all instances of a store, in their order, compiled if need be; for `use_compiled`.
+    """The compiled code of all instances of a store, in their order, compiled if need be; for `use_compiled`.
 
     Compiling lets signal handlers and finalisers run, and these may make instances: there is code for them, too. Once
     this has given the code, no code of Python may run before it is used.
@@ -98,12 +98,12 @@ def compiled_code(store: Store) -> list[tuple[object, bytes, bytes]]:
 
 
 def change_over(store: Store) -> None:
-    """Let everything in a store run as machine code from now on, compiled if need be. No bytecode runs in it."""
+    """Let everything in a store run as compiled code from now on, compiled if need be. No bytecode runs in it."""
     use_compiled(store, compiled_code(store))
 
 
 def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None:
-    """Let everything in a store run as machine code from now on: what `compiled_code` has just given.
+    """Let everything in a store run as compiled code from now on: what `compiled_code` has just given.
 
     No bytecode runs in it, or what does goes on by `wasmloom.tiers.change`; the same is so of what is suspended.
 
@@ -120,8 +120,8 @@ def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None
             cython.cast(cython.pointer(WlInstance), store.instances.items[i]), codes[i][0], codes[i][1], codes[i][2]
         )
     mark_suspended(store.guest)
-    store.tier = cython.address(machine_code)
-    store.guest.may_change = NEVER
+    store.tier = cython.address(compiler_tier)
+    store.guest.change_when = NEVER
 
 
 @cython.cfunc
@@ -133,19 +133,19 @@ def _adopt_bytecode(store: Store, instance: cython.pointer(WlInstance), module: 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _adopt_machine_code(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
+def _adopt_compiled(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
     """See `Tier.adopt`: compiled if need be."""
-    decoded, natives, calls = _code_of(store, module)
+    decoded, register_calls, calls = _code_of(store, module)
     _make_stubs(store, instance, decoded)
-    _use_code(instance, decoded, natives, calls)
+    _use_code(instance, decoded, register_calls, calls)
     return 0
 
 
-def look_again(store: Store) -> None:
+def check_again(store: Store) -> None:
     """Code for a store has been made: the next tick looks whether it can go on by it. Call from any thread."""
-    if store.guest.may_change == WAIT:
-        store.guest.may_change = LOOK
+    if store.guest.change_when == WHEN_READY:
+        store.guest.change_when = WHEN_BUSY
 
 
-bytecode.adopt = _adopt_bytecode
-machine_code.adopt = _adopt_machine_code
+interpreter_tier.adopt = _adopt_bytecode
+compiler_tier.adopt = _adopt_compiled

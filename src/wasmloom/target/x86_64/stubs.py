@@ -1,8 +1,8 @@
 """The machine code around compiled functions, written in assembly, for the object that the build makes.
 
-The native calling convention is C's, with at most six integers and eight floats in registers (`wasmloom.compiler.abi`);
-the environment (the callee's `WlInstance`, or for what isn't compiled its `WlFunction`) is in R13, which is
-LLVM's `swiftself`.
+The calling convention of compiled code is C's, with at most six integers and eight floats in registers
+(`wasmloom.compiler.abi`); the environment (the callee's `WlInstance`, or for what isn't compiled its `WlFunction`) is
+in R13, which is LLVM's `swiftself`.
 
 ========================= ==============================================================================================
 ``wl_native_enter``       C function: from the thread's stack to a guest's, and back when the function returns
@@ -10,8 +10,8 @@ LLVM's `swiftself`.
 ``wl_native_leave``       ends the innermost `wl_native_enter` or `wl_native_continue` from anywhere: what a trap does
 ``wl_park``               leaves the guest so that `wl_native_continue` can return to it
 ``wl_on_host``            calls a C function on the thread's stack, from any guest stack
-``wl_trap_native``        a trap; the return address says where
-``wl_adapter``            native entry of functions that aren't compiled: puts the registers into memory
+``wl_compiled_trap``      a trap; the return address says where
+``wl_adapter``            what compiled code calls for functions that aren't compiled: puts the registers into memory
 ``wl_array_adapter``      the same for arguments that are in memory already
 ``wl_lazy``               a function that isn't compiled yet, whose number is in R11: has it compiled, and goes on there
 ``wl_loop_interrupt``     a loop saw an interrupt; keeps all registers (LLVM's `preserve_mostcc`)
@@ -198,7 +198,7 @@ def _trap(code: str, ip: str, fp: str, context: str) -> str:
 
 _CONTEXT = offset("WlInstance", "context")
 
-#: wl_trap_native(code), environment in R13
+#: wl_compiled_trap(code), environment in R13
 _TRAP = f"""
     movl %edi, %eax
     movq {_CONTEXT}(%r13), %rdi
@@ -206,7 +206,7 @@ _TRAP = f"""
 
 
 def _adapter(call: str, registers: bool) -> str:
-    """A native function that the runtime call `call` runs; `registers`: parameters are in registers."""
+    """A function for compiled callers that the runtime call `call` runs; `registers`: parameters are in registers."""
     words = "%rsp" if registers else "%rdx"
     save = f"    subq ${_ARGUMENT_BYTES + 16}, %rsp\n{_save_arguments()}" if registers else "    subq $16, %rsp\n"
     environment = "%r13" if registers else "%rsi"
@@ -265,7 +265,7 @@ def _loop_interrupt() -> str:
     movq {_CONTEXT}(%rdi), %rdi
     pushq %rdi
     subq $8, %rsp
-    movq {_runtime("native_interrupt")}, %rsi
+    movq {_runtime("interrupt")}, %rsi
     callq wl_on_host
     movq 8(%rsp), %rdi
     testq %rax, %rax
@@ -283,7 +283,7 @@ def _morestack() -> str:
     """R10 has the frame's size; the return address is that of a `ret`, behind which the function goes on."""
     return f"""
     movq {_CONTEXT}(%r13), %r11
-    movq {_runtime("native_interrupt")}, %rax
+    movq {_runtime("interrupt")}, %rax
     cmpq $0, {_ctx("interrupt")}(%r11)
     jne 2f
 1:
@@ -347,7 +347,7 @@ def _fiber_start() -> str:
     movq %rdx, (%r8)
     movq {_ctx("current")}(%rdi), %rax
     movq {function}
-    movq {offset("WlFunction", "native")}(%rax), %rdi
+    movq {offset("WlFunction", "register_call")}(%rax), %rdi
     movq {offset("WlFunction", "environment")}(%rax), %rsi
     movq %r8, %rdx
     movq {offset("WlFunction", "array_call")}(%rax), %rax
@@ -491,9 +491,9 @@ def assembly() -> str:
             _function("wl_native_continue", _CONTINUE, _OTHER_STACK_CFI),
             _function("wl_park", _PARK),
             _function("wl_on_host", _ON_HOST, _OTHER_STACK_CFI),
-            _function("wl_trap_native", _TRAP),
-            _function("wl_adapter", _adapter("native_call", True)),
-            _function("wl_array_adapter", _adapter("native_array_call", False)),
+            _function("wl_compiled_trap", _TRAP),
+            _function("wl_adapter", _adapter("adapter_call", True)),
+            _function("wl_array_adapter", _adapter("array_adapter_call", False)),
             _function("wl_lazy", _LAZY),
             _function("wl_loop_interrupt", _loop_interrupt()),
             _function("wl_morestack", _morestack()),
