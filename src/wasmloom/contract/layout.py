@@ -159,9 +159,9 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # Its memory. While it runs, the context's fields of the same names count instead.
         ("stack_base", "char*"),
         ("stack_end", "char*"),
-        # The innermost exception record. Of a native stack: non-zero while frames of bytecode wait below the compiled
-        # ones, `ip` then is in the instruction that the innermost of them goes on behind, `fp` its frame's address and
-        # `function` its instance (see `wasmloom.tiers.change`).
+        # The innermost exception record. Of a native stack: the bytes of the frames of bytecode that wait below the
+        # compiled ones. While there are any, `ip` is in the instruction that the innermost of them goes on behind, `fp`
+        # is its frame's address and `function` its instance (see `waiting_bytes` in `wasmloom.runtime.stacks`).
         ("catch_top", "uint64_t"),
         # What it will run (WlFunction*), before its first resumption.
         ("function", "void*"),

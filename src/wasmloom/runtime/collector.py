@@ -61,6 +61,7 @@ from cython.cimports.wasmloom.runtime.stacks import (
     release_native_stack,
     set_collector,
     state_of,
+    waiting_bytes,
 )
 from cython.cimports.wasmloom.runtime.store import Store
 
@@ -180,9 +181,9 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
             _visit_native_stack(m, sp, cont)
             _visit_native_parents(m, cont, entry.bottom)
             sp = entry.guest_sp
-            if entry.bottom.catch_top and not entry.may_wait:
+            if waiting_bytes(entry.bottom) and not entry.may_wait:
                 # Frames of bytecode that wait at the bottom: in the context's stack, up to where an entry would begin.
-                _visit_range(m, ctx.stack_base + entry.base, entry.bottom.catch_top >> 3)
+                _visit_range(m, ctx.stack_base + entry.base, waiting_bytes(entry.bottom) >> 3)
         else:
             if not seen:
                 # How high the running frame is isn't known here.

@@ -85,6 +85,8 @@ from cython.cimports.wasmloom.runtime.stacks import (
     look_first,
     renew,
     state_of,
+    waiting_bytes,
+    waiting_instance,
 )
 from cython.cimports.wasmloom.system.allocation import malloc, mmap
 from cython.cimports.wasmloom.target._processor import (
@@ -745,7 +747,7 @@ def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
         ):
             running = cython.cast(cython.pointer(WlCont), running.parent)
         elif cython.cast(uint64_t, stubs.frames) < place <= cython.cast(uint64_t, stubs.frames_return):
-            if running.catch_top:
+            if waiting_bytes(running):
                 found.append((0, cython.cast(uint64_t, running)))
         elif place == cython.cast(uint64_t, stubs.frames_start):
             found.append((0, cython.cast(uint64_t, running)))
@@ -761,7 +763,7 @@ def waiting_frames(cont: int) -> tuple[int, int, int]:
     """Of the innermost frame of bytecode that waits on a continuation's native stack: an address in its call, the
     frame's, and its instance's."""
     place: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cython.cast(uint64_t, cont))
-    return cython.cast(uint64_t, place.ip), place.fp, cython.cast(uint64_t, place.function)
+    return cython.cast(uint64_t, place.ip), place.fp, cython.cast(uint64_t, waiting_instance(place))
 
 
 set_runtime_call(RT_LIBCALL_RESUME, cython.cast(cython.p_void, prepare_resume))

@@ -40,3 +40,18 @@ cdef WlCont *renew(Guest *guest, WlCont *cont) noexcept nogil
 cdef bint grow_bound(Guest *guest, WlCont *cont, uint64_t size) noexcept nogil
 cdef void release_native_stack(Guest *guest, WlCont *cont) noexcept nogil
 cdef void mark_suspended(Guest *guest) noexcept
+
+# Frames of bytecode that wait on a native stack, below its compiled frames (see wasmloom.tiers.change). `ip` and `fp`
+# say where the innermost of them goes on. Its instance, and the bytes that all of them take, are in fields that only
+# stacks of bytecode, and continuations that haven't begun, use for what they are named for.
+cdef inline uint64_t waiting_bytes(WlCont *cont) noexcept nogil:
+    return cont.catch_top
+
+cdef inline void set_waiting_bytes(WlCont *cont, uint64_t size) noexcept nogil:
+    cont.catch_top = size
+
+cdef inline void *waiting_instance(WlCont *cont) noexcept nogil:
+    return cont.function
+
+cdef inline void set_waiting_instance(WlCont *cont, void *instance) noexcept nogil:
+    cont.function = instance

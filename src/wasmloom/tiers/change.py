@@ -15,8 +15,9 @@ suspended ones when they are resumed.
 Invariants:
 
 * No bytecode runs in a store that has changed over: whatever is left of it on stacks goes on in this way.
-* The frames that wait on a stack are described by the `WlCont` whose stack it is (`catch_top`). They don't move again:
-  those of a plain entry stay in the store's value stack, below ``ctx.stack_top``; the collector sees all of them.
+* The frames that wait on a stack are described by the `WlCont` whose stack it is (`waiting_bytes`). They don't move
+  again: those of a plain entry stay in the store's value stack, below ``ctx.stack_top``; the collector sees all of
+  them.
 * Only the outermost entry changes over: else bytecode would be left below the host.
 * A frame's operands and locals are read by its entry before anything is written to the frame.
 """
@@ -76,7 +77,11 @@ from cython.cimports.wasmloom.runtime.stacks import (
     free_grown,
     last_of,
     release_native_stack,
+    set_waiting_bytes,
+    set_waiting_instance,
     state_of,
+    waiting_bytes,
+    waiting_instance,
 )
 from cython.cimports.wasmloom.runtime.store import Start, Store, interpreter_tier
 from cython.cimports.wasmloom.target._processor import STACK_ALIGNMENT
@@ -190,7 +195,7 @@ def _next_frame(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t))
     """See `next_frame` in `wasmloom.contract.layout`."""
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
     code: uint64_t
-    if cont.catch_top == 0:
+    if waiting_bytes(cont) == 0:
         words[3] = 0
         return 0
     enter_python(ctx)
@@ -225,7 +230,7 @@ def _find_next_frame(store: Store, words: cython.pointer(uint64_t)) -> cython.in
         return _TIMEOUT
     code, record = outcome.get()
     words[3] = code
-    words[4] = cython.cast(uint64_t, cont.function)
+    words[4] = cython.cast(uint64_t, waiting_instance(cont))
     words[5] = cont.fp
     words[6] = _to_caller(ctx, cont, _word(cont.fp + 8 * cython.cast(uint64_t, record)))
     return 0
@@ -238,7 +243,7 @@ def _to_caller(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), ret
     end: cython.int = _down(cont, return_ip)
     if end == _CALLER:
         return cont.values
-    cont.catch_top = 0
+    set_waiting_bytes(cont, 0)
     return cython.cast(uint64_t, ctx.args) if end == _END_OF_CONTINUATION else cont.values
 
 
@@ -247,12 +252,12 @@ def _to_caller(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), ret
 def _down(cont: cython.pointer(WlCont), return_ip: uint64_t) -> cython.int:
     """Go from a frame, at ``cont.fp``, to its caller's, or to one of the ends of a stack; says which.
 
-    Sets ip, fp, function (the caller's instance), and in `values` where the results go. What the interpreter does when
-    a function returns: a `shim` moves the results down and brings the instance back, `restore` brings the instance back
-    after a call that has left it.
+    Sets ip, fp, the waiting instance (the caller's), and in `values` where the results go. What the interpreter does
+    when a function returns: a `shim` moves the results down and brings the instance back, `restore` brings the instance
+    back after a call that has left it.
     """
     fp: uint64_t = cont.fp
-    instance: uint64_t = cython.cast(uint64_t, cont.function)
+    instance: uint64_t = cython.cast(uint64_t, waiting_instance(cont))
     cont.values = fp
     fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - DELTA_BEFORE_RETURN)[0])
     while _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
@@ -268,7 +273,7 @@ def _down(cont: cython.pointer(WlCont), return_ip: uint64_t) -> cython.int:
         instance = _word(fp + 8 * _field(cython.cast(cython.p_char, return_ip), AT_RESTORE_SAVE))
     cont.ip = cython.cast(cython.p_char, return_ip - 1)
     cont.fp = fp
-    cont.function = cython.cast(cython.p_void, instance)
+    set_waiting_instance(cont, cython.cast(cython.p_void, instance))
     return _CALLER
 
 
@@ -379,8 +384,8 @@ def _settle(
     control.cont = cont
     cont.ip = ip
     cont.fp = cython.cast(uint64_t, frames) + fp
-    cont.function = cont.instance
-    cont.catch_top = used
+    set_waiting_instance(cont, cont.instance)
+    set_waiting_bytes(cont, used)
     cont.first_tag = cython.NULL
     if cont.parent != cython.NULL:
         cont.resumer = cython.cast(cython.pointer(WlCont), cont.parent).instance
@@ -522,13 +527,13 @@ def go_on_changed(
     if root == cython.NULL:
         return _OUT_OF_MEMORY
     here.fp = cython.cast(uint64_t, callee)
-    here.function = cython.NULL
+    set_waiting_instance(cython.address(here), cython.NULL)
     end = _down(cython.address(here), cython.cast(uint64_t, current.ip))
     memmove(cython.cast(cython.p_void, here.values), callee, 8 * results)
     if end == _CALLER:
         ctx.trap_ip = here.ip
         ctx.trap_fp = cython.cast(cython.p_char, here.fp)
-        ctx.trap_instance = here.function
+        ctx.trap_instance = waiting_instance(cython.address(here))
     else:
         # The host function is a continuation's own: its results are the continuation's.
         memcpy(ctx.args, cython.cast(cython.p_void, here.values), 8 * results)
@@ -665,7 +670,7 @@ def _run_changed(
             release_root(guest, root)
             return _OUT_OF_MEMORY
         if current.ip == cython.NULL:
-            current.catch_top = 0
+            set_waiting_bytes(current, 0)
         control = child.control
     if entry.may_wait:
         # Its stack has memory of its own, which goes.
@@ -675,11 +680,11 @@ def _run_changed(
         bottom_used = 0
     else:
         bottom.fp += cython.cast(uint64_t, bottom.stack_base)
-        bottom.catch_top = bottom_used
+        set_waiting_bytes(bottom, bottom_used)
         ctx.stack_base = bottom.stack_base
         ctx.stack_end = bottom.stack_end
     ctx.stack_limit = ctx.stack_end
-    bottom.function = bottom.instance
+    set_waiting_instance(bottom, bottom.instance)
     begin_entry(guest, entry, root, current)
     ctx.stack_top = bottom_used
     ctx.pending = pending
@@ -705,7 +710,7 @@ def _settle_root(
     memcpy(frames, bottom.stack_base, used)
     free_grown(guest, bottom)
     bottom.fp += cython.cast(uint64_t, frames)
-    bottom.catch_top = 1
+    set_waiting_bytes(bottom, 1)  # the collector finds them with the entry's stack
     entry.parked.native_stack = root
     entry.parked.words = cython.cast(cython.pointer(uint64_t), frames)
     return frames
