@@ -23,11 +23,13 @@ from wasmloom.compiler.workers import Abandoned, compile_parts
 from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.runtime import forks, native_stacks
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
-from wasmloom.runtime.frames import GuestFrame, func_name
+from wasmloom.runtime.frames import NOWHERE, FrameState, GuestFrame, TypedPlace, func_name
 from wasmloom.runtime.hooks import set_walk_compiled
 from wasmloom.spec.types import FuncType
 from wasmloom.system.registry import Registry
 from wasmloom.target import backend
+from wasmloom.validation import validate_module
+from wasmloom.validation.frames import types_at
 
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
@@ -138,15 +140,15 @@ class CompiledModule:
     def entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool] | None = None) -> int:
         """The address of the code by which function `index` goes on from an offset in its bytecode.
 
-        Compiles it if need be, and tries again what fails, since a guest waits: see `patiently`, `CodeSpace.state_at`,
-        and `compile_parts` for `abandoned`. Raises `UnsupportedError`, `ObjectError`, `CompileError`, `MemoryError`.
+        Compiles it if need be, and tries again what fails, since a guest waits: see `patiently`, and `compile_parts`
+        for `abandoned`. Raises `UnsupportedError`, `ObjectError`, `CompileError`, `MemoryError`.
         """
         address = self.positions.get((index, at))
         if address is None:
             with forks.importing:
-                from wasmloom.compiler.osr import OsrEntry
+                from wasmloom.compiler.osr import entry_at
 
-            entry = OsrEntry(index, *space.state_at(index, at))
+            entry = entry_at(space, index, at)
             address = self._entries.get((index, entry.place))
             if address is None:
                 address = patiently(
@@ -258,6 +260,14 @@ class CompiledModule:
         # LLVM divides some blocks behind a mark (see `FunctionBuilder`): what follows has no location, so the mark's.
         offset = loaded.offset_at(address, address - found[1])
         return int(found[0][3:]) + self.module.num_imported_funcs, offset or 0
+
+    def state_at(self, function: int, offset: int) -> FrameState:
+        """What a frame holds where it stands: see `CodeSpace.state_at`. Only LLVM knows where the values are."""
+        types = types_at(validate_module(self.module, bodies=False), function, offset)
+        locals, operands = (
+            tuple(TypedPlace(type, NOWHERE) for type in found) for found in (types.locals, types.operands)
+        )
+        return FrameState(locals, types.unset, operands, types.awaited)
 
 
 def patiently(attempt: Callable[[], T], abandoned: Callable[[], bool] | None = None) -> T:

@@ -15,26 +15,43 @@ are therefore kept in variables while the block is open, as locals are; LLVM tur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasmloom.compiler.abi import Signature
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import FunctionLowering, Instr, Label, Options
-from wasmloom.semantics.kinds import places
+from wasmloom.runtime.frames import CONSTANT, NOWHERE
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.spec.instructions import BY_MNEMONIC
 
-#: Where operands are, from the bottom: slot of the frame, or -1 and a constant's bits.
-Operands = Sequence[tuple[int, int]]
+if TYPE_CHECKING:
+    from wasmloom.interpreter.code_space import CodeSpace
 
 
 class OsrEntry(NamedTuple):
-    """An entry to be compiled: of a function (of those defined in the module) at `place`, an offset in the module."""
+    """An entry to be compiled: of a function (of those defined in the module) at `place`, an offset in the module.
+
+    It says where a frame has its values there: slots of locals, and of operands from the bottom (or `CONSTANT`, with
+    its bits).
+    """
 
     function: int
     place: int
-    operands: Operands
+    locals: tuple[int, ...]
+    operands: tuple[tuple[int, int], ...]
+
+
+def entry_at(space: CodeSpace, index: int, at: int) -> OsrEntry:
+    """The entry of function `index` for frames that stand at an offset in its bytecode: see `CodeSpace.offset_at`."""
+    place = space.offset_at(index, at)
+    state = space.state_at(index + space.module.num_imported_funcs, place)
+    return OsrEntry(
+        index,
+        place,
+        tuple(local.slot for local in state.locals),
+        tuple((operand.slot, operand.bits) for operand in state.operands),
+    )
 
 
 _LOOP = BY_MNEMONIC["loop"].index
@@ -60,6 +77,7 @@ class OsrLowering(FunctionLowering):
         super().__init__(facts, options, entry.function, scope)
         self.uniform = False
         self._place = entry.place
+        self._slots = entry.locals
         self._operands = entry.operands
         self._variables: dict[tuple[int, str], Value] = {}
 
@@ -80,7 +98,7 @@ class OsrLowering(FunctionLowering):
     def _declare_locals(self, runs: list[tuple[int, int]]) -> None:
         b = self.b
         kinds = [*self.signature.params, *self.local_kinds(runs)]
-        for local, (kind, slot) in enumerate(zip(kinds, places(kinds), strict=False)):
+        for local, (kind, slot) in enumerate(zip(kinds, self._slots, strict=True)):
             variable = b.alloca(llvm_type(kind), f"%l{local}")
             self.locals.append((variable, kind))
             value = b.from_word(b.word_at(_FRAME, slot), kind)
@@ -143,9 +161,11 @@ class OsrLowering(FunctionLowering):
 
     def _operand(self, kind: str, slot: int, bits: int) -> Value:
         b = self.b
-        if slot >= 0:
-            return b.from_word(b.word_at(_FRAME, slot), kind)
-        return b.constant(kind, bits)
+        if slot == CONSTANT:
+            return b.constant(kind, bits)
+        if slot == NOWHERE:
+            raise ValueError(f"an operand of function {self.index} can't be read at offset 0x{self.offset:x}")
+        return b.from_word(b.word_at(_FRAME, slot), kind)
 
     def begin_loop(self, label: Label, at: int) -> None:
         """See the base class; with the place in the loop, its next round may come from there and know nothing."""

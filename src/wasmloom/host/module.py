@@ -235,13 +235,13 @@ class Module(Fixed):
         """
         with forks.importing:
             from wasmloom.compiler.compiled import cached, compile_behind, perhaps_too_large
-            from wasmloom.compiler.osr import OsrEntry
+            from wasmloom.compiler.osr import entry_at
 
         begun = self.compiled is not None
         if not begun:
             self.code_space.prepare_all()
         decoded, options, cache = self.decoded, self._options_behind(), self._cache()
-        entries = [OsrEntry(index, *self.code_space.state_at(index, at)) for index, at in positions]
+        entries = [entry_at(self.code_space, index, at) for index, at in positions]
         used = list(range(len(decoded.body_starts)))
         if sum(decoded.body_ends) - sum(decoded.body_starts) > LARGE:
             used = sorted({*self.code_space.used(), *perhaps_too_large(decoded)})

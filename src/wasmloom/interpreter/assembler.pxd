@@ -120,7 +120,7 @@ cdef class Assembler:
     cdef list code_map          # (bytecode offset, module offset) pairs, when wanted
     cdef list loops             # the same of where loops begin
     cdef int64_t stop_at        # module offset of the instruction behind which `operands` are noted, or -1
-    cdef list operands          # what is on the operand stack there, from the bottom: (slot or -1, constant's bits)
+    cdef list operands          # where the operand stack is there, from the bottom: see `note_operands`
     cdef uint32_t wasm_offset
 
     cdef int reserve_stack(self, int count) except -1

@@ -38,6 +38,7 @@ from cython.cimports.wasmloom.system.allocation import realloc
 
 from wasmloom.errors import CompileError
 from wasmloom.interpreter.isa import HEADER, is_wide, mirrored, negated
+from wasmloom.runtime.frames import CONSTANT, NOWHERE
 from wasmloom.semantics.kinds import KINDS
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
@@ -355,14 +356,16 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def note_operands(self) -> cython.int:
-        """Note where the operand stack is, behind an instruction that leaves nothing in accumulators only."""
+        """Note where the operand stack is: for each entry its slot, or what is said instead, and a constant's bits."""
         index: cython.int
         entry: cython.pointer(StackEntry)
         found: list = []
         for index in range(self.height):
             entry = cython.address(self.stack[index])
             if entry.kind == E_CONST:
-                found.append((-1, entry.bits))
+                found.append((CONSTANT, entry.bits))
+            elif entry.kind == E_ACC:
+                found.append((NOWHERE, 0))
             else:
                 found.append((entry.local if entry.kind == E_LOCAL else self.home(index), 0))
         self.operands = found

@@ -31,6 +31,7 @@ cdef class CodeSpace:
     cdef readonly bint checked  # memory accesses are checked
     cdef object prepare         # called with a function's index before it is translated, or None
     cdef Translator translator
+    cdef object validator       # that told types last, or None
     cdef CodeBudget budget      # that its bytecode counts towards, or None
     cdef uint64_t counted       # bytes taken from that
     cdef list starts            # sorted: start << 32 | index, of translated functions; None when out of date

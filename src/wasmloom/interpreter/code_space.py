@@ -43,8 +43,10 @@ from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import calloc, malloc
 
 from wasmloom.contract import traps
-from wasmloom.runtime.frames import GuestFrame
+from wasmloom.runtime.frames import FrameState, GuestFrame, TypedPlace
 from wasmloom.system.interruption import DeadlinePassed
+from wasmloom.validation import validate_module
+from wasmloom.validation.frames import types_at
 
 _TIMEOUT = cython.declare(cython.int, traps.TIMEOUT)
 _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
@@ -95,6 +97,7 @@ class CodeSpace:
             cython.cast(cython.pointer(uint32_t), stub + AT_LAZY_FUNCTION)[0] = i
             self.cells[i] = stub
         self.translator = None
+        self.validator = None
         self.starts = None
         _spaces.add(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
 
@@ -201,25 +204,48 @@ class CodeSpace:
         translate(translator, index)
         return translator
 
-    def state_at(self, index: int, at: int) -> tuple[int, list[tuple[int, int]]]:
-        """Where in the module a bytecode offset of function `index` is, and where its operands are there.
+    def offset_at(self, index: int, at: int) -> int:
+        """Where in the module a bytecode offset of function `index` of those defined here is.
 
-        `at` is where a loop or the function begins, or lies in a call or in what switches stacks: then it is about what
-        follows that. The offset of the function's beginning is 0. From the bottom, for each operand: the slot that
-        holds it, or -1 and a constant's bits.
+        `at` is where a loop or the function begins, or lies in an instruction. The offset of the function's beginning
+        is 0.
         """
         translator: Translator = self._translate_again(index, -1)
-        found: list = []
         offset = dict(translator.loops).get(at)
         if offset is None:
             offset = translator.code_map[bisect_right(translator.code_map, (at, 0xFFFFFFFF)) - 1][1]
         self.translator = translator
-        if offset:
-            translator = self._translate_again(index, offset)
-            found = translator.operands
-            translator.operands = None
-            self.translator = translator
-        return offset, found
+        return offset
+
+    def state_at(self, function: int, offset: int) -> FrameState:
+        """What a frame of a function (of the module's index space) holds where it stands at an offset in the module.
+
+        This is the one place where types and places of locals and operands come together: the validator knows the
+        types (see `types_at`, also for what `offset` means), the translator where the values are. Raises as `types_at`.
+        """
+        translator: Translator
+        index: uint32_t
+        validator = self.validator
+        self.validator = None
+        if validator is None:
+            validator = validate_module(self.module, bodies=False)
+        types = types_at(validator, function, offset)
+        self.validator = validator
+        index = function - self.module.num_imported_funcs
+        translator = self._translate_again(index, offset)
+        slots = [translator.local_slots[i] for i in range(translator.num_locals)]
+        operands, translator.operands = translator.operands, None
+        self.translator = translator
+        if operands is None:
+            if offset > self.module.body_start[index]:
+                raise ValueError(f"nothing reaches offset 0x{offset:x} of function {function}")
+            operands = []
+        return FrameState(
+            tuple(map(TypedPlace, types.locals, slots)),
+            types.unset,
+            tuple([TypedPlace(type, slot, bits) for type, (slot, bits) in zip(types.operands, operands, strict=False)]),
+            types.awaited,
+        )
 
     def frame_size(self, index: int) -> int:
         """Bytes of the frame of function `index`, which has been translated: its first instruction says."""
@@ -305,7 +331,7 @@ def walk(
             known = seen[place.ip] = _describe(place.ip, maps)
             if known is None:
                 return frames  # not ours: the code that an entry returns to
-        frames.append(GuestFrame(*known[0], place.cont))
+        frames.append(GuestFrame(*known[0], place.cont, None, place.fp))
         return_ip = _word(place.fp + 8 * cython.cast(uint64_t, known[1]))
         if not _to_caller(cython.address(place), return_ip, one_stack):
             return frames

@@ -158,6 +158,8 @@ def translate(t: Translator, index: uint32_t) -> cython.int:
         t.wasm_offset = instr.offset
         if t.dead and is_executed[instr.op]:
             t.pass_by(instr.op)
+            if t.dead:
+                continue
         else:
             t.fuel_amount += 1
             lowering[instr.op](t, cython.address(reader), cython.address(instr))

@@ -6,6 +6,31 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from wasmloom.errors import Frame
+from wasmloom.spec.types import ValType
+
+#: Instead of a slot: the value is a constant; it is nowhere where it could be read.
+CONSTANT = -1
+NOWHERE = -2
+
+
+class TypedPlace(NamedTuple):
+    """A local or an operand of a frame: its type, and the slot that holds it (its first one), `CONSTANT` or `NOWHERE`.
+
+    `bits` are those of a constant.
+    """
+
+    type: ValType
+    slot: int
+    bits: int = 0
+
+
+class FrameState(NamedTuple):
+    """What a frame holds where it stands, and where; see `wasmloom.validation.frames.FrameTypes`."""
+
+    locals: tuple[TypedPlace, ...]
+    unset: frozenset[int]
+    operands: tuple[TypedPlace, ...]
+    awaited: int
 
 
 class GuestFrame(NamedTuple):
@@ -13,8 +38,8 @@ class GuestFrame(NamedTuple):
 
     `code` is the code space or compiled module that its function belongs to, which has a `module`; `function` the
     function's position in the module's index space, `offset` where in the module it stands. `continuation` is the
-    address of the continuation whose stack it is on. A host function that the guest has called has a frame with its
-    name and no code.
+    address of the continuation whose stack it is on, `fp` that of the frame's first slot, or 0 when its slots can't be
+    read: it is compiled code's. A host function that the guest has called has a frame with its name and no code.
     """
 
     code: Any
@@ -22,6 +47,12 @@ class GuestFrame(NamedTuple):
     offset: int
     continuation: int
     name: str | None = None
+    fp: int = 0
+
+    def state(self) -> FrameState:
+        """Which locals and operands it has: their types, and the slots that hold them."""
+        state: FrameState = self.code.state_at(self.function, self.offset)
+        return state
 
 
 def func_name(module: Any, index: int) -> str | None:
@@ -43,11 +74,12 @@ def frames_of(
 
     In deep recursion, frames are alike: they are made once.
     """
-    made: dict[GuestFrame, Frame] = {}
+    made: dict[tuple[object, ...], Frame] = {}
     names: dict[tuple[Any, int], tuple[str | None, str | None]] = {}
     frames = []
     for place in places:
-        frame = made.get(place)
+        key = place[:5]  # not the address
+        frame = made.get(key)
         if frame is None:
             code, index = place.code, place.function
             if code is None:
@@ -57,6 +89,6 @@ def frames_of(
                 if name is None:
                     name = names[(code, index)] = (code.module.index_names.module, func_name(code.module, index))
                 frame = Frame(name[0], index, name[1], place.offset, number(place.continuation))
-            made[place] = frame
+            made[key] = frame
         frames.append(frame)
     return tuple(frames)

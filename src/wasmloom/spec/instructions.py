@@ -684,3 +684,12 @@ BY_OPCODE: dict[tuple[int, int], Instruction] = {(row.prefix, row.opcode): row f
 
 #: Mnemonic → instruction. `select` is the untyped one; the typed one (0x1C) has the same mnemonic.
 BY_MNEMONIC: dict[str, Instruction] = {row.mnemonic: row for row in reversed(INSTRUCTIONS)}
+
+#: Instructions that constant expressions consist of (Core 3.0, 3.4.16); `global.get` has conditions of its own.
+CONSTANT: frozenset[str] = frozenset(
+    (
+        "i32.const", "i64.const", "f32.const", "f64.const", "v128.const", "i32.add", "i32.sub", "i32.mul", "i64.add",
+        "i64.sub", "i64.mul", "global.get", "ref.null", "ref.func", "ref.i31", "struct.new", "struct.new_default",
+        "array.new", "array.new_default", "array.new_fixed", "any.convert_extern", "extern.convert_any", "end",
+    )
+)

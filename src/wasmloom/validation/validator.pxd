@@ -84,6 +84,7 @@ cdef class Validator(Context):
     cdef size_t stack_room
     cdef size_t sp
     cdef size_t height          # frame.height
+    cdef size_t pushed          # how many operands rules have pushed
     cdef Frame *frames
     cdef size_t frames_room
     cdef size_t n_frames
@@ -122,6 +123,9 @@ cdef class Validator(Context):
     cdef uint64_t address_type(self, bint is64) noexcept
     cdef int check_constant(self, Range where, uint64_t type, uint32_t visible_globals) except -1
     cdef int _run(self) except -1
+    cdef int read_next(self) except -1
+    cdef int check_next(self) except -1
+    cdef int open_body(self, size_t body) except -1
     cdef int _check_body(self, size_t body) except -1
     cdef int _enter_body(self, size_t n_results, const uint64_t *types, uint64_t single) except -1
     cdef int _reset(self, Py_ssize_t start, Py_ssize_t end) except -1

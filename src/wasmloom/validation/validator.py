@@ -55,7 +55,7 @@ from cython.cimports.wasmloom.validation.validator import (
 )
 
 from wasmloom.errors import CompileError, ValidationError
-from wasmloom.spec.instructions import INSTRUCTIONS
+from wasmloom.spec.instructions import CONSTANT, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_LOCALS
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, NULL_FLAG, PLAIN_TYPES, REF_FLAG
 
@@ -74,35 +74,6 @@ _CONCRETE = cython.declare(uint64_t, CONCRETE)
 
 #: Features in the order of the instruction table; the first needs no noting.
 _FEATURES: list[str] = list(dict.fromkeys(row.feature for row in INSTRUCTIONS))
-
-#: Instructions that constant expressions consist of (Core 3.0, 3.4.16); `global.get` has conditions of its own.
-_CONSTANT: frozenset[str] = frozenset(
-    (
-        "i32.const",
-        "i64.const",
-        "f32.const",
-        "f64.const",
-        "v128.const",
-        "i32.add",
-        "i32.sub",
-        "i32.mul",
-        "i64.add",
-        "i64.sub",
-        "i64.mul",
-        "global.get",
-        "ref.null",
-        "ref.func",
-        "ref.i31",
-        "struct.new",
-        "struct.new_default",
-        "array.new",
-        "array.new_default",
-        "array.new_fixed",
-        "any.convert_extern",
-        "extern.convert_any",
-        "end",
-    )
-)
 
 #: Immediates that are checked the same way for every instruction.
 _CHECKS: dict[str, int] = {
@@ -145,7 +116,7 @@ def _fill_table() -> None:
         if len(row.params) > MAX_OPERANDS or len(row.immediates) > MAX_CHECKS or len(row.results) > 1:
             raise RuntimeError(f"the instruction table has outgrown the validator's tables: {row.mnemonic}")
         op.feature = _FEATURES.index(row.feature)
-        op.constant = row.mnemonic in _CONSTANT
+        op.constant = row.mnemonic in CONSTANT
         op.n_params = len(row.params)
         op.n_results = len(row.results)
         for k, name in enumerate(row.params):
@@ -308,6 +279,7 @@ class Validator(Context):
         """Push an operand; there is room for `ROOM` of them in each instruction."""
         self.stack[self.sp] = t
         self.sp += 1
+        self.pushed += 1
         return 0
 
     @cython.cfunc
@@ -319,6 +291,7 @@ class Validator(Context):
         else:
             memcpy(self.stack + self.sp, types, n * cython.sizeof(uint64_t))
         self.sp += n
+        self.pushed += n
         return 0
 
     @cython.cfunc
@@ -561,26 +534,27 @@ class Validator(Context):
     @cython.exceptval(-1, check=False)
     def _run(self) -> cython.int:
         """Check instructions until the outermost frame is closed."""
-        grown: cython.pointer(uint64_t)
         while self.n_frames > 0:
-            if self.stack_room - self.sp < ROOM:
-                if self.sp > _MAX_STACK:
-                    return self.malformed("too many operands")
-                grown = cython.cast(
-                    cython.pointer(uint64_t),
-                    realloc(self.stack, (self.stack_room * 2 + 2 * ROOM) * cython.sizeof(uint64_t)),
-                )
-                if grown == cython.NULL:
-                    raise MemoryError
-                self.stack = grown
-                self.stack_room = self.stack_room * 2 + 2 * ROOM
-            if next_instr(cython.address(self.reader), cython.address(self.instr)) < 0:
+            if _next(self) < 0:
                 return -1
             if _step(self, cython.address(self.instr)) < 0:
                 return -1
         if self.reader.pos != self.reader.end:
             raise CompileError("unexpected content after the end of an expression", self.reader.pos - self.reader.base)
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def read_next(self) -> cython.int:
+        """Read the next instruction of an open body."""
+        return _next(self)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def check_next(self) -> cython.int:
+        """Check the instruction that has been read; `pushed` is how many operands it leaves."""
+        self.pushed = OPS[self.instr.op].n_results
+        return _step(self, cython.address(self.instr))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -595,6 +569,12 @@ class Validator(Context):
     @cython.exceptval(-1, check=False)
     def _check_body(self, body: cython.size_t) -> cython.int:
         """Check one of the bodies in the code section."""
+        return -1 if self.open_body(body) < 0 else self._run()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def open_body(self, body: cython.size_t) -> cython.int:
+        """Stand before the first instruction of one of the bodies in the code section."""
         m = self.module
         k: cython.size_t
         self._reset(m.body_start[body], m.body_end[body])
@@ -603,8 +583,7 @@ class Validator(Context):
         for k in range(self.type.n_params):
             self._add_locals(1, self.type.types[k], False)
         self._read_locals()
-        self._enter_body(self.type.n_results, self.type.types + self.type.n_params, 0)
-        return self._run()
+        return self._enter_body(self.type.n_results, self.type.types + self.type.n_params, 0)
 
     def check_function(self, index: int) -> None:
         """Check the body of a function defined in this module (Core 3.0, 3.4.14); `index` counts imports.
@@ -704,6 +683,25 @@ def _check_immediates(v: Validator, i: cython.pointer(Instr), op: cython.pointer
                     return v.fail("invalid lane index")
         check += 1
     return 0
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=False)
+def _next(v: Validator) -> cython.int:
+    """Read the next instruction, with room for what it pushes."""
+    grown: cython.pointer(uint64_t)
+    if v.stack_room - v.sp < ROOM:
+        if v.sp > _MAX_STACK:
+            return v.malformed("too many operands")
+        grown = cython.cast(
+            cython.pointer(uint64_t), realloc(v.stack, (v.stack_room * 2 + 2 * ROOM) * cython.sizeof(uint64_t))
+        )
+        if grown == cython.NULL:
+            raise MemoryError
+        v.stack = grown
+        v.stack_room = v.stack_room * 2 + 2 * ROOM
+    return next_instr(cython.address(v.reader), cython.address(v.instr))
 
 
 @cython.cfunc
