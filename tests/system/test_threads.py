@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.processes import run_program
 from wasmloom.system import apart, threads
 
 
@@ -57,3 +58,21 @@ def test_work_is_done_although_its_thread_was_interrupted_at_birth() -> None:
         for _ in range(10**6):
             pass
     assert done.acquire(timeout=30)
+
+
+SMALL_STACKS = """
+import sys, threading
+import wasmloom as wl
+from tests.compiler.tiers import engine_of
+
+threading.stack_size(32768)
+engine = engine_of(sys.argv[1])
+text = "(module (func (export \\"f\\") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3))))"
+f = wl.Instance(wl.Module(text, engine)).exports.f
+print([f(n) for n in range(4)], threading.stack_size())
+"""
+
+
+@pytest.mark.parametrize("name", ["native", "auto"])
+def test_the_compiler_has_room_whatever_size_the_programs_stacks_have(name: str) -> None:
+    assert run_program(SMALL_STACKS, name) == "[0, 3, 6, 9] 32768\n"

@@ -118,6 +118,9 @@ cdef extern from "pythread.h" nogil:
     int PyThread_acquire_lock(PyThread_type_lock, int wait)
     int PyThread_acquire_lock_timed(PyThread_type_lock, long long microseconds, int interruptible)
     void PyThread_release_lock(PyThread_type_lock)
+    # Bytes of the C stacks of the interpreter's new threads; 0: the system's default. Setting gives 0 when it is done.
+    size_t PyThread_get_stacksize()
+    int PyThread_set_stacksize(size_t)
 
 cdef extern from "<sys/mman.h>" nogil:
     enum: MREMAP_MAYMOVE
