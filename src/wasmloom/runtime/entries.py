@@ -268,7 +268,6 @@ def _to_guest(store: Store, entry: cython.pointer(Entry)) -> cython.void:
         if guest.change_when == NOW:
             guest.ctx.interrupt = 1
             guest.ctx.stack_limit = cython.NULL
-        guest.used = 1
         guest.running = 1
     if guests.ticker_state != TICKING:
         ensure_installed()

@@ -84,7 +84,7 @@ ctypedef struct Guest:
     Guest *next                 # all guests ever made, never freed
     Guest *next_free            # those that no Store owns
     uint64_t running            # 1 from the outermost entry to its exit
-    uint64_t used               # set by entries, cleared by the ticker
+    uint64_t used               # set by whoever leaves Python for the guest, cleared by the ticker
     uint64_t thread             # pthread_self() of the thread inside
     int64_t deadline            # monotonic ns; 0: none
     int64_t next_signals        # monotonic ns of the next look at Python's signals
@@ -157,12 +157,15 @@ cdef inline void uncharge_memory(Guest *guest, uint64_t size) noexcept nogil:
     guest.used_bytes -= size
 
 # From Python into the guest: give the GIL back, or keep it until the next tick if no other thread of Python is there to
-# take it (the pair costs more than the rest of a short call). `handle_interrupt` gives it back then: a thread that C
-# code brings in has to wait for no longer than that. A full barrier, or `shares_barriers`.
+# take it (the pair costs more than the rest of a short call). `handle_interrupt` gives it back then, or the next call
+# here, where calls are too short for ticks to be seen in them. A thread that C code brings in has to wait for no longer
+# than that; and CPython (3.11, 3.12) announces a signal that another thread has received when the GIL is taken anew,
+# else never. A full barrier, or `shares_barriers`.
 cdef inline void leave_python(WlContext *ctx) noexcept nogil:
     cdef Guest *guest = <Guest *>ctx
     cdef PyThreadState *state = PyThreadState_Get()
-    guest.keeps_gil = state.prev == NULL and state.next == NULL
+    guest.keeps_gil = guest.used and state.prev == NULL and state.next == NULL
+    guest.used = 1
     ctx.thread_state = state  # before another thread can have the GIL, and fork: see `can_be_left`
     if not guest.keeps_gil:
         PyEval_SaveThread()  # several full barriers
