@@ -58,6 +58,16 @@ def look() -> cython.int:
 
 def poll_now() -> None:
     """What `poll` does once in a while (for tests)."""
+    look_next()
+    look()
+
+
+def look_next() -> None:
+    """Let the next `look` really look, however little time has passed (for tests)."""
     global _last
     _last = 0
-    look()
+
+
+def items_done() -> int:
+    """How many items have been polled for, modulo 2**32 (for tests)."""
+    return items
