@@ -389,3 +389,9 @@ def test_what_answers_suspensions_is_tags(on: Any) -> None:
     for call in (lambda k: k.resume(on=on), lambda k: k.throw(wl.WasmException(exports.y), on=on)):
         with pytest.raises(TypeError, match="on is a tag"):
             call(exports.k())
+
+
+@pytest.mark.parametrize("use", [repr, iter, len, dir, lambda exports: exports.f, lambda exports: exports["f"]])
+def test_exports_that_python_made_have_nothing(use: Callable[[Any], object]) -> None:
+    with pytest.raises(AttributeError, match="made by Instance"):
+        use(object.__new__(wl.Exports))

@@ -44,7 +44,9 @@ class Exports:
 
     def __getattr__(self, name: str) -> Any:
         # Only called for what isn't in the object's attributes yet.
-        if name.startswith("_Exports__") or name not in self.__table:
+        if name.startswith("_Exports__"):  # of an object that wasn't made by us: it has no table to look into
+            raise AttributeError(f"{name!r} is missing: the exports of an instance are made by Instance")
+        if name not in self.__table:
             raise AttributeError(f"no export {_shown(name)}; there are {listed(self.__table) or 'none'}")
         item = self.__dict__[name] = self[name]
         return item
