@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.compiler.building import address_of, assemble, call, emit, with_lines
-from wasmloom.compiler.lines import LineTable
+from wasmloom.compiler.lines import MARK, LineTable
 from wasmloom.compiler.objects import LoadedCode, ObjectError, load
 
 LOG_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
@@ -85,6 +85,23 @@ def test_line_zero_goes_on_with_what_is_before() -> None:
     assert [table.offset_at(address) for address in (0x100, 0x105, 0x109, 0x10A)] == [10, None, None, 30]
     assert [table.offset_at(address, 0x100) for address in (0x100, 0x105, 0x109, 0x10A)] == [10, 10, 10, 30]
     assert table.offset_at(0x109, 0x105) is None
+
+
+def row(column: int, line: int, size: int) -> bytes:
+    """A row whose line is so much more than that before, and whose code has `size` bytes."""
+    return bytes([5, column, 3, line & 0x7F, 1, 2, size])
+
+
+def test_faults_are_at_marks() -> None:
+    """A mark, the arguments of a call at the same address, a place without a line, another mark; then a function."""
+    program = row(0, 0, 4) + row(MARK, 9, 0) + row(0, 20, 4) + row(0, -30, 4) + row(MARK, 10, 0) + row(MARK, 5, 4)
+    table = LineTable.parse(unit(at(0x100) + program + row(0, 35, 4) + row(0, 1, 4) + END))
+    calls = [table.offset_at(address, 0x100) for address in range(0x100, 0x118, 4)]
+    assert calls == [1, 30, 30, 15, 50, 51]
+    faults = [table.offset_at(address, 0x100, fault=True) for address in range(0x100, 0x118, 4)]
+    assert faults == [None, 10, 10, 15, 15, 15]
+    assert table.offset_at(0x114, 0x110, fault=True) is None
+    assert list(table.rows(0x100, 0x118)) == [(0x100, 1), (0x104, 30), (0x10C, 15), (0x110, 50), (0x114, 51)]
 
 
 def test_several_sections_of_code() -> None:

@@ -41,6 +41,27 @@ _CONVERT = (
     *(("f64", "f32", "f64.promote_f32"), ("f32", "f64", "f32.demote_f64")),
 )  # fmt: skip
 
+#: Parameters of functions that are called with constants in most places, which compilers load as early as they like:
+#: more integers than registers take.
+MANY = ("i32", "i64", "f32", "f64", "i32", "i64", "i32", "i32", "i32", "i32")
+#: What leaves the function and comes back, or doesn't; {} stands for arguments of `MANY`.
+LEAVING = (
+    "(call $many {})",
+    "(call_indirect (type $many) {} (i32.const 0))",
+    "(call_ref $many {} (ref.func $many))",
+    "(resume $cont {} (cont.new $cont (ref.func $many)))",
+    "(memory.fill (i32.const 200) (i32.const 1) (i32.const 3))",
+    "(drop (memory.grow (i32.const 0)))",
+    "(drop (table.grow (ref.null func) (i32.const 0)))",
+    "(block $caught (try_table (catch_all $caught) (throw $tag (i32.const 1) (i64.const 2))))",
+    "(if (local.get 5) (then (return_call $last {})))",
+)
+#: What they need of a module with a memory and the global $g_i32.
+CALLEES = f"""(type $many (func (param {" ".join(MANY)}))) (type $cont (cont $many)) (tag $tag (param i32 i64))
+(table funcref (elem $many))
+(func $many (type $many) (global.set $g_i32 (local.get 4)))
+(func $last (param {" ".join(MANY)}) (result i32) (i32.load (local.get 6)))"""
+
 
 class Function:
     """Makes one function, as text."""
@@ -54,6 +75,7 @@ class Function:
         globals = "\n".join(f"(global $g_{t} (mut {t}) ({t}.const 5))" for t in TYPES)
         return f"""(module (memory (export "memory") 1)
 {globals}
+{CALLEES}
 (func $id (param i32) (result i32) (i32.add (local.get 0) (i32.const 3)))
 (func $sink (param i32) (global.set $g_i32 (local.get 0)))
 (data (i32.const 0) "\\01\\02\\03\\04\\05\\06\\07\\08\\3f\\40\\41\\3f")
@@ -153,6 +175,8 @@ class Function:
             return f"(global.set $g_{type} {self.value(type, 2)})"
         if kind < 68 and self.calls:
             return f"(call $sink {self.value('i32', 2)})"
+        if kind < 75 and self.calls:
+            return self.before() + c.pick(LEAVING).format(self.many())
         if kind < 85:
             return self.branches(depth)
         if kind < 92:
@@ -164,6 +188,18 @@ class Function:
             return f"(block (br_if 0 {self.condition(2)}) {self.body(depth - 1)})"
         table = f"(br_table 0 1 2 (i32.and (local.get {BITS}) (i32.const 3)))"
         return f"(block (block (block {table}) {self.body(depth - 1)}) {self.body(depth - 1)})"
+
+    def before(self) -> str:
+        """An access before a call whose value isn't needed for it."""
+        type = self.c.pick(TYPES)
+        keep = self.c.pick(("(drop {})", f"(local.set {VALUE[type]} {{}})", f"(global.set $g_{type} {{}})"))
+        return keep.format(self.load(type))
+
+    def many(self) -> str:
+        """Arguments of `MANY`: constants most of them."""
+        return " ".join(
+            f"({type}.const {self.c.below(100)})" if self.c.chance(75) else self.value(type, 1) for type in MANY
+        )
 
     def branches(self, depth: int) -> str:
         """An `if`, whose arms may begin or end with the same."""

@@ -25,6 +25,14 @@ def test_same_as_wasmtime() -> None:
     assert not found, "\n".join(f"case {case}: {what.what}" for case, what in found)
 
 
+def test_compiled_as_interpreted() -> None:
+    """Backtraces, too."""
+    for case in range(12):
+        program = generate(differential.choices_of(SEED, case))
+        what = differential.difference(None, program, (EAGER, differential.COMPILED[0]))
+        assert what is None, f"case {case}: {what}"
+
+
 def test_translation_modes_agree() -> None:
     for case in range(100):
         program = generate(differential.choices_of(SEED, case))

@@ -16,6 +16,7 @@ from wasmloom.compiler.abi import (
     uniform_position,
     uniform_type,
 )
+from wasmloom.compiler.lines import MARK
 from wasmloom.contract import layout
 from wasmloom.semantics.kinds import SLOT_BITS, SLOT_BYTES, by_name, places
 from wasmloom.semantics.llvm import Value, is_float, llvm_type, module_assembly, type_bits
@@ -48,6 +49,9 @@ _CONTEXT = ("%inst", layout.offset("WlInstance", "context"))
 
 #: A word, as builders call it.
 _WORD = f"i{SLOT_BITS}"
+#: The metadata suffixes of a function's locations, by offset in the module and column.
+Scope = Callable[[int, int], str]
+
 _GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
 
 
@@ -70,8 +74,7 @@ def _features() -> frozenset[str]:
 
 
 class FunctionBuilder(StructBuilder):
-    """Emits one function. `where` is the metadata suffix (", !dbg !N") of the instruction; `scope` returns it by
-    offset.
+    """Emits one function. `where` is the metadata suffix (", !dbg !N") of the instruction; `scope` gives it.
 
     Every access to the guest's memory may trap, and the host then sees memories, globals and tables as they are. So
     these accesses are volatile for LLVM, as are writes of globals and tables: none is left out, all keep their order.
@@ -81,12 +84,13 @@ class FunctionBuilder(StructBuilder):
     memory between two of them is what the first announces. Accesses have no location of their own, nor has what is
     computed from them: they may become one instruction, merged with what comes later, and it would have any of their
     locations. So LLVM, which goes on with the last location where there is none, writes that of the mark. Only calls
-    and traps have locations, too, and neither they nor marks are ever merged with their like (``nomerge``). Nor do
-    accesses go behind the end of their block, where two that are alike could become one: behind the last stands a
-    mark without a location.
+    and traps have locations, too, and neither they nor marks are ever merged with their like (``nomerge``). LLVM may
+    set up a call's arguments, with the call's location, between a mark and its access: marks have a column of their
+    own, and faults look for that. Accesses don't go behind the end of their block, where two that are alike could
+    become one: behind the last stands a mark without a location.
     """
 
-    def __init__(self, scope: Callable[[int], str] | None = None) -> None:
+    def __init__(self, scope: Scope | None = None) -> None:
         super().__init__(FunctionBuilder.trap)
         self.features = _features()
         self.inst = Value("%inst", "ptr")
@@ -118,7 +122,7 @@ class FunctionBuilder(StructBuilder):
     def where(self) -> str:
         """The metadata suffix of what is written; most instructions have nothing that needs it."""
         if self._where is None:
-            self._where = "" if self._scope is None else self._scope(self._offset)
+            self._where = "" if self._scope is None else self._scope(self._offset, 0)
         return self._where
 
     @where.setter
@@ -175,7 +179,7 @@ class FunctionBuilder(StructBuilder):
 
     def mark(self) -> None:
         """What accesses the guest's memory from here on belongs to the current instruction. This is no instruction."""
-        self.emit(_MARK + self.where)
+        self.emit(_MARK + ("" if self._scope is None else self._scope(self._offset, MARK)))
 
     def accessed(self) -> None:
         """The guest's memory has just been accessed."""

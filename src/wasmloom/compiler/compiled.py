@@ -249,16 +249,18 @@ class CompiledModule:
         index = int(number) + self.module.num_imported_funcs
         return func_name(self.module, index) or f"wasm-function[{index}]"
 
-    def place(self, address: int) -> tuple[int, int] | None:
-        """The function (of the module's index space) and the offset in the module of the code at an address."""
+    def place(self, address: int, fault: bool = False) -> tuple[int, int] | None:
+        """The function (of the module's index space) and the offset in the module of the code at an address.
+
+        `fault`: of the access to guest memory that faulted there, not of the call there.
+        """
         loaded = self.loaded
         if not loaded.contains(address):
             loaded = next((piece for piece in self._pieces if piece.contains(address)), loaded)
         found = loaded.lookup(address)
         if found is None or not found[0].startswith(("wf.", "wo.")):
             return None
-        # LLVM divides some blocks behind a mark (see `FunctionBuilder`): what follows has no location, so the mark's.
-        offset = loaded.offset_at(address, address - found[1])
+        offset = loaded.offset_at(address, address - found[1], fault)
         return int(found[0][3:]) + self.module.num_imported_funcs, offset or 0
 
     def state_at(self, function: int, offset: int) -> FrameState:
@@ -287,22 +289,26 @@ def patiently(attempt: Callable[[], T], abandoned: Callable[[], bool] | None = N
     return attempt()
 
 
-def walk_compiled(ip: int, fp: int, cont: int, limit: int) -> list[GuestFrame]:
+def walk_compiled(ip: int, fp: int, fault: bool, cont: int, limit: int) -> list[GuestFrame]:
     """The Wasm frames from a trap, or a call of the host, to the bottom of its entry, innermost first.
 
-    `ip` is a return address, `fp` the frame pointer of its function, `cont` the address of the running continuation.
+    `ip` is a return address, or the instruction that faulted if there was a `fault`; `fp` is the frame pointer of its
+    function, `cont` the address of the running continuation.
     """
     from wasmloom.interpreter.code_space import walk
 
-    known: dict[int, tuple[CompiledModule, int, int] | None] = {}
+    known: dict[tuple[int, bool], tuple[CompiledModule, int, int] | None] = {}
     frames: list[GuestFrame] = []
     for place, running in native_stacks.frames(ip, fp, cont, limit):
         if place == 0:
             frames += walk(*native_stacks.waiting_frames(running), running, limit - len(frames), True)
             continue
-        if place not in known:
-            known[place] = _describe(place - 1)
-        found = known[place]
+        key = place, fault
+        if key not in known:
+            # The byte before a return address belongs to the call.
+            known[key] = _describe(place if fault else place - 1, fault)
+        found = known[key]
+        fault = False  # only the innermost frame can have faulted
         if found is not None:  # else a piece of `wasmloom.target.stubs`
             frames.append(GuestFrame(*found, running))
     return frames
@@ -311,9 +317,9 @@ def walk_compiled(ip: int, fp: int, cont: int, limit: int) -> list[GuestFrame]:
 set_walk_compiled(walk_compiled)
 
 
-def _describe(address: int) -> tuple[CompiledModule, int, int] | None:
+def _describe(address: int, fault: bool) -> tuple[CompiledModule, int, int] | None:
     for compiled in _modules:
-        place = compiled.place(address)
+        place = compiled.place(address, fault)
         if place is not None:
             return (compiled, *place)
     return None

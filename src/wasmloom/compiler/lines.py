@@ -5,8 +5,11 @@ instruction that it comes from; there is one file. LLVM then keeps the table thr
 line number program (DWARF 5, section 6.2; version 4 differs only in the header), which is decoded here.
 
 The decoder is our own: pyelftools, which decodes it as well, takes more than 20 times as long for it and would be a
-dependency for this alone. Only what determines address and line is interpreted; the rest (columns, files, flags) is
+dependency for this alone. Only what determines address, line and column is interpreted; the rest (files, flags) is
 skipped as the format says.
+
+The *column* says what a row is for: `MARK` for marks of accesses to guest memory, 0 for calls and traps. An access that
+faulted belongs to the mark before it, whatever calls have rows between: LLVM sets up their arguments early.
 """
 
 from __future__ import annotations
@@ -14,16 +17,20 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from wasmloom.compiler.elf import ObjectError
 from wasmloom.target import code, registers
 
 # Opcodes of line number programs (DWARF 5, table 7.25 and 7.26).
-_COPY, _ADVANCE_PC, _ADVANCE_LINE = 1, 2, 3
+_COPY, _ADVANCE_PC, _ADVANCE_LINE, _SET_COLUMN = 1, 2, 3, 5
 _CONST_ADD_PC, _FIXED_ADVANCE_PC = 8, 9
 _END_SEQUENCE, _SET_ADDRESS = 1, 2
-#: How many LEB128 arguments the standard opcodes have that change neither address nor line.
-_SKIPPED = {4: 1, 5: 1, 6: 0, 7: 0, 10: 0, 11: 0, 12: 1}
+#: How many LEB128 arguments the standard opcodes have that change neither address nor line nor column.
+_SKIPPED = {4: 1, 6: 0, 7: 0, 10: 0, 11: 0, 12: 1}
+
+#: The column of marks (see `wasmloom.compiler.builder`). Calls and traps have none.
+MARK = 1
 
 _ADDRESS_MASK = 0xFFFFFFFFFFFFFFFF
 _LINE_MASK = 0xFFFFFFFF
@@ -32,10 +39,12 @@ _LINE_MASK = 0xFFFFFFFF
 class LineTable:
     """Which offset in the module the instructions of one object come from."""
 
-    def __init__(self, addresses: array[int], lines: array[int]) -> None:
+    def __init__(self, addresses: array[int], lines: array[int], columns: array[int]) -> None:
         # Sorted addresses; a line counts from its address to the next one. Line 0: comes from nothing in the module.
+        # Of two rows at one address the last counts, but for faults.
         self._addresses = addresses
         self._lines = lines
+        self._columns = columns
 
     @classmethod
     def parse(cls, section: bytes) -> LineTable:
@@ -43,42 +52,58 @@ class LineTable:
 
         Raises `ObjectError` when it is damaged or of an unknown version.
         """
-        sequences: list[tuple[int, array[int], array[int]]] = []
+        sequences: list[_Rows] = []
         position = 0
         try:
             while position < len(section):
                 position = _read_unit(section, position, sequences)
         except IndexError:
             raise ObjectError("damaged line table: it ends too early") from None
-        sequences.sort(key=lambda sequence: sequence[0])
-        addresses, lines = array("Q"), array("I")
-        for start, some_addresses, some_lines in sequences:
-            if addresses and start < addresses[-1]:
+        sequences.sort(key=lambda sequence: sequence[0][0])
+        addresses, lines, columns = array("Q"), array("I"), array("B")
+        for some_addresses, some_lines, some_columns in sequences:
+            if addresses and some_addresses[0] < addresses[-1]:
                 raise ObjectError("damaged line table: sequences overlap")
             addresses += some_addresses
             lines += some_lines
-        return cls(addresses, lines)
+            columns += some_columns
+        return cls(addresses, lines, columns)
 
-    def offset_at(self, address: int, start: int | None = None) -> int | None:
+    def offset_at(self, address: int, start: int | None = None, fault: bool = False) -> int | None:
         """The offset in the module of the instruction at `address`, or None.
 
         For a return address ask for the byte before it, which belongs to the call. With `start`, an instruction that
-        comes from nothing in the module has the offset of what is before it, but not before `start`.
+        comes from nothing in the module has the offset of what is before it, but not before `start`. `fault`: the
+        instruction accesses guest memory, so what counts is the last mark before it.
         """
         position = bisect_right(self._addresses, address) - 1
         if start is not None:
-            while position > 0 and not self._lines[position] and self._addresses[position] > start:
+            while position >= 0 and self._addresses[position] >= start:
+                if self._lines[position] and (self._columns[position] == MARK or not fault):
+                    break
                 position -= 1
+            else:
+                return None
         return (self._lines[position] or None) if position >= 0 else None
 
     def rows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """All (address, offset) where the offset changes within [start, end)."""
-        for position in range(bisect_left(self._addresses, start), bisect_left(self._addresses, end)):
-            if self._lines[position]:
-                yield self._addresses[position], self._lines[position]
+        before = 0
+        last = bisect_left(self._addresses, end)
+        for position in range(bisect_left(self._addresses, start), last):
+            address, line = self._addresses[position], self._lines[position]
+            if position + 1 < last and self._addresses[position + 1] == address:
+                continue
+            if line and line != before:
+                yield address, line
+            before = line
 
     def __len__(self) -> int:
         return len(self._addresses)
+
+
+#: Addresses, lines and columns of a sequence, which is one piece of code.
+_Rows: TypeAlias = "tuple[array[int], array[int], array[int]]"
 
 
 def _number(data: bytes, position: int, size: int) -> int:
@@ -88,7 +113,7 @@ def _number(data: bytes, position: int, size: int) -> int:
     return int.from_bytes(data[position : position + size], "little")
 
 
-def _read_unit(data: bytes, position: int, sequences: list[tuple[int, array[int], array[int]]]) -> int:
+def _read_unit(data: bytes, position: int, sequences: list[_Rows]) -> int:
     """Read the unit at `position`, append its sequences, return where the next one starts."""
     width = 4
     length = _number(data, position, 4)
@@ -129,7 +154,7 @@ def _run_program(
     line_range: int,
     opcode_base: int,
     standard: dict[int, int],
-    sequences: list[tuple[int, array[int], array[int]]],
+    sequences: list[_Rows],
 ) -> None:
     """Run the line number program from `position` to the end of `data` and append its sequences.
 
@@ -140,9 +165,9 @@ def _run_program(
     advances = [advance for advance, _ in special]
     deltas = [line_base + delta for _, delta in special]
     end = len(data)
-    address, line = 0, 1
-    addresses, lines = array("Q"), array("I")
-    last = -1  # the line of the last row kept
+    address, line, column = 0, 1, 0
+    addresses, lines, columns = array("Q"), array("I"), array("B")
+    last = -1  # line and column of the last row kept, as one number
     while position < end:
         opcode = data[position]
         position += 1
@@ -165,6 +190,13 @@ def _run_program(
                     if byte < 0x80:
                         break
                 line += value - (1 << shift) if byte & 0x40 else value
+            continue
+        elif opcode == _SET_COLUMN:
+            value = data[position]
+            position += 1
+            if value >= 0x80:
+                position, value = _unsigned(data, position - 1)
+            column = MARK if value == MARK else 0
             continue
         elif opcode == _ADVANCE_PC:
             shift = 0
@@ -201,10 +233,11 @@ def _run_program(
             if addresses:
                 addresses.append(address & _ADDRESS_MASK)
                 lines.append(0)
-                sequences.append((addresses[0], addresses, lines))
+                columns.append(0)
+                sequences.append((addresses, lines, columns))
                 _check_order(addresses)
-            address, line = 0, 1
-            addresses, lines = array("Q"), array("I")
+            address, line, column = 0, 1, 0
+            addresses, lines, columns = array("Q"), array("I"), array("B")
             last = -1
             continue
         elif opcode != _COPY:
@@ -212,13 +245,14 @@ def _run_program(
                 position, _ = _unsigned(data, position)
             continue
         # A row.
-        if line != last:
-            last = line
-            if addresses and addresses[-1] == address:
+        if line << 8 | column != last:
+            last = line << 8 | column
+            if addresses and addresses[-1] == address and columns[-1] == column:
                 lines[-1] = line & _LINE_MASK
             else:
                 addresses.append(address & _ADDRESS_MASK)
                 lines.append(line & _LINE_MASK)
+                columns.append(column)
 
 
 def _check_order(addresses: array[int]) -> None:

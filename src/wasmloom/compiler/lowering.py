@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT, Signature, uniform_position, uniform_type
 from wasmloom.compiler.bodies import read_body
-from wasmloom.compiler.builder import FunctionBuilder
+from wasmloom.compiler.builder import FunctionBuilder, Scope
 from wasmloom.compiler.facts import Facts
 from wasmloom.contract import layout, traps
 from wasmloom.errors import UnsupportedError
@@ -113,8 +113,8 @@ class Label:
 class FunctionLowering:
     """Lowers one function; `lines` then has its definition. Raises `UnsupportedError`."""
 
-    def __init__(self, facts: Facts, options: Options, index: int, scope: Callable[[int], str]) -> None:
-        """`scope` returns the metadata suffix of a debug location, by offset in the module."""
+    def __init__(self, facts: Facts, options: Options, index: int, scope: Scope) -> None:
+        """`scope` gives the metadata suffixes of debug locations."""
         self.facts = facts
         self.options = options
         self.index = index
@@ -208,7 +208,7 @@ class FunctionLowering:
         else:
             names = [f"{llvm_type(own.params[i])} %p{i}" for i in own.registers]
         params = ", ".join(["ptr swiftself %inst", *names])
-        return f"define hidden {self._result_type()} @wf.{self.index}({params}) #0{self.scope(-1)} {{"
+        return f"define hidden {self._result_type()} @wf.{self.index}({params}) #0{self.scope(-1, 0)} {{"
 
     def _declare_locals(self, runs: list[tuple[int, int]]) -> None:
         """Variables for parameters and locals (Core 3.0, 4.4.11)."""

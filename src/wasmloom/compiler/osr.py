@@ -15,10 +15,10 @@ are therefore kept in variables while the block is open, as locals are; LLVM tur
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from wasmloom.compiler.abi import Signature
+from wasmloom.compiler.builder import Scope
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import FunctionLowering, Instr, Label, Options
 from wasmloom.runtime.frames import CONSTANT, NOWHERE
@@ -71,7 +71,7 @@ class OsrLowering(FunctionLowering):
         self,
         facts: Facts,
         options: Options,
-        scope: Callable[[int], str],
+        scope: Scope,
         entry: OsrEntry,
     ) -> None:
         super().__init__(facts, options, entry.function, scope)
@@ -90,7 +90,7 @@ class OsrLowering(FunctionLowering):
 
     def _header(self) -> str:
         params = "ptr swiftself %inst, ptr %frame, ptr %results, ptr %outcome"
-        return f"define hidden void @wo.{self.index}({params}) #0{self.scope(-1)} {{"
+        return f"define hidden void @wo.{self.index}({params}) #0{self.scope(-1, 0)} {{"
 
     def _result_type(self) -> str:
         return "void"

@@ -5,7 +5,7 @@ module), and in the first unit also ``wt.<type>``, which call compiled code of a
 The loader resolves what a unit refers to in other units and in the runtime.
 
 Debug information says where in the module calls, traps and accesses of guest memory come from: the "line" of a location
-is the offset (see `wasmloom.compiler.builder`).
+is the offset, the "column" tells marks from calls and traps (see `wasmloom.compiler.builder`).
 """
 
 from __future__ import annotations
@@ -119,16 +119,20 @@ class _Locations:
 
 
 class _Scope:
-    """Gives the metadata suffix of a location in a function, by offset in the module; -1 for the function itself."""
+    """Gives the metadata suffix of a location in a function, by offset in the module; -1 for the function itself.
+
+    The column is 0, or `MARK` for marks.
+    """
 
     def __init__(self, locations: _Locations, node: str) -> None:
         self._locations = locations
         self._node = node
 
-    def __call__(self, offset: int) -> str:
+    def __call__(self, offset: int, column: int) -> str:
         if offset < 0:
             return f" !dbg {self._node}"
-        return f", !dbg {self._locations.add(f'!DILocation(line: {offset}, scope: {self._node})')}"
+        where = f"line: {offset}, column: {column}" if column else f"line: {offset}"
+        return f", !dbg {self._locations.add(f'!DILocation({where}, scope: {self._node})')}"
 
 
 def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> str:

@@ -28,7 +28,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("trap_code", "uint64_t"),
         ("trap_ip", "char*"),
         ("trap_fp", "char*"),
-        ("trap_instance", "void*"),
+        ("trap_instance", "void*"),  # of bytecode; compiled code has none
         # While guest code waits in a host call: return ip, offset of the callee's frame from stack_base, and the host
         # function's WlFunction* (for backtraces). When the guest runs compiled code, host_ip is instead where the first
         # result goes; host_fp means nothing.
@@ -61,6 +61,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("free_stacks", "void*"),
         # Bytes of continuations that compiled code has taken from the pool: what the collector's pace counts.
         ("allocated", "uint64_t"),
+        # Set by a trap exit of compiled code: 1 if `trap_ip` is the instruction that faulted, 0: a return address.
+        ("trap_fault", "uint64_t"),
     ),
     # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
     # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so handlers

@@ -698,7 +698,7 @@ def _libcall_switch(
 def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
     """Send a thread that faulted in compiled code to where traps leave it. Async-signal-safe.
 
-    The instruction that faulted is the trap's place; as for a return address, one more is noted.
+    The trap's place is the instruction that faulted: no return address, and looked up in another way.
     """
     guest: cython.pointer(Guest)
     if not in_code(program_counter(context)):
@@ -707,7 +707,8 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
     if guest == cython.NULL:
         return False
     guest.ctx.trap_code = _MEMORY_OUT_OF_BOUNDS
-    guest.ctx.trap_ip = cython.cast(cython.p_char, program_counter(context) + 1)
+    guest.ctx.trap_ip = cython.cast(cython.p_char, program_counter(context))
+    guest.ctx.trap_fault = 1
     guest.ctx.trap_fp = frame_pointer(context)
     guest.ctx.trap_instance = cython.NULL
     set_first_argument(context, guest)
@@ -734,8 +735,8 @@ def stub_addresses() -> dict[str, int]:
 def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
     """Return addresses from a frame to the bottom of its entry, with the continuation that each runs on.
 
-    `ip` is a return address in the innermost function, `fp` that function's frame pointer. The address 0 stands for the
-    frames of bytecode that wait at the bottom of a continuation's stack (see `waiting_frames`).
+    The first is `ip`, a place in the innermost function, `fp` that function's frame pointer. The address 0 stands for
+    the frames of bytecode that wait at the bottom of a continuation's stack (see `waiting_frames`).
     """
     place: uint64_t = ip
     frame: uint64_t = fp

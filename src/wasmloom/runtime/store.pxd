@@ -41,9 +41,10 @@ ctypedef struct Tier:
     int (*begin)(Store store, Entry *entry, uint64_t room) except -1
     # Run guest code in an entry; gives the code it left with, 0 for a return.
     uint64_t (*run)(Store store, Entry *entry, const Start *start) noexcept
-    # The frames (a list of GuestFrame, so many at most) from a place on, the innermost first. Without instance it is where
-    # a callee returns to that has no frame of this tier. Set by wasmloom.tiers.backtraces.
-    list (*walk)(uint64_t ip, uint64_t fp, uint64_t instance, uint64_t cont, int limit)
+    # The frames (a list of GuestFrame, so many at most) from a place on, the innermost first. Bytecode without instance:
+    # it is where a callee returns to that has no frame of this tier. Compiled code: a return address, unless it is the
+    # instruction of a `fault`. Set by wasmloom.tiers.backtraces.
+    list (*walk)(uint64_t ip, uint64_t fp, uint64_t instance, bint fault, uint64_t cont, int limit)
     # Let the functions of a new instance of a module run in this tier. Set by wasmloom.tiers.stores.
     int (*adopt)(Store store, WlInstance *instance, object module) except -1
 

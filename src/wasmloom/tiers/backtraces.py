@@ -59,6 +59,7 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
                 cython.cast(uint64_t, ctx.trap_ip),
                 cython.cast(uint64_t, ctx.trap_fp),
                 cython.cast(uint64_t, ctx.trap_instance),
+                ctx.trap_fault != 0,
                 cython.cast(uint64_t, ctx.current),
                 MAX_FRAMES,
             )
@@ -115,7 +116,7 @@ def _host_frame(host: object, current: cython.pointer(WlCont)) -> object:
 @cython.cfunc
 def _waiting_in_compiled(fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int) -> list:
     """The frames below a call of the host by compiled code; `fp` is where its adapter keeps the caller's."""
-    return compiler_tier.walk(return_address(fp), outer_frame(fp), 0, cython.cast(uint64_t, current), limit)
+    return compiler_tier.walk(return_address(fp), outer_frame(fp), 0, False, cython.cast(uint64_t, current), limit)
 
 
 @cython.cfunc
@@ -123,19 +124,23 @@ def _waiting_in_bytecode(
     return_ip: cython.p_char, fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int
 ) -> list:
     """The frames below a call of the host by bytecode; `fp` is where the host function's would be."""
-    return interpreter_tier.walk(cython.cast(uint64_t, return_ip), fp, 0, cython.cast(uint64_t, current), limit)
+    return interpreter_tier.walk(cython.cast(uint64_t, return_ip), fp, 0, False, cython.cast(uint64_t, current), limit)
 
 
 @cython.cfunc
-def _walk_bytecode(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: cython.int) -> list:
+def _walk_bytecode(
+    ip: uint64_t, fp: uint64_t, instance: uint64_t, fault: cython.bint, cont: uint64_t, limit: cython.int
+) -> list:
     """See `Tier.walk`."""
     return walk(ip, fp, instance, cont, limit)
 
 
 @cython.cfunc
-def _walk_compiled(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: cython.int) -> list:
+def _walk_compiled(
+    ip: uint64_t, fp: uint64_t, instance: uint64_t, fault: cython.bint, cont: uint64_t, limit: cython.int
+) -> list:
     """See `Tier.walk`: places alone say whose they are."""
-    return hooks.walk_compiled(ip, fp, cont, limit)
+    return hooks.walk_compiled(ip, fp, fault, cont, limit)
 
 
 def number_at(store: Store, address: uint64_t) -> int | None:

@@ -192,6 +192,7 @@ def _trap(code: str, ip: str, fp: str, context: str) -> str:
     movq {fp}, %rcx
     movq %rcx, {_ctx("trap_fp")}({context})
     movq $0, {_ctx("trap_instance")}({context})
+    movq $0, {_ctx("trap_fault")}({context})
     jmp wl_native_leave
 """
 
