@@ -74,7 +74,7 @@ def _run_words(
 ) -> cython.int:
     """Run a function of either kind for compiled code, on `words`, which its results replace.
 
-    Gives 1, and writes nothing, if the guest has to wait for the results.
+    Returns 1, and writes nothing, if the guest has to wait for the results.
     """
     waits: cython.int = 0
     store: Store = cython.cast(Store, ctx.store)
@@ -224,7 +224,7 @@ def _compile_with_gil(
 def _compile(
     store: Store, instance: cython.pointer(WlInstance), index: uint64_t, words: cython.pointer(uint64_t)
 ) -> cython.int:
-    """Have a function compiled, by another thread; gives 0, or the code of the trap when the call's time is over."""
+    """Have a function compiled, by another thread; returns 0, or the code of the trap when the call's time is over."""
     module = store.module_at[cython.cast(uint64_t, instance)]
     outcome = run_apart(partial(module.compiled_function, index), store.deadline)
     if outcome is None:

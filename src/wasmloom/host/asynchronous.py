@@ -39,7 +39,7 @@ def _abandon(task: Any) -> None:
 
 
 async def run_guest(function: Func, args: tuple[object, ...]) -> Any:
-    """Call a function that may wait; gives its results, raises what it raises."""
+    """Call a function that may wait; returns its results, raises what it raises."""
     task: Any = new_task(function)
     try:
         waits = task.start(args)

@@ -677,9 +677,9 @@ def new_host_function(
 def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t), may_wait: cython.bint) -> cython.int:
     """Call a Python function on `words`, which its results replace. `words` must not lie on the value stack.
 
-    Gives 0 when the results are there: the caller must take away one of `heap.holds` once they are where they belong.
-    Gives 1 if the guest has to wait for the results, with what to wait for in ``store.awaited``; raises `WasmError` if
-    it has to and must not.
+    Returns 0 when the results are there: the caller must take away one of `heap.holds` once they are where they belong.
+    Returns 1 if the guest has to wait for the results, with what to wait for in ``store.awaited``; raises `WasmError`
+    if it has to and must not.
     """
     signature: Signature = host.signature
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
@@ -803,7 +803,7 @@ def _host_call_words(
 ) -> cython.int:
     """Call a host function whose arguments are at `offset` on the value stack; its results replace them.
 
-    Gives 1, and writes nothing, if the guest has to wait for the results.
+    Returns 1, and writes nothing, if the guest has to wait for the results.
     """
     waits: cython.int = 0
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
@@ -868,7 +868,7 @@ def _host_call_with_gil(
 def fetch_error(ctx: cython.pointer(WlContext), store: Store) -> uint64_t:
     """A host function has raised: the store takes the exception, or the guest if it is one that the guest can catch.
 
-    Gives the code to leave the guest with: `UNCAUGHT_EXCEPTION` when the guest's is in ``ctx.exception``.
+    Returns the code to leave the guest with: `UNCAUGHT_EXCEPTION` when the guest's is in ``ctx.exception``.
     """
     store.take_error()
     if not PyErr_GivenExceptionMatches(store.error_type, cython.cast(cython.pointer(PyObject), _WasmException)):

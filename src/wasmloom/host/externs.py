@@ -41,7 +41,7 @@ _MAX_TABLE = 0xFFFFFFFF
 
 @cython.cfunc
 def _range(memory: Memory, offset: object, length: object) -> uint64_t:
-    """Check that `length` bytes at `offset` lie in the memory; gives the offset."""
+    """Check that `length` bytes at `offset` lie in the memory; returns the offset."""
     start = index(offset)
     count = index(length)
     if start < 0 or count < 0 or start + count > memory.pointer.length:
@@ -126,7 +126,7 @@ class Memory:
         return self.pointer.length
 
     def grow(self, pages: int) -> int:
-        """Add pages; gives the old size in pages.
+        """Add pages; returns the old size in pages.
 
         Raises `WasmError` when a limit or the system is in the way, `BufferError` for a checked memory with views.
         """
@@ -308,7 +308,7 @@ class Table:
             self._store.unlock()
 
     def grow(self, more: int, init: object = None) -> int:
-        """Add `more` elements, all `init`; gives the old size. Raises `WasmError` when a limit is in the way."""
+        """Add `more` elements, all `init`; returns the old size. Raises `WasmError` when a limit is in the way."""
         word: uint64_t = 0
         count = index(more)
         if not 0 <= count <= _MAX_TABLE:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from wasmloom.text.parser import SourceMap
     from wasmloom.tiers.background import Background
 
-    #: Called with what tells whether it has been abandoned; gives what the module is to be called with in the end.
+    #: Called with what tells whether it has been abandoned; returns what the module is to be called with in the end.
     Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]
     ItemType = FuncType | TableType | MemoryType | GlobalType | TagType
 
@@ -231,7 +231,7 @@ class Module(Fixed):
 
         `positions`: where bytecode is to go on as compiled code, as function and offset (see `CompiledModule.entry`).
 
-        Gives the work, which doesn't keep the module.
+        Returns the work, which doesn't keep the module.
         """
         with forks.importing:
             from wasmloom.compiler.compiled import cached, compile_behind, perhaps_too_large
@@ -274,7 +274,8 @@ class Module(Fixed):
             compiled.positions[position] = compiled.add_entry(entry, data)
 
     def begin_rest(self) -> Work | None:
-        """Compile what `begin_behind` has left out, by another process as well; None: nothing. Gives work as that does.
+        """Compile what `begin_behind` has left out, by another process as well; None: nothing. Returns work as that
+        does.
 
         Until then, what is called of it is compiled in this process, one by one.
         """
@@ -326,7 +327,7 @@ class Module(Fixed):
 
     @staticmethod
     def validate(data: bytes | str | bytearray | memoryview) -> None:
-        """Raise what the constructor would raise; give None when all is well."""
+        """Raise what the constructor would raise; return None when all is well."""
         _load(data, lazy=False)
 
     @property

@@ -428,7 +428,8 @@ class GuestTask:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def run(self, entry: cython.pointer(Entry), code: cython.p_char, offset: uint64_t) -> cython.bint:
-        """Run the guest, which begins or goes on with `code`, bytecode in a frame at `offset`; gives what `left` does.
+        """Run the guest, which begins or goes on with `code`, bytecode in a frame at `offset`; returns what `left`
+        does.
 
         Of compiled code that waits there is none: it goes on where it stands.
         """
@@ -448,7 +449,7 @@ class GuestTask:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def run_changed(self, entry: cython.pointer(Entry), results: uint32_t, pending: uint64_t) -> cython.bint:
-        """Run a guest as compiled code that began to wait as bytecode; gives what `left` does.
+        """Run a guest as compiled code that began to wait as bytecode; returns what `left` does.
 
         So many results of the host function are in its frame, or an exception is `pending`.
         """

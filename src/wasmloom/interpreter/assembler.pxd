@@ -143,7 +143,7 @@ cdef class Assembler:
     cdef int open_frame(self, int below) except -1
 
     cdef inline int push(self, int kind, int type) except -1:
-        """Push an entry; gives its position."""
+        """Push an entry; returns its position."""
         cdef int index = self.height
         cdef int above = self.stack[index].slot + kind_slots[type]
         if (above > self.top or index + 2 > self.stack_capacity) and self.grow(above) < 0:

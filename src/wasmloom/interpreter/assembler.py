@@ -142,7 +142,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def emit_array(self, number: cython.int, array: cython.int) -> cython.Py_ssize_t:
-        """Begin an instruction: its handler's address and zeroed fields. Gives the offset that its fields count from.
+        """Begin an instruction: its handler's address and zeroed fields. Returns the offset that its fields count from.
 
         `array`: bytes of the array that it ends with, a multiple of 8.
 
@@ -574,7 +574,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def add_fixup(self, head: cython.int, instr: cython.Py_ssize_t, field: cython.Py_ssize_t) -> cython.int:
-        """Note a jump to a label that comes later; gives the label's new list of fixups."""
+        """Note a jump to a label that comes later; returns the label's new list of fixups."""
         if self.num_fixups == self.fixups_capacity:
             self.fixups_capacity = max(2 * self.fixups_capacity, 64)
             size: cython.size_t = cython.sizeof(Fixup) * self.fixups_capacity

@@ -37,7 +37,7 @@ def _signature_of_function(t: Translator, index: uint32_t) -> cython.pointer(Sig
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def stage_arguments(t: Translator, type: cython.pointer(Signature)) -> cython.int:
-    """Put the arguments into their homes, where the callee's frame begins, and pop them. Gives their position."""
+    """Put the arguments into their homes, where the callee's frame begins, and pop them. Returns their position."""
     base: cython.int = t.height - type.num_params
     k: cython.int
     if not type.supported:
@@ -164,7 +164,7 @@ def _return_call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Ins
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _tail_out(t: Translator, number: cython.int, type: cython.pointer(Signature)) -> cython.Py_ssize_t:
-    """A tail call that may leave the instance, and its shim. Gives the call's offset."""
+    """A tail call that may leave the instance, and its shim. Returns the call's offset."""
     base: cython.int = stage_arguments(t, type)
     at: cython.Py_ssize_t = t.emit(number)
     shim: cython.Py_ssize_t

@@ -2,22 +2,22 @@
 # mypy: ignore-errors
 """The reference heap's collector: mark and sweep, precise in objects, tables and globals, conservative over stacks.
 
-Roots are the stacks of everything that runs, or waits for a host function outside of the store, globals, tables, the
-exception that the context holds, and what Python has pinned. Element segments are none: their references come from
-constant expressions, so from globals that keep their value. In a suspended stack only what lies below the operands of
-its `suspend` (or `resume`) counts; what is above is dead.
+Roots are: the stacks of everything that runs, or waits for a host function outside of the store; globals; tables; the
+exception that the context holds; and what Python has pinned. Element segments aren't roots: their references come from
+constant expressions, and so from globals that keep their value. In a suspended stack only the part below the operands
+of its `suspend` (or `resume`) counts; what is above is dead.
 
 A contref keeps the whole chain that it begins alive: it names the innermost stack, ``parent`` leads to ``last``. A
-word with a continuation's address but another revision is a stale reference: it keeps nothing alive, but as long as
-there is one the continuation's revisions must not start again (``MARK_NAMED``).
+word with a continuation's address but another revision is a stale reference. It keeps nothing alive, but while it
+exists the continuation's revisions must not start again (``MARK_NAMED``).
 
 The store's sweep of external references listens to the same marking (``heap.on_words``).
 
 Invariants:
 
 * All marks are 0 between collections.
-* A collection allocates nothing: marked objects wait in lists through their own ``next``, which otherwise only free
-  ones use.
+* A collection allocates nothing: marked objects wait in lists linked by their own ``next`` fields, which otherwise only
+  free objects use.
 * Nothing moves.
 """
 
@@ -70,7 +70,7 @@ from cython.cimports.wasmloom.runtime.store import Store
 @cython.nogil
 @cython.exceptval(check=False)
 def _visit(m: cython.pointer(Marking), word: uint64_t) -> cython.void:
-    """A word that may be a reference."""
+    """Visit a word that may be a reference."""
     address: uint64_t = word & (NEXT_REVISION - 1)
     slab: cython.pointer(Slab)
     cont: cython.pointer(WlCont)
@@ -101,7 +101,7 @@ def _visit(m: cython.pointer(Marking), word: uint64_t) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _visit_range(m: cython.pointer(Marking), start: cython.p_void, count: uint64_t) -> cython.void:
-    """Words that may be references."""
+    """Visit words that may be references."""
     words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), start)
     i: uint64_t
     if m.heap.on_words != cython.NULL:
@@ -115,7 +115,7 @@ def _visit_range(m: cython.pointer(Marking), start: cython.p_void, count: uint64
 @cython.nogil
 @cython.exceptval(check=False)
 def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> cython.void:
-    """The stack that waits for `child`: its frames up to the operands of its `resume`, which says where they lie."""
+    """Visit the stack that waits for `child`: its frames, up to the operands of its `resume`."""
     parent: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), child.parent)
     below: uint64_t = cython.cast(cython.pointer(uint16_t), child.resume + AT_RESUME_VALUES)[0]
     _visit_range(m, parent.stack_base, (parent.fp >> 3) + below)
@@ -125,7 +125,7 @@ def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> 
 @cython.nogil
 @cython.exceptval(check=False)
 def _visit_native_stack(m: cython.pointer(Marking), low: cython.p_char, cont: cython.pointer(WlCont)) -> cython.void:
-    """The native stack of a continuation or of an entry's bottom, from its innermost word on."""
+    """Visit the native stack of a continuation or of an entry's bottom, from its innermost word on."""
     _visit_range(m, low, (cython.cast(cython.p_char, cont.control) - low) >> 3)
 
 
@@ -135,7 +135,8 @@ def _visit_native_stack(m: cython.pointer(Marking), low: cython.p_char, cont: cy
 def _visit_native_parents(
     m: cython.pointer(Marking), cont: cython.pointer(WlCont), last: cython.pointer(WlCont)
 ) -> cython.void:
-    """The native stacks that wait for `cont`, up to that of `last`: each one's end is in its child's control."""
+    """Visit the native stacks that wait for `cont`, up to that of `last`. A child's control says where its parent
+    ends."""
     while cont != last:
         control: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
         cont = cython.cast(cython.pointer(WlCont), cont.parent)
@@ -147,7 +148,7 @@ def _visit_native_parents(
 @cython.nogil
 @cython.exceptval(check=False)
 def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cython.void:
-    """A suspended continuation: all stacks that a reference to it keeps."""
+    """Visit a suspended continuation: all stacks that a reference to it keeps alive."""
     last: cython.pointer(WlCont) = last_of(cont)
     if cont.control != cython.NULL:
         _visit_range(m, cont.stack_base, bound_of(cont))
@@ -165,10 +166,10 @@ def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cy
 @cython.nogil
 @cython.exceptval(check=False)
 def _visit_running(m: cython.pointer(Marking)) -> cython.void:
-    """All stacks of all entries from the host, innermost first.
+    """Visit all stacks of all entries from the host, innermost first.
 
-    An entry's bottom lies on the memory of the stack that called the host, and the inner one knows where that is; but
-    an entry that may wait has a stack of its own.
+    An entry's bottom uses the memory of the stack that called the host, and the inner stack knows where that is. An
+    entry that may wait has a stack of its own instead.
     """
     ctx: cython.pointer(WlContext) = cython.address(m.guest.ctx)
     entry: cython.pointer(Entry) = m.guest.entry
@@ -182,11 +183,11 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
             _visit_native_parents(m, cont, entry.bottom)
             sp = entry.guest_sp
             if waiting_bytes(entry.bottom) and not entry.may_wait:
-                # Frames of bytecode that wait at the bottom: in the context's stack, up to where an entry would begin.
+                # Frames of bytecode that wait at the bottom. They are in the context's stack.
                 _visit_range(m, ctx.stack_base + entry.base, waiting_bytes(entry.bottom) >> 3)
         else:
             if not seen:
-                # How high the running frame is isn't known here.
+                # The end of the running frame isn't known here.
                 _visit_range(m, ctx.stack_base, (ctx.stack_end - ctx.stack_base) >> 3)
                 seen = True
             while cont.parent != cython.NULL:
@@ -205,14 +206,14 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
-    """The stacks of guests that wait outside of the store (see `wasmloom.host.tasks`)."""
+    """Visit the stacks of guests that wait outside of the store (see `wasmloom.host.tasks`)."""
     parked: cython.pointer(Parked) = m.guest.parked
     cont: cython.pointer(WlCont)
     while parked != cython.NULL:
         cont = parked.current
         cont.mark |= MARK_LIVE
         if parked.native_stack != cython.NULL:
-            # All that was in registers lies in the innermost frame (`wl_park`).
+            # The innermost frame has everything that was in registers (`wl_park`).
             _visit_native_stack(m, parked.sp, cont)
             _visit_native_parents(m, cont, parked.root)
             cont = parked.root
@@ -229,7 +230,7 @@ def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _visit_store(m: cython.pointer(Marking), store: Store | None) -> cython.void:
-    """Globals and tables. (None: so that Cython doesn't check that it isn't.)"""
+    """Visit globals and tables. (The type allows None so that Cython doesn't check for it.)"""
     cell: cython.pointer(cython.pointer(uint64_t))
     table: cython.pointer(WlTable)
     instance: cython.pointer(WlInstance)
@@ -308,7 +309,7 @@ def _sweep_cont(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cyt
 @cython.nogil
 @cython.exceptval(check=False)
 def _sweep(m: cython.pointer(Marking)) -> cython.void:
-    """Make the pools anew from all blocks that are not marked, and clear the marks."""
+    """Rebuild the pools from all blocks that are not marked, and clear the marks."""
     slab: cython.pointer(Slab) = m.heap.slabs
     exception: cython.pointer(WlException)
     i: uint64_t
@@ -316,7 +317,7 @@ def _sweep(m: cython.pointer(Marking)) -> cython.void:
     while slab != cython.NULL:
         if slab.kind == CONT_CLASS:
             for i in range(slab.used):
-                # From the end, so the pool begins with the first.
+                # Backwards, so the pool begins with the first.
                 _sweep_cont(m, cython.cast(cython.pointer(WlCont), block_at(slab, slab.used - 1 - i)))
         else:
             if slab == m.heap.filling[slab.kind]:  # the newest of its class, and so the first to be seen
@@ -337,7 +338,7 @@ def _sweep(m: cython.pointer(Marking)) -> cython.void:
 def _collect(ctx: cython.pointer(WlContext)) -> cython.void:
     """Free what nothing refers to. Call by the store's owner, with all references where they can be seen.
 
-    Sets when the next collection is due: it looks at everything that this one has looked at, so at least half as
+    Sets when the next collection is due. It will look at everything that this one has looked at, so at least half as
     much must have been allocated by then.
     """
     m = cython.declare(Marking)

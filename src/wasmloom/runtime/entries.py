@@ -2,17 +2,17 @@
 # mypy: ignore-errors
 """Entries: the one way from the host into guest code, and back.
 
-An `Entry` lives on the C stack of whoever makes it, with the store locked. All do the same, whatever the tier:
+An `Entry` lives on its maker's C stack; the store is locked. Entries do the same in all tiers:
 
-* `begin` saves what the context holds for those who are inside already, and gives the entry a stack (`Tier.begin`);
-* `Tier.run` runs guest code until it leaves, and gives the code it has left with: 0 for a return;
-* `leave` ends the entry after a return. After anything else `fail` raises what it was, and leaves.
+* `begin` saves what the context holds for outer entries, and gives the entry a stack (`Tier.begin`);
+* `Tier.run` runs guest code until it leaves, and returns the code that it left with: 0 for a return;
+* `leave` ends the entry after a return. After anything else `fail` raises the reason, and leaves.
 
-`call` is all of it. Who parks a guest (`wasmloom.host.tasks`) has stacks of its own for it: `save` instead of `begin`,
-and `restore` instead of `leave`, which ends stacks.
+`call` does all of this. Code that parks guests (`wasmloom.host.tasks`) has stacks of its own for them, so it uses
+`save` instead of `begin`, and `restore` instead of `leave`, which ends stacks.
 
-Entries nest strictly. What each of them needs to bring back is in it, and nothing else: a trap unwinds all stacks down
-to the innermost entry, `Entry.bottom`, and none below.
+Entries nest strictly. Each holds exactly what it has to restore. A trap unwinds all stacks down to the innermost
+entry's `Entry.bottom`, and none below.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
-#: All zero, as C's globals are: copying it takes less than calling memset.
+#: All zero, as C's globals are. Copying it takes less time than calling memset.
 _NOTHING = cython.declare(WlCont)
 
 
@@ -72,12 +72,12 @@ _NOTHING = cython.declare(WlCont)
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def count_call(store: Store) -> cython.int:
-    """The host calls a function of a store of the tier "auto"; see `wasmloom.tiers.policy`."""
+    """Count a call from the host into a store of the tier "auto"; see `wasmloom.tiers.policy`."""
     if store.guest.ticks_seen >= MANY_TICKS and store.engine.threshold is None:
-        store.calls_left = 1  # calls have taken long
+        store.calls_left = 1  # earlier calls have taken long
     store.calls_left -= 1
     if store.calls_left == 0:
-        store.calls_left = 1  # again with the next call, should this one be interrupted
+        store.calls_left = 1  # if this call is interrupted, the next one checks again
         if store.guest.heap.holds == 0:
             store.calls_left = hooks.check_at_call(store)
     return 0
@@ -167,14 +167,14 @@ def _call_compiled(
 @cython.inline
 @cython.exceptval(-1, check=False)
 def save(store: Store, entry: cython.pointer(Entry)) -> cython.int:
-    """Save what the context holds for whoever is inside already."""
+    """Save what the context holds for outer entries."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     if store.interrupting:
         return _refuse(store, entry, 0)
     entry.outer = store.guest.entry
     entry.native_stack = cython.NULL
     if entry.outer == cython.NULL:
-        # Nothing is inside: no stack runs, and what the context says of a host call means nothing.
+        # There is no outer entry: no stack runs, and the context's fields about a host call mean nothing.
         store.guest.deadline = now_ns() + store.timeout_ns if store.timeout_ns else 0
         entry.stack_top = 0
         entry.outer_current = cython.NULL
@@ -192,9 +192,9 @@ def save(store: Store, entry: cython.pointer(Entry)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def begin(store: Store, entry: cython.pointer(Entry), tier: cython.pointer(Tier), room: uint64_t) -> cython.int:
-    """Begin an entry that runs code of a tier, with room for so many words.
+    """Begin an entry that runs code of a tier, with room for that many words.
 
-    Raises `Trap` when there is no room or no memory: nothing has begun then.
+    Raises `Trap` when there is no room or no memory; then nothing has begun.
     """
     _begin(store, entry)
     return tier.begin(store, entry, room)
@@ -204,7 +204,7 @@ def begin(store: Store, entry: cython.pointer(Entry), tier: cython.pointer(Tier)
 @cython.inline
 @cython.exceptval(-1, check=False)
 def _begin(store: Store, entry: cython.pointer(Entry)) -> cython.int:
-    """What is the same in all tiers: an entry that is its own bottom."""
+    """The part of `begin` that is the same in all tiers. The entry is its own bottom."""
     save(store, entry)
     entry.base = 0 if entry.outer == cython.NULL else store.guest.ctx.stack_top
     entry.bottom = cython.address(entry.root)
@@ -234,7 +234,7 @@ def _begin_bytecode(store: Store, entry: cython.pointer(Entry), room: uint64_t) 
 @cython.inline
 @cython.exceptval(-1, check=False)
 def _begin_compiled(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
-    """See `Tier.begin`: the entry has a native stack of its own, whose root runs. Words are elsewhere."""
+    """See `Tier.begin`: the entry has a native stack of its own, whose root runs. Arguments aren't on it."""
     root: cython.pointer(RootStack) = take_root(store.guest)
     if root == cython.NULL:
         return _refuse(store, entry, _OUT_OF_MEMORY)
@@ -245,7 +245,8 @@ def _begin_compiled(store: Store, entry: cython.pointer(Entry), room: uint64_t) 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _refuse(store: Store, entry: cython.pointer(Entry), code: uint64_t) -> cython.int:
-    """Raise why an entry doesn't begin: a trap's code; 0: nobody may enter now. Apart, so that `begin` stays small."""
+    """Raise why an entry doesn't begin: a trap's code, or 0 if nothing may enter now. Separate to keep `begin`
+    small."""
     if code == 0:
         raise WasmError("a signal handler or finaliser can't call into the store whose guest it interrupted")
     if code == _STACK_EXHAUSTED:
@@ -260,7 +261,7 @@ def _refuse(store: Store, entry: cython.pointer(Entry), code: uint64_t) -> cytho
 @cython.inline
 @cython.exceptval(check=False)
 def _to_guest(store: Store, entry: cython.pointer(Entry)) -> cython.void:
-    """An entry is about to run guest code: without the GIL from here on."""
+    """Prepare to run an entry's guest code, and release the GIL."""
     guest: cython.pointer(Guest) = store.guest
     if entry.outer == cython.NULL:
         guest.thread = store.owner
@@ -280,7 +281,8 @@ def _to_guest(store: Store, entry: cython.pointer(Entry)) -> cython.void:
 @cython.inline
 @cython.exceptval(check=False)
 def _from_guest(store: Store, entry: cython.pointer(Entry)) -> uint64_t:
-    """Guest code has been left: the outermost entry's ticks end, and Python goes on. Gives the code it left with."""
+    """Return to Python from guest code; ticks end with the outermost entry. Returns the code that the guest left
+    with."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     code: uint64_t
     if entry.outer == cython.NULL:
@@ -310,7 +312,7 @@ def interpret(store: Store, entry: cython.pointer(Entry), start: cython.pointer(
 @cython.cfunc
 @cython.exceptval(check=False)
 def _run_bytecode(store: Store, entry: cython.pointer(Entry), start: cython.pointer(cython.const[Start])) -> uint64_t:
-    """See `Tier.run`; what stops to go on as compiled code does so."""
+    """See `Tier.run`. Code that stops for a change of tier goes on as compiled code."""
     code: uint64_t = interpret(store, entry, start)
     while code == _CHANGE_TIER:
         code = hooks.change_tier(cython.cast(cython.p_void, store), entry)
@@ -322,7 +324,7 @@ def _run_bytecode(store: Store, entry: cython.pointer(Entry), start: cython.poin
 def _run_compiled(
     store: Store, entry: cython.pointer(Entry), start: cython.pointer(cython.const[Start])
 ) -> uint64_t:
-    """See `Tier.run`. It begins at the top of the entry's stack; without code a guest that was parked there goes on."""
+    """See `Tier.run`. Runs at the top of the entry's stack; without code, resumes the guest that was parked there."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     code: uint64_t
     _to_guest(store, entry)
@@ -345,7 +347,7 @@ def _run_compiled(
 @cython.nogil
 @cython.exceptval(check=False)
 def leave(store: Store, entry: cython.pointer(Entry)) -> cython.void:
-    """End all stacks of an entry but the one at its bottom, and bring back what it has saved."""
+    """End all stacks of an entry except the one at its bottom, and restore what it has saved."""
     if store.guest.ctx.current != entry.bottom:
         unwind_to(store.guest, entry.bottom)
     restore(store, entry)
@@ -356,7 +358,7 @@ def leave(store: Store, entry: cython.pointer(Entry)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def restore(store: Store, entry: cython.pointer(Entry)) -> cython.void:
-    """Bring back what an entry has saved; the running stack knows its memory if it will outlive the entry."""
+    """Restore what an entry has saved. A running stack that outlives the entry gets its memory noted."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     current: cython.pointer(WlCont)
     if entry.native_stack != cython.NULL:
@@ -382,7 +384,7 @@ def restore(store: Store, entry: cython.pointer(Entry)) -> cython.void:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def fail(store: Store, code: uint64_t, entry: cython.pointer(Entry)) -> cython.int:
-    """Raise what ended an entry, and leave it."""
+    """Raise the reason why an entry ended, and leave it."""
     error_type: cython.pointer(PyObject) = store.error_type
     error_value: cython.pointer(PyObject) = store.error_value
     error_traceback: cython.pointer(PyObject) = store.error_traceback
@@ -401,8 +403,8 @@ def fail(store: Store, code: uint64_t, entry: cython.pointer(Entry)) -> cython.i
             store.guest.heap.holds -= 1
         raise error
     if entry.native_stack != cython.NULL:
-        # What is left of the running stack isn't used any more, and the last host call may have been on another
-        # one. Making frames can run finalisers, and these may collect.
+        # The running stack isn't used any more, and the last host call may have been on another one. Making frames can
+        # run finalisers, which may collect.
         store.guest.ctx.guest_sp = cython.cast(
             cython.p_char, cython.cast(cython.pointer(WlCont), store.guest.ctx.current).control
         )
@@ -411,7 +413,7 @@ def fail(store: Store, code: uint64_t, entry: cython.pointer(Entry)) -> cython.i
     except Exception:
         if not wl_python_ends():
             raise
-        frames = ()  # modules that tell it have been taken apart
+        frames = ()  # Python is ending: the modules that read frames are gone
     finally:
         leave(store, entry)
     raise store.trap(code, frames)

@@ -24,7 +24,7 @@ ctypedef struct Chain:
 
 cdef Chain chains[2]            # of SIGSEGV and SIGBUS
 cdef Redirect redirect           # of handlers
-cdef Redirect native_redirect    # of compiled code
+cdef Redirect compiled_redirect    # of compiled code
 
 cdef void set_redirect(Redirect function) noexcept
 cdef void set_compiled_redirect(Redirect function) noexcept

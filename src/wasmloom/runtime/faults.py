@@ -61,7 +61,7 @@ from cython.cimports.wasmloom.system._capi import (
 
 # Declared in faults.pxd.
 redirect = cython.NULL
-native_redirect = cython.NULL
+compiled_redirect = cython.NULL
 
 
 @cython.cfunc
@@ -76,8 +76,8 @@ def set_redirect(function: Redirect) -> cython.void:
 @cython.exceptval(check=False)
 def set_compiled_redirect(function: Redirect) -> cython.void:
     """Register the function that knows compiled code (see faults.pxd)."""
-    global native_redirect
-    native_redirect = function
+    global compiled_redirect
+    compiled_redirect = function
 
 
 @cython.cfunc
@@ -90,7 +90,7 @@ def _on_fault(number: cython.int, info: cython.pointer(siginfo_t), context: cyth
         if in_region(info.si_addr):
             if redirect != cython.NULL and redirect(context, info.si_addr):
                 return
-            if native_redirect != cython.NULL and native_redirect(context, info.si_addr):
+            if compiled_redirect != cython.NULL and compiled_redirect(context, info.si_addr):
                 return
     elif info.si_code == SI_TKILL and in_guest_code():
         return  # a fault forwarded by a later handler: see the module's text

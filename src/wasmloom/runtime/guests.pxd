@@ -15,23 +15,23 @@ from wasmloom.runtime.heap cimport Heap
 
 cdef enum:
     TICK_NS = 10000000          # time between two ticks
-    SIGNALS_NS = 50000000       # time between two looks at Python's signals
+    SIGNALS_NS = 50000000       # time between two checks of Python's signals
     IDLE_TICKS = 4              # ticks without any entry after which the ticker parks
     C_STACK_RESERVE = 262144    # bytes of C stack that an entry must leave free
-    REST_NS = 100000            # time between two looks whether a fork is over, or can begin
-    MOST_RESTS = 10000          # looks after which a fork doesn't wait any more for guests that don't look up
+    REST_NS = 100000            # time between two checks whether a fork is over, or can begin
+    MOST_RESTS = 10000          # checks after which a fork stops waiting for guests that don't look up
     MANY_TICKS = 10             # ticks that make a guest worth compiling
     # When a guest that runs bytecode goes on as compiled code.
     NEVER = 0
     WHEN_BUSY = 1               # a tick stops it, and wasmloom.tiers.policy decides what to do
-    WHEN_READY = 2              # not yet: code is being made
-    NOW = 3                     # as soon as it stands where it can
+    WHEN_READY = 2              # not yet: its code is being compiled
+    NOW = 3                     # at the next place where it can
     # States of the ticker.
     NO_THREAD = 0
     TICKING = 1
     PARKED = 2
 
-# A word that another thread changes.
+# A word that another thread may change.
 cdef extern from *:
     ctypedef uint64_t WatchedWord "volatile uint64_t"
 
@@ -69,7 +69,7 @@ ctypedef struct Parked:
     Parked *previous
     WlCont *root                # the bottom of its stacks; NULL: it has none (any more)
     WlCont *current             # the innermost one; of bytecode: its memory is used up to the offset `values`
-    void *owner                 # borrowed PyObject* of the GuestTask; NULL: nothing will ever let it go on
+    void *owner                 # borrowed PyObject* of the GuestTask; NULL: it will never go on
     # Of compiled code, else NULL: the native stack of `root` (RootStack*), and on its top the words that the function
     # takes and gives. While it waits: where the innermost stack ends, and the frame there.
     void *native_stack
@@ -84,21 +84,21 @@ ctypedef struct Guest:
     Guest *next                 # all guests ever made, never freed
     Guest *next_free            # those that no Store owns
     uint64_t running            # 1 from the outermost entry to its exit
-    uint64_t used               # set by whoever leaves Python for the guest, cleared by the ticker
+    uint64_t used               # set on the way from Python into the guest, cleared by the ticker
     uint64_t thread             # pthread_self() of the thread inside
     int64_t deadline            # monotonic ns; 0: none
-    int64_t next_signals        # monotonic ns of the next look at Python's signals
+    int64_t next_signals        # monotonic ns of the next check of Python's signals
     Entry *entry                # innermost entry
     uint64_t max_stack          # bytes
     uint64_t max_chain          # stacks that may have resumed each other, roughly
     uint64_t until_chain_check  # stacks that can be made before they are counted again
     uint64_t memory_limit       # bytes that may be allocated for it together (see `charge`)
-    uint64_t used_bytes         # that are
-    bint limits_memories        # whether the limit is for its memories, too: else each of their bytes raises it
+    uint64_t used_bytes         # bytes that are
+    bint limits_memories        # whether memories count towards the limit; else each of their bytes raises it
     Parked *parked              # doubly linked
     uint64_t ticks_seen         # how often a tick has reached guest code
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
-    uint64_t resting            # its thread waits, for a fork to be over or for the GIL, where the guest can be left
+    uint64_t resting            # its thread waits (for a fork or the GIL) at a place where the guest can be left
     uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
     uint64_t change_when        # see NEVER
     uint64_t loops_left         # with NOW: back-edges left before the change
@@ -129,9 +129,9 @@ cdef void give_gil_back(Guest *guest) noexcept nogil
 cdef void rest(Guest *guest) noexcept nogil
 cdef bint c_stack_left() noexcept nogil
 
-# Count memory that is allocated for a guest, or for its host to keep something for it, against its limit; False when
-# there is not so much left. Everything that a guest can have allocated is counted, and each count is undone when the
-# memory goes. Call by the store's owner.
+# Count memory that is allocated for a guest, or that the host keeps for it, against its limit. False when there is not
+# enough left. Everything that a guest can make anyone allocate is counted, and each count is undone when the memory is
+# freed. Only the store's owner may call this.
 cdef inline bint charge(Guest *guest, uint64_t size) noexcept nogil:
     if size > guest.memory_limit or guest.used_bytes > guest.memory_limit - size or refused():
         return False
@@ -156,11 +156,11 @@ cdef inline void uncharge_memory(Guest *guest, uint64_t size) noexcept nogil:
         guest.memory_limit -= size
     guest.used_bytes -= size
 
-# From Python into the guest: give the GIL back, or keep it until the next tick if no other thread of Python is there to
-# take it (the pair costs more than the rest of a short call). `handle_interrupt` gives it back then, or the next call
-# here, where calls are too short for ticks to be seen in them. A thread that C code brings in has to wait for no longer
-# than that; and CPython (3.11, 3.12) announces a signal that another thread has received when the GIL is taken anew,
-# else never. A full barrier, or `shares_barriers`.
+# From Python into the guest: release the GIL, or keep it until the next tick if Python has no other thread to take it
+# (releasing and taking it costs more than the rest of a short call). At the tick `handle_interrupt` releases it; where
+# calls are too short to see a tick, the next call here does. So a thread that C code brings in never waits longer than
+# that; and CPython (3.11, 3.12) announces a signal that another thread has received only when the GIL is taken anew.
+# A full barrier, or `shares_barriers`.
 cdef inline void leave_python(WlContext *ctx) noexcept nogil:
     cdef Guest *guest = <Guest *>ctx
     cdef PyThreadState *state = PyThreadState_Get()
@@ -172,7 +172,7 @@ cdef inline void leave_python(WlContext *ctx) noexcept nogil:
     elif not shares_barriers:
         __sync_synchronize()
 
-# From the guest into Python: with the GIL from here on.
+# From the guest into Python: the thread holds the GIL from here on.
 cdef inline void enter_python(WlContext *ctx) noexcept nogil:
     cdef PyThreadState *state = <PyThreadState *>ctx.thread_state
     ctx.thread_state = NULL

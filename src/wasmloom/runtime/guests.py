@@ -2,34 +2,35 @@
 # mypy: ignore-errors
 """Guest contexts and the ticker: the thread that makes long-running guests look up.
 
-Every `TICK_NS` the ticker sets ``interrupt`` and zeroes ``stack_limit`` in each running context, which sends the
-guest's next loop back-edge or function entry to its slow path (`wasmloom.runtime.runtime_calls`); signals and deadlines
-are handled there. Guest code pays nothing else for Ctrl-C and timeouts. The thread is raw: it never touches Python.
+Every `TICK_NS` the ticker sets ``interrupt`` and zeroes ``stack_limit`` in each running context. That sends the guest's
+next loop back-edge or function entry to its slow path (`wasmloom.runtime.runtime_calls`), which handles signals and
+deadlines. Guest code pays nothing else for Ctrl-C and timeouts. The ticker is a plain C thread: it never touches
+Python.
 
 Invariants:
 
 * A `Guest` is never freed, only reused, so the ticker and the signal handler walk the list without a lock. New guests
   are linked in at the head, after they have been filled in, with the GIL held.
-* What the ticker writes may be late: it may hit a context that has left the guest or got a new owner. Both fields only
+* The ticker's writes may be late: they may hit a context that has left the guest or got a new owner. Both fields only
   cause a slow path, which recomputes them from ``stack_end``.
 * No wake-up is lost: an entry writes ``used`` and *then* reads ``ticker_state``, the ticker writes ``ticker_state``
   and then reads ``used``, each with a full barrier between (for entries, `leave_python`).
-* The ticker writes to a thread's control block only while ``ticking`` is set and after having seen ``running``; an
+* The ticker writes to a thread's control block only while ``ticking`` is set and after it has seen ``running``. An
   entry that ends clears ``running`` and then waits until ``ticking`` is clear, so the thread still exists. Each
   needs a full barrier between its write and its read.
-* Entries are frequent, and what the ticker does is rare: where the kernel has membarrier(2), the ticker's barriers are
-  ones for all threads (``shares_barriers``), and an entry's read has only to be behind its write in the program. That
-  is settled before the thread of the ticker begins.
-* A thread that runs guest code has the GIL exactly while ``keeps_gil`` is set, which only itself changes; between
-  `enter_python` and `leave_python` it has it in any case, and ``thread_state`` is NULL.
+* Entries are frequent and ticks are rare. So where the kernel has membarrier(2), the ticker's barriers act on all
+  threads (``shares_barriers``), and an entry's read only has to follow its write in program order. That is settled
+  before the ticker's thread begins.
+* A thread that runs guest code holds the GIL exactly while ``keeps_gil`` is set, which only that thread changes.
+  Between `enter_python` and `leave_python` it always holds it, and ``thread_state`` is NULL.
 * Before a fork, guests in other threads come to where they could be left: in a host function (``thread_state`` is
   NULL), in `rest`, at the next tick, or where they wait for the GIL (``resting``). In the child only the forking
   thread exists: the ticker is forgotten, and `wasmloom.runtime.forks` ends the guests of other threads as if their host
-  functions had raised. One that hasn't come there in time makes its store unusable in the child.
-* A thread may end inside of a guest: while Python ends, one that asks for the GIL is ended on the spot (CPython 3.11 to
-  3.13, ``pthread_exit``). It does so on its own C stack, from which nothing leads to guests' stacks that an unwinder
-  could follow, and nothing of ours on it needs unwinding. Its thread's key then takes it out of the ticker's sight
-  while its control block still exists.
+  functions had raised. A guest that hasn't come there in time makes its store unusable in the child.
+* A thread may end inside of a guest: while Python ends, a thread that asks for the GIL is ended on the spot (CPython
+  3.11 to 3.13, ``pthread_exit``). It unwinds its own C stack, from which an unwinder can't reach guests' stacks, and
+  nothing of ours on it needs unwinding. The destructor of its thread-specific key then hides it from the ticker while
+  its control block still exists.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def in_guest_code() -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _tick() -> cython.bint:
-    """Interrupt all running guests; whether any has run since the last tick."""
+    """Interrupt all running guests. Returns whether any has run since the last tick."""
     global ticks
     busy: cython.bint = False
     guest: cython.pointer(Guest) = first_guest
@@ -196,7 +197,7 @@ def _tick_forever(argument: cython.p_void) -> cython.p_void:
             wl_barrier_for_all()
         if _tick() and __sync_bool_compare_and_swap(cython.address(ticker_state), PARKED, TICKING):
             continue  # an entry came in between and saw no parked ticker
-        # Whoever made PARKED into TICKING has posted, or will.
+        # The thread that changed PARKED to TICKING has posted, or will.
         while sem_wait(cython.address(wake)) != 0:
             pass  # a signal woke the thread
     return cython.NULL
@@ -227,7 +228,7 @@ def wake_ticker() -> cython.void:
         failed = pthread_create(cython.address(thread), cython.address(attributes), _tick_forever, cython.NULL)
         pthread_sigmask(SIG_SETMASK, cython.address(before), cython.NULL)
         pthread_attr_destroy(cython.address(attributes))
-        if failed:  # no thread to be had now; the next entry tries again
+        if failed:  # no thread available now; the next entry tries again
             __sync_bool_compare_and_swap(cython.address(ticker_state), TICKING, NO_THREAD)
 
 
@@ -252,7 +253,7 @@ def _after_fork_in_child() -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def can_be_left(guest: cython.pointer(Guest)) -> cython.bint:
-    """Whether all that a guest of another thread is lies where the thread that ends it finds it."""
+    """Whether the whole state of another thread's guest is in memory, where the thread that ends it finds it."""
     return (
         not cython.cast(cython.pointer(WatchedWord), cython.address(guest.running))[0]
         or cython.cast(cython.pointer(WatchedWord), cython.address(guest.resting))[0]
@@ -274,7 +275,7 @@ def _pause() -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def rest(guest: cython.pointer(Guest)) -> cython.void:
-    """Wait, if a thread is about to fork, until it has. Call from guest code that can be left."""
+    """If a thread is about to fork, wait until it has. Call from guest code that can be left."""
     if not fork_wanted:
         return
     guest.resting = 1
@@ -288,7 +289,7 @@ def rest(guest: cython.pointer(Guest)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _before_fork() -> cython.void:
-    """Let the guests of other threads come to where they can be left: the next tick reaches those that compute."""
+    """Wait until the guests of other threads can be left. The next tick reaches those that compute."""
     global fork_wanted
     guest: cython.pointer(Guest) = first_guest
     me: uint64_t = cython.cast(uint64_t, pthread_self())
@@ -315,7 +316,7 @@ def _after_fork_in_parent() -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _on_thread_end(limit: cython.p_void) -> cython.void:
-    """A thread that has entered guests ends, perhaps inside of one: the ticker must not touch it any more."""
+    """Hide a thread that ends from the ticker. It has entered guests, and may end inside of one."""
     guest: cython.pointer(Guest) = first_guest
     me: uint64_t = cython.cast(uint64_t, pthread_self())
     while guest != cython.NULL:
@@ -328,7 +329,7 @@ def _on_thread_end(limit: cython.p_void) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def give_gil_back(guest: cython.pointer(Guest)) -> cython.void:
-    """A tick: the guest runs for longer than it may keep the GIL. Call from guest code."""
+    """Release the GIL at a tick: the guest has run for as long as it may keep it. Call from guest code."""
     if guest.keeps_gil:
         PyEval_SaveThread()
         guest.keeps_gil = 0
@@ -338,7 +339,7 @@ def give_gil_back(guest: cython.pointer(Guest)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def stop_running(guest: cython.pointer(Guest)) -> cython.void:
-    """The outermost entry ends: when this returns, the ticker doesn't touch the calling thread any more."""
+    """End the outermost entry. When this returns, the ticker doesn't touch the calling thread any more."""
     cython.cast(cython.pointer(WatchedWord), cython.address(guest.running))[0] = 0
     if not shares_barriers:
         __sync_synchronize()
@@ -385,7 +386,7 @@ def c_stack_left() -> cython.bint:
 @cython.cfunc
 @cython.exceptval(check=False)
 def _is_late() -> cython.bint:
-    """Whether the guest that the calling thread stands in, which waits for the host's own work, has no time left."""
+    """Whether the calling thread's guest, which waits for the host's own work, has no time left."""
     guest: cython.pointer(Guest) = running_here()
     return guest != cython.NULL and guest.deadline != 0 and now_ns() >= guest.deadline
 
@@ -393,7 +394,8 @@ def _is_late() -> cython.bint:
 def deadline_here() -> int | None:
     """When the first of the calls that the calling thread is inside of times out; None when nothing limits them.
 
-    In nanoseconds of the monotonic clock. Guests are nested when a host function enters another store: all count.
+    In nanoseconds of the monotonic clock. Guests nest when a host function enters another store; all their deadlines
+    count.
     """
     first: int64_t = 0
     guest: cython.pointer(Guest) = first_guest

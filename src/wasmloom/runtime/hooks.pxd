@@ -38,7 +38,7 @@ cdef Run run_guest
 cdef object walk_compiled           # the frames of compiled code
 # Set by wasmloom.tiers.
 cdef ChangeTier change_tier
-cdef object check_at_call           # a call of a store of the tier "auto"; gives calls until the next check, 0: never
+cdef object check_at_call           # a call of a store of the tier "auto"; returns calls until the next check, 0: never
 cdef object frames_of_entry         # where a guest stands
 cdef object too_deep                # what is raised for an entry that there is no room for
 # Set by wasmloom.host.

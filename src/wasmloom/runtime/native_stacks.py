@@ -510,7 +510,7 @@ def _prepare(
 ) -> uint64_t:
     """Make a consumed continuation ready for n values, as `prepare` in `wasmloom.compiler.switching` does.
 
-    Gives a trap code, the values as `native_begin` leaves them, and the last stack of the chain.
+    Returns a trap code, the values as `native_begin` leaves them, and the last stack of the chain.
     """
     code: uint64_t
     last[0] = cont

@@ -1,17 +1,17 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Address space of 32-bit memories. There are two kinds, and the engine decides which its memories are.
+"""Address space of 32-bit memories. There are two kinds; the engine decides which kind its memories are.
 
 *Guarded* memories are reserved whole and made accessible as they grow. A guest address is an `i32` plus a static
-offset, an unsigned 32-bit number as well, so an access of up to 16 bytes ends below 8 GiB + 16. A memory reserves that
-much (`RESERVATION`), of which only its present length can be touched: an access out of bounds faults,
-`wasmloom.runtime.faults` turns the fault into a trap, and generated code needs no bounds checks. The base never moves,
+offset, also an unsigned 32-bit number, so an access of up to 16 bytes ends below 8 GiB + 16. A memory reserves that
+much (`RESERVATION`), but only its present length is accessible. An access out of bounds faults, and
+`wasmloom.runtime.faults` turns the fault into a trap, so generated code needs no bounds checks. The base never moves,
 so Python's views of a memory stay valid when it grows.
 
-*Checked* memories are for processes that can't have so much address space. They take what they hold, generated code
-compares every address with the length, and growing moves them, which the system does without copying. Python's views
-would then point nowhere, so a memory doesn't grow while there are any. It grows with the GIL held: whoever has the
-GIL may read base and length.
+*Checked* memories are for processes that can't have that much address space. They take only what they hold. Generated
+code compares every address with the length. Growing may move them, which the system does without copying. A move would
+invalidate Python's views, so a memory doesn't grow while there are any. It grows with the GIL held, so any thread that
+holds the GIL may read base and length.
 
 The table of reservations is read by the signal handler. Invariants: a slot holds a reservation's base or 0; it is
 written after `mmap` has succeeded and cleared before `munmap`, both with the GIL held (one writer at a time);
@@ -46,7 +46,7 @@ from cython.cimports.wasmloom.system._capi import MREMAP_MAYMOVE
 from cython.cimports.wasmloom.system.allocation import mmap, mprotect, mremap
 
 # bases[slot] is a reservation's base or 0; slots from `used` on have never held one. The first `spare_count` of
-# `spares` are reservations that no memory has. `checked_count` is the number of checked memories. All are declared in
+# `spares` are reservations without a memory. `checked_count` is the number of checked memories. All are declared in
 # regions.pxd.
 used = 0
 spare_count = 0
@@ -66,7 +66,7 @@ def _reserve(length: uint64_t) -> cython.p_char:
     base: cython.p_char
     accessible: uint64_t
     if spare_count:
-        # The one with the right length, else the last.
+        # Prefer the one with the right length, else take the last.
         slot = 0
         while slot < spare_count - 1 and spares[slot].length != length:
             slot += 1
@@ -115,8 +115,8 @@ def _commit(base: cython.p_char, old_length: uint64_t, new_length: uint64_t) -> 
 def _release(base: cython.p_char, length: uint64_t) -> cython.void:
     """Give back a reservation of which `length` bytes are accessible. Call with the GIL.
 
-    Unmapping is by far the dearest part of a
-    memory's life, so some reservations are kept for the next memories; their pages go at once.
+    Unmapping costs by far the most in a memory's life, so some reservations are kept for the next memories. Their pages
+    are freed at once.
     """
     global spare_count
     if spare_count < MAX_SPARES and (length == 0 or madvise(base, length, MADV_DONTNEED) == 0):
@@ -157,7 +157,7 @@ def in_region(address: cython.p_void) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _mapping(length: uint64_t) -> uint64_t:
-    """What a checked memory maps: at least a page, so no two memories have the same base."""
+    """The bytes that a checked memory maps: at least a page, so no two memories have the same base."""
     return length if length else 1
 
 
@@ -192,9 +192,9 @@ def new_region(memory: cython.pointer(WlMemory), length: uint64_t, checked: cyth
 @cython.nogil
 @cython.exceptval(check=False)
 def grow_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bint:
-    """Make a memory longer; a checked one may move, and for it call with the GIL.
+    """Make a memory longer. A checked one may move, so growing it needs the GIL.
 
-    False when the system or a view of a checked memory is in the way.
+    Returns False when the system refuses, or a checked memory has views.
     """
     base: cython.p_char
     if memory.mapped == RESERVATION:
@@ -226,7 +226,7 @@ def free_region(memory: cython.pointer(WlMemory)) -> cython.void:
 
 
 def can_reserve(count: int) -> bool:
-    """Whether the process can have the address space of `count` more guarded memories now."""
+    """Whether the process can get the address space of `count` more guarded memories now."""
     size: uint64_t = RESERVATION * cython.cast(uint64_t, count)
     base: cython.p_void = mmap(cython.NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     if base == MAP_FAILED:

@@ -1,14 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""What handlers leave to the runtime: stack growth, interrupts, and the bulk instructions (Core 3.0, 4.6).
+"""Functions that generated code calls: stack growth, interrupts, and the bulk instructions (Core 3.0, 4.6).
 
-All functions have the signature that `wasmloom.contract.layout.RUNTIME_CALLS` names, must not assume that the GIL is
-held, and return a trap code. `register` hands them to the machine module; ``translate`` is the interpreter's,
-``host_call`` the host package's.
+All functions have the signature that `wasmloom.contract.layout.RUNTIME_CALLS` gives, must not assume that the GIL is
+held, and return a trap code. `register` puts them into the table of runtime calls. ``translate`` belongs to the
+interpreter, ``host_call`` to the host package.
 
 Invariants: lengths and addresses are unsigned 32-bit numbers widened to 64 bits before they are added, so no sum wraps;
-nothing is written before the whole range has been checked. Memories can be large: work on much of one is done in
-slices, between which a guest is interrupted as in a loop (`wasmloom.runtime.bulk`). Tables can't be large
+nothing is written before the whole range has been checked. Memories can be large, so long operations on them are
+done in slices, between which a guest can be interrupted as in a loop (`wasmloom.runtime.bulk`). Tables can't be large
 (`Store.new_table`).
 """
 
@@ -75,7 +75,7 @@ def _run_signal_handlers(store_pointer: cython.p_void) -> uint64_t:
     """Let Python handle its signals. Call with the GIL."""
     store: Store = cython.cast(Store, store_pointer)
     failed: cython.int
-    # The guest's frame has no known end here, so nothing may be put above it: entries are refused meanwhile.
+    # The end of the guest's frame isn't known here, so nothing may be put above it: entries are refused meanwhile.
     store.interrupting = True
     failed = cython.cast(LookUp, cython.cast(cython.p_void, _look_up))()
     store.interrupting = False
@@ -107,7 +107,7 @@ def _wants_change(guest: cython.pointer(Guest)) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _attend_here(ctx: cython.pointer(WlContext)) -> uint64_t:
-    """After a tick: look at the deadline and, now and then, at Python's signals."""
+    """After a tick: check the deadline and, now and then, Python's signals."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     now: int64_t = now_ns()
     code: uint64_t
@@ -130,7 +130,7 @@ def _attend_here(ctx: cython.pointer(WlContext)) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def handle_interrupt(ctx: cython.pointer(WlContext)) -> uint64_t:
-    """After a tick, where the guest could go on as compiled code: look at what there is."""
+    """After a tick, at a place where the guest could go on as compiled code: do what is due."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     code: uint64_t = _attend_here(ctx)
     if code:
@@ -147,7 +147,8 @@ def handle_interrupt(ctx: cython.pointer(WlContext)) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def _between(context: cython.p_void) -> cython.int:
-    """Between two slices of an instruction: the same, but that nothing changes tier in the middle of one."""
+    """Between two slices of an instruction: the same, except that nothing changes tier in the middle of an
+    instruction."""
     ctx: cython.pointer(WlContext) = cython.cast(cython.pointer(WlContext), context)
     code: uint64_t
     if not ctx.interrupt:
@@ -164,7 +165,7 @@ def _between(context: cython.p_void) -> cython.int:
 def _enter_slow(
     ctx: cython.pointer(WlContext), needed: uint64_t, fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    """A function's frame doesn't fit, or a tick zeroed the limit."""
+    """See `enter_slow`: a function's frame doesn't fit, or a tick has zeroed the limit."""
     top: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base + needed
     code: uint64_t = 0
     failed: uint64_t
@@ -182,7 +183,7 @@ def _enter_slow(
 def _loop_slow(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    """A loop's back-edge saw the interrupt flag."""
+    """See `loop_slow`: a loop's back-edge saw the interrupt flag."""
     ctx.stack_limit = ctx.stack_end
     return handle_interrupt(ctx)
 
@@ -193,7 +194,8 @@ def _loop_slow(
 def _is_subtype(ctx: cython.pointer(WlContext), actual: uint64_t, expected: uint64_t) -> uint64_t:
     """Whether an indirect call's function has a subtype of the expected type; the type table is read with the GIL.
 
-    Whoever forks meanwhile finds the guest where it can be left: it changes nothing while it waits for the GIL.
+    A thread that forks meanwhile finds the guest where it can be left: the guest changes nothing while it waits for the
+    GIL.
     """
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     state: PyGILState_STATE
@@ -465,7 +467,7 @@ def _elem_drop(
 
 
 def register() -> None:
-    """Hand the functions to the machine module."""
+    """Put the functions into the table of runtime calls."""
     set_runtime_call(_layout.RT_ENTER_SLOW, cython.cast(cython.p_void, _enter_slow))
     set_runtime_call(_layout.RT_LOOP_SLOW, cython.cast(cython.p_void, _loop_slow))
     set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, _is_subtype))

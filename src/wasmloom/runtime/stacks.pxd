@@ -9,7 +9,7 @@ ctypedef void (*Collect)(WlContext *) noexcept nogil
 cdef enum:
     INTERPRETED_BIT = 60        # of WlCont.state: a suspended stack of bytecode, in a store that runs compiled code
 
-# Tells of a continuation that has been made or freed.
+# Called when a continuation has been made or freed.
 ctypedef void (*OnEvent)(Guest *, const char *, WlCont *) noexcept nogil
 
 cdef Collect collect

@@ -3,20 +3,22 @@
 """Continuations and exceptions: allocation, growth and reuse.
 
 A continuation comes with a small stack behind it, in one block of the reference heap (`wasmloom.runtime.heap`).
-Blocks are never freed before their store, so a stale contref always points to a continuation, whose revision
-then tells. A stack that outgrows its block moves to memory of its own, which goes back when the continuation ends.
+Blocks are never freed before their store, so a stale contref always points to a continuation, whose revision shows
+that the reference is stale. A stack that outgrows its block moves to memory of its own, which is freed when the
+continuation ends.
 
-Continuations that end go to the pool at once; those that are abandoned, and exceptions, when the collector finds
-that nothing refers to them (`wasmloom.runtime.collector`). It runs when a pool is empty and so much has been
-allocated since its last run that its cost per allocation is bounded; never within `resume`, `suspend` or `switch`.
+Continuations that end go to the pool at once. Abandoned continuations, and exceptions, go there when the collector
+finds that nothing refers to them (`wasmloom.runtime.collector`). The collector runs when a pool is empty and enough has
+been allocated since its last run to bound its cost per allocation; it never runs within `resume`, `suspend` or
+`switch`.
 
-What is allocated counts towards the store's memory limit.
+All allocations count towards the store's memory limit.
 
 Invariants:
 
 * While a stack runs, the context says where its memory is; every switch writes that back (`stack_handlers._save`,
   `_note_memory`), and code that moves the running stack changes the context only.
-* A continuation in the pool (state "ended") has its own block's memory, and a revision that no reference has.
+* A continuation in the pool (state "ended") uses its own block's memory and has a revision that no reference has.
 * A continuation whose revisions have run out is only used again when the collector has seen no word with its address.
 * ``heap.grown`` is the sum of all stacks' sizes that don't lie in their block.
 """
@@ -89,7 +91,7 @@ def set_collector(function: Collect) -> cython.void:
 @cython.cfunc
 @cython.exceptval(check=False)
 def set_on_event(function: OnEvent) -> cython.void:
-    """Register the function that traces what is made and freed."""
+    """Register the function that traces continuations as they are made and freed."""
     global on_event
     on_event = function
 
@@ -125,7 +127,7 @@ def bound_of(cont: cython.pointer(WlCont)) -> uint64_t:
 def state_of(cont: cython.pointer(WlCont)) -> uint64_t:
     """Which of ``CONT_STATES`` a continuation is in.
 
-    Compiled code that resumes and suspends a stack alone only changes its parent.
+    When compiled code resumes and suspends a single stack, it changes nothing but the stack's parent.
     """
     state: uint64_t = cont.state & ((cython.cast(uint64_t, 1) << BOUND_SHIFT) - 1)
     if state == CONT_SUSPENDED and cont.parent != cython.NULL and cont.last == cont:
@@ -137,7 +139,7 @@ def state_of(cont: cython.pointer(WlCont)) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def last_of(cont: cython.pointer(WlCont)) -> cython.pointer(WlCont):
-    """The stack that ends the chain which a continuation that can be resumed begins."""
+    """The last stack of the chain that a continuation which can be resumed begins."""
     return cont if cont.last == cython.NULL else cython.cast(cython.pointer(WlCont), cont.last)
 
 
@@ -145,7 +147,7 @@ def last_of(cont: cython.pointer(WlCont)) -> cython.pointer(WlCont):
 @cython.nogil
 @cython.exceptval(check=False)
 def look_first(cont: cython.pointer(WlCont)) -> cython.void:
-    """Let what resumes a continuation read its state."""
+    """Have the next `resume` of a continuation read its state."""
     if cont.last == cont:
         cont.last = cython.NULL
 
@@ -154,7 +156,7 @@ def look_first(cont: cython.pointer(WlCont)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def begin_revisions(cont: cython.pointer(WlCont)) -> cython.void:
-    """Let a continuation's revisions begin: no word may be an old reference to it."""
+    """Start a continuation's revisions from the beginning. No word may be an old reference to it."""
     cont.reference = cython.cast(uint64_t, cont) + NEXT_REVISION
 
 
@@ -178,10 +180,10 @@ def is_young(cont: cython.pointer(WlCont)) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def chain_is_full(guest: cython.pointer(Guest)) -> cython.bint:
-    """Whether so many stacks have resumed each other that no stack may be made for one more.
+    """Whether the chain of stacks that have resumed each other is as long as it may be.
 
-    Call before one is made: a chain can't get longer for ever without that, so resuming costs nothing. Counting
-    takes as long as the chain is, and is done once for so many stacks that making one takes constant time.
+    Call before a stack is made: a chain can't grow without new stacks, so `resume` itself needs no check. Counting
+    takes time proportional to the chain, and is done once per so many new stacks that the cost of each is constant.
     """
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.current)
     count: uint64_t = 0
@@ -295,7 +297,8 @@ def free_grown(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cy
 def _cont_new(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    """`cont.new`: the frame needs room for the function's parameters, which arrive early, and for its results."""
+    """`cont.new`. The frame needs room for the function's parameters, which `cont.bind` may bring early, and its
+    results."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     function: cython.p_void = cython.cast(cython.p_void, fp[op.b])
@@ -334,7 +337,7 @@ def _cont_new(
 @cython.nogil
 @cython.exceptval(check=False)
 def end_stack(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.void:
-    """A continuation has ended and doesn't run any more: free what it has grown by, and put it into the pool."""
+    """Free the grown memory of a continuation that has ended and doesn't run any more, and put it into the pool."""
     if on_event != cython.NULL:
         on_event(guest, b"free", cont)
     free_grown(guest, cont)
@@ -370,7 +373,7 @@ def renew(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.
     reference: uint64_t
     inline_memory: cython.p_char
     running: cython.bint = ctx.current == cont
-    # What the context says of the running stack's memory is about interpreted ones.
+    # The context's fields about the running stack's memory are those of interpreted stacks.
     interpreted: cython.bint = running and cont.control == cython.NULL
     if fresh == cython.NULL:
         return cython.NULL
@@ -397,7 +400,7 @@ def renew(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.
     if fresh.control != cython.NULL:
         cython.cast(cython.pointer(WlControl), fresh.control).cont = fresh
         cont.control = cython.NULL
-    # The old one has no memory of its own left, and no revision: only the collector can bring it back.
+    # The old one has neither memory of its own nor a revision left: only the collector can make it usable again.
     cont.stack_base = inline_stack(cont)
     cont.state = CONT_ENDED
     cont.parent = cython.NULL
@@ -447,7 +450,7 @@ def release_native_stack(guest: cython.pointer(Guest), cont: cython.pointer(WlCo
 @cython.cfunc
 @cython.exceptval(check=False)
 def mark_suspended(guest: cython.pointer(Guest)) -> cython.void:
-    """Mark all suspended stacks of bytecode: they are settled when they are resumed."""
+    """Mark all suspended stacks of bytecode. They become native stacks when they are resumed."""
     slab: cython.pointer(Slab) = guest.heap.slabs
     cont: cython.pointer(WlCont)
     i: uint64_t
@@ -485,9 +488,10 @@ def move_stack(guest: cython.pointer(Guest), owner: cython.pointer(WlCont), size
 @cython.nogil
 @cython.exceptval(check=False)
 def memory_of(guest: cython.pointer(Guest), owner: cython.p_void) -> cython.p_char:
-    """Where the memory of a stack is that runs, or waits for what it has resumed or called.
+    """The memory of a stack that runs, or waits for what it has resumed or called.
 
-    Several stacks may share it (the root of an entry lies on what called the host): the innermost one knows.
+    Several stacks may share it (the root of an entry lies on the stack that called the host). The innermost one knows
+    its address.
     """
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.current)
     entry: cython.pointer(Entry) = guest.entry
@@ -506,7 +510,7 @@ def memory_of(guest: cython.pointer(Guest), owner: cython.p_void) -> cython.p_ch
 @cython.nogil
 @cython.exceptval(check=False)
 def unwind_to(guest: cython.pointer(Guest), root: cython.pointer(WlCont)) -> cython.void:
-    """End every stack from the running one to that of an entry, which runs afterwards: what a trap does."""
+    """End every stack from the running one down to an entry's root, which runs afterwards. This is what a trap does."""
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     cont: cython.pointer(WlCont)
     parent: cython.pointer(WlCont)
@@ -574,7 +578,7 @@ def _new_exception(
 @cython.nogil
 @cython.exceptval(check=False)
 def number_of(guest: cython.pointer(Guest), cont: cython.p_void) -> uint64_t:
-    """A small number that tells a continuation from others, from 1; 0 for the bottom of an entry from the host."""
+    """A small number, from 1, that identifies a continuation; 0 for the bottom of an entry from the host."""
     slab: cython.pointer(Slab) = slab_of(cython.address(guest.heap), cython.cast(uint64_t, cont))
     if slab == cython.NULL:
         return 0

@@ -31,19 +31,19 @@ ctypedef struct Start:
     uint64_t *words
     void *top                   # compiled code: where its stack begins
 
-# A tier: a form in which guest code can run. See wasmloom.runtime.entries, which fills in what isn't said to be
-# another's.
+# A tier: a form in which guest code can run. wasmloom.runtime.entries sets the functions, except where another module
+# is named.
 ctypedef struct Tier:
-    const char *name            # as engines have it
+    const char *name            # as in Engine.tier
     # Run a function on `words`, which its results replace.
     int (*call)(Store store, WlFunction *function, uint64_t *words, uint32_t param_slots, uint32_t result_slots) except -1
-    # Give an entry that has saved what it must a stack with room for so many words.
+    # Give a stack with room for that many words to an entry that has saved what it must.
     int (*begin)(Store store, Entry *entry, uint64_t room) except -1
-    # Run guest code in an entry; gives the code it left with, 0 for a return.
+    # Run guest code in an entry; returns the code it left with, 0 for a return.
     uint64_t (*run)(Store store, Entry *entry, const Start *start) noexcept
-    # The frames (a list of GuestFrame, so many at most) from a place on, the innermost first. Bytecode without instance:
-    # it is where a callee returns to that has no frame of this tier. Compiled code: a return address, unless it is the
-    # instruction of a `fault`. Set by wasmloom.tiers.backtraces.
+    # The frames from a place on, the innermost first: a list of at most `limit` GuestFrames. Bytecode without an instance:
+    # the place is the return address of a callee that has no frame of this tier. Compiled code: the place is a return
+    # address, unless it is the instruction of a `fault`. Set by wasmloom.tiers.backtraces.
     list (*walk)(uint64_t ip, uint64_t fp, uint64_t instance, bint fault, uint64_t cont, int limit)
     # Let the functions of a new instance of a module run in this tier. Set by wasmloom.tiers.stores.
     int (*adopt)(Store store, WlInstance *instance, object module) except -1
@@ -53,10 +53,10 @@ ctypedef struct Tier:
 cdef class Store:
     cdef Guest *guest
     cdef readonly object engine
-    cdef unsigned long owner            # identifier of the thread that holds the store, 0: none
-    cdef uint64_t depth                 # how often it holds it
+    cdef unsigned long owner            # identifier of the thread that holds the store; 0: none
+    cdef uint64_t depth                 # how many times that thread has locked it
     cdef int waiting                    # threads that wait for it
-    cdef PyThread_type_lock door        # what they wait at
+    cdef PyThread_type_lock door        # the lock that they wait for
     cdef bint interrupting              # Python's signal handlers run, while the guest stands at a safepoint
     # An exception on its way out of the guest: owned references, as PyErr_Fetch gives them.
     cdef PyObject *error_type
@@ -67,10 +67,10 @@ cdef class Store:
     cdef bint orphans                   # there may be parked guests whose tasks are gone
     cdef list keep                      # whatever must live as long as the store: modules, host functions
     cdef dict references                # id -> object: what externref words point to
-    cdef Py_ssize_t sweep_at            # how many of them make `unlock` look for those that nothing holds
-    cdef uint64_t hanging               # bytes of objects that running guests were given since the last look
-    cdef uint64_t hanging_at            # that many make a host call look, inside of a call
-    # While that goes on: those that something holds, whether that is all of them, and between which words they lie.
+    cdef Py_ssize_t sweep_at            # this many make `unlock` look for unused ones
+    cdef uint64_t hanging               # bytes of objects given to running guests since the last sweep
+    cdef uint64_t hanging_at            # this many make a host call sweep, inside of a call
+    # During a sweep: the references in use, whether that is all of them, and the range of their words.
     cdef dict live
     cdef bint live_is_complete
     cdef uint64_t first_reference
@@ -80,8 +80,8 @@ cdef class Store:
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns
     cdef bint counts_fuel
-    cdef int calls_left                 # calls from the host until a store of the tier "auto" is looked at; 0: never
-    cdef readonly int rounds            # how often code was made for where its bytecode stood
+    cdef int calls_left                 # calls from the host until the tier of a store in "auto" is checked; 0: never
+    cdef readonly int rounds            # how many times OSR entries were compiled for its bytecode
     cdef public object change_failed    # why its bytecode could not go on as compiled code, or None
     cdef Tier *tier                     # in which everything in it runs
     cdef bint checked                   # its memories have no guard pages
@@ -109,14 +109,14 @@ cdef class Store:
     cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages)
     cdef WlTable *new_table(self, uint64_t length, uint64_t max, uint64_t word)
 
-# Copy arguments or results: mostly so few that calling memcpy would take longer.
+# Copy arguments or results. There are usually so few that a call of memcpy would take longer.
 cdef inline void copy_words(uint64_t *to, const uint64_t *words, uint32_t count) noexcept nogil:
     cdef uint32_t i
     for i in range(count):
         to[i] = words[i]
 
-# Functions whose exceptions the caller looks at itself, without Cython's check: a function that can't raise would print
-# them, and go on.
+# Functions whose callers check for exceptions themselves: Cython's own check, in a caller that can't raise, would print
+# them and go on.
 ctypedef int (*Unchecked)(Store, uint64_t *, uint64_t) noexcept
 ctypedef int (*SweepStore)(Store) noexcept
 
@@ -127,7 +127,7 @@ cdef uint64_t enlarge_stack(Guest *guest, uint64_t needed) noexcept nogil
 cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil
 cdef bint grow_table(Store store, WlTable *table, uint64_t more, uint64_t word) noexcept nogil
 
-# Make the value stack at least `needed` bytes, by doubling; it may move. Gives a trap code, or 0.
+# Make the value stack at least `needed` bytes, by doubling; it may move. Returns a trap code, or 0.
 cdef inline uint64_t grow_stack(Guest *guest, uint64_t needed) noexcept nogil:
     cdef uint64_t code = 0
     if needed > <uint64_t>(guest.ctx.stack_end - guest.ctx.stack_base):

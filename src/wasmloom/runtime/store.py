@@ -3,27 +3,28 @@
 """The store: everything that instances own at run time (Core 3.0, 4.2.4).
 
 A `Store` owns the C side of instances: memories, tables, function and instance structs, the value stack. Python
-objects such as `Func` or `Memory` are views of it that keep their store alive; the store keeps none of them, so
-that it goes, with all its memory, when the last of them goes, without waiting for the garbage collector.
+objects such as `Func` or `Memory` are views of it that keep their store alive. The store keeps none of them, so the
+store and all its memory go when the last view goes, without waiting for the garbage collector.
 
 Threads. One thread at a time is inside a store; others wait for it without holding the GIL (`lock`). The same thread
-may come back in through a host function: see `wasmloom.runtime.entries`.
+may enter again through a host function: see `wasmloom.runtime.entries`.
 
 Invariants:
 
 * ``owner``, ``depth`` and ``waiting`` are only touched with the GIL held; guest code runs without it.
-* Nothing holds an address in the value stack across a call that can enter the guest: it may move. Offsets survive.
+* Nothing holds an address in the value stack across a call that can enter the guest, because the stack may move.
+  Offsets stay valid.
 * A reference word is only made and read with the store locked, so that `sweep`, which runs when the last lock goes,
   finds all words that are in use.
-* C structs live until the store is deallocated, which needs that no Python object refers to it: no thread is inside
-  then.
-* The store's parts are not cleared by the garbage collector (`no_gc_clear`), nor are the objects that point into it.
-  In a dying cycle it first runs the finalisers of everything, in any order, and nothing has been cleared then: guests
-  run as ever. Afterwards it empties the list and the dicts that the store holds, again in any order, which breaks the
-  cycle. Whoever still comes (by a weak reference that a finaliser has made) gets an error: ``keep`` is never empty
-  before, nor is ``references`` while a word of it is in use.
-* ``keep`` holds what C structs point to (modules' code spaces, bytes and compiled code, host functions), each itself
-  and not by way of a Python object whose attributes can be cleared first.
+* C structs live until the store is deallocated. That happens only when no Python object refers to it, so no thread is
+  inside then.
+* The garbage collector doesn't clear the store's parts (`no_gc_clear`), nor the objects that point into it. In a dying
+  cycle it first runs all finalisers, in any order; nothing has been cleared then, and guests run as usual. Afterwards
+  it empties the list and the dicts that the store holds, again in any order, which breaks the cycle. Code that still
+  gets at the store (by a weak reference that a finaliser has made) gets an error: before this, ``keep`` is never empty,
+  nor is ``references`` while a word of it is in use.
+* ``keep`` holds what C structs point to (modules' code spaces, bytes and compiled code, host functions), each
+  directly, not through a Python object whose attributes can be cleared first.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 
-#: Trap code → what to say besides the reason.
+#: Trap code → text that follows the reason.
 _DETAILS = {
     UNHANDLED_TAG: "no handler up to where the host called the guest, and nothing suspends across the host",
     CHAIN_EXHAUSTED: "too many continuations have resumed each other",
@@ -108,18 +109,18 @@ DEFAULT_STACK_LIMIT = 1 << 20
 DEFAULT_MEMORY_LIMIT = 1 << 30
 #: Bytes of the native stack of a continuation that runs compiled code, at most.
 CONTINUATION_STACK = cython.declare(uint64_t, 233472)
-#: A store of the tier "auto" that takes so many calls from the host is worth compiling.
+#: A store of the tier "auto" is worth compiling after this many calls from the host.
 MANY_CALLS = 500
-#: A store holds this many external references before it first looks for those that nothing in it holds any more.
+#: The number of external references at which a store first looks for those that nothing in it holds any more.
 _FIRST_SWEEP = cython.declare(cython.Py_ssize_t, 1)
-#: Bytes of objects that guests are given in a call before the store looks within it, where little else is to be seen.
+#: Bytes of objects that guests may be given in a call before the store sweeps within it, in a store with little else.
 _HANGING = cython.declare(uint64_t, 4 << 20)
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
 def push(array: cython.pointer(Pointers), item: cython.p_void) -> cython.bint:
-    """Append to a C array; False when there is no memory."""
+    """Append to a C array. Returns False when there is no memory."""
     grown: cython.pointer(cython.p_void)
     room: uint64_t
     if array.count == array.room:
@@ -176,10 +177,10 @@ def enlarge_stack(guest: cython.pointer(Guest), needed: uint64_t) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t) -> cython.bint:
-    """Add pages to a memory; False when a limit, the system or (of a checked memory) a view is in the way.
+    """Add pages to a memory. Returns False when a limit, the system, or a view of a checked memory prevents it.
 
-    Call by the store's owner; for a checked memory with the GIL. Generated code finds where the memory is then in the
-    `WlMemory`, and for memory 0 in its instance.
+    Only the store's owner may call this, for a checked memory with the GIL held. Generated code reads the memory's new
+    address from the `WlMemory`, and for memory 0 from its instance.
     """
     base: cython.p_char = memory.base
     old: uint64_t = memory.length
@@ -203,7 +204,8 @@ def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t)
 @cython.nogil
 @cython.exceptval(check=False)
 def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, word: uint64_t) -> cython.bint:
-    """Add `more` elements to a table; False when a limit or the system is in the way. Call by the store's owner."""
+    """Add `more` elements to a table. Returns False when a limit or the system prevents it. For the store's owner
+    only."""
     length: uint64_t = table.length
     elements: cython.pointer(uint64_t)
     i: uint64_t
@@ -226,7 +228,7 @@ def _keep_words(store_pointer: cython.p_void, words: cython.pointer(uint64_t), c
     """Note which external references are among the words that the collector sees."""
     store: Store = cython.cast(Store, store_pointer)
     if cython.cast(Unchecked, cython.cast(cython.p_void, _keep))(store, words, count) < 0:
-        PyErr_Clear()  # no memory: nothing else can be wrong with ints in dicts, and no code of Python runs
+        PyErr_Clear()  # no memory: nothing else can go wrong with ints in dicts, and no Python code runs
         store.live_is_complete = False
 
 
@@ -251,8 +253,8 @@ def _keep(store: Store, words: cython.pointer(uint64_t), count: uint64_t) -> cyt
 def _sweep(store: Store) -> cython.int:
     """Forget the external references that nothing in the store holds; the caller has the dict that held them.
 
-    No words are on their way: nobody is inside of the guest, or see `sweep_within`. The garbage collector is off
-    meanwhile, since finalisers could enter the guest and move references to where has been looked already.
+    No words are in transit: nothing is inside of the guest, or see `sweep_within`. The garbage collector is off
+    meanwhile, because finalisers could enter the guest and move references to places that have been visited already.
     """
     heap: cython.pointer(Heap) = cython.address(store.guest.heap)
     collecting: cython.bint
@@ -274,8 +276,8 @@ def _sweep(store: Store) -> cython.int:
     if store.live_is_complete:
         uncharge(store.guest, REFERENCE_BYTES * (PyDict_GET_SIZE(store.references) - PyDict_GET_SIZE(store.live)))
         store.references = store.live
-        # A look costs as much as the heap is large: each reference pays for some words of it. So where little is to be
-        # looked at, what a call leaves behind goes at once, whatever hangs on it.
+        # A sweep visits the whole heap, so each reference pays for some words of it. Where there is little to visit,
+        # what a call leaves behind goes at once, whatever hangs on it.
         kept = PyDict_GET_SIZE(store.references)
         store.hanging_at = min(_HANGING, store.guest.memory_limit >> 2) + REFERENCE_BYTES * kept + 8 * heap.scanned
         store.sweep_at = kept + 1 + ((heap.scanned + (heap.block_bytes >> 6) + 4 * kept) >> 6)
@@ -291,10 +293,10 @@ class Store:
 
     `engine`: a `wasmloom.Engine` (None: the default one). `fuel`: how much the guest may execute, roughly one per
     instruction, for engines made with ``fuel=True``. `timeout`: seconds that one call into the store may take.
-    `memory_limit`: bytes that everything that is allocated for the guest may have together: memories, tables, stacks,
-    continuations, exceptions, external references, and what hosts `charge`; by default memories have only their own
-    maximum, and all else 1 GiB. `stack_limit`: bytes of one of the guest's stacks; stacks that have resumed each other
-    may be as many as frames of 64 bytes that fit there. Raises `ValueError` for limits that make no sense.
+    `memory_limit`: bytes for everything that is allocated for the guest: memories, tables, stacks, continuations,
+    exceptions, external references, and what hosts `charge`. By default memories have only their own maximum, and all
+    else 1 GiB. `stack_limit`: bytes of one of the guest's stacks; it also limits a chain of stacks that have resumed
+    each other, each counting as 64 bytes. Raises `ValueError` for limits that make no sense.
     """
 
     def __cinit__(
@@ -356,7 +358,7 @@ class Store:
         memory_limit: int | None = None,
         stack_limit: int = DEFAULT_STACK_LIMIT,
     ) -> None:
-        """See the class; `__cinit__` does the work, once, so that no store is ever without its insides."""
+        """See the class. `__cinit__` does the work, once, so no store is ever without its parts."""
 
     @property
     def modules(self) -> Mapping[int, object]:
@@ -367,7 +369,7 @@ class Store:
         i: uint64_t
         table: cython.pointer(WlTable)
         memory: cython.pointer(WlMemory)
-        if self.owner == LOST:  # in any state: nothing of it can be freed
+        if self.owner == LOST:  # it may be in any state, so nothing of it can be freed
             self.guest.ctx.store = cython.NULL
             return
         for i in range(self.memories.count):
@@ -420,9 +422,10 @@ class Store:
     def gc(self) -> None:
         """Free at once what nobody holds any more: continuations, exceptions, and Python objects that the guest had.
 
-        That happens by itself: what a call has left behind goes when it ends, in a store that holds much when there is
-        enough of it. Inside of a host function the running guests keep what their stacks have, and external references
-        wait for the outermost call's end. Raises what a signal handler raises while another thread has the store.
+        This also happens automatically: what a call has left behind goes when the call ends; in a store that holds
+        much, when enough has accumulated. Inside of a host function the running guests keep what is on their stacks,
+        and external references wait for the outermost call's end. Raises what a signal handler raises while another
+        thread has the store.
         """
         self.lock()
         if self.depth == 1 and self.guest.entry == cython.NULL:
@@ -438,12 +441,12 @@ class Store:
 
     @property
     def tier_name(self) -> str:
-        """In which tier its functions run: "interpreter" or "compiler"."""
+        """The tier that its functions run in: "interpreter" or "compiler"."""
         return self.tier.name.decode("ascii")
 
     @property
     def memory_used(self) -> int:
-        """Bytes that are allocated for the guest, of all that `memory_limit` counts."""
+        """Bytes that are allocated for the guest, of everything that `memory_limit` counts."""
         return self.guest.used_bytes
 
     # --- ownership by a thread ---
@@ -481,12 +484,12 @@ class Store:
     @cython.cfunc
     @cython.exceptval(check=False)
     def sweep_and_unlock(self) -> cython.void:
-        """Undo the last `lock`, after a look for external references that nothing holds any more."""
+        """Undo the last `lock`, after freeing external references that nothing holds any more."""
         before: dict = self.references  # goes when the store is free again: that can run any code  # noqa: F841
         if self.sweep_at == 0:
             free_roots(self.guest)
         if cython.cast(SweepStore, cython.cast(cython.p_void, _sweep))(self) < 0:
-            PyErr_Clear()  # no memory: the next call looks again. No code of Python runs in there
+            PyErr_Clear()  # no memory: the next call tries again. No Python code runs in there
         self.depth = 0
         self.owner = 0
         if self.waiting:
@@ -495,19 +498,20 @@ class Store:
     @cython.cfunc
     @cython.exceptval(check=False)
     def sweep_within(self) -> cython.void:
-        """Look for external references that nothing holds any more, while a guest calls the host: see `hanging`.
+        """Free external references that nothing holds any more, while a guest calls the host: see `hanging`.
 
-        Invariant: the host function's arguments are objects by now, and everybody who converts anything has locked the
-        store. So with one lock, that of the call which runs the guest, no words are on their way: all that guests have
+        Invariant: the host function's arguments are objects by now, and whatever converts values has locked the store.
+        So while there is one lock, that of the call which runs the guest, no words are in transit: all that guests have
         is on their stacks (compiled code's registers are saved there), in their heap, globals and tables. Inside of
-        further calls it waits. What isn't held goes when this returns: that can run any code, as host functions can.
+        nested calls the sweep waits. Unused objects go when this returns, which can run any code, as host functions
+        can.
         """
         before: dict = self.references  # noqa: F841
         if self.depth != 1 or self.guest.entry == cython.NULL:
             return
         if cython.cast(SweepStore, cython.cast(cython.p_void, _sweep))(self) < 0:
             PyErr_Clear()  # as above
-        self.sweep_at = 0  # the end of the call sees more: no stacks with old words on them
+        self.sweep_at = 0  # the end of the call can free more: there are no stacks with old words then
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -522,7 +526,7 @@ class Store:
             if self.owner == LOST:
                 raise WasmError("a guest was running in this store, in another thread, when the process was forked")
             if wl_python_ends():
-                # Its thread never gets the GIL again: it has been ended, or will be as soon as it asks.
+                # The owner never gets the GIL again: it has been ended, or will be as soon as it asks.
                 raise WasmError("another thread is inside of this store, and Python ends")
             self.waiting += 1
             with cython.nogil:
@@ -535,7 +539,7 @@ class Store:
 
     @cython.cfunc
     def allocate(self, size: uint64_t) -> cython.p_void:
-        """Zeroed memory that lives as long as the store."""
+        """Zeroed memory that is freed with the store."""
         block: cython.p_void = calloc(1, size + 1)
         if block == cython.NULL or not push(cython.address(self.blocks), block):
             free(block)
@@ -547,7 +551,7 @@ class Store:
     def charge(self, size: uint64_t) -> cython.int:
         """Count `size` bytes that are allocated for the guest against the memory limit; `release` undoes it.
 
-        For host functions that keep something for a guest. Raises `WasmError` when there is not so much left.
+        For host functions that keep something for a guest. Raises `WasmError` when there isn't enough left.
         """
         self.lock()
         try:
@@ -559,7 +563,7 @@ class Store:
 
     @cython.cfunc
     def over_limit(self, size: uint64_t) -> object:
-        """What is raised when there are not `size` bytes left."""
+        """The error for when there aren't `size` bytes left."""
         return WasmError(self._over_limit(size))
 
     def _over_limit(self, size: uint64_t) -> str:
@@ -570,7 +574,8 @@ class Store:
 
     @cython.cfunc
     def trap(self, code: uint64_t, frames: object = (), detail: str | None = None) -> object:
-        """The trap of a code. Of a guest that has used up what it may have, what nothing holds goes with the call."""
+        """The trap for a code. When a guest has reached its limit, everything that nothing holds goes at the call's
+        end."""
         if code == _OUT_OF_MEMORY:
             self.sweep_at = 0
         return Trap(TRAP_REASONS[code], frames, _DETAILS.get(code) if detail is None else detail)
@@ -578,7 +583,7 @@ class Store:
     @cython.ccall
     @cython.exceptval(-1, check=False)
     def release(self, size: uint64_t) -> cython.int:
-        """Undo as much of `charge`. Raises `ValueError` for more than is in use."""
+        """Undo a `charge` of `size` bytes. Raises `ValueError` for more than is in use."""
         self.lock()
         try:
             if size > self.guest.used_bytes:
@@ -640,13 +645,13 @@ class Store:
         if not charge(self.guest, REFERENCE_BYTES):
             del self.references[id(value)]
             if self.guest.entry != cython.NULL:
-                # The guest has used up what it may have: what a host function gives it has no place.
+                # The guest has reached its limit: there is no room for what a host function gives it.
                 raise self.trap(_OUT_OF_MEMORY, (), self._over_limit(REFERENCE_BYTES))
-            self.sweep_at = 0  # what nothing holds any more gives its room back at the outermost call's end
+            self.sweep_at = 0  # the outermost call's end frees what nothing holds any more
             raise self.over_limit(REFERENCE_BYTES)
         if self.guest.entry != cython.NULL:
-            # What hangs on objects isn't the guest's memory, but can't wait for a long call's end. An estimate:
-            # the object itself when it comes in, as `sys.getsizeof` has it, and not what it refers to.
+            # The objects aren't the guest's memory, but freeing them can't wait for the end of a long call. This is
+            # an estimate: the object itself as it comes in, by `sys.getsizeof`, not what it refers to.
             self.hanging += REFERENCE_BYTES + size_of(value)
         return cython.cast(uint64_t, cython.cast(cython.p_void, value))
 
@@ -656,7 +661,7 @@ class Store:
     @cython.cfunc
     @cython.exceptval(check=False)
     def take_error(self) -> cython.void:
-        """Take the exception that has been raised, which leaves the guest: that is left with `HOST_EXCEPTION`."""
+        """Take the exception that has been raised and leaves the guest, which is left with `HOST_EXCEPTION`."""
         error_type: cython.pointer(PyObject) = cython.NULL
         error_value: cython.pointer(PyObject) = cython.NULL
         error_traceback: cython.pointer(PyObject) = cython.NULL
@@ -668,7 +673,8 @@ class Store:
     @cython.cfunc
     @cython.exceptval(check=False)
     def drop_error(self) -> cython.void:
-        """Forget the exception that `take_error` has taken. Objects that go may run any code, which finds none here."""
+        """Forget the exception that `take_error` has taken. Freeing it may run any code, which finds no exception
+        here."""
         error_type: cython.pointer(PyObject) = self.error_type
         error_value: cython.pointer(PyObject) = self.error_value
         error_traceback: cython.pointer(PyObject) = self.error_traceback

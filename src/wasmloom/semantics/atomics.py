@@ -45,7 +45,7 @@ def _store(width: str) -> Any:
 
 
 def _modify(opcode: str, width: str, type: str) -> Any:
-    """Write what becomes of the old value and an operand; give the old value."""
+    """Write what becomes of the old value and an operand; return the old value."""
 
     def define(b: V, place: Place, x: V) -> V:
         return _widened(b, b.atomic_modify(opcode, _narrow(b, x, width), place()), type)
@@ -54,7 +54,8 @@ def _modify(opcode: str, width: str, type: str) -> Any:
 
 
 def _compare_exchange(width: str, type: str) -> Any:
-    """Write the last operand if the old value is what is expected, in the bits that are accessed; give the old one."""
+    """Write the last operand if the old value is what is expected, in the bits that are accessed; return the old
+    one."""
 
     def define(b: V, place: Place, expected: V, x: V) -> V:
         old = b.atomic_compare_exchange(_narrow(b, expected, width), _narrow(b, x, width), place())

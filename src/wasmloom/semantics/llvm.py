@@ -90,7 +90,7 @@ class Builder:
         self.lines.append("  " + line)
 
     def assign(self, expression: str, type: str) -> Value:
-        """Write ``%new = expression`` and give the value."""
+        """Write ``%new = expression`` and return the value."""
         name = self.fresh()
         self.emit(f"{name} = {expression}")
         return Value(name, type)

@@ -26,7 +26,7 @@ cdef extern from "Python.h":
     Py_ssize_t PyDict_GET_SIZE(object)
     void PyErr_Clear()
     int PyThreadState_SetAsyncExc(unsigned long, object)
-    # Gives -1 with an exception set where the key isn't there.
+    # Returns -1 with an exception set where the key isn't there.
     int delete_item "PyDict_DelItem" (PyObject *, PyObject *)
     Py_ssize_t PyList_GET_SIZE(object)
     void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
@@ -34,10 +34,10 @@ cdef extern from "Python.h":
     void Py_XDECREF(PyObject *)
     int PyErr_GivenExceptionMatches(PyObject *, PyObject *)
     void PyErr_NormalizeException(PyObject **, PyObject **, PyObject **)
-    # Give whether the garbage collector was on.
+    # Return whether the garbage collector was on.
     int PyGC_Disable()
     int PyGC_Enable()
-    # Gives a new reference, or NULL with an exception set.
+    # Returns a new reference, or NULL with an exception set.
     PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *)
     ctypedef struct VectorcallType "PyTypeObject":
         Py_ssize_t tp_vectorcall_offset

@@ -1,5 +1,5 @@
-"""Tiers: in which form guest code runs, and how it gets from one form to another.
+"""Tiers: which form guest code runs in, and how it changes from one form to the other.
 
 Reading order: `policy` (when a store changes over), `background` (who compiles meanwhile), `stores` (what a store's
-functions run as), `change` (how what runs goes on), `backtraces` (frames of all tiers, seen from outside).
+functions run as), `change` (how running code goes on), `backtraces` (frames of all tiers, seen from outside).
 """

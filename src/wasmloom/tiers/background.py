@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.interpreter.code_space import CodeSpace
 
-    #: What takes long, given what tells whether nobody wants it any more; gives what the module is then called with.
+    #: Slow work. Its argument tells whether the result is still wanted; it returns what the module is then called with.
     Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]
 
 
 class Module(Protocol):
-    """What a `wasmloom.Module` is to this file: see there."""
+    """The part of `wasmloom.Module` that this file uses: see there."""
 
     code_space: CodeSpace
     compiled: CompiledModule | None
     background: Background | None
 
     def compile(self) -> CompiledModule:
-        """Compile it here and now."""
+        """Compile everything, in this thread."""
 
     def begin_behind(self, positions: list[tuple[int, int]]) -> Work:
-        """Compile what it needs first."""
+        """Compile what the module needs first."""
 
     def begin_rest(self) -> Work | None:
-        """Compile what that has left out."""
+        """Compile what `begin_behind` has left out."""
 
     def wait_for(self, background: Background) -> None:
-        """Note who compiles it."""
+        """Note what compiles the module."""
 
 
 class Background:
     """The compilation of one module by a worker process, while a thread waits for it.
 
-    Few threads do that for all modules of the process, one module after the other. They don't keep the module: when it
-    goes, so does its compilation.
+    A few threads do this for all modules of the process, one module after the other. They don't keep the module alive:
+    when it goes, its compilation ends.
     """
 
     def __init__(self, module: Module, positions: list[tuple[int, int]], store: Any) -> None:
@@ -58,7 +58,7 @@ class Background:
         self._name = repr(module)
         self.failed: BaseException | None = None
         self.done = False
-        #: Which process this is for: a forked child has none of the threads.
+        #: The process that this belongs to: a forked child has none of the threads.
         self.process = os.getpid()
         #: Held until everything is done.
         self._ended = allocate_lock()
@@ -66,11 +66,11 @@ class Background:
         _queue.add(self)
 
     def is_abandoned(self) -> bool:
-        """Whether nobody has the module any more."""
+        """Whether the module is gone."""
         return self._module() is None
 
     def run(self) -> None:
-        """In one of the threads: all of it."""
+        """Do all of it, in one of the threads."""
         try:
             self._compile()
         except Abandoned:
@@ -80,7 +80,8 @@ class Background:
             self._ended.release()
 
     def give_up(self, error: BaseException) -> None:
-        """Nobody can see to it: the module goes on interpreted. Not with a warning, in the middle of a guest's call."""
+        """Note that no thread can do it: the module stays interpreted. No warning: this is in the middle of a guest's
+        call."""
         self.failed = error
         self.done = True
         self._ended.release()
@@ -92,7 +93,7 @@ class Background:
         except Abandoned:
             raise
         except Exception as error:
-            # The module goes on interpreted: whatever the reason is, an explicit `Module.compile()` raises it.
+            # The module stays interpreted. An explicit `Module.compile()` raises the reason.
             self.failed = error
         self.done = True
         if log.TIERS:
@@ -113,13 +114,13 @@ class Background:
         except Abandoned:
             raise
         except Exception as error:
-            # What is missing is compiled when it is called, and that raises.
+            # What is missing is compiled when it is called; that raises the error.
             warnings.warn(f"{self._name} is compiled in part: {error}", RuntimeWarning, stacklevel=1)
         if log.TIERS:
             log.tell(f"the rest of {self._name} after {time.monotonic() - begin:.3f} s")
 
     def _do(self, begin: Callable[[Module], Any]) -> None:
-        """Do what takes long without keeping the module."""
+        """Do the slow work without keeping the module alive."""
         module = self._module()
         if module is None:
             raise Abandoned("the module is gone")
@@ -133,34 +134,36 @@ class Background:
             end(module)
 
     def tell(self, store: Any) -> None:
-        """Let a store be looked at again when this is done."""
+        """Have a store checked again when this is done."""
         self._stores.append(weakref.ref(store))
         if self.done:
             check_again(store)
 
     def join(self, timeout: float = -1) -> None:
-        """Wait until the code is there, or it is clear that there won't be any."""
+        """Wait until the code is ready, or until it is clear that there won't be any."""
         if self._ended.acquire(timeout=timeout):
             self._ended.release()
 
 
 class _Queue:
-    """What is to be compiled in the background, and the threads that see to it; they end when there is nothing."""
+    """Modules to be compiled in the background, and the threads that do it. The threads end when there is no more
+    work."""
 
     def __init__(self) -> None:
-        # Signal handlers may come in between: it nests, and every operation under it leaves all whole.
+        # Signal handlers may interrupt a holder: the lock nests, and every operation under it leaves the queue
+        # consistent.
         self._lock = RLock()
         self._waiting: deque[Background] = deque()
         self._threads = 0
 
     def add(self, background: Background) -> None:
-        """Have something compiled."""
+        """Queue a module."""
         with self._lock:
             self._waiting.append(background)
             if self._threads < most_behind():
                 try:
                     start(self._run)
-                except RuntimeError as error:  # there are too many, or Python ends
+                except RuntimeError as error:  # too many threads, or Python is ending
                     if self._threads == 0:
                         self._waiting.remove(background)
                         background.give_up(error)
@@ -177,7 +180,7 @@ class _Queue:
             try:
                 background.run()
             except BaseException as error:
-                # The thread goes on, for the others: nobody else is there to be told.
+                # The thread goes on with other modules: there is nobody to report this to.
                 background.failed = background.failed or error
             del background
 

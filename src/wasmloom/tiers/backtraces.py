@@ -2,8 +2,8 @@
 # mypy: ignore-errors
 """Backtraces: the Wasm frames of an entry into the guest, read off its stacks.
 
-Invariant: while frames are read nothing enters the guest, which could move its stacks: ``store.interrupting`` is set,
-since signal handlers and finalisers can run in here.
+Invariant: nothing enters the guest while its frames are read, because that could move its stacks. Signal handlers and
+finalisers can run in here, so ``store.interrupting`` is set.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_FRAMES = 1000
 
 
 def too_deep(store: Store, entry: uint64_t) -> Trap:
-    """The trap of an `Entry` that there is no room for."""
+    """The trap for an `Entry` that there is no room for."""
     frames = frames_of_entry(store, entry, False)
     return Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
 
@@ -40,11 +40,11 @@ def too_deep(store: Store, entry: uint64_t) -> Trap:
 def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tuple[Frame, ...]:
     """The frames of the `Entry` at an address, innermost first, and through host functions those of the outer entries.
 
-    One that hasn't `trapped` has no frames of its own yet.
+    An entry that hasn't `trapped` has no frames of its own yet.
     """
     entry: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), address)
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
-    # Where the outer entry's compiled code waits.
+    # Where compiled code of the outer entry waits.
     compiled_fp: uint64_t = cython.cast(
         uint64_t, entry.guest_fp if entry.native_stack != cython.NULL else ctx.guest_fp
     )
@@ -90,11 +90,12 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> tu
 
 @cython.cfunc
 def frames_of_parked(store: Store, parked: cython.pointer(Parked), host: object) -> tuple:
-    """The frames of a guest that waits outside of the store for a host function, innermost (that one's) first."""
+    """The frames of a guest that waits outside of the store for a host function, innermost first: the host
+    function's."""
     current: cython.pointer(WlCont) = parked.current
     before: cython.bint = store.interrupting
     found: list = [_host_frame(host, current)]
-    store.interrupting = True  # nothing may let the guest go on meanwhile
+    store.interrupting = True  # nothing may resume the guest meanwhile
     try:
         if parked.native_stack != cython.NULL:
             found += _waiting_in_compiled(cython.cast(uint64_t, parked.fp), current, MAX_FRAMES)
@@ -139,7 +140,7 @@ def _walk_bytecode(
 def _walk_compiled(
     ip: uint64_t, fp: uint64_t, instance: uint64_t, fault: cython.bint, cont: uint64_t, limit: cython.int
 ) -> list:
-    """See `Tier.walk`: places alone say whose they are."""
+    """See `Tier.walk`: addresses in compiled code tell which function they belong to."""
     return hooks.walk_compiled(ip, fp, fault, cont, limit)
 
 

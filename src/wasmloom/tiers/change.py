@@ -1,25 +1,25 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""On-stack replacement: a guest that runs bytecode goes on as compiled code, in the middle of what it does.
+"""On-stack replacement: a guest that runs bytecode goes on as compiled code, in the middle of a function.
 
-The interpreter stops where its state is known (a loop's label or a function's beginning; see ``CHANGE_TIER``). The
-store then runs compiled code only, and the frames of bytecode that are on a stack go on one by one, the innermost
-first: `wl_frames` (see `wasmloom.target.stubs`) asks for the next one, calls its entry (see `wasmloom.compiler.osr`),
-whose results go to where the caller's frame expects them, and so on until there are none. Entries are compiled when
-they are needed: of a deep stack only the innermost at first.
+The interpreter stops where its state is known (a loop's label or a function's beginning; see ``CHANGE_TIER``). From
+then on the store runs compiled code only. The frames of bytecode on a stack go on one by one, the innermost first:
+`wl_frames` (see `wasmloom.target.stubs`) asks for the next one and calls its OSR entry (see `wasmloom.compiler.osr`).
+The results go to where the caller's frame expects them, and so on until no frames are left. OSR entries are compiled
+when they are needed: of a deep stack only the innermost at first.
 
-A stack that waits for one that it has resumed, or that is suspended, becomes a native stack as well: its frames are
-copied to the top (`_settle`), and it goes on with the outcome of the switch. Those that run at the time do so at once,
-suspended ones when they are resumed.
+A stack of bytecode that is suspended, or waits for a stack that it has resumed, becomes a native stack: its frames are
+copied to the top (`_settle`), and it goes on with the outcome of the switch. Stacks of the running chain become native
+at once, suspended ones when they are resumed.
 
 Invariants:
 
-* No bytecode runs in a store that has changed over: whatever is left of it on stacks goes on in this way.
-* The frames that wait on a stack are described by the `WlCont` whose stack it is (`waiting_bytes`). They don't move
-  again: those of a plain entry stay in the store's value stack, below ``ctx.stack_top``; the collector sees all of
-  them.
-* Only the outermost entry changes over: else bytecode would be left below the host.
-* A frame's operands and locals are read by its entry before anything is written to the frame.
+* No bytecode runs in a store that has changed over: frames of bytecode that are left on stacks go on as described
+  above.
+* The `WlCont` of a stack describes the frames that wait on it (`waiting_bytes`). They don't move again. The frames of a
+  plain entry stay in the store's value stack, below ``ctx.stack_top``. The collector sees all of them.
+* Only the outermost entry changes over; otherwise bytecode would remain below a host function.
+* An OSR entry reads a frame's operands and locals before anything is written to the frame.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 #: A change compiles for at most so many frames of a chain of stacks, and for so many suspended stacks.
 _MOST_FRAMES = cython.declare(cython.int, 200)
 _MOST_SUSPENDED = cython.declare(cython.int, 100)
-#: At least this much of a stack is copied: results of a function may need more than its frames have used so far.
+#: At least this many bytes of a stack are copied: a function's results may need more room than its frames have used.
 _RESULT_BYTES = cython.declare(uint64_t, 8 * 1024)
 #: What is below a frame.
 _CALLER = cython.declare(cython.int, 0)
@@ -119,10 +119,10 @@ def _word(address: uint64_t) -> uint64_t:
 
 
 def _code_at(store: Store, ip: uint64_t, abandoned: object) -> tuple:
-    """The code by which a frame of bytecode goes on, and the slot of its return ip; see `run_apart` for `abandoned`.
+    """The code with which a frame of bytecode goes on, and the slot of its return ip. For `abandoned` see `run_apart`.
 
-    `ip` is where a loop or a function begins, or lies in a call or in what has switched stacks. Raises what compiling
-    raises, and `LookupError` for an address that is in no function.
+    `ip` is where a loop or a function begins, or lies in a call or in an instruction that has switched stacks. Raises
+    what compiling raises, and `LookupError` for an address that is in no function.
     """
     found = find(ip)
     if found is None:
@@ -137,7 +137,7 @@ def _code_at(store: Store, ip: uint64_t, abandoned: object) -> tuple:
 def _add_standing(
     found: dict, ip: uint64_t, fp: uint64_t, cont: cython.pointer(WlCont), bottom: cython.pointer(WlCont)
 ) -> cython.int:
-    """Note where the frames of a chain of stacks stand, from an address on, down to the stack `bottom`."""
+    """Note the places where the frames of a chain of stacks stand, from an address down to the stack `bottom`."""
     here = cython.declare(WlCont)
     return_ip: uint64_t
     frame: object
@@ -161,7 +161,8 @@ def _add_standing(
 
 @cython.cfunc
 def _standing(store: Store) -> list:
-    """Where what runs in a store, and some of what is suspended, stands: as `find` gives it, the innermost first."""
+    """The places where running frames of a store stand, and some suspended ones: as `find` returns them, innermost
+    first."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     slab: cython.pointer(Slab) = store.guest.heap.slabs
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
@@ -210,7 +211,7 @@ def _next_frame_with_gil(ctx: cython.pointer(WlContext), words: cython.pointer(u
     store: Store = cython.cast(Store, ctx.store)
     before: cython.bint = store.interrupting
     ended: cython.int
-    store.interrupting = True  # compiling takes long enough for signals; nobody may enter the guest meanwhile
+    store.interrupting = True  # signals arrive while it compiles; nothing may enter the guest meanwhile
     ended = cython.cast(Unchecked, cython.cast(cython.p_void, _find_next_frame))(store, words)
     store.interrupting = before
     if ended >= 0:
@@ -222,7 +223,7 @@ def _next_frame_with_gil(ctx: cython.pointer(WlContext), words: cython.pointer(u
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _find_next_frame(store: Store, words: cython.pointer(uint64_t)) -> cython.int:
-    """Have the next frame's entry compiled; gives 0, or the code of the trap when the call's time is over."""
+    """Have the next frame's OSR entry compiled. Returns 0, or the code of the trap when the call's time is over."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
     outcome: object = run_apart(partial(_code_at, store, cython.cast(uint64_t, cont.ip)), store.deadline)
@@ -239,7 +240,7 @@ def _find_next_frame(store: Store, words: cython.pointer(uint64_t)) -> cython.in
 @cython.cfunc
 @cython.exceptval(check=False)
 def _to_caller(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), return_ip: uint64_t) -> uint64_t:
-    """Let the caller of the frame that goes on be the next; gives where the results go."""
+    """Make the caller of the frame that goes on the next one. Returns where the results go."""
     end: cython.int = _down(cont, return_ip)
     if end == _CALLER:
         return cont.values
@@ -252,9 +253,9 @@ def _to_caller(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), ret
 def _down(cont: cython.pointer(WlCont), return_ip: uint64_t) -> cython.int:
     """Go from a frame, at ``cont.fp``, to its caller's, or to one of the ends of a stack; says which.
 
-    Sets ip, fp, the waiting instance (the caller's), and in `values` where the results go. What the interpreter does
-    when a function returns: a `shim` moves the results down and brings the instance back, `restore` brings the instance
-    back after a call that has left it.
+    Sets ip, fp and the waiting instance to the caller's, and `values` to where the results go. This does what the
+    interpreter does when a function returns: a `shim` moves the results down and restores the instance; `restore`
+    restores the instance after a call that has left it.
     """
     fp: uint64_t = cont.fp
     instance: uint64_t = cython.cast(uint64_t, waiting_instance(cont))
@@ -310,7 +311,7 @@ def _field(instruction: cython.p_char, at: cython.int) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def _aligned(size: uint64_t) -> uint64_t:
-    """As many bytes of a native stack as `size` takes."""
+    """`size`, rounded up to the alignment of native stacks."""
     return (size + (STACK_ALIGNMENT - 1)) & ~cython.cast(uint64_t, STACK_ALIGNMENT - 1)
 
 
@@ -339,7 +340,8 @@ def _used_by_parent(child: cython.pointer(WlCont)) -> uint64_t:
 def _reserve_chain(
     guest: cython.pointer(Guest), cont: cython.pointer(WlCont), last: cython.pointer(WlCont), used: uint64_t
 ) -> cython.bint:
-    """Take native stacks for all of a chain of stacks of bytecode; or none, and False, when there is no memory."""
+    """Take a native stack for each stack of bytecode in a chain. Takes none and returns False when there is no
+    memory."""
     child: cython.pointer(WlCont) = cont
     while True:
         child.control = stack_with_room(guest, _settled_size(child, used))
@@ -358,7 +360,7 @@ def _reserve_chain(
 def _release_chain(
     guest: cython.pointer(Guest), cont: cython.pointer(WlCont), end: cython.pointer(WlCont)
 ) -> cython.void:
-    """Give back the native stacks of a chain, up to `end`, that doesn't have one."""
+    """Release the native stacks of a chain, up to `end`, which has none."""
     while cont != end:
         release_native_stack(guest, cont)
         cont = cython.cast(cython.pointer(WlCont), cont.parent)
@@ -370,10 +372,10 @@ def _release_chain(
 def _settle(
     guest: cython.pointer(Guest), cont: cython.pointer(WlCont), ip: cython.p_char, fp: uint64_t, used: uint64_t
 ) -> cython.p_char:
-    """Let the frames of a stack of bytecode wait on top of the native one that it has got: the innermost at `fp`, to go
-    on at `ip`.
+    """Move the frames of a stack of bytecode to the top of its new native stack, where they wait.
 
-    `used` bytes of its memory are copied; the memory is freed. Gives the native stack's pointer.
+    The innermost is at `fp`, to go on at `ip`. `used` bytes of the old memory are copied, and it is freed. Returns the
+    native stack's stack pointer.
     """
     control: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
     frames: cython.p_char = usable_top(control) - _settled_size(cont, used)
@@ -389,7 +391,7 @@ def _settle(
     cont.first_tag = cython.NULL
     if cont.parent != cython.NULL:
         cont.resumer = cython.cast(cython.pointer(WlCont), cont.parent).instance
-    # As compiled code has a stack that runs: see `WlCont.last`.
+    # As for a stack of compiled code that runs: see `WlCont.last`.
     cont.state = CONT_SUSPENDED
     cont.last = cont
     return frames
@@ -399,7 +401,7 @@ def _settle(
 @cython.nogil
 @cython.exceptval(check=False)
 def _set_start(control: cython.pointer(WlControl), cont: cython.pointer(WlCont), sp: cython.p_char) -> cython.void:
-    """Let a control context lead to where a settled stack goes on."""
+    """Set a control context to where a settled stack goes on."""
     own: cython.pointer(WlControl) = cython.cast(cython.pointer(WlControl), cont.control)
     control.sp = sp
     control.fp = cython.cast(cython.p_char, cython.address(own.fp))
@@ -416,10 +418,10 @@ def _settle_chain(
     ip: cython.p_char,
     used: uint64_t,
 ) -> cython.bint:
-    """Settle a chain of stacks from the innermost, `cont`, to the last; False, and nothing done, without memory.
+    """Settle a chain of stacks from the innermost, `cont`, to the last. Does nothing and returns False without memory.
 
-    Each one's control context then says where its parent goes on, and that of the last one where the innermost does:
-    as compiled code leaves a suspended chain.
+    Afterwards each control context says where the parent goes on, and that of the last stack where the innermost goes
+    on: compiled code leaves a suspended chain in the same state.
     """
     child: cython.pointer(WlCont) = cont
     parent: cython.pointer(WlCont)
@@ -454,7 +456,7 @@ def _settle_chain(
 @cython.nogil
 @cython.exceptval(check=False)
 def _convert(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), used: uint64_t) -> cython.bint:
-    """Settle a suspended chain that is resumed; what it is resumed with is in its innermost frame already."""
+    """Settle a suspended chain that is resumed. The values of the `resume` are in its innermost frame already."""
     last: cython.pointer(WlCont) = last_of(cont)
     settled: cython.bint = _settle_chain(guest, cont, last, cont.ip - 1, used)
     cont.last = last
@@ -467,9 +469,9 @@ def _convert(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), used: u
 @cython.cfunc
 @cython.exceptval(check=False)
 def _change(store_pointer: cython.p_void, entry: cython.pointer(Entry)) -> uint64_t:
-    """Let an entry whose bytecode has stopped go on as compiled code; gives the code it left with, 0 for a return.
+    """Let an entry whose bytecode has stopped go on as compiled code; returns the code it left with, 0 for a return.
 
-    When that can't be done, the bytecode goes on.
+    When that is impossible, the bytecode goes on.
     """
     store: Store = cython.cast(Store, store_pointer)
     guest: cython.pointer(Guest) = store.guest
@@ -551,11 +553,13 @@ def _prepare(
     root: cython.pointer(cython.pointer(RootStack)),
     size: cython.pointer(uint64_t),
 ) -> cython.int:
-    """Let a store whose bytecode has stopped run compiled code: gives the stack for its entry, which the caller
-    releases otherwise, and the size of the innermost frame. Leaves that 0 if it isn't to be now, or can't be.
+    """Prepare a store whose bytecode has stopped for compiled code.
 
-    Gives 0, or the code of the trap when the call's time is over. What can fail is done apart or doesn't raise: what
-    this raises has interrupted it.
+    Sets the stack for its entry, which the caller releases if it doesn't use it, and the size of the innermost frame,
+    which stays 0 if the change isn't to be now, or can't be.
+
+    Returns 0, or the code of the trap when the call's time is over. What can fail is done by another thread
+    (`run_apart`) or doesn't raise, so an exception from here is always an interruption.
     """
     guest: cython.pointer(Guest) = store.guest
     ip: uint64_t = cython.cast(uint64_t, guest.ctx.trap_ip)
@@ -581,7 +585,7 @@ def _prepare(
     if log.TIERS:
         log.tell(f"{store!r} runs compiled code from now on")
     codes: list = compiled_code(store)
-    # From here on no code of Python runs, so no signal handler, until the change is made.
+    # From here on no Python code runs, so no signal handler either, until the change is complete.
     root[0] = take_root(guest)
     if root[0] == cython.NULL:
         return _give_up(store, MemoryError("no memory for a native stack"))
@@ -602,7 +606,7 @@ def _prepare(
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _give_up(store: Store, error: object) -> cython.int:
-    """The store stays interpreted. Gives 0."""
+    """Note why the store stays interpreted. Returns 0."""
     store.change_failed = error
     store.guest.change_when = NEVER
     if log.TIERS:
@@ -624,7 +628,7 @@ def _child_of(cont: cython.pointer(WlCont), bottom: cython.pointer(WlCont)) -> c
 @cython.nogil
 @cython.exceptval(check=False)
 def _used(guest: cython.pointer(Guest), size: uint64_t) -> uint64_t:
-    """Bytes in use of the running stack, whose innermost frame has a size."""
+    """Bytes in use of the running stack, whose innermost frame takes `size` bytes."""
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     return min(
         cython.cast(uint64_t, ctx.trap_fp - ctx.stack_base) + size,
@@ -643,7 +647,7 @@ def _run_changed(
 ) -> uint64_t:
     """Settle the running chain, whose innermost stack uses `used` bytes of its memory, and let it go on.
 
-    The trap fields of the context say where the innermost frame is to go on; without ip there is none. An exception may
+    The trap fields of the context say where the innermost frame goes on; without an ip there is none. An exception may
     be `pending` there.
     """
     store: Store = cython.cast(Store, store_pointer)
@@ -673,7 +677,7 @@ def _run_changed(
             set_waiting_bytes(current, 0)
         control = child.control
     if entry.may_wait:
-        # Its stack has memory of its own, which goes.
+        # Its stack has memory of its own, which is freed.
         top = _settle_root(guest, entry, root, bottom_used)
         ctx.stack_base = entry.outer_base
         ctx.stack_end = entry.outer_end
@@ -701,7 +705,7 @@ def _run_changed(
 def _settle_root(
     guest: cython.pointer(Guest), entry: cython.pointer(Entry), root: cython.pointer(RootStack), used: uint64_t
 ) -> cython.p_void:
-    """Copy the frames of a call that can wait to the top of its native stack; gives where the stack then begins.
+    """Copy the frames of a call that can wait to the top of its native stack. Returns where the stack then begins.
 
     The call's results end up where the first frame begins.
     """
@@ -717,9 +721,9 @@ def _settle_root(
 
 
 def change_soon(store: Store, after: int = 0) -> None:
-    """Let a guest go on as compiled code as soon as it stands where it can, or after so many loops: for tests.
+    """Make a guest go on as compiled code at the first place where it can, or after that many loops: for tests.
 
-    A host function can call this, or anybody before a call.
+    Call it from a host function, or before a call.
 
     Raises what compiling raises.
     """

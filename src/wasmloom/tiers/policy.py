@@ -1,10 +1,12 @@
-"""The tier "auto": modules run interpreted first, and as compiled code once that is there.
+"""The tier "auto": modules run interpreted first, and as compiled code once it is ready.
 
 A store changes over as a whole, between two calls from the host or in the middle of one (see `wasmloom.tiers.change`).
-Until then everything goes on interpreted. What is instantiated in a store that has changed over is compiled first.
+Until then everything is interpreted. Modules that are instantiated later, in a store that has changed over, are
+compiled first.
 
-With a `threshold` the change is deterministic: after so many calls from the host, the next one compiles, and waits for
-it. Without one, modules are compiled in the background, by another process, when calls become many or take long.
+With a `threshold` the change is deterministic: after that many calls from the host, the next one compiles and waits
+for the code. Without one, modules are compiled in the background, by another process, when there are many calls or long
+ones.
 """
 
 from __future__ import annotations
@@ -21,20 +23,20 @@ if TYPE_CHECKING:
     from wasmloom.interpreter.code_space import CodeSpace
     from wasmloom.tiers.background import Module
 
-    #: Of bytecode: whose it is, function (of those defined in the module), offset.
+    #: A place in bytecode: the code space, the function (numbered among those defined in the module), the offset.
     Position = tuple[CodeSpace, int, int]
 
-#: While code is being made, so many calls go by before the next look whether it is there.
+#: Calls from the host between two checks whether the code is ready.
 CALLS_BETWEEN_LOOKS = 50
-#: So often entries are made in the background for where a guest stands, which may be elsewhere by the time they are
-#: there; afterwards it waits for them.
+#: How many times OSR entries are compiled in the background for the places where a guest stands. It may have moved on
+#: by the time they are ready; after this many attempts, it waits for them.
 ROUNDS = 3
 
 
 def check_at_call(store: Any) -> int:
-    """A store of the tier "auto" is called from the host, and it is time to look at its tier.
+    """The host calls into a store of the tier "auto" whose tier is due for a check.
 
-    Changes it over if that can be done. Gives the number of calls until the next look; 0: never again.
+    Changes the store over if possible. Returns the number of calls until the next check; 0: never again.
     """
     modules = list(store.modules.values())
     if store.engine.threshold is not None:
@@ -51,7 +53,8 @@ def check_at_call(store: Any) -> int:
 def check_inside_call(store: Any, standing: list[Position]) -> bool | None:
     """Whether the bytecode that stands at some positions, the innermost first, can go on as compiled code.
 
-    If not, what is missing is made in the background, and the store will be looked at again; None: never.
+    If not, what is missing is compiled in the background, and the store will be checked again. None: it can never go
+    on.
     """
     if _ready(store, [] if store.rounds > ROUNDS else standing):
         return True
@@ -62,9 +65,9 @@ def check_inside_call(store: Any, standing: list[Position]) -> bool | None:
 
 
 def _ready(store: Any, standing: list[Position]) -> bool:
-    """Whether all code that a store needs is there; lets what isn't be made."""
+    """Whether all code that a store needs is ready. Has what is missing compiled."""
     with forks.importing:
-        from wasmloom.tiers.background import Background  # what it imports takes a while
+        from wasmloom.tiers.background import Background  # importing it takes a while
 
     ready = True
     for module in list(store.modules.values()):

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""In which tier a store is: what its functions run as.
+"""The tier of a store: what its functions run as.
 
-A store is in one tier as a whole. It begins in that of its engine and changes over once at most, from bytecode to
-compiled code: see `wasmloom.tiers.policy` for when, `wasmloom.tiers.change` for what runs at the time.
+A store is in one tier as a whole. It begins in its engine's tier and changes over at most once, from bytecode to
+compiled code. `wasmloom.tiers.policy` decides when; `wasmloom.tiers.change` handles what is running at the time.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
 
 def count_round(store: Store) -> None:
-    """Code is made once more for where the store's bytecode stands (`Store.rounds`)."""
+    """Count one more attempt to compile for the places where the store's bytecode stands (`Store.rounds`)."""
     store.rounds += 1
 
 
 @cython.cfunc
 def _code_of(store: Store, module: object) -> tuple:
-    """The compiled code of a module, compiled if need be, as `_use_code` takes it: of each function defined in it the
-    address of its code, and that of what calls it with arguments in memory, in words. The store keeps it then."""
+    """The compiled code of a module, as `_use_code` takes it. Compiles it if need be; the store keeps it alive.
+
+    Two arrays of words: for each function defined in the module the address of its code, and that of its `array_call`.
+    """
     decoded: DecodedModule = module.decoded
     i: uint32_t
     compiled = module.compile()
@@ -48,8 +50,10 @@ def _code_of(store: Store, module: object) -> tuple:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _make_stubs(store: Store, instance: cython.pointer(WlInstance), decoded: DecodedModule) -> cython.int:
-    """Give an instance's functions code for callers that are interpreted: there are none, but a cell must point
-    somewhere. Nobody notices before `_use_code`."""
+    """Give an instance's functions code for interpreted callers: there are none, but a cell must point somewhere.
+
+    This has no effect before `_use_code`.
+    """
     functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
     function: cython.pointer(WlFunction)
     i: uint32_t
@@ -69,7 +73,7 @@ def _make_stubs(store: Store, instance: cython.pointer(WlInstance), decoded: Dec
 def _use_code(
     instance: cython.pointer(WlInstance), decoded: DecodedModule, register_calls: bytes, calls: bytes
 ) -> cython.void:
-    """Let an instance's functions run as compiled code. Nothing of it runs now."""
+    """Let an instance's functions run as compiled code. None of them is running."""
     functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
     function: cython.pointer(WlFunction)
     code: cython.pp_void = cython.cast(cython.pp_void, PyBytes_AS_STRING(register_calls))
@@ -86,8 +90,8 @@ def _use_code(
 def compiled_code(store: Store) -> list[tuple[object, bytes, bytes]]:
     """The compiled code of all instances of a store, in their order, compiled if need be; for `use_compiled`.
 
-    Compiling lets signal handlers and finalisers run, and these may make instances: there is code for them, too. Once
-    this has given the code, no code of Python may run before it is used.
+    Compiling lets signal handlers and finalisers run, and these may make instances, so the code for those is included.
+    Between this function's return and the use of the code, no Python code may run.
     """
     i: uint64_t = 0
     codes: list = []
@@ -98,17 +102,17 @@ def compiled_code(store: Store) -> list[tuple[object, bytes, bytes]]:
 
 
 def change_over(store: Store) -> None:
-    """Let everything in a store run as compiled code from now on, compiled if need be. No bytecode runs in it."""
+    """Run everything in a store as compiled code from now on; compile it if need be. No bytecode is running in it."""
     use_compiled(store, compiled_code(store))
 
 
 def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None:
-    """Let everything in a store run as compiled code from now on: what `compiled_code` has just given.
+    """Run everything in a store as compiled code from now on: `codes` is what `compiled_code` has just returned.
 
-    No bytecode runs in it, or what does goes on by `wasmloom.tiers.change`; the same is so of what is suspended.
+    Bytecode that is running or suspended, if there is any, goes on by `wasmloom.tiers.change`.
 
-    All of it, or nothing: raises MemoryError before anything has changed. No code of Python runs in here, so that no
-    signal handler can get between.
+    All or nothing: raises MemoryError before anything has changed. No Python code runs in here, so no signal handler
+    can come in between.
     """
     i: uint64_t
     if cython.cast(uint64_t, len(codes)) != store.instances.count:
@@ -127,14 +131,14 @@ def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _adopt_bytecode(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
-    """See `Tier.adopt`: functions are made with code that is translated when they are called."""
+    """See `Tier.adopt`: new functions are translated when they are first called."""
     return 0
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _adopt_compiled(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
-    """See `Tier.adopt`: compiled if need be."""
+    """See `Tier.adopt`: compiles the module if need be."""
     decoded, register_calls, calls = _code_of(store, module)
     _make_stubs(store, instance, decoded)
     _use_code(instance, decoded, register_calls, calls)
@@ -142,7 +146,7 @@ def _adopt_compiled(store: Store, instance: cython.pointer(WlInstance), module: 
 
 
 def check_again(store: Store) -> None:
-    """Code for a store has been made: the next tick looks whether it can go on by it. Call from any thread."""
+    """Code for a store is ready: the next tick checks whether the guest can go on in it. Call from any thread."""
     if store.guest.change_when == WHEN_READY:
         store.guest.change_when = WHEN_BUSY
 

@@ -215,7 +215,7 @@ def _return_call(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(check=True)
 def _indirect(v: Validator, i: cython.pointer(Instr)) -> cython.pointer(TypeInfo):
-    """Pop the table index of an indirect call and give the function type that it names."""
+    """Pop the table index of an indirect call and return the function type that it names."""
     type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, FUNC)
     if not type_matches(v.tables[i.b].element, _FUNCREF):
         v.mismatch(_FUNCREF, v.tables[i.b].element)
@@ -238,7 +238,7 @@ def _return_call_indirect(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(check=True)
 def _callee(v: Validator, i: cython.pointer(Instr)) -> cython.pointer(TypeInfo):
-    """Pop the function reference of a call by reference and give its type."""
+    """Pop the function reference of a call by reference and return its type."""
     type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, FUNC)
     v.expect(reference(type, True))
     return type
