@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""What compiled code calls that isn't compiled: host functions, functions that are interpreted, and not compiled yet.
+"""Calls from compiled code to code that isn't: host functions, interpreted functions, functions not compiled yet.
 
 The adapters (`wasmloom.target.stubs`) put the parameter registers into memory and come here, on the thread's own
 stack. Arguments beyond the registers, and results beyond the first, are in the context's `args`.
 
-Invariant: nothing that may raise runs between the adapter and the functions that look at the exception: what a
-function that isn't allowed to raise leaves behind would be lost.
+Invariant: nothing that may raise runs between the adapter and the functions that check for an exception. One that is
+raised in a function that isn't allowed to raise would be lost.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _run_guest(store: Store, function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)) -> cython.int:
-    """Run a guest's function. Apart, so that calls of host functions stay small."""
+    """Run a guest's function. Separate, so that calls of host functions stay small."""
     signature: Signature = signature_at(function)
     return call(store, function, words, signature.param_slots, signature.result_slots)
 
@@ -72,7 +72,7 @@ def _run_guest(store: Store, function: cython.pointer(WlFunction), words: cython
 def _run_words(
     ctx: cython.pointer(WlContext), function: cython.pointer(WlFunction), words: cython.pointer(uint64_t)
 ) -> cython.int:
-    """Run a function of either kind for compiled code, on `words`, which its results replace.
+    """Run a guest's or host's function for compiled code, on `words`, which its results replace.
 
     Returns 1, and writes nothing, if the guest has to wait for the results.
     """
@@ -103,7 +103,7 @@ def _run_registers(
     i: uint32_t
     place: uint32_t
     if function.instance == cython.NULL and host_in_integers(function):
-        # The registers are the words as they are: of an i32 `call_host` doesn't look at the upper half.
+        # The registers serve as words as they are: `call_host` ignores the upper half of an i32.
         return _run_words(ctx, function, registers)
     signature = signature_at(function)
     words = room_for(max(signature.param_slots, signature.result_slots), few)
@@ -170,7 +170,7 @@ def _call_uncompiled(
     words: cython.pointer(uint64_t),
     in_registers: cython.bint,
 ) -> uint64_t:
-    """Compiled code calls what isn't compiled: take the GIL, run it, give the GIL back."""
+    """Run code that isn't compiled for a compiled caller, with the GIL held meanwhile."""
     code: uint64_t
     enter_python(ctx)
     call = cython.cast(AdapterCall, cython.cast(cython.p_void, _adapter_call_with_gil))
@@ -210,7 +210,7 @@ def _compile_with_gil(
     store: Store = cython.cast(Store, ctx.store)
     before: cython.bint = store.interrupting
     ended: cython.int
-    store.interrupting = True  # compiling takes long enough for signals; nobody may enter the guest meanwhile
+    store.interrupting = True  # signals arrive while it compiles; nothing may enter the guest meanwhile
     ended = cython.cast(Compile, cython.cast(cython.p_void, _compile))(store, instance, index, words)
     store.interrupting = before
     if ended >= 0:
@@ -224,7 +224,7 @@ def _compile_with_gil(
 def _compile(
     store: Store, instance: cython.pointer(WlInstance), index: uint64_t, words: cython.pointer(uint64_t)
 ) -> cython.int:
-    """Have a function compiled, by another thread; returns 0, or the code of the trap when the call's time is over."""
+    """Have another thread compile a function. Returns 0, or the code of the trap when the call's time is over."""
     module = store.module_at[cython.cast(uint64_t, instance)]
     outcome = run_apart(partial(module.compiled_function, index), store.deadline)
     if outcome is None:

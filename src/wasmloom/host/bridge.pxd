@@ -14,7 +14,7 @@ ctypedef union Bits64:
     uint64_t word
     double number
 
-# What tells whether an object can be awaited.
+# Tells whether an object can be awaited.
 cdef extern from "Python.h":
     ctypedef struct PyAsyncMethods:
         void *am_await
@@ -36,7 +36,7 @@ cdef class HostFunction:
     cdef readonly str name
     cdef object keeper                  # what keeps its type alive
 
-# The same function with and without Cython's check for an exception: `_host_call_with_gil` looks at it itself.
+# The same function with and without Cython's check for an exception: `_host_call_with_gil` checks for itself.
 ctypedef int (*HostCallWords)(WlContext *, Store, WlFunction *, uint64_t) noexcept
 ctypedef int (*HandOver)(WlContext *, Store) noexcept
 ctypedef int (*AdapterWords)(WlContext *, WlFunction *, uint64_t *) noexcept
@@ -47,7 +47,7 @@ ctypedef uint64_t (*AdapterCall)(WlContext *, WlFunction *, uint64_t *, bint) no
 @cython.final
 @cython.no_gc_clear
 cdef class Func:
-    cdef void *vectorcall               # the type's slot says where this is
+    cdef void *vectorcall               # the type's slot has this field's offset
     cdef Store _store
     cdef WlFunction *pointer
     cdef Signature signature
@@ -77,7 +77,7 @@ cdef int take_results(Store store, HostFunction host, object returned, uint64_t 
 cdef inline HostFunction host_of(WlFunction *function):
     return <HostFunction><PyObject *>function.object
 
-# How many parameters and results it has, without any counting of references.
+# How many parameters and results it has; without counting references.
 cdef inline uint32_t host_param_slots(WlFunction *function) noexcept:
     return (<HostFunction><PyObject *>function.object).signature.param_slots
 

@@ -16,10 +16,10 @@ exnref              a `WasmException`; None is null               `WasmException
 contref, (ref $ct)  a `Continuation`; None is null                `Continuation`; null is None
 =================== ============================================= =================================
 
-Invariants: arguments are converted before the guest is entered, since that may run any Python code; words are copied
-off the value stack before anything is converted, since that may re-enter the guest and move the stack. The store is
-locked from the first conversion to the last, so that references on their way are not swept; while they are neither on a
-guest's stack nor held by a Python object, `heap.holds` keeps the collector away.
+Invariants: arguments are converted before the guest is entered, because conversions may run any Python code. Words are
+copied off the value stack before anything is converted, because a conversion may re-enter the guest and move the stack.
+The store is locked from the first conversion to the last, so references in transit are not swept. While they are
+neither on a guest's stack nor held by a Python object, `heap.holds` keeps the collector from running.
 """
 
 from __future__ import annotations
@@ -120,18 +120,18 @@ _EXN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["exn"])
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
-# What constructors take for "the caller fills in the fields". Not to be had from Python, where an object without its
-# struct would be a way to crash.
+# Tells constructors that the caller fills in the fields. Python code can't get at it: an object without its struct
+# would be a way to crash.
 BARE = object()
 
-#: Where nothing may raise, a name of the module can't be looked up.
+#: A C variable, for code that may not raise: looking up a name of the module can.
 _WasmException = cython.declare(object, WasmException)
 
 # The flag of generators that `types.coroutine` has made awaitable (`inspect.CO_ITERABLE_COROUTINE`).
 _OLD_COROUTINE = cython.declare(cython.int, 0x100)
 
-# Of wasmloom.host.tags, continuations and asynchronous: they need this module. Nothing is imported where it is called,
-# since finalisers could run, and while Python ends it can't be.
+# Set by wasmloom.host.tags, continuations and asynchronous, which need this module. They can't be imported where they
+# are called: an import can run finalisers, and is impossible while Python ends.
 _exception_word = cython.declare(object, None)
 _exception_object = cython.declare(object, None)
 _continuation_word = cython.declare(object, None)
@@ -141,7 +141,7 @@ _run_waiting = cython.declare(object, None)
 
 @cython.cfunc
 def room_for(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(uint64_t):
-    """Room for `count` words: `few`, which has `WORDS_ON_STACK`, or else allocated, and then the caller's to free."""
+    """Room for `count` words: `few`, which has `WORDS_ON_STACK`, or else allocated memory, which the caller frees."""
     words: cython.pointer(uint64_t) = few
     if count > WORDS_ON_STACK:
         words = cython.cast(cython.pointer(uint64_t), malloc(8 * count))
@@ -152,7 +152,7 @@ def room_for(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(u
 
 @cython.cfunc
 def signature_at(function: cython.pointer(WlFunction)) -> Signature:
-    """The signature of a function of either kind."""
+    """The signature of a guest's or a host's function."""
     if function.instance == cython.NULL:
         return host_of(function).signature
     return signature_of(cython.cast(uint32_t, function.type_id))
@@ -179,10 +179,10 @@ def set_run_waiting(function: Callable[..., Coroutine[object, object, object]]) 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def look_at_c_stack() -> cython.int:
-    """Raise `RecursionError` when the thread's C stack has no room for code of the host that may come back here.
+    """Raise `RecursionError` when the thread's C stack has no room for host code that may come back here.
 
     Python's limit counts calls and not bytes: threads can have small stacks, and programs raise the limit. An entry
-    into a guest looks itself, and what it leaves is enough for the host functions that the guest calls.
+    into a guest checks by itself, and leaves enough for the host functions that the guest calls.
     """
     if not c_stack_left():
         raise RecursionError("calls between host functions nest too deep for this thread's stack")
@@ -223,7 +223,7 @@ def _integer(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cytho
 @cython.inline
 @cython.exceptval(check=False)
 def _i32_fast(kind: Kind, value: cython.pointer(PyObject), word: cython.pointer(uint64_t)) -> cython.bint:
-    """Convert an int to i32 if that is what there is to do; False leaves it to the functions that explain."""
+    """Convert an int to i32, if that is the conversion. False leaves it to the functions that raise errors."""
     overflow: cython.int = 0
     number: int64_t
     if kind != KIND_I32 or not is_int(value):
@@ -237,7 +237,7 @@ def _i32_fast(kind: Kind, value: cython.pointer(PyObject), word: cython.pointer(
 
 @cython.cfunc
 def _of(value: object) -> str:
-    """What `value` is, for an error."""
+    """What `value` is, for an error message."""
     return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
 
 
@@ -258,8 +258,8 @@ def _float(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.
     if kind == KIND_F64:
         word[0] = wide.word
     elif wide.number != wide.number:
-        # By hand: the hardware's conversion would quieten a signalling NaN. A payload in the low bits only is lost;
-        # it must not become an infinity.
+        # By hand, because the hardware's conversion would quieten a signalling NaN. A payload in the low bits alone is
+        # lost; the result must not become an infinity.
         narrow.word = cython.cast(uint32_t, (wide.word >> 32) & 0x80000000) | 0x7F800000
         narrow.word |= cython.cast(uint32_t, (wide.word >> 29) & 0x7FFFFF)
         word[0] = narrow.word if narrow.word & 0x7FFFFF else narrow.word | 0x400000
@@ -327,7 +327,7 @@ def _to_object(store: Store, type: uint64_t, kind: Kind, word: uint64_t) -> obje
         return wide.number
     if kind == KIND_F32:
         narrow.word = cython.cast(uint32_t, word)
-        if narrow.number != narrow.number:  # by hand: see _float
+        if narrow.number != narrow.number:  # by hand, as in _float
             wide.word = cython.cast(uint64_t, narrow.word & 0x80000000) << 32 | cython.cast(uint64_t, 0x7FF) << 52
             wide.word |= cython.cast(uint64_t, narrow.word & 0x7FFFFF) << 29
         else:
@@ -383,7 +383,7 @@ def take_arguments(
 ) -> cython.int:
     """Convert arguments from the `i`-th on, of a function or, without one, of a continuation.
 
-    Nothing that runs Python's code may come between this and the guest: what was made for it is held by nobody.
+    No Python code may run between this and the guest: nothing holds the objects that were made for it.
     """
     held: cython.bint = False
     try:
@@ -399,7 +399,7 @@ def take_arguments(
             except (TypeError, OverflowError, ValueError) as error:
                 of = "the continuation" if func is None else printable(func.name)
                 raise type(error)(f"argument {i + 1} of {of}: {error}") from None
-            # The first may still be made of what the collector finds; then there is a word that it doesn't see.
+            # While the first is converted the collector may run. From here on there is a word that it wouldn't see.
             if not held and signature.kinds[i] >= KIND_EXN:
                 store.guest.heap.holds += 1
                 held = True
@@ -440,10 +440,10 @@ class Func:
         self._store = owner
 
     def __init__(self, store: Store, type: object, function: Callable[..., object], name: str | None = None) -> None:
-        """See the class; `__cinit__` does the work, so that no object is ever without its struct."""
+        """See the class. `__cinit__` does the work, so no object is ever without its struct."""
 
     def __dealloc__(self) -> None:
-        # Before the memory of `self` goes: nobody finds a dead wrapper (all of this happens with the GIL held).
+        # Before the memory of `self` is freed, so that no one finds a dead wrapper. All of this holds the GIL.
         if self.pointer != cython.NULL and self.pointer.wrapper == cython.cast(cython.p_void, self):
             self.pointer.wrapper = cython.NULL
 
@@ -453,7 +453,7 @@ class Func:
 
     @cython.cfunc
     def call(self, args: cython.pointer(cython.pointer(PyObject)), count: cython.Py_ssize_t) -> object:
-        """Run the function on arguments in memory, which somebody holds."""
+        """Run the function on arguments in memory, which the caller holds."""
         signature: Signature = self.signature
         few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
@@ -505,22 +505,22 @@ class Func:
     def take_others(
         self, args: cython.pointer(cython.pointer(PyObject)), i: uint32_t, words: cython.pointer(uint64_t)
     ) -> cython.int:
-        """Convert arguments from the first on that isn't an i32 like most."""
+        """Convert the arguments from the first one that isn't a plain i32."""
         return take_arguments(self._store, self.signature, args, i, words, self)
 
     def call_async(self, *args: object) -> Coroutine[object, object, object]:
-        """Run the function so that it can wait: ``await f.call_async(1, 2)`` gives what ``f(1, 2)`` would.
+        """Run the function so that it can wait: ``await f.call_async(1, 2)`` returns what ``f(1, 2)`` would.
 
-        Host functions that the guest calls may return awaitables (as ``async def`` functions do): the guest then waits
+        Host functions that the guest calls may return awaitables (as ``async def`` functions do). The guest then waits
         for their results, while the event loop, and other guests of the same store, go on. Cancelling the call throws
-        an exception into the waiting guest that only its `catch_all` handlers can catch; unless the guest keeps it, it
-        arrives as the `CancelledError` that it is.
+        an exception into the waiting guest that only its `catch_all` handlers can catch. Unless the guest keeps it, the
+        caller receives it as the `CancelledError` that it is.
         """
         return _run_waiting(self, args)
 
     @cython.cfunc
     def finish(self, words: cython.pointer(uint64_t)) -> object:
-        """The results as Python has them."""
+        """The results as Python values."""
         signature: Signature = self.signature
         if signature.n_results == 0:
             return None
@@ -577,7 +577,7 @@ def _vectorcall(
 
 @cython.cfunc
 def _enable_vectorcall(func: Func) -> object:
-    """Tell Python where functions have the address of `_vectorcall`; Cython has no notation for that.
+    """Tell Python which field of a `Func` has the address of `_vectorcall`. Cython has no notation for that.
 
     Invariant: every `Func` has it there from its `__cinit__` on, and the class has no subclasses.
     """
@@ -592,7 +592,7 @@ _enable_vectorcall(Func.__new__(Func, BARE, None, None))
 
 @cython.cfunc
 def results_of(store: Store, signature: Signature, words: cython.pointer(uint64_t)) -> object:
-    """The results of a function as Python has them: a value, or a tuple; None when there are none."""
+    """The results of a function as Python values: one value, or a tuple; None when there are none."""
     n: uint32_t = signature.n_params
     if signature.n_results == 1 and signature.kinds[n] <= KIND_F64:
         return _to_object(store, signature.types[n], cython.cast(Kind, signature.kinds[n]), words[0])
@@ -639,7 +639,7 @@ def func_at(store: Store, function: cython.pointer(WlFunction)) -> Func:
 @cython.no_gc_clear
 @cython.cclass
 class HostFunction:
-    """A Python function as the guest sees it; kept alive by its store. `keeper`: what keeps its type."""
+    """A Python function as the guest sees it. Its store keeps it alive. `keeper` keeps its type alive."""
 
     def __cinit__(self, function: object, signature: Signature, name: str, keeper: object) -> None:
         self.function = function
@@ -655,7 +655,7 @@ seal(HostFunction)
 def new_host_function(
     store: Store, signature: Signature, function: object, name: str, keeper: object
 ) -> cython.pointer(WlFunction):
-    """A function struct that runs a Python callable. `keeper`: what keeps its type as long as it lives."""
+    """A function struct that runs a Python callable. `keeper` keeps its type alive for as long."""
     host: HostFunction = HostFunction.__new__(HostFunction, function, signature, name, keeper)
     struct: cython.pointer(WlFunction)
     struct = cython.cast(cython.pointer(WlFunction), store.allocate(cython.sizeof(WlFunction)))
@@ -677,9 +677,9 @@ def new_host_function(
 def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t), may_wait: cython.bint) -> cython.int:
     """Call a Python function on `words`, which its results replace. `words` must not lie on the value stack.
 
-    Returns 0 when the results are there: the caller must take away one of `heap.holds` once they are where they belong.
-    Returns 1 if the guest has to wait for the results, with what to wait for in ``store.awaited``; raises `WasmError`
-    if it has to and must not.
+    Returns 0 when the results are there. The caller must subtract one from `heap.holds` once they are in place. Returns
+    1 if the guest has to wait for the results; what it waits for is in ``store.awaited``. Raises `WasmError` if it has
+    to wait but may not.
     """
     signature: Signature = host.signature
     few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
@@ -713,7 +713,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
             free(room)
     if result == cython.NULL:
         return -1
-    # Classes written in Python have `tp_as_async`: what they return may be awaitable.
+    # Classes written in Python have `tp_as_async`, so their objects may be awaitable.
     if (
         signature.n_results == 1
         and type_of(result).tp_as_async == cython.NULL
@@ -723,7 +723,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
         store.guest.heap.holds += 1
         return 0
     returned: object = cython.cast(object, result)
-    Py_DECREF(returned)  # `returned` holds a reference of its own
+    Py_DECREF(returned)  # the variable `returned` holds a reference of its own
     if returned is not None and _to_be_awaited(signature, returned):
         if may_wait:
             store.awaited = returned
@@ -734,7 +734,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
             f"host function {printable(host.name)} returned an awaitable ({_class_name(returned)}): "
             "the guest can only wait for it when it runs by `await function.call_async(...)`"
         )
-    # From here on the words count, not the objects, which may go.
+    # From here on only the words matter; the objects may go.
     store.guest.heap.holds += 1
     if signature.n_results:
         try:
@@ -751,7 +751,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
 def _to_be_awaited(signature: Signature, returned: object) -> cython.bint:
     """Whether a host function has returned an awaitable instead of its results.
 
-    As an external reference, all awaitables but coroutines are values like any other.
+    As an external reference, any awaitable except a coroutine is a value like others.
     """
     if PyCoro_CheckExact(returned) or (PyGen_CheckExact(returned) and returned.gi_code.co_flags & _OLD_COROUTINE):
         return True
@@ -781,7 +781,7 @@ def take_results(store: Store, host: HostFunction, returned: object, words: cyth
                 f"host function {printable(host.name)} must return a tuple of {signature.n_results} values, "
                 f"not {_of(values)}"
             )
-        values = tuple(values)  # so that no conversion can change it
+        values = tuple(values)  # a conversion could change a list
     for i in range(signature.n_results):
         try:
             _convert(
@@ -822,7 +822,7 @@ def _host_call_words(
         if function.instance == cython.NULL:
             waits = call_host(store, host_of(function), words, store.guest.entry.may_wait)
             if not waits:
-                store.guest.heap.holds -= 1  # the words are on the stack before anything else runs
+                store.guest.heap.holds -= 1  # the words are on the stack before other code can run
         else:
             compiler_tier.call(store, function, words, param_slots, result_slots)  # it has been compiled by now
         if not waits:
@@ -844,12 +844,12 @@ def _host_call_with_gil(
     """Run a host function; an exception waits in the store until the guest has been left."""
     store: Store = cython.cast(Store, ctx.store)
     offset: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base
-    room: uint64_t = 8 * MAX_ARGUMENTS  # a compiled function's; nothing here may raise
+    room: uint64_t = 8 * MAX_ARGUMENTS  # as for a compiled function; nothing here may raise
     ended: cython.int
     code: uint64_t
     if function.instance == cython.NULL:
         room = 8 * max(host_param_slots(function), host_result_slots(function))
-    # For backtraces and nested entries; an entry saves them before it overwrites them.
+    # For backtraces and nested entries. An entry saves these fields before it overwrites them.
     ctx.host_ip = return_ip
     ctx.host_fp = offset
     ctx.host_function = function
@@ -866,15 +866,15 @@ def _host_call_with_gil(
 @cython.cfunc
 @cython.exceptval(check=False)
 def fetch_error(ctx: cython.pointer(WlContext), store: Store) -> uint64_t:
-    """A host function has raised: the store takes the exception, or the guest if it is one that the guest can catch.
+    """Take the exception that a host function has raised: into the guest if it can catch it, else into the store.
 
-    Returns the code to leave the guest with: `UNCAUGHT_EXCEPTION` when the guest's is in ``ctx.exception``.
+    Returns the code to leave the guest with: `UNCAUGHT_EXCEPTION` when the guest's exception is in ``ctx.exception``.
     """
     store.take_error()
     if not PyErr_GivenExceptionMatches(store.error_type, cython.cast(cython.pointer(PyObject), _WasmException)):
         return _HOST_EXCEPTION
     if cython.cast(HandOver, cython.cast(cython.p_void, _hand_over))(ctx, store) < 0:
-        store.take_error()  # what is wrong with it, or what a signal handler has raised meanwhile
+        store.take_error()  # what the conversion, or a signal handler meanwhile, has raised
         return _HOST_EXCEPTION
     return _UNCAUGHT_EXCEPTION
 
@@ -882,7 +882,7 @@ def fetch_error(ctx: cython.pointer(WlContext), store: Store) -> uint64_t:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _hand_over(ctx: cython.pointer(WlContext), store: Store) -> cython.int:
-    """Make the `WasmException` that the store has taken the guest's, in ``ctx.exception``. May run any Python code."""
+    """Move the `WasmException` that the store has taken to the guest's ``ctx.exception``. May run any Python code."""
     PyErr_NormalizeException(
         cython.address(store.error_type), cython.address(store.error_value), cython.address(store.error_traceback)
     )
@@ -903,7 +903,7 @@ def _host_call(
     fp: cython.pointer(uint64_t),
     return_ip: cython.p_char,
 ) -> uint64_t:
-    """The guest calls a host function: take the GIL, run it, give the GIL back."""
+    """Run a host function that the guest calls, with the GIL held meanwhile."""
     code: uint64_t
     enter_python(ctx)
     code = cython.cast(HostCall, cython.cast(cython.p_void, _host_call_with_gil))(ctx, function, fp, return_ip)

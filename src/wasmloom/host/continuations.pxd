@@ -13,7 +13,7 @@ cdef class Driver:
     cdef char *code
     cdef uint32_t *clauses              # the same for compiled code: see wasmloom.compiler.stack_lowering
     cdef WlInstance *instance       # has the tags and nothing else
-    cdef list signatures            # of what a suspension with each tag gives: that of its continuation
+    cdef list signatures            # by tag: that of the continuation of a suspension with it
     cdef Types kept                 # the types of all these, and of what it resumes
     cdef uint32_t room              # slots of the frame
 

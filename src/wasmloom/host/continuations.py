@@ -3,15 +3,15 @@
 """Continuations in Python: resumed, handled and iterated over by the host (stack-switching proposal).
 
 ```python
-generator = instance.exports.start()                # gives a (ref $k): a Continuation
+generator = instance.exports.start()                # returns a (ref $k): a Continuation
 outcome = generator.resume(on=tag)                  # Suspension(tag, payload, continuation), or what it returned
 total = generator.resume(on={tag: handler})         # handler(*payload) answers every suspension with tag
 for value in wl.resume_iter(generator, tag): ...    # what it suspends with
 ```
 
-The host is the parent of the continuation that it resumes by way of a `Driver`: a frame of bytecode that consists
-of one `resume` with a clause for every tag. So the rules are the guest's: clauses are searched from the innermost
-stack to the entry from the host, which nothing can suspend across.
+The host becomes the parent of a continuation by way of a `Driver`: a frame of bytecode that consists of one `resume`
+with a clause for every tag. So the guest's rules hold: clauses are searched from the innermost stack to the entry from
+the host, and nothing can suspend across that.
 
 Slots of the driver's frame: 0 the outcome (position of the tag, or how many there are when the continuation has
 returned), 1 the continuation, from 2 on what goes in and what comes out.
@@ -53,14 +53,14 @@ _OUTCOME = cython.declare(cython.int, 0)
 _CONT = cython.declare(cython.int, 1)
 _VALUES = cython.declare(cython.int, 2)
 _ANY_CONT = ABSTRACT_HEAP_TYPES["cont"]
-#: A store keeps this many drivers for the next time.
+#: A store keeps this many drivers to use them again.
 _MAX_DRIVERS = 64
 #: A `resume` instruction of bytecode counts its clauses in 16 bits.
 _MAX_TAGS = 0xFFFF
 
 
 class Suspension(NamedTuple):
-    """A continuation has suspended: with which tag, with what values, and the continuation of what is left to do."""
+    """A continuation has suspended: the tag, the values that came with it, and the continuation of the rest."""
 
     tag: Any
     payload: tuple[Any, ...]
@@ -85,7 +85,7 @@ class Driver:
         self.instance = cython.cast(cython.pointer(WlInstance), calloc(1, slots + count * cython.sizeof(cython.p_void)))
         if self.code == cython.NULL or self.instance == cython.NULL:
             raise MemoryError
-        # Compiled code passes the first value in a register, whether there is one or not: it always has a place.
+        # Compiled code always passes a first value in a register, so there is always a place for it.
         self.room = _VALUES + max(signature.param_slots, signature.result_slots, 1)
         self.clauses = cython.cast(cython.pointer(uint32_t), calloc(2 * (max(count, 1) + 1), cython.sizeof(uint32_t)))
         if self.clauses == cython.NULL:
@@ -129,9 +129,9 @@ seal(Driver)
 
 @cython.cfunc
 def _driver(store: Store, signature: Signature, throws: cython.bint, tags: tuple) -> Driver:
-    """A driver, made or used again. Call with the store locked.
+    """A driver, new or used before. Call with the store locked.
 
-    The store keeps drivers, so that neither they nor their keys refer to it.
+    The store keeps drivers, so neither they nor their keys may refer to it.
     """
     driver: Driver
     addresses: list = []
@@ -156,11 +156,11 @@ def _driver(store: Store, signature: Signature, throws: cython.bint, tags: tuple
 @cython.no_gc_clear
 @cython.cclass
 class Continuation:
-    """A suspended computation of the guest, or one that has not begun. It can be resumed once.
+    """A suspended computation of the guest, or one that hasn't begun. It can be resumed once.
 
     It comes out of the guest as a value of a type such as ``(ref $k)``, out of `resume` as part of a `Suspension`,
-    and can be passed to the guest as an argument or result. The guest may resume it, too. What nobody resumes any
-    more goes, with its stacks, when nothing refers to it.
+    and can be passed to the guest as an argument or result. The guest may resume it, too. One that is never
+    resumed goes, with its stacks, when nothing refers to it.
     """
 
     @property
@@ -175,7 +175,7 @@ class Continuation:
 
     @property
     def alive(self) -> bool:
-        """Whether it can still be resumed: nobody has done so, neither the host nor the guest."""
+        """Whether it can still be resumed: neither the host nor the guest has done so."""
         word: uint64_t = self.reference.pin.word
         return word != 0 and _cont_of(word).reference == word
 
@@ -184,12 +184,13 @@ class Continuation:
     ) -> object | Suspension:
         """Run it, with `args`, until it returns or suspends.
 
-        `on` is a tag or several: when it suspends with one of them, the result is a `Suspension`. Or it maps tags to
-        functions: each is called with the payload, what it returns goes to the guest as the values that its `suspend`
-        gives, and so on until the continuation returns; a `WasmException` that the function raises is thrown in the
-        guest where it has suspended. When it returns, the result is what a call would give. Raises what a call
-        raises, `Trap` for a continuation that is not `alive` any more and for a suspension with another tag,
-        `TypeError` when its type isn't known.
+        `on` is a tag or several: when the continuation suspends with one of them, the result is a `Suspension`. Or `on`
+        maps tags to functions. Each is called with the payload; what it returns becomes the results of the guest's
+        `suspend`, and so on until the continuation returns. A `WasmException` that the function raises is thrown in the
+        guest where it has suspended. When the continuation returns, the result is what a call would return.
+
+        Raises what a call raises, `Trap` for a continuation that is not `alive` any more and for a suspension with
+        another tag, and `TypeError` when its type isn't known.
         """
         if isinstance(on, Mapping):
             return _handle(self.drive(False, args, tuple(on)), on)
@@ -198,14 +199,15 @@ class Continuation:
     def throw(
         self, error: WasmException, *, on: Tag | Iterable[Tag] | Mapping[Tag, Callable[..., object]] = ()
     ) -> object | Suspension:
-        """Run it, but throw `error` in it where it has suspended; what it doesn't catch is raised. Else as `resume`."""
+        """As `resume`, but throw `error` in it where it has suspended. If it doesn't catch the error, this raises
+        it."""
         if isinstance(on, Mapping):
             return _handle(self.drive(True, (error,), tuple(on)), on)
         return self.drive(True, (error,), _tags(on))
 
     @cython.cfunc
     def drive(self, throws: cython.bint, args: tuple, tags: tuple) -> object:
-        """Resume, or throw what `args` is; a `Suspension`, or the results."""
+        """Resume with `args`, or throw what `args` is. Returns a `Suspension`, or the results."""
         signature: Signature = self.signature
         reference: Reference = self.reference
         store: Store = reference._store
@@ -233,7 +235,7 @@ class Continuation:
             if word == 0 or _cont_of(word).reference != word:
                 raise Trap(TRAP_REASONS[CONTINUATION_CONSUMED])
             words[_CONT] = word
-            if throws:  # nothing of Python runs from here on: the context may hold another exception then
+            if throws:  # no Python code runs from here on: it could change the context's exception
                 store.guest.ctx.exception = word_of_exception(store, args[0])
             try:
                 if store.tier == cython.address(compiler_tier) or runs_compiled(_cont_of(word)):
@@ -273,7 +275,7 @@ def _run_compiled(
     tags: tuple,
     words: cython.pointer(uint64_t),
 ) -> cython.int:
-    """Resume a continuation of compiled code, with a driver's frame as the bytecode would leave it."""
+    """Resume a continuation of compiled code. Leaves the driver's frame as the bytecode would."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     entry = cython.declare(Entry)
     start = cython.declare(Start)
@@ -326,7 +328,7 @@ def _run_compiled(
 def _outcome(
     store: Store, signature: Signature, driver: Driver, tags: tuple, words: cython.pointer(uint64_t)
 ) -> object:
-    """What a driver's frame says has happened."""
+    """The outcome of a resumption, from the driver's frame."""
     which: cython.size_t = words[_OUTCOME]
     tag: Tag
     given: Signature
@@ -358,7 +360,7 @@ def _tags(on: object) -> tuple:
 
 
 def _answer(count: int, value: object) -> tuple:
-    """What a handler gave, as the values that `suspend` gives in the guest."""
+    """What a handler returned, as the results of the guest's `suspend`."""
     if count == 1:
         return (value,)
     if count == 0:
@@ -389,7 +391,7 @@ def resume_iter(continuation: Continuation, tag: Tag, *args: object) -> Generato
     """Iterate over what a continuation suspends with, as a Python generator.
 
     It begins with `args`. Each suspension with `tag` yields the payload: a value, a tuple, or None. ``send(value)``
-    gives the tag's results to the guest (a tuple when there are several; a plain `for` gives none, or null),
+    passes the tag's results to the guest (a tuple when there are several; a plain `for` passes none, or null).
     ``throw(WasmException(…))`` throws in the guest where it has suspended. What the continuation returns is the
     generator's return value. Raises what `Continuation.resume` raises.
     """
@@ -421,8 +423,8 @@ def continuation_object(store: Store, type: int, word: int) -> Continuation:
 def continuation_word(store: Store, type: int, value: object) -> int:
     """The reference that a `Continuation` is, for a value type; for the call bridge.
 
-    Continuation types are compared by what they take and return, as the labels of handlers are. Raises `TypeError`,
-    and `ValueError` for one of another store or that has been consumed.
+    Continuation types are compared by what they take and return, as the labels of handlers are. Raises `TypeError`, and
+    `ValueError` for a continuation of another store or one that has been consumed.
     """
     cont: Continuation
     if not isinstance(value, Continuation):

@@ -28,7 +28,7 @@ _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 @cython.no_gc_clear
 @cython.cclass
 class Tag:
-    """A tag: ``Tag(store, "i32 i32")``. What exceptions are told apart by; every one is different from all others.
+    """A tag, which tells exceptions apart: ``Tag(store, "i32 i32")``. Every tag is different from all others.
 
     `type`: a `FuncType`, or its text; its parameters are the values that an exception with this tag carries.
     """
@@ -45,7 +45,7 @@ class Tag:
         self._store = owner
 
     def __init__(self, store: Store, type: object) -> None:
-        """See the class; `__cinit__` does the work, so that no object is ever without its struct."""
+        """See the class. `__cinit__` does the work, so no object is ever without its struct."""
 
     @property
     def store(self) -> Store:
@@ -92,7 +92,7 @@ class Reference:
     """A reference to an exception or a continuation, kept alive. Made by `hold`."""
 
     def __dealloc__(self) -> None:
-        # The collector, which may be running in another thread, takes the pin away.
+        # The collector, which may be running in another thread, removes the pin.
         if self.pin != cython.NULL:
             self.pin.word = 0
             self.pin.held = 0
@@ -141,7 +141,7 @@ def hold(store: Store, word: uint64_t) -> Reference:
 
 @cython.cfunc
 def exception_of(store: Store, word: uint64_t) -> object:
-    """The Python exception for a guest's. Its values are converted when someone asks for them: they may be many."""
+    """The Python exception for a guest's. Its values, which may be many, are converted when they are asked for."""
     reference: Reference = hold(store, word)
     reference.tag = cython.cast(cython.pointer(WlTag), cython.cast(cython.pointer(WlException), word).tag)
     tag: Tag = tag_at(store, reference.tag)
@@ -151,10 +151,10 @@ def exception_of(store: Store, word: uint64_t) -> object:
 @cython.cfunc
 @cython.exceptval(check=True)
 def word_of_exception(store: Store, error: object) -> uint64_t:
-    """The guest's exception for a Python `WasmException`: the same one, when it has come from there.
+    """The guest's exception for a Python `WasmException`: the same one, if it came from the guest.
 
-    Raises `TypeError` for values that don't fit the tag, `ValueError` for a tag of another store. The attributes of
-    Python's exceptions are anybody's: nothing here trusts them.
+    Raises `TypeError` for values that don't fit the tag, `ValueError` for a tag of another store. Anyone can
+    change the attributes of Python's exceptions, so nothing here trusts them.
     """
     tag: Tag
     payload: tuple
@@ -188,7 +188,7 @@ def word_of_exception(store: Store, error: object) -> uint64_t:
     words = cython.cast(cython.pointer(uint64_t), exception + 1)
     memset(words, 0, cython.sizeof(uint64_t) * signature.param_slots)
     exception.tag = tag.pointer
-    # Conversions can run anything, and nothing refers to the exception yet.
+    # Conversions can run any code, and nothing refers to the exception yet.
     store.guest.heap.holds += 1
     try:
         for i in range(signature.n_params):
@@ -212,7 +212,7 @@ def exception_object(store: Store, word: int) -> object:
 
 
 def exception_word(store: Store, value: object) -> int:
-    """The exnref that a `WasmException` is; for the call bridge. Raises as `word_of_exception`."""
+    """The exnref for a `WasmException`; for the call bridge. Raises what `word_of_exception` raises."""
     if not isinstance(value, WasmException):
         raise TypeError(f"exnref takes a WasmException or None, not {value!r:.60}")
     return word_of_exception(store, value)

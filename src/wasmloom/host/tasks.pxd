@@ -14,7 +14,7 @@ cdef class GuestTask:
     cdef bint is_parked
     cdef HostFunction host              # what the guest waits for
     cdef readonly object awaitable      # what it has returned
-    cdef object cancelled               # the error by which the guest is being cancelled
+    cdef object cancelled               # the error that cancels the guest
     cdef readonly object result
 
     cdef int begin(self, bint compiled) except -1

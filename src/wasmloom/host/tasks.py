@@ -1,31 +1,31 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Calls that can wait: a guest that stands in a host function, outside of the store, until its results are there.
+"""Calls that can wait: the guest waits in a host function, outside of the store, until the results arrive.
 
-All that an interpreted guest is lies on its value stacks: no frame of the thread's own stack is part of it. So it is
-parked by leaving the interpreter, once everything that the context holds of it has been noted in the innermost stack:
-where the host function returns to (``ip``), its frame (``fp``) and itself (``function``), and how far the stack is in
-use (``values``). To go on, the context gets it back, and the results go into the frame.
+The whole state of an interpreted guest is on its value stacks; no frame of the thread's own stack is part of it. To
+park it, the context's part of the state is noted in the innermost stack: where the host function returns to (``ip``),
+its frame (``fp``), the function itself (``function``), and how much of the stack is in use (``values``). Then the
+interpreter is left. To go on, the context gets its state back, and the results go into the frame.
 
-All that a compiled guest is lies on its native stacks, registers included, once `wl_park` has left it
-(`wasmloom.target.stubs`); its `Parked` says where. To go on, the first result goes to where the host function would
-have put it, the others into the context's ``args``, and `wl_native_continue` returns into the adapter.
+The whole state of a compiled guest is on its native stacks, registers included, once `wl_park` has left it
+(`wasmloom.target.stubs`). Its `Parked` says where. To go on, the first result goes where the host function would have
+put it and the others into the context's ``args``; then `wl_native_continue` returns into the adapter.
 
-Such a call runs on stacks of its own, of which the first is a continuation from the store's pool (with a root stack,
-when it is compiled), so that other calls can use the store meanwhile. Continuations that the guest has made itself are
-parked with it, their chain as it is.
+Such a call runs on stacks of its own, so that other calls can use the store meanwhile. The first stack is a
+continuation from the store's pool, with a root stack for compiled code. Continuations that the guest has resumed are
+parked with it, as a chain.
 
 Invariants:
 
-* A parked guest is in the store's list (``guest.parked``), for whoever looks for references in use; a running one is
+* A parked guest is in the store's list (``guest.parked``), where the collector finds its references; a running one is
   not.
 * Stacks are ended exactly once: by `end` for the first one when the call is over (the others have ended before), or by
   `give_up` for all of them while the guest is parked.
-* The list and the stacks are only touched with the store locked: another thread's collector walks them without the GIL.
-  So a `Parked` has memory of its own, and what is left of a task that goes while another thread has the store stays in
+* The list and the stacks are only touched with the store locked, because another thread's collector walks them without
+  the GIL. So a `Parked` has memory of its own. If a task goes while another thread has the store, its `Parked` stays in
   the list, without ``owner``, until a later call ends it (`_reap`).
-* No address in the thread's stack lies on a parked stack but for one that `wl_native_continue` replaces, and ``args``
-  holds nothing of a parked guest: other guests use it.
+* A parked stack holds no address in the thread's stack, except one that `wl_native_continue` replaces. ``args`` holds
+  nothing of a parked guest, because other guests use it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 
-# The instructions with which a parked guest goes on.
+# The instructions that a parked guest goes on with.
 _returned = cython.declare(cython.p_void, handlers[H_HOST_RETURNED])
 _threw = cython.declare(cython.p_void, handlers[H_HOST_THREW])
 
@@ -87,7 +87,7 @@ _NOT_BEGUN = cython.declare(object, object())
 @cython.cfunc
 @cython.exceptval(0, check=True)
 def _cancellation(store: Store) -> uint64_t:
-    """The exception by which a store's guests are cancelled: none knows its tag, so that only `catch_all` gets it."""
+    """The exception that cancels a store's guests. No guest knows its tag, so only `catch_all` catches it."""
     exception: cython.pointer(WlException)
     if store.cancellation == 0:
         exception = cython.cast(cython.pointer(WlException), store.allocate(cython.sizeof(WlException)))
@@ -102,7 +102,7 @@ def _end_root(guest: cython.pointer(Guest), parked: cython.pointer(Parked)) -> c
     """End the first stack of a guest."""
     root: cython.pointer(WlCont) = parked.root
     if parked.native_stack != cython.NULL:
-        root.control = cython.NULL  # it isn't one for the pool of continuations' stacks
+        root.control = cython.NULL  # it doesn't belong into the pool of continuations' stacks
         release_root(guest, cython.cast(cython.pointer(RootStack), parked.native_stack))
         parked.native_stack = cython.NULL
     end_stack(guest, root)
@@ -168,7 +168,7 @@ class GuestTask:
         self.result = _NOT_BEGUN
 
     def __dealloc__(self) -> None:
-        # Whoever drives a task closes it; this is for one that was left alone.
+        # The code that drives a task closes it; this is for a task that was abandoned.
         if self.is_parked:
             if self.store.owner != 0 and self.store.owner != pthread_self():
                 self.store.orphans = True
@@ -235,7 +235,8 @@ class GuestTask:
         offset: uint64_t
         self.store.lock()
         try:
-            # Coroutines don't, but their frames are anybody's; and it may be running, or have ended meanwhile.
+            # Coroutines don't call this twice, but anyone can get at their frames; and it may be running, or have
+            # ended.
             if host is None or self.host is not host:
                 raise RuntimeError("this call waits for nothing")
             signature = host.signature
@@ -253,7 +254,7 @@ class GuestTask:
                     return False
                 offset = self.parked.current.fp
                 self.enter(cython.address(entry))
-                # There is room for them since the host function was called.
+                # The call of the host function has made room for them.
                 if self.parked.native_stack == cython.NULL:
                     memcpy(
                         self.store.guest.ctx.stack_base + offset,
@@ -285,7 +286,7 @@ class GuestTask:
     def throw(self, error: BaseException, cancels: bool) -> bool:
         """Go on with an exception that the awaitable raised.
 
-        The guest's handlers see it if it is a `WasmException`, or if it `cancels` the call: then it goes through the
+        The guest's handlers see a `WasmException`, and an exception that `cancels` the call: that one goes through the
         guest as an exception with a tag of its own, and is raised if it comes out. Other exceptions end the guest.
         """
         entry = cython.declare(Entry)
@@ -307,7 +308,7 @@ class GuestTask:
             self.enter(cython.address(entry))
             self.host = None
             if self.parked.native_stack != cython.NULL:
-                self.store.guest.ctx.pending = word  # as a host function does that raises it
+                self.store.guest.ctx.pending = word  # as when a host function raises it
                 return self.run(cython.address(entry), cython.NULL, 0)
             if self.store.tier != cython.address(interpreter_tier):
                 return self.run_changed(cython.address(entry), 0, word)
@@ -320,7 +321,7 @@ class GuestTask:
             self.store.unlock()
 
     def discard(self) -> None:
-        """Give the guest up if it still waits; none of its code runs any more."""
+        """End the guest if it still waits. None of its code runs any more."""
         self.store.lock()
         self.give_up()
         self.store.unlock()
@@ -339,11 +340,11 @@ class GuestTask:
         finally:
             self.store.unlock()
 
-    # --- in and out of the store; all with the store locked ---
+    # --- in and out of the store; the store is locked in all of these ---
 
     @cython.cfunc
     def start_host(self, words: cython.pointer(uint64_t)) -> object:
-        """Begin the call of a function that is a host function itself."""
+        """Begin the call when the function itself is a host function."""
         host: HostFunction = cython.cast(
             HostFunction, cython.cast(cython.pointer(PyObject), self.function.pointer.object)
         )
@@ -362,7 +363,7 @@ class GuestTask:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def begin(self, compiled: cython.bint) -> cython.int:
-        """Get the guest its first stack."""
+        """Make the guest's first stack."""
         guest: cython.pointer(Guest) = self.store.guest
         signature: Signature = self.function.signature
         stack: cython.pointer(RootStack)
@@ -431,7 +432,7 @@ class GuestTask:
         """Run the guest, which begins or goes on with `code`, bytecode in a frame at `offset`; returns what `left`
         does.
 
-        Of compiled code that waits there is none: it goes on where it stands.
+        Compiled code that waits has no `code`: it goes on where it stands.
         """
         function: cython.pointer(WlFunction) = self.function.pointer
         start = cython.declare(Start)
@@ -451,14 +452,15 @@ class GuestTask:
     def run_changed(self, entry: cython.pointer(Entry), results: uint32_t, pending: uint64_t) -> cython.bint:
         """Run a guest as compiled code that began to wait as bytecode; returns what `left` does.
 
-        So many results of the host function are in its frame, or an exception is `pending`.
+        `results` of the host function's results are in its frame, or an exception is `pending`.
         """
         return self.left(entry, go_on_changed(self.store, entry, results, pending))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def left(self, entry: cython.pointer(Entry), code: uint64_t) -> cython.bint:
-        """The guest has left with `code`: whether it waits; else it has ended. Raises what has ended it."""
+        """Handle the `code` that the guest has left with. Returns whether it waits or has ended; raises what ended
+        it."""
         store: Store = self.store
         ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
         signature: Signature = self.function.signature
@@ -551,7 +553,7 @@ class GuestTask:
     @cython.cfunc
     @cython.exceptval(check=False)
     def has_handler(self) -> cython.bint:
-        """Whether the parked guest may stand in a `try_table`: of compiled code only its running tells."""
+        """Whether the parked guest may be in a `try_table`. For compiled code this isn't known before it runs: True."""
         cont: cython.pointer(WlCont) = self.parked.current
         if self.parked.native_stack != cython.NULL:
             return True

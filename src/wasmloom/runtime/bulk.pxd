@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 from libc.string cimport memmove, memset
 
-# What is done between two slices: 0, or what ends the operation. Everything may have moved when it returns.
+# Called between two slices. Returns 0, or a code that ends the operation. Everything may have moved when it returns.
 ctypedef int (*Between)(void *) noexcept nogil
 
 cdef enum:
@@ -16,8 +16,8 @@ cdef int fill_slices(
 cdef int look_between(void *argument) noexcept nogil
 cdef int move_for_host(char **to, uint64_t target, char **origin, uint64_t source, uint64_t count) except -1
 
-# Copy `count` bytes from an offset in one area to an offset in another, or in the same; overlaps are right. Areas are
-# named by where their addresses are. Returns what `between` gave if that ended it.
+# Copy `count` bytes from an offset in one area to an offset in another, or in the same; overlaps are handled. Areas
+# are named by the places that hold their addresses. Returns the code of `between` if that ended it, else 0.
 cdef inline int move(
     char **to, uint64_t target, char **origin, uint64_t source, uint64_t count, Between between, void *argument
 ) noexcept nogil:

@@ -1,13 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Copies and fills of any size: long ones are done in slices, and interrupts are handled between these.
+"""Copies and fills of any size. Long ones are done in slices, with interrupts handled in between.
 
-One instruction of a guest can move gigabytes, and the kernel takes seconds to find pages for them. A guest looks up
-between two slices as it does in a loop; host code as compiled modules do (`wasmloom.system.polling`).
+One instruction of a guest can move gigabytes, and the kernel takes seconds to find pages for them. Between two slices
+a guest handles interrupts as it does in a loop, and host code polls (`wasmloom.system.polling`).
 
-Invariants: bounds have been checked before. Between two slices Python code may run, and a memory may grow and move: so
-areas are named by where their addresses are, which are read anew for each slice. None gets shorter, so the bounds hold.
-The direction is settled at the beginning: areas that overlap move together.
+Invariants: the caller has checked bounds. Between two slices Python code may run, and a memory may grow and move. So an
+area is named by the place that holds its address, which is read again for each slice. No area gets shorter, so the
+bounds stay valid. The direction is chosen at the beginning: areas that overlap move together.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def move_slices(
     argument: cython.p_void,
 ) -> cython.int:
     """`move` of more than a slice."""
-    # What an overlap holds is read before it is written.
+    # An overlap is read before it is written.
     backwards: cython.bint = to[0] + target > origin[0] + source
     done: uint64_t = 0
     part: uint64_t
@@ -88,7 +88,7 @@ def _look(argument: cython.p_void) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def look_between(argument: cython.p_void) -> cython.int:
-    """For host code, which has the GIL: poll. Not 0: an exception is set."""
+    """Poll, for host code, which holds the GIL. Not 0: an exception is set."""
     return cython.cast(Between, cython.cast(cython.p_void, _look))(argument)
 
 

@@ -1,24 +1,24 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Memory of compiled code, owned by those who can reach it.
+"""Memory of compiled code, owned by everything that can reach it.
 
-Addresses in code are in functions of stores, on stacks that run or wait, in slots of other code: in places that Python
+Addresses of code are in stores' functions, on stacks that run or wait, in slots of other code: in places that Python
 doesn't know. So references to the code's memory are counted. A `CodeMemory` is unmapped when the last reference to it
-goes, and by nothing else: there is nothing to close, no finaliser and no hook, since these run in any order, in a cycle
-that the garbage collector ends and when the process ends, and after them others still run (a `__del__`, a coroutine
-that is closed, a hook of `atexit`), which may call the guest.
+goes, and by nothing else. There is nothing to close, no finaliser and no exit hook. Those run in any order, both in a
+cycle that the garbage collector ends and when the process ends; after them other code still runs (a `__del__`, a
+coroutine that is closed, a hook of `atexit`), which may call the guest.
 
-What puts an address of code where something can jump to it holds the code's memory for as long: stores do, in their
-``keep``, for all functions that they have (`wasmloom.host.state`). What is loaded later for the same module is
-`attach`-ed to the memory of what was loaded first, which is the one that stores hold.
+Whatever stores an address of code where something can jump to it holds the code's memory for that long. Stores do so,
+in their ``keep``, for all their functions (`wasmloom.host.state`). Code that is loaded later for the same module is
+`attach`-ed to the memory of the code that was loaded first, which is the one that stores hold.
 
 Invariants:
 
 * The garbage collector doesn't see these objects (`no_gc`), so it never clears them. They refer to nothing but
   each other, and never in circles.
-* Bytes are taken from a budget with the GIL held, and given back by what took them.
-* Ranges are filled in before they are counted; the signal handler only reads them. One is taken away just before the
-  memory goes, when nothing can run in it. All this with the GIL held.
+* Bytes are taken from a budget with the GIL held, and returned by the object that took them.
+* Ranges are filled in before they are counted; the signal handler only reads them. A range is removed just
+  before its memory is unmapped, when nothing can run in it. All this with the GIL held.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _live = cython.declare(uint64_t, 0)
 @cython.no_gc
 @cython.cclass
 class CodeBudget:
-    """How much code, bytecode and compiled code, all modules of an engine may have, in bytes, and have."""
+    """Bytes of code (bytecode and compiled code) that all modules of an engine may have, and do have."""
 
     def __cinit__(self, limit: uint64_t) -> None:
         self.limit = limit
@@ -63,7 +63,7 @@ class CodeBudget:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def take(self, size: uint64_t) -> cython.int:
-        """Count more code. Raises `WasmError` when there is not so much left."""
+        """Count more code. Raises `WasmError` when there isn't enough left."""
         if size > self.limit - self.used:
             raise WasmError(
                 f"{size} more bytes of code would exceed the engine's code limit: "
@@ -75,7 +75,7 @@ class CodeBudget:
     @cython.cfunc
     @cython.exceptval(check=False)
     def give_back(self, size: uint64_t) -> cython.void:
-        """Code has gone."""
+        """Count less: code has been freed."""
         self.used -= size
 
 
@@ -126,12 +126,12 @@ class CodeMemory:
         return start[: cython.cast(cython.Py_ssize_t, size)]
 
     def make_readable(self, offset: int, size: int) -> None:
-        """Take the right to write to some pages. Raises `OSError`."""
+        """Make some pages read-only. Raises `OSError`."""
         if mprotect(self.base + cython.cast(uint64_t, offset), size, PROT_READ):
             raise _error()
 
     def make_executable(self, size: int) -> None:
-        """Make pages at its beginning code, which can't be written any more; faults in it are the guest's.
+        """Make pages at its beginning executable and read-only. Faults in them are the guest's.
 
         Raises `OSError`, and `MemoryError` when there are too many pieces of code.
         """
@@ -142,7 +142,7 @@ class CodeMemory:
             raise MemoryError("too many pieces of compiled code")
 
     def limit_by(self, budget: CodeBudget) -> None:
-        """Count it, and all that is attached, now and later, towards a budget. Raises `WasmError`."""
+        """Count it, and everything that is or will be attached, towards a budget. Raises `WasmError`."""
         i: uint64_t
         size: uint64_t = self.size
         for i in range(self.count):
@@ -152,7 +152,8 @@ class CodeMemory:
         self.counted = size
 
     def attach(self, other: CodeMemory) -> None:
-        """Let another one live as long as this one. Raises `MemoryError`, and `WasmError` where a budget is used up."""
+        """Keep another one alive as long as this one. Raises `MemoryError`, and `WasmError` when a budget is used
+        up."""
         room: uint64_t = 2 * self.room + 4
         grown: cython.pointer(cython.pointer(PyObject))
         if self.count == self.room:

@@ -6,12 +6,13 @@ cdef enum:
     MAX_PREVIOUS = 8
     MAX_REPEATS = 100
 
-# Redirects the faulting thread to the trap entry by editing its saved registers. Returns False, having changed nothing,
-# when the fault didn't happen in code of the kind that it knows. Arguments: the ucontext, the fault's address. Async-signal-safe.
+# Redirects the faulting thread to the trap entry by editing its saved registers. Changes nothing and returns False when
+# the fault didn't happen in the kind of code that it knows. Arguments: the ucontext, the fault's address.
+# Async-signal-safe.
 ctypedef bint (*Redirect)(void *, void *) noexcept nogil
 
-# What one signal did before us: oldest first. Several, when others install handlers in front of us and we go to the
-# front again.
+# The previous dispositions of one signal, oldest first. There are several when others install handlers in front of us
+# and we go to the front again.
 ctypedef struct Chain:
     sigaction_t previous[8]
     int count

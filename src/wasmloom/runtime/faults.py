@@ -1,25 +1,25 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""The fault handler: accesses beyond a memory's length become traps, all other faults go on to the handler that had the
-signal.
+"""The fault handler: accesses beyond a memory's length become traps; all other faults go to the previous handler.
 
-A fault is ours when its address lies in a reservation (`wasmloom.runtime.regions`) and the faulting instruction in
-the generated handlers; the machine module then sends the thread to its trap entry. Anything else is passed to the
-previous disposition as the kernel would have: a handler with its mask and flags, the default action, or nothing.
+A fault is ours when its address lies in a reservation (`wasmloom.runtime.regions`) and the faulting instruction lies in
+generated code, that is, in a handler or in compiled code. A `Redirect` then sends the thread to a trap entry. Anything
+else goes to the previous disposition, as the kernel would have done it: a handler with its mask and flags, the default
+action, or nothing.
 
-Coexistence with those who install a handler after us, such as `faulthandler`, and then see guest faults first:
+Code such as `faulthandler` may install a handler after us and then see guest faults first. We coexist:
 
 * `ensure_installed` puts us in front again. It costs system calls, so it runs when an instance is made and when an
   entry finds the ticker parked.
 * In between, `faulthandler` prints a report, restores us and raises the signal again. A SIGSEGV that a thread raises
   while it is in guest code can only be such a forwarded fault: we return, the access faults again, and this time
   arrives here.
-* Being in front of a handler that is in front of us makes a circle, so each handler that we were put in front of is one
-  *level* of a chain: a signal that comes back while a level's handler runs goes to the level below, and so does a
-  fault that keeps coming back because its handler returns without having done anything (a disabled `faulthandler`).
+* Being in front of a handler that is in front of us makes a circle. So each handler that we were put in front of is one
+  *level* of a chain. A signal that comes back while a level's handler runs goes to the level below. So does a fault
+  that keeps coming back because its handler returns without having done anything (a disabled `faulthandler`).
 
 Invariants: everything in the handler is async-signal-safe (no Python, no locks, no allocation); a chain's level is
-filled in before it is counted, and never holds ourselves.
+filled in before it is counted, and never holds our own handler.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ compiled_redirect = cython.NULL
 @cython.cfunc
 @cython.exceptval(check=False)
 def set_redirect(function: Redirect) -> cython.void:
-    """Register the machine module's function (see faults.pxd)."""
+    """Register the function that knows handlers (see faults.pxd)."""
     global redirect
     redirect = function
 
@@ -93,7 +93,7 @@ def _on_fault(number: cython.int, info: cython.pointer(siginfo_t), context: cyth
             if compiled_redirect != cython.NULL and compiled_redirect(context, info.si_addr):
                 return
     elif info.si_code == SI_TKILL and in_guest_code():
-        return  # a fault forwarded by a later handler: see the module's text
+        return  # a fault forwarded by a later handler: see the module's docstring
     _pass_on(cython.address(chains[0 if number == SIGSEGV else 1]), number, info, context)
     __errno_location()[0] = saved
 
@@ -162,8 +162,8 @@ def _install(number: cython.int) -> cython.void:
         return
     if now.sa_flags & SA_SIGINFO and now.sa_sigaction == _on_fault:
         return
-    # One level per handler: a handler that comes to the front again moves up. When all levels are taken the second
-    # oldest goes: the oldest is what ends the chain.
+    # One level per handler: a handler that comes to the front again moves up. When all levels are taken, the second
+    # oldest is dropped: the oldest one ends the chain.
     i = 0
     while i < chain.count and chain.previous[i].sa_handler != now.sa_handler:
         i += 1
@@ -178,7 +178,7 @@ def _install(number: cython.int) -> cython.void:
     chain.count += 1
     memset(cython.address(ours), 0, cython.sizeof(sigaction_t))
     ours.sa_sigaction = _on_fault
-    # On the alternate stack where there is one: an overflow of the C stack is passed on, too.
+    # On the alternate stack where there is one, so that an overflow of the C stack can be passed on.
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER
     sigaction(number, cython.address(ours), cython.NULL)
 

@@ -1,15 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""What a forked child does with the threads that it doesn't have: their guests end, their locks are free.
+"""Forks: in the child, guests of threads that it doesn't have end, and their locks become free.
 
-A child has all of the process's memory, and one thread. So stores, what waits or is suspended in them, modules and
-compiled code are there as ever. What was running in other threads isn't: before the fork `wasmloom.runtime.guests` lets
-it come to where it can be left, and here it is ended. The owners of locks in Python that such a thread may have held
-make them anew (`remember`): no other thread is between taking and releasing them any more.
+A child has all of the process's memory, but one thread. So stores, whatever waits or is suspended in them, modules and
+compiled code are unchanged. Guests that were running in other threads can't go on: before the fork,
+`wasmloom.runtime.guests` waits until they can be left, and here they are ended. Owners of Python locks that such a
+thread may have held make new locks (`remember`): no thread of the child holds the old ones.
 
-While a thread imports the compiler a fork waits (`importing`): half of a module could never be completed in the child.
-If a thread is in LLVM, whose locks and structures the child then finds in any state, the child doesn't use LLVM itself
-(`has_llvm`): it leaves that to worker processes.
+A fork waits while a thread imports the compiler (`importing`), because the child could never complete a half-imported
+module. If a thread was in LLVM, its locks and data may be in any state in the child. Then the child doesn't use LLVM
+itself (`has_llvm`); it leaves that to worker processes.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from cython.cimports.wasmloom.system._capi import pthread_atfork, pthread_self
 
 from wasmloom.system.registry import Registry
 
-#: Seconds that a fork waits for an import at most: the thread that forks may itself be in the way.
+#: A fork waits at most this many seconds for an import: the forking thread itself may be the one that imports.
 _MOST_SECONDS = 10
 
 #: Held while parts of the compiler are imported.
 importing = RLock()
 _waited = False
-#: Threads that are in LLVM; and whether one was that this process doesn't have.
+#: The number of threads in LLVM; and whether there was one when this process was forked.
 _in_llvm: set[int] = set()
 _llvm_is_lost = False
 _remembered: Registry = Registry()
 
 
 def remember(thing: object) -> None:
-    """Let a forked child call ``thing.after_fork()``, before anything else is done there."""
+    """Have a forked child call ``thing.after_fork()`` before it does anything else."""
     _remembered.add(thing)
 
 
 @contextmanager
 def using_llvm() -> Iterator[None]:
-    """Around whatever LLVM does in this process."""
+    """A context for all work that LLVM does in this process."""
     me: int = get_ident()
     nested: bool = me in _in_llvm
     _in_llvm.add(me)
@@ -91,15 +91,15 @@ def _after_fork() -> None:
 @cython.nogil
 @cython.exceptval(check=False)
 def _end_others(store: Store, me: cython.ulong) -> cython.void:
-    """In a forked child: let a store be free of the threads that the child doesn't have.
+    """In a forked child: free a store from the threads that the child doesn't have.
 
-    Their guests end as if the host functions that they stand in had raised, which changes nothing of Python's. All of
-    that is still where it was: their `Entry`s are on their C stacks, which nothing has used since.
+    Their guests end as if the host functions that they stand in had raised; no Python objects change. The state is
+    intact: the `Entry`s are on those threads' C stacks, which nothing has used since.
     """
     guest: cython.pointer(Guest) = store.guest
     if guest.change_when == WHEN_READY:
         guest.change_when = WHEN_BUSY  # nothing makes its code any more
-    # No thread waits at it any more, and its state is unknown.
+    # No thread waits for it any more, and its state is unknown.
     store.door = cython.NULL
     store.waiting = 0
     if store.owner == 0 or store.owner == me:

@@ -1,4 +1,4 @@
-"""Frames seen from outside, in any tier; and what people read of them: names of functions, entries of backtraces."""
+"""Frames seen from outside, in any tier; and what people read of them: names of functions, backtraces."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def func_name(module: Any, index: int) -> str | None:
 def frames_of(
     places: Iterable[GuestFrame], number: Callable[[int], int | None]
 ) -> tuple[Frame, ...]:
-    """The backtrace that some frames make. `number` gives the number of a continuation.
+    """The backtrace of some frames. `number` returns the number of a continuation.
 
-    In deep recursion, frames are alike: they are made once.
+    In deep recursion frames are equal: equal ones are made once.
     """
     made: dict[tuple[object, ...], Frame] = {}
     names: dict[tuple[Any, int], tuple[str | None, str | None]] = {}

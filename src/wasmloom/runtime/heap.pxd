@@ -11,7 +11,7 @@ cdef enum:
     HEAP_FLOOR = 1048576        # bytes to allocate before the collector runs at all
     # Bits of a block's mark.
     MARK_LIVE = 1               # reachable
-    MARK_NAMED = 2              # some word has its address, whatever the revision
+    MARK_NAMED = 2              # some word has its address, with any revision
 
 # Blocks of one size, one after another.
 ctypedef struct Slab:
@@ -20,7 +20,7 @@ ctypedef struct Slab:
     uint64_t size               # bytes of a block
     uint64_t count              # blocks that fit
     uint64_t used               # blocks that have been handed out at least once: the first ones
-    uint64_t number             # how many slabs the heap had before
+    uint64_t number             # how many slabs the heap had before this one
 
 # A reference that Python holds.
 ctypedef struct Pin:

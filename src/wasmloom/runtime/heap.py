@@ -3,16 +3,17 @@
 """The reference heap's memory: continuations and exceptions in blocks, blocks in slabs.
 
 A slab is 128 KiB, aligned to its size, and holds blocks of one size class, so the collector finds the block
-that a word may name with one lookup in a hash table. Slabs are cut from mapped regions and go back to the system
-with their store: a stale reference always points to a block of the same kind. A slab's blocks are touched for the
-first time when they are handed out, so a small guest stays small.
+that a word may name with one lookup in a hash table. Slabs are cut from mapped regions and are unmapped with their
+store, so a stale reference always points to a block of the same kind. A slab's blocks are first touched when they are
+handed out, so a small guest stays small.
 
 `wasmloom.runtime.stacks` knows what blocks mean, `wasmloom.runtime.collector` which of them are still in use.
 
 Invariants:
 
 * Blocks of a slab from ``used`` on are zero and have never been handed out.
-* Pins are made with the store locked. The holder of one drops it by writing 0 to its word, at any time, with the GIL.
+* Pins are made with the store locked. The holder of a pin drops it by writing 0 to its word and to ``held``, at any
+  time, with the GIL held.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def exception_class(count: uint64_t) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def _map_region(heap: cython.pointer(Heap)) -> cython.bint:
-    """Map memory for more slabs: as much again as there is, within bounds."""
+    """Map memory for more slabs: as much as there is already, within bounds."""
     size: uint64_t = min(max(heap.slab_count, 4) * SLAB_BYTES, MAX_REGION) + SLAB_BYTES
     memory: cython.p_void = mmap(
         cython.NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
@@ -196,9 +197,9 @@ def slab_of(heap: cython.pointer(Heap), address: uint64_t) -> cython.pointer(Sla
 
 @cython.cfunc
 def pin(heap: cython.pointer(Heap), word: uint64_t) -> cython.pointer(Pin):
-    """Keep what a reference names as long as the pin is held, and its word isn't 0.
+    """Keep what a reference names alive while the pin is held and its word isn't 0.
 
-    Call with the store locked; raises `MemoryError`. Whoever holds the pin says when it doesn't any more.
+    Call with the store locked. Raises `MemoryError`. The pin's holder says when it drops it.
     """
     link: cython.pointer(cython.pointer(Pin))
     made: cython.pointer(Pin)
@@ -227,7 +228,7 @@ def pin(heap: cython.pointer(Heap), word: uint64_t) -> cython.pointer(Pin):
 @cython.cfunc
 @cython.exceptval(check=False)
 def free_heap(heap: cython.pointer(Heap)) -> cython.void:
-    """Give all memory back. Nobody may hold a pin any more."""
+    """Free all memory. No pin may be held any more."""
     following: cython.p_void
     made: cython.pointer(Pin)
     while heap.regions != cython.NULL:

@@ -28,7 +28,7 @@ ctypedef struct Stubs:
 
 # Runs bytecode: (context, instance, code, frame).
 ctypedef void (*Run)(WlContext *, WlInstance *, char *, uint64_t *) noexcept nogil
-# Lets an entry (of the Store given first) whose bytecode has stopped go on as compiled code.
+# Lets an entry whose bytecode has stopped go on as compiled code: (Store, Entry).
 ctypedef uint64_t (*ChangeTier)(void *, Entry *) noexcept
 
 # Set by wasmloom.interpreter.machine.
@@ -39,8 +39,8 @@ cdef object walk_compiled           # the frames of compiled code
 # Set by wasmloom.tiers.
 cdef ChangeTier change_tier
 cdef object check_at_call           # a call of a store of the tier "auto"; returns calls until the next check, 0: never
-cdef object frames_of_entry         # where a guest stands
-cdef object too_deep                # what is raised for an entry that there is no room for
+cdef object frames_of_entry         # the frames of a guest, for backtraces
+cdef object too_deep                # the error for an entry that there is no room for
 # Set by wasmloom.host.
 cdef object python_exception        # makes a Python exception of a guest's
 cdef object engine_of               # the engine for what a store is made with

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""What the runtime calls of the floors above it: each of them registers what it has when it is imported.
+"""Functions of higher floors that the runtime calls. Each floor registers its own when it is imported.
 
-Nothing is imported where it is needed instead: an import could run finalisers, and these enter the guest; and nothing
-can be imported while Python ends. Before a hook is set nothing exists that it is called for.
+Importing them where they are needed is no alternative: an import can run finalisers, which may enter the guest; and
+nothing can be imported while Python ends. Before a hook is set, nothing exists that would call it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ too_deep = None
 python_exception = None
 engine_of = None
 
-#: The runtime functions, by position in `layout.RUNTIME_CALLS`, until generated code's own table is there.
+#: The runtime functions, by position in `layout.RUNTIME_CALLS`, until generated code's own table exists.
 _registered = cython.declare(cython.p_void[RT_COUNT])
 _table = cython.declare(cython.pp_void, _registered)
 
@@ -39,7 +39,7 @@ def set_runtime_call(index: cython.int, function: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.exceptval(check=False)
 def use_runtime_table(table: cython.pp_void) -> cython.void:
-    """Let `table` have what has been registered, and what will be: generated code calls the runtime by it."""
+    """Fill `table` with all functions registered so far and later. Generated code calls the runtime through it."""
     global _table
     i: cython.int
     for i in range(RT_COUNT):
@@ -76,7 +76,7 @@ def set_check_at_call(function: Callable[..., int]) -> None:
 
 
 def set_backtraces(of_entry: Callable[..., object], of_none: Callable[..., Exception]) -> None:
-    """Register what tells where a guest stands, and what is raised for an entry that there is no room for."""
+    """Register what returns a guest's frames, and what makes the error for an entry that there is no room for."""
     global frames_of_entry, too_deep
     frames_of_entry, too_deep = of_entry, of_none
 

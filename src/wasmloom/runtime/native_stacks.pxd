@@ -13,7 +13,7 @@ cdef enum:
 # Makes a native stack of a suspended stack of bytecode: (guest, continuation, bytes of its memory that are in use).
 ctypedef bint (*Convert)(Guest *, WlCont *, uint64_t) noexcept nogil
 
-# Memory of native stacks: the region begins with this, its stacks lie one behind the other.
+# Memory of native stacks: a region begins with this header; its stacks follow one another.
 ctypedef struct Region:
     Region *next
     uint64_t size               # bytes mapped
@@ -25,7 +25,7 @@ ctypedef struct RootStack:
     WlControl control
     uint64_t size
     char *base
-    int64_t uncounted           # how much more than it counts for it can use: positive for a store's first one
+    int64_t uncounted           # bytes that it may use without counting them; positive for a store's first stack
 
 cdef Convert convert
 cdef void set_convert(Convert function) noexcept
@@ -58,7 +58,8 @@ cdef inline void release_root(Guest *guest, RootStack *root) noexcept nogil:
     guest.root_stacks = root
 
 # Let an entry whose bottom has the stack `root` run `current`, and save what the context holds of others. From here on
-# the collector looks at the entry: nothing of its stack is in use yet (who goes on with a guest that waited says more).
+# the collector visits the entry. None of its stack is in use yet, unless the caller says so: it may resume a guest that
+# waited.
 cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont *current) noexcept:
     cdef WlContext *ctx = &guest.ctx
     entry.native_stack = root

@@ -1,16 +1,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Compiled code at run time: native stacks, entries, and what it leaves to the runtime.
+"""Native stacks, which compiled code runs on: their memory, entries on them, and the runtime calls about them.
 
-Every entry from the host runs on a stack of its own, as large as the store's ``stack_limit``; so does every
-continuation that has begun, on a small one. Calls that can wait keep theirs while they wait (`wasmloom.host.tasks`).
-All are reserved address space, of which only pages that have been touched take memory: what a suspended continuation
-costs is mostly the page with its innermost frames. There are no guard pages; functions compare the stack pointer with
-the stack's limit exactly (`STACK_CHECK` in `wasmloom.target.backend`), and below the limit there is room for the frame
-of a signal handler (`SIGNAL_RESERVE`).
+Every entry from the host into compiled code has a stack of its own, as large as the store's ``stack_limit``; every
+continuation that has begun has a small one. Calls that can wait keep theirs while they wait (`wasmloom.host.tasks`).
+Stacks are reserved address space, and only touched pages take memory: a suspended continuation mostly costs the page
+with its innermost frames. There are no guard pages. Functions compare the stack pointer with the stack's limit exactly
+(`STACK_CHECK` in `wasmloom.target.backend`), and below the limit there is room for a signal handler's frame
+(`SIGNAL_RESERVE`).
 
-The same comparison counts the memory: a stack's limit begins a page below its top, and whenever a function needs more
-it moves down towards the stack's floor, and the difference is charged. It never moves up: a stack in the pool keeps the
+The same comparison counts memory. A stack's limit begins a page below its top. When a function needs more, the limit
+moves down towards the stack's floor, and the difference is charged. It never moves up: a stack in the pool keeps the
 pages that it has touched.
 
 The stacks of continuations lie one behind the other in large regions. The tops of all stacks are staggered, so the
@@ -19,8 +19,8 @@ innermost frames of many don't compete for the same lines of the processor's cac
 Invariants:
 
 * A stack is in exactly one place: running or suspended (its continuation's ``control`` points to it), or in the pool.
-* Root stacks are handed out and released with the GIL held; unlike all else here, not necessarily by the store's owner.
-* ``control`` of a stack's `WlCont` is where the stack begins, of roots and continuations alike.
+* Root stacks are taken and released with the GIL held, and, unlike all else here, not only by the store's owner.
+* ``control`` of a stack's `WlCont` is where the stack begins, both for roots and for continuations.
 * While the guest is in a host call, ``guest_sp`` is where its running stack ends, callee-saved registers included:
   the collector finds every reference between there and the top.
 """
@@ -112,12 +112,12 @@ _CONSUMED = cython.declare(uint64_t, traps.CONTINUATION_CONSUMED)
 # Declared in native_stacks.pxd.
 convert = cython.NULL
 
-#: So many references can be shown to the collector when a stack begins.
+#: At most this many references can be shown to the collector when a stack begins.
 _PINS = cython.declare(uint64_t, 8)
-#: Regions double from the first to the last of these sizes, in stacks.
+#: Regions double in size from the first to the last of these numbers of stacks.
 _FIRST_REGION = cython.declare(uint64_t, 16)
 _LAST_REGION = cython.declare(uint64_t, 4096)
-#: The stacks' tops are staggered in steps of a cache line, so many times.
+#: The stacks' tops are staggered in steps of a cache line, in this many steps.
 _COLOURS = cython.declare(uint64_t, 24)
 _LINE = cython.declare(uint64_t, 64)
 _CONTROL_BYTES = cython.declare(uint64_t, 64)
@@ -163,7 +163,7 @@ def set_convert(function: Convert) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _map(size: uint64_t) -> cython.p_char:
-    """Address space that becomes memory when it is touched; NULL when there is none."""
+    """Map address space, which becomes memory when it is touched; NULL when there is none."""
     memory: cython.p_void = mmap(
         cython.NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
     )
@@ -174,7 +174,7 @@ def _map(size: uint64_t) -> cython.p_char:
 @cython.nogil
 @cython.exceptval(check=False)
 def usable_top(control: cython.pointer(WlControl)) -> cython.p_char:
-    """Where a native stack begins, downwards."""
+    """The address where a native stack begins. It grows downwards."""
     return cython.cast(cython.p_char, control)
 
 
@@ -240,8 +240,8 @@ def stack_with_room(guest: cython.pointer(Guest), size: uint64_t) -> cython.poin
     total: uint64_t = (size + guest.native_stack_size + 2 * 4096) & ~cython.cast(uint64_t, 4095)
     if size <= guest.native_stack_size >> 2:
         return _new_stack(guest)
-    # A region of its own goes behind the newest one, which stacks are taken from: its size says how large the next one
-    # becomes.
+    # A region for one stack goes behind the newest one in the list: stacks are taken from the newest, and its size says
+    # how large the next one becomes.
     if guest.native_regions == cython.NULL and not _new_region(guest):
         return cython.NULL
     if not charge(guest, size + STACK_PAGE):
@@ -263,7 +263,7 @@ def stack_with_room(guest: cython.pointer(Guest), size: uint64_t) -> cython.poin
 @cython.nogil
 @cython.exceptval(check=False)
 def _grow(ctx: cython.pointer(WlContext), address: cython.p_char) -> uint64_t:
-    """See `native_grow` in `wasmloom.contract.layout`. What a stack has doubles, if there is so much left."""
+    """See `native_grow` in `wasmloom.contract.layout`. The stack's size doubles, if there is enough left."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     control: cython.pointer(WlControl) = cython.cast(
         cython.pointer(WlControl), cython.cast(cython.pointer(WlCont), ctx.current).control
@@ -293,7 +293,7 @@ def prepare_context(guest: cython.pointer(Guest)) -> cython.bint:
 @cython.cfunc
 @cython.exceptval(check=False)
 def free_native_stacks(guest: cython.pointer(Guest)) -> cython.void:
-    """Free all native stacks of a guest, and what is left of calls that nothing will ever let go on."""
+    """Free all native stacks of a guest, and the remains of calls that will never go on."""
     region: cython.pointer(Region) = cython.cast(cython.pointer(Region), guest.native_regions)
     next_region: cython.pointer(Region)
     root: cython.pointer(RootStack)
@@ -331,7 +331,7 @@ def free_native_stacks(guest: cython.pointer(Guest)) -> cython.void:
 def new_root(guest: cython.pointer(Guest)) -> cython.pointer(RootStack):
     """A stack for entries from the host; NULL when there is no memory.
 
-    What a store begins with doesn't count towards its memory limit.
+    A store's first stack doesn't count towards its memory limit.
     """
     root: cython.pointer(RootStack)
     size: uint64_t
@@ -364,7 +364,7 @@ def new_root(guest: cython.pointer(Guest)) -> cython.pointer(RootStack):
 @cython.cfunc
 @cython.exceptval(check=False)
 def free_roots(guest: cython.pointer(Guest)) -> cython.void:
-    """Free the stacks in the pool for entries: a guest has used up what it may have."""
+    """Free the stacks in the pool for entries: a guest has reached its memory limit."""
     root: cython.pointer(RootStack) = cython.cast(cython.pointer(RootStack), guest.root_stacks)
     following: cython.pointer(RootStack)
     while root != cython.NULL:
@@ -386,9 +386,10 @@ def free_roots(guest: cython.pointer(Guest)) -> cython.void:
 def _collect_for(
     guest: cython.pointer(Guest), cont: cython.pointer(WlCont), first: uint64_t, count: uint64_t
 ) -> cython.void:
-    """Let the collector look for abandoned stacks, before a continuation begins with some values.
+    """Collect abandoned stacks, before a continuation begins with some values.
 
-    It must see these, and all stacks: in the middle of a `switch` it can't, since the running ones are cut off.
+    The collector must see these values and all stacks. In the middle of a `switch` it couldn't: the running stacks are
+    cut off then.
     """
     pins = cython.declare(Pin[8])  # _PINS
     heap: cython.pointer(Heap) = cython.address(guest.heap)
@@ -442,7 +443,7 @@ def _begin(
         control.pc = cython.cast(cython.p_char, stubs.fiber_start)
         cont.control = control
     if bound:
-        # From the end, so none is overwritten before it has moved.
+        # Backwards, so none is overwritten before it has moved.
         i = count
         while i > 0:
             i -= 1
@@ -675,7 +676,7 @@ def _libcall_switch(
         words[1] = own_reference
     code = _prepare(ctx, cont, words + 1, count + 1, cython.address(last))
     if code:
-        return code  # the running chain, which is still whole, ends
+        return code  # the running chain, which is still linked, ends
     _attach(last, _cut(ctx, child), clauses, resumer)
     # The parent's resume point moves to the target; the target's is where the switch goes.
     control = cython.cast(cython.pointer(WlControl), last.control)
@@ -698,7 +699,7 @@ def _libcall_switch(
 def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
     """Send a thread that faulted in compiled code to where traps leave it. Async-signal-safe.
 
-    The trap's place is the instruction that faulted: no return address, and looked up in another way.
+    The trap's place is the instruction that faulted. It isn't a return address, so it is looked up differently.
     """
     guest: cython.pointer(Guest)
     if not in_code(program_counter(context)):
@@ -761,8 +762,10 @@ def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
 
 
 def waiting_frames(cont: int) -> tuple[int, int, int]:
-    """Of the innermost frame of bytecode that waits on a continuation's native stack: an address in its call, the
-    frame's, and its instance's."""
+    """The innermost frame of bytecode that waits on a continuation's native stack.
+
+    Returns the addresses of a place in its call, of the frame, and of its instance.
+    """
     place: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cython.cast(uint64_t, cont))
     return cython.cast(uint64_t, place.ip), place.fp, cython.cast(uint64_t, waiting_instance(place))
 
