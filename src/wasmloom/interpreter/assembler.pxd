@@ -59,13 +59,13 @@ cdef uint8_t op_has_result[1024]
 cdef uint8_t op_is_compare[1024]
 cdef uint8_t op_immediates[1024]    # how many
 cdef uint8_t op_space[1024]         # of the kind "instance": what the immediate is an index of
-# By the code of a kind of values: its class of registers, how many slots it takes, and whether its immediates take 8
-# bytes.
+# By the code of a kind of values: its class of registers, its number of slots, and whether its immediates take 8 bytes.
 cdef uint8_t kind_class[8]
 cdef uint8_t kind_slots[8]
 cdef uint8_t kind_wide[8]
 
-# What follows is called for every instruction, also from other modules: it is here so that it is inlined there.
+# The following functions are called for every instruction, also from other modules. They are here so that they are
+# inlined there.
 
 cdef inline int class_of(int type) noexcept:
     """The class of registers, and so the accumulator, of a kind of values."""
@@ -90,7 +90,7 @@ cdef class Assembler:
     cdef StackEntry *stack
     cdef int height
     cdef int stack_capacity
-    cdef int top                # slots that a frame has at most, but for what callees put there
+    cdef int top                # the most slots that a frame has, apart from what callees put there
     cdef int num_locals
     cdef int record             # the slot behind the locals: the frame's record
     cdef uint8_t *local_types
@@ -100,8 +100,8 @@ cdef class Assembler:
     cdef int locals_capacity
     cdef int pending_capacity
     cdef AccState accs[2]
-    # The last instruction, as long as no label follows it: where its handler's address is, and which it is; what it was
-    # before it was fused with the one behind it.
+    # The last instruction, while no label follows it: where its handler's address is, which handler that is, and which
+    # it was before the instruction was fused with the one behind it.
     cdef Py_ssize_t last_header
     cdef int last_number        # -1: nothing may be fused with it
     cdef int unfused_number     # -1: it isn't fused
@@ -134,10 +134,7 @@ cdef class Assembler:
     cdef int grow(self, int above) except -1
 
     cdef inline int home(self, int index) noexcept:
-        """The slot that belongs to a stack position: of an entry, or of the one that would be pushed next.
-
-        It's the first one of several where the value takes so many.
-        """
+        """The home slot of an entry, or of the one that would be pushed next; the first of several that a value takes."""
         return self.stack[index].slot
 
     cdef int open_frame(self, int below) except -1

@@ -1,19 +1,18 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""The translator's lower half: the symbolic operand stack, the accumulators, and the bytecode that they become.
+"""The translator's lower layer: the symbolic operand stack, the accumulators, and the bytecode that they become.
 
-An entry of the operand stack is a constant, a local that hasn't been read, a value in its *home* slot (the slot that
-belongs to its stack position) or one that is in an accumulator only. Reading locals and constants emits nothing.
-A result goes to the accumulator; when it turns out that it is needed in a slot after all (the accumulator is wanted for
-something else, a `local.set` follows, a block ends), the instruction that made it is patched to write the slot too.
-So nothing is ever stored that needn't be, in one pass.
+An entry of the operand stack is a constant, a local that hasn't been read, a value in its *home* slot (the slot of its
+stack position), or a value that is only in an accumulator. Reading locals and constants emits nothing. A result goes to
+the accumulator. If it turns out to be needed in a slot (the accumulator is needed for another value, a `local.set`
+follows, a block ends), the instruction that made it is patched to write the slot too. So one pass stores nothing that
+needn't be stored.
 
 Invariants:
 
 * At most one entry per class is E_ACC, and `accs[class]` describes it.
-* `accs[class].slot` is a slot whose contents are those of the accumulator at this point of the code: whatever writes
-the
-  slot or the accumulator resets it, and a label (where code from elsewhere arrives) resets everything.
+* `accs[class].slot` is a slot that equals the accumulator at this point of the code. Whatever writes the slot or the
+  accumulator resets it, and a label (where code from elsewhere arrives) resets everything.
 * Patching an instruction to write a home slot is always safe: nothing reads the slot of a position before the entry
   is there. Patching it to write a local is only safe while it is the last instruction.
 """
@@ -43,13 +42,13 @@ from wasmloom.semantics.kinds import KINDS
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 
-#: Slot numbers are 16 bits wide.
+#: Slot numbers have 16 bits.
 MAX_SLOTS = cython.declare(cython.int, 0xFFFF)
-#: Jumps within a function's bytecode are 32 bits wide.
+#: Jumps within a function's bytecode have 32 bits.
 _MAX_CODE = cython.declare(cython.Py_ssize_t, 0x7FFFFFF0)
-#: Bytes of the buffer behind its capacity, which may be cleared.
+#: Bytes that the buffer has beyond its capacity, which may be cleared.
 _MARGIN = cython.declare(cython.int, 16)
-#: How many entries are searched for unread copies of a local.
+#: The number of entries that are searched for unread copies of a local.
 _MAX_SEARCH = cython.declare(cython.int, 64)
 _HEADER = cython.declare(cython.int, HEADER)
 _I32_NE = cython.declare(cython.int, BY_MNEMONIC["i32.ne"].index)
@@ -142,12 +141,13 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def emit_array(self, number: cython.int, array: cython.int) -> cython.Py_ssize_t:
-        """Begin an instruction: its handler's address and zeroed fields. Returns the offset that its fields count from.
+        """Begin an instruction: write its handler's address and zeroed fields. Returns the offset that its fields count
+        from.
 
         `array`: bytes of the array that it ends with, a multiple of 8.
 
-        Where a handler does both the last instruction and this one, the two become one: the last one's header is
-        changed, and this one's fields follow without a header of their own.
+        If one handler does both the last instruction and this one, they are fused: the last one's header changes, and
+        this one's fields follow without a header.
         """
         at: cython.Py_ssize_t = self.pos
         size: cython.int = sizes[number] + array
@@ -159,7 +159,7 @@ class Assembler:
             self.buffer = cython.cast(cython.p_char, _grown(self.buffer, self.capacity + _MARGIN))
         if self.last_number >= 0:
             fused = self.fusion(number)
-        # Most have one or two words. Two are cleared without a look: the buffer has room for them.
+        # Most have one or two words. Two are cleared without a check: the buffer has room for them.
         put64(self.buffer + at, 0)
         put64(self.buffer + at + _HEADER, 0)
         if size > _MARGIN:
@@ -187,7 +187,7 @@ class Assembler:
         column: cython.int = fusion_columns[number]
         if row < 0 or column < 0:
             return -1
-        # An entry that is in the accumulator only may still need the last instruction changed.
+        # The last instruction may still have to be patched for an entry that is only in the accumulator.
         if self.accs[0].owner >= 0 and self.accs[0].header == self.last_header:
             return -1
         if self.accs[1].owner >= 0 and self.accs[1].header == self.last_header:
@@ -205,7 +205,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(check=False)
     def barrier(self) -> cython.void:
-        """Code from elsewhere arrives here: the last instruction can no longer be changed or extended."""
+        """Note a label: the last instruction can no longer be changed or extended."""
         self.result_end = -1
         self.last_number = -1
 
@@ -224,7 +224,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def open_frame(self, below: cython.int) -> cython.int:
-        """Begin with an empty operand stack, whose homes lie behind `below` slots of the frame."""
+        """Begin with an empty operand stack, whose homes begin behind `below` slots of the frame."""
         cls: cython.int
         if below > MAX_SLOTS:
             raise CompileError("function needs too many slots", self.wasm_offset)
@@ -271,7 +271,7 @@ class Assembler:
         src: cython.int = entry.local if entry.kind == E_LOCAL else self.home(index)
         at: cython.Py_ssize_t
         if slots > 1:
-            # No handler has such a value in an accumulator or as an immediate so far.
+            # So far no handler takes such a value in an accumulator or as an immediate.
             if src == dst:
                 return 0
             at = self.emit(h.H_MOVE)
@@ -296,7 +296,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(check=False)
     def known_in(self, type: cython.int, slot: cython.int) -> cython.void:
-        """The accumulator of a type's class holds what is in its slots from `slot` on."""
+        """Note that the accumulator of a type's class equals the slots from `slot` on."""
         acc: cython.pointer(AccState) = cython.address(self.accs[class_of(type)])
         acc.slot = slot
         acc.slots = kind_slots[type]
@@ -304,7 +304,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(check=False)
     def overwritten(self, slot: cython.int, count: cython.int) -> cython.void:
-        """Slots are written: an accumulator no longer holds what is in any of them."""
+        """Note that slots are written: no accumulator equals any of them any more."""
         cls: cython.int
         for cls in range(2):
             if self.accs[cls].slot < slot + count and slot < self.accs[cls].slot + self.accs[cls].slots:
@@ -313,9 +313,9 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def flush_locals(self) -> cython.int:
-        """Put every unread local into its home slot: what follows may run a write of the local on some paths only.
+        """Put every unread local into its home slot, because the local may be written on some of the following paths.
 
-        The scan stops at the last one, so that its cost is paid for by the pushes.
+        The scan stops at the last such entry, so the pushes pay for its cost.
         """
         index: cython.int = self.height - 1
         while self.pending_total > 0:
@@ -327,7 +327,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def flush_accs(self) -> cython.int:
-        """Put the entries that are in accumulators into their home slots too."""
+        """Write the entries that are in accumulators to their home slots, too."""
         cls: cython.int
         for cls in range(2):
             if self.accs[cls].owner >= 0:
@@ -337,7 +337,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def forget_accs(self) -> cython.int:
-        """Flush the accumulators and assume nothing of them any more: at labels, and where they are clobbered."""
+        """Flush the accumulators and forget what they hold: at labels, and where they are clobbered."""
         self.flush_accs()
         self.accs[0].slot = -1
         self.accs[1].slot = -1
@@ -347,7 +347,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def clobber(self, cls: cython.int) -> cython.int:
-        """The next instruction writes this accumulator."""
+        """Prepare for an instruction that writes this accumulator."""
         if self.accs[cls].owner >= 0:
             self.flush(self.accs[cls].owner)
         self.accs[cls].slot = -1
@@ -374,9 +374,9 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def preserve_local(self, local: cython.int) -> cython.int:
-        """Before a write of a local: entries that stand for its old value need a copy.
+        """Before a local is written: copy its old value for the entries that stand for it.
 
-        A long search flushes all it can, so that the next one is short: translation takes linear time.
+        A long search flushes all that it can, so that the next one is short and translation takes linear time.
         """
         index: cython.int = self.height - 1
         lowest: cython.int = index - _MAX_SEARCH
@@ -411,7 +411,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def fit(self, a: cython.pointer(Operand), index: cython.int) -> cython.int:
-        """Put an i64 immediate that doesn't fit its 32-bit field into a slot instead."""
+        """Put an i64 immediate that doesn't fit a 32-bit field into a slot."""
         if (
             a.kind == IMM
             and self.stack[index].type == h.T_I64
@@ -426,9 +426,10 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def emit_result(self, number: cython.int, slot_number: cython.int, type: cython.int) -> cython.Py_ssize_t:
-        """Emit an instruction whose result stays in the accumulator for now; `slot_number` also writes a slot.
+        """Emit an instruction whose result stays in the accumulator for now. The handler `slot_number` also writes a
+        slot.
 
-        Operands have been popped already.
+        The operands have been popped.
         """
         cls: cython.int = class_of(type)
         acc: cython.pointer(AccState) = cython.address(self.accs[cls])
@@ -449,7 +450,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def emit_slot_result(self, number: cython.int, type: cython.int) -> cython.Py_ssize_t:
-        """Emit an instruction that always writes its result to a slot, and leaves it in the accumulator too."""
+        """Emit an instruction that always writes its result to a slot and also leaves it in the accumulator."""
         cls: cython.int = class_of(type)
         at: cython.Py_ssize_t
         self.clobber(cls)
@@ -489,7 +490,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(check=False)
     def is_compare(self) -> cython.bint:
-        """Whether the top entry is a comparison that was just emitted, so that what follows can take it over."""
+        """Whether the top entry is a comparison that was just emitted, so that a branch can take it over."""
         return (
             self.result_end == self.pos
             and self.compare_at == self.result_at
@@ -500,7 +501,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def emit_compare(self, c: Condition, type: cython.int) -> cython.int:
-        """Emit a comparison whose operands have been popped; it may be taken back by `take_condition`."""
+        """Emit a comparison whose operands have been popped. `take_condition` may take it back."""
         before: AccState
         at: cython.Py_ssize_t
         if self.accs[0].owner >= 0:
@@ -528,7 +529,7 @@ class Assembler:
             c = self.compare
             self.pop()
             self.pos = self.compare_at
-            # The instruction before it is the last one again: the branch may be fused with that.
+            # The instruction before it is the last one again, so the branch may be fused with that.
             self.last_header = self.before_compare_header
             self.last_number = self.before_compare_number
             self.accs[0] = self.before_compare
@@ -548,7 +549,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def emit_branch(self, c: Condition, back: cython.bint) -> cython.Py_ssize_t:
-        """Emit a compare-and-branch; its target is the caller's."""
+        """Emit a compare-and-branch. The caller fills in the target."""
         op: cython.int = c.op
         negate: cython.bint = c.negate
         slots: cython.int = h.AT_BRANCH_SLOT_0
@@ -588,7 +589,7 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(check=False)
     def bind(self, head: cython.int) -> cython.void:
-        """Let every jump of a label's list arrive here."""
+        """Set the target of every jump in a label's list to this place."""
         while head >= 0:
             put32(self.buffer + self.fixups[head].field, self.pos - self.fixups[head].instr)
             head = self.fixups[head].next

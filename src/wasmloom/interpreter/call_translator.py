@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 """Translates calls: direct, to imports, indirect, by reference, tail calls, and calls of the runtime.
 
-See `wasmloom.interpreter.control_handlers` for what a call does to the frame.
+`wasmloom.interpreter.control_handlers` says what a call does to the frame.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def stage_arguments(t: Translator, type: cython.pointer(Signature)) -> cython.in
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def push_results(t: Translator, type: cython.pointer(Signature), base: cython.int) -> cython.int:
-    """Push a call's results: they are in their homes, a single one also in the accumulator of its class."""
+    """Push a call's results. They are in their homes, a single one also in the accumulator of its class."""
     k: cython.int
     for k in range(type.num_results):
         t.push(E_SLOT, type.results[k])
@@ -164,7 +164,7 @@ def _return_call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Ins
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _tail_out(t: Translator, number: cython.int, type: cython.pointer(Signature)) -> cython.Py_ssize_t:
-    """A tail call that may leave the instance, and its shim. Returns the call's offset."""
+    """Emit a tail call that may leave the instance, and its shim. Returns the call's offset."""
     base: cython.int = stage_arguments(t, type)
     at: cython.Py_ssize_t = t.emit(number)
     shim: cython.Py_ssize_t
@@ -207,7 +207,7 @@ def _return_call_ref(t: Translator, r: cython.pointer(Reader), i: cython.pointer
     return 0
 
 
-# --- the runtime ---
+# --- calls of the runtime ---
 
 
 @cython.cfunc
@@ -221,7 +221,7 @@ def runtime_call(
     imm1: uint32_t,
     type: cython.int,
 ) -> cython.int:
-    """An instruction that the runtime executes: operands in slots; a result comes first of the slot fields."""
+    """Emit an instruction that the runtime executes. Operands are in slots; a result is the first slot field."""
     slots: cython.int[3]
     k: cython.int
     at: cython.Py_ssize_t

@@ -3,10 +3,10 @@
 """The code of a module: a cell per function, which first holds a stub that translates the function when it is called.
 
 Code is shared by all instances of a module. It refers to the module's cells by address and to everything of an
-instance by its offset in the instance, and lives until the code space goes; instances and functions keep that alive.
+instance by its offset in the instance. It lives until the code space goes; instances and functions keep that alive.
 
-Backtraces: `walk` goes from a trap to the bottom of an entry. Nothing stores where an instruction came from: the
-function is translated again, with a map, when a trap asks.
+Backtraces: `walk` goes from a trap to the bottom of an entry. Nothing records which Wasm instruction a bytecode
+instruction came from; when a trap needs that, the function is translated again, with a map.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ from wasmloom.validation.frames import types_at
 _TIMEOUT = cython.declare(cython.int, traps.TIMEOUT)
 _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
 
-# All code spaces, as addresses of theirs: an address in bytecode leads to the one that it belongs to. Not a
-# set of weak references: these are gone before the finalisers of a cycle run, and those can run guests. A space takes
-# itself out before it goes, with the GIL held.
+# All code spaces, as addresses, to find the space of an address in bytecode. Weak references wouldn't do: they are
+# cleared before the finalisers of a cycle run, which can run guests. A space removes itself before it goes, with the
+# GIL held.
 _spaces = cython.declare(set, set())
 
 
@@ -64,7 +64,7 @@ class CodeSpace:
 
     `fuel`: whether the code pays for itself from the context's fuel. `prepare(index)` is called before the function
     `index` (of those defined in the module) is translated; what it raises leaves the guest. `checked`: whether the code
-    checks every address, so it can run on memories without guard pages. `budget`: what its bytecode counts for.
+    checks every address, so it can run on memories without guard pages. `budget`: what its bytecode counts towards.
     """
 
     def __cinit__(
@@ -92,7 +92,7 @@ class CodeSpace:
             stub = self.stubs + SIZE_LAZY * i
             cython.cast(cython.pointer(cython.p_void), stub)[0] = handlers[H_LAZY]
             cython.cast(cython.pointer(cython.p_void), stub + AT_LAZY_CODE)[0] = cython.address(self.cells[i])
-            # Borrowed: what runs code of this space keeps it alive.
+            # Borrowed: whatever runs code of this space keeps it alive.
             cython.cast(cython.pointer(cython.p_void), stub + AT_LAZY_SPACE)[0] = cython.cast(cython.p_void, self)
             cython.cast(cython.pointer(uint32_t), stub + AT_LAZY_FUNCTION)[0] = i
             self.cells[i] = stub
@@ -116,7 +116,7 @@ class CodeSpace:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def translate(self, index: uint32_t) -> cython.int:
-        """Translate a function, unless that has been done, and let its cell point to the code."""
+        """Translate a function, unless that has been done, and set its cell to the code."""
         code: cython.p_char
         translator: Translator
         if self.codes[index].start != cython.NULL:
@@ -145,7 +145,7 @@ class CodeSpace:
 
     @cython.cfunc
     def _take_translator(self) -> Translator:
-        """The translator, for the caller alone: who comes while it is in use gets another one."""
+        """The translator, for the caller alone. Another caller meanwhile gets another one."""
         translator: Translator = self.translator
         self.translator = None
         if translator is None:
@@ -161,7 +161,7 @@ class CodeSpace:
                 self.prepare(index)
 
     def used(self) -> list[int]:
-        """The functions that have been translated: those that have been called, unless all were."""
+        """The functions that have been translated: those that have been called, or all."""
         i: uint32_t
         found: list = []
         for i in range(self.count):
@@ -260,7 +260,7 @@ class CodeSpace:
         offset: uint64_t
         wanted: object = ip
         if self.starts is None:
-            # Of ints: making tuples could run finalisers, in which another function is translated.
+            # Lists of ints: making tuples could run finalisers, which could translate another function.
             self.starts = []
             for i in range(self.count):
                 if self.codes[i].start != cython.NULL:
@@ -311,13 +311,13 @@ def walk(
 ) -> list[GuestFrame]:
     """The Wasm frames from a trap to the bottom of its entry, innermost first, at most `limit`, across all stacks.
 
-    The arguments are those that the trap left in the context, and the address of the running continuation. Without
-    instance they are those of a callee that has no frame (yet): `ip` is where it returns to, `fp` its would-be frame.
-    `one_stack`: only as far as the stack goes.
+    The arguments are what the trap left in the context, and the address of the running continuation. Without an
+    instance they describe a callee that has no frame yet: `ip` is its return ip, `fp` where its frame would be.
+    `one_stack`: stop at the end of the stack.
     """
     frames: list = []
     maps: dict = {}
-    seen: dict = {}  # ip → frame and the slot of its return ip: deep recursion comes back to the same few
+    seen: dict = {}  # ip → frame and the slot of its return ip: deep recursion repeats the same few
     return_ip: uint64_t
     place: Place
     place.ip = ip
@@ -406,7 +406,7 @@ def _word(address: uint64_t) -> uint64_t:
 @cython.exceptval(check=False)
 def _translate_with_gil(ctx: cython.pointer(WlContext), space: cython.p_void, index: uint32_t) -> uint64_t:
     store: Store = cython.cast(Store, ctx.store)
-    # Signal handlers and finalisers may run meanwhile. The callee has no frame yet that an entry could lie above.
+    # Signal handlers and finalisers may run meanwhile. There is no frame of the callee yet for an entry to lie above.
     before: cython.bint = store.interrupting
     ended: cython.int
     store.interrupting = True
@@ -423,7 +423,7 @@ def _translate_with_gil(ctx: cython.pointer(WlContext), space: cython.p_void, in
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _translate_for_guest(space: CodeSpace, index: uint32_t) -> cython.int:
-    """Translate a function that a guest waits for; returns 0, or the code of the trap when the call's time is over."""
+    """Translate a function that a guest waits for. Returns 0, or the code of the trap when the call's time is over."""
     try:
         space.translate(index)
     except DeadlinePassed:
@@ -440,7 +440,7 @@ def _translate(
     """The runtime call "translate": `ip` points to a stub."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     code: uint64_t
-    guest.resting = 1  # for forks: wherever this gives the GIL away, the guest's stacks are as they were
+    guest.resting = 1  # for forks: wherever this releases the GIL, the guest's stacks are complete
     code = _translate_with_gil(
         ctx, cython.cast(cython.pointer(cython.p_void), ip)[2], cython.cast(cython.pointer(uint32_t), ip)[6]
     )

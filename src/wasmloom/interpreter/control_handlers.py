@@ -1,16 +1,16 @@
 """The handlers that are written one by one: control flow, calls, copies; and those with some operand kinds only.
 
-What instructions do comes from the definitions (`wasmloom.semantics`), where they have one.
+Where an instruction has a definition (`wasmloom.semantics`), that says what it does.
 
 Calls. Arguments are staged where the callee's frame begins, so nothing is copied; results replace them. A frame is
 ``parameters, locals, return ip, own instance, temporaries``. The caller's frame lies a known distance below: the
-instruction that called holds it in the 8 bytes before the return ip ("delta"), so no absolute stack address is
-ever stored and a stack can be moved. The return ip travels in the accumulator until `enter` stores it.
+calling instruction has it ("delta") in the 8 bytes before the return ip. So no absolute stack address is ever stored,
+and a stack can be moved. The return ip travels in the accumulator until `enter` stores it.
 
-Calls that may leave the instance save it in the caller's frame, and return to a `restore` instruction that brings it
-back; a callee in the same instance returns past it. A tail call that leaves the instance can't come back to
-its caller's `restore`, so it slips a two-slot shim below the callee: original return ip and instance. A chain of
-such calls finds the shim in place and adds nothing: tail calls run in constant stack.
+A call that may leave the instance saves it in the caller's frame and returns to a `restore` instruction, which restores
+it; a callee in the same instance returns past the `restore`. A tail call that leaves the instance can't return to its
+caller's `restore`, so it puts a two-slot shim below the callee: the original return ip and instance. Further calls in a
+chain of tail calls find the shim in place and add nothing, so tail calls run in constant stack.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _I32 = by_name("i32")
 
 Body = Callable[[HandlerBuilder], None]
 
-#: Shapes that are read in more than one place, or that several instructions have.
+#: Shapes that several instructions have, or that are read in more than one place.
 BRANCH = shape("br", "target:target@8")
 RESTORE = shape("restore", "delta:u16@8 save:slot@10")
 CALL_INDIRECT = shape("call_indirect", "index:slot@8 save:slot@10 table:u32@12 type:u32@16 delta:u16@24")
@@ -52,7 +52,7 @@ def _is_set(b: HandlerBuilder, pointer: Value) -> Value:
 
 
 def _return_to(b: HandlerBuilder, code: Value, **state: Value) -> None:
-    """Go back to the caller at `code`: its frame lies below by the distance that its call instruction holds."""
+    """Return to the caller at `code`. Its frame lies below by the distance in its call instruction."""
     delta = b.convert("zext", b.load("i16", b.at(code, -DELTA_BEFORE_RETURN), align=2), "i64")
     down = b.binary("sub", b.const("i64", 0), delta)
     frame = b.assign(f"getelementptr i64, ptr {b.fp.text}, i64 {down.text}", "ptr")
@@ -95,7 +95,7 @@ def unreachable(b: HandlerBuilder) -> None:
     OPERATIONS["unreachable"].define(b)
 
 
-# --- copies and constants: these leave the accumulators alone unless they target them ---
+# --- copies and constants: they leave an accumulator alone unless it is their target ---
 
 
 def copy(b: HandlerBuilder) -> None:
@@ -133,7 +133,7 @@ def set_facc(b: HandlerBuilder) -> None:
 
 
 def _select(kinds: tuple[int, int, int], floats: bool) -> Body:
-    """cond, a, b; the result goes to a slot and the accumulator of its class."""
+    """`select` of cond, a, b. The result goes to a slot and the accumulator of its class."""
     condition_kind, a_kind, b_kind = kinds
 
     def body(b: HandlerBuilder) -> None:
@@ -203,7 +203,7 @@ def call(b: HandlerBuilder) -> None:
 
 
 def _switch_to(b: HandlerBuilder, function: Value, **state: Value) -> None:
-    """Enter a function that may be of another instance, or of the host (which has none: an empty one stands in)."""
+    """Enter a function of any instance, or of the host, which has none: an empty instance stands in."""
     instance = b.struct_field(function, "WlFunction", "instance")
     cell = b.struct_field(function, "WlFunction", "code_cell")
     some = b.select(_is_set(b, instance), instance, Value("@wl_no_instance", "ptr"))
@@ -215,7 +215,7 @@ def _save_instance(b: HandlerBuilder) -> None:
 
 
 def _call_out(b: HandlerBuilder, function: Value) -> None:
-    """Call a function reference: past `restore` when it stays in the instance."""
+    """Call a function reference. A call that stays in the instance returns past the `restore`."""
     instance = b.struct_field(function, "WlFunction", "instance")
     near, far = b.fresh("near"), b.fresh("far")
     b.branch(b.assign(f"icmp eq ptr {instance.text}, {b.inst.text}", "i1"), near, far)
@@ -256,12 +256,12 @@ def call_ref(b: HandlerBuilder) -> None:
 
 
 def restore(b: HandlerBuilder) -> None:
-    """Bring back the instance after a call that left it; memory 0 may have moved."""
+    """Restore the instance after a call that left it. Memory 0 may have moved."""
     instance = b.load("ptr", b.slot("save"), align=8)
     b.next(inst=instance, mem=b.memory0(instance))
 
 
-# --- tail calls: arguments were staged at `source`; they move to the frame's beginning ---
+# --- tail calls: arguments are staged at `source` and move to the frame's beginning ---
 
 
 def _move_slots(b: HandlerBuilder, target: Value, source: Value, count: Value) -> None:
@@ -279,7 +279,7 @@ def _move_slots(b: HandlerBuilder, target: Value, source: Value, count: Value) -
     place = b.assign(f"getelementptr i64, ptr {target.text}, i64 {index}", "ptr")
     b.store(_word(b, word), place, align=8)
     b.emit(f"{following} = add i64 {index}, 1")
-    # Most moves are of a word or two: unrolled or vectorised, the loop would only start later.
+    # Most moves are of a word or two: an unrolled or vectorised loop would only start later.
     b.emit(f"br label {loop}, !llvm.loop !1")
     b.label(done)
 
@@ -329,7 +329,7 @@ def return_call_ref(b: HandlerBuilder) -> None:
 
 
 def shim(b: HandlerBuilder) -> None:
-    """Return through a shim: give the results and the instance back to the original caller."""
+    """Return through a shim: pass the results to the original caller and restore its instance."""
     back = b.load("ptr", b.frame_slot(0), align=8)
     instance = b.load("ptr", b.frame_slot(1), align=8)
     _move_slots(b, b.fp, b.frame_slot(2), b.number("count"))
@@ -368,7 +368,7 @@ def _open_frame(b: HandlerBuilder, zeroed: int | None) -> None:
 
 
 def _enter(zeroed: int | None) -> Body:
-    """Check the stack, store the return ip, zero the locals. `zeroed`: how many; None: as the instruction says."""
+    """Check the stack, store the return ip, zero `zeroed` locals; None: as many as the instruction says."""
 
     def body(b: HandlerBuilder) -> None:
         top = b.at(b.fp, b.number("frame"))
@@ -412,7 +412,7 @@ def return_many(b: HandlerBuilder) -> None:
 
 
 def leave(b: HandlerBuilder) -> None:
-    """Where the outermost function returns to: back to `wl_enter`."""
+    """Return from the outermost function to `wl_enter`."""
     b.set_struct_field(b.ctx, "WlContext", "trap_code", b.const("i64", traps.NO_TRAP))
     b.emit("ret void")
 
@@ -438,9 +438,9 @@ def _frame_offset(b: HandlerBuilder) -> Value:
 
 
 def _check_in_caller(b: HandlerBuilder, code: Value, back: Value) -> None:
-    """Leave with a runtime function's trap code, unless it is 0, from a callee that has no frame yet.
+    """From a callee that has no frame yet, leave with a runtime function's trap code, unless it is 0.
 
-    No instance and the return ip tell the backtrace that the innermost frame is the caller's.
+    The instance is null and the ip is the return ip: this tells the backtrace that the innermost frame is the caller's.
     """
     failed, fine = b.fresh("failed"), b.fresh("fine")
     b.branch(b.compare("ne", code, b.const("i64", 0)), failed, fine, unlikely=True)
@@ -455,7 +455,7 @@ def _return_ip(b: HandlerBuilder) -> Value:
 
 
 def lazy(b: HandlerBuilder) -> None:
-    """Stands for a function that isn't translated yet: translate it, then run it."""
+    """The code of a function that isn't translated yet: translate it, then run it."""
     _check_in_caller(b, b.runtime_call("translate", b.ctx, b.inst, b.fp, b.ip), _return_ip(b))
     b.jump(b.load("ptr", _pointer_in(b, "code"), align=8))
 
@@ -483,7 +483,7 @@ def host_threw(b: HandlerBuilder) -> None:
 
 
 def host(b: HandlerBuilder) -> None:
-    """Stands for a host function: call it, and return to the caller."""
+    """The code of a host function: call it, and return to the caller."""
     offset = _frame_offset(b)
     back = _return_ip(b)
     function = _pointer_in(b, "function")
@@ -498,11 +498,11 @@ def host(b: HandlerBuilder) -> None:
     _host_returned(b, back)
 
 
-# --- slow paths, outlined so that the handlers they serve need no prologue; they are not instructions ---
+# --- slow paths: not instructions, but functions of their own, so that the handlers that use them need no prologue ---
 
 
 def enter_slow(b: HandlerBuilder) -> None:
-    """The frame doesn't fit, or the guest was interrupted: let the runtime see to it, then enter again."""
+    """The frame doesn't fit, or the guest was interrupted: let the runtime handle that, then enter again."""
     offset = _frame_offset(b)
     b.shape = ENTER
     code = b.runtime_call("enter_slow", b.ctx, b.number("frame"), b.fp, b.ip)
@@ -532,17 +532,17 @@ def trap(b: HandlerBuilder) -> None:
 
 
 def fault(b: HandlerBuilder) -> None:
-    """Where the signal handler sends a guest that touched a guard page."""
+    """The signal handler sends a guest here that has touched a guard page."""
     b.tail_call("@wl_trap", acc=Value(str(traps.MEMORY_OUT_OF_BOUNDS), "i64"))
 
 
 def subtype_slow(b: HandlerBuilder) -> None:
-    """An indirect call's function has another type (its id in the accumulator): is it a subtype?
+    """Call a function whose type (its id is in the accumulator) isn't the expected one, if it is a subtype.
 
-    The answer holds for good, but the callers expect equal ids, so the runtime runs the call's checks to the
-    end: it gives a trap code, or 0 for a subtype, and then this handler makes the call.
+    The runtime does the rest of the call's checks and returns a trap code, or 0 for a subtype. Then this handler makes
+    the call: its callers expect equal ids.
     """
-    b.shape = CALL_INDIRECT  # what is read here is in the same place in the other
+    b.shape = CALL_INDIRECT  # the fields that are read here are at the same offsets in the other shape
     b.trap_if_code(b.runtime_call("subtype", b.ctx, b.acc, b.number("type")))
     index = b.wide(b.read_slot("index", _I32))
     function = b.load("ptr", b.word(b.struct_field(named(b, "table"), "WlTable", "elements"), index), align=8)
@@ -556,7 +556,7 @@ def subtype_slow(b: HandlerBuilder) -> None:
     _call_out(b, function)
 
 
-#: Functions with a handler's signature that are no instructions: name → body.
+#: Functions with a handler's signature that aren't instructions: name → body.
 OUTLINED: dict[str, Body] = {
     "wl_trap": trap,
     "wl_fault": fault,
@@ -567,7 +567,7 @@ OUTLINED: dict[str, Body] = {
 
 
 def _plain(name: str, fields: str, body: Body, shape_name: str | None = None) -> Handler:
-    """A handler with a shape of its own, or one that it has in common with others."""
+    """A handler with a shape of its own, or with a shared one."""
     return Handler(name, shape(shape_name or name, fields), body)
 
 
@@ -590,7 +590,7 @@ def _select_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
                     yield place, _select_handler(floats, (condition, first, second))
 
 
-#: The variants of `select`, in the order of their numbers. It is one row: their positions count from the first one.
+#: The variants of `select`, in the order of their numbers. They belong to one row: positions count from the first one.
 SELECT = Family((("floats", 2), ("condition", 2), ("a", 2), ("b", 2)), _select_handlers)
 
 

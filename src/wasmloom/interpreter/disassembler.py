@@ -1,4 +1,4 @@
-"""Prints bytecode: what a function became."""
+"""Prints a function's bytecode."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _text(code: bytes, start: int, field: Field) -> str:
 
 def _instruction(code: bytes, start: int, handler: Handler) -> tuple[str, int]:
     """The text of the instruction at `start`, and its size."""
-    # Results that stay in the accumulator have a destination field all the same; it means nothing.
+    # Results that stay in the accumulator have a destination field, too, but it means nothing.
     shape = handler.shape
     is_unused = "dst" if handler.name.endswith((".a", ".a.m")) else "array"
     shown = [field for field in shape.fields if field.kind not in (is_unused, "array")]

@@ -141,13 +141,13 @@ def store_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> 
 
 
 def named(b: HandlerBuilder, name: str) -> Value:
-    """What a field names by its offset in the instance: the address of its struct, or of a global's cell."""
+    """The item that a field names by its offset in the instance: the address of its struct, or of a global's cell."""
     return b.pointer(b.inst, b.number(name))
 
 
-#: How the field is called that names something of the instance, by the immediate.
+#: Immediate → name of the field that names the item of the instance.
 _NAMED = {"func": "function", "table": "table", "mem": "memory"}
-#: The operands of an instruction on what the instance has. What has a second one has no result.
+#: The operands of an instruction on an item of the instance. One with a second operand has no result.
 _INSTANCE_OPERANDS = (Field("index", "slot", 10), Field("value", "slot", 8))
 
 
@@ -171,12 +171,12 @@ def instance_handler(operation: Operation) -> Handler:
     return Handler(operation.mnemonic, Shape("instance", tuple(parts)), body)
 
 
-#: What the runtime reads of an instruction that it does (`wasmloom.contract.layout.RUNTIME_CALLS`).
+#: The fields of an instruction that the runtime executes (`wasmloom.contract.layout.RUNTIME_CALLS`).
 RUNTIME = shape("runtime", "a:slot@8 b:slot@10 c:slot@12 d:slot@14 imm0:u32@16 imm1:u32@20")
 
 
 def runtime_body(call: Callable[[HandlerBuilder], None]) -> Callable[[HandlerBuilder], None]:
-    """The body of an instruction that the runtime does: `call` asks for it."""
+    """The body of an instruction that the runtime executes: `call` calls it."""
 
     def body(b: HandlerBuilder) -> None:
         call(b)
@@ -198,7 +198,7 @@ ATOMIC_OPERANDS = ("address", "a", "b")
 def atomic_handler(operation: Operation) -> Handler:
     """The handler of an atomic instruction.
 
-    Programs have few of them, so memory 0 isn't told from others.
+    Programs have few of them, so memory 0 has no handlers of its own.
     """
     values = operation.params
     parts = [Field(name, "slot", 10 + 2 * i) for i, name in enumerate(ATOMIC_OPERANDS[: len(values)])]
@@ -261,7 +261,7 @@ def branch_handler(operation: Operation, kinds: tuple[int, ...], negate: bool, b
 
 
 class Family(NamedTuple):
-    """Handlers that are found by what they do: `members` gives each with its place along `axes`.
+    """Handlers that are found by their properties: `members` yields each with its place along `axes`.
 
     The first coordinate is the instruction's row; each axis has a name and a length. The translator finds a handler's
     number in a table, by a function that is generated from the axes.
@@ -271,7 +271,7 @@ class Family(NamedTuple):
     members: Callable[[], Iterator[tuple[tuple[int, ...], Handler]]]
 
     def position(self, row: int, *place: int) -> int:
-        """Where in the family's table a place is."""
+        """The position of a place in the family's table."""
         for coordinate, (_, length) in zip(place, self.axes, strict=True):
             row = row * length + coordinate
         return row
@@ -285,12 +285,12 @@ class Family(NamedTuple):
 
     @property
     def places(self) -> int:
-        """How many places each row has."""
+        """The number of places in each row."""
         return prod(length for _, length in self.axes)
 
 
 def value_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
-    """All value handlers. What is defined by the same function, on the same types, has the same handlers."""
+    """All value handlers. Instructions with the same definition on the same types share them."""
     first: dict[object, Operation] = {}
     for operation in OPERATIONS.values():
         if operation.kind != "value":
@@ -338,8 +338,8 @@ def single_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
 def branch_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
     """All compare-and-branches.
 
-    `eqz` is not among them: it is `eq` with the immediate 0. Integers aren't negated: the opposite comparison serves.
-    Branches back aren't either: only an `if`, and a branch that has values to move, jump where a comparison fails.
+    `eqz` needs none: it is `eq` with the immediate 0. There are no negated ones for integers, which use the opposite
+    comparison, nor for branches back: only an `if`, and a branch that moves values, jump where a comparison fails.
     """
     for operation in OPERATIONS.values():
         if operation.is_compare:

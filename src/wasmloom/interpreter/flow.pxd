@@ -6,8 +6,8 @@ from wasmloom.binary.reader cimport Instr, Reader
 from wasmloom.interpreter.assembler cimport Assembler, Condition
 
 cdef enum:
-    RECORD_SLOTS = 2    # between the locals and what follows: return ip and own instance
-    SHIM_SLOTS = 2      # what a tail call out of the instance slips below the callee's frame
+    RECORD_SLOTS = 2    # behind the locals: return ip and own instance
+    SHIM_SLOTS = 2      # a tail call out of the instance puts these below the callee's frame
 
 cdef enum LabelKind:
     L_FUNCTION
@@ -25,7 +25,7 @@ cdef struct Signature:
     int result_slots
     uint8_t *params
     uint8_t *results
-    bint supported              # no type that the interpreter doesn't hold yet
+    bint supported              # all of its types are supported
 
 # A structured instruction that is open.
 cdef struct Label:

@@ -1,14 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""The translator's middle: structured control, branches, exception records and fuel.
+"""The translator's middle layer: structured control, branches, exception records and fuel.
 
 A frame is ``parameters, locals, return ip, own instance, exception records, temporaries``. The home slots of a label's
-values are the ones at its height, so that a branch moves its values down to there, in ascending order (no source lies
-below its target), and a fall-through finds them in place.
+values are those at the label's height. A branch moves its values down to them, in ascending order (no source lies below
+its target). Code that falls through to the label finds its values in place.
 
-Branches that leave values behind run code of their own between the test and the jump; that code must not change what
-is known at compile time of the path that falls through. `stage`, `jump` and `return_` leave entries as they are, and
-`branch_if` restores the accumulators.
+A conditional branch that moves values runs code of its own between the test and the jump. That code must not change
+what the translator knows about the path that falls through. So `stage`, `jump` and `return_` leave entries as they are,
+and `branch_if` restores the accumulators.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, REF_FLAG, ContType, FuncTy
 from wasmloom.system import log
 
 _TRY_TABLE = cython.declare(cython.int, BY_MNEMONIC["try_table"].opcode)
-#: More values than this are moved by one instruction: branches are short, and may be many.
+#: More values than this are moved by a single instruction: there may be many branches, so they must stay short.
 _MAX_COPIES = cython.declare(cython.int, 4)
 _REF_FLAG = cython.declare(int64_t, REF_FLAG)
-_single = cython.declare(uint8_t[8])  # codes of kinds, each the whole of a result type
+_single = cython.declare(uint8_t[8])  # one code per kind: a result type of one value
 _number_kind = cython.declare(cython.schar[128])  # type of numbers → code of its kind, or -1
 
 
@@ -85,7 +85,7 @@ _fill_tables()
 @cython.inline
 @cython.exceptval(check=False)
 def kind_code(type: int64_t) -> cython.int:
-    """The code of the kind of a value type; -1: there is none yet (v128)."""
+    """The code of the kind of a value type; -1 when it has none yet (v128)."""
     return h.T_REF if type & _REF_FLAG else _number_kind[type & 0x7F]
 
 
@@ -108,7 +108,7 @@ def opens_block(op: cython.int) -> cython.bint:
 @cython.inline
 @cython.exceptval(check=False)
 def label_arity(label: cython.pointer(Label)) -> cython.int:
-    """How many values a branch to the label takes."""
+    """The number of values that a branch to the label takes."""
     return label.type.num_params if label.kind == L_LOOP else label.type.num_results
 
 
@@ -116,7 +116,7 @@ def label_arity(label: cython.pointer(Label)) -> cython.int:
 class Translator(Assembler):
     """Translates the functions of one module; one at a time, into the same buffers.
 
-    Here are the labels and branches of the function that is being translated, and the signatures and layout of its
+    It has the labels and branches of the function that is being translated, and the signatures and layout of its
     module. `cells` are the module's code cells, which direct calls refer to.
     """
 
@@ -136,7 +136,7 @@ class Translator(Assembler):
         self.tag_types = [index_of[tag.type] for tag in self.module.tags]
         composites: list = [sub.composite for sub in self.module.types]
         self.cont_functions = [c.func - CONCRETE if isinstance(c, ContType) else None for c in composites]
-        # What a `switch` to a continuation passes last is a (ref null? $ct2).
+        # The last value that a `switch` passes to a continuation is a (ref null? $ct2).
         lasts = [c.params[len(c.params) - 1] if isinstance(c, FuncType) and c.params else 0 for c in composites]
         self.switched_from = [(last >> HEAP_SHIFT) - CONCRETE for last in lasts]
 
@@ -193,7 +193,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def pass_by(self, op: cython.int) -> cython.int:
-        """An instruction that can't be reached: what matters is where blocks end."""
+        """Skip an unreachable instruction, but keep track of where blocks end."""
         if opens_block(op):
             self.skipped += 1
         elif op == h.OP_END:
@@ -283,7 +283,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def else_(self) -> cython.int:
-        """`else`: leave the first arm for the end, let the `if`'s branch arrive here."""
+        """`else`: jump from the first arm to the end, and let the `if`'s branch arrive here."""
         label: cython.pointer(Label) = cython.address(self.labels[self.num_labels - 1])
         if not self.dead:
             self.leave_to(label)
@@ -299,7 +299,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def restart(self, label: cython.pointer(Label), count: cython.int, types: cython.pointer(uint8_t)) -> cython.int:
-        """What is known where code from elsewhere arrives: values in their homes, nothing in the accumulators."""
+        """Set what is known at a label: values are in their homes, nothing is in the accumulators."""
         k: cython.int
         while self.height > label.height:
             self.pop()
@@ -311,7 +311,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def end(self) -> cython.int:
-        """`end`: of the function, or of a block; a label that nothing jumps to is none."""
+        """`end` of the function or of a block. A label that nothing jumps to doesn't count as one."""
         label: cython.pointer(Label) = cython.address(self.labels[self.num_labels - 1])
         joined: cython.bint = label.fixups >= 0 or label.else_branch >= 0
         k: cython.int
@@ -347,7 +347,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def count_tries(self, r: Reader) -> cython.int:
-        """How deep the function nests `try_table`s: each level has a record in the frame."""
+        """The depth to which the function nests `try_table`s: each level has a record in the frame."""
         instr: Instr
         depth: cython.int = 0
         deepest: cython.int = 0
@@ -376,7 +376,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def leave_tries(self, remaining: cython.int) -> cython.int:
-        """Take away all exception records but the outermost `remaining` ones."""
+        """Remove all exception records except the outermost `remaining` ones."""
         if self.open_tries > remaining:
             put16(self.buffer + self.emit(h.H_TRY_LEAVE) + h.AT_TRY_LEAVE_RECORD, self.try_record(remaining))
         return 0
@@ -386,7 +386,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def stage(self, count: cython.int, base: cython.int) -> cython.int:
-        """Write the top `count` values to the homes from position `base` on, leaving all that is known as it is."""
+        """Write the top `count` values to the homes from position `base` on. What is known stays valid."""
         k: cython.int = 0
         run: cython.int
         slots: cython.int
@@ -408,7 +408,7 @@ class Translator(Assembler):
                     put16(self.buffer + at + h.AT_MOVE_COUNT, slots)
                 k += run
             else:
-                # A copy may overwrite a slot that an accumulator's value is known to be in: copy_entry forgets that.
+                # A copy may overwrite a slot that is known to equal an accumulator; copy_entry then forgets that.
                 self.copy_entry(first + k, dst)
                 slots = self.home(first + k + 1) - self.home(first + k)
                 k += 1
@@ -420,7 +420,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def jump(self, label: cython.pointer(Label)) -> cython.int:
-        """Jump to a label that is not the function's."""
+        """Jump to a label other than the function's."""
         at: cython.Py_ssize_t
         if label.kind == L_LOOP:
             at = self.emit(h.H_BR_BACK)
@@ -433,7 +433,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def leave_to(self, label: cython.pointer(Label)) -> cython.int:
-        """Take a branch: move its values and jump, or return. What is known stays as it is."""
+        """Take a branch: move its values and jump, or return. What is known stays valid."""
         if label.kind == L_FUNCTION:
             return self.return_()
         self.leave_tries(label.tries)
@@ -443,14 +443,15 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def branch_if(self, c: Condition, depth: uint32_t) -> cython.int:
-        """A branch under a condition, whose operand has been popped."""
+        """A conditional branch; the condition's operand has been popped."""
         label: cython.pointer(Label) = cython.address(self.labels[self.num_labels - 1 - depth])
         count: cython.int = label_arity(label)
         k: cython.int
         at: cython.Py_ssize_t
         accs: AccState[2]
         if count > _MAX_COPIES:
-            # They may be wanted for many such branches: a single instruction moves what is in homes.
+            # Many such branches may use the same values, so put them into their homes: one instruction moves them from
+            # there.
             for k in range(count):
                 self.flush(self.height - count + k)
         if (
@@ -480,7 +481,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def branch_table(self, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-        """`br_table`: a table of targets; labels that need more than a jump get a stub behind it."""
+        """`br_table`: a table of targets. Labels that need more than a jump get a stub behind the table."""
         index: Operand = self.slot_operand(self.height - 1)
         it: Reader = items(r, i)
         count: uint32_t = i.count
@@ -525,7 +526,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def return_(self) -> cython.int:
-        """Return the top values. Entries stay as they are; the accumulators may not."""
+        """Return the top values. Entries stay as they are; accumulators may change."""
         count: cython.int = self.own.num_results
         slots: cython.int = self.own.result_slots
         v: Operand
@@ -561,7 +562,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def start_fuel(self) -> cython.int:
-        """Begin a basic block: it pays for its instructions in advance."""
+        """Begin a basic block, which pays for its instructions in advance."""
         self.fuel_amount = 0
         if self.fuel:
             self.fuel_at = self.emit(h.H_FUEL)
@@ -570,7 +571,7 @@ class Translator(Assembler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def stop_fuel(self) -> cython.int:
-        """End a basic block: now its price is known."""
+        """End a basic block, now that its price is known."""
         if self.fuel_at >= 0:
             put32(self.buffer + self.fuel_at + h.AT_FUEL_AMOUNT, self.fuel_amount)
             self.fuel_at = -1
@@ -582,14 +583,14 @@ seal(Translator)
 
 @cython.cfunc
 def new_translator(module: DecodedModule, cells: cython.size_t, fuel: cython.bint, checked: cython.bint) -> Translator:
-    """A translator for a module's functions, whose `cells` code for it goes through."""
+    """A translator for a module's functions. `cells` are the code cells that direct calls go through."""
     return Translator.__new__(Translator, module, cells, fuel, checked)
 
 
-# --- what instructions of control flow do ---
+# --- instructions of control flow ---
 
 
-# --- the table of what translates instructions, which modules fill when they are imported ---
+# --- the table of functions that translate instructions; modules fill it when they are imported ---
 
 
 @cython.cfunc
@@ -618,7 +619,7 @@ for _row in INSTRUCTIONS:
 
 @cython.cfunc
 def lowers(name: str, lower: Lowering) -> object:
-    """Make a function what translates an instruction; the name stands for all rows that have it."""
+    """Register the function that translates an instruction, in all rows that have the name."""
     if name not in _rows_of:
         raise LookupError(f"there is no instruction {name}")
     for row in _rows_of[name]:
@@ -627,7 +628,7 @@ def lowers(name: str, lower: Lowering) -> object:
 
 @cython.cfunc
 def lowers_kind(kind: str, lower: Lowering) -> object:
-    """Make a function what translates all instructions whose definitions are of a kind."""
+    """Register the function that translates all instructions whose definitions are of a kind."""
     for operation in OPERATIONS.values():
         if operation.kind == kind:
             lowers(operation.mnemonic, lower)
@@ -635,7 +636,7 @@ def lowers_kind(kind: str, lower: Lowering) -> object:
 
 @cython.cfunc
 def check_lowerings() -> object:
-    """Raise `LookupError` unless every executed instruction has what translates it; others are refused by name."""
+    """Raise `LookupError` unless a function translates each executed instruction. Others are refused by name."""
     i: cython.int
     for row in INSTRUCTIONS:
         i = row.index
@@ -714,7 +715,7 @@ def _unreachable(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Ins
 @cython.cfunc
 @cython.exceptval(check=False)
 def _null_condition(op: cython.int, slot: cython.int) -> Condition:
-    """Whether the reference in a slot is null, or isn't: `op` compares it with 0."""
+    """The condition that the reference in a slot is null, or isn't: `op` compares it with 0."""
     condition: Condition
     condition.op = op
     condition.negate = False
@@ -728,9 +729,9 @@ def _null_condition(op: cython.int, slot: cython.int) -> Condition:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _br_on_null(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """The reference stays on the stack of one of the two ways: in a slot, where both find it."""
+    """The reference stays on one path's operand stack. It is in a slot, where both paths find it."""
     condition: Condition = _null_condition(h.OP_I64_EQ, t.to_slot(t.height - 1))
-    t.height -= 1  # not popped: it is still there where null was not found
+    t.height -= 1  # not popped: the path without null still uses it
     t.branch_if(condition, i.a)
     t.height += 1
     return 0
@@ -739,7 +740,7 @@ def _br_on_null(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _br_on_non_null(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """The same, the other way round."""
+    """The reverse of `br_on_null`."""
     t.branch_if(_null_condition(h.OP_I64_NE, t.to_slot(t.height - 1)), i.a)
     return t.pop()
 

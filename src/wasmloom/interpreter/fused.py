@@ -2,8 +2,8 @@
 
 A fused instruction is the first instruction followed by the second one's fields (without its handler's address); its
 handler is the two bodies in a row, so whatever the first leaves in an accumulator reaches the second in a
-register, and one dispatch is saved. It always does exactly what the two would do one after the other: the translator
-fuses whatever two neighbours have a fused handler, unless a jump arrives between them (`Assembler.emit`).
+register, and one dispatch is saved. It always does exactly what the two would do one after the other. The translator
+fuses any two neighbours that have a fused handler, unless a jump arrives between them (`Assembler.emit`).
 
 The rules below say which pairs are worth a handler; each pair was among the most frequent in compiled C and Rust.
 Comparisons are never a second part, so a branch can take them back (`Assembler.take_condition`).

@@ -62,7 +62,7 @@ class HandlerSet:
             self.handlers.append(handler)
 
     def fusion_tables(self) -> dict[str, list[int]]:
-        """How the translator finds a fused handler: a row for every first part, a column for every second."""
+        """The tables to find a fused handler: a row for every first part, a column for every second part."""
         rows = {number: row for row, number in enumerate(sorted({first for first, _ in self.fused}))}
         columns = {number: column for column, number in enumerate(sorted({second for _, second in self.fused}))}
         table = [-1] * (len(rows) * len(columns))
@@ -97,7 +97,7 @@ def shapes() -> Iterator[Shape]:
 
 
 def field_offsets() -> dict[str, int]:
-    """Where fields are, for those who write and read instructions: "AT_CALL_DELTA" → offset.
+    """The offsets of fields, for code that writes and reads instructions: "AT_CALL_DELTA" → offset.
 
     "AT_DST" is where every instruction has the slot for its result. Of operands that are packed, "AT_VALUE_SLOT_0" is
     the first one in a slot. Immediates have names of their own ("AT_STORE_VALUE_IMM64"), since others have a slot in
@@ -120,7 +120,7 @@ def field_offsets() -> dict[str, int]:
 
 
 def sizes() -> dict[str, int]:
-    """The size of what has a fixed one: "SIZE_RESTORE"."""
+    """The sizes of instructions that have a fixed size: "SIZE_RESTORE"."""
     found: dict[str, int] = {}
     for each in (stack_handlers.CLAUSE, *(handler.shape for handler in control_handlers.control_handlers())):
         found[_constant(f"SIZE_{each.name}")] = each.size
@@ -128,7 +128,7 @@ def sizes() -> dict[str, int]:
 
 
 def enumeration() -> str:
-    """Cython declarations for those who write and read instructions.
+    """Cython declarations for code that writes and reads instructions.
 
     Numbers of control handlers (``H_BR_TABLE_S``), offsets of fields (``AT_CALL_DELTA``), sizes (``SIZE_RESTORE``),
     instructions (``OP_LOCAL_GET``), kinds of values (``T_I32``), and functions that find handlers (``value_position``).
@@ -156,14 +156,14 @@ def enumeration() -> str:
 
 
 def _check(handler: Handler) -> None:
-    """Hold what `_return_to` counts on: a call's `delta` ends the instruction."""
+    """Check what `_return_to` relies on: a call's `delta` ends the instruction."""
     names = [field.name for field in handler.shape.fields]
     if "delta" in names and handler.shape.field("delta").offset != handler.shape.size - DELTA_BEFORE_RETURN:
         raise ValueError(f"the delta of {handler.name} isn't where callees look for it")
 
 
 def _function(name: str, builder: HandlerBuilder) -> Iterator[str]:
-    # Inlined, a slow path would give its prologue to the handler that it was taken out of.
+    # If a slow path were inlined, its prologue would end up in the handler.
     noinline = "noinline " if name[1:] in OUTLINED else ""
     yield f"define hidden {registers.HANDLER_CONVENTION} void {name}({SIGNATURE}) {noinline}{_ATTRIBUTES} {{"
     yield from builder.lines

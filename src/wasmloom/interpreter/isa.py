@@ -24,7 +24,7 @@ KIND_LETTERS = "sai"
 
 
 class FieldKind(NamedTuple):
-    """What a field's bytes mean: how many, and whether their number has a sign."""
+    """The meaning of a field's bytes: how many there are, and whether the number is signed."""
 
     width: int
     signed: bool = False
@@ -44,9 +44,9 @@ FIELD_KINDS: dict[str, FieldKind] = {
     "array": FieldKind(0),
 }
 
-#: Bytes of an instruction that hold its handler's address.
+#: Bytes that an instruction's handler address takes.
 HEADER = 8
-#: A return ip follows the `delta` of the instruction that called, an u16: see `wasmloom.interpreter.control_handlers`.
+#: A return ip follows the calling instruction's `delta`, an u16: see `wasmloom.interpreter.control_handlers`.
 DELTA_BEFORE_RETURN = 8
 
 
@@ -71,7 +71,7 @@ class Shape(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The instruction's size in bytes: that of what comes before the array, where there is one."""
+        """The instruction's size in bytes, without its array."""
         end = max((field.offset + FIELD_KINDS[field.kind].width for field in self.fields), default=HEADER)
         return (end + 7) & ~7
 
@@ -101,8 +101,8 @@ def shape(name: str, fields: str = "") -> Shape:
 class Handler(NamedTuple):
     """A bytecode instruction and the body of its handler.
 
-    `calls_runtime` marks handlers that call C code, which may have a prologue; no other may. `faults` marks those that
-    touch guest memory, and `fault_offset` is where in the instruction the part that does so begins.
+    `calls_runtime` marks handlers that call C code: only these may have a prologue. `faults` marks those that touch
+    guest memory; `fault_offset` is the offset in the instruction of the part that does so.
     """
 
     name: str
@@ -148,7 +148,7 @@ def operand_kinds(operation: Operation) -> Iterator[tuple[int, ...]]:
     """The operand kinds for which `operation` gets a handler. Each exclusion is one rule with its reason."""
     swappable = operation.commutative or operation.is_compare
     for kinds in product((SLOT, ACC, IMM), repeat=len(operation.params)):
-        # The translator puts one of several constants into a slot (it is rare: compilers fold them).
+        # Of several constants the translator puts one into a slot. That is rare, because compilers fold constants.
         if operation.kind == "value" and all(kind == IMM for kind in kinds):
             continue
         # There is one accumulator for each class of registers.

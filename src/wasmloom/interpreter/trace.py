@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""``WASMLOOM_LOG=stacks``: every step of a continuation's life, a line each, on standard error.
+"""``WASMLOOM_LOG=stacks``: every step of a continuation's life, one line each, on standard error.
 
-This module is loaded only when that is asked for. Then modules are translated to the traced variants of the
-instructions that switch stacks (`stack_handlers.traced`), which come here first; the runtime tells of what it allocates
-and frees. Continuations have the numbers that backtraces show; "host" is the bottom of an entry from the host.
+This module is loaded only when tracing is on. Then modules are translated to the traced variants of the instructions
+that switch stacks (`stack_handlers.traced`), which call this module first; the runtime reports what it allocates and
+frees. Continuations have the numbers that backtraces show; "host" is the bottom of an entry from the host.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cython.cimports.wasmloom.runtime.stacks import inline_stack, is_young, numb
 @cython.nogil
 @cython.exceptval(check=False)
 def _event(guest: cython.pointer(Guest), what: cython.p_const_char, cont: cython.pointer(WlCont)) -> cython.void:
-    """The runtime has made or freed a continuation."""
+    """Report that the runtime has made or freed a continuation."""
     fprintf(stderr, b"stacks: %s %lu\n", what, cython.cast(cython.ulong, number_of(guest, cont)))
 
 
@@ -59,7 +59,7 @@ def _pair(
 def _trace(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    """The runtime call of traced instructions: say what the one at `ip` is about to do."""
+    """The runtime call of traced instructions: report what the one at `ip` is about to do."""
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     handler: cython.p_void = cython.cast(cython.pointer(cython.p_void), ip)[0]
     current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)

@@ -2,20 +2,20 @@
 # mypy: ignore-errors
 """Translates function bodies to bytecode, in one pass over the bytes.
 
-Bodies are valid (the caller has seen to it), so nothing is checked but what this engine can't hold. What an instruction
-does with the operand stack is a function that registers for it (`flow.lowers`, or `lowers_kind` for all instructions of
-a kind of definitions):
+The caller has validated the bodies, so only this engine's own limits are checked. For each instruction a registered
+function does its work on the operand stack (`flow.lowers` registers for one instruction, `lowers_kind` for all whose
+definitions are of a kind):
 
 ================== ===========================================================================
 `assembler`        the symbolic operand stack, accumulators, and the bytecode they become
 `flow`             the translator's state and table; labels, branches, exception records, fuel
-`values`           numbers, loads and stores, locals, globals, references, tables
-`calls`            calls, tail calls, and what the runtime does
+`value_translator` numbers, loads and stores, locals, globals, references, tables
+`call_translator`  calls, tail calls, and calls of the runtime
 `stack_translator` exceptions and continuations
 `translator`       locals, and the loop over a body's instructions
 ================== ===========================================================================
 
-Every executed instruction has one of them: the import fails otherwise.
+Every executed instruction has one; otherwise the import fails.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from cython.cimports.wasmloom.system.allocation import realloc
 
 from wasmloom.errors import UnsupportedError
 
-# The import of these registers what they lower.
+# Importing these registers their functions.
 from wasmloom.interpreter import call_translator as _calls  # noqa: F401
 from wasmloom.interpreter import stack_translator as _stack_translator  # noqa: F401
 from wasmloom.interpreter import value_translator as _values  # noqa: F401
@@ -78,7 +78,7 @@ def _read_local_types(t: Translator, r: cython.pointer(Reader)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _place_locals(t: Translator) -> cython.int:
-    """Give every local its slots, one behind the other."""
+    """Give every local its slots, one after the other."""
     local: cython.int
     slot: cython.int = 0
     pending: cython.p_void
@@ -120,7 +120,7 @@ def _reserve_locals(t: Translator, count: int64_t) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def translate(t: Translator, index: uint32_t) -> cython.int:
-    """Translate the body of function `index` of those defined in the module; the bytecode is `buffer[:pos]`.
+    """Translate the body of function `index` of those defined in the module; the bytecode is then `buffer[:pos]`.
 
     Raises UnsupportedError, CompileError (too many slots), MemoryError.
     """
@@ -166,8 +166,8 @@ def translate(t: Translator, index: uint32_t) -> cython.int:
         if instr.offset == t.stop_at:
             t.note_operands()
     t.stop_fuel()
-    # Callees' results count into the height; they lie higher where a callee has a shim. Our own results overwrite
-    # the frame's beginning.
+    # Callees' results count towards the height; they lie higher when a callee has a shim. The function's own results
+    # overwrite the frame's beginning.
     frame = max(t.top, t.own.result_slots) + SHIM_SLOTS
     put32(t.buffer + enter + h.AT_ENTER_FRAME, 8 * frame)
     put16(t.buffer + enter + h.AT_ENTER_RECORD, t.record)

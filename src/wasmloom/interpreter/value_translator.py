@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Translates what computes, moves, loads and stores values: each operand is where the symbolic stack has it."""
+"""Translates instructions that compute, move, load and store values. The symbolic stack says where operands are."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from wasmloom.semantics.fold import fold
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _fold_constants(t: Translator, op: cython.int, count: cython.int) -> cython.int:
-    """Compute an instruction whose `count` operands are constants; 0 when it has to run."""
+    """Compute an instruction whose `count` operands are constants. Returns 0 when it has to run."""
     k: cython.int
     top: cython.pointer(StackEntry) = t.stack + t.height
     for k in range(count):
@@ -100,7 +100,7 @@ def _value(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -
         if a.kind == SLOT:
             put16(t.buffer + at + h.AT_VALUE_SLOT_0, a.slot)
         if op == h.OP_I32_EQZ or op == h.OP_I64_EQZ or op == h.OP_REF_IS_NULL:
-            # As a branch's condition it is a comparison with 0.
+            # As a branch's condition, it is a comparison with 0.
             t.compare.op = h.OP_I32_EQ if op == h.OP_I32_EQZ else h.OP_I64_EQ
             t.compare.negate = False
             t.compare.a = a
@@ -258,7 +258,7 @@ def _atomic(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _scalar(t: Translator, type: cython.int) -> cython.int:
-    """Refuse a kind whose values take several slots, where handlers move one."""
+    """Refuse a kind whose values take several slots: the handlers move only one."""
     if kind_slots[type] != 1:
         raise UnsupportedError("SIMD is not supported yet: v128", t.wasm_offset)
     return 0
@@ -274,7 +274,7 @@ def _local_get(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _write_local(t: Translator, local: cython.int, tee: cython.bint) -> cython.int:
-    """`local.set` and `local.tee`: the last instruction is patched to write the local where that is possible.
+    """`local.set` and `local.tee`. The last instruction is patched to write the local, where that is possible.
 
     `local` is the local's slot.
     """
@@ -285,7 +285,7 @@ def _write_local(t: Translator, local: cython.int, tee: cython.bint) -> cython.i
     same: cython.bint = entry.kind == E_LOCAL and entry.local == local
     fresh: cython.bint
     if not same:
-        # The entry itself is popped first: it may be the only one that stands for the local.
+        # Pop the entry first: it may be the only one that stands for the local.
         fresh = t.result_end == t.pos and t.result_index == index and t.pending[local] == 0
         if not fresh:
             t.preserve_local(local)
@@ -370,7 +370,7 @@ def _nothing(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr))
     return 0
 
 
-# --- what the instance has ---
+# --- globals, tables and other parts of the instance ---
 
 
 @cython.cfunc
@@ -414,7 +414,7 @@ def _global_set(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
 @cython.cfunc
 @cython.exceptval(check=False)
 def _place(t: Translator, i: cython.pointer(Instr)) -> uint32_t:
-    """The offset in the instance of what an instruction of the kind "instance" names."""
+    """The offset in the instance of the item that an instruction of the kind "instance" names."""
     space: cython.int = op_space[i.op]
     base: cython.int = t.slot_functions
     if space == S_TABLE:
@@ -427,7 +427,7 @@ def _place(t: Translator, i: cython.pointer(Instr)) -> uint32_t:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _instance(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """An instruction of the kind "instance": on what it names, with an index and a value."""
+    """An instruction of the kind "instance": works on the item that it names, with an index and a value."""
     count: cython.int = op_arity[i.op]
     index: cython.int = 0
     value: cython.int = 0
