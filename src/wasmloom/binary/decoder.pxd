@@ -15,8 +15,8 @@ from wasmloom.binary.sections cimport (
 )
 from wasmloom.spec.canon cimport Types
 
-# Not seen by the garbage collector, which would empty its lists in a dying cycle while functions can still be called.
-# Nothing that it refers to refers back.
+# The garbage collector doesn't see it: in a dying cycle it would empty the lists while functions can still be called.
+# No object that it refers to refers back.
 @cython.final
 @cython.no_gc
 cdef class DecodedModule(Sections):

@@ -2,13 +2,13 @@
 # mypy: ignore-errors
 """The decoder: bytes → `DecodedModule` (Core 3.0, 5.5).
 
-Everything but code is read into C arrays (`wasmloom.binary.sections`); function bodies stay ranges of the module's
-bytes, to be read by validation and translation. Python sees tuples and lists that are made when they are asked for.
-Everything is held with *canonical* types (`wasmloom.spec.canon`), except where an attribute says "type indices".
+Everything except code is read into C arrays (`wasmloom.binary.sections`). Function bodies stay ranges of the module's
+bytes, which validation and translation read. Python sees tuples and lists that are made on request. All types are
+*canonical* (`wasmloom.spec.canon`), except where an attribute says "type indices".
 
 `decode_module` raises `CompileError` with the offset of the offending byte when the module is malformed (function
-bodies apart), and `ValidationError` when it names a type that doesn't exist. All other conditions of validity are
-`wasmloom.validation`'s.
+bodies apart), and `ValidationError` when it names a type that doesn't exist. `wasmloom.validation` checks
+all other conditions.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class DecodedModule(Sections):
     ``data[body_starts[i]:body_ends[i]]``.
 
     `rec_groups`, `types`, `imports`, `tables`, `table_inits`, `tags`, `globals`, `global_inits`, `exports`, `elements`,
-    `data_segments` and `custom_ranges` are lists that are made anew whenever one asks: who needs one entry takes
-    `import_at`, `export_at`, `table_type`, `global_type` or `tag_type`, with its number, which must exist.
+    `data_segments` and `custom_ranges` are lists that are made on each access. For single entries, by their number,
+    which must exist, there are `import_at`, `export_at`, `table_type`, `global_type` and `tag_type`.
     """
 
     def __cinit__(self) -> None:
@@ -226,7 +226,7 @@ class DecodedModule(Sections):
 
     def func_import(self, index: cython.size_t) -> Import:
         """The import that is the function `index`."""
-        number: cython.size_t = index  # as many imports of functions are before it
+        number: cython.size_t = index  # that many function imports come before it
         while self.import_item[number].kind != 0 or self.import_item[number].index != index:
             number += 1
         return self._import(number, False)
@@ -358,7 +358,7 @@ class DecodedModule(Sections):
 
     @property
     def index_names(self) -> Names:
-        """As `names`, without those of locals, labels and fields: what backtraces need."""
+        """As `names`, but without names of locals, labels and fields; for backtraces."""
         if self._index_names is None:
             self._index_names = self._parse_names(False)[0]
         return self._index_names
@@ -373,7 +373,7 @@ class DecodedModule(Sections):
         items: cython.pointer(CustomItem) = cython.cast(cython.pointer(CustomItem), self.custom_items.data)
         i: cython.size_t
         for i in range(self.custom_items.count):
-            # Compared by its size first: most aren't called "name", and there may be a million of them.
+            # The size is compared first: most sections aren't called "name", and there may be a million.
             if items[i].name.end - items[i].name.start == 4 and self.text(items[i].name) == "name":
                 return parse_names(self.data, items[i].contents.start, items[i].contents.end, indirect)
         return Names(), True
@@ -460,7 +460,7 @@ def _sub_type(w: cython.pointer(cython.const[uint64_t])) -> object:
 @cython.cfunc
 @cython.exceptval(check=False)
 def _number(m: DecodedModule, index: uint64_t) -> uint64_t:
-    """What the words of a group have for a type index: an id, or a position in the group."""
+    """The replacement for a type index in the words of a group: an id, or a position in the group."""
     return m.type_id[index] if index < m.num_types else INNER | (index - m.num_types)
 
 
@@ -513,7 +513,7 @@ def _canonical_types(m: DecodedModule, words: cython.pointer(Words)) -> cython.i
     first: int64_t
     i: cython.size_t
     k: uint32_t
-    # One more than there are: even an empty list has an address.
+    # Room for one more than there are, so that even an empty list has an address.
     m.type_id = cython.cast(cython.pointer(uint32_t), calloc(m.types_at.count + 1, cython.sizeof(uint32_t)))
     if m.type_id == cython.NULL:
         raise MemoryError
@@ -597,7 +597,7 @@ def _canonical_functions(m: DecodedModule) -> cython.int:
 
 @cython.cfunc
 def _publish(m: DecodedModule) -> cython.void:
-    """Note where the arrays and their sizes are, once nothing grows any more."""
+    """Note the addresses and sizes of the arrays, once they don't grow any more."""
     types: carray.array = m.func_types
     starts: carray.array = m.body_starts
     ends: carray.array = m.body_ends
@@ -624,7 +624,7 @@ def _publish(m: DecodedModule) -> cython.void:
 
 @cython.ccall
 def decode_module(data: bytes) -> DecodedModule:
-    """Decode a binary module; raises `CompileError` when it is malformed, see the module's text."""
+    """Decode a binary module; for the errors see the module's docstring."""
     m: DecodedModule = DecodedModule.__new__(DecodedModule)
     r = cython.declare(Reader)
     words = cython.declare(Words)

@@ -1,11 +1,11 @@
 """Encode a module's abstract syntax in the binary format (Core 3.0, chapter 5).
 
-`encode_module` is the inverse of the decoder: it writes every section in the order that the specification wants, custom
-sections where they were, and the name section last. Code is copied as it is, because function bodies and constant
+`encode_module` is the inverse of the decoder. It writes the sections in the specification's order, custom sections
+where they were, and the name section last. Code is copied as it is, because function bodies and constant
 expressions already are in the binary format (see `wasmloom.spec.module`).
 
-A `Layout` can be filled on the way; it says at which byte each definition and each expression landed, from which
-`wasmloom.text` makes its map from the binary back to the text.
+On the way it can fill a `Layout`, which says at which byte each definition and each expression begins. `wasmloom.text`
+uses that to map the binary back to the text.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def tag_type_bytes(tag: TagType) -> bytes:
 
 
 class Layout:
-    """Where things landed in an encoded module, in bytes from its start."""
+    """Where things are in an encoded module, in bytes from its start."""
 
     __slots__ = ("entries", "exprs")
 
@@ -182,7 +182,7 @@ class Layout:
 
 
 class _Section:
-    """The contents of a section being written: bytes, and where in them the entries and expressions start."""
+    """The contents of a section being written: bytes, and the starts of entries and expressions in them."""
 
     __slots__ = ("entries", "exprs", "name", "out")
 
@@ -352,7 +352,7 @@ def _place(section: _Section, base: int, layout: Layout) -> None:
 
 
 def encode_module(m: ModuleSyntax, layout: Layout | None = None) -> bytes:
-    """The binary format of `m`, and in `layout` where its parts landed.
+    """The binary format of `m`. `layout` gets the positions of its parts.
 
     The data count section is written when `m.has_data_count` says so. Nothing is checked: an invalid module is encoded
     as it stands, so the validator can judge it.

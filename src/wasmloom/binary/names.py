@@ -3,7 +3,7 @@
 """The name section: function names for backtraces, and all the others for the text format.
 
 Source: Core 3.0, 7.4.1, and the extended name section proposal. A malformed name section never makes a module invalid:
-whatever subsections come before the malformed one count, the rest is ignored.
+the subsections before the malformed one count, and the rest is ignored.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _indirect_name_map(r: cython.pointer(Reader)) -> dict:
 def parse_names(data: bytes, start: int, end: int, indirect: bool = True) -> tuple[Names, bool]:
     """The names in the contents of a name section, ``data[start:end]``, and whether all of it was well-formed.
 
-    Without `indirect` those of locals, labels and fields are left out, of which there may be very many.
+    Without `indirect`, names of locals, labels and fields are left out: there may be very many.
     """
     names = Names()
     base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(data))

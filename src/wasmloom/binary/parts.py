@@ -1,4 +1,4 @@
-"""What a decoded module is made of besides types: expressions, segments and custom sections, as ranges of its bytes."""
+"""The parts of a decoded module other than types: expressions, segments and custom sections, as ranges of its bytes."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ cdef unsigned char _LAYOUT[MAX_ROWS * MAX_IMMEDIATES]   # row, immediate -> layo
 cdef unsigned char _ABSTRACT_HEAP[128]  # opcode -> whether it is an abstract heap type
 cdef int32_t _VALTYPE[256]      # first byte -> value type, 0 when the byte isn't a whole one
 
-# Let a reader read a range. Whoever moves `end` by hand afterwards has to know that `next_instr` compares with `stop`.
+# Let a reader read a range. Note for code that moves `end` afterwards: `next_instr` compares with `stop`.
 cdef inline void read_range(
     Reader *r, const unsigned char *base, const unsigned char *start, const unsigned char *end
 ) noexcept:

@@ -26,12 +26,12 @@ everything else          an index or number below 2**32
 ============== =====================================================================================================
 
 Value and heap types are those of `wasmloom.spec.types` with type *indices* as numbers (the reader knows no canonical
-ids). Items of a vector are read with ``it = items(reader, instr)`` and then, `count` times, `read_u32` (labels),
-`read_valtype` (types), `read_catch` (catches) or `read_handler` (handlers) on ``address(it)``; they have been checked
-already.
+ids). Items of a vector, which have been checked already, are read with ``it = items(reader, instr)`` and then, `count`
+times, `read_u32` (labels), `read_valtype` (types), `read_catch` (catches) or `read_handler` (handlers) on
+``address(it)``.
 
-The reader checks the binary grammar of single instructions only (Core 3.0, 5.4): indices, alignments, lanes and the
-nesting of blocks are the caller's business.
+The reader checks only the binary grammar of single instructions (Core 3.0, 5.4). The caller checks indices, alignments,
+lanes and the nesting of blocks.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ _REF = cython.declare(cython.int, 0x64)
 
 
 def _fast_flags(row: Instruction) -> int:
-    """What `next_instr` needs to know about a row to decode it by itself."""
+    """The flags of a row with which `next_instr` decodes it by itself."""
     if not row.immediates:
         return HAS_NONE
     if len(row.immediates) > 1:
@@ -273,8 +273,10 @@ def _signed(r: cython.pointer(Reader), bits: cython.int, out: cython.pointer(int
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def read_u32(r: cython.pointer(Reader)) -> int64_t:
-    """The next unsigned 32-bit LEB128 number. Whatever there may be many of in a module has one, so here is the place
-    where decoding can be interrupted."""
+    """The next unsigned 32-bit LEB128 number.
+
+    Everything that a module may have many of has one, so this is where decoding can be interrupted.
+    """
     value: uint64_t = 0
     if poll() < 0:
         return -1
@@ -483,7 +485,7 @@ def _read_memarg(r: cython.pointer(Reader), slot: cython.pointer(uint64_t)) -> c
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _read_block_type(r: cython.pointer(Reader), slot: cython.pointer(uint64_t)) -> cython.int:
-    """Read a block type (Core 3.0, 5.4.2) in the encoding that the module's text gives."""
+    """Read a block type (Core 3.0, 5.4.2), encoded as the module's docstring says."""
     value: int64_t = 0
     start: cython.p_const_uchar = r.pos
     if start >= r.end:
@@ -649,7 +651,7 @@ def _read_immediates(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> c
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _pause(r: cython.pointer(Reader)) -> cython.int:
-    """The slow path of `next_instr`: the end, or some bytes have been read and it's time to poll for the next ones."""
+    """The slow path of `next_instr`: at the end, or when enough bytes have been read that it's time to poll."""
     size: cython.Py_ssize_t = r.end - r.pos
     if size <= 0:
         return _end(r)
@@ -664,8 +666,8 @@ def _pause(r: cython.pointer(Reader)) -> cython.int:
 def next_instr(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.int:
     """Decode the instruction at the position and move behind it.
 
-    This is the innermost loop of validation and translation: instructions without immediates, and the common short
-    forms of those with one, are decoded here, with the position in a register; `_read_immediates` has the rest.
+    This is the innermost loop of validation and translation. Instructions without immediates, and the common short
+    forms of those with one, are decoded here, with the position in a register. `_read_immediates` does the rest.
     """
     pos: cython.p_const_uchar = r.pos
     entry: int32_t

@@ -11,7 +11,7 @@ cdef struct Items:              # an array that grows: items of one struct
 
 cdef struct Range:              # bytes of the module
     uint32_t start
-    uint32_t end                # start for what isn't there
+    uint32_t end                # equals the start for a range that doesn't exist
 
 cdef enum Mode:                 # of segments
     ACTIVE
@@ -79,7 +79,7 @@ cdef struct CustomItem:
     Range contents
     unsigned char after         # id of the known section that it follows
 
-# No object of the garbage collector: see `DecodedModule`.
+# The garbage collector doesn't see it: see `DecodedModule`.
 @cython.no_gc
 cdef class Sections:
     cdef readonly bytes data

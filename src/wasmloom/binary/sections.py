@@ -2,12 +2,12 @@
 # mypy: ignore-errors
 """The sections of a module other than code, read into C arrays (Core 3.0, 5.5).
 
-An entry costs a struct of C (``sections.pxd``) and no Python object, so a module with a million of anything is
-read about as fast as its bytes; names and expressions stay ranges of those. Python's views of all this are made when
-something asks for them (`wasmloom.binary.decoder`).
+An entry costs a C struct (``sections.pxd``) and no Python object, so even a module with a million entries is read about
+as fast as its bytes. Names and expressions stay ranges of those bytes. Python objects are made on request
+(`wasmloom.binary.decoder`).
 
-What a count asks for is compared with its limit and with the bytes that are left before memory is allocated for it.
-Loops whose entries have no number of their own `poll`, as `read_u32` does, so Ctrl-C ends a decoding.
+A count is compared with its limit, and with the bytes that are left, before memory is allocated for it. `read_u32`
+polls, and so do loops whose entries don't use it, so Ctrl-C ends a decoding.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ _MAX_EXPR_BYTES = cython.declare(cython.Py_ssize_t, limits.MAX_FUNCTION_BYTES)
 @cython.cfunc
 @cython.exceptval(check=True)
 def _reserve(items: cython.pointer(Items), count: cython.size_t, size: cython.size_t) -> cython.p_char:
-    """Room for `count` more items of `size` bytes; where they begin. They aren't counted yet."""
+    """Make room for `count` more items of `size` bytes, which aren't counted yet. Returns where they begin."""
     grown: cython.p_char
     room: cython.size_t
     if items.room - items.count < count:
@@ -398,7 +398,7 @@ class Sections:
 
     @cython.cfunc
     def text(self, where: Range) -> str:
-        """A name, which has been found to be UTF-8."""
+        """A name, which is known to be UTF-8."""
         data: bytes = self.data
         start: cython.p_char = data
         return (start + where.start)[: where.end - where.start].decode("utf-8")
@@ -407,7 +407,7 @@ class Sections:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def read_types(m: Sections, r: cython.pointer(Reader), words: cython.pointer(Words)) -> cython.int:
-    """Read the type section into words, with type indices, and note where they are and how many make a group."""
+    """Read the type section into words, with type indices, and note where they are and how many each group has."""
     group: cython.Py_ssize_t
     n: cython.Py_ssize_t
     i: cython.Py_ssize_t

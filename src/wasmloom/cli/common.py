@@ -1,4 +1,4 @@
-"""What subcommands share: reading files, errors in one line, the options that choose an engine."""
+"""Shared parts of subcommands: reading files, errors in one line, options that choose an engine."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def engine_options(function: _F) -> _F:
 
 
 def make_engine(**options: Any) -> Engine:
-    """The engine that the options ask for; those that are None are left to the engine.
+    """The engine for the options; None leaves a setting to the engine.
 
-    Raises `click.UsageError` for one that there isn't, `CommandError` for one that this version lacks.
+    Raises `click.UsageError` for settings that make no sense, `CommandError` for those that this version lacks.
     """
     from wasmloom import Engine, WasmError
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Progress:
-    """How far compiling is: a bar on standard error where that is a terminal. `called` when anything is compiled."""
+    """Shows progress: a bar on standard error, if that is a terminal. `called` when anything is compiled."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -47,7 +47,7 @@ def _size(count: int) -> str:
 
 
 def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> None:
-    """Compile the module in a file, and say what became of it. Raises `CommandError`."""
+    """Compile the module in a file, and say what has been done. Raises `CommandError`."""
     from wasmloom import Module
     from wasmloom.compiler.cache import cache_key
     from wasmloom.compiler.compiled import CompiledModule, compile_module
@@ -78,7 +78,7 @@ def compile_files(
 ) -> int:
     """Compile modules, binary or text, and keep the compiled code in the disk cache.
 
-    What runs such a module later with the tier "compiler" finds its code there. The cache is the directory
+    Later runs of such a module with the tier "compiler" find its code there. The cache is the directory
     WASMLOOM_CACHE_DIR, by default ~/.cache/wasmloom.
 
     Prints a line per module. The exit status is 1 when one can't be compiled or kept, 130 after Ctrl-C.

@@ -1,4 +1,4 @@
-"""`wasmloom inspect`: what a module consists of, and what its functions became."""
+"""`wasmloom inspect`: the parts of a module, and the code of its functions."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _views(
 def inspect(
     file: str, functions: bool, bytecode: bool, assembly: bool, llvm: bool, chosen: str | None, **options: str | None
 ) -> int:
-    """Show the sections, imports and exports of a module, binary or text; or what its functions become."""
+    """Show the sections, imports and exports of a module, binary or text; or the code of its functions."""
     from wasmloom.binary.decoder import decode_module
 
     data = to_binary(file)

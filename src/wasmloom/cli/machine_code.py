@@ -1,4 +1,4 @@
-"""What the compiler makes of functions, as text for people."""
+"""The compiler's output for functions, as text for people."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class MachineCode:
         self.facts = Facts(module)
 
     def ir(self, number: int) -> str:
-        """The LLVM IR that LLVM gets, with what else is in its unit."""
+        """The LLVM IR of a function, with the rest of its unit."""
         return units.unit_text(self.facts, self.options, [number], False)
 
     def assembly(self, number: int) -> str:
         """The instructions of a function, below the Wasm instructions that they are for, each with its offset.
 
-        Of what LLVM writes for the assembler only labels and instructions are kept.
+        Of LLVM's assembly only labels and instructions are kept.
         """
         mnemonics = {body[1]: INSTRUCTIONS[body[0]].mnemonic for body in read_body(self.module, number)[1]}
         lines = units.assembly(self.facts, self.options, [number]).splitlines()

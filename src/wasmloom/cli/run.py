@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wasmloom import FuncType, Instance, Module, Store
     from wasmloom.wasi import Wasi
 
-#: Exit status after a trap: what a shell says of a program that aborted (128 + SIGABRT).
+#: Exit status after a trap: as a shell reports a program that aborted (128 + SIGABRT).
 TRAPPED = 134
 
 
@@ -74,15 +74,15 @@ def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
 
 
 class _Late(BaseException):
-    """It takes too long. No `Exception`, so that nothing takes it for a failure of what it comes out of."""
+    """It takes too long. Not an `Exception`, so that nothing takes it for a failure of the code that it interrupts."""
 
 
 @contextmanager
 def _within(seconds: float | None) -> Iterator[None]:
     """Raises `Trap` ("timeout") when the block takes longer, as a store does when its guest takes longer.
 
-    A signal interrupts it, wherever it stands, as Ctrl-C does. Only the main thread can be interrupted so: in others,
-    this does nothing.
+    A signal interrupts the block, wherever it is, as Ctrl-C does. Only the main thread can be interrupted like that; in
+    others, this does nothing.
     """
     from wasmloom import Trap
 
@@ -97,7 +97,7 @@ def _within(seconds: float | None) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, ring)
     try:
-        # Nothing below a microsecond, which would be no alarm, and nothing that a `time_t` doesn't hold.
+        # At least a microsecond, since less would set no alarm, and at most what a `time_t` holds.
         signal.setitimer(signal.ITIMER_REAL, min(max(seconds, 1e-6), 1e9))
         yield
     except _Late:

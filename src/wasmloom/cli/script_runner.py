@@ -1,7 +1,7 @@
 """Runs test scripts (`wasmloom.text.script`) and counts which of their assertions hold.
 
-Every command is counted once: *passed* when it did what it says, *failed* when it didn't, *skipped* when it needs what
-isn't supported yet, or something that an earlier command didn't provide for that reason.
+Every command is counted once: *passed* when it did what it says, *failed* when it didn't, *skipped* when it needs an
+unsupported feature, or something that an earlier command didn't provide for that reason.
 
 Source: `interpreter/README.md` of the specification, "Scripts", and `interpreter/script/run.ml` for how messages are
 compared.
@@ -48,7 +48,7 @@ SPECTEST_EXTRAS = (
 )
 
 
-#: Expected messages of scripts written for older versions → why the module is right today, or wrong in another way.
+#: Messages that scripts for older versions expect → why the module is valid today, or invalid in another way.
 SUPERSEDED: dict[str, str] = {
     "non-empty tag result type": "stack switching gives tags results",
     "multiple memories": "several memories have become valid",
@@ -67,7 +67,7 @@ class Failure(Exception):
 
 @dataclass
 class Outcome:
-    """What became of a script."""
+    """The outcome of a script."""
 
     passed: int = 0
     #: (line, what happened)
@@ -157,7 +157,7 @@ class ScriptRunner:
         return Instance(module, self._imports, store=self._store)
 
     def _define(self, places: dict[str | None, Any], name: str | None, what: str, make: Callable[[], _T]) -> None:
-        """Make what `name` and "the last one" mean from now on, or note why they mean nothing."""
+        """Make the instance that `name` and "the last one" mean from now on, or note why there is none."""
         made: _T | str = ""
         try:
             made = make()

@@ -1,7 +1,7 @@
 """Values in test scripts: constants → arguments, and whether results match what a script expects.
 
-Everything is compared by bits. A Python float holds an f64 exactly, and an f32 too; of an f32 NaN the bits are the top
-ones of the f64's (`wasmloom.host.bridge`).
+Everything is compared by bits. A Python float holds an f64 exactly, and an f32 too; the bits of an f32 NaN are the top
+bits of the f64 (`wasmloom.host.bridge`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class NoValue(Exception):
 
 @dataclass(frozen=True, eq=False)
 class HostValue:
-    """The host value `number` of a script: compared by identity, so made by `host_value` only."""
+    """The host value `number` of a script. It is compared by identity, so only `host_value` makes it."""
 
     number: int
 

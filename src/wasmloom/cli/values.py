@@ -48,7 +48,7 @@ def format_result(value: Any, type: ValType) -> str:
         single = _FLOATS[F32][1]
         for digits in range(1, 10):
             rounded = float(f"{value:.{digits}g}")
-            # Close to the largest number, a rounded one may be too large for the format.
+            # Near the largest number, a rounded one may be too large for the format.
             if value != value or (abs(rounded) < 3.4028236e38 and single.pack(rounded) == single.pack(value)):
                 return repr(rounded)
     return repr(value) if isinstance(value, float) else str(value)

@@ -2,7 +2,7 @@
 
 What instructions do comes from the definitions (`wasmloom.semantics`). Locals are variables that LLVM turns
 into values; the operands of blocks are phis. What isn't reachable is skipped. Calls, exceptions and
-continuations are in `calls` and `stacks`.
+continuations are in `call_lowering` and `stack_lowering`.
 
 Exceptions need no unwinder: a call that may throw is followed by a look at ``ctx.pending``, which branches to the
 innermost `try_table`'s clauses, or returns.

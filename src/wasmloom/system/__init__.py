@@ -1,4 +1,4 @@
-"""What the engine wants of the C library and of CPython: memory, their C API, being interrupted, a log.
+"""What the engine needs from the C library and from CPython: memory, the C API, interruption, a log.
 
-Nothing in here knows of WebAssembly.
+Nothing in here knows WebAssembly.
 """

@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Where memory comes from: C's allocator and the system, which tests can make refuse.
+"""Where memory comes from: C's allocator and the system. Tests can make them refuse.
 
-All modules take `malloc` and its siblings from here (`allocation.pxd`), and none from C's library. So a test can let
-each allocation of an operation fail in turn, and check that everything is whole afterwards. That costs one comparison
-per allocation, and no allocation is on a fast path.
+All modules take `malloc` and its siblings from here (`allocation.pxd`), and none from C's library. So a test can make
+each allocation of an operation fail in turn, and check that everything is consistent afterwards. That costs one
+comparison per allocation, and no allocation is on a fast path.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cython.cimports.libc.errno import ENOMEM
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.system._capi import __errno_location
 
-# Declared in allocation.pxd. The countdown ends at 1, where memory is refused: this time, or from then on.
+# Declared in allocation.pxd. The countdown ends at 1. Then memory is refused, once or from then on.
 countdown = 0
 _from_then_on = cython.declare(cython.bint, False)
 _happened = cython.declare(uint64_t, 0)
@@ -41,7 +41,7 @@ def count_down() -> cython.bint:
 
 @contextmanager
 def refuse(allocation: int, from_then_on: bool = False) -> Iterator[None]:
-    """Refuse memory to one allocation, counted from 1, or also to all after it: for tests, in one thread."""
+    """Refuse memory to one allocation, counted from 1, and perhaps to all after it. For tests, in one thread."""
     global countdown, _from_then_on, _happened
     _happened = 0
     _from_then_on = from_then_on

@@ -1,10 +1,11 @@
-"""Work done apart: by another thread, while the one that needs it can be interrupted.
+"""Work that another thread does, while the thread that needs it can be interrupted.
 
 Python runs signal handlers in the main thread, and what they raise comes out of whatever runs there. So the main thread
-can't tell an exception of a handler from a failure of its own work, and while it is inside LLVM it hears of nothing.
-`run_apart` parts the two: what the work raises is in its `Outcome`; what `run_apart` raises has interrupted the wait.
+can't tell a handler's exception from a failure of its own work, and while it is inside LLVM no handler runs at all.
+`run_apart` separates the two: an exception of the work is in its `Outcome`; an exception that `run_apart` raises has
+interrupted the wait.
 
-Invariant: no handler runs in the thread that works, so what must be done as a whole can be done there.
+Invariant: no handler runs in the working thread, so work that must not be interrupted can be done there.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from typing import Generic, TypeVar, overload
 
 T = TypeVar("T")
 
-#: Seconds between two looks at what doesn't wake a waiting thread: deadlines, signals that another thread received,
-#: exceptions that another thread has asked for (`PyThreadState_SetAsyncExc`).
+#: Seconds between two checks of what doesn't wake a waiting thread: deadlines, signals that another thread received,
+#: exceptions that another thread has requested (`PyThreadState_SetAsyncExc`).
 PATIENCE = 0.02
 
 
 class Outcome(Generic[T]):
-    """What work has come to: a `value`, or an `error`. It is `abandoned` when no caller waits for it any more."""
+    """The outcome of work: a `value`, or an `error`. It is `abandoned` when no caller waits for it any more."""
 
     __slots__ = ("abandoned", "error", "finished", "value")
 
@@ -54,12 +55,12 @@ def run_apart(work: Callable[[Callable[[], bool]], T], deadline: int | None) -> 
 
 
 def run_apart(work: Callable[[Callable[[], bool]], T], deadline: int | None = None) -> Outcome[T] | None:
-    """The outcome of `work`; None when it isn't there by the `deadline`, on the clock of `time.monotonic_ns`.
+    """The outcome of `work`; None if it isn't finished by the `deadline`, on the clock of `time.monotonic_ns`.
 
-    Work is called with a function that tells whether its caller has given up; it then ends when it can. Where no
+    Work is called with a function that tells whether its caller has given up; then it should end when it can. Where no
     thread can be started it runs in this one.
 
-    Raises what a signal handler raises, or another thread in this one.
+    Raises what a signal handler raises, or what another thread raises in this one.
     """
     from wasmloom.system.threads import start  # the build imports this module before that one exists
 

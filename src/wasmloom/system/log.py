@@ -1,6 +1,6 @@
-"""What the environment variable ``WASMLOOM_LOG`` asks for: names of topics, separated by commas.
+"""The log. The environment variable ``WASMLOOM_LOG`` names topics, separated by commas.
 
-``stacks`` traces continuations to standard error: see `wasmloom.interpreter.trace`. ``cache`` tells what the cache of
+``stacks`` traces continuations to standard error: see `wasmloom.interpreter.trace`. ``cache`` logs what the cache of
 compiled code does, ``tiers`` what engines with the tier "auto" do.
 """
 
@@ -14,10 +14,10 @@ _TOPICS = os.environ.get("WASMLOOM_LOG", "").replace(",", " ").split()
 #: Whether continuations are traced.
 STACKS = "stacks" in _TOPICS
 
-#: Whether the cache of compiled code tells what it does.
+#: Whether the cache of compiled code logs what it does.
 CACHE = "cache" in _TOPICS
 
-#: Whether changes of tier are told.
+#: Whether changes of tier are logged.
 TIERS = "tiers" in _TOPICS
 
 

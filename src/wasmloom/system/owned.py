@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 """File descriptors of the host that are closed when their owner goes, at the latest.
 
-In C, since Python runs signal handlers within a ``__del__``, and what they raise there is printed and lost.
+In C, because Python runs signal handlers within a ``__del__``, and what they raise there is printed and lost.
 """
 
 from __future__ import annotations

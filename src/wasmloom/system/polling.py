@@ -1,13 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Long work in compiled modules that lets Python run: Ctrl-C, other threads, and the deadline of a guest that waits.
+"""Polling: long work in compiled modules lets Python handle Ctrl-C, other threads, and a waiting guest's deadline.
 
 Python handles signals, and lets other threads run, only in its own loop. Decoding, validation and translation are
 compiled, and a hostile module keeps them busy for seconds. So they call `poll` for each item of what they work on,
 which costs an addition; every `INTERVAL_NS` it calls a function of Python.
 
-What `poll` raises is a signal handler's exception, or `DeadlinePassed` when a guest waits for the work whose call has
-no time left. Work that is interrupted is never half done for others: its outcome is put where others see it in the end.
+`poll` raises a signal handler's exception, or `DeadlinePassed` when a guest waits for the work and its call has no time
+left. Others never see work that was interrupted half-way: its outcome is published only at the end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _last = cython.declare(int64_t, 0)
 @cython.cfunc
 @cython.exceptval(check=False)
 def set_is_late(function: IsLate) -> cython.void:
-    """Register what tells whether a guest's time is over."""
+    """Register the function that tells whether a guest's time is over."""
     global _is_late
     _is_late = function
 
@@ -39,7 +39,7 @@ def set_is_late(function: IsLate) -> cython.void:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def look() -> cython.int:
-    """Let Python look at what there is, if it hasn't for a while."""
+    """Let Python handle what is pending, if it hasn't for a while."""
     global _last
     time = cython.declare(timespec)
     now: int64_t
@@ -48,7 +48,7 @@ def look() -> cython.int:
     if now - _last < INTERVAL_NS:
         return 0
     _last = now
-    # Python's loop misses a signal that another thread has received, until this one takes the GIL anew.
+    # Python's loop misses a signal that another thread has received, until this thread takes the GIL again.
     PyErr_CheckSignals()
     look_up()
     if _is_late != cython.NULL and _is_late():
@@ -57,13 +57,13 @@ def look() -> cython.int:
 
 
 def poll_now() -> None:
-    """What `poll` does once in a while (for tests)."""
+    """Do now what `poll` does once in a while (for tests)."""
     look_next()
     look()
 
 
 def look_next() -> None:
-    """Let the next `look` really look, however little time has passed (for tests)."""
+    """Make the next `look` do its work, however little time has passed (for tests)."""
     global _last
     _last = 0
 

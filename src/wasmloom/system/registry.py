@@ -1,8 +1,8 @@
-"""Objects that can be found as long as they live.
+"""Registries of objects that can be found while they live.
 
-A `weakref.WeakSet` forgets them in functions of Python that run when they go. Signal handlers run in such functions,
-too, and what they raise there is printed and lost: an interruption that never arrives. So here nothing runs when an
-object goes; what is left of it is swept away when the registry has doubled.
+A `weakref.WeakSet` forgets objects in Python functions that run when they go. Signal handlers can run in such
+functions, and what they raise there is printed and lost: an interruption that never arrives. So here no code runs when
+an object goes. Its dead reference is removed when the registry has doubled.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from weakref import ref
 
 T = TypeVar("T")
 
-#: So many references aren't worth being looked through.
+#: Up to this many references aren't worth a sweep.
 FEW = 32
 
 
 class Registry(Generic[T]):
-    """A set of objects that it doesn't keep; they have no equality but identity.
+    """A set of objects, compared by identity, that it doesn't keep alive.
 
-    Other threads and signal handlers may come between any two lines: the set changes by single operations of its own.
+    Other threads and signal handlers may run between any two lines, so the set is only changed by atomic operations.
     """
 
     __slots__ = ("_limit", "_references")
@@ -30,7 +30,7 @@ class Registry(Generic[T]):
         self._limit = FEW
 
     def add(self, thing: T) -> None:
-        """Let an object be found."""
+        """Add an object."""
         self._references.add(ref(thing))
         if len(self._references) > self._limit:
             for reference in self._references.copy():
@@ -45,5 +45,5 @@ class Registry(Generic[T]):
                 yield thing
 
     def __len__(self) -> int:
-        """How many objects there are, or have been since the last sweep."""
+        """The number of objects that exist, or have existed since the last sweep."""
         return len(self._references)

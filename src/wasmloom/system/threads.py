@@ -1,14 +1,14 @@
 # cython: language_level=3
 # mypy: ignore-errors
-"""Threads that begin whole, with room for LLVM.
+"""Starting threads so that no stray exception keeps them from doing their work, with room for LLVM.
 
-CPython gives a new thread the identity of the thread that starts it until it runs. An exception that somebody raises in
-the latter meanwhile (`PyThreadState_SetAsyncExc`) is raised in the new one, in its first bytecode: its function does
-nothing then, and whoever waits for it waits for ever. In C no bytecode runs before the exception has been taken from
-where it isn't meant to be.
+Until a new thread runs, CPython gives it the identity of the thread that started it. If another thread raises an
+exception in the starting thread meanwhile (`PyThreadState_SetAsyncExc`), the new thread raises it in its first
+bytecode. Its function then does nothing, and whatever waits for it waits forever. In C no bytecode runs before the
+exception has been taken and passed on to the thread that it was meant for.
 
-LLVM runs in these threads and looks at no bounds. So their C stacks don't get the size that the program has chosen for
-its own threads (`threading.stack_size`), which may be 32 KiB.
+LLVM runs in these threads and checks no stack bounds. So their C stacks don't get the size that the program has chosen
+for its own threads (`threading.stack_size`), which may be 32 KiB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from cython.cimports.wasmloom.system._capi import (
 #: Bytes of a thread's C stack at least: what a process's first thread has by default. Only what is used takes memory.
 _STACK_BYTES = cython.declare(cython.size_t, 8 << 20)
 
-#: Bytecode, in which exceptions that others have asked for are raised: functions of this module have none.
+#: A Python function, whose bytecode raises exceptions that other threads have requested. Functions of this module have
+#: no bytecode.
 _attend = eval("lambda: None")
 
 

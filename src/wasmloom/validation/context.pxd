@@ -12,7 +12,7 @@ cdef class Context:
     cdef TypeInfo **types                   # by type index
     cdef uint32_t n_funcs
     cdef TypeInfo **funcs                   # by function index
-    cdef unsigned char *declared            # by function index: may `ref.func` name it in a body?
+    cdef unsigned char *declared            # by function index: whether `ref.func` may name it in a body
     cdef uint32_t n_tables
     cdef TableItem *tables
     cdef uint32_t n_memories

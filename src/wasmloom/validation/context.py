@@ -33,7 +33,7 @@ _HEAP_FEATURES: dict[int, str] = {
     ABSTRACT_HEAP_TYPES[name]: feature
     for feature, names in {
         "reference-types": ("func", "extern"),
-        # As types only: without the instructions of "gc" nothing but null is to be had of the first six.
+        # As types only: without the instructions of "gc", the first six have no value but null.
         "recursive-types": ("any", "eq", "i31", "struct", "array", "none", "nofunc", "noextern"),
         "exception-handling": ("exn", "noexn"),
         "stack-switching": ("cont", "nocont"),
@@ -48,8 +48,8 @@ _KIND_FEATURES: dict[int, str] = {FUNC: "function-references", STRUCT: "gc", ARR
 class Context:
     """A module's index spaces.
 
-    `features` maps each feature that the module uses to what uses it first (an instruction, a type, "memory", …) and
-    the offset. The names are those of the instruction table's headings, and "memory64", "table64", "multi-memory",
+    `features` maps each feature that the module uses to its first user (an instruction, a type, "memory", …) and the
+    offset of that. The names are those of the instruction table's headings, and "memory64", "table64", "multi-memory",
     "custom-page-sizes", "recursive-types" (recursion, subtyping, abstract heap types: what function types need).
     """
 

@@ -159,7 +159,7 @@ def _br_table(v: Validator, i: cython.pointer(Instr)) -> cython.int:
             continue
         if v.expect_types(types, n) < 0:
             return -1
-        v.sp = sp  # the operands are still there: each label is checked against the same ones
+        v.sp = sp  # the operands stay: each label is checked against the same ones
     return v.set_unreachable()
 
 

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""The types of what a frame holds while it stands somewhere in a function's body.
+"""The types of a frame's locals and operands at a place in a function's body.
 
-Only the validator knows them: what runs code knows one kind of reference. The body is checked again up to the place.
+Only the validator knows them: the tiers know just one kind of reference. The body is checked again up to the place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cython.cimports.wasmloom.validation.validator import Validator
 from wasmloom.spec.instructions import INSTRUCTIONS
 from wasmloom.spec.types import ValType
 
-#: Instructions that only move control: none of them fails or waits, so a frame that is said to stand at one (it pays
+#: Instructions that only move control. None of them fails or waits, so a frame that stands at one (because it pays
 #: fuel, or has been interrupted) stands behind it.
 _MOVES = frozenset(
     row.index
@@ -28,8 +28,8 @@ _MOVES = frozenset(
 class FrameTypes(NamedTuple):
     """What a frame holds: locals, parameters first, and operands from the bottom.
 
-    `unset` are the locals that have no value yet. The last `awaited` of the operands aren't there yet: they are the
-    results of the instruction in which the frame stands. What that instruction takes isn't among the operands.
+    `unset` are the locals that have no value yet. The last `awaited` operands don't exist yet: they are the results of
+    the instruction that the frame stands in, whose own operands aren't included.
     """
 
     locals: tuple[ValType, ...]
@@ -41,12 +41,12 @@ class FrameTypes(NamedTuple):
 def types_at(v: Validator, index: int, offset: int) -> FrameTypes:
     """What a frame of function `index` (which counts imports) holds when it stands at an offset in the module.
 
-    That is the offset of an instruction: the frame waits in it (a call, a switch of stacks), or has failed in it; or
-    it is about to go on behind it, if it is a `loop` or another one that only moves control. 0 and the offset of the
-    body are the function's beginning. Behind an instruction that nothing follows there are the operands that were
-    before it.
+    The offset is that of an instruction: the frame waits in it (a call, a switch of stacks) or has failed in it; or, if
+    it is a `loop` or another one that only moves control, the frame is about to go on behind it. 0 and the offset of
+    the body stand for the function's beginning. If nothing can follow the instruction, the operands are those before
+    it.
 
-    Raises ValueError where no instruction begins, or none that can be reached; and as `Validator.check_function`.
+    Raises ValueError where no reachable instruction begins, and what `Validator.check_function` raises.
     """
     body: cython.Py_ssize_t = index - v.module.num_imported_funcs
     place: cython.Py_ssize_t = offset
@@ -77,7 +77,7 @@ def types_at(v: Validator, index: int, offset: int) -> FrameTypes:
 @cython.cfunc
 @cython.exceptval(check=False)
 def _reached(v: Validator) -> cython.bint:
-    """Whether control can come where the validator stands: in none of the open blocks has anything ended it."""
+    """Whether the validator's place is reachable: nothing has ended control in any of the open blocks."""
     k: cython.size_t = 0
     while k < v.n_frames and not v.frames[k].unreachable:
         k += 1

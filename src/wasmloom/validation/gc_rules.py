@@ -152,7 +152,7 @@ def _array_new_fixed(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _check_data_element(v: Validator, type: cython.pointer(TypeInfo)) -> cython.int:
-    """Arrays are filled from data segments when their elements are numbers or vectors."""
+    """Check an array type for a data segment: its elements must be numbers or vectors."""
     if type.types[0] & _REF_FLAG:
         return v.fail(f"array type is not numeric or vector: type mismatch in {v.mnemonic()}")
     return 0
@@ -161,7 +161,7 @@ def _check_data_element(v: Validator, type: cython.pointer(TypeInfo)) -> cython.
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _check_element(v: Validator, type: cython.pointer(TypeInfo), segment: uint64_t) -> cython.int:
-    """An element segment's type must match the array's element."""
+    """Check that an element segment's type matches the array's element."""
     if not type_matches(v.elements[segment].type, type.types[0]):
         return v.mismatch(type.types[0], v.elements[segment].type)
     return 0

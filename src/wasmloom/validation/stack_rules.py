@@ -50,7 +50,7 @@ def _types_match(
     n_want: cython.size_t,
     what: str,
 ) -> cython.int:
-    """Check that a list of types matches another one; `what` says what it is about in the error."""
+    """Check that a list of types matches another one; `what` names the subject in the error."""
     k: cython.size_t
     if n_have != n_want:
         return v.fail(f"type mismatch: {v.mnemonic()} expected {n_want} types but found {n_have} in {what}")
@@ -81,7 +81,7 @@ def _throw_ref(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _check_catch(v: Validator, clause: cython.pointer(Clause)) -> cython.int:
-    """Check that what a catch clause hands over fits its label."""
+    """Check that the values of a catch clause fit its label."""
     types: cython.pointer(cython.const[uint64_t]) = cython.NULL
     have: cython.pointer(cython.const[uint64_t]) = cython.NULL
     n: cython.size_t = label_types(v, clause.label, cython.address(types))

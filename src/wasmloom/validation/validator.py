@@ -2,13 +2,13 @@
 # mypy: ignore-errors
 """The validation algorithm for function bodies and constant expressions (Core 3.0, 3.4 and appendix A.3).
 
-A `Validator` walks the instructions once, with a stack of operand types and one of control frames. Instructions that
-the instruction table types are checked here from their rows; those with a rule of their own call it, see the modules
-`control`, `references`, `gc` and `stacks`, which register their functions with `set_rule`.
+A `Validator` walks the instructions once, with a stack of operand types and one of control frames. Most
+instructions are checked here, from the typing in their table row. The others have a rule of their own: a function that
+`control_rules`, `reference_rules`, `gc_rules` or `stack_rules` registers with `set_rule`.
 
 Errors are `ValidationError`s with the offset of the instruction; where the binary grammar is broken (an `else` outside
 an `if`, a body that goes on after its `end`) they are `CompileError`s. "type mismatch" messages give the mnemonic, the
-type that is expected and the one that is there.
+expected type and the actual one.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ from wasmloom.spec.instructions import CONSTANT, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_LOCALS
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, NULL_FLAG, PLAIN_TYPES, REF_FLAG
 
-#: More operands than this on the stack are refused: a few bytes of code may push a thousand.
+#: More operands than this on the stack are refused, because a few bytes of code may push a thousand.
 _MAX_STACK = cython.declare(cython.size_t, 1 << 20)
 
 _MAX_LOCALS = cython.declare(int64_t, MAX_LOCALS)
@@ -72,7 +72,7 @@ _NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _CONCRETE = cython.declare(uint64_t, CONCRETE)
 
-#: Features in the order of the instruction table; the first needs no noting.
+#: Features in the order of the instruction table. The first one isn't noted.
 _FEATURES: list[str] = list(dict.fromkeys(row.feature for row in INSTRUCTIONS))
 
 #: Immediates that are checked the same way for every instruction.
@@ -90,7 +90,7 @@ _CHECKS: dict[str, int] = {
     "lane:": CHECK_LANE,
     "lanes": CHECK_LANES,
 }
-#: How many of the fields a, b, c, d an immediate takes, when it isn't one.
+#: The number of fields (of a, b, c, d) that an immediate takes, when it isn't one.
 _WIDTHS: dict[str, int] = {
     **{"mem:": 3, "atomic:": 3, "v128": 2, "lanes": 2},
     **dict.fromkeys(("zero", "types", "catches", "handlers"), 0),
@@ -202,7 +202,7 @@ def result_types(
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _expect_slowly(v: Validator, t: uint64_t) -> cython.int:
-    """Pop an operand that must match `t`, when it isn't just `t`."""
+    """Pop an operand that must match `t` and isn't `t` itself."""
     found: uint64_t
     if v.sp == v.height:
         if v.frame.unreachable:
@@ -269,7 +269,7 @@ class Validator(Context):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def mismatch(self, expected: uint64_t, found: int64_t) -> cython.int:
-        """Raise the error for an operand of type `found` (-1: there is none) where `expected` is needed."""
+        """Raise the error for an operand of type `found` (-1: no operand) where `expected` is needed."""
         there = "nothing" if found == -1 else self.show(found)
         return self.fail(f"type mismatch: {self.mnemonic()} expected {self.show(expected)} but found {there}")
 
@@ -335,7 +335,7 @@ class Validator(Context):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def set_unreachable(self) -> cython.int:
-        """What follows in this frame is unreachable: its operands are of any type."""
+        """Mark the rest of this frame as unreachable: its operands have any type."""
         self.sp = self.height
         self.frame.unreachable = True
         return 0
@@ -453,7 +453,7 @@ class Validator(Context):
     def _add_locals(self, count: uint32_t, t: uint64_t, declared: cython.bint) -> cython.int:
         """Append locals of one canonical type; declared ones without a default value are not initialised.
 
-        There may be 50 000 in each of a million functions: only the first of them are written one by one.
+        There may be 50 000 in each of a million functions, so only the first ones are written one by one.
         """
         k: cython.size_t
         n: cython.size_t = self.n_locals + count
@@ -607,8 +607,8 @@ class Validator(Context):
     def check_constant(self, where: Range, type: uint64_t, visible_globals: uint32_t) -> cython.int:
         """Check the constant expression ``where`` against a canonical value type (Core 3.0, 3.4.16).
 
-        It may use the first `visible_globals` globals, those that can't be written only. Functions that it names count
-        as declared from then on.
+        It may use those of the first `visible_globals` globals that are immutable. Functions that it names count as
+        declared from then on.
         """
         self._reset(where.start, where.end)
         self.in_constant = True

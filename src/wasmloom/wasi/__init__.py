@@ -1,4 +1,4 @@
-"""WASI preview 1: what programs compiled for ``wasm32-wasi`` import.
+"""WASI preview 1: the functions that programs compiled for ``wasm32-wasi`` import.
 
 ```python
 with Wasi(args=["wordcount", "/texts/a.txt"], preopens={"/texts": "./texts"}) as wasi:
@@ -70,12 +70,12 @@ def call_type(name: str) -> FuncType:
     return FuncType(tuple(_KINDS[kind][1] for kind in call.params), (I32,) if call.returns_errno else ())
 
 
-#: What the guest gets a number for; all other exceptions leave the guest.
+#: Exceptions that become an error number for the guest; all others leave the guest.
 _ERRORS = (WasiError, OSError, MemoryError)
 
 
 def _describe(error: Exception) -> int:
-    """The error number that the guest gets."""
+    """The error number that the guest gets for an exception."""
     if isinstance(error, WasiError):
         return int(error.errno)
     if isinstance(error, OSError):
@@ -98,8 +98,8 @@ async def _later(context: Context, steps: Steps, first: Any, pinned: list[Descri
 
 
 def _bind(context: Context, name: str) -> Callable[..., int | Coroutine[Any, Any, int] | None]:
-    """The host function `name`: takes words as the guest passes them, returns an error number, or what returns it
-    later."""
+    """The host function `name`. Takes words as the guest passes them; returns an error number, now or by an
+    awaitable."""
     call: Call = CALLS[name]
     function = _FUNCTIONS[name]
     masks = tuple(_KINDS[kind][0] for kind in call.params)
@@ -124,7 +124,7 @@ def _bind(context: Context, name: str) -> Callable[..., int | Coroutine[Any, Any
             except StopIteration:
                 return 0
             if context.can_wait or not isinstance(first, Wait):
-                # An event loop goes on with it, or the caller is told that there is none.
+                # An event loop runs the rest, or the caller is told that there is none.
                 later = _later(context, steps, first, pinned)
                 pinned = []
                 return later
@@ -155,9 +155,9 @@ def _text(kind: str, values: Iterable[str | bytes]) -> list[bytes]:
 
 
 def _stdio(value: StdIO, number: int) -> Descriptor | None:
-    """A standard stream; None for one of the process's own that it doesn't have."""
+    """A standard stream; None if it is to be one of the process's and the process doesn't have it."""
     if value is None:
-        # Once it is closed, any other file of the process may have got its number.
+        # Once it is closed, another file of the process may have got its number.
         own = (sys.__stdin__, sys.__stdout__, sys.__stderr__)[number]
         if own is None or own.closed:
             return None
@@ -188,7 +188,7 @@ def _instance(value: object) -> Instance:
 
 
 def _exported(instance: Instance, name: str, what: str) -> Any:
-    """What an instance exports. Raises `LinkError` when there is nothing with that name."""
+    """An export of an instance. Raises `LinkError` when there is none with that name."""
     if name not in _instance(instance).exports:
         raise LinkError(f"a WASI program must export {what} {name!r}")
     return instance.exports[name]
@@ -198,13 +198,13 @@ class Wasi:
     """One guest's view of the world: arguments, environment, standard streams and directories.
 
     `args` begins with the program's name. `preopens` maps the names by which the guest knows directories to directories
-    of the host; nothing outside of them can be reached. `max_files`: how many files the guest may have open at the same
-    time, besides these; then it gets `EMFILE`. Raises `OSError` when a directory can't be opened and `ValueError` for
-    arguments that contain NUL, and for a negative `max_files`.
+    of the host; nothing outside of them can be reached. `max_files`: the number of files that the guest may have open
+    at the same time, besides these; beyond that it gets `EMFILE`. Raises `OSError` when a directory can't be opened and
+    `ValueError` for arguments that contain NUL, and for a negative `max_files`.
 
-    Close it (`with` does) to close every file that the guest left open; otherwise they are closed when it goes. What is
-    used after that raises `ValueError`. Several guests, also in several threads, may use one: they have the
-    same open files.
+    Close it (`with` does) to close every file that the guest left open; otherwise they are closed when it is freed.
+    Using a closed one raises `ValueError`. Several guests, also in several threads, may share one: they have the same
+    open files.
     """
 
     def __init__(
@@ -255,18 +255,18 @@ class Wasi:
         memory = _exported(instance, "memory", "its memory as")
         if not isinstance(memory, Memory):
             raise LinkError(f"a WASI program must export its memory as 'memory', which is {memory!r} here")
-        own = instance._wasi  # of a guest that `instantiate` has made; others use `_context`
+        own = instance._wasi  # for a guest that `instantiate` has made; others use `_context`
         context = self._context if own is None or own.table is not self._context.table else own
         context.bind(memory, instance.store)
 
     def bind_memory(self, memory: object) -> None:
-        """Use `memory`, any object with a writable buffer of bytes, for guests that don't export theirs."""
+        """Use `memory`, any object with a writable buffer of bytes, for guests that don't export their own."""
         self._context.bind(memory)
 
     def start(self, instance: Instance) -> int:
         """Run an instance's ``_start`` and return its exit status. Its memory, if it exports one, is bound.
 
-        Raises `LinkError` when there is no such function, and whatever the guest ends with (`Trap`).
+        Raises `LinkError` when there is no such function, and whatever ends the guest (`Trap`).
         """
         start = self._entry(instance)
         try:
@@ -279,7 +279,7 @@ class Wasi:
         """`start` in an event loop: where the guest would block, other tasks run.
 
         The guest waits for host file descriptors, asyncio streams and clocks without blocking the loop. Files on disk
-        are read and written in pieces between which the loop has its turn, Python file objects at once.
+        are read and written in pieces, and the loop runs in between; Python file objects at once.
         """
         start = self._entry(instance)
         try:
@@ -296,7 +296,7 @@ class Wasi:
         start = _exported(instance, "_start", "the function")
         if getattr(start, "type", None) != FuncType((), ()):
             raise LinkError(f"a WASI program's '_start' must be a function [] -> [], which is {start!r} here")
-        # What this process has written so far comes before what the guest writes.
+        # This process's output so far must come before the guest's.
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:
                 stream.flush()
@@ -305,7 +305,7 @@ class Wasi:
     def instantiate(self, module: Module, *, store: Store | None = None) -> Instance:
         """Instantiate a module that imports nothing but WASI, and bind its memory.
 
-        Raises `LinkError` that names every import that WASI doesn't have, and `TypeError` for what isn't a module.
+        Raises a `LinkError` that names every import which WASI doesn't have, and `TypeError` for what isn't a module.
         """
         from wasmloom.host.instance import Instance
 
@@ -347,7 +347,7 @@ class Wasi:
     def run(self, module: Module, *, store: Store | None = None) -> int:
         """Instantiate a program that imports nothing but WASI, run it, and return its exit status.
 
-        Raises `LinkError`, and whatever the guest ends with (`Trap`).
+        Raises `LinkError`, and whatever ends the guest (`Trap`).
         """
         return self.start(self.instantiate(module, store=store))
 

@@ -33,7 +33,7 @@ ERRNO_OF_HOST: dict[int, Errno] = {
 
 
 class WasiError(Exception):
-    """A WASI function fails with `errno`, which is what the guest gets as the call's result."""
+    """A WASI function fails with `errno`, which the guest gets as the call's result."""
 
     def __init__(self, errno: Errno) -> None:
         self.errno = errno
@@ -41,7 +41,7 @@ class WasiError(Exception):
 
 
 class FileType(IntEnum):
-    """What a file is (`filetype`)."""
+    """Kinds of files (`filetype`)."""
 
     UNKNOWN = 0
     BLOCK_DEVICE = 1
@@ -54,7 +54,7 @@ class FileType(IntEnum):
 
 
 class Rights(IntFlag):
-    """What may be done with a file descriptor, or with a path below it (`rights`)."""
+    """Operations that a file descriptor, or a path below it, allows (`rights`)."""
 
     FD_DATASYNC = 1 << 0
     FD_READ = 1 << 1
@@ -128,12 +128,12 @@ DIRECTORY_RIGHTS = (
     | Rights.PATH_REMOVE_DIRECTORY
     | Rights.PATH_UNLINK_FILE
 )
-#: A terminal can't seek; guests (`isatty`) tell it from a file by that.
+#: A terminal has no rights to seek; guests (`isatty`) use that to tell it from a file.
 TERMINAL_RIGHTS = FILE_RIGHTS & ~(Rights.FD_SEEK | Rights.FD_TELL)
 
 
 class FdFlags(IntFlag):
-    """How a file descriptor behaves (`fdflags`)."""
+    """Modes of a file descriptor (`fdflags`)."""
 
     APPEND = 1
     DSYNC = 2
@@ -143,7 +143,7 @@ class FdFlags(IntFlag):
 
 
 class OpenFlags(IntFlag):
-    """How `path_open` opens (`oflags`)."""
+    """Options of `path_open` (`oflags`)."""
 
     CREAT = 1
     DIRECTORY = 2
@@ -152,7 +152,7 @@ class OpenFlags(IntFlag):
 
 
 class TimeFlags(IntFlag):
-    """Which times to set, and to what (`fstflags`)."""
+    """The times to set, and their source (`fstflags`)."""
 
     ATIM = 1
     ATIM_NOW = 2
@@ -171,7 +171,7 @@ PREOPEN_DIRECTORY = 0
 
 
 class EventType(IntEnum):
-    """What a subscription waits for (`eventtype`)."""
+    """Kinds of subscriptions (`eventtype`)."""
 
     CLOCK = 0
     FD_READ = 1

@@ -1,6 +1,6 @@
-"""What drives functions of WASI in an event loop: the guest waits (see `wasmloom.host.tasks`), others have their turn.
+"""Runs functions of WASI in an event loop: while the guest waits (see `wasmloom.host.tasks`), other tasks run.
 
-Imported when it is first needed, since it loads asyncio.
+Imported when it is first needed, because it loads asyncio.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def _ready(host: int, *, to_write: bool) -> None:
     """Wait until a host file descriptor can be read, or written to, without blocking."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
-    # A loop knows one waiter for each number: others may wait for the same file.
+    # A loop has one waiter for each number, and others may wait for the same file.
     copy = os.dup(host)
     add, remove = (loop.add_writer, loop.remove_writer) if to_write else (loop.add_reader, loop.remove_reader)
     try:
@@ -43,9 +43,9 @@ async def _ready(host: int, *, to_write: bool) -> None:
 
 
 async def _wait(wait: Wait) -> None:
-    """Let others run until what a function waits for has happened."""
+    """Let other tasks run until the event happens that a function waits for."""
     left = None if wait.until == FOREVER else max(wait.until - time.monotonic_ns(), 0) / 1e9
-    # What it was woken by is not asked for: the next step finds out.
+    # The next step finds out which event it was.
     wanted = {
         (file.fileno(), to_write)
         for file, events in wait.files
@@ -65,14 +65,14 @@ async def _wait(wait: Wait) -> None:
     finally:
         for task in tasks:
             task.cancel()
-        # An error (the file may have been closed meanwhile) is what the next step sees, too.
+        # The next step sees errors, too; the file may have been closed meanwhile.
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def drive(steps: Steps, first: Any, limit: int) -> None:
-    """Run a function to its end; its first step has given `first`.
+    """Run a function to its end. Its first step has yielded `first`.
 
-    `limit`: nanoseconds that its steps may take altogether, waiting not counted; then a `Trap` ("timeout") ends it.
+    `limit`: nanoseconds that its steps may take in total, without waiting; then a `Trap` ("timeout") ends it.
     """
     wait = first
     worked = 0

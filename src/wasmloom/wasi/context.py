@@ -1,4 +1,4 @@
-"""What the functions of WASI work on: the guest's arguments, environment, open files and memory."""
+"""The state that functions of WASI work on: a guest's arguments, environment, open files and memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Context:
         return Context(self.args, self.env, self.table)
 
     def bind(self, memory: object, store: Store | None = None) -> None:
-        """Use `memory`, any object that exports its bytes as a writable buffer, and wait as calls into `store` can."""
+        """Use `memory`, any object that exports a writable buffer of bytes. Calls into `store` say how to wait."""
         self._memory = memory
         self._store = store
 
@@ -38,12 +38,12 @@ class Context:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that one stretch of the guest's work may take; None: any time."""
+        """Seconds that one stretch of the guest's work may take; None: unlimited."""
         return None if self._store is None else self._store.timeout
 
     @property
     def memory(self) -> memoryview:
-        """Guest memory as it is now: take it anew in every call, since the guest can grow it."""
+        """Guest memory as it is now. Get it again in every call, because the guest can grow it."""
         if self._memory is None:
             raise LinkError("WASI doesn't know the guest's memory: export it as 'memory', and bind the instance first")
         return memoryview(self._memory)  # type: ignore[arg-type]

@@ -9,15 +9,15 @@ from contextlib import suppress
 from wasmloom.wasi.abi import Errno, WasiError
 from wasmloom.wasi.descriptors import Descriptor
 
-#: How many files a guest may have open at the same time, besides what it was given.
+#: The number of files that a guest may have open at the same time, besides those that it was given.
 MAX_FILES = 256
 
 
 class DescriptorTable:
     """The guest's open file descriptors. New ones get the lowest free number, as in POSIX.
 
-    Threads may share a table: each step here is one operation of a dict, a heap or a counter. What is closed while
-    another thread uses it stays until that has ended (`Descriptor.pin`).
+    Threads may share a table: each step here is one atomic operation of a dict, a heap or a counter. A file that is
+    closed while another thread uses it stays open until that has finished (`Descriptor.pin`).
     """
 
     def __init__(self, max_files: int = MAX_FILES) -> None:
@@ -25,7 +25,7 @@ class DescriptorTable:
         self._freed: list[int] = []
         self._numbers = itertools.count()
         self._max_files = max_files
-        #: How many the guest was given.
+        #: The number of descriptors that the guest was given.
         self._given = 0
         self.closed = False
         #: The descriptor of a number, or None.
@@ -47,12 +47,13 @@ class DescriptorTable:
         return found
 
     def give(self, descriptor: Descriptor) -> int:
-        """Give a descriptor a number, before the guest begins: it doesn't count."""
+        """Give a descriptor a number before the guest begins. It doesn't count towards the limit."""
         self._given += 1
         return self.add(descriptor)
 
     def leave_out(self) -> None:
-        """Let a number stand for nothing: it is never given (a standard stream that the process doesn't have)."""
+        """Reserve a number, so that it is never given to a file (for a standard stream that the process doesn't
+        have)."""
         next(self._numbers)
 
     def check_room(self) -> None:
@@ -89,7 +90,7 @@ class DescriptorTable:
         found.close()
 
     def renumber(self, source: int, target: int) -> None:
-        """Let `target`, which is closed, mean what `source` does, which becomes free. Both must be open (`EBADF`)."""
+        """Close `target` and give it the file of `source`, which becomes free. Both must be open (`EBADF`)."""
         if source == target:
             self[source]
             return
@@ -101,7 +102,7 @@ class DescriptorTable:
         replaced.close()
 
     def close_all(self) -> None:
-        """Close every number, also when closing one fails; no other is given from now on."""
+        """Close every number, even when closing one fails. No new numbers are given from now on."""
         self.closed = True
         for number in list(self._open):
             with suppress(OSError, WasiError):

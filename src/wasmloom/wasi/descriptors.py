@@ -1,4 +1,4 @@
-"""Open files of the host: what a guest's file descriptor number stands for."""
+"""Descriptors: the open files that a guest's file descriptor numbers stand for."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ HOST_FLAGS: dict[FdFlags, int] = {
     FdFlags.SYNC: os.O_SYNC,
 }
 
-#: What never waits for others.
+#: Kinds of files that never wait for others.
 _ON_DISK = (FileType.REGULAR_FILE, FileType.DIRECTORY, FileType.BLOCK_DEVICE)
 
 _PLAIN_RIGHTS = int(Rights.FD_READ | Rights.FD_WRITE)
 _POSITION_RIGHTS = int(Rights.FD_SEEK | Rights.FD_TELL)
 
-#: Bytes of entries that are asked of the kernel at once, and kept for the next call.
+#: Bytes of entries that are read from the kernel at once, and kept for the next call.
 DIRECTORY_CHUNK = 1 << 13
 #: Of the kernel's `linux_dirent64`: inode, position of the next entry, size of this one, type (the upper bits of a
 #: mode, 0: not known); then the name, ended by NUL.
@@ -57,7 +57,7 @@ _HOST_DIRENT = Struct("=QqHB")
 
 
 def file_type(mode: int) -> FileType:
-    """The file type that a host's `st_mode` tells."""
+    """The file type that a host's `st_mode` says."""
     return _TYPE_OF_MODE.get(stat.S_IFMT(mode), FileType.UNKNOWN)
 
 
@@ -72,19 +72,19 @@ def pack_filestat(status: os.stat_result) -> bytes:
 class Descriptor:
     """Something open. `rights` and `inheriting` only ever shrink.
 
-    The operations of this base class fail as they do on something that can't do them (`ESPIPE` for positions,
-    `ENOTSUP` and `EINVAL` otherwise); subclasses do what they can. None of them waits: they raise `BlockingIOError`.
+    The operations of this base class fail (`ESPIPE` for positions, `ENOTSUP` and `EINVAL` otherwise); subclasses
+    implement what they can. None of them waits: they raise `BlockingIOError` instead.
 
-    Whoever uses a descriptor pins it: another thread may close it meanwhile, and the host may give its number to some
-    other file. So it is closed by the last one who unpins it. Lists, whose methods are atomic, count.
+    A user of a descriptor pins it, because another thread may close it meanwhile, and the host may then give its number
+    to another file. The last user to unpin it closes it. The pins are counted by lists, whose methods are atomic.
     """
 
-    #: Whether its operations are given to an event loop.
+    #: Whether an event loop runs its operations.
     is_async = False
 
     def __init__(self, kind: FileType, rights: Rights, inheriting: Rights = NO_RIGHTS) -> None:
         self.kind = kind
-        # Plain integers: they are tested in every call, and enumerations are slow.
+        # Plain integers, because they are tested in every call, and enumerations are slow.
         self.rights = int(rights)
         self.inheriting = int(inheriting)
         #: Whether the guest wants an error (`EAGAIN`) rather than wait.
@@ -94,7 +94,7 @@ class Descriptor:
 
     @property
     def can_block(self) -> bool:
-        """Whether reading and writing depend on what others do: not so with files on disk."""
+        """Whether reading and writing depend on what others do, unlike those of files on disk."""
         return True
 
     @property
@@ -122,16 +122,16 @@ class Descriptor:
                 self.release()
 
     def close(self) -> None:
-        """Give back what the host holds for this, now or when the last user has unpinned it. Raises `OSError`."""
+        """Release what the host holds for this, now or when the last user has unpinned it. Raises `OSError`."""
         self._closed = True
         if not self._pins:
             self.release()
 
     def release(self) -> None:
-        """What `close` does in the end; can be called again. Raises `OSError`."""
+        """Do what `close` is for. It can be called again. Raises `OSError`."""
 
     def refusal(self, missing: int) -> Errno:
-        """What a call that needs rights which are `missing` fails with."""
+        """The error for a call that needs rights which are `missing`."""
         if missing & _PLAIN_RIGHTS:
             # POSIX programs expect this for a file that isn't open for reading or writing.
             return Errno.EBADF
@@ -182,8 +182,8 @@ class Descriptor:
 class HostFile(Descriptor):
     """A file of the host.
 
-    `owned`: it is closed in the end, at the latest when this object goes, and if it can block, its open file is
-    `O_NONBLOCK`. Otherwise others use it, too, and nothing about it is changed.
+    `owned`: it is closed at the latest when this object is freed, and if it can block, its open file is `O_NONBLOCK`.
+    Otherwise others use it, too, and nothing about it is changed.
     """
 
     def __init__(
@@ -202,10 +202,10 @@ class HostFile(Descriptor):
         self._host = host
         self._owned = owned
         self._can_block = kind not in _ON_DISK
-        #: Whether an open file that isn't ours would be written to at its end because this guest wants that.
+        #: Whether this guest wants to append to an open file that isn't ours.
         self._appends = False
         self.nonblocking = not os.get_blocking(host) if nonblocking is None else nonblocking
-        #: Who closes it in the end, if we do: a `Wasi` may go without having been closed.
+        #: The object that closes it, if it is ours: a `Wasi` may be freed without having been closed.
         self._owner = OwnedDescriptor(host) if owned else None
 
     @property
@@ -220,13 +220,13 @@ class HostFile(Descriptor):
 
     @property
     def flags(self) -> FdFlags:
-        """The flags that the host has for the file, and those that are only the guest's."""
+        """The host's flags of the file, and those that only the guest has."""
         host = fcntl.fcntl(self._host, fcntl.F_GETFL)
         found = FdFlags.NONBLOCK if self.nonblocking else FdFlags(0)
         if self._appends:
             found |= FdFlags.APPEND
         for flag, bits in HOST_FLAGS.items():
-            # RSYNC has no flag of its own on most hosts: it would show up with SYNC.
+            # RSYNC has no flag of its own on most hosts; it would appear with SYNC.
             if host & bits == bits and flag not in (FdFlags.RSYNC, FdFlags.NONBLOCK):
                 found |= flag
         return found
@@ -297,17 +297,17 @@ class DirectoryEntry(NamedTuple):
 
 
 class Directory(HostFile):
-    """A directory of the host; `preopen` is the name by which the guest knows it when it was given, else None."""
+    """A directory of the host. `preopen` is the guest's name for it if the guest was given it, else None."""
 
     def __init__(self, host: int, rights: Rights, inheriting: Rights, preopen: bytes | None = None) -> None:
         super().__init__(host, rights, inheriting, nonblocking=False)
         self.preopen = preopen
-        #: Cookie of the next entry, and the entries from there on that the kernel has returned. One attribute, so
-        #: threads that share a directory see what belongs together.
+        #: Cookie of the next entry, and the entries from there on that the kernel has returned. It is one
+        #: attribute, so threads that share a directory see both together.
         self._unread: tuple[int, bytes] = (0, b"")
 
     def look_up(self, cookie: int) -> None:
-        """Let `peek` give the entry that `cookie` (the kernel's position of it; 0: the first) stands for."""
+        """Make `peek` return the entry of `cookie` (the kernel's position of it; 0: the first)."""
         if cookie == 0 or cookie != self._unread[0]:
             os.lseek(self._host, cookie, os.SEEK_SET)
             self._unread = (cookie, b"")
@@ -327,10 +327,10 @@ class Directory(HostFile):
         inode, following, size, mode = _HOST_DIRENT.unpack_from(records)
         name = records[_HOST_DIRENT.size : size].split(b"\0", 1)[0]
         if name == b"..":
-            # The parent may lie outside of what the guest may know: it only learns that there is one.
+            # The parent may be something that the guest may not know: it only learns that there is one.
             inode = os.fstat(self._host).st_ino
         kind = file_type(mode << 12)
-        if kind == FileType.UNKNOWN and mode == 0:  # not all file systems tell
+        if kind == FileType.UNKNOWN and mode == 0:  # not all file systems say
             with suppress(OSError):
                 kind = file_type(os.stat(name, dir_fd=self._host, follow_symlinks=False).st_mode)
         return following, DirectoryEntry(name, inode, kind)

@@ -31,10 +31,10 @@ from wasmloom.wasi.waits import TURN, Steps, Wait
 #: Largest file offset of the host.
 MAX_OFFSET = (1 << 63) - 1
 
-#: An event loop's streams get no more at once: their buffers are meant to be no larger.
+#: The most bytes that an event loop's streams get at once: their buffers shouldn't grow larger.
 ASYNC_CHUNK = 1 << 16
 
-#: Bytes that a file is given room for at once.
+#: Bytes that are allocated for a file at once.
 _ALLOCATED_AT_ONCE = 1 << 30
 
 #: Host advice by `advice`.
@@ -56,14 +56,14 @@ def offset(value: int) -> int:
 
 
 def fd_flags(value: int) -> FdFlags:
-    """Checked `FdFlags`. Raises `WasiError` (`EINVAL`) for bits that mean nothing."""
+    """Checked `FdFlags`. Raises `WasiError` (`EINVAL`) for unknown bits."""
     if value >> len(FdFlags):
         raise WasiError(Errno.EINVAL)
     return FdFlags(value)
 
 
 def new_times(atim: int, mtim: int, flags: int, status: os.stat_result) -> tuple[int, int]:
-    """Access and modification time (nanoseconds) that `flags` ask for; `status` gives those that stay.
+    """The access and modification time (nanoseconds) that `flags` ask for; unchanged ones come from `status`.
 
     Raises `WasiError` (`EINVAL`) for contradictory flags and times out of range.
     """
@@ -165,9 +165,8 @@ def _moving(
 ) -> Steps:
     """Read or write chunk by chunk, and store how much it was.
 
-    As in POSIX, a read that can block returns what there is; a write goes on until all is written if it can be waited
-    for, and files on disk are read and written to the end. If something is done already, an error that follows is left
-    to the next call.
+    As in POSIX, a read that can block returns what is available. A write that can be waited for goes on until all is
+    written, and files on disk are read and written to the end. An error after the first bytes is left to the next call.
     """
     reads = event == select.POLLIN
     while transfer.left:
@@ -224,7 +223,7 @@ def _writing_async(context: Context, file: Any, transfer: Transfer, result: int)
 
 
 def _after_a_turn(steps: Steps) -> Steps:
-    """Others go first: a guest that never has to wait for its input doesn't keep the event loop."""
+    """Let others run first, so that a guest that never waits for its input doesn't occupy the event loop."""
     yield TURN
     yield from steps
 
@@ -239,7 +238,7 @@ def _move(
     event: int,
     position: int | None = None,
 ) -> Steps | None:
-    """Read or write: at once what is short and doesn't wait, else by steps."""
+    """Read or write: at once if it is short and doesn't wait, else in steps."""
     memory = context.memory
     if result + U32.size > len(memory):
         raise WasiError(Errno.EFAULT)
@@ -291,7 +290,7 @@ def fd_seek(context: Context, file: Descriptor, distance: int, whence: int, resu
     """Move the position in a file and store it."""
     if whence >= len(_WHENCE):
         raise WasiError(Errno.EINVAL)
-    # To ask for the position is telling, not seeking: either right will do.
+    # Seeking by 0 asks for the position, so the right to tell is enough.
     telling = distance == 0 and _WHENCE[whence] == os.SEEK_CUR
     if not file.rights & (_TELL_OR_SEEK if telling else _SEEK):
         raise WasiError(file.refusal(_SEEK))
@@ -326,7 +325,7 @@ def fd_prestat_dir_name(context: Context, file: Descriptor, buffer: int, length:
 def fd_readdir(context: Context, file: Descriptor, buffer: int, length: int, cookie: int, result: int) -> Steps:
     """Store directory entries from a cookie on; the last one is cut where the buffer ends.
 
-    A buffer that isn't filled says that there are no more. Cookies are the kernel's: they need no memory, and entries
+    A buffer that isn't full means that there are no more. Cookies are the kernel's: they need no memory, and entries
     that come and go meanwhile don't move the others.
     """
     if not isinstance(file, Directory):
@@ -356,5 +355,5 @@ def fd_readdir(context: Context, file: Descriptor, buffer: int, length: int, coo
 
 
 def fd_renumber(context: Context, source: int, target: int) -> None:
-    """Let one number mean what another did, which becomes free."""
+    """Move a file to another number; its old number becomes free."""
     context.table.renumber(source, target)

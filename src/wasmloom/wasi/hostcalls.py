@@ -1,8 +1,8 @@
-"""System calls that Python doesn't offer, or not without waiting.
+"""System calls that Python doesn't offer, or only with waiting.
 
-`read` and `write` never wait, even if the open file is shared. A descriptor that the guest was given (a terminal, a
-pipe) is another process's as well, so its flags aren't ours to change; those that the guest opened are `O_NONBLOCK`
-from the beginning, and `os.readv` and `os.writev` do.
+`read` and `write` never wait, even if the open file is shared. Descriptors that the guest was given (a terminal, a
+pipe) may be shared with other processes, so we don't change their flags. Those that the guest opened are `O_NONBLOCK`
+from the beginning, so `os.readv` and `os.writev` suffice.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-#: The numbers of file descriptors below the process's limit that guests can't have: the host has use for them.
+#: How many file descriptors below the process's limit are kept for the host.
 RESERVE = 64
 
-#: What a pipe takes as a whole when `select.poll` says that it takes something.
+#: Bytes that a pipe takes at once when `select.poll` says that it is writable.
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 _SPLICE_NONBLOCK = 2
@@ -50,7 +50,7 @@ def _at_most(buffers: list[memoryview], size: int) -> list[memoryview]:
 
 
 def _is_terminal_or_pipe(host: int) -> bool:
-    """Whether opening a file again opens the same thing: not so with sockets, nor with masters of pseudo-terminals."""
+    """Whether opening a file again opens the same object. Not so with sockets and masters of pseudo-terminals."""
     status = os.fstat(host)
     if stat.S_ISFIFO(status.st_mode):
         return True
@@ -60,14 +60,14 @@ def _is_terminal_or_pipe(host: int) -> bool:
 def _without_waiting(
     host: int, event: int, nowait: Callable[[int, Any, int, int], int], plain: Callable[[int, Any], int], buffers: Any
 ) -> int:
-    """Read or write what can be at once. Raises `BlockingIOError`."""
+    """Read or write as much as is possible without waiting. Raises `BlockingIOError`."""
     if _NOWAIT is not None:
         try:
             return nowait(host, buffers, -1, _NOWAIT)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ESPIPE):
                 raise
-    # The kernel has no such call for this kind of file. An open file of our own waits for nothing.
+    # The kernel has no such call for this kind of file. Open it again: our own open file is non-blocking.
     if _is_terminal_or_pipe(host):
         access = fcntl.fcntl(host, fcntl.F_GETFL) & os.O_ACCMODE
         try:
@@ -79,7 +79,7 @@ def _without_waiting(
                 return plain(twin, buffers)
             finally:
                 os.close(twin)
-    # Nor can it be opened again: what is ready doesn't wait, unless another process is faster.
+    # It can't be opened again either. If it is ready it doesn't wait, unless another process is faster.
     poll = select.poll()
     poll.register(host, event)
     if not poll.poll(0):
@@ -109,7 +109,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def _call(function: Any, *arguments: object) -> int:
-    """Call a function of the C library; a signal is handled, and the call made again. Raises `OSError`."""
+    """Call a function of the C library; after a signal, handle it and call again. Raises `OSError`."""
     while True:
         result: int = function(*arguments)
         if result >= 0:
@@ -120,9 +120,9 @@ def _call(function: Any, *arguments: object) -> int:
 
 
 def allocate(host: int, offset: int, length: int) -> None:
-    """Give a file room, growing it. Raises `OSError`.
+    """Allocate room for a file, growing it. Raises `OSError`.
 
-    Not `os.posix_fallocate`: where the file system can't, that writes to each block, and 2^62 bytes have many.
+    `os.posix_fallocate` won't do: where the file system can't allocate, it writes to each block, even of 2^62 bytes.
     """
     _call(_libc().fallocate, host, 0, offset, length)
 
@@ -138,7 +138,7 @@ def has_writer(host: int) -> bool:
     """Whether a FIFO, which is open for reading and non-blocking, is open for writing, or has something to read."""
     source, sink = os.pipe2(os.O_CLOEXEC)
     try:
-        # A copy of the first byte that leaves it where it is: 0 says that no writer is left.
+        # Copy the first byte without consuming it: 0 means that no writer is left.
         return _call(_libc().tee, host, sink, 1, _SPLICE_NONBLOCK) != 0
     except BlockingIOError:
         return True

@@ -16,7 +16,7 @@ MAX_PATH = 4096
 #: The most bytes that one read or write moves, as on Linux.
 MAX_TRANSFER = 0x7FFF_F000
 #: The most bytes of guest memory that are copied, filled, read or written at once. Between two chunks the guest's
-#: time is looked at, signals arrive, and an event loop has its turn.
+#: time is checked, signals are handled, and an event loop can run.
 CHUNK = 1 << 18
 
 
@@ -33,12 +33,12 @@ def pack(memory: memoryview, layout: Struct, address: int, *values: int) -> None
     try:
         layout.pack_into(memory, address, *values)
     except error:
-        # All callers pass values that fit their fields: only the range can be wrong.
+        # All callers pass values that fit their fields, so only the range can be wrong.
         raise WasiError(Errno.EFAULT) from None
 
 
 def iovecs(memory: memoryview, address: int, count: int) -> tuple[list[tuple[int, int]], int]:
-    """The ranges (start, length) that an array of `iovec` or `ciovec` names, without empty ones; bytes to be moved.
+    """The ranges (start, length) in an array of `iovec` or `ciovec`, without empty ones; and the bytes to be moved.
 
     A call moves no more than the guest has memory (ranges may overlap, so they could name any amount), nor more
     than Linux does (`MAX_TRANSFER`). Raises `WasiError` with `EINVAL` for more than `MAX_IOVECS` ranges.
@@ -61,9 +61,9 @@ def iovecs(memory: memoryview, address: int, count: int) -> tuple[list[tuple[int
 
 
 class Transfer:
-    """What a read or a write moves, in chunks: `total` bytes of ranges of guest memory.
+    """The chunks of a read or a write: `total` bytes of ranges of guest memory.
 
-    Between two chunks the guest can be interrupted, and memory is looked at anew for each.
+    Between two chunks the guest can be interrupted, so each chunk gets the memory again.
     """
 
     __slots__ = ("_chunk", "_position", "_ranges", "done", "total")
@@ -79,11 +79,11 @@ class Transfer:
 
     @property
     def left(self) -> int:
-        """How many bytes are still to be moved."""
+        """The number of bytes still to be moved."""
         return self.total - self.done
 
     def buffers(self, memory: memoryview) -> list[memoryview]:
-        """What is to be moved next: none at the end."""
+        """The buffers to be moved next; none at the end."""
         room = min(self.total - self.done, self._chunk)
         i, skipped = self._position
         found = []
@@ -96,7 +96,7 @@ class Transfer:
         return found
 
     def advance(self, count: int) -> None:
-        """So many bytes of `buffers` have been moved."""
+        """Note that this many bytes of `buffers` have been moved."""
         self.done += count
         i, skipped = self._position
         while count:

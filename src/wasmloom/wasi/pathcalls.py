@@ -30,7 +30,7 @@ from wasmloom.wasi.waits import Steps, pause
 _READING = Rights.FD_READ | Rights.FD_READDIR
 _WRITING = Rights.FD_WRITE | Rights.FD_ALLOCATE | Rights.FD_FILESTAT_SET_SIZE
 
-#: Seconds between two looks whether the other end of a FIFO has been opened, which nothing reports.
+#: Seconds between two checks whether the other end of a FIFO has been opened, which no event reports.
 _LOOK_AGAIN = 0.01
 
 #: Host flag by `OpenFlags`.
@@ -54,7 +54,7 @@ def _walk(context: Context, descriptor: Descriptor, address: int, length: int, *
 
 
 def _require_directory(walk: Walk) -> None:
-    """After a trailing slash only a directory will do. Raises `WasiError` (`ENOTDIR`) and `OSError`."""
+    """Check that a path with a trailing slash names a directory. Raises `WasiError` (`ENOTDIR`) and `OSError`."""
     if walk.slash and not stat.S_ISDIR(walk.stat(follow=False).st_mode):
         raise WasiError(Errno.ENOTDIR)
 
@@ -102,7 +102,7 @@ def path_link(
         _walk(context, new_base, new_address, new_length) as new,
     ):
         if new.slash:
-            # Only a directory may be named so, and directories can't be linked.
+            # With a slash it must be a directory, and directories can't be linked.
             new.stat(follow=False)
             raise WasiError(Errno.EEXIST)
         os.link(old.name, new.name, src_dir_fd=old.directory, dst_dir_fd=new.directory, follow_symlinks=False)
@@ -122,8 +122,8 @@ def path_open(
 ) -> Steps:
     """Open or create what a path names, and store its new file descriptor.
 
-    What is granted is what was asked for, as far as the base directory may hand it on and the kind of file has it.
-    A FIFO opens when its other end does.
+    The descriptor gets the rights that were asked for, as far as the base directory allows and the kind of file has
+    them. A FIFO opens when its other end does.
     """
     span(context.memory, result, U32.size)
     if open_flags >> len(OpenFlags):
@@ -155,7 +155,7 @@ def path_open(
             _require_directory(walk)
         while True:
             try:
-                # What can block is non-blocking for good, and waited for by us.
+                # A file that can block stays non-blocking; we wait for it ourselves.
                 opened = walk.open(host | os.O_NONBLOCK, follow=follow)
                 break
             except OSError as error:

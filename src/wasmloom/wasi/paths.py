@@ -3,8 +3,8 @@
 A path is walked one component at a time. Each directory is opened relative to the one before with `O_NOFOLLOW`, so the
 kernel never follows a link on our behalf; links are read and expanded here; ``..`` returns to the directory that the
 walk came from, which is kept open, and fails at the base. Nothing is ever decided by comparing path strings, and no
-check is separate from the use of what it checked: the last step of every operation is one system call on an open
-directory and one plain name, that does not follow links.
+check is separate from the use: the last step of every operation is one system call on an open directory and one plain
+name, and it doesn't follow links.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from wasmloom.wasi.hostcalls import open_host
 MAX_LINKS = 40
 
 _NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
-#: To walk through a directory takes no permission to read it, where the platform can say so.
+#: Walking through a directory needs no permission to read it, on platforms that have a flag for that.
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | _NO_FOLLOW
-#: What opening a link with O_NOFOLLOW fails with: Linux says ENOTDIR with O_DIRECTORY, ELOOP without; BSD EMLINK.
+#: Errors of opening a link with O_NOFOLLOW: on Linux ENOTDIR with O_DIRECTORY, ELOOP without; on BSD EMLINK.
 _MAY_BE_LINK = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 
 
@@ -35,7 +35,7 @@ class Walk:
     with `through_slash` the component before such a slash is walked into as well (`name` is then ``.``).
 
     Raises `WasiError` (`ENOENT` for an empty path, `ENOTCAPABLE` for one that leads out of the base, `ELOOP`),
-    `OSError` (`ENFILE` where the walk would take the process's last descriptors), and `Trap` when the guest's time is
+    `OSError` (`ENFILE` if the walk would take the process's last descriptors), and `Trap` when the guest's time is
     over.
     """
 
@@ -71,7 +71,7 @@ class Walk:
             os.close(self._opened.pop())
 
     def follow(self) -> bool:
-        """If the last component is a symbolic link, go on to what it points to. Says whether it was one."""
+        """If the last component is a symbolic link, go on to its target. Returns whether it was one."""
         try:
             target = os.readlink(self.name, dir_fd=self.directory)
         except OSError as error:
@@ -137,7 +137,7 @@ class Walk:
                 self._enter(part)
 
     def _enter(self, part: bytes) -> None:
-        """Walk into the directory `part`, or into what it points to."""
+        """Walk into the directory `part`, or into the target of the link `part`."""
         nanoseconds_left()  # a path of links has many steps, and some file systems are slow
         try:
             self._opened.append(open_host(part, _WALK, dir_fd=self.directory))
@@ -147,7 +147,7 @@ class Walk:
             try:
                 target = os.readlink(part, dir_fd=self.directory)
             except OSError as other:
-                if other.errno == errno.EINVAL:  # not a link after all: what opening it said holds
+                if other.errno == errno.EINVAL:  # not a link after all: raise the error of opening it
                     raise error from None
                 raise
             self._expand(target)

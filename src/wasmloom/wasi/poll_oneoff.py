@@ -29,7 +29,7 @@ from wasmloom.wasi.memory import pack, span
 from wasmloom.wasi.process import host_clock
 from wasmloom.wasi.waits import TURN, Steps, Wait
 
-#: The most subscriptions of one call: more than files can be open, and bounded.
+#: The most subscriptions of one call: more than files can be open, but bounded.
 MAX_SUBSCRIPTIONS = 1 << 16
 #: One wait of the host lasts no longer than this (nanoseconds); then the clocks are read again.
 _LONGEST_WAIT = 3600 * 10**9
@@ -38,7 +38,7 @@ _LONGEST_WAIT = 3600 * 10**9
 _SLEEP_CLOCKS = 2
 
 
-#: What the host's poll calls it.
+#: Kind of subscription → event of the host's poll.
 _POLL = {EventType.FD_READ: select.POLLIN, EventType.FD_WRITE: select.POLLOUT}
 
 
@@ -60,11 +60,11 @@ class Waiting:
 
     def __init__(self) -> None:
         self.events: list[_Event] = []
-        #: the host's clock → who waits for it, in the order of their deadlines once `sort` has been called
+        #: the host's clock → its subscriptions, in the order of their deadlines once `sort` has been called
         self.timers: dict[int, list[_Timer]] = {}
-        #: host file descriptor → (userdata, kind) of those who wait for it
+        #: host file descriptor → (userdata, kind) of its subscriptions
         self.files: dict[int, list[tuple[int, EventType]]] = {}
-        #: the files, pinned, with what the host's poll is to look for
+        #: the files, pinned, with the events for the host's poll
         self.pinned: dict[int, tuple[Descriptor, int]] = {}
 
     def add_clock(self, userdata: int, union: bytes) -> None:
@@ -88,30 +88,30 @@ class Waiting:
             self.events.append(_Event(userdata, error.errno, kind))
             return
         if not isinstance(file, HostFile):
-            # A Python file object can't be asked; a read or write is what finds out.
+            # A Python file object can't be polled; a read or write will find out.
             file.unpin()
             self.events.append(_Event(userdata, Errno.SUCCESS, kind, 1))
             return
         host = file.fileno()
         _, wanted = self.pinned.get(host, (file, 0))
         if wanted:
-            file.unpin()  # it is already
+            file.unpin()  # it is pinned already
         self.pinned[host] = (file, wanted | _POLL[kind])
         self.files.setdefault(host, []).append((userdata, kind))
 
     def unpin(self) -> None:
-        """Let the files be closed."""
+        """Unpin the files."""
         while self.pinned:
             _, (file, _) = self.pinned.popitem()
             file.unpin()
 
     def sort(self) -> None:
-        """All subscriptions are there."""
+        """Sort the subscriptions, when all have been made."""
         for timers in self.timers.values():
             timers.sort()
 
     def look(self) -> bool:
-        """Look what has happened. Whether there is an event."""
+        """Check for events. Returns whether there is one."""
         if self.files:
             poll = select.poll()
             for host, (_, wanted) in self.pinned.items():
@@ -127,7 +127,7 @@ class Waiting:
         return bool(self.events)
 
     def next_wait(self) -> Wait:
-        """What to wait for before the next `look`."""
+        """The `Wait` until the next `look`."""
         longest = min(
             (timers[0].deadline - time.clock_gettime_ns(clock) for clock, timers in self.timers.items()),
             default=_LONGEST_WAIT,
@@ -146,12 +146,12 @@ class Waiting:
 
 
 def _readable_bytes(host: int) -> int:
-    """How many bytes can be read without waiting; 0 where the host can't tell."""
+    """The number of bytes that can be read without waiting; 0 where the host can't tell."""
     count = array.array("i", [0])
     try:
         status = os.fstat(host)
         if stat.S_ISREG(status.st_mode):
-            # What the host counts has 32 bits.
+            # The host's count has 32 bits.
             return max(status.st_size - os.lseek(host, 0, os.SEEK_CUR), 0)
         fcntl.ioctl(host, termios.FIONREAD, count)
     except OSError:

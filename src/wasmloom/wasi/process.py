@@ -69,7 +69,7 @@ def clock_res_get(context: Context, clock: int, resolution: int) -> None:
 
 
 def clock_time_get(context: Context, clock: int, precision: int, result: int) -> None:
-    """Store the time of a clock in nanoseconds; it is always as precise as the host can."""
+    """Store the time of a clock in nanoseconds, always as precisely as the host can."""
     pack(context.memory, U64, result, time.clock_gettime_ns(host_clock(clock)))
 
 
@@ -101,7 +101,7 @@ def proc_raise(context: Context, signal: int) -> None:
 
 
 def sched_yield(context: Context) -> Steps | None:
-    """Let another thread of the host run, or what else there is in the event loop."""
+    """Let another thread of the host run, or another task of the event loop."""
     if context.can_wait:
         return _one_turn()
     os.sched_yield()

@@ -1,7 +1,7 @@
 """Standard streams that are Python objects: binary files, and asyncio's streams.
 
-They are the host's own code: their errors that aren't `OSError` leave the guest, and so does a `TypeError` or
-`ValueError` when one doesn't keep to what such methods give.
+They are the host's own code. Their errors other than `OSError` leave the guest, and so does a `TypeError` or
+`ValueError` for an object whose methods don't return what they should.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _class_name(value: object) -> str:
 
 
 def _bytes_of(file: object, value: object, size: int) -> memoryview:
-    """What a ``read(size)`` has given. Raises `WasiError` (`EAGAIN`) for None: a non-blocking file has nothing now."""
+    """The result of a ``read(size)``. Raises `WasiError` (`EAGAIN`) for None: a non-blocking file has nothing now."""
     if value is None:
         raise WasiError(Errno.EAGAIN)
     try:
@@ -33,7 +33,7 @@ def _bytes_of(file: object, value: object, size: int) -> memoryview:
 
 
 def _count_of(file: object, method: str, value: object, size: int) -> int:
-    """The number of bytes that a method has given for `size` bytes."""
+    """The number of bytes that a method has returned for `size` bytes."""
     if not isinstance(value, int):
         raise TypeError(f"{_class_name(file)}.{method} must give a number of bytes, not {_class_name(value)}")
     if not 0 <= value <= size:
@@ -42,7 +42,7 @@ def _count_of(file: object, method: str, value: object, size: int) -> int:
 
 
 class PythonStream(Descriptor):
-    """A character device without positions, whatever the object could do: what pipes and terminals look like."""
+    """A character device without positions, like a pipe or a terminal, whatever the object could do."""
 
     def __init__(self, file: Any, *, readable: bool) -> None:
         super().__init__(
@@ -56,15 +56,15 @@ class Stream(PythonStream):
 
     def __init__(self, file: BinaryIO, *, readable: bool) -> None:
         super().__init__(file, readable=readable)
-        # Buffered objects have `readinto1`, which takes what is there instead of waiting until the buffer is full.
+        # Buffered objects have `readinto1`, which doesn't wait until the buffer is full.
         self._method = "readinto1" if hasattr(file, "readinto1") else "readinto"
         self._read_into: Callable[[memoryview], int | None] | None = getattr(file, self._method, None)
         self._flush: Callable[[], object] | None = getattr(file, "flush", None)
-        # None, for what has been written, is what raw files say when nothing could be, and what many others always say.
+        # `write` of a raw file returns None when nothing could be written; many other objects always return None.
         self._is_raw = isinstance(file, io.RawIOBase)
 
     def read(self, buffers: list[memoryview]) -> int:
-        """Read into the first buffer: whether there is enough for another can't be asked without waiting for it."""
+        """Read into the first buffer only: finding out whether there is more could block."""
         size = len(buffers[0])
         if self._read_into is None:
             data = _bytes_of(self._file, self._file.read(size), size)
@@ -76,10 +76,10 @@ class Stream(PythonStream):
         return _count_of(self._file, self._method, count, size)
 
     def write(self, buffers: list[memoryview]) -> int:
-        """Write all of `buffers`; what the guest wrote is out then, as with files of the host."""
+        """Write all of `buffers`, and flush, so that the guest's output is visible, as with files of the host."""
         total = 0
         for buffer in buffers:
-            # Many file objects keep what they are given: they get their own copy, not guest memory.
+            # Many file objects keep what they are passed, so they get a copy, not guest memory.
             count = self._write(bytes(buffer))
             total += count
             if count < len(buffer):

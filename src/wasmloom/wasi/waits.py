@@ -1,8 +1,8 @@
-"""How functions of WASI wait, or take long, without holding up Ctrl-C, timeouts or an event loop.
+"""Waiting: functions of WASI wait, or take long, without holding up Ctrl-C, timeouts or an event loop.
 
-A function that may take long is a generator of steps. Between two steps it yields what it waits for: a `Wait` (`TURN`:
-nothing, it only has worked for long enough), or a function that makes an awaitable, for asyncio streams. Nothing in a
-step blocks. The driver of the steps decides what waiting is: `run_steps` blocks the thread in slices, for plain calls;
+A function that may take long is a generator of steps. Between two steps it yields what it waits for: a `Wait` (`TURN`
+for nothing, when it has worked for long enough), or a function that makes an awaitable, for asyncio streams. No step
+blocks. The driver of the steps decides how to wait: for plain calls `run_steps` blocks the thread in slices;
 `wasmloom.wasi.awaiting` leaves the guest and waits in the event loop.
 """
 
@@ -18,8 +18,8 @@ from wasmloom.host.time_left import nanoseconds_left
 if TYPE_CHECKING:
     from wasmloom.wasi.descriptors import Descriptor
 
-#: The longest that a thread waits (nanoseconds) before it looks up: a signal that comes between Python's last look and
-#: the system call doesn't end the call.
+#: The longest time that a thread waits (nanoseconds) before it checks for signals: one that arrives between Python's
+#: last check and the system call doesn't interrupt the call.
 SLICE = 50 * 10**6
 
 FOREVER = 1 << 63
@@ -32,7 +32,7 @@ class Wait(NamedTuple):
     until: int = FOREVER
 
 
-#: Doesn't wait: it is someone else's turn, if there is anyone.
+#: Doesn't wait, but lets others run.
 TURN = Wait((), 0)
 
 Steps = Generator["Wait | Callable[[], Awaitable[Any]]", Any, None]
@@ -44,7 +44,7 @@ def pause(seconds: float) -> Wait:
 
 
 def wait_here(wait: Wait) -> None:
-    """Block the thread, in slices. Raises `Trap` when the time of the guest that stands here is over."""
+    """Block the thread, in slices. Raises `Trap` when the guest's time is over."""
     poll = None
     while True:
         left = nanoseconds_left()
@@ -63,7 +63,7 @@ def wait_here(wait: Wait) -> None:
 
 
 def run_steps(steps: Steps, wait: Wait) -> None:
-    """Run a function to its end in this thread; its first step has given `wait`."""
+    """Run a function to its end in this thread. Its first step has yielded `wait`."""
     try:
         while True:
             wait_here(wait)
