@@ -1,7 +1,7 @@
 """Annotations that the assembler uses (Core 3.0, section 6.3.6 and appendices A.4 and A.5).
 
-The lexer sets them aside with the token that they precede. A parser at a token that may have one takes it; one that
-isn't taken in the end is misplaced.
+The lexer sets them aside with the token that they precede. The parser takes them at tokens that may have one; an
+annotation that is never taken is misplaced.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A place in a list of tokens, with the steps that every part of the text parser takes: the base of the parsers."""
+"""The base of the parsers: a place in a list of tokens, with the steps that all parts of the text parser use."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from wasmloom.text.literals import SHAPES, LiteralError, is_number, parse_unsign
 
 _QUOTED_IDENTIFIER = re.compile(r'\$"(?:[^"\\]|\\.)*"')
 
-#: How much of a long token a message shows.
+#: The length of a long token's excerpt in a message.
 _SHOWN_CHARS = 60
 
-#: Keywords that stand for more than one row of the instruction table in text, so the row's own mnemonic isn't one.
+#: Keywords that stand for several rows of the instruction table, whose own mnemonics aren't keywords.
 NOT_IN_TEXT = frozenset(("ref.test_null", "ref.cast_null"))
 
-#: Every keyword of the text format. A word that isn't among them is an "unknown operator", one that is but stands in
-#: the wrong place an "unexpected token", as in the specification's own parser.
+#: Every keyword of the text format. Any other word is an "unknown operator"; a keyword in the wrong place is an
+#: "unexpected token". The specification's own parser says the same.
 KEYWORDS: frozenset[str] = frozenset(
     {row.mnemonic for row in INSTRUCTIONS}.difference(NOT_IN_TEXT)
     .union(ABSTRACT_HEAP_TYPES, REF_SHORTHANDS, PLAIN_TYPES, SHAPES, EXTERN_KINDS)

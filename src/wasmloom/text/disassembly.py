@@ -1,7 +1,7 @@
 """Expressions in the binary format → flat instructions in the text format.
 
-The instruction table says which immediates to read; `_READERS` has one reader for each kind. What isn't an expression
-raises `CompileError` with the offset of the offending byte in the module.
+The instruction table says which immediates to read; `_READERS` has one reader for each kind. Bytes that aren't an
+expression raise `CompileError` with the offset of the offending byte in the module.
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ class Disassembler:
         return parts
 
     def _plain(self, row: Instruction) -> str:
-        """An instruction that is no block, without its opcode, which has been read."""
+        """An instruction that isn't a block. Its opcode has been read."""
         mnemonic = row.mnemonic
         if row.immediates == ("heap",) and mnemonic.startswith(("ref.test", "ref.cast")):
             nullable = mnemonic.endswith("_null")

@@ -1,6 +1,6 @@
 """Sequences of instructions in the text format, flat and folded (Core 3.0, section 6.5) → expressions in binary.
 
-One loop with a stack of its own reads them: nesting is limited by memory, not by Python's stack.
+One loop with a stack of its own reads them, so memory limits the nesting, not Python's stack.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class ExprParser(ImmediateParser):
         self.hints: list[tuple[int, int]] = []
 
     def expression(self, marks: Marks) -> bytes:
-        """Instructions up to the parenthesis that closes the form around them, which is left; with the final `end`."""
+        """Instructions up to the parenthesis that closes the form around them, which isn't read; with the final
+        `end`."""
         out = bytearray()
         self._sequence(out, marks, False)
         marks.append((len(out), self.pos))

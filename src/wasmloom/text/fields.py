@@ -1,7 +1,7 @@
 """A module's fields in the text format (Core 3.0, section 6.6) → the abstract syntax.
 
 Identifiers may be used before the field that they name, so fields are read in three passes: find them and bind
-identifiers; read the types; read all else, in order. Types that type uses imply come after the written ones.
+identifiers; read the types; read everything else, in order. Types that type uses imply follow the written ones.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from wasmloom.text.expressions import BRANCH_HINT, ExprParser, Marks
 from wasmloom.text.lexer import Annotation, Tokens
 from wasmloom.text.types import Scope
 
-#: Words for the kinds of definition that no import may follow.
+#: Kinds of definitions that no import may follow.
 _IMPORT_AFTER = {kind: "function" if kind == "func" else kind for kind in EXTERN_KINDS}
 
 #: Keywords of a module's fields.
@@ -63,7 +63,7 @@ class _Field(NamedTuple):
 
 
 class Places:
-    """Which tokens made which parts of the module; the keys are those of `wasmloom.binary.encoder.Layout`."""
+    """The tokens that parts of the module come from, with the keys of `wasmloom.binary.encoder.Layout`."""
 
     __slots__ = ("entries", "exprs")
 
@@ -86,7 +86,7 @@ class FieldParser(ExprParser):
         self._defined_kind: str | None = None
         #: hints of each function that has some: function index → (offset in the body, value)
         self._branch_hints: dict[int, list[tuple[int, int]]] = {}
-        #: custom sections that ask to stand before a section; they come after those that ask to follow one
+        #: custom sections placed before a section; they come after those placed behind one
         self._before: list[CustomSection] = []
         for item in tokens.annotations:
             if pos <= item.before <= end:

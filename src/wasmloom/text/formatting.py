@@ -57,9 +57,9 @@ class IndexNames:
     __slots__ = ("_identifiers", "_names")
 
     def __init__(self, names: dict[int, str], count: int) -> None:
-        """Take the names of the indices below `count`; those of others are dropped, as nothing defines them.
+        """Take the names of the indices below `count`. Others are dropped, because nothing defines them.
 
-        What is longer than `_MAX_IDENTIFIER` isn't repeated wherever it is used: things go by number then.
+        A name longer than `_MAX_IDENTIFIER` isn't repeated at every use; the index is used instead.
         """
         self._names = {index: name for index, name in names.items() if index < count}
         self._identifiers: dict[int, str] = {}
@@ -70,12 +70,13 @@ class IndexNames:
                 self._identifiers[index] = identifier(name)
 
     def use(self, index: int) -> str:
-        """How to refer to `index`."""
+        """The reference to `index`."""
         return self._identifiers.get(index) or str(index)
 
     def binding(self, index: int) -> str:
-        """What to write where `index` is defined, with a space before it; a name that can't be used as identifier is
-        kept in an annotation.
+        """The text at the definition of `index`, with a space before it.
+
+        A name that can't be an identifier is kept in an annotation.
         """
         known = self._identifiers.get(index)
         if known is not None:
@@ -159,7 +160,7 @@ def _float_text(data: bytes, fraction_bits: int, shortest: Callable[[float], str
 def _shortest_f32(value: float) -> str:
     for digits in range(6, 10):
         text = f"{value:.{digits}g}"
-        # What rounds to f64 first may round to another f32, or out of range; nine digits are always enough.
+        # Rounding to f64 first may lead to another f32, or out of range; nine digits are always enough.
         try:
             if struct.pack("<f", float(text)) == struct.pack("<f", value):
                 return text

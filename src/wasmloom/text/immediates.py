@@ -1,8 +1,8 @@
 """Immediates of instructions in the text format → their binary form.
 
 `_READERS` reads each kind of immediate that the instruction table names, `_SPECIAL` and `_SPECIAL_MNEMONICS` the few
-whose text has another order or number of parts than their binary form. `INSTRUCTION_READERS` is what comes of them: one
-reader for each keyword of the text format that is not a block.
+whose text has another order or number of parts than their binary form. `INSTRUCTION_READERS` is made from
+them: one reader for each keyword of the text format that isn't a block.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def opcode_bytes(row: Instruction) -> bytes:
 
 
 class Labels:
-    """The identifiers of the enclosing blocks: a stack in which each finds the innermost of its name at once."""
+    """The identifiers of the enclosing blocks: a stack that finds the innermost block of a name at once."""
 
     __slots__ = ("_places", "_stack")
 
@@ -71,7 +71,7 @@ class Labels:
         return self._stack[-1]
 
     def depth(self, label: str) -> int | None:
-        """How many blocks are inside the innermost one with this identifier; None when there is none."""
+        """The number of blocks inside the innermost one with this identifier; None when there is none."""
         places = self._places.get(label)
         return len(self._stack) - 1 - places[-1] if places else None
 
@@ -263,7 +263,7 @@ class ImmediateParser(TypeParser):
         return b"".join(parts)
 
     def lane(self) -> bytes:
-        """A lane number; whether it exists is for the validator to say."""
+        """A lane number. The validator checks whether it exists."""
         return bytes((self.unsigned(8),))
 
     def lane_numbers(self) -> bytes:
@@ -429,8 +429,8 @@ BLOCKS: dict[str, Instruction] = {
     row.mnemonic: row for row in INSTRUCTIONS if row.immediates and row.immediates[0] == "block"
 }
 
-#: Keyword of every other instruction → its opcode and the reader of what follows. The last row that has a mnemonic
-#: loses to the first.
+#: Keyword of every other instruction → its opcode and the reader of its immediates. The first row with a mnemonic
+#: counts.
 INSTRUCTION_READERS: dict[str, tuple[bytes, Reader | None]] = {
     row.mnemonic: (opcode_bytes(row), _reader(row))
     for row in reversed(INSTRUCTIONS)

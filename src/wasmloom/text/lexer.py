@@ -1,7 +1,7 @@
 """The lexical format of text modules and scripts: text → tokens (Core 3.0, section 6.3).
 
-One regular expression splits the whole text at once; a token is its own text, and its beginning says what kind it is.
-Positions are not stored: they are computed when an error asks for the first one.
+One regular expression splits the whole text at once. A token is its own text, and its first characters tell its kind.
+Positions are not stored; they are computed when an error needs the first one.
 
 Annotations (Core 3.0, section 6.3.6) are white space, except those in `KEPT_ANNOTATIONS`, which are set aside
 with the number of the token that they precede.
@@ -21,12 +21,12 @@ KEPT_ANNOTATIONS = frozenset(("custom", "name", "metadata.code.branch_hint"))
 
 #: The characters of identifiers and keywords (Core 3.0, 6.3.5), for use in a character class.
 ID_CHARS = r"0-9A-Za-z!#$%&'*+\-./:<=>?@\\^_`|~"
-#: Runs at a time: repeating a group takes `re` fifty times as long as repeating a character.
+#: Whole runs of characters: repeating a group takes `re` fifty times as long as repeating a character.
 _STRING = r'"(?:[^"\\\x00-\x1f\x7f]++|\\[^\x00-\x1f\x7f])*+"'
 _COMMENT = r"\(;(?:[^;(]++|;(?!\))|\((?!;))*+;\)"
 _LINE_COMMENT = r";;[^\n\r]*+"
 _RESERVED = rf"(?:[{ID_CHARS},\[\]{{}}]++|{_STRING}|;(?!;))++"
-#: A quotation mark that begins no string: nothing after it matters, and to look for its end again from every quotation
+#: A quotation mark that begins no string. Nothing after it matters; searching for an end again from every quotation
 #: mark in the rest would take quadratic time.
 _UNCLOSED = r'"(?s:.)*+'
 _BOUNDARY = rf'(?![{ID_CHARS}",\[\]{{}}]|;(?!;))'
@@ -35,16 +35,16 @@ _TOKEN = re.compile(
     rf"((?!\(;)\((?:@(?:[{ID_CHARS}]++|{_STRING})?+)?+"
     rf"|\)|[{ID_CHARS}]++{_BOUNDARY}|{_STRING}{_BOUNDARY}|{_RESERVED}|\(;|\Z|{_UNCLOSED}|(?s:.))"
 )
-#: What may start or hide a block comment outside of one, and what counts inside.
+#: The tokens that may start or hide a block comment, and those that count inside one.
 _OUTSIDE_COMMENT = re.compile(rf"\(;|{_LINE_COMMENT}|{_STRING}|{_UNCLOSED}")
 _INSIDE_COMMENT = re.compile(r"\(;|;\)")
 _NO_NEWLINES = re.compile(r"[^\n\r]++")
-#: Tokens of one character; any other single character is what nothing else matched, as is `_UNCLOSED`.
+#: Tokens of one character. Any other single character is one that nothing else matched, and so is `_UNCLOSED`.
 _SHORT_TOKEN = re.compile(rf"[(){ID_CHARS},;\[\]{{}}]")
 _STRING_TOKEN = re.compile(rf"{_STRING}|{_RESERVED}")
 _STRING_RUN = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]++|\\[^\x00-\x1f\x7f])*+')
 
-#: How many empty tokens follow the last one, so the parsers may look ahead without checking for the end.
+#: The number of empty tokens behind the last one, which let the parsers look ahead without checking for the end.
 END_TOKENS = 6
 
 
@@ -114,7 +114,7 @@ class Tokens:
         ) from None
 
     def count(self) -> int:
-        """How many tokens there are, without the empty ones at the end."""
+        """The number of tokens, without the empty ones at the end."""
         return len(self.texts) - END_TOKENS
 
     def fail(self, message: str, index: int) -> NoReturn:
@@ -183,7 +183,7 @@ class Tokens:
         return "".join(parts)
 
     def _illegal(self, index: int) -> NoReturn:
-        """Say what is wrong with the character that is the token `index`, because no token begins with it."""
+        """Raise the error for the character that is the token `index`: no token begins with it."""
         offset = self.starts()[index]
         if self.texts[index][0] != '"':
             self._fail_at("illegal character", offset)

@@ -1,6 +1,6 @@
 """Literals of the text format: strings, integers and floats → bytes and bit patterns (Core 3.0, sections 6.3.1–6.3.4).
 
-Floats are rounded once, straight to their type. Errors are `LiteralError`, which has no position: the parsers know it.
+Floats are rounded once, directly to their type. Errors are `LiteralError`, which has no position; the parsers add it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class LiteralError(ValueError):
     """A literal is malformed or out of range; the message is the reason, in the words of the official scripts."""
 
 
-#: Possessive, since `re` keeps 130 bytes for each character that it could give back.
+#: Possessive, because `re` keeps 130 bytes for each character that it could backtrack over.
 _STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:([tnr\"'\\])|([0-9a-fA-F]{2})|u\{([0-9a-fA-F]+(?:_[0-9a-fA-F]+)*)\})?")
 _SIMPLE_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", '"': '"', "'": "'", "\\": "\\"}
@@ -30,7 +30,7 @@ _HEX_FLOAT = re.compile(
 )
 _SPECIAL_FLOAT = re.compile(rf"[+-]?(?:inf|nan(?::0x{_HEX_DIGITS})?)")
 
-#: Longest run of decimal digits that can be in range, leading zeros apart: 2**64 has 20 digits.
+#: The longest run of decimal digits that can be in range, without leading zeros: 2**64 has 20 digits.
 _MAX_DECIMAL_DIGITS = 20
 
 #: Lane shapes: name → (type of a lane, lanes).
@@ -53,7 +53,7 @@ def bit_width(type_name: str) -> int:
 
 
 def is_number(token: str) -> bool:
-    """Whether a token is an integer or float, as opposed to a keyword or a word that means nothing."""
+    """Whether a token is an integer or float, as opposed to a keyword or an unknown word."""
     return any(
         pattern.fullmatch(token) is not None for pattern in (_INTEGER, _DECIMAL_FLOAT, _HEX_FLOAT, _SPECIAL_FLOAT)
     )
@@ -122,7 +122,7 @@ def parse_integer(token: str, bits: int) -> int:
 
 
 def _not_a_number(token: str) -> str:
-    """Why a token that isn't a number is wrong where one has to stand."""
+    """The reason why a token that isn't a number is wrong where a number is required."""
     return "unexpected token" if token[:1] in ("", "(", ")", "$", '"') else "unknown operator"
 
 
@@ -133,7 +133,7 @@ def _magnitude(token: str) -> int:
     if digits.startswith("0x"):
         return int(digits, 16)
     digits = digits.lstrip("0")
-    # Python limits how long a number it reads; anything this long is out of range anyway.
+    # Python limits the length of the numbers that it reads; anything this long is out of range anyway.
     return int(digits or "0") if len(digits) <= _MAX_DECIMAL_DIGITS else 1 << 127
 
 
@@ -172,8 +172,8 @@ def parse_float(token: str, type_name: str) -> int:
 def _round_to_f32(text: str, value: float, hexadecimal: re.Match[str] | None) -> int:
     """The bits of the unsigned literal `text` as f32, where `value` is the literal rounded to f64.
 
-    Rounding twice goes wrong only when the first result lies just between two f32 numbers and isn't exact; then the
-    low 28 bits of its fraction are zero. Moving it by one towards the exact number decides.
+    Rounding twice goes wrong only when the first result lies exactly between two f32 numbers and isn't exact. Then the
+    low 28 bits of its fraction are zero, and moving it by one towards the exact number decides.
     """
     double_bits = int.from_bytes(struct.pack("<d", value), "little")
     if double_bits & 0x0FFF_FFFF == 0 and value != 0.0:

@@ -1,6 +1,6 @@
 """The assembler: text modules → binary modules, and a map back from bytes to text.
 
-`parse_module` is the way in::
+`parse_module` is the entry point::
 
     parsed = parse_module('(module (func (export "f") (result i32) i32.const 1))')
     parsed.binary        # the module in the binary format
@@ -36,7 +36,8 @@ class SourceMap:
         self._where: list[int] = []
 
     def locate(self, offset: int) -> tuple[int, int] | None:
-        """Line and column, from 1, of what the byte at `offset` comes from; None before the first definition."""
+        """Line and column, from 1, of the text that the byte at `offset` comes from; None before the first
+        definition."""
         if self._offsets is None:
             self._build()
         found = bisect_right(self._offsets or (), offset)
@@ -70,7 +71,7 @@ def parse_module(source: str | bytes) -> ParsedModule:
     """Assemble a text module: `(module …)`, or its fields alone.
 
     `(module binary "…")` and `(module quote "…")` are taken as well. Raises `CompileError` with line and column when
-    the text is malformed. A module that is well-formed but not valid is encoded all the same.
+    the text is malformed. A module that is well-formed but invalid is still encoded.
     """
     tokens = Tokens.of(source)
     end = tokens.count()

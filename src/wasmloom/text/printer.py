@@ -1,9 +1,9 @@
 """The disassembler: binary modules → the text format (Core 3.0, chapter 6).
 
-`print_module` writes one field to a line, with flat instructions. Names come from the name section; where a name can't
-be an identifier (it is empty, or another has it already) it stands in a `(@name …)` annotation and things go by number.
-Assembling the text makes the same module again: the same sections, custom ones included, except that a data count
-section is only there when an instruction needs it.
+`print_module` writes one field to a line, with flat instructions. Names come from the name section; a name that
+can't be an identifier (because it is empty, or taken) stands in a `(@name …)` annotation, and its index is used.
+Assembling the text makes the same module again: the same sections, custom ones included, except that there is a data
+count section only when an instruction needs it.
 """
 
 from __future__ import annotations
