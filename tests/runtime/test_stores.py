@@ -71,6 +71,24 @@ def test_fuel_is_deterministic() -> None:
     assert len(left) == 1
 
 
+@pytest.mark.parametrize(
+    "rest",
+    ["", "(block)", "(block (nop))", "(block (br 0))", "(if (local.get 0) (then (nop)) (else (nop)))", "(loop)",
+     "(block (block (br_if 1 (local.get 0))))", "(try_table (nop))", "(try_table (block))"],
+)  # fmt: skip
+@pytest.mark.parametrize("before", [True, False])
+def test_every_instruction_costs_fuel(rest: str, before: bool, tier: str) -> None:
+    """Whatever follows in the loop: what has been counted up to there isn't forgotten."""
+    engine = wl.Engine(tier=tier, fuel=True, cache=False)
+    store = wl.Store(engine, fuel=1_000_000)
+    again = "(br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))"
+    body = f"{again} {rest}" if before else f"{rest} {again}"
+    exports = run(f'(func (export "count") (param i32) (loop $l {body}))', store=store)
+    exports.count(1000)
+    assert store.fuel is not None
+    assert 5 * 1000 <= 1_000_000 - store.fuel < 30 * 1000
+
+
 # --- timeouts and interrupts ---
 
 

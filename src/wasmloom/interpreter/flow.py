@@ -277,7 +277,8 @@ class Translator(Assembler):
             self.labels[self.num_labels - 1].else_branch = at
             self.barrier()
             self.stop_fuel()
-        self.start_fuel()
+        if kind != L_BLOCK:  # what is before a block goes on in it: it pays for both
+            self.start_fuel()
         return 0
 
     @cython.cfunc
