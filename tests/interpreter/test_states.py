@@ -44,7 +44,7 @@ class Recorder(FunctionLowering):
     and the kinds of the operands behind it, if anything is."""
 
     def __init__(self, facts: Facts, index: int) -> None:
-        super().__init__(facts, Options(), index, lambda offset: "")
+        super().__init__(facts, Options(), index, lambda *_: "")
         self.stacks: dict[int, tuple[int, list[str] | None]] = {}
         self.lower()
 

@@ -535,13 +535,13 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(
 ) -> None:
     from wasmloom.compiler import compiled
     from wasmloom.runtime import hooks
-    from wasmloom.tiers import backtraces
+    from wasmloom.tiers import frames
 
     engine = wl.Engine(tier=tier)
     text = '(module (func $f (unreachable)) (func (export "f") (call $f)) (func (export "ok")))'
     module = wl.Module(text, engine)
     exports = wl.Instance(module).exports
-    walk: Any = backtraces.walk if tier == "interpreter" else compiled.walk_compiled
+    walk: Any = frames.walk if tier == "interpreter" else compiled.walk_compiled
     errors = []
 
     def walk_and_enter(*arguments: Any) -> Any:
@@ -551,7 +551,7 @@ def test_finalisers_can_not_enter_a_guest_whose_frames_are_being_read(
             errors.append(str(error))
         return walk(*arguments)
 
-    monkeypatch.setattr(backtraces, "walk", walk_and_enter)
+    monkeypatch.setattr(frames, "walk", walk_and_enter)
     hooks.set_walk_compiled(walk_and_enter)
     try:
         with pytest.raises(wl.Trap) as trap:

@@ -295,13 +295,13 @@ def walk_compiled(ip: int, fp: int, fault: bool, cont: int, limit: int) -> list[
     `ip` is a return address, or the instruction that faulted if there was a `fault`; `fp` is the frame pointer of its
     function, `cont` the address of the running continuation.
     """
-    from wasmloom.interpreter.code_space import walk
+    from wasmloom.interpreter.frames import walk
 
     known: dict[tuple[int, bool], tuple[CompiledModule, int, int] | None] = {}
     frames: list[GuestFrame] = []
     for place, running in native_stacks.frames(ip, fp, cont, limit):
         if place == 0:
-            frames += walk(*native_stacks.waiting_frames(running), running, limit - len(frames), True)
+            frames += walk(*native_stacks.waiting_frames(running), running, limit - len(frames), running)
             continue
         key = place, fault
         if key not in known:

@@ -62,7 +62,7 @@ from cython.cimports.wasmloom.runtime.stacks import end_stack, take
 from cython.cimports.wasmloom.runtime.store import Start, Store, compiler_tier, grow_stack, interpreter_tier
 from cython.cimports.wasmloom.system._capi import pthread_self, seal
 from cython.cimports.wasmloom.system.allocation import calloc
-from cython.cimports.wasmloom.tiers.backtraces import frames_of_parked
+from cython.cimports.wasmloom.tiers.backtraces import backtrace_of_parked
 from cython.cimports.wasmloom.tiers.change import go_on_changed
 
 from wasmloom.contract.traps import HOST_WAIT, OUT_OF_MEMORY, UNCAUGHT_EXCEPTION
@@ -336,7 +336,7 @@ class GuestTask:
         """The frames of the waiting guest, innermost (the host function's) first; () when it doesn't wait."""
         self.store.lock()
         try:
-            return frames_of_parked(self.store, self.parked, self.host) if self.is_parked else ()
+            return backtrace_of_parked(self.store, self.parked, self.host) if self.is_parked else ()
         finally:
             self.store.unlock()
 

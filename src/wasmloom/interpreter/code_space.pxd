@@ -11,12 +11,6 @@ cdef struct Code:
     char *start
     uint32_t size
 
-# Where a backtrace has got to.
-cdef struct Place:
-    uint64_t ip
-    uint64_t fp
-    uint64_t cont           # WlCont*
-
 # Not seen by the garbage collector: see `DecodedModule`. Nothing that it refers to, `prepare` included, refers to a
 # store.
 @cython.final
@@ -40,8 +34,6 @@ cdef class CodeSpace:
     cdef Translator _take_translator(self)
     cdef Translator _translate_again(self, uint32_t index, int64_t stop_at)
     cdef object find(self, uint64_t ip)
-
-cdef bint ends_stack(uint64_t return_ip) noexcept
 
 # Its caller looks at the exception itself.
 ctypedef int (*TranslateCall)(CodeSpace, uint32_t) noexcept

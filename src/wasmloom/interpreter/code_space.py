@@ -5,8 +5,8 @@
 Code is shared by all instances of a module. It refers to the module's cells by address and to everything of an
 instance by its offset in the instance. It lives until the code space goes; instances and functions keep that alive.
 
-Backtraces: `walk` goes from a trap to the bottom of an entry. Nothing records which Wasm instruction a bytecode
-instruction came from; when a trap needs that, the function is translated again, with a map.
+Nothing records which Wasm instruction a bytecode instruction came from; when a backtrace needs that, the function is
+translated again, with a map.
 """
 
 from __future__ import annotations
@@ -25,15 +25,13 @@ from cython.cimports.wasmloom.contract._handlers import (
     AT_LAZY_CODE,
     AT_LAZY_FUNCTION,
     AT_LAZY_SPACE,
-    DELTA_BEFORE_RETURN,
     H_LAZY,
-    H_SHIM,
     SIZE_LAZY,
 )
-from cython.cimports.wasmloom.contract._layout import RT_TRANSLATE, WlCont, WlContext, WlInstance
-from cython.cimports.wasmloom.interpreter.code_space import Place, TranslateCall
+from cython.cimports.wasmloom.contract._layout import RT_TRANSLATE, WlContext, WlInstance
+from cython.cimports.wasmloom.interpreter.code_space import TranslateCall
 from cython.cimports.wasmloom.interpreter.flow import Translator, new_translator
-from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers
+from cython.cimports.wasmloom.interpreter.machine import handlers
 from cython.cimports.wasmloom.interpreter.translator import translate
 from cython.cimports.wasmloom.runtime.codememory import CodeBudget
 from cython.cimports.wasmloom.runtime.guests import Guest
@@ -43,7 +41,7 @@ from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import calloc, malloc
 
 from wasmloom.contract import traps
-from wasmloom.runtime.frames import FrameState, GuestFrame, TypedPlace
+from wasmloom.runtime.frames import FrameState, TypedPlace
 from wasmloom.system.interruption import DeadlinePassed
 from wasmloom.validation import validate_module
 from wasmloom.validation.frames import types_at
@@ -304,98 +302,6 @@ def find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
         if found is not None:
             return (space, *found)
     return None
-
-
-def walk(
-    ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int, one_stack: bool = False
-) -> list[GuestFrame]:
-    """The Wasm frames from a trap to the bottom of its entry, innermost first, at most `limit`, across all stacks.
-
-    The arguments are what the trap left in the context, and the address of the running continuation. Without an
-    instance they describe a callee that has no frame yet: `ip` is its return ip, `fp` where its frame would be.
-    `one_stack`: stop at the end of the stack.
-    """
-    frames: list = []
-    maps: dict = {}
-    seen: dict = {}  # ip → frame and the slot of its return ip: deep recursion repeats the same few
-    return_ip: uint64_t
-    place: Place
-    place.ip = ip
-    place.fp = fp
-    place.cont = cont
-    if instance == 0 and not _to_caller(cython.address(place), ip, one_stack):
-        return frames
-    while len(frames) < limit:
-        known = seen.get(place.ip)
-        if known is None:
-            known = seen[place.ip] = _describe(place.ip, maps)
-            if known is None:
-                return frames  # not ours: the code that an entry returns to
-        frames.append(GuestFrame(*known[0], place.cont, None, place.fp))
-        return_ip = _word(place.fp + 8 * cython.cast(uint64_t, known[1]))
-        if not _to_caller(cython.address(place), return_ip, one_stack):
-            return frames
-    return frames
-
-
-def _describe(ip: uint64_t, maps: dict) -> tuple | None:
-    """What is known of a place in the code: (frame as `walk` returns it, except the continuation, slot of the
-    function's return ip), or None.
-
-    `maps` keeps the functions' code maps.
-    """
-    found = find(ip)
-    if found is None:
-        return None
-    space, index, at = found
-    code_map = maps.get((space, index))
-    if code_map is None:
-        code_map = maps[(space, index)] = space.bytecode(index)[1]
-    offset = code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
-    frame = (space, index + space.module.num_imported_funcs, offset)
-    return frame, space.record_slot(index)
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _to_caller(place: cython.pointer(Place), return_ip: uint64_t, one_stack: cython.bint) -> cython.bint:
-    """Go from a callee's frame to its caller. The ip then lies in the call, not behind it.
-
-    With `one_stack` returns False where the stack ends: its parent may be a native stack.
-    """
-    parent: cython.pointer(WlCont)
-    handler: uint64_t
-    while True:
-        place.fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - DELTA_BEFORE_RETURN)[0])
-        handler = _word(return_ip)
-        if handler == cython.cast(uint64_t, handlers[H_SHIM]):
-            # A tail call that left the instance: the original caller is further down.
-            return_ip = _word(place.fp)
-            continue
-        place.ip = return_ip - 1
-        if ends_stack(return_ip):
-            if one_stack:
-                return False
-            # The bottom of a continuation: its parent waits in a `resume`.
-            parent = cython.cast(cython.pointer(WlCont), cython.cast(cython.pointer(WlCont), place.cont).parent)
-            place.ip = cython.cast(uint64_t, parent.ip) - 1
-            place.fp = cython.cast(uint64_t, parent.stack_base) + parent.fp
-            place.cont = cython.cast(uint64_t, parent)
-        return True
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def ends_stack(return_ip: uint64_t) -> cython.bint:
-    """Whether a return ip is that of a continuation's first function."""
-    return return_ip == cython.cast(uint64_t, cont_return_code + 1)
-
-
-@cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _word(address: uint64_t) -> uint64_t:
-    return cython.cast(cython.pointer(uint64_t), address)[0]
 
 
 # --- the runtime call of lazy stubs ---

@@ -1,4 +1,4 @@
 from wasmloom.runtime.guests cimport Parked
 from wasmloom.runtime.store cimport Store
 
-cdef tuple frames_of_parked(Store store, Parked *parked, object host)
+cdef tuple backtrace_of_parked(Store store, Parked *parked, object host)

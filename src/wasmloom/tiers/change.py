@@ -32,14 +32,9 @@ from cython.cimports.libc.string import memcpy, memmove
 from cython.cimports.wasmloom.contract._handlers import (
     AT_CLAUSE_KIND,
     AT_CLAUSE_TAG,
-    AT_RESTORE_SAVE,
     AT_RESUME_CLAUSE_COUNT,
     AT_RESUME_CLAUSES,
     AT_RESUME_VALUES,
-    DELTA_BEFORE_RETURN,
-    H_LEAVE,
-    H_RESTORE,
-    H_SHIM,
     SIZE_CLAUSE,
 )
 from cython.cimports.wasmloom.contract._layout import (
@@ -49,8 +44,7 @@ from cython.cimports.wasmloom.contract._layout import (
     WlContext,
     WlControl,
 )
-from cython.cimports.wasmloom.interpreter.code_space import ends_stack
-from cython.cimports.wasmloom.interpreter.machine import handlers
+from cython.cimports.wasmloom.interpreter.frames import CALLER, END_OF_CONTINUATION, Below, Cursor, to_caller
 from cython.cimports.wasmloom.runtime.entries import interpret
 from cython.cimports.wasmloom.runtime.guests import (
     NEVER,
@@ -62,7 +56,6 @@ from cython.cimports.wasmloom.runtime.guests import (
     enter_python,
     leave_python,
 )
-from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
 from cython.cimports.wasmloom.runtime.hooks import ChangeTier, set_change, set_runtime_call, stubs
 from cython.cimports.wasmloom.runtime.native_stacks import (
     RootStack,
@@ -79,7 +72,6 @@ from cython.cimports.wasmloom.runtime.stacks import (
     release_native_stack,
     set_waiting_bytes,
     set_waiting_instance,
-    state_of,
     waiting_bytes,
     waiting_instance,
 )
@@ -89,8 +81,10 @@ from cython.cimports.wasmloom.tiers.change import NextFrame, Prepare, Unchecked
 
 from wasmloom.contract.traps import HOST_EXCEPTION, OUT_OF_MEMORY, TIMEOUT
 from wasmloom.interpreter.code_space import find
+from wasmloom.interpreter.frames import standing
 from wasmloom.system import log
 from wasmloom.system.apart import run_apart
+from wasmloom.tiers.frames import place_of_suspended, suspended
 from wasmloom.tiers.policy import check_inside_call
 from wasmloom.tiers.stores import compiled_code, use_compiled
 
@@ -102,10 +96,6 @@ _MOST_FRAMES = cython.declare(cython.int, 200)
 _MOST_SUSPENDED = cython.declare(cython.int, 100)
 #: At least this many bytes of a stack are copied: a function's results may need more room than its frames have used.
 _RESULT_BYTES = cython.declare(uint64_t, 8 * 1024)
-#: What is below a frame.
-_CALLER = cython.declare(cython.int, 0)
-_END_OF_CONTINUATION = cython.declare(cython.int, 1)
-_END_OF_ENTRY = cython.declare(cython.int, 2)
 
 
 @cython.cfunc
@@ -133,60 +123,21 @@ def _code_at(store: Store, ip: uint64_t, abandoned: object) -> tuple:
 
 
 @cython.cfunc
-@cython.exceptval(-1, check=False)
-def _add_standing(
-    found: dict, ip: uint64_t, fp: uint64_t, cont: cython.pointer(WlCont), bottom: cython.pointer(WlCont)
-) -> cython.int:
-    """Note the places where the frames of a chain of stacks stand, from an address down to the stack `bottom`."""
-    here = cython.declare(WlCont)
-    return_ip: uint64_t
-    frame: object
-    here.fp = fp
-    for _ in range(_MOST_FRAMES):
-        frame = find(ip)
-        if frame is None:
-            return 0
-        found[frame] = None
-        return_ip = _word(here.fp + 8 * cython.cast(uint64_t, frame[0].record_slot(frame[1])))
-        if _down(cython.address(here), return_ip) == _CALLER:
-            ip = cython.cast(uint64_t, here.ip)
-        elif cont == bottom or cont.parent == cython.NULL:
-            return 0
-        else:
-            cont = cython.cast(cython.pointer(WlCont), cont.parent)
-            ip = cython.cast(uint64_t, cont.ip) - 1
-            here.fp = cython.cast(uint64_t, cont.stack_base) + cont.fp
-    return 0
-
-
-@cython.cfunc
 def _standing(store: Store) -> list:
     """The places where running frames of a store stand, and some suspended ones: as `find` returns them, innermost
     first."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
-    slab: cython.pointer(Slab) = store.guest.heap.slabs
-    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
-    left: cython.int = _MOST_SUSPENDED
-    i: uint64_t
-    found: dict = {}
-    _add_standing(
-        found, cython.cast(uint64_t, ctx.trap_ip), cython.cast(uint64_t, ctx.trap_fp), cont, store.guest.entry.bottom
+    found: list = standing(
+        cython.cast(uint64_t, ctx.trap_ip),
+        cython.cast(uint64_t, ctx.trap_fp),
+        cython.cast(uint64_t, ctx.trap_instance),
+        cython.cast(uint64_t, ctx.current),
+        _MOST_FRAMES,
+        cython.cast(uint64_t, store.guest.entry.bottom),
     )
-    while slab != cython.NULL and left:
-        if slab.kind == CONT_CLASS:
-            for i in range(slab.used):
-                cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
-                if left and state_of(cont) == CONT_SUSPENDED and cont.control == cython.NULL:
-                    left -= 1
-                    _add_standing(
-                        found,
-                        cython.cast(uint64_t, cont.ip) - 1,
-                        cython.cast(uint64_t, cont.stack_base) + cont.fp,
-                        cont,
-                        last_of(cont),
-                    )
-        slab = slab.next
-    return list(found)
+    for address in suspended(store, _MOST_SUSPENDED):
+        found += standing(*place_of_suspended(address, _MOST_FRAMES))
+    return list(dict.fromkeys([position for position, _, _ in found]))
 
 
 @cython.cfunc
@@ -226,56 +177,26 @@ def _find_next_frame(store: Store, words: cython.pointer(uint64_t)) -> cython.in
     """Have the next frame's OSR entry compiled. Returns 0, or the code of the trap when the call's time is over."""
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
+    here = cython.declare(Cursor)
+    below: Below
     outcome: object = run_apart(partial(_code_at, store, cython.cast(uint64_t, cont.ip)), store.deadline)
     if outcome is None:
         return _TIMEOUT
     code, record = outcome.get()
+    here.fp = cont.fp
+    here.instance = cython.cast(uint64_t, waiting_instance(cont))
     words[3] = code
-    words[4] = cython.cast(uint64_t, waiting_instance(cont))
-    words[5] = cont.fp
-    words[6] = _to_caller(ctx, cont, _word(cont.fp + 8 * cython.cast(uint64_t, record)))
+    words[4] = here.instance
+    words[5] = here.fp
+    below = to_caller(cython.address(here), _word(here.fp + 8 * cython.cast(uint64_t, record)))
+    words[6] = cython.cast(uint64_t, ctx.args) if below == END_OF_CONTINUATION else here.results
+    if below == CALLER:  # it is the next
+        cont.ip = cython.cast(cython.p_char, here.ip)
+        cont.fp = here.fp
+        set_waiting_instance(cont, cython.cast(cython.p_void, here.instance))
+    else:
+        set_waiting_bytes(cont, 0)
     return 0
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _to_caller(ctx: cython.pointer(WlContext), cont: cython.pointer(WlCont), return_ip: uint64_t) -> uint64_t:
-    """Make the caller of the frame that goes on the next one. Returns where the results go."""
-    end: cython.int = _down(cont, return_ip)
-    if end == _CALLER:
-        return cont.values
-    set_waiting_bytes(cont, 0)
-    return cython.cast(uint64_t, ctx.args) if end == _END_OF_CONTINUATION else cont.values
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _down(cont: cython.pointer(WlCont), return_ip: uint64_t) -> cython.int:
-    """Go from a frame, at ``cont.fp``, to its caller's, or to one of the ends of a stack; says which.
-
-    Sets ip, fp and the waiting instance to the caller's, and `values` to where the results go. This does what the
-    interpreter does when a function returns: a `shim` moves the results down and restores the instance; `restore`
-    restores the instance after a call that has left it.
-    """
-    fp: uint64_t = cont.fp
-    instance: uint64_t = cython.cast(uint64_t, waiting_instance(cont))
-    cont.values = fp
-    fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - DELTA_BEFORE_RETURN)[0])
-    while _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
-        cont.values = fp
-        instance = _word(fp + 8)
-        return_ip = _word(fp)
-        fp -= 8 * cython.cast(uint64_t, cython.cast(cython.pointer(uint16_t), return_ip - DELTA_BEFORE_RETURN)[0])
-    if ends_stack(return_ip):
-        return _END_OF_CONTINUATION
-    if _word(return_ip) == cython.cast(uint64_t, handlers[H_LEAVE]):
-        return _END_OF_ENTRY
-    if _word(return_ip) == cython.cast(uint64_t, handlers[H_RESTORE]):
-        instance = _word(fp + 8 * _field(cython.cast(cython.p_char, return_ip), AT_RESTORE_SAVE))
-    cont.ip = cython.cast(cython.p_char, return_ip - 1)
-    cont.fp = fp
-    set_waiting_instance(cont, cython.cast(cython.p_void, instance))
-    return _CALLER
 
 
 # --- from stacks of bytecode to native ones ---
@@ -521,24 +442,24 @@ def go_on_changed(
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), ctx.current)
     callee: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), ctx.stack_base + current.fp)
-    here = cython.declare(WlCont)
+    here = cython.declare(Cursor)
     used: uint64_t = current.values
     root: cython.pointer(RootStack) = take_root(guest)
-    end: cython.int
+    below: Below
     code: uint64_t
     if root == cython.NULL:
         return _OUT_OF_MEMORY
     here.fp = cython.cast(uint64_t, callee)
-    set_waiting_instance(cython.address(here), cython.NULL)
-    end = _down(cython.address(here), cython.cast(uint64_t, current.ip))
-    memmove(cython.cast(cython.p_void, here.values), callee, 8 * results)
-    if end == _CALLER:
-        ctx.trap_ip = here.ip
+    here.instance = 0
+    below = to_caller(cython.address(here), cython.cast(uint64_t, current.ip))
+    memmove(cython.cast(cython.p_void, here.results), callee, 8 * results)
+    if below == CALLER:
+        ctx.trap_ip = cython.cast(cython.p_char, here.ip)
         ctx.trap_fp = cython.cast(cython.p_char, here.fp)
-        ctx.trap_instance = waiting_instance(cython.address(here))
+        ctx.trap_instance = cython.cast(cython.p_void, here.instance)
     else:
         # The host function is a continuation's own: its results are the continuation's.
-        memcpy(ctx.args, cython.cast(cython.p_void, here.values), 8 * results)
+        memcpy(ctx.args, cython.cast(cython.p_void, here.results), 8 * results)
         ctx.trap_fp = ctx.stack_base
         ctx.trap_ip = cython.NULL
     code = _run_changed(cython.cast(cython.p_void, store), entry, root, used, pending)

@@ -1,0 +1,157 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Frames of bytecode, from outside: walks down the stacks, from wherever guest code stands.
+
+A frame knows its function's return ip; the call before that ip knows how far below the caller's frame begins. So a walk
+needs nothing but the code, and does what the interpreter does when functions return.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import cython
+from cython.cimports.libc.stdint import uint16_t, uint64_t
+from cython.cimports.wasmloom.contract._handlers import (
+    AT_RESTORE_SAVE,
+    DELTA_BEFORE_RETURN,
+    H_LEAVE,
+    H_RESTORE,
+    H_SHIM,
+)
+from cython.cimports.wasmloom.contract._layout import WlCont
+from cython.cimports.wasmloom.interpreter.frames import CALLER, END_OF_CONTINUATION, END_OF_ENTRY, Below, Cursor
+from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers
+
+from wasmloom.interpreter.code_space import find
+from wasmloom.runtime.frames import GuestFrame
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def to_caller(cursor: cython.pointer(Cursor), return_ip: uint64_t) -> Below:
+    """Go from a frame to its caller's, or say which end of the stack is below: then it stays where it is.
+
+    What a return does: a `shim` moves the results down and brings the instance back, `restore` brings the instance back
+    behind a call that has left it.
+    """
+    fp: uint64_t = _below(cursor.fp, return_ip)
+    instance: uint64_t = cursor.instance
+    cursor.results = cursor.fp
+    while _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
+        # A tail call that left the instance: the original caller is further down.
+        cursor.results = fp
+        instance = _word(fp + 8)
+        return_ip = _word(fp)
+        fp = _below(fp, return_ip)
+    if return_ip == cython.cast(uint64_t, cont_return_code + 1):
+        return END_OF_CONTINUATION
+    if _word(return_ip) == cython.cast(uint64_t, handlers[H_LEAVE]):
+        return END_OF_ENTRY
+    if _word(return_ip) == cython.cast(uint64_t, handlers[H_RESTORE]):
+        instance = _word(fp + 8 * _number(return_ip + AT_RESTORE_SAVE))
+    cursor.ip = return_ip - 1
+    cursor.fp = fp
+    cursor.instance = instance
+    return CALLER
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _below(fp: uint64_t, return_ip: uint64_t) -> uint64_t:
+    """The frame of the caller to whom the frame at `fp` returns at `return_ip`."""
+    return fp - 8 * _number(return_ip - DELTA_BEFORE_RETURN)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _number(address: uint64_t) -> uint64_t:
+    return cython.cast(cython.pointer(uint16_t), address)[0]
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _word(address: uint64_t) -> uint64_t:
+    return cython.cast(cython.pointer(uint64_t), address)[0]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _down(
+    cursor: cython.pointer(Cursor),
+    return_ip: uint64_t,
+    cont: cython.pointer(cython.pointer(WlCont)),
+    last: cython.pointer(WlCont),
+) -> cython.bint:
+    """Go to the caller, also from a continuation to what waits for it in a `resume`; False where nothing is below.
+
+    `last` is the stack at whose end the walk ends.
+    """
+    below: Below = to_caller(cursor, return_ip)
+    parent: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cont[0].parent)
+    if below == CALLER:
+        return True
+    if below == END_OF_ENTRY or cont[0] == last or parent == cython.NULL:
+        return False
+    cursor.ip = cython.cast(uint64_t, parent.ip) - 1
+    cursor.fp = cython.cast(uint64_t, parent.stack_base) + parent.fp
+    cursor.instance = cython.cast(uint64_t, parent.instance)
+    cont[0] = parent
+    return True
+
+
+def standing(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int, last: uint64_t = 0) -> list:
+    """Where frames stand, as `walk` finds them: for each its position (see `find`), address, and continuation."""
+    found: list = []
+    seen: dict = {}  # ip → position and the slot of its return ip: deep recursion repeats the same few
+    on: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cont)
+    end: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), last)
+    return_ip: uint64_t
+    cursor = cython.declare(Cursor)
+    cursor.ip = ip
+    cursor.fp = fp
+    cursor.instance = instance
+    if instance == 0 and not _down(cython.address(cursor), ip, cython.address(on), end):
+        return found
+    while len(found) < limit:
+        known = seen.get(cursor.ip)
+        if known is None:
+            position = find(cursor.ip)
+            if position is None:
+                break  # it hasn't begun: its first instruction lies in no function
+            known = seen[cursor.ip] = (position, position[0].record_slot(position[1]))
+        found.append((known[0], cursor.fp, cython.cast(uint64_t, on)))
+        return_ip = _word(cursor.fp + 8 * cython.cast(uint64_t, known[1]))
+        if not _down(cython.address(cursor), return_ip, cython.address(on), end):
+            break
+    return found
+
+
+def walk(
+    ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int, last: uint64_t = 0
+) -> list[GuestFrame]:
+    """The Wasm frames from a place to the bottom of its entry, innermost first, at most `limit`, across all stacks.
+
+    The arguments are what a trap leaves in the context, and the address of the running continuation. Without an
+    instance they describe a callee that has no frame yet: `ip` is its return ip, `fp` where its frame would be.
+    `last`: the address of the continuation at whose end the walk ends.
+    """
+    maps: dict = {}
+    frames: list = []
+    for position, frame, on in standing(ip, fp, instance, cont, limit, last):
+        space, index, _ = position
+        offset = maps.get(position)
+        if offset is None:
+            code_map = maps.get((space, index))
+            if code_map is None:
+                code_map = maps[(space, index)] = space.bytecode(index)[1]
+            offset = maps[position] = code_map[bisect_right(code_map, (position[2], 0xFFFFFFFF)) - 1][1]
+        frames.append(GuestFrame(space, index + space.module.num_imported_funcs, offset, on, None, frame))
+    return frames

@@ -1,0 +1,4 @@
+from wasmloom.runtime.guests cimport Parked
+from wasmloom.runtime.store cimport Store
+
+cdef list frames_of_parked(Store store, Parked *parked, object host)

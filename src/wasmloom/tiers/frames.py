@@ -1,0 +1,232 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The frames of guests, in any tier: of an entry, of a call that waits, of a continuation; and what they hold.
+
+Invariant: nothing enters the guest while its frames are read, because that could move its stacks. Signal handlers and
+finalisers can run in here, so ``store.interrupting`` is set. Frames are good until the guest goes on or is entered.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cython
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.wasmloom.contract._layout import CONT_SUSPENDED, WlCont, WlContext, WlFunction
+from cython.cimports.wasmloom.runtime import hooks
+from cython.cimports.wasmloom.runtime.entries import save, tier_of_entry
+from cython.cimports.wasmloom.runtime.guests import Entry, Parked
+from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
+from cython.cimports.wasmloom.runtime.stacks import last_of, memory_of, state_of
+from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier
+from cython.cimports.wasmloom.target._processor import outer_frame, return_address
+
+from wasmloom.interpreter.frames import walk
+from wasmloom.runtime.frames import CONSTANT, GuestFrame, TypedPlace
+from wasmloom.semantics.kinds import SLOT_BITS, SLOT_BYTES, of_type
+from wasmloom.spec.types import ValType
+
+#: So many frames are read at most.
+MAX_FRAMES = 1000
+
+
+class TypedValue(NamedTuple):
+    """A value of a local or an operand: as many bits as its type has; None if it can't be read or isn't there yet."""
+
+    type: ValType
+    bits: int | None
+
+
+class FrameValues(NamedTuple):
+    """What a frame holds: locals, parameters first, and operands from the bottom; see `GuestFrame.state`."""
+
+    locals: tuple[TypedValue, ...]
+    operands: tuple[TypedValue, ...]
+
+
+def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> list[GuestFrame]:
+    """The frames of the `Entry` at an address, innermost first, and through host functions those of the outer entries.
+
+    An entry that hasn't `trapped` has no frames of its own yet.
+    """
+    entry: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), address)
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    # Where compiled code of the outer entry waits.
+    compiled_fp: uint64_t = cython.cast(
+        uint64_t, entry.guest_fp if entry.native_stack != cython.NULL else ctx.guest_fp
+    )
+    current: cython.pointer(WlCont)
+    host: object
+    before: cython.bint = store.interrupting
+    found: list = []
+    store.interrupting = True
+    try:
+        if trapped:
+            found += tier_of_entry(entry).walk(
+                cython.cast(uint64_t, ctx.trap_ip),
+                cython.cast(uint64_t, ctx.trap_fp),
+                cython.cast(uint64_t, ctx.trap_instance),
+                ctx.trap_fault != 0,
+                cython.cast(uint64_t, ctx.current),
+                MAX_FRAMES,
+            )
+        while entry.outer != cython.NULL and len(found) < MAX_FRAMES:
+            current = entry.outer_current
+            host = cython.cast(
+                object,
+                cython.cast(
+                    cython.pointer(PyObject), cython.cast(cython.pointer(WlFunction), entry.host_function).object
+                ),
+            )
+            found.append(_host_frame(host, current))
+            if entry.outer.native_stack != cython.NULL:
+                found += _waiting_in_compiled(compiled_fp, current, MAX_FRAMES - len(found))
+                compiled_fp = cython.cast(uint64_t, entry.outer.guest_fp)
+            else:
+                found += _waiting_in_bytecode(
+                    entry.host_ip,
+                    cython.cast(uint64_t, memory_of(store.guest, current.owner)) + entry.host_fp,
+                    current,
+                    MAX_FRAMES - len(found),
+                )
+            entry = entry.outer
+        return found
+    finally:
+        store.interrupting = before
+
+
+@cython.cfunc
+def frames_of_parked(store: Store, parked: cython.pointer(Parked), host: object) -> list:
+    """The frames of a guest that waits outside of the store for a host function, innermost first: the host
+    function's."""
+    current: cython.pointer(WlCont) = parked.current
+    before: cython.bint = store.interrupting
+    found: list = [_host_frame(host, current)]
+    store.interrupting = True  # nothing may resume the guest meanwhile
+    try:
+        if parked.native_stack != cython.NULL:
+            found += _waiting_in_compiled(cython.cast(uint64_t, parked.fp), current, MAX_FRAMES)
+        else:
+            found += _waiting_in_bytecode(
+                current.ip, cython.cast(uint64_t, current.stack_base) + current.fp, current, MAX_FRAMES
+            )
+        return found
+    finally:
+        store.interrupting = before
+
+
+@cython.cfunc
+def _host_frame(host: object, current: cython.pointer(WlCont)) -> object:
+    """The frame of a host function that a guest has called."""
+    return GuestFrame(None, 0, 0, cython.cast(uint64_t, current), host.name)
+
+
+@cython.cfunc
+def _waiting_in_compiled(fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int) -> list:
+    """The frames below a call of the host by compiled code; `fp` is where its adapter keeps the caller's."""
+    return compiler_tier.walk(return_address(fp), outer_frame(fp), 0, False, cython.cast(uint64_t, current), limit)
+
+
+@cython.cfunc
+def _waiting_in_bytecode(
+    return_ip: cython.p_char, fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int
+) -> list:
+    """The frames below a call of the host by bytecode; `fp` is where the host function's would be."""
+    return interpreter_tier.walk(cython.cast(uint64_t, return_ip), fp, 0, False, cython.cast(uint64_t, current), limit)
+
+
+@cython.cfunc
+def _walk_bytecode(
+    ip: uint64_t, fp: uint64_t, instance: uint64_t, fault: cython.bint, cont: uint64_t, limit: cython.int
+) -> list:
+    """See `Tier.walk`."""
+    return walk(ip, fp, instance, cont, limit)
+
+
+@cython.cfunc
+def _walk_compiled(
+    ip: uint64_t, fp: uint64_t, instance: uint64_t, fault: cython.bint, cont: uint64_t, limit: cython.int
+) -> list:
+    """See `Tier.walk`: addresses in compiled code tell which function they belong to."""
+    return hooks.walk_compiled(ip, fp, fault, cont, limit)
+
+
+def frames_inside(store: Store) -> list[GuestFrame]:
+    """The frames of all guests that are in a store and have called the host, innermost first; with the store locked."""
+    entry = cython.declare(Entry)
+    if store.guest.entry == cython.NULL:
+        return []
+    save(store, cython.address(entry))
+    return frames_of_entry(store, cython.cast(uint64_t, cython.address(entry)), False)
+
+
+def suspended(store: Store, limit: int) -> list[int]:
+    """The addresses of suspended continuations on stacks of the interpreter, at most `limit`; with the store locked."""
+    slab: cython.pointer(Slab) = store.guest.heap.slabs
+    cont: cython.pointer(WlCont)
+    i: uint64_t
+    found: list = []
+    while slab != cython.NULL and len(found) < limit:
+        if slab.kind == CONT_CLASS:
+            for i in range(slab.used):
+                cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
+                if state_of(cont) == CONT_SUSPENDED and cont.control == cython.NULL:
+                    found.append(cython.cast(uint64_t, cont))
+        slab = slab.next
+    return found[:limit]
+
+
+def place_of_suspended(address: uint64_t, limit: int) -> tuple[int, int, int, int, int, int]:
+    """Where one of the continuations in `suspended` stands, as `walk` takes it."""
+    cont: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), address)
+    return (
+        cython.cast(uint64_t, cont.ip) - 1,
+        cython.cast(uint64_t, cont.stack_base) + cont.fp,
+        cython.cast(uint64_t, cont.instance),
+        address,
+        limit,
+        cython.cast(uint64_t, last_of(cont)),
+    )
+
+
+def frames_of_suspended(store: Store, address: uint64_t) -> list[GuestFrame]:
+    """The frames of one of the continuations in `suspended`, innermost first, and of those that wait for it; with the
+    store locked."""
+    before: cython.bint = store.interrupting
+    store.interrupting = True
+    try:
+        return walk(*place_of_suspended(address, MAX_FRAMES))
+    finally:
+        store.interrupting = before
+
+
+def values_of(frame: GuestFrame) -> FrameValues:
+    """The values of a frame's locals and operands, while it stands where it was found."""
+    state = frame.state()
+    there = len(state.operands) - state.awaited
+    return FrameValues(
+        tuple([_value(frame.fp, place, i not in state.unset) for i, place in enumerate(state.locals)]),
+        tuple([_value(frame.fp, place, i < there) for i, place in enumerate(state.operands)]),
+    )
+
+
+def _value(fp: uint64_t, place: TypedPlace, there: cython.bint) -> TypedValue:
+    """What is in a place of the frame at an address."""
+    i: cython.int
+    word: cython.pointer(uint64_t)
+    kind = of_type(place.type)
+    bits = None
+    if there and place.slot == CONSTANT:
+        bits = place.bits
+    elif there and place.slot >= 0 and fp:
+        word = cython.cast(cython.pointer(uint64_t), fp + cython.cast(uint64_t, SLOT_BYTES * place.slot))
+        bits = 0
+        for i in range(kind.slots):
+            bits |= cython.cast(object, word[i]) << SLOT_BITS * i
+        bits &= (1 << kind.bits) - 1  # the upper half of an f32's slot is arbitrary
+    return TypedValue(place.type, bits)
+
+
+interpreter_tier.walk = _walk_bytecode
+compiler_tier.walk = _walk_compiled
