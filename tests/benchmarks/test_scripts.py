@@ -47,6 +47,19 @@ SIEVE = """
 """
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/measurements.md", "docs/decisions.md"])
+def test_commands_of_the_pages(page: str) -> None:
+    """Each command that a page names has a script, and the script has its options."""
+    text = (FOLDER.parent / page).read_text(encoding="utf-8")
+    commands = re.findall(r"`(?:python )?benchmarks/(\w+)\.py([^`]*)`", text)
+    assert commands
+    shared = "".join((FOLDER / f"{name}.py").read_text(encoding="utf-8") for name in ("contenders", "stacks"))
+    for script, arguments in commands:
+        known = (FOLDER / f"{script}.py").read_text(encoding="utf-8") + shared
+        for option in re.findall(r"--[\w-]+", arguments):
+            assert f'"{option}"' in known, f"{script}: {option}"
+
+
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """A folder laid out as the public suites."""
@@ -111,6 +124,7 @@ def test_startup(suite: Path) -> None:
     shown = run("startup", "--rounds", "1", "--tier", "interpreter,compiler", "--wasm", str(suite / "coremark.wasm"))
     assert "| coremark.wasm " in shown
     assert "from the disk cache" in shown
+    assert "| wasmloom (nothing used) " in shown
 
 
 def test_wasmi_table() -> None:
