@@ -9,7 +9,7 @@ import pytest
 import wasmloom as wl
 from tests.compiler.tiers import exports_of, outcome_of
 from wasmloom.binary.decoder import decode_module
-from wasmloom.compiler import lowering, units
+from wasmloom.compiler import loops, lowering, units
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import FunctionLowering, Options
 from wasmloom.host.engine import STACK_SWITCHING
@@ -102,7 +102,7 @@ def test_what_lowering_knows_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_locals_written_in_loops_far_inside_each_other() -> None:
     """Beyond a depth nothing is known of locals: the results are right all the same."""
-    depth = lowering.MOST_LOOPS + 20
+    depth = loops.MOST_LOOPS + 20
     text = f"""(module (func (export "run") (param $n i32) (result i32) (local $a i32) (local $b i32)
       (local.set $a (i32.const 1))
       {"(loop " * depth}

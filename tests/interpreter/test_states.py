@@ -54,7 +54,7 @@ class Recorder(FunctionLowering):
         if before and self.dead:
             return
         kinds = ["i32" if value.type == "i1" else value.type for value in self.stack]
-        self.stacks[instr[1]] = (instr[0], None if self.dead else kinds)
+        self.stacks[instr.offset] = (instr.row, None if self.dead else kinds)
 
 
 def functions(fuel: bool) -> Iterator[tuple[Any, Recorder, int]]:
@@ -92,7 +92,7 @@ def test_types_are_those_that_the_compiler_finds() -> None:
 def test_only_instructions_have_a_state() -> None:
     for space, recorder, index in functions(fuel=True):
         function, body = index + space.module.num_imported_funcs, read_body(space.module, index)[1]
-        begins = {instr[1] for instr in body}
+        begins = {instr.offset for instr in body}
         for offset in range(space.module.body_starts[index] + 1, space.module.body_ends[index]):
             if offset not in begins:
                 with pytest.raises(ValueError, match="no instruction"):
@@ -108,11 +108,11 @@ def test_only_what_is_reached_has_a_state() -> None:
     reached = []
     for instr in body:
         try:
-            module.code_space.state_at(0, instr[1])
+            module.code_space.state_at(0, instr.offset)
         except ValueError as error:
             assert "nothing reaches offset" in str(error)
         else:
-            reached.append(INSTRUCTIONS[instr[0]].mnemonic)
+            reached.append(INSTRUCTIONS[instr.row].mnemonic)
     assert reached == ["block", "br", "end", "nop", "unreachable"]
 
 

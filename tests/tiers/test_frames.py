@@ -66,7 +66,7 @@ def test_frames_hold_what_the_program_says_where_loops_begin(seed: int, monkeypa
     module = wl.Module(text, engine)
     loops = {}
     for index in range(len(module.decoded.body_starts)):
-        offsets = [instr[1] for instr in read_body(module.decoded, index)[1] if instr[0] == LOOP]
+        offsets = [instr.offset for instr in read_body(module.decoded, index)[1] if instr.row == LOOP]
         loops |= {offset: (index - 1, number) for number, offset in enumerate(offsets)}  # behind the target
     seen: list[Any] = []
 

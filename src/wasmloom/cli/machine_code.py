@@ -43,7 +43,7 @@ class MachineCode:
 
         Of LLVM's assembly only labels and instructions are kept.
         """
-        mnemonics = {body[1]: INSTRUCTIONS[body[0]].mnemonic for body in read_body(self.module, number)[1]}
+        mnemonics = {instr.offset: INSTRUCTIONS[instr.row].mnemonic for instr in read_body(self.module, number)[1]}
         lines = units.assembly(self.facts, self.options, [number]).splitlines()
         end = lines.index(f"\t.size\twf.{number}, .Lfunc_end0-wf.{number}")
         lines = lines[lines.index(f"wf.{number}:") + 1 : end]

@@ -24,6 +24,7 @@ from cython.cimports.wasmloom.binary.reader import (
     read_valtype,
 )
 
+from wasmloom.compiler.loops import Instr as _Instr
 from wasmloom.spec.instructions import INSTRUCTIONS
 
 # How the items of an instruction's vector are read.
@@ -34,13 +35,8 @@ for _row in INSTRUCTIONS:
     _items_of[cython.cast(cython.int, _row.index)] = next((_KINDS[k] for k in _row.immediates if k in _KINDS), 0)
 
 
-def read_body(module: DecodedModule, index: int) -> tuple[list[tuple[int, int]], list[tuple]]:
-    """Body `index` of those defined in a module: its locals as (count, value type) runs, and its instructions.
-
-    An instruction is (row, offset in the module, a, b, c, d, items): the immediates are those of
-    `wasmloom.binary.reader` as unsigned 64-bit numbers, and `items` is the vector immediate as a list: of numbers
-    (labels, value types), or of (kind, tag, label) clauses; None where there is none.
-    """
+def read_body(module: DecodedModule, index: int) -> tuple[list[tuple[int, int]], list[_Instr]]:
+    """Body `index` of those defined in a module: its locals as (count, value type) runs, and its instructions."""
     reader = cython.declare(Reader)
     instr = cython.declare(Instr)
     number: uint32_t = index
@@ -57,7 +53,7 @@ def read_body(module: DecodedModule, index: int) -> tuple[list[tuple[int, int]],
         vector = None
         if _items_of[instr.op] != _NO_ITEMS:
             vector = _vector(cython.address(reader), cython.address(instr))
-        found.append((instr.op, instr.offset, instr.a, instr.b, instr.c, instr.d, vector))
+        found.append(_Instr(instr.op, instr.offset, instr.a, instr.b, instr.c, instr.d, vector))
     return runs, found
 
 

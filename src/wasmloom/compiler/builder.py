@@ -467,3 +467,15 @@ class FunctionBuilder(StructBuilder):
             entry.append(f"  %words = alloca [{self._words} x i64], align 16")
         return [*entry, "  br label %begin", *self.lines]
 
+
+def array_call(signature: Signature, name: str) -> list[str]:
+    """The function that calls compiled code of a type with parameters and results in memory."""
+    b = FunctionBuilder()
+    b.inst = Value("%env", "ptr")
+    b.label("%begin")
+    words = Value("%words.in", "ptr")
+    results = b.call(signature, "%code", b.inst, b.values_at(words, signature.params), False)
+    b.set_values(words, results)
+    b.emit("ret void")
+    head = f"define hidden void @{name}(ptr %code, ptr %env, ptr %words.in) #4 {{"
+    return [head, *b.finish(), "}"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from wasmloom.compiler.abi import Signature
-from wasmloom.compiler.lowering import FunctionLowering, Instr, branch_if, lowers
+from wasmloom.compiler.loops import Instr
+from wasmloom.compiler.lowering import FunctionLowering, branch_if, lowers
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
 
@@ -44,8 +45,8 @@ def _direct(f: FunctionLowering, index: int) -> _Callee:
 def _indirect(f: FunctionLowering, i: Instr) -> _Callee:
     """The checked callee of `call_indirect`; pops the index."""
     index = f.pop()
-    function = OPERATIONS["call_indirect"].define(f.b, f.named("table", i[3]), index, type_id(f, i[2]))
-    return _through(f, f.facts.signature(i[2]), function)
+    function = OPERATIONS["call_indirect"].define(f.b, f.named("table", i.b), index, type_id(f, i.a))
+    return _through(f, f.facts.signature(i.a), function)
 
 
 def type_id(f: FunctionLowering, type: int) -> Value:
@@ -55,7 +56,7 @@ def type_id(f: FunctionLowering, type: int) -> Value:
 
 
 def _reference(f: FunctionLowering, i: Instr) -> _Callee:
-    return _through(f, f.facts.signature(i[2]), OPERATIONS["call_ref"].define(f.b, f.pop()))
+    return _through(f, f.facts.signature(i.a), OPERATIONS["call_ref"].define(f.b, f.pop()))
 
 
 def _call(f: FunctionLowering, callee: _Callee) -> None:
@@ -75,7 +76,7 @@ def _tail_call(f: FunctionLowering, callee: _Callee) -> None:
 
 @lowers("call")
 def _call_direct(f: FunctionLowering, i: Instr) -> None:
-    _call(f, _direct(f, i[2]))
+    _call(f, _direct(f, i.a))
 
 
 @lowers("call_indirect")
@@ -90,7 +91,7 @@ def _call_ref(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("return_call")
 def _return_call(f: FunctionLowering, i: Instr) -> None:
-    _tail_call(f, _direct(f, i[2]))
+    _tail_call(f, _direct(f, i.a))
 
 
 @lowers("return_call_indirect")
@@ -119,12 +120,12 @@ def _ref_as_non_null(f: FunctionLowering, i: Instr) -> None:
 @lowers("br_on_null")
 def _br_on_null(f: FunctionLowering, i: Instr) -> None:
     value = f.pop()
-    branch_if(f, OPERATIONS["ref.is_null"].define(f.b, value), f.label(i[2]))
+    branch_if(f, OPERATIONS["ref.is_null"].define(f.b, value), f.label(i.a))
     f.push(value)
 
 
 @lowers("br_on_non_null")
 def _br_on_non_null(f: FunctionLowering, i: Instr) -> None:
     (value,) = f.top(1)
-    branch_if(f, f.b.compare("ne", value, f.b.const("i64", 0)), f.label(i[2]))
+    branch_if(f, f.b.compare("ne", value, f.b.const("i64", 0)), f.label(i.a))
     f.pop()

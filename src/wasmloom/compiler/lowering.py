@@ -17,6 +17,8 @@ from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT, Signature, 
 from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.builder import FunctionBuilder, Scope
 from wasmloom.compiler.facts import Facts
+from wasmloom.compiler.labels import Label, Landing
+from wasmloom.compiler.loops import END, OPENS, Instr, written_in_loops
 from wasmloom.contract import layout, traps
 from wasmloom.errors import UnsupportedError
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
@@ -26,14 +28,7 @@ from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.semantics.registry import OPERATIONS, Operation
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 
-#: An instruction as `wasmloom.compiler.bodies` reads it.
-Instr = tuple[int, int, int, int, int, int, "list[int] | list[tuple[int, int, int]] | None"]
-
-_OPENS = frozenset(BY_MNEMONIC[name].index for name in ("block", "loop", "if", "try_table"))
-_LOOP = BY_MNEMONIC["loop"].index
-_WRITES = frozenset(BY_MNEMONIC[name].index for name in ("local.set", "local.tee"))
 _ELSE = BY_MNEMONIC["else"].index
-_END = BY_MNEMONIC["end"].index
 _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATIONS.values()}
 
 
@@ -44,8 +39,6 @@ MOST_LINES = 1_000_000
 LONGEST_BLOCK = 10_000
 #: What is known of more values or locals than this is forgotten where a block begins.
 MOST_KNOWN = 500
-#: Of so many loops inside each other it is known which locals are written in them.
-MOST_LOOPS = 100
 
 
 class Options(NamedTuple):
@@ -64,50 +57,6 @@ class Options(NamedTuple):
     def as_dict(self) -> dict[str, bool]:
         """The options by name."""
         return self._asdict()
-
-
-class Landing:
-    """Where exceptions go in a part of a function: the clauses of a `try_table`, or out of the function."""
-
-    __slots__ = ("clauses", "height", "name", "outer", "used")
-
-    def __init__(self, name: str, outer: Landing | None, clauses: list[tuple[int, int, Label]], height: int) -> None:
-        self.name = name
-        self.outer = outer
-        self.clauses = clauses
-        self.height = height
-        self.used = False
-
-
-class Label:
-    """An open block. A branch to it goes to `target` with values of the kinds `kinds`."""
-
-    __slots__ = (
-        "current", "else_name", "end", "first_values", "height", "incoming", "is_loop", "kinds", "landing", "memo",
-        "phis_at", "results", "target", "writes",
-    )  # fmt: skip
-
-    def __init__(self, target: str, end: str, height: int, kinds: tuple[str, ...], results: tuple[str, ...]) -> None:
-        self.target = target
-        self.end = end
-        self.height = height
-        self.kinds = kinds
-        self.results = results
-        self.is_loop = False
-        #: (values, block) of every branch
-        self.incoming: list[tuple[list[Value], str]] = []
-        #: loops: where in the builder's lines the phis go
-        self.phis_at = -1
-        self.else_name: str | None = None
-        #: what the body begins with: of a loop its phis, of an `if` what its `else` finds again
-        self.first_values: list[Value] = []
-        #: of a `try_table`: the landing that it opened
-        self.landing: Landing | None = None
-        #: what was known where the block was opened (see `FunctionBuilder`), and how often each local of `current` had
-        #: been written
-        self.memo: dict[tuple[str, int | str], Value] = {}
-        self.current: dict[int, Value] = {}
-        self.writes: list[int] = []
 
 
 class FunctionLowering:
@@ -168,18 +117,18 @@ class FunctionLowering:
         self._start_fuel()
         skipped = 0
         for instr in body:
-            row = instr[0]
+            row = instr.row
             if self.dead:
-                if row in _OPENS:
+                if row in OPENS:
                     skipped += 1
                     continue
-                if row == _END and skipped:
+                if row == END and skipped:
                     skipped -= 1
                     continue
-                if row not in (_ELSE, _END) or skipped:
+                if row not in (_ELSE, END) or skipped:
                     continue
-            self.offset = instr[1]
-            b.go_to(instr[1])
+            self.offset = instr.offset
+            b.go_to(instr.offset)
             self._fuel += 1
             self.instruction(instr)
             self.highest = max(self.highest, len(self.stack))
@@ -196,7 +145,7 @@ class FunctionLowering:
 
     def instruction(self, instr: Instr) -> None:
         """Lower an instruction that can be reached."""
-        _HANDLERS[instr[0]](self, instr)
+        _HANDLERS[instr.row](self, instr)
 
     def _result_type(self) -> str:
         return UNIFORM_RESULT if self.uniform else self.signature.result
@@ -506,8 +455,8 @@ Handler = Callable[[FunctionLowering, Instr], None]
 
 
 def _unsupported(f: FunctionLowering, i: Instr) -> None:
-    row = INSTRUCTIONS[i[0]]
-    raise UnsupportedError(f"{row.feature} is not supported yet: {row.mnemonic}", i[1])
+    row = INSTRUCTIONS[i.row]
+    raise UnsupportedError(f"{row.feature} is not supported yet: {row.mnemonic}", i.offset)
 
 
 _HANDLERS: list[Handler] = [_unsupported] * len(INSTRUCTIONS)
@@ -544,31 +493,31 @@ def check_lowerings() -> None:
 
 
 def _value(f: FunctionLowering, i: Instr) -> None:
-    operation = _OPERATION[i[0]]
+    operation = _OPERATION[i.row]
     f.push(operation.define(f.b, *f.pop_many(len(operation.params))))
 
 
 def _load(f: FunctionLowering, i: Instr) -> None:
-    operation = _OPERATION[i[0]]
+    operation = _OPERATION[i.row]
     width = operation.width
     address = f.pop()
-    f.approach(i[3], address, i[2], width)
-    f.push(operation.define(f.b, f.address(i[3], address, i[2], width)))
+    f.approach(i.b, address, i.a, width)
+    f.push(operation.define(f.b, f.address(i.b, address, i.a, width)))
     f.accessed()
 
 
 def _store(f: FunctionLowering, i: Instr) -> None:
-    operation = _OPERATION[i[0]]
+    operation = _OPERATION[i.row]
     width = operation.width
     address, value = f.pop_many(2)
-    f.approach(i[3], address, i[2], width)
-    operation.define(f.b, f.address(i[3], address, i[2], width), value)
+    f.approach(i.b, address, i.a, width)
+    operation.define(f.b, f.address(i.b, address, i.a, width), value)
     f.accessed()
 
 
 def _atomic(f: FunctionLowering, i: Instr) -> None:
-    operation = _OPERATION[i[0]]
-    width, offset, memory = operation.width, i[2], i[3]
+    operation = _OPERATION[i.row]
+    width, offset, memory = operation.width, i.a, i.b
     address, *operands = f.pop_many(len(operation.params))
     f.check_alignment(address, offset, width)
 
@@ -583,10 +532,10 @@ def _atomic(f: FunctionLowering, i: Instr) -> None:
 
 
 def _instance(f: FunctionLowering, i: Instr) -> None:
-    operation = _OPERATION[i[0]]
+    operation = _OPERATION[i.row]
     (space,) = operation.instruction.immediates
     operands = f.pop_many(len(operation.params))
-    result = operation.define(f.b, f.named(space, i[2]), *operands)
+    result = operation.define(f.b, f.named(space, i.a), *operands)
     if operation.results:
         f.push(result)
 
@@ -605,13 +554,13 @@ def operands(f: FunctionLowering, imm0: int, imm1: int) -> Value:
 
 
 def _runtime(f: FunctionLowering, i: Instr) -> None:
-    operation = _OPERATION[i[0]]
+    operation = _OPERATION[i.row]
     b, results = f.b, operation.results
     words = b.words(4)
     for k, value in enumerate(f.pop_many(len(operation.params)), start=len(results)):
         b.set_word(words, k, value)
     has_second = len(operation.instruction.immediates) > 1
-    operation.define(b, b.inst, words, operands(f, i[2], i[3] if has_second else 0))
+    operation.define(b, b.inst, words, operands(f, i.a, i.b if has_second else 0))
     if results:
         f.push(b.from_word(b.word_at(words, 0), results[0].type))
 
@@ -636,8 +585,8 @@ for _operation in OPERATIONS.values():
 
 @lowers("i32.const", "i64.const", "f32.const", "f64.const")
 def _constant(f: FunctionLowering, i: Instr) -> None:
-    (result,) = INSTRUCTIONS[i[0]].results
-    f.push(f.b.constant(by_name(result).type, i[2]))
+    (result,) = INSTRUCTIONS[i.row].results
+    f.push(f.b.constant(by_name(result).type, i.a))
 
 
 # --- variables and parametric instructions ---
@@ -645,10 +594,10 @@ def _constant(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("local.get")
 def _local_get(f: FunctionLowering, i: Instr) -> None:
-    value = f.b.current.get(i[2])
+    value = f.b.current.get(i.a)
     if value is None:
-        variable, kind = f.locals[i[2]]
-        value = f.b.current[i[2]] = f.b.assign(f"load {llvm_type(kind)}, ptr {variable.text}", kind)
+        variable, kind = f.locals[i.a]
+        value = f.b.current[i.a] = f.b.assign(f"load {llvm_type(kind)}, ptr {variable.text}", kind)
     f.push(value)
 
 
@@ -660,26 +609,26 @@ def _write_local(f: FunctionLowering, index: int, value: Value) -> None:
 
 @lowers("local.set")
 def _local_set(f: FunctionLowering, i: Instr) -> None:
-    _write_local(f, i[2], f.pop())
+    _write_local(f, i.a, f.pop())
 
 
 @lowers("local.tee")
 def _local_tee(f: FunctionLowering, i: Instr) -> None:
     (value,) = f.top(1)
-    _write_local(f, i[2], value)
+    _write_local(f, i.a, value)
 
 
 @lowers("global.get")
 def _global_get(f: FunctionLowering, i: Instr) -> None:
-    type = f.facts.module.global_type(i[2])
-    cell = f.named("global", i[2])
+    type = f.facts.module.global_type(i.a)
+    cell = f.named("global", i.a)
     f.push(OPERATIONS["global.get"].define(f.b, cell, of_type(type.content).type, type.mutable))
 
 
 @lowers("global.set")
 def _global_set(f: FunctionLowering, i: Instr) -> None:
     value = f.pop()
-    OPERATIONS["global.set"].define(f.b, f.named("global", i[2]), value)
+    OPERATIONS["global.set"].define(f.b, f.named("global", i.a), value)
 
 
 @lowers("drop")
@@ -706,20 +655,20 @@ def _unreachable(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("block")
 def _block(f: FunctionLowering, i: Instr) -> None:
-    f.open(i[2], "end")
+    f.open(i.a, "end")
 
 
 @lowers("loop")
 def _loop(f: FunctionLowering, i: Instr) -> None:
     b = f.b
     f.stop_fuel()
-    label = f.open(i[2], "after")
+    label = f.open(i.a, "after")
     label.is_loop = True
-    label.kinds = f.block_type(i[2])[0]
+    label.kinds = f.block_type(i.a)[0]
     label.target = b.fresh("loop")
     params = f.pop_many(len(label.kinds))
     f.leave(label, params)
-    f.begin_loop(label, i[1])
+    f.begin_loop(label, i.offset)
     label.phis_at = len(b.lines)
     b.lines.append("")
     for kind in label.kinds:
@@ -734,10 +683,10 @@ def _if(f: FunctionLowering, i: Instr) -> None:
     b = f.b
     condition = f.pop_condition()
     f.stop_fuel()
-    label = f.open(i[2], "end")
+    label = f.open(i.a, "end")
     label.else_name = b.fresh("else")
     then = b.fresh("then")
-    label.first_values = f.top(len(f.block_type(i[2])[0])).copy()
+    label.first_values = f.top(len(f.block_type(i.a)[0])).copy()
     b.branch(condition, then, label.else_name)
     b.follow(then)
     f._start_fuel()
@@ -787,7 +736,7 @@ def _end(f: FunctionLowering, i: Instr) -> None:
     f.arrive(label)
     if not f.dead:
         f._start_fuel()
-    b.go_to(i[1])
+    b.go_to(i.offset)
 
 
 def _end_loop(f: FunctionLowering, label: Label) -> None:
@@ -836,14 +785,14 @@ def emit_landing(f: FunctionLowering, landing: Landing) -> None:
 
 @lowers("try_table")
 def _try_table(f: FunctionLowering, i: Instr) -> None:
-    clauses = [(kind, tag, f.label(depth)) for kind, tag, depth in i[6] or []]  # type: ignore[misc]
-    label = f.open(i[2], "end")
+    clauses = [(kind, tag, f.label(depth)) for kind, tag, depth in i.items or []]  # type: ignore[misc]
+    label = f.open(i.a, "end")
     label.landing = f.landing = Landing(f.b.fresh("catch"), f.landing, clauses, label.height)
 
 
 @lowers("br")
 def _br(f: FunctionLowering, i: Instr) -> None:
-    label = f.label(i[2])
+    label = f.label(i.a)
     f.leave(label, f.top(len(label.kinds)).copy())
     f.stop_fuel()
     f.dead = True
@@ -851,7 +800,7 @@ def _br(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("br_if")
 def _br_if(f: FunctionLowering, i: Instr) -> None:
-    branch_if(f, f.pop_condition(), f.label(i[2]))
+    branch_if(f, f.pop_condition(), f.label(i.a))
 
 
 def branch_if(f: FunctionLowering, condition: Value, label: Label) -> None:
@@ -868,8 +817,8 @@ def branch_if(f: FunctionLowering, condition: Value, label: Label) -> None:
 def _br_table(f: FunctionLowering, i: Instr) -> None:
     b = f.b
     index = f.pop()
-    depths: list[int] = i[6] or []  # type: ignore[assignment]
-    default = f.label(i[2])
+    depths: list[int] = i.items or []  # type: ignore[assignment]
+    default = f.label(i.a)
     values = f.top(len(default.kinds)).copy()
     f.note(default, values)
     cases = []
@@ -890,49 +839,3 @@ def _return(f: FunctionLowering, i: Instr) -> None:
     f.leave(label, f.top(len(label.kinds)).copy())
     f.stop_fuel()
     f.dead = True
-
-
-def written_in_loops(body: list[Instr]) -> tuple[dict[int, set[int]], int]:
-    """The locals that each loop writes, by its offset, for `MOST_LOOPS` loops inside each other; how deep they lie."""
-    found: dict[int, set[int]] = {}
-    # For each open block the loop around it, from outermost; what isn't in a loop is in one that isn't there.
-    loops: list[tuple[int, set[int]]] = []
-    blocks = [False]
-    written: set[int] = set()
-    deepest = 0
-    for instr in body:
-        row = instr[0]
-        if row in _WRITES:
-            written.add(instr[2])
-        elif row == _LOOP:
-            loops.append((instr[1], written))
-            deepest = max(deepest, len(loops))
-            blocks.append(True)
-            written = set()
-        elif row in _OPENS:
-            blocks.append(False)
-        elif row == _END and blocks.pop():
-            offset, outer = loops.pop()
-            if len(loops) < MOST_LOOPS:
-                found[offset] = written
-                outer |= written
-                written = outer
-            elif len(outer) < len(written):
-                written |= outer
-            else:
-                outer |= written
-                written = outer
-    return found, deepest
-
-
-def array_call(signature: Signature, name: str) -> list[str]:
-    """The function that calls compiled code of a type with parameters and results in memory."""
-    b = FunctionBuilder()
-    b.inst = Value("%env", "ptr")
-    b.label("%begin")
-    words = Value("%words.in", "ptr")
-    results = b.call(signature, "%code", b.inst, b.values_at(words, signature.params), False)
-    b.set_values(words, results)
-    b.emit("ret void")
-    head = f"define hidden void @{name}(ptr %code, ptr %env, ptr %words.in) #4 {{"
-    return [head, *b.finish(), "}"]

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from wasmloom.compiler.abi import Signature
 from wasmloom.compiler.builder import Scope
 from wasmloom.compiler.facts import Facts
-from wasmloom.compiler.lowering import FunctionLowering, Instr, Label, Options
+from wasmloom.compiler.labels import Label
+from wasmloom.compiler.loops import Instr
+from wasmloom.compiler.lowering import FunctionLowering, Options
 from wasmloom.runtime.frames import CONSTANT, NOWHERE
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.spec.instructions import BY_MNEMONIC
@@ -111,14 +113,14 @@ class OsrLowering(FunctionLowering):
 
     def instruction(self, instr: Instr) -> None:
         """Lower an instruction, and make it the place if it is."""
-        if instr[1] != self._place:
+        if instr.offset != self._place:
             super().instruction(instr)
-        elif instr[0] == _LOOP:
+        elif instr.row == _LOOP:
             self._enter([])
             super().instruction(instr)
         else:
             super().instruction(instr)
-            if instr[0] not in _RESUMES:
+            if instr.row not in _RESUMES:
                 self._enter([])
 
     def came_back(self, values: list[Value]) -> list[Value]:

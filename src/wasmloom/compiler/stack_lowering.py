@@ -7,7 +7,8 @@ number, then for each the offset of its tag in the instance and its kind.
 from __future__ import annotations
 
 from wasmloom.compiler.builder import FunctionBuilder
-from wasmloom.compiler.lowering import FunctionLowering, Instr, lowers, operands
+from wasmloom.compiler.loops import Instr
+from wasmloom.compiler.lowering import FunctionLowering, lowers, operands
 from wasmloom.compiler.switching import (
     NOTHING,
     NULL,
@@ -60,7 +61,7 @@ def _throw(f: FunctionLowering, exception: Value) -> None:
 
 @lowers("throw")
 def _throw_tag(f: FunctionLowering, i: Instr) -> None:
-    _throw(f, _new_exception(f, i[2]))
+    _throw(f, _new_exception(f, i.a))
 
 
 @lowers("throw_ref")
@@ -75,7 +76,7 @@ def _throw_ref(f: FunctionLowering, i: Instr) -> None:
 def _cont_new(f: FunctionLowering, i: Instr) -> None:
     """A continuation from the pool, whose members have only their own block's memory, or from the runtime."""
     b = f.b
-    type = f.facts.cont_signature(i[2])
+    type = f.facts.cont_signature(i.a)
     room = max(type.param_places[-1], type.result_places[-1])
     function = f.pop()
     if not f.options.inline_switching or room > INLINE_WORDS:
@@ -116,7 +117,7 @@ def _cont_new_call(f: FunctionLowering, function: Value, room: int) -> Value:
 def _cont_bind(f: FunctionLowering, i: Instr) -> None:
     """Values wait in the continuation's own block until it is resumed."""
     b = f.b
-    whole, rest = f.facts.cont_signature(i[2]), f.facts.cont_signature(i[3])
+    whole, rest = f.facts.cont_signature(i.a), f.facts.cont_signature(i.b)
     count = whole.param_places[-1] - rest.param_places[-1]
     word = f.pop()
     values = f.pop_many(len(whole.params) - len(rest.params))
@@ -187,7 +188,7 @@ def _take(b: FunctionBuilder, kinds: tuple[str, ...], first: Value) -> list[Valu
 def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> None:
     """Consume a reference, run the continuation, and go where it comes back with what."""
     b = f.b
-    clauses: list[tuple[int, int, int]] = i[6] or []  # type: ignore[assignment]
+    clauses: list[tuple[int, int, int]] = i.items or []  # type: ignore[assignment]
     described = _describe(f, clauses)
     if f.options.inline_switching:
         b.hold_context()
@@ -215,13 +216,13 @@ def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> 
         f.leave(label, [*_take(b, f.facts.tag_signature(tag).params, brought), reference])
     b.label(returned)
     f.check_pending()
-    f.stack += _take(b, f.facts.cont_signature(i[2]).results, brought)
+    f.stack += _take(b, f.facts.cont_signature(i.a).results, brought)
 
 
 @lowers("resume")
 def _resume_values(f: FunctionLowering, i: Instr) -> None:
     word = f.pop()
-    _resume(f, i, word, f.pop_many(len(f.facts.cont_signature(i[2]).params)))
+    _resume(f, i, word, f.pop_many(len(f.facts.cont_signature(i.a).params)))
 
 
 def _resume_throwing(f: FunctionLowering, i: Instr, word: Value, exception: Value) -> None:
@@ -235,7 +236,7 @@ def _resume_throwing(f: FunctionLowering, i: Instr, word: Value, exception: Valu
 def _resume_throw(f: FunctionLowering, i: Instr) -> None:
     word = f.pop()
     # The order of the interpreter: the exception is made before the reference is looked at.
-    _resume_throwing(f, i, word, _new_exception(f, i[3]))
+    _resume_throwing(f, i, word, _new_exception(f, i.b))
 
 
 @lowers("resume_throw_ref")
@@ -249,9 +250,9 @@ def _resume_throw_ref(f: FunctionLowering, i: Instr) -> None:
 @lowers("suspend")
 def _suspend(f: FunctionLowering, i: Instr) -> None:
     b = f.b
-    type = f.facts.tag_signature(i[2])
+    type = f.facts.tag_signature(i.a)
     values = f.pop_many(len(type.params))
-    tag = f.b.constant_pointer(f.b.inst, _tag_at(f, i[2]))
+    tag = f.b.constant_pointer(f.b.inst, _tag_at(f, i.a))
     if f.options.inline_switching:
         b.hold_context()
         running, reference = renewed_running(b)
@@ -274,12 +275,12 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
     """Suspend the running chain up to the handler, and run another continuation in its place."""
     b = f.b
     facts = f.facts
-    target_type = facts.function_types[facts.cont_functions[i[2]]]
+    target_type = facts.function_types[facts.cont_functions[i.a]]
     # The last parameter is (ref null? $ct2): what this continuation will be resumed with.
     back = (target_type.params[-1] >> HEAP_SHIFT) - CONCRETE  # type: ignore[union-attr]
     word = f.pop()
-    values = f.pop_many(len(facts.cont_signature(i[2]).params) - 1)
-    tag = f.b.constant_pointer(f.b.inst, _tag_at(f, i[3]))
+    values = f.pop_many(len(facts.cont_signature(i.a).params) - 1)
+    tag = f.b.constant_pointer(f.b.inst, _tag_at(f, i.b))
     if f.options.inline_switching:
         b.hold_context()
         running, reference = renewed_running(b)

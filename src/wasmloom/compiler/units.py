@@ -19,9 +19,9 @@ from wasmloom.compiler import call_lowering as _calls  # noqa: F401  (registers 
 from wasmloom.compiler import stack_lowering as _stacks  # noqa: F401  (registers what lowers continuations)
 from wasmloom.compiler import switching, workers
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
-from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, constant_pool
+from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, array_call, constant_pool
 from wasmloom.compiler.facts import Facts
-from wasmloom.compiler.lowering import LONGEST_BLOCK, FunctionLowering, Options, array_call, check_lowerings
+from wasmloom.compiler.lowering import LONGEST_BLOCK, FunctionLowering, Options, check_lowerings
 from wasmloom.compiler.osr import OsrEntry, OsrLowering
 from wasmloom.spec.types import FuncType
 from wasmloom.target import backend

@@ -1,0 +1,49 @@
+"""What lowering knows of the blocks that are open: where branches to them go, and where exceptions do."""
+
+from __future__ import annotations
+
+from wasmloom.semantics.llvm import Value
+
+
+class Landing:
+    """Where exceptions go in a part of a function: the clauses of a `try_table`, or out of the function."""
+
+    __slots__ = ("clauses", "height", "name", "outer", "used")
+
+    def __init__(self, name: str, outer: Landing | None, clauses: list[tuple[int, int, Label]], height: int) -> None:
+        self.name = name
+        self.outer = outer
+        self.clauses = clauses
+        self.height = height
+        self.used = False
+
+
+class Label:
+    """An open block. A branch to it goes to `target` with values of the kinds `kinds`."""
+
+    __slots__ = (
+        "current", "else_name", "end", "first_values", "height", "incoming", "is_loop", "kinds", "landing", "memo",
+        "phis_at", "results", "target", "writes",
+    )  # fmt: skip
+
+    def __init__(self, target: str, end: str, height: int, kinds: tuple[str, ...], results: tuple[str, ...]) -> None:
+        self.target = target
+        self.end = end
+        self.height = height
+        self.kinds = kinds
+        self.results = results
+        self.is_loop = False
+        #: (values, block) of every branch
+        self.incoming: list[tuple[list[Value], str]] = []
+        #: loops: where in the builder's lines the phis go
+        self.phis_at = -1
+        self.else_name: str | None = None
+        #: what the body begins with: of a loop its phis, of an `if` what its `else` finds again
+        self.first_values: list[Value] = []
+        #: of a `try_table`: the landing that it opened
+        self.landing: Landing | None = None
+        #: what was known where the block was opened (see `FunctionBuilder`), and how often each local of `current` had
+        #: been written
+        self.memo: dict[tuple[str, int | str], Value] = {}
+        self.current: dict[int, Value] = {}
+        self.writes: list[int] = []

@@ -1,0 +1,65 @@
+"""Instructions of a body as the compiler has them, and what is to be known of loops before they are lowered."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wasmloom.spec.instructions import BY_MNEMONIC
+
+#: Rows of the instruction table: those that open a block, and the one that ends it.
+OPENS = frozenset(BY_MNEMONIC[name].index for name in ("block", "loop", "if", "try_table"))
+END = BY_MNEMONIC["end"].index
+_LOOP = BY_MNEMONIC["loop"].index
+_WRITES = frozenset(BY_MNEMONIC[name].index for name in ("local.set", "local.tee"))
+
+#: Of so many loops inside each other it is known which locals are written in them.
+MOST_LOOPS = 100
+
+
+class Instr(NamedTuple):
+    """An instruction: its row in the instruction table, its offset in the module, its immediates.
+
+    `a` to `d` are those of `wasmloom.binary.reader` as unsigned 64-bit numbers; `items` is the vector immediate as a
+    list of numbers (labels, value types) or of (kind, tag, label) clauses, None where there is none.
+    """
+
+    row: int
+    offset: int
+    a: int
+    b: int
+    c: int
+    d: int
+    items: list[int] | list[tuple[int, int, int]] | None
+
+
+def written_in_loops(body: list[Instr]) -> tuple[dict[int, set[int]], int]:
+    """The locals that each loop writes, by its offset, for `MOST_LOOPS` loops inside each other; how deep they lie."""
+    found: dict[int, set[int]] = {}
+    # For each open block the loop around it, from outermost; what isn't in a loop is in one that isn't there.
+    loops: list[tuple[int, set[int]]] = []
+    blocks = [False]
+    written: set[int] = set()
+    deepest = 0
+    for instr in body:
+        row = instr.row
+        if row in _WRITES:
+            written.add(instr.a)
+        elif row == _LOOP:
+            loops.append((instr.offset, written))
+            deepest = max(deepest, len(loops))
+            blocks.append(True)
+            written = set()
+        elif row in OPENS:
+            blocks.append(False)
+        elif row == END and blocks.pop():
+            offset, outer = loops.pop()
+            if len(loops) < MOST_LOOPS:
+                found[offset] = written
+                outer |= written
+                written = outer
+            elif len(outer) < len(written):
+                written |= outer
+            else:
+                outer |= written
+                written = outer
+    return found, deepest
