@@ -206,6 +206,29 @@ def test_workers_are_used_again_and_end_when_nothing_needs_them(monkeypatch: pyt
     wait_for(lambda: not worker_processes() or not any(map(is_running, worker_processes())), "workers stay")
 
 
+def test_large_bytes_are_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker keeps those of the last function, whatever functions they are in."""
+    send, sent = crew._Worker._send, []
+
+    def note(worker: crew._Worker, message: bytes) -> None:
+        sent.append(len(message))
+        send(worker, message)
+
+    monkeypatch.setattr(crew._Worker, "_send", note)
+    monkeypatch.setattr(crew, "_crew", crew._Crew())
+    whole, other = bytes(1_000_000), b"xyz" * 1_000_000
+    for part in range(3):
+        assert compile_parts([part], partial(work.first, whole), isolated=True) == [b"1000000 bytes, 0"]
+    assert sum(sent) < 1_100_000
+    assert compile_parts([1, 2], partial(work.first, other), 1, isolated=True) == [
+        b"3000000 bytes, 121",
+        b"3000000 bytes, 122",
+    ]
+    assert compile_parts([1], partial(work.first, whole), isolated=True) == [b"1000000 bytes, 0"]
+    assert compile_parts([7], partial(work.first, b"little more"), isolated=True) == [b"11 bytes, 109"]
+    assert sum(sent) < 5_100_000
+
+
 def in_threads(count: int, function: Callable[[int], None]) -> None:
     threads = [threading.Thread(target=function, args=(i,)) for i in range(count)]
     for thread in threads:

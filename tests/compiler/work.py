@@ -13,6 +13,10 @@ def double(part: bytes) -> bytes:
     return part * 2
 
 
+def first(whole: bytes, part: int) -> bytes:
+    return b"%d bytes, %d" % (len(whole), whole[part])
+
+
 def where(part: object) -> bytes:
     return str(os.getpid()).encode()
 

@@ -17,7 +17,9 @@ part after the other; both end when there has been nothing to do for `IDLE` seco
 
 Protocol, both directions: 8 bytes of length, little endian, then a pickle. The caller sends ("call", path, pickled
 function), and then ("part", pickled argument) for each part, which the worker answers with (True, result) or
-(False, exception).
+(False, exception). Large bytes in the function, which is where modules are, don't lie in its pickle: before it comes
+("large", their number), and then they themselves, as they are. The worker keeps them, so other functions of the same
+module don't bring it along again.
 
 Invariants:
 
@@ -31,6 +33,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import os
 import pickle
 import queue
@@ -62,6 +65,8 @@ _BOOTSTRAP = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     "from wasmloom.compiler.workers import serve; serve(int(sys.argv[1]))"
 )
+#: More bytes than this go apart from what they are in.
+LARGE = 1 << 14
 #: Seconds that a worker is kept without work.
 IDLE = 2.0
 #: Seconds between two looks of a caller at what doesn't wake it.
@@ -158,8 +163,9 @@ class _Batch:
 
     def __init__(self, parts: Sequence[Any], function: Callable[[Any], bytes], limit: int, behind: bool) -> None:
         self.parts = parts
-        #: What a worker is told first.
-        self.greeting = _message(("call", sys.path, pickle.dumps(function)))
+        #: What a worker is told first, and the large bytes in it.
+        function_text, self.large = _apart(function)
+        self.greeting = _message(("call", sys.path, function_text))
         self.limit = limit
         self.behind = behind
         #: (number of a part, its result), or (-1, the exception that ends everything).
@@ -288,6 +294,8 @@ class _Worker:
         self._executable = sys.executable
         self._killed = False
         self._greeting = b""
+        #: What it has been sent of large bytes, and keeps.
+        self._large: list[bytes] = []
         with contextlib.ExitStack() as stack:
             self.errors: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
             try:
@@ -310,6 +318,13 @@ class _Worker:
             self._greeting = b""
             self.errors.seek(0)  # for the process as well: it writes through the same open file
             self.errors.truncate()
+            if not _are_same(batch.large, self._large):
+                self._large = []
+                self._send(_message(("large", len(batch.large))))
+                for content in batch.large:
+                    self._send(_LENGTH.pack(len(content)))
+                    self._send(content)
+                self._large = batch.large
             self._send(batch.greeting)
             self._greeting = batch.greeting
         self._send(_message(("part", pickle.dumps(batch.parts[number], pickle.HIGHEST_PROTOCOL))))
@@ -388,6 +403,41 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+class _Pickler(pickle.Pickler):
+    """Leaves large bytes out: a reference is their number in `large`."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self.large: list[bytes] = []
+
+    def persistent_id(self, thing: object) -> int | None:
+        if type(thing) is not bytes or len(thing) < LARGE:
+            return None
+        self.large.append(thing)
+        return len(self.large) - 1
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, content: bytes, large: list[bytes]) -> None:
+        super().__init__(io.BytesIO(content))
+        self._large = large
+
+    def persistent_load(self, number: int) -> bytes:
+        return self._large[number]
+
+
+def _apart(thing: object) -> tuple[bytes, list[bytes]]:
+    """The pickle of something, without the large bytes in it, and these."""
+    text = io.BytesIO()
+    pickler = _Pickler(text)
+    pickler.dump(thing)
+    return text.getvalue(), pickler.large
+
+
+def _are_same(some: list[bytes], others: list[bytes]) -> bool:
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
+
+
 def _message(thing: object) -> bytes:
     content = pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)
     return _LENGTH.pack(len(content)) + content
@@ -434,13 +484,19 @@ def serve(caller: int) -> None:
     # A thread of its own notices the end of the caller while the main thread is busy in LLVM.
     threading.Thread(target=read, daemon=True).start()
     function: Callable[[Any], Any] = _nothing
+    large: list[bytes] = []
     while True:
         kind, *content = pickle.loads(todo.get())
+        if kind == "large":
+            large.clear()  # before the new ones are there as well
+            function = _nothing
+            large += [todo.get() for _ in range(content[0])]
+            continue
         try:
             if kind == "call":
                 sys.path[:] = content[0]
-                function = partial(_unusable, content[1])
-                function = pickle.loads(content[1])
+                function = partial(_unusable, content[1], large)
+                function = _Unpickler(content[1], large).load()
                 continue
             answer = _message((True, function(pickle.loads(content[0]))))
         except BaseException as error:
@@ -454,9 +510,9 @@ def _nothing(part: object) -> bytes:
     raise ValueError("a part without a function")
 
 
-def _unusable(function: bytes, part: object) -> bytes:
+def _unusable(function: bytes, large: list[bytes], part: object) -> bytes:
     """Stands for a function that can't be imported: every part gets the reason."""
-    pickle.loads(function)
+    _Unpickler(function, large).load()
     raise ValueError("a function that can be imported now, but couldn't before")
 
 

@@ -55,7 +55,6 @@ class Background:
         self._module = weakref.ref(module)
         self._positions = positions
         self._stores = [weakref.ref(store)]
-        self._name = repr(module)
         self.failed: BaseException | None = None
         self.done = False
         #: The process that this belongs to: a forked child has none of the threads.
@@ -64,6 +63,11 @@ class Background:
         self._ended = allocate_lock()
         self._ended.acquire()
         _queue.add(self)
+
+    def _said(self) -> str:
+        """What people read of the module. This decodes its names: only for when somebody is told, never in a call."""
+        module = self._module()
+        return "a module that is gone" if module is None else repr(module)
 
     def is_abandoned(self) -> bool:
         """Whether the module is gone."""
@@ -97,7 +101,7 @@ class Background:
             self.failed = error
         self.done = True
         if log.TIERS:
-            what = f"code for {self._name} and {len(self._positions)} places in it"
+            what = f"code for {self._said()} and {len(self._positions)} places in it"
             how = "compiled" if self.failed is None else f"not compiled, {self.failed!r}"
             log.tell(f"{what}: {how}, {time.monotonic() - begin:.3f} s")
         for reference in self._stores:
@@ -106,7 +110,7 @@ class Background:
                 check_again(store)
             del store
         if self.failed is not None:
-            warnings.warn(f"{self._name} goes on interpreted: {self.failed}", RuntimeWarning, stacklevel=1)
+            warnings.warn(f"{self._said()} goes on interpreted: {self.failed}", RuntimeWarning, stacklevel=1)
             return
         begin = time.monotonic()
         try:
@@ -115,9 +119,9 @@ class Background:
             raise
         except Exception as error:
             # What is missing is compiled when it is called; that raises the error.
-            warnings.warn(f"{self._name} is compiled in part: {error}", RuntimeWarning, stacklevel=1)
+            warnings.warn(f"{self._said()} is compiled in part: {error}", RuntimeWarning, stacklevel=1)
         if log.TIERS:
-            log.tell(f"the rest of {self._name} after {time.monotonic() - begin:.3f} s")
+            log.tell(f"the rest of {self._said()} after {time.monotonic() - begin:.3f} s")
 
     def _do(self, begin: Callable[[Module], Any]) -> None:
         """Do the slow work without keeping the module alive."""
