@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 import wasmloom as wl
 from tests.compiler.tiers import outcome_of
-from wasmloom.compiler import compiled, identity, lowering
+from wasmloom.compiler import compiled, identity, lowering, workers
 from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.compiler.objects import ObjectError
 from wasmloom.host import module as host_module
@@ -126,6 +127,18 @@ def test_exceptions_of_compiling_arrive_and_the_next_call_compiles(monkeypatch: 
                 exports.run(4)
     assert missing(module)
     assert exports.run(4) == 8
+
+
+def test_without_a_worker_they_are_compiled_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small functions always are."""
+    body = "(local.set 0 (i32.add (local.get 0) (i32.const 1)))" * (compiled.SMALL // 6)
+    text = f"""(module (func $cold (param i32) (result i32) {body} (local.get 0))
+      (func (export "run") (param i32) (result i32) (call $cold (local.get 0))) (func (export "warm")))"""
+    module, exports = partly(text, "warm")
+    monkeypatch.setattr(workers, "_crew", workers._Crew())
+    monkeypatch.setattr(sys, "executable", "/nowhere/python3")
+    assert exports.run(5) == 5 + compiled.SMALL // 6
+    assert not missing(module)
 
 
 def test_they_are_not_compiled_by_another_engine(monkeypatch: pytest.MonkeyPatch) -> None:

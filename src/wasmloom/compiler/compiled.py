@@ -19,7 +19,7 @@ from wasmloom.compiler.identity import engine_identity
 from wasmloom.compiler.lazily import LazyFunctions
 from wasmloom.compiler.objects import LoadedCode, ObjectError, load
 from wasmloom.compiler.perf import describe, wanted
-from wasmloom.compiler.workers import Abandoned, compile_parts
+from wasmloom.compiler.workers import Abandoned, NoWorker, compile_parts
 from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.runtime import forks, native_stacks
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
@@ -160,12 +160,19 @@ class CompiledModule:
     def _compile_now(
         self, part: tuple[list[int], bool] | OsrEntry, functions: list[int], abandoned: Callable[[], bool] | None
     ) -> bytes:
-        """The object of a part that is made of some functions: in this process if it doesn't take long."""
+        """The object of a part that is made of some functions: in this process if it doesn't take long, or if there is
+        no other."""
         engine_identity()  # the compiler may not have been imported yet, and would be that of the files now
         if _size(self.module, functions) <= SMALL and forks.has_llvm():
             return _compile_here(self.facts, self._options, part)
         function = partial(_compile_part, self.module.data, self._options)
-        return compile_parts([part], function, 1, isolated=True, abandoned=abandoned)[0]
+        try:
+            return compile_parts([part], function, 1, isolated=True, abandoned=abandoned)[0]
+        except NoWorker:
+            if not forks.has_llvm():
+                raise
+            # A guest waits, and has nowhere else to go: better without interruption than not at all.
+            return _compile_here(self.facts, self._options, part)
 
     def add_entry(self, entry: OsrEntry, data: bytes) -> int:
         """Load a compiled entry; returns its address. Raises `ObjectError`."""

@@ -86,6 +86,10 @@ def most_behind() -> int:
     return max(1, min(4, processors() - 1))
 
 
+class NoWorker(CompileError):
+    """The system gives no process, or no thread, for a worker."""
+
+
 class Abandoned(CompileError):
     """Nobody waits any more for what was to be compiled."""
 
@@ -109,8 +113,8 @@ def compile_parts(
     `progress` is called in this thread with the number of parts done and of all parts, first with 0 done. `behind`:
     no caller waits for it, so everything else comes first. `abandoned` is asked now and then.
 
-    Raises what `function` raises, `CompileError` when a worker dies, and `Abandoned`; workers that are busy with it are
-    killed then, as they are when this thread is interrupted.
+    Raises what `function` raises, `CompileError` when a worker dies, `NoWorker`, and `Abandoned`; workers that are busy
+    with it are killed then, as they are when this thread is interrupted.
     """
     total = len(parts)
     count = min(total, processors() if workers is None else max(1, workers))
@@ -204,7 +208,7 @@ class _Crew:
                         start(self._work)
                     except RuntimeError as error:  # there are too many, or Python ends
                         if self.threads == 0:
-                            raise CompileError(f"can't start a thread for a worker process: {error}") from error
+                            raise NoWorker(f"can't start a thread for a worker process: {error}") from error
                         break
                     self.threads += 1
 
@@ -308,7 +312,7 @@ class _Worker:
                     process_group=0,  # out of reach of the terminal's Ctrl-C
                 )
             except OSError as error:
-                raise CompileError(f"can't start a worker process: {error}") from error
+                raise NoWorker(f"can't start a worker process: {error}") from error
             stack.pop_all()
         self._send(pickle.dumps(sys.path))
 
