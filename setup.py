@@ -106,22 +106,33 @@ def check_exceptions(sources: list[str]) -> None:
             raise SystemExit(f"exceptions are lost in {', '.join(wrong)}: may raise, but declared that it doesn't")
 
 
-#: Cython's helper for list comprehensions gives an object back that it couldn't append, and so does its caller.
-GIVEN_BACK_TWICE = """PyList_Append(list, x);
+#: What Cython gets wrong → what it should have written.
+MENDED = {
+    # Its helper for list comprehensions gives an object back that it couldn't append, and so does its caller.
+    """PyList_Append(list, x);
     Py_DECREF(x);
-    return result;"""
-GIVEN_BACK_ONCE = """PyList_Append(list, x);
+    return result;""": """PyList_Append(list, x);
     if (likely(result == 0)) { Py_DECREF(x); }
-    return result;"""
+    return result;""",
+    # A module belongs to the interpreter that imports it first, and others can't. Here it is the main one's, which has
+    # the number 0: functions that ask for the GIL know no other.
+    "static PY_INT64_T main_interpreter_id = -1;": "static PY_INT64_T main_interpreter_id = 0;",
+    "Interpreter change detected - this module can only be loaded into one interpreter per process.": (
+        "wasmloom can only be imported in the main interpreter of a process"
+    ),
+}
 
 
 def mend(sources: list[str]) -> None:
-    """Correct what Cython gets wrong: a comprehension that finds no memory would free an object that others hold."""
+    """Correct what Cython gets wrong."""
     for source in sources:
         path = Path(source)
-        text = path.read_text(encoding="utf-8")
-        if GIVEN_BACK_TWICE in text:
-            path.write_text(text.replace(GIVEN_BACK_TWICE, GIVEN_BACK_ONCE), encoding="utf-8")
+        before = path.read_text(encoding="utf-8")
+        text = before
+        for wrong, right in MENDED.items():
+            text = text.replace(wrong, right)
+        if text != before:
+            path.write_text(text, encoding="utf-8")
 
 
 def build_handlers(target: Path) -> None:

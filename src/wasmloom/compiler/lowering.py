@@ -25,7 +25,7 @@ from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills
 from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.kinds import by_name, of_type
 from wasmloom.semantics.llvm import Value, llvm_type
-from wasmloom.semantics.registry import OPERATIONS, Operation
+from wasmloom.semantics.registry import OPERATIONS, Operation, is_again
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 
 _ELSE = BY_MNEMONIC["else"].index
@@ -474,7 +474,7 @@ def lowers(*mnemonics: str) -> Callable[[Handler], Handler]:
             if not rows:
                 raise LookupError(f"{mnemonic} isn't executed")
             for row in rows:
-                if _HANDLERS[row.index] is not _unsupported:
+                if _HANDLERS[row.index] is not _unsupported and not is_again(handler, _HANDLERS[row.index]):
                     raise ValueError(f"{mnemonic} is lowered twice")
                 _HANDLERS[row.index] = handler
         return handler

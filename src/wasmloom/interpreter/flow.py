@@ -606,7 +606,7 @@ def _set_lowering(row: object, lower: Lowering) -> object:
     i: cython.int = row.index
     if row.feature not in EXECUTED:
         raise LookupError(f"{row.mnemonic} isn't executed")
-    if lowering[i] != cython.NULL:
+    if lowering[i] != cython.NULL and lowering[i] != lower:  # it is the same when an interrupted import is done again
         raise ValueError(f"{row.mnemonic} is lowered twice")
     lowering[i] = lower
     is_executed[i] = True

@@ -69,6 +69,14 @@ class Operation(NamedTuple):
 OPERATIONS: dict[str, Operation] = {}
 
 
+def is_again(define: Callable[..., object], before: Callable[..., object]) -> bool:
+    """Whether a function is the same as one that has been registered before.
+
+    An import that a signal handler's exception interrupts is done again: its module makes the same functions anew.
+    """
+    return (define.__module__, define.__qualname__) == (before.__module__, before.__qualname__)
+
+
 def _expand(name: str) -> Iterator[str]:
     for template, values in _TEMPLATES.items():
         if template in name:
@@ -100,7 +108,7 @@ def operation(
                 row = BY_MNEMONIC[name]
                 operands = tuple(by_name(type) for type in (row.params if params is None else params.split()))
                 given = tuple(by_name(type) for type in (row.results if results is None else results.split()))
-                if name in OPERATIONS:
+                if name in OPERATIONS and not is_again(define, OPERATIONS[name].define):
                     raise ValueError(f"{name} has two definitions")
                 OPERATIONS[name] = Operation(row, define, kind, operands, given, traps, commutative, is_truth)
         return define
