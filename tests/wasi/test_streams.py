@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import wasmloom as wl
 from tests.wasi.guest import Guest
 from tests.wasi.programs import errno_of, moving
 from wasmloom.wasi import Errno, Wasi
@@ -151,6 +152,21 @@ with wl.Wasi(preopens={"/": "."}) as wasi:
 with open(os.environ["RESULT"], "w") as file:
     print(opened, *map(int, codes), fd, file=file)
 """
+
+
+class Writes:
+    """What a program may put into `sys.stdout`: all that `print` needs."""
+
+    def write(self, text: str) -> None:
+        pass
+
+
+def test_a_process_with_other_standard_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Writes())
+    monkeypatch.setattr(sys, "stderr", None)
+    wasi = Wasi(stdin=b"", stdout=io.BytesIO(), stderr=io.BytesIO())
+    program = wl.Module('(module (memory (export "memory") 1) (func (export "_start")))')
+    assert wasi.start(wasi.instantiate(program)) == 0
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])

@@ -296,9 +296,9 @@ class Wasi:
         start = _exported(instance, "_start", "the function")
         if getattr(start, "type", None) != FuncType((), ()):
             raise LinkError(f"a WASI program's '_start' must be a function [] -> [], which is {start!r} here")
-        # This process's output so far must come before the guest's.
+        # This process's output so far must come before the guest's. A program may have put other objects there.
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None and not stream.closed:
+            if not getattr(stream, "closed", False) and hasattr(stream, "flush"):
                 stream.flush()
         return start
 
