@@ -18,7 +18,8 @@ from wasmloom.compiler.abi import (
 )
 from wasmloom.compiler.lines import MARK
 from wasmloom.contract import layout
-from wasmloom.semantics.kinds import SLOT_BITS, SLOT_BYTES, by_name, places
+from wasmloom.contract.layout import SLOT_BYTES
+from wasmloom.semantics.kinds import SLOT_BITS, by_name, places
 from wasmloom.semantics.llvm import Value, is_float, llvm_type, module_assembly, type_bits
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.target import backend, inline_assembly
@@ -405,8 +406,8 @@ class FunctionBuilder(StructBuilder):
         self._pass_rest(callee, arguments)
         if environment != self.inst:
             area = self.args(self.ctx)
-            self.store(Value(target, "ptr"), self.at(area, 8 * TAIL_WORDS), align=8)
-            self.store(environment, self.at(area, 8 * TAIL_WORDS + 8), align=8)
+            self.store(Value(target, "ptr"), self.at(area, SLOT_BYTES * TAIL_WORDS), align=8)
+            self.store(environment, self.at(area, SLOT_BYTES * (TAIL_WORDS + 1)), align=8)
             target, environment = "@wl.tail", self.inst
             self.declarations["wl.tail"] = f"declare hidden {UNIFORM_RESULT} @wl.tail({UNIFORM_PROTOTYPE})"
         passed = self._uniform(callee, arguments, environment)

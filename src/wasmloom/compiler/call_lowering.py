@@ -5,6 +5,7 @@ from __future__ import annotations
 from wasmloom.compiler.abi import Signature
 from wasmloom.compiler.loops import Instr
 from wasmloom.compiler.lowering import FunctionLowering, branch_if, lowers
+from wasmloom.contract.layout import FIELD_BYTES
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
 
@@ -52,7 +53,7 @@ def _indirect(f: FunctionLowering, i: Instr) -> _Callee:
 def type_id(f: FunctionLowering, type: int) -> Value:
     """The canonical id of a type of the module: the loader fills in the table, since ids are the process's."""
     b = f.b
-    return b.constant_load("i64", Value(f"getelementptr (i8, ptr @wl_type_ids, i64 {8 * type})", "ptr"))
+    return b.constant_load("i64", Value(f"getelementptr (i8, ptr @wl_type_ids, i64 {FIELD_BYTES * type})", "ptr"))
 
 
 def _reference(f: FunctionLowering, i: Instr) -> _Callee:

@@ -38,7 +38,7 @@ class Facts:
             ("tag", len(module.tags)),
         ):
             self._spaces[space] = at
-            at += 8 * count
+            at += layout.FIELD_BYTES * count
         #: by function defined here, the functions that it calls directly
         self.calls: list[set[int]]
         tails, throws, self.calls = scan(module)
@@ -68,7 +68,7 @@ class Facts:
 
     def place(self, space: str, index: int) -> int:
         """The offset in the instance of the pointer to a "global", "func", "table", "mem" or "tag"."""
-        return self._spaces[space] + 8 * index
+        return self._spaces[space] + layout.FIELD_BYTES * index
 
     def may_throw(self, index: int) -> bool:
         """Whether a call of function `index` may end in an exception."""

@@ -15,6 +15,7 @@ import ctypes
 from collections.abc import Sequence
 
 from wasmloom.compiler.objects import PAGE, ObjectError
+from wasmloom.contract.layout import FIELD_BYTES
 from wasmloom.runtime.codememory import CodeMemory
 from wasmloom.target import code
 
@@ -26,7 +27,7 @@ class LazyFunctions:
         """`compiler`: the address that entries jump to until there is code. Raises `ObjectError`."""
         pages = -(-len(functions) * code.ENTRY_SIZE // PAGE) * PAGE
         try:
-            self.memory = CodeMemory(pages + 8 * len(functions))
+            self.memory = CodeMemory(pages + FIELD_BYTES * len(functions))
         except OSError as error:
             raise ObjectError(f"no memory for {len(functions)} entries of functions: {error}") from None
         base: int = self.memory.address
@@ -34,7 +35,7 @@ class LazyFunctions:
         #: The address of each function's entry.
         self.entries: dict[int, int] = {}
         for position, function in enumerate(functions):
-            at, slot = position * code.ENTRY_SIZE, pages + 8 * position
+            at, slot = position * code.ENTRY_SIZE, pages + FIELD_BYTES * position
             code.write_entry(self.memory, at, function, slot - at)
             self.entries[function] = base + at
             self._slots[function] = base + slot

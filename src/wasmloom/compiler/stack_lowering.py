@@ -29,9 +29,9 @@ from wasmloom.compiler.switching import (
     switch_by_call,
     switch_stacks,
 )
-from wasmloom.contract.layout import BOUND_SHIFT, CONT_BYTES, CONT_FRESH, INLINE_WORDS, ON_LABEL, ON_SWITCH
+from wasmloom.contract.layout import BOUND_SHIFT, CONT_BYTES, CONT_FRESH, INLINE_WORDS, ON_LABEL, ON_SWITCH, SLOT_BYTES
 from wasmloom.semantics.continuations import check_reference, check_target, check_throwing, consume
-from wasmloom.semantics.kinds import SLOT_BYTES, by_name
+from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT

@@ -275,22 +275,28 @@ NEXT_REVISION = 1 << REVISION_SHIFT
 MAX_REVISION = 0xFFFF
 
 
+#: Bytes of a slot: a word of a frame, of arguments in memory, of a table, of what is bound to a continuation.
+SLOT_BYTES = 8
+#: Bytes of a field of a struct, and of a pointer.
+FIELD_BYTES = 8
+
+
 def offset(struct: str, field: str) -> int:
     """Byte offset of `field` in `struct`."""
     for i, (name, _) in enumerate(STRUCTS[struct]):
         if name == field:
-            return 8 * i
+            return FIELD_BYTES * i
     raise KeyError(f"{struct}.{field}")
 
 
 def size(struct: str) -> int:
     """Size of `struct` in bytes."""
-    return 8 * len(STRUCTS[struct])
+    return FIELD_BYTES * len(STRUCTS[struct])
 
 
 #: Bytes of a continuation with the stack that it begins with, and words of that stack.
 CONT_BYTES = 384
-INLINE_WORDS = (CONT_BYTES - size("WlCont")) // 8
+INLINE_WORDS = (CONT_BYTES - size("WlCont")) // SLOT_BYTES
 
 
 def c_header() -> str:
@@ -316,6 +322,7 @@ def pxd() -> str:
     parts += [f"    RT_{name.upper()} = {i}" for i, name in enumerate(RUNTIME_CALLS)]
     parts.append(f"    RT_COUNT = {len(RUNTIME_CALLS)}")
     parts += [f"    CONT_{name.upper()} = {i}" for i, name in enumerate(CONT_STATES)]
+    parts += [f"    SLOT_BYTES = {SLOT_BYTES}", f"    FIELD_BYTES = {FIELD_BYTES}"]
     parts += [f"    CONT_BYTES = {CONT_BYTES}", f"    INLINE_WORDS = {INLINE_WORDS}"]
     parts += [f"    BOUND_SHIFT = {BOUND_SHIFT}", f"    ON_LABEL = {ON_LABEL}", f"    ON_SWITCH = {ON_SWITCH}"]
     parts += [f"    REVISION_SHIFT = {REVISION_SHIFT}", f"    MAX_REVISION = {MAX_REVISION}"]

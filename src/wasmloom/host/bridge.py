@@ -41,7 +41,7 @@ from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
-from cython.cimports.wasmloom.contract._layout import RT_HOST_CALL, WlContext, WlFunction
+from cython.cimports.wasmloom.contract._layout import RT_HOST_CALL, SLOT_BYTES, WlContext, WlFunction
 from cython.cimports.wasmloom.host.bridge import (
     Bits32,
     Bits64,
@@ -144,7 +144,7 @@ def room_for(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(u
     """Room for `count` words: `few`, which has `WORDS_ON_STACK`, or else allocated memory, which the caller frees."""
     words: cython.pointer(uint64_t) = few
     if count > WORDS_ON_STACK:
-        words = cython.cast(cython.pointer(uint64_t), malloc(8 * count))
+        words = cython.cast(cython.pointer(uint64_t), malloc(SLOT_BYTES * count))
         if words == cython.NULL:
             raise MemoryError
     return words
@@ -844,11 +844,11 @@ def _host_call_with_gil(
     """Run a host function; an exception waits in the store until the guest has been left."""
     store: Store = cython.cast(Store, ctx.store)
     offset: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base
-    room: uint64_t = 8 * MAX_ARGUMENTS  # as for a compiled function; nothing here may raise
+    room: uint64_t = SLOT_BYTES * MAX_ARGUMENTS  # as for a compiled function; nothing here may raise
     ended: cython.int
     code: uint64_t
     if function.instance == cython.NULL:
-        room = 8 * max(host_param_slots(function), host_result_slots(function))
+        room = SLOT_BYTES * max(host_param_slots(function), host_result_slots(function))
     # For backtraces and nested entries. An entry saves these fields before it overwrites them.
     ctx.host_ip = return_ip
     ctx.host_fp = offset

@@ -28,7 +28,7 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.contract import _handlers as h
-from cython.cimports.wasmloom.contract._layout import NEXT_REVISION, WlCont, WlContext, WlInstance
+from cython.cimports.wasmloom.contract._layout import NEXT_REVISION, SLOT_BYTES, WlCont, WlContext, WlInstance
 from cython.cimports.wasmloom.host.bridge import from_word, results_of, take_arguments
 from cython.cimports.wasmloom.host.signatures import Signature, signature_of
 from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
@@ -289,7 +289,7 @@ def _run_compiled(
     args = cython.cast(cython.pointer(uint64_t), ctx.args)
     if throws:
         ctx.pending = ctx.exception
-    memcpy(args, words + _VALUES, 8 * count)
+    memcpy(args, words + _VALUES, SLOT_BYTES * count)
     passed[0] = words[_CONT]
     passed[1] = words[_VALUES]
     passed[2] = cython.cast(uint64_t, driver.instance)
@@ -316,7 +316,7 @@ def _run_compiled(
         tag = tags[reason - 1]
         words[_OUTCOME] = reason - 1
         count = signature_of(tag.pointer.type_id).param_slots
-    memcpy(words + _VALUES, args, 8 * count)
+    memcpy(words + _VALUES, args, SLOT_BYTES * count)
     words[_VALUES] = passed[1]
     if reason:
         words[_VALUES + count] = passed[2]

@@ -27,7 +27,15 @@ from cython.cimports.wasmloom.binary.sections import (
     TableItem,
     skip_expr,
 )
-from cython.cimports.wasmloom.contract._layout import WlFunction, WlInstance, WlMemory, WlSegment, WlTable, WlTag
+from cython.cimports.wasmloom.contract._layout import (
+    SLOT_BYTES,
+    WlFunction,
+    WlInstance,
+    WlMemory,
+    WlSegment,
+    WlTable,
+    WlTag,
+)
 from cython.cimports.wasmloom.host.bridge import Func, func_at, new_host_function
 from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_at, memory_at, table_at
 from cython.cimports.wasmloom.host.signatures import signature_of
@@ -305,7 +313,7 @@ class InstanceState:
             poll()
             item = module.element_item + i
             if item.mode != DECLARATIVE and item.count:
-                words = cython.cast(cython.pointer(uint64_t), self.store.allocate(8 * item.count))
+                words = cython.cast(cython.pointer(uint64_t), self.store.allocate(SLOT_BYTES * item.count))
                 r = module.reader_at(item.items)
                 for k in range(item.count):
                     poll()
@@ -384,7 +392,7 @@ class InstanceState:
         stack: cython.pointer(uint64_t) = few
         if where.end - where.start <= 32:
             return self.run_expression(cython.address(r), stack, word)
-        stack = cython.cast(cython.pointer(uint64_t), malloc(8 * (where.end - where.start)))
+        stack = cython.cast(cython.pointer(uint64_t), malloc(SLOT_BYTES * (where.end - where.start)))
         if stack == cython.NULL:
             raise MemoryError
         try:

@@ -39,6 +39,7 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.contract._handlers import H_HOST_RETURNED, H_HOST_THREW
 from cython.cimports.wasmloom.contract._layout import (
     CONT_ACTIVE,
+    SLOT_BYTES,
     WlCont,
     WlContext,
     WlException,
@@ -211,14 +212,14 @@ class GuestTask:
                 self.end()
                 raise
             if compiled:
-                memcpy(self.parked.words, words, 8 * cython.cast(uint64_t, signature.param_slots))
+                memcpy(self.parked.words, words, SLOT_BYTES * cython.cast(uint64_t, signature.param_slots))
                 return self.run(cython.address(entry), cython.cast(cython.p_char, function.array_call), 0)
-            code = grow_stack(self.store.guest, 8 * cython.cast(uint64_t, room))
+            code = grow_stack(self.store.guest, SLOT_BYTES * cython.cast(uint64_t, room))
             if code:
                 leave(self.store, cython.address(entry))
                 self.end()
                 raise self.store.trap(code)
-            memcpy(self.store.guest.ctx.stack_base, words, 8 * cython.cast(uint64_t, signature.param_slots))
+            memcpy(self.store.guest.ctx.stack_base, words, SLOT_BYTES * cython.cast(uint64_t, signature.param_slots))
             return self.run(cython.address(entry), cython.cast(cython.pp_char, function.code_cell)[0], 0)
         finally:
             self.store.unlock()
@@ -259,14 +260,14 @@ class GuestTask:
                     memcpy(
                         self.store.guest.ctx.stack_base + offset,
                         words,
-                        8 * cython.cast(uint64_t, signature.result_slots),
+                        SLOT_BYTES * cython.cast(uint64_t, signature.result_slots),
                     )
                 elif signature.n_results:
                     self.parked.results[0] = words[0]
                     memcpy(
                         cython.cast(cython.pointer(uint64_t), self.store.guest.ctx.args) + 1,
                         words + 1,
-                        8 * cython.cast(uint64_t, signature.result_slots - 1),
+                        SLOT_BYTES * cython.cast(uint64_t, signature.result_slots - 1),
                     )
             finally:
                 self.store.guest.heap.holds -= 1
@@ -500,7 +501,7 @@ class GuestTask:
                     memcpy(
                         words,
                         ctx.stack_base if self.parked.native_stack == cython.NULL else self.parked.words,
-                        8 * cython.cast(uint64_t, signature.result_slots),
+                        SLOT_BYTES * cython.cast(uint64_t, signature.result_slots),
                     )
                     leave(store, entry)
                 elif cancelled is not None and code == _UNCAUGHT_EXCEPTION and ctx.exception == store.cancellation:

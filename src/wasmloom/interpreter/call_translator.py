@@ -11,6 +11,7 @@ import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr, Reader
 from cython.cimports.wasmloom.contract import _handlers as h
+from cython.cimports.wasmloom.contract._layout import FIELD_BYTES
 from cython.cimports.wasmloom.interpreter.assembler import (
     E_SLOT,
     op_arity,
@@ -83,7 +84,7 @@ def _call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) ->
     base = stage_arguments(t, type)
     if i.a < cython.cast(uint64_t, imported):
         at = t.emit(h.H_CALL_IMPORT)
-        put32(t.buffer + at + h.AT_CALL_IMPORT_FUNCTION, t.slot_functions + 8 * i.a)
+        put32(t.buffer + at + h.AT_CALL_IMPORT_FUNCTION, t.slot_functions + FIELD_BYTES * i.a)
         put16(t.buffer + at + h.AT_CALL_IMPORT_SAVE, t.record + 1)
         put16(t.buffer + at + h.AT_CALL_IMPORT_DELTA, t.home(base))
         _restore_instance(t)
@@ -108,7 +109,7 @@ def _call_indirect(t: Translator, r: cython.pointer(Reader), i: cython.pointer(I
     at = t.emit(h.H_CALL_INDIRECT)
     put16(t.buffer + at + h.AT_CALL_INDIRECT_INDEX, index)
     put16(t.buffer + at + h.AT_CALL_INDIRECT_SAVE, t.record + 1)
-    put32(t.buffer + at + h.AT_CALL_INDIRECT_TABLE, t.slot_tables + 8 * i.b)
+    put32(t.buffer + at + h.AT_CALL_INDIRECT_TABLE, t.slot_tables + FIELD_BYTES * i.b)
     put32(t.buffer + at + h.AT_CALL_INDIRECT_TYPE, t.module.type_id[i.a])
     put16(t.buffer + at + h.AT_CALL_INDIRECT_DELTA, t.home(base))
     _restore_instance(t)
@@ -149,7 +150,7 @@ def _return_call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Ins
     t.leave_tries(0)
     if i.a < cython.cast(uint64_t, imported):
         at = _tail_out(t, h.H_RETURN_CALL_IMPORT, type)
-        put32(t.buffer + at + h.AT_RETURN_CALL_OUT_IMPORT, t.slot_functions + 8 * i.a)
+        put32(t.buffer + at + h.AT_RETURN_CALL_OUT_IMPORT, t.slot_functions + FIELD_BYTES * i.a)
     else:
         base = stage_arguments(t, type)
         at = t.emit(h.H_RETURN_CALL)
@@ -187,7 +188,7 @@ def _return_call_indirect(t: Translator, r: cython.pointer(Reader), i: cython.po
     t.leave_tries(0)
     at = _tail_out(t, h.H_RETURN_CALL_INDIRECT, cython.address(t.signatures[i.a]))
     put16(t.buffer + at + h.AT_RETURN_CALL_OUT_INDEX, index)
-    put32(t.buffer + at + h.AT_RETURN_CALL_OUT_TABLE, t.slot_tables + 8 * i.b)
+    put32(t.buffer + at + h.AT_RETURN_CALL_OUT_TABLE, t.slot_tables + FIELD_BYTES * i.b)
     put32(t.buffer + at + h.AT_RETURN_CALL_OUT_TYPE, t.module.type_id[i.a])
     t.dead = True
     return 0

@@ -81,7 +81,7 @@ class CodeSpace:
         self.prepare = prepare
         self.checked = checked
         self.budget = budget
-        self.cells = cython.cast(cython.pointer(cython.p_char), malloc(8 * self.count + 1))
+        self.cells = cython.cast(cython.pointer(cython.p_char), malloc(cython.sizeof(cython.p_char) * self.count + 1))
         self.codes = cython.cast(cython.pointer(Code), calloc(self.count + 1, cython.sizeof(Code)))
         self.stubs = cython.cast(cython.p_char, calloc(self.count + 1, SIZE_LAZY))
         if self.cells == cython.NULL or self.codes == cython.NULL or self.stubs == cython.NULL:

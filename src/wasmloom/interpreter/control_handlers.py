@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from wasmloom.contract import traps
+from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.families import RUNTIME, Family, jump_back, named, runtime_body
 from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, letters, shape
@@ -348,7 +349,7 @@ def _open_frame(b: HandlerBuilder, zeroed: int | None) -> None:
     zero = b.const("i64", 0)
     if zeroed is not None:
         for i in range(zeroed):
-            b.store(zero, b.at(record, -8 * (i + 1)), align=8)
+            b.store(zero, b.at(record, -SLOT_BYTES * (i + 1)), align=8)
         return
     down = b.binary("sub", zero, b.number("zeroed"))
     first = b.assign(f"getelementptr i64, ptr {record.text}, i64 {down.text}", "ptr")

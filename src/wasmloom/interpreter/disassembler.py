@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from wasmloom.interpreter.handlers import HandlerSet
-from wasmloom.interpreter.isa import FIELD_KINDS, Field, Handler
+from wasmloom.interpreter.isa import FIELD_KINDS, HEADER, Field, Handler
 from wasmloom.interpreter.machine import handler_addresses
 from wasmloom.interpreter.stack_handlers import CLAUSE, CLAUSE_SWITCH
 
@@ -79,7 +79,7 @@ def disassemble(space: CodeSpace, index: int) -> str:
     lines = []
     at = 0
     while at < len(code):
-        handler = handlers[int.from_bytes(code[at : at + 8], "little")]
+        handler = handlers[int.from_bytes(code[at : at + HEADER], "little")]
         text, size = _instruction(code, at, handler)
         lines.append(f"  {at:04x}  @{origins[at]:06x}  {text}")
         at += size

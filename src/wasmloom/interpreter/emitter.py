@@ -11,6 +11,7 @@ handlers that call the runtime have little to save.
 from __future__ import annotations
 
 from wasmloom.contract import layout
+from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.interpreter.isa import FIELD_KINDS, Handler, Shape
 from wasmloom.semantics.kinds import SLOT_BITS, Kind
 from wasmloom.semantics.llvm import Value, is_float, llvm_type
@@ -99,13 +100,13 @@ class HandlerBuilder(StructBuilder):
 
     def frame_slot(self, index: int) -> Value:
         """The address of a slot with a fixed number."""
-        return self.at(self.fp, 8 * index)
+        return self.at(self.fp, SLOT_BYTES * index)
 
     # --- values of Wasm types ---
 
     def read_slot(self, name: str, kind: Kind) -> Value:
         """The value of the slot whose number is in a field."""
-        return self.load(kind.type, self.slot(name), align=kind.bits // 8)
+        return self.load(kind.type, self.slot(name), align=kind.bytes)
 
     def read_acc(self, kind: Kind) -> Value:
         """The accumulator of the kind's class."""
@@ -143,7 +144,7 @@ class HandlerBuilder(StructBuilder):
         """An immediate operand. A wide integer's is narrow, and widened."""
         if not kind.is_float and kind.bits == SLOT_BITS:
             return self.number(name)
-        return self.load(kind.type, self.field_at(name), align=kind.bits // 8)
+        return self.load(kind.type, self.field_at(name), align=kind.bytes)
 
     def finish_value(self, value: Value, to_slot: bool = True) -> None:
         """Put a result where it goes (the accumulator, and the slot in field `dst`) and dispatch."""

@@ -20,6 +20,7 @@ from cython.cimports.libc.string import memchr, memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, next_instr, read_u32
 from cython.cimports.wasmloom.contract import _handlers as h
+from cython.cimports.wasmloom.contract._layout import FIELD_BYTES
 from cython.cimports.wasmloom.interpreter.assembler import (
     ACC,
     E_SLOT,
@@ -126,10 +127,10 @@ class Translator(Assembler):
         self.cells = cython.cast(cython.pointer(cython.p_char), cython.cast(cython.size_t, cells))
         self.fuel = fuel
         self.checked = checked
-        self.slot_functions = h.INSTANCE_SIZE + 8 * counts[0]
-        self.slot_tables = self.slot_functions + 8 * counts[1]
-        self.slot_memories = self.slot_tables + 8 * counts[2]
-        self.slot_tags = self.slot_memories + 8 * cython.cast(cython.int, len(module.memories))
+        self.slot_functions = h.INSTANCE_SIZE + FIELD_BYTES * counts[0]
+        self.slot_tables = self.slot_functions + FIELD_BYTES * counts[1]
+        self.slot_memories = self.slot_tables + FIELD_BYTES * counts[2]
+        self.slot_tags = self.slot_memories + FIELD_BYTES * cython.cast(cython.int, len(module.memories))
         self._read_signatures()
         self.traced = log.STACKS
         index_of = {number: index for index, number in enumerate(self.module.type_ids)}

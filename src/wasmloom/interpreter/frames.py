@@ -19,7 +19,7 @@ from cython.cimports.wasmloom.contract._handlers import (
     H_RESTORE,
     H_SHIM,
 )
-from cython.cimports.wasmloom.contract._layout import WlCont
+from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont
 from cython.cimports.wasmloom.interpreter.frames import CALLER, END_OF_CONTINUATION, END_OF_ENTRY, Below, Cursor
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers
 
@@ -42,7 +42,7 @@ def to_caller(cursor: cython.pointer(Cursor), return_ip: uint64_t) -> Below:
     while _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
         # A tail call that left the instance: the original caller is further down.
         cursor.results = fp
-        instance = _word(fp + 8)
+        instance = _word(fp + SLOT_BYTES)
         return_ip = _word(fp)
         fp = _below(fp, return_ip)
     if return_ip == cython.cast(uint64_t, cont_return_code + 1):
@@ -50,7 +50,7 @@ def to_caller(cursor: cython.pointer(Cursor), return_ip: uint64_t) -> Below:
     if _word(return_ip) == cython.cast(uint64_t, handlers[H_LEAVE]):
         return END_OF_ENTRY
     if _word(return_ip) == cython.cast(uint64_t, handlers[H_RESTORE]):
-        instance = _word(fp + 8 * _number(return_ip + AT_RESTORE_SAVE))
+        instance = _word(fp + SLOT_BYTES * _number(return_ip + AT_RESTORE_SAVE))
     cursor.ip = return_ip - 1
     cursor.fp = fp
     cursor.instance = instance
@@ -63,7 +63,7 @@ def to_caller(cursor: cython.pointer(Cursor), return_ip: uint64_t) -> Below:
 @cython.exceptval(check=False)
 def _below(fp: uint64_t, return_ip: uint64_t) -> uint64_t:
     """The frame of the caller to whom the frame at `fp` returns at `return_ip`."""
-    return fp - 8 * _number(return_ip - DELTA_BEFORE_RETURN)
+    return fp - SLOT_BYTES * _number(return_ip - DELTA_BEFORE_RETURN)
 
 
 @cython.cfunc
@@ -128,7 +128,7 @@ def standing(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, lim
                 break  # it hasn't begun: its first instruction lies in no function
             known = seen[cursor.ip] = (position, position[0].record_slot(position[1]))
         found.append((known[0], cursor.fp, cython.cast(uint64_t, on)))
-        return_ip = _word(cursor.fp + 8 * cython.cast(uint64_t, known[1]))
+        return_ip = _word(cursor.fp + SLOT_BYTES * cython.cast(uint64_t, known[1]))
         if not _down(cython.address(cursor), return_ip, cython.address(on), end):
             break
     return found

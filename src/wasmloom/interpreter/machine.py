@@ -145,7 +145,7 @@ def _sort_handlers() -> None:
     i: cython.Py_ssize_t
     count: cython.Py_ssize_t = wl_handler_count
     order = sorted((address, i) for i, address in enumerate(handler_addresses()))
-    _sorted_addresses = cython.cast(cython.pointer(uint64_t), malloc(8 * count))
+    _sorted_addresses = cython.cast(cython.pointer(uint64_t), malloc(cython.sizeof(uint64_t) * count))
     _sorted_numbers = cython.cast(cython.pointer(int16_t), malloc(2 * count))
     if _sorted_addresses == cython.NULL or _sorted_numbers == cython.NULL:
         raise MemoryError

@@ -23,6 +23,7 @@ from cython.cimports.wasmloom.binary.reader import (
     read_handler,
 )
 from cython.cimports.wasmloom.contract import _handlers as h
+from cython.cimports.wasmloom.contract._layout import FIELD_BYTES
 from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, put16, put32
 from cython.cimports.wasmloom.interpreter.call_translator import runtime_call, stage_arguments
 from cython.cimports.wasmloom.interpreter.flow import L_TRY, Label, Signature, Translator, lowers
@@ -101,7 +102,7 @@ def _try_table(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr
         if clause.kind == CATCH or clause.kind == CATCH_REF:
             payload = _tag_type(t, clause.tag)
             at = t.emit(h.H_CATCH)
-            put32(t.buffer + at + h.AT_CATCH_TAG, t.slot_tags + 8 * clause.tag)
+            put32(t.buffer + at + h.AT_CATCH_TAG, t.slot_tags + FIELD_BYTES * clause.tag)
             put16(t.buffer + at + h.AT_CATCH_COUNT, payload.param_slots)
         else:
             at = t.emit(h.H_CATCH_ALL)
@@ -140,7 +141,7 @@ def _new_exception(t: Translator, tag: uint32_t) -> cython.int:
     base: cython.int = stage_arguments(t, _tag_type(t, tag))
     at: cython.Py_ssize_t = t.emit(h.H_NEW_EXCEPTION)
     put16(t.buffer + at + h.AT_RUNTIME_A, t.home(base))
-    put32(t.buffer + at + h.AT_RUNTIME_IMM0, t.slot_tags + 8 * tag)
+    put32(t.buffer + at + h.AT_RUNTIME_IMM0, t.slot_tags + FIELD_BYTES * tag)
     put32(t.buffer + at + h.AT_RUNTIME_IMM1, _tag_type(t, tag).param_slots)
     return 0
 
@@ -212,7 +213,7 @@ def _resuming(t: Translator, number: cython.int, r: cython.pointer(Reader), i: c
     for k in range(i.count):
         read_handler(cython.address(it), cython.address(clause))
         entry = at + h.AT_RESUME_CLAUSES + h.SIZE_CLAUSE * k
-        put32(t.buffer + entry + h.AT_CLAUSE_TAG, t.slot_tags + 8 * clause.tag)
+        put32(t.buffer + entry + h.AT_CLAUSE_TAG, t.slot_tags + FIELD_BYTES * clause.tag)
         put16(
             t.buffer + entry + h.AT_CLAUSE_KIND,
             h.CLAUSE_SUSPEND if clause.kind == ON_LABEL else h.CLAUSE_SWITCH,
@@ -284,7 +285,7 @@ def _suspend(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr))
     type: cython.pointer(Signature) = _tag_type(t, i.a)
     base: cython.int = stage_arguments(t, type)
     at: cython.Py_ssize_t = t.emit(h.H_SUSPEND + t.traced)
-    put32(t.buffer + at + h.AT_SUSPEND_TAG, t.slot_tags + 8 * i.a)
+    put32(t.buffer + at + h.AT_SUSPEND_TAG, t.slot_tags + FIELD_BYTES * i.a)
     put16(t.buffer + at + h.AT_SUSPEND_VALUES, t.home(base))
     put16(t.buffer + at + h.AT_SUSPEND_COUNT, type.param_slots)
     t.barrier()
@@ -314,7 +315,7 @@ def _switch(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
     _drop_slots(t, count + 1)
     t.forget_accs()
     at = t.emit(h.H_SWITCH + t.traced)
-    put32(t.buffer + at + h.AT_SWITCH_TAG, t.slot_tags + 8 * i.b)
+    put32(t.buffer + at + h.AT_SWITCH_TAG, t.slot_tags + FIELD_BYTES * i.b)
     put16(t.buffer + at + h.AT_SWITCH_VALUES, t.home(base))
     put16(t.buffer + at + h.AT_SWITCH_COUNT, target.param_slots - 1)
     put16(t.buffer + at + h.AT_SWITCH_CONT, cont)

@@ -26,6 +26,7 @@ from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_range, read_u32, read_valtype
 from cython.cimports.wasmloom.contract import _handlers as h
+from cython.cimports.wasmloom.contract._layout import SLOT_BYTES
 from cython.cimports.wasmloom.interpreter.assembler import kind_slots, put16, put32
 from cython.cimports.wasmloom.interpreter.flow import (
     L_FUNCTION,
@@ -169,7 +170,7 @@ def translate(t: Translator, index: uint32_t) -> cython.int:
     # Callees' results count towards the height; they lie higher when a callee has a shim. The function's own results
     # overwrite the frame's beginning.
     frame = max(t.top, t.own.result_slots) + SHIM_SLOTS
-    put32(t.buffer + enter + h.AT_ENTER_FRAME, 8 * frame)
+    put32(t.buffer + enter + h.AT_ENTER_FRAME, SLOT_BYTES * frame)
     put16(t.buffer + enter + h.AT_ENTER_RECORD, t.record)
     put16(t.buffer + enter + h.AT_ENTER_ZEROED, zeroed)
     return 0

@@ -8,6 +8,7 @@ import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import Instr, Reader
 from cython.cimports.wasmloom.contract import _handlers as h
+from cython.cimports.wasmloom.contract._layout import FIELD_BYTES
 from cython.cimports.wasmloom.interpreter.assembler import (
     ACC,
     E_ACC,
@@ -182,7 +183,7 @@ def _load(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) ->
         put16(t.buffer + at + h.AT_LOAD_ADDRESS, a.slot)
     put32(t.buffer + at + h.AT_LOAD_OFFSET, cython.cast(uint32_t, offset))
     if other:
-        put32(t.buffer + at + h.AT_LOAD_MEMORY, t.slot_memories + 8 * i.b)
+        put32(t.buffer + at + h.AT_LOAD_MEMORY, t.slot_memories + FIELD_BYTES * i.b)
     return 0
 
 
@@ -216,7 +217,7 @@ def _store(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -
         put16(t.buffer + at + h.AT_STORE_ADDRESS, a.slot)
     put32(t.buffer + at + h.AT_STORE_OFFSET, cython.cast(uint32_t, offset))
     if other:
-        put32(t.buffer + at + h.AT_STORE_M_MEMORY, t.slot_memories + 8 * i.b)
+        put32(t.buffer + at + h.AT_STORE_M_MEMORY, t.slot_memories + FIELD_BYTES * i.b)
     if b.kind == SLOT:
         put16(t.buffer + at + h.AT_STORE_VALUE, b.slot)
     elif b.kind == IMM:
@@ -248,7 +249,7 @@ def _atomic(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
     for k in range(count):
         cython.cast(cython.pointer(uint16_t), t.buffer + at + h.AT_ATOMIC_ADDRESS)[k] = slots[k]
     put32(t.buffer + at + h.AT_ATOMIC_OFFSET, cython.cast(uint32_t, i.a))
-    put32(t.buffer + at + h.AT_ATOMIC_MEMORY, t.slot_memories + 8 * i.b)
+    put32(t.buffer + at + h.AT_ATOMIC_MEMORY, t.slot_memories + FIELD_BYTES * i.b)
     return 0
 
 
@@ -385,7 +386,7 @@ def _global_get(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
         at = t.emit_result(h.H_FGLOBAL_GET_A, h.H_FGLOBAL_GET_S, type)
     else:
         at = t.emit_result(h.H_GLOBAL_GET_A, h.H_GLOBAL_GET_S, type)
-    put32(t.buffer + at + h.AT_GLOBAL_GET_GLOBAL, h.INSTANCE_SIZE + 8 * index)
+    put32(t.buffer + at + h.AT_GLOBAL_GET_GLOBAL, h.INSTANCE_SIZE + FIELD_BYTES * index)
     return 0
 
 
@@ -407,7 +408,7 @@ def _global_set(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
     else:
         at = t.emit(h.H_GLOBAL_SET_I)
         put64(t.buffer + at + h.AT_GLOBAL_SET_VALUE_IMM64, v.bits)
-    put32(t.buffer + at + h.AT_GLOBAL_SET_GLOBAL, h.INSTANCE_SIZE + 8 * index)
+    put32(t.buffer + at + h.AT_GLOBAL_SET_GLOBAL, h.INSTANCE_SIZE + FIELD_BYTES * index)
     return 0
 
 
@@ -421,7 +422,7 @@ def _place(t: Translator, i: cython.pointer(Instr)) -> uint32_t:
         base = t.slot_tables
     elif space == S_MEMORY:
         base = t.slot_memories
-    return cython.cast(uint32_t, base + 8 * i.a)
+    return cython.cast(uint32_t, base + FIELD_BYTES * i.a)
 
 
 @cython.cfunc

@@ -31,6 +31,7 @@ from cython.cimports.wasmloom.contract._layout import (
     CONT_FRESH,
     CONT_SUSPENDED,
     NEXT_REVISION,
+    SLOT_BYTES,
     WlCont,
     WlContext,
     WlControl,
@@ -118,7 +119,7 @@ def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> 
     """Visit the stack that waits for `child`: its frames, up to the operands of its `resume`."""
     parent: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), child.parent)
     below: uint64_t = cython.cast(cython.pointer(uint16_t), child.resume + AT_RESUME_VALUES)[0]
-    _visit_range(m, parent.stack_base, (parent.fp >> 3) + below)
+    _visit_range(m, parent.stack_base, parent.fp // SLOT_BYTES + below)
 
 
 @cython.cfunc
@@ -126,7 +127,7 @@ def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> 
 @cython.exceptval(check=False)
 def _visit_native_stack(m: cython.pointer(Marking), low: cython.p_char, cont: cython.pointer(WlCont)) -> cython.void:
     """Visit the native stack of a continuation or of an entry's bottom, from its innermost word on."""
-    _visit_range(m, low, (cython.cast(cython.p_char, cont.control) - low) >> 3)
+    _visit_range(m, low, cython.cast(uint64_t, cython.cast(cython.p_char, cont.control) - low) // SLOT_BYTES)
 
 
 @cython.cfunc
@@ -155,7 +156,7 @@ def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cy
         _visit_native_stack(m, cython.cast(cython.pointer(WlControl), last.control).sp, cont)
         _visit_native_parents(m, cont, last)
         return
-    _visit_range(m, cont.stack_base, (cont.fp >> 3) + cont.values + bound_of(cont))
+    _visit_range(m, cont.stack_base, cont.fp // SLOT_BYTES + cont.values + bound_of(cont))
     while cont != last:
         _visit_parent(m, cont)
         cont = cython.cast(cython.pointer(WlCont), cont.parent)
@@ -184,11 +185,11 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
             sp = entry.guest_sp
             if waiting_bytes(entry.bottom) and not entry.may_wait:
                 # Frames of bytecode that wait at the bottom. They are in the context's stack.
-                _visit_range(m, ctx.stack_base + entry.base, waiting_bytes(entry.bottom) >> 3)
+                _visit_range(m, ctx.stack_base + entry.base, waiting_bytes(entry.bottom) // SLOT_BYTES)
         else:
             if not seen:
                 # The end of the running frame isn't known here.
-                _visit_range(m, ctx.stack_base, (ctx.stack_end - ctx.stack_base) >> 3)
+                _visit_range(m, ctx.stack_base, cython.cast(uint64_t, ctx.stack_end - ctx.stack_base) // SLOT_BYTES)
                 seen = True
             while cont.parent != cython.NULL:
                 cont.mark |= MARK_LIVE
@@ -197,7 +198,7 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
             if entry.may_wait:
                 cont.mark |= MARK_LIVE
                 if entry.outer_current != cython.NULL:
-                    _visit_range(m, entry.outer_base, entry.stack_top >> 3)
+                    _visit_range(m, entry.outer_base, entry.stack_top // SLOT_BYTES)
         cont = entry.outer_current
         entry = entry.outer
 
@@ -218,7 +219,7 @@ def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
             _visit_native_parents(m, cont, parked.root)
             cont = parked.root
         else:
-            _visit_range(m, cont.stack_base, cont.values >> 3)
+            _visit_range(m, cont.stack_base, cont.values // SLOT_BYTES)
         while cont.parent != cython.NULL:
             _visit_parent(m, cont)
             cont = cython.cast(cython.pointer(WlCont), cont.parent)
@@ -352,7 +353,7 @@ def _collect(ctx: cython.pointer(WlContext)) -> cython.void:
     _mark(cython.address(m))
     _sweep(cython.address(m))
     heap.allocated = 0
-    heap.collect_at = (heap.block_bytes + heap.grown + 8 * heap.scanned) >> 1
+    heap.collect_at = (heap.block_bytes + heap.grown + SLOT_BYTES * heap.scanned) >> 1
     heap.grown_at = 2 * heap.grown
     heap.collections += 1
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlFunction, WlInstance
+from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont, WlContext, WlFunction, WlInstance
 from cython.cimports.wasmloom.runtime import guests, hooks
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import (
@@ -221,7 +221,7 @@ def _begin(store: Store, entry: cython.pointer(Entry)) -> cython.int:
 def _begin_bytecode(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
     """See `Tier.begin`: the frame lies on the store's value stack."""
     guest: cython.pointer(Guest) = store.guest
-    code: uint64_t = grow_stack(guest, entry.base + 8 * room)
+    code: uint64_t = grow_stack(guest, entry.base + SLOT_BYTES * room)
     if code:
         return _refuse(store, entry, code)
     guest.entry = entry

@@ -30,7 +30,7 @@ from cython.cimports.posix.mman import (
     PROT_WRITE,
     munmap,
 )
-from cython.cimports.wasmloom.contract._layout import CONT_BYTES
+from cython.cimports.wasmloom.contract._layout import CONT_BYTES, SLOT_BYTES
 from cython.cimports.wasmloom.runtime.heap import (
     CONT_CLASS,
     FIRST_EXCEPTION_WORDS,
@@ -50,7 +50,7 @@ from cython.cimports.wasmloom.system.allocation import calloc, malloc, mmap
 @cython.exceptval(check=False)
 def class_bytes(kind: uint64_t) -> uint64_t:
     """Size of the blocks of a class."""
-    return CONT_BYTES if kind == CONT_CLASS else 8 * FIRST_EXCEPTION_WORDS << (kind - 1)
+    return CONT_BYTES if kind == CONT_CLASS else SLOT_BYTES * FIRST_EXCEPTION_WORDS << (kind - 1)
 
 
 @cython.cfunc

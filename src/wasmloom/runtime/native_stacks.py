@@ -55,6 +55,7 @@ from cython.cimports.wasmloom.contract._layout import (
     RT_NATIVE_BIND,
     RT_NATIVE_GROW,
     RT_NATIVE_RENEW,
+    SLOT_BYTES,
     WlCont,
     WlContext,
     WlControl,
@@ -286,7 +287,7 @@ def _grow(ctx: cython.pointer(WlContext), address: cython.p_char) -> uint64_t:
 def prepare_context(guest: cython.pointer(Guest)) -> cython.bint:
     """Make a context ready for compiled code; False when there is no memory."""
     if guest.ctx.args == cython.NULL:
-        guest.ctx.args = malloc(8 * MAX_ARGUMENTS)
+        guest.ctx.args = malloc(SLOT_BYTES * MAX_ARGUMENTS)
     return guest.ctx.args != cython.NULL
 
 
@@ -426,7 +427,7 @@ def _begin(
         kept = cython.cast(cython.pointer(uint64_t), cont.stack_base + cont.fp) + cont.values + bound
         for i in range(count):
             kept[i] = args[i] if i else words[0]
-        size: uint64_t = cont.fp + 8 * (cont.values + bound + count)
+        size: uint64_t = cont.fp + SLOT_BYTES * (cont.values + bound + count)
         return 0 if convert(cython.cast(cython.pointer(Guest), ctx), cont, size) else _OUT_OF_MEMORY
     if cont.control == cython.NULL:
         if ctx.free_stacks == cython.NULL and chain_is_full(cython.cast(cython.pointer(Guest), ctx)):
@@ -448,7 +449,7 @@ def _begin(
         while i > 0:
             i -= 1
             args[bound + i] = args[i] if i else words[0]
-        memcpy(args, kept, 8 * bound)
+        memcpy(args, kept, SLOT_BYTES * bound)
         words[0] = args[0]
     return 0
 
@@ -468,15 +469,15 @@ def _bind(ctx: cython.pointer(WlContext), words: cython.pointer(uint64_t), count
     bound: uint64_t = bound_of(cont)
     place: cython.p_char
     if is_interpreted(cont):
-        place = cont.stack_base + cont.fp + 8 * (cont.values + bound)  # the frame has room for them
+        place = cont.stack_base + cont.fp + SLOT_BYTES * (cont.values + bound)  # the frame has room for them
     else:
-        if 8 * (bound + count) > cython.cast(uint64_t, cont.stack_end - cont.stack_base) and not grow_bound(
-            cython.cast(cython.pointer(Guest), ctx), cont, 8 * (bound + count)
+        if SLOT_BYTES * (bound + count) > cython.cast(uint64_t, cont.stack_end - cont.stack_base) and not grow_bound(
+            cython.cast(cython.pointer(Guest), ctx), cont, SLOT_BYTES * (bound + count)
         ):
             return _OUT_OF_MEMORY
-        place = cont.stack_base + 8 * bound
+        place = cont.stack_base + SLOT_BYTES * bound
     cont.reference += NEXT_REVISION
-    memcpy(place, words + 1, 8 * count)
+    memcpy(place, words + 1, SLOT_BYTES * count)
     cont.state += count << BOUND_SHIFT
     look_first(cont)
     if is_worn(cont):
@@ -581,7 +582,7 @@ def _find_handler(
     clause: cython.pointer(uint32_t)
     i: uint64_t
     while child.parent != cython.NULL:
-        clause = cython.cast(cython.pointer(uint32_t), child.resume + 8)
+        clause = cython.cast(cython.pointer(uint32_t), child.resume + cython.sizeof(uint64_t))
         for i in range(cython.cast(cython.pointer(uint64_t), child.resume)[0]):
             mine = cython.cast(cython.pp_char, cython.cast(cython.p_char, child.resumer) + clause[0])[0]
             if mine == tag and clause[1] == kind:

@@ -18,7 +18,7 @@ import cython
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memmove
 from cython.cimports.wasmloom.contract import _layout
-from cython.cimports.wasmloom.contract._layout import WlContext, WlInstance, WlMemory, WlSegment, WlTable
+from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlContext, WlInstance, WlMemory, WlSegment, WlTable
 from cython.cimports.wasmloom.contract.operands import Operands
 from cython.cimports.wasmloom.runtime.bulk import Between, fill, move
 from cython.cimports.wasmloom.runtime.guests import (
@@ -377,7 +377,7 @@ def initialise_table(
         memcpy(
             cython.cast(cython.pointer(uint64_t), table.elements) + target,
             cython.cast(cython.pointer(uint64_t), segment.data) + source,
-            8 * count,
+            SLOT_BYTES * count,
         )
     return 0
 
@@ -414,7 +414,7 @@ def _table_copy(
         memmove(
             cython.cast(cython.pointer(uint64_t), to.elements) + target,
             cython.cast(cython.pointer(uint64_t), origin.elements) + source,
-            8 * count,
+            SLOT_BYTES * count,
         )
     return 0
 

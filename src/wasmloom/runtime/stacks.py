@@ -44,6 +44,7 @@ from cython.cimports.wasmloom.contract._layout import (
     RT_CONT_NEW,
     RT_CONT_RENEW,
     RT_NEW_EXCEPTION,
+    SLOT_BYTES,
     WlCont,
     WlContext,
     WlControl,
@@ -195,7 +196,7 @@ def chain_is_full(guest: cython.pointer(Guest)) -> cython.bint:
         count += 1
     if cont != cython.NULL:
         return True
-    guest.until_chain_check = max(guest.max_chain - count, guest.max_chain >> 3)
+    guest.until_chain_check = max(guest.max_chain - count, guest.max_chain // 8)
     return False
 
 
@@ -257,7 +258,7 @@ def take(guest: cython.pointer(Guest), collects: cython.bint) -> cython.pointer(
     cont.next = cython.NULL
     cont.owner = cont
     cont.stack_base = inline_stack(cont)
-    cont.stack_end = cont.stack_base + 8 * INLINE_WORDS
+    cont.stack_end = cont.stack_base + SLOT_BYTES * INLINE_WORDS
     return cont
 
 
@@ -288,7 +289,7 @@ def free_grown(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cy
         guest.heap.grown -= size
         uncharge(guest, size)
         cont.stack_base = inline_stack(cont)
-        cont.stack_end = cont.stack_base + 8 * INLINE_WORDS
+        cont.stack_end = cont.stack_base + SLOT_BYTES * INLINE_WORDS
 
 
 @cython.cfunc
@@ -304,7 +305,7 @@ def _cont_new(
     function: cython.p_void = cython.cast(cython.p_void, fp[op.b])
     cont: cython.pointer(WlCont)
     memory: cython.p_char
-    size: uint64_t = 8 * cython.cast(uint64_t, op.imm0)
+    size: uint64_t = SLOT_BYTES * cython.cast(uint64_t, op.imm0)
     if function == cython.NULL:
         return _NULL_FUNCTION
     if guest.ctx.free_conts == cython.NULL and chain_is_full(guest):
@@ -312,7 +313,7 @@ def _cont_new(
     cont = take(guest, True)
     if cont == cython.NULL:
         return _OUT_OF_MEMORY
-    if size > 8 * INLINE_WORDS:
+    if size > SLOT_BYTES * INLINE_WORDS:
         memory = _grown_memory(guest, 2 * size)
         if memory == cython.NULL:
             end_stack(guest, cont)
@@ -388,9 +389,9 @@ def renew(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.
     if cont.last == cont:
         fresh.last = fresh
     if cont.stack_base == inline_stack(cont):
-        memcpy(inline_memory, cont.stack_base, 8 * INLINE_WORDS)
+        memcpy(inline_memory, cont.stack_base, SLOT_BYTES * INLINE_WORDS)
         fresh.stack_base = inline_memory
-        fresh.stack_end = inline_memory + 8 * INLINE_WORDS
+        fresh.stack_end = inline_memory + SLOT_BYTES * INLINE_WORDS
     if running:
         ctx.current = fresh
     if interpreted:
@@ -428,7 +429,7 @@ def grow_bound(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), size:
     memory: cython.p_char = _grown_memory(guest, 2 * size)
     if memory == cython.NULL:
         return False
-    memcpy(memory, cont.stack_base, 8 * bound_of(cont))
+    memcpy(memory, cont.stack_base, SLOT_BYTES * bound_of(cont))
     free_grown(guest, cont)
     cont.stack_base = memory
     cont.stack_end = memory + 2 * size
@@ -569,7 +570,7 @@ def _new_exception(
     if exception == cython.NULL:
         return _OUT_OF_MEMORY
     exception.tag = cython.cast(cython.pointer(cython.p_void), cython.cast(cython.p_char, inst) + op.imm0)[0]
-    memcpy(exception + 1, fp + op.a, 8 * cython.cast(uint64_t, op.imm1))
+    memcpy(exception + 1, fp + op.a, SLOT_BYTES * cython.cast(uint64_t, op.imm1))
     ctx.exception = cython.cast(uint64_t, exception)
     return 0
 

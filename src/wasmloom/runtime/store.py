@@ -36,7 +36,7 @@ import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT64_MAX, uint64_t
 from cython.cimports.libc.stdlib import free
-from cython.cimports.wasmloom.contract._layout import WlCont, WlContext, WlInstance, WlMemory, WlTable
+from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont, WlContext, WlInstance, WlMemory, WlTable
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.guests import (
     NEVER,
@@ -209,11 +209,11 @@ def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, wor
     length: uint64_t = table.length
     elements: cython.pointer(uint64_t)
     i: uint64_t
-    if more > table.max - length or not charge(store.guest, 8 * more):
+    if more > table.max - length or not charge(store.guest, SLOT_BYTES * more):
         return False
-    elements = cython.cast(cython.pointer(uint64_t), realloc(table.elements, 8 * (length + more) + 1))
+    elements = cython.cast(cython.pointer(uint64_t), realloc(table.elements, SLOT_BYTES * (length + more) + 1))
     if elements == cython.NULL:
-        uncharge(store.guest, 8 * more)
+        uncharge(store.guest, SLOT_BYTES * more)
         return False
     for i in range(length, length + more):
         elements[i] = word
@@ -279,7 +279,8 @@ def _sweep(store: Store) -> cython.int:
         # A sweep visits the whole heap, so each reference pays for some words of it. Where there is little to visit,
         # what a call leaves behind goes at once, whatever hangs on it.
         kept = PyDict_GET_SIZE(store.references)
-        store.hanging_at = min(_HANGING, store.guest.memory_limit >> 2) + REFERENCE_BYTES * kept + 8 * heap.scanned
+        store.hanging_at = min(_HANGING, store.guest.memory_limit >> 2)
+        store.hanging_at += REFERENCE_BYTES * kept + SLOT_BYTES * heap.scanned
         store.sweep_at = kept + 1 + ((heap.scanned + (heap.block_bytes >> 6) + 4 * kept) >> 6)
     store.live = None
     store.hanging = 0
@@ -622,8 +623,8 @@ class Store:
         table: cython.pointer(WlTable) = cython.cast(cython.pointer(WlTable), self.allocate(cython.sizeof(WlTable)))
         if length > _MAX_ELEMENTS:
             raise WasmError(f"a table of {length} elements exceeds the limit of {_MAX_ELEMENTS}")
-        if length * 8 > self.guest.memory_limit - self.guest.used_bytes:
-            raise self.over_limit(length * 8)
+        if SLOT_BYTES * length > self.guest.memory_limit - self.guest.used_bytes:
+            raise self.over_limit(SLOT_BYTES * length)
         if not push(cython.address(self.tables), table):
             raise MemoryError
         table.max = min(max, _MAX_ELEMENTS)

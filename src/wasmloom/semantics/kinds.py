@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
+from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.errors import UnsupportedError
 from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG, V128
 
-#: Bits and bytes of a slot.
-SLOT_BITS = 64
-SLOT_BYTES = SLOT_BITS // 8
+#: Bits of a slot.
+SLOT_BITS = 8 * SLOT_BYTES
 
 
 class Register(IntEnum):
@@ -45,6 +45,11 @@ class Kind(NamedTuple):
     def slots(self) -> int:
         """How many slots a value takes, one behind the other."""
         return -(-self.bits // SLOT_BITS)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes a value has, in the part of its slots that counts."""
+        return self.bits // 8
 
     @property
     def is_float(self) -> bool:

@@ -40,6 +40,7 @@ from cython.cimports.wasmloom.contract._handlers import (
 from cython.cimports.wasmloom.contract._layout import (
     CONT_SUSPENDED,
     RT_NEXT_FRAME,
+    SLOT_BYTES,
     WlCont,
     WlContext,
     WlControl,
@@ -95,7 +96,7 @@ _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _MOST_FRAMES = cython.declare(cython.int, 200)
 _MOST_SUSPENDED = cython.declare(cython.int, 100)
 #: At least this many bytes of a stack are copied: a function's results may need more room than its frames have used.
-_RESULT_BYTES = cython.declare(uint64_t, 8 * 1024)
+_RESULT_BYTES = cython.declare(uint64_t, 1 << 13)
 
 
 @cython.cfunc
@@ -188,7 +189,7 @@ def _find_next_frame(store: Store, words: cython.pointer(uint64_t)) -> cython.in
     words[3] = code
     words[4] = here.instance
     words[5] = here.fp
-    below = to_caller(cython.address(here), _word(here.fp + 8 * cython.cast(uint64_t, record)))
+    below = to_caller(cython.address(here), _word(here.fp + SLOT_BYTES * cython.cast(uint64_t, record)))
     words[6] = cython.cast(uint64_t, ctx.args) if below == END_OF_CONTINUATION else here.results
     if below == CALLER:  # it is the next
         cont.ip = cython.cast(cython.p_char, here.ip)
@@ -243,7 +244,7 @@ def _settled_size(cont: cython.pointer(WlCont), used: uint64_t) -> uint64_t:
     """Bytes that the frames of a stack of bytecode, `used` of its memory, and the clauses behind them take."""
     clauses: uint64_t = 0
     if cont.parent != cython.NULL:
-        clauses = 8 + 8 * max(_field(cont.resume, AT_RESUME_CLAUSE_COUNT), 1)
+        clauses = cython.sizeof(uint64_t) * (1 + max(_field(cont.resume, AT_RESUME_CLAUSE_COUNT), 1))
     return _aligned(used + clauses)
 
 
@@ -252,7 +253,7 @@ def _settled_size(cont: cython.pointer(WlCont), used: uint64_t) -> uint64_t:
 @cython.exceptval(check=False)
 def _used_by_parent(child: cython.pointer(WlCont)) -> uint64_t:
     """Bytes in use of the stack of bytecode that waits for `child`."""
-    return cython.cast(cython.pointer(WlCont), child.parent).fp + 8 * _field(child.resume, AT_RESUME_VALUES)
+    return cython.cast(cython.pointer(WlCont), child.parent).fp + SLOT_BYTES * _field(child.resume, AT_RESUME_VALUES)
 
 
 @cython.cfunc
@@ -452,14 +453,14 @@ def go_on_changed(
     here.fp = cython.cast(uint64_t, callee)
     here.instance = 0
     below = to_caller(cython.address(here), cython.cast(uint64_t, current.ip))
-    memmove(cython.cast(cython.p_void, here.results), callee, 8 * results)
+    memmove(cython.cast(cython.p_void, here.results), callee, SLOT_BYTES * results)
     if below == CALLER:
         ctx.trap_ip = cython.cast(cython.p_char, here.ip)
         ctx.trap_fp = cython.cast(cython.p_char, here.fp)
         ctx.trap_instance = cython.cast(cython.p_void, here.instance)
     else:
         # The host function is a continuation's own: its results are the continuation's.
-        memcpy(ctx.args, cython.cast(cython.p_void, here.results), 8 * results)
+        memcpy(ctx.args, cython.cast(cython.p_void, here.results), SLOT_BYTES * results)
         ctx.trap_fp = ctx.stack_base
         ctx.trap_ip = cython.NULL
     code = _run_changed(cython.cast(cython.p_void, store), entry, root, used, pending)

@@ -22,9 +22,10 @@ from cython.cimports.wasmloom.runtime.stacks import last_of, memory_of, state_of
 from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier
 from cython.cimports.wasmloom.target._processor import outer_frame, return_address
 
+from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.interpreter.frames import walk
 from wasmloom.runtime.frames import CONSTANT, GuestFrame, TypedPlace
-from wasmloom.semantics.kinds import SLOT_BITS, SLOT_BYTES, of_type
+from wasmloom.semantics.kinds import SLOT_BITS, of_type
 from wasmloom.spec.types import ValType
 
 #: So many frames are read at most.
