@@ -1,7 +1,7 @@
 """Build: Cython modules (pure-Python mode), the declarations they share, and the generated handlers object.
 
-A module is compiled when its first line is a ``# cython:`` directive. The declarations and the handlers are generated
-from the sources in `src`, so the build needs llvmlite; importing the installed package does not.
+A module is compiled when its first line is a ``# cython:`` directive. The declarations, the handlers and the stencils
+are generated from the sources in `src`, so the build needs llvmlite; importing the installed package does not.
 
 Environment:
 
@@ -17,6 +17,7 @@ import hashlib
 import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -26,8 +27,11 @@ ROOT = Path(__file__).resolve().parent
 SRC = ROOT / "src"
 sys.path.insert(0, str(SRC))  # importing `wasmloom` loads nothing that has to be built
 
-#: The module that links the handlers object.
-MACHINE = "wasmloom.interpreter.machine"
+#: Modules that link a generated object, and the modules that generate them, those of lower floors first.
+GENERATED = {
+    "wasmloom.interpreter.machine": "wasmloom.interpreter.handlers",
+    "wasmloom.baseline.copier": "wasmloom.baseline.generator",
+}
 
 #: Cython's C files go here instead of beside their sources.
 C_FILES = "build/cython"
@@ -39,6 +43,7 @@ def generate_declarations() -> None:
     What hasn't changed keeps its time stamp, so that nothing is rebuilt.
     """
     from wasmloom import target
+    from wasmloom.baseline import holes
     from wasmloom.contract import layout
     from wasmloom.interpreter import handlers
 
@@ -47,6 +52,7 @@ def generate_declarations() -> None:
         ("contract/_layout.pxd", layout.pxd()),
         ("contract/_handlers.pxd", handlers.enumeration()),
         ("target/_processor.pxd", target.declarations()),
+        ("baseline/_holes.pxd", holes.declarations()),
     ):
         path = SRC / "wasmloom" / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -135,27 +141,37 @@ def mend(sources: list[str]) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def build_handlers(target: Path) -> None:
-    """Generate and compile the handlers into `target`, unless it is there and nothing that it depends on has changed.
+def import_generators() -> dict[str, list[Path]]:
+    """Import the generators; gives the files of this package that each of them depends on.
+
+    It is counted what has been imported by then, so the order matters.
+    """
+    found = {}
+    for generator in GENERATED.values():
+        import_module(generator)
+        modules = [module for name, module in sorted(sys.modules.items()) if name.startswith("wasmloom.")]
+        found[generator] = [Path(module.__file__) for module in modules if getattr(module, "__file__", None)]
+    return found
+
+
+def build_object(generator: str, target: Path) -> None:
+    """Generate an object into `target`, unless it is there and nothing that it depends on has changed.
 
     What it depends on is what its generator imports from this package, LLVM's version, and the ``WASMLOOM_`` settings.
     """
     import llvmlite
 
-    from wasmloom.interpreter import handlers
-
     key = hashlib.sha256(llvmlite.__version__.encode())
     for name, value in sorted(os.environ.items()):
         if name.startswith("WASMLOOM_") and name not in ("WASMLOOM_ONLY", "WASMLOOM_CFLAGS"):
             key.update(f"{name}={value}".encode())
-    for name, module in sorted(sys.modules.items()):
-        if name.startswith("wasmloom.") and getattr(module, "__file__", None):
-            key.update(Path(module.__file__).read_bytes())
+    for path in DEPENDENCIES[generator]:
+        key.update(path.read_bytes())
     stamp = target.with_suffix(".key")
     if target.exists() and stamp.exists() and stamp.read_text() == key.hexdigest():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    handlers.build_object(target)
+    sys.modules[generator].build_object(target)
     stamp.write_text(key.hexdigest())
 
 
@@ -210,15 +226,17 @@ class BuildExt(build_ext):
             stamp.write_text(key.hexdigest())
 
     def build_extension(self, ext: Extension) -> None:
-        """Build one extension; the machine module also links the generated handlers."""
-        if ext._full_name == MACHINE:
-            target = Path(self.build_temp) / "handlers.o"
-            build_handlers(target)
+        """Build one extension; some also link a generated object."""
+        generator = GENERATED.get(ext._full_name)
+        if generator is not None:
+            target = Path(self.build_temp) / f"{generator.rpartition('.')[2]}.o"
+            build_object(generator, target)
             ext.extra_objects = [str(target)]
             ext.depends = [*ext.depends, str(target)]
         super().build_extension(ext)
 
 
 os.chdir(ROOT)
+DEPENDENCIES = import_generators()
 generate_declarations()
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

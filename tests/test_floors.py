@@ -34,6 +34,7 @@ FLOORS = (
     "runtime",
     "interpreter",
     "compiler",
+    "baseline",
     "tiers",
     "host",
     "wasi",

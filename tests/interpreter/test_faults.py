@@ -31,14 +31,15 @@ def test_there_are_many() -> None:
         assert wanted in names
 
 
+@pytest.mark.parametrize("tier", ["interpreter", "baseline"])
 @pytest.mark.parametrize("kind", MEMORY_KINDS)
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_every_access_traps_where_it_is(group: int, kind: str) -> None:
+def test_every_access_traps_where_it_is(group: int, kind: str, tier: str) -> None:
     rng = random.Random(group)
     names = accesses()[group::GROUPS]
     wrong = []
     for offset in OFFSETS:
-        instance, cases = shaped(names, rng, offset, kind)
+        instance, cases = shaped(names, rng, offset, kind, tier)
         assert [case.name for case in cases] == names
         for case in cases:
             for inputs in ([0] * INPUTS, [0xFFFFFFFF] * INPUTS, [rng.getrandbits(64) for _ in range(INPUTS)]):

@@ -26,6 +26,8 @@ SIZE = 65536
 CONTENTS = bytes((i * 37 + (i >> 7) * 11 + 5) & 0xFF for i in range(SIZE))
 RUNS = 5
 GROUPS = 24
+#: What immediates are, besides small numbers. 32 bits, so that an i64 fits the immediate's field.
+CONSTANTS = (0x7FFFFFFF, 1, 0xFFFFFFFFFFFFFFF0)
 
 
 @cache
@@ -49,14 +51,23 @@ def some_bits(rng: random.Random) -> int:
 
 
 def shaped(
-    names: Sequence[str], rng: random.Random, offset: int, memory: str = "guarded"
+    names: Sequence[str],
+    rng: random.Random,
+    offset: int,
+    memory: str = "guarded",
+    tier: str | None = None,
+    immediates: Sequence[int] | None = None,
 ) -> tuple[wl.Instance, list[Case]]:
-    """A module with a function for each of those names that a shape is known of, with memories of that kind."""
+    """A module with a function for each of those names that a shape is known of, with memories of that kind.
+
+    `immediates`: what these are, in turn, not chosen.
+    """
     functions = Functions(["i64"] * INPUTS, "i64", memories=2)
     made: list[tuple[str, Shape, int]] = []
     for name in names:
-        # 32 bits, so that an i64 fits the immediate's field.
-        constants = [rng.choice((rng.randrange(1, 200), 0x7FFFFFFF, 1, 0xFFFFFFFFFFFFFFF0)) for _ in range(INPUTS)]
+        constants = [rng.choice((rng.randrange(1, 200), *CONSTANTS)) for _ in range(INPUTS)]
+        if immediates is not None:
+            constants = [immediates[i % len(immediates)] for i in range(INPUTS)]
         found = shape(name, constants, offset)
         if found is not None:
             made.append((name, found, functions.add(LOCALS, found.code)))
@@ -66,7 +77,7 @@ def shaped(
     for name, found, index in made:
         place = None if found.fault is None else layout.exprs["code", index, 0] + found.fault
         cases.append(Case(name, found, index, place))
-    return wl.Instance(wl.Module(binary, wl.Engine(memory=memory))), cases
+    return wl.Instance(wl.Module(binary, wl.Engine(memory=memory, tier=tier))), cases
 
 
 def in_group(group: int) -> list[str]:
@@ -79,6 +90,11 @@ def test_instructions(group: int) -> None:
     rng = random.Random(group)
     instance, cases = shaped(in_group(group), rng, offset=3)
     assert len(cases) > 100
+    check(instance, cases, rng)
+
+
+def check(instance: wl.Instance, cases: Sequence[Case], rng: random.Random) -> None:
+    """Each case contains its instruction, and does what the reference says, on some inputs."""
     missed, wrong = [], []
     memories = [instance.exports["memory0"], instance.exports["memory1"]]
     for case in cases:

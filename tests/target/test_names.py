@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent.parent / "src" / "wasmloom"
 
 #: Whatever makes, loads, runs or calls code.
-FOLDERS = ("contract", "semantics", "runtime", "interpreter", "compiler", "tiers", "host")
+FOLDERS = ("contract", "semantics", "runtime", "interpreter", "compiler", "baseline", "tiers", "host")
 
 #: What only x86-64 has. Comments count, too: who ports wasmloom reads them.
 WORDS = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wasmloom.compiler.lowering import Options
 
 #: How guest code is run.
-TIERS: tuple[str, ...] = ("interpreter", "compiler", "auto")
+TIERS: tuple[str, ...] = ("interpreter", "baseline", "compiler", "auto")
 #: When function bodies are validated and translated to bytecode: all at once; validated at once, translated at their
 #: first call; or both at their first call.
 TRANSLATIONS: tuple[str, ...] = ("eager", "lazy-translation", "lazy")

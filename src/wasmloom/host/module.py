@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.compiler.lowering import Options
     from wasmloom.compiler.osr import OsrEntry
-    from wasmloom.interpreter.code_space import CodeSpace
+    from wasmloom.interpreter.code_space import Coder, CodeSpace
     from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
     from wasmloom.tiers.background import Background
@@ -126,6 +126,16 @@ def _load(data: bytes | str | bytearray | memoryview, lazy: bool) -> tuple[Decod
     return decoded, prepare
 
 
+def _coder(decoded: DecodedModule, engine: Engine) -> Coder | None:
+    """What makes the code of a module in an engine's tier, if that makes any of bytecode."""
+    if engine.tier != "baseline":
+        return None
+    with forks.importing:
+        from wasmloom.baseline.copier import new_copier  # few need it
+
+    return new_copier(decoded, engine.code_budget)
+
+
 class Module(Fixed):
     """A compiled module: ``Module(data)`` of bytes in the binary format, or of text (``"(module …)"``).
 
@@ -160,7 +170,9 @@ class Module(Fixed):
             self,
             engine=engine,
             decoded=decoded,
-            code_space=new_code_space(decoded, engine.fuel, prepare, engine.checked, engine.code_budget),
+            code_space=new_code_space(
+                decoded, engine.fuel, prepare, engine.checked, engine.code_budget, _coder(decoded, engine)
+            ),
             compiled=None,
             background=None,
             _compiling=RLock(),

@@ -17,6 +17,7 @@ cdef extern from *:
     extern WL_HIDDEN const int32_t wl_fusion_rows[];
     extern WL_HIDDEN const int16_t wl_fusion_columns[];
     extern WL_HIDDEN const int16_t wl_fusion_table[];
+    extern WL_HIDDEN void *const wl_externals[];
     extern WL_HIDDEN const int64_t wl_handler_count;
     extern WL_HIDDEN void *wl_runtime[];
     extern WL_HIDDEN void *wl_cont_return_code[2];
@@ -42,6 +43,7 @@ cdef extern from *:
     const int32_t wl_fusion_rows[]
     const int16_t wl_fusion_columns[]
     const int16_t wl_fusion_table[]
+    void *wl_externals[]
     const int64_t wl_handler_count
     void *wl_runtime[]
     void *wl_cont_return_code[]

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from wasmloom.binary.decoder cimport DecodedModule
 from wasmloom.interpreter.flow cimport Translator
+from wasmloom.runtime.arena cimport Arena
 from wasmloom.runtime.codememory cimport CodeBudget
 from wasmloom.contract._layout cimport WlContext, WlInstance
 
@@ -10,6 +11,25 @@ from wasmloom.contract._layout cimport WlContext, WlInstance
 cdef struct Code:
     char *start
     uint32_t size
+
+cdef class CodeSpace
+
+# Makes machine code of a code space's bytecode, which lies in an arena with it: see wasmloom.baseline.copier.
+@cython.no_gc
+cdef class Coder:
+    cdef Arena arena
+
+    # A function has been translated. Never called twice for one, and not for what doesn't lie in the arena. The space
+    # lives as long as the coder is used.
+    cdef int add(self, CodeSpace space, uint32_t index) except -1
+    # Make the code of all that has been added.
+    cdef int make(self) except -1
+    cdef bint has_code(self, uint32_t index) noexcept
+    # The function of those defined in the space whose machine code an address lies in, or -1.
+    cdef int64_t function_at(self, uint64_t address) noexcept
+    # The bytecode offset of the instruction that machine code at an address in the function is of: `code` is its
+    # bytecode as it was translated.
+    cdef int64_t offset_at(self, CodeSpace space, uint32_t index, char *code, uint32_t size, uint64_t address) except -1
 
 # Not seen by the garbage collector: see `DecodedModule`. Nothing that it refers to, `prepare` included, refers to a
 # store.
@@ -28,8 +48,12 @@ cdef class CodeSpace:
     cdef object validator       # that told types last, or None
     cdef CodeBudget budget      # that its bytecode counts towards, or None
     cdef uint64_t counted       # bytes taken from that
+    cdef Coder coder            # makes machine code of what is translated, or None
     cdef list starts            # sorted: start << 32 | index, of translated functions; None when out of date
 
+    cdef char *_new_memory(self, size_t size) noexcept
+    cdef void _free_memory(self, void *memory) noexcept
+    cdef int64_t _offset_at(self, uint32_t index, uint64_t address) except -1
     cdef int translate(self, uint32_t index) except -1
     cdef Translator _take_translator(self)
     cdef Translator _translate_again(self, uint32_t index, int64_t stop_at)

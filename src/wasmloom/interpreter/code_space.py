@@ -57,12 +57,51 @@ _spaces = cython.declare(set, set())
 
 @cython.no_gc
 @cython.cclass
+class Coder:
+    """What makes machine code of bytecode; see code_space.pxd. This one makes none."""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def add(self, space: CodeSpace, index: uint32_t) -> cython.int:
+        """A function has been translated."""
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def make(self) -> cython.int:
+        """Make the code of what has been added."""
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def has_code(self, index: uint32_t) -> cython.bint:
+        """Whether a function has machine code."""
+        return False
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def function_at(self, address: uint64_t) -> int64_t:
+        """The function whose machine code an address lies in, or -1."""
+        return -1
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def offset_at(
+        self, space: CodeSpace, index: uint32_t, code: cython.p_char, size: uint32_t, address: uint64_t
+    ) -> int64_t:
+        """The bytecode offset that machine code is of."""
+        return 0
+
+
+@cython.no_gc
+@cython.cclass
 class CodeSpace:
     """The code of a decoded and (unless `prepare` does that later) valid module.
 
     `fuel`: whether the code pays for itself from the context's fuel. `prepare(index)` is called before the function
     `index` (of those defined in the module) is translated; what it raises leaves the guest. `checked`: whether the code
     checks every address, so it can run on memories without guard pages. `budget`: what its bytecode counts towards.
+    `coder`: what makes machine code of the bytecode, which then lies in the coder's arena as long as there is room.
     """
 
     def __cinit__(
@@ -72,16 +111,20 @@ class CodeSpace:
         prepare: Callable[[int], None] | None = None,
         checked: bool = False,
         budget: CodeBudget | None = None,
+        coder: Coder | None = None,
     ):
         i: uint32_t
         stub: cython.p_char
+        self.coder = coder
         self.module = module
         self.count = module.num_bodies
         self.fuel = fuel
         self.prepare = prepare
         self.checked = checked
         self.budget = budget
-        self.cells = cython.cast(cython.pointer(cython.p_char), malloc(cython.sizeof(cython.p_char) * self.count + 1))
+        self.cells = cython.cast(
+            cython.pointer(cython.p_char), self._new_memory(cython.sizeof(cython.p_char) * self.count + 1)
+        )
         self.codes = cython.cast(cython.pointer(Code), calloc(self.count + 1, cython.sizeof(Code)))
         self.stubs = cython.cast(cython.p_char, calloc(self.count + 1, SIZE_LAZY))
         if self.cells == cython.NULL or self.codes == cython.NULL or self.stubs == cython.NULL:
@@ -104,12 +147,28 @@ class CodeSpace:
         _spaces.discard(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
         if self.codes != cython.NULL:
             for i in range(self.count):
-                free(self.codes[i].start)
+                self._free_memory(self.codes[i].start)
         if self.budget is not None:
             self.budget.give_back(self.counted)
         free(self.codes)
         free(self.stubs)
-        free(self.cells)
+        self._free_memory(self.cells)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _new_memory(self, size: cython.size_t) -> cython.p_char:
+        """Memory for bytecode and cells, in the arena where there is one with room; NULL when there is none."""
+        memory: cython.p_char = cython.NULL
+        if self.coder is not None:
+            memory = self.coder.arena.data(size)
+        return cython.cast(cython.p_char, malloc(size)) if memory == cython.NULL else memory
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _free_memory(self, memory: cython.p_void) -> cython.void:
+        """Free what `_new_memory` has given, unless it goes with the arena."""
+        if self.coder is None or not self.coder.arena.holds(memory):
+            free(memory)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -130,7 +189,7 @@ class CodeSpace:
             if self.budget is not None:
                 self.budget.take(translator.pos)
                 self.counted += translator.pos
-            code = cython.cast(cython.p_char, malloc(translator.pos))
+            code = self._new_memory(translator.pos)
             if code == cython.NULL:
                 raise MemoryError
             memcpy(code, translator.buffer, translator.pos)
@@ -138,6 +197,9 @@ class CodeSpace:
             self.codes[index].size = translator.pos
             self.starts = None
             self.cells[index] = code
+            self.translator = translator
+            if self.coder is not None and self.coder.arena.holds(code):
+                self.coder.add(self, index)
         self.translator = translator
         return 0
 
@@ -167,11 +229,22 @@ class CodeSpace:
                 found.append(i)
         return found
 
+    def with_code(self) -> list[int]:
+        """The functions that have machine code beside their bytecode."""
+        i: uint32_t
+        found: list = []
+        for i in range(self.count):
+            if self.coder is not None and self.coder.has_code(i):
+                found.append(i)
+        return found
+
     def translate_all(self) -> None:
         """Translate every function now (translation mode "eager")."""
         i: uint32_t
         for i in range(self.count):
             self.translate(i)
+        if self.coder is not None:
+            self.coder.make()
 
     def bytecode(self, index: int) -> tuple[bytes, list[tuple[int, int]]]:
         """The bytecode of function `index` of those defined here, and its map: (bytecode offset, module offset) pairs.
@@ -252,11 +325,16 @@ class CodeSpace:
 
     @cython.cfunc
     def find(self, ip: uint64_t) -> object:
-        """The (function, bytecode offset) that an address is in, or None."""
+        """The (function, bytecode offset) that an address in bytecode, or in code made of it, is of, or None."""
+        made: int64_t
         i: uint32_t
         index: uint32_t
         offset: uint64_t
         wanted: object = ip
+        if self.coder is not None:
+            made = self.coder.function_at(ip)
+            if made >= 0:
+                return made, self._offset_at(made, ip)
         if self.starts is None:
             # Lists of ints: making tuples could run finalisers, which could translate another function.
             self.starts = []
@@ -270,6 +348,16 @@ class CodeSpace:
         index = self.starts[position] & 0xFFFFFFFF
         offset = ip - cython.cast(uint64_t, self.codes[index].start)
         return (index, offset) if offset < self.codes[index].size else None
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _offset_at(self, index: uint32_t, address: uint64_t) -> int64_t:
+        """The bytecode offset that an address in a function's machine code is of."""
+        translator: Translator = self._translate_again(index, -1)
+        at: int64_t = self.coder.offset_at(self, index, translator.buffer, translator.pos, address)
+        translator.code_map = None
+        self.translator = translator
+        return at
 
     def record_slot(self, index: int) -> int:
         """The slot of function `index`'s return ip: the `enter` instruction, which begins its code, says."""
@@ -286,9 +374,10 @@ def new_code_space(
     prepare: Callable[[int], None] | None = None,
     checked: bool = False,
     budget: CodeBudget | None = None,
+    coder: Coder | None = None,
 ) -> CodeSpace:
     """The code of a module; see `CodeSpace`."""
-    return CodeSpace.__new__(CodeSpace, module, fuel, prepare, checked, budget)
+    return CodeSpace.__new__(CodeSpace, module, fuel, prepare, checked, budget, coder)
 
 
 def find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:

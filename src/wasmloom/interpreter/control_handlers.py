@@ -21,7 +21,7 @@ from wasmloom.contract import traps
 from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.families import RUNTIME, Family, jump_back, named, runtime_body
-from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, letters, shape
+from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, Shape, letters, shape
 from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
@@ -62,11 +62,6 @@ def _return_to(b: HandlerBuilder, code: Value, **state: Value) -> None:
 
 def _callee_frame(b: HandlerBuilder) -> Value:
     return b.slot("delta")
-
-
-def _pointer_in(b: HandlerBuilder, name: str) -> Value:
-    """The pointer in a field."""
-    return b.load("ptr", b.field_at(name), align=8)
 
 
 # --- jumps ---
@@ -197,7 +192,7 @@ def _internal_handler(name: str) -> Handler:
 
 
 def call(b: HandlerBuilder) -> None:
-    cell = _pointer_in(b, "code")
+    cell = b.pointer_field("code")
     code = b.load("ptr", cell, align=8)
     back = b.as_acc(b.following())
     b.jump(code, fp=_callee_frame(b), acc=back, facc=POISON_FACC)
@@ -286,7 +281,7 @@ def _move_slots(b: HandlerBuilder, target: Value, source: Value, count: Value) -
 
 
 def return_call(b: HandlerBuilder) -> None:
-    cell = _pointer_in(b, "code")
+    cell = b.pointer_field("code")
     back = _word(b, b.slot("record"))
     _move_slots(b, b.fp, b.slot("source"), b.number("count"))
     b.jump(b.load("ptr", cell, align=8), acc=back, facc=POISON_FACC)
@@ -322,6 +317,7 @@ def return_call_import(b: HandlerBuilder) -> None:
 
 
 def return_call_indirect(b: HandlerBuilder) -> None:
+    b.subtype_slow = "@wl_tail_subtype_slow"
     _tail_call_out(b, _indirect_callee(b))
 
 
@@ -458,7 +454,7 @@ def _return_ip(b: HandlerBuilder) -> Value:
 def lazy(b: HandlerBuilder) -> None:
     """The code of a function that isn't translated yet: translate it, then run it."""
     _check_in_caller(b, b.runtime_call("translate", b.ctx, b.inst, b.fp, b.ip), _return_ip(b))
-    b.jump(b.load("ptr", _pointer_in(b, "code"), align=8))
+    b.jump(b.load("ptr", b.pointer_field("code"), align=8))
 
 
 def _host_returned(b: HandlerBuilder, back: Value) -> None:
@@ -487,7 +483,7 @@ def host(b: HandlerBuilder) -> None:
     """The code of a host function: call it, and return to the caller."""
     offset = _frame_offset(b)
     back = _return_ip(b)
-    function = _pointer_in(b, "function")
+    function = b.pointer_field("function")
     code = b.runtime_call("host_call", b.ctx, function, b.fp, back)
     b.fp = _frame_after_move(b, offset)
     thrown, other = b.fresh("thrown"), b.fresh("other")
@@ -537,24 +533,21 @@ def fault(b: HandlerBuilder) -> None:
     b.tail_call("@wl_trap", acc=Value(str(traps.MEMORY_OUT_OF_BOUNDS), "i64"))
 
 
-def subtype_slow(b: HandlerBuilder) -> None:
+def _subtype_slow(read: Shape, call: Callable[[HandlerBuilder, Value], None]) -> Body:
     """Call a function whose type (its id is in the accumulator) isn't the expected one, if it is a subtype.
 
     The runtime does the rest of the call's checks and returns a trap code, or 0 for a subtype. Then this handler makes
-    the call: its callers expect equal ids.
+    the call, as `call` does: its callers expect equal ids.
     """
-    b.shape = CALL_INDIRECT  # the fields that are read here are at the same offsets in the other shape
-    b.trap_if_code(b.runtime_call("subtype", b.ctx, b.acc, b.number("type")))
-    index = b.wide(b.read_slot("index", _I32))
-    function = b.load("ptr", b.word(b.struct_field(named(b, "table"), "WlTable", "elements"), index), align=8)
-    this, tail, plain = b.load("ptr", b.ip, align=8), b.fresh("tail"), b.fresh("plain")
-    b.branch(b.assign(f"icmp eq ptr {this.text}, @wl.return_call_indirect", "i1"), tail, plain)
-    b.label(tail)
-    b.shape = RETURN_CALL_INDIRECT
-    _tail_call_out(b, function)
-    b.label(plain)
-    b.shape = CALL_INDIRECT
-    _call_out(b, function)
+
+    def body(b: HandlerBuilder) -> None:
+        b.shape = read
+        b.trap_if_code(b.runtime_call("subtype", b.ctx, b.acc, b.number("type")))
+        index = b.wide(b.read_slot("index", _I32))
+        elements = b.struct_field(named(b, "table"), "WlTable", "elements")
+        call(b, b.load("ptr", b.word(elements, index), align=8))
+
+    return body
 
 
 #: Functions with a handler's signature that aren't instructions: name → body.
@@ -563,7 +556,8 @@ OUTLINED: dict[str, Body] = {
     "wl_fault": fault,
     "wl_enter_slow": enter_slow,
     "wl_loop_slow": loop_slow,
-    "wl_subtype_slow": subtype_slow,
+    "wl_subtype_slow": _subtype_slow(CALL_INDIRECT, _call_out),
+    "wl_tail_subtype_slow": _subtype_slow(RETURN_CALL_INDIRECT, _tail_call_out),
 }
 
 

@@ -48,6 +48,8 @@ class HandlerBuilder(StructBuilder):
         self.mem = Value("%mem", "ptr")
         self.acc = Value("%acc", "i64")
         self.facc = Value("%facc", "<2 x double>")
+        #: The outlined handler of indirect calls to functions of other types (see `check_subtype`).
+        self.subtype_slow = "@wl_subtype_slow"
         self._second: tuple[int, Handler] | None = None
 
     def then(self, shift: int, second: Handler) -> None:
@@ -93,6 +95,10 @@ class HandlerBuilder(StructBuilder):
     def target(self, name: str = "target") -> Value:
         """The address of the instruction that a field leads to."""
         return self.at(self.ip, self.number(name))
+
+    def pointer_field(self, name: str) -> Value:
+        """The pointer in a field."""
+        return self.load("ptr", self.field_at(name), align=8)
 
     def following(self) -> Value:
         """The address of the following instruction."""
@@ -210,7 +216,7 @@ class HandlerBuilder(StructBuilder):
 
         The outlined handler asks whether it is a subtype, and then makes the call, or traps: it doesn't come back.
         """
-        self.tail_call("@wl_subtype_slow", acc=actual)
+        self.tail_call(self.subtype_slow, acc=actual)
 
     def trap_if_code(self, code: Value) -> None:
         """Leave with the trap code that a runtime function returned, unless it is 0."""

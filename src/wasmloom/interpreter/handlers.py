@@ -5,6 +5,7 @@ The object exports, besides the handlers themselves:
 ``wl_enter``            C function (WlContext*, WlInstance*, code, frame): runs guest code until it leaves
 ``wl_handlers``         addresses by handler number; ``wl_sizes`` the sizes of their instructions
 ``wl_value_table`` …    handler numbers by position (see `wasmloom.interpreter.families`), -1 where there is none
+``wl_externals``        addresses of what `EXTERNALS` names, for stencils
 ``wl_runtime``          the runtime functions, by position in `layout.RUNTIME_CALLS`; filled at start
 ``wl_no_instance``      an empty instance, which stands in while a host function runs
 ``wl_leave_code``       the bytecode that the outermost function returns to
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 SECTION = "wl_text"
 
 OUTLINED = {**control_handlers.OUTLINED, **stack_handlers.OUTLINED}
+
+#: What of the object the bodies of handlers refer to, besides the runtime functions.
+EXTERNALS = (*OUTLINED, "wl_no_instance", "wl_cont_return_code", "wl.shim")
 
 _ATTRIBUTES = f'nounwind "no-builtins" "frame-pointer"="none" section "{SECTION}" align 16'
 
@@ -248,6 +252,7 @@ def module_text(handlers: HandlerSet | None = None) -> str:
         # Positions in the fusion table go beyond 16 bits.
         width = "i32" if table == "wl_fusion_rows" else "i16"
         parts.append(_array(table, width, [str(number) for number in numbers]))
+    parts.append(_array("wl_externals", "ptr", [f"@{name}" for name in EXTERNALS]))
     parts.append(f"@wl_handler_count = hidden constant i64 {len(handlers.handlers)}")
     parts.append(f"@wl_runtime = hidden global [{len(layout.RUNTIME_CALLS)} x ptr] zeroinitializer")
     parts.append(f"@wl_no_instance = hidden global [{layout.size('WlInstance')} x i8] zeroinitializer, align 8")

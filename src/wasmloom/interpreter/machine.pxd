@@ -4,7 +4,9 @@ from wasmloom.contract._layout cimport WlContext, WlFunction, WlInstance
 
 # What the handlers object exports, for modules that don't link it.
 cdef void **handlers                # address by handler number
+cdef void **externals               # what handlers.EXTERNALS names
 cdef void **cont_return_code        # what the functions of continuations return to: 8 bytes, the instruction
+cdef int64_t handler_count
 cdef const int16_t *sizes           # instruction size by handler number
 cdef const int16_t *value_table
 cdef const int16_t *load_table

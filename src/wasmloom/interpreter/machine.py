@@ -28,6 +28,7 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_cont_return_code,
     wl_drive,
     wl_enter,
+    wl_externals,
     wl_fault_entry,
     wl_fault_offsets,
     wl_fiber_return,
@@ -57,6 +58,7 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_switch_call,
     wl_value_table,
 )
+from cython.cimports.wasmloom.runtime.codememory import STENCILS, code_at
 from cython.cimports.wasmloom.runtime.faults import set_redirect
 from cython.cimports.wasmloom.runtime.hooks import set_run, stubs, use_runtime_table
 from cython.cimports.wasmloom.system.allocation import malloc
@@ -69,6 +71,8 @@ from cython.cimports.wasmloom.target._processor import (
 
 # Declared in machine.pxd.
 handlers = wl_handlers
+externals = wl_externals
+handler_count = wl_handler_count
 cont_return_code = wl_cont_return_code
 sizes = wl_sizes
 value_table = wl_value_table
@@ -165,6 +169,11 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
     high: int64_t = wl_handler_count
     middle: int64_t
     number: cython.int
+    if code_at(place) == STENCILS:
+        # Bytecode has other addresses, so whoever reads this finds out what it is (`CodeSpace.find`).
+        set_handler_ip(context, place)
+        set_program_counter(context, wl_fault_entry)
+        return True
     if place < cython.cast(uint64_t, __start_wl_text) or place >= cython.cast(uint64_t, __stop_wl_text):
         return False
     while high - low > 1:

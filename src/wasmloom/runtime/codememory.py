@@ -41,7 +41,7 @@ from cython.cimports.posix.mman import (
     PROT_WRITE,
     munmap,
 )
-from cython.cimports.wasmloom.runtime.codememory import MAX_CODE_RANGES, CodeRange, Py_buffer
+from cython.cimports.wasmloom.runtime.codememory import COMPILED, MAX_CODE_RANGES, CodeRange, Py_buffer
 from cython.cimports.wasmloom.system._capi import Py_XDECREF, __errno_location, __sync_synchronize
 from cython.cimports.wasmloom.system.allocation import mmap, mprotect, realloc
 
@@ -61,10 +61,16 @@ class CodeBudget:
         self.limit = limit
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def has(self, size: uint64_t) -> cython.bint:
+        """Whether there may be so much more code."""
+        return size <= self.limit - self.used
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def take(self, size: uint64_t) -> cython.int:
         """Count more code. Raises `WasmError` when there isn't enough left."""
-        if size > self.limit - self.used:
+        if not self.has(size):
             raise WasmError(
                 f"{size} more bytes of code would exceed the engine's code limit: "
                 f"{self.used} of {self.limit} are in use"
@@ -137,7 +143,7 @@ class CodeMemory:
         """
         if mprotect(self.base, size, PROT_READ | PROT_EXEC):
             raise _error()
-        self.range = _new_range(cython.cast(uint64_t, self.base), cython.cast(uint64_t, self.base) + size)
+        self.range = new_range(cython.cast(uint64_t, self.base), cython.cast(uint64_t, self.base) + size, COMPILED)
         if self.range == cython.NULL:
             raise MemoryError("too many pieces of compiled code")
 
@@ -183,7 +189,7 @@ def _error() -> object:
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _new_range(start: uint64_t, end: uint64_t) -> cython.pointer(CodeRange):
+def new_range(start: uint64_t, end: uint64_t, kind: cython.int) -> cython.pointer(CodeRange):
     """Note a range for the signal handler; NULL when there are too many."""
     global _range_count
     i: cython.int = 0
@@ -192,6 +198,7 @@ def _new_range(start: uint64_t, end: uint64_t) -> cython.pointer(CodeRange):
     if i == MAX_CODE_RANGES:
         return cython.NULL
     _ranges[i].start = start
+    _ranges[i].kind = kind
     __sync_synchronize()
     _ranges[i].end = end
     __sync_synchronize()
@@ -203,12 +210,12 @@ def _new_range(start: uint64_t, end: uint64_t) -> cython.pointer(CodeRange):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def in_code(address: uint64_t) -> cython.bint:
-    """Whether an address lies in compiled code. Async-signal-safe."""
+def code_at(address: uint64_t) -> cython.int:
+    """What kind of code an address lies in; 0: none. Async-signal-safe."""
     i: cython.int = 0
     while i < _range_count and not _ranges[i].start <= address < _ranges[i].end:
         i += 1
-    return i < _range_count
+    return _ranges[i].kind if i < _range_count else 0
 
 
 def live_mappings() -> int:

@@ -31,6 +31,12 @@ ctypedef void (*Run)(WlContext *, WlInstance *, char *, uint64_t *) noexcept nog
 # Lets an entry whose bytecode has stopped go on as compiled code: (Store, Entry).
 ctypedef uint64_t (*ChangeTier)(void *, Entry *) noexcept
 
+# Makes the code of what has been translated and has none yet. Call with the GIL.
+ctypedef void (*MakeCode)() noexcept nogil
+
+# Set by wasmloom.baseline.copier: code is to be made at the next tick, and what makes it.
+cdef bint code_is_due
+cdef MakeCode make_code
 # Set by wasmloom.interpreter.machine.
 cdef Stubs stubs
 cdef Run run_guest
@@ -49,3 +55,5 @@ cdef void set_runtime_call(int index, void *function) noexcept
 cdef void use_runtime_table(void **table) noexcept
 cdef void set_run(Run function) noexcept
 cdef void set_change(ChangeTier function) noexcept
+cdef void set_make_code(MakeCode function) noexcept
+cdef void set_code_is_due(bint is_due) noexcept

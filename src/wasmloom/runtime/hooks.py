@@ -12,11 +12,13 @@ from collections.abc import Callable
 
 import cython
 from cython.cimports.wasmloom.contract._layout import RT_COUNT
-from cython.cimports.wasmloom.runtime.hooks import ChangeTier, Run
+from cython.cimports.wasmloom.runtime.hooks import ChangeTier, MakeCode, Run
 
 # Declared in hooks.pxd.
 run_guest = cython.NULL
 change_tier = cython.NULL
+make_code = cython.NULL
+code_is_due = False
 walk_compiled = None
 check_at_call = None
 frames_of_entry = None
@@ -61,6 +63,22 @@ def set_change(function: ChangeTier) -> cython.void:
     """Register the function that lets bytecode go on as compiled code."""
     global change_tier
     change_tier = function
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_make_code(function: MakeCode) -> cython.void:
+    """Register the function that makes the code of what has been translated."""
+    global make_code
+    make_code = function
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_code_is_due(is_due: cython.bint) -> cython.void:
+    """Say whether there is code to be made at the next tick. Call with the GIL."""
+    global code_is_due
+    code_is_due = is_due
 
 
 def set_walk_compiled(function: Callable[..., list]) -> None:

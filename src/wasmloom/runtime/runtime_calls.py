@@ -33,7 +33,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     now_ns,
     rest,
 )
-from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
+from cython.cimports.wasmloom.runtime.hooks import code_is_due, make_code, set_runtime_call
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.runtime_calls import (
     IdMatches,
@@ -135,6 +135,10 @@ def handle_interrupt(ctx: cython.pointer(WlContext)) -> uint64_t:
     code: uint64_t = _attend_here(ctx)
     if code:
         return code
+    if code_is_due:
+        enter_python(ctx)
+        make_code()
+        leave_python(ctx)
     if _wants_change(guest):
         if guest.loops_left == 0:
             return _CHANGE_TIER

@@ -1,0 +1,48 @@
+# What the object with the stencils exports (see wasmloom/baseline/generator.py); only copier.py links it.
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    typedef struct { uint32_t code; uint16_t hot, cold; uint32_t holes; uint16_t hot_holes, cold_holes; } WlStencil;
+    typedef struct {
+        uint16_t at; uint8_t form, what; int32_t addend;
+        uint16_t offset; uint8_t width, is_signed, scale, small; uint16_t unused;
+    } WlHole;
+    #define WL_STENCILS_HIDDEN __attribute__((visibility("hidden")))
+    extern WL_STENCILS_HIDDEN char wl_stencil_code[];
+    extern WL_STENCILS_HIDDEN WlStencil wl_stencils[];
+    extern WL_STENCILS_HIDDEN WlHole wl_stencil_holes[];
+    extern WL_STENCILS_HIDDEN int16_t wl_stencil_variants[];
+    extern WL_STENCILS_HIDDEN char wl_stencil_constants[];
+    extern WL_STENCILS_HIDDEN int64_t wl_stencil_constants_size;
+    extern WL_STENCILS_HIDDEN int16_t wl_instruction_parts[];
+    extern WL_STENCILS_HIDDEN int16_t wl_instruction_leads[];
+    """
+    # A stencil: where its code begins, how much of it usually runs and how much lies behind that, its holes in both.
+    ctypedef struct Stencil "WlStencil":
+        uint32_t code
+        uint16_t hot
+        uint16_t cold
+        uint32_t holes
+        uint16_t hot_holes
+        uint16_t cold_holes
+    # A hole: where it is in its part, how it is written, what belongs there (see generator.py).
+    ctypedef struct Hole "WlHole":
+        uint16_t at
+        uint8_t form
+        uint8_t what
+        int32_t addend
+        uint16_t offset
+        uint8_t width
+        uint8_t is_signed
+        uint8_t scale
+        uint8_t small
+    char wl_stencil_code[]
+    Stencil wl_stencils[]
+    Hole wl_stencil_holes[]
+    int16_t wl_stencil_variants[]
+    char wl_stencil_constants[]
+    int64_t wl_stencil_constants_size
+    int16_t wl_instruction_parts[]
+    int16_t wl_instruction_leads[]

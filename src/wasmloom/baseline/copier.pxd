@@ -1,0 +1,81 @@
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from wasmloom.baseline._stencils_object cimport Hole, Stencil
+from wasmloom.interpreter.code_space cimport Coder, CodeSpace
+from wasmloom.runtime.codememory cimport CodeBudget
+
+cdef enum:
+    # Of an instruction's place in code: it is left to its handler.
+    LEFT = 0x80000000
+
+# A function's code: bytes that usually run, others behind them; the how-manieth it is, from 1; 0: it has none.
+cdef struct Made:
+    char *start
+    uint32_t hot
+    uint32_t cold
+    uint32_t order
+
+# A stencil to be copied: where the fields of its instruction (of its part of a fused one) count from, in the bytecode,
+# and the size of that.
+cdef struct Step:
+    int32_t stencil
+    uint32_t at
+    uint32_t size
+
+# The first word of an entry, and the code that it is going to lead to.
+cdef struct Patch:
+    uint64_t *word
+    char *code
+
+# Its caller looks at the exception itself.
+ctypedef int (*Unchecked)() noexcept
+
+@cython.final
+@cython.no_gc
+cdef class Copier(Coder):
+    cdef CodeBudget budget
+    cdef uint64_t counted       # bytes taken from that
+    cdef Made *made             # by function
+    cdef uint32_t count
+    cdef uint32_t orders        # how many have been made
+    cdef bint ended             # no more code can be made
+    cdef char **slots           # addresses of what is outside of the arena
+    cdef char *constants
+    cdef char *jumps            # to what is outside, `jump_size` bytes each
+    # Functions that wait for their code, those that were translated first in front, and bytes of their bytecode.
+    cdef uint32_t *waiting
+    cdef uint64_t waiting_count
+    cdef uint64_t waiting_bytes
+    cdef void *space            # borrowed: the CodeSpace that owns this
+    # Of the function that is being made or looked at.
+    cdef char **cells
+    cdef char *code             # its bytecode …
+    cdef uint32_t size          # … and how much that is
+    cdef Step *steps
+    cdef uint64_t step_count
+    cdef uint64_t step_room
+    cdef uint32_t *places       # by 8 bytes of bytecode: where an instruction's code is; `LEFT` may be set
+    cdef uint64_t place_room
+    cdef uint32_t *entries      # bytecode offsets of entries, some of them more than once
+    cdef uint64_t entry_count
+    cdef uint64_t entry_room
+    cdef Patch *patches
+    cdef uint64_t patch_count
+    cdef uint64_t patch_room
+    cdef uint32_t hot
+    cdef uint32_t cold
+
+    cdef int _make_head(self) except -1
+    cdef int _reserve(self, uint32_t size) except -1
+    cdef int _enter_at(self, uint32_t at) except -1
+    cdef int32_t _choose(self, int number, char *fields, uint32_t order) noexcept
+    cdef int _step(self, int32_t stencil, uint32_t at, uint32_t size) except -1
+    cdef int _lead(self, int number, uint32_t at) except -1
+    cdef int _leave(self, int number, uint32_t at, uint32_t size) except -1
+    cdef int _plan(self, CodeSpace space, char *code, uint32_t size, uint32_t order) except -1
+    cdef int _fill(self, Hole *hole, int count, char *part, char *hot, char *cold, Step *step, char *start) except -1
+    cdef int _write(self, char *start) except -1
+    cdef int _make_one(self, CodeSpace space, uint32_t index) except -1
+    cdef int _stop_waiting(self) except -1
+    cdef int _commit(self) except -1

@@ -1,0 +1,693 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""The copier: makes a function's machine code, in one pass over its bytecode, of stencils (`baseline.generator`).
+
+Bytecode stays what runs; its code only makes that faster. Code has the frame, slots and registers of the interpreter.
+An instruction begins with the address of its handler, where interpreter and code go on when control arrives there from
+elsewhere: at a function's beginning, a loop's header, behind a call, where a `resume` or a `catch` leads. When the code
+of a function is there, the instructions at such *entries* get the addresses of their code in the place of their
+handler's, one by one: each of these words is right at any time, so other threads may run meanwhile. What has no stencil
+is left to its handler, by its address; so its word is never replaced.
+
+Which instructions are entries follows from the stencils: one whose address is used for anything but a trap is one,
+since something will jump there; so are those that lie behind, or are a target of, an instruction that is left to its
+handler.
+
+Nothing is kept of how code came to be. Where an address in code must lead to an instruction (after a fault), the
+function is translated once more, and planned once more: the outcome is the same. Calls go to the callee's code when
+that has been made before the caller's, which the order of the functions tells at any time.
+
+**Batches.** Pages with code can't be written, so code is made of many functions at a time. What has been translated
+waits, and is interpreted, until there are `_batch` bytes of bytecode, or until a tick reaches a guest, whichever that
+is. The functions that were translated last are made first, since they are called by the others.
+
+Invariants: used with the GIL held, and nothing in here runs code of Python. Code isn't entered before it is executable:
+words are replaced after that.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.exc import PyErr_Clear
+from cython.cimports.libc.stdint import int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free
+from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.baseline._holes import (
+    ARRAY_CLAUSES,
+    ARRAY_TARGETS,
+    EXTERNAL_COUNT,
+    FORM_DOUBLE_WORD,
+    FORM_RELATIVE,
+    SMALL,
+    VARIANT_COUNT,
+    VARIANT_DIRECT,
+    VARIANT_PLAIN,
+    VARIANT_WIDE,
+    WHAT_CALLEE,
+    WHAT_CODE,
+    WHAT_COLD,
+    WHAT_EXTERNAL_CODE,
+    WHAT_EXTERNAL_SLOT,
+    WHAT_HOT,
+    WHAT_NUMBER,
+    WHAT_PLACE,
+    WHAT_POINTER,
+    WHAT_TARGET,
+)
+from cython.cimports.wasmloom.baseline._stencils_object import (
+    Hole,
+    Stencil,
+    wl_instruction_leads,
+    wl_instruction_parts,
+    wl_stencil_code,
+    wl_stencil_constants,
+    wl_stencil_constants_size,
+    wl_stencil_holes,
+    wl_stencil_variants,
+    wl_stencils,
+)
+from cython.cimports.wasmloom.baseline.copier import LEFT, Made, Patch, Step, Unchecked
+from cython.cimports.wasmloom.binary.decoder import DecodedModule
+from cython.cimports.wasmloom.contract import _handlers as h
+from cython.cimports.wasmloom.interpreter.code_space import Coder, CodeSpace
+from cython.cimports.wasmloom.interpreter.machine import externals, handler_count, handlers, sizes
+from cython.cimports.wasmloom.runtime.arena import Arena
+from cython.cimports.wasmloom.runtime.codememory import CodeBudget
+from cython.cimports.wasmloom.runtime.hooks import MakeCode, set_code_is_due, set_make_code
+from cython.cimports.wasmloom.system.allocation import calloc, realloc
+
+#: Handlers are aligned to 16 bytes: what their addresses are shifted by to look up their numbers.
+_WORD_UNIT = cython.declare(cython.int, 4)
+_low = cython.declare(uint64_t, 0)
+_numbers = cython.declare(cython.pointer(int16_t), cython.NULL)
+_callee_at = cython.declare(cython.pointer(int16_t), cython.NULL)
+_is_checked = cython.declare(cython.pointer(uint8_t), cython.NULL)
+#: With so much bytecode waiting code is made at once.
+_batch = cython.declare(uint64_t, 1 << 15)
+# The copiers with functions that wait, as addresses: see `code_space._spaces`.
+_waiting = cython.declare(list, [])
+#: So much address space is reserved for code, and for bytecode and cells, for each byte of a module's bodies; and not
+#: more than that in all. What exceeds it stays bytecode.
+_CODE_RATIO = cython.declare(uint64_t, 24)
+_DATA_RATIO = cython.declare(uint64_t, 16)
+_MOST = cython.declare(uint64_t, 1 << 30)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _stencil_of(number: cython.int, variant: cython.int) -> int32_t:
+    return wl_stencil_variants[VARIANT_COUNT * number + variant]
+
+
+def _fill_tables() -> None:
+    """What is looked up for each instruction: handler by address, and what a stencil's holes say about it."""
+    global _low, _numbers, _callee_at, _is_checked
+    i: cython.Py_ssize_t
+    k: cython.Py_ssize_t
+    count: cython.Py_ssize_t = handler_count
+    variant: cython.int
+    stencil: cython.pointer(Stencil)
+    hole: cython.pointer(Hole)
+    high: uint64_t = 0
+    _low = ~cython.cast(uint64_t, 0)
+    for i in range(count):
+        _low = min(_low, cython.cast(uint64_t, handlers[i]))
+        high = max(high, cython.cast(uint64_t, handlers[i]))
+    _numbers = cython.cast(cython.pointer(int16_t), calloc(((high - _low) >> _WORD_UNIT) + 1, 2))
+    _callee_at = cython.cast(cython.pointer(int16_t), calloc(count, 2))
+    _is_checked = cython.cast(cython.pointer(uint8_t), calloc(VARIANT_COUNT * (count + 2), 1))
+    if _numbers == cython.NULL or _callee_at == cython.NULL or _is_checked == cython.NULL:
+        raise MemoryError
+    for i in range(count):
+        _numbers[(cython.cast(uint64_t, handlers[i]) - _low) >> _WORD_UNIT] = i
+        for variant in range(VARIANT_COUNT):
+            if _stencil_of(i, variant) >= 0:
+                stencil = cython.address(wl_stencils[_stencil_of(i, variant)])
+                for k in range(stencil.hot_holes + stencil.cold_holes):
+                    hole = cython.address(wl_stencil_holes[stencil.holes + k])
+                    if hole.what == WHAT_CALLEE:
+                        _callee_at[i] = hole.offset
+                    if hole.what == WHAT_NUMBER and hole.small:
+                        _is_checked[_stencil_of(i, variant)] = 1
+
+
+_fill_tables()
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _number(address: cython.p_char, width: cython.int, is_signed: cython.bint) -> int64_t:
+    """The number in a field."""
+    if width == 2:
+        return cython.cast(cython.pointer(uint16_t), address)[0]
+    if width == 4:
+        if is_signed:
+            return cython.cast(cython.pointer(int32_t), address)[0]
+        return cython.cast(cython.pointer(uint32_t), address)[0]
+    return cython.cast(cython.pointer(int64_t), address)[0]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _fits(number: cython.int, fields: cython.p_char) -> cython.bint:
+    """Whether all numbers of an instruction fit a stencil."""
+    stencil: cython.pointer(Stencil) = cython.address(wl_stencils[number])
+    hole: cython.pointer(Hole) = cython.address(wl_stencil_holes[stencil.holes])
+    value: int64_t
+    for _ in range(stencil.hot_holes + stencil.cold_holes):
+        if hole.what == WHAT_NUMBER and hole.small:
+            value = _number(fields + hole.offset, hole.width, hole.is_signed)
+            if hole.is_signed:
+                if value != cython.cast(int32_t, value):
+                    return False
+            elif value >= SMALL:
+                return False
+        hole += 1
+    return True
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _number_of(instruction: cython.p_char) -> cython.int:
+    """The number of an instruction's handler."""
+    return _numbers[(cython.cast(cython.pointer(uint64_t), instruction)[0] - _low) >> _WORD_UNIT]
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _size_of(number: cython.int, instruction: cython.p_char) -> uint32_t:
+    """The size of an instruction."""
+    array: cython.int = wl_instruction_leads[2 * number + 1]
+    size: uint32_t = sizes[number]
+    if array == ARRAY_TARGETS:
+        size += (4 * (cython.cast(uint32_t, _number(instruction + h.AT_BR_TABLE_COUNT, 4, False)) + 1) + 7) & ~7
+    elif array == ARRAY_CLAUSES:
+        size += h.SIZE_CLAUSE * cython.cast(uint32_t, _number(instruction + h.AT_RESUME_CLAUSE_COUNT, 2, False))
+    return size
+
+
+@cython.cfunc
+@cython.inline
+def _grown(memory: cython.p_void, size: cython.size_t) -> cython.p_void:
+    """`realloc` that raises MemoryError."""
+    result: cython.p_void = realloc(memory, size)
+    if result == cython.NULL:
+        raise MemoryError
+    return result
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Copier(Coder):
+    """Makes code of the functions of one module. Raises `MemoryError` where there is no address space for it."""
+
+    def __cinit__(self, module: DecodedModule, budget: CodeBudget | None) -> None:
+        i: uint32_t
+        body: uint64_t = 0
+        for i in range(module.num_bodies):
+            body += module.body_end[i] - module.body_start[i]
+        self.count = module.num_bodies
+        self.budget = budget
+        self.arena = Arena.__new__(
+            Arena,
+            min(_CODE_RATIO * body, _MOST - (1 << 20)) + (1 << 16),
+            min(_DATA_RATIO * body, _MOST - 16 * self.count) + 8 * self.count + (1 << 16),
+        )
+        self.made = cython.cast(cython.pointer(Made), calloc(self.count + 1, cython.sizeof(Made)))
+        if self.made == cython.NULL:
+            raise MemoryError
+        self.waiting = cython.cast(cython.pointer(uint32_t), calloc(self.count + 1, 4))
+        if self.waiting == cython.NULL:
+            raise MemoryError
+        self._make_head()
+
+    def __dealloc__(self) -> None:
+        self._stop_waiting()
+        if self.budget is not None:
+            self.budget.give_back(self.counted)
+        free(self.made)
+        free(self.steps)
+        free(self.places)
+        free(self.entries)
+        free(self.patches)
+        free(self.waiting)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _make_head(self) -> cython.int:
+        """Write what all code refers to: slots, constants, and jumps to what is far away."""
+        jump: cython.int = _stencil_of(handler_count + 1, VARIANT_PLAIN)
+        size: uint64_t = wl_stencils[jump].hot
+        slots: uint64_t = (8 * EXTERNAL_COUNT + 15) & ~15
+        constants: uint64_t = (wl_stencil_constants_size + 15) & ~15
+        head: cython.p_char = self.arena.code(slots + constants + size * EXTERNAL_COUNT)
+        step: Step
+        slot: cython.p_char
+        i: cython.int
+        if head == cython.NULL:
+            raise MemoryError
+        self.slots = cython.cast(cython.pp_char, head)
+        self.constants = head + slots
+        self.jumps = head + slots + constants
+        memcpy(self.constants, wl_stencil_constants, wl_stencil_constants_size)
+        self.code = cython.cast(cython.p_char, cython.address(slot))
+        step.stencil = jump
+        step.at = 0
+        step.size = 8
+        for i in range(EXTERNAL_COUNT):
+            self.slots[i] = cython.cast(cython.p_char, externals[i])
+            slot = cython.cast(cython.p_char, self.slots + i)
+            memcpy(self.jumps + size * i, wl_stencil_code + wl_stencils[jump].code, size)
+            self._fill(
+                cython.address(wl_stencil_holes[wl_stencils[jump].holes]), wl_stencils[jump].hot_holes,
+                self.jumps + size * i, self.jumps + size * i, cython.NULL, cython.address(step), cython.NULL,
+            )  # fmt: skip
+        self.ended = not self.arena.seal()
+        return 0
+
+    # --- planning ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _reserve(self, size: uint32_t) -> cython.int:
+        """Make room for what is noted of a function with so much bytecode."""
+        words: uint64_t = size // 8 + 1
+        if words > self.place_room:
+            self.places = cython.cast(cython.pointer(uint32_t), _grown(self.places, 4 * words))
+            self.place_room = words
+        if 2 * words > self.step_room:
+            self.steps = cython.cast(cython.pointer(Step), _grown(self.steps, 2 * words * cython.sizeof(Step)))
+            self.step_room = 2 * words
+        self.step_count = 0
+        self.entry_count = 0
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _enter_at(self, at: uint32_t) -> cython.int:
+        """An instruction is an entry, if there is one."""
+        if at >= self.size:
+            return 0
+        if self.entry_count == self.entry_room:
+            room: uint64_t = 2 * self.entry_room + 64
+            self.entries = cython.cast(cython.pointer(uint32_t), _grown(self.entries, 4 * room))
+            self.entry_room = room
+        self.entries[self.entry_count] = at
+        self.entry_count += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _choose(self, number: cython.int, fields: cython.p_char, order: uint32_t) -> int32_t:
+        """The stencil for an instruction, or for a part of one; -1: there is none."""
+        stencil: int32_t = _stencil_of(number, VARIANT_PLAIN)
+        callee: uint64_t
+        if stencil < 0:
+            return -1
+        if _callee_at[number]:
+            callee = cython.cast(
+                uint64_t,
+                cython.cast(cython.pointer(cython.pp_char), fields + _callee_at[number])[0] - self.cells,
+            )
+            if callee < self.count and 0 < self.made[callee].order <= order:
+                return _stencil_of(number, VARIANT_DIRECT)
+        if _is_checked[stencil] and not _fits(stencil, fields):
+            stencil = _stencil_of(number, VARIANT_WIDE)
+            if stencil >= 0 and _is_checked[stencil] and not _fits(stencil, fields):
+                return -1
+        return stencil
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _step(self, stencil: int32_t, at: uint32_t, size: uint32_t) -> cython.int:
+        self.steps[self.step_count].stencil = stencil
+        self.steps[self.step_count].at = at
+        self.steps[self.step_count].size = size
+        self.step_count += 1
+        self.hot += wl_stencils[stencil].hot
+        self.cold += wl_stencils[stencil].cold
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _lead(self, number: cython.int, at: uint32_t) -> cython.int:
+        """Where an instruction, or a part of one, reads in its fields that it leads to: these are entries."""
+        fields: cython.p_char = self.code + at
+        target: cython.p_char
+        array: cython.int = wl_instruction_leads[2 * number + 1]
+        if array == ARRAY_TARGETS:
+            target = fields + h.AT_BR_TABLE_TARGETS
+            for _ in range(_number(fields + h.AT_BR_TABLE_COUNT, 4, False) + 1):
+                self._enter_at(at + cython.cast(int32_t, _number(target, 4, True)))
+                target += 4
+        elif array == ARRAY_CLAUSES:
+            target = fields + h.AT_RESUME_CLAUSES + h.AT_CLAUSE_TARGET
+            for _ in range(_number(fields + h.AT_RESUME_CLAUSE_COUNT, 2, False)):
+                self._enter_at(at + cython.cast(int32_t, _number(target, 4, True)))
+                target += h.SIZE_CLAUSE
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _leave(self, number: cython.int, at: uint32_t, size: uint32_t) -> cython.int:
+        """Leave an instruction to its handler: wherever that goes on are entries."""
+        first: cython.int = wl_instruction_parts[2 * number]
+        second: cython.int = wl_instruction_parts[2 * number + 1]
+        target: cython.int
+        self.places[at >> 3] |= LEFT
+        self._step(_stencil_of(handler_count, VARIANT_PLAIN), at, size)
+        self._enter_at(at + size)
+        if second >= 0:
+            at += sizes[first] - 8
+            first = second
+        target = wl_instruction_leads[2 * first]
+        if target:
+            self._enter_at(at + cython.cast(int32_t, _number(self.code + at + target, 4, True)))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _plan(self, space: CodeSpace, code: cython.p_char, size: uint32_t, order: uint32_t) -> cython.int:
+        """Choose the stencils of a function, which is the how-manieth; `code` is its bytecode as it was translated."""
+        at: uint32_t = 0
+        length: uint32_t
+        number: cython.int
+        first: cython.int
+        second: cython.int
+        stencil: int32_t
+        other: int32_t
+        self._reserve(size)
+        self.code = code
+        self.size = size
+        self.cells = space.cells
+        self.hot = 0
+        self.cold = 0
+        while at < size:
+            number = _number_of(code + at)
+            length = _size_of(number, code + at)
+            first = wl_instruction_parts[2 * number]
+            second = wl_instruction_parts[2 * number + 1]
+            self.places[at >> 3] = self.hot
+            stencil = self._choose(first, code + at, order)
+            if second < 0:
+                if wl_instruction_leads[2 * number + 1]:
+                    self._lead(number, at)
+                if stencil < 0:
+                    self._leave(number, at, length)
+                else:
+                    self._step(stencil, at, length)
+            else:
+                other = self._choose(second, code + at + sizes[first] - 8, order)
+                if stencil < 0 or other < 0:
+                    self._leave(number, at, length)
+                else:
+                    self._step(stencil, at, sizes[first])
+                    self._step(other, at + sizes[first] - 8, sizes[second])
+            at += length
+        return 0
+
+    # --- copying ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _fill(
+        self,
+        hole: cython.pointer(Hole),
+        count: cython.int,
+        part: cython.p_char,
+        hot: cython.p_char,
+        cold: cython.p_char,
+        step: cython.pointer(Step),
+        start: cython.p_char,
+    ) -> cython.int:
+        """Fill the holes of one part, which is at `part`; `start` is where the function's code begins."""
+        fields: cython.p_char = self.code + step.at
+        place: cython.p_char
+        value: int64_t
+        at: uint32_t
+        for _ in range(count):
+            place = part + hole.at
+            if hole.what == WHAT_NUMBER:
+                value = hole.scale * _number(fields + hole.offset, hole.width, hole.is_signed)
+            elif hole.what == WHAT_CODE:
+                at = step.at + cython.cast(int32_t, _number(fields + hole.offset, 4, True))
+                value = cython.cast(int64_t, start + (self.places[at >> 3] & ~LEFT))
+            elif hole.what == WHAT_PLACE:
+                value = cython.cast(int64_t, fields + hole.offset)
+                if hole.offset >= step.size:
+                    self._enter_at(step.at + hole.offset)
+            elif hole.what == WHAT_TARGET:
+                at = step.at + cython.cast(int32_t, _number(fields + hole.offset, 4, True))
+                value = cython.cast(int64_t, self.code + at)
+                self._enter_at(at)
+            elif hole.what == WHAT_POINTER:
+                value = _number(fields + hole.offset, 8, True)
+            elif hole.what == WHAT_CALLEE:
+                value = cython.cast(
+                    int64_t,
+                    self.made[
+                        cython.cast(cython.pointer(cython.pp_char), fields + hole.offset)[0] - self.cells
+                    ].start,
+                )
+            elif hole.what == WHAT_HOT:
+                value = cython.cast(int64_t, hot)
+            elif hole.what == WHAT_COLD:
+                value = cython.cast(int64_t, cold)
+            elif hole.what == WHAT_EXTERNAL_CODE:
+                value = cython.cast(
+                    int64_t, self.jumps + wl_stencils[_stencil_of(handler_count + 1, VARIANT_PLAIN)].hot * hole.offset
+                )
+            elif hole.what == WHAT_EXTERNAL_SLOT:
+                value = cython.cast(int64_t, self.slots + hole.offset)
+            else:
+                value = cython.cast(int64_t, self.constants)
+            value += hole.addend
+            if hole.form == FORM_RELATIVE:
+                value -= cython.cast(int64_t, place)
+            if hole.form == FORM_DOUBLE_WORD:
+                cython.cast(cython.pointer(int64_t), place)[0] = value
+            else:
+                cython.cast(cython.pointer(int32_t), place)[0] = cython.cast(int32_t, value)
+            hole += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _write(self, start: cython.p_char) -> cython.int:
+        """Write what has been planned."""
+        hot: cython.p_char = start
+        cold: cython.p_char = start + self.hot
+        stencil: cython.pointer(Stencil)
+        holes: cython.pointer(Hole)
+        step: cython.pointer(Step)
+        i: uint64_t
+        for i in range(self.step_count):
+            step = cython.address(self.steps[i])
+            stencil = cython.address(wl_stencils[step.stencil])
+            holes = cython.address(wl_stencil_holes[stencil.holes])
+            memcpy(hot, wl_stencil_code + stencil.code, stencil.hot)
+            self._fill(holes, stencil.hot_holes, hot, hot, cold, step, start)
+            if stencil.cold:
+                memcpy(cold, wl_stencil_code + stencil.code + stencil.hot, stencil.cold)
+                self._fill(holes + stencil.hot_holes, stencil.cold_holes, cold, hot, cold, step, start)
+            hot += stencil.hot
+            cold += stencil.cold
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _make_one(self, space: CodeSpace, index: uint32_t) -> cython.int:
+        """Make the code of a function; it isn't entered before `_commit`. Gives 1 where there is no room for it."""
+        made: cython.pointer(Made) = cython.address(self.made[index])
+        start: cython.p_char
+        place: uint32_t
+        room: uint64_t
+        i: uint64_t
+        # What calls itself calls its own code.
+        made.order = self.orders + 1
+        try:
+            self._plan(space, space.codes[index].start, space.codes[index].size, made.order)
+            if self.budget is not None and not self.budget.has(self.hot + self.cold):
+                start = cython.NULL
+            else:
+                start = self.arena.code(self.hot + self.cold)
+            made.start = start
+            made.hot = self.hot
+            made.cold = self.cold
+            if start != cython.NULL:
+                self._write(start)
+        except MemoryError:
+            made.order = 0
+            raise
+        if start == cython.NULL:
+            made.order = 0
+            return 1
+        if self.budget is not None:
+            self.budget.take(self.hot + self.cold)
+            self.counted += self.hot + self.cold
+        self.orders += 1
+        self._enter_at(0)
+        if self.patch_count + self.entry_count > self.patch_room:
+            room = 2 * (self.patch_count + self.entry_count)
+            self.patches = cython.cast(cython.pointer(Patch), _grown(self.patches, room * cython.sizeof(Patch)))
+            self.patch_room = room
+        for i in range(self.entry_count):
+            place = self.places[self.entries[i] >> 3]
+            if not place & LEFT:
+                self.patches[self.patch_count].word = cython.cast(
+                    cython.pointer(uint64_t), self.code + self.entries[i]
+                )
+                self.patches[self.patch_count].code = start + place
+                self.patch_count += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _commit(self) -> cython.int:
+        """Let what has been made be entered."""
+        i: uint64_t
+        if self.arena.seal():
+            for i in range(self.patch_count):
+                self.patches[i].word[0] = cython.cast(uint64_t, self.patches[i].code)
+        else:
+            self.ended = True
+        self.patch_count = 0
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def add(self, space: CodeSpace, index: uint32_t) -> cython.int:
+        """A function has been translated: its code is made with that of others."""
+        if self.ended:
+            return 0
+        if self.waiting_count == 0:
+            _waiting.append(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
+            set_code_is_due(True)
+        self.space = cython.cast(cython.p_void, space)
+        self.waiting[self.waiting_count] = index
+        self.waiting_count += 1
+        self.waiting_bytes += space.codes[index].size
+        return self.make() if self.waiting_bytes >= _batch else 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _stop_waiting(self) -> cython.int:
+        """Nothing waits any more."""
+        if self.waiting_count:
+            _waiting.remove(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
+            set_code_is_due(len(_waiting) > 0)
+        self.waiting_count = 0
+        self.waiting_bytes = 0
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def make(self) -> cython.int:
+        """Make the code of all that waits, where there is room for it."""
+        i: uint64_t = self.waiting_count
+        self._stop_waiting()
+        while i > 0 and not self.ended:
+            i -= 1
+            if self._make_one(cython.cast(CodeSpace, self.space), self.waiting[i]):
+                self.ended = True
+        return self._commit()
+
+    # --- finding the way back ---
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def has_code(self, index: uint32_t) -> cython.bint:
+        """Whether a function has code."""
+        return self.made[index].order != 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def function_at(self, address: uint64_t) -> int64_t:
+        """The function whose code an address lies in, or -1."""
+        i: uint32_t
+        start: uint64_t
+        if not self.arena.holds(cython.cast(cython.p_void, address)):
+            return -1
+        for i in range(self.count):
+            start = cython.cast(uint64_t, self.made[i].start)
+            if self.made[i].order and start <= address < start + self.made[i].hot + self.made[i].cold:
+                return i
+        return -1
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def offset_at(
+        self, space: CodeSpace, index: uint32_t, code: cython.p_char, size: uint32_t, address: uint64_t
+    ) -> int64_t:
+        """The bytecode offset of the instruction whose code is at an address: the function is planned once more."""
+        made: cython.pointer(Made) = cython.address(self.made[index])
+        stencil: cython.pointer(Stencil)
+        hot: uint64_t = address - cython.cast(uint64_t, made.start)
+        cold: uint64_t = hot - made.hot
+        found: uint32_t = 0
+        i: uint64_t
+        self._plan(space, code, size, made.order)
+        for i in range(self.step_count):
+            stencil = cython.address(wl_stencils[self.steps[i].stencil])
+            if hot < stencil.hot or (address >= cython.cast(uint64_t, made.start) + made.hot and cold < stencil.cold):
+                found = self.steps[i].at
+                break
+            hot -= stencil.hot
+            cold -= stencil.cold
+        return found
+
+
+def new_copier(module: DecodedModule, budget: CodeBudget | None) -> Coder | None:
+    """What makes the code of a module's functions, or None where there is no memory for code."""
+    copier: Copier
+    try:
+        copier = Copier.__new__(Copier, module, budget)
+    except MemoryError:
+        return None
+    return None if copier.ended else copier
+
+
+def stencil_sizes() -> list[tuple[int, int] | None]:
+    """For each handler how many bytes of its stencil usually run and how many don't, or None: it has no stencil."""
+    i: cython.Py_ssize_t
+    stencil: int32_t
+    found: list = []
+    for i in range(handler_count):
+        stencil = _stencil_of(i, VARIANT_PLAIN)
+        found.append(None if stencil < 0 else (wl_stencils[stencil].hot, wl_stencils[stencil].cold))
+    return found
+
+
+# --- ticks ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _make_all() -> cython.int:
+    """Make all code that is waited for."""
+    while _waiting:
+        cython.cast(Copier, cython.cast(cython.p_void, cython.cast(uint64_t, _waiting[0]))).make()
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _at_tick() -> cython.void:
+    """See `hooks.make_code`. Where there is no memory, what has been planned so far stays bytecode."""
+    if cython.cast(Unchecked, cython.cast(cython.p_void, _make_all))() < 0:
+        PyErr_Clear()
+
+
+def set_batch(size: int) -> int:
+    """Make code once so much bytecode waits for it, in bytes, for tests; returns what it was before."""
+    global _batch
+    before = _batch
+    _batch = size
+    return before
+
+
+set_make_code(cython.cast(MakeCode, cython.cast(cython.p_void, _at_tick)))

@@ -1,0 +1,378 @@
+"""Makes the stencils: one object file, compiled when the package is built, which `wasmloom.baseline.copier` links.
+
+Every handler that can stand in a function and calls no C code is compiled with holes
+(`wasmloom.baseline.stencil_builder`), in up to three variants. What LLVM makes of it is parted into what usually runs
+and what doesn't, by `wasmloom.target.pieces`; all that is then bytes and a list of what belongs into the holes. Nothing
+here knows an instruction: a new handler gets its stencils by itself.
+
+The object exports:
+
+``wl_stencil_code``       the bytes of all stencils, each with its unlikely part behind it
+``wl_stencils``           for each stencil where these begin, how many there are, and its holes (`holes.STENCIL`)
+``wl_stencil_holes``      all holes (`holes.HOLE`)
+``wl_stencil_variants``   for each handler, and each of `EXTRA`, the numbers of its stencils, in the order of
+                          `holes.VARIANTS`; -1: there is none
+``wl_stencil_constants``  what stencils read relative to themselves
+``wl_instruction_parts``  for each handler, if it is fused, the numbers of its parts, otherwise its own and -1
+``wl_instruction_leads``  for each handler where in the instruction a target is, or 0, and which array it ends with
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from wasmloom.baseline.holes import HOLE, STENCIL, SYMBOL, VARIANTS, Array, Form, What, symbol, value_range
+from wasmloom.baseline.stencil_builder import FOLLOWING, StencilBuilder, declaration
+from wasmloom.compiler.elf import RELOCATION, SHN_LORESERVE, SHN_UNDEF, ElfObject
+from wasmloom.compiler.elf import SYMBOL as ELF_SYMBOL
+from wasmloom.contract.layout import SLOT_BYTES
+from wasmloom.interpreter.emitter import SIGNATURE
+from wasmloom.interpreter.handlers import EXTERNALS, OUTLINED, HandlerSet
+from wasmloom.interpreter.isa import Handler, shape
+from wasmloom.semantics.llvm import Value, module_assembly
+from wasmloom.target import pieces, registers, relocations
+from wasmloom.target.relocation import Goal
+
+if TYPE_CHECKING:
+    from llvmlite import binding
+
+#: Handlers that others recognise by their address in an instruction, or that stand in no function.
+KEPT = frozenset(("restore", "shim", "leave", "host_returned", "host_threw", "cont_return"))
+
+_ATTRIBUTES = 'nounwind "no-builtins" "frame-pointer"="none"'
+_HOT, _COLD = "hot", "cold"
+
+
+class Hole(NamedTuple):
+    """A hole at an offset in its part, and what belongs there: see `Symbol` for the rest."""
+
+    at: int
+    form: Form
+    what: What
+    addend: int
+    offset: int = 0
+    width: int = 0
+    signed: int = 0
+    scale: int = 1
+    small: int = 0
+
+
+class Part(NamedTuple):
+    """The bytes of a stencil's one or other part, and its holes."""
+
+    code: bytes = b""
+    holes: tuple[Hole, ...] = ()
+
+
+class Stencil(NamedTuple):
+    """A stencil: what usually runs, and what doesn't."""
+
+    hot: Part
+    cold: Part
+
+
+def _leave(b: StencilBuilder) -> None:
+    """Go on with the instruction's handler, whose address it begins with."""
+    b.tail_call(b.load("ptr", b.ip, align=8).text)
+
+
+def _far_jump(b: StencilBuilder) -> None:
+    """Go on at the address in a slot, whose address is in the "instruction"."""
+    b.tail_call(b.load("ptr", b.pointer_field("slot"), align=8).text, ip=Value("%ip", "ptr"))
+
+
+#: Stencils that are no instructions' have the numbers behind those of handlers.
+EXTRA = (Handler("leave", shape("leave"), _leave), Handler("far_jump", shape("far_jump", "slot:ptr@0"), _far_jump))
+
+
+def candidates(handlers: HandlerSet) -> Iterator[tuple[int, Handler]]:
+    """The handlers that get stencils, with their numbers: no fused ones, whose parts have some."""
+    fused = set(handlers.fused.values())
+    yield from enumerate(EXTRA, len(handlers.handlers))
+    for number, handler in enumerate(handlers.handlers):
+        if number not in fused and not handler.calls_runtime and handler.name not in KEPT:
+            yield number, handler
+
+
+# --- from handlers to LLVM's assembly ---
+
+
+def _name(number: int, variant: str) -> str:
+    return f"{variant}_{number}"
+
+
+def module_text(chosen: Iterable[tuple[int, Handler]]) -> str:
+    """The LLVM IR of the stencils of some handlers."""
+    parts: list[str] = []
+    declarations: dict[str, str] = {}
+    for number, handler in chosen:
+        wanted = ["plain"]
+        for variant in wanted:
+            builder = StencilBuilder(handler.shape, direct=variant == "direct", wide=variant == "wide")
+            handler.body(builder)
+            parts.append(
+                f"define {registers.HANDLER_CONVENTION} void @{_name(number, variant)}({SIGNATURE}) {_ATTRIBUTES} {{"
+            )
+            parts += builder.lines
+            parts.append("}")
+            declarations.update(builder.declarations)
+            if variant == "plain":
+                wanted += ["wide"] * builder.can_be_wide + ["direct"] * builder.can_be_direct
+    text = "\n".join(parts)
+    ranges: list[str] = []
+    lines = [declaration(f"@{FOLLOWING}", "hidden")]
+    for name in sorted(set(SYMBOL.findall(text))):
+        lines.append(_declared(name, ranges))
+    # Not hidden: their addresses are in slots, jumps to them go to other jumps.
+    lines += [declaration(f"@{name}") for name in OUTLINED]
+    lines += [f"@{name} = external global i8" for name in EXTERNALS if name not in OUTLINED]
+    lines += declarations.values()
+    lines += ['!0 = !{!"branch_weights", i32 1, i32 4000}']
+    lines += ['!1 = distinct !{!1, !{!"llvm.loop.unroll.disable"}, !{!"llvm.loop.vectorize.enable", i1 false}}']
+    return "\n".join([text, *lines, *ranges]) + "\n"
+
+
+def _declared(name: str, ranges: list[str]) -> str:
+    """The declaration of a hole's symbol; its range goes to `ranges`."""
+    hole = symbol(name)
+    assert hole is not None
+    if hole.what in ("code", "callee"):
+        return declaration(hole.text, "hidden")
+    if hole.what != "number":
+        return f"{hole.text} = external hidden global i8"
+    low, high = value_range(hole)
+    ranges.append(f"!{len(ranges) + 2} = !{{i64 {low}, i64 {high}}}")
+    # Weak: LLVM takes no other symbol's address for null.
+    return f"{hole.text} = extern_weak hidden global i8, !absolute_symbol !{len(ranges) + 1}"
+
+
+def _machine(level: int) -> tuple[type[binding], binding.TargetMachine]:
+    from llvmlite import binding
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    binding.initialize_native_asmparser()
+    cpu = os.environ.get("WASMLOOM_CPU")
+    features = "" if cpu else binding.get_host_cpu_features().flatten()
+    return binding, binding.Target.from_default_triple().create_target_machine(
+        cpu=cpu or binding.get_host_cpu_name(), features=features, opt=level, reloc="pic", codemodel="small"
+    )
+
+
+def _optimised(text: str, level: int) -> str:
+    """LLVM's assembly of a module."""
+    binding, machine = _machine(level)
+    module = binding.parse_assembly(text)
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    passes = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=level))
+    passes.getModulePassManager().run(module, passes)
+    assembly: str = machine.emit_assembly(module)
+    return assembly
+
+
+# --- from assembly to parts ---
+
+_FUNCTION = re.compile(r"((?:plain|wide|direct)_\d+):")
+
+
+def parted(assembly: str) -> Iterator[str]:
+    """The same assembly with the parts of each function in sections of their own."""
+    lines = (line.partition("#")[0].rstrip() for line in assembly.splitlines())
+    function: str | None = None
+    body: list[str] = []
+    in_data = False
+    for line in lines:
+        match = _FUNCTION.fullmatch(line)
+        if match:
+            function, body, in_data = match[1], [], False
+        elif function is not None and line.startswith(".Lfunc_end"):
+            yield from _sections(function, body)
+            function = None
+        elif function is not None:
+            if not line.startswith("\t.") and line:
+                body.append(pieces.shorten(line, _fits))
+        elif line.startswith("\t.section\t.rodata"):
+            in_data = True
+            yield line
+        elif line.startswith(("\t.text", "\t.section")):
+            in_data = False
+        elif in_data and line and not line.startswith(("\t.globl", "\t.type")):
+            yield line
+
+
+def _fits(name: str) -> bool:
+    """Whether a name is that of a number which fits 32 bits, with its sign."""
+    hole = symbol(name)
+    if hole is None or hole.what != "number":
+        return False
+    return bool(hole.small) or hole.width == 2 or (hole.width == 4 and bool(hole.signed))
+
+
+def _sections(name: str, body: list[str]) -> Iterator[str]:
+    hot, cold = pieces.split(body, FOLLOWING, f".Lend_{name}", OUTLINED.__contains__)
+    for part, lines in ((_HOT, hot), (_COLD, cold)):
+        yield f'.section {part}.{name},"ax",@progbits'
+        yield from lines
+        if part == _HOT:
+            yield f".Lend_{name}:"
+
+
+def assembled(lines: Iterable[str], level: int) -> bytes:
+    """The object file of some assembly."""
+    binding, machine = _machine(level)
+    module = binding.parse_assembly("\n".join(module_assembly(lines)))
+    module.triple = machine.triple
+    found: bytes = machine.emit_object(module)
+    return found
+
+
+class _Reader:
+    """Reads the parts of stencils from their object."""
+
+    def __init__(self, data: bytes) -> None:
+        self.object = ElfObject(data)
+        self.constants = bytearray()
+        #: number of a section with constants → where they are in `constants`
+        self.constants_at: dict[int, int] = {}
+        self.numbers = {section.name: number for number, section in enumerate(self.object.sections)}
+        for number, section in enumerate(self.object.sections):
+            if section.name.startswith(".rodata"):
+                self.constants += bytes(-len(self.constants) % 16)
+                self.constants_at[number] = len(self.constants)
+                self.constants += self.object.content(section)
+                if number in self.object.relocations:
+                    raise ValueError(f"{section.name} has relocations")
+
+    def stencil(self, name: str) -> Stencil | None:
+        """The stencil of a name; None for one that refers to what code can't reach."""
+        try:
+            return Stencil(self._part(name, _HOT), self._part(name, _COLD))
+        except LookupError:
+            return None
+
+    def _part(self, name: str, part: str) -> Part:
+        number = self.numbers.get(f"{part}.{name}")
+        if number is None:
+            return Part()
+        code = bytearray(self.object.content(self.object.sections[number]))
+        holes = []
+        table = self.object.relocations.get(number)
+        if table is not None:
+            for at, info, addend in RELOCATION.iter_unpack(self.object.content(self.object.sections[table])):
+                holes.append(self._hole(name, at, info & 0xFFFFFFFF, info >> 32, addend))
+        return Part(bytes(code), tuple(holes))
+
+    def _hole(self, name: str, at: int, kind: int, index: int, addend: int) -> Hole:
+        relocation = relocations.KINDS[kind]
+        wide = getattr(relocation.form, "size", 0) == SLOT_BYTES
+        form = Form.RELATIVE if relocation.relative else Form.DOUBLE_WORD if wide else Form.WORD
+        entry = ELF_SYMBOL.unpack_from(self.object.symbols, index * ELF_SYMBOL.size)
+        string, _info, _other, section, value, _size = entry
+        if section != SHN_UNDEF and section < SHN_LORESERVE:
+            if section in self.constants_at:
+                return Hole(at, form, What.CONSTANT, self.constants_at[section] + value + addend)
+            what = {f"{_HOT}.{name}": What.HOT, f"{_COLD}.{name}": What.COLD}[self.object.sections[section].name]
+            return Hole(at, form, what, value + addend)
+        text = self.object.symbol_name(string)
+        hole = symbol(text)
+        if hole is not None:
+            if hole.what == "number" and form == Form.RELATIVE:
+                raise ValueError(f"{name} takes a number for an address")
+            return Hole(
+                at, form, What[hole.what.upper()], addend, hole.offset, hole.width, hole.signed, hole.scale, hole.small
+            )
+        what = What.EXTERNAL_SLOT if relocation.goal is Goal.SLOT else What.EXTERNAL_CODE
+        try:
+            return Hole(at, form, what, addend, EXTERNALS.index(text))
+        except ValueError:
+            raise LookupError(text) from None
+
+
+class Stencils(NamedTuple):
+    """All stencils: by (number of the handler, variant); what they read; the handlers."""
+
+    found: dict[tuple[int, str], Stencil]
+    constants: bytes
+    handlers: HandlerSet
+
+
+def stencils(level: int = 2) -> Stencils:
+    """Make all stencils for the build machine, or what ``WASMLOOM_CPU`` names."""
+    handlers = HandlerSet()
+    text = module_text(candidates(handlers))
+    reader = _Reader(assembled(parted(_optimised(text, level)), level))
+    found = {}
+    for number, _ in candidates(handlers):
+        for variant in VARIANTS:
+            if f"{_HOT}.{_name(number, variant)}" in reader.numbers:
+                stencil = reader.stencil(_name(number, variant))
+                if stencil is not None:
+                    found[number, variant] = stencil
+    return Stencils(found, bytes(reader.constants), handlers)
+
+
+# --- tables ---
+
+def _bytes(name: str, data: bytes) -> str:
+    text = "".join(f"\\{byte:02X}" for byte in data)
+    return f'@{name} = hidden constant [{len(data)} x i8] c"{text}", align 16'
+
+
+def _shorts(name: str, numbers: Sequence[int]) -> str:
+    return _bytes(name, struct.pack(f"<{len(numbers)}h", *numbers))
+
+
+def tables_text(made: Stencils) -> str:
+    """The LLVM IR of the object."""
+    code, table, holes = bytearray(), bytearray(), bytearray()
+    variants: list[int] = [-1] * (len(VARIANTS) * (len(made.handlers.handlers) + len(EXTRA)))
+    for position, ((number, variant), stencil) in enumerate(made.found.items()):
+        variants[len(VARIANTS) * number + VARIANTS.index(variant)] = position
+        table += STENCIL.pack(
+            len(code), len(stencil.hot.code), len(stencil.cold.code), len(holes) // HOLE.size,
+            len(stencil.hot.holes), len(stencil.cold.holes),
+        )  # fmt: skip
+        for part in stencil:
+            code += part.code
+            for hole in part.holes:
+                holes += HOLE.pack(
+                    hole.at, hole.form, hole.what, hole.addend, hole.offset, hole.width, hole.signed, hole.scale,
+                    hole.small, 0,
+                )  # fmt: skip
+    parts = {number: pair for pair, number in made.handlers.fused.items()}
+    arrays = {"targets": Array.TARGETS, "clauses": Array.CLAUSES}
+    leads = []
+    for handler in made.handlers.handlers:
+        targets = [field.offset for field in handler.shape.fields if field.kind == "target"]
+        ends = [arrays[field.name] for field in handler.shape.fields if field.kind == "array"]
+        leads += [targets[0] if targets else 0, ends[0] if ends else Array.NOTHING]
+    lines = [
+        _bytes("wl_stencil_code", bytes(code)),
+        _bytes("wl_stencils", bytes(table)),
+        _bytes("wl_stencil_holes", bytes(holes)),
+        _bytes("wl_stencil_constants", made.constants),
+        _shorts("wl_stencil_variants", variants),
+        _shorts(
+            "wl_instruction_parts",
+            [part for number in range(len(made.handlers.handlers)) for part in parts.get(number, (number, -1))],
+        ),
+        _shorts("wl_instruction_leads", leads),
+        f"@wl_stencil_constants_size = hidden constant i64 {len(made.constants)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def build_object(path: Path) -> None:
+    """Make the stencils and write the object file."""
+    level = int(os.environ.get("WASMLOOM_OPT", "O2").lstrip("O"))
+    binding, machine = _machine(level)
+    module = binding.parse_assembly(tables_text(stencils(level)))
+    module.triple = machine.triple
+    path.write_bytes(machine.emit_object(module))

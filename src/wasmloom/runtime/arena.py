@@ -1,0 +1,125 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# mypy: ignore-errors
+"""Memory for code and what it refers to, so near together that all of it is reached by displacements of 32 bits.
+
+An arena is a range of address space that is reserved as a whole. Code grows from its beginning, other data from its
+middle. Code is written in batches: what has been written since the last `seal` becomes executable there, and is never
+writable again. Nothing is given back before the arena goes.
+
+Invariants: an arena is used with the GIL held. The signal handler knows the range of code from the beginning, since
+what isn't executable yet can't fault as code.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.posix.mman import (
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    PROT_EXEC,
+    PROT_NONE,
+    PROT_READ,
+    PROT_WRITE,
+    munmap,
+)
+from cython.cimports.wasmloom.runtime.codememory import STENCILS, new_range
+from cython.cimports.wasmloom.system._capi import __sync_synchronize
+from cython.cimports.wasmloom.system.allocation import mmap, mprotect
+
+_PAGE = cython.declare(uint64_t, 4096)
+#: Data becomes accessible in pieces of this many bytes.
+_PIECE = cython.declare(uint64_t, 1 << 16)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _up(size: uint64_t, unit: uint64_t) -> uint64_t:
+    return (size + unit - 1) & ~(unit - 1)
+
+
+@cython.no_gc
+@cython.cclass
+class Arena:
+    """An arena with address space for so many bytes of code and of data. Raises `MemoryError` where there is none."""
+
+    def __cinit__(self, code_size: uint64_t, data_size: uint64_t) -> None:
+        self.code_room = _up(code_size, _PAGE)
+        self.size = self.code_room + _up(data_size, _PIECE)
+        memory: cython.p_void = mmap(
+            cython.NULL, self.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
+        )
+        if memory == MAP_FAILED:
+            raise MemoryError("no address space for code")
+        self.base = cython.cast(cython.p_char, memory)
+        self.data_end = self.data_ready = self.base + self.code_room
+        self.code_end = self.code_ready = self.sealed = self.base
+        self.range = new_range(
+            cython.cast(uint64_t, self.base), cython.cast(uint64_t, self.base) + self.code_room, STENCILS
+        )
+        if self.range == cython.NULL:
+            raise MemoryError("too many pieces of code")
+
+    def __dealloc__(self) -> None:
+        if self.range != cython.NULL:
+            self.range.end = 0
+            __sync_synchronize()
+        if self.base != cython.NULL:
+            munmap(self.base, self.size)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def data(self, size: uint64_t) -> cython.p_char:
+        """New memory for data, zero, aligned to 8 bytes; NULL when there is none left."""
+        start: cython.p_char = self.data_end
+        end: cython.p_char
+        size = _up(size, 8)
+        if size > cython.cast(uint64_t, self.base + self.size - start):
+            return cython.NULL
+        if start + size > self.data_ready:
+            end = self.data_ready + _up(cython.cast(uint64_t, start + size - self.data_ready), _PIECE)
+            if mprotect(self.data_ready, end - self.data_ready, PROT_READ | PROT_WRITE):
+                return cython.NULL
+            self.data_ready = end
+        self.data_end = start + size
+        return start
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def code(self, size: uint64_t) -> cython.p_char:
+        """New memory for code, writable until it is sealed; NULL when there is none left."""
+        start: cython.p_char = self.code_end
+        end: cython.p_char
+        if size > cython.cast(uint64_t, self.base + self.code_room - start):
+            return cython.NULL
+        if start + size > self.code_ready:
+            end = self.code_ready + _up(cython.cast(uint64_t, start + size - self.code_ready), _PAGE)
+            if mprotect(self.code_ready, end - self.code_ready, PROT_READ | PROT_WRITE):
+                return cython.NULL
+            self.code_ready = end
+        self.code_end = start + size
+        return start
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def seal(self) -> cython.bint:
+        """Make all code executable that has been written; False, and it stays as it is, where the system refuses."""
+        if self.code_ready == self.sealed:
+            return True
+        if mprotect(self.sealed, self.code_ready - self.sealed, PROT_READ | PROT_EXEC):
+            return False
+        self.code_end = self.sealed = self.code_ready
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def holds(self, address: cython.p_void) -> cython.bint:
+        """Whether an address is one of the arena's."""
+        return (
+            cython.cast(uint64_t, self.base)
+            <= cython.cast(uint64_t, address)
+            < cython.cast(uint64_t, self.base + self.size)
+        )
