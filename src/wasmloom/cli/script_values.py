@@ -1,7 +1,7 @@
 """Values in test scripts: constants → arguments, and whether results match what a script expects.
 
 Everything is compared by bits. A Python float holds an f64 exactly, and an f32 too; the bits of an f32 NaN are the top
-bits of the f64 (`wasmloom.host.bridge`).
+bits of the f64 (`wasmloom.host.conversions`).
 """
 
 from __future__ import annotations

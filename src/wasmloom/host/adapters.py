@@ -36,12 +36,7 @@ from cython.cimports.wasmloom.host.bridge import (
     room_for,
     signature_at,
 )
-from cython.cimports.wasmloom.host.signatures import (
-    KIND_F32,
-    KIND_F64,
-    KIND_I32,
-    Signature,
-)
+from cython.cimports.wasmloom.host.signatures import Signature, kind_bits, kind_is_float
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.entries import call
 from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
@@ -110,7 +105,7 @@ def _run_registers(
     try:
         for i in range(signature.n_params):
             place = signature.places[i]
-            if signature.kinds[i] == KIND_F32 or signature.kinds[i] == KIND_F64:
+            if kind_is_float[signature.kinds[i]]:
                 if floats < FLOAT_ARGUMENTS:
                     words[place] = registers[INTEGER_ARGUMENTS + floats]
                     floats += 1
@@ -121,7 +116,7 @@ def _run_registers(
                 integers += 1
             else:
                 words[place] = args[place]
-            if signature.kinds[i] == KIND_I32 or signature.kinds[i] == KIND_F32:
+            if kind_bits[signature.kinds[i]] == 32:
                 words[place] = cython.cast(uint32_t, words[place])
         waits = _run_words(ctx, function, words)
         if not waits:

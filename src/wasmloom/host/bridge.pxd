@@ -6,14 +6,6 @@ from wasmloom.host.signatures cimport Signature
 from wasmloom.contract._layout cimport WlContext, WlFunction, WlInstance
 from wasmloom.runtime.store cimport Store
 
-ctypedef union Bits32:
-    uint32_t word
-    float number
-
-ctypedef union Bits64:
-    uint64_t word
-    double number
-
 # Tells whether an object can be awaited.
 cdef extern from "Python.h":
     ctypedef struct PyAsyncMethods:
@@ -59,13 +51,10 @@ cdef class Func:
     cdef object finish(self, uint64_t *words)
 
 cdef uint64_t *room_for(uint32_t count, uint64_t *few) except? NULL
-cdef int look_at_c_stack() except -1
 cdef Signature signature_at(WlFunction *function)
 cdef int take_arguments(
     Store store, Signature signature, PyObject **args, uint32_t i, uint64_t *words, Func func
 ) except -1
-cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) except -1
-cdef object from_word(Store store, uint64_t type, uint64_t word)
 cdef object results_of(Store store, Signature signature, uint64_t *words)
 cdef Func func_at(Store store, WlFunction *function)
 cdef WlFunction *new_host_function(
@@ -88,6 +77,4 @@ cdef inline bint host_in_integers(WlFunction *function) noexcept:
     return (<HostFunction><PyObject *>function.object).signature.in_integers
 
 cdef object BARE
-cdef Store check_store(object store)
-cdef int store_of(object value, Store store) except -1
 cdef uint64_t fetch_error(WlContext *ctx, Store store) noexcept

@@ -1,20 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""The call bridge: functions as Python objects, host functions, and the conversion of values in both directions.
-
-Values (after the JavaScript interface's ``ToWebAssemblyValue``, but without its silent wrapping):
-
-=================== ============================================= =================================
-Wasm type           from Python                                   to Python
-=================== ============================================= =================================
-i32, i64            an int (or `__index__`) in the signed or the  int, signed
-                    unsigned range; `OverflowError` otherwise
-f32, f64            a float, an int, or anything with `__float__` float; an f32 NaN keeps its bits
-externref           any object; None is null                      the same object; null is None
-funcref, (ref $t)   a `Func` of the same store; None is null      `Func`; null is None
-exnref              a `WasmException`; None is null               `WasmException`; null is None
-contref, (ref $ct)  a `Continuation`; None is null                `Continuation`; null is None
-=================== ============================================= =================================
+"""The call bridge: functions as Python objects, and host functions (`wasmloom.host.conversions` converts values).
 
 Invariants: arguments are converted before the guest is entered, because conversions may run any Python code. Words are
 copied off the value stack before anything is converted, because a conversion may re-enter the guest and move the stack.
@@ -25,26 +11,18 @@ neither on a guest's stack nor held by a Python object, `heap.holds` keeps the c
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from operator import index
 
 import cython
-from cython.cimports.cpython.float import PyFloat_AS_DOUBLE, PyFloat_AsDouble, PyFloat_Check
 from cython.cimports.cpython.long import (
-    PyLong_AsLongLongAndOverflow,
-    PyLong_AsUnsignedLongLong,
-    PyLong_Check,
     PyLong_FromLong,
-    PyLong_FromLongLong,
 )
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
-from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.contract._layout import RT_HOST_CALL, SLOT_BYTES, WlContext, WlFunction
 from cython.cimports.wasmloom.host.bridge import (
-    Bits32,
-    Bits64,
     HandOver,
     HostCall,
     HostCallWords,
@@ -56,39 +34,42 @@ from cython.cimports.wasmloom.host.bridge import (
     host_result_slots,
     type_of,
 )
+from cython.cimports.wasmloom.host.conversions import (
+    check_store,
+    convert,
+    described,
+    i32_fast,
+    look_at_c_stack,
+    set_conversion,
+    store_of,
+    to_object,
+)
 from cython.cimports.wasmloom.host.signatures import (
-    KIND_CONT,
     KIND_EXN,
     KIND_EXTERN,
-    KIND_F32,
     KIND_F64,
     KIND_FUNC,
     KIND_I32,
-    KIND_I64,
     Kind,
     Signature,
-    kind_of,
     signature_of,
 )
 from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.entries import call, count_call
-from cython.cimports.wasmloom.runtime.guests import TICKING, c_stack_left, enter_python, leave_python, wake_ticker
+from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.native_stacks import MAX_ARGUMENTS, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, compiler_tier, copy_words, grow_stack, push
 from cython.cimports.wasmloom.spec.canon import Types, heap_matches, new_types
 from cython.cimports.wasmloom.system._capi import (
     Py_TPFLAGS_HAVE_VECTORCALL,
-    PyDict_GET_SIZE,
     PyErr_GivenExceptionMatches,
     PyErr_NormalizeException,
     PyObject_Vectorcall,
     PyVectorcall_NARGS,
     VectorcallType,
     drop,
-    int_of,
-    is_int,
     new_int,
     seal,
 )
@@ -102,21 +83,13 @@ from wasmloom.runtime import collector as _collector  # noqa: F401  (registers t
 from wasmloom.runtime import forks as _forks  # noqa: F401  (registers what forked children do)
 from wasmloom.runtime import runtime_calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.spec.canon import intern_func_type, lasting
-from wasmloom.spec.types import (
-    ABSTRACT_HEAP_TYPES,
-    CONCRETE,
-    HEAP_SHIFT,
-    NULL_FLAG,
-    ValType,
-)
+from wasmloom.spec.types import CONCRETE, EXNREF, HEAP_SHIFT, ValType
 from wasmloom.system import log
 from wasmloom.tiers import backtraces as _backtraces  # noqa: F401  (registers them)
 
-_NULL = cython.declare(uint64_t, NULL_FLAG)
 _SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _CONCRETE = cython.declare(uint64_t, CONCRETE)
-_EXTERN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
-_EXN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["exn"])
+_EXNREF = cython.declare(uint64_t, EXNREF)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
@@ -130,12 +103,8 @@ _WasmException = cython.declare(object, WasmException)
 # The flag of generators that `types.coroutine` has made awaitable (`inspect.CO_ITERABLE_COROUTINE`).
 _OLD_COROUTINE = cython.declare(cython.int, 0x100)
 
-# Set by wasmloom.host.tags, continuations and asynchronous, which need this module. They can't be imported where they
-# are called: an import can run finalisers, and is impossible while Python ends.
-_exception_word = cython.declare(object, None)
-_exception_object = cython.declare(object, None)
-_continuation_word = cython.declare(object, None)
-_continuation_object = cython.declare(object, None)
+# Set by wasmloom.host.asynchronous, which needs this module. It can't be imported where it is called: an import can run
+# finalisers, and is impossible while Python ends.
 _run_waiting = cython.declare(object, None)
 
 
@@ -158,217 +127,35 @@ def signature_at(function: cython.pointer(WlFunction)) -> Signature:
     return signature_of(cython.cast(uint32_t, function.type_id))
 
 
-def set_exceptions(to_word: Callable[..., int], to_object: Callable[..., object]) -> None:
-    """Register the conversion of exceptions."""
-    global _exception_word, _exception_object
-    _exception_word, _exception_object = to_word, to_object
-
-
-def set_continuations(to_word: Callable[..., int], to_object: Callable[..., object]) -> None:
-    """Register the conversion of continuations."""
-    global _continuation_word, _continuation_object
-    _continuation_word, _continuation_object = to_word, to_object
-
-
 def set_run_waiting(function: Callable[..., Coroutine[object, object, object]]) -> None:
     """Register what runs a function that can wait."""
     global _run_waiting
     _run_waiting = function
 
 
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def look_at_c_stack() -> cython.int:
-    """Raise `RecursionError` when the thread's C stack has no room for host code that may come back here.
-
-    Python's limit counts calls and not bytes: threads can have small stacks, and programs raise the limit. An entry
-    into a guest checks by itself, and leaves enough for the host functions that the guest calls.
-    """
-    if not c_stack_left():
-        raise RecursionError("calls between host functions nest too deep for this thread's stack")
-    return 0
-
-
-# --- conversion of values ---
+# --- conversion of functions, and of arguments ---
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _integer(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.int:
-    """Convert to i32 or i64."""
-    overflow: cython.int = 0
-    number: int64_t
-    if not PyLong_Check(value):
-        look_at_c_stack()
-        try:
-            value = index(value)
-        except TypeError:
-            raise TypeError(f"{'i32' if kind == KIND_I32 else 'i64'} takes an int, not {_of(value)}") from None
-    number = PyLong_AsLongLongAndOverflow(value, cython.address(overflow))
-    if kind == KIND_I32:
-        if overflow or number < INT32_MIN or number > cython.cast(int64_t, UINT32_MAX):
-            raise OverflowError(f"{value} is out of range for i32")
-        word[0] = cython.cast(uint32_t, number)
-        return 0
-    if overflow > 0 and value >> 64 == 0:
-        word[0] = PyLong_AsUnsignedLongLong(value)
-    elif overflow:
-        raise OverflowError(f"{value} is out of range for i64")
-    else:
-        word[0] = number
-    return 0
-
-
-@cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _i32_fast(kind: Kind, value: cython.pointer(PyObject), word: cython.pointer(uint64_t)) -> cython.bint:
-    """Convert an int to i32, if that is the conversion. False leaves it to the functions that raise errors."""
-    overflow: cython.int = 0
-    number: int64_t
-    if kind != KIND_I32 or not is_int(value):
-        return False
-    number = int_of(value, cython.address(overflow))
-    if overflow or number < INT32_MIN or number > cython.cast(int64_t, UINT32_MAX):
-        return False
-    word[0] = cython.cast(uint32_t, number)
-    return True
-
-
-@cython.cfunc
-def _of(value: object) -> str:
-    """What `value` is, for an error message."""
-    return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _float(kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.int:
-    """Convert to f32 (rounding to nearest) or f64."""
-    wide = cython.declare(Bits64)
-    narrow = cython.declare(Bits32)
-    if PyFloat_Check(value):
-        wide.number = PyFloat_AS_DOUBLE(value)
-    else:
-        look_at_c_stack()
-        try:
-            wide.number = PyFloat_AsDouble(value)
-        except TypeError:
-            raise TypeError(f"{'f32' if kind == KIND_F32 else 'f64'} takes a float, not {_of(value)}") from None
-    if kind == KIND_F64:
-        word[0] = wide.word
-    elif wide.number != wide.number:
-        # By hand, because the hardware's conversion would quieten a signalling NaN. A payload in the low bits alone is
-        # lost; the result must not become an infinity.
-        narrow.word = cython.cast(uint32_t, (wide.word >> 32) & 0x80000000) | 0x7F800000
-        narrow.word |= cython.cast(uint32_t, (wide.word >> 29) & 0x7FFFFF)
-        word[0] = narrow.word if narrow.word & 0x7FFFFF else narrow.word | 0x400000
-    else:
-        narrow.number = cython.cast(cython.float, wide.number)
-        word[0] = narrow.word
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _reference(store: Store, type: uint64_t, kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.int:
-    """Convert to a reference."""
+def _func_word(store: Store, type: uint64_t, value: object, word: cython.pointer(uint64_t)) -> cython.int:
     func: Func
-    if value is None:
-        if not type & _NULL:
-            raise TypeError(f"{ValType(type)} can't be None")
-        word[0] = 0
-    elif kind == KIND_FUNC:
-        if not isinstance(value, Func):
-            raise TypeError(f"{ValType(type)} takes a wasmloom.Func or None, not {_of(value)}")
-        func = value
-        store_of(func, store)
-        if not heap_matches(_CONCRETE + func.pointer.type_id, type >> _SHIFT):
-            raise TypeError(f"{func!r} is not a {ValType(type)}")
-        word[0] = cython.cast(uint64_t, func.pointer)
-    elif kind == KIND_EXTERN and type >> _SHIFT == _EXTERN_HEAP:
-        word[0] = store.word_of(value)
-    elif kind == KIND_EXN and type >> _SHIFT == _EXN_HEAP:
-        word[0] = _exception_word(store, value)
-    elif kind == KIND_CONT:
-        word[0] = _continuation_word(store, type, value)
-    else:
-        raise TypeError(f"{ValType(type)} takes only None from Python, not {_of(value)}")
+    if not isinstance(value, Func):
+        raise TypeError(f"{ValType(type)} takes a wasmloom.Func or None, not {described(value)}")
+    func = value
+    store_of(func, store)
+    if not heap_matches(_CONCRETE + func.pointer.type_id, type >> _SHIFT):
+        raise TypeError(f"{func!r} is not a {ValType(type)}")
+    word[0] = cython.cast(uint64_t, func.pointer)
     return 0
 
 
 @cython.cfunc
-@cython.exceptval(-1, check=False)
-def _convert(store: Store, type: uint64_t, kind: Kind, value: object, word: cython.pointer(uint64_t)) -> cython.int:
-    if kind <= KIND_I64:
-        return _integer(kind, value, word)
-    if kind <= KIND_F64:
-        return _float(kind, value, word)
-    return _reference(store, type, kind, value, word)
+def _func_object(store: Store, type: uint64_t, word: uint64_t) -> object:
+    return func_at(store, cython.cast(cython.pointer(WlFunction), word))
 
 
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def to_word(store: Store, type: uint64_t, value: object, word: cython.pointer(uint64_t)) -> cython.int:
-    """Convert a Python value to a slot's word; raises `TypeError` or `OverflowError`. May run any Python code."""
-    return _convert(store, type, kind_of(type), value, word)
-
-
-@cython.cfunc
-def _to_object(store: Store, type: uint64_t, kind: Kind, word: uint64_t) -> object:
-    wide = cython.declare(Bits64)
-    narrow = cython.declare(Bits32)
-    if kind == KIND_I32:
-        return PyLong_FromLongLong(cython.cast(int32_t, cython.cast(uint32_t, word)))
-    if kind == KIND_I64:
-        return PyLong_FromLongLong(cython.cast(int64_t, word))
-    if kind == KIND_F64:
-        wide.word = word
-        return wide.number
-    if kind == KIND_F32:
-        narrow.word = cython.cast(uint32_t, word)
-        if narrow.number != narrow.number:  # by hand, as in _float
-            wide.word = cython.cast(uint64_t, narrow.word & 0x80000000) << 32 | cython.cast(uint64_t, 0x7FF) << 52
-            wide.word |= cython.cast(uint64_t, narrow.word & 0x7FFFFF) << 29
-        else:
-            wide.number = narrow.number
-        return wide.number
-    if word == 0:
-        return None
-    if kind == KIND_FUNC:
-        return func_at(store, cython.cast(cython.pointer(WlFunction), word))
-    if kind == KIND_EXTERN:
-        if PyDict_GET_SIZE(store.references) == 0:
-            raise WasmError("this store is going: what external references name has gone")
-        return cython.cast(object, cython.cast(cython.pointer(PyObject), word))
-    if kind == KIND_EXN:
-        return _exception_object(store, word)
-    if kind == KIND_CONT:
-        return _continuation_object(store, type, word)
-    raise TypeError(f"{ValType(type)} has no Python value")
-
-
-@cython.cfunc
-def from_word(store: Store, type: uint64_t, word: uint64_t) -> object:
-    """The Python value of a slot's word."""
-    return _to_object(store, type, kind_of(type), word)
-
-
-@cython.cfunc
-def check_store(store: object) -> Store:
-    """The first argument of a constructor."""
-    if not isinstance(store, Store):
-        raise TypeError(f"expected a Store, not {_of(store)}")
-    return store
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def store_of(value: object, store: Store) -> cython.int:
-    """Check that an object belongs to `store`; raises `ValueError`."""
-    if value.store is not store:
-        raise ValueError(f"{value!r} belongs to another store")
-    return 0
+set_conversion(KIND_FUNC, _func_word, _func_object)
 
 
 @cython.cfunc
@@ -389,7 +176,7 @@ def take_arguments(
     try:
         while i < signature.n_params:
             try:
-                _convert(
+                convert(
                     store,
                     signature.types[i],
                     cython.cast(Kind, signature.kinds[i]),
@@ -418,10 +205,10 @@ def take_arguments(
 class Func:
     """A function of a store; calling it runs it.
 
-    Made from Python by ``Func(store, type, function)``: `type` is a `FuncType`, a pair of lists of value types, or text
-    such as ``"i32 i64 -> f64"``. Arguments and results are converted as `wasmloom.host.bridge` says; several results
-    make a tuple. Calls raise `Trap`, what a host function raised, and `TypeError` or `OverflowError` for arguments
-    that don't fit.
+    Made from Python by ``Func(store, type, function)``: `type` is a `FuncType`, a pair of lists of value types, or
+    text such as ``"i32 i64 -> f64"``. Arguments and results are converted as `wasmloom.host.conversions` says;
+    several results make a tuple. Calls raise `Trap`, what a host function raised, and `TypeError` or
+    `OverflowError` for arguments that don't fit.
     """
 
     def __cinit__(self, store: object, type: object, function: object, name: str | None = None) -> None:
@@ -430,7 +217,7 @@ class Func:
             return
         owner: Store = check_store(store)
         if not callable(function):
-            raise TypeError(f"Func takes a callable, not {_of(function)}")
+            raise TypeError(f"Func takes a callable, not {described(function)}")
         if name is None:
             name = getattr(function, "__name__", None) or _class_name(function)
         keeper: Types = new_types()
@@ -492,7 +279,7 @@ class Func:
         if n != signature.n_params:
             raise TypeError(f"{printable(self.name)} takes {signature.n_params} arguments {signature.type}, {n} given")
         # Before the first one that isn't an i32, a parameter's position is its slot.
-        while i < signature.n_params and _i32_fast(
+        while i < signature.n_params and i32_fast(
             cython.cast(Kind, signature.kinds[i]), args[i], cython.address(words[i])
         ):
             i += 1
@@ -595,11 +382,11 @@ def results_of(store: Store, signature: Signature, words: cython.pointer(uint64_
     """The results of a function as Python values: one value, or a tuple; None when there are none."""
     n: uint32_t = signature.n_params
     if signature.n_results == 1 and signature.kinds[n] <= KIND_F64:
-        return _to_object(store, signature.types[n], cython.cast(Kind, signature.kinds[n]), words[0])
+        return to_object(store, signature.types[n], cython.cast(Kind, signature.kinds[n]), words[0])
     store.guest.heap.holds += 1
     try:
         values = [
-            _to_object(
+            to_object(
                 store,
                 signature.types[n + i],
                 cython.cast(Kind, signature.kinds[n + i]),
@@ -696,7 +483,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
                 if arguments[made] == cython.NULL:
                     raise MemoryError
             else:
-                value = _to_object(store, signature.types[made], cython.cast(Kind, signature.kinds[made]), word)
+                value = to_object(store, signature.types[made], cython.cast(Kind, signature.kinds[made]), word)
                 Py_INCREF(value)
                 arguments[made] = cython.cast(cython.pointer(PyObject), value)
             made += 1
@@ -717,7 +504,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
     if (
         signature.n_results == 1
         and type_of(result).tp_as_async == cython.NULL
-        and _i32_fast(cython.cast(Kind, signature.kinds[signature.n_params]), result, words)
+        and i32_fast(cython.cast(Kind, signature.kinds[signature.n_params]), result, words)
     ):
         drop(result)
         store.guest.heap.holds += 1
@@ -769,7 +556,7 @@ def take_results(store: Store, host: HostFunction, returned: object, words: cyth
     i: uint32_t
     values: object
     if signature.n_results == 1:
-        if _i32_fast(
+        if i32_fast(
             cython.cast(Kind, signature.kinds[n]), cython.cast(cython.pointer(PyObject), returned), words
         ):
             return 0
@@ -779,12 +566,12 @@ def take_results(store: Store, host: HostFunction, returned: object, words: cyth
         if not isinstance(values, (tuple, list)) or len(values) != signature.n_results:
             raise TypeError(
                 f"host function {printable(host.name)} must return a tuple of {signature.n_results} values, "
-                f"not {_of(values)}"
+                f"not {described(values)}"
             )
         values = tuple(values)  # a conversion could change a list
     for i in range(signature.n_results):
         try:
-            _convert(
+            convert(
                 store,
                 signature.types[n + i],
                 cython.cast(Kind, signature.kinds[n + i]),
@@ -889,7 +676,7 @@ def _hand_over(ctx: cython.pointer(WlContext), store: Store) -> cython.int:
     error = cython.cast(object, store.error_value)
     if not isinstance(error, WasmException):
         raise error  # its class has raised it instead
-    ctx.exception = _exception_word(store, error)
+    convert(store, _EXNREF, KIND_EXN, error, cython.address(ctx.exception))
     store.drop_error()
     return 0
 

@@ -29,8 +29,9 @@ from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.contract._layout import NEXT_REVISION, SLOT_BYTES, WlCont, WlContext, WlInstance
-from cython.cimports.wasmloom.host.bridge import from_word, results_of, take_arguments
-from cython.cimports.wasmloom.host.signatures import Signature, signature_of
+from cython.cimports.wasmloom.host.bridge import results_of, take_arguments
+from cython.cimports.wasmloom.host.conversions import from_word, set_conversion
+from cython.cimports.wasmloom.host.signatures import KIND_CONT, Signature, signature_of
 from cython.cimports.wasmloom.host.tags import Reference, Tag, hold, word_of_exception
 from cython.cimports.wasmloom.interpreter.assembler import put16, put32, put64
 from cython.cimports.wasmloom.interpreter.machine import handlers, sizes
@@ -45,7 +46,6 @@ from cython.cimports.wasmloom.system.allocation import calloc
 
 from wasmloom.contract.traps import CONTINUATION_CONSUMED, TRAP_REASONS
 from wasmloom.errors import Trap, WasmException
-from wasmloom.host.bridge import set_continuations
 from wasmloom.spec.canon import composite_matches, func_type, intern_func_type, lasting, sub_type
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, HEAP_SHIFT, FuncType, ValType
 
@@ -411,8 +411,9 @@ def resume_iter(continuation: Continuation, tag: Tag, *args: object) -> Generato
     return outcome
 
 
-def continuation_object(store: Store, type: int, word: int) -> Continuation:
-    """The `Continuation` for a reference of a value type; for the call bridge, with the store locked."""
+@cython.cfunc
+def _continuation_object(store: Store, type: uint64_t, word: uint64_t) -> object:
+    """The `Continuation` for a reference that isn't null; with the store locked."""
     made: Continuation = Continuation.__new__(Continuation)
     made.reference = hold(store, word)
     if type >> HEAP_SHIFT >= CONCRETE:
@@ -420,8 +421,10 @@ def continuation_object(store: Store, type: int, word: int) -> Continuation:
     return made
 
 
-def continuation_word(store: Store, type: int, value: object) -> int:
-    """The reference that a `Continuation` is, for a value type; for the call bridge.
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _continuation_word(store: Store, type: uint64_t, value: object, word: cython.pointer(uint64_t)) -> cython.int:
+    """The reference that a `Continuation` is.
 
     Continuation types are compared by what they take and return, as the labels of handlers are. Raises `TypeError`, and
     `ValueError` for a continuation of another store or one that has been consumed.
@@ -440,7 +443,8 @@ def continuation_word(store: Store, type: int, value: object) -> int:
         raise TypeError(f"{ValType(type)} takes only None from Python")
     if not cont.alive:
         raise ValueError(f"{value!r} can't be passed on")
-    return cont.reference.pin.word
+    word[0] = cont.reference.pin.word
+    return 0
 
 
-set_continuations(continuation_word, continuation_object)
+set_conversion(KIND_CONT, _continuation_word, _continuation_object)

@@ -21,7 +21,8 @@ from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.contract._layout import WlMemory, WlTable
-from cython.cimports.wasmloom.host.bridge import BARE, check_store, from_word, to_word
+from cython.cimports.wasmloom.host.bridge import BARE
+from cython.cimports.wasmloom.host.conversions import check_store, from_word, to_word
 from cython.cimports.wasmloom.host.externs import (
     Py_buffer,
 )
@@ -212,7 +213,7 @@ def memory_at(store: Store, memory: cython.pointer(WlMemory), type: object) -> M
 class Table:
     """A table of references: ``Table(store, "funcref", minimum, maximum)`` or ``Table(store, TableType(…))``.
 
-    ``table[i]`` reads and writes elements, converted as `wasmloom.host.bridge` says; indices count from 0.
+    ``table[i]`` reads and writes elements, converted as `wasmloom.host.conversions` says; indices count from 0.
     """
 
     def __cinit__(
@@ -384,7 +385,7 @@ class Global:
 
     @property
     def value(self) -> object:
-        """The value, converted as `wasmloom.host.bridge` says. Can be set when the global is mutable."""
+        """The value, converted as `wasmloom.host.conversions` says. Can be set when the global is mutable."""
         if not self.type.content.is_ref:  # needs no lock: a guest in another thread may be running for long
             return from_word(self._store, self.type.content, self.cell[0])
         self._store.lock()

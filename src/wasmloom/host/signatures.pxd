@@ -2,7 +2,7 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum Kind:
-    # What a value type means to conversions; integers first, then floats.
+    # What a value type means to conversions: numbers as in wasmloom.semantics.kinds, then references.
     KIND_I32
     KIND_I64
     KIND_F32
@@ -12,6 +12,10 @@ cdef enum Kind:
     KIND_EXN
     KIND_CONT
     KIND_OTHER
+    KIND_COUNT
+
+cdef uint8_t kind_bits[KIND_COUNT]
+cdef uint8_t kind_is_float[KIND_COUNT]
 
 @cython.final
 @cython.no_gc_clear
@@ -27,5 +31,5 @@ cdef class Signature:
     cdef uint8_t *kinds                 # Kind of each parameter, then of each result
     cdef uint64_t *types                # the value types, in the same order
 
-cdef Kind kind_of(uint64_t type) noexcept
+cdef int kind_of(uint64_t type) except -1
 cdef Signature signature_of(uint32_t type_id)

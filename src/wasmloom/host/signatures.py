@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Signatures: function types, prepared for the conversion of values (see `wasmloom.host.bridge`)."""
+"""Signatures: function types, prepared for the conversion of values (see `wasmloom.host.conversions`)."""
 
 from __future__ import annotations
 
@@ -11,58 +11,72 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.host.signatures import (
     KIND_CONT,
+    KIND_COUNT,
     KIND_EXN,
     KIND_EXTERN,
-    KIND_F32,
-    KIND_F64,
     KIND_FUNC,
-    KIND_I32,
-    KIND_I64,
     KIND_OTHER,
-    Kind,
+    kind_bits,
+    kind_is_float,
 )
 from cython.cimports.wasmloom.spec.canon import TypeInfo, heap_matches, type_info
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import malloc
 from cython.cimports.wasmloom.target._processor import INTEGER_ARGUMENTS
 
-from wasmloom.semantics.kinds import slots_of
+from wasmloom.semantics.kinds import NUMBERS, SLOT_BITS, of_type, slots_of
 from wasmloom.spec.canon import func_type
-from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, F32, F64, HEAP_SHIFT, I32, I64, REF_FLAG
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, HEAP_SHIFT, REF_FLAG, V128
 
-_I32 = cython.declare(uint64_t, int(I32))
-_I64 = cython.declare(uint64_t, int(I64))
-_F32 = cython.declare(uint64_t, int(F32))
-_F64 = cython.declare(uint64_t, int(F64))
+_V128 = cython.declare(uint64_t, V128)
 _REF = cython.declare(uint64_t, REF_FLAG)
 _FUNC_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
 _CONT_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["cont"])
 _SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _EXTERN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
 _EXN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["exn"])
+#: The types of numbers, by kind: their kinds are numbered as in `wasmloom.semantics.kinds`.
+_NUMBERS = cython.declare(cython.int, len(NUMBERS))
+_number_types = cython.declare(uint64_t[KIND_FUNC])
+
+
+def _fill_tables() -> None:
+    kind: cython.int
+    if sorted(kind.code for kind in NUMBERS.values()) != list(range(KIND_FUNC)):
+        raise ValueError("kinds of numbers have other codes here")
+    for kind in range(KIND_COUNT):
+        kind_bits[kind] = SLOT_BITS
+        kind_is_float[kind] = False
+    for type, number in NUMBERS.items():
+        kind = number.code
+        _number_types[kind] = type
+        kind_bits[kind] = number.bits
+        kind_is_float[kind] = number.is_float
+
+
+_fill_tables()
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
-def kind_of(type: uint64_t) -> Kind:
-    """How values of a type are converted."""
-    if type == _I32:
-        return KIND_I32
-    if type == _I64:
-        return KIND_I64
-    if type == _F32:
-        return KIND_F32
-    if type == _F64:
-        return KIND_F64
-    if type & _REF and heap_matches(type >> _SHIFT, _FUNC_HEAP):
+@cython.exceptval(-1, check=False)
+def kind_of(type: uint64_t) -> cython.int:
+    """How values of a type are converted. Raises ValueError for what isn't a value type."""
+    heap: uint64_t = type >> _SHIFT
+    kind: cython.int
+    for kind in range(_NUMBERS):
+        if type == _number_types[kind]:
+            return kind
+    if not type & _REF:
+        if type == _V128:
+            return KIND_OTHER
+        of_type(type)  # says what is wrong
+    if heap_matches(heap, _FUNC_HEAP):
         return KIND_FUNC
-    if type & _REF and heap_matches(type >> _SHIFT, _EXTERN_HEAP):
+    if heap == _EXTERN_HEAP:
         return KIND_EXTERN
-    if type & _REF and heap_matches(type >> _SHIFT, _EXN_HEAP):
+    if heap == _EXN_HEAP:
         return KIND_EXN
-    if type & _REF and heap_matches(type >> _SHIFT, _CONT_HEAP):
-        return KIND_CONT
-    return KIND_OTHER
+    return KIND_CONT if heap_matches(heap, _CONT_HEAP) else KIND_OTHER
 
 
 @cython.no_gc_clear
@@ -96,7 +110,7 @@ class Signature:
         for i in range(len(types)):
             self.types[i] = types[i]
             self.kinds[i] = kind_of(self.types[i])
-            if i < self.n_params and self.kinds[i] in (KIND_F32, KIND_F64):
+            if i < self.n_params and kind_is_float[self.kinds[i]]:
                 self.in_integers = False
 
     def __dealloc__(self) -> None:

@@ -56,7 +56,8 @@ from wasmloom.errors import LinkError, Trap
 from wasmloom.host import adapters as _adapters  # noqa: F401  (registers what compiled code calls)
 from wasmloom.host import asynchronous as _asynchronous  # noqa: F401  (registers what lets functions wait)
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
-from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
+from wasmloom.semantics.kinds import KINDS
+from wasmloom.spec.instructions import BY_MNEMONIC, CONSTANT, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_PAGES_32
 from wasmloom.tiers import change as _change  # noqa: F401  (registers how bytecode goes on as compiled code)
 from wasmloom.tiers import policy as _policy  # noqa: F401  (registers when it does)
@@ -67,39 +68,32 @@ _END = cython.declare(cython.int, BY_MNEMONIC["end"].index)
 _GLOBAL_GET = cython.declare(cython.int, BY_MNEMONIC["global.get"].index)
 _REF_NULL = cython.declare(cython.int, BY_MNEMONIC["ref.null"].index)
 _REF_FUNC = cython.declare(cython.int, BY_MNEMONIC["ref.func"].index)
-_I32_CONST = cython.declare(cython.int, BY_MNEMONIC["i32.const"].index)
-_is_const = cython.declare(cython.bint[1024])
-for _row in INSTRUCTIONS:
-    _is_const[cython.cast(cython.int, _row.index)] = _row.mnemonic.endswith(".const")
 _NO_MAXIMUM = cython.declare(uint64_t, 0xFFFFFFFF)
 
 
-#: Arithmetic that constant expressions may have: row → 1 + operation, and 4 for i32.
+#: What computes in constant expressions: row → 1 + operation. And for rows with a number as result, its bits in a slot.
+_OPERATIONS = ("add", "sub", "mul")
 _ARITHMETIC = cython.declare(cython.uchar[1024])
+_BITS = cython.declare(uint64_t[1024])
 for _row in INSTRUCTIONS:
-    _type, _, _operation = _row.mnemonic.partition(".")
-    _ARITHMETIC[cython.cast(cython.int, _row.index)] = (
-        1 + ("add", "sub", "mul").index(_operation) + 4 * (_type == "i32")
-        if _type in ("i32", "i64") and _operation in ("add", "sub", "mul")
-        else 0
-    )
+    _operation = _row.mnemonic.partition(".")[2]
+    if _row.mnemonic in CONSTANT and _row.results and _row.results[0] in KINDS:
+        _BITS[cython.cast(cython.int, _row.index)] = (1 << KINDS[_row.results[0]].bits) - 1
+        if _operation in _OPERATIONS:
+            _ARITHMETIC[cython.cast(cython.int, _row.index)] = 1 + _OPERATIONS.index(_operation)
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
 def _arithmetic(op: cython.int, x: uint64_t, y: uint64_t) -> uint64_t:
-    """The result of an instruction of `_ARITHMETIC`; as slots hold it, an i32 zero-extended."""
-    kind: cython.int = _ARITHMETIC[op]
-    result: uint64_t
-    if kind & 3 == 1:
-        result = x + y
-    elif kind & 3 == 2:
-        result = x - y
+    """The result of an instruction of `_ARITHMETIC`, as slots hold it."""
+    if _ARITHMETIC[op] == 1:
+        x += y
+    elif _ARITHMETIC[op] == 2:
+        x -= y
     else:
-        result = x * y
-    if kind & 4:
-        return cython.cast(uint32_t, result)
-    return result
+        x *= y
+    return x & _BITS[op]
 
 
 @cython.no_gc_clear
@@ -422,12 +416,12 @@ class InstanceState:
             elif instr.op == _REF_NULL:
                 stack[top] = 0
                 top += 1
-            elif _is_const[instr.op]:
-                stack[top] = cython.cast(uint32_t, instr.a) if instr.op == _I32_CONST else instr.a
-                top += 1
-            else:  # integer arithmetic on two operands: validation lets no other instruction in
+            elif _ARITHMETIC[instr.op]:
                 top -= 1
                 stack[top - 1] = _arithmetic(instr.op, stack[top - 1], stack[top])
+            else:  # a constant: validation lets no other instruction in
+                stack[top] = instr.a & _BITS[instr.op]
+                top += 1
 
     def exported(self, number: int) -> object:
         """The Python object of an export, given by its number."""

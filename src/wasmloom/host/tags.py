@@ -8,8 +8,9 @@ import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.contract._layout import WlException, WlTag
-from cython.cimports.wasmloom.host.bridge import BARE, check_store, from_word, to_word
-from cython.cimports.wasmloom.host.signatures import Signature, signature_of
+from cython.cimports.wasmloom.host.bridge import BARE
+from cython.cimports.wasmloom.host.conversions import check_store, from_word, set_conversion, to_word
+from cython.cimports.wasmloom.host.signatures import KIND_EXN, Signature, signature_of
 from cython.cimports.wasmloom.runtime.heap import Pin, pin
 from cython.cimports.wasmloom.runtime.stacks import new_exception
 from cython.cimports.wasmloom.runtime.store import Store
@@ -17,7 +18,6 @@ from cython.cimports.wasmloom.system._capi import seal
 
 from wasmloom.contract.traps import OUT_OF_MEMORY
 from wasmloom.errors import WasmException
-from wasmloom.host.bridge import set_exceptions
 from wasmloom.host.types import as_func_type
 from wasmloom.runtime.hooks import set_python_exception
 from wasmloom.spec.canon import func_type, intern_func_type, lasting
@@ -206,16 +206,20 @@ def python_exception(store: Store, word: uint64_t) -> object:
 set_python_exception(python_exception)
 
 
-def exception_object(store: Store, word: int) -> object:
-    """The `WasmException` for an exnref that isn't null; for the call bridge."""
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _exception_word(store: Store, type: uint64_t, value: object, word: cython.pointer(uint64_t)) -> cython.int:
+    """The exnref for a `WasmException`. Raises what `word_of_exception` raises."""
+    if not isinstance(value, WasmException):
+        raise TypeError(f"exnref takes a WasmException or None, not {value!r:.60}")
+    word[0] = word_of_exception(store, value)
+    return 0
+
+
+@cython.cfunc
+def _exception_object(store: Store, type: uint64_t, word: uint64_t) -> object:
+    """The `WasmException` for an exnref that isn't null."""
     return exception_of(store, word)
 
 
-def exception_word(store: Store, value: object) -> int:
-    """The exnref for a `WasmException`; for the call bridge. Raises what `word_of_exception` raises."""
-    if not isinstance(value, WasmException):
-        raise TypeError(f"exnref takes a WasmException or None, not {value!r:.60}")
-    return word_of_exception(store, value)
-
-
-set_exceptions(exception_word, exception_object)
+set_conversion(KIND_EXN, _exception_word, _exception_object)

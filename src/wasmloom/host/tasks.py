@@ -45,7 +45,8 @@ from cython.cimports.wasmloom.contract._layout import (
     WlException,
     WlFunction,
 )
-from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, look_at_c_stack, room_for, take_results
+from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, room_for, take_results
+from cython.cimports.wasmloom.host.conversions import look_at_c_stack
 from cython.cimports.wasmloom.host.signatures import Signature
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
 from cython.cimports.wasmloom.interpreter.machine import handlers
