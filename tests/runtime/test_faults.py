@@ -13,6 +13,8 @@ import ctypes, faulthandler, os, signal, sys, threading
 import wasmloom as wl
 module = wl.Module('''(module (import "e" "host" (func $host)) (memory 1)
   (func (export "load") (param i32) (result i32) (i32.load (local.get 0)))
+  (func (export "late") (param i32) (local $n i32) (call $host) (local.set $n (i32.const 100_000_000))
+    (loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (drop (i32.load (local.get 0))))
   (func (export "call") (call $host)))''')
 def make():
     return wl.Instance(module, {"e": {"host": lambda: HOST()}}).exports
@@ -114,6 +116,35 @@ def test_faulthandler_disabled_again() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGSEGV, "trap\n")
     done = run("faulthandler.enable()\nexports = make()\nfaulthandler.disable()\ntrap(make())\ncrash()")
     assert (done.returncode, done.stdout) == (-signal.SIGSEGV, "trap\n")
+
+
+def test_handlers_that_go_while_guests_are_busy() -> None:
+    """The next tick's call, and a call that runs for long, put ours in front again."""
+    done = run("""
+from wasmloom.runtime.guests import tick_count
+def busy():  # short calls, until there has been a tick
+    before = tick_count()
+    while tick_count() <= before + 1:
+        exports.call()
+HOST = int
+faulthandler.enable()
+exports = make()
+for _ in range(3):
+    exports.call()
+    faulthandler.disable()
+    busy()
+    trap(exports)
+    faulthandler.enable()
+    busy()
+    trap(exports)
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    busy()
+    trap(exports)
+HOST = lambda: signal.signal(signal.SIGSEGV, signal.SIG_DFL) and None
+exports.late(1 << 20)
+""")
+    assert (done.returncode, done.stdout) == (1, "trap\n" * 9), done.stderr
+    assert done.stderr.count("out of bounds memory access") == 1 and "Fatal" not in done.stderr
 
 
 def test_faulthandler_many_times() -> None:

@@ -22,7 +22,6 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont, WlContext, WlFunction, WlInstance
 from cython.cimports.wasmloom.runtime import guests, hooks
-from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.guests import (
     MANY_TICKS,
     NOW,
@@ -270,8 +269,6 @@ def _to_guest(store: Store, entry: cython.pointer(Entry)) -> cython.void:
             guest.ctx.interrupt = 1
             guest.ctx.stack_limit = cython.NULL
         guest.running = 1
-    if guests.ticker_state != TICKING:
-        ensure_installed()
     leave_python(cython.address(guest.ctx))
     if guests.ticker_state != TICKING:
         wake_ticker()

@@ -9,8 +9,10 @@ action, or nothing.
 
 Code such as `faulthandler` may install a handler after us and then see guest faults first. We coexist:
 
-* `ensure_installed` puts us in front again. It costs system calls, so it runs when an instance is made and when an
-  entry finds the ticker parked.
+* `ensure_installed` puts us in front again. It costs system calls, so it runs only when an instance is made, and once
+  after each tick, when a thread leaves Python for a guest.
+* `faulthandler.disable` puts back what it found when it was enabled. If that was before us, nobody has the signal
+  until then, and a guest's fault kills the process. Nothing tells us, and asking in each call would cost too much.
 * In between, `faulthandler` prints a report, restores us and raises the signal again. A SIGSEGV that a thread raises
   while it is in guest code can only be such a forwarded fault: we return, the access faults again, and this time
   arrives here.
@@ -34,7 +36,7 @@ from cython.cimports.wasmloom.runtime.faults import (
     Redirect,
     chains,
 )
-from cython.cimports.wasmloom.runtime.guests import in_guest_code
+from cython.cimports.wasmloom.runtime.guests import in_guest_code, set_after_tick
 from cython.cimports.wasmloom.runtime.regions import in_region
 from cython.cimports.wasmloom.system._capi import (
     SA_NODEFER,
@@ -190,3 +192,6 @@ def ensure_installed() -> cython.void:
     """Put our handlers in front of all others. Call with the GIL."""
     _install(SIGSEGV)
     _install(SIGBUS)
+
+
+set_after_tick(ensure_installed)

@@ -117,6 +117,11 @@ cdef sem_t wake
 cdef pthread_key_t stack_key
 cdef uint64_t ticks             # how often the ticker has looked
 
+# Called with the GIL by the first who leaves Python for a guest after a tick. Registered by wasmloom.runtime.faults.
+ctypedef void (*AfterTick)() noexcept nogil
+cdef AfterTick after_tick
+
+cdef void set_after_tick(AfterTick function) noexcept
 cdef Guest *new_guest() noexcept
 cdef void free_guest(Guest *guest) noexcept
 cdef void wake_ticker() noexcept nogil
@@ -165,7 +170,9 @@ cdef inline void leave_python(WlContext *ctx) noexcept nogil:
     cdef Guest *guest = <Guest *>ctx
     cdef PyThreadState *state = PyThreadState_Get()
     guest.keeps_gil = guest.used and state.prev == NULL and state.next == NULL
-    guest.used = 1
+    if not guest.used:
+        guest.used = 1
+        after_tick()
     ctx.thread_state = state  # before another thread can have the GIL, and fork: see `can_be_left`
     if not guest.keeps_gil:
         PyEval_SaveThread()  # several full barriers

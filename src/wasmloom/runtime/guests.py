@@ -48,6 +48,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     REST_NS,
     TICK_NS,
     TICKING,
+    AfterTick,
     Guest,
     WatchedWord,
     stack_key,
@@ -96,6 +97,24 @@ first_guest = cython.NULL
 first_free = cython.NULL
 fork_wanted = 0
 ticks = 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _nothing() -> cython.void:
+    pass
+
+
+after_tick = _nothing
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_after_tick(function: AfterTick) -> cython.void:
+    """Register what is to be done once after each tick."""
+    global after_tick
+    after_tick = function
 
 
 @cython.cfunc
