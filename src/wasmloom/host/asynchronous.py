@@ -1,7 +1,7 @@
-"""Guests and event loops: what drives a call that can wait.
+"""Guests and event loops: the coroutine that drives a call that can wait.
 
 The guest itself is a `GuestTask` (`wasmloom.host.tasks`), which knows nothing of event loops; the coroutine here runs
-it and awaits what it waits for. Any event loop will do that drives coroutines.
+it and awaits what it waits for. Any event loop that drives coroutines will do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from wasmloom.host.tasks import new_task, parked_tasks
 if TYPE_CHECKING:
     from wasmloom.runtime.store import Store
 
-#: What cancels a coroutine besides `GeneratorExit`: module, which is loaded if anything can raise it, and class.
+#: The exceptions that cancel a coroutine besides `GeneratorExit`, as module and class. If one can be raised, its module
+#: is loaded.
 _CANCELLATIONS = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
 
 
@@ -31,7 +32,7 @@ def _cancels(error: BaseException) -> bool:
 
 
 def _abandon(task: Any) -> None:
-    """Give a guest up, and what it waits for: nobody will await it."""
+    """Drop a guest and what it waits for: nothing will await it."""
     close = getattr(task.awaitable, "close", None)
     task.discard()
     if close is not None:
@@ -49,12 +50,13 @@ async def run_guest(function: Func, args: tuple[object, ...]) -> Any:
             except BaseException as error:
                 waits = task.throw(error, _cancels(error))
                 if waits and isinstance(error, GeneratorExit):
-                    raise  # its handlers wait again, but a coroutine that is closed can't
+                    raise  # its handlers wait again, but a closed coroutine can't
             else:
                 waits = task.send(value)
         return task.result
     except BaseException:
-        # Also what a signal handler has raised between two lines: the guest waits, and nobody would let it go on.
+        # This includes exceptions that a signal handler has raised between two lines: the guest waits, and nothing
+        # would resume it.
         if task.awaitable is not None:
             _abandon(task)
         raise
@@ -64,7 +66,7 @@ set_run_waiting(run_guest)
 
 
 class WaitingGuest(NamedTuple):
-    """A guest that waits: names of the function that was called and of the host function it waits for; its frames."""
+    """A guest that waits: the names of the called function and of the host function that it waits for; its frames."""
 
     function: str
     waits_for: str

@@ -20,46 +20,46 @@ if TYPE_CHECKING:
 
     from wasmloom.compiler.lowering import Options
 
-#: How guest code is run.
+#: The tiers that guest code can run in.
 TIERS: tuple[str, ...] = ("interpreter", "baseline", "compiler", "auto")
-#: When function bodies are validated and translated to bytecode: all at once; validated at once, translated at their
-#: first call; or both at their first call.
+#: When function bodies are validated and translated to bytecode: both at once; validated at once and translated at the
+#: first call; or both at the first call.
 TRANSLATIONS: tuple[str, ...] = ("eager", "lazy-translation", "lazy")
-#: What keeps guests within their memories: address space that is reserved around each, or checks of every address.
+#: What keeps guests within their memories: address space reserved around each, or checks of every address.
 MEMORIES: tuple[str, ...] = ("auto", "guarded", "checked")
-#: A process that can't reserve this many memories at once limits its address space: "auto" then means "checked".
+#: If a process can't reserve this many memories at once, its address space is limited, and "auto" means "checked".
 _PROBED = 16
-#: Bytes of code that an engine may have unless it says otherwise, and at most.
+#: Bytes of code that an engine may have: by default, and at most.
 DEFAULT_CODE_LIMIT = 1 << 30
 _MAX_LIMIT = (1 << 63) - 1
-#: More calls than this until a store is compiled are as many as for ever.
+#: The largest threshold: a store is never called more often.
 _MAX_THRESHOLD = 1 << 30
 #: How compiled code switches stacks: by instructions of its own, or by calls into the runtime.
 STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 
 
 class Engine(Fixed):
-    """Settings that modules are compiled with; modules and stores of one engine go together.
+    """Settings that modules are compiled with. Modules and stores must belong to the same engine.
 
     `tier`: ``"interpreter"``; ``"compiler"``: modules are compiled when they are made; or ``"auto"``: they run
     interpreted, are compiled in the background when they run often or long, and go on as compiled code, in the middle
     of a call if need be (see `wasmloom.tiers.policy`). By default what the environment variable ``WASMLOOM_TIER`` says,
-    else ``"auto"``. `threshold`, for ``"auto"``: compile after so many calls from the host instead, before the next
+    else ``"auto"``. `threshold`, for ``"auto"``: compile after this many calls from the host instead, before the next
     one. `translation`: one of `TRANSLATIONS`, for the interpreter; with ``"lazy"`` an invalid function body is only
     found when the function is first called, and a module that has one is never compiled. `stack_switching`: one of
     `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk. `fuel`: whether guest code
     counts what it executes (see `Store`).
 
     `memory`: with ``"guarded"`` each memory reserves 8 GiB of address space, and accesses cost nothing extra; with
-    ``"checked"`` it takes what it holds, each access is checked, and a memory doesn't grow while Python has views of
+    ``"checked"`` it takes only what it holds, each access is checked, and it doesn't grow while Python has views of
     it; ``"auto"``, the default, is the former unless the process's address space is limited (``ulimit -v``).
 
-    `code_limit`: bytes of bytecode and compiled code that all modules of the engine may have together; what would
-    exceed it raises `WasmError`, also in a call of the guest whose function is translated or compiled late.
+    `code_limit`: bytes of bytecode and compiled code that all modules of the engine may have together. Code beyond it
+    raises `WasmError`, also in a call of the guest that would have a function translated or compiled.
 
-    Engines don't change, and can be pickled: in another process, that is the default engine if it has these settings,
-    else the same engine for all that is unpickled with them. Raises `ValueError` for anything else, and `WasmError`
-    for guarded memories where there can't be any.
+    Engines don't change, and can be pickled. In another process, an unpickled one is the default engine if that has the
+    same settings; otherwise all that are unpickled with the same settings are the same engine. Raises `ValueError` for
+    anything else, and `WasmError` for guarded memories where there can't be any.
     """
 
     __slots__ = (
@@ -141,7 +141,7 @@ class Engine(Fixed):
 
     @property
     def checked(self) -> bool:
-        """Whether the engine's memories are checked: what `memory` has come to mean in this process."""
+        """Whether the engine's memories are checked: what `memory` means in this process."""
         return self._checked
 
     @property
@@ -150,7 +150,7 @@ class Engine(Fixed):
         return self.code_budget.used
 
     def code_options(self) -> Options:
-        """How the compiler compiles for this engine."""
+        """The compiler's options for this engine."""
         with forks.importing:
             from wasmloom.compiler.lowering import Options
 
@@ -165,17 +165,17 @@ class Engine(Fixed):
 
 @cache
 def _plenty() -> bool:
-    """Whether the process has address space for guarded memories; found out once."""
+    """Whether the process has address space for guarded memories. Tried once."""
     return can_reserve(_PROBED)
 
 
 _default: Engine | None = None
-#: Settings → the engine that stands for all unpickled ones with them, while it lives.
+#: Settings → the engine for everything unpickled with them, while it lives.
 _known: dict[object, ref[Engine]] = {}
 
 
 def _unpickled(*settings: tuple[str, Any]) -> Engine:
-    """The engine with these settings, for what comes from another process."""
+    """The engine with these settings, for objects from another process."""
     default = default_engine()
     if default._settings() == settings:
         return default

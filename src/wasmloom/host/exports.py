@@ -13,11 +13,11 @@ def _shown(name: object) -> str:
 
 
 class Exports:
-    """Exports by name: ``exports.name`` or ``exports["name"]``; iteration gives the names.
+    """Exports by name: ``exports.name`` or ``exports["name"]``; iteration yields the names.
 
-    Items are made when they are first asked for and then kept in the object's own attributes, where Python
-    finds them without any code of ours. Names that aren't identifiers, or are those of Python's own attributes
-    (``__class__``), are only to be had by ``exports["name"]``.
+    Items are made on first access and then kept in the object's own attributes, where Python finds them without any
+    code of ours. Names that aren't identifiers, or are those of Python's own attributes (``__class__``), are only
+    available as ``exports["name"]``.
     """
 
     __slots__ = ("__dict__", "__find", "__items", "__table")
@@ -27,7 +27,7 @@ class Exports:
     __items: dict[str, Any]
 
     def __new__(cls, table: dict[str, int], find: Callable[[int], Any]) -> Exports:
-        """`table` has the number of each export by name, `find` makes the item of an export."""
+        """`table`: name of an export → its number. `find` makes the item of an export."""
         if type(table) is not dict or not callable(find):
             raise TypeError("the exports of an instance are made by Instance")
         self = super().__new__(cls)

@@ -5,9 +5,9 @@
 Each is a view of a struct that its store owns, and keeps the store alive. Invariants:
 
 * A memory's base doesn't move while there is an exported buffer (guarded memories never move, checked ones don't grow
-  then), and its length never shrinks, so that the buffer stays valid for as long as it lives: it keeps the `Memory`,
-  and that the store.
-* A table's elements may move when the guest grows it, so that tables are touched with the store locked.
+  then), and its length never shrinks. So the buffer stays valid for as long as it lives: it keeps the `Memory` alive,
+  and that keeps the store.
+* A table's elements may move when the guest grows it, so tables are only accessed with the store locked.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def _check_slice(memory: Memory, key: slice) -> object:
 class Memory:
     """A linear memory: ``Memory(store, pages, maximum)`` or ``Memory(store, MemoryType(…))``.
 
-    It is a writable buffer: ``memoryview(memory)`` and ``numpy.frombuffer(memory, dtype)`` see the guest's bytes as
-    they are at every moment. A view keeps its length when the memory grows, and stays valid; a memory that is checked
+    It is a writable buffer: ``memoryview(memory)`` and ``numpy.frombuffer(memory, dtype)`` always see the guest's
+    current bytes. A view keeps its length when the memory grows, and stays valid; a memory that is checked
     (see `Engine`) doesn't grow while it has views. ``memory[10]`` is an int, ``memory[10:20]`` a copy as bytes; both
     can be assigned. Unlike those of a list, slices must lie within the memory.
     """
@@ -129,7 +129,7 @@ class Memory:
     def grow(self, pages: int) -> int:
         """Add pages; returns the old size in pages.
 
-        Raises `WasmError` when a limit or the system is in the way, `BufferError` for a checked memory with views.
+        Raises `WasmError` when a limit or the system prevents it, `BufferError` for a checked memory with views.
         """
         more = index(pages)
         old = self.size
@@ -156,7 +156,7 @@ class Memory:
         start: uint64_t = _range(self, offset, count)
         copy: bytes = PyBytes_FromStringAndSize(cython.NULL, count)
         target: cython.p_char = PyBytes_AS_STRING(copy)
-        # Nobody else knows the object yet.
+        # No other code has the object yet.
         move_for_host(cython.address(target), 0, cython.address(self.pointer.base), start, count)
         return copy
 
@@ -309,7 +309,7 @@ class Table:
             self._store.unlock()
 
     def grow(self, more: int, init: object = None) -> int:
-        """Add `more` elements, all `init`; returns the old size. Raises `WasmError` when a limit is in the way."""
+        """Add `more` elements, all `init`; returns the old size. Raises `WasmError` at a limit."""
         word: uint64_t = 0
         count = index(more)
         if not 0 <= count <= _MAX_TABLE:
@@ -358,7 +358,7 @@ class Global:
         owner: Store = check_store(store)
         word: uint64_t = 0
         self.type = lasting(as_global_type(type))
-        owner.lock()  # references on their way are not swept
+        owner.lock()  # so that references in transit are not swept
         try:
             keep_type(owner.types, self.type.content)
             to_word(owner, self.type.content, value, cython.address(word))
@@ -386,7 +386,7 @@ class Global:
     @property
     def value(self) -> object:
         """The value, converted as `wasmloom.host.conversions` says. Can be set when the global is mutable."""
-        if not self.type.content.is_ref:  # needs no lock: a guest in another thread may be running for long
+        if not self.type.content.is_ref:  # needs no lock, which would wait for a guest that runs in another thread
             return from_word(self._store, self.type.content, self.cell[0])
         self._store.lock()
         try:

@@ -1,9 +1,8 @@
-"""Objects that stay as they were made: what users can't do to engines, modules and instances, written once.
+"""Immutable objects: engines, modules and instances.
 
 Their parts belong together, and compiled code relies on that. So a class that derives from `Fixed` makes its objects in
-``__new__``, by `fill`: there is no object without its parts, and ``__init__`` does nothing. The classes that are
-compiled have the same from ``__cinit__`` and ``cython.final``, and those that Python can't make from
-``system/_capi.seal``.
+``__new__``, by `fill`: no object is ever without its parts, and ``__init__`` does nothing. For Cython
+classes ``__cinit__`` and ``cython.final`` do the same, and ``system/_capi.seal`` for those that Python can't make.
 """
 
 from __future__ import annotations

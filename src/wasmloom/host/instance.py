@@ -22,14 +22,14 @@ class Instance(Fixed):
 
     `imports` maps module names to namespaces, and a namespace maps names to values; both may be mappings or
     objects with attributes, and a namespace may be another instance. Values are `Func`, `Memory`, `Table` and
-    `Global` of the same store, or Python callables for functions (the import says with which type). Without `store`
-    the instance gets that of the imported objects, or one of its own.
+    `Global` of the same store, or Python callables for functions (whose type the import gives). Without `store`
+    the instance uses the store of the imported objects, or one of its own.
 
     Raises `LinkError` when an import is missing or doesn't fit, `Trap` when a segment or the start function traps,
     and what a host function called by the start function raised.
     """
 
-    # The exports know the state and not the instance, so that there is no cycle: everything goes with its last user.
+    # The exports hold the state and not the instance, so there is no cycle: everything goes with its last user.
     __slots__ = ("__weakref__", "_state", "_wasi", "exports", "module", "store")
 
     _state: Any

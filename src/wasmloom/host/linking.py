@@ -24,14 +24,14 @@ _MISSING: Any = object()
 
 
 class HostImport(NamedTuple):
-    """A Python callable that an import asks for, with the name that backtraces show."""
+    """A Python callable for an import, with the name that backtraces show."""
 
     name: str
     function: Any
 
 
 class Resolved(NamedTuple):
-    """What a module's imports are: objects of `store` by kind, in order; functions may be `HostImport`s."""
+    """A module's resolved imports: objects of `store` by kind, in order; functions may be `HostImport`s."""
 
     store: Store
     items: dict[str, list[Any]]
@@ -56,7 +56,7 @@ def _is_item(value: Any) -> bool:
 
 
 def _kind_of(value: Any) -> str:
-    """What `value` is, for errors."""
+    """What `value` is, for error messages."""
     for kind, cls in _CLASSES.items():
         if isinstance(value, cls):
             return describe(kind, value.type)
@@ -64,7 +64,7 @@ def _kind_of(value: Any) -> str:
 
 
 def _describe(wanted: Import) -> str:
-    """What an import asks for, for errors."""
+    """What an import requires, for error messages."""
     if isinstance(wanted.type, TagType):
         return f"tag {func_type(wanted.type.type)}"
     return describe(wanted.kind, func_type(wanted.type) if isinstance(wanted.type, int) else wanted.type)
@@ -108,7 +108,7 @@ def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
         raise TypeError(f"store must be a wasmloom.Store, not {type(store).__name__}")
     items: dict[str, list[Any]] = {kind: [] for kind in EXTERN_KINDS}
     found: list[Any] = []
-    # An `Import` at a time: there may be a million.
+    # One `Import` at a time, because there may be a million.
     import_at = module.decoded.import_at
     for number in range(module.decoded.num_imports):
         wanted = import_at(number)

@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from wasmloom.text.parser import SourceMap
     from wasmloom.tiers.background import Background
 
-    #: Called with what tells whether it has been abandoned; returns what the module is to be called with in the end.
+    #: Slow work. Its argument tells whether it has been abandoned; it returns what the module is then called with.
     Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]
     ItemType = FuncType | TableType | MemoryType | GlobalType | TagType
 
 
-#: Bytes of function bodies: where a module has more, only functions that have run are compiled before it changes over.
+#: Bytes of function bodies. In a larger module, only functions that have run are compiled before it changes over.
 LARGE = 1 << 17
 
 
 class ImportType(NamedTuple):
-    """What a module asks for: two-level name, kind (one of `wasmloom.spec.types.EXTERN_KINDS`) and type."""
+    """An import: two-level name, kind (one of `wasmloom.spec.types.EXTERN_KINDS`) and type."""
 
     module: str
     name: str
@@ -53,7 +53,7 @@ class ImportType(NamedTuple):
 
 
 class ExportType(NamedTuple):
-    """What a module offers: name, kind and type."""
+    """An export: name, kind and type."""
 
     name: str
     kind: str
@@ -114,7 +114,7 @@ def _load(data: bytes | str | bytearray | memoryview, lazy: bool) -> tuple[Decod
     spare = [validator]
 
     def prepare(index: int) -> None:
-        # A thread or a finaliser may come while a validator is in use; it gets one of its own.
+        # Another thread or a finaliser may need a validator while this one is in use; it gets one of its own.
         with located:
             checker = spare.pop() if spare else validate_module(decoded, bodies=False)
             try:
@@ -151,13 +151,13 @@ class Module(Fixed):
     engine: Engine
     decoded: DecodedModule
     code_space: CodeSpace
-    #: The compiled code, once there is some.
+    #: The compiled code, once it exists.
     compiled: CompiledModule | None
     #: Its making, in engines with the tier "auto".
     background: Background | None
-    # Held by the thread that compiles. Stores share the code, and nothing else keeps it: there must be only one.
+    # Held by the thread that compiles: there must be only one copy of the code, which stores share and keep.
     _compiling: RLock
-    # Of a module that is compiled in part: its objects so far, and the functions that they don't have.
+    # For a module that is compiled in part: its objects so far, and the functions that they lack.
     _begun: list[bytes]
     _rest: list[int]
 
@@ -198,10 +198,10 @@ class Module(Fixed):
     def compile(
         self, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
     ) -> CompiledModule:
-        """Compile all functions to compiled code now, unless that has been done, or take them from the disk cache.
+        """Compile all functions now, unless that has been done, or load them from the disk cache.
 
-        `workers` is the number of processes at most (default: one for each processor); `progress` is called with the
-        number of parts that are done, and of all. Raises `UnsupportedError`, `CompileError` when a worker dies, and
+        `workers` is the maximum number of processes (default: one per processor). `progress` is called with the number
+        of finished parts and the number of all parts. Raises `UnsupportedError`, `CompileError` when a worker dies, and
         with ``translation="lazy"`` `ValidationError`.
         """
         if self.compiled is not None:
@@ -232,18 +232,19 @@ class Module(Fixed):
         return self.compile().entry(space, index, at, abandoned)
 
     def wait_for(self, background: Background) -> None:
-        """Note who compiles the module in the background."""
+        """Note what compiles the module in the background."""
         fill(self, background=background)
 
     def begin_behind(self, positions: list[tuple[int, int]]) -> Work:
-        """Compile as `compile` does, but by another process, so that this one's threads hardly notice.
+        """Compile as `compile` does, but in another process, so that this one's threads are hardly slowed.
 
-        Of a large module, only the functions that have run so far, and those that may turn out to be too large: then
-        the module stays as it is, and nobody stands in it as compiled code. See `begin_rest`.
+        Of a large module, compile only the functions that have run so far, and those that may be too large: if one
+        is, the module stays as it is, and no guest is in its compiled code yet. See `begin_rest`.
 
-        `positions`: where bytecode is to go on as compiled code, as function and offset (see `CompiledModule.entry`).
+        `positions`: the places, as function and offset, where bytecode is to go on as compiled code (see
+        `CompiledModule.entry`).
 
-        Returns the work, which doesn't keep the module.
+        Returns the work, which doesn't keep the module alive.
         """
         with forks.importing:
             from wasmloom.compiler.compiled import cached, compile_behind, perhaps_too_large
@@ -286,10 +287,10 @@ class Module(Fixed):
             compiled.positions[position] = compiled.add_entry(entry, data)
 
     def begin_rest(self) -> Work | None:
-        """Compile what `begin_behind` has left out, by another process as well; None: nothing. Returns work as that
-        does.
+        """Compile what `begin_behind` has left out, in another process, too. Returns such work, or None if nothing is
+        left.
 
-        Until then, what is called of it is compiled in this process, one by one.
+        Until then, functions that are called are compiled in this process, one by one.
         """
         with forks.importing:
             from wasmloom.compiler.compiled import compile_behind, keep
@@ -320,13 +321,13 @@ class Module(Fixed):
         return Cache() if self.engine.cache else None
 
     def _load(self, objects: list[bytes], options: Options, functions: list[int] | None = None) -> CompiledModule:
-        """Load compiled code, unless there is some; `functions`: those that it has, if not all."""
+        """Load compiled code, unless the module has some. `functions`: those that it has, if not all."""
         from wasmloom.compiler.compiled import CompiledModule
 
         everything = range(len(self.decoded.body_starts))
         missing = [] if functions is None else sorted(set(everything).difference(functions))
         made = CompiledModule(self.decoded, objects, options, missing, self.engine.code_budget)
-        # A signal handler may have been here meanwhile: stores run the first code that there is.
+        # A signal handler may have done this meanwhile: stores run the code that came first.
         if self.compiled is None:
             fill(self, compiled=made)
         return self.compiled or made

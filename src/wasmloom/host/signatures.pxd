@@ -2,7 +2,7 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum Kind:
-    # What a value type means to conversions: numbers as in wasmloom.semantics.kinds, then references.
+    # How values of a type are converted: numbers as in wasmloom.semantics.kinds, then references.
     KIND_I32
     KIND_I64
     KIND_F32
@@ -24,7 +24,7 @@ cdef class Signature:
     cdef readonly uint32_t type_id
     cdef uint32_t n_params
     cdef uint32_t n_results
-    cdef uint32_t param_slots           # how many slots (words) all parameters take, one behind the other …
+    cdef uint32_t param_slots           # how many slots (words) all parameters take, one after the other …
     cdef uint32_t result_slots
     cdef uint32_t *places               # … and where each parameter is among them; then each result among the results
     cdef bint in_integers               # all parameters are in integer registers, and there is at most one result

@@ -60,7 +60,7 @@ _fill_tables()
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def kind_of(type: uint64_t) -> cython.int:
-    """How values of a type are converted. Raises ValueError for what isn't a value type."""
+    """The kind that says how values of a type are converted. Raises ValueError for what isn't a value type."""
     heap: uint64_t = type >> _SHIFT
     kind: cython.int
     for kind in range(_NUMBERS):
@@ -82,9 +82,9 @@ def kind_of(type: uint64_t) -> cython.int:
 @cython.no_gc_clear
 @cython.cclass
 class Signature:
-    """A function type, prepared for conversions; one per canonical type, which owns it.
+    """A function type, prepared for conversions. There is one per canonical type, which owns it.
 
-    So whoever uses one keeps the type: it would be gone with the type's last user.
+    So a user of one must keep the type alive: it goes with the type's last user.
     """
 
     def __cinit__(self, type_id: uint32_t) -> None:
@@ -124,7 +124,7 @@ seal(Signature)
 
 @cython.cfunc
 def signature_of(type_id: uint32_t) -> Signature:
-    """The signature of a canonical function type, which somebody keeps."""
+    """The signature of a canonical function type, which the caller keeps alive."""
     info: cython.pointer(TypeInfo) = type_info(type_id)
     made: Signature
     if info.signature == cython.NULL:

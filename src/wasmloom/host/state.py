@@ -4,10 +4,10 @@
 
 The order is the specification's: imports are matched, globals and tables are initialised in order, element segments
 evaluated, then active element segments and active data segments applied one by one, then the start function
-runs. A trap on the way keeps the earlier effects; functions that have got into tables stay alive with the store.
+runs. A trap keeps the earlier effects. Functions that are in tables by then stay alive with the store.
 
-Invariants: slots of the `WlInstance` are all filled before any guest code can run in it; what they point to belongs
-to the store, which the state keeps alive (and every `Func`, `Memory` … taken out of it, too).
+Invariants: all slots of the `WlInstance` are filled before any guest code can run in it. What they point to belongs to
+the store, which the state keeps alive, as does every `Func`, `Memory` … taken out of it.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _arithmetic(op: cython.int, x: uint64_t, y: uint64_t) -> uint64_t:
 @cython.no_gc_clear
 @cython.cclass
 class InstanceState:
-    """The C side of an instance; `found` is the items that `wasmloom.host.linking.resolve` gives."""
+    """The C side of an instance; `found`: the items that `wasmloom.host.linking.resolve` returns."""
 
     def __cinit__(self, module: object, store: Store, found: dict) -> None:
         self.module = module
@@ -137,12 +137,12 @@ class InstanceState:
         instance.tables = slots + n_globals + n_functions
         instance.memories = slots + n_globals + n_functions + n_tables
         instance.tags = slots + n_globals + n_functions + n_tables + n_memories
-        # Themselves, and not only by way of the module, whose attributes the garbage collector clears: functions point
-        # into the code space, segments into the bytes.
+        # Keep these directly, not only through the module, whose attributes the garbage collector clears: functions
+        # point into the code space, segments into the bytes.
         self.store.keep += (self.module, self.module.code_space, module.data)
         self.store.module_at[cython.cast(uint64_t, instance)] = self.module
         self.fill_functions(imports["func"])
-        # Not before: a finaliser may call into the store and let it change its tier.
+        # Not before this: a finaliser may call into the store and make it change its tier.
         if not push(cython.address(self.store.instances), instance):
             raise MemoryError
         self.fill_globals(imports["global"])
@@ -270,7 +270,7 @@ class InstanceState:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def fill_tags(self, imported: list) -> cython.int:
-        """The tag index space: every tag that is defined is a new one."""
+        """The tag index space. Every defined tag is a new one."""
         module: DecodedModule = self.module.decoded
         tags: cython.pointer(cython.pointer(WlTag)) = cython.cast(
             cython.pointer(cython.pointer(WlTag)), self.pointer.tags
@@ -378,7 +378,7 @@ class InstanceState:
     def evaluate(self, where: Range, word: cython.pointer(uint64_t)) -> cython.int:
         """The value of a constant expression (Core 3.0, 3.4.14), which validation has checked.
 
-        The expression's operand stack never gets higher than it has bytes.
+        The expression's operand stack is never higher than the number of its bytes.
         """
         module: DecodedModule = self.module.decoded
         r: Reader = module.reader_at(where)

@@ -27,9 +27,9 @@ def nanoseconds_left() -> int | None:
 def time_left() -> float | None:
     """Seconds until the guest that has called this thread's host function times out; None when nothing limits it.
 
-    A guest that stands in a host function can't be interrupted as a running one can. So a host function that waits, or
-    works for long, asks this again and again, and waits for no longer. Of nested guests, in several stores, the first
-    to time out counts. Raises `Trap` ("timeout") when the time is over: let it pass, it is how the guest ends.
+    A guest in a host function can't be interrupted. So a host function that waits, or works for long, should call this
+    repeatedly, and wait for no longer. Of nested guests, in several stores, the first to time out counts. Raises `Trap`
+    ("timeout") when the time is over; don't catch it, because it ends the guest.
     """
     left = nanoseconds_left()
     return None if left is None else left / 1e9

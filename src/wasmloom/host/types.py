@@ -1,4 +1,4 @@
-"""Types for people: everything that takes a type also takes the text format's way of writing it."""
+"""Types for users: wherever a type is expected, its text in the text format will do."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ cdef class Coder:
     # bytecode as it was translated.
     cdef int64_t offset_at(self, CodeSpace space, uint32_t index, char *code, uint32_t size, uint64_t address) except -1
 
-# Not seen by the garbage collector: see `DecodedModule`. Nothing that it refers to, `prepare` included, refers to a
-# store.
+# The garbage collector doesn't see it: see `DecodedModule`. No object that it refers to, `prepare` included, refers to
+# a store.
 @cython.final
 @cython.no_gc
 cdef class CodeSpace:

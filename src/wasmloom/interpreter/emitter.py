@@ -1,8 +1,8 @@
-"""The builder of handler bodies: LLVM IR plus the state that handlers hand to each other.
+"""The builder of handler bodies: LLVM IR, and the state that handlers pass to each other.
 
-Every handler is a function with the calling convention `preserve_nonecc`, so its seven parameters live in
-registers and nothing is saved; it ends by a `musttail` call of the next handler, which is one indirect jump. LLVM
-guarantees both (LangRef, "Calling Conventions" and "call instruction"): no build profile can take them away.
+Every handler is a function with the calling convention `preserve_nonecc`, so its seven parameters are in registers
+and nothing is saved. It ends with a `musttail` call of the next handler, which is one indirect jump. LLVM guarantees
+both (LangRef, "Calling Conventions" and "call instruction"), in every build profile.
 
 The first four parameters land in registers that C functions preserve (see `wasmloom.target.registers`), so
 handlers that call the runtime have little to save.
@@ -53,17 +53,17 @@ class HandlerBuilder(StructBuilder):
         self._second: tuple[int, Handler] | None = None
 
     def then(self, shift: int, second: Handler) -> None:
-        """Where the handler goes to the following instruction, go on with another handler's body instead.
+        """Continue with another handler's body where this handler would go to the following instruction.
 
-        That one sees an instruction `shift` bytes further on, and the accumulators as the first leaves them.
+        The other body sees an instruction `shift` bytes further on, and the accumulators as this one leaves them.
         """
         self._second = (shift, second)
 
     def load(self, type: str, address: Value, align: int = 1) -> Value:
         """Read memory, the guest's with alignment 1.
 
-        Such a load is volatile, so LLVM reads all bytes of it, even where the other half of a fused handler needs
-        fewer of them (a shift by what was loaded): any of them may lie beyond the memory's end.
+        Such a load is volatile, so LLVM reads all of its bytes, even if the other half of a fused handler needs fewer
+        (for a shift by the loaded value): any of them may lie beyond the memory's end.
         """
         how = "load volatile" if align == 1 else "load"
         return self.assign(f"{how} {llvm_type(type)}, ptr {address.text}, align {align}", type)
@@ -153,7 +153,7 @@ class HandlerBuilder(StructBuilder):
         return self.load(kind.type, self.field_at(name), align=kind.bytes)
 
     def finish_value(self, value: Value, to_slot: bool = True) -> None:
-        """Put a result where it goes (the accumulator, and the slot in field `dst`) and dispatch."""
+        """Put a result into the accumulator, and the slot in field `dst`, and dispatch."""
         if is_float(value.type):
             facc = self.as_facc(value)
             if to_slot:
@@ -188,7 +188,7 @@ class HandlerBuilder(StructBuilder):
         self.jump(self.following(), **state)
 
     def tail_call(self, function: str, **state: Value) -> None:
-        """Leave for another function with a handler's signature; state that isn't given stays as it is."""
+        """Go to another function with a handler's signature. State that isn't given stays as it is."""
         current = {name: getattr(self, name) for _, name in STATE}
         arguments = ", ".join(f"{type} {(state.get(name) or current[name]).text}" for type, name in STATE)
         self.emit(f"musttail call {registers.HANDLER_CONVENTION} void {function}({arguments})")
@@ -208,13 +208,13 @@ class HandlerBuilder(StructBuilder):
         return self.assign(f"call i64 {function.text}({passed})", "i64")
 
     def runtime(self, name: str, *arguments: Value) -> Value:
-        """Call a function of the runtime on the context and what follows it; returns its trap code."""
+        """Call a function of the runtime with the context and the arguments; returns its trap code."""
         return self.runtime_call(name, self.ctx, *arguments)
 
     def check_subtype(self, actual: Value, expected: Value, go_on: str) -> None:
-        """The function of an indirect call has another type. Ends the block.
+        """Handle an indirect call's function of another type. Ends the block.
 
-        The outlined handler asks whether it is a subtype, and then makes the call, or traps: it doesn't come back.
+        The outlined handler checks whether it is a subtype, and then makes the call, or traps. It doesn't return.
         """
         self.tail_call(self.subtype_slow, acc=actual)
 

@@ -6,10 +6,10 @@ Invariants of `run`: the frame lies on the context's value stack, the code begin
 instruction, and the GIL is not held. Guest calls never use the C stack, so a guest can't overflow it.
 
 A guest access beyond its memory faults on a guard page. `_redirect` then sends the thread to the trap entry: the
-handlers keep ip, frame, instance and context in their registers at every memory access (a test lets every one of them
-fault), but LLVM may have moved ip to the next instruction already. An instruction begins with its handler's address, so
-the one that faulted is the one that names the handler the fault is in. The trap of a fused instruction is that of the
-part that touches memory.
+handlers keep ip, frame, instance and context in their registers at every memory access (a test makes every one of them
+fault), but LLVM may already have moved ip to the next instruction. An instruction begins with its handler's address, so
+the faulting instruction is the one that names the handler with the fault. A fused instruction traps at the part that
+accesses memory.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def run(
     code: cython.p_char,
     fp: cython.pointer(uint64_t),
 ) -> cython.void:
-    """Run guest code until it returns to the host or traps; `ctx.trap_code` tells which."""
+    """Run guest code until it returns to the host or traps. `ctx.trap_code` tells which."""
     wl_enter(ctx, inst, code, fp)
 
 
@@ -144,7 +144,7 @@ def handler_addresses() -> list[int]:
 
 
 def _sort_handlers() -> None:
-    """Fill the tables that find a handler by an address in its code."""
+    """Fill the tables for finding a handler by an address in its code."""
     global _sorted_addresses, _sorted_numbers
     i: cython.Py_ssize_t
     count: cython.Py_ssize_t = wl_handler_count

@@ -2,14 +2,14 @@
 
 Exceptions. A `try_table` puts a record of three words into its frame: the enclosing record (an offset to the stack's
 base), where its catch clauses are, and the instance. The context holds the innermost record of the running stack, so
-throwing needs no search through frames: it takes the record and goes there. What leaves a `try_table` removes its
-record. When a stack has no record left, the exception ends the continuation and goes on in its parent.
+throwing needs no search through frames: it takes the record and goes there. Code that leaves a `try_table` removes its
+record. When a stack has no record left, the exception ends the continuation and is thrown in its parent.
 
-Continuations. A stack is just memory: switching exchanges what the context says of it, ip, frame and instance.
+Continuations. A stack is just memory. A switch exchanges the context's fields about it, ip, frame and instance.
 `resume` makes the running stack the parent of the continuation's last stack; `suspend` walks the parents for one
 whose `resume` has a clause for the tag, which becomes the running stack. Nothing is allocated and no C code runs.
 
-A contref is an address and a revision; every consumer changes the revision (`consume`), so a second use is found.
+A contref is an address and a revision. Every consumer changes the revision (`consume`), so a second use is detected.
 
 A `resume` ends with its clauses, in order (`CLAUSE`).
 """
@@ -44,7 +44,7 @@ RESUME = shape(
     "cont:slot@8 values:slot@10 count:u16@12 clause_count:u16@14 results:u16@16 exception:slot@18 next:target@20"
     " clauses:array@24",
 )
-#: What is traced: the number of the traced variant follows that of the plain one.
+#: Traced instructions. The number of the traced variant follows that of the plain one.
 TRACED = ("cont.bind", "resume", "resume_throw", "resume_throw_ref", "suspend", "switch", "cont_return")
 #: Words of a `try_table`'s record.
 TRY_RECORD_SLOTS = 3
@@ -89,7 +89,7 @@ def try_enter(b: HandlerBuilder) -> None:
 
 
 def try_leave(b: HandlerBuilder) -> None:
-    """Take away a record, and those inside it."""
+    """Remove a record, and those inside it."""
     b.set_struct_field(b.ctx, "WlContext", "catch_top", _word(b, b.slot("record")))
     b.next()
 
@@ -134,7 +134,7 @@ def do_throw(b: HandlerBuilder) -> None:
 
 
 def catch_enter(b: HandlerBuilder) -> None:
-    """Clauses begin: the frame register holds the record's address."""
+    """Begin the clauses. The frame register holds the record's address."""
     down = b.binary("sub", b.const("i64", 0), b.number("record"))
     b.next(fp=_slot_at(b, b.fp, down))
 
@@ -184,7 +184,7 @@ def rethrow(b: HandlerBuilder) -> None:
 
 
 def _save(b: HandlerBuilder, cont: Value, ip: Value) -> None:
-    """Note where the running stack goes on; the context's view of it becomes the continuation's."""
+    """Note where the running stack goes on, and move the context's fields about it to the continuation."""
     base = b.struct_field(b.ctx, "WlContext", "stack_base")
     _set_cont(b, cont, "ip", ip)
     _set_cont(b, cont, "fp", b.binary("sub", b.as_acc(b.fp), b.as_acc(base)))
@@ -195,7 +195,7 @@ def _save(b: HandlerBuilder, cont: Value, ip: Value) -> None:
 
 
 def _switch_to(b: HandlerBuilder, cont: Value) -> Value:
-    """Make a stack the running one: all per-stack state of the context, on every edge. Returns its frame.
+    """Make a stack the running one: set all per-stack state of the context. Returns its frame.
 
     An interruption that arrives while the limit is replaced is still noticed at the next loop.
     """
@@ -220,7 +220,7 @@ def _is_worn(b: HandlerBuilder, cont: Value) -> Value:
 
 
 def _renew_if_worn(b: HandlerBuilder, cont: Value) -> Value:
-    """The continuation, or where its revisions have run out a fresh one that has taken its place."""
+    """The continuation; if its revisions have run out, a fresh one that has taken its place."""
     entry, worn, renewed, merge = (b.fresh(name) for name in ("entry", "worn", "renewed", "merge"))
     b.emit(f"br label {entry}")
     b.label(entry)
@@ -236,13 +236,13 @@ def _renew_if_worn(b: HandlerBuilder, cont: Value) -> Value:
 
 
 def _note_memory(b: HandlerBuilder, cont: Value) -> None:
-    """Before the running stack ends: the context knows where its memory is now."""
+    """Before the running stack ends, note where its memory is: the context knows."""
     for field in ("stack_base", "stack_end"):
         _set_cont(b, cont, field, b.struct_field(b.ctx, "WlContext", field))
 
 
 def _release(b: HandlerBuilder, cont: Value, **state: Value) -> None:
-    """A continuation has ended, and another stack runs already: its object can be used again. Ends the handler."""
+    """Release an ended continuation's object for reuse; another stack runs already. Ends the handler."""
     own, grown = b.fresh("own"), b.fresh("grown")
     inline = _is_same(b, _cont(b, cont, "stack_base"), b.at(cont, size("WlCont")))
     young = b.is_young(cont)
@@ -275,13 +275,13 @@ def renew_slow(b: HandlerBuilder) -> None:
 
 
 def _is_fresh(b: HandlerBuilder, state: Value) -> Value:
-    """Whether a continuation's state says that it hasn't begun."""
+    """Whether a continuation, by its state, hasn't begun."""
     kind = b.binary("and", state, b.const("i64", (1 << BOUND_SHIFT) - 1))
     return b.compare("eq", kind, b.const("i64", CONT_FRESH))
 
 
 def _bound(b: HandlerBuilder, state: Value) -> Value:
-    """How many values have been bound to a continuation in this state."""
+    """The number of values bound to a continuation in this state."""
     return b.binary("lshr", state, b.const("i64", BOUND_SHIFT))
 
 
@@ -364,7 +364,7 @@ def resume_throw_ref(b: HandlerBuilder) -> None:
 
 
 def cont_return(b: HandlerBuilder) -> None:
-    """Where the function of a continuation returns to: its results become those of the parent's `resume`."""
+    """Return from a continuation's function. Its results become those of the parent's `resume`."""
     current = _current(b)
     parent = _cont(b, current, "parent")
     instruction = _cont(b, current, "resume")
@@ -380,7 +380,7 @@ def cont_return(b: HandlerBuilder) -> None:
 
 
 def cont_bind(b: HandlerBuilder) -> None:
-    """Put values where the continuation expects its first ones; none is fine, and consumes it all the same."""
+    """Put values where the continuation expects its first ones. With no values it is consumed all the same."""
     cont = consume(b, _word(b, b.slot("cont")))
     count = b.number("count")
     frame = b.at(_cont(b, cont, "stack_base"), _cont(b, cont, "fp", "i64"))
@@ -447,7 +447,7 @@ def _find_handler(b: HandlerBuilder, tag: Value, kind: int) -> tuple[Value, Valu
 def _suspend_running(b: HandlerBuilder, child: Value, ip: Value, values: Value) -> Value:
     """Suspend the chain from the running stack to `child`; returns the chain's continuation.
 
-    It goes on at `ip`, with what it is given in the slots from `values` on.
+    It goes on at `ip`, with the values of the next `resume` in the slots from `values` on.
     """
     running = _current(b)
     _save(b, running, ip)
@@ -501,7 +501,7 @@ def switch(b: HandlerBuilder) -> None:
     instruction = _cont(b, child, "resume")
     arguments, count = b.slot("values"), b.number("count")
     running = _suspend_running(b, child, b.following(), b.number("values"))
-    # The reference to the suspended chain comes after the other values, in the slot behind them.
+    # The reference to the suspended chain goes to the slot behind the other values.
     b.store(_reference(b, running), _slot_at(b, arguments, count), align=8)
     _attach(b, target, parent, instruction)
     _go_on(b, target, arguments, b.binary("add", count, b.const("i64", 1)))
@@ -545,5 +545,5 @@ def traced(handler: Handler) -> Handler:
     return Handler(f"{handler.name}.traced", handler.shape, body, calls_runtime=True)
 
 
-#: Functions with a handler's signature that are no instructions: name → body.
+#: Functions with a handler's signature that aren't instructions: name → body.
 OUTLINED = {"wl_throw": do_throw, "wl_release_slow": release_slow, "wl_renew_slow": renew_slow}

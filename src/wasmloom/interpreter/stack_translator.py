@@ -2,8 +2,8 @@
 # mypy: ignore-errors
 """Translates exceptions and continuations (see `wasmloom.interpreter.stack_handlers` for what they become).
 
-Catch and handler clauses put the label's values on top of the operand stack as it is outside of the instruction; a stub
-behind the instruction then branches to the label as `br` would, which moves them, leaves `try_table`s or returns.
+Catch and handler clauses put the label's values on top of the operand stack outside of the instruction. A stub behind
+the instruction then branches to the label as `br` would: it moves the values, leaves `try_table`s, or returns.
 """
 
 from __future__ import annotations
@@ -281,7 +281,7 @@ def _cont_bind(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _suspend(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """`suspend`: what it is resumed with arrives where its arguments were."""
+    """`suspend`: the values that it is resumed with arrive where its arguments were."""
     type: cython.pointer(Signature) = _tag_type(t, i.a)
     base: cython.int = stage_arguments(t, type)
     at: cython.Py_ssize_t = t.emit(h.H_SUSPEND + t.traced)
@@ -298,7 +298,7 @@ def _suspend(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr))
 def _switch(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
     """`switch`: all parameters of the target but the last, which is the reference to this continuation."""
     target: cython.pointer(Signature) = _cont_type(t, i.a)
-    # What this continuation will be resumed with.
+    # The types of the values that this continuation will be resumed with.
     back: uint32_t = t.switched_from[t.cont_functions[i.a]]
     returned: cython.pointer(Signature) = _cont_type(t, back)
     count: cython.int = target.num_params - 1
@@ -310,7 +310,7 @@ def _switch(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
     base = t.height - count
     for k in range(count):
         t.flush(base + k)
-    # The reference to this continuation is put behind the arguments: make sure that the frame has room for it.
+    # The reference to this continuation goes behind the arguments, so the frame needs room for it.
     t.push(E_SLOT, h.T_REF)
     _drop_slots(t, count + 1)
     t.forget_accs()

@@ -1,9 +1,9 @@
 """The definitions of the atomic instructions, on memories that aren't shared.
 
-Nothing else sees such a memory, so plain accesses are atomic. What sets these instructions apart is that they trap
-where they aren't aligned (which the caller of a definition has checked), and the order of what is checked next: the
-second argument, `place`, is a function that checks the bounds and returns the checked address. On shared memories,
-which aren't executed yet, builders have to do more in `atomic_load` and its like.
+No other thread accesses such a memory, so plain accesses are atomic. These instructions differ from others in that they
+trap if they aren't aligned (the caller of a definition checks that), and in the order of the following checks: the
+second argument, `place`, is a function that checks the bounds and returns the checked address. For shared memories,
+which aren't executed yet, builders will have to do more in `atomic_load` and its like.
 
 Source: threads proposal, "Atomic Memory Instructions" (execution).
 """
@@ -45,7 +45,7 @@ def _store(width: str) -> Any:
 
 
 def _modify(opcode: str, width: str, type: str) -> Any:
-    """Write what becomes of the old value and an operand; return the old value."""
+    """Write the result of an operation on the old value and an operand; return the old value."""
 
     def define(b: V, place: Place, x: V) -> V:
         return _widened(b, b.atomic_modify(opcode, _narrow(b, x, width), place()), type)
@@ -54,8 +54,7 @@ def _modify(opcode: str, width: str, type: str) -> Any:
 
 
 def _compare_exchange(width: str, type: str) -> Any:
-    """Write the last operand if the old value is what is expected, in the bits that are accessed; return the old
-    one."""
+    """Write the last operand if the accessed bits of the old value are the expected ones; return the old value."""
 
     def define(b: V, place: Place, expected: V, x: V) -> V:
         old = b.atomic_compare_exchange(_narrow(b, expected, width), _narrow(b, x, width), place())
@@ -78,7 +77,7 @@ for _type, _bits in (("i32", (32, 8, 16)), ("i64", (64, 8, 16, 32))):
 
 @operation("memory.atomic.notify", kind="atomic", traps=(UNALIGNED_ATOMIC,))
 def notify(b: V, place: Place, count: V) -> V:
-    """Nobody can wait at a memory that isn't shared. The access is there for its bounds."""
+    """No thread can wait on a memory that isn't shared. Only the bounds are checked."""
     b.atomic_load("i32", place())
     return b.const("i32", 0)
 
@@ -87,6 +86,6 @@ def notify(b: V, place: Place, count: V) -> V:
     "memory.atomic.wait32", "memory.atomic.wait64", kind="atomic", traps=(UNALIGNED_ATOMIC, EXPECTED_SHARED_MEMORY)
 )
 def wait(b: V, place: Place, expected: V, timeout: V) -> V:
-    """Nobody could wake who waits at a memory that isn't shared: a trap, wherever in memory or beyond it."""
+    """Trap, whatever the address: no thread could wake one that waits on a memory that isn't shared."""
     b.trap_if(b.const("i1", 1), EXPECTED_SHARED_MEMORY)
     return b.const("i32", 0)

@@ -1,4 +1,4 @@
-"""The executed instructions that have no definition: each tier says for itself what they do, and why that is so.
+"""The executed instructions that have no definition, because each tier does them in its own way; with the reasons.
 
 Every executed instruction is either defined (`wasmloom.semantics.registry.OPERATIONS`) or here.
 """

@@ -1,7 +1,7 @@
-"""What instructions on continuations check first, in all tiers (stack-switching proposal, "Execution").
+"""The checks of instructions on continuations, for all tiers (stack-switching proposal, "Execution").
 
-A reference to a continuation is its address and a revision. What consumes one changes the revision, so the
-reference and all copies of it are of no more use.
+A reference to a continuation is its address and a revision. Consuming it changes the revision, so the reference and
+all its copies become useless.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def consume(b: V, word: V) -> V:
 
 
 def check_throwing(b: V, word: V, exception: V) -> None:
-    """What `resume_throw_ref` looks at before it consumes the reference in `word`."""
+    """The checks of `resume_throw_ref` before it consumes the reference in `word`."""
     not_null(b, word, NULL_CONTINUATION_REFERENCE)
     not_null(b, exception, NULL_EXCEPTION_REFERENCE)
 
 
 def check_target(b: V, word: V) -> None:
-    """What `switch` looks at before it looks for a handler."""
+    """The checks of `switch` before it looks for a handler."""
     not_null(b, word, NULL_CONTINUATION_REFERENCE)

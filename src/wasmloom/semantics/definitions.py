@@ -1,9 +1,9 @@
-"""The definitions of instructions on numbers, loads and stores; the import fills the registry with all others, too.
+"""The definitions of instructions on numbers, loads and stores. Importing this fills the registry with all definitions.
 
 Atomic instructions are in `atomics`, references in `references`, tables, memories as a whole and globals in `tables`.
-What has no definition, and why, is in `by_tier`.
+Instructions without a definition are in `by_tier`, with the reasons.
 
-Each function takes a builder `b` and typed operands; see `wasmloom.semantics.llvm.Builder` for what a builder offers.
+Each function takes a builder `b` and typed operands. `wasmloom.semantics.llvm.Builder` shows what a builder offers.
 Source: Core 3.0, section 4.3 (numerics), 4.4.1 (parametric instructions) and 4.4.10 (memory instructions).
 """
 
@@ -167,7 +167,7 @@ def eqz(b: V, x: V) -> V:
 
 # --- floating point (4.3.3) ---
 #
-# Of two NaNs the result is the first, made quiet, in all that follows: the specification allows either, but tiers must
+# In all of these, the result of two NaNs is the first one, made quiet. The specification allows either, but tiers must
 # agree. So nothing here is commutative.
 
 
@@ -331,4 +331,4 @@ def unreachable(b: V) -> None:
 
 @operation("nop", "atomic.fence", kind="nothing")
 def nothing(b: V) -> None:
-    """Nothing else sees a memory that isn't shared, so there is nothing to put in order."""
+    """No other thread accesses a memory that isn't shared, so there is nothing to order."""

@@ -1,7 +1,7 @@
 """The registry of instruction definitions.
 
-A definition is a Python function over a builder: operands in, result out. The builder decides what comes of it: LLVM IR
-(`wasmloom.semantics.llvm`), or a number (`wasmloom.semantics.fold`).
+A definition is a Python function over a builder: operands in, result out. The builder turns it into LLVM IR
+(`wasmloom.semantics.llvm`) or computes a number (`wasmloom.semantics.fold`).
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Definition = Callable[..., Any]
 class Operation(NamedTuple):
     """The definition of one instruction.
 
-    `kind` says what surrounds the definition, and so what it is given besides operands:
+    `kind` says what the tiers do around the definition, and so what it gets besides operands:
 
     ============ ====================================================================================================
     "value"      nothing: it computes a result from operands
-    "load"       the address, checked, instead of the operand; it gives a value
+    "load"       the checked address instead of the operand; it returns a value
     "store"      the same; it writes its last operand
     "atomic"     see `wasmloom.semantics.atomics`
-    "instance"   what the immediate names in the instance: a global's cell, a table's or memory's struct, a function
+    "instance"   the item that the immediate names: a global's cell, a table's or memory's struct, a function
     "runtime"    where the runtime function finds instance and operands, which the tiers pass in different ways
-    "nothing"    not even a place in the code: the instruction does nothing
-    "own"        what its docstring says: each tier has code of its own around it
+    "nothing"    nothing: the instruction has no code
+    "own"        see its docstring: each tier has code of its own around it
     ============ ====================================================================================================
 
-    `params` and `results` are what the operands and results are, also where the instruction table has a rule for them.
+    `params` and `results` are the kinds of operands and results, also where the instruction table has a rule for them.
     `traps` are the trap codes that it can raise besides those of the memory access itself. `is_truth`: the result is a
     truth value, so a branch may test it without storing it.
     """
@@ -55,13 +55,13 @@ class Operation(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many bytes of memory it accesses: what its natural alignment is."""
+        """The number of bytes that it accesses, which is its natural alignment."""
         kind = next(kind for kind in self.instruction.immediates if kind.startswith(("mem:", "atomic:")))
         return 1 << int(kind.partition(":")[2])
 
     @property
     def is_compare(self) -> bool:
-        """Whether it compares two operands: a branch may do that itself."""
+        """Whether it compares two operands, so that a branch may do it."""
         return self.is_truth and len(self.params) == 2
 
 

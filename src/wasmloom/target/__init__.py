@@ -1,4 +1,4 @@
-"""The processor: what differs between kinds of processors, behind names that say what it is for.
+"""The processor: everything that differs between kinds of processors, behind names that say what it is for.
 
 Each processor has a folder with these modules (docs/processors.md says what is in each):
 
@@ -13,9 +13,9 @@ Each processor has a folder with these modules (docs/processors.md says what is 
 and declarations for compiled modules, `signal_frame.pxd`, `stack_frame.pxd` and `thread.pxd`: these get them from
 `wasmloom.target._processor`, which the build makes (`declarations`).
 
-All other code imports the modules from here, where the folder is chosen. Nothing but this folder names a register or an
-instruction of a processor (a test looks). It is below everything that generates, loads or runs code: of the rest of the
-package it knows what generated code and the runtime agree on, `wasmloom.contract`, and no more.
+All other code imports the modules from here, where the folder is chosen. Only this folder names a register or an
+instruction of a processor (a test checks that). It is below everything that generates, loads or runs code: of the rest
+of the package it knows what generated code and the runtime agree on, `wasmloom.contract`, and no more.
 """
 
 from __future__ import annotations

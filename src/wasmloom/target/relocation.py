@@ -1,4 +1,4 @@
-"""What a relocation is, whichever processor it is for."""
+"""Relocations, for any processor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 
 class Goal(Enum):
-    """What the address is that a relocation is about."""
+    """The address that a relocation is about."""
 
     #: the symbol's
     SYMBOL = 0

@@ -13,14 +13,14 @@ STACK_CHECK_FAILED = "__morestack"
 #: branches of them, and load in one arm only (https://github.com/llvm/llvm-project/issues/219814).
 OPTIONS = ("-x86-cmov-converter-force-mem-operand=false",)
 
-#: Features that mask accesses. An access that a mask suppresses doesn't fault, and LLVM makes such a one of a load that
-#: only a `select` needs, although it is volatile. Masks came with AVX-512 and AVX10; the conditional moves of APX
+#: Features that mask accesses. An access that a mask suppresses doesn't fault, and LLVM turns a load that only a
+#: `select` needs into one, although it is volatile. Masks came with AVX-512 and AVX10; the conditional moves of APX
 #: ("cf") suppress faults, too.
 _MASKED = ("avx512", "avx10", "amx-avx512")
 
 
 def features(host: Mapping[str, bool]) -> str:
-    """Of what the processor has, what LLVM may use: nothing that keeps an access from faulting."""
+    """The processor's features that LLVM may use: none that keeps an access from faulting."""
     return ",".join(
         f"{'+' if has and name != 'cf' and not name.startswith(_MASKED) else '-'}{name}"
         for name, has in sorted(host.items())
@@ -28,5 +28,5 @@ def features(host: Mapping[str, bool]) -> str:
 
 
 def known_features(host: Mapping[str, bool]) -> frozenset[str]:
-    """Of what the processor has, what `instructions` makes use of."""
+    """The processor's features that `inline_assembly` makes use of."""
     return frozenset(name for name in ("avx",) if host.get(name))

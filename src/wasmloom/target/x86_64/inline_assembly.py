@@ -1,6 +1,6 @@
-"""Inline assembly, for LLVM's IR. Each function returns what stands in a `call` between the type and the operands.
+"""Inline assembly, for LLVM's IR. Each function returns the part of a `call` between the type and the operands.
 
-What LLVM may assume of a piece beyond what it says itself (the attributes) is up to those who use it.
+The caller adds the attributes that say what else LLVM may assume of a piece.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def float_arithmetic(name: str, bits: int, features: Set[str]) -> str:
 
 
 def opaque(is_float: bool) -> str:
-    """A value (a float or an integer), of which LLVM doesn't know any more what it is. This is no instruction."""
+    """Hide a value (a float or an integer) from LLVM's optimiser. This is no instruction."""
     return f'asm "", "={_FLOAT if is_float else _INTEGER},0"'
 
 

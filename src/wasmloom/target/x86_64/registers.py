@@ -1,4 +1,4 @@
-"""Which registers are for what."""
+"""The uses of registers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the object format is the processor's: its number, and the kinds of relocations.
+"""The processor's part of the object format: its number, and the kinds of relocations.
 
 Format: System V ABI, AMD64 supplement, chapter 4. These are the kinds that LLVM emits in the small code model.
 """

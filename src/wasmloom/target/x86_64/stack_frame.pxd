@@ -2,7 +2,7 @@
 from libc.stdint cimport uint64_t
 
 cdef enum:
-    # What the stack pointer is a multiple of where a function is called.
+    # The alignment of the stack pointer where a function is called.
     STACK_ALIGNMENT = 16
 
 # Where the caller of the function that has this frame goes on.

@@ -51,8 +51,8 @@ def _runtime(name: str) -> str:
     return f"wl_runtime+{8 * RUNTIME_CALLS.index(name)}(%rip)"
 
 
-#: For frames whose caller's stack lies anywhere: gdb otherwise takes a caller below its callee for a broken stack, and
-#: stops. Signal handlers are the other case of that kind.
+#: For frames whose caller's stack may lie anywhere. Otherwise gdb takes a caller below its callee for a broken stack,
+#: and stops; it makes this exception for signal handlers.
 _OTHER_STACK_CFI = "    .cfi_signal_frame\n"
 
 
@@ -156,8 +156,8 @@ _CONTINUE = f"""{_ENTRY}
     ret
 """
 
-#: wl_park(ctx): its frame is like that of `wl_on_host`, where everybody looks for a guest that waits. It returns, with
-#: no registers changed but those that calls may change, when the results are where the adapter expects them.
+#: wl_park(ctx): its frame is like that of `wl_on_host`, where walks expect a guest that waits. It returns when the
+#: results are where the adapter expects them, with no registers changed but those that calls may change.
 _PARK = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
     movq %rsp, {_ctx("guest_sp")}(%rdi)
     movq %rbp, {_ctx("guest_fp")}(%rdi)
@@ -373,9 +373,9 @@ wl_fiber_return:
 """
 
 
-#: wl_switch_call(reason, first value, reference, ctx, control): the switch of code that switches by calls; gives
+#: wl_switch_call(reason, first value, reference, ctx, control): the switch of code that switches by calls. Returns
 #: reason, first value and reference in RAX, RDX and RCX. What goes on elsewhere sees the registers that it would see
-#: after the inline switch (see `instructions`).
+#: after the inline switch (see `inline_assembly`).
 _SWITCH_CALL = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
 {_set_limit("%rcx")}    movq %rdi, %rax
     movq %rcx, %rdi
