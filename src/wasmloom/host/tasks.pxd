@@ -17,14 +17,12 @@ cdef class GuestTask:
     cdef object cancelled               # the error that cancels the guest
     cdef readonly object result
 
-    cdef int begin(self, bint compiled) except -1
+    cdef int begin(self, uint64_t room) except -1
     cdef int enter(self, Entry *entry) except -1
-    cdef bint run(self, Entry *entry, char *code, uint64_t offset) except -1
-    cdef bint run_changed(self, Entry *entry, uint32_t results, uint64_t pending) except -1
+    cdef bint go_on(self, Entry *entry, uint32_t slots, uint64_t pending) except -1
     cdef bint left(self, Entry *entry, uint64_t code) except -1
     cdef void park(self) noexcept
     cdef void unpark(self) noexcept
     cdef object start_host(self, uint64_t *words)
     cdef void end(self) noexcept
     cdef void give_up(self) noexcept
-    cdef bint has_handler(self) noexcept

@@ -2,14 +2,8 @@
 # mypy: ignore-errors
 """Calls that can wait: the guest waits in a host function, outside of the store, until the results arrive.
 
-The whole state of an interpreted guest is on its value stacks; no frame of the thread's own stack is part of it. To
-park it, the context's part of the state is noted in the innermost stack: where the host function returns to (``ip``),
-its frame (``fp``), the function itself (``function``), and how much of the stack is in use (``values``). Then the
-interpreter is left. To go on, the context gets its state back, and the results go into the frame.
-
-The whole state of a compiled guest is on its native stacks, registers included, once `wl_park` has left it
-(`wasmloom.target.stubs`). Its `Parked` says where. To go on, the first result goes where the host function would have
-put it and the others into the context's ``args``; then `wl_native_continue` returns into the adapter.
+The whole state of a guest is on its own stacks. How it gets out of the store and back is the tier's to know: see
+`wasmloom.tiers.waiting`.
 
 Such a call runs on stacks of its own, so that other calls can use the store meanwhile. The first stack is a
 continuation from the store's pool, with a root stack for compiled code. Continuations that the guest has resumed are
@@ -36,7 +30,6 @@ from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.wasmloom.contract._handlers import H_HOST_RETURNED, H_HOST_THREW
 from cython.cimports.wasmloom.contract._layout import (
     CONT_ACTIVE,
     SLOT_BYTES,
@@ -49,23 +42,15 @@ from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, room_f
 from cython.cimports.wasmloom.host.conversions import look_at_c_stack
 from cython.cimports.wasmloom.host.signatures import Signature
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
-from cython.cimports.wasmloom.interpreter.machine import handlers
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.entries import count_call, fail, leave, restore, save
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
-from cython.cimports.wasmloom.runtime.native_stacks import (
-    RootStack,
-    begin_entry,
-    is_compiled,
-    release_root,
-    take_root,
-)
 from cython.cimports.wasmloom.runtime.stacks import end_stack, take
-from cython.cimports.wasmloom.runtime.store import Start, Store, compiler_tier, grow_stack, interpreter_tier
+from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.system._capi import pthread_self, seal
 from cython.cimports.wasmloom.system.allocation import calloc
 from cython.cimports.wasmloom.tiers.backtraces import backtrace_of_parked
-from cython.cimports.wasmloom.tiers.change import go_on_changed
+from cython.cimports.wasmloom.tiers.waiting import waiting_for, waiting_of
 
 from wasmloom.contract.traps import HOST_WAIT, OUT_OF_MEMORY, UNCAUGHT_EXCEPTION
 from wasmloom.errors import WasmException
@@ -76,11 +61,6 @@ from wasmloom.spec.types import FuncType
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
-
-# The instructions that a parked guest goes on with.
-_returned = cython.declare(cython.p_void, handlers[H_HOST_RETURNED])
-_threw = cython.declare(cython.p_void, handlers[H_HOST_THREW])
-
 
 #: The result of a call that hasn't begun.
 _NOT_BEGUN = cython.declare(object, object())
@@ -102,12 +82,8 @@ def _cancellation(store: Store) -> uint64_t:
 @cython.exceptval(check=False)
 def _end_root(guest: cython.pointer(Guest), parked: cython.pointer(Parked)) -> cython.void:
     """End the first stack of a guest."""
-    root: cython.pointer(WlCont) = parked.root
-    if parked.native_stack != cython.NULL:
-        root.control = cython.NULL  # it doesn't belong into the pool of continuations' stacks
-        release_root(guest, cython.cast(cython.pointer(RootStack), parked.native_stack))
-        parked.native_stack = cython.NULL
-    end_stack(guest, root)
+    waiting_of(parked).release(guest, parked)
+    end_stack(guest, parked.root)
     parked.root = parked.current = cython.NULL
 
 
@@ -185,7 +161,6 @@ class GuestTask:
         """Begin the call. Raises `RuntimeError` when it has begun."""
         function: cython.pointer(WlFunction) = self.function.pointer
         signature: Signature = self.function.signature
-        compiled: cython.bint
         few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
         entry = cython.declare(Entry)
@@ -201,27 +176,25 @@ class GuestTask:
                 _reap(self.store.guest)
             if self.store.calls_left and self.store.guest.entry == cython.NULL:
                 count_call(self.store)
-            compiled = is_compiled(function)
             words = room_for(room, few)
             self.function.take(PySequence_Fast_ITEMS(args), len(args), words)
             if function.instance == cython.NULL:
                 return self.start_host(words)
-            self.begin(compiled)
+            self.begin(room)
             try:
                 self.enter(cython.address(entry))
             except BaseException:
                 self.end()
                 raise
-            if compiled:
-                memcpy(self.parked.words, words, SLOT_BYTES * cython.cast(uint64_t, signature.param_slots))
-                return self.run(cython.address(entry), cython.cast(cython.p_char, function.array_call), 0)
-            code = grow_stack(self.store.guest, SLOT_BYTES * cython.cast(uint64_t, room))
+            code = waiting_of(self.parked).take_arguments(
+                self.store, self.parked, words, signature.param_slots, room
+            )
             if code:
                 leave(self.store, cython.address(entry))
                 self.end()
                 raise self.store.trap(code)
-            memcpy(self.store.guest.ctx.stack_base, words, SLOT_BYTES * cython.cast(uint64_t, signature.param_slots))
-            return self.run(cython.address(entry), cython.cast(cython.pp_char, function.code_cell)[0], 0)
+            code = waiting_of(self.parked).begin(self.store, cython.address(entry), function)
+            return self.left(cython.address(entry), code)
         finally:
             self.store.unlock()
             if words != few:
@@ -234,7 +207,6 @@ class GuestTask:
         few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
         words: cython.pointer(uint64_t) = few
         entry = cython.declare(Entry)
-        offset: uint64_t
         self.store.lock()
         try:
             # Coroutines don't call this twice, but anyone can get at their frames; and it may be running, or have
@@ -254,29 +226,11 @@ class GuestTask:
                 if not self.is_parked:
                     self.result = self.function.finish(words)
                     return False
-                offset = self.parked.current.fp
                 self.enter(cython.address(entry))
-                # The call of the host function has made room for them.
-                if self.parked.native_stack == cython.NULL:
-                    memcpy(
-                        self.store.guest.ctx.stack_base + offset,
-                        words,
-                        SLOT_BYTES * cython.cast(uint64_t, signature.result_slots),
-                    )
-                elif signature.n_results:
-                    self.parked.results[0] = words[0]
-                    memcpy(
-                        cython.cast(cython.pointer(uint64_t), self.store.guest.ctx.args) + 1,
-                        words + 1,
-                        SLOT_BYTES * cython.cast(uint64_t, signature.result_slots - 1),
-                    )
+                waiting_of(self.parked).take_results(self.store, self.parked, words, signature.result_slots)
             finally:
                 self.store.guest.heap.holds -= 1
-            if self.parked.native_stack != cython.NULL:
-                return self.run(cython.address(entry), cython.NULL, 0)
-            if self.store.tier != cython.address(interpreter_tier):
-                return self.run_changed(cython.address(entry), signature.result_slots, 0)
-            return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_returned)), offset)
+            return self.go_on(cython.address(entry), signature.result_slots, 0)
         except BaseException:
             self.give_up()
             raise
@@ -293,7 +247,6 @@ class GuestTask:
         """
         entry = cython.declare(Entry)
         word: uint64_t
-        offset: uint64_t
         self.store.lock()
         try:
             self.awaitable = None
@@ -301,21 +254,14 @@ class GuestTask:
                 raise error
             if isinstance(error, WasmException):
                 word = word_of_exception(self.store, error)
-            elif cancels and self.has_handler():
+            elif cancels and waiting_of(self.parked).may_catch(self.parked):
                 word = _cancellation(self.store)
                 self.cancelled = error
             else:
                 raise error
-            offset = self.parked.current.fp
             self.enter(cython.address(entry))
             self.host = None
-            if self.parked.native_stack != cython.NULL:
-                self.store.guest.ctx.pending = word  # as when a host function raises it
-                return self.run(cython.address(entry), cython.NULL, 0)
-            if self.store.tier != cython.address(interpreter_tier):
-                return self.run_changed(cython.address(entry), 0, word)
-            self.store.guest.ctx.exception = word
-            return self.run(cython.address(entry), cython.cast(cython.p_char, cython.address(_threw)), offset)
+            return self.go_on(cython.address(entry), 0, word)
         except BaseException:
             self.give_up()
             raise
@@ -364,12 +310,9 @@ class GuestTask:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def begin(self, compiled: cython.bint) -> cython.int:
-        """Make the guest's first stack."""
+    def begin(self, room: uint64_t) -> cython.int:
+        """Make the guest's first stack, with room for so many words."""
         guest: cython.pointer(Guest) = self.store.guest
-        signature: Signature = self.function.signature
-        stack: cython.pointer(RootStack)
-        room: uint64_t = max(signature.param_slots, signature.result_slots)
         root: cython.pointer(WlCont) = take(guest, False)  # the collector doesn't see the arguments yet
         if root == cython.NULL:
             raise self.store.trap(_OUT_OF_MEMORY)
@@ -379,23 +322,18 @@ class GuestTask:
         root.last = root
         root.catch_top = 0
         self.parked.root = self.parked.current = root
-        if compiled:
-            stack = take_root(guest)
-            if stack == cython.NULL:
-                self.end()
-                raise self.store.trap(_OUT_OF_MEMORY)
-            self.parked.native_stack = stack
-            # The stack begins below them, and its pointer must be a multiple of 16.
-            self.parked.words = cython.cast(cython.pointer(uint64_t), stack) - ((room + 1) & ~cython.cast(uint64_t, 1))
+        try:
+            waiting_for(self.function.pointer).prepare(self.store, self.parked, room)
+        except BaseException:
+            self.end()
+            raise
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def enter(self, entry: cython.pointer(Entry)) -> cython.int:
         """Make the guest's innermost stack the running one."""
-        guest: cython.pointer(Guest) = self.store.guest
-        ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-        current: cython.pointer(WlCont) = self.parked.current
+        has_waited: cython.bint = self.is_parked
         save(self.store, entry)
         if not c_stack_left():
             raise hooks.too_deep(self.store, cython.cast(uint64_t, entry))
@@ -403,60 +341,18 @@ class GuestTask:
         entry.bottom = self.parked.root
         entry.may_wait = True
         entry.parked = self.parked
-        if self.parked.native_stack != cython.NULL:
-            if entry.outer != cython.NULL:
-                entry.base = ctx.stack_top
-            begin_entry(guest, entry, cython.cast(cython.pointer(RootStack), self.parked.native_stack), current)
-            if self.is_parked:
-                self.unpark()
-                ctx.guest_sp = self.parked.sp
-                ctx.guest_fp = self.parked.fp
-            return 0
-        entry.outer_base = ctx.stack_base
-        entry.outer_end = ctx.stack_end
-        if entry.outer != cython.NULL and entry.outer.native_stack == cython.NULL:  # as every switch does
-            entry.outer_current.stack_base = ctx.stack_base
-            entry.outer_current.stack_end = ctx.stack_end
-        if self.is_parked:
+        if has_waited:
             self.unpark()
-            ctx.host_ip = current.ip
-        ctx.current = current
-        ctx.catch_top = current.catch_top
-        ctx.stack_base = current.stack_base
-        ctx.stack_end = current.stack_end
-        ctx.stack_limit = current.stack_end
-        guest.entry = entry
+        waiting_of(self.parked).enter(self.store, entry, has_waited)
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def run(self, entry: cython.pointer(Entry), code: cython.p_char, offset: uint64_t) -> cython.bint:
-        """Run the guest, which begins or goes on with `code`, bytecode in a frame at `offset`; returns what `left`
-        does.
-
-        Compiled code that waits has no `code`: it goes on where it stands.
-        """
-        function: cython.pointer(WlFunction) = self.function.pointer
-        start = cython.declare(Start)
-        start.code = code
-        if self.parked.native_stack == cython.NULL:
-            start.environment = function.instance
-            start.frame = offset
-            return self.left(entry, interpreter_tier.run(self.store, entry, cython.address(start)))
-        start.function = function.register_call
-        start.environment = function.environment
-        start.words = self.parked.words
-        start.top = self.parked.words
-        return self.left(entry, compiler_tier.run(self.store, entry, cython.address(start)))
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def run_changed(self, entry: cython.pointer(Entry), results: uint32_t, pending: uint64_t) -> cython.bint:
-        """Run a guest as compiled code that began to wait as bytecode; returns what `left` does.
-
-        `results` of the host function's results are in its frame, or an exception is `pending`.
-        """
-        return self.left(entry, go_on_changed(self.store, entry, results, pending))
+    def go_on(self, entry: cython.pointer(Entry), slots: uint32_t, pending: uint64_t) -> cython.bint:
+        """Let the guest go on behind the call of the host function; returns what `left` does."""
+        return self.left(
+            entry, waiting_of(self.parked).go_on(self.store, entry, self.function.pointer, slots, pending)
+        )
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -471,15 +367,7 @@ class GuestTask:
         words: cython.pointer(uint64_t) = few
         if code == _HOST_WAIT:
             current = cython.cast(cython.pointer(WlCont), ctx.current)
-            if self.parked.native_stack != cython.NULL:
-                self.parked.sp = ctx.guest_sp
-                self.parked.fp = ctx.guest_fp
-                self.parked.results = cython.cast(cython.pointer(uint64_t), ctx.host_ip)
-            else:
-                current.ip = ctx.host_ip
-                current.fp = ctx.host_fp
-                current.function = ctx.host_function
-                current.values = ctx.stack_top
+            waiting_of(self.parked).stop(store, self.parked)
             self.host = cython.cast(
                 HostFunction,
                 cython.cast(
@@ -501,7 +389,7 @@ class GuestTask:
                     words = room_for(signature.result_slots, few)
                     memcpy(
                         words,
-                        ctx.stack_base if self.parked.native_stack == cython.NULL else self.parked.words,
+                        waiting_of(self.parked).results(store, self.parked),
                         SLOT_BYTES * cython.cast(uint64_t, signature.result_slots),
                     )
                     leave(store, entry)
@@ -551,19 +439,6 @@ class GuestTask:
         if self.is_parked:
             self.is_parked = False
             _end_all(self.store.guest, self.parked)
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def has_handler(self) -> cython.bint:
-        """Whether the parked guest may be in a `try_table`. For compiled code this isn't known before it runs: True."""
-        cont: cython.pointer(WlCont) = self.parked.current
-        if self.parked.native_stack != cython.NULL:
-            return True
-        while cont != cython.NULL:
-            if cont.catch_top:
-                return True
-            cont = cython.cast(cython.pointer(WlCont), cont.parent)
-        return False
 
 
 seal(GuestTask)
