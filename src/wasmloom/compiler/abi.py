@@ -1,9 +1,9 @@
-"""The calling convention of compiled code, and what types become.
+"""The calling convention of compiled code, and types in it.
 
 It is C's convention, with the environment in a register of its own (LLVM's `swiftself`), as many parameters in
 registers as `wasmloom.target.registers` says, and the first result in a register. All other parameters and results
-travel in the context's `args`, where they would be if all of the parameters (or results) were there, one behind the
-other. So no parameter ever lies on the stack, and a tail call with any signatures is a jump.
+travel in the context's `args`, at the places that they would have if all parameters (or results) were there, one after
+the other. So no parameter ever lies on the stack, and a tail call with any signatures is a jump.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def signature(type: FuncType) -> Signature:
     return Signature(params, results, places(params), places(results), tuple(registers), result, prototype)
 
 
-#: What a function that tail-calls has for a prototype: `musttail` wants the caller's and the callee's to be equal, and
-#: with everything in registers all signatures are, because a type only says how a register is read.
+#: The prototype of functions that tail-call. `musttail` requires equal prototypes of caller and callee. With everything
+#: in registers all signatures can share one, because a type only says how a register is read.
 UNIFORM_INTEGERS = ("i64",) * len(machine.INTEGER_ARGUMENTS)
 UNIFORM_FLOATS = ("double",) * machine.FLOAT_ARGUMENTS
 UNIFORM_RESULT = "{ i64, double }"
@@ -63,17 +63,17 @@ TAIL_WORDS = MAX_PARAMS
 
 
 def uniform_position(params: Sequence[str], registers: Sequence[int], position: int) -> int:
-    """Which parameter of the uniform prototype (environment not counted) parameter `position` is."""
+    """The position of parameter `position` in the uniform prototype, not counting the environment."""
     register = by_name(params[position]).register
     before = sum(1 for i in registers if i < position and by_name(params[i]).register == register)
     return before if register == Register.INTEGER else len(UNIFORM_INTEGERS) + before
 
 
 def uniform_type(type: str) -> str:
-    """What the register that the uniform prototype has for a value holds, as builders call it."""
+    """The builders' type of the register that the uniform prototype has for a value."""
     return "f64" if by_name(type).is_float else "i64"
 
 
 def uniform_index(type: str) -> int:
-    """Which of the uniform result's registers a value is in."""
+    """The number of the uniform result's register that a value is in."""
     return int(by_name(type).is_float)

@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 """Reads function bodies into Python tuples, for the compiler's front end, which is plain Python.
 
-Bodies are valid (the caller has seen to it).
+The caller has validated the bodies.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cython.cimports.wasmloom.binary.reader import (
 from wasmloom.compiler.loops import Instr as _Instr
 from wasmloom.spec.instructions import INSTRUCTIONS
 
-# How the items of an instruction's vector are read.
+# Functions that read the items of an instruction's vector.
 _NO_ITEMS, _LABELS, _TYPES, _CATCHES, _HANDLERS = range(5)
 _KINDS = {"labels": _LABELS, "types": _TYPES, "catches": _CATCHES, "handlers": _HANDLERS}
 _items_of = cython.declare(cython.uchar[1024])
@@ -97,10 +97,10 @@ for _row in INSTRUCTIONS:
 
 
 def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[set[int]]]:
-    """What the compiler must know of all bodies before it compiles one.
+    """The facts about all bodies that the compiler needs before it compiles one.
 
-    By function defined in the module: whether it has a tail call, whether an exception may arise in it (from an
-    instruction, or from a callee that isn't known), and which functions it calls directly.
+    For each function defined in the module: whether it has a tail call, whether an exception may arise in it (from an
+    instruction, or from an unknown callee), and which functions it calls directly.
     """
     reader = cython.declare(Reader)
     instr = cython.declare(Instr)

@@ -1,4 +1,4 @@
-"""The disk cache of compiled code: objects by what they were compiled from.
+"""The disk cache of compiled code: objects, by the module and options that they were compiled from.
 
 One file for each module, named by its key (`cache_key`), in one directory: ``WASMLOOM_CACHE_DIR``, or ``wasmloom`` in
 ``XDG_CACHE_HOME`` or in ``~/.cache``. An entry is::
@@ -9,10 +9,10 @@ One file for each module, named by its key (`cache_key`), in one directory: ``WA
     header     JSON: {"sizes": [bytes of each blob], "version": of the engine that wrote it, for people who look}
     blobs      one after the other
 
-What is read will be executed, so entries and the directory must belong to the user and be writable by no other user;
-any other is refused. Entries appear by renaming complete files: readers and concurrent writers never see a part of one.
-A damaged entry counts as a miss and is removed. When the directory can't be used the cache is silently off;
-``WASMLOOM_LOG=cache`` tells about that, and about hits and misses.
+Entries will be executed, so they and the directory must belong to the user and be writable by no other user; others are
+refused. Entries are created by renaming complete files, so readers and concurrent writers never see a partial one. A
+damaged entry counts as a miss and is removed. If the directory can't be used, the cache is silently off;
+``WASMLOOM_LOG=cache`` reports that, and hits and misses.
 
 The least recently used entries go when there are more bytes than the limit; using an entry sets its time of
 modification.
@@ -38,11 +38,11 @@ from wasmloom.compiler.identity import engine_identity
 from wasmloom.system import log
 from wasmloom.version import __version__
 
-#: Changes when entries look different, or when what is compiled means something else to the runtime.
+#: Changes when the format of entries changes, or the meaning of compiled code to the runtime.
 FORMAT = 1
 MAGIC = b"wlcode%02d" % FORMAT
 
-#: Bytes that a cache keeps at most unless told otherwise.
+#: The default limit of a cache in bytes.
 DEFAULT_LIMIT = 1 << 30
 #: After an eviction this share of the limit is full, so not every write evicts.
 _FILLED = 0.9
@@ -80,7 +80,7 @@ class Cache:
         self._usable: bool | None = None
 
     def get(self, key: str) -> list[bytes] | None:
-        """What was put under `key`, or None."""
+        """The blobs kept under `key`, or None."""
         path = self._path(key)
         if not self._is_usable():
             return None
@@ -96,13 +96,13 @@ class Cache:
             _log(f"removed {key}: {error}")
             _remove(path)
             return None
-        with suppress(OSError):  # it is usable, if not known to have been used
+        with suppress(OSError):  # the entry is usable, even if its use isn't noted
             os.utime(path)
         _log(f"hit {key}")
         return blobs
 
     def put(self, key: str, blobs: Sequence[bytes]) -> None:
-        """Keep `blobs` under `key`, in the place of what was there. Failing to is no error."""
+        """Keep `blobs` under `key`, replacing others. A failure is no error."""
         path = self._path(key)
         if not self._is_usable():
             return
@@ -119,7 +119,7 @@ class Cache:
         except OSError as error:
             _log(f"can't write {key}: {error}")
             _remove(temporary)
-            self._usable = None  # have a new look: the directory may be gone
+            self._usable = None  # check again: the directory may be gone
             return
         except BaseException:
             _remove(temporary)  # interrupted
@@ -142,7 +142,7 @@ class Cache:
         return self.directory / (key + _SUFFIX)
 
     def _is_usable(self) -> bool:
-        """Whether the directory is there, and ours alone; made when it isn't there."""
+        """Whether the directory exists, or could be made, and is ours alone."""
         if self._usable is None:
             try:
                 os.makedirs(self.directory, mode=0o700, exist_ok=True)
@@ -156,7 +156,7 @@ class Cache:
         return self._usable
 
     def _files(self) -> Iterator[CachedFile]:
-        """Everything in the directory that is the cache's: entries and files being written."""
+        """The cache's files in the directory: entries and files being written."""
         try:
             with os.scandir(self.directory) as files:
                 for file in files:
@@ -192,7 +192,7 @@ class Cache:
 
 
 def default_directory() -> Path:
-    """The directory of the cache as the environment says (XDG Base Directory Specification)."""
+    """The directory of the cache, from the environment (XDG Base Directory Specification)."""
     if chosen := os.environ.get("WASMLOOM_CACHE_DIR"):
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME", "")
@@ -200,7 +200,7 @@ def default_directory() -> Path:
 
 
 def cache_key(content: bytes, options: Mapping[str, str | int | bool | None]) -> str:
-    """The key of what is compiled from `content` with `options`, by this engine and LLVM, for this machine.
+    """The key for `content` compiled with `options`, by this engine and LLVM, for this machine.
 
     Raises what `engine_identity` raises.
     """
@@ -216,7 +216,7 @@ def cache_key(content: bytes, options: Mapping[str, str | int | bool | None]) ->
 
 
 def llvm_identity() -> str:
-    """Which LLVM is installed, found without loading it: version and size of llvmlite's library."""
+    """The installed LLVM, without loading it: version and size of llvmlite's library."""
     spec = importlib.util.find_spec("llvmlite")
     if spec is None or spec.origin is None:
         return ""
@@ -251,7 +251,7 @@ def _decode(key: str, content: bytes) -> list[bytes]:
     body = memoryview(content)[start:]
     if _digest(key, body) != content[len(MAGIC) : start]:
         raise _Refused("wrong checksum")
-    # What follows is as it was written.
+    # The rest is as it was written.
     (length,) = _LENGTH.unpack_from(body)
     position = _LENGTH.size + length
     blobs = []

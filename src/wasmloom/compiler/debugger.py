@@ -21,7 +21,7 @@ _UNREGISTER: cython.uint = 2
 
 @cython.cclass
 class Description:
-    """What the debugger knows of an ELF image, which is copied, for as long as this lives."""
+    """Tells the debugger about a copy of an ELF image, while this object lives."""
 
     def __cinit__(self, image: bytes) -> None:
         size: cython.size_t = len(image)

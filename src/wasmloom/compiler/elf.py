@@ -1,10 +1,10 @@
 """ELF64, as far as compiled code needs it: reading relocatable objects, writing an image for a debugger.
 
 LLVM returns compiled functions as relocatable objects. `ElfObject` reads one and checks every offset and size in it, so
-that a damaged object (from a damaged cache entry, say) is an `ObjectError` and never an access outside of it.
-`write_image` makes the file that a debugger wants to see for code that is in memory already.
+a damaged object (from a damaged cache entry, say) is an `ObjectError` and never an access outside of it. `write_image`
+makes the file that describes code in memory to a debugger.
 
-Formats: System V ABI, chapters 4 and 5. What is the processor's is in `wasmloom.target.relocations`.
+Formats: System V ABI, chapters 4 and 5. The processor's part is in `wasmloom.target.relocations`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ElfObject:
         self._find_relocations()
 
     def error(self, message: str) -> ObjectError:
-        """What to raise about this object."""
+        """An error about this object."""
         return ObjectError(f"compiled object {self.number}: {message}")
 
     def content(self, section: Section) -> memoryview:

@@ -1,4 +1,4 @@
-"""What the compiler knows of a module as a whole: signatures, index spaces, and which functions may throw."""
+"""Facts about a module as a whole: signatures, index spaces, and which functions may throw."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Facts:
         self.throws = self._propagate(throws, self.calls)
 
     def _propagate(self, throws: list[bool], calls: list[set[int]]) -> list[bool]:
-        """Which functions may throw: those that do, and their callers. Imports may."""
+        """Which functions may throw: those that throw, and their callers. Imports may throw."""
         imported = self.imported
         callers: list[list[int]] = [[] for _ in throws]
         todo = []
@@ -79,13 +79,13 @@ class Facts:
         known = self._signatures.get(type_index)
         if known is None:
             composite = self.function_types[type_index]
-            if not isinstance(composite, FuncType):  # validation has seen to it
+            if not isinstance(composite, FuncType):  # validation excludes that
                 raise TypeError(f"type {type_index} is no function type")
             known = self._signatures[type_index] = signature(composite)
         return known
 
     def is_callable(self, type_index: int) -> bool:
-        """Whether the host can call functions of a type: those that this version doesn't execute aside."""
+        """Whether the host can call functions of a type, that is, whether this version executes it."""
         try:
             self.signature(type_index)
         except UnsupportedError:

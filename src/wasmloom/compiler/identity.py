@@ -1,8 +1,8 @@
-"""Which engine this is: what compiled code depends on besides the module.
+"""The engine's identity: what compiled code depends on besides the module.
 
-An installation can be replaced while a process uses it. What the process has loaded then doesn't fit what it loads from
-then on, nor what a worker process loads, and its code must not go into the cache as that of the new files. So the
-identity is noted when the engine is first used, and compared before anything is compiled.
+An installation can be replaced while a process uses it. Modules that the process has loaded then don't fit those that
+it or a worker process loads later, and its code must not go into the cache as that of the new files. So the identity is
+noted when the engine is first used, and compared before anything is compiled.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _now() -> str:
     return f"{__version__} {digest.hexdigest()}"
 
 
-#: What the engine was when this process began to use it.
+#: The identity when this process began to use the engine.
 _AT_FIRST = _now()
 
 

@@ -1,4 +1,4 @@
-"""What lowering knows of the blocks that are open: where branches to them go, and where exceptions do."""
+"""Labels: where branches to the open blocks go, and where exceptions go."""
 
 from __future__ import annotations
 

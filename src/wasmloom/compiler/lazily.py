@@ -1,12 +1,12 @@
-"""Functions that are compiled when they are first called: entries that others can call before there is code.
+"""Functions that are compiled when they are first called: stubs that others can call before there is code.
 
-Each function has an entry of its own, a piece of code that notes the function's number and jumps through a slot
-(`wasmloom.target.code`). The slot first holds the address of ``wl_lazy`` (`wasmloom.target.stubs`), which has the
-function compiled, and then that of the function's code.
+Each function has a stub, which notes the function's number and jumps through a slot (`wasmloom.target.code`). At first
+the slot holds the address of ``wl_lazy`` (`wasmloom.target.stubs`), which has the function compiled; then it holds the
+address of the function's code.
 
-Invariants: the entries' pages are never written once they can be executed. A slot changes by one aligned store of a
-word, so a thread that jumps meanwhile sees one address or the other. The entries are as code is: what holds an
-address of one holds `memory` (see `wasmloom.runtime.codememory`).
+Invariants: the stubs' pages are never written once they can be executed. A slot changes by one aligned store of a word,
+so a thread that jumps meanwhile sees one address or the other. Stubs are like code: whatever holds an address of one
+holds `memory` (see `wasmloom.runtime.codememory`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from wasmloom.target import code
 
 
 class LazyFunctions:
-    """The entries of some functions, by number."""
+    """The stubs of some functions, by number."""
 
     def __init__(self, functions: Sequence[int], compiler: int) -> None:
-        """`compiler`: the address that entries jump to until there is code. Raises `ObjectError`."""
+        """`compiler`: the address that stubs jump to until there is code. Raises `ObjectError`."""
         pages = -(-len(functions) * code.ENTRY_SIZE // PAGE) * PAGE
         try:
             self.memory = CodeMemory(pages + FIELD_BYTES * len(functions))
@@ -32,7 +32,7 @@ class LazyFunctions:
             raise ObjectError(f"no memory for {len(functions)} entries of functions: {error}") from None
         base: int = self.memory.address
         self._slots: dict[int, int] = {}
-        #: The address of each function's entry.
+        #: The address of each function's stub.
         self.entries: dict[int, int] = {}
         for position, function in enumerate(functions):
             at, slot = position * code.ENTRY_SIZE, pages + FIELD_BYTES * position
@@ -43,5 +43,5 @@ class LazyFunctions:
         self.memory.make_executable(pages)
 
     def set(self, function: int, address: int) -> None:
-        """Let a function's entry lead to its code."""
+        """Make a function's stub jump to its code."""
         ctypes.c_uint64.from_address(self._slots[function]).value = address

@@ -1,11 +1,11 @@
 """Loading compiled objects into memory: a linker and loader of our own, so cached code runs without LLVM.
 
-`load` takes the relocatable objects of one module, which may refer to each other's global symbols, puts all of their
-sections that belong in memory into one mapping, applies the relocations, and only then makes code executable: no page
-is ever writable and executable. In the mapping, from its start, each beginning a page:
+`load` takes the relocatable objects of one module, which may refer to each other's global symbols. It puts all sections
+that belong in memory into one mapping, applies the relocations, and only then makes code executable: no page is ever
+writable and executable. In the mapping, from its start, each beginning a page:
 
 * code of all objects, then stubs for calls to functions of the process that are further away than 2 GiB;
-* what is only read: constants, tables with relocations, unwind tables (``.eh_frame``), the global offset table;
+* read-only data: constants, tables with relocations, unwind tables (``.eh_frame``), the global offset table;
 * data, and zeroed data.
 
 The loader supports what LLVM emits in the small code model (`wasmloom.target.relocations`), preferably
@@ -54,7 +54,7 @@ class Function(NamedTuple):
 class LoadedCode:
     """Code in memory, made by `load`. All addresses are absolute.
 
-    Its `memory` goes with the last reference to that, which says who holds it.
+    Its `memory` is freed with the last reference to it; see there for who holds it.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class LoadedCode:
         self._functions = functions
         self._starts: array[int] | None = None
         self._line_tables: dict[int, LineTable] = {}
-        #: What a debugger has been told of it, which it forgets when this goes.
+        #: What a debugger has been told about it, until this goes.
         self.described: list[object] = []
 
     @property
@@ -159,7 +159,7 @@ def load(objects: Sequence[bytes], externals: Mapping[str, int]) -> LoadedCode:
 
 
 class _Part:
-    """What the loader knows of one object."""
+    """The loader's view of one object."""
 
     def __init__(self, elf_object: ElfObject) -> None:
         self.elf = elf_object

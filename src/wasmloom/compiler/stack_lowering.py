@@ -1,4 +1,4 @@
-"""Lowers exceptions and continuations: `resume`, `suspend` and `switch` out of the pieces in `switching`.
+"""Lowers exceptions and continuations: `resume`, `suspend` and `switch`, from the pieces in `switching`.
 
 A `resume` describes its clauses in constant data, which the resumed continuation's `resume` field points to: their
 number, then for each the offset of its tag in the instance and its kind.
@@ -74,7 +74,7 @@ def _throw_ref(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("cont.new")
 def _cont_new(f: FunctionLowering, i: Instr) -> None:
-    """A continuation from the pool, whose members have only their own block's memory, or from the runtime."""
+    """A continuation from the pool, where all have just their own block's memory, or from the runtime."""
     b = f.b
     type = f.facts.cont_signature(i.a)
     room = max(type.param_places[-1], type.result_places[-1])
@@ -168,7 +168,7 @@ def _tag_at(f: FunctionLowering, tag: int) -> int:
 
 
 def _first_tag(f: FunctionLowering, clauses: list[tuple[int, int, int]]) -> Value:
-    """What `WlCont.first_tag` is for the clauses of a `resume`."""
+    """The `WlCont.first_tag` for the clauses of a `resume`."""
     if not clauses:
         return NULL
     kind, tag, _ = clauses[0]
@@ -186,7 +186,7 @@ def _take(b: FunctionBuilder, kinds: tuple[str, ...], first: Value) -> list[Valu
 
 
 def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> None:
-    """Consume a reference, run the continuation, and go where it comes back with what."""
+    """Consume a reference, run the continuation, and branch by the reason with which it comes back."""
     b = f.b
     clauses: list[tuple[int, int, int]] = i.items or []  # type: ignore[assignment]
     described = _describe(f, clauses)
@@ -235,7 +235,7 @@ def _resume_throwing(f: FunctionLowering, i: Instr, word: Value, exception: Valu
 @lowers("resume_throw")
 def _resume_throw(f: FunctionLowering, i: Instr) -> None:
     word = f.pop()
-    # The order of the interpreter: the exception is made before the reference is looked at.
+    # As in the interpreter, the exception is made before the reference is checked.
     _resume_throwing(f, i, word, _new_exception(f, i.b))
 
 
@@ -276,7 +276,7 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
     b = f.b
     facts = f.facts
     target_type = facts.function_types[facts.cont_functions[i.a]]
-    # The last parameter is (ref null? $ct2): what this continuation will be resumed with.
+    # The last parameter is (ref null? $ct2), whose parameters this continuation will be resumed with.
     back = (target_type.params[-1] >> HEAP_SHIFT) - CONCRETE  # type: ignore[union-attr]
     word = f.pop()
     values = f.pop_many(len(facts.cont_signature(i.a).params) - 1)
@@ -291,7 +291,7 @@ def _switch(f: FunctionLowering, i: Instr) -> None:
         clauses, resumer = cont_field(b, child, "resume"), cont_field(b, child, "resumer")
         link = Link(handler.parent, clauses, resumer, lambda: cont_field(b, child, "first_tag"))
         goal = prepare(b, cont, [*values, reference], link)
-        # Not before: when there is no memory for its stack, the running chain ends from here to its bottom.
+        # Not before this: without memory for its stack, the running chain ends from here to its bottom.
         suspend_running(b, running, child)
         b.set_struct_field(b.ctx, "WlContext", "current", cont)
         _, brought, _ = switch_stacks(b, handler.control, goal.limit, NOTHING, NOTHING, goal.first, goal.control)

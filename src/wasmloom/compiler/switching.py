@@ -1,11 +1,11 @@
 """The parts of a stack switch in compiled code: the switch itself, and the links between stacks around it.
 
-The switch is one piece of inline assembly (`wasmloom.target.instructions`), which exchanges stack pointer, frame
-pointer and address with those in a control context, and goes there. Registers carry a reason why the other side goes on
-(0: the continuation has returned; k: clause k - 1 of the `resume` has a suspension; for a continuation that goes on it
-means nothing), the reference of a suspended continuation, the first value, and the context; other values wait in the
-context's `args`. All other registers are clobbered, so LLVM saves what it needs on the stack and nothing else is moved.
-With ``inline_switching`` off the same steps are calls into the runtime.
+The switch is one piece of inline assembly (`wasmloom.target.inline_assembly`), which exchanges stack pointer, frame
+pointer and address with those in a control context, and goes there. Registers carry the reason why the other side goes
+on (0: the continuation has returned; k: clause k - 1 of the `resume` has a suspension; for a continuation that goes on
+it means nothing), the reference of a suspended continuation, the first value, and the context; other values wait in the
+context's `args`. All other registers are clobbered, so LLVM saves those that it needs on the stack, and no others are
+saved. With ``inline_switching`` off the same steps are calls into the runtime.
 
 Nearly always a suspension is for the first clause of the nearest `resume`: its tag is in the resumed continuation
 itself (`first_tag`), and the descriptions of clauses are read only when that is another tag.
@@ -25,7 +25,7 @@ from wasmloom.semantics.llvm import Value
 from wasmloom.target import inline_assembly
 
 _OUTCOME = "{ i64, i64, i64, ptr }"
-#: What goes along in a register that nothing reads.
+#: The value for a register that nothing reads.
 NOTHING = Value("poison", "i64")
 NULL = Value("null", "ptr")
 
@@ -39,9 +39,9 @@ def switch_stacks(
     first: Value,
     other: Value | None = None,
 ) -> list[Value]:
-    """Go on at a control context, on a stack with a limit; or at another context, whose place that takes.
+    """Go on at a control context, on a stack with a limit; or at another context, whose place the first one takes.
 
-    Returns reason, first value and reference of the stack that comes back; the context comes along, too.
+    Returns reason, first value and reference from the stack that comes back; the context comes along, too.
     """
     code, operands = inline_assembly.switch(), f"ptr {control.text}"
     if other is not None:
@@ -80,7 +80,7 @@ def count_word(value: int) -> Value:
 
 
 def count_slots(values: list[Value]) -> Value:
-    """How many slots values take, as `count_word` returns a number."""
+    """The number of slots that values take, in the form of `count_word`."""
     return count_word(places(value.type for value in values)[-1])
 
 
@@ -117,7 +117,7 @@ def pointer_word(b: FunctionBuilder, pointer: Value) -> Value:
     return b.assign(f"ptrtoint ptr {pointer.text} to i64", "i64")
 
 
-# --- from who resumes to who goes on ---
+# --- from the resuming stack to the resumed one ---
 
 
 class Goal(NamedTuple):
@@ -132,7 +132,7 @@ class Goal(NamedTuple):
 
 
 class Link(NamedTuple):
-    """What links the last stack of a chain to who resumes it: fields of `WlCont`."""
+    """The link from a chain's last stack to the stack that resumes it: fields of `WlCont`."""
 
     parent: Value
     resume: Value
@@ -146,7 +146,8 @@ class Link(NamedTuple):
         self._write_place(b, last)
 
     def renew(self, b: FunctionBuilder, last: Value) -> None:
-        """Set it where the stack has nearly always been resumed from the same place before: looking is cheaper."""
+        """Set it if it differs. Nearly always the stack has been resumed from the same place before, and comparing is
+        cheaper."""
         elsewhere, where, here = b.fresh("elsewhere"), b.fresh("where"), b.fresh("here")
         set_cont_field(b, last, "parent", self.parent)
         memo = b.memo.copy()
@@ -166,17 +167,17 @@ class Link(NamedTuple):
 
 
 def pass_along(b: FunctionBuilder, values: list[Value]) -> Value:
-    """Put all values except the first where they wait during a switch; returns the first as a word."""
+    """Put all values except the first where they wait during a switch. Returns the first as a word."""
     if len(values) > 1:
         b.set_values(b.args(b.ctx), values[1:], by_name(values[0].type).slots)
     return b.as_word(values[0]) if values else NOTHING
 
 
 def prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: Link) -> Goal:
-    """Make a consumed continuation ready for some values, and link it to who resumes it.
+    """Make a consumed continuation ready for some values, and link it to the stack that resumes it.
 
-    One that begins gets its stack, and its values follow those that `cont.bind` has kept. Nearly always it is a stack
-    that has suspended itself, and needs neither; `WlCont.last` says so.
+    A continuation that begins gets its stack, and the values follow those that `cont.bind` has kept. Nearly always it
+    is a stack that has suspended itself and needs neither; `WlCont.last` shows that.
     """
     first = pass_along(b, values)
     alone, other, chain, kept, fresh, take, slow, settle, ready = (
@@ -185,8 +186,8 @@ def prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: Link) ->
     b.branch(differs(b, cont_field(b, cont, "last"), cont), other, alone, unlikely=True)
     b.label(alone)
     control = cont_field(b, cont, "control")
-    # Its topmost frames aren't in the cache when there are many continuations: fetch them early. The control context's
-    # own line is read next in any case, and processors fetch lines in pairs.
+    # With many continuations its topmost frames aren't in the cache: fetch them early. The control context's own line
+    # is read next anyway, and processors fetch lines in pairs.
     b.emit(f"call void {inline_assembly.prefetch(-128)}(ptr {control.text}) #1")
     link.renew(b, cont)
     goals = {b.block: Goal(first, control, limit_of(b, control))}
@@ -196,7 +197,7 @@ def prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: Link) ->
     state = cont_field(b, cont, "state", "i64")
     states = {CONT_SUSPENDED: chain, CONT_FRESH: fresh}
     if not values:
-        # A single bound value is what generators have: it needs no call.
+        # Generators have a single bound value, which needs no call.
         states[CONT_SUSPENDED | 1 << BOUND_SHIFT] = kept
     cases = " ".join(f"i64 {state}, label {target}" for state, target in states.items())
     b.emit(f"switch i64 {state.text}, label {slow} [ {cases} ]")
@@ -237,19 +238,19 @@ def prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: Link) ->
 
 
 def _join_all(b: FunctionBuilder, values: Mapping[str, tuple[Value, ...]]) -> list[Value]:
-    """What several values are where blocks meet."""
+    """The phis of several values where blocks meet."""
     return [_join(b, dict(zip(values, each, strict=True))) for each in zip(*values.values(), strict=True)]
 
 
 def _join(b: FunctionBuilder, values: dict[str, Value]) -> Value:
-    """What a value is where blocks meet."""
+    """The phi of a value where blocks meet."""
     kind = next(iter(values.values())).type
     pairs = ", ".join(f"[ {value.text}, {block} ]" for block, value in values.items())
     return b.assign(f"phi {kind} {pairs}", kind)
 
 
 def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
-    """Give a continuation that begins a stack from the pool, the first there."""
+    """Give the first stack of the pool to a continuation that begins."""
     b.set_struct_field(b.ctx, "WlContext", "free_stacks", b.struct_field(control, "WlControl", "next"))
     b.set_struct_field(control, "WlControl", "cont", cont)
     b.set_struct_field(control, "WlControl", "sp", control)
@@ -261,17 +262,17 @@ def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
 
 
 def limit_of(b: FunctionBuilder, control: Value) -> Value:
-    """How far down a native stack goes."""
+    """The limit of a native stack."""
     return b.struct_field(control, "WlControl", "limit")
 
 
-# --- from who suspends to who handles that ---
+# --- from the suspending stack to the handler ---
 
 
 def renewed_running(b: FunctionBuilder) -> tuple[Value, Value]:
     """The running continuation before a suspension, and the reference to it.
 
-    One whose revisions have run out moves to a fresh object.
+    If its revisions have run out, it moves to a fresh object.
     """
     worn, usable, entry = b.fresh("worn"), b.fresh("usable"), b.block
     before = current_cont(b)
@@ -290,7 +291,7 @@ def renewed_running(b: FunctionBuilder) -> tuple[Value, Value]:
 
 
 class Handler(NamedTuple):
-    """Who a suspension is for."""
+    """The handler of a suspension."""
 
     #: for the switch there: the clause's number from 1
     reason: Value
@@ -301,9 +302,9 @@ class Handler(NamedTuple):
 
 
 def find_handler(f: FunctionLowering, running: Value, tag: Value, kind: int, cut: bool) -> Handler:
-    """Search a continuation's parents for a `resume` with a clause of the kind for the tag; and `cut` the chain there.
+    """Search a continuation's parents for a `resume` with a clause of the kind for the tag, and `cut` the chain there.
 
-    The handler's fields are read before.
+    The handler's fields are read before that.
     """
     b = f.b
     f.uses_search = True
@@ -383,7 +384,7 @@ none:
 
 
 def suspend_running(b: FunctionBuilder, running: Value, child: Value) -> None:
-    """Cut the running chain off above `child`."""
+    """Cut off the running chain above `child`."""
     chain, cut = b.fresh("chain"), b.fresh("cut")
     b.branch(differs(b, child, running), chain, cut, unlikely=True)
     b.follow(chain)

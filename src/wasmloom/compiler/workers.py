@@ -1,19 +1,19 @@
 """Compiling parts of a module at the same time, in worker processes.
 
-LLVM as llvmlite has it holds one lock for everything, so threads gain nothing. A worker is a fresh Python process
-that is fed through pipes. The process pools of the standard library are not used, for these reasons:
+The LLVM in llvmlite holds one lock for everything, so threads gain nothing. A worker is a fresh Python process that
+gets its work through pipes. The process pools of the standard library are not used, for these reasons:
 
-* Their workers import the main module again (`spawn`, `forkserver`), which fails or does harm with scripts on standard
+* Their workers import the main module again (`spawn`, `forkserver`), which fails or does harm for scripts on standard
   input and in scripts without ``if __name__ == "__main__"``; forked workers inherit locks in any state, those of LLVM
   included, and suspended guests.
 * Ctrl-C reaches all processes of a terminal. Their workers print tracebacks, and a busy one is waited for.
 
-Here, workers don't hear of Ctrl-C, are killed when the caller is interrupted, and end by themselves as soon as the
-caller is gone, for whatever reason.
+Our workers don't receive Ctrl-C, are killed when the caller is interrupted, and end by themselves as soon as the caller
+is gone, for whatever reason.
 
 All calls of `compile_parts` share the workers of this process (`_Crew`), however many engines and modules there are:
-about as many as there are processors, fewer for what no caller waits for. Each belongs to a thread that hands it one
-part after the other; both end when there has been nothing to do for `IDLE` seconds.
+about one per processor, fewer for work that no caller waits for. Each belongs to a thread that passes it one part after
+the other; both end after `IDLE` seconds without work.
 
 Protocol, both directions: 8 bytes of length, little endian, then a pickle. The caller sends ("call", path, pickled
 function), and then ("part", pickled argument) for each part, which the worker answers with (True, result) or
@@ -65,11 +65,11 @@ _BOOTSTRAP = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     "from wasmloom.compiler.workers import serve; serve(int(sys.argv[1]))"
 )
-#: More bytes than this go apart from what they are in.
+#: Bytes objects larger than this are sent separately.
 LARGE = 1 << 14
 #: Seconds that a worker is kept without work.
 IDLE = 2.0
-#: Seconds between two looks of a caller at what doesn't wake it.
+#: Seconds between two checks of a caller for what doesn't wake it.
 _PATIENCE = 0.05
 #: Seconds that a caller waits at most until workers that it has killed are gone.
 _GRACE = 5.0
@@ -77,21 +77,21 @@ _PR_SET_PDEATHSIG = 1
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def most_behind() -> int:
-    """How many workers there are at most for what no caller waits for."""
+    """The maximum number of workers for work that no caller waits for."""
     return max(1, min(4, processors() - 1))
 
 
 class NoWorker(CompileError):
-    """The system gives no process, or no thread, for a worker."""
+    """The system refuses a process or a thread for a worker."""
 
 
 class Abandoned(CompileError):
-    """Nobody waits any more for what was to be compiled."""
+    """No caller waits any more for the code that was to be compiled."""
 
 
 def compile_parts(
@@ -111,7 +111,7 @@ def compile_parts(
     does so apart: a signal handler's exception within llvmlite could leave its lock locked, or LLVM's objects to be
     freed in any order.
     `progress` is called in this thread with the number of parts done and of all parts, first with 0 done. `behind`:
-    no caller waits for it, so everything else comes first. `abandoned` is asked now and then.
+    no caller waits for it, so all other work comes first. `abandoned` is called now and then.
 
     Raises what `function` raises, `CompileError` when a worker dies, `NoWorker`, and `Abandoned`; workers that are busy
     with it are killed then, as they are when this thread is interrupted.
@@ -167,7 +167,7 @@ class _Batch:
 
     def __init__(self, parts: Sequence[Any], function: Callable[[Any], bytes], limit: int, behind: bool) -> None:
         self.parts = parts
-        #: What a worker is told first, and the large bytes in it.
+        #: The first message to a worker, and the large bytes in it.
         function_text, self.large = _apart(function)
         self.greeting = _message(("call", sys.path, function_text))
         self.limit = limit
@@ -194,7 +194,7 @@ class _Crew:
         self.workers: list[_Worker] = []
 
     def add(self, batch: _Batch) -> None:
-        """Have a batch done."""
+        """Queue a batch."""
         from wasmloom.system.threads import start  # the build imports this module before that one exists
 
         with self.lock:
@@ -226,7 +226,7 @@ class _Crew:
             time.sleep(0.002)
 
     def _next(self) -> tuple[_Batch, int] | None:
-        """Something to do: what a caller waits for first."""
+        """The next work; work that a caller waits for comes first."""
         behind = sum(batch.running for batch in self.batches if batch.behind)
         for batch in sorted(self.batches, key=lambda batch: batch.behind):
             if batch.waiting and batch.running < batch.limit and not (batch.behind and behind >= most_behind()):
@@ -235,7 +235,7 @@ class _Crew:
         return None
 
     def _wait(self, inbox: queue.SimpleQueue[None]) -> tuple[_Batch, int] | None:
-        """Something to do, once there is; None when there hasn't been for long, and the thread is to end."""
+        """The next work, once there is some; None after a long time without, and the thread should end."""
         while True:
             with self.lock:
                 found = self._next()
@@ -292,13 +292,13 @@ class _Crew:
 
 
 class _Worker:
-    """A process, seen from its caller. What it writes to standard error is kept, for when it dies."""
+    """A process, seen from its caller. What it writes to standard error is kept, in case it dies."""
 
     def __init__(self) -> None:
         self._executable = sys.executable
         self._killed = False
         self._greeting = b""
-        #: What it has been sent of large bytes, and keeps.
+        #: The large bytes that it has been sent, and keeps.
         self._large: list[bytes] = []
         with contextlib.ExitStack() as stack:
             self.errors: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
@@ -367,7 +367,7 @@ class _Worker:
         return CompileError(f"a worker process that compiles ended with {how}" + (last_words and f": {last_words}"))
 
     def is_usable(self) -> bool:
-        """Whether it is there, and is the Python that it would be now."""
+        """Whether it still runs, and is the same Python that would be started now."""
         return not self._killed and self.process.poll() is None and self._executable == sys.executable
 
     def kill(self) -> None:
@@ -382,7 +382,7 @@ class _Worker:
             self.process.__exit__(None, None, None)  # closes the pipes and waits
 
     def forget(self) -> None:
-        """The process is that of the parent of this one: leave it alone."""
+        """Leave the process alone, because it belongs to this one's parent."""
         self.process.returncode = 0
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
@@ -475,7 +475,7 @@ def serve(caller: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != caller:
         os._exit(0)
-    # What the function prints must not get between the answers.
+    # The function's output must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     todo: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -515,13 +515,13 @@ def _nothing(part: object) -> bytes:
 
 
 def _unusable(function: bytes, large: list[bytes], part: object) -> bytes:
-    """Stands for a function that can't be imported: every part gets the reason."""
+    """Replaces a function that can't be imported: every part gets the reason."""
     _Unpickler(function, large).load()
     raise ValueError("a function that can be imported now, but couldn't before")
 
 
 def _failure(error: BaseException) -> bytes:
-    """The answer for a call that raised `error`: as it is where it can be pickled, otherwise its text."""
+    """The answer for a call that raised `error`: the error if it can be pickled, otherwise its text."""
     try:
         message = _message((False, error))
         pickle.loads(message[_LENGTH.size :])

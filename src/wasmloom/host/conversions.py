@@ -16,8 +16,8 @@ exnref              a `WasmException`; None is null               `WasmException
 contref, (ref $ct)  a `Continuation`; None is null                `Continuation`; null is None
 =================== ============================================= =================================
 
-Each kind has a row in a table, set by the module that has the Python class. References to nothing that Python has take
-and give only None.
+Each kind has a row in a table, set by the module with the Python class. For references of a type without a Python class
+the only value is None.
 """
 
 from __future__ import annotations

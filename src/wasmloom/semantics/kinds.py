@@ -1,9 +1,8 @@
-"""What a value is: the kinds of values that the engine holds, and all that depends on a kind.
+"""Kinds of values, and everything that depends on a value's kind.
 
 A frame consists of slots of 64 bits, and so do exceptions, bound values, and arguments in memory. A kind says how many
-of them a value takes, in which class of registers it travels, and what builders call its type. Nobody else looks at the
-name of a type to find that out, and a type that has no kind is an error where it is first met: `by_name` and `of_type`
-raise.
+of them a value takes, which class of registers it travels in, and what builders call its type. No other code derives
+these from a type's name. A type without a kind is an error where it is first met: `by_name` and `of_type` raise.
 """
 
 from __future__ import annotations
@@ -43,12 +42,12 @@ class Kind(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """How many slots a value takes, one behind the other."""
+        """The number of consecutive slots that a value takes."""
         return -(-self.bits // SLOT_BITS)
 
     @property
     def bytes(self) -> int:
-        """How many bytes a value has, in the part of its slots that counts."""
+        """The number of bytes of a value, in the used part of its slots."""
         return self.bits // 8
 
     @property
@@ -81,15 +80,15 @@ def by_name(name: str) -> Kind:
 
 
 def slots_of(type: int) -> int:
-    """How many slots values of a type take; of one that nothing executes yet, as many as its bits need.
+    """The number of slots that values of a type take; for a type that isn't executed yet, as many as its bits need.
 
-    A function may have such types as long as nothing calls it.
+    A function may have such types if nothing calls it.
     """
     return -(-128 // SLOT_BITS) if type == V128 else of_type(type).slots
 
 
 def places(names: Iterable[str]) -> tuple[int, ...]:
-    """The slots of values of these types, one behind the other: the first one of each, and how many in all."""
+    """The first slot of each of some values that follow one another, and then the number of all slots."""
     found = [0]
     for name in names:
         found.append(found[-1] + by_name(name).slots)
