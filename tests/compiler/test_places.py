@@ -246,6 +246,6 @@ def test_place_of_a_call(calls: str, name: str) -> None:
 
 
 def test_random_functions() -> None:
-    engines = [engine_of(name) for name in ("interpreter", "native", "checked")]
+    engines = [engine_of(name) for name in ("interpreter", "compiler", "checked")]
     for case in range(20):
         assert differences(choices_of(7, case), engines) == [], f"case {case}"

@@ -43,7 +43,7 @@ def test_numeric_instructions_give_the_same_bits(names: list[str]) -> None:
             others = product(*(OPERANDS[t][::2] for t in types[:-1]))
             operands = [(*values, constant) for values in others]
             runs.append((f"{name} {constant:#x}", functions.add(*numeric_code(name, constant)), operands))
-    one, other = (functions.instance(engine_of(name)).exports for name in ("interpreter", "native"))
+    one, other = (functions.instance(engine_of(name)).exports for name in ("interpreter", "compiler"))
     wrong = []
     for what, index, operands in runs:
         expected, found = one[str(index)], other[str(index)]
@@ -57,7 +57,7 @@ def test_numeric_instructions_give_the_same_bits(names: list[str]) -> None:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["native", "checked"])
+@pytest.mark.parametrize("kind", ["compiler", "checked"])
 @pytest.mark.parametrize("names", [LOADS, STORES], ids=["loads", "stores"])
 def test_accesses_at_the_edges(names: list[str], kind: str) -> None:
     """Every width, at constant and other addresses, in two memories: values, contents, and the places of traps."""

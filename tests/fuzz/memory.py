@@ -1,6 +1,6 @@
 """Random operations of hosts and guests, and random programs, where an allocation fails at a random moment.
 
-    python -m tests.fuzz.memory [--seed N] [--minutes M] [--tier native]
+    python -m tests.fuzz.memory [--seed N] [--minutes M] [--tier compiler]
     python -m tests.fuzz.memory --seed N --case K
 
 Each case makes a store, with or without a small memory limit, in one of the tiers, and does some of

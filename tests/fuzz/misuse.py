@@ -69,7 +69,7 @@ _NONE = re.compile(
 
 #: Methods of public classes that the package calls, with what it has checked; the guide doesn't know them.
 INTERNAL = {
-    "begin_behind", "begin_rest", "compiled_entry", "compiled_function", "code_options", "of_guest", "bind_memory",
+    "begin_behind", "begin_rest", "compiled_osr_entry", "compiled_function", "code_options", "of_guest", "bind_memory",
 }  # fmt: skip
 
 

@@ -171,7 +171,7 @@ for name in ("compare", "translate"):
 """
 
 
-@pytest.mark.parametrize("name", ["interpreter", "native"])
+@pytest.mark.parametrize("name", ["interpreter", "compiler"])
 def test_forks_while_guests_wait_for_the_gil(name: str) -> None:
     assert run_program(BEGIN + WAITING, name, PYTHONWARNINGS="ignore").split() == ["0"] * 8
 
@@ -201,7 +201,7 @@ assert os.waitpid(pid, 0)[1] == 0
 """
 
 
-@pytest.mark.parametrize("name", ["interpreter", "native"])
+@pytest.mark.parametrize("name", ["interpreter", "compiler"])
 def test_a_fork_in_the_middle_of_a_copy(name: str) -> None:
     said = run_program(BEGIN + LOST, name, PYTHONWARNINGS="ignore").strip()
     assert said in ("answers", "a guest was running in this store, in another thread, when the process was forked")
@@ -263,7 +263,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("name", ["interpreter", "native", "auto"])
+@pytest.mark.parametrize("name", ["interpreter", "compiler", "auto"])
 def test_multiprocessing_by_fork(name: str) -> None:
     assert run_program(BEGIN + POOL, name).strip() == "[20, 200, 2000]"
 

@@ -31,7 +31,7 @@ from wasmloom.runtime.collector import collect_garbage
 
 ENGINES = {
     "interpreter": wl.Engine(tier="interpreter"),
-    "native": wl.Engine(tier="compiler"),
+    "compiler": wl.Engine(tier="compiler"),
     "libcall": wl.Engine(tier="compiler", stack_switching="libcall"),
     "changing": wl.Engine(tier="auto", threshold=2),
 }

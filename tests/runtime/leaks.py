@@ -5,7 +5,7 @@ or one word in a round, is a leak: objects and blocks of Python, bytes of `mallo
 threads, code and what the store charges its guest for. So few rounds find most leaks; pages that stacks or regions
 have touched are only seen as resident memory, which takes thousands.
 
-python -m tests.runtime.leaks --rounds 10000 --tier native
+python -m tests.runtime.leaks --rounds 10000 --tier compiler
 """
 
 from __future__ import annotations

@@ -146,14 +146,14 @@ def test_while_what_runs_is_compiled(alarm: Callable[[], None], monkeypatch: pyt
     """The main thread hears of signals, and a failure of the compiler stays apart from them."""
     begun, end = threading.Event(), threading.Event()
 
-    def compiled_entry(*args: Any) -> int:
+    def compiled_osr_entry(*args: Any) -> int:
         begun.set()
         if not end.is_set():
             alarm()  # it is the main thread's all the same
         end.wait(20)
         raise wl.CompileError("no code today")
 
-    monkeypatch.setattr(Module, "compiled_entry", compiled_entry)
+    monkeypatch.setattr(Module, "compiled_osr_entry", compiled_osr_entry)
     store = auto_store(timeout=20)
     run = changing(store).run
     with pytest.raises(Alarm):
@@ -215,12 +215,12 @@ def test_instances_that_are_made_while_a_store_changes_over(monkeypatch: pytest.
     assert store.tier_name == "compiler" and [f() for f in made] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("what", ["compiled_entry", "compiled_function"])
+@pytest.mark.parametrize("what", ["compiled_osr_entry", "compiled_function"])
 def test_a_timeout_while_a_guest_waits_for_its_code(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     end = threading.Event()
     monkeypatch.setattr(Module, what, lambda *args: end.wait(20))
     store = auto_store(timeout=0.2)
-    run = changing(store).run if what == "compiled_entry" else half_compiled(store)
+    run = changing(store).run if what == "compiled_osr_entry" else half_compiled(store)
     with pytest.raises(wl.Trap, match="time"):
         run()
     end.set()

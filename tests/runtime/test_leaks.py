@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import PROJECT
 
 
-@pytest.mark.parametrize("tier", ["interpreter", "native"])
+@pytest.mark.parametrize("tier", ["interpreter", "compiler"])
 def test_nothing_is_left_behind(tier: str) -> None:
     command = [sys.executable, "-m", "tests.runtime.leaks", "--rounds", "300", "--seconds", "0.1", "--tier", tier]
     done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=300)

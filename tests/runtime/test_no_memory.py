@@ -265,7 +265,7 @@ def test_random_operations_fail_at_random_moments() -> None:
         memory.run_case(7, case, ["interpreter", "auto"])
 
 
-@pytest.mark.parametrize("name", ["interpreter", "native"])
+@pytest.mark.parametrize("name", ["interpreter", "compiler"])
 def test_external_references_count(name: str) -> None:
     """As long as the store holds them."""
     exports = exports_of(
@@ -286,7 +286,7 @@ def test_external_references_count(name: str) -> None:
     assert store.memory_used <= 1 << 20
 
 
-@pytest.mark.parametrize("name", ["interpreter", "native"])
+@pytest.mark.parametrize("name", ["interpreter", "compiler"])
 def test_external_references_that_nothing_holds_make_room_once_the_limit_is_met(name: str) -> None:
     """In a store whose large table makes looks rare."""
     exports = exports_of(
@@ -307,7 +307,7 @@ def test_external_references_that_nothing_holds_make_room_once_the_limit_is_met(
     assert refused < 30
 
 
-@pytest.mark.parametrize("name", ["interpreter", "native", "auto"])
+@pytest.mark.parametrize("name", ["interpreter", "compiler", "auto"])
 def test_code_counts_towards_its_engine(name: str) -> None:
     """All modules share what their engine may have, and give it back when they go."""
     engine = engine_of(name, code_limit=400_000)
@@ -357,7 +357,7 @@ for name, operation in OPERATIONS.items():
 """
 
 
-@pytest.mark.parametrize("name", ["interpreter", "native"])
+@pytest.mark.parametrize("name", ["interpreter", "compiler"])
 def test_python_has_no_memory(name: str) -> None:
     pytest.importorskip("_testcapi")
     done = subprocess.run([sys.executable, "-c", PYTHON_HAS_NONE, name], capture_output=True, text=True, cwd=PROJECT)
@@ -393,7 +393,7 @@ assert failed > 2
 """
 
 
-@pytest.mark.parametrize("name", ["interpreter", "native"])
+@pytest.mark.parametrize("name", ["interpreter", "compiler"])
 def test_results_that_find_no_memory_are_given_back_once(name: str) -> None:
     pytest.importorskip("_testcapi")
     done = subprocess.run([sys.executable, "-c", COUNTED, name], capture_output=True, text=True, cwd=PROJECT)

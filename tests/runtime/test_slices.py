@@ -58,7 +58,7 @@ def guest(name: str, pages: int, **settings: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("name", ["interpreter", "native", "checked", "checked bytecode"])
+@pytest.mark.parametrize("name", ["interpreter", "compiler", "checked", "checked bytecode"])
 def test_operations_are_right_where_slices_meet(name: str) -> None:
     exports = guest(name, 37 * MIB // 65536)
     data = bytes(range(251)) * (LONG // 251 + 1)

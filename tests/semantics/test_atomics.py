@@ -27,7 +27,7 @@ CONTENTS = bytes((i * 89 + (i >> 8) * 31 + 7) & 0xFF for i in range(SIZE))
 #: Engines, with guard pages and without.
 KINDS = [
     pytest.param(name, kind, marks=[needs_guard_pages] if kind == "guarded" else [], id=f"{name}-{kind}")
-    for name, kind in product(("interpreter", "native", "auto"), ("guarded", "checked"))
+    for name, kind in product(("interpreter", "compiler", "auto"), ("guarded", "checked"))
 ]
 #: Offsets in the instruction. With the last two, aligned and not, an address in bounds doesn't exist.
 OFFSETS = (0, 1, 8, SIZE - 8, 0xFFFFFFF8, 0xFFFFFFFF)
@@ -142,7 +142,7 @@ def operand_forms() -> Iterator[tuple[str, bytes, bytes]]:
     yield "written local", const("i64", 7) + put(1), get(1)
 
 
-@pytest.mark.parametrize("name", ["interpreter", "native"])
+@pytest.mark.parametrize("name", ["interpreter", "compiler"])
 def test_operands_come_from_anywhere(name: str) -> None:
     """Operands and results are in slots: also where locals are written between their use and the instruction."""
     functions = Functions(["i64", "i64"], "i64", memories=1)
@@ -211,7 +211,7 @@ def test_fences_do_nothing(name: str) -> None:
 def test_they_cost_fuel_alike() -> None:
     """Both tiers count the same."""
     left = []
-    for name in ("interpreter", "native", "checked"):
+    for name in ("interpreter", "compiler", "checked"):
         engine = engine_of(name, fuel=True)
         store = wl.Store(engine, fuel=1000)
         module = wl.Module(

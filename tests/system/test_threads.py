@@ -73,6 +73,6 @@ print([f(n) for n in range(4)], threading.stack_size())
 """
 
 
-@pytest.mark.parametrize("name", ["native", "auto"])
+@pytest.mark.parametrize("name", ["compiler", "auto"])
 def test_the_compiler_has_room_whatever_size_the_programs_stacks_have(name: str) -> None:
     assert run_program(SMALL_STACKS, name) == "[0, 3, 6, 9] 32768\n"

@@ -58,7 +58,7 @@ def test_any_subscriptions(count: int, words: list[int], out: int, res: int) -> 
         Errno(guest.functions["poll_oneoff"](source, out, count + 1, res))
 
 
-@pytest.mark.parametrize("tier", ["interpreter", "native", "libcall", "auto"])
+@pytest.mark.parametrize("tier", ["interpreter", "compiler", "libcall", "auto"])
 def test_random_calls_from_programs(tier: str) -> None:
     """Plain and awaited calls, beside a thread that changes the files (the tool, `tests.fuzz.world`, makes more)."""
     outcomes, failures = world.fuzz(20, 7, tier, count=600)

@@ -96,10 +96,10 @@ class CompiledModule:
         self._adding = threading.Lock()
         self._options = options
         self._facts: Facts | None = None
-        self._entries: dict[tuple[int, int], int] = {}
-        #: Function and offset in its bytecode → the address of the entry by which it goes on from there.
+        self._osr_entries: dict[tuple[int, int], int] = {}
+        #: Function and offset in its bytecode → the address of the OSR entry for that place.
         self.positions: dict[tuple[int, int], int] = {}
-        #: Code of `entry`.
+        #: Code of `osr_entry`.
         self._pieces: list[LoadedCode] = []
         # The ids of types are the process's own: code finds them in this table.
         ids = struct.pack(f"{len(module.type_ids)}Q", *module.type_ids)
@@ -109,8 +109,8 @@ class CompiledModule:
         self._externals = {name: stubs[ours] for name, ours in _EXTERNALS.items()}
         self._externals["wl_type_ids"] = table.address
         self._lazy = LazyFunctions(missing, stubs["wl_lazy"]) if missing else None
-        entries = self._lazy.entries if self._lazy else {}
-        self.loaded = load(objects, self._externals | {f"wf.{index}": entry for index, entry in entries.items()})
+        lazy_stubs = self._lazy.stubs if self._lazy else {}
+        self.loaded = load(objects, self._externals | {f"wf.{index}": stub for index, stub in lazy_stubs.items()})
         self.memory = self.loaded.memory
         self.memory.attach(table)
         if self._lazy:
@@ -119,7 +119,7 @@ class CompiledModule:
             self.memory.limit_by(budget)
         symbols = self.loaded.symbols
         count = len(module.func_types) - module.num_imported_funcs
-        self.functions = [entries.get(index) or symbols[f"wf.{index}"] for index in range(count)]
+        self.functions = [lazy_stubs.get(index) or symbols[f"wf.{index}"] for index in range(count)]
         self.array_calls = {
             index: symbols.get(f"wt.{index}", 0)
             for index, sub in enumerate(module.types)
@@ -137,7 +137,7 @@ class CompiledModule:
         if wanted():
             describe(loaded, self.symbol_name)
 
-    def entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool] | None = None) -> int:
+    def osr_entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool] | None = None) -> int:
         """The address of the code by which function `index` goes on from an offset in its bytecode.
 
         Compiles it if need be, and tries again what fails, since a guest waits: see `patiently`, and `compile_parts`
@@ -149,10 +149,10 @@ class CompiledModule:
                 from wasmloom.compiler.osr import entry_at
 
             entry = entry_at(space, index, at)
-            address = self._entries.get((index, entry.place))
+            address = self._osr_entries.get((index, entry.place))
             if address is None:
                 address = patiently(
-                    lambda: self.add_entry(entry, self._compile_now(entry, [index], abandoned)), abandoned
+                    lambda: self.add_osr_entry(entry, self._compile_now(entry, [index], abandoned)), abandoned
                 )
             self.positions[(index, at)] = address
         return address
@@ -174,10 +174,10 @@ class CompiledModule:
             # A guest waits, and has nowhere else to go: better without interruption than not at all.
             return _compile_here(self.facts, self._options, part)
 
-    def add_entry(self, entry: OsrEntry, data: bytes) -> int:
+    def add_osr_entry(self, entry: OsrEntry, data: bytes) -> int:
         """Load a compiled entry; returns its address. Raises `ObjectError`."""
         loaded = self._load([data])
-        address = self._entries[(entry.function, entry.place)] = loaded.symbols[f"wo.{entry.function}"]
+        address = self._osr_entries[(entry.function, entry.place)] = loaded.symbols[f"wo.{entry.function}"]
         return address
 
     def _load(self, objects: list[bytes]) -> LoadedCode:

@@ -25,19 +25,19 @@ class LazyFunctions:
 
     def __init__(self, functions: Sequence[int], compiler: int) -> None:
         """`compiler`: the address that stubs jump to until there is code. Raises `ObjectError`."""
-        pages = -(-len(functions) * code.ENTRY_SIZE // PAGE) * PAGE
+        pages = -(-len(functions) * code.LAZY_STUB_SIZE // PAGE) * PAGE
         try:
             self.memory = CodeMemory(pages + FIELD_BYTES * len(functions))
         except OSError as error:
-            raise ObjectError(f"no memory for {len(functions)} entries of functions: {error}") from None
+            raise ObjectError(f"no memory for {len(functions)} stubs of functions: {error}") from None
         base: int = self.memory.address
         self._slots: dict[int, int] = {}
         #: The address of each function's stub.
-        self.entries: dict[int, int] = {}
+        self.stubs: dict[int, int] = {}
         for position, function in enumerate(functions):
-            at, slot = position * code.ENTRY_SIZE, pages + FIELD_BYTES * position
-            code.write_entry(self.memory, at, function, slot - at)
-            self.entries[function] = base + at
+            at, slot = position * code.LAZY_STUB_SIZE, pages + FIELD_BYTES * position
+            code.write_lazy_stub(self.memory, at, function, slot - at)
+            self.stubs[function] = base + at
             self._slots[function] = base + slot
             self.set(function, compiler)
         self.memory.make_executable(pages)

@@ -227,9 +227,9 @@ class Module(Fixed):
         """The address of a function's code for a guest that waits for it: see `CompiledModule.compile_function`."""
         return self.compile().compile_function(index, abandoned)
 
-    def compiled_entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool]) -> int:
-        """The address of an entry for a guest that waits for it: see `CompiledModule.entry`."""
-        return self.compile().entry(space, index, at, abandoned)
+    def compiled_osr_entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool]) -> int:
+        """The address of an OSR entry for a guest that waits for it: see `CompiledModule.osr_entry`."""
+        return self.compile().osr_entry(space, index, at, abandoned)
 
     def wait_for(self, background: Background) -> None:
         """Note what compiles the module in the background."""
@@ -242,7 +242,7 @@ class Module(Fixed):
         is, the module stays as it is, and no guest is in its compiled code yet. See `begin_rest`.
 
         `positions`: the places, as function and offset, where bytecode is to go on as compiled code (see
-        `CompiledModule.entry`).
+        `CompiledModule.osr_entry`).
 
         Returns the work, which doesn't keep the module alive.
         """
@@ -284,7 +284,7 @@ class Module(Fixed):
                     fill(self, _begun=objects, _rest=sorted(compiled.missing))
             compiled = self.compiled or self._load(objects, options, functions)
         for position, entry, data in zip(positions, entries, more, strict=True):
-            compiled.positions[position] = compiled.add_entry(entry, data)
+            compiled.positions[position] = compiled.add_osr_entry(entry, data)
 
     def begin_rest(self) -> Work | None:
         """Compile what `begin_behind` has left out, in another process, too. Returns such work, or None if nothing is

@@ -5,7 +5,7 @@ Each processor has a folder with these modules (docs/processors.md says what is 
 ``registers``       how many parameters have a register; the calling convention of handlers
 ``inline_assembly`` inline assembly, for LLVM's IR: a function for each use
 ``stubs``           the assembly around compiled functions
-``code``            machine code that we write ourselves at run time: jumps to far functions, entries
+``code``            machine code that we write ourselves at run time: jumps to far functions, lazy stubs
 ``relocations``     what of the object format is the processor's
 ``backend``         what LLVM is told when it compiles for it
 ``pieces``          how a function's assembly is parted into what usually runs and what does not

@@ -120,7 +120,7 @@ def _code_at(store: Store, ip: uint64_t, abandoned: object) -> tuple:
         raise LookupError("not an address of bytecode")
     space, index, at = found
     module = next(module for module in list(store.module_at.values()) if module.code_space is space)
-    return module.compiled_entry(space, index, at, abandoned), space.record_slot(index)
+    return module.compiled_osr_entry(space, index, at, abandoned), space.record_slot(index)
 
 
 @cython.cfunc

@@ -20,12 +20,12 @@ NEAR = 1 << 31
 #: ``jmp *displacement(%rip)``, filled up with ``int3``.
 _FAR_JUMP = struct.Struct("<HiH")
 #: ``movl $number, %r11d``; ``jmp *displacement(%rip)``; four bytes that are never reached.
-_ENTRY = struct.Struct("<HI HiI")
+_LAZY_STUB = struct.Struct("<HI HiI")
 _LOAD, _JUMP, _FILL = 0xBB41, 0x25FF, 0xCCCCCCCC
 
 #: Sizes of what the functions below write, in bytes.
 FAR_JUMP_SIZE = _FAR_JUMP.size
-ENTRY_SIZE = _ENTRY.size
+LAZY_STUB_SIZE = _LAZY_STUB.size
 
 
 def write_far_jump(memory: Buffer, at: int, distance: int) -> None:
@@ -33,6 +33,6 @@ def write_far_jump(memory: Buffer, at: int, distance: int) -> None:
     _FAR_JUMP.pack_into(memory, at, _JUMP, distance - 6, _FILL & 0xFFFF)
 
 
-def write_entry(memory: Buffer, at: int, number: int, distance: int) -> None:
+def write_lazy_stub(memory: Buffer, at: int, number: int, distance: int) -> None:
     """Write the same with a function's number, which ``wl_lazy`` finds in R11 (see `stubs`)."""
-    _ENTRY.pack_into(memory, at, _LOAD, number, _JUMP, distance - 12, _FILL)
+    _LAZY_STUB.pack_into(memory, at, _LOAD, number, _JUMP, distance - 12, _FILL)
