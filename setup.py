@@ -43,7 +43,7 @@ def generate_declarations() -> None:
     What hasn't changed keeps its time stamp, so that nothing is rebuilt.
     """
     from wasmloom import target
-    from wasmloom.baseline import holes
+    from wasmloom.baseline import holes, roles
     from wasmloom.contract import layout
     from wasmloom.interpreter import handlers
 
@@ -53,6 +53,7 @@ def generate_declarations() -> None:
         ("contract/_handlers.pxd", handlers.enumeration()),
         ("target/_processor.pxd", target.declarations()),
         ("baseline/_holes.pxd", holes.declarations()),
+        ("baseline/_roles.pxd", roles.declarations()),
     ):
         path = SRC / "wasmloom" / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:

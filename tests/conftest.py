@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,6 +32,16 @@ settings.load_profile("wasmloom")
 needs_guard_pages = pytest.mark.skipif(Engine().checked, reason="the process's address space is limited")
 #: Both kinds of memory, for tests of what must not differ.
 MEMORY_KINDS = (pytest.param("guarded", marks=needs_guard_pages), "checked")
+
+
+@pytest.fixture
+def code_at_once() -> Iterator[None]:
+    """In the baseline tier functions run in code from their first call on."""
+    from wasmloom.baseline.copier import set_batch
+
+    before = set_batch(0)
+    yield
+    set_batch(before)
 
 
 def pytest_collection_finish() -> None:

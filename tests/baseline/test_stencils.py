@@ -12,6 +12,8 @@ from tests.interpreter.test_instructions import check, handler_set, in_group, sh
 from wasmloom.baseline.copier import stencil_sizes
 from wasmloom.baseline.generator import KEPT, candidates
 
+pytestmark = pytest.mark.usefixtures("code_at_once")
+
 GROUPS = 4
 #: What immediates are. LLVM takes a symbol's address for something that isn't zero and has no sign, unless told: each
 #: of these would show that it hasn't been. All fit 32 bits with a sign, so that an i64 fits its field.

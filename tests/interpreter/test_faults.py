@@ -31,6 +31,7 @@ def test_there_are_many() -> None:
         assert wanted in names
 
 
+@pytest.mark.usefixtures("code_at_once")
 @pytest.mark.parametrize("tier", ["interpreter", "baseline"])
 @pytest.mark.parametrize("kind", MEMORY_KINDS)
 @pytest.mark.parametrize("group", range(GROUPS))

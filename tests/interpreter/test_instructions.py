@@ -6,7 +6,7 @@ And where it may trap, it does so exactly there.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -57,10 +57,12 @@ def shaped(
     memory: str = "guarded",
     tier: str | None = None,
     immediates: Sequence[int] | None = None,
+    wrap: Callable[[Shape], Shape] = lambda found: found,
 ) -> tuple[wl.Instance, list[Case]]:
     """A module with a function for each of those names that a shape is known of, with memories of that kind.
 
-    `immediates`: what these are, in turn, not chosen.
+    `immediates`: what these are, in turn, not chosen. `wrap`: what each shape becomes, with the locals of `LOCALS` and
+    an i64 and an i32 behind them.
     """
     functions = Functions(["i64"] * INPUTS, "i64", memories=2)
     made: list[tuple[str, Shape, int]] = []
@@ -70,7 +72,8 @@ def shaped(
             constants = [immediates[i % len(immediates)] for i in range(INPUTS)]
         found = shape(name, constants, offset)
         if found is not None:
-            made.append((name, found, functions.add(LOCALS, found.code)))
+            found = wrap(found)
+            made.append((name, found, functions.add([*LOCALS, "i64", "i32"], found.code)))
     layout = Layout()
     binary = encode_module(functions.syntax, layout)
     cases = []

@@ -56,11 +56,13 @@ def test_script_with_fuel(path: Path) -> None:
     check(path, Engine(fuel=True))
 
 
+@pytest.mark.usefixtures("code_at_once")
 @pytest.mark.parametrize("path", OTHER_MODES, ids=name_of)
 def test_script_in_the_baseline_tier(path: Path) -> None:
     check(path, Engine(tier="baseline"))
 
 
+@pytest.mark.usefixtures("code_at_once")
 @pytest.mark.parametrize("path", OTHER_MODES, ids=name_of)
 def test_script_in_the_baseline_tier_with_all_checks(path: Path) -> None:
     check(path, Engine(tier="baseline", memory="checked", fuel=True, translation="eager"))

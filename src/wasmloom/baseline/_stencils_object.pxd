@@ -9,11 +9,16 @@ cdef extern from *:
         uint16_t at; uint8_t form, what; int32_t addend;
         uint16_t offset; uint8_t width, is_signed, scale, small; uint16_t unused;
     } WlHole;
+    typedef struct {
+        uint32_t patches; uint16_t count; uint8_t roles, floats, effect, dst, target, at[3], made[3], unused[3];
+    } WlPinning;
     #define WL_STENCILS_HIDDEN __attribute__((visibility("hidden")))
     extern WL_STENCILS_HIDDEN char wl_stencil_code[];
     extern WL_STENCILS_HIDDEN WlStencil wl_stencils[];
     extern WL_STENCILS_HIDDEN WlHole wl_stencil_holes[];
     extern WL_STENCILS_HIDDEN int16_t wl_stencil_variants[];
+    extern WL_STENCILS_HIDDEN WlPinning wl_pinnings[];
+    extern WL_STENCILS_HIDDEN uint16_t wl_patches[];
     extern WL_STENCILS_HIDDEN char wl_stencil_constants[];
     extern WL_STENCILS_HIDDEN int64_t wl_stencil_constants_size;
     extern WL_STENCILS_HIDDEN int16_t wl_instruction_parts[];
@@ -38,10 +43,23 @@ cdef extern from *:
         uint8_t is_signed
         uint8_t scale
         uint8_t small
+    # What a stencil has to do with pins: see `wasmloom.baseline.roles`.
+    ctypedef struct Pinning "WlPinning":
+        uint32_t patches
+        uint16_t count
+        uint8_t roles
+        uint8_t floats
+        uint8_t effect
+        uint8_t dst
+        uint8_t target
+        uint8_t at[3]
+        uint8_t made[3]
     char wl_stencil_code[]
     Stencil wl_stencils[]
     Hole wl_stencil_holes[]
     int16_t wl_stencil_variants[]
+    Pinning wl_pinnings[]
+    uint16_t wl_patches[]
     char wl_stencil_constants[]
     int64_t wl_stencil_constants_size
     int16_t wl_instruction_parts[]

@@ -2,12 +2,15 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from wasmloom.baseline._stencils_object cimport Hole, Stencil
+from wasmloom.baseline.pinning cimport Pins, Step
 from wasmloom.interpreter.code_space cimport Coder, CodeSpace
 from wasmloom.runtime.codememory cimport CodeBudget
 
 cdef enum:
-    # Of an instruction's place in code: it is left to its handler.
+    # Of an instruction's place in code: it is left to its handler; it is among the entries already.
     LEFT = 0x80000000
+    ENTERED = 0x40000000
+    PLACE = 0x3FFFFFFF
 
 # A function's code: bytes that usually run, others behind them; the how-manieth it is, from 1; 0: it has none.
 cdef struct Made:
@@ -15,13 +18,6 @@ cdef struct Made:
     uint32_t hot
     uint32_t cold
     uint32_t order
-
-# A stencil to be copied: where the fields of its instruction (of its part of a fused one) count from, in the bytecode,
-# and the size of that.
-cdef struct Step:
-    int32_t stencil
-    uint32_t at
-    uint32_t size
 
 # The first word of an entry, and the code that it is going to lead to.
 cdef struct Patch:
@@ -65,16 +61,24 @@ cdef class Copier(Coder):
     cdef uint64_t patch_room
     cdef uint32_t hot
     cdef uint32_t cold
+    cdef char *entry            # code that a stub leads to
+    cdef Pins pins
 
     cdef int _make_head(self) except -1
     cdef int _reserve(self, uint32_t size) except -1
     cdef int _enter_at(self, uint32_t at) except -1
     cdef int32_t _choose(self, int number, char *fields, uint32_t order) noexcept
-    cdef int _step(self, int32_t stencil, uint32_t at, uint32_t size) except -1
+    cdef int _step(self, int32_t stencil, uint32_t at, uint32_t size, uint32_t registers=*) except -1
+    cdef int _put(self, int32_t stencil, uint32_t at, uint32_t size) except -1
+    cdef int _pin(self, int which, int pin, uint32_t at) except -1
+    cdef int _stub(self, char *at, char *code) except -1
+    cdef uint64_t _stub_size(self) noexcept
     cdef int _lead(self, int number, uint32_t at) except -1
     cdef int _leave(self, int number, uint32_t at, uint32_t size) except -1
+    cdef int _lay_out(self, char *code, uint32_t size, uint32_t order) except -1
     cdef int _plan(self, CodeSpace space, char *code, uint32_t size, uint32_t order) except -1
     cdef int _fill(self, Hole *hole, int count, char *part, char *hot, char *cold, Step *step, char *start) except -1
+    cdef void _set_registers(self, Step *step, char *hot, char *cold) noexcept
     cdef int _write(self, char *start) except -1
     cdef int _make_one(self, CodeSpace space, uint32_t index) except -1
     cdef int _stop_waiting(self) except -1

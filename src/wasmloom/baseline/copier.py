@@ -46,6 +46,7 @@ from cython.cimports.wasmloom.baseline._holes import (
     WHAT_CALLEE,
     WHAT_CODE,
     WHAT_COLD,
+    WHAT_ENTRY,
     WHAT_EXTERNAL_CODE,
     WHAT_EXTERNAL_SLOT,
     WHAT_HOT,
@@ -54,11 +55,23 @@ from cython.cimports.wasmloom.baseline._holes import (
     WHAT_POINTER,
     WHAT_TARGET,
 )
+from cython.cimports.wasmloom.baseline._roles import (
+    EFFECT_ANY,
+    EFFECT_FLOAT,
+    EFFECT_INTEGER,
+    EFFECT_SLOT,
+    FIRST_FLOAT_PIN,
+    FIRST_INTEGER_PIN,
+    INTEGER_PINS,
+)
 from cython.cimports.wasmloom.baseline._stencils_object import (
     Hole,
+    Pinning,
     Stencil,
     wl_instruction_leads,
     wl_instruction_parts,
+    wl_patches,
+    wl_pinnings,
     wl_stencil_code,
     wl_stencil_constants,
     wl_stencil_constants_size,
@@ -66,7 +79,8 @@ from cython.cimports.wasmloom.baseline._stencils_object import (
     wl_stencil_variants,
     wl_stencils,
 )
-from cython.cimports.wasmloom.baseline.copier import LEFT, Made, Patch, Step, Unchecked
+from cython.cimports.wasmloom.baseline.copier import ENTERED, LEFT, PLACE, Made, Patch, Unchecked
+from cython.cimports.wasmloom.baseline.pinning import PIN_COUNT, Pins, Step
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.interpreter.code_space import Coder, CodeSpace
@@ -91,6 +105,13 @@ _waiting = cython.declare(list, [])
 _CODE_RATIO = cython.declare(uint64_t, 24)
 _DATA_RATIO = cython.declare(uint64_t, 16)
 _MOST = cython.declare(uint64_t, 1 << 30)
+
+
+#: Stencils that are no instructions', by their places behind these: see `generator.EXTRA`. The latter are followed by
+#: those for floats.
+_JUMP = cython.declare(cython.int, 2)
+_SET = cython.declare(cython.int, 3)
+_LOAD = cython.declare(cython.int, 5)
 
 
 @cython.cfunc
@@ -191,6 +212,14 @@ def _size_of(number: cython.int, instruction: cython.p_char) -> uint32_t:
 
 @cython.cfunc
 @cython.inline
+@cython.exceptval(check=False)
+def _register(pin: cython.int) -> uint32_t:
+    """The number of a pin's register."""
+    return FIRST_INTEGER_PIN + pin - 1 if pin <= INTEGER_PINS else FIRST_FLOAT_PIN + pin - 1 - INTEGER_PINS
+
+
+@cython.cfunc
+@cython.inline
 def _grown(memory: cython.p_void, size: cython.size_t) -> cython.p_void:
     """`realloc` that raises MemoryError."""
     result: cython.p_void = realloc(memory, size)
@@ -223,6 +252,7 @@ class Copier(Coder):
         self.waiting = cython.cast(cython.pointer(uint32_t), calloc(self.count + 1, 4))
         if self.waiting == cython.NULL:
             raise MemoryError
+        self.pins = Pins.__new__(Pins)
         self._make_head()
 
     def __dealloc__(self) -> None:
@@ -258,6 +288,7 @@ class Copier(Coder):
         step.stencil = jump
         step.at = 0
         step.size = 8
+        step.registers = 0
         for i in range(EXTERNAL_COUNT):
             self.slots[i] = cython.cast(cython.p_char, externals[i])
             slot = cython.cast(cython.p_char, self.slots + i)
@@ -279,9 +310,12 @@ class Copier(Coder):
         if words > self.place_room:
             self.places = cython.cast(cython.pointer(uint32_t), _grown(self.places, 4 * words))
             self.place_room = words
-        if 2 * words > self.step_room:
-            self.steps = cython.cast(cython.pointer(Step), _grown(self.steps, 2 * words * cython.sizeof(Step)))
-            self.step_room = 2 * words
+        # The two parts of an instruction; what has two words or more may also write all pins.
+        steps: uint64_t = (2 if self.pins.count == 0 else 2 + PIN_COUNT // 2) * words + PIN_COUNT
+        if steps > self.step_room:
+            self.step_room = 0
+            self.steps = cython.cast(cython.pointer(Step), _grown(self.steps, steps * cython.sizeof(Step)))
+            self.step_room = steps
         self.step_count = 0
         self.entry_count = 0
         return 0
@@ -323,14 +357,50 @@ class Copier(Coder):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def _step(self, stencil: int32_t, at: uint32_t, size: uint32_t) -> cython.int:
+    def _step(self, stencil: int32_t, at: uint32_t, size: uint32_t, registers: uint32_t = 0) -> cython.int:
         self.steps[self.step_count].stencil = stencil
+        self.steps[self.step_count].registers = registers
         self.steps[self.step_count].at = at
         self.steps[self.step_count].size = size
         self.step_count += 1
         self.hot += wl_stencils[stencil].hot
         self.cold += wl_stencils[stencil].cold
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _put(self, stencil: int32_t, at: uint32_t, size: uint32_t) -> cython.int:
+        """Plan a stencil, reading what it can from registers, and what keeps them right behind it."""
+        pinning: cython.pointer(Pinning) = cython.address(wl_pinnings[stencil])
+        fields: cython.p_char = self.code + at
+        registers: uint32_t = 0
+        mask: cython.int = 0
+        role: cython.int
+        pin: cython.int
+        if not self.pins.count:
+            return self._step(stencil, at, size)
+        for role in range(pinning.roles):
+            pin = self.pins.pin_of[_number(fields + pinning.at[role], 2, False)]
+            if pin and (pin > INTEGER_PINS) == (pinning.floats >> role & 1):
+                mask |= 1 << role
+                registers |= (_register(pin) ^ pinning.made[role]) << 4 * role
+        self._step(stencil + mask, at, size, registers)
+        if pinning.effect == EFFECT_ANY:
+            for pin in range(self.pins.count):
+                self._pin(_LOAD, self.pins.pins[pin], self.pins.fields[pin])
+        elif pinning.effect == EFFECT_INTEGER or pinning.effect == EFFECT_FLOAT or pinning.effect == EFFECT_SLOT:
+            pin = self.pins.pin_of[_number(fields + pinning.dst, 2, False)]
+            if pin:
+                same: cython.bint = pinning.effect == (EFFECT_FLOAT if pin > INTEGER_PINS else EFFECT_INTEGER)
+                self._pin(_SET if same else _LOAD, pin, at + pinning.dst)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _pin(self, which: cython.int, pin: cython.int, at: uint32_t) -> cython.int:
+        """Plan to write a pin, from its slot or from the accumulator; the slot's number is at `at`."""
+        stencil: int32_t = _stencil_of(handler_count + which + (pin > INTEGER_PINS), VARIANT_PLAIN)
+        return self._step(stencil, at, 0, _register(pin) ^ wl_pinnings[stencil].made[0])
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -371,8 +441,8 @@ class Copier(Coder):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def _plan(self, space: CodeSpace, code: cython.p_char, size: uint32_t, order: uint32_t) -> cython.int:
-        """Choose the stencils of a function, which is the how-manieth; `code` is its bytecode as it was translated."""
+    def _lay_out(self, code: cython.p_char, size: uint32_t, order: uint32_t) -> cython.int:
+        """Choose the stencils of a function, for the slots that are pinned."""
         at: uint32_t = 0
         length: uint32_t
         number: cython.int
@@ -381,9 +451,6 @@ class Copier(Coder):
         stencil: int32_t
         other: int32_t
         self._reserve(size)
-        self.code = code
-        self.size = size
-        self.cells = space.cells
         self.hot = 0
         self.cold = 0
         while at < size:
@@ -399,15 +466,28 @@ class Copier(Coder):
                 if stencil < 0:
                     self._leave(number, at, length)
                 else:
-                    self._step(stencil, at, length)
+                    self._put(stencil, at, length)
             else:
                 other = self._choose(second, code + at + sizes[first] - 8, order)
                 if stencil < 0 or other < 0:
                     self._leave(number, at, length)
                 else:
-                    self._step(stencil, at, sizes[first])
-                    self._step(other, at + sizes[first] - 8, sizes[second])
+                    self._put(stencil, at, sizes[first])
+                    self._put(other, at + sizes[first] - 8, sizes[second])
             at += length
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _plan(self, space: CodeSpace, code: cython.p_char, size: uint32_t, order: uint32_t) -> cython.int:
+        """Plan the code of a function, which is the how-manieth; `code` is its bytecode as it was translated."""
+        self.code = code
+        self.size = size
+        self.cells = space.cells
+        self.pins.clear()
+        self._lay_out(code, size, order)
+        if self.pins.choose(wl_pinnings, self.steps, self.step_count, code, size):
+            self._lay_out(code, size, order)
         return 0
 
     # --- copying ---
@@ -435,7 +515,7 @@ class Copier(Coder):
                 value = hole.scale * _number(fields + hole.offset, hole.width, hole.is_signed)
             elif hole.what == WHAT_CODE:
                 at = step.at + cython.cast(int32_t, _number(fields + hole.offset, 4, True))
-                value = cython.cast(int64_t, start + (self.places[at >> 3] & ~LEFT))
+                value = cython.cast(int64_t, start + (self.places[at >> 3] & PLACE))
             elif hole.what == WHAT_PLACE:
                 value = cython.cast(int64_t, fields + hole.offset)
                 if hole.offset >= step.size:
@@ -453,6 +533,8 @@ class Copier(Coder):
                         cython.cast(cython.pointer(cython.pp_char), fields + hole.offset)[0] - self.cells
                     ].start,
                 )
+            elif hole.what == WHAT_ENTRY:
+                value = cython.cast(int64_t, self.entry)
             elif hole.what == WHAT_HOT:
                 value = cython.cast(int64_t, hot)
             elif hole.what == WHAT_COLD:
@@ -494,9 +576,69 @@ class Copier(Coder):
             if stencil.cold:
                 memcpy(cold, wl_stencil_code + stencil.code + stencil.hot, stencil.cold)
                 self._fill(holes + stencil.hot_holes, stencil.cold_holes, cold, hot, cold, step, start)
+            if wl_pinnings[step.stencil].count:
+                self._set_registers(step, hot, cold)
             hot += stencil.hot
             cold += stencil.cold
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _set_registers(self, step: cython.pointer(Step), hot: cython.p_char, cold: cython.p_char) -> cython.void:
+        """Let a stencil have the registers that are wanted, in place of those that it was made for."""
+        pinning: cython.pointer(Pinning) = cython.address(wl_pinnings[step.stencil])
+        patch: cython.pointer(uint16_t) = wl_patches + pinning.patches
+        size: uint32_t = wl_stencils[step.stencil].hot
+        at: uint32_t
+        bits: uint8_t
+        for _ in range(pinning.count):
+            at = patch[0] >> 4
+            bits = (step.registers >> 4 * (patch[0] & 7) & 15) << (3 if patch[0] & 8 else 0)
+            if at < size:
+                hot[at] ^= bits
+            else:
+                cold[at - size] ^= bits
+            patch += 1
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _stub(self, at: cython.p_char, code: cython.p_char) -> cython.int:
+        """Write what loads all pins and goes on at `code`."""
+        step: Step
+        i: cython.int
+        pin: cython.int
+        self.entry = code
+        for i in range(self.pins.count + 1):
+            if i < self.pins.count:
+                pin = self.pins.pins[i]
+                step.stencil = _stencil_of(handler_count + _LOAD + (pin > INTEGER_PINS), VARIANT_PLAIN)
+                step.at = self.pins.fields[i]
+                step.registers = _register(pin) ^ wl_pinnings[step.stencil].made[0]
+            else:
+                step.stencil = _stencil_of(handler_count + _JUMP, VARIANT_PLAIN)
+                step.at = 0
+                step.registers = 0
+            step.size = 0
+            memcpy(at, wl_stencil_code + wl_stencils[step.stencil].code, wl_stencils[step.stencil].hot)
+            self._fill(
+                cython.address(wl_stencil_holes[wl_stencils[step.stencil].holes]),
+                wl_stencils[step.stencil].hot_holes, at, at, cython.NULL, cython.address(step), cython.NULL,
+            )  # fmt: skip
+            self._set_registers(cython.address(step), at, cython.NULL)
+            at += wl_stencils[step.stencil].hot
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _stub_size(self) -> uint64_t:
+        """The size of what `_stub` writes."""
+        size: uint64_t = wl_stencils[_stencil_of(handler_count + _JUMP, VARIANT_PLAIN)].hot
+        i: cython.int
+        for i in range(self.pins.count):
+            size += wl_stencils[
+                _stencil_of(handler_count + _LOAD + (self.pins.pins[i] > INTEGER_PINS), VARIANT_PLAIN)
+            ].hot
+        return size
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -504,6 +646,8 @@ class Copier(Coder):
         """Make the code of a function; it isn't entered before `_commit`. Gives 1 where there is no room for it."""
         made: cython.pointer(Made) = cython.address(self.made[index])
         start: cython.p_char
+        stub: cython.p_char = cython.NULL
+        stubs: uint64_t = 0
         place: uint32_t
         room: uint64_t
         i: uint64_t
@@ -520,6 +664,11 @@ class Copier(Coder):
             made.cold = self.cold
             if start != cython.NULL:
                 self._write(start)
+                # Where control arrives from elsewhere pins are loaded; the function's beginning does so itself.
+                stubs = self._stub_size() * self.entry_count if self.pins.count else 0
+                stub = self.arena.code(stubs) if stubs else cython.NULL
+                if stubs and stub == cython.NULL:
+                    start = cython.NULL
         except MemoryError:
             made.order = 0
             raise
@@ -527,8 +676,8 @@ class Copier(Coder):
             made.order = 0
             return 1
         if self.budget is not None:
-            self.budget.take(self.hot + self.cold)
-            self.counted += self.hot + self.cold
+            self.budget.take(self.hot + self.cold + stubs)
+            self.counted += self.hot + self.cold + stubs
         self.orders += 1
         self._enter_at(0)
         if self.patch_count + self.entry_count > self.patch_room:
@@ -537,11 +686,16 @@ class Copier(Coder):
             self.patch_room = room
         for i in range(self.entry_count):
             place = self.places[self.entries[i] >> 3]
-            if not place & LEFT:
+            if not place & (LEFT | ENTERED):
+                self.places[self.entries[i] >> 3] |= ENTERED
                 self.patches[self.patch_count].word = cython.cast(
                     cython.pointer(uint64_t), self.code + self.entries[i]
                 )
                 self.patches[self.patch_count].code = start + place
+                if stub != cython.NULL and self.entries[i]:
+                    self.patches[self.patch_count].code = stub
+                    self._stub(stub, start + place)
+                    stub += self._stub_size()
                 self.patch_count += 1
         return 0
 
@@ -660,6 +814,14 @@ def stencil_sizes() -> list[tuple[int, int] | None]:
         stencil = _stencil_of(i, VARIANT_PLAIN)
         found.append(None if stencil < 0 else (wl_stencils[stencil].hot, wl_stencils[stencil].cold))
     return found
+
+
+def pinned_slots(space: CodeSpace, index: int) -> list[int]:
+    """The slots that the code of a function has in registers, too: those of integers first."""
+    copier: Copier = space.coder
+    code: bytes = space.bytecode(index)[0]
+    copier._plan(space, code, len(code), copier.made[cython.cast(uint32_t, index)].order)
+    return [copier.pins.slots[i] for i in range(copier.pins.count)]
 
 
 # --- ticks ---

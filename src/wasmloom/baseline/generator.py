@@ -12,6 +12,8 @@ The object exports:
 ``wl_stencil_holes``      all holes (`holes.HOLE`)
 ``wl_stencil_variants``   for each handler, and each of `EXTRA`, the numbers of its stencils, in the order of
                           `holes.VARIANTS`; -1: there is none
+``wl_pinnings``           for each stencil what it has to do with pins (`roles.PINNING`)
+``wl_patches``            all patches (`roles.Patch`), two bytes each
 ``wl_stencil_constants``  what stencils read relative to themselves
 ``wl_instruction_parts``  for each handler, if it is fused, the numbers of its parts, otherwise its own and -1
 ``wl_instruction_leads``  for each handler where in the instruction a target is, or 0, and which array it ends with
@@ -22,20 +24,46 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from wasmloom.baseline.holes import HOLE, STENCIL, SYMBOL, VARIANTS, Array, Form, What, symbol, value_range
-from wasmloom.baseline.stencil_builder import FOLLOWING, StencilBuilder, declaration
+from wasmloom.baseline.holes import (
+    HOLE,
+    STENCIL,
+    SYMBOL,
+    VARIANTS,
+    Array,
+    Form,
+    Symbol,
+    What,
+    symbol,
+    value_range,
+)
+from wasmloom.baseline.roles import (
+    FLOATS,
+    INTEGERS,
+    KEEPING,
+    MOST_ALIKE,
+    MOST_ROLES,
+    Effect,
+    Patch,
+    Roles,
+    exchanged,
+    patched,
+    patches,
+    pinning,
+    turned,
+)
+from wasmloom.baseline.stencil_builder import FOLLOWING, POISON_IP, SIGNATURE, StencilBuilder, declaration
 from wasmloom.compiler.elf import RELOCATION, SHN_LORESERVE, SHN_UNDEF, ElfObject
 from wasmloom.compiler.elf import SYMBOL as ELF_SYMBOL
 from wasmloom.contract.layout import SLOT_BYTES
-from wasmloom.interpreter.emitter import SIGNATURE
 from wasmloom.interpreter.handlers import EXTERNALS, OUTLINED, HandlerSet
 from wasmloom.interpreter.isa import Handler, shape
+from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.llvm import Value, module_assembly
-from wasmloom.target import pieces, registers, relocations
+from wasmloom.target import pieces, pins, registers, relocations
 from wasmloom.target.relocation import Goal
 
 if TYPE_CHECKING:
@@ -70,10 +98,16 @@ class Part(NamedTuple):
 
 
 class Stencil(NamedTuple):
-    """A stencil: what usually runs, and what doesn't."""
+    """A stencil: what usually runs, and what doesn't. `where` registers of its roles are in both in a row."""
 
     hot: Part
     cold: Part
+    where: tuple[Patch, ...] = ()
+
+    @property
+    def code(self) -> bytes:
+        """The bytes of both."""
+        return self.hot.code + self.cold.code
 
 
 def _leave(b: StencilBuilder) -> None:
@@ -86,8 +120,43 @@ def _far_jump(b: StencilBuilder) -> None:
     b.tail_call(b.load("ptr", b.pointer_field("slot"), align=8).text, ip=Value("%ip", "ptr"))
 
 
+Body = Callable[[StencilBuilder], None]
+
+
+def _jump(b: StencilBuilder) -> None:
+    """Go on at the code of the instruction that the copier says."""
+    b.tail_call(Symbol("entry", 0).text, ip=POISON_IP)
+
+
+def _pin(register: str, loads: bool) -> Body:
+    """Let a register of pins have what a slot has: from there, or from the accumulator of its class."""
+
+    def body(b: StencilBuilder) -> None:
+        is_float = register in pins.FLOATS
+        if loads:
+            value = b.read_slot("slot", by_name("f64" if is_float else "i64"))
+            b.set_pin(register, b.as_facc(value) if is_float else value)
+        else:
+            b.set_pin(register, b.facc if is_float else b.acc)
+        b.next()
+
+    return body
+
+
+_PIN = shape("pin", "slot:slot@0")
+#: Stencils that write a register of pins → the register.
+PINS = {
+    f"{'load' if loads else 'set'}_{'float' if is_float else 'integer'}": (FLOATS if is_float else INTEGERS)[0]
+    for loads in (False, True)
+    for is_float in (False, True)
+}
 #: Stencils that are no instructions' have the numbers behind those of handlers.
-EXTRA = (Handler("leave", shape("leave"), _leave), Handler("far_jump", shape("far_jump", "slot:ptr@0"), _far_jump))
+EXTRA = (
+    Handler("leave", shape("leave"), _leave),
+    Handler("far_jump", shape("far_jump", "slot:ptr@0"), _far_jump),
+    Handler("jump", shape("jump"), _jump),
+    *(Handler(name, _PIN, _pin(register, name.startswith("load"))) for name, register in PINS.items()),
+)
 
 
 def candidates(handlers: HandlerSet) -> Iterator[tuple[int, Handler]]:
@@ -102,8 +171,17 @@ def candidates(handlers: HandlerSet) -> Iterator[tuple[int, Handler]]:
 # --- from handlers to LLVM's assembly ---
 
 
-def _name(number: int, variant: str) -> str:
-    return f"{variant}_{number}"
+def _name(number: int, variant: str, mask: int = 0) -> str:
+    return f"{variant}_{number}_{mask}"
+
+
+def _looked_at(handler: Handler) -> tuple[StencilBuilder, Roles]:
+    """A builder that has written a handler's stencil, and its roles."""
+    builder = StencilBuilder(handler.shape)
+    handler.body(builder)
+    if handler.name == "leave":
+        return builder, Roles(effect=Effect.AWAY)
+    return builder, Roles() if handler in EXTRA else builder.roles
 
 
 def module_text(chosen: Iterable[tuple[int, Handler]]) -> str:
@@ -111,18 +189,19 @@ def module_text(chosen: Iterable[tuple[int, Handler]]) -> str:
     parts: list[str] = []
     declarations: dict[str, str] = {}
     for number, handler in chosen:
-        wanted = ["plain"]
-        for variant in wanted:
-            builder = StencilBuilder(handler.shape, direct=variant == "direct", wide=variant == "wide")
-            handler.body(builder)
-            parts.append(
-                f"define {registers.HANDLER_CONVENTION} void @{_name(number, variant)}({SIGNATURE}) {_ATTRIBUTES} {{"
+        plain, roles = _looked_at(handler)
+        wanted = [("plain", mask) for mask in (0, *roles.masks())]
+        wanted += [("wide", 0)] * plain.can_be_wide + [("direct", 0)] * plain.can_be_direct
+        for variant, mask in wanted:
+            builder = StencilBuilder(
+                handler.shape, variant == "direct", variant == "wide", roles.registers(mask), roles.effect
             )
+            handler.body(builder)
+            name = _name(number, variant, mask)
+            parts.append(f"define {registers.HANDLER_CONVENTION} void @{name}({SIGNATURE}) {_ATTRIBUTES} {{")
             parts += builder.lines
             parts.append("}")
             declarations.update(builder.declarations)
-            if variant == "plain":
-                wanted += ["wide"] * builder.can_be_wide + ["direct"] * builder.can_be_direct
     text = "\n".join(parts)
     ranges: list[str] = []
     lines = [declaration(f"@{FOLLOWING}", "hidden")]
@@ -141,7 +220,7 @@ def _declared(name: str, ranges: list[str]) -> str:
     """The declaration of a hole's symbol; its range goes to `ranges`."""
     hole = symbol(name)
     assert hole is not None
-    if hole.what in ("code", "callee"):
+    if hole.what in ("code", "callee", "entry"):
         return declaration(hole.text, "hidden")
     if hole.what != "number":
         return f"{hole.text} = external hidden global i8"
@@ -179,7 +258,7 @@ def _optimised(text: str, level: int) -> str:
 
 # --- from assembly to parts ---
 
-_FUNCTION = re.compile(r"((?:plain|wide|direct)_\d+):")
+_FUNCTION = re.compile(r"((?:plain|wide|direct)_\d+_\d+):")
 
 
 def parted(assembly: str) -> Iterator[str]:
@@ -257,6 +336,12 @@ class _Reader:
         except LookupError:
             return None
 
+    def code(self, name: str) -> bytes:
+        """The bytes of both parts of a stencil."""
+        numbers = [self.numbers.get(f"{part}.{name}") for part in (_HOT, _COLD)]
+        sections = [self.object.sections[number] for number in numbers if number is not None]
+        return b"".join(bytes(self.object.content(section)) for section in sections)
+
     def _part(self, name: str, part: str) -> Part:
         number = self.numbers.get(f"{part}.{name}")
         if number is None:
@@ -296,26 +381,95 @@ class _Reader:
 
 
 class Stencils(NamedTuple):
-    """All stencils: by (number of the handler, variant); what they read; the handlers."""
+    """All stencils: by (number of the handler, variant, mask of roles); the roles; what they read; the handlers.
 
-    found: dict[tuple[int, str], Stencil]
+    Those of a handler's masks follow the one without roles.
+    """
+
+    found: dict[tuple[int, str, int], Stencil]
+    roles: dict[int, Roles]
     constants: bytes
     handlers: HandlerSet
+
+
+def renamed(lines: Iterable[str], made_with: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """The assembly of stencils with other registers: by the name of a stencil, what takes the place of what."""
+    names: Mapping[str, str] = {}
+    for line in lines:
+        section = _SECTION.match(line)
+        if section:
+            names = made_with.get(section[1], {})
+        yield pins.renamed(line, names) if names else line
+
+
+_SECTION = re.compile(rf"\.section (?:{_HOT}|{_COLD})\.(\w+),")
+
+
+def _registers(handler: Handler, roles: Roles, mask: int) -> dict[int, str]:
+    """The registers of a stencil's roles, by the role's number."""
+    if handler.name in PINS:
+        return {0: PINS[handler.name]}
+    return {number: role.register(number) for number, role in enumerate(roles.roles) if mask >> number & 1}
 
 
 def stencils(level: int = 2) -> Stencils:
     """Make all stencils for the build machine, or what ``WASMLOOM_CPU`` names."""
     handlers = HandlerSet()
-    text = module_text(candidates(handlers))
-    reader = _Reader(assembled(parted(_optimised(text, level)), level))
+    chosen = list(candidates(handlers))
+    lines = list(parted(_optimised(module_text(chosen), level)))
+    reader = _Reader(assembled(lines, level))
+    roles = {number: _looked_at(handler)[1] for number, handler in chosen}
     found = {}
-    for number, _ in candidates(handlers):
-        for variant in VARIANTS:
-            if f"{_HOT}.{_name(number, variant)}" in reader.numbers:
-                stencil = reader.stencil(_name(number, variant))
+    made_with = {}
+    for number, handler in chosen:
+        for variant, mask in [("plain", mask) for mask in (0, *roles[number].masks())] + [("wide", 0), ("direct", 0)]:
+            name = _name(number, variant, mask)
+            if f"{_HOT}.{name}" in reader.numbers:
+                stencil = reader.stencil(name)
                 if stencil is not None:
-                    found[number, variant] = stencil
-    return Stencils(found, bytes(reader.constants), handlers)
+                    found[number, variant, mask] = stencil
+                    made_with[name] = _registers(handler, roles[number], mask)
+    keeping = {_name(*key) for key in found if roles[key[0]].effect in KEEPING}
+    _check_registers(lines, {name: names for name, names in made_with.items() if name in keeping})
+
+    def made_for(names: Mapping[str, Mapping[int, str]]) -> _Reader:
+        """Stencils with other registers: for each role that has another one, by the stencil's name."""
+        changed = {
+            name: {made_with[name][role]: register for role, register in others.items()}
+            for name, others in names.items()
+        }
+        return _Reader(assembled(renamed(lines, changed), level))
+
+    for role in range(MOST_ROLES):
+        others = {name: {role: exchanged(names[role])} for name, names in made_with.items() if role in names}
+        other = made_for(others)
+        for key, stencil in found.items():
+            name = _name(*key)
+            if name in others:
+                where = patches(stencil.code, role, made_with[name][role], other.code(name))
+                found[key] = stencil._replace(where=(*stencil.where, *where))
+    for turn in range(1, MOST_ALIKE):  # each role has each register once
+        others = {name: {role: turned(each, turn) for role, each in names.items()} for name, names in made_with.items()}
+        other = made_for(others)
+        for key, stencil in found.items():
+            name = _name(*key)
+            wanted = {role: (each, others[name][role]) for role, each in made_with[name].items()}
+            if patched(stencil.code, stencil.where, wanted) != other.code(name):
+                raise ValueError(f"{name} for other registers isn't as patched")
+    return Stencils(found, roles, bytes(reader.constants), handlers)
+
+
+def _check_registers(lines: Iterable[str], made_with: Mapping[str, Mapping[int, str]]) -> None:
+    """Raise ValueError where a stencil uses a register of pins that isn't one of its roles': it must stay as it is."""
+    expected: set[str] = set()
+    is_checked = False
+    for line in lines:
+        section = _SECTION.match(line)
+        if section:
+            is_checked = section[1] in made_with
+            expected = set(made_with.get(section[1], {}).values())
+        elif is_checked and pins.named(line) - expected:
+            raise ValueError(f"a stencil uses a register of pins: {line.strip()}")
 
 
 # --- tables ---
@@ -331,15 +485,23 @@ def _shorts(name: str, numbers: Sequence[int]) -> str:
 
 def tables_text(made: Stencils) -> str:
     """The LLVM IR of the object."""
-    code, table, holes = bytearray(), bytearray(), bytearray()
+    code, table, holes, pinnings, where = bytearray(), bytearray(), bytearray(), bytearray(), bytearray()
     variants: list[int] = [-1] * (len(VARIANTS) * (len(made.handlers.handlers) + len(EXTRA)))
-    for position, ((number, variant), stencil) in enumerate(made.found.items()):
-        variants[len(VARIANTS) * number + VARIANTS.index(variant)] = position
+    named = dict(candidates(made.handlers))
+    for position, ((number, variant, mask), stencil) in enumerate(made.found.items()):
+        if not mask:
+            variants[len(VARIANTS) * number + VARIANTS.index(variant)] = position
         table += STENCIL.pack(
             len(code), len(stencil.hot.code), len(stencil.cold.code), len(holes) // HOLE.size,
             len(stencil.hot.holes), len(stencil.cold.holes),
         )  # fmt: skip
-        for part in stencil:
+        handler, roles = named[number], made.roles[number]
+        has_masks = variant == "plain" and not mask
+        made_with = _registers(handler, roles, mask or (1 << len(roles.roles)) - 1)
+        known = roles if has_masks else Roles(effect=roles.effect)
+        pinnings += pinning(handler.shape, known, made_with, len(where) // 2, len(stencil.where))
+        where += b"".join(struct.pack("<H", patch.packed) for patch in stencil.where)
+        for part in (stencil.hot, stencil.cold):
             code += part.code
             for hole in part.holes:
                 holes += HOLE.pack(
@@ -357,6 +519,8 @@ def tables_text(made: Stencils) -> str:
         _bytes("wl_stencil_code", bytes(code)),
         _bytes("wl_stencils", bytes(table)),
         _bytes("wl_stencil_holes", bytes(holes)),
+        _bytes("wl_pinnings", bytes(pinnings)),
+        _bytes("wl_patches", bytes(where)),
         _bytes("wl_stencil_constants", made.constants),
         _shorts("wl_stencil_variants", variants),
         _shorts(

@@ -31,6 +31,7 @@ class What(IntEnum):
     EXTERNAL_CODE = 8
     EXTERNAL_SLOT = 9
     CONSTANT = 10
+    ENTRY = 11
 
 
 class Form(IntEnum):
@@ -57,6 +58,7 @@ class Symbol(NamedTuple):
     ``place``    the address `offset` bytes behind the instruction's beginning
     ``target``   the address of the instruction that the target at `offset` leads to
     ``code``     that of this one's code
+    ``entry``    the code of the entry at hand
     ``pointer``  the address in the field at `offset`
     ``callee``   the code of the function whose cell's address is in the field at `offset`
     """
@@ -79,7 +81,7 @@ class Symbol(NamedTuple):
         return f'@"{self.name}"'
 
 
-SYMBOL = re.compile(r'@"((?:number|place|target|code|pointer|callee)\.[0-9.]+)"')
+SYMBOL = re.compile(r'@"((?:number|place|target|code|entry|pointer|callee)\.[0-9.]+)"')
 
 
 def symbol(name: str) -> Symbol | None:

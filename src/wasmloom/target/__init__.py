@@ -8,6 +8,7 @@ Each processor has a folder with these modules (docs/processors.md says what is 
 ``code``            machine code that we write ourselves at run time: jumps to far functions, lazy stubs
 ``relocations``     what of the object format is the processor's
 ``backend``         what LLVM is told when it compiles for it
+``pins``            registers that hold slots, and code for any of them
 ``pieces``          how a function's assembly is parted into what usually runs and what does not
 
 and declarations for compiled modules, `signal_frame.pxd`, `stack_frame.pxd` and `thread.pxd`: these get them from
@@ -25,13 +26,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wasmloom.target.x86_64 import backend, code, inline_assembly, pieces, registers, relocations, stubs
+    from wasmloom.target.x86_64 import backend, code, inline_assembly, pieces, pins, registers, relocations, stubs
 
 __all__ = [
-    "FOLDER", "backend", "code", "declarations", "inline_assembly", "pieces", "registers", "relocations", "stubs",
+    "FOLDER", "backend", "code", "declarations", "inline_assembly", "pieces", "pins", "registers", "relocations",
+    "stubs",
 ]  # fmt: skip
 
-_MODULES = ("backend", "code", "inline_assembly", "pieces", "registers", "relocations", "stubs")
+_MODULES = ("backend", "code", "inline_assembly", "pieces", "pins", "registers", "relocations", "stubs")
 _DECLARATIONS = ("signal_frame", "stack_frame", "thread")
 
 #: What the kernel calls a processor → its folder.

@@ -1,0 +1,178 @@
+"""Slots that loops read are in registers, and nobody can tell."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+
+import wasmloom as wl
+from tests.baseline.test_stencils import GROUPS, unfused
+from tests.conftest import needs_guard_pages
+from tests.interpreter.shapes import INPUTS, LOCALS, Shape, parse, prologue
+from tests.interpreter.test_instructions import check, shaped
+from tests.semantics.modules import block, get, op, put
+from wasmloom.baseline.copier import pinned_slots
+from wasmloom.baseline.roles import Patch, exchanged, patched, patches, turned
+from wasmloom.interpreter.disassembler import disassemble
+from wasmloom.target import pins
+
+pytestmark = pytest.mark.usefixtures("code_at_once")
+
+#: Locals behind those of a shape: for its result, and for 0.
+RESULT, ZERO = INPUTS + len(LOCALS), INPUTS + len(LOCALS) + 1
+
+
+def looped(shape: Shape) -> Shape:
+    """The same in a loop that has one turn. Its result takes a way that nothing is fused with."""
+    start = len(prologue())
+    code = shape.code[:start] + block("loop") + shape.code[start:]
+    code += op("f64.reinterpret_i64") + op("i64.reinterpret_f64") + put(RESULT)
+    code += get(ZERO) + op("br_if", 0) + op("end") + get(RESULT)
+    fault = None if shape.fault is None else shape.fault + len(block("loop"))
+    return shape._replace(code=code, fault=fault)
+
+
+@needs_guard_pages
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_operands_in_registers(group: int) -> None:
+    rng = random.Random(group)
+    instance, cases = shaped(unfused()[group::GROUPS], rng, 3, tier="baseline", wrap=looped)
+    assert len(cases) > 100
+    check(instance, cases, rng)
+    reading = [case for case in cases if (part := parse(case.name)) is not None and "s" in part.kinds]
+    pinned = [case for case in reading if pinned_slots(instance.module.code_space, case.function)]
+    assert len(pinned) > 0.9 * len(reading)
+
+
+def instance_of(text: str, imports: dict[str, dict[str, object]] | None = None) -> wl.Instance:
+    engine = wl.Engine(tier="baseline")
+    return wl.Instance(wl.Module(text, engine), imports or {}, store=wl.Store(engine))
+
+
+def pins_of(instance: wl.Instance, index: int = 0) -> list[int]:
+    instance.module.code_space.translate_all()
+    return pinned_slots(instance.module.code_space, index)
+
+
+def test_without_loops_nothing_is_pinned() -> None:
+    instance = instance_of('(module (func (export "f") (param i32) (result i32) local.get 0 local.get 0 i32.mul))')
+    assert instance.exports.f(7) == 49
+    assert not pins_of(instance)
+
+
+def test_the_most_read_are_pinned() -> None:
+    """Of more locals than there are registers, in the inner of two loops."""
+    count = len(pins.INTEGERS)
+    locals = range(1, count + 3)
+    inner = "".join(f"local.get {i} i32.add " * i for i in locals)
+    set_up = "".join(f"i32.const {i} local.set {i} " for i in locals)
+    instance = instance_of(f"""(module (func (export "f") (param i32) (result i32)
+      (local {'i32 ' * (count + 3)})
+      {set_up}
+      (loop $outer
+        (loop $inner
+          i32.const 0 {inner} local.set {count + 3}
+          (br_if $inner (i32.const 0)))
+        (br_if $outer (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+      local.get {count + 3}))""")
+    assert instance.exports.f(3) == sum(i * i for i in locals)
+    assert sorted(pins_of(instance)) == [*locals][-count:]
+
+
+COUNTED = """
+  (func $count (param i32 i64 f64) (result i64)
+    (local $sum i64) (local $i i32)
+    (loop $again
+      BODY
+      (local.set $sum (i64.add (local.get $sum) (i64.add (local.get 1) (i64.trunc_f64_s (local.get 2)))))
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $i) (local.get 0))))
+    local.get $sum)
+  (export "count" (func $count))
+"""
+#: What a turn of the loop does besides: registers are lost, or wouldn't be worth it, or the frame moves.
+BODIES = {
+    "nothing": "",
+    "a call": "(drop (call $clobbers (i64.const 1)))",
+    "a call by reference": "(drop (call_indirect (type $t) (i64.const 1) (i32.const 0)))",
+    "the host": "(call $host)",
+    "the runtime": "(drop (memory.grow (i32.const 0)))",
+    "a branch table": "(block (block (block (br_table 0 1 2 (local.get $i)))))",
+    "several values": "(block (result i64 i64) (i64.const 1) (i64.const 2) (br 0)) (drop) (drop)",
+    "a handler": "(block $h (try_table (catch_all $h) (throw $e)))",
+    "a continuation": """
+      (block $on (result (ref $ct)) (resume $ct (on $yield $on) (cont.new $ct (ref.func $yields))) (unreachable))
+      (resume $ct)""",
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("reads", [0, 30])
+def test_values_outlast_what_else_happens(body: str, reads: int) -> None:
+    """`reads`: so many more reads of locals in a turn, for which a pin is worth it whatever it costs."""
+    more = "(drop (i64.add (local.get 1) (i64.trunc_f64_s (local.get 2))))" * reads
+    text = f"""(module
+      (type $t (func (param i64) (result i64)))
+      (type $f (func)) (type $ct (cont $f))
+      (import "env" "host" (func $host))
+      (tag $e) (tag $yield)
+      (memory 1)
+      (table 1 funcref) (elem (i32.const 0) $clobbers)
+      (elem declare func $yields)
+      (func $yields (suspend $yield))
+      (func $clobbers (type $t) (local i64 i64 i64 i64 i64)
+        (loop $l
+          (local.set 1 (i64.add (local.get 0) (local.get 1)))
+          (local.set 2 (i64.add (local.get 1) (local.get 2)))
+          (local.set 3 (i64.add (local.get 2) (local.get 3)))
+          (local.set 4 (i64.add (local.get 3) (local.get 4)))
+          (br_if $l (i64.lt_u (local.get 1) (i64.const 3))))
+        (local.get 4))
+      {COUNTED.replace('BODY', more + BODIES[body])})"""
+    seen: list[int] = []
+    instance = instance_of(text, {"env": {"host": lambda: seen.append(1)}})
+    assert instance.exports.count(5, 1 << 40, 3.0) == 5 * ((1 << 40) + 3)
+    assert len(seen) == (5 if body == "the host" else 0)
+    index = 2
+    assert "br_if" in disassemble(instance.module.code_space, index)
+    found = pins_of(instance, index)
+    if body == "a handler":  # the frame's address is another one where it is entered
+        assert not found
+    elif reads or body == "nothing":
+        assert found
+
+
+def test_results_in_the_other_class() -> None:
+    """A slot that is pinned as an integer gets a float's bits."""
+    instance = instance_of("""(module (func (export "f") (param i32) (result i64) (local i64 i64)
+      (loop $l
+        (local.set 1 (i64.reinterpret_f64 (f64.convert_i32_s (local.get 0))))
+        (local.set 2 (i64.add (local.get 2) (i64.add (local.get 1) (local.get 1))))
+        (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+      local.get 2))""")
+    expected = sum(2 * struct.unpack("<Q", struct.pack("<d", i))[0] for i in range(1, 6))
+    assert instance.exports.f(5) & 0xFFFFFFFFFFFFFFFF == expected & 0xFFFFFFFFFFFFFFFF
+
+
+def test_patches_of_registers() -> None:
+    register = pins.INTEGERS[0]
+    bits = pins.number(register) ^ pins.number(exchanged(register))
+    code = bytes((0x10, 0xC0, 0x33))
+    other = bytes((0x10, 0xC0 ^ bits ^ bits << 3, 0x33 ^ bits << 3))
+    found = list(patches(code, 1, register, other))
+    assert found == [Patch(1, 0, 1), Patch(1, 3, 1), Patch(2, 3, 1)]
+    assert patched(code, found, {1: (register, exchanged(register))}) == other
+    assert patched(code, found, {0: (register, exchanged(register))}) == code
+    assert [patch.packed for patch in found] == [0x11, 0x19, 0x29]
+    with pytest.raises(ValueError, match="length"):
+        list(patches(code, 0, register, code + b"\0"))
+    with pytest.raises(ValueError, match="isn't the same"):
+        list(patches(code, 0, register, bytes((0x10 ^ 0x40, 0xC0, 0x33))))
+
+
+@pytest.mark.parametrize("registers", [pins.INTEGERS, pins.FLOATS])
+def test_registers_that_are_alike(registers: tuple[str, ...]) -> None:
+    assert {turned(registers[0], turn) for turn in range(len(registers))} == set(registers)
+    assert exchanged(registers[0]) in registers
