@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wasmloom as wl
+from tests.compiler.tiers import ENGINES, engine_of, exports_of
 
 IDENTITY = wl.Instance(
     wl.Module("""(module
@@ -392,3 +394,32 @@ def test_reference_counts_do_not_leak() -> None:
         with pytest.raises(ValueError):
             call(value)
     assert sys.getrefcount(value) == before
+
+
+class LongList(list[Any]):
+    """Says that it has more than it has."""
+
+    def __len__(self) -> int:
+        return 3
+
+
+class LongTuple(tuple[Any, ...]):
+    """The same."""
+
+    def __len__(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize("kind", [LongList, LongTuple])
+@pytest.mark.parametrize("name", ENGINES)
+def test_results_that_lie_about_their_number(name: str, kind: Callable[[Any], Any]) -> None:
+    text = """(module (import "h" "f" (func $f (result i32 f64 externref)))
+      (func (export "f") (result i32 f64 externref) (call $f)))"""
+    returned: list[Any] = []
+    exports = exports_of(text, engine_of(name), {"h": {"f": lambda: kind(returned)}})
+    for values in ([], [1], [1, 2.0], [1, 2.0, None, 4]):
+        returned[:] = values
+        with pytest.raises(TypeError, match="must return a tuple of 3 values"):
+            exports.f()
+    returned[:] = [1, 2.0, "x"]
+    assert exports.f() == (1, 2.0, "x")

@@ -562,13 +562,13 @@ def take_results(store: Store, host: HostFunction, returned: object, words: cyth
             return 0
         values = (returned,)
     else:
-        values = returned
-        if not isinstance(values, (tuple, list)) or len(values) != signature.n_results:
+        # A tuple of our own: a conversion could change a list, and what a subclass says of its length needn't be true.
+        values = tuple(returned) if isinstance(returned, (tuple, list)) else ()
+        if len(values) != signature.n_results or not isinstance(returned, (tuple, list)):
             raise TypeError(
                 f"host function {printable(host.name)} must return a tuple of {signature.n_results} values, "
-                f"not {described(values)}"
+                f"not {described(returned)}"
             )
-        values = tuple(values)  # a conversion could change a list
     for i in range(signature.n_results):
         try:
             convert(
