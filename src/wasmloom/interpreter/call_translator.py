@@ -65,12 +65,12 @@ def push_results(t: Translator, type: cython.pointer(Signature), base: cython.in
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _restore_instance(t: Translator) -> cython.int:
-    """The `restore` behind a call that may leave the instance."""
+def _come_back(t: Translator, type: cython.pointer(Signature), base: cython.int) -> cython.int:
+    """What is behind a call that may leave the instance: `restore`, and the results."""
     at: cython.Py_ssize_t = t.emit(h.H_RESTORE)
     put16(t.buffer + at + h.AT_RESTORE_DELTA, t.home(t.height))
     put16(t.buffer + at + h.AT_RESTORE_SAVE, t.record + 1)
-    return 0
+    return push_results(t, type, base)
 
 
 @cython.cfunc
@@ -87,13 +87,11 @@ def _call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) ->
         put32(t.buffer + at + h.AT_CALL_IMPORT_FUNCTION, t.slot_functions + FIELD_BYTES * i.a)
         put16(t.buffer + at + h.AT_CALL_IMPORT_SAVE, t.record + 1)
         put16(t.buffer + at + h.AT_CALL_IMPORT_DELTA, t.home(base))
-        _restore_instance(t)
-    else:
-        at = t.emit(h.H_CALL)
-        put64(t.buffer + at + h.AT_CALL_CODE, cython.cast(uint64_t, t.cells + (i.a - imported)))
-        put16(t.buffer + at + h.AT_CALL_DELTA, t.home(base))
-    push_results(t, type, base)
-    return 0
+        return _come_back(t, type, base)
+    at = t.emit(h.H_CALL)
+    put64(t.buffer + at + h.AT_CALL_CODE, cython.cast(uint64_t, t.cells + (i.a - imported)))
+    put16(t.buffer + at + h.AT_CALL_DELTA, t.home(base))
+    return push_results(t, type, base)
 
 
 @cython.cfunc
@@ -112,9 +110,7 @@ def _call_indirect(t: Translator, r: cython.pointer(Reader), i: cython.pointer(I
     put32(t.buffer + at + h.AT_CALL_INDIRECT_TABLE, t.slot_tables + FIELD_BYTES * i.b)
     put32(t.buffer + at + h.AT_CALL_INDIRECT_TYPE, t.module.type_id[i.a])
     put16(t.buffer + at + h.AT_CALL_INDIRECT_DELTA, t.home(base))
-    _restore_instance(t)
-    push_results(t, type, base)
-    return 0
+    return _come_back(t, type, base)
 
 
 @cython.cfunc
@@ -131,9 +127,7 @@ def _call_ref(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)
     put16(t.buffer + at + h.AT_CALL_REF_FUNCTION, function)
     put16(t.buffer + at + h.AT_CALL_REF_SAVE, t.record + 1)
     put16(t.buffer + at + h.AT_CALL_REF_DELTA, t.home(base))
-    _restore_instance(t)
-    push_results(t, type, base)
-    return 0
+    return _come_back(t, type, base)
 
 
 # --- tail calls ---

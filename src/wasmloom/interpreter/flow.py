@@ -648,22 +648,14 @@ def check_lowerings() -> object:
             raise LookupError(f"nothing lowers {row.mnemonic}")
 
 
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _block(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return t.block(L_BLOCK, i)
+#: By row: the label that a structured instruction opens.
+_opens = cython.declare(cython.uchar[1024])
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _loop(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return t.block(L_LOOP, i)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _if(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return t.block(L_IF, i)
+def _open(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    return t.block(_opens[i.op], i)
 
 
 @cython.cfunc
@@ -748,9 +740,9 @@ def _br_on_non_null(t: Translator, r: cython.pointer(Reader), i: cython.pointer(
 
 
 def _register() -> None:
-    lowers("block", _block)
-    lowers("loop", _loop)
-    lowers("if", _if)
+    for name, label in (("block", L_BLOCK), ("loop", L_LOOP), ("if", L_IF)):
+        _opens[cython.cast(cython.int, BY_MNEMONIC[name].index)] = label
+        lowers(name, _open)
     lowers("else", _else)
     lowers("end", _end)
     lowers("br", _br)

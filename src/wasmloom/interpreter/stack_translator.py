@@ -29,6 +29,7 @@ from cython.cimports.wasmloom.interpreter.call_translator import runtime_call, s
 from cython.cimports.wasmloom.interpreter.flow import L_TRY, Label, Signature, Translator, lowers
 
 from wasmloom.errors import UnsupportedError
+from wasmloom.spec.instructions import BY_MNEMONIC
 
 
 @cython.cfunc
@@ -174,10 +175,15 @@ def _cont_new(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)
     return runtime_call(t, h.H_CONT_NEW, 1, True, max(type.param_slots, type.result_slots), 0, h.T_REF)
 
 
+#: By row: the handler of an instruction that resumes a continuation.
+_resuming = cython.declare(cython.short[1024])
+
+
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _resuming(t: Translator, number: cython.int, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+def _resume(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
     """`resume` and its kin: arguments (or an exception), the continuation; then the clauses and their stubs."""
+    number: cython.int = _resuming[i.op]
     type: cython.pointer(Signature) = _cont_type(t, i.a)
     payload: cython.pointer(Signature)
     label: cython.pointer(Label)
@@ -233,24 +239,6 @@ def _resuming(t: Translator, number: cython.int, r: cython.pointer(Reader), i: c
     t.forget_accs()
     _push_slots(t, type.results, type.num_results)
     return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _resume(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return _resuming(t, h.H_RESUME, r, i)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _resume_throw(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return _resuming(t, h.H_RESUME_THROW, r, i)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _resume_throw_ref(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return _resuming(t, h.H_RESUME_THROW_REF, r, i)
 
 
 @cython.cfunc
@@ -331,9 +319,13 @@ def _register() -> None:
     lowers("cont.new", _cont_new)
     lowers("cont.bind", _cont_bind)
     lowers("suspend", _suspend)
-    lowers("resume", _resume)
-    lowers("resume_throw", _resume_throw)
-    lowers("resume_throw_ref", _resume_throw_ref)
+    for name, number in (
+        ("resume", h.H_RESUME),
+        ("resume_throw", h.H_RESUME_THROW),
+        ("resume_throw_ref", h.H_RESUME_THROW_REF),
+    ):
+        _resuming[cython.cast(cython.int, BY_MNEMONIC[name].index)] = number
+        lowers(name, _resume)
     lowers("switch", _switch)
 
 

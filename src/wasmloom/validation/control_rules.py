@@ -21,6 +21,7 @@ from cython.cimports.wasmloom.validation.validator import (
     set_rule,
 )
 
+from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.types import FUNCREF, I32
 
 _I32 = cython.declare(uint64_t, I32)
@@ -55,22 +56,14 @@ def _unreachable(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return v.set_unreachable()
 
 
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _block(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return enter_block(v, i, IN_BLOCK)
+#: By row: the frame that a structured instruction opens.
+_opens = cython.declare(cython.uchar[1024])
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _loop(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return enter_block(v, i, IN_LOOP)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _if(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return enter_block(v, i, IN_IF)
+def _open(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return enter_block(v, i, _opens[i.op])
 
 
 @cython.cfunc
@@ -258,9 +251,9 @@ def _return_call_ref(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 def _register() -> None:
     set_rule("unreachable", _unreachable)
-    set_rule("block", _block)
-    set_rule("loop", _loop)
-    set_rule("if", _if)
+    for name, kind in (("block", IN_BLOCK), ("loop", IN_LOOP), ("if", IN_IF)):
+        _opens[cython.cast(cython.int, BY_MNEMONIC[name].index)] = kind
+        set_rule(name, _open)
     set_rule("else", _else)
     set_rule("end", _end)
     set_rule("br", _br)
