@@ -304,3 +304,17 @@ def test_forked_children_have_workers_of_their_own_and_keep_none_alive() -> None
             wait_for(lambda: not is_running(worker), "the worker outlives its caller")
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+def test_processes_go_without_python_code() -> None:
+    """A signal handler that runs in a finaliser loses what it raises."""
+    process = crew._Process([sys.executable, "-c", "pass"])
+    process.wait()
+    called: list[str] = []
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        del process
+    finally:
+        sys.setprofile(before)
+    assert called == []

@@ -52,6 +52,7 @@ from typing import IO, Any, BinaryIO, TypeVar
 
 from wasmloom.errors import CompileError
 from wasmloom.system.apart import run_apart
+from wasmloom.system.owned import go_quietly
 
 T = TypeVar("T")
 
@@ -291,6 +292,12 @@ class _Crew:
         worker.close()
 
 
+class _Process(subprocess.Popen[bytes]):
+    """A worker's process. `_Worker` waits for it, so there is nothing left to do when this goes."""
+
+    __del__ = go_quietly
+
+
 class _Worker:
     """A process, seen from its caller. What it writes to standard error is kept, in case it dies."""
 
@@ -303,7 +310,7 @@ class _Worker:
         with contextlib.ExitStack() as stack:
             self.errors: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
             try:
-                self.process = subprocess.Popen(
+                self.process = _Process(
                     [sys.executable, "-I", "-c", _BOOTSTRAP, str(os.getpid())],
                     bufsize=0,  # a forked child has no copy of what has not been written yet
                     stdin=subprocess.PIPE,

@@ -1,8 +1,8 @@
 # cython: language_level=3
 # mypy: ignore-errors
-"""File descriptors of the host that are closed when their owner goes, at the latest.
+"""Objects of the host that go without Python code: file descriptors, and what has a finaliser that isn't ours.
 
-In C, because Python runs signal handlers within a ``__del__``, and what they raise there is printed and lost.
+Python runs signal handlers within a ``__del__``, and what they raise there is printed and lost. So finalisers are in C.
 """
 
 from __future__ import annotations
@@ -38,3 +38,8 @@ class OwnedDescriptor:
             failed = close(number)
         if failed:
             PyErr_SetFromErrno(OSError)
+
+
+@cython.binding(True)  # as a method: otherwise it would be called without the object
+def go_quietly(_gone) -> None:
+    """Do nothing, in C: the finaliser of a class whose base class has one in Python that it doesn't need."""
