@@ -153,7 +153,7 @@ class WasmException(WasmError):
         if self._payload is None:
             payload = getattr(self.reference, "payload", None)
             if payload is None:
-                raise TypeError(f"the guest has not made this exception, which refers to {self.reference!r:.60}")
+                raise TypeError(f"the guest hasn't made this exception, which refers to {self.reference!r:.60}")
             self._payload = payload()
         return self._payload
 

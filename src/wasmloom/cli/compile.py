@@ -62,7 +62,7 @@ def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> No
         size = CompiledModule(module.decoded, objects, engine.code_options()).code_size
     seconds = time.perf_counter() - before
     if cache.get(cache_key(module.decoded.data, options.as_dict())) is None:
-        raise CommandError(f"compiled, but not kept: {path}: see WASMLOOM_LOG=cache")
+        raise CommandError(f"compiled, but not kept in the cache: {path}: see WASMLOOM_LOG=cache")
     how = "compiled" if progress.called else "in the cache already"
     click.echo(f"{path}: {how}: {_size(size)} of code, {seconds:.2f} s")
 

@@ -25,7 +25,7 @@ def wat2wasm(file: str, output: str | None) -> int:
     if output is None:
         output = "-" if file == "-" else str(Path(file).with_suffix(".wasm"))
         if output == file and file != "-":
-            raise CommandError(f"cannot write: {printable(file)}: it is the input; say where with -o")
+            raise CommandError(f"cannot write: {printable(file)}: it is the input; choose another file with -o")
     write_output(output, binary)
     return 0
 

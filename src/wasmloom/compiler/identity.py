@@ -40,5 +40,5 @@ _AT_FIRST = _now()
 def engine_identity() -> str:
     """The engine's identity. Raises `CompileError` when its files have changed since this process began to use it."""
     if _now() != _AT_FIRST:
-        raise CompileError("wasmloom's files have changed since this process loaded them: it can't compile any more")
+        raise CompileError("wasmloom's files have changed since this process loaded them, so it can't compile any more")
     return _AT_FIRST

@@ -125,7 +125,7 @@ def compile_parts(
     from wasmloom.runtime import forks  # the build imports this module before that one exists
 
     if not forks.has_llvm() and not _can_start():
-        raise CompileError("this process was forked while another thread was compiling: it can't compile itself")
+        raise CompileError("this process was forked while another thread was compiling, so it can't compile")
     isolated = isolated or not forks.has_llvm()
     if (count <= 1 and not isolated) or total == 0 or not _can_start():
         for part in parts:
@@ -371,7 +371,7 @@ class _Worker:
         self.errors.seek(max(0, self.errors.seek(0, os.SEEK_END) - 2000))
         last_words = self.errors.read().decode(errors="replace").strip()
         how = f"status {code}" if code >= 0 else f"signal {-code} ({signal.strsignal(-code)})"
-        return CompileError(f"a worker process that compiles ended with {how}" + (last_words and f": {last_words}"))
+        return CompileError(f"a compiling worker process ended with {how}" + (last_words and f": {last_words}"))
 
     def is_usable(self) -> bool:
         """Whether it still runs, and is the same Python that would be started now."""

@@ -215,7 +215,7 @@ class Continuation:
         words: cython.pointer(uint64_t) = cython.NULL
         word: uint64_t
         if signature is None:
-            raise TypeError("the guest gave this continuation as a plain contref: what it takes isn't known")
+            raise TypeError("the guest passed this continuation as a plain contref: its type isn't known")
         if throws:
             if not isinstance(args[0], WasmException):
                 raise TypeError(f"throw takes a WasmException, not {args[0]!r:.60}")
@@ -365,10 +365,10 @@ def _answer(count: int, value: object) -> tuple:
         return (value,)
     if count == 0:
         if value is not None:
-            raise TypeError(f"the tag has no results, but its handler gave {value!r:.60}")
+            raise TypeError(f"the tag has no results, but its handler returned {value!r:.60}")
         return ()
     if not isinstance(value, (tuple, list)) or len(value) != count:
-        raise TypeError(f"the tag's handler must give a tuple of {count} values, not {value!r:.60}")
+        raise TypeError(f"the tag's handler must return a tuple of {count} values, not {value!r:.60}")
     return tuple(value)
 
 

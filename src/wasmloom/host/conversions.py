@@ -71,7 +71,7 @@ def look_at_c_stack() -> cython.int:
     into a guest checks by itself, and leaves enough for the host functions that the guest calls.
     """
     if not c_stack_left():
-        raise RecursionError("calls between host functions nest too deep for this thread's stack")
+        raise RecursionError("calls between host functions nest too deeply for this thread's stack")
     return 0
 
 
@@ -257,7 +257,7 @@ def _extern_word(store: Store, type: uint64_t, value: object, word: cython.point
 @cython.cfunc
 def _extern_object(store: Store, type: uint64_t, word: uint64_t) -> object:
     if PyDict_GET_SIZE(store.references) == 0:
-        raise WasmError("this store is going: what external references name has gone")
+        raise WasmError("this store is being freed: its external references are gone")
     return cython.cast(object, cython.cast(cython.pointer(PyObject), word))
 
 

@@ -100,7 +100,7 @@ class Engine(Fixed):
         if stack_switching not in STACK_SWITCHING:
             raise ValueError(f"unknown stack_switching {stack_switching!r}; known are {', '.join(STACK_SWITCHING)}")
         if threshold is not None and (tier != "auto" or index(threshold) < 0):
-            raise ValueError(f"threshold {threshold} doesn't go with tier {tier!r}: it is for 'auto', and not negative")
+            raise ValueError(f"threshold {threshold} doesn't fit tier {tier!r}: it is for 'auto', not negative")
         if index(code_limit) < 0:
             raise ValueError(f"code_limit must not be negative, got {code_limit}")
         if memory not in MEMORIES:

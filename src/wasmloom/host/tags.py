@@ -176,7 +176,7 @@ def word_of_exception(store: Store, error: object) -> uint64_t:
             or cython.cast(Reference, reference)._store is not store
             or cython.cast(Reference, reference).tag != tag.pointer
         ):
-            raise TypeError(f"the guest has not made this exception with {tag!r}, although it has a reference")
+            raise TypeError(f"the guest hasn't made this exception with {tag!r}, although it has a reference")
         return cython.cast(Reference, reference).pin.word
     payload = tuple(error.payload)
     signature = signature_of(tag.pointer.type_id)

@@ -98,7 +98,7 @@ def as_memory_type(value: object, maximum: int | None = None) -> MemoryType:
     """
     if isinstance(value, MemoryType):
         if value.is64 or value.shared or value.page_size_log2 != 16:
-            raise ValueError("only 32-bit memories with pages of 64 KiB, not shared, are supported yet")
+            raise ValueError("only unshared 32-bit memories with pages of 64 KiB are supported so far")
         value = value.limits
     if isinstance(value, Limits):
         maximum = value.max
@@ -113,7 +113,7 @@ def as_table_type(value: object, minimum: int | None = None, maximum: int | None
     """
     if isinstance(value, TableType):
         if value.is64:
-            raise ValueError("only tables indexed by i32 are supported yet")
+            raise ValueError("only tables indexed by i32 are supported so far")
         minimum, maximum = value.limits
         value = value.element
     element = as_val_type(value)

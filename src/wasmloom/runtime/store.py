@@ -459,7 +459,7 @@ class Store:
         """Take the store for the calling thread; nests. Raises what a signal handler raises while it waits."""
         me: cython.ulong = pthread_self()
         if PyList_GET_SIZE(self.keep) == 0:
-            raise WasmError("this store is going: the garbage collector has begun to take it apart")
+            raise WasmError("this store is being freed: the garbage collector has begun to clear it")
         if self.owner != me:
             if self.owner != 0:
                 self.wait_for_turn(me)
@@ -528,7 +528,7 @@ class Store:
                 raise WasmError("a guest was running in this store, in another thread, when the process was forked")
             if wl_python_ends():
                 # The owner never gets the GIL again: it has been ended, or will be as soon as it asks.
-                raise WasmError("another thread is inside of this store, and Python ends")
+                raise WasmError("another thread is inside this store, and Python is ending")
             self.waiting += 1
             with cython.nogil:
                 PyThread_acquire_lock_timed(self.door, 50000, 0)

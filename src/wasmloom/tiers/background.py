@@ -110,7 +110,7 @@ class Background:
                 check_again(store)
             del store
         if self.failed is not None:
-            warnings.warn(f"{self._said()} goes on interpreted: {self.failed}", RuntimeWarning, stacklevel=1)
+            warnings.warn(f"{self._said()} stays interpreted: {self.failed}", RuntimeWarning, stacklevel=1)
             return
         begin = time.monotonic()
         try:

@@ -24,7 +24,7 @@ from wasmloom.tiers.frames import frames_of_entry
 def too_deep(store: Store, entry: uint64_t) -> Trap:
     """The trap for an `Entry` that there is no room for."""
     frames = backtrace(store, entry, False)
-    return Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deep")
+    return Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deeply")
 
 
 def backtrace(store: Store, entry: uint64_t, trapped: cython.bint) -> tuple[Frame, ...]:

@@ -26,18 +26,18 @@ def _bytes_of(file: object, value: object, size: int) -> memoryview:
     try:
         data = memoryview(value).cast("B")  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{_class_name(file)}.read must give bytes, not {_class_name(value)}") from None
+        raise TypeError(f"{_class_name(file)}.read must return bytes, not {_class_name(value)}") from None
     if len(data) > size:
-        raise ValueError(f"{_class_name(file)}.read({size}) gave {len(data)} bytes")
+        raise ValueError(f"{_class_name(file)}.read({size}) returned {len(data)} bytes")
     return data
 
 
 def _count_of(file: object, method: str, value: object, size: int) -> int:
     """The number of bytes that a method has returned for `size` bytes."""
     if not isinstance(value, int):
-        raise TypeError(f"{_class_name(file)}.{method} must give a number of bytes, not {_class_name(value)}")
+        raise TypeError(f"{_class_name(file)}.{method} must return a number of bytes, not {_class_name(value)}")
     if not 0 <= value <= size:
-        raise ValueError(f"{_class_name(file)}.{method} of {size} bytes gave {value}")
+        raise ValueError(f"{_class_name(file)}.{method} of {size} bytes returned {value}")
     return int(value)
 
 
