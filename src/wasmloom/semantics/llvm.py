@@ -68,7 +68,7 @@ class Builder:
     how a trap leaves the function.
     """
 
-    #: What the processor is known to have, of what `wasmloom.target.instructions` makes use of.
+    #: The known features of the processor that `wasmloom.target.inline_assembly` makes use of.
     features: frozenset[str] = frozenset()
 
     def __init__(self, on_trap: Callable[[Any, int], None]) -> None:
