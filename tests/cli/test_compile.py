@@ -154,6 +154,9 @@ def test_machine_code_is_shown(files: Path) -> None:
     assert "jmpq *%r10" in wasmloom(files, "inspect", "--assembly", "switches.wat", "--func", "run").stdout
     libcall = wasmloom(files, "inspect", "--assembly", "switches.wat", "--func", "run", "--stack-switching", "libcall")
     assert "jmpq *%r10" not in libcall.stdout and "wl_switch_call" in libcall.stdout
+    copied = wasmloom(files, "inspect", "--assembly", "--tier", "baseline", "add.wat").stdout
+    assert "enter.0 frame=" in copied
+    assert "jmp wl_enter_slow@PLT" in copied
     everything = wasmloom(files, "inspect", "--assembly", "--bytecode", "--llvm", "add.wat").stdout
     assert everything.count("function ") == 3
     for number in range(3):

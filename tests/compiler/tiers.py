@@ -9,6 +9,7 @@ import wasmloom as wl
 #: Settings of an engine for each way to run code.
 ENGINES: dict[str, dict[str, Any]] = {
     "interpreter": {"tier": "interpreter"},
+    "baseline": {"tier": "baseline", "translation": "eager"},
     "compiler": {"tier": "compiler"},
     "libcall": {"tier": "compiler", "stack_switching": "libcall"},
     "checked": {"tier": "compiler", "memory": "checked"},

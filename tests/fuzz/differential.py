@@ -36,6 +36,7 @@ import wasmloom as wl
 from tests.fuzz.choices import Choices, shrink
 from tests.fuzz.generator import HOST_FUNCTIONS, Program, generate
 from tests.fuzz.operands import NUMBERS
+from wasmloom.baseline.copier import set_batch
 from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.units import compile_unit
@@ -63,6 +64,7 @@ class Variant(NamedTuple):
     partly: bool = False
 
     def engine(self) -> wl.Engine:
+        set_batch(BATCH)
         settings = self._asdict()
         del settings["change"], settings["loops"], settings["partly"]
         return wl.Engine(**settings, cache=False)
@@ -90,6 +92,15 @@ COMPILED: tuple[Variant, ...] = (
     Variant("compiler", stack_switching="libcall"),
     Variant("auto", threshold=0, memory="checked"),
 )
+#: Code copied for bytecode: all of it before anything runs, or that of some functions while others are interpreted.
+BASELINE: tuple[Variant, ...] = (
+    Variant("baseline", translation="eager"),
+    Variant("baseline", fuel=True, memory="checked"),
+    Variant("baseline", translation="eager", fuel=True, memory="checked"),
+    Variant("baseline", translation="lazy"),
+)
+#: Programs are small: so much bytecode waits for its code (see `wasmloom.baseline.copier`).
+BATCH = 256
 #: With any number of `change`.
 CHANGING: tuple[Variant, ...] = (
     Variant("auto", threshold=1 << 30),
@@ -434,16 +445,18 @@ class Form(NamedTuple):
         return generate(choices, self.raw, self.stacks)
 
     def variants(self, case: int) -> tuple[Variant, ...]:
-        """Some of the variants: interpreted, with fuel and without, and compiled."""
+        """Some of the variants: interpreted, with fuel and without, copied, and compiled."""
         interpreted = (VARIANTS[case % 2 * 3], VARIANTS[1 + case // 2 % 2])
+        copied = BASELINE[case // 2 % len(BASELINE)]
         changing = CHANGING[case % 5 % len(CHANGING)]._replace(
             change=1 + case % LAST_CHANGE, loops=case // LAST_CHANGE % LAST_LOOP, partly=case // 5 % 2 == 1
         )
         if self.raw:
-            return (interpreted[0], COMPILED[0])
+            return (interpreted[0], copied, COMPILED[0])
         if self.stacks:
-            return (*interpreted[: 1 + case % 2], COMPILED[0], COMPILED[3 if case % 3 else 1 + case % 2], changing)
-        return (*interpreted, COMPILED[0], COMPILED[1 + case % (len(COMPILED) - 1)], changing)
+            compiled = (COMPILED[0], COMPILED[3 if case % 3 else 1 + case % 2])
+            return (*interpreted[: 1 + case % 2], copied, *compiled, changing)
+        return (*interpreted, copied, COMPILED[0], COMPILED[1 + case % (len(COMPILED) - 1)], changing)
 
     def difference(self, peer: Peer, choices: Choices, case: int) -> str | None:
         """Where the engines differ, or None."""

@@ -35,6 +35,12 @@ def split(text: str) -> tuple[list[str], list[str]]:
             "je .LBB0_1",
             ".LBB0_1:; jne .LBB0_2; jmp trap; .LBB0_2:; decl %eax; jmp trap",
         ),
+        # A loop's back-edge is one jump, unless an interrupt is there.
+        (
+            "jge next; cmpq $0, 8(%r15); jne .LBB0_1; jmp taken; .LBB0_1:; jmp trap",
+            "jge .Lend; cmpq $0, 8(%r15); je taken; jmp .LBB0_1",
+            ".LBB0_1:; jmp trap",
+        ),
         # What may come back doesn't; from what lies apart, jumps to what follows go to the end.
         (
             "je .LBB0_1; jmp next; .LBB0_1:; jne trap; jmp next",

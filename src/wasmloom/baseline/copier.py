@@ -764,8 +764,9 @@ class Copier(Coder):
         """The function whose code an address lies in, or -1."""
         i: uint32_t
         start: uint64_t
-        if not self.arena.holds(cython.cast(cython.p_void, address)):
-            return -1
+        first: uint64_t = cython.cast(uint64_t, self.arena.base)
+        if not first <= address < first + self.arena.code_room:
+            return -1  # bytecode, mostly
         for i in range(self.count):
             start = cython.cast(uint64_t, self.made[i].start)
             if self.made[i].order and start <= address < start + self.made[i].hot + self.made[i].cold:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -309,6 +309,24 @@ def assembled(lines: Iterable[str], level: int) -> bytes:
     module = binding.parse_assembly("\n".join(module_assembly(lines)))
     module.triple = machine.triple
     found: bytes = machine.emit_object(module)
+    return found
+
+
+def stencil_assembly(numbers: Collection[int]) -> dict[tuple[int, str], list[str]]:
+    """The assembly of the stencils of some handlers, by number and variant, what is unlikely behind the rest.
+
+    Those that have all operands in slots.
+    """
+    chosen = [(number, handler) for number, handler in candidates(HandlerSet()) if number in numbers]
+    found: dict[tuple[int, str], list[str]] = {}
+    lines: list[str] = []
+    for line in parted(_optimised(module_text(chosen), 2)):
+        section = _SECTION.match(line)
+        if section:
+            variant, number, mask = section[1].split("_")
+            lines = found.setdefault((int(number), variant), []) if mask == "0" else []
+        elif not line.startswith("\t."):
+            lines.append(line)
     return found
 
 

@@ -115,8 +115,8 @@ def engine_options(function: _F) -> _F:
         click.option(
             "--tier",
             metavar="TIER",
-            help="What runs functions: interpreter, which starts at once, or compiler, which compiles everything first "
-            "(default: what WASMLOOM_TIER says, else auto).",
+            help="What runs functions: interpreter, which starts at once; baseline, experimental, which copies machine "
+            "code; or compiler, which compiles everything first (default: what WASMLOOM_TIER says, else auto).",
         ),
     ):
         function = option(function)

@@ -126,7 +126,13 @@ def _print_function(decoded: Any, index: int, names: dict[int, str]) -> int:
 
 
 def _views(
-    data: bytes, names: dict[int, str], bytecode: bool, assembly: bool, llvm: bool, **options: str | None
+    data: bytes,
+    names: dict[int, str],
+    bytecode: bool,
+    assembly: bool,
+    llvm: bool,
+    tier: str = "compiler",
+    **options: str | None,
 ) -> list[Callable[[int], str]]:
     """What makes texts of functions defined in a module, by number. Raises what `Module` raises."""
     from wasmloom import Module
@@ -139,6 +145,11 @@ def _views(
         from wasmloom.interpreter.disassembler import disassemble
 
         views.append(lambda number: disassemble(module.code_space, number))
+    if assembly and tier == "baseline":
+        from wasmloom.baseline.listing import code_listing
+
+        views.append(lambda number: code_listing(module.code_space, number))
+        assembly = False
     if assembly or llvm:
         from wasmloom.cli.machine_code import MachineCode
 
@@ -154,12 +165,25 @@ def _views(
 @click.argument("file", metavar="FILE", type=INPUT)
 @click.option("--functions", is_flag=True, help="List the functions.")
 @click.option("--bytecode", is_flag=True, help="Print what functions become in the interpreter.")
-@click.option("--assembly", is_flag=True, help="Print functions as compiled code, in assembly.")
+@click.option("--assembly", is_flag=True, help="Print functions as machine code, in assembly.")
+@click.option(
+    "--tier",
+    type=click.Choice(["baseline", "compiler"]),
+    default="compiler",
+    help="Whose machine code --assembly prints: with baseline, below the bytecode (default: compiler).",
+)
 @click.option("--llvm", is_flag=True, help="Print the LLVM IR that the compiler makes of functions.")
 @click.option("--func", "--function", "chosen", metavar="NAME|INDEX", help="Only this function.")
 @stack_switching_option
 def inspect(
-    file: str, functions: bool, bytecode: bool, assembly: bool, llvm: bool, chosen: str | None, **options: str | None
+    file: str,
+    functions: bool,
+    bytecode: bool,
+    assembly: bool,
+    llvm: bool,
+    chosen: str | None,
+    tier: str,
+    **options: str | None,
 ) -> int:
     """Show the sections, imports and exports of a module, binary or text; or the code of its functions."""
     from wasmloom.binary.decoder import decode_module
@@ -177,7 +201,7 @@ def inspect(
             [find_function(decoded, chosen)] if chosen is not None else range(first, first + len(decoded.body_starts))
         )
         names = function_names(decoded)
-        views = _views(data, names, bytecode, assembly, llvm, **options)
+        views = _views(data, names, bytecode, assembly, llvm, tier, **options)
         for index in indices:
             number = _print_function(decoded, index, names)
             if number >= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,17 @@ def _handlers() -> dict[int, Handler]:
     return dict(zip(handler_addresses(), HandlerSet().handlers, strict=True))
 
 
+def instructions(code: bytes) -> Iterator[tuple[int, Handler, str]]:
+    """The instructions of a function's bytecode: offset, handler and text of each."""
+    handlers = _handlers()
+    at = 0
+    while at < len(code):
+        handler = handlers[int.from_bytes(code[at : at + HEADER], "little")]
+        text, size = _instruction(code, at, handler)
+        yield at, handler, text
+        at += size
+
+
 def disassemble(space: CodeSpace, index: int) -> str:
     """The bytecode of function `index` (of those defined in the module), one instruction a line.
 
@@ -74,13 +86,6 @@ def disassemble(space: CodeSpace, index: int) -> str:
     handler and its fields; ``s3`` is slot 3 of the frame. Raises IndexError.
     """
     code, code_map = space.bytecode(index)
-    handlers = _handlers()
     origins = dict(code_map)
-    lines = []
-    at = 0
-    while at < len(code):
-        handler = handlers[int.from_bytes(code[at : at + HEADER], "little")]
-        text, size = _instruction(code, at, handler)
-        lines.append(f"  {at:04x}  @{origins[at]:06x}  {text}")
-        at += size
+    lines = [f"  {at:04x}  @{origins[at]:06x}  {text}" for at, _, text in instructions(code)]
     return "\n".join(lines) + "\n"

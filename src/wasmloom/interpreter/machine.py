@@ -169,6 +169,7 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
     high: int64_t = wl_handler_count
     middle: int64_t
     number: cython.int
+    word: uint64_t
     if code_at(place) == STENCILS:
         # Bytecode has other addresses, so whoever reads this finds out what it is (`CodeSpace.find`).
         set_handler_ip(context, place)
@@ -183,7 +184,13 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
         else:
             high = middle
     number = _sorted_numbers[low]
-    if cython.cast(cython.pointer(uint64_t), ip)[0] != _sorted_addresses[low]:
+    word = cython.cast(cython.pointer(uint64_t), ip)[0]
+    # The word of an instruction that has code is no handler's: it may have got that now, in another thread. Only then
+    # is what lies before it read, since that is mapped in an arena.
+    if word != _sorted_addresses[low] and (
+        code_at(word) != STENCILS
+        or cython.cast(cython.pointer(uint64_t), ip - sizes[number])[0] == _sorted_addresses[low]
+    ):
         ip -= sizes[number]
     set_handler_ip(context, ip + wl_fault_offsets[number])
     set_program_counter(context, wl_fault_entry)

@@ -442,7 +442,9 @@ class Store:
 
     @property
     def tier_name(self) -> str:
-        """The tier that its functions run in: "interpreter" or "compiler"."""
+        """The tier that its functions run in: "interpreter", "baseline" or "compiler"."""
+        if self.tier == cython.address(interpreter_tier) and self.engine.tier == "baseline":
+            return "baseline"
         return self.tier.name.decode("ascii")
 
     @property

@@ -111,6 +111,9 @@ def split(
         chains.append(last)
     hot = [block for chain in chains for block in chain]
     _finish(hot[-1].lines, following)
+    labels = {blocks[i].label or "" for i in cold}
+    for block in hot:
+        _turn(block.lines, labels)
     return _text(hot, following, end), _text([blocks[i] for i in sorted(cold)], following, end)
 
 
@@ -134,6 +137,18 @@ def _finish(lines: list[str], following: str) -> None:
             and before["how"] in _OPPOSITE and not last["target"].startswith("*")
         ):  # fmt: skip
             lines[-2:] = [f"\tj{_OPPOSITE[before['how']]}\t{last['target']}"]
+
+
+def _turn(lines: list[str], cold: set[str]) -> None:
+    """Of two jumps at the end, the first one to what is unlikely: let the usual one be the conditional one."""
+    if len(lines) < 2:
+        return
+    before, last = _JUMP.match(lines[-2]), _JUMP.match(lines[-1])
+    if (
+        before and last and before["target"] in cold and last["how"] == "mp"
+        and before["how"] in _OPPOSITE and not last["target"].startswith("*")
+    ):  # fmt: skip
+        lines[-2:] = [f"\tj{_OPPOSITE[before['how']]}\t{last['target']}", f"\tjmp\t{before['target']}"]
 
 
 def _text(blocks: list[_Block], following: str, end: str) -> list[str]:
