@@ -51,6 +51,8 @@ cdef class Copier(Coder):
     cdef Step *steps
     cdef uint64_t step_count
     cdef uint64_t step_room
+    cdef Step *other_steps      # room for as many again
+    cdef uint64_t other_room
     cdef uint32_t *places       # by 8 bytes of bytecode: where an instruction's code is; `LEFT` may be set
     cdef uint64_t place_room
     cdef uint32_t *entries      # bytecode offsets of entries, some of them more than once
@@ -76,6 +78,7 @@ cdef class Copier(Coder):
     cdef int _lead(self, int number, uint32_t at) except -1
     cdef int _leave(self, int number, uint32_t at, uint32_t size) except -1
     cdef int _lay_out(self, char *code, uint32_t size, uint32_t order) except -1
+    cdef int _pin_steps(self) except -1
     cdef int _plan(self, CodeSpace space, char *code, uint32_t size, uint32_t order) except -1
     cdef int _fill(self, Hole *hole, int count, char *part, char *hot, char *cold, Step *step, char *start) except -1
     cdef void _set_registers(self, Step *step, char *hot, char *cold) noexcept

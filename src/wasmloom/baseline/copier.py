@@ -261,6 +261,7 @@ class Copier(Coder):
             self.budget.give_back(self.counted)
         free(self.made)
         free(self.steps)
+        free(self.other_steps)
         free(self.places)
         free(self.entries)
         free(self.patches)
@@ -310,12 +311,10 @@ class Copier(Coder):
         if words > self.place_room:
             self.places = cython.cast(cython.pointer(uint32_t), _grown(self.places, 4 * words))
             self.place_room = words
-        # The two parts of an instruction; what has two words or more may also write all pins.
-        steps: uint64_t = (2 if self.pins.count == 0 else 2 + PIN_COUNT // 2) * words + PIN_COUNT
-        if steps > self.step_room:
+        if 2 * words > self.step_room:
             self.step_room = 0
-            self.steps = cython.cast(cython.pointer(Step), _grown(self.steps, steps * cython.sizeof(Step)))
-            self.step_room = steps
+            self.steps = cython.cast(cython.pointer(Step), _grown(self.steps, 2 * words * cython.sizeof(Step)))
+            self.step_room = 2 * words
         self.step_count = 0
         self.entry_count = 0
         return 0
@@ -377,8 +376,6 @@ class Copier(Coder):
         mask: cython.int = 0
         role: cython.int
         pin: cython.int
-        if not self.pins.count:
-            return self._step(stencil, at, size)
         for role in range(pinning.roles):
             pin = self.pins.pin_of[_number(fields + pinning.at[role], 2, False)]
             if pin and (pin > INTEGER_PINS) == (pinning.floats >> role & 1):
@@ -442,7 +439,7 @@ class Copier(Coder):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _lay_out(self, code: cython.p_char, size: uint32_t, order: uint32_t) -> cython.int:
-        """Choose the stencils of a function, for the slots that are pinned."""
+        """Choose the stencils of a function, without pins."""
         at: uint32_t = 0
         length: uint32_t
         number: cython.int
@@ -466,14 +463,14 @@ class Copier(Coder):
                 if stencil < 0:
                     self._leave(number, at, length)
                 else:
-                    self._put(stencil, at, length)
+                    self._step(stencil, at, length)
             else:
                 other = self._choose(second, code + at + sizes[first] - 8, order)
                 if stencil < 0 or other < 0:
                     self._leave(number, at, length)
                 else:
-                    self._put(stencil, at, sizes[first])
-                    self._put(other, at + sizes[first] - 8, sizes[second])
+                    self._step(stencil, at, sizes[first])
+                    self._step(other, at + sizes[first] - 8, sizes[second])
             at += length
         return 0
 
@@ -487,7 +484,33 @@ class Copier(Coder):
         self.pins.clear()
         self._lay_out(code, size, order)
         if self.pins.choose(wl_pinnings, self.steps, self.step_count, code, size):
-            self._lay_out(code, size, order)
+            self._pin_steps()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _pin_steps(self) -> cython.int:
+        """Plan what has been planned once more, with pins."""
+        planned: cython.pointer(Step) = self.steps
+        room: uint64_t = self.step_room
+        count: uint64_t = self.step_count
+        # What is one step may also write all pins, but that has at least two words.
+        wanted: uint64_t = (2 + PIN_COUNT // 2) * (self.size // 8 + 1) + PIN_COUNT
+        i: uint64_t
+        if wanted > self.other_room:
+            self.other_room = 0
+            self.other_steps = cython.cast(
+                cython.pointer(Step), _grown(self.other_steps, wanted * cython.sizeof(Step))
+            )
+            self.other_room = wanted
+        self.steps, self.step_room = self.other_steps, self.other_room
+        self.other_steps, self.other_room = planned, room
+        self.step_count = 0
+        self.hot = 0
+        self.cold = 0
+        for i in range(count):
+            self.places[planned[i].at >> 3] = self.hot | (self.places[planned[i].at >> 3] & LEFT)
+            self._put(planned[i].stencil, planned[i].at, planned[i].size)
         return 0
 
     # --- copying ---
