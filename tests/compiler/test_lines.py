@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.compiler.building import address_of, assemble, call, emit, with_lines
+from wasmloom.compiler.lines import END as MARK_END
 from wasmloom.compiler.lines import MARK, LineTable
 from wasmloom.compiler.objects import LoadedCode, ObjectError, load
 
@@ -93,15 +94,18 @@ def row(column: int, line: int, size: int) -> bytes:
 
 
 def test_faults_are_at_marks() -> None:
-    """A mark, the arguments of a call at the same address, a place without a line, another mark; then a function."""
-    program = row(0, 0, 4) + row(MARK, 9, 0) + row(0, 20, 4) + row(0, -30, 4) + row(MARK, 10, 0) + row(MARK, 5, 4)
-    table = LineTable.parse(unit(at(0x100) + program + row(0, 35, 4) + row(0, 1, 4) + END))
-    calls = [table.offset_at(address, 0x100) for address in range(0x100, 0x118, 4)]
-    assert calls == [1, 30, 30, 15, 50, 51]
-    faults = [table.offset_at(address, 0x100, fault=True) for address in range(0x100, 0x118, 4)]
-    assert faults == [None, 10, 10, 15, 15, 15]
-    assert table.offset_at(0x114, 0x110, fault=True) is None
-    assert list(table.rows(0x100, 0x118)) == [(0x100, 1), (0x104, 30), (0x10C, 15), (0x110, 50), (0x114, 51)]
+    """Marks between rows of calls, at the same addresses, too; a place without a line; and a block that goes on
+    elsewhere, so that what is before its mark belongs to the mark before that in the module."""
+    program = row(0, 0, 4) + row(MARK, 9, 0) + row(0, 20, 4) + row(0, -30, 4) + row(MARK, 40, 0) + row(MARK, -28, 4)
+    program += row(MARK_END, 0, 4) + row(0, 40, 4) + row(MARK, -22, 4) + row(MARK_END, 10, 4)
+    program += row(0, -40, 4) + row(MARK_END, 19, 4)
+    table = LineTable.parse(unit(at(0x100) + program + row(0, 1, 4) + END))
+    addresses = range(0x100, 0x12C, 4)
+    calls = [table.offset_at(address, 0x100) for address in addresses]
+    assert calls == [1, 30, 30, 30, 30, 52, 52, 52, 52, 52, 20]
+    faults = [table.access_at(address, 0x100, 0x12C) for address in addresses]
+    assert faults == [None, 10, 30, 12, 12, 12, 30, 19, 19, None, None]
+    assert list(table.rows(0x100, 0x118)) == [(0x100, 1), (0x104, 30), (0x10C, 12), (0x114, 52)]
 
 
 def test_several_sections_of_code() -> None:

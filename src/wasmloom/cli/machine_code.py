@@ -15,7 +15,7 @@ from wasmloom.spec.instructions import INSTRUCTIONS
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
 
-_PLACE = re.compile(r"\t\.loc\t\d+ (\d+)")
+_PLACE = re.compile(r"\t\.loc\s\d+ (\d+)")
 _LABEL = re.compile(r"\.L\w+")
 _CALLEE = re.compile(r"\bwf\.(\d+)(?!\w)")
 

@@ -16,7 +16,7 @@ from wasmloom.compiler.abi import (
     uniform_position,
     uniform_type,
 )
-from wasmloom.compiler.lines import MARK
+from wasmloom.compiler.lines import END, MARK
 from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.semantics.kinds import SLOT_BITS, by_name, places
@@ -43,15 +43,15 @@ TAIL = "\n".join(module_assembly(inline_assembly.tail_jump("wl.tail", TAIL_WORDS
 
 #: A mark. It is said to access the memory that its arguments point to, because it has none: over something that only
 #: accesses "inaccessible" memory LLVM moves loads.
-_MARK = f"call void {inline_assembly.mark()}() #6"
+_MARK = "call void {}() #6"
 
 #: Under what a builder knows the context.
 _CONTEXT = ("%inst", layout.offset("WlInstance", "context"))
 
 #: A word, as builders call it.
 _WORD = f"i{SLOT_BITS}"
-#: The metadata suffixes of a function's locations, by offset in the module and column.
-Scope = Callable[[int, int], str]
+#: The metadata suffixes of a function's locations, by offset in the module.
+Scope = Callable[[int], str]
 
 _GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
 
@@ -80,15 +80,15 @@ class FunctionBuilder(StructBuilder):
     Every access to the guest's memory may trap, and the host then sees memories, globals and tables as they are. So
     these accesses are volatile for LLVM, as are writes of globals and tables: none is left out, all keep their order.
 
-    **Places of faults.** Before an access stands a *mark*: a piece of inline assembly without text, whose location
-    is that of the access. Marks are no instructions, but keep their order with volatile accesses: what accesses guest
-    memory between two of them is what the first announces. Accesses have no location of their own, nor has what is
-    computed from them: they may become one instruction, merged with what comes later, and it would have any of their
-    locations. So LLVM, which goes on with the last location where there is none, writes that of the mark. Only calls
-    and traps have locations, too, and neither they nor marks are ever merged with their like (``nomerge``). LLVM may
-    set up a call's arguments, with the call's location, between a mark and its access: marks have a column of their
-    own, and faults look for that. Accesses don't go behind the end of their block, where two that are alike could
-    become one: behind the last stands a mark without a location.
+    **Places of faults.** Before an access stands a *mark*: a piece of inline assembly that makes no instruction, but
+    has the assembler write a row of the line table, in a column of its own (`MARK`). Marks keep their order with
+    volatile accesses: what accesses guest memory between two of them is what the first announces. Only calls and traps
+    have debug locations, and neither they nor marks are ever merged with their like (``nomerge``). Accesses have none,
+    nor has what is computed from them: they may become one instruction, merged with what comes later, and it would have
+    any of their locations. Other instructions get a call's location, its arguments for instance, and may be anywhere
+    before it; a mark's only it has. Behind the last access of a block stands a mark that ends what the last has
+    announced (`END`). So accesses don't go behind the end of their block, where two that are alike could become one.
+    Where LLVM divides a block and moves its rest, the next mark says what is before it.
     """
 
     def __init__(self, scope: Scope | None = None) -> None:
@@ -97,6 +97,8 @@ class FunctionBuilder(StructBuilder):
         self.inst = Value("%inst", "ptr")
         #: where in `lines` the last mark of the block goes, behind its last access; -1: it has none
         self._accessed = -1
+        #: the offset of the last mark
+        self._marked = 0
         self._scope = scope
         self._offset = 0
         self._where: str | None = ""
@@ -123,7 +125,7 @@ class FunctionBuilder(StructBuilder):
     def where(self) -> str:
         """The metadata suffix of what is written; most instructions have nothing that needs it."""
         if self._where is None:
-            self._where = "" if self._scope is None else self._scope(self._offset, 0)
+            self._where = "" if self._scope is None else self._scope(self._offset)
         return self._where
 
     @where.setter
@@ -153,8 +155,11 @@ class FunctionBuilder(StructBuilder):
     def _close(self) -> None:
         """The block ends: what accesses memory in it stays in it."""
         if self._accessed >= 0:
-            self.lines.insert(self._accessed, f"  {_MARK}")
+            self.lines.insert(self._accessed, "  " + self._mark_text(self._marked, END))
             self._accessed = -1
+
+    def _mark_text(self, offset: int, column: int) -> str:
+        return _MARK.format(inline_assembly.mark("" if self._scope is None else f".loc 0 {offset} {column}"))
 
     def rarely(
         self, condition: Value, action: Callable[[str], None], names: tuple[str, str] = ("trap", "ok")
@@ -180,7 +185,8 @@ class FunctionBuilder(StructBuilder):
 
     def mark(self) -> None:
         """What accesses the guest's memory from here on belongs to the current instruction. This is no instruction."""
-        self.emit(_MARK + ("" if self._scope is None else self._scope(self._offset, MARK)))
+        self._marked = self._offset
+        self.emit(self._mark_text(self._offset, MARK))
 
     def accessed(self) -> None:
         """The guest's memory has just been accessed."""

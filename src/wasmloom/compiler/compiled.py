@@ -267,7 +267,7 @@ class CompiledModule:
         found = loaded.lookup(address)
         if found is None or not found[0].startswith(("wf.", "wo.")):
             return None
-        offset = loaded.offset_at(address, address - found[1], fault)
+        offset = loaded.access_at(address) if fault else loaded.offset_at(address, address - found[1])
         return int(found[0][3:]) + self.module.num_imported_funcs, offset or 0
 
     def state_at(self, function: int, offset: int) -> FrameState:

@@ -8,8 +8,10 @@ The decoder is our own: pyelftools, which decodes it as well, takes more than 20
 dependency for this alone. Only what determines address, line and column is interpreted; the rest (files, flags) is
 skipped as the format says.
 
-The *column* says what a row is for: `MARK` for marks of accesses to guest memory, 0 for calls and traps. An access that
-faulted belongs to the mark before it, whatever calls have rows between: LLVM sets up their arguments early.
+There are two tables in one, told apart by the *column*. Rows in the columns `MARK` and `END` say which accesses to
+guest memory lie between them. Those in column 0 are written by LLVM, for calls and traps, and for their arguments,
+which it may set up between a mark and its access; it leaves out a row that is the same as that before, whatever marks
+are between. So each question has to leave out the other's rows.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ _END_SEQUENCE, _SET_ADDRESS = 1, 2
 #: How many LEB128 arguments the standard opcodes have that change neither address nor line nor column.
 _SKIPPED = {4: 1, 6: 0, 7: 0, 10: 0, 11: 0, 12: 1}
 
-#: The column of marks (see `wasmloom.compiler.builder`). Calls and traps have none.
-MARK = 1
+#: The columns of marks (see `wasmloom.compiler.builder`): here begins what a line accesses, here it ends. Calls and
+#: traps have column 0.
+MARK, END = 1, 2
 
 _ADDRESS_MASK = 0xFFFFFFFFFFFFFFFF
 _LINE_MASK = 0xFFFFFFFF
@@ -41,7 +44,7 @@ class LineTable:
 
     def __init__(self, addresses: array[int], lines: array[int], columns: array[int]) -> None:
         # Sorted addresses; a line counts from its address to the next one. Line 0: comes from nothing in the module.
-        # Of two rows at one address the last counts, but for faults.
+        # Of two rows at one address the last counts, among those of a column.
         self._addresses = addresses
         self._lines = lines
         self._columns = columns
@@ -69,22 +72,45 @@ class LineTable:
             columns += some_columns
         return cls(addresses, lines, columns)
 
-    def offset_at(self, address: int, start: int | None = None, fault: bool = False) -> int | None:
+    def offset_at(self, address: int, start: int | None = None) -> int | None:
         """The offset in the module of the instruction at `address`, or None.
 
-        For a return address ask for the byte before it, which belongs to the call. With `start`, an instruction that
-        comes from nothing in the module has the offset of what is before it, but not before `start`. `fault`: the
-        instruction accesses guest memory, so what counts is the last mark before it.
+        For a return address ask for the byte before it, which belongs to the call. With `start`, where the function
+        begins: that of a call there, and nothing else.
         """
         position = bisect_right(self._addresses, address) - 1
         if start is not None:
             while position >= 0 and self._addresses[position] >= start:
-                if self._lines[position] and (self._columns[position] == MARK or not fault):
+                if self._lines[position] and not self._columns[position]:
                     break
                 position -= 1
             else:
                 return None
         return (self._lines[position] or None) if position >= 0 else None
+
+    def access_at(self, address: int, start: int, end: int) -> int | None:
+        """The offset in the module of the access to guest memory at `address`, in the function from `start` to `end`.
+
+        That is what the last mark before it says, in the same block. Where none is, LLVM has divided the block: then
+        the next mark is in the same block, and ends the access.
+        """
+        position = here = bisect_right(self._addresses, address) - 1
+        while position >= 0 and self._addresses[position] >= start:
+            if self._columns[position] == MARK and self._lines[position]:
+                return self._lines[position]
+            if self._columns[position] == END or not self._lines[position]:  # the block begins behind it
+                break
+            position -= 1
+        last = bisect_left(self._addresses, end)
+        for position in range(here + 1, last):
+            if self._columns[position] == END:
+                return self._lines[position]
+            if self._columns[position] == MARK:
+                # The one before it in its block, where they are in the module's order.
+                line, first = self._lines[position], bisect_left(self._addresses, start)
+                others = zip(self._lines[first:last], self._columns[first:last], strict=True)
+                return max((other for other, column in others if column == MARK and other < line), default=None)
+        return None
 
     def rows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """All (address, offset) where the offset changes within [start, end)."""
@@ -196,7 +222,7 @@ def _run_program(
             position += 1
             if value >= 0x80:
                 position, value = _unsigned(data, position - 1)
-            column = MARK if value == MARK else 0
+            column = value if value in (MARK, END) else 0
             continue
         elif opcode == _ADVANCE_PC:
             shift = 0
@@ -247,7 +273,7 @@ def _run_program(
         # A row.
         if line << 8 | column != last:
             last = line << 8 | column
-            if addresses and addresses[-1] == address and columns[-1] == column:
+            if addresses and addresses[-1] == address and not column and not columns[-1]:
                 lines[-1] = line & _LINE_MASK
             else:
                 addresses.append(address & _ADDRESS_MASK)

@@ -157,7 +157,7 @@ class FunctionLowering:
         else:
             names = [f"{llvm_type(own.params[i])} %p{i}" for i in own.registers]
         params = ", ".join(["ptr swiftself %inst", *names])
-        return f"define hidden {self._result_type()} @wf.{self.index}({params}) #0{self.scope(-1, 0)} {{"
+        return f"define hidden {self._result_type()} @wf.{self.index}({params}) #0{self.scope(-1)} {{"
 
     def _declare_locals(self, runs: list[tuple[int, int]]) -> None:
         """Variables for parameters and locals (Core 3.0, 4.4.11)."""

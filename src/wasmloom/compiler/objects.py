@@ -119,14 +119,24 @@ class LoadedCode:
         function = self.function_at(address)
         return None if function is None else (function.name, address - function.address)
 
-    def offset_at(self, address: int, start: int | None = None, fault: bool = False) -> int | None:
+    def offset_at(self, address: int, start: int | None = None) -> int | None:
         """The offset in the Wasm module of what the instruction at `address` comes from; None: from nothing in it.
 
         See `LineTable.offset_at`. The first question about an object reads its line table. Raises `ObjectError` when
         that is damaged.
         """
         number = self.object_at(address)
-        return None if number is None else self.line_table(number).offset_at(address, start, fault)
+        return None if number is None else self.line_table(number).offset_at(address, start)
+
+    def access_at(self, address: int) -> int | None:
+        """The offset in the Wasm module of the access to guest memory at `address`. See `LineTable.access_at`.
+
+        Raises `ObjectError` when the line table is damaged.
+        """
+        number, function = self.object_at(address), self.function_at(address)
+        if number is None or function is None:
+            return None
+        return self.line_table(number).access_at(address, function.address, function.address + function.size)
 
     def object_at(self, address: int) -> int | None:
         """The number of the object that has code at `address`."""

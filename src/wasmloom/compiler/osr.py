@@ -92,7 +92,7 @@ class OsrLowering(FunctionLowering):
 
     def _header(self) -> str:
         params = "ptr swiftself %inst, ptr %frame, ptr %results, ptr %outcome"
-        return f"define hidden void @wo.{self.index}({params}) #0{self.scope(-1, 0)} {{"
+        return f"define hidden void @wo.{self.index}({params}) #0{self.scope(-1)} {{"
 
     def _result_type(self) -> str:
         return "void"

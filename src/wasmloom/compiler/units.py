@@ -119,20 +119,16 @@ class _Locations:
 
 
 class _Scope:
-    """Gives the metadata suffix of a location in a function, by offset in the module; -1 for the function itself.
-
-    The column is 0, or `MARK` for marks.
-    """
+    """Gives the metadata suffix of a location in a function, by offset in the module; -1 for the function itself."""
 
     def __init__(self, locations: _Locations, node: str) -> None:
         self._locations = locations
         self._node = node
 
-    def __call__(self, offset: int, column: int) -> str:
+    def __call__(self, offset: int) -> str:
         if offset < 0:
             return f" !dbg {self._node}"
-        where = f"line: {offset}, column: {column}" if column else f"line: {offset}"
-        return f", !dbg {self._locations.add(f'!DILocation({where}, scope: {self._node})')}"
+        return f", !dbg {self._locations.add(f'!DILocation(line: {offset}, scope: {self._node})')}"
 
 
 def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> str:

@@ -39,9 +39,9 @@ def keep(is_float: bool) -> str:
     return f'asm sideeffect "", "{_FLOAT if is_float else _INTEGER}"'
 
 
-def mark() -> str:
-    """Nothing, at a place that stays where it is. This is no instruction."""
-    return 'asm sideeffect "", ""'
+def mark(directive: str = "") -> str:
+    """A directive for the assembler, or nothing, at a place that stays where it is. This is no instruction."""
+    return f'asm sideeffect "{directive}", ""'
 
 
 def prefetch(distance: int) -> str:
