@@ -63,6 +63,7 @@ def _back(pinning: cython.pointer(Pinning), step: cython.pointer(Step), code: cy
     return cython.cast(int64_t, step.at) + distance if distance <= 0 else -1
 
 
+@cython.final
 @cython.no_gc
 @cython.cclass
 class Pins:
