@@ -16,7 +16,9 @@ import remote
 from harness import Engine, Guest, Imports, Missing, Unsupported, WrongAnswer
 
 #: How wasmloom can run guests. "auto" starts interpreted and compiles in the background.
-TIERS = ("interpreter", "compiler", "auto")
+TIERS = ("interpreter", "baseline", "compiler", "auto")
+#: Those that make code while a guest runs.
+_WARMING = ("baseline", "auto")
 
 #: How compiled code switches stacks: by instructions of its own, or through calls into the runtime.
 SWITCHING = ("native", "libcall")
@@ -298,13 +300,13 @@ def tiers(args: argparse.Namespace, missing: list[Missing]) -> list[Wasmloom]:
     found = []
     switching = getattr(args, "stack_switching", None)
     for tier in args.tier.split(","):
-        for way in switching.split(",") if switching and tier != "interpreter" else [None]:
+        for way in switching.split(",") if switching and tier in ("compiler", "auto") else [None]:
             if tier not in TIERS or way not in (None, *SWITCHING):
                 raise SystemExit(f"no {tier} {way or ''}: tiers are {', '.join(TIERS)}, ways {', '.join(SWITCHING)}")
             name = f"wasmloom {tier}" if way is None else f"wasmloom {tier} {way}"
             options = {"tier": tier} | ({} if way is None else {"stack_switching": way})
             try:
-                found.append(Wasmloom(name, warm_up=_warm_up(args) if tier == "auto" else 0, **options))
+                found.append(Wasmloom(name, warm_up=_warm_up(args) if tier in _WARMING else 0, **options))
             except Unsupported as error:
                 missing.append(Missing(name, str(error)))
     return found

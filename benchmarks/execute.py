@@ -11,7 +11,8 @@ relation to wasm3, its compiled code to Wasmtime and V8; a mean at the end is ov
 What a call from Python (for V8: from JavaScript) costs by itself is measured with an empty function and subtracted: it
 says nothing about execution, and is half of Wasmtime's time in the shortest programs.
 
-V8 and wasmloom's tier "auto" compile a program while it runs, so each program runs for ``--warm-up`` seconds first.
+V8 and wasmloom's tiers "baseline" and "auto" make code while a program runs, so each runs for ``--warm-up`` seconds
+first.
 With ``--compiling`` there is a second table: the time that compiling a module takes (elapsed, all threads, nothing
 cached), and the size of what that makes where a contender tells.
 """

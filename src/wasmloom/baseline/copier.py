@@ -357,6 +357,11 @@ class Copier(Coder):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _step(self, stencil: int32_t, at: uint32_t, size: uint32_t, registers: uint32_t = 0) -> cython.int:
+        if self.step_count == self.step_room:  # never so far: there is room for what instructions of a size can need
+            self.steps = cython.cast(
+                cython.pointer(Step), _grown(self.steps, 2 * self.step_room * cython.sizeof(Step))
+            )
+            self.step_room *= 2
         self.steps[self.step_count].stencil = stencil
         self.steps[self.step_count].registers = registers
         self.steps[self.step_count].at = at
