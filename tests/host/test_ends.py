@@ -5,6 +5,8 @@ Each program runs in a process of its own, which must not end by a signal.
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.compiler.tiers import ENGINES
@@ -363,7 +365,17 @@ wl.Store()
 """
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param(
+            "before",
+            # So does a program that only imports `typing`, `subprocess` and `asyncio` in the other one.
+            marks=pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="CPython 3.12 aborts at its end"),
+        ),
+        "after",
+    ],
+)
 def test_other_interpreters_of_the_process_cannot_import(when: str) -> None:
     """Before the main one has, and afterwards; it isn't disturbed."""
     assert run_program(SUBINTERPRETER, when) == ""
