@@ -19,7 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wasmloom as wl
-from tests.compiler.tiers import ENGINES, engine_of, exports_of
 from wasmloom.host.engine import default_engine
 from wasmloom.host.tasks import stacks_in_use
 from wasmloom.runtime.collector import collect_garbage
@@ -863,40 +862,3 @@ def test_guests_count_towards_the_memory_limit() -> None:
 
     run(main())
     assert stacks_in_use(guest.store) == 0
-
-
-@pytest.mark.parametrize("name", ENGINES)
-def test_tasks_that_others_have_found(name: str) -> None:
-    """The frame of a coroutine is anybody's: its task does nothing that it isn't ready for."""
-    go_on = asyncio.Event()
-
-    async def wait(number: int) -> int:
-        await go_on.wait()
-        return number + 1
-
-    exports = exports_of(
-        """(module (import "h" "wait" (func $wait (param i32) (result i32)))
-          (func (export "f") (param i32) (result i32) (call $wait (local.get 0))))""",
-        engine_of(name),
-        {"h": {"wait": wait}},
-    )
-
-    async def main() -> None:
-        coroutine = exports.f.call_async(3)
-        running = asyncio.ensure_future(coroutine)
-        await asyncio.sleep(0)
-        task = coroutine.cr_frame.f_locals["task"]
-        with pytest.raises(RuntimeError, match="begun"):
-            task.start((4,))
-        go_on.set()
-        assert await running == 4
-        with pytest.raises(RuntimeError, match="waits for nothing"):
-            task.send(4)
-        with pytest.raises(RuntimeError, match="begun"):
-            task.start((4,))
-        with pytest.raises(KeyError):
-            task.throw(KeyError(), True)
-        task.discard()
-        assert await exports.f.call_async(3) == 4
-
-    asyncio.run(main())
