@@ -145,6 +145,46 @@ def test_code_beyond_the_limit_is_not_made() -> None:
     assert module.code_space.with_code() == []
 
 
+#: Pins are loaded wherever control arrives from elsewhere: here at as many places as a table has targets.
+PINNED = """
+(module
+  (func (export "pick") (param $i i32) (param $n i32) (result i32) (local $sum i32)
+    (loop $l
+      (block $c (block $b (block $a
+        (br_table $a $b $c $c $b $a TARGETS (i32.and (local.get $i) (i32.const 7))))
+        (local.set $sum (i32.add (local.get $sum) (local.get $i))))
+        (local.set $sum (i32.add (local.get $sum) (local.get $i))))
+      (br_if $l (i32.ge_u (local.tee $n (i32.sub (local.get $n) (i32.const 1))) (i32.const 1))))
+    (local.get $sum)))
+"""
+
+
+def picked(text: str, limit: int) -> tuple[object, list[int], int]:
+    """What a call gives, which functions have code, and how much of that there is then."""
+    engine = wl.Engine(tier="baseline", cache=False, code_limit=limit)
+    instance = wl.Instance(wl.Module(text, engine), {}, store=wl.Store(engine))
+    result = instance.exports.pick(1, 5)
+    return result, instance.module.code_space.with_code(), engine.code_used
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_loads_pins_counts_as_code() -> None:
+    """Wherever the limit is, a call doesn't meet it: there is code, or there is none."""
+    text = PINNED.replace("TARGETS", "$a")
+    result, with_code, used = picked(text, 1 << 30)
+    assert (result, with_code) == (5, [0])
+    for limit in range(used - 200, used + 1):
+        assert picked(text, limit)[:2] == (5, [0] if limit == used else [])
+
+
+@pytest.mark.usefixtures("at_once")
+def test_pins_are_loaded_once_for_each_entry() -> None:
+    """However often it is a target."""
+    few = picked(PINNED.replace("TARGETS", "$a $b"), 1 << 30)[2]
+    many = picked(PINNED.replace("TARGETS", "$a $b" + " $b $a" * 1000), 1 << 30)[2]
+    assert many - few == 2000 * 4
+
+
 @pytest.mark.usefixtures("at_once")
 def test_without_memory() -> None:
     """Each allocation may fail: then there is no code, or an error, and the next call finds all in order."""

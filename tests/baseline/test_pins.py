@@ -12,6 +12,7 @@ from tests.baseline.test_stencils import GROUPS, unfused
 from tests.conftest import needs_guard_pages
 from tests.interpreter.shapes import INPUTS, LOCALS, Shape, parse, prologue
 from tests.interpreter.test_instructions import check, shaped
+from tests.interpreter.test_limits import module
 from tests.semantics.modules import block, get, op, put
 from wasmloom.baseline.copier import pinned_slots
 from wasmloom.baseline.roles import Patch, exchanged, patched, patches, turned
@@ -79,6 +80,15 @@ def test_the_most_read_are_pinned() -> None:
       local.get {count + 3}))""")
     assert instance.exports.f(3) == sum(i * i for i in locals)
     assert sorted(pins_of(instance)) == [*locals][-count:]
+
+
+def test_many_branches_to_one_loop() -> None:
+    """Each is noted once, not for all before it: that would hang here."""
+    engine = wl.Engine(tier="baseline")
+    body = block("loop") + (get(0) + op("br_if", 0)) * 600_000 + op("end")
+    instance = wl.Instance(wl.Module(module(body, locals=1), engine), {}, store=wl.Store(engine))
+    instance.exports.f()
+    assert pins_of(instance)
 
 
 COUNTED = """

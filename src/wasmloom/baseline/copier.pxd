@@ -55,7 +55,7 @@ cdef class Copier(Coder):
     cdef uint64_t other_room
     cdef uint32_t *places       # by 8 bytes of bytecode: where an instruction's code is; `LEFT` may be set
     cdef uint64_t place_room
-    cdef uint32_t *entries      # bytecode offsets of entries, some of them more than once
+    cdef uint32_t *entries      # bytecode offsets of entries; some more than once, until they are sorted out
     cdef uint64_t entry_count
     cdef uint64_t entry_room
     cdef Patch *patches
@@ -84,5 +84,8 @@ cdef class Copier(Coder):
     cdef void _set_registers(self, Step *step, char *hot, char *cold) noexcept
     cdef int _write(self, char *start) except -1
     cdef int _make_one(self, CodeSpace space, uint32_t index) except -1
+    cdef int _copy(self, Made *made) except -1
+    cdef bint _has_budget(self, uint64_t size) noexcept
+    cdef void _sort_out_entries(self) noexcept
     cdef int _stop_waiting(self) except -1
     cdef int _commit(self) except -1

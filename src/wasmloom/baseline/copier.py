@@ -88,7 +88,7 @@ from cython.cimports.wasmloom.interpreter.machine import externals, handler_coun
 from cython.cimports.wasmloom.runtime.arena import Arena
 from cython.cimports.wasmloom.runtime.codememory import CodeBudget
 from cython.cimports.wasmloom.runtime.hooks import MakeCode, set_code_is_due, set_make_code
-from cython.cimports.wasmloom.system.allocation import calloc, realloc
+from cython.cimports.wasmloom.system.allocation import calloc, grown
 
 #: Handlers are aligned to 16 bytes: what their addresses are shifted by to look up their numbers.
 _WORD_UNIT = cython.declare(cython.int, 4)
@@ -218,16 +218,6 @@ def _register(pin: cython.int) -> uint32_t:
     return FIRST_INTEGER_PIN + pin - 1 if pin <= INTEGER_PINS else FIRST_FLOAT_PIN + pin - 1 - INTEGER_PINS
 
 
-@cython.cfunc
-@cython.inline
-def _grown(memory: cython.p_void, size: cython.size_t) -> cython.p_void:
-    """`realloc` that raises MemoryError."""
-    result: cython.p_void = realloc(memory, size)
-    if result == cython.NULL:
-        raise MemoryError
-    return result
-
-
 @cython.final
 @cython.no_gc
 @cython.cclass
@@ -309,11 +299,11 @@ class Copier(Coder):
         """Make room for what is noted of a function with so much bytecode."""
         words: uint64_t = size // 8 + 1
         if words > self.place_room:
-            self.places = cython.cast(cython.pointer(uint32_t), _grown(self.places, 4 * words))
+            self.places = cython.cast(cython.pointer(uint32_t), grown(self.places, 4 * words))
             self.place_room = words
         if 2 * words > self.step_room:
             self.step_room = 0
-            self.steps = cython.cast(cython.pointer(Step), _grown(self.steps, 2 * words * cython.sizeof(Step)))
+            self.steps = cython.cast(cython.pointer(Step), grown(self.steps, 2 * words * cython.sizeof(Step)))
             self.step_room = 2 * words
         self.step_count = 0
         self.entry_count = 0
@@ -327,7 +317,7 @@ class Copier(Coder):
             return 0
         if self.entry_count == self.entry_room:
             room: uint64_t = 2 * self.entry_room + 64
-            self.entries = cython.cast(cython.pointer(uint32_t), _grown(self.entries, 4 * room))
+            self.entries = cython.cast(cython.pointer(uint32_t), grown(self.entries, 4 * room))
             self.entry_room = room
         self.entries[self.entry_count] = at
         self.entry_count += 1
@@ -359,7 +349,7 @@ class Copier(Coder):
     def _step(self, stencil: int32_t, at: uint32_t, size: uint32_t, registers: uint32_t = 0) -> cython.int:
         if self.step_count == self.step_room:  # never so far: there is room for what instructions of a size can need
             self.steps = cython.cast(
-                cython.pointer(Step), _grown(self.steps, 2 * self.step_room * cython.sizeof(Step))
+                cython.pointer(Step), grown(self.steps, 2 * self.step_room * cython.sizeof(Step))
             )
             self.step_room *= 2
         self.steps[self.step_count].stencil = stencil
@@ -505,7 +495,7 @@ class Copier(Coder):
         if wanted > self.other_room:
             self.other_room = 0
             self.other_steps = cython.cast(
-                cython.pointer(Step), _grown(self.other_steps, wanted * cython.sizeof(Step))
+                cython.pointer(Step), grown(self.other_steps, wanted * cython.sizeof(Step))
             )
             self.other_room = wanted
         self.steps, self.step_room = self.other_steps, self.other_room
@@ -673,59 +663,84 @@ class Copier(Coder):
     def _make_one(self, space: CodeSpace, index: uint32_t) -> cython.int:
         """Make the code of a function; it isn't entered before `_commit`. Gives 1 where there is no room for it."""
         made: cython.pointer(Made) = cython.address(self.made[index])
-        start: cython.p_char
-        stub: cython.p_char = cython.NULL
-        stubs: uint64_t = 0
-        place: uint32_t
-        room: uint64_t
-        i: uint64_t
+        has_room: cython.bint
         # What calls itself calls its own code.
         made.order = self.orders + 1
         try:
             self._plan(space, space.codes[index].start, space.codes[index].size, made.order)
-            if self.budget is not None and not self.budget.has(self.hot + self.cold):
-                start = cython.NULL
-            else:
-                start = self.arena.code(self.hot + self.cold)
-            made.start = start
-            made.hot = self.hot
-            made.cold = self.cold
-            if start != cython.NULL:
-                self._write(start)
-                # Where control arrives from elsewhere pins are loaded; the function's beginning does so itself.
-                stubs = self._stub_size() * self.entry_count if self.pins.count else 0
-                stub = self.arena.code(stubs) if stubs else cython.NULL
-                if stubs and stub == cython.NULL:
-                    start = cython.NULL
+            has_room = self._copy(made)
         except MemoryError:
             made.order = 0
             raise
-        if start == cython.NULL:
+        if not has_room:
             made.order = 0
             return 1
-        if self.budget is not None:
-            self.budget.take(self.hot + self.cold + stubs)
-            self.counted += self.hot + self.cold + stubs
         self.orders += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _copy(self, made: cython.pointer(Made)) -> cython.int:
+        """Copy what has been planned, and note what is to lead to it; gives 0 where there is no room for it."""
+        code: cython.p_char
+        stub: cython.p_char = cython.NULL
+        at: uint32_t
+        stubs: uint64_t = 0
+        size: uint64_t = self.hot + self.cold
+        room: uint64_t
+        i: uint64_t
+        if not self._has_budget(size):
+            return 0
+        made.start = self.arena.code(size)
+        made.hot = self.hot
+        made.cold = self.cold
+        if made.start == cython.NULL:
+            return 0
+        self._write(made.start)
         self._enter_at(0)
+        self._sort_out_entries()
+        # Where control arrives from elsewhere pins are loaded; the function's beginning does so itself.
+        if self.pins.count:
+            stubs = self._stub_size() * self.entry_count
+            stub = self.arena.code(stubs) if self._has_budget(size + stubs) else cython.NULL
+            if stub == cython.NULL:
+                return 0
         if self.patch_count + self.entry_count > self.patch_room:
             room = 2 * (self.patch_count + self.entry_count)
-            self.patches = cython.cast(cython.pointer(Patch), _grown(self.patches, room * cython.sizeof(Patch)))
+            self.patches = cython.cast(cython.pointer(Patch), grown(self.patches, room * cython.sizeof(Patch)))
             self.patch_room = room
+        if self.budget is not None:
+            self.budget.take(size + stubs)
+            self.counted += size + stubs
         for i in range(self.entry_count):
-            place = self.places[self.entries[i] >> 3]
-            if not place & (LEFT | ENTERED):
+            at = self.entries[i]
+            code = made.start + (self.places[at >> 3] & PLACE)
+            if stub != cython.NULL and at:
+                self._stub(stub, code)
+                code, stub = stub, stub + self._stub_size()
+            self.patches[self.patch_count].word = cython.cast(cython.pointer(uint64_t), self.code + at)
+            self.patches[self.patch_count].code = code
+            self.patch_count += 1
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _has_budget(self, size: uint64_t) -> cython.bint:
+        """Whether the engine may have so much more code."""
+        return self.budget is None or self.budget.has(size)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _sort_out_entries(self) -> cython.void:
+        """Leave each entry once, and none whose word stays."""
+        i: uint64_t
+        count: uint64_t = 0
+        for i in range(self.entry_count):
+            if not self.places[self.entries[i] >> 3] & (LEFT | ENTERED):
                 self.places[self.entries[i] >> 3] |= ENTERED
-                self.patches[self.patch_count].word = cython.cast(
-                    cython.pointer(uint64_t), self.code + self.entries[i]
-                )
-                self.patches[self.patch_count].code = start + place
-                if stub != cython.NULL and self.entries[i]:
-                    self.patches[self.patch_count].code = stub
-                    self._stub(stub, start + place)
-                    stub += self._stub_size()
-                self.patch_count += 1
-        return 0
+                self.entries[count] = self.entries[i]
+                count += 1
+        self.entry_count = count
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -26,9 +26,10 @@ cdef class Pins:
     # By slot, while they are chosen: what reading it from a register is worth, and how much more as a float.
     cdef int64_t *worth
     cdef int64_t *floatness
-    # What instructions read and write, in order; how many loops each is in; by 8 bytes of bytecode where that begins.
+    # What instructions read and write, in order; in how many more loops each is than the one before; by 8 bytes of
+    # bytecode where that begins.
     cdef uint32_t *log
-    cdef uint8_t *depths
+    cdef int32_t *deeper
     cdef uint64_t log_room
     cdef uint32_t *firsts
     cdef uint64_t first_room

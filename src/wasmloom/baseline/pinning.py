@@ -26,7 +26,7 @@ from cython.cimports.wasmloom.baseline._roles import (
 )
 from cython.cimports.wasmloom.baseline._stencils_object import Pinning
 from cython.cimports.wasmloom.baseline.pinning import PIN_COUNT, Step
-from cython.cimports.wasmloom.system.allocation import calloc, realloc
+from cython.cimports.wasmloom.system.allocation import calloc, grown
 
 _SLOTS = cython.declare(uint64_t, 65536)
 #: A noted read or write: where its field is, in the low bits; 0: control goes away.
@@ -35,7 +35,7 @@ _IS_WRITE = cython.declare(uint32_t, 1 << 29)
 _IS_FLOAT = cython.declare(uint32_t, 1 << 30)
 _IS_WORD = cython.declare(uint32_t, 1 << 31)
 #: An instruction in so many loops is taken to run so many times as often as in one less; deeper ones no more often.
-_MOST_LOOPS = cython.declare(cython.int, 4)
+_MOST_LOOPS = cython.declare(int32_t, 4)
 _TURNS = cython.declare(int64_t, 8)
 #: What a read is worth, and what a write costs.
 _READ = cython.declare(int64_t, 10)
@@ -81,7 +81,7 @@ class Pins:
         free(self.worth)
         free(self.floatness)
         free(self.log)
-        free(self.depths)
+        free(self.deeper)
         free(self.firsts)
 
     @cython.cfunc
@@ -115,12 +115,12 @@ class Pins:
             return 0
         if _MOST_NOTES * count > self.log_room:
             self.log_room = 0
-            self.log = cython.cast(cython.pointer(uint32_t), _grown(self.log, 4 * _MOST_NOTES * count))
-            self.depths = cython.cast(cython.pointer(uint8_t), _grown(self.depths, _MOST_NOTES * count))
+            self.log = cython.cast(cython.pointer(uint32_t), grown(self.log, 4 * _MOST_NOTES * count))
+            self.deeper = cython.cast(cython.pointer(int32_t), grown(self.deeper, 4 * (_MOST_NOTES * count + 1)))
             self.log_room = _MOST_NOTES * count
         if size // 8 + 1 > self.first_room:
             self.first_room = 0
-            self.firsts = cython.cast(cython.pointer(uint32_t), _grown(self.firsts, 4 * (size // 8 + 1)))
+            self.firsts = cython.cast(cython.pointer(uint32_t), grown(self.firsts, 4 * (size // 8 + 1)))
             self.first_room = size // 8 + 1
         return self._take(self._note(pinnings, steps, count, code), code)
 
@@ -129,15 +129,18 @@ class Pins:
     def _note(
         self, pinnings: cython.pointer(Pinning), steps: cython.pointer(Step), count: uint64_t, code: cython.p_char
     ) -> uint64_t:
-        """Note what the stencils read and write, and the loops; gives how many notes there are."""
+        """Note what the stencils read and write, and the loops; gives how many notes there are.
+
+        A loop is noted where it begins and ends, not for all that is in it: there may be as many as instructions.
+        """
         i: uint64_t
-        k: uint64_t
         length: uint64_t = 0
         before: uint64_t
         role: cython.int
         back: int64_t
         kind: uint32_t
         pinning: cython.pointer(Pinning)
+        self.deeper[0] = 0
         for i in range(count):
             pinning = cython.address(pinnings[steps[i].stencil])
             before = length
@@ -159,12 +162,11 @@ class Pins:
             elif pinning.effect == EFFECT_AWAY:
                 self.log[length] = 0
                 length += 1
-            memset(self.depths + before, 0, length - before)
+            memset(self.deeper + before + 1, 0, 4 * (length - before))
             back = _back(pinning, cython.address(steps[i]), code)
             if back >= 0:
-                for k in range(self.firsts[back >> 3], length):
-                    if self.depths[k] < _MOST_LOOPS:
-                        self.depths[k] += 1
+                self.deeper[self.firsts[back >> 3]] += 1
+                self.deeper[length] -= 1
         return length
 
     @cython.cfunc
@@ -179,6 +181,7 @@ class Pins:
         slot: uint16_t
         weight: int64_t
         cost: int64_t = 0
+        depth: int32_t = 0
         first: cython.int
         end: cython.int
         place: cython.int
@@ -187,7 +190,8 @@ class Pins:
             weights[place] = weights[place - 1] * _TURNS
         for i in range(length):
             note = self.log[i]
-            weight = weights[self.depths[i]]
+            depth += self.deeper[i]
+            weight = weights[min(depth, _MOST_LOOPS)]
             if note == 0:
                 cost += weight
                 continue
@@ -229,13 +233,3 @@ class Pins:
                 self.pin_of[_slot(code, at[place])] = place + 1
                 self.count += 1
         return self.count
-
-
-@cython.cfunc
-@cython.inline
-def _grown(memory: cython.p_void, size: uint64_t) -> cython.p_void:
-    """`realloc` that raises MemoryError."""
-    result: cython.p_void = realloc(memory, size)
-    if result == cython.NULL:
-        raise MemoryError
-    return result

@@ -26,6 +26,13 @@ cdef inline void *calloc(size_t count, size_t size) noexcept nogil:
 cdef inline void *realloc(void *memory, size_t size) noexcept nogil:
     return NULL if refused() else c_realloc(memory, size)
 
+# `realloc` that raises MemoryError.
+cdef inline void *grown(void *memory, size_t size) except NULL:
+    cdef void *result = realloc(memory, size)
+    if result == NULL:
+        raise MemoryError
+    return result
+
 cdef inline void *mmap(void *at, size_t size, int protection, int flags, int file, off_t offset) noexcept nogil:
     return MAP_FAILED if refused() else c_mmap(at, size, protection, flags, file, offset)
 
