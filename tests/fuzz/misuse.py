@@ -526,7 +526,7 @@ SPECIAL: tuple[Callable[[Any, Case], Any], ...] = (
     lambda x, c: list(itertools.islice(iter(x), 5)), lambda x, c: memoryview(x), lambda x, c: copy.copy(x),
     lambda x, c: copy.deepcopy(x), lambda x, c: pickle.dumps(x, c.rng.randrange(6)), lambda x, c: x(c.odd(), c.odd()),
     lambda x, c: x.__setitem__(c.argument("i", "int"), c.odd()), lambda x, c: x.__setitem__(c.odd(), c.odd()),
-    lambda x, c: type(x)(), lambda x, c: type(x).__new__(type(x)), lambda x, c: x.__init__(c.odd(), c.odd()),
+    lambda x, c: type(x)(), lambda x, c: type(x).__new__(type(x)), lambda x, c: type(x).__init__(x, c.odd(), c.odd()),
     lambda x, c: type("Sub", (type(x),), {}), lambda x, c: x.__setstate__((None, None)), lambda x, c: x.__reduce__(),
     lambda x, c: x.__enter__(), lambda x, c: x.__exit__(None, None, None), lambda x, c: setattr(x, "__class__", wl.Tag),
     lambda x, c: dir(x), lambda x, c: x < c.odd(), lambda x, c: isinstance(c.odd(), type(x)), lambda x, c: x.release(),
