@@ -98,6 +98,7 @@ _callee_at = cython.declare(cython.pointer(int16_t), cython.NULL)
 _is_checked = cython.declare(cython.pointer(uint8_t), cython.NULL)
 #: With so much bytecode waiting code is made at once.
 _batch = cython.declare(uint64_t, 1 << 15)
+_pins = cython.declare(Pins, Pins.__new__(Pins))  # of the function that is being planned, by whichever copier
 # The copiers with functions that wait, as addresses: see `code_space._spaces`.
 _waiting = cython.declare(list, [])
 #: So much address space is reserved for code, and for bytecode and cells, for each byte of a module's bodies; and not
@@ -242,7 +243,7 @@ class Copier(Coder):
         self.waiting = cython.cast(cython.pointer(uint32_t), calloc(self.count + 1, 4))
         if self.waiting == cython.NULL:
             raise MemoryError
-        self.pins = Pins.__new__(Pins)
+        self.pins = _pins
         self._make_head()
 
     def __dealloc__(self) -> None:

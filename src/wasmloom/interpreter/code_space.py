@@ -191,6 +191,9 @@ class CodeSpace:
                 self.counted += translator.pos
             code = self._new_memory(translator.pos)
             if code == cython.NULL:
+                if self.budget is not None:
+                    self.budget.give_back(translator.pos)
+                    self.counted -= translator.pos
                 raise MemoryError
             memcpy(code, translator.buffer, translator.pos)
             self.codes[index].start = code
@@ -380,9 +383,16 @@ def new_code_space(
     return CodeSpace.__new__(CodeSpace, module, fuel, prepare, checked, budget, coder)
 
 
-def find(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
-    """The code space, function (of those defined there) and offset that an address in bytecode stands for."""
+def find(ip: uint64_t, near: CodeSpace | None = None) -> tuple[CodeSpace, int, int] | None:
+    """The code space, function (of those defined there) and offset that an address in bytecode stands for.
+
+    There may be thousands of code spaces; `near` is the one in which it probably lies.
+    """
     space: CodeSpace
+    if near is not None:
+        found = near.find(ip)
+        if found is not None:
+            return (near, *found)
     for address in list(_spaces):
         if address not in _spaces:
             continue  # it has gone meanwhile

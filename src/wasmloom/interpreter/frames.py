@@ -114,6 +114,7 @@ def standing(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, lim
     on: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cont)
     end: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), last)
     return_ip: uint64_t
+    near: object = None
     cursor = cython.declare(Cursor)
     cursor.ip = ip
     cursor.fp = fp
@@ -123,9 +124,10 @@ def standing(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, lim
     while len(found) < limit:
         known = seen.get(cursor.ip)
         if known is None:
-            position = find(cursor.ip)
+            position = find(cursor.ip, near)
             if position is None:
                 break  # it hasn't begun: its first instruction lies in no function
+            near = position[0]
             known = seen[cursor.ip] = (position, position[0].record_slot(position[1]))
         found.append((known[0], cursor.fp, cython.cast(uint64_t, on)))
         return_ip = _word(cursor.fp + SLOT_BYTES * cython.cast(uint64_t, known[1]))

@@ -6,6 +6,9 @@ An arena is a range of address space that is reserved as a whole. Code grows fro
 middle. Code is written in batches: what has been written since the last `seal` becomes executable there, and is never
 writable again. Nothing is given back before the arena goes.
 
+Pages become accessible when they are needed, except in small arenas, which are accessible as a whole: for the system
+each boundary is a mapping more, of which a process has 65 530 by default, and a process may have thousands of modules.
+
 Invariants: an arena is used with the GIL held. The signal handler knows the range of code from the beginning, since
 what isn't executable yet can't fault as code.
 """
@@ -32,6 +35,8 @@ from cython.cimports.wasmloom.system.allocation import mmap, mprotect
 _PAGE = cython.declare(uint64_t, 4096)
 #: Data becomes accessible in pieces of this many bytes.
 _PIECE = cython.declare(uint64_t, 1 << 16)
+#: An arena of up to so many bytes is accessible as a whole.
+_SMALL = cython.declare(uint64_t, 1 << 20)
 
 
 @cython.cfunc
@@ -49,14 +54,18 @@ class Arena:
     def __cinit__(self, code_size: uint64_t, data_size: uint64_t) -> None:
         self.code_room = _up(code_size, _PAGE)
         self.size = self.code_room + _up(data_size, _PIECE)
+        is_small: cython.bint = self.size <= _SMALL
+        access: cython.int = PROT_READ | PROT_WRITE if is_small else PROT_NONE
         memory: cython.p_void = mmap(
-            cython.NULL, self.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
+            cython.NULL, self.size, access, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
         )
         if memory == MAP_FAILED:
             raise MemoryError("no address space for code")
         self.base = cython.cast(cython.p_char, memory)
-        self.data_end = self.data_ready = self.base + self.code_room
-        self.code_end = self.code_ready = self.sealed = self.base
+        self.code_end = self.sealed = self.base
+        self.data_end = self.base + self.code_room
+        self.code_ready = self.data_end if is_small else self.code_end
+        self.data_ready = self.base + self.size if is_small else self.data_end
         self.range = new_range(
             cython.cast(uint64_t, self.base), cython.cast(uint64_t, self.base) + self.code_room, STENCILS
         )
@@ -107,11 +116,12 @@ class Arena:
     @cython.exceptval(check=False)
     def seal(self) -> cython.bint:
         """Make all code executable that has been written; False, and it stays as it is, where the system refuses."""
-        if self.code_ready == self.sealed:
+        end: cython.p_char = self.base + _up(cython.cast(uint64_t, self.code_end - self.base), _PAGE)
+        if end == self.sealed:
             return True
-        if mprotect(self.sealed, self.code_ready - self.sealed, PROT_READ | PROT_EXEC):
+        if mprotect(self.sealed, end - self.sealed, PROT_READ | PROT_EXEC):
             return False
-        self.code_end = self.sealed = self.code_ready
+        self.code_end = self.sealed = end
         return True
 
     @cython.cfunc
