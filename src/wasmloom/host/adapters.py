@@ -15,7 +15,6 @@ from functools import partial
 
 import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.contract._layout import (
     RT_ADAPTER_CALL,
     RT_ARRAY_ADAPTER_CALL,
@@ -31,6 +30,7 @@ from cython.cimports.wasmloom.host.bridge import (
     CompileCall,
     call_host,
     fetch_error,
+    free_room,
     host_in_integers,
     host_of,
     room_for,
@@ -124,8 +124,7 @@ def _run_registers(
                 args[place] = words[place]
             registers[0] = words[0]
     finally:
-        if words != few:
-            free(words)
+        free_room(words, few)
     return waits
 
 

@@ -1,6 +1,7 @@
 cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 
 from wasmloom.host.signatures cimport Signature
 from wasmloom.contract._layout cimport WlContext, WlFunction, WlInstance
@@ -51,6 +52,12 @@ cdef class Func:
     cdef object finish(self, uint64_t *words)
 
 cdef uint64_t *room_for(uint32_t count, uint64_t *few) except? NULL
+
+# Free what `room_for` has allocated, if it has.
+cdef inline void free_room(uint64_t *words, uint64_t *few) noexcept nogil:
+    if words != few:
+        free(words)
+
 cdef Signature signature_at(WlFunction *function)
 cdef int take_arguments(
     Store store, Signature signature, PyObject **args, uint32_t i, uint64_t *words, Func func

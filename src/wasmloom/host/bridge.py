@@ -29,6 +29,7 @@ from cython.cimports.wasmloom.host.bridge import (
     Py_TYPE,
     PyCoro_CheckExact,
     PyGen_CheckExact,
+    free_room,
     host_of,
     host_param_slots,
     host_result_slots,
@@ -110,7 +111,7 @@ _run_waiting = cython.declare(object, None)
 
 @cython.cfunc
 def room_for(count: uint32_t, few: cython.pointer(uint64_t)) -> cython.pointer(uint64_t):
-    """Room for `count` words: `few`, which has `WORDS_ON_STACK`, or else allocated memory, which the caller frees."""
+    """Room for `count` words: `few`, which has `WORDS_ON_STACK`, or else allocated memory; see `free_room`."""
     words: cython.pointer(uint64_t) = few
     if count > WORDS_ON_STACK:
         words = cython.cast(cython.pointer(uint64_t), malloc(SLOT_BYTES * count))
@@ -264,8 +265,7 @@ class Func:
             return self.finish(words)
         finally:
             self._store.unlock()
-            if words != few:
-                free(words)
+            free_room(words, few)
 
     @cython.cfunc
     @cython.inline
@@ -496,8 +496,7 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
         while made > 0:
             made -= 1
             drop(arguments[made])
-        if room != few:
-            free(room)
+        free_room(room, few)
     if result == cython.NULL:
         return -1
     # Classes written in Python have `tp_as_async`, so their objects may be awaitable.
@@ -615,8 +614,7 @@ def _host_call_words(
         if not waits:
             copy_words(cython.cast(cython.pointer(uint64_t), ctx.stack_base + offset), words, result_slots)
     finally:
-        if words != few:
-            free(words)
+        free_room(words, few)
     return waits
 
 

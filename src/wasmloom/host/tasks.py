@@ -38,7 +38,7 @@ from cython.cimports.wasmloom.contract._layout import (
     WlException,
     WlFunction,
 )
-from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, room_for, take_results
+from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, free_room, room_for, take_results
 from cython.cimports.wasmloom.host.conversions import look_at_c_stack
 from cython.cimports.wasmloom.host.signatures import Signature
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
@@ -197,8 +197,7 @@ class GuestTask:
             return self.left(cython.address(entry), code)
         finally:
             self.store.unlock()
-            if words != few:
-                free(words)
+            free_room(words, few)
 
     def send(self, value: object) -> bool:
         """Go on with what the awaitable gave. Raises `RuntimeError` when it waits for nothing."""
@@ -236,8 +235,7 @@ class GuestTask:
             raise
         finally:
             self.store.unlock()
-            if words != few:
-                free(words)
+            free_room(words, few)
 
     def throw(self, error: BaseException, cancels: bool) -> bool:
         """Go on with an exception that the awaitable raised.
@@ -402,8 +400,7 @@ class GuestTask:
                 self.end()
             self.result = self.function.finish(words)
         finally:
-            if words != few:
-                free(words)
+            free_room(words, few)
         return False
 
     @cython.cfunc
