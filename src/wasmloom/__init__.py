@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.asynchronous import Func as Func
     from wasmloom.host.asynchronous import WaitingGuest as WaitingGuest
     from wasmloom.host.asynchronous import waiting_guests as waiting_guests
+    from wasmloom.host.callers import Caller as Caller
+    from wasmloom.host.callers import takes_caller as takes_caller
     from wasmloom.host.continuations import Continuation as Continuation
     from wasmloom.host.continuations import Suspension as Suspension
     from wasmloom.host.continuations import resume_iter as resume_iter
@@ -58,6 +60,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.spec.types import TableType as TableType
     from wasmloom.spec.types import TagType as TagType
     from wasmloom.spec.types import ValType as ValType
+    from wasmloom.wasi import ReadOnly as ReadOnly
     from wasmloom.wasi import Wasi as Wasi
 
 #: Module → the public names that it defines. They are loaded on first use: the build imports parts of the package
@@ -66,6 +69,7 @@ _HOMES: dict[str, str] = {
     "errors": "CompileError ExitStatus Frame LinkError Trap UnsupportedError ValidationError WasmError "
     "WasmException",
     "host.asynchronous": "Func WaitingGuest waiting_guests",  # functions that can wait need it
+    "host.callers": "Caller takes_caller",
     "host.continuations": "Continuation Suspension resume_iter",
     "host.engine": "Engine",
     "host.exports": "Exports",
@@ -77,7 +81,7 @@ _HOMES: dict[str, str] = {
     "host.module": "ExportType ImportType Module",
     "spec.types": "EXTERNREF F32 F64 FUNCREF I32 I64 V128 "
     "FuncType GlobalType Limits MemoryType TableType TagType ValType",
-    "wasi": "Wasi",
+    "wasi": "ReadOnly Wasi",
 }
 _HOME_OF: dict[str, str] = {name: home for home, names in _HOMES.items() for name in names.split()}
 

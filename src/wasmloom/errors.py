@@ -82,7 +82,8 @@ class Frame(NamedTuple):
 
     `offset` is the position of the instruction in the module's binary, in bytes; None for host functions.
     `continuation` tells the continuations of a store apart by small numbers; None: the frame is on none of them, but
-    called by the host.
+    called by the host. `func_offset` is the position of the instruction in the function's body, which begins with the
+    declarations of its locals; None for host functions.
     """
 
     module: str | None
@@ -90,6 +91,7 @@ class Frame(NamedTuple):
     func_name: str | None
     offset: int | None
     continuation: int | None = None
+    func_offset: int | None = None
 
     def __repr__(self) -> str:
         return f"<wasmloom.Frame {self}>"

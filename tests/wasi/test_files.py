@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.wasi.guest import ALL_RIGHTS, PREOPEN, Guest
-from wasmloom.wasi import Errno, Wasi
+from wasmloom.wasi import Errno, ReadOnly, Wasi
 from wasmloom.wasi.abi import (
     DIRECTORY_RIGHTS,
     FILESTAT,
@@ -275,7 +275,7 @@ def test_python_streams() -> None:
         assert guest.read(0, 100) == (0, b"")
         assert guest.write(0, b"x")[0] == guest.read(1, 1)[0] == Errno.EBADF
         assert guest.call("fd_seek", 1, 0, 0, guest.room(8)) == Errno.ESPIPE
-        assert guest.fdstat(1)[1][0] == FileType.CHARACTER_DEVICE
+        assert guest.fdstat(1)[1][0] == FileType.UNKNOWN  # `BytesIO.isatty()`: it is no terminal
         assert guest.call("fd_filestat_get", 1, guest.room(64)) == 0
         assert guest.call("fd_sync", 1) == 0
     assert out.getvalue() == b"hello world"
@@ -342,3 +342,43 @@ def test_a_broken_stream_is_not_hidden() -> None:
         guest = Guest(wasi)
         with pytest.raises(RuntimeError, match="bug in the host"):
             guest.write(1, b"x")
+
+
+def test_directories_that_are_read_only(world: Path) -> None:
+    rights = {"read": 1 << 1, "write": 1 << 6}
+    with Wasi(preopens={"/ro": ReadOnly(world), "/rw": world}) as wasi:
+        guest = Guest(wasi)
+        assert guest.open(b"file", rights=rights["read"])[0] == 0
+        assert guest.open(b"file", rights=rights["write"])[0] == Errno.EPERM
+        assert guest.open(b"new", oflags=OpenFlags.CREAT, rights=rights["read"])[0] == Errno.EPERM
+        assert guest.open(b"file", oflags=OpenFlags.TRUNC, rights=rights["read"])[0] == Errno.EPERM
+        code, inner = guest.open(b"a", oflags=OpenFlags.DIRECTORY, rights=int(DIRECTORY_RIGHTS))
+        assert code == 0
+        assert guest.open(b"b/leaf", base=inner, rights=rights["write"])[0] == Errno.EPERM
+        here, other = (PREOPEN, *guest.path(b"file")), (PREOPEN + 1, *guest.path(b"other"))
+        refused = [
+            ("path_create_directory", PREOPEN, *guest.path(b"new")),
+            ("path_unlink_file", *here),
+            ("path_remove_directory", PREOPEN, *guest.path(b"a")),
+            ("path_symlink", *guest.path(b"file"), PREOPEN, *guest.path(b"link")),
+            ("path_filestat_set_times", PREOPEN, 0, *guest.path(b"file"), 0, 0, 2),
+            ("fd_filestat_set_times", inner, 0, 0, 2),
+            ("path_link", PREOPEN, 0, *guest.path(b"file"), *other),
+            ("path_link", PREOPEN + 1, 0, *guest.path(b"file"), PREOPEN, *guest.path(b"other")),
+            ("path_rename", *here, *other),
+            ("path_rename", PREOPEN + 1, *guest.path(b"file"), PREOPEN, *guest.path(b"other")),
+        ]
+        for name, *arguments in refused:
+            assert guest.call(name, *arguments) == Errno.EPERM, name
+        assert guest.open(b"file", base=PREOPEN + 1, rights=rights["write"])[0] == 0
+    assert sorted(path.name for path in world.iterdir()) == ["a", "file"]
+
+
+def test_a_function_as_output() -> None:
+    written: list[bytes] = []
+    with Wasi(stdin=b"", stdout=written.append, stderr=lambda data: 2) as wasi:
+        guest = Guest(wasi)
+        assert guest.write(1, b"one", b"two") == (0, 6)
+        assert guest.write(2, b"three")[1] == 2
+        assert guest.fdstat(1)[1][0] == FileType.UNKNOWN
+    assert b"".join(written) == b"onetwo"

@@ -13,6 +13,7 @@ from wasmloom.errors import WasmError
 from wasmloom.host.fixed import Fixed, fill
 from wasmloom.runtime import forks
 from wasmloom.runtime.codememory import CodeBudget
+from wasmloom.runtime.epochs import EpochCounter
 from wasmloom.runtime.regions import can_reserve
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Engine(Fixed):
     """
 
     __slots__ = (
-        "__weakref__", "_checked", "cache", "code_budget", "code_limit", "fuel", "memory", "stack_switching",
+        "__weakref__", "_checked", "cache", "code_budget", "code_limit", "epochs", "fuel", "memory", "stack_switching",
         "threshold", "tier", "translation",
     )  # fmt: skip
 
@@ -71,6 +72,7 @@ class Engine(Fixed):
     cache: bool
     code_budget: CodeBudget
     code_limit: int
+    epochs: EpochCounter
     fuel: bool
     memory: str
     stack_switching: str
@@ -116,6 +118,7 @@ class Engine(Fixed):
             cache=bool(cache),
             code_limit=min(index(code_limit), _MAX_LIMIT),
             code_budget=CodeBudget(min(index(code_limit), _MAX_LIMIT)),
+            epochs=EpochCounter(),
             threshold=None if threshold is None else min(index(threshold), _MAX_THRESHOLD),
             fuel=bool(fuel),
             memory=memory,
@@ -127,7 +130,7 @@ class Engine(Fixed):
         return tuple(
             (name, getattr(self, name))
             for name in self.__slots__
-            if not name.startswith("_") and name != "code_budget"
+            if not name.startswith("_") and name not in ("code_budget", "epochs")
         )
 
     def __copy__(self) -> Engine:
@@ -143,6 +146,19 @@ class Engine(Fixed):
     def checked(self) -> bool:
         """Whether the engine's memories are checked: what `memory` means in this process."""
         return self._checked
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are over: how often `increment_epoch` was called."""
+        return self.epochs.count
+
+    def increment_epoch(self) -> None:
+        """End an epoch. Guests of stores whose `Store.epoch_deadline` has come trap ("timeout"), at once.
+
+        Any thread may call this at any time, and so may signal handlers: that is how a program ends guests when it
+        wants to.
+        """
+        self.epochs.advance()
 
     @property
     def code_used(self) -> int:

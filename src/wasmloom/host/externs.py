@@ -123,6 +123,15 @@ class Memory:
         """The memory's type, with its present size as the minimum."""
         return MemoryType(Limits(self.size, self._max))
 
+    @property
+    def address(self) -> int:
+        """Where the memory's first byte is in this process, for `ctypes` and other code in C.
+
+        A guarded memory (see `Engine`) never moves; a checked one may when it grows. It is good for ``len(memory)``
+        bytes, and for as long as the store lives: hold the `Memory`. Nothing checks what is done with an address.
+        """
+        return cython.cast(uint64_t, self.pointer.base)
+
     def __len__(self) -> int:
         return self.pointer.length
 

@@ -21,7 +21,8 @@ class Instance(Fixed):
     """A module with its state: ``Instance(module, imports, store=store)``.
 
     `imports` maps module names to namespaces, and a namespace maps names to values; both may be mappings or
-    objects with attributes, and a namespace may be another instance. Values are `Func`, `Memory`, `Table` and
+    objects with attributes, and a namespace may be another instance. A list or a tuple has the values alone, in the
+    order of `Module.imports`. Values are `Func`, `Memory`, `Table` and
     `Global` of the same store, or Python callables for functions (whose type the import gives). Without `store`
     the instance uses the store of the imported objects, or one of its own.
 

@@ -110,10 +110,16 @@ def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
     found: list[Any] = []
     # One `Import` at a time, because there may be a million.
     import_at = module.decoded.import_at
+    in_order = isinstance(imports, list | tuple)
+    if in_order and len(imports) != module.decoded.num_imports:
+        raise LinkError(f"the module imports {module.decoded.num_imports} items, and {len(imports)} are given")
     for number in range(module.decoded.num_imports):
         wanted = import_at(number)
-        namespace = _MISSING if imports is None else _lookup(imports, wanted.module)
-        value = _MISSING if namespace is _MISSING else _lookup(namespace, wanted.name)
+        if in_order:
+            value = imports[number]
+        else:
+            namespace = _MISSING if imports is None else _lookup(imports, wanted.module)
+            value = _MISSING if namespace is _MISSING else _lookup(namespace, wanted.name)
         if value is _MISSING:
             shown = two_level(wanted.module, wanted.name)
             raise LinkError(f"unknown import {shown}: {_describe(wanted)} is not provided")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from _thread import RLock
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -93,8 +93,13 @@ class _Located:
                 raise type(error)(error.reason, error.offset, *place) from None
 
 
-def _load(data: bytes | str | bytearray | memoryview, lazy: bool) -> tuple[DecodedModule, Callable[[int], None] | None]:
-    """Decode and validate. With `lazy` the second result validates a function body, of those defined in the module."""
+def _load(
+    data: bytes | str | bytearray | memoryview, lazy: bool
+) -> tuple[DecodedModule, Callable[[int], None] | None, Mapping[str, tuple[str, int]]]:
+    """Decode and validate. With `lazy` the second result validates a function body, of those defined in the module.
+
+    The third one are the features that have been found so far.
+    """
     if isinstance(data, str):
         data = str.__str__(data)
     elif type(data) is not bytes:
@@ -109,7 +114,7 @@ def _load(data: bytes | str | bytearray | memoryview, lazy: bool) -> tuple[Decod
         validator = validate_module(decoded, bodies=not lazy)
         check_features(validator.features)
     if not lazy:
-        return decoded, None
+        return decoded, None, validator.features
 
     spare = [validator]
 
@@ -123,7 +128,7 @@ def _load(data: bytes | str | bytearray | memoryview, lazy: bool) -> tuple[Decod
                 spare.append(checker)
             check_features(checker.features)
 
-    return decoded, prepare
+    return decoded, prepare, validator.features
 
 
 def _coder(decoded: DecodedModule, engine: Engine) -> Coder | None:
@@ -145,7 +150,8 @@ class Module(Fixed):
     """
 
     __slots__ = (
-        "__weakref__", "_begun", "_compiling", "_rest", "background", "code_space", "compiled", "decoded", "engine",
+        "__weakref__", "_begun", "_compiling", "_features", "_rest", "background", "code_space", "compiled", "decoded",
+        "engine",
     )  # fmt: skip
 
     engine: Engine
@@ -155,6 +161,7 @@ class Module(Fixed):
     compiled: CompiledModule | None
     #: Its making, in engines with the tier "auto".
     background: Background | None
+    _features: Mapping[str, tuple[str, int]]
     # Held by the thread that compiles: there must be only one copy of the code, which stores share and keep.
     _compiling: RLock
     # For a module that is compiled in part: its objects so far, and the functions that they lack.
@@ -164,7 +171,7 @@ class Module(Fixed):
     def __new__(cls, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> Self:
         """See the class."""
         engine = engine_of(engine)
-        decoded, prepare = _load(data, engine.translation == "lazy" and engine.tier != "compiler")
+        decoded, prepare, features = _load(data, engine.translation == "lazy" and engine.tier != "compiler")
         self = super().__new__(cls)
         fill(
             self,
@@ -177,6 +184,7 @@ class Module(Fixed):
             background=None,
             _compiling=RLock(),
             _begun=[],
+            _features=features,
             _rest=[],
         )
         forks.remember(self)
@@ -347,6 +355,15 @@ class Module(Fixed):
     def name(self) -> str | None:
         """The name in the name section."""
         return self.decoded.index_names.module
+
+    @property
+    def features(self) -> dict[str, int]:
+        """The features of WebAssembly beyond version 1.0 that the module uses, and where first (bytes).
+
+        Names are those of `wasmloom.semantics.features.EXECUTED`. In engines with lazy validation, a function counts
+        from when it has been validated.
+        """
+        return {feature: offset for feature, (_, offset) in self._features.items() if feature != "mvp"}
 
     @property
     def imports(self) -> list[ImportType]:

@@ -12,6 +12,8 @@ the store, which the state keeps alive, as does every `Func`, `Memory` … taken
 
 from __future__ import annotations
 
+from functools import partial
+
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
@@ -56,6 +58,7 @@ from wasmloom.errors import LinkError, Trap
 from wasmloom.host import adapters as _adapters  # noqa: F401  (registers what compiled code calls)
 from wasmloom.host import asynchronous as _asynchronous  # noqa: F401  (registers what lets functions wait)
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
+from wasmloom.host.callers import Caller, PerInstance
 from wasmloom.semantics.kinds import KINDS
 from wasmloom.spec.instructions import BY_MNEMONIC, CONSTANT, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_PAGES_32
@@ -101,9 +104,11 @@ def _arithmetic(op: cython.int, x: uint64_t, y: uint64_t) -> uint64_t:
 class InstanceState:
     """The C side of an instance; `found`: the items that `wasmloom.host.linking.resolve` returns."""
 
-    def __cinit__(self, module: object, store: Store, found: dict) -> None:
+    def __cinit__(self, module: object, store: Store, found: dict | None) -> None:
         self.module = module
         self.store = store
+        if found is None:  # for `_state_at`
+            return
         store.lock()
         try:
             ensure_installed()
@@ -116,6 +121,10 @@ class InstanceState:
     def build(self, imports: dict) -> cython.int:
         """Allocate and fill everything, and apply the active segments."""
         module: DecodedModule = self.module.decoded
+        if self.store.is_limited:
+            self.store.count_defined(
+                module.num_tables - len(imports["table"]), len(module.memories) - len(imports["memory"])
+            )
         n_globals: cython.size_t = module.num_globals
         n_functions: cython.size_t = module.num_funcs
         n_tables: cython.size_t = module.num_tables
@@ -149,6 +158,7 @@ class InstanceState:
         self.fill_tables(imports["table"])
         self.fill_memories(imports["memory"])
         self.fill_tags(imports["tag"])
+        self.store.item_types[cython.cast(uint64_t, instance)] = (self.imported_tables, self.memories)
         self.fill_segments()
         return self.run_segments()
 
@@ -163,14 +173,22 @@ class InstanceState:
         i: uint32_t
         func: Func
         n_imported: uint32_t = len(imported)
+        caller: object = None
         for i, value in enumerate(imported):
             if isinstance(value, Func):
                 func = value
                 functions[i] = func.pointer
-            else:  # a `HostImport`
-                functions[i] = new_host_function(
-                    self.store, signature_of(module.func_type_id[i]), value.function, value.name, module
-                )
+                continue
+            function = value.function  # a `HostImport`
+            if isinstance(function, PerInstance):
+                if caller is None:
+                    caller = Caller(
+                        self.module, self.store, partial(_find_export, cython.cast(uint64_t, self.pointer))
+                    )
+                function = function.make(caller)
+            functions[i] = new_host_function(
+                self.store, signature_of(module.func_type_id[i]), function, value.name, module
+            )
         own = cython.cast(
             cython.pointer(WlFunction),
             self.store.allocate((module.num_funcs - n_imported) * cython.sizeof(WlFunction)),
@@ -457,6 +475,21 @@ class InstanceState:
 
 
 seal(InstanceState)
+
+
+@cython.cfunc
+def _state_at(store: Store, address: uint64_t) -> InstanceState:
+    """The state of an instance that has been made, by the address of its struct. Raises `KeyError`."""
+    types: tuple = store.item_types[address]
+    state: InstanceState = InstanceState.__new__(InstanceState, store.module_at[address], store, None)
+    state.pointer = cython.cast(cython.pointer(WlInstance), address)
+    state.imported_tables, state.memories = types
+    return state
+
+
+def _find_export(address: uint64_t, store: Store, number: int) -> object:
+    """The Python object of an export of the instance at an address, given by its number."""
+    return _state_at(store, address).exported(number)
 
 
 def new_state(module: object, store: Store, found: dict) -> InstanceState:

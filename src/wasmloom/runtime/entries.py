@@ -30,6 +30,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     Guest,
     c_stack_left,
     enter_python,
+    epoch_is_over,
     leave_python,
     now_ns,
     wake_ticker,
@@ -52,6 +53,7 @@ from wasmloom.contract.traps import (
     HOST_EXCEPTION,
     OUT_OF_MEMORY,
     STACK_EXHAUSTED,
+    TIMEOUT,
     UNCAUGHT_EXCEPTION,
 )
 from wasmloom.errors import WasmError
@@ -60,6 +62,7 @@ _CHANGE_TIER = cython.declare(uint64_t, CHANGE_TIER)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
+_TIMEOUT = cython.declare(uint64_t, TIMEOUT)
 _UNCAUGHT_EXCEPTION = cython.declare(uint64_t, UNCAUGHT_EXCEPTION)
 #: All zero, as C's globals are. Copying it takes less time than calling memset.
 _NOTHING = cython.declare(WlCont)
@@ -174,17 +177,29 @@ def save(store: Store, entry: cython.pointer(Entry)) -> cython.int:
     entry.native_stack = cython.NULL
     if entry.outer == cython.NULL:
         # There is no outer entry: no stack runs, and the context's fields about a host call mean nothing.
-        store.guest.deadline = now_ns() + store.timeout_ns if store.timeout_ns else 0
+        store.guest.deadline = 0
         entry.stack_top = 0
         entry.outer_current = cython.NULL
         entry.outer_catch_top = 0
-        return 0
+        return _start_clocks(store, entry) if store.is_timed else 0
     entry.host_ip = ctx.host_ip
     entry.host_fp = ctx.host_fp
     entry.host_function = ctx.host_function
     entry.stack_top = ctx.stack_top
     entry.outer_current = cython.cast(cython.pointer(WlCont), ctx.current)
     entry.outer_catch_top = ctx.catch_top
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _start_clocks(store: Store, entry: cython.pointer(Entry)) -> cython.int:
+    """Note when an outermost entry has to end. Raises the trap when its epoch is over already."""
+    guest: cython.pointer(Guest) = store.guest
+    if epoch_is_over(guest):
+        return _refuse(store, entry, _TIMEOUT)
+    guest.time_deadline = now_ns() + store.timeout_ns if store.timeout_ns else 0
+    guest.deadline = guest.time_deadline
     return 0
 
 

@@ -88,7 +88,11 @@ def frames_of(
                 name = names.get((code, index))
                 if name is None:
                     name = names[(code, index)] = (code.module.index_names.module, func_name(code.module, index))
-                frame = Frame(name[0], index, name[1], place.offset, number(place.continuation))
+                module = code.module
+                start = module.body_starts[index - module.num_imported_funcs]
+                frame = Frame(
+                    name[0], index, name[1], place.offset, number(place.continuation), place.offset - start
+                )
             made[key] = frame
         frames.append(frame)
     return tuple(frames)

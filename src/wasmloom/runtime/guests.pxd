@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from wasmloom.system._capi cimport (
     PyEval_RestoreThread,
@@ -34,6 +34,7 @@ cdef enum:
 # A word that another thread may change.
 cdef extern from *:
     ctypedef uint64_t WatchedWord "volatile uint64_t"
+    ctypedef uint32_t WatchedHalf "volatile uint32_t"
 
 # See below.
 ctypedef struct Parked
@@ -86,7 +87,10 @@ ctypedef struct Guest:
     uint64_t running            # 1 from the outermost entry to its exit
     uint64_t used               # set on the way from Python into the guest, cleared by the ticker
     uint64_t thread             # pthread_self() of the thread inside
-    int64_t deadline            # monotonic ns; 0: none
+    int64_t deadline            # monotonic ns; 0: none; 1: the epoch deadline has passed
+    int64_t time_deadline       # what the store's timeout says; 0: none
+    const uint64_t *epoch       # the engine's counter; NULL: the store has no epoch deadline
+    uint64_t epoch_deadline     # the counter's value from which on nothing may run
     int64_t next_signals        # monotonic ns of the next check of Python's signals
     Entry *entry                # innermost entry
     uint64_t max_stack          # bytes
@@ -94,12 +98,17 @@ ctypedef struct Guest:
     uint64_t until_chain_check  # stacks that can be made before they are counted again
     uint64_t memory_limit       # bytes that may be allocated for it together (see `charge`)
     uint64_t used_bytes         # bytes that are
+    uint64_t most_pages         # pages that one memory may have
+    uint64_t most_elements      # elements that one table may have
     bint limits_memories        # whether memories count towards the limit; else each of their bytes raises it
     Parked *parked              # doubly linked
     uint64_t ticks_seen         # how often a tick has reached guest code
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
     uint64_t resting            # its thread waits (for a fork or the GIL) at a place where the guest can be left
-    uint64_t ticking            # the ticker looks at this guest, and may write to its thread's memory
+    # Who looks at this guest, and may write to its thread's memory: the ticker, a thread that has the GIL. They are
+    # read together, as one word.
+    uint32_t ticking
+    uint32_t nudging
     uint64_t change_when        # see NEVER
     uint64_t loops_left         # with NOW: back-edges left before the change
     uint64_t native_stack_size  # bytes of a continuation's native stack
@@ -127,12 +136,18 @@ cdef void free_guest(Guest *guest) noexcept
 cdef void wake_ticker() noexcept nogil
 cdef int64_t now_ns() noexcept nogil
 cdef bint in_guest_code() noexcept nogil
+cdef void interrupt(Guest *guest, uint32_t *mark) noexcept nogil
+cdef void interrupt_late(const uint64_t *epoch) noexcept
 cdef bint can_be_left(Guest *guest) noexcept nogil
 cdef Guest *running_here() noexcept nogil
 cdef void stop_running(Guest *guest) noexcept nogil
 cdef void give_gil_back(Guest *guest) noexcept nogil
 cdef void rest(Guest *guest) noexcept nogil
 cdef bint c_stack_left() noexcept nogil
+
+# Whether the engine's counter has reached the epoch deadline of a guest.
+cdef inline bint epoch_is_over(Guest *guest) noexcept nogil:
+    return guest.epoch != NULL and guest.epoch[0] >= guest.epoch_deadline
 
 # Count memory that is allocated for a guest, or that the host keeps for it, against its limit. False when there is not
 # enough left. Everything that a guest can make anyone allocate is counted, and each count is undone when the memory is

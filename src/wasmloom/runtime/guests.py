@@ -17,7 +17,8 @@ Invariants:
   and then reads ``used``, each with a full barrier between (for entries, `leave_python`).
 * The ticker writes to a thread's control block only while ``ticking`` is set and after it has seen ``running``. An
   entry that ends clears ``running`` and then waits until ``ticking`` is clear, so the thread still exists. Each
-  needs a full barrier between its write and its read.
+  needs a full barrier between its write and its read. A thread that ends an epoch does the same as the ticker, with
+  ``nudging``; it has the GIL, as has whoever frees or reuses a guest.
 * Entries are frequent and ticks are rare. So where the kernel has membarrier(2), the ticker's barriers act on all
   threads (``shares_barriers``), and an entry's read only has to follow its write in program order. That is settled
   before the ticker's thread begins.
@@ -36,7 +37,7 @@ Invariants:
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import int64_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.time import timespec
 from cython.cimports.wasmloom.runtime.guests import (
@@ -50,7 +51,9 @@ from cython.cimports.wasmloom.runtime.guests import (
     TICKING,
     AfterTick,
     Guest,
+    WatchedHalf,
     WatchedWord,
+    epoch_is_over,
     stack_key,
     wake,
 )
@@ -169,6 +172,44 @@ def in_guest_code() -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def interrupt(guest: cython.pointer(Guest), mark: cython.pointer(uint32_t)) -> cython.void:
+    """Send a running guest to its slow path. `mark` is the caller's: ``ticking`` or ``nudging``.
+
+    The barrier for all threads fails where the kernel has none, or nobody has asked for it yet. Then each entry has a
+    barrier of its own, or asks only after the mark can be seen.
+    """
+    watched: cython.pointer(WatchedHalf) = cython.cast(cython.pointer(WatchedHalf), mark)
+    guest.ctx.interrupt = 1
+    guest.ctx.stack_limit = cython.NULL
+    watched[0] = 1
+    __sync_synchronize()
+    wl_barrier_for_all()
+    if guest.running and guest.ctx.host_sp != cython.NULL:
+        # What compiled code compares its stack pointer with: the highest number lets every comparison fail.
+        set_stack_limit_of(guest.thread, ~cython.cast(uint64_t, 0))
+    __sync_synchronize()
+    watched[0] = 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def interrupt_late(epoch: cython.pointer(cython.const[uint64_t])) -> cython.void:
+    """Interrupt the guests whose epoch deadline on this counter has come. They find their time over.
+
+    Whoever begins a guest has the GIL from where it compares its deadline until it has set ``running``, and so has the
+    caller of this: no guest is missed.
+    """
+    guest: cython.pointer(Guest) = first_guest
+    while guest != cython.NULL:
+        if guest.running and guest.epoch == epoch and epoch_is_over(guest):
+            guest.deadline = 1
+            interrupt(guest, cython.address(guest.nudging))
+        guest = guest.next
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _tick() -> cython.bint:
     """Interrupt all running guests. Returns whether any has run since the last tick."""
     global ticks
@@ -179,18 +220,7 @@ def _tick() -> cython.bint:
             busy = True
             guest.used = 0
         if guest.running:
-            guest.ctx.interrupt = 1
-            guest.ctx.stack_limit = cython.NULL
-            guest.ticking = 1
-            if shares_barriers:
-                wl_barrier_for_all()
-            else:
-                __sync_synchronize()
-            if guest.running and guest.ctx.host_sp != cython.NULL:
-                # What compiled code compares its stack pointer with: the highest number lets every comparison fail.
-                set_stack_limit_of(guest.thread, ~cython.cast(uint64_t, 0))
-            __sync_synchronize()
-            guest.ticking = 0
+            interrupt(guest, cython.address(guest.ticking))
         guest = guest.next
     ticks += 1
     return busy

@@ -76,9 +76,11 @@ cdef class Store:
     cdef uint64_t first_reference
     cdef uint64_t last_reference
     cdef dict module_at                 # address of a WlInstance -> its module, for backtraces
+    cdef dict item_types                # … -> what its module doesn't say of its tables and memories
     cdef dict drivers                   # bytecode that resumes continuations (see wasmloom.host.continuations)
     cdef readonly object timeout        # seconds per call, or None
     cdef int64_t timeout_ns
+    cdef bint is_timed                  # its calls have a deadline: of time, of epochs, or both
     cdef bint counts_fuel
     cdef int calls_left                 # calls from the host until the tier of a store in "auto" is checked; 0: never
     cdef readonly int rounds            # how many times OSR entries were compiled for its bytecode
@@ -90,6 +92,12 @@ cdef class Store:
     cdef Pointers memories
     cdef Pointers tables
     cdef Pointers instances
+    cdef bint is_limited                # one of the numbers below is less than what there can be
+    cdef uint64_t most_instances
+    cdef uint64_t most_tables           # defined by modules, as are memories
+    cdef uint64_t most_memories
+    cdef uint64_t defined_tables
+    cdef uint64_t defined_memories
     cdef Pointers cells                 # of globals that the host made
     cdef object __weakref__
 
@@ -103,6 +111,7 @@ cdef class Store:
     cpdef int charge(self, uint64_t size) except -1
     cpdef int release(self, uint64_t size) except -1
     cdef object over_limit(self, uint64_t size)
+    cdef int count_defined(self, uint64_t tables, uint64_t memories) except -1
     cdef void take_error(self) noexcept
     cdef void drop_error(self) noexcept
     cdef uint64_t word_of(self, object value) except? 0

@@ -38,13 +38,16 @@ from cython.cimports.libc.stdint import INT64_MAX, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont, WlContext, WlInstance, WlMemory, WlTable
 from cython.cimports.wasmloom.runtime import hooks
+from cython.cimports.wasmloom.runtime.epochs import EpochCounter
 from cython.cimports.wasmloom.runtime.guests import (
     NEVER,
     WHEN_BUSY,
     Guest,
     charge,
     charge_memory,
+    epoch_is_over,
     free_guest,
+    interrupt_late,
     new_guest,
     uncharge,
     uncharge_memory,
@@ -187,7 +190,9 @@ def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t)
     more: uint64_t = pages * _PAGE
     instance: cython.pointer(WlInstance)
     i: uint64_t
-    if pages > memory.max_pages - old // _PAGE or not charge_memory(store.guest, more):
+    if pages > memory.max_pages - old // _PAGE or old // _PAGE + pages > store.guest.most_pages:
+        return False
+    if not charge_memory(store.guest, more):
         return False
     if not grow_region(memory, old + more):
         uncharge_memory(store.guest, more)
@@ -209,7 +214,9 @@ def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, wor
     length: uint64_t = table.length
     elements: cython.pointer(uint64_t)
     i: uint64_t
-    if more > table.max - length or not charge(store.guest, SLOT_BYTES * more):
+    if more > table.max - length or length + more > store.guest.most_elements:
+        return False
+    if not charge(store.guest, SLOT_BYTES * more):
         return False
     elements = cython.cast(cython.pointer(uint64_t), realloc(table.elements, SLOT_BYTES * (length + more) + 1))
     if elements == cython.NULL:
@@ -318,6 +325,7 @@ class Store:
         self.references = {}
         self.sweep_at = _FIRST_SWEEP
         self.module_at = {}
+        self.item_types = {}
         self.types = new_types()
         self.drivers = {}
         self.engine = engine
@@ -340,6 +348,8 @@ class Store:
         self.hanging_at = min(_HANGING, self.guest.memory_limit >> 2)
         self.timeout = timeout
         self.timeout_ns = 0 if timeout is None else int(min(float(timeout) * 1e9 + 1, 4e18))
+        self.is_timed = self.timeout_ns != 0
+        self.set_limits()
         self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
         self.guest.max_chain = self.guest.max_stack // CHAIN_FRAME
         self.guest.until_chain_check = self.guest.max_chain
@@ -414,6 +424,81 @@ class Store:
     @fuel.deleter
     def fuel(self) -> None:
         raise AttributeError("attribute 'fuel' of 'Store' objects can't be deleted")
+
+    @property
+    def epoch_deadline(self) -> int | None:
+        """The number of epochs (`Engine.epoch`) after which the store's time is over, or None. Can be set.
+
+        When the engine's counter comes to it, running guests trap ("timeout") at once, and so do calls from then on.
+        """
+        return self.guest.epoch_deadline if self.guest.epoch != cython.NULL else None
+
+    @epoch_deadline.setter
+    def epoch_deadline(self, count: int | None) -> None:
+        guest: cython.pointer(Guest) = self.guest
+        counter: EpochCounter = self.engine.epochs
+        if count is None:
+            guest.epoch = cython.NULL
+        elif count < 0:
+            raise ValueError(f"epoch_deadline must not be negative, got {count}")
+        else:
+            guest.epoch_deadline = min(count, INT64_MAX)
+            guest.epoch = cython.address(counter.now)
+        self.is_timed = self.timeout_ns != 0 or guest.epoch != cython.NULL
+        # For the guest that calls this, through a host function.
+        if epoch_is_over(guest):
+            interrupt_late(guest.epoch)
+        elif guest.deadline == 1:
+            guest.deadline = guest.time_deadline
+
+    @epoch_deadline.deleter
+    def epoch_deadline(self) -> None:
+        raise AttributeError("attribute 'epoch_deadline' of 'Store' objects can't be deleted")
+
+    def set_limits(
+        self,
+        *,
+        memory_size: int | None = None,
+        table_elements: int | None = None,
+        instances: int | None = None,
+        tables: int | None = None,
+        memories: int | None = None,
+    ) -> None:
+        """Limit single memories and tables, and numbers of objects; None: unlimited. Replaces the limits of before.
+
+        `memory_size`: bytes that each memory may have; `table_elements`: elements that each table may have. Beyond
+        that, `memory.grow` and `table.grow` return -1, and everything else raises `WasmError`. `instances`: how many
+        the store may have; `tables` and `memories`: how many instances may define together, from this call on. What
+        exists stays. The sum of all bytes has a limit of its own (`memory_limit`, see the class). Raises `ValueError`
+        for what is negative.
+        """
+        given = (memory_size, table_elements, instances, tables, memories)
+        for limit in given:
+            if limit is not None and limit < 0:
+                raise ValueError(f"a limit must not be negative, got {limit}")
+        memory_size, table_elements, instances, tables, memories = [
+            INT64_MAX if limit is None else min(limit, INT64_MAX) for limit in given
+        ]
+        self.guest.most_pages = memory_size // PAGE_SIZE
+        self.guest.most_elements = table_elements
+        self.most_instances, self.most_tables, self.most_memories = instances, tables, memories
+        self.defined_tables = self.defined_memories = 0
+        self.is_limited = min(instances, tables, memories) < INT64_MAX
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def count_defined(self, tables: uint64_t, memories: uint64_t) -> cython.int:
+        """Count what another instance defines. Raises `WasmError` if that is too much."""
+        for what, count, most in (
+            ("instances", self.instances.count + 1, self.most_instances),
+            ("tables", self.defined_tables + tables, self.most_tables),
+            ("memories", self.defined_memories + memories, self.most_memories),
+        ):
+            if count > most:
+                raise WasmError(f"the store would have {count} {what}, and its limit is {most}")
+        self.defined_tables += tables
+        self.defined_memories += memories
+        return 0
 
     @property
     def deadline(self) -> int | None:
@@ -600,6 +685,8 @@ class Store:
     def new_memory(self, pages: uint64_t, max_pages: uint64_t) -> cython.pointer(WlMemory):
         """A zeroed 32-bit memory."""
         memory: cython.pointer(WlMemory)
+        if pages > self.guest.most_pages:
+            raise WasmError(f"a memory of {pages} pages exceeds the store's limit of {self.guest.most_pages} for each")
         memory = cython.cast(cython.pointer(WlMemory), self.allocate(cython.sizeof(WlMemory)))
         if not charge_memory(self.guest, pages * _PAGE):
             raise self.over_limit(pages * _PAGE)
@@ -623,8 +710,9 @@ class Store:
     def new_table(self, length: uint64_t, max: uint64_t, word: uint64_t) -> cython.pointer(WlTable):
         """A table filled with the reference `word`."""
         table: cython.pointer(WlTable) = cython.cast(cython.pointer(WlTable), self.allocate(cython.sizeof(WlTable)))
-        if length > _MAX_ELEMENTS:
-            raise WasmError(f"a table of {length} elements exceeds the limit of {_MAX_ELEMENTS}")
+        most: uint64_t = min(_MAX_ELEMENTS, self.guest.most_elements)
+        if length > most:
+            raise WasmError(f"a table of {length} elements exceeds the limit of {most}")
         if SLOT_BYTES * length > self.guest.memory_limit - self.guest.used_bytes:
             raise self.over_limit(SLOT_BYTES * length)
         if not push(cython.address(self.tables), table):

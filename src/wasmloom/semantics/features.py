@@ -11,6 +11,7 @@ EXECUTED: frozenset[str] = frozenset(
     (
         "mvp",
         "sign-extension",
+        "multi-value",
         "saturating-truncation",
         "bulk-memory",
         "reference-types",

@@ -50,7 +50,8 @@ class Context:
 
     `features` maps each feature that the module uses to its first user (an instruction, a type, "memory", …) and the
     offset of that. The names are those of the instruction table's headings, and "memory64", "table64", "multi-memory",
-    "custom-page-sizes", "recursive-types" (recursion, subtyping, abstract heap types: what function types need).
+    "custom-page-sizes", "multi-value" (several results), "recursive-types" (recursion, subtyping, abstract heap types:
+    what function types need).
     """
 
     def __cinit__(self, module: DecodedModule, stack_switching: bool = True) -> None:

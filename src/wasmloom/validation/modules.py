@@ -83,6 +83,8 @@ def _check_types(v: Validator, m: DecodedModule) -> cython.int:
         if info.kind == FUNC:
             for k in range(info.n_params + info.n_results):
                 v.note_type(info.types[k], offsets[i])
+            if info.n_results > 1:
+                v.note("multi-value", "func", offsets[i])
         elif info.kind == CONT:
             v.note("stack-switching", "cont", offsets[i])
             if type_info(info.func).kind != FUNC:

@@ -19,15 +19,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from wasmloom.errors import ExitStatus, LinkError
+from wasmloom.host.callers import Caller, PerInstance
 from wasmloom.host.fixed import fill
 from wasmloom.messages import two_level
 from wasmloom.spec.types import I32, I64, FuncType
 from wasmloom.wasi import files, pathcalls, poll_oneoff, process
-from wasmloom.wasi.abi import CALLS, ERRNO_OF_HOST, MODULE_NAME, Call, Errno, WasiError
+from wasmloom.wasi.abi import CALLS, CHANGING_RIGHTS, ERRNO_OF_HOST, MODULE_NAME, Call, Errno, WasiError
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptor_table import MAX_FILES, DescriptorTable
 from wasmloom.wasi.descriptors import Descriptor, HostFile, open_preopen
-from wasmloom.wasi.streams import AsyncStream, Stream
+from wasmloom.wasi.descriptors import ReadOnly as ReadOnly
+from wasmloom.wasi.streams import AsyncStream, Sink, Stream
 from wasmloom.wasi.waits import FOREVER, Steps, Wait, run_steps
 
 if TYPE_CHECKING:
@@ -35,13 +37,15 @@ if TYPE_CHECKING:
     from wasmloom.host.module import Module
     from wasmloom.runtime.store import Store
 
-__all__ = ["CALLS", "MODULE_NAME", "Errno", "Wasi", "call_type"]
+__all__ = ["CALLS", "MODULE_NAME", "Errno", "ReadOnly", "Wasi", "call_type"]
 
 StdIO = None | int | bytes | BinaryIO | Any
 """Standard input or output: None inherits the process's, an int is a host file descriptor that stays open, bytes (input
 only) are the input itself. An asyncio `StreamReader` or `StreamWriter` (or what looks like one: see `AsyncStream`) is
-for guests that run by `start_async`; anything else is a binary file object, of which `readinto` (or `read`) or `write`
-is used."""
+for guests that run by `start_async`. A function (output only) is called with the bytes that are written, and returns
+None, or how many it has taken. Anything else is a binary file object, of which `readinto` (or `read`) or `write` is
+used; if it has an ``isatty()`` that says no, guests see that it is no terminal."""
+_HostFunction = Callable[..., int | Coroutine[Any, Any, int] | None]
 
 _WORD = 0xFFFF_FFFF
 #: Parameter kind → what its bits are masked with (a signed word arrives as it should be), and its type.
@@ -97,13 +101,14 @@ async def _later(context: Context, steps: Steps, first: Any, pinned: list[Descri
     return 0
 
 
-def _bind(context: Context, name: str) -> Callable[..., int | Coroutine[Any, Any, int] | None]:
+def _bind(context: Context, name: str) -> _HostFunction:
     """The host function `name`. Takes words as the guest passes them; returns an error number, now or by an
     awaitable."""
     call: Call = CALLS[name]
     function = _FUNCTIONS[name]
     masks = tuple(_KINDS[kind][0] for kind in call.params)
     needed = int(call.right)
+    changes = bool(call.right & CHANGING_RIGHTS)
     table = context.table
     fds = [i for i, kind in enumerate(call.params) if kind == "fd"]
 
@@ -116,6 +121,8 @@ def _bind(context: Context, name: str) -> Callable[..., int | Coroutine[Any, Any
                 pinned.append(file)
             if needed and (missing := needed & ~words[fds[0]].rights):
                 return int(words[fds[0]].refusal(missing))
+            if changes and any(file.read_only for file in pinned):
+                return int(Errno.EPERM)
             steps = function(context, *words)
             if steps is None:
                 return 0
@@ -171,8 +178,10 @@ def _stdio(value: StdIO, number: int) -> Descriptor | None:
         return AsyncStream(value, readable=number == 0)
     if isinstance(value, bytes) and number == 0:
         value = io.BytesIO(value)
+    if number and callable(value) and not hasattr(value, "write"):
+        value = Sink(value)
     if not any(hasattr(value, name) for name in (("readinto", "read") if number == 0 else ("write",))):
-        what = f"None, a file descriptor{', bytes' if number == 0 else ''} or a binary file"
+        what = f"None, a file descriptor, {'bytes' if number == 0 else 'a function'} or a binary file"
         raise TypeError(f"{('stdin', 'stdout', 'stderr')[number]} must be {what}, not {type(value).__name__}")
     file: Any = value
     return Stream(file, readable=number == 0)
@@ -198,7 +207,8 @@ class Wasi:
     """One guest's view of the world: arguments, environment, standard streams and directories.
 
     `args` begins with the program's name. `preopens` maps the names by which the guest knows directories to directories
-    of the host; nothing outside of them can be reached. `max_files`: the number of files that the guest may have open
+    of the host; nothing outside of them can be reached. The guest may change what is in them, unless a directory is
+    given as ``ReadOnly(path)``. `max_files`: the number of files that the guest may have open
     at the same time, besides these; beyond that it gets `EMFILE`. Raises `OSError` when a directory can't be opened and
     `ValueError` for arguments that contain NUL, and for a negative `max_files`.
 
@@ -215,7 +225,7 @@ class Wasi:
         stdin: StdIO = None,
         stdout: StdIO = None,
         stderr: StdIO = None,
-        preopens: Mapping[str, str | os.PathLike[str]] | None = None,
+        preopens: Mapping[str, str | os.PathLike[str] | ReadOnly] | None = None,
         max_files: int = MAX_FILES,
     ) -> None:
         if max_files < 0:
@@ -240,13 +250,22 @@ class Wasi:
             raise
 
     def imports(self) -> dict[str, dict[str, Callable[..., int | Coroutine[Any, Any, int] | None]]]:
-        """The functions, as `Instance` takes them, for one instance: `bind` it before it calls them."""
-        return self._imports(self._context)
+        """The functions, as `Instance` takes them, for any number of instances.
 
-    def _imports(self, context: Context) -> dict[str, dict[str, Callable[..., int | Coroutine[Any, Any, int] | None]]]:
-        if context.table.closed:
+        Each instance has its own memory, and all have the same open files. A guest that doesn't export its memory as
+        ``memory``, and the host when it calls these functions itself, use what was bound last.
+        """
+        general = self._context
+        if general.table.closed:
             raise ValueError("this Wasi is closed")
-        return {MODULE_NAME: {name: _bind(context, name) for name in CALLS}}
+
+        def one(name: str) -> PerInstance:
+            def make(caller: Caller) -> _HostFunction:
+                return _bind(caller.kept(general, lambda: general.another(caller)), name)
+
+            return PerInstance(make, _bind(general, name))
+
+        return {MODULE_NAME: {name: one(name) for name in CALLS}}
 
     def bind(self, instance: Instance) -> None:
         """Use the memory that `instance` exports as ``memory``. Raises `LinkError` when there is none."""
@@ -310,8 +329,11 @@ class Wasi:
         from wasmloom.host.instance import Instance
 
         self.check(module)
+        if self._context.table.closed:
+            raise ValueError("this Wasi is closed")
         context = self._context.another()
-        instance = Instance(module, self._imports(context), store=store)
+        functions = {MODULE_NAME: {name: _bind(context, name) for name in CALLS}}
+        instance = Instance(module, functions, store=store)
         fill(instance, _wasi=context)
         self._bind_exported(instance)
         return instance

@@ -128,6 +128,23 @@ DIRECTORY_RIGHTS = (
     | Rights.PATH_REMOVE_DIRECTORY
     | Rights.PATH_UNLINK_FILE
 )
+#: Rights to change something that a path leads to, or to let others change it (a hard link).
+CHANGING_RIGHTS = (
+    Rights.PATH_CREATE_DIRECTORY
+    | Rights.PATH_CREATE_FILE
+    | Rights.PATH_LINK_SOURCE
+    | Rights.PATH_LINK_TARGET
+    | Rights.PATH_RENAME_SOURCE
+    | Rights.PATH_RENAME_TARGET
+    | Rights.PATH_FILESTAT_SET_SIZE
+    | Rights.PATH_FILESTAT_SET_TIMES
+    | Rights.FD_ALLOCATE
+    | Rights.FD_FILESTAT_SET_SIZE
+    | Rights.FD_FILESTAT_SET_TIMES
+    | Rights.PATH_SYMLINK
+    | Rights.PATH_REMOVE_DIRECTORY
+    | Rights.PATH_UNLINK_FILE
+)
 #: A terminal has no rights to seek; guests (`isatty`) use that to tell it from a file.
 TERMINAL_RIGHTS = FILE_RIGHTS & ~(Rights.FD_SEEK | Rights.FD_TELL)
 

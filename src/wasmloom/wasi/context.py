@@ -9,6 +9,7 @@ from wasmloom.errors import LinkError
 from wasmloom.wasi.descriptor_table import DescriptorTable
 
 if TYPE_CHECKING:
+    from wasmloom.host.callers import Caller
     from wasmloom.runtime.store import Store
 
 
@@ -21,10 +22,19 @@ class Context:
         self.table = table
         self._memory: object | None = None
         self._store: Store | None = None
+        #: The guest, and the state that was made before it was known.
+        self._caller: Caller | None = None
+        self._general: Context | None = None
 
-    def another(self) -> Context:
-        """The state of another guest with the same arguments, environment and open files."""
-        return Context(self.args, self.env, self.table)
+    def another(self, caller: Caller | None = None) -> Context:
+        """The state of another guest with the same arguments, environment and open files.
+
+        `caller`: the guest. Its exported memory is used, or without one what is bound to this state.
+        """
+        made = Context(self.args, self.env, self.table)
+        if caller is not None:
+            made._caller, made._general = caller, self
+        return made
 
     def bind(self, memory: object, store: Store | None = None) -> None:
         """Use `memory`, any object that exports a writable buffer of bytes. Calls into `store` say how to wait."""
@@ -34,16 +44,32 @@ class Context:
     @property
     def can_wait(self) -> bool:
         """Whether the guest's call runs in an event loop, so it can wait for coroutines."""
-        return self._store is not None and self._store.can_wait
+        store = self._own_store
+        return store is not None and store.can_wait
 
     @property
     def timeout(self) -> float | None:
         """Seconds that one stretch of the guest's work may take; None: unlimited."""
-        return None if self._store is None else self._store.timeout
+        store = self._own_store
+        return None if store is None else store.timeout
+
+    @property
+    def _own_store(self) -> Store | None:
+        return self._store if self._caller is None else self._caller.store
 
     @property
     def memory(self) -> memoryview:
         """Guest memory as it is now. Get it again in every call, because the guest can grow it."""
         if self._memory is None:
+            self._find_memory()
+        if self._memory is None:
             raise LinkError("WASI doesn't know the guest's memory: export it as 'memory', and bind the instance first")
         return memoryview(self._memory)  # type: ignore[arg-type]
+
+    def _find_memory(self) -> None:
+        """Bind the memory of the guest that has called, if that is known."""
+        from wasmloom.host.externs import Memory
+
+        if self._caller is not None and self._general is not None:
+            found = self._caller.get("memory")
+            self._memory = found if isinstance(found, Memory) else self._general._memory

@@ -81,6 +81,8 @@ class Descriptor:
 
     #: Whether an event loop runs its operations.
     is_async = False
+    #: Whether it is, or was opened through, a directory that the guest may not change.
+    read_only = False
 
     def __init__(self, kind: FileType, rights: Rights, inheriting: Rights = NO_RIGHTS) -> None:
         self.kind = kind
@@ -138,7 +140,7 @@ class Descriptor:
         if missing & _POSITION_RIGHTS:
             if self.kind == FileType.DIRECTORY:
                 return Errno.EBADF
-            if self.kind == FileType.CHARACTER_DEVICE:
+            if self.kind in (FileType.CHARACTER_DEVICE, FileType.UNKNOWN):
                 return Errno.ESPIPE
         return Errno.ENOTCAPABLE
 
@@ -351,10 +353,22 @@ class Directory(HostFile):
         raise WasiError(Errno.EBADF)
 
 
-def open_preopen(guest: str, host: str | os.PathLike[str]) -> Directory:
+class ReadOnly(NamedTuple):
+    """A directory, as a value of `Wasi`'s `preopens`, whose files a guest may read, but neither write nor change.
+
+    Whatever would change something fails with `EPERM`. The host's files can still change otherwise.
+    """
+
+    path: str | os.PathLike[str]
+
+
+def open_preopen(guest: str, host: str | os.PathLike[str] | ReadOnly) -> Directory:
     """Open the directory `host` for a guest that knows it as `guest`. Raises `OSError` and `ValueError`."""
     name = guest.encode()
     if b"\0" in name:
         raise ValueError(f"the name of a directory must not contain NUL: {guest!r}")
-    opened = os.open(host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    return Directory(opened, DIRECTORY_RIGHTS, DIRECTORY_RIGHTS | FILE_RIGHTS, name)
+    path = host.path if isinstance(host, ReadOnly) else host
+    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = Directory(opened, DIRECTORY_RIGHTS, DIRECTORY_RIGHTS | FILE_RIGHTS, name)
+    directory.read_only = isinstance(host, ReadOnly)
+    return directory

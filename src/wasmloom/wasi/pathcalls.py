@@ -138,6 +138,8 @@ def path_open(
         needed |= Rights.PATH_FILESTAT_SET_SIZE
     if needed & ~base.rights:
         raise WasiError(Errno.ENOTCAPABLE)
+    if base.read_only and (needed or rights & _WRITING):
+        raise WasiError(Errno.EPERM)
     granted = Rights(rights & base.inheriting)
     host = os.O_NOCTTY
     if granted & _WRITING:
@@ -175,6 +177,7 @@ def path_open(
     except BaseException:
         os.close(opened)
         raise
+    file.read_only = base.read_only
     number = context.table.add(file)
     pack(context.memory, U32, result, number)
 

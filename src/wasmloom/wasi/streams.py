@@ -41,12 +41,24 @@ def _count_of(file: object, method: str, value: object, size: int) -> int:
     return int(value)
 
 
+def _may_be_terminal(file: object) -> bool:
+    """Whether an object doesn't say that it is no terminal. Most say it by ``isatty()``."""
+    isatty = getattr(file, "isatty", None)
+    try:
+        return isatty is None or bool(isatty())
+    except (OSError, ValueError):  # it is closed, say
+        return True
+
+
 class PythonStream(Descriptor):
-    """A character device without positions, like a pipe or a terminal, whatever the object could do."""
+    """Something without positions, like a pipe or a terminal, whatever the object could do."""
 
     def __init__(self, file: Any, *, readable: bool) -> None:
+        # Programs that think they write to a terminal flush each line, and interpreters show a prompt.
+        is_terminal = _may_be_terminal(file)
         super().__init__(
-            FileType.CHARACTER_DEVICE, TERMINAL_RIGHTS & ~(Rights.FD_WRITE if readable else Rights.FD_READ)
+            FileType.CHARACTER_DEVICE if is_terminal else FileType.UNKNOWN,
+            TERMINAL_RIGHTS & ~(Rights.FD_WRITE if readable else Rights.FD_READ),
         )
         self._file = file
 
@@ -98,6 +110,20 @@ class Stream(PythonStream):
         if count is None:
             return 0 if self._is_raw else len(data)
         return _count_of(self._file, "write", count, len(data))
+
+
+class Sink:
+    """What a function makes of standard output: a binary file object, as far as `Stream` uses one.
+
+    The function is called with bytes, and returns how many it has taken; None: all.
+    """
+
+    def __init__(self, write: Callable[[bytes], int | None]) -> None:
+        self.write = write
+
+    def isatty(self) -> bool:
+        """False: it is no terminal."""
+        return False
 
 
 class AsyncStream(PythonStream):

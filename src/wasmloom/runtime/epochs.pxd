@@ -1,0 +1,7 @@
+cimport cython
+from libc.stdint cimport uint64_t
+
+@cython.final
+@cython.no_gc
+cdef class EpochCounter:
+    cdef uint64_t now

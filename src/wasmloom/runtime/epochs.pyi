@@ -1,0 +1,6 @@
+"""Types of the Python surface; see ``epochs.py``."""
+
+class EpochCounter:
+    @property
+    def count(self) -> int: ...
+    def advance(self) -> None: ...
