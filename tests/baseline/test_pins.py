@@ -70,7 +70,7 @@ def test_the_most_read_are_pinned() -> None:
     inner = "".join(f"local.get {i} i32.add " * i for i in locals)
     set_up = "".join(f"i32.const {i} local.set {i} " for i in locals)
     instance = instance_of(f"""(module (func (export "f") (param i32) (result i32)
-      (local {'i32 ' * (count + 3)})
+      (local {"i32 " * (count + 3)})
       {set_up}
       (loop $outer
         (loop $inner
@@ -140,7 +140,7 @@ def test_values_outlast_what_else_happens(body: str, reads: int) -> None:
           (local.set 4 (i64.add (local.get 3) (local.get 4)))
           (br_if $l (i64.lt_u (local.get 1) (i64.const 3))))
         (local.get 4))
-      {COUNTED.replace('BODY', more + BODIES[body])})"""
+      {COUNTED.replace("BODY", more + BODIES[body])})"""
     seen: list[int] = []
     instance = instance_of(text, {"env": {"host": lambda: seen.append(1)}})
     assert instance.exports.count(5, 1 << 40, 3.0) == 5 * ((1 << 40) + 3)
@@ -152,6 +152,59 @@ def test_values_outlast_what_else_happens(body: str, reads: int) -> None:
         assert not found
     elif reads or body == "nothing":
         assert found
+
+
+#: What leaves an i32 with all bits set on the stack, and comes from anywhere but an instruction's own result.
+NEGATIVE = {
+    "a parameter": "(local.get $given)",
+    "a function": "(call $id (i32.const -1))",
+    "a tail call": "(call $tail (local.get $given))",
+    "the host": "(call $host)",
+    "the host, several": "(call $hosts) (drop)",
+    "a global of the host": "(global.get $global)",
+    "growing": "(memory.grow (i32.const 1))",
+    "an exception": "(block $h (result i32) (try_table (catch $e $h) (throw $e (i32.const -1))) (unreachable))",
+    "an exception of the host": "(block $h (result i32) (try_table (catch $e $h) (call $throws)) (unreachable))",
+    "a continuation": """
+      (block $on (result i32 (ref $ct)) (resume $ct (on $yield $on) (cont.new $ct (ref.func $yields))) (unreachable))
+      (drop)""",
+}
+
+
+@pytest.mark.parametrize("source", NEGATIVE)
+def test_slots_hold_i32s_zero_extended(source: str) -> None:
+    """Stencils take a register for an address as it is: nothing above its 32 bits may be set, or memory is left."""
+    text = f"""(module
+      (type $f (func)) (type $ct (cont $f))
+      (import "env" "host" (func $host (result i32)))
+      (import "env" "hosts" (func $hosts (result i32 i32)))
+      (import "env" "throws" (func $throws))
+      (import "env" "global" (global $global (mut i32)))
+      (memory 1 1)
+      (tag $e (export "e") (param i32))
+      (tag $yield (param i32))
+      (elem declare func $yields)
+      (func $yields (suspend $yield (i32.const -1)))
+      (func $id (param i32) (result i32) (local.get 0))
+      (func $tail (param i32) (result i32) (return_call $id (local.get 0)))
+      (func (export "f") (param $given i32) (result i64) (local $x i32) (local $sum i64) (local $i i32)
+        (loop $l
+          {NEGATIVE[source]} (local.set $x)
+          {"(local.set $sum (i64.add (local.get $sum) (i64.extend_i32_u (local.get $x))))" * 10}
+          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3))))
+        (local.get $sum)))"""
+
+    def throws() -> None:
+        raise wl.WasmException(instance.exports.e, -1)
+
+    engine = wl.Engine(tier="baseline")
+    store = wl.Store(engine)
+    given = wl.Global(store, "mut i32", 0)
+    given.value = -1
+    host = {"host": lambda: -1, "hosts": lambda: (-1, -1), "throws": throws, "global": given}
+    instance = wl.Instance(wl.Module(text, engine), {"env": host}, store=store)
+    assert instance.exports.f(-1) == 30 * 0xFFFFFFFF
+    assert pins_of(instance, 3) or "try_table" in NEGATIVE[source]
 
 
 def test_results_in_the_other_class() -> None:

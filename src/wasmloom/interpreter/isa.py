@@ -5,7 +5,8 @@ of 8. Operands come in three kinds: a frame *slot* (16-bit number, 8 bytes each)
 class of registers (`wasmloom.semantics.kinds.Register`), or an *immediate*. Results go to the accumulator alone, or to
 a slot and the accumulator: the value is in a register anyway, so a result in a slot can be read from either.
 
-Slots hold 64 bits: an i32 is zero-extended, an f32 is in the low half and the upper half is arbitrary.
+Slots hold 64 bits: an i32 is zero-extended, an f32 is in the low half and the upper half is arbitrary. Whatever writes
+a slot has to hold to that: stencils use an i32 that they have in a register for an address as it is.
 """
 
 from __future__ import annotations
