@@ -37,6 +37,7 @@ from tests.fuzz.choices import Choices, shrink
 from tests.fuzz.generator import HOST_FUNCTIONS, Program, generate
 from tests.fuzz.operands import NUMBERS
 from wasmloom.baseline.copier import set_batch
+from wasmloom.baseline.mixing import set_mixing, turn_entries
 from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.units import compile_unit
@@ -62,11 +63,13 @@ class Variant(NamedTuple):
     loops: int = 0
     #: Whether only functions that have run by then are compiled, and others when they are called.
     partly: bool = False
+    #: How code and handlers take turns (`wasmloom.baseline.mixing`): anew at each call, of the guest or of the host.
+    mixing: int = 0
 
     def engine(self) -> wl.Engine:
         set_batch(BATCH)
         settings = self._asdict()
-        del settings["change"], settings["loops"], settings["partly"]
+        del settings["change"], settings["loops"], settings["partly"], settings["mixing"]
         return wl.Engine(**settings, cache=False)
 
     def __str__(self) -> str:
@@ -99,6 +102,12 @@ BASELINE: tuple[Variant, ...] = (
     Variant("baseline", translation="eager", fuel=True, memory="checked"),
     Variant("baseline", translation="lazy"),
 )
+#: What pays fuel as it is interpreted must pay for the same where it is copied.
+PAYING: tuple[Variant, ...] = (
+    Variant(translation="eager", fuel=True, memory="checked"),
+    Variant("baseline", translation="eager", fuel=True),
+    Variant("baseline", translation="eager", fuel=True, memory="checked", mixing=1),
+)
 #: Programs are small: so much bytecode waits for its code (see `wasmloom.baseline.copier`).
 BATCH = 256
 #: With any number of `change`.
@@ -118,6 +127,11 @@ MAX_DIFFERING = 20
 ATTEMPTS = 3000
 #: How a call can end.
 ENDINGS = ("result", "trap", "host error", "exception")
+#: A number for another mix of the same case.
+SECOND = 1 << 32
+#: Fuel that is never used up; the step that says what is left of it.
+PLENTY = 1 << 30
+LEFT = "fuel left"
 #: Where counts say how many programs have run.
 PROGRAMS = "programs"
 
@@ -230,7 +244,11 @@ def compile_used(module: wl.Module) -> None:
 def modules_of(program: Program, variant: Variant) -> list[wl.Module]:
     """The modules of a program, in an engine of that kind."""
     engine = variant.engine()
-    return [wl.Module(data, engine) for data in program.modules]
+    before = set_mixing(variant.mixing)
+    try:
+        return [wl.Module(data, engine) for data in program.modules]
+    finally:
+        set_mixing(before)
 
 
 def run_wasmloom(
@@ -251,9 +269,13 @@ def run_wasmloom(
     imports: dict[str, Any] = {"env": {name: getattr(host, name) for name in HOST_FUNCTIONS}}
     instances: list[wl.Instance] = []
     left = variant.change
+    calls = 0
 
     def count_call() -> None:
-        nonlocal left
+        nonlocal left, calls
+        calls += 1
+        for module in modules if variant.mixing else ():
+            turn_entries(module.code_space, variant.mixing + calls)
         if left is not None:
             left -= 1
             if left == 0:
@@ -294,7 +316,7 @@ def run_wasmloom(
     if store.change_failed is not None:
         raise store.change_failed
     if limit is not None:
-        log.append(("fuel left", store.fuel))
+        log.append((LEFT, store.fuel))
     return log
 
 
@@ -415,12 +437,17 @@ def first_difference(expected: Outcome, found: Outcome) -> str | None:
     return None
 
 
-def difference(peer: Peer | None, program: Program, variants: Sequence[Variant]) -> str | None:
-    """Where the first variant differs from the peer, or another one from the first; None: nowhere."""
+def difference(
+    peer: Peer | None, program: Program, variants: Sequence[Variant], limit: int | None = None
+) -> str | None:
+    """Where the first variant differs from the peer, or another one from the first; None: nowhere.
+
+    `limit`: their fuel.
+    """
     own: Outcome | None = None
     for variant in variants:
         try:
-            found = run_wasmloom(program, variant)
+            found = run_wasmloom(program, variant, limit)
         except Exception:
             return f"{variant}: {traceback.format_exc(limit=-3)}"
         if own is not None:
@@ -435,11 +462,27 @@ def difference(peer: Peer | None, program: Program, variants: Sequence[Variant])
     return None
 
 
+def difference_in_fuel(program: Program, case: int) -> str | None:
+    """Where variants that pay fuel differ in what they have paid in the end, or in what happens when it runs out."""
+    paying = [variant._replace(mixing=variant.mixing and 1 + case) for variant in PAYING]
+    last = run_wasmloom(program, paying[0], PLENTY)[-1]
+    used = PLENTY - last[1] if last[0] == LEFT else 0
+    for limit in (PLENTY, used * (case % 7 + 1) // 8):
+        what = limit and difference(None, program, paying, limit)
+        if what:
+            return f"fuel {limit}: {what}"
+    return None
+
+
 class Form(NamedTuple):
-    """What programs are like, and what runs them: raw ones, and those with continuations, run in our tiers only."""
+    """What programs are like, and what runs them: raw ones, and those with continuations, run in our tiers only.
+
+    `copied`: what runs them is the interpreter and code copied for bytecode, and no other.
+    """
 
     raw: bool = False
     stacks: bool = False
+    copied: bool = False
 
     def program(self, choices: Choices) -> Program:
         return generate(choices, self.raw, self.stacks)
@@ -448,20 +491,33 @@ class Form(NamedTuple):
         """Some of the variants: interpreted, with fuel and without, copied, and compiled."""
         interpreted = (VARIANTS[case % 2 * 3], VARIANTS[1 + case // 2 % 2])
         copied = BASELINE[case // 2 % len(BASELINE)]
+        mixed = BASELINE[case // 3 % len(BASELINE)]._replace(mixing=1 + case)
         changing = CHANGING[case % 5 % len(CHANGING)]._replace(
             change=1 + case % LAST_CHANGE, loops=case // LAST_CHANGE % LAST_LOOP, partly=case // 5 % 2 == 1
         )
+        if self.copied:
+            return (*interpreted, copied, mixed, mixed._replace(mixing=SECOND + case, translation="eager"))
         if self.raw:
-            return (interpreted[0], copied, COMPILED[0])
+            return (interpreted[0], copied, mixed, COMPILED[0])
         if self.stacks:
             compiled = (COMPILED[0], COMPILED[3 if case % 3 else 1 + case % 2])
-            return (*interpreted[: 1 + case % 2], copied, *compiled, changing)
-        return (*interpreted, copied, COMPILED[0], COMPILED[1 + case % (len(COMPILED) - 1)], changing)
+            return (*interpreted[: 1 + case % 2], copied, mixed, *compiled, changing)
+        return (*interpreted, copied, mixed, COMPILED[0], COMPILED[1 + case % (len(COMPILED) - 1)], changing)
 
-    def difference(self, peer: Peer, choices: Choices, case: int) -> str | None:
+    @property
+    def own(self) -> bool:
+        """Whether only our tiers run the programs."""
+        return self.raw or self.stacks or self.copied
+
+    def difference(self, peer: Peer | None, choices: Choices, case: int) -> str | None:
         """Where the engines differ, or None."""
-        own = self.raw or self.stacks
-        return difference(None if own else peer, self.program(choices), self.variants(case))
+        program = self.program(choices)
+        what = difference(None if self.own else peer, program, self.variants(case))
+        pays = not self.raw and (self.copied or case % 4 == 0)
+        return difference_in_fuel(program, case) if what is None and pays else what
+
+
+PLAIN = Form()
 
 
 def choices_of(seed: int, case: int) -> Choices:
@@ -475,14 +531,14 @@ class Found(NamedTuple):
     form: Form
 
 
-def forms(stacks: bool) -> tuple[Form, ...]:
+def forms(form: Form) -> tuple[Form, ...]:
     """The forms of a case's program."""
-    return (Form(stacks=True),) if stacks else (Form(), Form(raw=True))
+    return (form,) if form.stacks else (form, form._replace(raw=True))
 
 
-def run_case(peer: Peer, seed: int, case: int, stacks: bool = False) -> tuple[Found | None, Choices]:
-    """What differs in a case, and the decisions that made it."""
-    for form in forms(stacks):
+def run_case(peer: Peer | None, seed: int, case: int, first: Form = PLAIN) -> tuple[Found | None, Choices]:
+    """What differs in a case, and the decisions that made it. `first`: its first form."""
+    for form in forms(first):
         choices = choices_of(seed, case)
         what = form.difference(peer, choices, case)
         if what is not None:
@@ -490,9 +546,9 @@ def run_case(peer: Peer, seed: int, case: int, stacks: bool = False) -> tuple[Fo
     return None, choices
 
 
-def differs(peer: Peer, numbers: list[int], case: int, form: Form) -> bool:
+def differs(peer: Peer | None, numbers: list[int], case: int, form: Form) -> bool:
     """Whether the program that some decisions make differs, in this form only."""
-    if form.raw and Form().difference(peer, Choices(recorded=numbers), case) is not None:
+    if form.raw and form._replace(raw=False).difference(peer, Choices(recorded=numbers), case) is not None:
         return False
     return form.difference(peer, Choices(recorded=numbers), case) is not None
 
@@ -507,29 +563,29 @@ def show(program: Program) -> str:
 # --- many cases, in processes that may die ----------------------------------------------------------------------------
 
 
-def work(place: Any, queue: Any, seed: int, cases: range, attempts: int, stacks: bool) -> None:
+def work(place: Any, queue: Any, seed: int, cases: range, attempts: int, form: Form) -> None:
     """Run cases; differences and counts go into the queue.
 
     `place` has the number of the current case, and how many programs have run.
     """
-    peer = Peer()
+    peer = None if form.own else Peer()
     seen: Counter[str] = Counter()
     for number, case in enumerate(cases):
         place[:] = (case, place[1] + 1)
         try:
-            found, choices = run_case(peer, seed, case, stacks)
+            found, choices = run_case(peer, seed, case, form)
             if found is not None:
 
-                def fails(numbers: list[int], case: int = case, form: Form = found.form) -> bool:
+                def fails(numbers: list[int], case: int = case, own: Form = found.form) -> bool:
                     place[1] += 1
-                    return differs(peer, numbers, case, form)
+                    return differs(peer, numbers, case, own)
 
                 small = Choices(recorded=shrink(choices.taken, fails, attempts))
                 again = found.form.difference(peer, small, case)
                 text = show(found.form.program(Choices(recorded=small.taken)))
                 queue.put((case, Found(f"{found.what}\nmade smaller: {again}\n{text}", found.form)))
             if number % 8 == 0:
-                steps = run_wasmloom(forms(stacks)[0].program(choices_of(seed, case)), VARIANTS[0])
+                steps = run_wasmloom(form.program(choices_of(seed, case)), VARIANTS[0])
                 seen.update(step[1] if step[0] == "trap" else step[0] for step in steps if step[0] in ENDINGS)
         except Exception:
             queue.put((case, Found(traceback.format_exc(limit=-3), Form())))
@@ -558,9 +614,9 @@ def _dies(form: Form, case: int, numbers: list[int]) -> bool:
     return process.exitcode != 0
 
 
-def autopsy(queue: Any, seed: int, case: int, attempts: int, stacks: bool) -> None:
+def autopsy(queue: Any, seed: int, case: int, attempts: int, first: Form) -> None:
     """Make a program smaller that ends its process."""
-    for form in forms(stacks):
+    for form in forms(first):
         choices = choices_of(seed, case)
         form.program(choices)
         if _dies(form, case, choices.taken):
@@ -571,12 +627,12 @@ def autopsy(queue: Any, seed: int, case: int, attempts: int, stacks: bool) -> No
 
 
 def fuzz(
-    cases: range, seed: int, jobs: int, stop: int = MAX_DIFFERING, attempts: int = ATTEMPTS, stacks: bool = False
+    cases: range, seed: int, jobs: int, stop: int = MAX_DIFFERING, attempts: int = ATTEMPTS, form: Form = PLAIN
 ) -> Iterator[tuple[int | None, Any]]:
     """Run cases; yields (case, `Found`), and (None, counts since the last ones).
 
-    After `stop` cases that differ it ends; `attempts` programs are tried to make one smaller. `stacks`: programs have
-    continuations, which only our tiers run.
+    After `stop` cases that differ it ends; `attempts` programs are tried to make one smaller. `form`: the first form
+    of programs.
     """
     context = multiprocessing.get_context("forkserver")  # tests before may have left threads
     queue = context.Queue()
@@ -584,20 +640,20 @@ def fuzz(
 
     def start(cases: range) -> None:
         place = context.RawArray("q", (cases.start, 0))
-        process = context.Process(target=work, args=(place, queue, seed, cases, attempts, stacks))
+        process = context.Process(target=work, args=(place, queue, seed, cases, attempts, form))
         process.start()
         workers.append((process, place, cases))
 
     def examined(case: int, how: str) -> Found:
         results = context.Queue()
-        process = context.Process(target=autopsy, args=(results, seed, case, attempts, stacks))
+        process = context.Process(target=autopsy, args=(results, seed, case, attempts, form))
         process.start()
         small = ""
         while process.is_alive() and not small:
             with contextlib.suppress(Empty):
                 small = results.get(timeout=0.2)
         process.join()
-        return Found(f"{how}\n{small}", Form(stacks=stacks))
+        return Found(f"{how}\n{small}", form)
 
     for job in range(jobs):
         start(cases[job::jobs])
@@ -650,11 +706,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="go on for that long instead of for a count")
     parser.add_argument("--log", type=Path, help="file that gets a line of counts every minute")
     parser.add_argument("--stacks", action="store_true", help="programs with continuations, in our tiers only")
+    parser.add_argument("--copied", action="store_true", help="only interpreted, and in code copied for bytecode")
     parser.add_argument("--save", type=Path, help="folder for the modules of cases that differ")
     args = parser.parse_args()
+    form = Form(stacks=args.stacks, copied=args.copied)
     if args.case is not None:
-        print(show(forms(args.stacks)[0].program(choices_of(args.seed, args.case))))
-        found, _ = run_case(Peer(), args.seed, args.case, args.stacks)
+        print(show(form.program(choices_of(args.seed, args.case))))
+        found, _ = run_case(None if form.own else Peer(), args.seed, args.case, form)
         print("no difference" if found is None else f"{found.form}: {found.what}")
         return int(found is not None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the processes end, too
@@ -672,7 +730,7 @@ def main() -> int:
         )
 
     cases = range(args.first, args.first + (args.count if args.minutes is None else 1 << 40))
-    for case, what in fuzz(cases, args.seed, args.jobs, args.stop, args.attempts, args.stacks):
+    for case, what in fuzz(cases, args.seed, args.jobs, args.stop, args.attempts, form):
         now = time.monotonic()
         if args.log and now - noted > 60:
             noted = now

@@ -44,6 +44,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import wasmloom as wl
+from wasmloom.baseline.copier import set_batch
 from wasmloom.host.engine import TIERS
 
 #: Steps of a case, and seconds after which one counts as hanging: a thousand times what a case takes.
@@ -212,6 +213,8 @@ class Case:
         settings: dict[str, Any] = {"tier": tier, "cache": False}
         if tier == "auto":
             settings["threshold"] = self.rng.choice([0, 1, 3, 20])
+        elif tier == "baseline":
+            set_batch(self.rng.choice((0, 256, 1 << 15)))
         elif tier == "compiler":
             settings["stack_switching"] = self.rng.choice(["native", "libcall"])
         self.engines = [wl.Engine(**settings), wl.Engine(tier="interpreter", fuel=self.rng.random() < 0.5)]

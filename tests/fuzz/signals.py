@@ -34,8 +34,9 @@ import wasmloom as wl
 from tests.binary import build
 from tests.compiler.tiers import ENGINES
 
-#: Settings of engines: those of all tests, and the default one, which compiles behind the guest's back.
+#: Settings of engines: those of all tests, and others that make code behind the guest's back.
 SETTINGS: dict[str, dict[str, Any]] = ENGINES | {
+    "at ticks": {"tier": "baseline"},
     "behind": {"tier": "auto"},
     "behind libcall": {"tier": "auto", "stack_switching": "libcall"},
 }

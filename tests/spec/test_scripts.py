@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from tests.conftest import find_spec_dir, spec_scripts
 from wasmloom import Engine
+from wasmloom.baseline.mixing import set_mixing
 from wasmloom.cli.script_runner import run_script
 
 SCRIPTS = spec_scripts()
@@ -63,6 +65,14 @@ def test_script_in_the_baseline_tier(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("code_at_once")
-@pytest.mark.parametrize("path", OTHER_MODES, ids=name_of)
-def test_script_in_the_baseline_tier_with_all_checks(path: Path) -> None:
-    check(path, Engine(tier="baseline", memory="checked", fuel=True, translation="eager"))
+@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
+def test_script_in_code_and_handlers_by_turns(path: Path) -> None:
+    """With all checks."""
+    number = crc32(name_of(path).encode()) + 1
+    before = set_mixing(number)
+    try:
+        check(path, Engine(tier="baseline", memory="checked", fuel=True, translation="eager"))
+        set_mixing(number + 1)
+        check(path, Engine(tier="baseline"))
+    finally:
+        set_mixing(before)

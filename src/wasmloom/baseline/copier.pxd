@@ -1,7 +1,7 @@
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from wasmloom.baseline._stencils_object cimport Hole, Stencil
+from wasmloom.baseline._stencils_object cimport Hole, Pinning, Stencil
 from wasmloom.baseline.pinning cimport Pins, Step
 from wasmloom.interpreter.code_space cimport Coder, CodeSpace
 from wasmloom.runtime.codememory cimport CodeBudget
@@ -26,6 +26,20 @@ cdef struct Patch:
 
 # Its caller looks at the exception itself.
 ctypedef int (*Unchecked)() noexcept
+
+cdef class Copier(Coder)
+
+# For tests (see `mixing`): a function has been planned, as the how-manieth, or (0) entries get their code.
+ctypedef int (*Mix)(Copier copier, uint32_t order) except -1
+
+# What mixes the code of modules that are made from now on, and a number that says how; 0: nothing is mixed.
+cdef Mix mix
+cdef uint64_t seed
+# What that reads of the tables that only this module links.
+cdef int16_t *leads
+cdef Pinning *pinnings
+cdef int number_of(char *instruction) noexcept
+cdef uint32_t size_of(int number, char *instruction) noexcept
 
 @cython.final
 @cython.no_gc
@@ -65,6 +79,9 @@ cdef class Copier(Coder):
     cdef uint32_t cold
     cdef char *entry            # code that a stub leads to
     cdef Pins pins
+    cdef Mix mix
+    cdef uint64_t seed          # 0, but for tests
+    cdef list mixed
 
     cdef int _make_head(self) except -1
     cdef int _reserve(self, uint32_t size) except -1
@@ -76,7 +93,7 @@ cdef class Copier(Coder):
     cdef int _stub(self, char *at, char *code) except -1
     cdef uint64_t _stub_size(self) noexcept
     cdef int _lead(self, int number, uint32_t at) except -1
-    cdef int _leave(self, int number, uint32_t at, uint32_t size) except -1
+    cdef int leave(self, int number, uint32_t at, uint32_t size) except -1
     cdef int _lay_out(self, char *code, uint32_t size, uint32_t order) except -1
     cdef int _pin_steps(self) except -1
     cdef int _plan(self, CodeSpace space, char *code, uint32_t size, uint32_t order) except -1

@@ -32,6 +32,7 @@ from cython.cimports.cpython.exc import PyErr_Clear
 from cython.cimports.libc.stdint import int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.baseline import _roles as r
 from cython.cimports.wasmloom.baseline._holes import (
     ARRAY_CLAUSES,
     ARRAY_TARGETS,
@@ -54,15 +55,6 @@ from cython.cimports.wasmloom.baseline._holes import (
     WHAT_PLACE,
     WHAT_POINTER,
     WHAT_TARGET,
-)
-from cython.cimports.wasmloom.baseline._roles import (
-    EFFECT_ANY,
-    EFFECT_FLOAT,
-    EFFECT_INTEGER,
-    EFFECT_SLOT,
-    FIRST_FLOAT_PIN,
-    FIRST_INTEGER_PIN,
-    INTEGER_PINS,
 )
 from cython.cimports.wasmloom.baseline._stencils_object import (
     Hole,
@@ -99,6 +91,8 @@ _is_checked = cython.declare(cython.pointer(uint8_t), cython.NULL)
 #: With so much bytecode waiting code is made at once.
 _batch = cython.declare(uint64_t, 1 << 15)
 _pins = cython.declare(Pins, Pins.__new__(Pins))  # of the function that is being planned, by whichever copier
+leads = wl_instruction_leads
+pinnings = wl_pinnings
 # The copiers with functions that wait, as addresses: see `code_space._spaces`.
 _waiting = cython.declare(list, [])
 #: So much address space is reserved for code, and for bytecode and cells, for each byte of a module's bodies; and not
@@ -190,17 +184,15 @@ def _fits(number: cython.int, fields: cython.p_char) -> cython.bint:
 
 
 @cython.cfunc
-@cython.inline
 @cython.exceptval(check=False)
-def _number_of(instruction: cython.p_char) -> cython.int:
+def number_of(instruction: cython.p_char) -> cython.int:
     """The number of an instruction's handler."""
     return _numbers[(cython.cast(cython.pointer(uint64_t), instruction)[0] - _low) >> _WORD_UNIT]
 
 
 @cython.cfunc
-@cython.inline
 @cython.exceptval(check=False)
-def _size_of(number: cython.int, instruction: cython.p_char) -> uint32_t:
+def size_of(number: cython.int, instruction: cython.p_char) -> uint32_t:
     """The size of an instruction."""
     array: cython.int = wl_instruction_leads[2 * number + 1]
     size: uint32_t = sizes[number]
@@ -216,7 +208,7 @@ def _size_of(number: cython.int, instruction: cython.p_char) -> uint32_t:
 @cython.exceptval(check=False)
 def _register(pin: cython.int) -> uint32_t:
     """The number of a pin's register."""
-    return FIRST_INTEGER_PIN + pin - 1 if pin <= INTEGER_PINS else FIRST_FLOAT_PIN + pin - 1 - INTEGER_PINS
+    return r.FIRST_INTEGER_PIN + pin - 1 if pin <= r.INTEGER_PINS else r.FIRST_FLOAT_PIN + pin - 1 - r.INTEGER_PINS
 
 
 @cython.final
@@ -244,6 +236,7 @@ class Copier(Coder):
         if self.waiting == cython.NULL:
             raise MemoryError
         self.pins = _pins
+        self.mix, self.seed, self.mixed = mix, seed, []
         self._make_head()
 
     def __dealloc__(self) -> None:
@@ -374,17 +367,17 @@ class Copier(Coder):
         pin: cython.int
         for role in range(pinning.roles):
             pin = self.pins.pin_of[_number(fields + pinning.at[role], 2, False)]
-            if pin and (pin > INTEGER_PINS) == (pinning.floats >> role & 1):
+            if pin and (pin > r.INTEGER_PINS) == (pinning.floats >> role & 1):
                 mask |= 1 << role
                 registers |= (_register(pin) ^ pinning.made[role]) << 4 * role
         self._step(stencil + mask, at, size, registers)
-        if pinning.effect == EFFECT_ANY:
+        if pinning.effect == r.EFFECT_ANY:
             for pin in range(self.pins.count):
                 self._pin(_LOAD, self.pins.pins[pin], self.pins.fields[pin])
-        elif pinning.effect == EFFECT_INTEGER or pinning.effect == EFFECT_FLOAT or pinning.effect == EFFECT_SLOT:
+        elif pinning.effect == r.EFFECT_INTEGER or pinning.effect == r.EFFECT_FLOAT or pinning.effect == r.EFFECT_SLOT:
             pin = self.pins.pin_of[_number(fields + pinning.dst, 2, False)]
             if pin:
-                same: cython.bint = pinning.effect == (EFFECT_FLOAT if pin > INTEGER_PINS else EFFECT_INTEGER)
+                same: cython.bint = pinning.effect == (r.EFFECT_FLOAT if pin > r.INTEGER_PINS else r.EFFECT_INTEGER)
                 self._pin(_SET if same else _LOAD, pin, at + pinning.dst)
         return 0
 
@@ -392,7 +385,7 @@ class Copier(Coder):
     @cython.exceptval(-1, check=False)
     def _pin(self, which: cython.int, pin: cython.int, at: uint32_t) -> cython.int:
         """Plan to write a pin, from its slot or from the accumulator; the slot's number is at `at`."""
-        stencil: int32_t = _stencil_of(handler_count + which + (pin > INTEGER_PINS), VARIANT_PLAIN)
+        stencil: int32_t = _stencil_of(handler_count + which + (pin > r.INTEGER_PINS), VARIANT_PLAIN)
         return self._step(stencil, at, 0, _register(pin) ^ wl_pinnings[stencil].made[0])
 
     @cython.cfunc
@@ -416,7 +409,7 @@ class Copier(Coder):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def _leave(self, number: cython.int, at: uint32_t, size: uint32_t) -> cython.int:
+    def leave(self, number: cython.int, at: uint32_t, size: uint32_t) -> cython.int:
         """Leave an instruction to its handler: wherever that goes on are entries."""
         first: cython.int = wl_instruction_parts[2 * number]
         second: cython.int = wl_instruction_parts[2 * number + 1]
@@ -447,8 +440,8 @@ class Copier(Coder):
         self.hot = 0
         self.cold = 0
         while at < size:
-            number = _number_of(code + at)
-            length = _size_of(number, code + at)
+            number = number_of(code + at)
+            length = size_of(number, code + at)
             first = wl_instruction_parts[2 * number]
             second = wl_instruction_parts[2 * number + 1]
             self.places[at >> 3] = self.hot
@@ -457,13 +450,13 @@ class Copier(Coder):
                 if wl_instruction_leads[2 * number + 1]:
                     self._lead(number, at)
                 if stencil < 0:
-                    self._leave(number, at, length)
+                    self.leave(number, at, length)
                 else:
                     self._step(stencil, at, length)
             else:
                 other = self._choose(second, code + at + sizes[first] - 8, order)
                 if stencil < 0 or other < 0:
-                    self._leave(number, at, length)
+                    self.leave(number, at, length)
                 else:
                     self._step(stencil, at, sizes[first])
                     self._step(other, at + sizes[first] - 8, sizes[second])
@@ -479,7 +472,10 @@ class Copier(Coder):
         self.cells = space.cells
         self.pins.clear()
         self._lay_out(code, size, order)
-        if self.pins.choose(wl_pinnings, self.steps, self.step_count, code, size):
+        pinned: cython.int = self.pins.choose(wl_pinnings, self.steps, self.step_count, code, size)
+        if self.seed:
+            self.mix(self, order)
+        if pinned or self.seed:
             self._pin_steps()
         return 0
 
@@ -630,7 +626,7 @@ class Copier(Coder):
         for i in range(self.pins.count + 1):
             if i < self.pins.count:
                 pin = self.pins.pins[i]
-                step.stencil = _stencil_of(handler_count + _LOAD + (pin > INTEGER_PINS), VARIANT_PLAIN)
+                step.stencil = _stencil_of(handler_count + _LOAD + (pin > r.INTEGER_PINS), VARIANT_PLAIN)
                 step.at = self.pins.fields[i]
                 step.registers = _register(pin) ^ wl_pinnings[step.stencil].made[0]
             else:
@@ -655,7 +651,7 @@ class Copier(Coder):
         i: cython.int
         for i in range(self.pins.count):
             size += wl_stencils[
-                _stencil_of(handler_count + _LOAD + (self.pins.pins[i] > INTEGER_PINS), VARIANT_PLAIN)
+                _stencil_of(handler_count + _LOAD + (self.pins.pins[i] > r.INTEGER_PINS), VARIANT_PLAIN)
             ].hot
         return size
 
@@ -749,6 +745,8 @@ class Copier(Coder):
         """Let what has been made be entered."""
         i: uint64_t
         if self.arena.seal():
+            if self.seed:
+                self.mix(self, 0)
             for i in range(self.patch_count):
                 self.patches[i].word[0] = cython.cast(uint64_t, self.patches[i].code)
         else:
