@@ -160,8 +160,8 @@ def test_while_what_runs_is_compiled(alarm: Callable[[], None], monkeypatch: pyt
         run()
     assert begun.is_set() and store.tier_name == "interpreter" and store.change_failed is None
     end.set()
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
     with pytest.raises(Alarm):
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
         run()
     assert isinstance(store.change_failed, wl.CompileError) and store.tier_name == "interpreter"
 
@@ -287,8 +287,8 @@ def test_polling_handles_signals_and_other_threads_exceptions(alarm: Callable[[]
             poll_now()
 
     poll_now()
-    signal.setitimer(signal.ITIMER_REAL, 0.001)
     with pytest.raises(Alarm):
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
         poll_until(time.monotonic() + 20)
 
 
@@ -346,8 +346,8 @@ def test_work_apart_tells_its_failures_from_interruptions(alarm: Callable[[], No
             time.sleep(0.001)
         gone.set()
 
-    signal.setitimer(signal.ITIMER_REAL, 0.01)
     with pytest.raises(Alarm):
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
         run_apart(work)
     assert gone.wait(20)
     gone.clear()
@@ -407,8 +407,8 @@ def test_a_signal_that_another_thread_receives_while_the_host_works(alarm: Calla
     foreign_thread()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.001)
         with pytest.raises(Alarm):
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
             # Meanwhile the main thread doesn't give the GIL back, and nobody wants it.
             for _ in range(5):
                 wl.Module(data, wl.Engine(tier="interpreter", translation="eager"))
@@ -479,8 +479,8 @@ def test_between_a_host_function_and_waiting_for_what_it_gave(name: str, alarm: 
     exports = wl.Instance(wl.Module(text, engine), imports, store=store).exports
     coroutine = given[0]
     call = exports.run.call_async()
-    signal.setitimer(signal.ITIMER_REAL, 0.0005)
     with pytest.raises(Alarm):
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)
         call.send(None)
         time.sleep(20)
     assert given or inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
