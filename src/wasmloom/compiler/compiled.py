@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from wasmloom.compiler.cache import Cache, cache_key
@@ -306,6 +307,7 @@ def walk_compiled(ip: int, fp: int, fault: bool, cont: int, limit: int) -> list[
 
     known: dict[tuple[int, bool], tuple[CompiledModule, int, int] | None] = {}
     frames: list[GuestFrame] = []
+    near: tuple[CompiledModule, ...] = ()
     for place, running in native_stacks.frames(ip, fp, cont, limit):
         if place == 0:
             frames += walk(*native_stacks.waiting_frames(running), running, limit - len(frames), running)
@@ -313,19 +315,23 @@ def walk_compiled(ip: int, fp: int, fault: bool, cont: int, limit: int) -> list[
         key = place, fault
         if key not in known:
             # The byte before a return address belongs to the call.
-            known[key] = _describe(place if fault else place - 1, fault)
+            known[key] = _describe(place if fault else place - 1, fault, near)
         found = known[key]
         fault = False  # only the innermost frame can have faulted
         if found is not None:  # else a piece of `wasmloom.target.stubs`
             frames.append(GuestFrame(*found, running))
+            near = found[:1]
     return frames
 
 
 set_walk_compiled(walk_compiled)
 
 
-def _describe(address: int, fault: bool) -> tuple[CompiledModule, int, int] | None:
-    for compiled in _modules:
+def _describe(
+    address: int, fault: bool, near: tuple[CompiledModule, ...]
+) -> tuple[CompiledModule, int, int] | None:
+    """The module, function and offset of an address, which is looked for `near` first: there may be many modules."""
+    for compiled in chain(near, _modules):
         place = compiled.place(address, fault)
         if place is not None:
             return (compiled, *place)
