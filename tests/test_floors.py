@@ -39,6 +39,7 @@ FLOORS = (
     "host",
     "wasi",
     "__init__",
+    "compat",
     "cli",
     "__main__",
 )

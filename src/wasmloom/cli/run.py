@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,7 +23,7 @@ from wasmloom.cli.common import (
 from wasmloom.messages import printable, quoted
 
 if TYPE_CHECKING:
-    from wasmloom import FuncType, Instance, Module, Store
+    from wasmloom import Instance, Module, Store
     from wasmloom.wasi import Wasi
 
 #: Exit status after a trap: as a shell reports a program that aborted (128 + SIGABRT).
@@ -63,7 +63,7 @@ def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
     function: Any = instance.exports[name] if name in instance.exports else None  # noqa: SIM401
     if not isinstance(function, Func):
         raise CommandError(f"link: there is no exported function {quoted(name)}")
-    params, results = cast("FuncType", function.type)
+    params, results = function.type
     if len(arguments) != len(params):
         raise click.UsageError(f"{printable(name)} takes {len(params)} arguments {function.type}, not {len(arguments)}")
     values: Any = function(*[parse_argument(text, type) for text, type in zip(arguments, params, strict=True)])

@@ -84,7 +84,7 @@ from wasmloom.runtime import collector as _collector  # noqa: F401  (registers t
 from wasmloom.runtime import forks as _forks  # noqa: F401  (registers what forked children do)
 from wasmloom.runtime import runtime_calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.spec.canon import intern_func_type, lasting
-from wasmloom.spec.types import CONCRETE, EXNREF, HEAP_SHIFT, ValType
+from wasmloom.spec.types import CONCRETE, EXNREF, HEAP_SHIFT, FuncType, ValType
 from wasmloom.system import log
 from wasmloom.tiers import backtraces as _backtraces  # noqa: F401  (registers them)
 
@@ -314,8 +314,8 @@ class Func:
         return results_of(self._store, signature, words)
 
     @property
-    def type(self) -> object:
-        """The function's type, a `FuncType`."""
+    def type(self) -> FuncType:
+        """The function's type."""
         return lasting(self.signature.type)
 
     @property

@@ -119,7 +119,7 @@ class Memory:
         return self.pointer.length >> _PAGE_BITS
 
     @property
-    def type(self) -> object:
+    def type(self) -> MemoryType:
         """The memory's type, with its present size as the minimum."""
         return MemoryType(Limits(self.size, self._max))
 
@@ -278,7 +278,7 @@ class Table:
         return self.pointer.length
 
     @property
-    def type(self) -> object:
+    def type(self) -> TableType:
         """The table's type, with its present size as the minimum."""
         return TableType(self.element, Limits(self.size, self._max))
 

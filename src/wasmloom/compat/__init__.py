@@ -1,0 +1,1 @@
+"""Look-alikes of other engines' Python packages, for programs that were written for them."""

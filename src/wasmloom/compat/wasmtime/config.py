@@ -1,0 +1,220 @@
+"""Settings, and the engine that is made of them.
+
+Every setting is accepted and checked. `Config` has one line for each, which says what it means here; those that say
+nothing more are about Wasmtime's own compiler or memories.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, TypeVar, overload
+
+import wasmloom as wl
+from wasmloom.compat.wasmtime.errors import WasmtimeError, attempt
+from wasmloom.compat.wasmtime.handles import Handle
+
+T = TypeVar("T")
+
+#: How the names of features in errors differ from those of `wl.Module.features`.
+_TITLES = {"simd": "SIMD", "relaxed-simd": "relaxed SIMD", "atomics": "threads", "exception-handling": "exceptions"}
+
+
+class Setting(Generic[T]):
+    """A property that can only be set. `check` returns what is noted for a value, or raises `TypeError`."""
+
+    def __init__(self, check: Callable[[Any], T], doc: str = "Accepted; means nothing here.") -> None:
+        self.check = check
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, config: None, owner: type) -> Setting[T]: ...
+    @overload
+    def __get__(self, config: Config, owner: type) -> NoReturn: ...
+    def __get__(self, config: Config | None, owner: type) -> Setting[T]:
+        """Refuse: settings can't be read."""
+        if config is None:
+            return self
+        raise AttributeError(f"property {self.name!r} of {owner.__name__!r} object has no getter")
+
+    def __set__(self, config: Config, value: T) -> None:
+        """Note a value."""
+        config._core[self.name] = self.check(value)
+
+
+class Switch(Setting[bool]):
+    """Whether modules may use some features, by their names in `wl.Module.features`."""
+
+    def __init__(self, *features: str, default: bool = True) -> None:
+        super().__init__(_bool, f"Whether modules may use: {', '.join(features) or 'nothing that there is here'}.")
+        self.features = features
+        self.default = default
+
+
+def _bool(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"expected a bool, not {type(value).__name__}")
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"expected an int, not {type(value).__name__}")
+    return value
+
+
+def _one_of(what: str, *known: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if value not in known:
+            raise WasmtimeError(f"unknown {what}: {value}")
+        return str(value)
+
+    return check
+
+
+def _cache(value: object) -> bool:
+    """A bool, or the path of a file, which must exist and isn't looked at: the cache has its own settings."""
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"expected string or bool, not {type(value).__name__}")
+    if not os.path.isfile(value):
+        raise WasmtimeError(f"failed to read config file: {value}")
+    return True
+
+
+def _target(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a str, not {type(value).__name__}")
+    if value.partition("-")[0] != os.uname().machine:
+        raise WasmtimeError(f"wasmloom makes code for this machine, {os.uname().machine}, and not for {value}")
+    return value
+
+
+class Config(Handle):
+    """Settings of an engine, which uses it up. Properties can be set, not read."""
+
+    _core: dict[str, Any]
+
+    consume_fuel = Setting(_bool, "Whether guest code counts what it executes; stores begin with none.")
+    epoch_interruption = Setting(bool, "Whether stores have a deadline in epochs; they begin with the present one.")
+    max_wasm_stack = Setting(_int, "Bytes of a guest's stack. Frames are smaller here, so there is room for more.")
+    cache = Setting(_cache, "Whether compiled code is kept on disk. It is unless this is set to False.")
+    memory_reservation = Setting(_int, "0: memories reserve no address space, and every access is checked.")
+    signals_based_traps = Setting(_bool, "False: memories reserve no address space, and every access is checked.")
+
+    wasm_bulk_memory = Switch("bulk-memory")
+    wasm_custom_page_sizes = Switch("custom-page-sizes", default=False)
+    wasm_exceptions = Switch("exception-handling")
+    wasm_function_references = Switch("function-references")
+    wasm_gc = Switch("gc", "recursive-types")
+    wasm_memory64 = Switch("memory64", "table64")
+    wasm_multi_memory = Switch("multi-memory")
+    wasm_multi_value = Switch("multi-value")
+    wasm_reference_types = Switch("reference-types")
+    wasm_relaxed_simd = Switch("relaxed-simd")
+    wasm_simd = Switch("simd", "relaxed-simd")
+    wasm_stack_switching = Switch("stack-switching", default=False)
+    wasm_tail_call = Switch("tail-call")
+    wasm_threads = Switch("atomics")
+    wasm_wide_arithmetic = Switch("wide-arithmetic")
+    wasm_component_model = Switch()
+    wasm_component_model_implements = Switch()
+    wasm_component_model_map = Switch()
+    wasm_relaxed_simd_deterministic = Setting(_bool)
+
+    cranelift_debug_verifier = Setting(_bool)
+    cranelift_nan_canonicalization = Setting(_bool)
+    cranelift_opt_level = Setting(_one_of("opt level", "none", "speed", "speed_and_size"))
+    debug_info = Setting(_bool)
+    gc_support = Setting(_bool)
+    macos_use_mach_ports = Setting(_bool)
+    memory_guard_size = Setting(_int)
+    memory_init_cow = Setting(_bool)
+    memory_may_move = Setting(_bool)
+    memory_reservation_for_growth = Setting(_int)
+    native_unwind_info = Setting(_bool)
+    parallel_compilation = Setting(_bool)
+    profiler = Setting(_one_of("profiler", "none", "jitdump", "vtune", "perfmap"))
+    shared_memory = Setting(_bool)
+    strategy = Setting(_one_of("strategy", "auto", "cranelift"))
+    target = Setting(_target, "The machine to make code for: only this one.")
+
+    def __init__(self) -> None:
+        self._core = {}
+
+    def cranelift_flag_enable(self, flag: str) -> None:
+        """Accepted; means nothing here."""
+        self.cranelift_flag_set(flag, "true")
+
+    def cranelift_flag_set(self, key: str, value: str) -> None:
+        """Accepted; means nothing here."""
+        for what, given in (("key", key), ("value", value)):
+            if not isinstance(given, str):
+                raise TypeError(f"expected a str for {what}, not {type(given).__name__}")
+        self._core[f"cranelift_flag {key}"] = value
+
+
+#: The settings that allow features: name → switch.
+_SWITCHES = {name: value for name, value in vars(Config).items() if isinstance(value, Switch)}
+
+
+class Engine(Handle):
+    """What modules are compiled for, and stores belong to."""
+
+    _core: wl.Engine
+
+    def __init__(self, config: Config | None = None) -> None:
+        if config is not None and not isinstance(config, Config):
+            raise TypeError("expected Config")
+        given = {} if config is None else config._consume()
+        checked = given.get("memory_reservation") == 0 or not given.get("signals_based_traps", True)
+        self._core = attempt(
+            wl.Engine,
+            fuel=given.get("consume_fuel", False),
+            cache=given.get("cache", True),
+            memory="checked" if checked else "auto",
+        )
+        #: Feature → the setting that is off.
+        self._refused = {
+            feature: name
+            for name, switch in _SWITCHES.items()
+            for feature in switch.features
+            if not given.get(name, switch.default)
+        }
+        self._has_epochs: bool = given.get("epoch_interruption", False)
+        self._stack_limit: int | None = given.get("max_wasm_stack")
+
+    def increment_epoch(self) -> None:
+        """End an epoch, and with it the guests of stores whose deadline has come, at once."""
+        self._core.increment_epoch()
+
+    def is_pulley(self) -> bool:
+        """Whether the engine interprets Wasmtime's own bytecode: never."""
+        return False
+
+    def _check_features(self, module: wl.Module) -> None:
+        """Raise `WasmtimeError` if a module uses what the settings refuse."""
+        if not self._refused:
+            return
+        for feature, offset in module.features.items():
+            if feature in self._refused:
+                title = _TITLES.get(feature, feature.replace("-", " "))
+                raise WasmtimeError(
+                    f"failed to compile: {title} support is not enabled (at offset {offset:#x}): "
+                    f"Config.{self._refused[feature]} is off"
+                )
+
+    def _fingerprint(self) -> str:
+        """The settings that compiled modules depend on, as text."""
+        return f"{self._core.fuel} {self._core.checked} {self._has_epochs} {sorted(self._refused)}"
+
+
+def engine_of(engine: object) -> wl.Engine:
+    """An argument that must be an engine."""
+    if not isinstance(engine, Engine):
+        raise TypeError("expected an Engine")
+    return engine._core

@@ -1,0 +1,203 @@
+"""Errors and traps, and how those of wasmloom become them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any, TypeVar
+
+import wasmloom as wl
+from wasmloom.compat.wasmtime.handles import Handle
+
+T = TypeVar("T")
+
+#: Frames that a trap shows at most.
+MOST_FRAMES = 20
+#: Exit statuses from here on are errors.
+FIRST_BAD_STATUS = 126
+
+
+class WasmtimeError(Exception):
+    """What went wrong outside of guest code: compiling, linking, limits, wrong use."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self._message = message
+
+    def __str__(self) -> str:
+        return self._message
+
+
+class ExitTrap(WasmtimeError):
+    """A WASI program has ended itself by ``proc_exit``. `code` is its exit status."""
+
+    code: int
+
+
+#: Names of trap codes, by number.
+_TRAP_CODES = """
+    STACK_OVERFLOW MEMORY_OUT_OF_BOUNDS HEAP_MISALIGNED TABLE_OUT_OF_BOUNDS INDIRECT_CALL_TO_NULL BAD_SIGNATURE
+    INTEGER_OVERFLOW INTEGER_DIVISION_BY_ZERO BAD_CONVERSION_TO_INTEGER UNREACHABLE INTERRUPT OUT_OF_FUEL
+    ATOMIC_WAIT_NON_SHARED_MEMORY NULL_REFERENCE ARRAY_OUT_OF_BOUNDS ALLOCATION_TOO_LARGE CAST_FAILURE
+    CANNOT_ENTER_COMPONENT NO_ASYNC_RESULT UNHANDLED_TAG CONTINUATION_ALREADY_CONSUMED DISABLED_OPCODE ASYNC_DEADLOCK
+    CANNOT_LEAVE_COMPONENT CANNOT_BLOCK_SYNC_TASK INVALID_CHAR DEBUG_ASSERT_STRING_ENCODING_FINISHED
+    DEBUG_ASSERT_EQUAL_CODE_UNITS DEBUG_ASSERT_POINTER_ALIGNED DEBUG_ASSERT_UPPER_BITS_UNSET STRING_OUT_OF_BOUNDS
+    LIST_OUT_OF_BOUNDS INVALID_DISCRIMINANT UNALIGNED_POINTER TASK_CANCEL_NOT_CANCELLED TASK_CANCEL_OR_RETURN_TWICE
+    SUBTASK_CANCEL_AFTER_TERMINAL TASK_RETURN_INVALID WAITABLE_SET_DROP_HAS_WAITERS SUBTASK_DROP_NOT_RESOLVED
+    THREAD_NEW_INDIRECT_INVALID_TYPE THREAD_NEW_INDIRECT_UNINITIALIZED BACKPRESSURE_OVERFLOW UNSUPPORTED_CALLBACK_CODE
+    CANNOT_RESUME_THREAD CONCURRENT_FUTURE_STREAM_OP REFERENCE_COUNT_OVERFLOW STREAM_OP_TOO_BIG WAITABLE_SYNC_AND_ASYNC
+    UNCAUGHT_EXCEPTION"""
+
+TrapCode = Enum("TrapCode", [(name, number) for number, name in enumerate(_TRAP_CODES.split())])  # type: ignore[misc]
+TrapCode.__doc__ = "Why a guest has trapped."
+TrapCode.__module__ = __name__
+
+#: The reason of `wl.Trap` → the code, and how the message tells it where that isn't the reason.
+_REASONS: dict[str, tuple[str, str | None]] = {
+    "unreachable": ("UNREACHABLE", "wasm `unreachable` instruction executed"),
+    "integer divide by zero": ("INTEGER_DIVISION_BY_ZERO", None),
+    "integer overflow": ("INTEGER_OVERFLOW", None),
+    "invalid conversion to integer": ("BAD_CONVERSION_TO_INTEGER", None),
+    "out of bounds memory access": ("MEMORY_OUT_OF_BOUNDS", None),
+    "out of bounds table access": ("TABLE_OUT_OF_BOUNDS", "undefined element: out of bounds table access"),
+    "undefined element": ("TABLE_OUT_OF_BOUNDS", "undefined element: out of bounds table access"),
+    "uninitialized element": ("INDIRECT_CALL_TO_NULL", None),
+    "indirect call type mismatch": ("BAD_SIGNATURE", None),
+    "null function reference": ("NULL_REFERENCE", "null reference"),
+    "null reference": ("NULL_REFERENCE", None),
+    "null exception reference": ("NULL_REFERENCE", "null reference"),
+    "null continuation reference": ("NULL_REFERENCE", "null reference"),
+    "call stack exhausted": ("STACK_OVERFLOW", None),
+    "all fuel consumed": ("OUT_OF_FUEL", "all fuel consumed by WebAssembly"),
+    "timeout": ("INTERRUPT", "interrupt"),
+    "continuation already consumed": ("CONTINUATION_ALREADY_CONSUMED", None),
+    "unhandled tag": ("UNHANDLED_TAG", None),
+    "out of memory": ("ALLOCATION_TOO_LARGE", None),
+    "unaligned atomic": ("HEAP_MISALIGNED", None),
+    "expected shared memory": ("ATOMIC_WAIT_NON_SHARED_MEMORY", None),
+}
+
+
+class Frame(Handle):
+    """A function that was active when a guest trapped."""
+
+    _core: wl.Frame
+
+    def __init__(self, core: wl.Frame) -> None:
+        self._core = core
+
+    @property
+    def func_index(self) -> int:
+        """The function's index in its module."""
+        return self._core.func_index
+
+    @property
+    def func_name(self) -> str | None:
+        """The function's name, if it has one."""
+        return self._core.func_name
+
+    @property
+    def module_name(self) -> str | None:
+        """The module's name, if it has one."""
+        return self._core.module
+
+    @property
+    def module_offset(self) -> int:
+        """Where the instruction is in the module, in bytes."""
+        return self._core.offset or 0
+
+    @property
+    def func_offset(self) -> int:
+        """Where the instruction is in the function's body, in bytes."""
+        return self._core.func_offset or 0
+
+
+class Trap(Exception):
+    """A guest has trapped; or what a host function raises to end it, with a message of its own."""
+
+    def __init__(self, message: str) -> None:
+        if not isinstance(message, str):
+            raise TypeError(f"the message of a trap is a str, not {type(message).__name__}")
+        super().__init__(message)
+        self._message = message
+        self._frames: tuple[wl.Frame, ...] = ()
+        self._code: TrapCode | None = None
+
+    def __str__(self) -> str:
+        return self._message
+
+    @property
+    def message(self) -> str:
+        """Why, and where."""
+        return self._message
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The functions of guests that were active, the innermost first."""
+        return [Frame(frame) for frame in self._frames]
+
+    @property
+    def trap_code(self) -> TrapCode | None:
+        """Why, as a code; None for a trap with a message of its own."""
+        return self._code
+
+
+def _told(cause: str, frames: tuple[wl.Frame, ...]) -> str:
+    """A message with a backtrace."""
+    if not frames:
+        return cause
+    lines = []
+    for number, frame in enumerate(frames):
+        name = frame.func_name or f"<wasm function {frame.func_index}>"
+        lines.append(f"{number:>5}: {frame.offset or 0:>#8x} - {frame.module or '<unknown>'}!{name}\n")
+    return f"error while executing at wasm backtrace:\n{''.join(lines)}\nCaused by:\n    {cause}\n"
+
+
+def _trap(error: wl.Trap) -> Trap:
+    name, text = _REASONS.get(error.code, (None, None))
+    frames = tuple([frame for frame in error.frames if frame.offset is not None][:MOST_FRAMES])
+    made = Trap(_told(f"wasm trap: {text or error.code}", frames))
+    made._frames = frames
+    made._code = None if name is None else TrapCode[name]
+    return made
+
+
+def _exit(error: wl.ExitStatus) -> WasmtimeError:
+    if error.code >= FIRST_BAD_STATUS:
+        return WasmtimeError(f"the program exited with status {error.code}, an invalid exit status: not below 126")
+    made = ExitTrap(f"Exited with i32 exit status {error.code}")
+    made.code = error.code
+    return made
+
+
+def translated(error: wl.WasmError) -> Exception:
+    """What a program written for this API gets instead of an error of wasmloom's."""
+    match error:
+        case wl.Trap():
+            return _trap(error)
+        case wl.ExitStatus():
+            return _exit(error)
+        case wl.WasmException():
+            return Trap("thrown Wasm exception")
+        case wl.CompileError():
+            return WasmtimeError(f"failed to compile: {error}")
+    return WasmtimeError(str(error))
+
+
+def attempt(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Call something of wasmloom's, with errors of this API; they have no context."""
+    try:
+        return function(*arguments, **options)
+    except wl.WasmError as error:
+        failure = translated(error)
+    raise failure
+
+
+@contextmanager
+def as_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Let exceptions of some kinds be `WasmtimeError`s, with the same text."""
+    try:
+        yield
+    except kinds as error:
+        raise WasmtimeError(str(error)) from None

@@ -1,0 +1,213 @@
+"""What a WASI program sees of the world."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from typing import Any
+
+import wasmloom as wl
+from wasmloom.compat.wasmtime.errors import WasmtimeError
+from wasmloom.compat.wasmtime.handles import Handle
+
+
+class DirPerms(Enum):
+    """What a program may do in a directory (of versions 24 to 45)."""
+
+    READ_ONLY = 1
+    WRITE_ONLY = 2
+    READ_WRITE = 3
+
+
+class FilePerms(Enum):
+    """What a program may do with the files of a directory (of versions 24 to 45)."""
+
+    READ_ONLY = 1
+    WRITE_ONLY = 2
+    READ_WRITE = 3
+
+
+_WRITES = 2
+_READS = 1
+#: What a callback for output has as a type.
+Callback = Callable[[bytes], int | None]
+
+
+class _Quiet:
+    """The host's file as a stream, which isn't a terminal to the guest."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self.readinto = file.readinto
+        self.write = file.write
+
+    def isatty(self) -> bool:
+        """False, whatever the file is."""
+        return False
+
+
+def _called(callback: Callback, data: bytes) -> int:
+    """Call a program's function for output. A negative result is an error number of the host's."""
+    try:
+        count = callback(data)
+    except Exception:
+        traceback.print_exc()
+        raise OSError(errno.EIO, "the callback for output has raised an exception") from None
+    if count is None:
+        return len(data)
+    if count < 0:
+        raise OSError(-count, os.strerror(-count))
+    return count
+
+
+class _Property:
+    """A property that can only be set, as in `Config`; it is noted under its name."""
+
+    def __init__(self, check: Callable[[Any], Any], stream: str = "") -> None:
+        self.check = check
+        self.__doc__ = check.__doc__
+        self.stream = stream
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, config: WasiConfig | None, owner: type) -> Any:
+        """Refuse: settings can't be read."""
+        if config is None:
+            return self
+        raise AttributeError(f"property {self.name!r} of {owner.__name__!r} object has no getter")
+
+    def __set__(self, config: WasiConfig, value: Any) -> None:
+        """Note a value."""
+        config._core[self.stream or self.name] = self.check(value)
+
+
+def _argv(values: Sequence[str]) -> list[str]:
+    """The program's arguments; the first is its name."""
+    len(values)
+    return [_text("argument", value) for value in values]
+
+
+def _env(pairs: Iterable[Iterable[str]]) -> dict[str, str]:
+    """The program's environment: pairs of names and values."""
+    found = {}
+    for name, value in pairs:
+        found[_text("variable", name)] = _text("variable", value)
+    return found
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"an {what} is a str, not {type(value).__name__}")
+    return value
+
+
+def _input(path: str | bytes | os.PathLike[Any]) -> _Quiet:
+    """The file that the program reads as its standard input."""
+    try:
+        return _Quiet(io.FileIO(os.fspath(path), "r"))
+    except OSError as error:
+        raise WasmtimeError(f"failed to set stdin file: {error}") from None
+
+
+def _output(path: str | bytes | os.PathLike[Any]) -> _Quiet:
+    """The file that the program's output goes to; what is in it is lost."""
+    try:
+        return _Quiet(io.FileIO(os.fspath(path), "w"))
+    except OSError as error:
+        raise WasmtimeError(f"failed to set output file: {error}") from None
+
+
+def _custom(callback: Callback) -> Callback:
+    """A function that is called with what the program writes: bytes. It returns how many it takes; None: all."""
+    return lambda data: _called(callback, data)
+
+
+class WasiConfig(Handle):
+    """What a WASI program sees of the world; `Store.set_wasi` uses it up.
+
+    Unless something else is said there are no arguments, variables and directories, no input, and output goes nowhere.
+    """
+
+    _core: dict[str, Any]
+
+    argv = _Property(_argv)
+    env = _Property(_env)
+    stdin_file = _Property(_input, "stdin")
+    stdout_file = _Property(_output, "stdout")
+    stderr_file = _Property(_output, "stderr")
+    stdout_custom = _Property(_custom, "stdout")
+    stderr_custom = _Property(_custom, "stderr")
+
+    def __init__(self) -> None:
+        self._core = {"preopens": {}}
+
+    def inherit_argv(self) -> None:
+        """Give the program this process's arguments."""
+        self.argv = sys.orig_argv
+
+    def inherit_env(self) -> None:
+        """Give the program this process's environment."""
+        self.env = os.environ.items()
+
+    def inherit_stdin(self) -> None:
+        """Let the program read this process's standard input."""
+        self._core["stdin"] = None
+
+    def inherit_stdout(self) -> None:
+        """Let the program write to this process's standard output."""
+        self._core["stdout"] = None
+
+    def inherit_stderr(self) -> None:
+        """Let the program write to this process's standard error."""
+        self._core["stderr"] = None
+
+    def preopen_dir(
+        self,
+        path: str,
+        guest_path: str,
+        fs_mutable: bool | DirPerms = True,
+        file_perms: FilePerms = FilePerms.READ_WRITE,
+        *,
+        dir_perms: DirPerms | None = None,
+    ) -> None:
+        """Let the program have the directory `path` as `guest_path`.
+
+        It may only read there if `fs_mutable` is False. Versions 24 to 45 have `dir_perms` (by position, too) and
+        `file_perms` instead: here it may only read if one of them says so. Raises `WasmtimeError` when there is no such
+        directory, or when it mayn't be read.
+        """
+        perms = fs_mutable if dir_perms is None else dir_perms
+        directory = perms.value if isinstance(perms, DirPerms) else _READS | (_WRITES if perms else 0)
+        allowed = directory & file_perms.value
+        for what, value in (("path", path), ("guest_path", guest_path)):
+            if not isinstance(value, str):
+                raise TypeError(f"{what} is a str, not {type(value).__name__}")
+        if not allowed & _READS:
+            raise WasmtimeError(f"failed to add preopen dir: {guest_path!r} can't be given without leave to read it")
+        if not os.path.isdir(path):
+            raise WasmtimeError(f"failed to add preopen dir: {path!r} is no directory")
+        self._core["preopens"][guest_path] = path if allowed & _WRITES else wl.ReadOnly(path)
+
+    def _to_wasi(self) -> wl.Wasi:
+        """The world that this describes."""
+        given = {"stdin": b"", "stdout": _nowhere, "stderr": _nowhere} | self._consume()
+        try:
+            return wl.Wasi(
+                args=given.get("argv", ()),
+                env=given.get("env"),
+                stdin=given["stdin"],
+                stdout=given["stdout"],
+                stderr=given["stderr"],
+                preopens=given["preopens"],
+            )
+        except (OSError, ValueError) as error:
+            raise WasmtimeError(f"failed to set up WASI: {error}") from None
+
+
+def _nowhere(data: bytes) -> None:
+    """Take what is written."""
