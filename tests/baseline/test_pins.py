@@ -14,7 +14,7 @@ from tests.interpreter.shapes import INPUTS, LOCALS, Shape, parse, prologue
 from tests.interpreter.test_instructions import check, shaped
 from tests.interpreter.test_limits import module
 from tests.semantics.modules import block, get, op, put
-from wasmloom.baseline.copier import pinned_slots
+from wasmloom.baseline.plans import planned
 from wasmloom.baseline.roles import Patch, exchanged, patched, patches, turned
 from wasmloom.interpreter.disassembler import disassemble
 from wasmloom.target import pins
@@ -43,7 +43,7 @@ def test_operands_in_registers(group: int) -> None:
     assert len(cases) > 100
     check(instance, cases, rng)
     reading = [case for case in cases if (part := parse(case.name)) is not None and "s" in part.kinds]
-    pinned = [case for case in reading if pinned_slots(instance.module.code_space, case.function)]
+    pinned = [case for case in reading if planned(instance.module.code_space, case.function).pins]
     assert len(pinned) > 0.9 * len(reading)
 
 
@@ -54,7 +54,7 @@ def instance_of(text: str, imports: dict[str, dict[str, object]] | None = None) 
 
 def pins_of(instance: wl.Instance, index: int = 0) -> list[int]:
     instance.module.code_space.translate_all()
-    return pinned_slots(instance.module.code_space, index)
+    return [slot for slot, _ in planned(instance.module.code_space, index).pins]
 
 
 def test_without_loops_nothing_is_pinned() -> None:

@@ -66,3 +66,30 @@ def call(loaded: LoadedCode, symbol: str, *arguments: int) -> int:
 def address_of(callback: object) -> int:
     """Where a ctypes callback or function is."""
     return ctypes.cast(callback, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
+
+
+def registered() -> list[bytes]:
+    """The images that a debugger has been told about, the last one first."""
+    from wasmloom.compiler import debugger
+
+    class Entry(ctypes.Structure):
+        _fields_ = (
+            ("next", ctypes.c_void_p), ("prev", ctypes.c_void_p), ("file", ctypes.c_void_p), ("size", ctypes.c_uint64),
+        )  # fmt: skip
+
+    class Descriptor(ctypes.Structure):
+        _fields_ = (
+            ("version", ctypes.c_uint32), ("action", ctypes.c_uint32),
+            ("relevant", ctypes.c_void_p), ("first", ctypes.c_void_p),
+        )  # fmt: skip
+
+    descriptor = Descriptor.in_dll(ctypes.CDLL(debugger.__file__), "__jit_debug_descriptor")
+    assert descriptor.version == 1
+    found = []
+    address, previous = descriptor.first, None
+    while address:
+        entry = Entry.from_address(address)
+        assert entry.prev == previous
+        found.append(ctypes.string_at(entry.file, entry.size))
+        address, previous = entry.next, address
+    return found

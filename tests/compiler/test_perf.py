@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import struct
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import wasmloom
-from tests.compiler.building import emit, with_lines
+from tests.compiler.building import emit, registered, with_lines
 from wasmloom.compiler import elf, perf
 from wasmloom.compiler.objects import LoadedCode, load
 from wasmloom.target import relocations
@@ -155,32 +154,6 @@ def test_images() -> None:
 
 
 def test_the_debugger_forgets_what_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from wasmloom.compiler import debugger
-
-    class Entry(ctypes.Structure):
-        _fields_ = (
-            ("next", ctypes.c_void_p), ("prev", ctypes.c_void_p), ("file", ctypes.c_void_p), ("size", ctypes.c_uint64),
-        )  # fmt: skip
-
-    class Descriptor(ctypes.Structure):
-        _fields_ = (
-            ("version", ctypes.c_uint32), ("action", ctypes.c_uint32),
-            ("relevant", ctypes.c_void_p), ("first", ctypes.c_void_p),
-        )  # fmt: skip
-
-    descriptor = Descriptor.in_dll(ctypes.CDLL(debugger.__file__), "__jit_debug_descriptor")
-
-    def registered() -> list[bytes]:
-        found = []
-        address, previous = descriptor.first, None
-        while address:
-            entry = Entry.from_address(address)
-            assert entry.prev == previous
-            found.append(ctypes.string_at(entry.file, entry.size))
-            address, previous = entry.next, address
-        return found
-
-    assert descriptor.version == 1
     before = registered()
     monkeypatch.setenv("WASMLOOM_PERF", "gdb")
     one, two = loaded_code(), loaded_code()

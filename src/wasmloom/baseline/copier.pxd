@@ -24,8 +24,8 @@ cdef struct Patch:
     uint64_t *word
     char *code
 
-# Its caller looks at the exception itself.
-ctypedef int (*Unchecked)() noexcept
+# The copiers with functions that wait, as addresses: see `code_space._spaces`.
+cdef list copiers_waiting
 
 cdef class Copier(Coder)
 
@@ -41,7 +41,6 @@ cdef Pinning *pinnings
 cdef int number_of(char *instruction) noexcept
 cdef uint32_t size_of(int number, char *instruction) noexcept
 
-@cython.final
 @cython.no_gc
 cdef class Copier(Coder):
     cdef CodeBudget budget
@@ -106,3 +105,5 @@ cdef class Copier(Coder):
     cdef void _sort_out_entries(self) noexcept
     cdef int _stop_waiting(self) except -1
     cdef int _commit(self) except -1
+
+cdef Stencil *stencil_at(int32_t number) noexcept

@@ -19,7 +19,8 @@ that has been made before the caller's, which the order of the functions tells a
 
 **Batches.** Pages with code can't be written, so code is made of many functions at a time. What has been translated
 waits, and is interpreted, until there are `_batch` bytes of bytecode, or until a tick reaches a guest, whichever that
-is. The functions that were translated last are made first, since they are called by the others.
+is (`wasmloom.baseline.making`). The functions that were translated last are made first, since they are called by the
+others.
 
 Invariants: used with the GIL held, and nothing in here runs code of Python. Code isn't entered before it is executable:
 words are replaced after that.
@@ -28,7 +29,6 @@ words are replaced after that.
 from __future__ import annotations
 
 import cython
-from cython.cimports.cpython.exc import PyErr_Clear
 from cython.cimports.libc.stdint import int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
@@ -71,7 +71,7 @@ from cython.cimports.wasmloom.baseline._stencils_object import (
     wl_stencil_variants,
     wl_stencils,
 )
-from cython.cimports.wasmloom.baseline.copier import ENTERED, LEFT, PLACE, Made, Patch, Unchecked
+from cython.cimports.wasmloom.baseline.copier import ENTERED, LEFT, PLACE, Made, Patch
 from cython.cimports.wasmloom.baseline.pinning import PIN_COUNT, Pins, Step
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.contract import _handlers as h
@@ -79,7 +79,7 @@ from cython.cimports.wasmloom.interpreter.code_space import Coder, CodeSpace
 from cython.cimports.wasmloom.interpreter.machine import externals, handler_count, handlers, sizes
 from cython.cimports.wasmloom.runtime.arena import Arena
 from cython.cimports.wasmloom.runtime.codememory import CodeBudget
-from cython.cimports.wasmloom.runtime.hooks import MakeCode, set_code_is_due, set_make_code
+from cython.cimports.wasmloom.runtime.hooks import set_code_is_due
 from cython.cimports.wasmloom.system.allocation import calloc, grown
 
 #: Handlers are aligned to 16 bytes: what their addresses are shifted by to look up their numbers.
@@ -93,8 +93,8 @@ _batch = cython.declare(uint64_t, 1 << 15)
 _pins = cython.declare(Pins, Pins.__new__(Pins))  # of the function that is being planned, by whichever copier
 leads = wl_instruction_leads
 pinnings = wl_pinnings
-# The copiers with functions that wait, as addresses: see `code_space._spaces`.
-_waiting = cython.declare(list, [])
+# Declared in copier.pxd.
+copiers_waiting = []
 #: So much address space is reserved for code, and for bytecode and cells, for each byte of a module's bodies; and not
 #: more than that in all. What exceeds it stays bytecode.
 _CODE_RATIO = cython.declare(uint64_t, 24)
@@ -211,7 +211,6 @@ def _register(pin: cython.int) -> uint32_t:
     return r.FIRST_INTEGER_PIN + pin - 1 if pin <= r.INTEGER_PINS else r.FIRST_FLOAT_PIN + pin - 1 - r.INTEGER_PINS
 
 
-@cython.final
 @cython.no_gc
 @cython.cclass
 class Copier(Coder):
@@ -761,7 +760,7 @@ class Copier(Coder):
         if self.ended:
             return 0
         if self.waiting_count == 0:
-            _waiting.append(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
+            copiers_waiting.append(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
             set_code_is_due(True)
         self.space = cython.cast(cython.p_void, space)
         self.waiting[self.waiting_count] = index
@@ -774,8 +773,8 @@ class Copier(Coder):
     def _stop_waiting(self) -> cython.int:
         """Nothing waits any more."""
         if self.waiting_count:
-            _waiting.remove(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
-            set_code_is_due(len(_waiting) > 0)
+            copiers_waiting.remove(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
+            set_code_is_due(len(copiers_waiting) > 0)
         self.waiting_count = 0
         self.waiting_bytes = 0
         return 0
@@ -838,14 +837,11 @@ class Copier(Coder):
         return found
 
 
-def new_copier(module: DecodedModule, budget: CodeBudget | None) -> Coder | None:
-    """What makes the code of a module's functions, or None where there is no memory for code."""
-    copier: Copier
-    try:
-        copier = Copier.__new__(Copier, module, budget)
-    except MemoryError:
-        return None
-    return None if copier.ended else copier
+@cython.cfunc
+@cython.exceptval(check=False)
+def stencil_at(number: int32_t) -> cython.pointer(Stencil):
+    """The stencil of a number."""
+    return cython.address(wl_stencils[number])
 
 
 def stencil_sizes() -> list[tuple[int, int] | None]:
@@ -859,32 +855,13 @@ def stencil_sizes() -> list[tuple[int, int] | None]:
     return found
 
 
-def pinned_slots(space: CodeSpace, index: int) -> list[int]:
-    """The slots that the code of a function has in registers, too: those of integers first."""
-    copier: Copier = space.coder
-    code: bytes = space.bytecode(index)[0]
-    copier._plan(space, code, len(code), copier.made[cython.cast(uint32_t, index)].order)
-    return [copier.pins.slots[i] for i in range(copier.pins.count)]
-
-
-# --- ticks ---
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _make_all() -> cython.int:
-    """Make all code that is waited for."""
-    while _waiting:
-        cython.cast(Copier, cython.cast(cython.p_void, cython.cast(uint64_t, _waiting[0]))).make()
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _at_tick() -> cython.void:
-    """See `hooks.make_code`. Where there is no memory, what has been planned so far stays bytecode."""
-    if cython.cast(Unchecked, cython.cast(cython.p_void, _make_all))() < 0:
-        PyErr_Clear()
+def stencil_variants() -> list[int]:
+    """The numbers of each handler's stencils, and of those that are no handler's: see ``wl_stencil_variants``."""
+    i: cython.Py_ssize_t
+    found: list = []
+    for i in range(VARIANT_COUNT * (handler_count + _LOAD + 2)):
+        found.append(wl_stencil_variants[i])
+    return found
 
 
 def set_batch(size: int) -> int:
@@ -893,6 +870,3 @@ def set_batch(size: int) -> int:
     before = _batch
     _batch = size
     return before
-
-
-set_make_code(cython.cast(MakeCode, cython.cast(cython.p_void, _at_tick)))

@@ -276,6 +276,8 @@ def parted(assembly: str) -> Iterator[str]:
             function = None
         elif function is not None:
             if not line.startswith("\t.") and line:
+                if pieces.uses_stack(line):  # unwinders count on it that none does (`baseline.described`)
+                    raise ValueError(f"the stencil {function} uses the stack: {line.strip()}")
                 body.append(pieces.shorten(line, _fits))
         elif line.startswith("\t.section\t.rodata"):
             in_data = True
@@ -312,19 +314,30 @@ def assembled(lines: Iterable[str], level: int) -> bytes:
     return found
 
 
-def stencil_assembly(numbers: Collection[int]) -> dict[tuple[int, str], list[str]]:
-    """The assembly of the stencils of some handlers, by number and variant, what is unlikely behind the rest.
+class Listed(NamedTuple):
+    """The assembly of a stencil: what usually runs, and the rest; by role the register that it was made for."""
 
-    Those that have all operands in slots.
-    """
-    chosen = [(number, handler) for number, handler in candidates(HandlerSet()) if number in numbers]
-    found: dict[tuple[int, str], list[str]] = {}
+    usual: list[str]
+    apart: list[str]
+    made_for: dict[int, str]
+
+
+def stencil_assembly(numbers: Collection[int]) -> dict[tuple[int, str, int], Listed]:
+    """The assembly of the stencils of some handlers, by number, variant and mask."""
+    chosen = {number: handler for number, handler in candidates(HandlerSet()) if number in numbers}
+    roles = {number: _looked_at(handler)[1] for number, handler in chosen.items()}
+    found: dict[tuple[int, str, int], Listed] = {}
     lines: list[str] = []
-    for line in parted(_optimised(module_text(chosen), 2)):
+    for line in parted(_optimised(module_text(chosen.items()), 2)):
         section = _SECTION.match(line)
         if section:
-            variant, number, mask = section[1].split("_")
-            lines = found.setdefault((int(number), variant), []) if mask == "0" else []
+            variant, *key = section[1].split("_")
+            number, mask = map(int, key)
+            made_for = _registers(chosen[number], roles[number], mask)
+            listed = found.setdefault((number, variant, mask), Listed([], [], made_for))
+            lines = listed.usual if line.startswith(f".section {_HOT}.") else listed.apart
+        elif line.startswith("\t.section"):
+            lines = []  # constants
         elif not line.startswith("\t."):
             lines.append(line)
     return found

@@ -125,6 +125,18 @@ def _print_function(decoded: Any, index: int, names: dict[int, str]) -> int:
     return index - first
 
 
+def _local_at(module: Any, number: int) -> Callable[[int], str | None]:
+    """What the local in a slot of a function is called, by its name or its index; None: there is none."""
+    decoded = module.decoded
+    index = decoded.num_imported_funcs + number
+    state = module.code_space.state_at(index, decoded.body_starts[number])
+    named = decoded.index_names.locals.get(index, {})
+    names = {
+        place.slot: printable(f"${named[i]}") if i in named else f"local {i}" for i, place in enumerate(state.locals)
+    }
+    return names.get
+
+
 def _views(
     data: bytes,
     names: dict[int, str],
@@ -140,15 +152,16 @@ def _views(
     views: list[Callable[[int], str]] = []
     if not (bytecode or assembly or llvm):
         return views
-    module = Module(data, make_engine(tier="interpreter", **options))
+    copied = assembly and tier == "baseline"
+    module = Module(data, make_engine(tier="baseline" if copied else "interpreter", **options))
     if bytecode:
         from wasmloom.interpreter.disassembler import disassemble
 
         views.append(lambda number: disassemble(module.code_space, number))
-    if assembly and tier == "baseline":
+    if copied:
         from wasmloom.baseline.listing import code_listing
 
-        views.append(lambda number: code_listing(module.code_space, number))
+        views.append(lambda number: code_listing(module.code_space, number, _local_at(module, number)))
         assembly = False
     if assembly or llvm:
         from wasmloom.cli.machine_code import MachineCode

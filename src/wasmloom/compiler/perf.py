@@ -1,4 +1,4 @@
-"""Telling profilers and debuggers what compiled code is, when ``WASMLOOM_PERF`` asks for it.
+"""Telling profilers and debuggers what machine code is, when ``WASMLOOM_PERF`` asks for it.
 
 Its value is a list of these words, separated by commas:
 
@@ -11,7 +11,8 @@ Its value is a list of these words, separated by commas:
 ``gdb``
     Names, unwind tables and lines for GDB, through its JIT interface.
 
-Compiled code keeps frame pointers, so ``perf record --call-graph fp`` gives whole stacks.
+Compiled code keeps frame pointers, so ``perf record --call-graph fp`` gives whole stacks. Other code, which is told
+about in the same way (`wasmloom.baseline.described`), has no frames there.
 
 After a fork the child has files of its own, which only know what it has loaded itself.
 
@@ -28,7 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import IO
+from typing import IO, Protocol
 
 from wasmloom.compiler import elf
 from wasmloom.compiler.objects import Function, LoadedCode
@@ -58,28 +59,95 @@ def wanted() -> tuple[str, ...]:
     return words
 
 
-def describe(loaded: LoadedCode, name: Callable[[str], str], file: str = "module.wasm") -> None:
-    """Tell what ``WASMLOOM_PERF`` names about `loaded`, just after it was loaded.
+class Code(Protocol):
+    """Machine code in memory, to tell about."""
 
-    `name` turns a symbol into what people should read; `file` is what they should read as the module's name. Raises
-    `OSError` when a file can't be written.
+    #: What a debugger has been told about it, as long as it is there.
+    described: list[object]
+
+    def named(self) -> Iterator[Function]:
+        """All functions with names for people, on one line."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """What is at an address."""
+
+    def rows(self, function: Function) -> list[tuple[int, int]]:
+        """All (address, offset in the module) where the offset changes within a function."""
+
+    def images(self) -> Iterator[bytes]:
+        """ELF images with names, unwind tables and lines, and addresses as they are in memory."""
+
+
+def tell(code: Code, file: str = "module.wasm") -> None:
+    """Tell what ``WASMLOOM_PERF`` names about code that has just come to be.
+
+    `file` is what people should read as the module's name. Raises `OSError` when a file can't be written.
     """
     for word in wanted():
         if word == "gdb":
-            _tell_debugger(loaded, name)
+            from wasmloom.compiler import debugger
+
+            code.described += map(debugger.Description, code.images())
         else:
             with _lock:
-                writer = _writer_for(word)
-                writer.write(loaded, name, file)
+                _writer_for(word).write(code, file)
 
 
-def _named(loaded: LoadedCode, name: Callable[[str], str]) -> Iterator[Function]:
-    """All functions with names for people, on one line, then the stubs as if they were one function."""
-    for function in loaded.functions:
-        yield function._replace(name=printable(name(function.name)))
-    start, end = loaded.stubs
-    if start < end:
-        yield Function(start, end - start, "wasmloom stubs")
+def describe(loaded: LoadedCode, name: Callable[[str], str], file: str = "module.wasm") -> None:
+    """Tell about `loaded`, just after it was loaded; see `tell`. `name` turns a symbol into what people should read."""
+    tell(_Compiled(loaded, name), file)
+
+
+def images(loaded: LoadedCode, name: Callable[[str], str]) -> Iterator[bytes]:
+    """An ELF image for each object in `loaded`, with names that `name` gives."""
+    return _Compiled(loaded, name).images()
+
+
+class _Compiled:
+    """`Code` that the compiler has made."""
+
+    def __init__(self, loaded: LoadedCode, name: Callable[[str], str]) -> None:
+        self.loaded = loaded
+        self.name = name
+        self.described = loaded.described
+        self.read = loaded.read
+
+    def named(self) -> Iterator[Function]:
+        """All functions, then the stubs as if they were one function."""
+        for function in self.loaded.functions:
+            yield function._replace(name=printable(self.name(function.name)))
+        start, end = self.loaded.stubs
+        if start < end:
+            yield Function(start, end - start, "wasmloom stubs")
+
+    def rows(self, function: Function) -> list[tuple[int, int]]:
+        """See `Code`."""
+        number = self.loaded.object_at(function.address)
+        if number is None:
+            return []
+        return list(self.loaded.line_table(number).rows(function.address, function.address + function.size))
+
+    def images(self) -> Iterator[bytes]:
+        """One for each object."""
+        functions = list(self.named())
+        for number, debug in enumerate(self.loaded.debug):
+            sections: list[elf.ImageSection] = []
+            symbols: list[elf.ImageSymbol] = []
+            code = elf.SHF_ALLOC | elf.SHF_EXECINSTR
+            for start, end, owner in self.loaded.text_ranges:
+                if owner != number:
+                    continue
+                for function in functions:
+                    if start <= function.address < end:
+                        symbols.append(elf.ImageSymbol(function.name, function.address, function.size, len(sections)))
+                sections.append(elf.ImageSection(".text", code, start, end - start, None))
+            for start, size, owner in self.loaded.unwind_tables:
+                if owner == number:
+                    content = self.loaded.read(start, size)
+                    sections.append(elf.ImageSection(".eh_frame", elf.SHF_ALLOC, start, size, content))
+            for section, content in debug.items():
+                sections.append(elf.ImageSection(section, 0, 0, len(content), content))
+            yield elf.write_image(sections, symbols)
 
 
 class _MapWriter:
@@ -91,8 +159,8 @@ class _MapWriter:
         shared = getattr(sys, "is_stack_trampoline_active", lambda: False)()
         self.file = _open(f"/tmp/perf-{os.getpid()}.map", keep=shared)
 
-    def write(self, loaded: LoadedCode, name: Callable[[str], str], file: str) -> None:
-        for function in _named(loaded, name):
+    def write(self, code: Code, file: str) -> None:
+        for function in code.named():
             self.file.write(f"{function.address:x} {function.size:x} {function.name}\n".encode(errors="replace"))
         self.file.flush()
 
@@ -113,11 +181,9 @@ class _JitDumpWriter:
             self.file.fileno(), _HEADER.size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC
         )
 
-    def write(self, loaded: LoadedCode, name: Callable[[str], str], file: str) -> None:
-        for function in _named(loaded, name):
-            number = loaded.object_at(function.address)
-            if number is not None:
-                self._write_lines(loaded, number, function, file)
+    def write(self, code: Code, file: str) -> None:
+        for function in code.named():
+            self._write_lines(code.rows(function), function, file)
             self._record(
                 _CODE_LOAD,
                 _CODE.pack(
@@ -130,17 +196,15 @@ class _JitDumpWriter:
                 )
                 + function.name.encode(errors="replace")
                 + b"\0"
-                + loaded.read(function.address, function.size),
+                + code.read(function.address, function.size),
             )
             self.count += 1
         self.file.flush()
 
-    def _write_lines(self, loaded: LoadedCode, number: int, function: Function, file: str) -> None:
-        end = function.address + function.size
-        rows = list(loaded.line_table(number).rows(function.address, end))
+    def _write_lines(self, rows: list[tuple[int, int]], function: Function, file: str) -> None:
         if not rows:
             return
-        rows.append((end, rows[-1][1]))  # `perf inject` ends its table at the last row
+        rows.append((function.address + function.size, rows[-1][1]))  # `perf inject` ends its table at the last row
         # The format has an abbreviation for the same file again; some versions of `perf` don't know it.
         name = file.encode(errors="replace") + b"\0"
         lines = [_LINE.pack(address, offset, 0) + name for address, offset in rows]
@@ -182,33 +246,3 @@ def _open(path: str, keep: bool) -> IO[bytes]:
             os.unlink(path)
         flags |= os.O_EXCL
     return os.fdopen(os.open(path, flags, 0o600), "wb")
-
-
-def _tell_debugger(loaded: LoadedCode, name: Callable[[str], str]) -> None:
-    from wasmloom.compiler import debugger
-
-    for image in images(loaded, name):
-        loaded.described.append(debugger.Description(image))
-
-
-def images(loaded: LoadedCode, name: Callable[[str], str]) -> Iterator[bytes]:
-    """An ELF image for each object in `loaded`, with names that `name` gives and addresses as they are in memory."""
-    functions = list(_named(loaded, name))
-    for number, debug in enumerate(loaded.debug):
-        sections: list[elf.ImageSection] = []
-        symbols: list[elf.ImageSymbol] = []
-        code = elf.SHF_ALLOC | elf.SHF_EXECINSTR
-        for start, end, owner in loaded.text_ranges:
-            if owner != number:
-                continue
-            for function in functions:
-                if start <= function.address < end:
-                    symbols.append(elf.ImageSymbol(function.name, function.address, function.size, len(sections)))
-            sections.append(elf.ImageSection(".text", code, start, end - start, None))
-        for start, size, owner in loaded.unwind_tables:
-            if owner == number:
-                content = loaded.read(start, size)
-                sections.append(elf.ImageSection(".eh_frame", elf.SHF_ALLOC, start, size, content))
-        for section, content in debug.items():
-            sections.append(elf.ImageSection(section, 0, 0, len(content), content))
-        yield elf.write_image(sections, symbols)

@@ -136,7 +136,7 @@ def _coder(decoded: DecodedModule, engine: Engine) -> Coder | None:
     if engine.tier != "baseline":
         return None
     with forks.importing:
-        from wasmloom.baseline.copier import new_copier  # few need it
+        from wasmloom.baseline.making import new_copier  # few need it
 
     return new_copier(decoded, engine.code_budget)
 

@@ -166,10 +166,12 @@ def _check(handler: Handler) -> None:
         raise ValueError(f"the delta of {handler.name} isn't where callees look for it")
 
 
-def _function(name: str, builder: HandlerBuilder) -> Iterator[str]:
+def _function(name: str, builder: HandlerBuilder, has_prologue: bool) -> Iterator[str]:
     # If a slow path were inlined, its prologue would end up in the handler.
-    noinline = "noinline " if name[1:] in OUTLINED else ""
-    yield f"define hidden {registers.HANDLER_CONVENTION} void {name}({SIGNATURE}) {noinline}{_ATTRIBUTES} {{"
+    attributes = "noinline " if name[1:] in OUTLINED else ""
+    # The others leave the stack as it is, which gdb sees by itself.
+    attributes += "uwtable " if has_prologue else ""
+    yield f"define hidden {registers.HANDLER_CONVENTION} void {name}({SIGNATURE}) {attributes}{_ATTRIBUTES} {{"
     yield from builder.lines
     yield "}"
 
@@ -189,7 +191,7 @@ def _enter_function() -> Iterator[str]:
     arguments = ", ".join(f"{type} {state.get(name, '%' + name)}" for type, name in STATE)
     b.emit(f"call {registers.HANDLER_CONVENTION} void {code.text}({arguments})")
     b.emit("ret void")
-    yield f"define hidden void @wl_enter(ptr %ctx, ptr %inst, ptr %ip, ptr %fp) {_ATTRIBUTES} {{"
+    yield f"define hidden void @wl_enter(ptr %ctx, ptr %inst, ptr %ip, ptr %fp) uwtable {_ATTRIBUTES} {{"
     yield from b.lines
     yield "}"
 
@@ -232,14 +234,16 @@ def module_text(handlers: HandlerSet | None = None) -> str:
     handlers = handlers or HandlerSet()
     parts: list[str] = []
     declarations: dict[str, str] = {}
-    bodies = [(symbol(handler.name), handler.shape, handler.body) for handler in handlers.handlers]
-    bodies += [(f"@{name}", shape(name), body) for name, body in OUTLINED.items()]
+    bodies = [
+        (symbol(handler.name), handler.shape, handler.body, handler.calls_runtime) for handler in handlers.handlers
+    ]
+    bodies += [(f"@{name}", shape(name), body, True) for name, body in OUTLINED.items()]
     for handler in handlers.handlers:
         _check(handler)
-    for name, read, body in bodies:
+    for name, read, body, has_prologue in bodies:
         builder = HandlerBuilder(read)
         body(builder)
-        parts += _function(name, builder)
+        parts += _function(name, builder, has_prologue)
         declarations.update(builder.declarations)
     parts += _enter_function()
     parts += module_assembly(stubs.assembly().splitlines())

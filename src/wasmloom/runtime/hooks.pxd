@@ -31,10 +31,11 @@ ctypedef void (*Run)(WlContext *, WlInstance *, char *, uint64_t *) noexcept nog
 # Lets an entry whose bytecode has stopped go on as compiled code: (Store, Entry).
 ctypedef uint64_t (*ChangeTier)(void *, Entry *) noexcept
 
-# Makes the code of what has been translated and has none yet. Call with the GIL.
-ctypedef void (*MakeCode)() noexcept nogil
+# Makes the code of what has been translated and has none yet, for a guest of a Store; returns 0, or the code of what the
+# guest is left with. Call with the GIL.
+ctypedef uint64_t (*MakeCode)(void *) noexcept nogil
 
-# Set by wasmloom.baseline.copier: code is to be made at the next tick, and what makes it.
+# Set by wasmloom.baseline: code is to be made at the next tick, and what makes it.
 cdef bint code_is_due
 cdef MakeCode make_code
 # Set by wasmloom.interpreter.machine.

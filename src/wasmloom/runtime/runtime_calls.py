@@ -137,8 +137,10 @@ def handle_interrupt(ctx: cython.pointer(WlContext)) -> uint64_t:
         return code
     if code_is_due:
         enter_python(ctx)
-        make_code()
+        code = make_code(ctx.store)
         leave_python(ctx)
+        if code:
+            return code
     if _wants_change(guest):
         if guest.loops_left == 0:
             return _CHANGE_TIER

@@ -17,6 +17,8 @@ _PLT = "@PLT"
 #: A number that is loaded into a register: in 64 bits, or as if it were an address near by.
 _LOAD = re.compile(r"\t(?:movabsq\t\$(?P<wide>[\w.+-]+)|leaq\t(?P<near>[\w.+-]+)\(%rip\)), (?P<to>%r\w+)")
 
+_STACK = re.compile(r"%rsp\b|\t(?:push|pop|call|ret)[a-z]?\b")
+
 #: Condition → the opposite one.
 _OPPOSITE = {
     "e": "ne", "ne": "e", "l": "ge", "ge": "l", "g": "le", "le": "g", "b": "ae", "ae": "b", "a": "be", "be": "a",
@@ -34,6 +36,11 @@ def shorten(line: str, fits: Callable[[str], bool]) -> str:
         return line
     number = load["wide"] or load["near"]
     return f"\tmovq\t${number}, {load['to']}" if fits(re.split("[+-]", number)[0]) else line
+
+
+def uses_stack(line: str) -> bool:
+    """Whether an instruction uses or moves the stack pointer, otherwise than to return to who called the handler."""
+    return _STACK.search(line) is not None and line.strip() not in ("ret", "retq")
 
 
 class _Block(NamedTuple):

@@ -17,3 +17,7 @@ CALLEE_SAVED = ("rbx", "r12", "r13", "r14", "r15")
 #: The calling convention of handlers, by LLVM's name: no register is saved, and the first four parameters are in
 #: registers that C functions preserve, R12 to R15. A signal handler finds them there (`signal_frame.pxd`).
 HANDLER_CONVENTION = "preserve_nonecc"
+
+#: How handlers are unwound, for DWARF: the column of the return address, and the rules for their frame's address (the
+#: stack pointer and 8) and for where the return address is (8 below that).
+HANDLER_UNWINDING = (16, bytes([0x0C, 7, 8, 0x80 | 16, 1]))
