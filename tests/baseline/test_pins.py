@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.interpreter.shapes import INPUTS, LOCALS, Shape, parse, prologue
 from tests.interpreter.test_instructions import check, shaped
 from tests.interpreter.test_limits import module
 from tests.semantics.modules import block, get, op, put
+from wasmloom.baseline import roles
+from wasmloom.baseline.generator import colliding
 from wasmloom.baseline.plans import planned
 from wasmloom.baseline.roles import Patch, exchanged, patched, patches, turned
 from wasmloom.interpreter.disassembler import disassemble
@@ -239,3 +242,97 @@ def test_patches_of_registers() -> None:
 def test_registers_that_are_alike(registers: tuple[str, ...]) -> None:
     assert {turned(registers[0], turn) for turn in range(len(registers))} == set(registers)
     assert exchanged(registers[0]) in registers
+
+
+def test_registers_that_a_stencil_uses_for_something_else() -> None:
+    """Where pins aren't kept: in the place of a role's register another one could be one that is written before."""
+    first, second = roles.INTEGERS[:2]
+    other = next(register for register in pins.INTEGERS if register not in roles.INTEGERS)
+    kinds = {1: roles.Roles((roles.Role("a", False), roles.Role("b", False)), roles.Effect.AWAY)}
+
+    def collide(mask: int, *lines: str) -> bool:
+        return bool(colliding([f'.section hot.plain_1_{mask},"ax",@progbits', *lines], kinds))
+
+    assert not collide(1, f"\tmovq %{first}, (%rcx)", f"\taddq $1, %{first}")
+    assert collide(1, f"\tmovq 8(%rcx), %{other}")
+    assert collide(1, f"\tmovl 8(%rcx), %{second}d")
+    assert not collide(0, f"\tmovq 8(%rcx), %{second}")
+    assert not collide(3, f"\tcmpq %{first}, %{second}", f"\tmovq %{first}, %{second}", f"\tdivq %{second}")
+    assert collide(3, f"\taddl %eax, %{first}d")
+    assert collide(3, f"\timulq %rax, %{second}")
+    assert collide(3, f"\tdivsd %xmm0, %{pins.FLOATS[0]}")
+
+
+#: What leaves for good, with the most read slots as operands; `$partner` is pinned, and so is what `$f` is in.
+LEAVING = """(module
+  (rec (type $body (func (param (ref null $k)) (result i64))) (type $k (cont $body)))
+  (type $f (func (param i32 (ref $f)) (result i32)))
+  (type $t (func (param i32 i32) (result i32)))
+  (type $g (func (param i32) (result i32))) (type $kg (cont $g))
+  (tag $swap (result i64)) (tag $yield (param i32) (result i32)) (tag $e (param i32))
+  (global $pairs (mut i32) (i32.const 0))
+  (table funcref (elem $down_table))
+  (elem declare func $first $second $down $generate)
+  (func $first (type $body) (param $partner (ref null $k)) (result i64) (local $done i32)
+    (local.set $partner (cont.new $k (ref.func $second)))
+    (loop $again
+      (local.set $partner (switch $k $swap (local.get $partner)))
+      (br_if $again
+        (i32.lt_u (local.tee $done (i32.add (local.get $done) (i32.const 1))) (global.get $pairs))))
+    (i64.extend_i32_u (local.get $done)))
+  (func $second (type $body) (param $partner (ref null $k)) (result i64)
+    (loop $again
+      (local.set $partner (switch $k $swap (local.get $partner)))
+      (br $again))
+    (unreachable))
+  (func (export "switch") (param $n i32) (result i64)
+    (global.set $pairs (local.get $n))
+    (resume $k (on $swap switch) (ref.null $k) (cont.new $k (ref.func $first))))
+  (func $down (type $f) (local $i i32)
+    (loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (local.get 0))) (local.get 0))))
+    (if (i32.eqz (local.get 0)) (then (return (local.get $i))))
+    (return_call_ref $f (i32.sub (local.get 0) (i32.const 1)) (local.get 1) (local.get 1)))
+  (func (export "ref") (param $n i32) (result i32)
+    (call $down (local.get $n) (ref.func $down)))
+  (func $down_table (type $t) (local $i i32)
+    (loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (local.get 0))) (local.get 0))))
+    (if (i32.eqz (local.get 0)) (then (return (local.get $i))))
+    (return_call_indirect (type $t) (i32.sub (local.get 0) (i32.const 1)) (local.get 1) (local.get 1)))
+  (func (export "table") (param $n i32) (result i32)
+    (call $down_table (local.get $n) (i32.const 0)))
+  (func $generate (type $g) (local $sum i32)
+    (loop $l
+      (local.set $sum (i32.add (local.get $sum) (suspend $yield (local.get 0))))
+      (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+    (local.get $sum))
+  (func (export "resume") (param $n i32) (result i32) (local $k (ref null $kg)) (local $x i32)
+    (local.set $k (cont.new $kg (ref.func $generate)))
+    (local.set $x (local.get $n))
+    (loop $next (result i32)
+      (block $got (result i32 (ref $kg))
+        (resume $kg (on $yield $got) (local.get $x) (local.get $k))
+        (return))
+      (local.set $k) (local.set $x)
+      (br $next)))
+  (func (export "throw") (param $n i32) (result i32) (local $k (ref null $kg)) (local $x i32)
+    (loop $l
+      (local.set $k (cont.new $kg (ref.func $generate)))
+      (local.set $x (i32.add (local.get $x) (call $thrown (local.get $n) (local.get $k))))
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (local.get $x))
+  (func $thrown (param $n i32) (param $k (ref null $kg)) (result i32)
+    (block $h (result i32)
+      (try_table (catch $e $h) (drop (resume_throw $kg $e (local.get $n) (local.get $k))))
+      (i32.const 0))))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("switch", lambda n: n), ("ref", lambda n: 0), ("table", lambda n: 0)]
+    + [(name, lambda n: n * (n + 1) // 2) for name in ("resume", "throw")],
+)
+def test_what_leaves_reads_pins(name: str, expected: Callable[[int], int]) -> None:
+    exports = instance_of(LEAVING).exports
+    for n in (1, 2, 7, 100):
+        assert exports[name](n) == expected(n)

@@ -450,6 +450,8 @@ def stencils(level: int = 2) -> Stencils:
     lines = list(parted(_optimised(module_text(chosen), level)))
     reader = _Reader(assembled(lines, level))
     roles = {number: _looked_at(handler)[1] for number, handler in chosen}
+    in_use = colliding(lines, roles)
+    roles = {number: each._replace(roles=()) if number in in_use else each for number, each in roles.items()}
     found = {}
     made_with = {}
     for number, handler in chosen:
@@ -488,6 +490,26 @@ def stencils(level: int = 2) -> Stencils:
             if patched(stencil.code, stencil.where, wanted) != other.code(name):
                 raise ValueError(f"{name} for other registers isn't as patched")
     return Stencils(found, roles, bytes(reader.constants), handlers)
+
+
+def colliding(lines: Iterable[str], roles: Mapping[int, Roles]) -> set[int]:
+    """The handlers of stencils with roles that use registers of pins for something else.
+
+    Where pins needn't be kept LLVM takes their registers as it likes. One that takes the place of a role's could then
+    be written before it is read; so could one that is two roles', if it is for the first before it is for the second.
+    """
+    found: set[int] = set()
+    expected: set[str] = set()
+    number = mask = 0
+    for line in lines:
+        section = _SECTION.match(line)
+        if section:
+            _, number, mask = (int(part) if part.isdecimal() else 0 for part in section[1].split("_"))
+            own = enumerate(roles[number].roles)
+            expected = {role.register(place) for place, role in own if mask >> place & 1}
+        elif mask and (pins.named(line) - expected or (len(expected) > 1 and pins.written(line))):
+            found.add(number)
+    return found
 
 
 def _check_registers(lines: Iterable[str], made_with: Mapping[str, Mapping[int, str]]) -> None:

@@ -24,6 +24,10 @@ FLOATS = ("xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6")
 
 _NUMBERS = {"r8": 0, "r9": 1, "r10": 2, "r11": 3} | {f"xmm{number}": number for number in range(1, 7)}
 _REGISTER = re.compile(r"%(r8|r9|r10|r11|xmm[1-6])([dwb]?)\b")
+_LAST = re.compile(r"[\s,](%\w+)\s*$")
+#: What writes nothing but flags, or goes elsewhere.
+_READING = re.compile(r"\s*(cmp|test|bt[lqw]|v?u?comis|v?ptest|jmp|push|i?div[bwlq]\s|i?mul[bwlq]\s+[^,]*$)")
+_COPY = re.compile(rf"\s*v?mov[lqaup][ps]?[ds]?\s+{_REGISTER.pattern},")
 
 #: The bits of an instruction's byte at which there may be a register's number.
 FIELDS = (0, 3)
@@ -37,6 +41,15 @@ def number(register: str) -> int:
 def named(line: str) -> set[str]:
     """The registers that are alike which a line of assembly names."""
     return {match[1] for match in _REGISTER.finditer(line)}
+
+
+def written(line: str) -> set[str]:
+    """Those that a line of assembly gives another value: its last operand, if that is a register.
+
+    Not what it copies from another one of them: when both are the same nothing changes.
+    """
+    match = _LAST.search(line)
+    return named(match[1]) if match and not _READING.match(line) and not _COPY.match(line) else set()
 
 
 def renamed(line: str, names: Mapping[str, str]) -> str:
