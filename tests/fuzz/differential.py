@@ -65,11 +65,13 @@ class Variant(NamedTuple):
     partly: bool = False
     #: How code and handlers take turns (`wasmloom.baseline.mixing`): anew at each call, of the guest or of the host.
     mixing: int = 0
+    #: So much bytecode waits for its code (see `wasmloom.baseline.copier`). Programs are small.
+    batch: int = 256
 
     def engine(self) -> wl.Engine:
-        set_batch(BATCH)
+        set_batch(self.batch)
         settings = self._asdict()
-        del settings["change"], settings["loops"], settings["partly"], settings["mixing"]
+        del settings["change"], settings["loops"], settings["partly"], settings["mixing"], settings["batch"]
         return wl.Engine(**settings, cache=False)
 
     def __str__(self) -> str:
@@ -108,13 +110,13 @@ PAYING: tuple[Variant, ...] = (
     Variant("baseline", translation="eager", fuel=True),
     Variant("baseline", translation="eager", fuel=True, memory="checked", mixing=1),
 )
-#: Programs are small: so much bytecode waits for its code (see `wasmloom.baseline.copier`).
-BATCH = 256
-#: With any number of `change`.
+#: With any number of `change`; from bytecode, or from the code that is made of it at once.
 CHANGING: tuple[Variant, ...] = (
     Variant("auto", threshold=1 << 30),
     Variant("auto", threshold=1 << 30, stack_switching="libcall", translation="lazy"),
     Variant("auto", threshold=1 << 30, memory="checked", fuel=True),
+    Variant("auto", threshold=1 << 30, batch=0),
+    Variant("auto", threshold=1 << 30, memory="checked", fuel=True, batch=0),
 )
 #: Changes come at one of so many calls.
 LAST_CHANGE = 6

@@ -70,6 +70,50 @@ def test_code_comes_from_the_background(monkeypatch: pytest.MonkeyPatch) -> None
     assert instance.exports.sum(1000) == 500500
 
 
+def test_stencils_come_before_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a guest's first tick, and before its functions' compiled code: the guest goes on from one to the other."""
+    seen: list[tuple[str, list[int]]] = []
+
+    def goes_on() -> int:
+        seen.append((store.tier_name, module.code_space.with_code()))
+        if seen[-1][1]:
+            go_on.set()
+        return store.tier_name != "compiler" and time.monotonic() < deadline
+
+    compile_it = Module.begin_behind
+
+    def begin_behind(self: Module, positions: Any) -> Any:
+        work = compile_it(self, positions)
+
+        def later(abandoned: Callable[[], bool]) -> Any:
+            assert go_on.wait(60)
+            return work(abandoned)
+
+        return later
+
+    monkeypatch.setattr(Module, "begin_behind", begin_behind)
+    go_on = threading.Event()
+    module = wl.Module(
+        """(module (import "e" "goes_on" (func $goes_on (result i32)))
+             (func (export "one") (result i32) (i32.const 1))
+             (func (export "spin") (result i32) (local $n i32)
+               (loop $l
+                 (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                 (br_if $l (i32.and (local.get $n) (i32.const 0xffff)))
+                 (br_if $l (call $goes_on)))
+               (local.get $n)))""",
+        engine(),
+    )
+    store = wl.Store(module.engine)
+    exports = wl.Instance(module, {"e": {"goes_on": goes_on}}, store=store).exports
+    deadline = time.monotonic() + 60
+    assert exports.one() == 1
+    assert module.code_space.with_code() == []  # short calls have none
+    assert exports.spin() % 0x10000 == 0
+    assert ("interpreter", module.code_space.used()) in seen
+    assert seen[-1][0] == "compiler"
+
+
 def test_a_suspended_continuation_changes_over_with_its_store() -> None:
     """One that was suspended in the interpreter goes on compiled; Python resumes it before, across and after."""
     instance = wl.Instance(wl.Module(GENERATOR, engine(threshold=2)))

@@ -24,8 +24,6 @@ cdef struct Patch:
     uint64_t *word
     char *code
 
-# The copiers with functions that wait, as addresses: see `code_space._spaces`.
-cdef list copiers_waiting
 
 cdef class Copier(Coder)
 
@@ -56,6 +54,7 @@ cdef class Copier(Coder):
     cdef uint32_t *waiting
     cdef uint64_t waiting_count
     cdef uint64_t waiting_bytes
+    cdef bint begun             # code is made in batches from now on, not only at ticks
     cdef void *space            # borrowed: the CodeSpace that owns this
     # Of the function that is being made or looked at.
     cdef char **cells
@@ -103,7 +102,6 @@ cdef class Copier(Coder):
     cdef int _copy(self, Made *made) except -1
     cdef bint _has_budget(self, uint64_t size) noexcept
     cdef void _sort_out_entries(self) noexcept
-    cdef int _stop_waiting(self) except -1
     cdef int _commit(self) except -1
 
 cdef Stencil *stencil_at(int32_t number) noexcept

@@ -18,9 +18,9 @@ function is translated once more, and planned once more: the outcome is the same
 that has been made before the caller's, which the order of the functions tells at any time.
 
 **Batches.** Pages with code can't be written, so code is made of many functions at a time. What has been translated
-waits, and is interpreted, until there are `_batch` bytes of bytecode, or until a tick reaches a guest, whichever that
-is (`wasmloom.baseline.making`). The functions that were translated last are made first, since they are called by the
-others.
+waits, and is interpreted, until there are `_batch` bytes of bytecode, or until a tick reaches a guest (`wasmloom.baseline.making`). The functions
+that were translated last are made first, since they are called by the others. In the tier "auto" nothing is made before
+a guest's first tick, so short programs have no code at all.
 
 Invariants: used with the GIL held, and nothing in here runs code of Python. Code isn't entered before it is executable:
 words are replaced after that.
@@ -79,7 +79,7 @@ from cython.cimports.wasmloom.interpreter.code_space import Coder, CodeSpace
 from cython.cimports.wasmloom.interpreter.machine import externals, handler_count, handlers, sizes
 from cython.cimports.wasmloom.runtime.arena import Arena
 from cython.cimports.wasmloom.runtime.codememory import CodeBudget
-from cython.cimports.wasmloom.runtime.hooks import set_code_is_due
+from cython.cimports.wasmloom.runtime.hooks import want_code
 from cython.cimports.wasmloom.system.allocation import calloc, grown
 
 #: Handlers are aligned to 16 bytes: what their addresses are shifted by to look up their numbers.
@@ -93,8 +93,6 @@ _batch = cython.declare(uint64_t, 1 << 15)
 _pins = cython.declare(Pins, Pins.__new__(Pins))  # of the function that is being planned, by whichever copier
 leads = wl_instruction_leads
 pinnings = wl_pinnings
-# Declared in copier.pxd.
-copiers_waiting = []
 #: So much address space is reserved for code, and for bytecode and cells, for each byte of a module's bodies; and not
 #: more than that in all. What exceeds it stays bytecode.
 _CODE_RATIO = cython.declare(uint64_t, 24)
@@ -214,9 +212,12 @@ def _register(pin: cython.int) -> uint32_t:
 @cython.no_gc
 @cython.cclass
 class Copier(Coder):
-    """Makes code of the functions of one module. Raises `MemoryError` where there is no address space for it."""
+    """Makes code of the functions of one module; `begun`: without waiting for a tick first.
 
-    def __cinit__(self, module: DecodedModule, budget: CodeBudget | None) -> None:
+    Raises `MemoryError` where there is no address space for it.
+    """
+
+    def __cinit__(self, module: DecodedModule, budget: CodeBudget | None, begun: cython.bint) -> None:
         i: uint32_t
         body: uint64_t = 0
         for i in range(module.num_bodies):
@@ -236,10 +237,9 @@ class Copier(Coder):
             raise MemoryError
         self.pins = _pins
         self.mix, self.seed, self.mixed = mix, seed, []
-        self._make_head()
+        self.begun = begun
 
     def __dealloc__(self) -> None:
-        self._stop_waiting()
         if self.budget is not None:
             self.budget.give_back(self.counted)
         free(self.made)
@@ -253,7 +253,7 @@ class Copier(Coder):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _make_head(self) -> cython.int:
-        """Write what all code refers to: slots, constants, and jumps to what is far away."""
+        """Write what all code refers to: slots, constants, jumps to what is far away. Without room nothing is made."""
         jump: cython.int = _stencil_of(handler_count + 1, VARIANT_PLAIN)
         size: uint64_t = wl_stencils[jump].hot
         slots: uint64_t = (8 * EXTERNAL_COUNT + 15) & ~15
@@ -262,8 +262,9 @@ class Copier(Coder):
         step: Step
         slot: cython.p_char
         i: cython.int
-        if head == cython.NULL:
-            raise MemoryError
+        self.ended = head == cython.NULL
+        if self.ended:
+            return 0
         self.slots = cython.cast(cython.pp_char, head)
         self.constants = head + slots
         self.jumps = head + slots + constants
@@ -760,31 +761,25 @@ class Copier(Coder):
         if self.ended:
             return 0
         if self.waiting_count == 0:
-            copiers_waiting.append(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
-            set_code_is_due(True)
+            want_code()
         self.space = cython.cast(cython.p_void, space)
         self.waiting[self.waiting_count] = index
         self.waiting_count += 1
         self.waiting_bytes += space.codes[index].size
-        return self.make() if self.waiting_bytes >= _batch else 0
+        return self.make(_batch == 0) if self.waiting_bytes >= _batch else 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def _stop_waiting(self) -> cython.int:
-        """Nothing waits any more."""
-        if self.waiting_count:
-            copiers_waiting.remove(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
-            set_code_is_due(len(copiers_waiting) > 0)
+    def make(self, at_tick: cython.bint) -> cython.int:
+        """Make the code of all that waits, where there is room for it; if nothing has begun, only at a tick."""
+        i: uint64_t = self.waiting_count
+        self.begun |= at_tick
+        if not self.begun or i == 0:
+            return 0
         self.waiting_count = 0
         self.waiting_bytes = 0
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def make(self) -> cython.int:
-        """Make the code of all that waits, where there is room for it."""
-        i: uint64_t = self.waiting_count
-        self._stop_waiting()
+        if self.slots == cython.NULL and not self.ended:
+            self._make_head()
         while i > 0 and not self.ended:
             i -= 1
             if self._make_one(cython.cast(CodeSpace, self.space), self.waiting[i]):

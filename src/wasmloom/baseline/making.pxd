@@ -1,9 +1,10 @@
 cimport cython
 
 from wasmloom.baseline.copier cimport Copier
+from wasmloom.runtime.store cimport Store
 
 # Its caller looks at the exception itself.
-ctypedef int (*Unchecked)() noexcept
+ctypedef int (*Unchecked)(Store) noexcept
 
 @cython.final
 @cython.no_gc

@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 """Who makes code, and when: copiers for modules, ticks, and what profilers and debuggers are told.
 
-A tick that reaches a guest makes all code that is waited for. See `wasmloom.baseline.copier` for batches.
+A tick that reaches a guest makes all code that its store waits for. See `wasmloom.baseline.copier` for batches.
 
 Invariant: telling runs Python's code, and with it any signal handler. It does so when a batch is complete, and what it
 raises leaves the guest (`wasmloom.runtime.hooks.make_code`).
@@ -15,7 +15,7 @@ import os
 import cython
 from cython.cimports.cpython.exc import PyErr_Clear, PyErr_ExceptionMatches
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.wasmloom.baseline.copier import Copier, copiers_waiting
+from cython.cimports.wasmloom.baseline.copier import Copier
 from cython.cimports.wasmloom.baseline.making import Unchecked
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.interpreter.code_space import Coder, CodeSpace
@@ -37,13 +37,13 @@ class TellingCopier(Copier):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def make(self) -> cython.int:
+    def make(self, at_tick: cython.bint) -> cython.int:
         """Make the code of all that waits, and tell about it; for the first time also about what is in front."""
         i: uint32_t
         first: uint32_t = self.orders
         start: uint64_t = cython.cast(uint64_t, self.arena.sealed)
         functions: list = []
-        Copier.make(self)
+        Copier.make(self, at_tick)
         if cython.cast(uint64_t, self.arena.sealed) == start:
             return 0  # nothing has been made, or it can't be executed
         for i in range(self.count):
@@ -59,8 +59,8 @@ class TellingCopier(Copier):
         return 0
 
 
-def new_copier(module: DecodedModule, budget: CodeBudget | None) -> Coder | None:
-    """What makes the code of a module's functions, or None where there is no memory for code.
+def new_copier(module: DecodedModule, budget: CodeBudget | None, begun: bool = True) -> Coder | None:
+    """What makes the code of a module's functions, or None where there is no memory for code; `begun`: see `Copier`.
 
     Raises `ValueError` for what nobody can be told: see `wasmloom.compiler.perf`.
     """
@@ -71,22 +71,25 @@ def new_copier(module: DecodedModule, budget: CodeBudget | None) -> Coder | None
             with forks.importing:
                 from wasmloom.baseline.described import describer  # few need it
 
-            copier = telling = TellingCopier.__new__(TellingCopier, module, budget)
+            copier = telling = TellingCopier.__new__(TellingCopier, module, budget, begun)
             telling.describe = describer()
             telling.described = []
         else:
-            copier = Copier.__new__(Copier, module, budget)
+            copier = Copier.__new__(Copier, module, budget, begun)
     except MemoryError:
         return None
-    return None if copier.ended else copier
+    return copier
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _make_all() -> cython.int:
-    """Make all code that is waited for."""
-    while copiers_waiting:
-        cython.cast(Copier, cython.cast(cython.p_void, cython.cast(uint64_t, copiers_waiting[0]))).make()
+def _make_all(store: Store) -> cython.int:
+    """Make all code that a store waits for."""
+    space: CodeSpace
+    for module in list(store.module_at.values()):
+        space = module.code_space
+        if space.coder is not None:
+            space.coder.make(True)
     return 0
 
 
@@ -94,7 +97,7 @@ def _make_all() -> cython.int:
 @cython.exceptval(check=False)
 def _at_tick(store: cython.p_void) -> uint64_t:
     """See `hooks.make_code`. Where there is no memory, what has been planned so far stays bytecode."""
-    if cython.cast(Unchecked, cython.cast(cython.p_void, _make_all))() >= 0:
+    if cython.cast(Unchecked, cython.cast(cython.p_void, _make_all))(cython.cast(Store, store)) >= 0:
         return 0
     if PyErr_ExceptionMatches(MemoryError):
         PyErr_Clear()

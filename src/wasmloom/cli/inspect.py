@@ -158,6 +158,10 @@ def _views(
         from wasmloom.interpreter.disassembler import disassemble
 
         views.append(lambda number: disassemble(module.code_space, number))
+    if assembly or llvm:
+        from wasmloom.compiler.identity import require_llvm
+
+        require_llvm()
     if copied:
         from wasmloom.baseline.listing import code_listing
 

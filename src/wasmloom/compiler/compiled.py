@@ -16,7 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from wasmloom.compiler.cache import Cache, cache_key
-from wasmloom.compiler.identity import engine_identity
+from wasmloom.compiler.identity import require_llvm
 from wasmloom.compiler.lazily import LazyFunctions
 from wasmloom.compiler.objects import LoadedCode, ObjectError, load
 from wasmloom.compiler.perf import describe, wanted
@@ -163,7 +163,7 @@ class CompiledModule:
     ) -> bytes:
         """The object of a part that is made of some functions: in this process if it doesn't take long, or if there is
         no other."""
-        engine_identity()  # the compiler may not have been imported yet, and would be that of the files now
+        require_llvm()  # the compiler may not have been imported yet, and would be that of the files now
         if _size(self.module, functions) <= SMALL and forks.has_llvm():
             return _compile_here(self.facts, self._options, part)
         function = partial(_compile_part, self.module.data, self._options)
@@ -470,7 +470,7 @@ def _compile(
     abandoned: Callable[[], bool] | None = None,
 ) -> list[bytes]:
     """The objects of functions (None: there is none of them to compile), then those of entries."""
-    engine_identity()  # workers load the files that are there now
+    require_llvm()
     function = partial(_compile_part, module.data, options)
     pieces = [] if functions is None else list(units(module, functions))
     parts: list[tuple[list[int], bool] | OsrEntry] = [

@@ -8,7 +8,9 @@ noted when the engine is first used, and compared before anything is compiled.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+from functools import cache
 from pathlib import Path
 
 from wasmloom.errors import CompileError
@@ -35,6 +37,19 @@ def _now() -> str:
 
 #: The identity when this process began to use the engine.
 _AT_FIRST = _now()
+
+
+@cache
+def has_llvm() -> bool:
+    """Whether there is an LLVM to compile with. Looked up once, without loading it."""
+    return importlib.util.find_spec("llvmlite") is not None
+
+
+def require_llvm() -> None:
+    """Raise `CompileError` where nothing can be compiled: there is no LLVM, or the engine's files have changed."""
+    if not has_llvm():
+        raise CompileError("compiling needs llvmlite, which isn't installed: the interpreter and stencils do without")
+    engine_identity()  # workers load the files that are there now
 
 
 def engine_identity() -> str:

@@ -42,20 +42,21 @@ STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 class Engine(Fixed):
     """Settings that modules are compiled with. Modules and stores must belong to the same engine.
 
-    `tier`: ``"interpreter"``; ``"compiler"``: modules are compiled when they are made; or ``"auto"``: they run
-    interpreted, are compiled in the background when they run often or long, and go on as compiled code, in the middle
-    of a call if need be (see `wasmloom.tiers.policy`). By default what the environment variable ``WASMLOOM_TIER`` says,
-    else ``"auto"``. `threshold`, for ``"auto"``: compile after this many calls from the host instead, before the next
-    one. `translation`: one of `TRANSLATIONS`, for the interpreter; with ``"lazy"`` an invalid function body is only
-    found when the function is first called, and a module that has one is never compiled. `stack_switching`: one of
-    `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk. `fuel`: whether guest code
-    counts what it executes (see `Store`).
+    `tier`: ``"interpreter"``; ``"compiler"``: modules are compiled when they are made; ``"baseline"``: they run as code
+    that is copied, soon; or ``"auto"``: they run interpreted, then as such code, are compiled in the background when
+    they run often or long, and go on as compiled code, in the middle of a call if need be (see
+    `wasmloom.tiers.policy`); without llvmlite nothing is compiled. By default what the environment variable
+    ``WASMLOOM_TIER`` says, else ``"auto"``. `threshold`, for ``"auto"``: compile after this many calls from the host
+    instead, before the next one. `translation`: one of `TRANSLATIONS`, for the interpreter; with ``"lazy"`` an invalid
+    function body is only found when the function is first called, and a module that has one is never compiled.
+    `stack_switching`: one of `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk.
+    `fuel`: whether guest code counts what it executes (see `Store`).
 
     `memory`: with ``"guarded"`` each memory reserves 8 GiB of address space, and accesses cost nothing extra; with
     ``"checked"`` it takes only what it holds, each access is checked, and it doesn't grow while Python has views of
     it; ``"auto"``, the default, is the former unless the process's address space is limited (``ulimit -v``).
 
-    `code_limit`: bytes of bytecode and compiled code that all modules of the engine may have together. Code beyond it
+    `code_limit`: bytes of bytecode and machine code that all modules of the engine may have together. Code beyond it
     raises `WasmError`, also in a call of the guest that would have a function translated or compiled.
 
     Engines don't change, and can be pickled. In another process, an unpickled one is the default engine if that has the

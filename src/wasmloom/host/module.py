@@ -133,12 +133,12 @@ def _load(
 
 def _coder(decoded: DecodedModule, engine: Engine) -> Coder | None:
     """What makes the code of a module in an engine's tier, if that makes any of bytecode."""
-    if engine.tier != "baseline":
+    if engine.tier not in ("baseline", "auto") or engine.threshold == 0:
         return None
     with forks.importing:
-        from wasmloom.baseline.making import new_copier  # few need it
+        from wasmloom.baseline.making import new_copier  # not all need it
 
-    return new_copier(decoded, engine.code_budget)
+    return new_copier(decoded, engine.code_budget, engine.tier == "baseline")
 
 
 class Module(Fixed):

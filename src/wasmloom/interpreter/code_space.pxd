@@ -22,8 +22,8 @@ cdef class Coder:
     # A function has been translated. Never called twice for one, and not for what doesn't lie in the arena. The space
     # lives as long as the coder is used.
     cdef int add(self, CodeSpace space, uint32_t index) except -1
-    # Make the code of all that has been added.
-    cdef int make(self) except -1
+    # Make the code of all that has been added: `at_tick`, when a guest has run for a while, or all has been translated.
+    cdef int make(self, bint at_tick) except -1
     cdef bint has_code(self, uint32_t index) noexcept
     # The function of those defined in the space whose machine code an address lies in, or -1.
     cdef int64_t function_at(self, uint64_t address) noexcept

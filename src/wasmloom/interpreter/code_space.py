@@ -68,7 +68,7 @@ class Coder:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def make(self) -> cython.int:
+    def make(self, at_tick: cython.bint) -> cython.int:
         """Make the code of what has been added."""
         return 0
 
@@ -247,7 +247,7 @@ class CodeSpace:
         for i in range(self.count):
             self.translate(i)
         if self.coder is not None:
-            self.coder.make()
+            self.coder.make(False)
 
     def bytecode(self, index: int) -> tuple[bytes, list[tuple[int, int]]]:
         """The bytecode of function `index` of those defined here, and its map: (bytecode offset, module offset) pairs.

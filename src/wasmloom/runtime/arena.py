@@ -9,8 +9,7 @@ writable again. Nothing is given back before the arena goes.
 Pages become accessible when they are needed, except in small arenas, which are accessible as a whole: for the system
 each boundary is a mapping more, of which a process has 65 530 by default, and a process may have thousands of modules.
 
-Invariants: an arena is used with the GIL held. The signal handler knows the range of code from the beginning, since
-what isn't executable yet can't fault as code.
+Invariants: an arena is used with the GIL held. The signal handler knows the range of code before there is any.
 """
 
 from __future__ import annotations
@@ -37,6 +36,9 @@ _PAGE = cython.declare(uint64_t, 4096)
 _PIECE = cython.declare(uint64_t, 1 << 16)
 #: An arena of up to so many bytes is accessible as a whole.
 _SMALL = cython.declare(uint64_t, 1 << 20)
+#: At most so many arenas are there at a time: a process may have 65 530 mappings, and each takes one to three.
+_MOST = cython.declare(uint64_t, 1 << 14)
+_count = cython.declare(uint64_t, 0)
 
 
 @cython.cfunc
@@ -52,6 +54,9 @@ class Arena:
     """An arena with address space for so many bytes of code and of data. Raises `MemoryError` where there is none."""
 
     def __cinit__(self, code_size: uint64_t, data_size: uint64_t) -> None:
+        global _count
+        if _count == _MOST:
+            raise MemoryError("too many arenas")
         self.code_room = _up(code_size, _PAGE)
         self.size = self.code_room + _up(data_size, _PIECE)
         is_small: cython.bint = self.size <= _SMALL
@@ -66,18 +71,16 @@ class Arena:
         self.data_end = self.base + self.code_room
         self.code_ready = self.data_end if is_small else self.code_end
         self.data_ready = self.base + self.size if is_small else self.data_end
-        self.range = new_range(
-            cython.cast(uint64_t, self.base), cython.cast(uint64_t, self.base) + self.code_room, STENCILS
-        )
-        if self.range == cython.NULL:
-            raise MemoryError("too many pieces of code")
+        _count += 1
 
     def __dealloc__(self) -> None:
+        global _count
         if self.range != cython.NULL:
             self.range.end = 0
             __sync_synchronize()
         if self.base != cython.NULL:
             munmap(self.base, self.size)
+            _count -= 1
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -104,6 +107,12 @@ class Arena:
         end: cython.p_char
         if size > cython.cast(uint64_t, self.base + self.code_room - start):
             return cython.NULL
+        if self.range == cython.NULL:
+            self.range = new_range(
+                cython.cast(uint64_t, self.base), cython.cast(uint64_t, self.base) + self.code_room, STENCILS
+            )
+            if self.range == cython.NULL:
+                return cython.NULL
         if start + size > self.code_ready:
             end = self.code_ready + _up(cython.cast(uint64_t, start + size - self.code_ready), _PAGE)
             if mprotect(self.code_ready, end - self.code_ready, PROT_READ | PROT_WRITE):

@@ -103,6 +103,7 @@ ctypedef struct Guest:
     bint limits_memories        # whether memories count towards the limit; else each of their bytes raises it
     Parked *parked              # doubly linked
     uint64_t ticks_seen         # how often a tick has reached guest code
+    uint64_t code_seen          # of `hooks.code_wanted`: what had been wanted when code was last made for it
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
     uint64_t resting            # its thread waits (for a fork or the GIL) at a place where the guest can be left
     # Who looks at this guest, and may write to its thread's memory: the ticker, a thread that has the GIL. They are

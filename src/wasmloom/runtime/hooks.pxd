@@ -35,8 +35,8 @@ ctypedef uint64_t (*ChangeTier)(void *, Entry *) noexcept
 # guest is left with. Call with the GIL.
 ctypedef uint64_t (*MakeCode)(void *) noexcept nogil
 
-# Set by wasmloom.baseline: code is to be made at the next tick, and what makes it.
-cdef bint code_is_due
+# Set by wasmloom.baseline: how often something has begun to wait for its code, and what makes it.
+cdef uint64_t code_wanted
 cdef MakeCode make_code
 # Set by wasmloom.interpreter.machine.
 cdef Stubs stubs
@@ -57,4 +57,4 @@ cdef void use_runtime_table(void **table) noexcept
 cdef void set_run(Run function) noexcept
 cdef void set_change(ChangeTier function) noexcept
 cdef void set_make_code(MakeCode function) noexcept
-cdef void set_code_is_due(bint is_due) noexcept
+cdef void want_code() noexcept

@@ -18,7 +18,7 @@ from cython.cimports.wasmloom.runtime.hooks import ChangeTier, MakeCode, Run
 run_guest = cython.NULL
 change_tier = cython.NULL
 make_code = cython.NULL
-code_is_due = False
+code_wanted = 0
 walk_compiled = None
 check_at_call = None
 frames_of_entry = None
@@ -75,10 +75,10 @@ def set_make_code(function: MakeCode) -> cython.void:
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def set_code_is_due(is_due: cython.bint) -> cython.void:
-    """Say whether there is code to be made at the next tick. Call with the GIL."""
-    global code_is_due
-    code_is_due = is_due
+def want_code() -> cython.void:
+    """Say that there is more code to be made at the next tick. Call with the GIL."""
+    global code_wanted
+    code_wanted += 1
 
 
 def set_walk_compiled(function: Callable[..., list]) -> None:

@@ -33,7 +33,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     now_ns,
     rest,
 )
-from cython.cimports.wasmloom.runtime.hooks import code_is_due, make_code, set_runtime_call
+from cython.cimports.wasmloom.runtime.hooks import code_wanted, make_code, set_runtime_call
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.runtime_calls import (
     IdMatches,
@@ -135,8 +135,9 @@ def handle_interrupt(ctx: cython.pointer(WlContext)) -> uint64_t:
     code: uint64_t = _attend_here(ctx)
     if code:
         return code
-    if code_is_due:
+    if guest.code_seen != code_wanted:
         enter_python(ctx)
+        guest.code_seen = code_wanted
         code = make_code(ctx.store)
         leave_python(ctx)
         if code:

@@ -4,6 +4,9 @@ A store changes over as a whole, between two calls from the host or in the middl
 Until then everything is interpreted. Modules that are instantiated later, in a store that has changed over, are
 compiled first.
 
+Before that, a guest that has run for some milliseconds gets code made of stencils (see `wasmloom.baseline`). Where
+there is no LLVM, that is all.
+
 With a `threshold` the change is deterministic: after that many calls from the host, the next one compiles and waits
 for the code. Without one, modules are compiled in the background, by another process, when there are many calls or long
 ones.
@@ -14,6 +17,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from wasmloom.compiler.identity import has_llvm
 from wasmloom.runtime import forks
 from wasmloom.runtime.hooks import set_check_at_call
 from wasmloom.system import log
@@ -38,6 +42,8 @@ def check_at_call(store: Any) -> int:
 
     Changes the store over if possible. Returns the number of calls until the next check; 0: never again.
     """
+    if not has_llvm():
+        return 0
     modules = list(store.modules.values())
     if store.engine.threshold is not None:
         for module in modules:
@@ -56,6 +62,8 @@ def check_inside_call(store: Any, standing: list[Position]) -> bool | None:
     If not, what is missing is compiled in the background, and the store will be checked again. None: it can never go
     on.
     """
+    if not has_llvm():
+        return None
     if _ready(store, [] if store.rounds > ROUNDS else standing):
         return True
     if _failed(list(store.modules.values())):
