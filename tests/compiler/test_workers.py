@@ -270,6 +270,17 @@ def test_what_nobody_waits_for_comes_last(tmp_path: Path) -> None:
     wait_for(lambda: not any(map(is_running, hanging)), "what was abandoned goes on")
 
 
+def test_what_nobody_waits_for_is_done_at_the_lowest_priority() -> None:
+    """By workers that do nothing else, since priority can't be raised again."""
+    for behind in (True, False, True, False):
+        (facts,) = compile_parts([0], work.scheduling, 1, isolated=True, behind=behind)
+        priority, scheduler, memory = eval(facts)
+        assert (priority == 19) == (scheduler == os.SCHED_BATCH) == behind
+        assert not behind or memory >= 1 << 28
+    processes = worker_processes()
+    assert len(processes) == len(set(processes)) >= 2  # each kind was there twice
+
+
 def test_a_worker_that_dies_while_it_waits_is_replaced() -> None:
     (number,) = compile_parts([1], work.where, isolated=True)
     os.kill(int(number), signal.SIGKILL)

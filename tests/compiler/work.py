@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -19,6 +20,12 @@ def first(whole: bytes, part: int) -> bytes:
 
 def where(part: object) -> bytes:
     return str(os.getpid()).encode()
+
+
+def scheduling(part: object) -> bytes:
+    """How the process is scheduled, and how much memory it may have."""
+    facts = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return repr(facts).encode()
 
 
 def slower_first(part: int) -> bytes:

@@ -18,9 +18,9 @@ function is translated once more, and planned once more: the outcome is the same
 that has been made before the caller's, which the order of the functions tells at any time.
 
 **Batches.** Pages with code can't be written, so code is made of many functions at a time. What has been translated
-waits, and is interpreted, until there are `_batch` bytes of bytecode, or until a tick reaches a guest (`wasmloom.baseline.making`). The functions
-that were translated last are made first, since they are called by the others. In the tier "auto" nothing is made before
-a guest's first tick, so short programs have no code at all.
+waits, and is interpreted, until there are `_batch` bytes of bytecode, or until a tick reaches a guest
+(`wasmloom.baseline.making`). The functions that were translated last are made first, since they are called by the
+others. In the tier "auto" nothing is made before a guest's first tick, so short programs have no code at all.
 
 Invariants: used with the GIL held, and nothing in here runs code of Python. Code isn't entered before it is executable:
 words are replaced after that.

@@ -13,7 +13,9 @@ is gone, for whatever reason.
 
 All calls of `compile_parts` share the workers of this process (`_Crew`), however many engines and modules there are:
 about one per processor, fewer for work that no caller waits for. Each belongs to a thread that passes it one part after
-the other; both end after `IDLE` seconds without work.
+the other; both end after `IDLE` seconds without work. Workers for what no caller waits for have the lowest priority:
+on a processor that a guest keeps busy they get one or two hundredths. Priority can't be raised again without
+privileges, so they do no other work. They may have half of the machine's memory; what needs more isn't compiled.
 
 Protocol, both directions: 8 bytes of length, little endian, then a pickle. The caller sends ("call", path, pickled
 function), and then ("part", pickled argument) for each part, which the worker answers with (True, result) or
@@ -37,6 +39,7 @@ import io
 import os
 import pickle
 import queue
+import resource
 import signal
 import struct
 import subprocess
@@ -64,7 +67,7 @@ is_worker = False
 #: What a worker runs: isolated from the current folder and the environment, with the caller's path instead.
 _BOOTSTRAP = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from wasmloom.compiler.workers import serve; serve(int(sys.argv[1]))"
+    "from wasmloom.compiler.workers import serve; serve(int(sys.argv[1]), sys.argv[2] == 'behind')"
 )
 #: Bytes objects larger than this are sent separately.
 LARGE = 1 << 14
@@ -75,6 +78,8 @@ _PATIENCE = 0.05
 #: Seconds that a caller waits at most until workers that it has killed are gone.
 _GRACE = 5.0
 _PR_SET_PDEATHSIG = 1
+#: The lowest priority.
+_LOWEST = 19
 
 
 def processors() -> int:
@@ -188,8 +193,8 @@ class _Crew:
     def __init__(self) -> None:
         self.lock = RLock()
         self.batches: list[_Batch] = []
-        #: Where threads wait that have nothing to do.
-        self.idle: list[queue.SimpleQueue[None]] = []
+        #: Where threads wait that have nothing to do, and whether their workers are for what no caller waits for.
+        self.idle: list[tuple[queue.SimpleQueue[None], bool]] = []
         self.threads = 0
         #: All workers, for a forked child.
         self.workers: list[_Worker] = []
@@ -202,8 +207,11 @@ class _Crew:
             self.batches.append(batch)
             most = max(batch.limit, processors() + most_behind())
             for _ in range(batch.limit):
-                if self.idle:
-                    self.idle.pop().put(None)
+                fitting = [one for one in self.idle if one[1] == batch.behind]
+                if fitting or (self.idle and self.threads >= most):
+                    one = fitting[-1] if fitting else self.idle[-1]
+                    self.idle.remove(one)
+                    one[0].put(None)
                 elif self.threads < most:
                     try:
                         start(self._work)
@@ -235,20 +243,20 @@ class _Crew:
                 return batch, batch.waiting.popleft()
         return None
 
-    def _wait(self, inbox: queue.SimpleQueue[None]) -> tuple[_Batch, int] | None:
+    def _wait(self, inbox: queue.SimpleQueue[None], behind: bool) -> tuple[_Batch, int] | None:
         """The next work, once there is some; None after a long time without, and the thread should end."""
         while True:
             with self.lock:
                 found = self._next()
                 if found is not None:
                     return found
-                self.idle.append(inbox)
+                self.idle.append((inbox, behind))
             try:
                 inbox.get(timeout=IDLE)
             except queue.Empty:
                 with self.lock:
-                    if inbox in self.idle:
-                        self.idle.remove(inbox)
+                    if (inbox, behind) in self.idle:
+                        self.idle.remove((inbox, behind))
                         self.threads -= 1
                         return None
                 inbox.get()  # a caller has just come
@@ -257,14 +265,14 @@ class _Crew:
         """A thread with its worker."""
         inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
         worker: _Worker | None = None
-        while (found := self._wait(inbox)) is not None:
+        while (found := self._wait(inbox, worker is not None and worker.behind)) is not None:
             batch, number = found
             try:
-                if worker is not None and not worker.is_usable():
+                if worker is not None and not (worker.is_usable() and worker.behind == batch.behind):
                     self._dismiss(worker)
                     worker = None
                 if worker is None:
-                    worker = _Worker()
+                    worker = _Worker(batch.behind)
                     self.workers.append(worker)
                 with self.lock:
                     busy = not batch.ended
@@ -301,7 +309,8 @@ class _Process(subprocess.Popen[bytes]):
 class _Worker:
     """A process, seen from its caller. What it writes to standard error is kept, in case it dies."""
 
-    def __init__(self) -> None:
+    def __init__(self, behind: bool) -> None:
+        self.behind = behind
         self._executable = sys.executable
         self._killed = False
         self._greeting = b""
@@ -311,7 +320,7 @@ class _Worker:
             self.errors: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
             try:
                 self.process = _Process(
-                    [sys.executable, "-I", "-c", _BOOTSTRAP, str(os.getpid())],
+                    [sys.executable, "-I", "-c", _BOOTSTRAP, str(os.getpid()), "behind" if behind else "ahead"],
                     bufsize=0,  # a forked child has no copy of what has not been written yet
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -472,11 +481,29 @@ def _read(stream: IO[bytes], size: int) -> bytes | None:
     return b"".join(pieces)
 
 
-def serve(caller: int) -> None:
-    """The worker's side: answer calls until there are none. Ends the process at once when the caller is gone."""
+def _give_way() -> None:
+    """Let everything else run first, and leave memory to it. Not SCHED_IDLE: where a guest keeps the only processor
+    busy, nothing would ever be compiled."""
+    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    with contextlib.suppress(OSError):
+        os.nice(_LOWEST)
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    with contextlib.suppress(OSError, ValueError):
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (half if most < 0 else min(half, most), most))
+
+
+def serve(caller: int, behind: bool) -> None:
+    """The worker's side: answer calls until there are none. Ends the process at once when the caller is gone.
+
+    `behind`: no caller waits for it.
+    """
     requests = sys.stdin.buffer
     global is_worker
     is_worker = True
+    if behind:
+        _give_way()
     # A child that the caller forks off would keep the pipes open. The signal comes when the thread ends that started
     # this process, which is when nothing needs it any more.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
