@@ -30,7 +30,7 @@ sys.path.insert(0, str(SRC))  # importing `wasmloom` loads nothing that has to b
 #: Modules that link a generated object, and the modules that generate them, those of lower floors first.
 GENERATED = {
     "wasmloom.interpreter.machine": "wasmloom.interpreter.handlers",
-    "wasmloom.baseline.copier": "wasmloom.baseline.generator",
+    "wasmloom.baseline.planner": "wasmloom.baseline.generator",
 }
 
 #: Cython's C files go here instead of beside their sources.

@@ -210,6 +210,48 @@ def test_slots_hold_i32s_zero_extended(source: str) -> None:
     assert pins_of(instance, 3) or "try_table" in NEGATIVE[source]
 
 
+def control_flow(rng: random.Random, depth: int) -> str:
+    """Random blocks, loops and branches between them; each statement takes fuel, and without it ends all."""
+    parts: list[str] = []
+    for _ in range(rng.randint(1, 4)):
+        parts.append("(br_if $end (i32.eqz (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))")
+        kind = rng.randrange(10)
+        label = rng.randrange(depth + 1) if depth else 0
+        value = f"(i64.add (local.get {rng.randint(2, 7)}) (local.get {rng.randint(2, 7)}))"
+        if kind < 4:
+            parts.append(f"(local.set {rng.randint(2, 7)} {value})")
+        elif kind < 7 and depth < 5:
+            parts.append(f"({rng.choice(('loop', 'loop', 'block'))} {control_flow(rng, depth + 1)})")
+        elif kind == 7:
+            parts.append(f"(br_if {label} (i32.wrap_i64 (i64.and {value} (i64.const 1))))")
+        elif kind == 8:
+            labels = " ".join(str(rng.randrange(depth + 1)) for _ in range(rng.randint(1, 4)))
+            parts.append(f"(block (br_table {labels} (i32.wrap_i64 {value})))")
+        else:
+            parts.append(f"(local.set {rng.randint(2, 7)} (call $leaf {value}))")
+    return " ".join(parts)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_loops_of_any_shape(seed: int) -> None:
+    """Wherever control comes from, a loop finds its pins right: its beginning, past it, out and in again."""
+    rng = random.Random(seed)
+    body = " ".join(control_flow(rng, 0) for _ in range(6))
+    sums = " ".join(f"local.get {i} i64.const {2 * i + 1} i64.mul i64.add" for i in range(3, 8))
+    text = f"""(module
+      (func $leaf (param i64) (result i64) (i64.rotl (i64.xor (local.get 0) (i64.const 0x5bd1e995)) (i64.const 7)))
+      (func (export "f") (param i64 i32) (result i64) (local i64 i64 i64 i64 i64 i64)
+        (local.set 2 (local.get 0)) (local.set 3 (i64.const 1)) (local.set 5 (i64.const 5))
+        (loop $whole (block $end {body} (br $whole)))
+        local.get 2 {sums}))"""
+    results = []
+    for tier in ("interpreter", "baseline"):
+        engine = wl.Engine(tier=tier)
+        instance = wl.Instance(wl.Module(text, engine), store=wl.Store(engine))
+        results.append([instance.exports.f(start, fuel) for start in (0, 1, -7) for fuel in (5, 60, 2000)])
+    assert results[0] == results[1]
+
+
 def test_results_in_the_other_class() -> None:
     """A slot that is pinned as an integer gets a float's bits."""
     instance = instance_of("""(module (func (export "f") (param i32) (result i64) (local i64 i64)

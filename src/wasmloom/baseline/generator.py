@@ -1,4 +1,4 @@
-"""Makes the stencils: one object file, compiled when the package is built, which `wasmloom.baseline.copier` links.
+"""Makes the stencils: one object file, compiled when the package is built, which `wasmloom.baseline.planner` links.
 
 Every handler that can stand in a function and calls no C code is compiled with holes
 (`wasmloom.baseline.stencil_builder`), in up to three variants. What LLVM makes of it is parted into what usually runs
@@ -8,8 +8,9 @@ here knows an instruction: a new handler gets its stencils by itself.
 The object exports:
 
 ``wl_stencil_code``       the bytes of all stencils, each with its unlikely part behind it
-``wl_stencils``           for each stencil where these begin, how many there are, and its holes (`holes.STENCIL`)
-``wl_stencil_holes``      all holes (`holes.HOLE`)
+``wl_stencils``           for each stencil where these begin, how many there are, and so on (`holes.STENCIL`)
+``wl_stencil_numbers``    most holes: numbers of 32 bits in what usually runs (`holes.NUMBER`)
+``wl_stencil_holes``      the others (`holes.HOLE`)
 ``wl_stencil_variants``   for each handler, and each of `EXTRA`, the numbers of its stencils, in the order of
                           `holes.VARIANTS`; -1: there is none
 ``wl_pinnings``           for each stencil what it has to do with pins (`roles.PINNING`)
@@ -30,11 +31,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wasmloom.baseline.holes import (
     HOLE,
+    NUMBER,
     STENCIL,
     SYMBOL,
     VARIANTS,
     Array,
     Form,
+    Leads,
     Symbol,
     What,
     symbol,
@@ -527,6 +530,48 @@ def _check_registers(lines: Iterable[str], made_with: Mapping[str, Mapping[int, 
 
 # --- tables ---
 
+#: The copier reads so many bytes at a time, also behind the last stencil.
+_SLACK = 64
+
+
+def _packed_number(hole: Hole) -> bytes | None:
+    """A hole as one of the numbers that are in most stencils, or None: it is another one."""
+    narrow = hole.width == 2
+    if hole.what != What.NUMBER or hole.form != Form.WORD or (narrow and hole.signed) or abs(hole.addend) >= 1 << 15:
+        return None
+    # What is read ends where the field does, or has the low half of it.
+    return NUMBER.pack(hole.at, hole.addend, hole.offset - 2 * narrow, 16 * narrow, hole.scale)
+
+
+def _packed_hole(hole: Hole) -> bytes:
+    return HOLE.pack(
+        hole.at, hole.form, hole.what, hole.addend, hole.offset, hole.width, hole.signed, hole.scale, hole.small, 0
+    )  # fmt: skip
+
+
+def _limits(holes: Sequence[Hole]) -> tuple[int, ...]:
+    """Fields that must be small and those of 64 bits that must fit 32, as in `STENCIL`. Raises ValueError."""
+    small = [hole for hole in holes if hole.what == What.NUMBER and hole.small]
+    found: tuple[int, ...] = ()
+    for is_signed in (False, True):
+        offsets = sorted({hole.offset for hole in small if bool(hole.signed) is is_signed})
+        widths = {hole.width for hole in small if bool(hole.signed) is is_signed}
+        if len(offsets) > 2 or widths - {SLOT_BYTES if is_signed else SLOT_BYTES // 2}:
+            raise ValueError("a stencil has more limits than the copier looks at")
+        found += (*offsets, *(0 for _ in range(2 - len(offsets))))
+    return found
+
+
+def _led_to(handler: Handler, holes: Sequence[Hole]) -> int:
+    """The `Leads` of a stencil. Raises ValueError."""
+    targets = {hole.offset for hole in holes if hole.what == What.TARGET}
+    if targets - {field.offset for field in handler.shape.fields if field.kind == "target"} or len(targets) > 1:
+        raise ValueError(f"{handler.name} has other targets than the copier knows")
+    behind = {hole.offset for hole in holes if hole.what == What.PLACE and hole.offset >= handler.shape.size}
+    is_behind = bool(behind) and not handler.shape.has_array  # what has one ends further behind
+    return Leads.BEHIND * is_behind | Leads.TO_TARGET * bool(targets)
+
+
 def _bytes(name: str, data: bytes) -> str:
     text = "".join(f"\\{byte:02X}" for byte in data)
     return f'@{name} = hidden constant [{len(data)} x i8] c"{text}", align 16'
@@ -538,30 +583,36 @@ def _shorts(name: str, numbers: Sequence[int]) -> str:
 
 def tables_text(made: Stencils) -> str:
     """The LLVM IR of the object."""
-    code, table, holes, pinnings, where = bytearray(), bytearray(), bytearray(), bytearray(), bytearray()
+    code, table, numbers, holes, pinnings, where = (bytearray() for _ in range(6))
     variants: list[int] = [-1] * (len(VARIANTS) * (len(made.handlers.handlers) + len(EXTRA)))
     named = dict(candidates(made.handlers))
     for position, ((number, variant, mask), stencil) in enumerate(made.found.items()):
         if not mask:
             variants[len(VARIANTS) * number + VARIANTS.index(variant)] = position
-        table += STENCIL.pack(
-            len(code), len(stencil.hot.code), len(stencil.cold.code), len(holes) // HOLE.size,
-            len(stencil.hot.holes), len(stencil.cold.holes),
-        )  # fmt: skip
         handler, roles = named[number], made.roles[number]
+        packed = [_packed_number(hole) for hole in stencil.hot.holes]
+        usual = [each for each in packed if each is not None]
+        rest = [hole for hole, each in zip(stencil.hot.holes, packed, strict=True) if each is None]
+        both = (*stencil.hot.holes, *stencil.cold.holes)
+        table += STENCIL.pack(
+            len(code), len(stencil.hot.code), len(stencil.cold.code),
+            len(numbers) // NUMBER.size, len(holes) // HOLE.size, len(where) // 2,
+            len(usual), len(rest), len(stencil.cold.holes), len(stencil.where),
+            _led_to(handler, both), *_limits(both),
+        )  # fmt: skip
         has_masks = variant == "plain" and not mask
         made_with = _registers(handler, roles, mask or (1 << len(roles.roles)) - 1)
         known = roles if has_masks else Roles(effect=roles.effect)
-        pinnings += pinning(handler.shape, known, made_with, len(where) // 2, len(stencil.where))
+        pinnings += pinning(handler.shape, known, made_with)
         where += b"".join(struct.pack("<H", patch.packed) for patch in stencil.where)
-        for part in (stencil.hot, stencil.cold):
-            code += part.code
-            for hole in part.holes:
-                holes += HOLE.pack(
-                    hole.at, hole.form, hole.what, hole.addend, hole.offset, hole.width, hole.signed, hole.scale,
-                    hole.small, 0,
-                )  # fmt: skip
+        code += stencil.code
+        numbers += b"".join(usual)
+        holes += b"".join(map(_packed_hole, (*rest, *stencil.cold.holes)))
+    code += bytes(_SLACK)
     parts = {number: pair for pair, number in made.handlers.fused.items()}
+    for first, _second in parts.values():
+        if made.handlers.handlers[first].shape.size == SLOT_BYTES:
+            raise ValueError("both parts of a fused instruction begin at the same place")
     arrays = {"targets": Array.TARGETS, "clauses": Array.CLAUSES}
     leads = []
     for handler in made.handlers.handlers:
@@ -571,6 +622,7 @@ def tables_text(made: Stencils) -> str:
     lines = [
         _bytes("wl_stencil_code", bytes(code)),
         _bytes("wl_stencils", bytes(table)),
+        _bytes("wl_stencil_numbers", bytes(numbers)),
         _bytes("wl_stencil_holes", bytes(holes)),
         _bytes("wl_pinnings", bytes(pinnings)),
         _bytes("wl_patches", bytes(where)),

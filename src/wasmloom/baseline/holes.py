@@ -50,6 +50,13 @@ class Array(IntEnum):
     CLAUSES = 2
 
 
+class Leads(IntEnum):
+    """What a stencil leads to by addresses, as bits."""
+
+    BEHIND = 1
+    TO_TARGET = 2
+
+
 class Symbol(NamedTuple):
     """What a hole's name says, in this order: ``number.8.2.0.8.0`` is the number of two bytes at 8, times 8.
 
@@ -103,8 +110,13 @@ def value_range(hole: Symbol) -> tuple[int, int]:
     return (-(1 << (bits - 1)), 1 << (bits - 1)) if hole.signed else (0, hole.scale << bits)
 
 
-#: In memory: where the code begins, bytes that usually run and others, where the holes begin, holes in either part.
-STENCIL = struct.Struct("<IHHIHH")
+#: In memory: where the code begins, bytes that usually run and others; where its numbers, its holes and its patches
+#: begin; how many numbers, holes in either part and patches there are; its `Leads`; two fields that must be small, and
+#: two of 64 bits that must fit 32, 0: there are no more.
+STENCIL = struct.Struct("<IHHIIIBBBBB2B2B3x")
+#: A hole of most stencils, in what usually runs, which has 32 bits for a number: its offset there, what is added; from
+#: where in the instruction 32 bits are read, how far these are shifted right, and the scale.
+NUMBER = struct.Struct("<HhhBB")
 #: Offset in the part, form, what, addend, offset in the instruction, width, sign, scale, whether it must be small.
 HOLE = struct.Struct("<HBBiHBBBBH")
 
@@ -112,7 +124,7 @@ HOLE = struct.Struct("<HBBiHBBBBH")
 def declarations() -> str:
     """The same numbers for Cython: "WHAT_NUMBER", "FORM_WORD" and so on."""
     lines = ["# Generated from wasmloom/baseline/holes.py", "cdef enum:"]
-    for kind in (What, Form, Array):
+    for kind in (What, Form, Array, Leads):
         lines += [f"    {kind.__name__.upper()}_{member.name} = {int(member)}" for member in kind]
     lines += [f"    VARIANT_{name.upper()} = {number}" for number, name in enumerate(VARIANTS)]
     lines += [f"    VARIANT_COUNT = {len(VARIANTS)}", f"    SMALL = {SMALL}", f"    EXTERNAL_COUNT = {len(EXTERNALS)}"]

@@ -13,11 +13,13 @@ Who doesn't import this module pays one look at a pointer for each function.
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import int16_t, uint32_t, uint64_t
 from cython.cimports.wasmloom.baseline import copier as copiers
+from cython.cimports.wasmloom.baseline import planner as planners
 from cython.cimports.wasmloom.baseline._roles import EFFECT_AWAY, EFFECT_END
-from cython.cimports.wasmloom.baseline.copier import LEFT, Copier, Patch, leads, number_of, pinnings, size_of
+from cython.cimports.wasmloom.baseline.copier import Copier, Patch
 from cython.cimports.wasmloom.baseline.pinning import Step
+from cython.cimports.wasmloom.baseline.planner import LEFT, Planner, instruction_leads, number_of, pinnings, size_of
 from cython.cimports.wasmloom.interpreter.code_space import CodeSpace
 
 #: How functions are mixed: see `_leave_some`.
@@ -36,41 +38,43 @@ def _mixed(x: uint64_t) -> uint64_t:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _leave_some(copier: Copier, chance: uint64_t) -> cython.int:
+def _leave_some(planner: Planner, chance: uint64_t) -> cython.int:
     """Leave some instructions of the function that has been planned to their handlers.
 
     In one function these are all that go elsewhere, in others every second one of all, every fourth and so on.
     """
-    count: uint64_t = copier.step_count
+    count: uint64_t = planner.step_count
     i: uint64_t = 0
     end: uint64_t
     number: cython.int
     effect: cython.int
     is_left: cython.bint
+    leads: cython.pointer(int16_t)
     step: Step
     rare: uint64_t = (1 << (chance % _STYLES)) - 1
-    copier.step_count = 0
+    planner.step_count = 0
     while i < count:
         # The stencils of an instruction: of a fused one there are two.
-        step = copier.steps[i]
-        number = number_of(copier.code + step.at)
+        step = planner.steps[i]
+        number = number_of(planner.code + step.at)
         end = i + 1
-        while end < count and copier.steps[end].at < step.at + size_of(number, copier.code + step.at):
+        while end < count and planner.steps[end].at < step.at + size_of(number, planner.code + step.at):
             end += 1
-        effect = pinnings[copier.steps[end - 1].stencil].effect
-        if copier.places[step.at >> 3] & LEFT:
+        effect = pinnings[planner.steps[end - 1].stencil].effect
+        if planner.places[step.at >> 3] & LEFT:
             is_left = False
         elif rare:
             is_left = _mixed(chance ^ step.at) & rare == 0
         else:
-            is_left = effect == EFFECT_AWAY or effect == EFFECT_END or leads[2 * number] or leads[2 * number + 1]
+            leads = instruction_leads + 2 * number
+            is_left = effect == EFFECT_AWAY or effect == EFFECT_END or leads[0] or leads[1]
         # Pins have been chosen: where the frame moves there are none, also if that isn't planned any more.
         if is_left:
-            copier.leave(number, step.at, size_of(number, copier.code + step.at))
+            planner.leave(number, step.at, size_of(number, planner.code + step.at))
             i = end
         while i < end:
-            copier.steps[copier.step_count] = copier.steps[i]
-            copier.step_count += 1
+            planner.steps[planner.step_count] = planner.steps[i]
+            planner.step_count += 1
             i += 1
     return 0
 
@@ -78,7 +82,7 @@ def _leave_some(copier: Copier, chance: uint64_t) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _note_entries(copier: Copier) -> cython.int:
-    """Note the entries that are going to lead to their code; some of them don't yet."""
+    """See `copier.Turn`. Note the entries that are going to lead to their code; some of them don't yet."""
     i: uint64_t
     before: uint64_t
     patch: cython.pointer(Patch)
@@ -86,16 +90,16 @@ def _note_entries(copier: Copier) -> cython.int:
         patch = cython.address(copier.patches[i])
         before = patch.word[0]
         copier.mixed.append((cython.cast(uint64_t, patch.word), before, cython.cast(uint64_t, patch.code)))
-        if _mixed(copier.seed ^ len(copier.mixed)) & 3 == 0:
+        if _mixed(copier.planner.seed ^ len(copier.mixed)) & 3 == 0:
             patch.code = cython.cast(cython.p_char, before)
     return 0
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _mix(copier: Copier, order: uint32_t) -> cython.int:
-    """See `copier.Mix`."""
-    return _leave_some(copier, _mixed(copier.seed + order)) if order else _note_entries(copier)
+def _mix(planner: Planner, order: uint32_t) -> cython.int:
+    """See `planner.Mix`."""
+    return _leave_some(planner, _mixed(planner.seed + order))
 
 
 def set_mixing(seed: int) -> int:
@@ -103,9 +107,10 @@ def set_mixing(seed: int) -> int:
 
     Returns the number before.
     """
-    before: uint64_t = copiers.seed
-    copiers.mix = _mix
-    copiers.seed = seed
+    before: uint64_t = planners.seed
+    planners.mix = _mix
+    planners.seed = seed
+    copiers.turn = _note_entries
     return before
 
 

@@ -11,8 +11,9 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.baseline._stencils_object import Stencil
-from cython.cimports.wasmloom.baseline.copier import Copier, Made, stencil_at
+from cython.cimports.wasmloom.baseline.copier import Copier
 from cython.cimports.wasmloom.baseline.pinning import Step
+from cython.cimports.wasmloom.baseline.planner import Made, Planner, only_pins, stencils
 from cython.cimports.wasmloom.interpreter.code_space import CodeSpace
 from cython.cimports.wasmloom.system.allocation import grown
 
@@ -55,7 +56,6 @@ def planned(space: CodeSpace, index: int) -> Plan:
     hot: uint64_t = cython.cast(uint64_t, made.start) if made.order else 0
     cold: uint64_t = hot + made.hot if hot else 0
     steps: cython.pointer(Step) = cython.NULL
-    scratch: cython.p_char = cython.NULL
     stencil: cython.pointer(Stencil)
     step: Step
     i: uint64_t
@@ -64,32 +64,29 @@ def planned(space: CodeSpace, index: int) -> Plan:
     numbers: list = []
     entries: list = []
     found: list = []
-    copier._plan(space, code, len(code), made.order)
-    count: uint64_t = copier.step_count
+    planner: Planner = copier.planner
+    planner.cells = space.cells
+    planner.plan(code, len(code), made.order)
+    planner.sort_out_entries()
+    count: uint64_t = planner.step_count
     try:
         steps = cython.cast(cython.pointer(Step), grown(cython.NULL, count * cython.sizeof(Step)))
-        memcpy(steps, copier.steps, count * cython.sizeof(Step))
-        # Entries are found while holes are filled.
-        scratch = cython.cast(cython.p_char, grown(cython.NULL, copier.hot + copier.cold))
-        copier._write(scratch)
-        copier._enter_at(0)
-        copier._sort_out_entries()
-        for i in range(copier.entry_count):
-            entries.append(copier.entries[i])
-        for i in range(copier.pins.count):
-            slots.append(copier.pins.slots[i])
-            numbers.append(copier.pins.pins[i])
+        memcpy(steps, planner.steps, count * cython.sizeof(Step))
+        for i in range(planner.entry_count):
+            entries.append(planner.entries[i])
+        for i in range(planner.pins.count):
+            slots.append(planner.pins.slots[i])
+            numbers.append(planner.pins.pins[i])
         for i in range(count):
-            step, stencil = steps[i], stencil_at(steps[i].stencil)
+            step, stencil = steps[i], cython.address(stencils[steps[i].stencil])
             found.append(
                 PlannedStep(
-                    hot, stencil.hot, cold, stencil.cold, step.stencil, step.at if step.size else None, step.at,
-                    step.registers,
+                    hot, stencil.hot, cold, stencil.cold, step.stencil,
+                    None if only_pins(step.stencil) else step.at, step.at, step.registers,
                 )
             )  # fmt: skip
             if hot:
                 hot, cold = hot + stencil.hot, cold + stencil.cold
     finally:
-        free(scratch)
         free(steps)
     return Plan(found, list(zip(slots, numbers, strict=True)), entries)

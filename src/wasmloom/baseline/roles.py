@@ -147,22 +147,19 @@ def patched(code: bytes, where: Iterable[Patch], registers: Mapping[int, tuple[s
     return bytes(result)
 
 
-#: In memory, for each stencil: where its patches begin, how many there are; how many roles the stencils behind it are
-#: for; which of them are of floats, the effect; where `dst` and a target are in the instruction, or 0; where the roles'
-#: fields are, and the numbers of the registers that it was made for.
-PINNING = struct.Struct(f"<IH5B{MOST_ROLES}B{MOST_ROLES}B3x")
+#: In memory, for each stencil: how many roles the stencils behind it are for; which of them are of floats, the effect;
+#: where `dst` is in the instruction, or 0; where the roles' fields are, and the numbers of the registers that it was
+#: made for.
+PINNING = struct.Struct(f"<4B{MOST_ROLES}B{MOST_ROLES}B")
 
 
-def pinning(shape: Shape, roles: Roles, registers: Mapping[int, str], where: int, count: int) -> bytes:
-    """What the copier knows of a stencil: `registers` it was made for, `count` patches from `where` on."""
+def pinning(shape: Shape, roles: Roles, registers: Mapping[int, str]) -> bytes:
+    """What the copier knows of a stencil: `registers` it was made for."""
     offset = {field.name: field.offset for field in shape.fields}
-    target = next((field.offset for field in shape.fields if field.kind == "target"), 0)
     fields = [offset[role.field] for role in roles.roles] + [0] * (MOST_ROLES - len(roles.roles))
     floats = sum(role.is_float << number for number, role in enumerate(roles.roles))
     made_for = [pins.number(registers[role]) if role in registers else 0 for role in range(MOST_ROLES)]
-    return PINNING.pack(
-        where, count, len(roles.roles), floats, roles.effect, offset.get("dst", 0), target, *fields, *made_for
-    )
+    return PINNING.pack(len(roles.roles), floats, roles.effect, offset.get("dst", 0), *fields, *made_for)
 
 
 def declarations() -> str:

@@ -25,15 +25,20 @@ from cython.cimports.posix.mman import (
     PROT_NONE,
     PROT_READ,
     PROT_WRITE,
+    madvise,
     munmap,
 )
 from cython.cimports.wasmloom.runtime.codememory import STENCILS, new_range
 from cython.cimports.wasmloom.system._capi import __sync_synchronize
 from cython.cimports.wasmloom.system.allocation import mmap, mprotect
 
+_MADV_HUGEPAGE = cython.declare(cython.int, 14)
 _PAGE = cython.declare(uint64_t, 4096)
-#: Data becomes accessible in pieces of this many bytes.
+#: Memory becomes accessible in pieces of this many bytes; in those of huge pages, which take the system much less time,
+#: when there is so much of it already that these don't matter.
 _PIECE = cython.declare(uint64_t, 1 << 16)
+_HUGE_PIECE = cython.declare(uint64_t, 1 << 21)
+_MUCH = cython.declare(uint64_t, 1 << 22)
 #: An arena of up to so many bytes is accessible as a whole.
 _SMALL = cython.declare(uint64_t, 1 << 20)
 #: At most so many arenas are there at a time: a process may have 65 530 mappings, and each takes one to three.
@@ -46,6 +51,21 @@ _count = cython.declare(uint64_t, 0)
 @cython.exceptval(check=False)
 def _up(size: uint64_t, unit: uint64_t) -> uint64_t:
     return (size + unit - 1) & ~(unit - 1)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _extended(ready: cython.p_char, wanted: cython.p_char, first: cython.p_char, limit: cython.p_char) -> cython.p_char:
+    """Make memory accessible behind `ready`, at least up to `wanted`; gives where it ends now, or NULL."""
+    piece: uint64_t = _PIECE if ready - first < _MUCH else _HUGE_PIECE
+    end: cython.p_char = cython.cast(cython.p_char, _up(cython.cast(uint64_t, wanted), piece))
+    if end > limit:
+        end = limit
+    if mprotect(ready, end - ready, PROT_READ | PROT_WRITE):
+        return cython.NULL
+    if piece == _HUGE_PIECE:
+        madvise(ready, end - ready, _MADV_HUGEPAGE)  # if there are none, there are others
+    return end
 
 
 @cython.no_gc
@@ -92,8 +112,8 @@ class Arena:
         if size > cython.cast(uint64_t, self.base + self.size - start):
             return cython.NULL
         if start + size > self.data_ready:
-            end = self.data_ready + _up(cython.cast(uint64_t, start + size - self.data_ready), _PIECE)
-            if mprotect(self.data_ready, end - self.data_ready, PROT_READ | PROT_WRITE):
+            end = _extended(self.data_ready, start + size, self.base + self.code_room, self.base + self.size)
+            if end == cython.NULL:
                 return cython.NULL
             self.data_ready = end
         self.data_end = start + size
@@ -114,8 +134,8 @@ class Arena:
             if self.range == cython.NULL:
                 return cython.NULL
         if start + size > self.code_ready:
-            end = self.code_ready + _up(cython.cast(uint64_t, start + size - self.code_ready), _PAGE)
-            if mprotect(self.code_ready, end - self.code_ready, PROT_READ | PROT_WRITE):
+            end = _extended(self.code_ready, start + size, self.base, self.base + self.code_room)
+            if end == cython.NULL:
                 return cython.NULL
             self.code_ready = end
         self.code_end = start + size
