@@ -127,6 +127,12 @@ def test_startup(suite: Path) -> None:
     assert "| wasmloom (nothing used) " in shown
 
 
+def test_making(suite: Path) -> None:
+    shown = run("making", "--wasm", str(suite / "coremark.wasm"))
+    assert "| wasmloom, code alone " in shown
+    assert "Missing:" in shown
+
+
 def test_wasmi_table() -> None:
     pytest.importorskip("ziglang")
     assert "| host_calls " in run("wasmi_table", "--rounds", "1")
