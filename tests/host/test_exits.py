@@ -142,3 +142,45 @@ print("parent")
 @pytest.mark.parametrize("name", ["interpreter", "compiler", "auto"])
 def test_a_fork_while_another_thread_imports_the_compiler(name: str, reached: str) -> None:
     assert run_program(IMPORTS, name, reached, PYTHONWARNINGS="ignore") == "parent\n"
+
+
+#: A thread goes with the process, whatever it has locked; a finaliser uses the engine after that.
+LOCKED = """
+import os, sys, threading, time
+import wasmloom as wl
+from tests.compiler.tiers import engine_of
+from wasmloom.runtime import forks
+engine = engine_of(sys.argv[1])
+text = '(module (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))'
+module = wl.Module(text, engine)
+
+class Last:
+    def __init__(self):
+        self.cycle = self
+        self.add = wl.Instance(module, {}, store=wl.Store(engine)).exports.add
+
+    def __del__(self, write=os.write, make=wl.Module, text=text, engine=engine, error=wl.WasmError):
+        for _ in range(3):
+            assert self.add(2, 3) == 5
+        try:
+            make(text, engine)
+        except error as raised:
+            write(1, str(raised).encode())
+
+locked = threading.Event()
+
+def work():
+    with forks.importing, module._compiling:
+        locked.set()
+        time.sleep(1000)
+
+threading.Thread(target=work, daemon=True).start()
+locked.wait()
+Last()
+"""
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_a_thread_has_locked_when_python_ends(name: str) -> None:
+    """Nobody waits for it: calls do without, and what can't says why."""
+    assert run_program(LOCKED, name, timeout=60) == "another thread was at it, and Python is ending"

@@ -76,12 +76,14 @@ print(sorted(made))
 
 
 def test_what_python_can_make_of_compiled_classes() -> None:
-    # A store has insides from its `__cinit__`, as pins have. A counter of epochs counts. The others are bases of
-    # internal classes, and do nothing by themselves.
+    # A store has insides from its `__cinit__`, as pins, planners and locks have. A counter of epochs counts. The others
+    # are bases of internal classes, and do nothing by themselves.
     ran = subprocess.run([sys.executable, "-c", CLASSES], check=True, capture_output=True, text=True, timeout=120)
     made = set(eval(ran.stdout))
     assert "Store" in made
-    assert made <= {"Store", "Assembler", "Coder", "Context", "EpochCounter", "Pins", "Sections"}, made
+    assert made <= {
+        "Store", "Assembler", "Coder", "Context", "Copier", "EpochCounter", "Lock", "Pins", "Planner", "Sections",
+    }, made  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -8,7 +8,6 @@ need: which function and which offset of the module an address belongs to.
 from __future__ import annotations
 
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
@@ -27,6 +26,7 @@ from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import NOWHERE, FrameState, GuestFrame, TypedPlace, func_name
 from wasmloom.runtime.hooks import set_walk_compiled
 from wasmloom.spec.types import FuncType
+from wasmloom.system.locks import Lock
 from wasmloom.system.registry import Registry
 from wasmloom.target import backend
 from wasmloom.validation import validate_module
@@ -94,7 +94,7 @@ class CompiledModule:
         """Load what `compile_module` has given for the options. Raises `ObjectError`, `WasmError` beyond the budget."""
         self.module = module
         self.missing = set(missing)
-        self._adding = threading.Lock()
+        self._adding = Lock()
         self._options = options
         self._facts: Facts | None = None
         self._osr_entries: dict[tuple[int, int], int] = {}
@@ -131,7 +131,7 @@ class CompiledModule:
 
     def after_fork(self) -> None:
         """In a forked child: no other thread has the lock any more."""
-        self._adding = threading.Lock()
+        self._adding = Lock()
 
     def _take(self, loaded: LoadedCode) -> None:
         """Make loaded code known to profilers."""

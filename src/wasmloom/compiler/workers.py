@@ -203,6 +203,8 @@ class _Crew:
         """Queue a batch."""
         from wasmloom.system.threads import start  # the build imports this module before that one exists
 
+        if sys.is_finalizing():
+            raise NoWorker("Python is ending")  # and the threads have gone, wherever they stood
         with self.lock:
             self.batches.append(batch)
             most = max(batch.limit, processors() + most_behind())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from _thread import RLock
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from types import TracebackType
@@ -19,6 +18,7 @@ from wasmloom.runtime import forks
 from wasmloom.runtime.frames import func_name
 from wasmloom.semantics.features import check_features
 from wasmloom.spec.canon import func_type, lasting
+from wasmloom.system.locks import Lock
 from wasmloom.validation import validate_function, validate_module
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Module(Fixed):
     background: Background | None
     _features: Mapping[str, tuple[str, int]]
     # Held by the thread that compiles: there must be only one copy of the code, which stores share and keep.
-    _compiling: RLock
+    _compiling: Lock
     # For a module that is compiled in part: its objects so far, and the functions that they lack.
     _begun: list[bytes]
     _rest: list[int]
@@ -182,7 +182,7 @@ class Module(Fixed):
             ),
             compiled=None,
             background=None,
-            _compiling=RLock(),
+            _compiling=Lock(),
             _begun=[],
             _features=features,
             _rest=[],
@@ -226,8 +226,8 @@ class Module(Fixed):
 
     def after_fork(self) -> None:
         """In a forked child: no other thread has a lock of this any more."""
-        if not self._compiling._is_owned():  # type: ignore[attr-defined]
-            fill(self, _compiling=RLock())
+        if not self._compiling.is_mine():
+            fill(self, _compiling=Lock())
         if self.compiled is not None:
             self.compiled.after_fork()
 

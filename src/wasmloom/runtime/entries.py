@@ -80,7 +80,7 @@ def count_call(store: Store) -> cython.int:
     store.calls_left -= 1
     if store.calls_left == 0:
         store.calls_left = 1  # if this call is interrupted, the next one checks again
-        if store.guest.heap.holds == 0:
+        if store.guest.heap.holds == 0 and not wl_python_ends():
             store.calls_left = hooks.check_at_call(store)
     return 0
 

@@ -15,7 +15,7 @@ itself (`has_llvm`); it leaves that to worker processes.
 from __future__ import annotations
 
 import os
-from _thread import RLock, get_ident
+from _thread import get_ident
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,13 +26,14 @@ from cython.cimports.wasmloom.runtime.guests import WHEN_BUSY, WHEN_READY, Guest
 from cython.cimports.wasmloom.runtime.store import LOST, Store
 from cython.cimports.wasmloom.system._capi import pthread_atfork, pthread_self
 
+from wasmloom.system.locks import Lock
 from wasmloom.system.registry import Registry
 
 #: A fork waits at most this many seconds for an import: the forking thread itself may be the one that imports.
 _MOST_SECONDS = 10
 
 #: Held while parts of the compiler are imported.
-importing = RLock()
+importing = Lock()
 _waited = False
 #: The number of threads in LLVM; and whether there was one when this process was forked.
 _in_llvm: set[int] = set()
@@ -65,7 +66,7 @@ def has_llvm() -> bool:
 
 def _before_fork() -> None:
     global _waited
-    _waited = importing.acquire(timeout=_MOST_SECONDS)
+    _waited = importing.wait(_MOST_SECONDS)
 
 
 def _after_fork_in_parent() -> None:
@@ -82,7 +83,7 @@ def _after_fork() -> None:
     if _waited:
         importing.release()
     else:
-        importing = RLock()
+        importing = Lock()
     for thing in _remembered:
         thing.after_fork()
 

@@ -20,6 +20,7 @@ from cython.cimports.wasmloom.system._capi import (
     PyThread_get_stacksize,
     PyThread_set_stacksize,
     PyThreadState_SetAsyncExc,
+    wl_python_ends,
 )
 
 #: Bytes of a thread's C stack at least: what a process's first thread has by default. Only what is used takes memory.
@@ -31,8 +32,10 @@ _attend = eval("lambda: None")
 
 
 def start(work) -> None:
-    """Run `work()` in a new thread. Raises RuntimeError where no thread can be started."""
+    """Run `work()` in a new thread. Raises RuntimeError where no thread can be started, or it would never run."""
     chosen: cython.size_t = PyThread_get_stacksize()
+    if wl_python_ends():  # CPython 3.11 starts threads that then wait for the GIL for ever
+        raise RuntimeError("Python is ending")
     # The setting is the interpreter's. No other thread sees ours: the GIL is held until the thread is made.
     PyThread_set_stacksize(max(chosen, _STACK_BYTES))
     try:

@@ -6,13 +6,14 @@ import os
 import time
 import warnings
 import weakref
-from _thread import RLock, allocate_lock
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wasmloom.compiler.workers import Abandoned, most_behind
 from wasmloom.system import log
+from wasmloom.system.locks import Lock
 from wasmloom.system.threads import start
 from wasmloom.tiers.stores import check_again
 
@@ -156,7 +157,7 @@ class _Queue:
     def __init__(self) -> None:
         # Signal handlers may interrupt a holder: the lock nests, and every operation under it leaves the queue
         # consistent.
-        self._lock = RLock()
+        self._lock = Lock()
         self._waiting: deque[Background] = deque()
         self._threads = 0
 

@@ -77,6 +77,7 @@ from cython.cimports.wasmloom.runtime.stacks import (
     waiting_instance,
 )
 from cython.cimports.wasmloom.runtime.store import Start, Store, interpreter_tier
+from cython.cimports.wasmloom.system._capi import wl_python_ends
 from cython.cimports.wasmloom.target._processor import STACK_ALIGNMENT
 from cython.cimports.wasmloom.tiers.change import NextFrame, Prepare, Unchecked
 
@@ -488,6 +489,9 @@ def _prepare(
     current: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), guest.ctx.current)
     bottom: cython.pointer(WlCont) = entry.bottom
     frame: uint64_t
+    if wl_python_ends():
+        guest.change_when = NEVER  # nobody is left who could compile
+        return 0
     if current != bottom and find(cython.cast(uint64_t, bottom.ip) - 1) is None:
         return 0
     if guest.change_when == WHEN_BUSY:
