@@ -255,16 +255,25 @@ class Remote:
         return _Program(self.name, self.compile(wasm).process)
 
 
+def node_command(node: str | None = None) -> str:
+    """The executable of Node.js: `node`, else what the environment variable WASMLOOM_NODE says, or the one on PATH.
+
+    Raises `harness.Unsupported` when there is none.
+    """
+    found = node or os.environ.get("WASMLOOM_NODE") or shutil.which("node")
+    if found is None:
+        raise Unsupported("no node on PATH; name one with --node or WASMLOOM_NODE (npm package node)")
+    return found
+
+
 class V8(Remote):
     """V8 in Node.js. Raises `harness.Unsupported` when there is none, or when it doesn't know a flag.
 
-    `node`: the executable; by default the environment variable WASMLOOM_NODE, or the one on PATH.
+    `node`: the executable, see `node_command`.
     """
 
     def __init__(self, node: str | None = None, flags: Sequence[str] = (), warm_up: float = 0) -> None:
-        found = node or os.environ.get("WASMLOOM_NODE") or shutil.which("node")
-        if found is None:
-            raise Unsupported("no node on PATH; name one with --node or WASMLOOM_NODE (npm package node)")
+        found = node_command(node)
         try:
             super().__init__("v8", [found, "--no-warnings", *flags, str(DRIVERS / "v8.mjs")], warm_up)
         except OSError as error:

