@@ -18,7 +18,7 @@ import wasmtime
 import wasmtime.component
 from wasmtime import Engine, Module, Store, Instance, WasmtimeError
 store = Store()
-instance = Instance(store, Module(Engine() if False else store._engine, MODULE), [])
+instance = Instance(store, Module(store.engine, MODULE), [])
 print(instance.exports(store)["f"](store), __name__, sys.argv[1:], wasmtime.__name__)
 """.replace("MODULE", repr('(module (func (export "f") (result i32) (i32.const 42)))'))
 

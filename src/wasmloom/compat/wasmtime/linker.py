@@ -49,6 +49,8 @@ class Linker(Handle):
 
     def __init__(self, engine: Engine) -> None:
         self._core = engine_of(engine)
+        #: The engine that the linker belongs to.
+        self.engine = engine
         self._items: dict[tuple[str, str], AsExtern | Definition] = {}
         self._shadowing = False
 

@@ -52,10 +52,12 @@ class Store(Storelike):
         engine = Engine() if engine is None else engine
         limit = _STACK if engine_of(engine) is None else engine._stack_limit or _STACK
         self._core = wl.Store(engine._core, stack_limit=max(limit, _SMALLEST_STACK))
-        self._engine = engine
+        #: The engine that the store belongs to.
+        self.engine = engine
         self._data = data
         #: Fuel beyond what wasmloom counts.
         self._reserve = 0
+        self._added = 0
         self._wasi: wl.Wasi | None = None
         self._functions: dict[str, Callable[..., Any]] = {}
         if engine._core.fuel:
@@ -92,13 +94,22 @@ class Store(Storelike):
             raise WasmtimeError("fuel is not configured in this store")
         return fuel + self._reserve
 
+    def add_fuel(self, fuel: int) -> None:
+        """Add to the fuel (of versions before 15)."""
+        self.set_fuel(self.get_fuel() + fuel)
+        self._added += fuel
+
+    def fuel_consumed(self) -> int:
+        """How much of the fuel that was added has been used (of versions before 15)."""
+        return self._added - self.get_fuel()
+
     def set_epoch_deadline(self, ticks_after_current: int) -> None:
         """Let guests trap when the engine has ended so many more epochs, if it was made to."""
         if not isinstance(ticks_after_current, int):
             raise TypeError(f"ticks_after_current is an int, not {type(ticks_after_current).__name__}")
         self._check_open()
-        if self._engine._has_epochs:
-            self._core.epoch_deadline = self._engine._core.epoch + (ticks_after_current & _WORD)
+        if self.engine._has_epochs:
+            self._core.epoch_deadline = self.engine._core.epoch + (ticks_after_current & _WORD)
 
     def set_limits(
         self,

@@ -189,8 +189,10 @@ class WasiConfig(Handle):
                 raise TypeError(f"{what} is a str, not {type(value).__name__}")
         if not allowed & _READS:
             raise WasmtimeError(f"failed to add preopen dir: {guest_path!r} can't be given without leave to read it")
-        if not os.path.isdir(path):
-            raise WasmtimeError(f"failed to add preopen dir: {path!r} is no directory")
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError as error:
+            raise WasmtimeError(f"failed to add preopen dir: {error}") from None
         self._core["preopens"][guest_path] = path if allowed & _WRITES else wl.ReadOnly(path)
 
     def _to_wasi(self) -> wl.Wasi:
