@@ -244,6 +244,24 @@ def test_functions_live_as_long_as_they_are_used(w: Any) -> None:
     assert isinstance(function, w.Func) and other.data() is None
 
 
+@pytest.mark.parametrize("access_caller", [False, True])
+def test_stores_are_freed_at_once(access_caller: bool) -> None:
+    import gc
+    import weakref
+
+    import wasmloom.compat.wasmtime as w
+
+    gc.disable()
+    try:
+        world = World(w, RELAY, [host(w, lambda *values: 1, "i32", "i32", access_caller=access_caller)])
+        assert world.call("run", 1) == 1
+        store = weakref.ref(world.store._core)
+        del world
+        assert store() is None
+    finally:
+        gc.enable()
+
+
 TRAPS = """(module $traps
   (memory 1) (table 3 funcref) (elem (i32.const 1) func $other) (func $other (param i64)) (type $plain (func))
   (func $unreachable (export "unreachable") (nop) (unreachable))

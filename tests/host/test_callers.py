@@ -116,6 +116,22 @@ def test_one_wasi_for_several_instances(name: str) -> None:
             assert instance.exports.memory[:16] == bytes(16) != other.exports.memory[:16]
 
 
+def test_stores_go_without_the_collector() -> None:
+    text = """(module (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+      (memory (export "memory") 1) (func (export "fill") (drop (call $random (i32.const 0) (i32.const 16)))))"""
+    gc.collect()
+    gc.disable()
+    try:
+        with Wasi() as wasi:
+            instance = wl.Instance(wl.Module(text), wasi.imports())
+            instance.exports.fill()
+            store = weakref.ref(instance.store)
+            del instance
+            assert store() is None
+    finally:
+        gc.enable()
+
+
 def test_the_place_in_a_function() -> None:
     text = '(module $m (func (nop)) (func $f (export "f") (local i32 i64) (nop) (unreachable)))'
     with pytest.raises(wl.Trap) as trap:

@@ -60,16 +60,14 @@ class Context:
     @property
     def memory(self) -> memoryview:
         """Guest memory as it is now. Get it again in every call, because the guest can grow it."""
-        if self._memory is None:
-            self._find_memory()
-        if self._memory is None:
+        memory = self._memory if self._caller is None else self._memory_of_caller()
+        if memory is None:
             raise LinkError("WASI doesn't know the guest's memory: export it as 'memory', and bind the instance first")
-        return memoryview(self._memory)  # type: ignore[arg-type]
+        return memoryview(memory)  # type: ignore[arg-type]
 
-    def _find_memory(self) -> None:
-        """Bind the memory of the guest that has called, if that is known."""
+    def _memory_of_caller(self) -> object | None:
+        """The memory of the guest that has called. It isn't kept: the store keeps this, and would never be freed."""
         from wasmloom.host.externs import Memory
 
-        if self._caller is not None and self._general is not None:
-            found = self._caller.get("memory")
-            self._memory = found if isinstance(found, Memory) else self._general._memory
+        found = None if self._caller is None else self._caller.get("memory")
+        return self._general._memory if self._general is not None and not isinstance(found, Memory) else found

@@ -23,7 +23,7 @@ _TITLES = {"simd": "SIMD", "relaxed-simd": "relaxed SIMD", "atomics": "threads",
 class Setting(Generic[T]):
     """A property that can only be set. `check` returns what is noted for a value, or raises `TypeError`."""
 
-    def __init__(self, check: Callable[[Any], T], doc: str = "Accepted; means nothing here.") -> None:
+    def __init__(self, check: Callable[[Any], object], doc: str = "Accepted; means nothing here.") -> None:
         self.check = check
         self.__doc__ = doc
 
@@ -99,12 +99,14 @@ class Config(Handle):
 
     _core: dict[str, Any]
 
-    consume_fuel = Setting(_bool, "Whether guest code counts what it executes; stores begin with none.")
-    epoch_interruption = Setting(bool, "Whether stores have a deadline in epochs; they begin with the present one.")
-    max_wasm_stack = Setting(_int, "Bytes of a guest's stack. Frames are smaller here, so there is room for more.")
-    cache = Setting(_cache, "Whether compiled code is kept on disk. It is unless this is set to False.")
-    memory_reservation = Setting(_int, "0: memories reserve no address space, and every access is checked.")
-    signals_based_traps = Setting(_bool, "False: memories reserve no address space, and every access is checked.")
+    consume_fuel = Setting[bool](_bool, "Whether guest code counts what it executes; stores begin with none.")
+    epoch_interruption = Setting[bool](
+        bool, "Whether stores have a deadline in epochs; they begin with the present one."
+    )
+    max_wasm_stack = Setting[int](_int, "Bytes of a guest's stack. Frames are smaller here, so there is room for more.")
+    cache = Setting[bool | str](_cache, "Whether compiled code is kept on disk. It is unless this is set to False.")
+    memory_reservation = Setting[int](_int, "0: memories reserve no address space, and every access is checked.")
+    signals_based_traps = Setting[bool](_bool, "False: memories reserve no address space, and every access is checked.")
 
     wasm_bulk_memory = Switch("bulk-memory")
     wasm_custom_page_sizes = Switch("custom-page-sizes", default=False)
@@ -124,24 +126,24 @@ class Config(Handle):
     wasm_component_model = Switch()
     wasm_component_model_implements = Switch()
     wasm_component_model_map = Switch()
-    wasm_relaxed_simd_deterministic = Setting(_bool)
+    wasm_relaxed_simd_deterministic = Setting[bool](_bool)
 
-    cranelift_debug_verifier = Setting(_bool)
-    cranelift_nan_canonicalization = Setting(_bool)
-    cranelift_opt_level = Setting(_one_of("opt level", "none", "speed", "speed_and_size"))
-    debug_info = Setting(_bool)
-    gc_support = Setting(_bool)
-    macos_use_mach_ports = Setting(_bool)
-    memory_guard_size = Setting(_int)
-    memory_init_cow = Setting(_bool)
-    memory_may_move = Setting(_bool)
-    memory_reservation_for_growth = Setting(_int)
-    native_unwind_info = Setting(_bool)
-    parallel_compilation = Setting(_bool)
-    profiler = Setting(_one_of("profiler", "none", "jitdump", "vtune", "perfmap"))
-    shared_memory = Setting(_bool)
-    strategy = Setting(_one_of("strategy", "auto", "cranelift"))
-    target = Setting(_target, "The machine to make code for: only this one.")
+    cranelift_debug_verifier = Setting[bool](_bool)
+    cranelift_nan_canonicalization = Setting[bool](_bool)
+    cranelift_opt_level = Setting[str](_one_of("opt level", "none", "speed", "speed_and_size"))
+    debug_info = Setting[bool](_bool)
+    gc_support = Setting[bool](_bool)
+    macos_use_mach_ports = Setting[bool](_bool)
+    memory_guard_size = Setting[int](_int)
+    memory_init_cow = Setting[bool](_bool)
+    memory_may_move = Setting[bool](_bool)
+    memory_reservation_for_growth = Setting[int](_int)
+    native_unwind_info = Setting[bool](_bool)
+    parallel_compilation = Setting[bool](_bool)
+    profiler = Setting[str](_one_of("profiler", "none", "jitdump", "vtune", "perfmap"))
+    shared_memory = Setting[bool](_bool)
+    strategy = Setting[str](_one_of("strategy", "auto", "cranelift"))
+    target = Setting[str](_target, "The machine to make code for: only this one.")
 
     def __init__(self) -> None:
         self._core = {}
