@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from wasmloom import Engine
+from wasmloom.baseline.copier import set_batch
 
 # What shells run in the background ignores Ctrl-C, and so would the processes that tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -37,8 +38,6 @@ MEMORY_KINDS = (pytest.param("guarded", marks=needs_guard_pages), "checked")
 @pytest.fixture
 def code_at_once() -> Iterator[None]:
     """In the baseline tier functions run in code from their first call on."""
-    from wasmloom.baseline.copier import set_batch
-
     before = set_batch(0)
     yield
     set_batch(before)
@@ -85,9 +84,15 @@ def use_tier(tier: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wasmloom.host.engine._default", _engine(tier))
 
 
-@pytest.fixture(params=["interpreter", "compiler"])
+#: The tiers of the fixture below: two, or that which the environment names.
+TIERS = [os.environ["WASMLOOM_TIER"]] if "WASMLOOM_TIER" in os.environ else ["interpreter", "compiler"]
+if TIERS == ["baseline"]:
+    set_batch(0)  # all runs in code
+
+
+@pytest.fixture(params=TIERS)
 def tier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The test runs twice: with either tier as that of engines that don't name one."""
+    """The test runs with each of these tiers as that of engines that don't name one."""
     chosen: str = request.param
     use_tier(chosen, monkeypatch)
     return chosen

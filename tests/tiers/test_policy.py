@@ -6,12 +6,13 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import wasmloom as wl
+from wasmloom.baseline.copier import set_batch
 from wasmloom.compiler.workers import Abandoned, most_behind
 from wasmloom.host.module import Module
 from wasmloom.tiers import background
@@ -70,6 +71,15 @@ def test_code_comes_from_the_background(monkeypatch: pytest.MonkeyPatch) -> None
     assert instance.exports.sum(1000) == 500500
 
 
+@pytest.fixture
+def code_in_batches() -> Iterator[None]:
+    """Code is made when there is enough to do, also where all other tests make it at once."""
+    before = set_batch(1 << 15)
+    yield
+    set_batch(before)
+
+
+@pytest.mark.usefixtures("code_in_batches")
 def test_stencils_come_before_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a guest's first tick, and before its functions' compiled code: the guest goes on from one to the other."""
     seen: list[tuple[str, list[int]]] = []
