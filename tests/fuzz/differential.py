@@ -43,6 +43,7 @@ from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.units import compile_unit
 from wasmloom.host.fixed import fill
 from wasmloom.spec.types import FUNCREF, FuncType, GlobalType, MemoryType, TableType
+from wasmloom.tiers import mixed
 from wasmloom.tiers.change import change_soon
 
 #: What happened, step by step: results, traps, host calls, and the state at the end.
@@ -67,11 +68,14 @@ class Variant(NamedTuple):
     mixing: int = 0
     #: So much bytecode waits for its code (see `wasmloom.baseline.copier`). Programs are small.
     batch: int = 256
+    #: Which functions and loops have compiled code beside bytecode, by chance; at `change` some more get it.
+    crossing: int | None = None
 
     def engine(self) -> wl.Engine:
         set_batch(self.batch)
         settings = self._asdict()
-        del settings["change"], settings["loops"], settings["partly"], settings["mixing"], settings["batch"]
+        for name in ("change", "loops", "partly", "mixing", "batch", "crossing"):
+            del settings[name]
         return wl.Engine(**settings, cache=False)
 
     def __str__(self) -> str:
@@ -117,6 +121,13 @@ CHANGING: tuple[Variant, ...] = (
     Variant("auto", threshold=1 << 30, memory="checked", fuel=True),
     Variant("auto", threshold=1 << 30, batch=0),
     Variant("auto", threshold=1 << 30, memory="checked", fuel=True, batch=0),
+)
+#: With any number of `crossing` and of `change`.
+CROSSING: tuple[Variant, ...] = (
+    Variant(),
+    Variant("baseline"),
+    Variant(fuel=True, memory="checked"),
+    Variant("baseline", fuel=True, translation="lazy"),
 )
 #: Changes come at one of so many calls.
 LAST_CHANGE = 6
@@ -253,6 +264,16 @@ def modules_of(program: Program, variant: Variant) -> list[wl.Module]:
         set_mixing(before)
 
 
+@contextlib.contextmanager
+def crossing(seed: int | None) -> Iterator[None]:
+    """With a seed, let engines mix, and give some functions of each module compiled code when it is instantiated."""
+    mixed.force(seed is not None, None if seed is None else lambda module: mixed.some_of(module, seed))
+    try:
+        yield
+    finally:
+        mixed.force(False)
+
+
 def run_wasmloom(
     program: Program,
     variant: Variant,
@@ -264,6 +285,18 @@ def run_wasmloom(
 
     `modules`: its `modules_of`, if they are there. Traps and exceptions have a third part, what only our tiers can say.
     """
+    with crossing(variant.crossing):
+        return _run(program, variant, limit, memory_limit, modules)
+
+
+def _run(
+    program: Program,
+    variant: Variant,
+    limit: int | None,
+    memory_limit: int | None,
+    modules: Sequence[wl.Module] | None,
+) -> Outcome:
+    """See `run_wasmloom`."""
     log: Outcome = []
     modules = modules_of(program, variant) if modules is None else modules
     store = wl.Store(modules[0].engine, fuel=limit or 1 << 40 if variant.fuel else None, memory_limit=memory_limit)
@@ -280,7 +313,10 @@ def run_wasmloom(
             turn_entries(module.code_space, variant.mixing + calls)
         if left is not None:
             left -= 1
-            if left == 0:
+            if left == 0 and variant.crossing is not None:
+                for module in store.modules.values():
+                    mixed.some_of(module, variant.crossing + 1)
+            elif left == 0:
                 for module in store.modules.values() if variant.partly else ():
                     compile_used(module)
                 change_soon(store, variant.loops)
@@ -497,14 +533,15 @@ class Form(NamedTuple):
         changing = CHANGING[case % 5 % len(CHANGING)]._replace(
             change=1 + case % LAST_CHANGE, loops=case // LAST_CHANGE % LAST_LOOP, partly=case // 5 % 2 == 1
         )
+        crossing = CROSSING[case % 7 % len(CROSSING)]._replace(crossing=case, change=1 + case // 2 % LAST_CHANGE)
         if self.copied:
             return (*interpreted, copied, mixed, mixed._replace(mixing=SECOND + case, translation="eager"))
         if self.raw:
-            return (interpreted[0], copied, mixed, COMPILED[0])
+            return (interpreted[0], copied, mixed, COMPILED[0], crossing)
         if self.stacks:
             compiled = (COMPILED[0], COMPILED[3 if case % 3 else 1 + case % 2])
-            return (*interpreted[: 1 + case % 2], copied, mixed, *compiled, changing)
-        return (*interpreted, copied, mixed, COMPILED[0], COMPILED[1 + case % (len(COMPILED) - 1)], changing)
+            return (*interpreted[: 1 + case % 2], copied, mixed, *compiled, changing, crossing)
+        return (*interpreted, copied, mixed, COMPILED[0], COMPILED[1 + case % (len(COMPILED) - 1)], changing, crossing)
 
     @property
     def own(self) -> bool:

@@ -73,7 +73,9 @@ if TYPE_CHECKING:
     from llvmlite import binding
 
 #: Handlers that others recognise by their address in an instruction, or that stand in no function.
-KEPT = frozenset(("restore", "shim", "leave", "host_returned", "host_threw", "cont_return"))
+KEPT = frozenset(
+    ("restore", "shim", "leave", "host_returned", "host_threw", "cont_return", "native", "cross_back")
+)
 
 _ATTRIBUTES = 'nounwind "no-builtins" "frame-pointer"="none"'
 _HOT, _COLD = "hot", "cold"

@@ -59,8 +59,12 @@ class TellingCopier(Copier):
         return 0
 
 
-def new_copier(module: DecodedModule, budget: CodeBudget | None, begun: bool = True) -> Coder | None:
+def new_copier(
+    module: DecodedModule, budget: CodeBudget | None, begun: bool = True, goes_through: bool = False
+) -> Coder | None:
     """What makes the code of a module's functions, or None where there is no memory for code; `begun`: see `Copier`.
+
+    `goes_through`: calls go through cells, also where the callee's code is known: the cells will lead elsewhere.
 
     Raises `ValueError` for what nobody can be told: see `wasmloom.compiler.perf`.
     """
@@ -78,6 +82,7 @@ def new_copier(module: DecodedModule, budget: CodeBudget | None, begun: bool = T
             copier = Copier.__new__(Copier, module, budget, begun)
     except MemoryError:
         return None
+    copier.planner.goes_through = goes_through
     return copier
 
 

@@ -60,6 +60,7 @@ cdef class Planner:
     cdef Made *made
     cdef uint32_t count
     cdef char **cells
+    cdef bint goes_through      # calls go through cells, which others change (wasmloom.tiers.mixed)
     # Of the function that was planned last.
     cdef char *code             # its bytecode …
     cdef uint32_t size          # … and how much that is

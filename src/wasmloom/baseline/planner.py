@@ -384,7 +384,7 @@ class Planner:
         callee: uint64_t
         if stencil < 0:
             return -1
-        if _callee_at[number]:
+        if _callee_at[number] and not self.goes_through:
             callee = cython.cast(
                 uint64_t,
                 cython.cast(cython.pointer(cython.pp_char), fields + _callee_at[number])[0] - self.cells,

@@ -96,6 +96,14 @@ for _row in INSTRUCTIONS:
     _traits[cython.cast(cython.int, _row.index)] = _bits
 
 
+_switching = frozenset(row.index for row in INSTRUCTIONS if row.feature == "stack-switching")
+
+
+def switches_stacks(module: DecodedModule, index: int) -> bool:
+    """Whether body `index` of those defined in a module has an instruction about continuations."""
+    return any(instr.row in _switching for instr in read_body(module, index)[1])
+
+
 def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[set[int]]]:
     """The facts about all bodies that the compiler needs before it compiles one.
 

@@ -90,8 +90,12 @@ class CompiledModule:
         options: Options,
         missing: Sequence[int] = (),
         budget: CodeBudget | None = None,
+        mixes: bool = False,
     ) -> None:
-        """Load what `compile_module` has given for the options. Raises `ObjectError`, `WasmError` beyond the budget."""
+        """Load what `compile_module` has given for the options. Raises `ObjectError`, `WasmError` beyond the budget.
+
+        `mixes`: what is missing is bytecode, and stays so until it is added; all functions have stubs (`through`).
+        """
         self.module = module
         self.missing = set(missing)
         self._adding = Lock()
@@ -109,8 +113,13 @@ class CompiledModule:
         stubs = native_stacks.stub_addresses()
         self._externals = {name: stubs[ours] for name, ours in _EXTERNALS.items()}
         self._externals["wl_type_ids"] = table.address
-        self._lazy = LazyFunctions(missing, stubs["wl_lazy"]) if missing else None
-        lazy_stubs = self._lazy.stubs if self._lazy else {}
+        count = len(module.func_types) - module.num_imported_funcs
+        self._lazy: LazyFunctions | None = None
+        if mixes and count:
+            self._lazy = LazyFunctions(range(count), stubs["wl_crossing"], module.num_imported_funcs)
+        elif missing and not mixes:
+            self._lazy = LazyFunctions(missing, stubs["wl_lazy"])
+        lazy_stubs = {index: self._lazy.stubs[index] for index in missing} if self._lazy else {}
         self.loaded = load(objects, self._externals | {f"wf.{index}": stub for index, stub in lazy_stubs.items()})
         self.memory = self.loaded.memory
         self.memory.attach(table)
@@ -119,8 +128,12 @@ class CompiledModule:
         if budget is not None:
             self.memory.limit_by(budget)
         symbols = self.loaded.symbols
-        count = len(module.func_types) - module.num_imported_funcs
         self.functions = [lazy_stubs.get(index) or symbols[f"wf.{index}"] for index in range(count)]
+        #: In stores that mix: the address of each function's stub for callers that have its struct.
+        self.through = [self._lazy.through[index] for index in range(count)] if mixes and self._lazy else []
+        if mixes and self._lazy:
+            for index in sorted(set(range(count)).difference(missing)):
+                self._lazy.set(index, self.functions[index])
         self.array_calls = {
             index: symbols.get(f"wt.{index}", 0)
             for index, sub in enumerate(module.types)
@@ -174,6 +187,10 @@ class CompiledModule:
                 raise
             # A guest waits, and has nowhere else to go: better without interruption than not at all.
             return _compile_here(self.facts, self._options, part)
+
+    def has(self, index: int) -> bool:
+        """Whether a function has code."""
+        return index not in self.missing
 
     def add_osr_entry(self, entry: OsrEntry, data: bytes) -> int:
         """Load a compiled entry; returns its address. Raises `ObjectError`."""
@@ -437,6 +454,15 @@ def compile_behind(
     `compile_parts` for `abandoned`. Raises as `compile_module` does.
     """
     objects = _compile(module, options, functions, first, entries, 1, None, True, True, abandoned)
+    count = len(objects) - len(entries)
+    return objects[:count], objects[count:]
+
+
+def compile_some(
+    module: DecodedModule, options: Options, functions: Sequence[int], first: bool, entries: list[OsrEntry]
+) -> tuple[list[bytes], list[bytes]]:
+    """The same, for a caller who waits for it."""
+    objects = _compile(module, options, functions if first or functions else None, first, entries, 1, None, False)
     count = len(objects) - len(entries)
     return objects[:count], objects[count:]
 

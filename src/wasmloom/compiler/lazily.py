@@ -23,8 +23,9 @@ from wasmloom.target import code
 class LazyFunctions:
     """The stubs of some functions, by number."""
 
-    def __init__(self, functions: Sequence[int], compiler: int) -> None:
-        """`compiler`: the address that stubs jump to until there is code. Raises `ObjectError`."""
+    def __init__(self, functions: Sequence[int], otherwise: int, first: int = 0) -> None:
+        """`otherwise`: the address that stubs jump to until there is code; they tell it a function's number, counted
+        from `first`. Raises `ObjectError`."""
         pages = -(-len(functions) * code.LAZY_STUB_SIZE // PAGE) * PAGE
         try:
             self.memory = CodeMemory(pages + FIELD_BYTES * len(functions))
@@ -32,14 +33,17 @@ class LazyFunctions:
             raise ObjectError(f"no memory for {len(functions)} stubs of functions: {error}") from None
         base: int = self.memory.address
         self._slots: dict[int, int] = {}
-        #: The address of each function's stub.
+        #: The address of each function's stub, for callers that have the instance as environment, and for those that
+        #: have the function's struct.
         self.stubs: dict[int, int] = {}
+        self.through: dict[int, int] = {}
         for position, function in enumerate(functions):
             at, slot = position * code.LAZY_STUB_SIZE, pages + FIELD_BYTES * position
-            code.write_lazy_stub(self.memory, at, function, slot - at)
-            self.stubs[function] = base + at
+            code.write_lazy_stub(self.memory, at, first + function, slot - at)
+            self.stubs[function] = base + at + code.LAZY_STUB_ENTRY
+            self.through[function] = base + at
             self._slots[function] = base + slot
-            self.set(function, compiler)
+            self.set(function, otherwise)
         self.memory.make_executable(pages)
 
     def set(self, function: int, address: int) -> None:

@@ -30,8 +30,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("trap_fp", "char*"),
         ("trap_instance", "void*"),  # of bytecode; compiled code has none
         # While guest code waits in a host call: return ip, offset of the callee's frame from stack_base, and the host
-        # function's WlFunction* (for backtraces). When the guest runs compiled code, host_ip is instead where the first
-        # result goes; host_fp means nothing.
+        # function's WlFunction* (for backtraces). When compiled code has called it, host_ip is instead where the first
+        # result goes, and host_fp is `CALLED_BY_COMPILED`.
         ("host_ip", "char*"),
         ("host_fp", "uint64_t"),
         ("host_function", "void*"),
@@ -50,7 +50,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # What follows is for compiled code (see the stubs of wasmloom.target).
         # Where the thread's own stack goes on, when a guest leaves compiled code or calls the host from it.
         ("host_sp", "char*"),
-        # Stack and frame pointer of compiled code that waits in a host call.
+        # Stack and frame pointer of compiled code that waits in a host call. In stores that mix, while bytecode runs:
+        # where the native stack ends, and nothing.
         ("guest_sp", "char*"),
         ("guest_fp", "char*"),
         # uint64_t[MAX_ARGUMENTS]: parameters and results that have no register, and what goes along with a switch.
@@ -97,6 +98,27 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("register_call", "void*"),
         ("environment", "void*"),
         ("array_call", "void*"),
+        # In stores that mix bytecode and compiled code: how parameters and results travel (see `PASSING_HEAD`).
+        ("passing", "char*"),
+    ),
+    # What the cell of a function leads to that has compiled code, in stores that mix: an instruction, whose handler
+    # calls that code where it can. Where it can't, the bytecode runs.
+    "WlNative": (
+        ("handler", "void*"),
+        ("bytecode", "char*"),
+        ("call", "void*"),  # the array call of its type
+        ("code", "void*"),
+        ("passing", "char*"),
+        ("words", "uint64_t"),  # of its parameters or its results, whichever are more
+    ),
+    # A loop that frames of bytecode leave for compiled code: its label's word leads to code that puts the address of
+    # this into the accumulator, and goes to `entry`.
+    "WlLoop": (
+        ("entry", "void*"),
+        ("code", "void*"),  # the OSR entry
+        ("first", "void*"),  # where the word led to before
+        ("frame", "uint64_t"),  # words of the function's frame
+        ("record", "uint64_t"),  # the slot of its return ip
     ),
     "WlMemory": (
         ("base", "char*"),
@@ -261,6 +283,15 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "cont_new",  # a ← a continuation that runs function b, which needs imm0 slots for its parameters or results
     "new_exception",  # ctx.exception ← one with the tag at offset imm0 of the instance, imm1 values from slot a on
 )
+
+#: How parameters and results of a function travel: two numbers of 16 bits, the words of parameters and of results; a
+#: byte that isn't 0 if a parameter is in a register of floats; and from `PASSING_HEAD` on a byte for each word of the
+#: parameters. That is `PASSED_IN_ARGS` for one in the context's `args`; else the number of its register, those of
+#: integers first, plus `PASSED_AS_I32` where the upper half of the register means nothing.
+PASSING_RESULTS, PASSING_FLOATS, PASSING_HEAD = 2, 4, 8
+PASSED_IN_ARGS, PASSED_AS_I32 = 0x40, 0x80
+#: Instead of the frame of a host function that bytecode has called (`host_fp`): compiled code has called it.
+CALLED_BY_COMPILED = (1 << 64) - 1
 
 #: States of a continuation: new, suspended, running or waiting for one that it has resumed, and ended (in the pool).
 CONT_STATES: tuple[str, ...] = ("fresh", "suspended", "active", "ended")

@@ -44,9 +44,11 @@ from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.target._processor import FLOAT_ARGUMENTS, INTEGER_ARGUMENTS
 
+from wasmloom.contract.layout import CALLED_BY_COMPILED
 from wasmloom.contract.traps import HOST_EXCEPTION, HOST_WAIT, TIMEOUT, UNCAUGHT_EXCEPTION
 from wasmloom.system.apart import run_apart
 
+_CALLED_BY_COMPILED = cython.declare(uint64_t, CALLED_BY_COMPILED)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _TIMEOUT = cython.declare(cython.int, TIMEOUT)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
@@ -141,6 +143,7 @@ def _adapter_call_with_gil(
     ended: cython.int
     code: uint64_t
     ctx.host_function = function
+    ctx.host_fp = _CALLED_BY_COMPILED
     run = cython.cast(AdapterWords, cython.cast(cython.p_void, _run_registers if in_registers else _run_words))
     ended = run(ctx, function, words)
     if ended > 0:

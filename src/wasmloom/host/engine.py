@@ -15,6 +15,7 @@ from wasmloom.runtime import forks
 from wasmloom.runtime.codememory import CodeBudget
 from wasmloom.runtime.epochs import EpochCounter
 from wasmloom.runtime.regions import can_reserve
+from wasmloom.tiers import mixed
 
 if TYPE_CHECKING:
     from typing import Self
@@ -165,6 +166,11 @@ class Engine(Fixed):
     def code_used(self) -> int:
         """Bytes of bytecode and compiled code that the engine's modules have, of `code_limit`."""
         return self.code_budget.used
+
+    @property
+    def mixes(self) -> bool:
+        """Whether its stores mix bytecode and compiled code, function by function; see `wasmloom.tiers.mixed`."""
+        return mixed.everywhere and self.tier in ("interpreter", "baseline")
 
     def code_options(self) -> Options:
         """The compiler's options for this engine."""

@@ -138,7 +138,7 @@ def _coder(decoded: DecodedModule, engine: Engine) -> Coder | None:
     with forks.importing:
         from wasmloom.baseline.making import new_copier  # not all need it
 
-    return new_copier(decoded, engine.code_budget, engine.tier == "baseline")
+    return new_copier(decoded, engine.code_budget, engine.tier == "baseline", engine.mixes)
 
 
 class Module(Fixed):
@@ -151,7 +151,7 @@ class Module(Fixed):
 
     __slots__ = (
         "__weakref__", "_begun", "_compiling", "_features", "_rest", "background", "code_space", "compiled", "decoded",
-        "engine",
+        "engine", "mixed",
     )  # fmt: skip
 
     engine: Engine
@@ -159,6 +159,8 @@ class Module(Fixed):
     code_space: CodeSpace
     #: The compiled code, once it exists.
     compiled: CompiledModule | None
+    #: Compiled code of some of its functions, for stores that mix: see `wasmloom.tiers.mixed`.
+    mixed: CompiledModule | None
     #: Its making, in engines with the tier "auto".
     background: Background | None
     _features: Mapping[str, tuple[str, int]]
@@ -181,6 +183,7 @@ class Module(Fixed):
                 decoded, engine.fuel, prepare, engine.checked, engine.code_budget, _coder(decoded, engine)
             ),
             compiled=None,
+            mixed=None,
             background=None,
             _compiling=Lock(),
             _begun=[],
@@ -228,8 +231,9 @@ class Module(Fixed):
         """In a forked child: no other thread has a lock of this any more."""
         if not self._compiling.is_mine():
             fill(self, _compiling=Lock())
-        if self.compiled is not None:
-            self.compiled.after_fork()
+        for compiled in (self.compiled, self.mixed):
+            if compiled is not None:
+                compiled.after_fork()
 
     def compiled_function(self, index: int, abandoned: Callable[[], bool]) -> int:
         """The address of a function's code for a guest that waits for it: see `CompiledModule.compile_function`."""
@@ -242,6 +246,10 @@ class Module(Fixed):
     def wait_for(self, background: Background) -> None:
         """Note what compiles the module in the background."""
         fill(self, background=background)
+
+    def use_mixed(self, mixed: CompiledModule) -> None:
+        """Note compiled code for stores that mix."""
+        fill(self, mixed=mixed)
 
     def begin_behind(self, positions: list[tuple[int, int]]) -> Work:
         """Compile as `compile` does, but in another process, so that this one's threads are hardly slowed.

@@ -28,6 +28,7 @@ cdef extern from *:
     extern WL_HIDDEN char wl_array_adapter[], wl_lazy[], wl_loop_interrupt[], wl_morestack[], wl_fiber_start[];
     extern WL_HIDDEN char wl_fiber_return[], wl_switch_call[], wl_drive[];
     extern WL_HIDDEN char wl_frames[], wl_frames_start[], wl_frames_return[], wl_frames_bottom[];
+    extern WL_HIDDEN char wl_crossing[], wl_crossing_function[], wl_native_back[], wl_osr[], wl_cross_code[];
     extern WL_HIDDEN char __start_wl_text[];
     extern WL_HIDDEN char __stop_wl_text[];
     """
@@ -68,5 +69,10 @@ cdef extern from *:
     char wl_frames_start[]
     char wl_frames_return[]
     char wl_frames_bottom[]
+    char wl_crossing[]
+    char wl_crossing_function[]
+    char wl_native_back[]
+    char wl_osr[]
+    char wl_cross_code[]
     char __start_wl_text[]
     char __stop_wl_text[]

@@ -5,7 +5,7 @@ from wasmloom.binary.decoder cimport DecodedModule
 from wasmloom.interpreter.flow cimport Translator
 from wasmloom.runtime.arena cimport Arena
 from wasmloom.runtime.codememory cimport CodeBudget
-from wasmloom.contract._layout cimport WlContext, WlInstance
+from wasmloom.contract._layout cimport WlContext, WlInstance, WlNative
 
 # A translated function.
 cdef struct Code:
@@ -49,12 +49,18 @@ cdef class CodeSpace:
     cdef CodeBudget budget      # that its bytecode counts towards, or None
     cdef uint64_t counted       # bytes taken from that
     cdef Coder coder            # makes machine code of what is translated, or None
+    # Of functions with compiled code, for stores that mix (see wasmloom.tiers.mixed): what their cells lead to. NULL
+    # before there is one.
+    cdef WlNative *natives
+    cdef list held              # what that code lies in, and how parameters travel: objects without references
     cdef list starts            # sorted: start << 32 | index, of translated functions; None when out of date
 
     cdef char *_new_memory(self, size_t size) noexcept
     cdef void _free_memory(self, void *memory) noexcept
     cdef int64_t _offset_at(self, uint32_t index, uint64_t address) except -1
     cdef int translate(self, uint32_t index) except -1
+    cdef int use_compiled(self, uint32_t index, void *call, void *code, char *passing, uint64_t words) except -1
+    cdef uint64_t *word_at(self, uint32_t index, uint64_t at) noexcept
     cdef Translator _take_translator(self)
     cdef Translator _translate_again(self, uint32_t index, int64_t stop_at)
     cdef object find(self, uint64_t ip)

@@ -26,9 +26,10 @@ from cython.cimports.wasmloom.contract._handlers import (
     AT_LAZY_FUNCTION,
     AT_LAZY_SPACE,
     H_LAZY,
+    H_NATIVE,
     SIZE_LAZY,
 )
-from cython.cimports.wasmloom.contract._layout import RT_TRANSLATE, WlContext, WlInstance
+from cython.cimports.wasmloom.contract._layout import RT_TRANSLATE, WlContext, WlInstance, WlNative
 from cython.cimports.wasmloom.interpreter.code_space import TranslateCall
 from cython.cimports.wasmloom.interpreter.flow import Translator, new_translator
 from cython.cimports.wasmloom.interpreter.machine import handlers
@@ -37,7 +38,7 @@ from cython.cimports.wasmloom.runtime.codememory import CodeBudget
 from cython.cimports.wasmloom.runtime.guests import Guest
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.store import Store
-from cython.cimports.wasmloom.system._capi import seal
+from cython.cimports.wasmloom.system._capi import __sync_synchronize, seal
 from cython.cimports.wasmloom.system.allocation import calloc, malloc
 
 from wasmloom.contract import traps
@@ -140,6 +141,7 @@ class CodeSpace:
         self.translator = None
         self.validator = None
         self.starts = None
+        self.held = []
         _spaces.add(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
 
     def __dealloc__(self):
@@ -152,6 +154,7 @@ class CodeSpace:
             self.budget.give_back(self.counted)
         free(self.codes)
         free(self.stubs)
+        free(self.natives)
         self._free_memory(self.cells)
 
     @cython.cfunc
@@ -205,6 +208,46 @@ class CodeSpace:
                 self.coder.add(self, index)
         self.translator = translator
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def use_compiled(
+        self, index: uint32_t, call: cython.p_void, code: cython.p_void, passing: cython.p_char, words: uint64_t
+    ) -> cython.int:
+        """Let the cell of a function, which has been translated, lead to its compiled code: see `WlNative`.
+
+        The caller keeps the code for as long as the space lives (`held`). Other threads may run the function meanwhile.
+        They find the one or the other: the cell is written last.
+        """
+        one: cython.pointer(WlNative)
+        if self.natives == cython.NULL:
+            self.natives = cython.cast(
+                cython.pointer(WlNative), calloc(self.count + 1, cython.sizeof(WlNative))
+            )
+            if self.natives == cython.NULL:
+                raise MemoryError
+        one = cython.address(self.natives[index])
+        if one.handler != cython.NULL:
+            return 0
+        one.bytecode = self.codes[index].start
+        one.call = call
+        one.code = code
+        one.passing = passing
+        one.words = words
+        one.handler = handlers[H_NATIVE]
+        __sync_synchronize()
+        self.cells[index] = cython.cast(cython.p_char, one)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def word_at(self, index: uint32_t, at: uint64_t) -> cython.pointer(uint64_t):
+        """The word of the instruction at an offset in the bytecode of a function, which has been translated.
+
+        It may be exchanged once the function's machine code has been made, or when it won't be (`Coder.make`): the
+        coder reads these words.
+        """
+        return cython.cast(cython.pointer(uint64_t), self.codes[index].start + at)
 
     @cython.cfunc
     def _take_translator(self) -> Translator:
@@ -290,6 +333,13 @@ class CodeSpace:
             offset = translator.code_map[bisect_right(translator.code_map, (at, 0xFFFFFFFF)) - 1][1]
         self.translator = translator
         return offset
+
+    def loops_of(self, index: int) -> list[int]:
+        """Where the loops of function `index` of those defined here begin in its bytecode."""
+        translator: Translator = self._translate_again(index, -1)
+        found = list(dict(translator.loops))
+        self.translator = translator
+        return found
 
     def state_at(self, function: int, offset: int) -> FrameState:
         """What a frame of a function (of the module's index space) holds where it stands at an offset in the module.

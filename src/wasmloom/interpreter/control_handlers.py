@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator
 
 from wasmloom.contract import traps
 from wasmloom.contract.layout import SLOT_BYTES
-from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
+from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, SIGNATURE, HandlerBuilder
 from wasmloom.interpreter.families import RUNTIME, Family, jump_back, named, runtime_body
 from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, Shape, letters, shape
 from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
+from wasmloom.target import registers
 
 _I32 = by_name("i32")
 
@@ -300,7 +301,10 @@ def _tail_call_out(b: HandlerBuilder, function: Value) -> None:
     b.jump(code, acc=b.as_acc(back), facc=POISON_FACC)
     b.label(far)
     first = b.load("ptr", back, align=8)
-    b.branch(b.assign(f"icmp eq ptr {first.text}, @wl.shim", "i1"), direct, shim)
+    # Compiled code needs no shim either: it knows its own instance.
+    is_shim = b.assign(f"icmp eq ptr {first.text}, @wl.shim", "i1")
+    is_end = b.assign(f"icmp eq ptr {first.text}, @wl.cross_back", "i1")
+    b.branch(b.assign(f"or i1 {is_shim.text}, {is_end.text}", "i1"), direct, shim)
     b.label(direct)
     _move_slots(b, b.fp, source, count)
     _switch_to(b, function, acc=b.as_acc(back))
@@ -495,6 +499,71 @@ def host(b: HandlerBuilder) -> None:
     _host_returned(b, back)
 
 
+# --- between bytecode and compiled code (see `wasmloom.target.crossings`) ---
+
+
+def _control(b: HandlerBuilder) -> Value:
+    """The control of the running stack's native stack; null where only bytecode can run on it."""
+    return b.struct_field(b.struct_field(b.ctx, "WlContext", "current"), "WlCont", "control")
+
+
+def _to_assembly(b: HandlerBuilder, name: str, **state: Value) -> None:
+    """Go to one of the crossings."""
+    b.declarations[name] = f"declare hidden {registers.HANDLER_CONVENTION} void @{name}({SIGNATURE})"
+    b.tail_call(f"@{name}", **state)
+
+
+def native(b: HandlerBuilder) -> None:
+    """The code of a function that has compiled code: call that, and return to the caller. Where the running stack has
+    no native one, the bytecode runs."""
+    control = _control(b)
+    call, stay = b.fresh("call"), b.fresh("stay")
+    b.branch(_is_set(b, control), call, stay)
+    b.label(call)
+    _to_assembly(b, "wl_native_call", mem=control)
+    b.label(stay)
+    b.jump(b.struct_field(b.ip, "WlNative", "bytecode"))
+
+
+def cross_back(b: HandlerBuilder) -> None:
+    """Return to the compiled code that has called the function."""
+    _to_assembly(b, "wl_cross_return")
+
+
+def osr(b: HandlerBuilder) -> None:
+    """Let the frame go on as compiled code, at the loop whose `WlLoop` the accumulator has, and return to its caller.
+
+    The records of the frame's `try_table`s end: the compiled code has handlers of its own.
+    """
+    loop = _return_ip(b)  # a pointer in the accumulator
+    control = _control(b)
+    entry, stay, record, inside, call = (b.fresh(name) for name in ("entry", "stay", "record", "inside", "call"))
+    b.branch(_is_set(b, control), entry, stay)
+    b.label(stay)
+    b.tail_call(b.struct_field(loop, "WlLoop", "first").text)
+    b.label(entry)
+    at = b.struct_field(loop, "WlLoop", "record", "i64")
+    back = b.load("ptr", b.word(b.fp, at), align=8)
+    frame = _frame_offset(b)
+    base = b.struct_field(b.ctx, "WlContext", "stack_base")
+    top = b.struct_field(b.ctx, "WlContext", "catch_top", "i64")
+    before = b.fresh("before")
+    b.emit(f"br label {before}")
+    b.label(before)
+    b.emit(f"br label {record}")
+    b.label(record)
+    innermost, outer = b.fresh("innermost"), b.fresh("outer")
+    b.emit(f"{innermost} = phi i64 [ {top.text}, {before} ], [ {outer}, {inside} ]")
+    b.branch(b.compare("ugt", Value(innermost, "i64"), frame), inside, call)
+    b.label(inside)
+    place = b.at(base, Value(innermost, "i64"))
+    b.emit(f"{outer} = load i64, ptr {place.text}, align 8")
+    b.emit(f"br label {record}")
+    b.label(call)
+    b.set_struct_field(b.ctx, "WlContext", "catch_top", Value(innermost, "i64"))
+    _to_assembly(b, "wl_osr_call", ip=back, mem=control)
+
+
 # --- slow paths: not instructions, but functions of their own, so that the handlers that use them need no prologue ---
 
 
@@ -558,6 +627,7 @@ OUTLINED: dict[str, Body] = {
     "wl_loop_slow": loop_slow,
     "wl_subtype_slow": _subtype_slow(CALL_INDIRECT, _call_out),
     "wl_tail_subtype_slow": _subtype_slow(RETURN_CALL_INDIRECT, _tail_call_out),
+    "wl_osr": osr,
 }
 
 
@@ -642,3 +712,5 @@ def control_handlers() -> Iterator[Handler]:
     yield _plain("host_threw", "", host_threw)
     for name in INTERNAL_CALLS:
         yield _internal_handler(name)
+    yield _plain("native", "", native)
+    yield _plain("cross_back", "", cross_back)

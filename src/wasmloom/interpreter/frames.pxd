@@ -5,6 +5,7 @@ cdef enum Below:
     CALLER
     END_OF_CONTINUATION
     END_OF_ENTRY
+    END_OF_BYTECODE         # compiled code has called the function, on the native stack of the entry
 
 # Where a walk down a stack of bytecode has got to: a frame, and what it knows of the function that runs in it.
 cdef struct Cursor:

@@ -20,8 +20,15 @@ from cython.cimports.wasmloom.contract._handlers import (
     H_SHIM,
 )
 from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont
-from cython.cimports.wasmloom.interpreter.frames import CALLER, END_OF_CONTINUATION, END_OF_ENTRY, Below, Cursor
-from cython.cimports.wasmloom.interpreter.machine import cont_return_code, handlers
+from cython.cimports.wasmloom.interpreter.frames import (
+    CALLER,
+    END_OF_BYTECODE,
+    END_OF_CONTINUATION,
+    END_OF_ENTRY,
+    Below,
+    Cursor,
+)
+from cython.cimports.wasmloom.interpreter.machine import cont_return_code, cross_code, handlers
 
 from wasmloom.interpreter.code_space import find
 from wasmloom.runtime.frames import GuestFrame
@@ -49,6 +56,8 @@ def to_caller(cursor: cython.pointer(Cursor), return_ip: uint64_t) -> Below:
         return END_OF_CONTINUATION
     if _word(return_ip) == cython.cast(uint64_t, handlers[H_LEAVE]):
         return END_OF_ENTRY
+    if return_ip == cython.cast(uint64_t, cross_code + 8):
+        return END_OF_BYTECODE
     if _word(return_ip) == cython.cast(uint64_t, handlers[H_RESTORE]):
         instance = _word(fp + SLOT_BYTES * _number(return_ip + AT_RESTORE_SAVE))
     cursor.ip = return_ip - 1
@@ -83,22 +92,25 @@ def _word(address: uint64_t) -> uint64_t:
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
+@cython.exceptval(-1, check=False)
 def _down(
     cursor: cython.pointer(Cursor),
     return_ip: uint64_t,
     cont: cython.pointer(cython.pointer(WlCont)),
     last: cython.pointer(WlCont),
+    across: list | None,
 ) -> cython.bint:
     """Go to the caller, also from a continuation to what waits for it in a `resume`; False where nothing is below.
 
-    `last` is the stack at whose end the walk ends.
+    `last` is the stack at whose end the walk ends. Where it ends at compiled code, `across` gets the stack that is on.
     """
     below: Below = to_caller(cursor, return_ip)
     parent: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cont[0].parent)
     if below == CALLER:
         return True
-    if below == END_OF_ENTRY or cont[0] == last or parent == cython.NULL:
+    if below == END_OF_BYTECODE and across is not None:
+        across.append(cython.cast(uint64_t, cont[0]))
+    if below == END_OF_BYTECODE or below == END_OF_ENTRY or cont[0] == last or parent == cython.NULL:
         return False
     cursor.ip = cython.cast(uint64_t, parent.ip) - 1
     cursor.fp = cython.cast(uint64_t, parent.stack_base) + parent.fp
@@ -107,7 +119,15 @@ def _down(
     return True
 
 
-def standing(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int, last: uint64_t = 0) -> list:
+def standing(
+    ip: uint64_t,
+    fp: uint64_t,
+    instance: uint64_t,
+    cont: uint64_t,
+    limit: int,
+    last: uint64_t = 0,
+    across: list | None = None,
+) -> list:
     """Where frames stand, as `walk` finds them: for each its position (see `find`), address, and continuation."""
     found: list = []
     seen: dict = {}  # ip → position and the slot of its return ip: deep recursion repeats the same few
@@ -119,7 +139,7 @@ def standing(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, lim
     cursor.ip = ip
     cursor.fp = fp
     cursor.instance = instance
-    if instance == 0 and not _down(cython.address(cursor), ip, cython.address(on), end):
+    if instance == 0 and not _down(cython.address(cursor), ip, cython.address(on), end, across):
         return found
     while len(found) < limit:
         known = seen.get(cursor.ip)
@@ -131,23 +151,30 @@ def standing(ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, lim
             known = seen[cursor.ip] = (position, position[0].record_slot(position[1]))
         found.append((known[0], cursor.fp, cython.cast(uint64_t, on)))
         return_ip = _word(cursor.fp + SLOT_BYTES * cython.cast(uint64_t, known[1]))
-        if not _down(cython.address(cursor), return_ip, cython.address(on), end):
+        if not _down(cython.address(cursor), return_ip, cython.address(on), end, across):
             break
     return found
 
 
 def walk(
-    ip: uint64_t, fp: uint64_t, instance: uint64_t, cont: uint64_t, limit: int, last: uint64_t = 0
+    ip: uint64_t,
+    fp: uint64_t,
+    instance: uint64_t,
+    cont: uint64_t,
+    limit: int,
+    last: uint64_t = 0,
+    across: list | None = None,
 ) -> list[GuestFrame]:
     """The Wasm frames from a place to the bottom of its entry, innermost first, at most `limit`, across all stacks.
 
     The arguments are what a trap leaves in the context, and the address of the running continuation. Without an
     instance they describe a callee that has no frame yet: `ip` is its return ip, `fp` where its frame would be.
-    `last`: the address of the continuation at whose end the walk ends.
+    `last`: the address of the continuation at whose end the walk ends. `across`: gets the address of the stack where
+    the walk ends at compiled code (see `wasmloom.tiers.frames`).
     """
     maps: dict = {}
     frames: list = []
-    for position, frame, on in standing(ip, fp, instance, cont, limit, last):
+    for position, frame, on in standing(ip, fp, instance, cont, limit, last, across):
         space, index, _ = position
         offset = maps.get(position)
         if offset is None:

@@ -9,6 +9,7 @@ The object exports, besides the handlers themselves:
 ``wl_runtime``          the runtime functions, by position in `layout.RUNTIME_CALLS`; filled at start
 ``wl_no_instance``      an empty instance, which stands in while a host function runs
 ``wl_leave_code``       the bytecode that the outermost function returns to
+``wl_cross_code``       the bytecode that a function returns to which compiled code has called
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from wasmloom.semantics.kinds import KINDS
 from wasmloom.semantics.llvm import Value, module_assembly
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
-from wasmloom.target import registers, stubs
+from wasmloom.target import crossings, registers, stubs
 
 if TYPE_CHECKING:
     from llvmlite import binding
@@ -39,7 +40,7 @@ SECTION = "wl_text"
 OUTLINED = {**control_handlers.OUTLINED, **stack_handlers.OUTLINED}
 
 #: What of the object the bodies of handlers refer to, besides the runtime functions.
-EXTERNALS = (*OUTLINED, "wl_no_instance", "wl_cont_return_code", "wl.shim")
+EXTERNALS = (*OUTLINED, "wl_no_instance", "wl_cont_return_code", "wl.shim", "wl.cross_back")
 
 _ATTRIBUTES = f'nounwind "no-builtins" "frame-pointer"="none" section "{SECTION}" align 16'
 
@@ -247,6 +248,7 @@ def module_text(handlers: HandlerSet | None = None) -> str:
         declarations.update(builder.declarations)
     parts += _enter_function()
     parts += module_assembly(stubs.assembly().splitlines())
+    parts += module_assembly(crossings.assembly().splitlines())
     parts.append(_fiber_end())
     parts += declarations.values()
     parts.append(_array("wl_handlers", "ptr", [symbol(handler.name) for handler in handlers.handlers]))
@@ -263,6 +265,7 @@ def module_text(handlers: HandlerSet | None = None) -> str:
     # Eight bytes of "delta" (0), then the instruction.
     parts.append("@wl_leave_code = hidden constant [2 x ptr] [ptr null, ptr @wl.leave], align 8")
     parts.append("@wl_cont_return_code = hidden global [2 x ptr] [ptr null, ptr @wl.cont_return], align 8")
+    parts.append("@wl_cross_code = hidden constant [2 x ptr] [ptr null, ptr @wl.cross_back], align 8")
     parts.append("@wl_fault_entry = hidden constant ptr @wl_fault")
     parts.append('!0 = !{!"branch_weights", i32 1, i32 4000}')
     parts.append('!1 = distinct !{!1, !{!"llvm.loop.unroll.disable"}, !{!"llvm.loop.vectorize.enable", i1 false}}')

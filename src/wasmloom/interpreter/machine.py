@@ -17,7 +17,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import int16_t, int64_t, uint64_t
 from cython.cimports.wasmloom.contract._handlers import AT_HOST_FUNCTION, H_HOST, SIZE_HOST
-from cython.cimports.wasmloom.contract._layout import WlContext, WlFunction, WlInstance
+from cython.cimports.wasmloom.contract._layout import WlContext, WlFunction, WlInstance, WlLoop
 from cython.cimports.wasmloom.interpreter._handlers_object import (
     __start_wl_text,
     __stop_wl_text,
@@ -26,6 +26,9 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_branch_table,
     wl_compiled_trap,
     wl_cont_return_code,
+    wl_cross_code,
+    wl_crossing,
+    wl_crossing_function,
     wl_drive,
     wl_enter,
     wl_externals,
@@ -46,11 +49,13 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_load_table,
     wl_loop_interrupt,
     wl_morestack,
+    wl_native_back,
     wl_native_continue,
     wl_native_enter,
     wl_native_leave,
     wl_native_return,
     wl_on_host,
+    wl_osr,
     wl_runtime,
     wl_single_table,
     wl_sizes,
@@ -58,12 +63,13 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_switch_call,
     wl_value_table,
 )
-from cython.cimports.wasmloom.runtime.codememory import STENCILS, code_at
+from cython.cimports.wasmloom.runtime.codememory import COMPILED, STENCILS, code_at
 from cython.cimports.wasmloom.runtime.faults import set_redirect
 from cython.cimports.wasmloom.runtime.hooks import set_run, stubs, use_runtime_table
 from cython.cimports.wasmloom.system.allocation import malloc
 from cython.cimports.wasmloom.target._processor import (
     handler_ip,
+    loop_of_stub,
     program_counter,
     set_handler_ip,
     set_program_counter,
@@ -74,6 +80,7 @@ handlers = wl_handlers
 externals = wl_externals
 handler_count = wl_handler_count
 cont_return_code = wl_cont_return_code
+cross_code = wl_cross_code
 sizes = wl_sizes
 value_table = wl_value_table
 load_table = wl_load_table
@@ -102,6 +109,10 @@ stubs.frames = wl_frames
 stubs.frames_start = wl_frames_start
 stubs.frames_return = wl_frames_return
 stubs.frames_bottom = wl_frames_bottom
+stubs.crossing = wl_crossing
+stubs.crossing_function = wl_crossing_function
+stubs.native_back = wl_native_back
+stubs.osr = wl_osr
 stubs.runtime = wl_runtime
 _sorted_addresses = cython.NULL
 _sorted_numbers = cython.NULL
@@ -185,6 +196,8 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
             high = middle
     number = _sorted_numbers[low]
     word = cython.cast(cython.pointer(uint64_t), ip)[0]
+    if code_at(word) == COMPILED:  # a loop that frames leave; this one couldn't
+        word = cython.cast(uint64_t, cython.cast(cython.pointer(WlLoop), loop_of_stub(word)).first)
     # The word of an instruction that has code is no handler's: it may have got that now, in another thread. Only then
     # is what lies before it read, since that is mapped in an arena.
     if word != _sorted_addresses[low] and (

@@ -195,6 +195,10 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
                 cont.mark |= MARK_LIVE
                 _visit_parent(m, cont)
                 cont = cython.cast(cython.pointer(WlCont), cont.parent)
+            if entry.beside != cython.NULL:
+                # Its compiled code: `guest_sp` is right while that is in a host call, and while bytecode runs.
+                _visit_native_stack(m, sp, entry.bottom)
+                sp = entry.guest_sp
             if entry.may_wait:
                 cont.mark |= MARK_LIVE
                 if entry.outer_current != cython.NULL:

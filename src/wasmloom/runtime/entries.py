@@ -11,6 +11,9 @@ An `Entry` lives on its maker's C stack; the store is locked. Entries do the sam
 `call` does all of this. Code that parks guests (`wasmloom.host.tasks`) has stacks of its own for them, so it uses
 `save` instead of `begin`, and `restore` instead of `leave`, which ends stacks.
 
+In a store that mixes (`Store.mixes`), entries of the interpreter's tier also run compiled code, function by function:
+see `_begin_mixed`, and `wasmloom.target.crossings`.
+
 Entries nest strictly. Each holds exactly what it has to restore. A trap unwinds all stacks down to the innermost
 entry's `Entry.bottom`, and none below.
 """
@@ -35,7 +38,13 @@ from cython.cimports.wasmloom.runtime.guests import (
     now_ns,
     wake_ticker,
 )
-from cython.cimports.wasmloom.runtime.native_stacks import RootStack, begin_entry, end_entry, take_root
+from cython.cimports.wasmloom.runtime.native_stacks import (
+    RootStack,
+    begin_entry,
+    end_entry,
+    release_root,
+    take_root,
+)
 from cython.cimports.wasmloom.runtime.stacks import unwind_to
 from cython.cimports.wasmloom.runtime.store import (
     Start,
@@ -45,6 +54,7 @@ from cython.cimports.wasmloom.runtime.store import (
     copy_words,
     grow_stack,
     interpreter_tier,
+    reserve_stack,
 )
 from cython.cimports.wasmloom.system._capi import PyErr_Restore, wl_python_ends
 
@@ -175,6 +185,7 @@ def save(store: Store, entry: cython.pointer(Entry)) -> cython.int:
         return _refuse(store, entry, 0)
     entry.outer = store.guest.entry
     entry.native_stack = cython.NULL
+    entry.beside = cython.NULL
     if entry.outer == cython.NULL:
         # There is no outer entry: no stack runs, and the context's fields about a host call mean nothing.
         store.guest.deadline = 0
@@ -235,12 +246,50 @@ def _begin(store: Store, entry: cython.pointer(Entry)) -> cython.int:
 def _begin_bytecode(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
     """See `Tier.begin`: the frame lies on the store's value stack."""
     guest: cython.pointer(Guest) = store.guest
-    code: uint64_t = grow_stack(guest, entry.base + SLOT_BYTES * room)
+    code: uint64_t
+    if store.mixes and entry.root.owner == cython.NULL:
+        return _begin_mixed(store, entry, room)
+    code = grow_stack(guest, entry.base + SLOT_BYTES * room)
     if code:
         return _refuse(store, entry, code)
     guest.entry = entry
     guest.ctx.current = entry.bottom
     guest.ctx.catch_top = 0
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _begin_mixed(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
+    """See `Tier.begin`: in a store that mixes, the entry has a native stack beside its place on the value stack.
+
+    Not on the stack of a continuation, which may move: what runs there stays bytecode, and so does what may wait
+    (`wasmloom.host.tasks`). Handlers see that by the root's control.
+    """
+    guest: cython.pointer(Guest) = store.guest
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+    root: cython.pointer(RootStack) = take_root(guest)
+    code: uint64_t
+    if root == cython.NULL:
+        return _refuse(store, entry, _OUT_OF_MEMORY)
+    # Moving the stack once is as good as growing it: nothing holds an address in it where the host enters.
+    code = grow_stack(guest, entry.base + SLOT_BYTES * room)
+    if code == 0 and guest.reserved == 0 and not reserve_stack(guest):
+        code = _OUT_OF_MEMORY
+    if code:
+        release_root(guest, root)
+        return _refuse(store, entry, code)
+    entry.beside = root
+    entry.root.control = cython.address(root.control)
+    root.control.cont = cython.address(entry.root)
+    entry.host_sp = ctx.host_sp
+    entry.guest_sp = ctx.guest_sp
+    entry.guest_fp = ctx.guest_fp
+    ctx.guest_sp = cython.cast(cython.p_char, root)
+    ctx.pending = 0
+    guest.entry = entry
+    ctx.current = entry.bottom
+    ctx.catch_top = 0
     return 0
 
 
@@ -375,6 +424,12 @@ def restore(store: Store, entry: cython.pointer(Entry)) -> cython.void:
     current: cython.pointer(WlCont)
     if entry.native_stack != cython.NULL:
         end_entry(store.guest, entry)
+    elif entry.beside != cython.NULL:
+        release_root(store.guest, cython.cast(cython.pointer(RootStack), entry.beside))
+        ctx.host_sp = entry.host_sp
+        ctx.guest_sp = entry.guest_sp
+        ctx.guest_fp = entry.guest_fp
+        ctx.pending = 0
     elif entry.may_wait:
         current = cython.cast(cython.pointer(WlCont), ctx.current)
         current.stack_base = ctx.stack_base

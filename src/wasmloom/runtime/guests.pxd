@@ -57,8 +57,12 @@ ctypedef struct Entry:
     uint64_t outer_catch_top
     char *outer_base            # the context's stack, when this entry has its own
     char *outer_end
-    # Of an entry into compiled code: its stack (RootStack*), and what the context held (see WlContext).
+    # Of an entry into compiled code: its stack (RootStack*).
     void *native_stack          # NULL: the entry runs bytecode
+    # Of an entry that runs bytecode and compiled code: the stack of the latter (RootStack*), which it has beside its
+    # place on the value stack.
+    void *beside
+    # Of either: what the context held (see WlContext).
     char *host_sp
     char *guest_sp
     char *guest_fp
@@ -116,6 +120,7 @@ ctypedef struct Guest:
     void *native_regions        # Region*: memory of continuations' native stacks
     void *root_stacks           # RootStack*: stacks of entries, to be used again
     bint has_root               # there is one, in use or not
+    uint64_t reserved           # bytes that the value stack, the context's own, is mapped with; 0: it is from malloc
     Heap heap
 
 cdef int ticker_state

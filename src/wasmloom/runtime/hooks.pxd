@@ -24,6 +24,11 @@ ctypedef struct Stubs:
     void *frames_start
     void *frames_return
     void *frames_bottom
+    # Between bytecode and compiled code: see the crossings of wasmloom.target.
+    void *crossing
+    void *crossing_function
+    void *native_back
+    void *osr
     void *runtime
 
 # Runs bytecode: (context, instance, code, frame).

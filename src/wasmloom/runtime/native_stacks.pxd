@@ -2,7 +2,6 @@ from libc.stdint cimport int64_t, uint64_t
 
 from wasmloom.contract._layout cimport WlCont, WlContext, WlControl, WlFunction
 from wasmloom.runtime.guests cimport Entry, Guest
-from wasmloom.runtime.hooks cimport stubs
 
 cdef enum:
     MAX_ARGUMENTS = 1024        # words of the context's `args`
@@ -39,9 +38,10 @@ cdef void set_adapter(WlFunction *function) noexcept nogil
 cdef char *usable_top(WlControl *control) noexcept nogil
 cdef void free_native_stacks(Guest *guest) noexcept
 
-# Whether a function has compiled code of its own.
+# Whether a function runs as compiled code only: its environment is its instance. What compiled code calls through an
+# adapter, or by a crossing, has itself as environment.
 cdef inline bint is_compiled(WlFunction *function) noexcept nogil:
-    return function.register_call != NULL and function.register_call != stubs.adapter
+    return function.environment != <void *>function
 
 # A stack for entries from the host, out of the pool when there is one; NULL when there is no memory.
 cdef inline RootStack *take_root(Guest *guest) noexcept:

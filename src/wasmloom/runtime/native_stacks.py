@@ -92,6 +92,7 @@ from cython.cimports.wasmloom.runtime.stacks import (
 from cython.cimports.wasmloom.system.allocation import malloc, mmap
 from cython.cimports.wasmloom.target._processor import (
     SIGNAL_RESERVE,
+    WAITING_FRAME,
     frame_pointer,
     outer_frame,
     program_counter,
@@ -731,6 +732,7 @@ def stub_addresses() -> dict[str, int]:
         "wl_fiber_start": cython.cast(uint64_t, stubs.fiber_start),
         "wl_fiber_return": cython.cast(uint64_t, stubs.fiber_return),
         "wl_native_return": cython.cast(uint64_t, stubs.native_return),
+        "wl_crossing": cython.cast(uint64_t, stubs.crossing),
     }
 
 
@@ -744,7 +746,11 @@ def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
     frame: uint64_t = fp
     running: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cython.cast(uint64_t, cont))
     found: list = []
-    while len(found) < limit and place != cython.cast(uint64_t, stubs.native_return):
+    while (
+        len(found) < limit
+        and place != cython.cast(uint64_t, stubs.native_return)
+        and place != cython.cast(uint64_t, stubs.native_back)
+    ):
         if place == cython.cast(uint64_t, stubs.fiber_return) or place == cython.cast(
             uint64_t, stubs.frames_bottom
         ):
@@ -760,6 +766,28 @@ def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
         place = return_address(frame)
         frame = outer_frame(frame)
     return found
+
+
+def bytecode_below(ip: int, fp: int) -> tuple[int, int, int]:
+    """What waits for compiled code in an entry that mixes: bytecode that has called it, or a frame that went on as it.
+
+    The arguments are those of `frames`. Returns the return ip and the frame's address of the callee, and the address
+    where the native stack goes on: see `wasmloom.target.crossings`.
+    """
+    place: uint64_t = ip
+    frame: uint64_t = fp
+    record: cython.pointer(uint64_t)
+    while place != cython.cast(uint64_t, stubs.native_back):
+        place = return_address(frame)
+        frame = outer_frame(frame)
+    record = cython.cast(cython.pointer(uint64_t), frame)
+    return (record - 1)[0], (record - 2)[0], frame + 16
+
+
+def compiled_below(top: int) -> tuple[int, int]:
+    """Where compiled code waits for bytecode, whose record is at an address: as the arguments of `frames`."""
+    frame: uint64_t = top + WAITING_FRAME
+    return return_address(frame), outer_frame(frame)
 
 
 def waiting_frames(cont: int) -> tuple[int, int, int]:

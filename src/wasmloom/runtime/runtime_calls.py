@@ -89,8 +89,8 @@ def _run_signal_handlers(store_pointer: cython.p_void) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def _may_change_here(guest: cython.pointer(Guest)) -> cython.bint:
-    """Whether no bytecode waits in outer entries."""
-    return guest.entry.outer == cython.NULL
+    """Whether no bytecode waits in outer entries, and none is mixed with compiled code."""
+    return guest.entry.outer == cython.NULL and guest.entry.beside == cython.NULL
 
 
 @cython.cfunc

@@ -86,6 +86,8 @@ cdef class Store:
     cdef readonly int rounds            # how many times OSR entries were compiled for its bytecode
     cdef public object change_failed    # why its bytecode could not go on as compiled code, or None
     cdef Tier *tier                     # in which everything in it runs
+    # Its entries run bytecode and compiled code, function by function (wasmloom.tiers.mixed).
+    cdef bint mixes
     cdef bint checked                   # its memories have no guard pages
     cdef Types types                    # keeps the types of what the host makes in it (modules keep their own)
     cdef Pointers blocks                # memory to free with the store
@@ -133,6 +135,7 @@ cdef Tier interpreter_tier
 cdef Tier compiler_tier
 cdef bint push(Pointers *array, void *item) noexcept
 cdef uint64_t enlarge_stack(Guest *guest, uint64_t needed) noexcept nogil
+cdef bint reserve_stack(Guest *guest) noexcept nogil
 cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil
 cdef bint grow_table(Store store, WlTable *table, uint64_t more, uint64_t word) noexcept nogil
 

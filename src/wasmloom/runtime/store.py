@@ -36,6 +36,16 @@ import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT64_MAX, uint64_t
 from cython.cimports.libc.stdlib import free
+from cython.cimports.libc.string import memcpy
+from cython.cimports.posix.mman import (
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    PROT_READ,
+    PROT_WRITE,
+    munmap,
+)
 from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont, WlContext, WlInstance, WlMemory, WlTable
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.epochs import EpochCounter
@@ -53,10 +63,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     uncharge_memory,
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
-from cython.cimports.wasmloom.runtime.native_stacks import (
-    free_native_stacks,
-    free_roots,
-)
+from cython.cimports.wasmloom.runtime.native_stacks import MAX_ARGUMENTS, free_native_stacks, free_roots
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_stack
 from cython.cimports.wasmloom.runtime.store import (
@@ -86,7 +93,7 @@ from cython.cimports.wasmloom.system._capi import (
     size_of,
     wl_python_ends,
 )
-from cython.cimports.wasmloom.system.allocation import calloc, realloc
+from cython.cimports.wasmloom.system.allocation import calloc, mmap, realloc
 from cython.cimports.wasmloom.target._processor import SIGNAL_RESERVE
 
 from wasmloom.contract.traps import CHAIN_EXHAUSTED, OUT_OF_MEMORY, STACK_EXHAUSTED, TRAP_REASONS, UNHANDLED_TAG
@@ -167,6 +174,9 @@ def enlarge_stack(guest: cython.pointer(Guest), needed: uint64_t) -> uint64_t:
         more = size - max(cython.cast(uint64_t, ctx.stack_end - ctx.stack_base), min(size, FIRST_STACK))
         if not charge(guest, more):
             return _OUT_OF_MEMORY
+        if guest.reserved:
+            ctx.stack_end = ctx.stack_base + size
+            return 0
         memory = cython.cast(cython.p_char, realloc(ctx.stack_base, size))
         if memory == cython.NULL:
             uncharge(guest, more)
@@ -174,6 +184,33 @@ def enlarge_stack(guest: cython.pointer(Guest), needed: uint64_t) -> uint64_t:
         ctx.stack_base = memory
         ctx.stack_end = memory + size
     return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reserve_stack(guest: cython.pointer(Guest)) -> cython.bint:
+    """Give the context's own value stack, which runs, all the address space that it may ever need; it doesn't move
+    any more.
+
+    There is room for a function's words beyond the limit: compiled code writes the arguments of bytecode before that
+    looks at it.
+    """
+    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
+    used: uint64_t = ctx.stack_end - ctx.stack_base
+    size: uint64_t = (guest.max_stack + 2 * SLOT_BYTES * MAX_ARGUMENTS + 4095) & ~cython.cast(uint64_t, 4095)
+    memory: cython.p_void = mmap(
+        cython.NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
+    )
+    if memory == MAP_FAILED:
+        return False
+    memcpy(memory, ctx.stack_base, used)
+    free(ctx.stack_base)
+    ctx.stack_base = cython.cast(cython.p_char, memory)
+    ctx.stack_end = ctx.stack_base + used
+    ctx.stack_limit = ctx.stack_end
+    guest.reserved = size
+    return True
 
 
 @cython.cfunc
@@ -336,6 +373,7 @@ class Store:
         elif engine.tier == "auto":
             self.calls_left = MANY_CALLS if engine.threshold is None else engine.threshold + 1
             self.guest.change_when = WHEN_BUSY if engine.threshold is None else NEVER
+        self.mixes = engine.mixes
         self.checked = engine.checked
         if memory_limit is not None and memory_limit < 0:
             raise ValueError(f"memory_limit must not be negative, got {memory_limit}")
@@ -402,7 +440,10 @@ class Store:
         if self.guest != cython.NULL:
             free_stacks(self.guest)
             free_native_stacks(self.guest)
-            free(self.guest.ctx.stack_base)
+            if self.guest.reserved:
+                munmap(self.guest.ctx.stack_base, self.guest.reserved)
+            else:
+                free(self.guest.ctx.stack_base)
             free_guest(self.guest)
 
     def __repr__(self) -> str:

@@ -5,6 +5,7 @@ Each processor has a folder with these modules (docs/processors.md says what is 
 ``registers``       how many parameters have a register; the calling convention of handlers
 ``inline_assembly`` inline assembly, for LLVM's IR: a function for each use
 ``stubs``           the assembly around compiled functions
+``crossings``       the assembly between bytecode and compiled code
 ``code``            machine code that we write ourselves at run time: jumps to far functions, lazy stubs
 ``relocations``     what of the object format is the processor's
 ``backend``         what LLVM is told when it compiles for it
@@ -26,14 +27,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wasmloom.target.x86_64 import backend, code, inline_assembly, pieces, pins, registers, relocations, stubs
+    from wasmloom.target.x86_64 import (
+        backend,
+        code,
+        crossings,
+        inline_assembly,
+        pieces,
+        pins,
+        registers,
+        relocations,
+        stubs,
+    )
 
 __all__ = [
-    "FOLDER", "backend", "code", "declarations", "inline_assembly", "pieces", "pins", "registers", "relocations",
-    "stubs",
+    "FOLDER", "backend", "code", "crossings", "declarations", "inline_assembly", "pieces", "pins", "registers",
+    "relocations", "stubs",
 ]  # fmt: skip
 
-_MODULES = ("backend", "code", "inline_assembly", "pieces", "pins", "registers", "relocations", "stubs")
+_MODULES = ("backend", "code", "crossings", "inline_assembly", "pieces", "pins", "registers", "relocations", "stubs")
 _DECLARATIONS = ("signal_frame", "stack_frame", "thread")
 
 #: What the kernel calls a processor → its folder.

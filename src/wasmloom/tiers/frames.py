@@ -15,6 +15,7 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.contract._layout import CONT_SUSPENDED, WlCont, WlContext, WlFunction
 from cython.cimports.wasmloom.runtime import hooks
+from cython.cimports.wasmloom.runtime.codememory import in_code
 from cython.cimports.wasmloom.runtime.entries import save, tier_of_entry
 from cython.cimports.wasmloom.runtime.guests import Entry, Parked
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
@@ -22,12 +23,14 @@ from cython.cimports.wasmloom.runtime.stacks import last_of, memory_of, state_of
 from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier
 from cython.cimports.wasmloom.target._processor import outer_frame, return_address
 
-from wasmloom.contract.layout import SLOT_BYTES
+from wasmloom.contract.layout import CALLED_BY_COMPILED, SLOT_BYTES
 from wasmloom.interpreter.frames import walk
 from wasmloom.runtime.frames import CONSTANT, GuestFrame, TypedPlace
+from wasmloom.runtime.native_stacks import bytecode_below, compiled_below
 from wasmloom.semantics.kinds import SLOT_BITS, of_type
 from wasmloom.spec.types import ValType
 
+_CALLED_BY_COMPILED = cython.declare(uint64_t, CALLED_BY_COMPILED)
 #: So many frames are read at most.
 MAX_FRAMES = 1000
 
@@ -54,16 +57,30 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
     entry: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), address)
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     # Where compiled code of the outer entry waits.
-    compiled_fp: uint64_t = cython.cast(
-        uint64_t, entry.guest_fp if entry.native_stack != cython.NULL else ctx.guest_fp
-    )
+    own: cython.bint = _has_native_stack(entry)
+    compiled_fp: uint64_t = cython.cast(uint64_t, entry.guest_fp if own else ctx.guest_fp)
+    compiled_sp: uint64_t = cython.cast(uint64_t, entry.guest_sp if own else ctx.guest_sp)
     current: cython.pointer(WlCont)
     host: object
+    place: uint64_t
+    fp: uint64_t
     before: cython.bint = store.interrupting
     found: list = []
     store.interrupting = True
     try:
-        if trapped:
+        if trapped and entry.beside != cython.NULL:
+            found += _walk_mixed(
+                cython.cast(uint64_t, ctx.trap_ip),
+                cython.cast(uint64_t, ctx.trap_fp),
+                cython.cast(uint64_t, ctx.trap_instance),
+                # A return address may lie behind the end of code.
+                in_code(cython.cast(uint64_t, ctx.trap_ip)) or in_code(cython.cast(uint64_t, ctx.trap_ip) - 1),
+                ctx.trap_fault != 0,
+                cython.cast(uint64_t, ctx.current),
+                cython.cast(uint64_t, ctx.guest_sp),
+                MAX_FRAMES,
+            )
+        elif trapped:
             found += tier_of_entry(entry).walk(
                 cython.cast(uint64_t, ctx.trap_ip),
                 cython.cast(uint64_t, ctx.trap_fp),
@@ -83,7 +100,23 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
             found.append(_host_frame(host, current))
             if entry.outer.native_stack != cython.NULL:
                 found += _waiting_in_compiled(compiled_fp, current, MAX_FRAMES - len(found))
-                compiled_fp = cython.cast(uint64_t, entry.outer.guest_fp)
+            elif entry.outer.beside != cython.NULL:
+                if entry.host_fp == _CALLED_BY_COMPILED:
+                    place = return_address(compiled_fp)
+                    fp = outer_frame(compiled_fp)
+                else:
+                    place = cython.cast(uint64_t, entry.host_ip)
+                    fp = cython.cast(uint64_t, memory_of(store.guest, current.owner)) + entry.host_fp
+                found += _walk_mixed(
+                    place,
+                    fp,
+                    0,
+                    entry.host_fp == _CALLED_BY_COMPILED,
+                    False,
+                    cython.cast(uint64_t, current),
+                    compiled_sp,
+                    MAX_FRAMES - len(found),
+                )
             else:
                 found += _waiting_in_bytecode(
                     entry.host_ip,
@@ -92,9 +125,53 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
                     MAX_FRAMES - len(found),
                 )
             entry = entry.outer
+            if _has_native_stack(entry):
+                compiled_fp = cython.cast(uint64_t, entry.guest_fp)
+                compiled_sp = cython.cast(uint64_t, entry.guest_sp)
         return found
     finally:
         store.interrupting = before
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _has_native_stack(entry: cython.pointer(Entry)) -> cython.bint:
+    """Whether an entry has saved the context's `guest_sp` and `guest_fp`, because it has its own."""
+    return entry.native_stack != cython.NULL or entry.beside != cython.NULL
+
+
+@cython.cfunc
+def _walk_mixed(
+    ip: uint64_t,
+    fp: uint64_t,
+    instance: uint64_t,
+    in_compiled: cython.bint,
+    fault: cython.bint,
+    cont: uint64_t,
+    top: uint64_t,
+    limit: cython.int,
+) -> list:
+    """The frames of an entry that mixes, from bytecode or compiled code down: each as `Tier.walk` does.
+
+    `top`: where the native stack ends, if the walk begins in bytecode.
+    """
+    found: list = []
+    across: list
+    while True:
+        if in_compiled:
+            found += hooks.walk_compiled(ip, fp, fault, cont, limit - len(found))
+            if len(found) >= limit:
+                return found
+            ip, fp, top = bytecode_below(ip, fp)
+            instance = 0
+            fault = False
+        across = []
+        found += walk(ip, fp, instance, cont, limit - len(found), 0, across)
+        if not across:
+            return found
+        cont = across[0]
+        ip, fp = compiled_below(top)
+        in_compiled = True
 
 
 @cython.cfunc

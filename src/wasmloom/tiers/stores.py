@@ -3,7 +3,8 @@
 """The tier of a store: what its functions run as.
 
 A store is in one tier as a whole. It begins in its engine's tier and changes over at most once, from bytecode to
-compiled code. `wasmloom.tiers.policy` decides when; `wasmloom.tiers.change` handles what is running at the time.
+compiled code; one that mixes never does (`wasmloom.tiers.mixed`). `wasmloom.tiers.policy` decides when;
+`wasmloom.tiers.change` handles what is running at the time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime.guests import NEVER, WHEN_BUSY, WHEN_READY
 from cython.cimports.wasmloom.runtime.stacks import mark_suspended
 from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier, push
+from cython.cimports.wasmloom.tiers.mixed import join
 
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
@@ -132,6 +134,8 @@ def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None
 @cython.exceptval(-1, check=False)
 def _adopt_bytecode(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
     """See `Tier.adopt`: new functions are translated when they are first called."""
+    if store.mixes:
+        join(store, instance, module)
     return 0
 
 

@@ -1,9 +1,11 @@
 # Frames on native stacks (System V ABI): the frame pointer leads to that of the caller, above it is the return address.
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int32_t, uint64_t
 
 cdef enum:
     # The alignment of the stack pointer where a function is called.
     STACK_ALIGNMENT = 16
+    # From the record of compiled code that waits for bytecode to its frame (see crossings.py).
+    WAITING_FRAME = 64
 
 # Where the caller of the function that has this frame goes on.
 cdef inline uint64_t return_address(uint64_t frame) noexcept nogil:
@@ -11,3 +13,7 @@ cdef inline uint64_t return_address(uint64_t frame) noexcept nogil:
 
 cdef inline uint64_t outer_frame(uint64_t frame) noexcept nogil:
     return (<uint64_t *>frame)[0]
+
+# The `WlLoop` that a loop stub is about: see `write_loop_stub` in code.py. Async-signal-safe.
+cdef inline uint64_t *loop_of_stub(uint64_t stub) noexcept nogil:
+    return <uint64_t *>(stub + 7 + (<int32_t *>(stub + 3))[0])
