@@ -12,7 +12,7 @@ from wasmloom import target
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src" / "wasmloom"
-MODULES = ("backend", "code", "inline_assembly", "pieces", "pins", "registers", "relocations", "stubs")
+MODULES = ("backend", "code", "crossings", "inline_assembly", "pieces", "pins", "registers", "relocations", "stubs")
 
 
 def asked_for() -> set[str]:

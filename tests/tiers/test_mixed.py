@@ -19,6 +19,7 @@ from wasmloom.baseline.copier import set_batch
 from wasmloom.runtime.collector import statistics
 from wasmloom.tiers import mixed
 from wasmloom.tiers.frames import frames_inside
+from wasmloom.tiers.stores import change_over
 
 MANY = "i32 f64 i64 f32 i32 i64 f64 f32 i64 i32 f64 f64 i64 f32 f64 i32 f64 f32 i64 f64"
 #: Tests of what the host sees run in both.
@@ -457,3 +458,30 @@ def test_many_calls_leave_nothing_behind() -> None:
         assert [end() for end in ends] == expected
 
 
+
+
+def test_a_store_begins_to_mix_and_ends_it() -> None:
+    """Between two calls; one that doesn't mix any more can change over as a whole."""
+    engine = wl.Engine(tier="interpreter", cache=False)
+    module = wl.Module(TURNS, engine)
+    mixed.force(False)
+    kinds: list[Any] = []
+
+    def host(number: int) -> int:
+        kinds.append([type(frame.code).__name__ for frame in frames_inside(store)])
+        with pytest.raises(ValueError, match="now"):
+            mixed.let_mix(store, True)
+        return number
+
+    store = wl.Store(engine)
+    exports = wl.Instance(module, {"m": {"host": host}}, store=store).exports
+    mixed.replace(module, [0, 1, 2])
+    for on, kind in ((False, "CodeSpace"), (True, "CompiledModule"), (False, "CodeSpace"), (True, "CompiledModule")):
+        mixed.let_mix(store, on)
+        assert exports.ping(1, 3) == 4
+        assert kinds[-1] == ["NoneType", *[kind] * 3]
+    mixed.let_mix(store, False)
+    change_over(store)
+    assert exports.ping(1, 3) == 4
+    with pytest.raises(ValueError, match="now"):
+        mixed.let_mix(store, True)

@@ -476,7 +476,10 @@ class FunctionBuilder(StructBuilder):
 
 
 def array_call(signature: Signature, name: str) -> list[str]:
-    """The function that calls compiled code of a type with parameters and results in memory."""
+    """The function that calls compiled code of a type with parameters and results in memory.
+
+    Bytecode calls it anywhere on a native stack, and its frame may be large: so it looks for the stack's limit, too.
+    """
     b = FunctionBuilder()
     b.inst = Value("%env", "ptr")
     b.label("%begin")
@@ -484,5 +487,5 @@ def array_call(signature: Signature, name: str) -> list[str]:
     results = b.call(signature, "%code", b.inst, b.values_at(words, signature.params), False)
     b.set_values(words, results)
     b.emit("ret void")
-    head = f"define hidden void @{name}(ptr %code, ptr %env, ptr %words.in) #4 {{"
+    head = f"define hidden void @{name}(ptr %code, ptr %env, ptr %words.in) #0 {{"
     return [head, *b.finish(), "}"]

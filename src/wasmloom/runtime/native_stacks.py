@@ -768,6 +768,13 @@ def frames(ip: int, fp: int, cont: int, limit: int) -> list[tuple[int, int]]:
     return found
 
 
+def in_compiled(ip: int) -> bool:
+    """Whether a trap's place is in compiled code: an instruction, or a return address, which may lie behind the end of
+    code, and is bytecode's record if what passes on its arguments finds no room."""
+    place: uint64_t = ip
+    return in_code(place) or in_code(place - 1) or place == cython.cast(uint64_t, stubs.native_back)
+
+
 def bytecode_below(ip: int, fp: int) -> tuple[int, int, int]:
     """What waits for compiled code in an entry that mixes: bytecode that has called it, or a frame that went on as it.
 

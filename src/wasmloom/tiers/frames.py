@@ -15,7 +15,6 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.contract._layout import CONT_SUSPENDED, WlCont, WlContext, WlFunction
 from cython.cimports.wasmloom.runtime import hooks
-from cython.cimports.wasmloom.runtime.codememory import in_code
 from cython.cimports.wasmloom.runtime.entries import save, tier_of_entry
 from cython.cimports.wasmloom.runtime.guests import Entry, Parked
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
@@ -26,7 +25,7 @@ from cython.cimports.wasmloom.target._processor import outer_frame, return_addre
 from wasmloom.contract.layout import CALLED_BY_COMPILED, SLOT_BYTES
 from wasmloom.interpreter.frames import walk
 from wasmloom.runtime.frames import CONSTANT, GuestFrame, TypedPlace
-from wasmloom.runtime.native_stacks import bytecode_below, compiled_below
+from wasmloom.runtime.native_stacks import bytecode_below, compiled_below, in_compiled
 from wasmloom.semantics.kinds import SLOT_BITS, of_type
 from wasmloom.spec.types import ValType
 
@@ -73,8 +72,7 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
                 cython.cast(uint64_t, ctx.trap_ip),
                 cython.cast(uint64_t, ctx.trap_fp),
                 cython.cast(uint64_t, ctx.trap_instance),
-                # A return address may lie behind the end of code.
-                in_code(cython.cast(uint64_t, ctx.trap_ip)) or in_code(cython.cast(uint64_t, ctx.trap_ip) - 1),
+                in_compiled(cython.cast(uint64_t, ctx.trap_ip)),
                 ctx.trap_fault != 0,
                 cython.cast(uint64_t, ctx.current),
                 cython.cast(uint64_t, ctx.guest_sp),

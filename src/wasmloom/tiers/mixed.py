@@ -9,7 +9,9 @@ in it. Nothing is converted, and nobody waits. How calls cross, in both directio
 
 The interface, for what decides (`wasmloom.tiers.policy`):
 
-``Engine.mixes``                whether stores of an engine mix, and calls in code of stencils go through cells
+``Engine.mixes``                whether stores of an engine mix when they are made, and calls in code of stencils go
+                                through cells (the latter can't be changed for a module)
+``let_mix(store, on)``          changes that for a store that nothing runs in
 ``begin(module, functions, loops)``   work to be done in any thread or process, in the form of `Module.begin_behind`:
                                 its argument tells whether nobody wants it any more; it returns what is called with the
                                 module, with the GIL, and makes the code run
@@ -57,7 +59,7 @@ from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.codememory import CodeMemory
 from cython.cimports.wasmloom.runtime.guests import Guest
 from cython.cimports.wasmloom.runtime.hooks import stubs
-from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.runtime.store import Store, interpreter_tier
 from cython.cimports.wasmloom.system._capi import __sync_synchronize
 
 from wasmloom.contract.layout import (
@@ -197,6 +199,23 @@ def _lead_all(module: object) -> cython.int:
     return 0
 
 
+def let_mix(store: Store, on: cython.bint) -> None:
+    """Let a store mix, or not any more, so that it may change over as a whole. Raises `ValueError` while something runs
+    in it, or when it has changed over."""
+    i: uint64_t
+    store.lock()
+    try:
+        if store.guest.entry != cython.NULL or store.tier != cython.address(interpreter_tier):
+            raise ValueError("the store can't mix, or stop to do so, now")
+        if on and not store.mixes:
+            for i in range(store.instances.count):
+                address = cython.cast(uint64_t, store.instances.items[i])
+                join(store, cython.cast(cython.pointer(WlInstance), store.instances.items[i]), store.module_at[address])
+        store.mixes = on
+    finally:
+        store.unlock()
+
+
 # --- replacing ---
 
 
@@ -288,6 +307,7 @@ def _end(
 
     space: CodeSpace = module.code_space
     compiled: CompiledModule | None = module.mixed
+    _passings(space)  # what the space holds first
     options = module.engine.code_options()._replace(quick=True)
     if compiled is None:
         if not first:

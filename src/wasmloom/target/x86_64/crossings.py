@@ -150,6 +150,7 @@ _NATIVE_CALL = f"""
     movq {_native("code")}(%r12), %rdi
     movq %r14, %rsi
     movq %r13, %rdx
+    movq %r14, %r13
     movq {_native("call")}(%r12), %rax
     callq *%rax
     .globl wl_native_back

@@ -119,13 +119,15 @@ _ENTRY = f"""{_FRAME}{_PUSH_SAVED}{_SAVED_CFI}
     movq %rsp, {_ctx("host_sp")}(%rdi)
 {_set_limit("%rdi")}"""
 
-#: wl_native_enter(ctx, array call, code, environment, words, top of the guest's stack)
+#: wl_native_enter(ctx, array call, code, environment, words, top of the guest's stack). Array calls check the stack's
+#: limit: for that, the environment is in R13.
 _ENTER = f"""{_ENTRY}
     movq %rdi, %rbx
     movq %rsi, %rax
     movq %r9, %rsp
     movq %rdx, %rdi
     movq %rcx, %rsi
+    movq %rcx, %r13
     movq %r8, %rdx
     callq *%rax
     .globl wl_native_return
@@ -350,6 +352,7 @@ def _fiber_start() -> str:
     movq {function}
     movq {offset("WlFunction", "register_call")}(%rax), %rdi
     movq {offset("WlFunction", "environment")}(%rax), %rsi
+    movq %rsi, %r13
     movq %r8, %rdx
     movq {offset("WlFunction", "array_call")}(%rax), %rax
     callq *%rax
