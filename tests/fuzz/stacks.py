@@ -137,7 +137,7 @@ class StackBody(Body):
         results = plan.continued(index).results
         tags = [tag for tag in plan.suspends if c.chance(60)][:3]
         rest = [plan.cont_index(FuncType(plan.tags[tag].results, results)) for tag in tags]
-        switch = plan.pair is not None and c.chance(50)
+        switch = plan.pair is not None and plan.tags[plan.pair.tag].results == results and c.chance(50)
         positions: list[int] = []
 
         def level(number: int) -> None:

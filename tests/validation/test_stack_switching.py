@@ -15,6 +15,7 @@ TYPES = """
   (type $knone (cont $none))
   (tag $t (param i32) (result i64))
   (tag $plain)
+  (tag $ends (result f32)) (tag $other (result i64))
 """
 
 
@@ -38,7 +39,7 @@ TYPES = """
              (resume $k (on $t $h) (i32.const 0) (i64.const 0) (local.get 0)))""",
         "(param (ref $k)) (result f32) (resume_throw $k $plain (local.get 0))",
         "(param (ref $k) exnref) (result f32) (resume_throw_ref $k (local.get 1) (local.get 0))",
-        "(param (ref $k)) (result f32) (resume $k (on $plain switch) (i32.const 0) (i64.const 0) (local.get 0))",
+        "(param (ref $k)) (result f32) (resume $k (on $ends switch) (i32.const 0) (i64.const 0) (local.get 0))",
     ],
 )
 def test_valid(code: str) -> None:
@@ -80,6 +81,19 @@ def test_valid(code: str) -> None:
         (
             "(param (ref $k)) (drop (resume $k (on $t switch) (i32.const 0) (i64.const 0) (local.get 0)))",
             "type mismatch: a switch handler's tag has no parameters",
+        ),
+        # What is switched to would end without the result that the resumption gives, or with another one.
+        (
+            "(param (ref $k)) (drop (resume $k (on $plain switch) (i32.const 0) (i64.const 0) (local.get 0)))",
+            "type mismatch: resume expected 1 types but found 0 in the results of a continuation",
+        ),
+        (
+            "(param (ref $k)) (drop (resume $k (on $other switch) (i32.const 0) (i64.const 0) (local.get 0)))",
+            "type mismatch: resume expected f32 but found i64 in the results of a continuation",
+        ),
+        (
+            "(param (ref $k)) (drop (resume_throw $k $plain (on $plain switch) (local.get 0)))",
+            "type mismatch: resume_throw expected 1 types but found 0",
         ),
         (
             "(param (ref $k)) (switch $k $plain (i32.const 0) (local.get 0))",

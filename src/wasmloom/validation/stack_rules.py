@@ -145,6 +145,7 @@ def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer
     n: cython.size_t
     _: cython.uint
     what: str = "a handler's continuation type"
+    results: str = "the results of a continuation and a switch handler's tag"
     for _ in range(i.count):
         read_handler(cython.address(it), cython.address(clause))
         if _check_tag(v, clause.tag) < 0:
@@ -153,6 +154,13 @@ def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer
         if clause.kind != ON_LABEL:
             if tag.n_params != 0:
                 return v.fail(f"type mismatch: a switch handler's tag has no parameters but tag {clause.tag} does")
+            # What is switched to ends like the tag says, and gives its results to whoever has resumed this one; and
+            # this one ends like the tag says for whoever goes on with it. So both must have the same results.
+            if (
+                _types_match(v, tag.types, tag.n_results, func.types + func.n_params, func.n_results, results) < 0
+                or _types_match(v, func.types + func.n_params, func.n_results, tag.types, tag.n_results, results) < 0
+            ):
+                return -1
             continue
         n = label_types(v, clause.label, cython.address(types))
         rest = _cont_func(types[n - 1]) if n > 0 else cython.NULL
