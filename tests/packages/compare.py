@@ -20,6 +20,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -72,7 +73,10 @@ def compile_policy(opa: str, folder: Path) -> None:
     """Compile the policy for the packages that run one."""
     (folder / "example.rego").write_text(POLICY)
     subprocess.run([opa, "build", "-t", "wasm", "-e", "example/allow", "example.rego"], cwd=folder, check=True)
-    subprocess.run(["tar", "-xzf", "bundle.tar.gz", "/policy.wasm"], cwd=folder, check=True)
+    with tarfile.open(folder / "bundle.tar.gz") as bundle:
+        found = bundle.extractfile("/policy.wasm")
+        assert found is not None
+        (folder / "policy.wasm").write_bytes(found.read())
 
 
 def run(package: Package, folder: Path, start: list[str], timeout: float) -> Outcome:
