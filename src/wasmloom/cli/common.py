@@ -115,7 +115,7 @@ def engine_options(function: _F) -> _F:
         click.option(
             "--tier",
             metavar="TIER",
-            help="What runs functions: interpreter, which starts at once; baseline, experimental, which copies machine "
+            help="What runs functions: interpreter, which starts at once; baseline, which copies machine "
             "code; or compiler, which compiles everything first (default: what WASMLOOM_TIER says, else auto).",
         ),
     ):
