@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.processes import run_program
 
 #: Neither this process nor its workers find any package beside the standard library and this one.
 WITHOUT_LLVM = """
-import importlib.util, sys
+import importlib.util, os, sys
 spec = importlib.util.find_spec("wasmloom")
-sys.path = [path for path in sys.path if "-packages" not in path] + [spec.origin.rpartition("/wasmloom/")[0]]
+os.symlink(os.path.dirname(spec.origin), os.path.join(sys.argv[1], "wasmloom"))
+sys.path = [path for path in sys.path if "-packages" not in path and not os.path.exists(os.path.join(path, "wasmloom"))]
+sys.path.append(sys.argv[1])
 assert importlib.util.find_spec("llvmlite") is None
 import wasmloom as wl
 TEXT = '''(module (import "e" "goes_on" (func $goes_on (result i32)))
@@ -21,7 +25,7 @@ TEXT = '''(module (import "e" "goes_on" (func $goes_on (result i32)))
 """
 
 
-def test_without_llvm_whoever_asks_for_it_is_told() -> None:
+def test_without_llvm_whoever_asks_for_it_is_told(tmp_path: Path) -> None:
     program = """
 for ask in (lambda: wl.Module(TEXT, wl.Engine(tier="compiler")), wl.Module(TEXT, wl.Engine(cache=False)).compile,
             wl.Module(TEXT, wl.Engine(tier="interpreter")).compile):
@@ -32,10 +36,10 @@ for ask in (lambda: wl.Module(TEXT, wl.Engine(tier="compiler")), wl.Module(TEXT,
     else:
         raise AssertionError("compiled")
 """
-    assert run_program(WITHOUT_LLVM + program) == ""
+    assert run_program(WITHOUT_LLVM + program, str(tmp_path)) == ""
 
 
-def test_without_llvm_the_tier_auto_ends_at_stencils() -> None:
+def test_without_llvm_the_tier_auto_ends_at_stencils(tmp_path: Path) -> None:
     """In silence: nobody has asked for more."""
     program = """
 import sys
@@ -53,4 +57,4 @@ for settings in ({}, {"threshold": 3}):
     assert store.tier_name == "interpreter" and store.change_failed is None and module.background is None
 assert not [name for name in sys.modules if name == "llvmlite"]
 """
-    assert run_program(WITHOUT_LLVM + program) == ""
+    assert run_program(WITHOUT_LLVM + program, str(tmp_path)) == ""

@@ -29,13 +29,15 @@ SAMPLE = 1 if os.environ.get("WASMLOOM_ALL_HANDLERS") else 40
 #: Handlers that go on in an outlined one, and those that leave the guest: waiting traps while no memory is shared.
 NO_NEXT = (
     {f"wl.memory.atomic.wait{width}" for width in (32, 64)}
-    | {f"wl.{name}" for name in ("leave", "unreachable", "host_threw", "throw", "throw_ref", "rethrow")}
+    | {f"wl.{name}" for name in ("leave", "unreachable", "host_threw", "throw", "throw_ref", "rethrow", "cross_back")}
     | {f"wl.{name}{variant}" for name in ("resume_throw", "resume_throw_ref") for variant in ("", ".traced")}
 )
 
 _FUNCTION = re.compile(r'^"?(\w[\w.+]*)"?:\n(.*?)^\.Lfunc_end', re.MULTILINE | re.DOTALL)
 _INDIRECT = re.compile(r"jmpq\s+\*")
-_OUTLINED = re.compile(rf"j\w+\s+({'|'.join(OUTLINED)})$")
+#: What crosses to compiled code is written in assembly.
+CROSSINGS = ("wl_native_call", "wl_cross_return")
+_OUTLINED = re.compile(rf"j\w+\s+({'|'.join((*OUTLINED, *CROSSINGS))})$")
 _LOCAL = re.compile(r"j\w+\s+\.L\w+$")
 _FRAME = re.compile(r"^(push|pop[wlq]?\s|leave|enter)|%[re]?sp\b")
 _TRAP = re.compile(rf"movq\s+\S+, {layout.offset('WlContext', 'trap_code')}\(%r15\)")
@@ -91,7 +93,7 @@ def test_all_handlers_are_there(code: dict[str, list[str]]) -> None:
 
 
 def test_handlers_leave_by_an_indirect_jump(code: dict[str, list[str]]) -> None:
-    """A handler ends by jumping to the next one, to an outlined slow path, or as a trap does."""
+    """A handler ends by jumping to the next one, to an outlined slow path or a crossing, or as a trap does."""
     wrong = []
     for name in selection():
         lines = code[name]

@@ -56,7 +56,7 @@ def to_caller(cursor: cython.pointer(Cursor), return_ip: uint64_t) -> Below:
         return END_OF_CONTINUATION
     if _word(return_ip) == cython.cast(uint64_t, handlers[H_LEAVE]):
         return END_OF_ENTRY
-    if return_ip == cython.cast(uint64_t, cross_code + 8):
+    if return_ip == cython.cast(uint64_t, cross_code + DELTA_BEFORE_RETURN):
         return END_OF_BYTECODE
     if _word(return_ip) == cython.cast(uint64_t, handlers[H_RESTORE]):
         instance = _word(fp + SLOT_BYTES * _number(return_ip + AT_RESTORE_SAVE))
