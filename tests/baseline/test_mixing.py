@@ -82,6 +82,7 @@ def test_without_it_nothing_is_noted() -> None:
     module = wl.Module(SOURCE, engine)
     assert module.code_space.with_code()
     assert turn_entries(module.code_space, 1) == 0
+    assert turn_entries(wl.Module(SOURCE, wl.Engine(tier="interpreter")).code_space, 1) == 0, "no code is made"
 
 
 def test_random_programs() -> None:

@@ -120,10 +120,13 @@ def turn_entries(space: CodeSpace, seed: int) -> int:
     Guests may run meanwhile, in other threads, too.
     """
     number: uint64_t = seed
-    copier: Copier = space.coder
+    copier: Copier
     word: uint64_t
     handler: uint64_t
     code: uint64_t
+    if space.coder is None:  # the tier is another one, or there was no memory for code
+        return 0
+    copier = space.coder
     for word, handler, code in copier.mixed:
         cython.cast(cython.pointer(uint64_t), word)[0] = code if _mixed(number + word) & 1 else handler
     return len(copier.mixed)
