@@ -11,6 +11,7 @@ import wasmloom as wl
 from tests.baseline.test_copier import SOURCE
 from tests.fuzz import differential
 from wasmloom.baseline.mixing import set_mixing, turn_entries
+from wasmloom.baseline.plans import planned
 
 pytestmark = pytest.mark.usefixtures("code_at_once")
 
@@ -75,6 +76,23 @@ def test_entries_turn_while_guests_run(seed: int) -> None:
         ended.set()
         thread.join()
     assert turn_entries(instance.module.code_space, 1) > 10
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 5])
+def test_with_odd_numbers_pins_need_not_be_worth_it(number: int) -> None:
+    """The loop calls a function three times for each time that it reads a slot."""
+    before = set_mixing(number)
+    try:
+        engine = wl.Engine(tier="baseline", translation="eager")
+        module = wl.Module(
+            """(module (func $f (param i32) (result i32) (local.get 0)) (func (export "spin") (param $n i32)
+            (loop (br_if 0 (local.tee $n (call $f (call $f (call $f (i32.sub (local.get $n) (i32.const 1))))))))))""",
+            engine,
+        )
+    finally:
+        set_mixing(before)
+    assert bool(planned(module.code_space, 1).pins) == number % 2
+    assert wl.Instance(module, {}, store=wl.Store(engine)).exports.spin(1000) is None
 
 
 def test_without_it_nothing_is_noted() -> None:

@@ -4,8 +4,9 @@
 
 Usually control leaves code where an instruction has no stencil, and comes back at the next entry: few of the places
 where it could do so ever see it. With `set_mixing` many instructions that have stencils are left to their handlers, and
-entries lead to their code or to their handlers in turn (`entries`). All of that follows from a number, so it can be
-had again, and the way back from code is found.
+entries lead to their code or to their handlers in turn (`entries`). With odd numbers slots are pinned wherever there
+are loops, worth it or not: in small programs few are. All of that follows from the number, so it can be had again, and
+the way back from code is found.
 
 Who doesn't import this module pays one look at a pointer for each function.
 """

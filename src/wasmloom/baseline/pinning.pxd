@@ -49,6 +49,7 @@ cdef class Pins:
     cdef Worth *worth
     cdef uint32_t *seen
     cdef uint64_t seen_count
+    cdef bint eager                     # for tests: whether slots are pinned that aren't worth it
 
     cdef void clear(self) noexcept
     cdef int back(self, uint32_t header, uint32_t end) except -1

@@ -33,6 +33,8 @@ _TURNS = cython.declare(int64_t, 8)
 #: What a read is worth, and what a write costs.
 _READ = cython.declare(int64_t, 10)
 _WRITE = cython.declare(int64_t, 4)
+#: Less than anything costs.
+_LEAST = cython.declare(int64_t, -(1 << 62))
 
 
 @cython.cfunc
@@ -192,7 +194,7 @@ class Pins:
         first: cython.int
         place: cython.int
         for place in range(PIN_COUNT):
-            best[place] = cost
+            best[place] = _LEAST if self.eager else cost
             at[place] = 0
         for i in range(self.seen_count):
             note = cython.address(self.worth[_slot(code, self.seen[i])])

@@ -309,6 +309,7 @@ class Planner:
         self.code = code
         self.size = size
         self.pins.clear()
+        self.pins.eager = self.seed & 1
         self.loads = 0
         self._reserve(size)
         if not self._lay_out(order) & UNFIT and self.pins.find_loops(size):
