@@ -71,13 +71,22 @@ def main() -> None:
         }
         if node is not None:
             commands[LIFTOFF] = [node, *FLAGS, str(DRIVERS / "making.mjs"), str(path)]
-        bytes_of = {name: made(command).get("bytes", 0) for name, command in commands.items()}
+        bytes_of = {}
+        for name, command in list(commands.items()):
+            try:
+                bytes_of[name] = made(command).get("bytes", 0)
+            except subprocess.CalledProcessError as error:
+                said = next((line for line in error.stderr.splitlines() if "Error" in line), f"exit {error.returncode}")
+                report.missing.append(harness.Missing(f"{name} on {path.name}", said))
+                del commands[name]
         runs: dict[str, Callable[[], float]]
         runs = {name: lambda command=command: made(command)["seconds"] for name, command in commands.items()}  # type: ignore[misc]
         samples: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(2 if args.quick else args.rounds):
             for name, run in runs.items():
                 samples[name].append(run())
+        if BYTECODE not in samples or CODE not in samples:
+            continue
         samples[ALONE] = [code - bytecode for code, bytecode in zip(samples[CODE], samples[BYTECODE], strict=True)]
         bytes_of[ALONE] = bytes_of[CODE] - bytes_of[BYTECODE]
         figures = {name: harness.Figure.of(each) for name, each in samples.items()}
