@@ -16,6 +16,7 @@ from wasmloom.compiler.abi import (
     uniform_position,
     uniform_type,
 )
+from wasmloom.compiler.backends import chosen
 from wasmloom.compiler.lines import END, MARK
 from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
@@ -69,9 +70,7 @@ def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _features() -> frozenset[str]:
-    from llvmlite import binding
-
-    return backend.known_features(binding.get_host_cpu_features())
+    return backend.known_features(chosen().features())
 
 
 class FunctionBuilder(StructBuilder):

@@ -21,7 +21,6 @@ modification.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -34,6 +33,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from wasmloom.compiler.backends import llvm_identity
 from wasmloom.compiler.identity import engine_identity
 from wasmloom.system import log
 from wasmloom.version import __version__
@@ -213,17 +213,6 @@ def cache_key(content: bytes, options: Mapping[str, str | int | bool | None]) ->
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode() + b"\0")
     digest.update(content)
     return digest.hexdigest()
-
-
-def llvm_identity() -> str:
-    """The installed LLVM, without loading it: version and size of llvmlite's library."""
-    spec = importlib.util.find_spec("llvmlite")
-    if spec is None or spec.origin is None:
-        return ""
-    package = Path(spec.origin).parent
-    versions = sorted(path.name for path in package.parent.glob("llvmlite-*.dist-info"))
-    sizes = sorted(f"{path.name} {path.stat().st_size}" for path in (package / "binding").glob("libllvmlite*"))
-    return " ".join(versions + sizes)
 
 
 def machine_identity() -> str:

@@ -409,10 +409,11 @@ def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool] | 
 
 def _compile_here(facts: Facts, options: Options, part: tuple[list[int], bool] | OsrEntry) -> bytes:
     with forks.importing:
-        from llvmlite import binding  # noqa: F401
-
+        from wasmloom.compiler.backends import chosen
         from wasmloom.compiler.osr import OsrEntry
         from wasmloom.compiler.units import compile_entry, compile_unit
+
+        chosen()
 
     with forks.using_llvm():
         if isinstance(part, OsrEntry):

@@ -8,11 +8,10 @@ noted when the engine is first used, and compared before anything is compiled.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
-from functools import cache
 from pathlib import Path
 
+from wasmloom.compiler.backends import fast_library, has_llvmlite
 from wasmloom.errors import CompileError
 from wasmloom.target import FOLDER
 from wasmloom.version import __version__
@@ -39,10 +38,9 @@ def _now() -> str:
 _AT_FIRST = _now()
 
 
-@cache
 def has_llvm() -> bool:
     """Whether there is an LLVM to compile with. Looked up once, without loading it."""
-    return importlib.util.find_spec("llvmlite") is not None
+    return fast_library() is not None or has_llvmlite()
 
 
 def require_llvm() -> None:

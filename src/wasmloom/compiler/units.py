@@ -10,15 +10,13 @@ is the offset, the "column" tells marks from calls and traps (see `wasmloom.comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from wasmloom.compiler import call_lowering as _calls  # noqa: F401  (registers what lowers calls)
 from wasmloom.compiler import stack_lowering as _stacks  # noqa: F401  (registers what lowers continuations)
-from wasmloom.compiler import switching, workers
+from wasmloom.compiler import switching
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
+from wasmloom.compiler.backends import chosen
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, array_call, constant_pool
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import LONGEST_BLOCK, FunctionLowering, Options, check_lowerings
@@ -26,25 +24,22 @@ from wasmloom.compiler.osr import OsrEntry, OsrLowering
 from wasmloom.spec.types import FuncType
 from wasmloom.target import backend
 
-if TYPE_CHECKING:
-    from llvmlite import binding
-
 check_lowerings()
 
 #: The optimisation level of LLVM's back end, and of its passes.
 LEVEL = 2
-#: LLVM's passes where code must be there soon, by llvmlite's names; else it runs those of `LEVEL`. What compiled a
-#: program to Wasm has optimised it, so these only undo what lowering has done: variables become values, and what
-#: was written for one instruction at a time is put together. Accesses to memory are neither removed nor moved anyway.
+#: LLVM's passes where code must be there soon, as its pipelines name them; else it runs those of `LEVEL`. What compiled
+#: a program to Wasm has optimised it, so these only undo what lowering has done: variables become values, and what was
+#: written for one instruction at a time is put together. Accesses to memory are neither removed nor moved anyway.
 PASSES = (
-    "always_inliner",
+    "always-inline",
     "sroa",
-    "simplify_cfg",
-    "instruction_combine",
-    "loop_rotate",
-    "jump_threading",
-    "simplify_cfg",
-    "instruction_combine",
+    "simplifycfg",
+    "instcombine",
+    "loop-rotate",
+    "jump-threading",
+    "simplifycfg",
+    "instcombine",
 )
 
 #: What makes a function heavy: LLVM's passes and its back end take more than a fixed time for each instruction of it.
@@ -201,72 +196,14 @@ def _text(
     return "\n".join(parts) + "\n", heavy
 
 
-@lru_cache(maxsize=2)
-def target_machine(level: int = LEVEL) -> binding.TargetMachine:
-    """LLVM's back end for this machine, at an optimisation level; its options are those of the whole process."""
-    from llvmlite import binding
-
-    for option in backend.OPTIONS:
-        binding.set_option("wasmloom", option)
-    if workers.is_worker:
-        # Programs have no variables that debuggers could show, and looking for them takes a twentieth of the time. The
-        # option is the whole process's, so it is left alone where others may use LLVM.
-        binding.set_option("wasmloom", "-experimental-debug-variable-locations=false")
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    binding.initialize_native_asmparser()
-    return binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(),
-        features=backend.features(binding.get_host_cpu_features()),
-        opt=level,
-        reloc="pic",
-        codemodel="small",
-    )
-
-
-@contextmanager
-def optimised(text: str, quick: bool, heavy: bool = False) -> Iterator[binding.ModuleRef]:
-    """LLVM IR, parsed, after LLVM's passes: those of `PASSES`, or all of `LEVEL`; if it is heavy, hardly any.
-
-    Invariant: a module goes before its context. llvmlite disposes of each when Python finds it to be garbage; if that
-    is the context first, it takes the module along, which is then freed twice. So nothing of a unit outlives the
-    ``with``, and no signal handler may run in it (see `wasmloom.compiler.workers.compile_parts`): an exception between
-    two lines would leave both to Python, or llvmlite's lock locked.
-    """
-    from llvmlite import binding
-    from llvmlite.binding.newpassmanagers import NewPassManager
-
-    machine = target_machine()
-    # In a context of its own, since the global one keeps types, constants and debug locations for ever.
-    with binding.create_context() as context, binding.parse_assembly(text, context) as module:
-        module.triple = machine.triple
-        module.data_layout = str(machine.target_data)
-        module.verify()
-        tuning = binding.create_pipeline_tuning_options(speed_level=0 if quick or heavy else LEVEL)
-        # Nothing to gain: every load is used by something that isn't a vector.
-        tuning.loop_vectorization = False
-        builder = binding.create_pass_builder(machine, tuning)
-        if quick or heavy:
-            manager = binding.create_new_module_pass_manager()
-            for name in PASSES[:1] if heavy else PASSES:
-                getattr(manager, f"add_{name}_pass")()
-        else:
-            manager = builder.getModulePassManager()
-        try:
-            manager.run(module, builder)
-        finally:
-            # llvmlite's own method for this is hidden by one that does nothing: each unit would leave 60 KB behind.
-            # What a pass builder leaves, 1.5 KB, nothing can free: the callbacks in it belong to one run, so it
-            # can't be used again either.
-            NewPassManager._dispose(manager)
-            manager.detach()
-        yield module
-
-
 def _object(unit: tuple[str, bool], options: Options) -> bytes:
-    text, heavy = unit
-    with optimised(text, options.quick, heavy) as module:
-        return bytes(target_machine(0 if heavy else LEVEL).emit_object(module))
+    return _compiled(*unit, options)
+
+
+def _compiled(text: str, heavy: bool, options: Options, assembly: bool = False) -> bytes:
+    """IR as an object file, or in assembly."""
+    passes = PASSES[:1] if heavy else PASSES if options.quick else None
+    return chosen().compile(text, passes, 0 if heavy else LEVEL, assembly)
 
 
 def compile_unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> bytes:
@@ -281,6 +218,4 @@ def compile_entry(facts: Facts, options: Options, entry: OsrEntry) -> bytes:
 
 def assembly(facts: Facts, options: Options, functions: Sequence[int]) -> str:
     """Some functions as compiled code, in assembly for people."""
-    text, heavy = _unit(facts, options, functions, False)
-    with optimised(text, options.quick, heavy) as module:
-        return str(target_machine(0 if heavy else LEVEL).emit_assembly(module))
+    return _compiled(*_unit(facts, options, functions, False), options, True).decode()

@@ -9,9 +9,16 @@ from collections.abc import Mapping
 STACK_CHECK = '"split-stack"'
 STACK_CHECK_FAILED = "__morestack"
 
+#: How LLVM calls this processor's kind, in the names of its functions.
+LLVM_NAME = "X86"
+
 #: Options of LLVM, for the whole process. Conditional moves with a memory operand stay as they are: LLVM would make
 #: branches of them, and load in one arm only (https://github.com/llvm/llvm-project/issues/219814).
 OPTIONS = ("-x86-cmov-converter-force-mem-operand=false",)
+
+#: An option of LLVM: programs have no variables that debuggers could show, and looking for them takes a twentieth of
+#: the time.
+NO_VARIABLES = "-experimental-debug-variable-locations=false"
 
 #: Features that mask accesses. An access that a mask suppresses doesn't fault, and LLVM turns a load that only a
 #: `select` needs into one, although it is volatile. Masks came with AVX-512 and AVX10; the conditional moves of APX
