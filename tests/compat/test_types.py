@@ -134,3 +134,42 @@ def test_things_are_closed(w: Any, make: str) -> None:
     }[make]
     with pytest.raises(ValueError, match="already closed"):
         use()
+
+
+def test_parts_are_read_only_and_described(w: Any) -> None:
+    """Properties of types, and settings: one kind each, with texts for `help`."""
+    i32 = w.ValType.i32()
+    made = [
+        (w.FuncType([i32], []), ("params", "results")),
+        (w.GlobalType(i32, True), ("content", "mutable")),
+        (w.TableType(w.ValType.funcref(), w.Limits(1, None)), ("element", "limits")),
+        (w.MemoryType(w.Limits(1, None)), ("limits", "is_64", "is_shared", "page_size", "page_size_log2")),
+        (w.TagType(w.FuncType([i32], [])), ("functype",)),
+    ]
+    for thing, names in made:
+        for name in names:
+            with pytest.raises(AttributeError):
+                setattr(thing, name, getattr(thing, name))
+        thing.close()
+        for name in names:
+            with pytest.raises(ValueError, match="already closed"):
+                getattr(thing, name)
+    for settings, name in ((w.Config(), "wasm_simd"), (w.WasiConfig(), "argv")):
+        with pytest.raises(AttributeError):
+            getattr(settings, name)
+
+
+def test_what_the_look_alike_says() -> None:
+    import wasmloom.compat.wasmtime as w
+
+    for cls in (w.FuncType, w.GlobalType, w.TableType, w.MemoryType, w.ImportType, w.ExportType, w.Frame, w.Config):
+        for name, value in vars(cls).items():
+            assert name.startswith("_") or value.__doc__, (cls, name)
+    type = w.FuncType([], [w.ValType.i32()])
+    for make in (lambda: w.Func(w.Store(), type, 5), lambda: w.Linker(w.Engine()).define_func("", "", type, 5)):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="expected a function, not int"):
+            make()
+    with pytest.raises(TypeError, match="expected an Engine, not str"):
+        w.Linker("engine")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a Module, not NoneType"):
+        w.Instance(w.Store(), None, [])  # type: ignore[arg-type]

@@ -8,41 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from typing import Any
 
 import wasmloom as wl
 from wasmloom.compat.wasmtime.errors import WasmtimeError, attempt
-from wasmloom.compat.wasmtime.handles import Handle
+from wasmloom.compat.wasmtime.handles import Handle, Setting, expect
 
-T = TypeVar("T")
+#: What is said of settings that change nothing.
+_NOTHING = "Accepted; means nothing here."
 
 #: How the names of features in errors differ from those of `wl.Module.features`.
 _TITLES = {"simd": "SIMD", "relaxed-simd": "relaxed SIMD", "atomics": "threads", "exception-handling": "exceptions"}
-
-
-class Setting(Generic[T]):
-    """A property that can only be set. `check` returns what is noted for a value, or raises `TypeError`."""
-
-    def __init__(self, check: Callable[[Any], object], doc: str = "Accepted; means nothing here.") -> None:
-        self.check = check
-        self.__doc__ = doc
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, config: None, owner: type) -> Setting[T]: ...
-    @overload
-    def __get__(self, config: Config, owner: type) -> NoReturn: ...
-    def __get__(self, config: Config | None, owner: type) -> Setting[T]:
-        """Refuse: settings can't be read."""
-        if config is None:
-            return self
-        raise AttributeError(f"property {self.name!r} of {owner.__name__!r} object has no getter")
-
-    def __set__(self, config: Config, value: T) -> None:
-        """Note a value."""
-        config._core[self.name] = self.check(value)
 
 
 class Switch(Setting[bool]):
@@ -126,23 +102,23 @@ class Config(Handle):
     wasm_component_model = Switch()
     wasm_component_model_implements = Switch()
     wasm_component_model_map = Switch()
-    wasm_relaxed_simd_deterministic = Setting[bool](_bool)
+    wasm_relaxed_simd_deterministic = Setting[bool](_bool, _NOTHING)
 
-    cranelift_debug_verifier = Setting[bool](_bool)
-    cranelift_nan_canonicalization = Setting[bool](_bool)
-    cranelift_opt_level = Setting[str](_one_of("opt level", "none", "speed", "speed_and_size"))
-    debug_info = Setting[bool](_bool)
-    gc_support = Setting[bool](_bool)
-    macos_use_mach_ports = Setting[bool](_bool)
-    memory_guard_size = Setting[int](_int)
-    memory_init_cow = Setting[bool](_bool)
-    memory_may_move = Setting[bool](_bool)
-    memory_reservation_for_growth = Setting[int](_int)
-    native_unwind_info = Setting[bool](_bool)
-    parallel_compilation = Setting[bool](_bool)
-    profiler = Setting[str](_one_of("profiler", "none", "jitdump", "vtune", "perfmap"))
-    shared_memory = Setting[bool](_bool)
-    strategy = Setting[str](_one_of("strategy", "auto", "cranelift"))
+    cranelift_debug_verifier = Setting[bool](_bool, _NOTHING)
+    cranelift_nan_canonicalization = Setting[bool](_bool, _NOTHING)
+    cranelift_opt_level = Setting[str](_one_of("opt level", "none", "speed", "speed_and_size"), _NOTHING)
+    debug_info = Setting[bool](_bool, _NOTHING)
+    gc_support = Setting[bool](_bool, _NOTHING)
+    macos_use_mach_ports = Setting[bool](_bool, _NOTHING)
+    memory_guard_size = Setting[int](_int, _NOTHING)
+    memory_init_cow = Setting[bool](_bool, _NOTHING)
+    memory_may_move = Setting[bool](_bool, _NOTHING)
+    memory_reservation_for_growth = Setting[int](_int, _NOTHING)
+    native_unwind_info = Setting[bool](_bool, _NOTHING)
+    parallel_compilation = Setting[bool](_bool, _NOTHING)
+    profiler = Setting[str](_one_of("profiler", "none", "jitdump", "vtune", "perfmap"), _NOTHING)
+    shared_memory = Setting[bool](_bool, _NOTHING)
+    strategy = Setting[str](_one_of("strategy", "auto", "cranelift"), _NOTHING)
     target = Setting[str](_target, "The machine to make code for: only this one.")
 
     def __init__(self) -> None:
@@ -170,9 +146,7 @@ class Engine(Handle):
     _core: wl.Engine
 
     def __init__(self, config: Config | None = None) -> None:
-        if config is not None and not isinstance(config, Config):
-            raise TypeError("expected Config")
-        given = {} if config is None else config._consume()
+        given = {} if config is None else expect(config, Config)._consume()
         checked = given.get("memory_reservation") == 0 or not given.get("signals_based_traps", True)
         self._core = attempt(
             wl.Engine,
@@ -217,6 +191,4 @@ class Engine(Handle):
 
 def engine_of(engine: object) -> wl.Engine:
     """An argument that must be an engine."""
-    if not isinstance(engine, Engine):
-        raise TypeError("expected an Engine")
-    return engine._core
+    return expect(engine, Engine)._core

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 import wasmloom as wl
-from wasmloom.compat.wasmtime.handles import Handle
+from wasmloom.compat.wasmtime.handles import Handle, Part
 
 T = TypeVar("T")
 
@@ -116,38 +116,26 @@ _REASONS: dict[str, tuple[str, str | None]] = {
 }
 
 
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _or_0(offset: int | None) -> int:
+    return offset or 0
+
+
 class Frame(Handle):
     """A function that was active when a guest trapped."""
 
     _core: wl.Frame
+    func_index = Part(int, "The function's index in its module.")
+    func_name = Part[str | None](_as_is, "The function's name, if it has one.")
+    module_name = Part[str | None](_as_is, "The module's name, if it has one.", "module")
+    module_offset = Part(_or_0, "Where the instruction is in the module, in bytes.", "offset")
+    func_offset = Part(_or_0, "Where the instruction is in the function's body, in bytes.")
 
     def __init__(self, core: wl.Frame) -> None:
         self._core = core
-
-    @property
-    def func_index(self) -> int:
-        """The function's index in its module."""
-        return self._core.func_index
-
-    @property
-    def func_name(self) -> str | None:
-        """The function's name, if it has one."""
-        return self._core.func_name
-
-    @property
-    def module_name(self) -> str | None:
-        """The module's name, if it has one."""
-        return self._core.module
-
-    @property
-    def module_offset(self) -> int:
-        """Where the instruction is in the module, in bytes."""
-        return self._core.offset or 0
-
-    @property
-    def func_offset(self) -> int:
-        """Where the instruction is in the function's body, in bytes."""
-        return self._core.func_offset or 0
 
 
 class Trap(Exception):

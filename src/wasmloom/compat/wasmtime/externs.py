@@ -9,10 +9,10 @@ from typing import Any
 import wasmloom as wl
 from wasmloom.compat.wasmtime.config import Engine, engine_of
 from wasmloom.compat.wasmtime.errors import WasmtimeError, attempt
-from wasmloom.compat.wasmtime.handles import Handle
-from wasmloom.compat.wasmtime.store import Storelike
+from wasmloom.compat.wasmtime.handles import Handle, expect
+from wasmloom.compat.wasmtime.store import Item, Storelike
 from wasmloom.compat.wasmtime.types import GlobalType, MemoryType, TableType, TagType
-from wasmloom.compat.wasmtime.values import WRAPPERS, Func, or_null, same_store, to_core
+from wasmloom.compat.wasmtime.values import Func, or_null, to_core
 from wasmloom.spec.limits import PAGE_SIZE
 
 _PAGE_BITS = PAGE_SIZE.bit_length() - 1
@@ -23,55 +23,39 @@ def _pointer(buffer: Any) -> ctypes._Pointer[ctypes.c_ubyte]:
     return ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ubyte))
 
 
-class Memory:
+class Memory(Item[wl.Memory, MemoryType], core=wl.Memory, kind=MemoryType):
     """A linear memory."""
 
-    _core: wl.Memory
-
     def __init__(self, store: Storelike, ty: MemoryType) -> None:
-        if not isinstance(ty, MemoryType):
-            raise TypeError("expected a MemoryType")
+        expect(ty, MemoryType)
         self._core = attempt(wl.Memory, store._core, ty._to_make())
-
-    @classmethod
-    def _of(cls, core: wl.Memory) -> Memory:
-        made = cls.__new__(cls)
-        made._core = core
-        return made
-
-    def type(self, store: Storelike) -> MemoryType:
-        """The memory's type, with its present size."""
-        same_store(store, self._core)
-        return MemoryType._of(self._core.type)
 
     def grow(self, store: Storelike, delta: int) -> int:
         """Add pages; returns how many there were. Raises `WasmtimeError` at a limit."""
-        same_store(store, self._core)
+        core = self._in(store)
         if delta < 0:
             raise WasmtimeError("cannot grow by negative amount")
         try:
-            return self._core.grow(delta)
-        except wl.WasmError:
+            return core.grow(delta)
+        except (wl.WasmError, BufferError):
             raise WasmtimeError(f"failed to grow memory by `{delta}`") from None
 
     def size(self, store: Storelike) -> int:
         """The size in pages."""
-        same_store(store, self._core)
-        return self._core.size
+        return self._in(store).size
 
     def data_len(self, store: Storelike) -> int:
         """The size in bytes."""
-        same_store(store, self._core)
-        return len(self._core)
+        return len(self._in(store))
 
     def page_size(self, store: Storelike) -> int:
         """Bytes of a page."""
-        same_store(store, self._core)
+        self._in(store)
         return PAGE_SIZE
 
     def page_size_log2(self, store: Storelike) -> int:
         """The power of two that bytes of a page are."""
-        same_store(store, self._core)
+        self._in(store)
         return _PAGE_BITS
 
     def data_ptr(self, store: Storelike) -> ctypes._Pointer[ctypes.c_ubyte]:
@@ -85,31 +69,31 @@ class Memory:
 
         `size`: how many bytes; None: all from the offset on. Raises `ValueError` for what isn't in the memory.
         """
-        same_store(store, self._core)
-        count = len(self._core) - offset if size is None else size
-        if offset < 0 or not 0 <= count <= len(self._core) - offset:
-            raise ValueError(f"{count} bytes at {offset} are outside of a memory of {len(self._core)} bytes")
+        core = self._in(store)
+        count = len(core) - offset if size is None else size
+        if offset < 0 or not 0 <= count <= len(core) - offset:
+            raise ValueError(f"{count} bytes at {offset} are outside of a memory of {len(core)} bytes")
         if not count:
             return (ctypes.c_ubyte * 0)()
-        return (ctypes.c_ubyte * count).from_buffer(self._core, offset)  # type: ignore[arg-type]
+        return (ctypes.c_ubyte * count).from_buffer(core, offset)
 
     def read(self, store: Storelike, start: int | None = 0, stop: int | None = None) -> bytearray:
         """A copy of the bytes from `start` to `stop`, as a slice has them: what is outside isn't there."""
-        same_store(store, self._core)
-        begin, end, _ = slice(start, stop).indices(len(self._core))
-        return bytearray(self._core.read(begin, max(end - begin, 0)))
+        core = self._in(store)
+        begin, end, _ = slice(start, stop).indices(len(core))
+        return bytearray(core.read(begin, max(end - begin, 0)))
 
     def write(self, store: Storelike, value: bytearray | bytes, start: int | None = None) -> int:
         """Write bytes at `start` (negative: from the end); returns how many. Raises `IndexError` outside."""
-        same_store(store, self._core)
-        length = len(self._core)
+        core = self._in(store)
+        length = len(core)
         begin = 0 if start is None else start
         if begin < 0:
             begin += length
         data = value if isinstance(value, bytes | bytearray) else bytearray(value)
         if not 0 <= begin < length or begin + len(data) > length:
             raise IndexError("index out of range")
-        self._core.write(begin, data)
+        core.write(begin, data)
         return len(data)
 
 
@@ -120,8 +104,7 @@ class SharedMemory(Handle):
 
     def __init__(self, engine: Engine, ty: MemoryType) -> None:
         engine_of(engine)
-        if not isinstance(ty, MemoryType):
-            raise TypeError("expected a MemoryType")
+        expect(ty, MemoryType)
         if not ty.is_shared:
             raise WasmtimeError("shared memory must have the `shared` flag enabled on its memory type")
         self._type = ty._core
@@ -145,7 +128,8 @@ class SharedMemory(Handle):
 
     def size(self) -> int:
         """The size in pages."""
-        return self._pages if self._core else 0
+        self._check_open()
+        return self._pages
 
     def data_len(self) -> int:
         """The size in bytes."""
@@ -156,127 +140,77 @@ class SharedMemory(Handle):
         return _pointer((ctypes.c_ubyte * len(self._core)).from_buffer(self._core))
 
 
-class Global:
+class Global(Item[wl.Global, GlobalType], core=wl.Global, kind=GlobalType):
     """A global variable."""
 
-    _core: wl.Global
-
     def __init__(self, store: Storelike, ty: GlobalType, val: Any) -> None:
-        if not isinstance(ty, GlobalType):
-            raise TypeError("expected a GlobalType")
+        expect(ty, GlobalType)
         self._core = attempt(wl.Global, store._core, ty._core, to_core(ty._core.content)(val))
-
-    @classmethod
-    def _of(cls, core: wl.Global) -> Global:
-        made = cls.__new__(cls)
-        made._core = core
-        return made
-
-    def type(self, store: Storelike) -> GlobalType:
-        """The global's type."""
-        same_store(store, self._core)
-        return GlobalType._of(self._core.type)
 
     def value(self, store: Storelike) -> Any:
         """The value; a null reference is a `Val`."""
-        same_store(store, self._core)
-        return or_null(self._core.type.content, self._core.value)
+        core = self._in(store)
+        return or_null(core.type.content, core.value)
 
     def set_value(self, store: Storelike, val: Any) -> None:
         """Replace the value. Raises `WasmtimeError` if it can't be."""
-        same_store(store, self._core)
-        type = self._core.type
-        value = to_core(type.content)(val)
-        if not type.mutable:
+        core = self._in(store)
+        value = to_core(core.type.content)(val)
+        if not core.type.mutable:
             raise WasmtimeError("immutable global cannot be set")
-        self._core.value = value
+        core.value = value
 
 
-class Table:
+class Table(Item[wl.Table, TableType], core=wl.Table, kind=TableType):
     """A table of references."""
 
-    _core: wl.Table
-
     def __init__(self, store: Storelike, ty: TableType, init: Any) -> None:
-        if not isinstance(ty, TableType):
-            raise TypeError("expected a TableType")
+        expect(ty, TableType)
         value = to_core(ty._core.element)(init)
         self._core = attempt(wl.Table, store._core, ty._core, init=value)
 
-    @classmethod
-    def _of(cls, core: wl.Table) -> Table:
-        made = cls.__new__(cls)
-        made._core = core
-        return made
-
-    def type(self, store: Storelike) -> TableType:
-        """The table's type, with its present size."""
-        same_store(store, self._core)
-        return TableType._of(self._core.type)
-
     def size(self, store: Storelike) -> int:
         """How many elements there are."""
-        same_store(store, self._core)
-        return self._core.size
+        return self._in(store).size
 
     def grow(self, store: Storelike, amt: int, init: Any) -> int:
         """Add elements; returns how many there were. Raises `WasmtimeError` at a limit."""
-        same_store(store, self._core)
-        value = to_core(self._core.type.element)(init)
+        core = self._in(store)
+        value = to_core(core.type.element)(init)
         try:
-            return self._core.grow(amt, value)
+            return core.grow(amt, value)
         except wl.WasmError:
             raise WasmtimeError(f"failed to grow table by `{amt}`") from None
 
     def get(self, store: Storelike, idx: int) -> Any | None:
         """An element; a null reference is a `Val`, and None means that there is no such element."""
-        same_store(store, self._core)
-        if not 0 <= idx < self._core.size:
-            return None
-        return or_null(self._core.type.element, self._core[idx])
+        core = self._in(store)
+        return or_null(core.type.element, core[idx]) if 0 <= idx < core.size else None
 
     def set(self, store: Storelike, idx: int, val: Any) -> None:
         """Replace an element. Raises `WasmtimeError` if there is none."""
-        same_store(store, self._core)
-        value = to_core(self._core.type.element)(val)
-        if not 0 <= idx < self._core.size:
+        core = self._in(store)
+        value = to_core(core.type.element)(val)
+        if not 0 <= idx < core.size:
             raise WasmtimeError(f"undefined element: out of bounds table access: index {idx}")
-        self._core[idx] = value
+        core[idx] = value
 
 
-class Tag:
+class Tag(Item[wl.Tag, TagType], core=wl.Tag, kind=TagType):
     """A tag, which tells exceptions apart."""
 
-    _core: wl.Tag
-
     def __init__(self, store: Storelike, ty: TagType) -> None:
-        if not isinstance(ty, TagType):
-            raise TypeError("expected a TagType")
+        expect(ty, TagType)
         if ty._core.results:
             raise WasmtimeError("the type of a tag for exceptions has no results")
         self._core = attempt(wl.Tag, store._core, ty._core)
 
-    @classmethod
-    def _of(cls, core: wl.Tag) -> Tag:
-        made = cls.__new__(cls)
-        made._core = core
-        return made
-
-    def type(self, store: Storelike) -> TagType:
-        """The tag's type."""
-        same_store(store, self._core)
-        return TagType._of(self._core.type)
-
     def eq(self, store: Storelike, other: Tag) -> bool:
         """Whether the two are the same tag."""
-        same_store(store, self._core)
-        return self._core == other._core
+        return self._in(store) == other._core
 
 
 AsExtern = Func | Table | Memory | SharedMemory | Global | Tag
-
-for _class, _core in ((Memory, wl.Memory), (Global, wl.Global), (Table, wl.Table), (Tag, wl.Tag)):
-    WRAPPERS[_core] = _class._of
 
 
 def core_of(item: object) -> Any:

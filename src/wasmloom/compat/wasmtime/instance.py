@@ -8,10 +8,10 @@ from typing import Any
 import wasmloom as wl
 from wasmloom.compat.wasmtime.errors import WasmtimeError, attempt
 from wasmloom.compat.wasmtime.externs import AsExtern, core_of
-from wasmloom.compat.wasmtime.handles import Handle
+from wasmloom.compat.wasmtime.handles import Handle, Wrapper, expect
 from wasmloom.compat.wasmtime.module import Module
-from wasmloom.compat.wasmtime.store import Storelike
-from wasmloom.compat.wasmtime.values import WRAPPERS, Func
+from wasmloom.compat.wasmtime.store import WRAPPERS, Storelike, check_store
+from wasmloom.compat.wasmtime.values import Func
 from wasmloom.host.types import describe
 
 
@@ -38,13 +38,11 @@ class InstanceExports(Mapping[str, AsExtern]):
         return iter(self._core)
 
 
-class Instance:
+class Instance(Wrapper):
     """A module with its state. `imports`: what it imports, in the order of `Module.imports`."""
 
     def __init__(self, store: Storelike, module: Module, imports: Sequence[AsExtern]) -> None:
-        if not isinstance(module, Module):
-            raise TypeError("expected a Module")
-        wanted = module._core.imports
+        wanted = expect(module, Module)._core.imports
         if len(imports) != len(wanted):
             raise WasmtimeError(f"expected {len(wanted)} imports, found {len(imports)}")
         self._set(instantiated(store, module._core, list(zip(wanted, imports, strict=True))))
@@ -61,8 +59,7 @@ class Instance:
 
     def exports(self, store: Storelike) -> InstanceExports:
         """What the instance exports."""
-        if self._core.store is not store._core:
-            raise WasmtimeError("object used with the wrong store")
+        check_store(store, self._core.store)
         return self._exports
 
 

@@ -10,7 +10,7 @@ import wasmloom as wl
 from wasmloom.compat.wasmtime.config import Engine, engine_of
 from wasmloom.compat.wasmtime.errors import WasmtimeError
 from wasmloom.compat.wasmtime.externs import AsExtern, Global, Memory, Table, core_of
-from wasmloom.compat.wasmtime.handles import Handle
+from wasmloom.compat.wasmtime.handles import Handle, expect
 from wasmloom.compat.wasmtime.instance import Instance, InstancePre, check_function, instantiated
 from wasmloom.compat.wasmtime.module import Module
 from wasmloom.compat.wasmtime.store import Store, Storelike
@@ -76,15 +76,13 @@ class Linker(Handle):
         self, module: str, name: str, ty: FuncType, func: Callable[..., Any], access_caller: bool = False
     ) -> None:
         """Give a function of the host a name; see `Func`. It can be used in any store."""
-        if not isinstance(ty, FuncType):
-            raise TypeError("expected a FuncType")
-        self._define(module, name, _of_host(ty._core, func, access_caller))
+        if not callable(func):
+            raise TypeError(f"expected a function, not {type(func).__name__}")
+        self._define(module, name, _of_host(expect(ty, FuncType)._core, func, access_caller))
 
     def define_instance(self, store: Storelike, name: str, instance: Instance) -> None:
         """Give all exports of an instance names, with `name` as the first part."""
-        if not isinstance(instance, Instance):
-            raise TypeError("expected an `Instance`")
-        for export, item in instance.exports(store).items():
+        for export, item in expect(instance, Instance).exports(store).items():
             self._define(name, export, item)
 
     def define_wasi(self) -> None:
@@ -98,9 +96,7 @@ class Linker(Handle):
         A *command* (it has ``_start``) gets a new instance for each call of one of its functions. Others, *reactors*,
         get one instance now, whose ``_initialize`` is called.
         """
-        if not isinstance(module, Module):
-            raise TypeError("expected a `Module`")
-        exports = module._core.exports
+        exports = expect(module, Module)._core.exports
         if not any(export.name == _START and export.kind == "func" for export in exports):
             instance = self.instantiate(store, module)
             initialize = instance.exports(store).get(_INITIALIZE)
@@ -134,11 +130,9 @@ class Linker(Handle):
 
     def _find(self, module: Module) -> list[tuple[wl.ImportType, AsExtern | Definition]]:
         """The imports of a module, each with what it is."""
-        if not isinstance(module, Module):
-            raise TypeError("expected a `Module`")
         self._check_open()
         found = []
-        for wanted in module._core.imports:
+        for wanted in expect(module, Module)._core.imports:
             item = self._items.get((wanted.module, wanted.name))
             if item is None:
                 raise _unknown(wanted)

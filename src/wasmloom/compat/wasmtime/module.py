@@ -30,7 +30,7 @@ def wat2wasm(wat: str | bytes) -> bytearray:
 
 def _binary(wasm: object) -> bytes:
     if not isinstance(wasm, bytes | bytearray):
-        raise TypeError("expected wasm bytes")
+        raise TypeError(f"a module is bytes, or text, not {type(wasm).__name__}")
     return bytes(wasm)
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from weakref import ref
 
 import wasmloom as wl
 from wasmloom.compat.wasmtime.config import Engine, engine_of
 from wasmloom.compat.wasmtime.errors import WasmtimeError
-from wasmloom.compat.wasmtime.handles import Handle
+from wasmloom.compat.wasmtime.handles import Handle, Wrapper
 from wasmloom.host.callers import PerInstance
 from wasmloom.wasi import MODULE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wasmloom.compat.wasmtime.wasi import WasiConfig
 
 #: The most fuel that a store has, and the most of it that wasmloom counts.
@@ -31,6 +30,41 @@ class Storelike(Handle):
     _core: wl.Store
     #: The store itself.
     _home: Store
+
+
+def check_store(store: Storelike, owner: wl.Store) -> None:
+    """Raise `WasmtimeError` unless an object of `owner` is used with that store."""
+    if owner is not store._core:
+        raise WasmtimeError("object used with the wrong store")
+
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+#: wasmloom's class → what makes this API's object of one of its.
+WRAPPERS: dict[type[Any], Callable[[Any], Any]] = {}
+
+
+class Item(Wrapper, Generic[C, T]):
+    """Base of what belongs to a store. `core`: what it stands for; `kind`: the class of its type."""
+
+    _core: C
+    _kind: ClassVar[type[Wrapper]]
+
+    def __init_subclass__(cls, core: type, kind: type[Wrapper]) -> None:
+        WRAPPERS[core] = cls._of
+        cls._kind = kind
+
+    def type(self, store: Storelike) -> T:
+        """The type; that of a memory or a table has its present size."""
+        made: T = self._kind._of(self._in(store).type)  # type: ignore[attr-defined, assignment]
+        return made
+
+    def _in(self, store: Storelike) -> C:
+        """What this stands for. Raises `WasmtimeError` unless it is used with the store that it belongs to."""
+        owner: wl.Store = self._core.store  # type: ignore[attr-defined]
+        check_store(store, owner)
+        return self._core
 
 
 class StoreContext(Storelike):
@@ -50,8 +84,7 @@ class Store(Storelike):
 
     def __init__(self, engine: Engine | None = None, data: Any | None = None) -> None:
         engine = Engine() if engine is None else engine
-        limit = _STACK if engine_of(engine) is None else engine._stack_limit or _STACK
-        self._core = wl.Store(engine._core, stack_limit=max(limit, _SMALLEST_STACK))
+        self._core = wl.Store(engine_of(engine), stack_limit=max(engine._stack_limit or _STACK, _SMALLEST_STACK))
         #: The engine that the store belongs to.
         self.engine = engine
         self._data = data

@@ -7,7 +7,7 @@ from typing import Any
 
 import wasmloom as wl
 from wasmloom.compat.wasmtime.errors import WasmtimeError, as_errors
-from wasmloom.compat.wasmtime.handles import Handle
+from wasmloom.compat.wasmtime.handles import Handle, Part, expect
 from wasmloom.host.types import as_memory_type, as_table_type
 from wasmloom.spec.canon import func_type
 from wasmloom.spec.limits import PAGE_SIZE
@@ -25,12 +25,6 @@ class ValType(Handle):
 
     def __init__(self) -> None:
         raise WasmtimeError("value types are made by ValType.i32() and its like")
-
-    @classmethod
-    def _of(cls, core: wl.ValType) -> ValType:
-        made = cls.__new__(cls)
-        made._core = core
-        return made
 
     @classmethod
     def i32(cls) -> ValType:
@@ -76,16 +70,11 @@ class ValType(Handle):
 
 def _core_types(types: Sequence[ValType]) -> tuple[wl.ValType, ...]:
     len(types)  # an iterator won't do
-    for type in types:
-        if not isinstance(type, ValType):
-            raise TypeError("expected ValType")
-    return tuple([type._core for type in types])
+    return tuple([expect(type, ValType)._core for type in types])
 
 
-def _val_type(type: object) -> wl.ValType:
-    if not isinstance(type, ValType):
-        raise TypeError("expected valtype")
-    return type._core
+def _val_types(types: Sequence[wl.ValType]) -> list[ValType]:
+    return list(map(ValType._of, types))
 
 
 class Limits:
@@ -100,6 +89,10 @@ class Limits:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @classmethod
+    def _of(cls, core: wl.Limits) -> Limits:
+        return cls(*core)
+
     def _as_core(self) -> wl.Limits:
         if self.min < 0 or (self.max is not None and self.max < 0):
             raise WasmtimeError(f"limits must not be negative, got {self.min} and {self.max}")
@@ -110,83 +103,46 @@ class FuncType(Handle):
     """The type of a function: what it takes and what it returns."""
 
     _core: wl.FuncType
+    params = Part(_val_types, "The types of its parameters.")
+    results = Part(_val_types, "The types of its results.")
 
     def __init__(self, params: Sequence[ValType], results: Sequence[ValType]) -> None:
         self._core = wl.FuncType(_core_types(params), _core_types(results))
-
-    @classmethod
-    def _of(cls, core: wl.FuncType) -> FuncType:
-        made = cls.__new__(cls)
-        made._core = core
-        return made
-
-    @property
-    def params(self) -> list[ValType]:
-        """The types of its parameters."""
-        return [ValType._of(type) for type in self._core.params]
-
-    @property
-    def results(self) -> list[ValType]:
-        """The types of its results."""
-        return [ValType._of(type) for type in self._core.results]
 
 
 class GlobalType(Handle):
     """The type of a global: of its content, and whether it can be set."""
 
     _core: wl.GlobalType
+    content = Part(ValType._of, "The type of its value.")
+    mutable = Part(bool, "Whether it can be set.")
 
     def __init__(self, valtype: ValType, mutable: bool) -> None:
-        self._core = wl.GlobalType(_val_type(valtype), bool(mutable))
-
-    @classmethod
-    def _of(cls, core: wl.GlobalType) -> GlobalType:
-        made = cls.__new__(cls)
-        made._core = core
-        return made
-
-    @property
-    def content(self) -> ValType:
-        """The type of its value."""
-        return ValType._of(self._core.content)
-
-    @property
-    def mutable(self) -> bool:
-        """Whether it can be set."""
-        return self._core.mutable
+        self._core = wl.GlobalType(expect(valtype, ValType)._core, bool(mutable))
 
 
 class TableType(Handle):
     """The type of a table: of its elements, and its size."""
 
     _core: wl.TableType
+    element = Part(ValType._of, "The type of its elements.")
+    limits = Part(Limits._of, "How many elements it has.")
 
     def __init__(self, valtype: ValType, limits: Limits) -> None:
-        element = _val_type(valtype)
+        element = expect(valtype, ValType)._core
         with as_errors(ValueError):
             self._core = as_table_type(wl.TableType(element, limits._as_core()))
-
-    @classmethod
-    def _of(cls, core: wl.TableType) -> TableType:
-        made = cls.__new__(cls)
-        made._core = core
-        return made
-
-    @property
-    def element(self) -> ValType:
-        """The type of its elements."""
-        return ValType._of(self._core.element)
-
-    @property
-    def limits(self) -> Limits:
-        """How many elements it has."""
-        return Limits(*self._core.limits)
 
 
 class MemoryType(Handle):
     """The type of a memory: its size in pages, and what kind of memory it is."""
 
     _core: wl.MemoryType
+    limits = Part(Limits._of, "How many pages it has.")
+    is_64 = Part(bool, "Whether addresses have 64 bits.", "is64")
+    is_shared = Part(bool, "Whether threads share it.", "shared")
+    page_size = Part((1).__lshift__, "Bytes of a page.", "page_size_log2")
+    page_size_log2 = Part(int, "The power of two that bytes of a page are.")
 
     def __init__(self, limits: Limits, is_64: bool = False, shared: bool = False, page_size_log2: int = 16) -> None:
         if page_size_log2 not in (0, _PAGE_BITS):
@@ -201,12 +157,6 @@ class MemoryType(Handle):
             raise WasmtimeError(f"a memory of this type has at most {most} pages, not {core.min} to {core.max}")
         self._core = wl.MemoryType(core, is_64, shared, page_size_log2)
 
-    @classmethod
-    def _of(cls, core: wl.MemoryType) -> MemoryType:
-        made = cls.__new__(cls)
-        made._core = core
-        return made
-
     def _to_make(self) -> wl.MemoryType:
         """The type for a new memory. Raises `WasmtimeError` for memories that can't be made."""
         core = self._core
@@ -215,31 +165,6 @@ class MemoryType(Handle):
         with as_errors(ValueError):
             return as_memory_type(core)
 
-    @property
-    def limits(self) -> Limits:
-        """How many pages it has."""
-        return Limits(*self._core.limits)
-
-    @property
-    def is_64(self) -> bool:
-        """Whether addresses have 64 bits."""
-        return self._core.is64
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether threads share it."""
-        return self._core.shared
-
-    @property
-    def page_size(self) -> int:
-        """Bytes of a page."""
-        return 1 << self._core.page_size_log2
-
-    @property
-    def page_size_log2(self) -> int:
-        """The power of two that bytes of a page are."""
-        return self._core.page_size_log2
-
 
 class TagType(Handle):
     """The type of a tag: of the function whose parameters an exception carries."""
@@ -247,9 +172,7 @@ class TagType(Handle):
     _core: wl.FuncType
 
     def __init__(self, functype: FuncType) -> None:
-        if not isinstance(functype, FuncType):
-            raise TypeError("expected a FuncType")
-        self._core = functype._core
+        self._core = expect(functype, FuncType)._core
 
     @classmethod
     def _of(cls, core: wl.FuncType | wl.TagType) -> TagType:
@@ -275,44 +198,36 @@ _OF_KIND: dict[str, Callable[[Any], AsExternType]] = {
 }
 
 
+def _type_of(item: wl.ImportType | wl.ExportType) -> AsExternType:
+    return _OF_KIND[item.kind](item.type)
+
+
 class ImportType(Handle):
     """What a module imports: where from, as what, and of which type."""
 
     _core: wl.ImportType
+    module = Part(str, "The first part of the name.")
+    name: Part[str | None] = Part(str, "The second part of the name.")
 
     def __init__(self, core: wl.ImportType) -> None:
         self._core = core
 
     @property
-    def module(self) -> str:
-        """The first part of the name."""
-        return self._core.module
-
-    @property
-    def name(self) -> str | None:
-        """The second part of the name."""
-        return self._core.name
-
-    @property
     def type(self) -> AsExternType:
         """The type."""
-        return _OF_KIND[self._core.kind](self._core.type)
+        return _type_of(self._core)
 
 
 class ExportType(Handle):
     """What a module exports: as what, and of which type."""
 
     _core: wl.ExportType
+    name = Part(str, "The name.")
 
     def __init__(self, core: wl.ExportType) -> None:
         self._core = core
 
     @property
-    def name(self) -> str:
-        """The name."""
-        return self._core.name
-
-    @property
     def type(self) -> AsExternType:
         """The type."""
-        return _OF_KIND[self._core.kind](self._core.type)
+        return _type_of(self._core)

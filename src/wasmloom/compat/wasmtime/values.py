@@ -11,7 +11,8 @@ from weakref import ref
 
 import wasmloom as wl
 from wasmloom.compat.wasmtime.errors import WasmtimeError, translated
-from wasmloom.compat.wasmtime.store import Store, Storelike
+from wasmloom.compat.wasmtime.handles import expect
+from wasmloom.compat.wasmtime.store import WRAPPERS, Item, Store, Storelike, check_store
 from wasmloom.compat.wasmtime.types import FuncType, ValType
 from wasmloom.host.callers import PerInstance
 
@@ -218,12 +219,6 @@ def or_null(type: wl.ValType, value: Any) -> Any:
     return Val(ValType._of(type), None) if value is None else from_core(type)(value)
 
 
-def same_store(store: Storelike, item: wl.Func | wl.Memory | wl.Table | wl.Global | wl.Tag) -> None:
-    """Check that an object belongs to the store that it is used with."""
-    if item.store is not store._core:
-        raise WasmtimeError("object used with the wrong store")
-
-
 # --- functions ---
 
 
@@ -317,7 +312,7 @@ def host_function(
     return PerInstance(make, make(None))
 
 
-class Func:
+class Func(Item[wl.Func, FuncType], core=wl.Func, kind=FuncType):
     """A function of a store.
 
     `func` gets and returns Python values: nothing, one, or several in a list or a tuple. With `access_caller` it gets a
@@ -325,8 +320,9 @@ class Func:
     """
 
     def __init__(self, store: Storelike, ty: FuncType, func: Callable[..., Any], access_caller: bool = False) -> None:
-        if not isinstance(ty, FuncType):
-            raise TypeError("expected a FuncType")
+        expect(ty, FuncType)
+        if not callable(func):
+            raise TypeError(f"expected a function, not {type(func).__name__}")
         home = store._home
         made = host_function(home, ty._core, func, access_caller)
         self._set(wl.Func(home._core, ty._core, made, getattr(func, "__name__", None) or type(func).__name__))
@@ -352,18 +348,13 @@ class Func:
         if len(self._gives) <= 1 and all(give is _same for give in self._gives):
             self._gives = None
 
-    def type(self, store: Storelike) -> FuncType:
-        """The function's type."""
-        same_store(store, self._core)
-        return FuncType._of(self._core.type)
-
     def __call__(self, store: Storelike, *params: Any) -> Any:
         """Run the function. Returns None, one value, or a list of several.
 
         Raises `Trap`, what a host function has raised, and `TypeError` or `WasmtimeError` for wrong arguments.
         """
         if store._core is not self._store:
-            raise WasmtimeError("object used with the wrong store")
+            check_store(store, self._store)  # says what is wrong
         takes = self._takes
         if len(params) != len(takes):
             amount = "few" if len(params) < len(takes) else "many"
@@ -381,6 +372,3 @@ class Func:
             return [give(value) for give, value in zip(self._gives, result, strict=True)]
         raise failure
 
-
-#: wasmloom's class → what makes this API's object of one of its.
-WRAPPERS: dict[type[Any], Callable[[Any], Any]] = {wl.Func: Func._of}

@@ -13,7 +13,7 @@ from typing import Any
 
 import wasmloom as wl
 from wasmloom.compat.wasmtime.errors import WasmtimeError
-from wasmloom.compat.wasmtime.handles import Handle
+from wasmloom.compat.wasmtime.handles import Handle, Setting
 
 
 class DirPerms(Enum):
@@ -36,6 +36,10 @@ _WRITES = 2
 _READS = 1
 #: What a callback for output has as a type.
 Callback = Callable[[bytes], int | None]
+#: A path of the host's.
+Path = str | bytes | os.PathLike[Any]
+_OUTPUT_FILE = "The file, emptied before, that gets the program's standard"
+_OUTPUT_FUNCTION = "A function that takes bytes, and returns how many (None: all), of the program's standard"
 
 
 class _Quiet:
@@ -64,36 +68,12 @@ def _called(callback: Callback, data: bytes) -> int:
     return count
 
 
-class _Property:
-    """A property that can only be set, as in `Config`; it is noted under its name."""
-
-    def __init__(self, check: Callable[[Any], Any], stream: str = "") -> None:
-        self.check = check
-        self.__doc__ = check.__doc__
-        self.stream = stream
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, config: WasiConfig | None, owner: type) -> Any:
-        """Refuse: settings can't be read."""
-        if config is None:
-            return self
-        raise AttributeError(f"property {self.name!r} of {owner.__name__!r} object has no getter")
-
-    def __set__(self, config: WasiConfig, value: Any) -> None:
-        """Note a value."""
-        config._core[self.stream or self.name] = self.check(value)
-
-
 def _argv(values: Sequence[str]) -> list[str]:
-    """The program's arguments; the first is its name."""
     len(values)
     return [_text("argument", value) for value in values]
 
 
 def _env(pairs: Iterable[Iterable[str]]) -> dict[str, str]:
-    """The program's environment: pairs of names and values."""
     found = {}
     for name, value in pairs:
         found[_text("variable", name)] = _text("variable", value)
@@ -106,16 +86,14 @@ def _text(what: str, value: object) -> str:
     return value
 
 
-def _input(path: str | bytes | os.PathLike[Any]) -> _Quiet:
-    """The file that the program reads as its standard input."""
+def _input(path: Path) -> _Quiet:
     try:
         return _Quiet(io.FileIO(os.fspath(path), "r"))
     except OSError as error:
         raise WasmtimeError(f"failed to set stdin file: {error}") from None
 
 
-def _output(path: str | bytes | os.PathLike[Any]) -> _Quiet:
-    """The file that the program's output goes to; what is in it is lost."""
+def _output(path: Path) -> _Quiet:
     try:
         return _Quiet(io.FileIO(os.fspath(path), "w"))
     except OSError as error:
@@ -123,7 +101,6 @@ def _output(path: str | bytes | os.PathLike[Any]) -> _Quiet:
 
 
 def _custom(callback: Callback) -> Callback:
-    """A function that is called with what the program writes: bytes. It returns how many it takes; None: all."""
     return lambda data: _called(callback, data)
 
 
@@ -135,13 +112,13 @@ class WasiConfig(Handle):
 
     _core: dict[str, Any]
 
-    argv = _Property(_argv)
-    env = _Property(_env)
-    stdin_file = _Property(_input, "stdin")
-    stdout_file = _Property(_output, "stdout")
-    stderr_file = _Property(_output, "stderr")
-    stdout_custom = _Property(_custom, "stdout")
-    stderr_custom = _Property(_custom, "stderr")
+    argv = Setting[Sequence[str]](_argv, "The program's arguments; the first is its name.")
+    env = Setting[Iterable[Iterable[str]]](_env, "The program's environment: pairs of names and values.")
+    stdin_file = Setting[Path](_input, "The file that the program reads as its standard input.", "stdin")
+    stdout_file = Setting[Path](_output, f"{_OUTPUT_FILE} output.", "stdout")
+    stderr_file = Setting[Path](_output, f"{_OUTPUT_FILE} error.", "stderr")
+    stdout_custom = Setting[Callback](_custom, f"{_OUTPUT_FUNCTION} output.", "stdout")
+    stderr_custom = Setting[Callback](_custom, f"{_OUTPUT_FUNCTION} error.", "stderr")
 
     def __init__(self) -> None:
         self._core = {"preopens": {}}
