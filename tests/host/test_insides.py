@@ -86,6 +86,10 @@ def test_what_python_can_make_of_compiled_classes() -> None:
     }, made  # fmt: skip
 
 
+#: Attributes that can be set, and two that are for tests.
+SETTABLE = ("value", "fuel", "timeout", "memory_limit", "epoch_deadline", "change_failed", "rounds")
+
+
 @pytest.mark.parametrize("name", ENGINES)
 def test_objects_are_neither_made_nor_copied_nor_changed(name: str) -> None:
     for thing in objects(engine_of(name)):
@@ -110,7 +114,7 @@ def test_objects_are_neither_made_nor_copied_nor_changed(name: str) -> None:
                     copied(thing)
         if cls is not wl.Exports:
             for attribute in [a for a in dir(cls) if not a.startswith("__")]:
-                if attribute in ("value", "fuel", "epoch_deadline", "change_failed", "rounds"):
+                if attribute in SETTABLE:
                     continue
                 with pytest.raises((AttributeError, TypeError)):
                     setattr(thing, attribute, None)

@@ -19,7 +19,7 @@ returned), 1 the continuation, from 2 on what goes in and what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import cython
@@ -57,6 +57,16 @@ _ANY_CONT = ABSTRACT_HEAP_TYPES["cont"]
 _MAX_DRIVERS = 64
 #: A `resume` instruction of bytecode counts its clauses in 16 bits.
 _MAX_TAGS = 0xFFFF
+
+
+# Set by wasmloom.host.instance, which needs this module.
+_resume_async = cython.declare(object, None)
+
+
+def set_resume_async(function: Callable[..., Coroutine[object, object, object]]) -> None:
+    """Register what resumes a continuation that can wait."""
+    global _resume_async
+    _resume_async = function
 
 
 class Suspension(NamedTuple):
@@ -194,7 +204,7 @@ class Continuation:
         """
         if isinstance(on, Mapping):
             return _handle(self.drive(False, args, tuple(on)), on)
-        return self.drive(False, args, _tags(on))
+        return self.drive(False, args, tags_of(on))
 
     def throw(
         self, error: WasmException, *, on: Tag | Iterable[Tag] | Mapping[Tag, Callable[..., object]] = ()
@@ -203,7 +213,24 @@ class Continuation:
         it."""
         if isinstance(on, Mapping):
             return _handle(self.drive(True, (error,), tuple(on)), on)
-        return self.drive(True, (error,), _tags(on))
+        return self.drive(True, (error,), tags_of(on))
+
+    def resume_async(
+        self, *args: object, on: Tag | Iterable[Tag] | Mapping[Tag, Callable[..., object]] = ()
+    ) -> Coroutine[object, object, object]:
+        """As `resume`, but so that the guest can wait: ``await k.resume_async(1, on=tag)``.
+
+        Host functions that it calls may return awaitables, as in `Func.call_async`; so may the functions that `on` maps
+        tags to. The continuation can be one that a call, a plain one or not, has returned. For each type of
+        continuation and choice of tags, a store has a small instance from then on.
+        """
+        return _resume_async(self, False, args, on)
+
+    def throw_async(
+        self, error: WasmException, *, on: Tag | Iterable[Tag] | Mapping[Tag, Callable[..., object]] = ()
+    ) -> Coroutine[object, object, object]:
+        """As `throw`, but so that the guest can wait."""
+        return _resume_async(self, True, (error,), on)
 
     @cython.cfunc
     def drive(self, throws: cython.bint, args: tuple, tags: tuple) -> object:
@@ -351,7 +378,8 @@ def _outcome(
     return Suspension(tag, payload, rest)
 
 
-def _tags(on: object) -> tuple:
+def tags_of(on: object) -> tuple[Tag, ...]:
+    """A tag, or several, as a tuple. Raises `TypeError`."""
     if isinstance(on, Tag):
         return (on,)
     if not isinstance(on, Iterable):
@@ -359,7 +387,7 @@ def _tags(on: object) -> tuple:
     return tuple(on)
 
 
-def _answer(count: int, value: object) -> tuple:
+def answer(count: int, value: object) -> tuple:
     """What a handler returned, as the results of the guest's `suspend`."""
     if count == 1:
         return (value,)
@@ -383,7 +411,7 @@ def _handle(outcome: object, on: Mapping[Tag, Callable[..., object]]) -> object:
         except WasmException as error:
             outcome = rest.drive(True, (error,), tags)
         else:
-            outcome = rest.drive(False, _answer(rest.signature.n_params, value), tags)
+            outcome = rest.drive(False, answer(rest.signature.n_params, value), tags)
     return outcome
 
 
@@ -407,7 +435,7 @@ def resume_iter(continuation: Continuation, tag: Tag, *args: object) -> Generato
         except WasmException as error:
             outcome = rest.drive(True, (error,), tags)
         else:
-            outcome = rest.drive(False, _answer(rest.signature.n_params, sent), tags)
+            outcome = rest.drive(False, answer(rest.signature.n_params, sent), tags)
     return outcome
 
 

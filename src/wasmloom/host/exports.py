@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 from wasmloom.messages import listed, printable, quoted
@@ -13,11 +13,12 @@ def _shown(name: object) -> str:
 
 
 class Exports:
-    """Exports by name: ``exports.name`` or ``exports["name"]``; iteration yields the names.
+    """Exports by name: ``exports.name`` or ``exports["name"]``. A mapping: ``in``, ``len``, ``items()``, ``dict()``.
 
     Items are made on first access and then kept in the object's own attributes, where Python finds them without any
     code of ours. Names that aren't identifiers, or are those of Python's own attributes (``__class__``), are only
-    available as ``exports["name"]``.
+    available as ``exports["name"]``. Where a guest exports something called ``get``, ``items``, ``keys`` or ``values``,
+    the attribute is that, and not the method of mappings.
     """
 
     __slots__ = ("__dict__", "__find", "__items", "__table")
@@ -34,6 +35,9 @@ class Exports:
         self.__table = table
         self.__find = find
         self.__items = {}
+        for name in _METHODS:
+            if name in table:
+                self.__dict__[name] = self[name]
         return self
 
     def __init_subclass__(cls) -> None:
@@ -69,8 +73,30 @@ class Exports:
     def __len__(self) -> int:
         return len(self.__table)
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The export with a name, or `default` if there is none."""
+        return self[name] if name in self.__table else default
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return KeysView(self)
+
+    def values(self) -> ValuesView[Any]:
+        """The items."""
+        return ValuesView(self)
+
+    def items(self) -> ItemsView[str, Any]:
+        """Pairs of a name and an item."""
+        return ItemsView(self)
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.__table]
 
     def __repr__(self) -> str:
         return f"<wasmloom.Exports {listed(self.__table, printable)}>"
+
+
+#: Methods of mappings, which exports of a guest may be called, too.
+_METHODS = ("get", "items", "keys", "values")
+
+Mapping.register(Exports)

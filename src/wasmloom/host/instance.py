@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wasmloom.host.continuations import set_resume_async
 from wasmloom.host.exports import Exports
 from wasmloom.host.fixed import Fixed, fill
 from wasmloom.host.linking import resolve
 from wasmloom.host.state import new_state
 from wasmloom.messages import listed, printable
+from wasmloom.runtime import forks
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from typing import Self
 
     from wasmloom.host.module import Module
@@ -56,3 +59,14 @@ class Instance(Fixed):
     def __repr__(self) -> str:
         of = f" of {printable(self.module.name)}" if self.module.name else ""
         return f"<wasmloom.Instance{of}: {listed(self.exports, printable)}>"
+
+
+def _resume_async(*arguments: Any) -> Coroutine[Any, Any, Any]:
+    """Resume a continuation so that it can wait; see `wasmloom.host.resuming`."""
+    with forks.importing:
+        from wasmloom.host.resuming import resume_async
+
+    return resume_async(Instance, *arguments)
+
+
+set_resume_async(_resume_async)

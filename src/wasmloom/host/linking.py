@@ -11,7 +11,7 @@ from wasmloom.host.externs import Global, Memory, Table
 from wasmloom.host.store import Store
 from wasmloom.host.tags import Tag
 from wasmloom.host.types import describe
-from wasmloom.messages import two_level
+from wasmloom.messages import printable, two_level
 from wasmloom.spec.canon import func_type, is_sub, matches_extern
 from wasmloom.spec.types import EXTERN_KINDS, TagType
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from wasmloom.spec.module import Import
 
 _CLASSES: dict[str, type[Any]] = {"func": Func, "table": Table, "memory": Memory, "global": Global, "tag": Tag}
-_MISSING: Any = object()
+#: What there is where nothing is given.
+MISSING: Any = object()
+#: What WASI's functions are imported from.
+_WASI = "wasi_snapshot_preview1"
 
 
 class HostImport(NamedTuple):
@@ -38,7 +41,7 @@ class Resolved(NamedTuple):
 
 
 def _lookup(container: Any, name: str) -> Any:
-    """`container[name]` or `container.name`, `_MISSING` when there is no such thing."""
+    """`container[name]` or `container.name`, `MISSING` when there is no such thing."""
     exports = getattr(container, "exports", None)
     if isinstance(exports, Exports):  # an instance stands for its exports
         container = exports
@@ -46,8 +49,14 @@ def _lookup(container: Any, name: str) -> Any:
         try:
             return container[name]
         except LookupError:
-            return _MISSING
-    return getattr(container, name, _MISSING)
+            return MISSING
+    return getattr(container, name, MISSING)
+
+
+def lookup(imports: Any, module: str, name: str) -> Any:
+    """What `imports` (see `Instance`) have for an import; `MISSING` when there is nothing."""
+    namespace = MISSING if imports is None else _lookup(imports, module)
+    return MISSING if namespace is MISSING else _lookup(namespace, name)
 
 
 def _is_item(value: Any) -> bool:
@@ -89,12 +98,20 @@ def _check(wanted: Import, value: Any) -> None:
         )
 
 
+def _advice(wanted: Import) -> str:
+    """What to do about an import that is missing."""
+    if wanted.module == _WASI:
+        return "wasmloom.Wasi().instantiate(module) gives a program the functions of WASI"
+    return f"pass it as {{{printable(repr(wanted.module))}: {{{printable(repr(wanted.name))}: …}}}}"
+
+
 def check_module(module: object) -> None:
     """Raise `TypeError` for what isn't a module."""
     from wasmloom.host.module import Module
 
     if not isinstance(module, Module):
-        raise TypeError(f"expected a wasmloom.Module, not {type(module).__name__}")
+        hint = ": make one by wasmloom.Module(…)" if isinstance(module, str | bytes) else ""
+        raise TypeError(f"expected a wasmloom.Module, not {type(module).__name__}{hint}")
 
 
 def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
@@ -115,27 +132,29 @@ def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
         raise LinkError(f"the module imports {module.decoded.num_imports} items, and {len(imports)} are given")
     for number in range(module.decoded.num_imports):
         wanted = import_at(number)
-        if in_order:
-            value = imports[number]
-        else:
-            namespace = _MISSING if imports is None else _lookup(imports, wanted.module)
-            value = _MISSING if namespace is _MISSING else _lookup(namespace, wanted.name)
-        if value is _MISSING:
+        value = imports[number] if in_order else lookup(imports, wanted.module, wanted.name)
+        if value is MISSING:
             shown = two_level(wanted.module, wanted.name)
-            raise LinkError(f"unknown import {shown}: {_describe(wanted)} is not provided")
+            raise LinkError(f"unknown import {shown}: {_describe(wanted)} is not provided; {_advice(wanted)}")
         if store is None and _is_item(value):
             store = value.store
         found.append(value)
     if store is None:
         store = Store(module.engine)
     if store.engine is not module.engine:
-        raise ValueError("the module and the store belong to different engines")
+        raise ValueError(
+            "the module and the store belong to different engines: make both with the same one, "
+            "as in Store(module.engine)"
+        )
     for number, value in enumerate(found):
         wanted = import_at(number)
         _check(wanted, value)
         if not _is_item(value):
             value = HostImport(f"{wanted.module}.{wanted.name}", value)
         elif value.store is not store:
-            raise ValueError(f"the import {two_level(wanted.module, wanted.name)} belongs to another store")
+            raise ValueError(
+                f"the import {two_level(wanted.module, wanted.name)} belongs to another store: "
+                "make the instance in that one, by Instance(…, store=…)"
+            )
         items[wanted.kind].append(value)
     return Resolved(store, items)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, SupportsIndex, TypeVar, overload
 
 from wasmloom.binary.decoder import decode_module
 from wasmloom.errors import CompileError
 from wasmloom.host.engine import Engine, engine_of
 from wasmloom.host.fixed import Fixed, fill
 from wasmloom.interpreter.code_space import new_code_space
-from wasmloom.messages import printable
+from wasmloom.messages import listed, printable, quoted, two_level
 from wasmloom.runtime import forks
 from wasmloom.runtime.frames import func_name
 from wasmloom.semantics.features import check_features
@@ -41,6 +41,54 @@ if TYPE_CHECKING:
 
 #: Bytes of function bodies. In a larger module, only functions that have run are compiled before it changes over.
 LARGE = 1 << 17
+
+
+T = TypeVar("T", bound=tuple[Any, ...])
+K = TypeVar("K")
+
+
+class Named(list[T], Generic[T, K]):
+    """Imports or exports in order, and by name: ``module.exports["add"]``, ``"add" in module.exports``.
+
+    An import's name is a pair: ``module.imports["env", "log"]``. Of imports with the same name the first one counts.
+    """
+
+    #: What these are, and which of their parts are the name.
+    __slots__ = ("_kind", "_part")
+
+    def __init__(self, items: Iterable[T], kind: str, part: slice | int) -> None:
+        super().__init__(items)
+        self._kind = kind
+        self._part = part
+
+    @overload
+    def __getitem__(self, key: SupportsIndex | K) -> T: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[T]: ...
+    def __getitem__(self, key: Any) -> T | list[T]:
+        """The item at a position or with a name. Raises `IndexError` or `KeyError`."""
+        if not isinstance(key, str | tuple):
+            item: T | list[T] = super().__getitem__(key)
+            return item
+        name: Any = key
+        found = self.get(name)
+        if found is None:
+            names = [item[0] if self._part == 0 else two_level(*item[:2]) for item in self]
+            raise KeyError(f"no {self._kind} {printable(repr(key))}; there are {listed(names) or 'none'}")
+        return found
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is such a name, or such an item."""
+        name: Any = key
+        return self.get(name) is not None or super().__contains__(key)
+
+    def get(self, name: K, default: T | None = None) -> T | None:
+        """The item with a name, or `default` if there is none."""
+        return next((item for item in self if item[self._part] == name), default)
+
+    def keys(self) -> list[K]:
+        """The names, in order."""
+        return [item[self._part] for item in self]  # type: ignore[misc]
 
 
 class ImportType(NamedTuple):
@@ -102,6 +150,8 @@ def _load(
     """
     if isinstance(data, str):
         data = str.__str__(data)
+        if data.endswith((".wasm", ".wat")) and "(" not in data:
+            raise CompileError(f"{quoted(data)} is no module's text: Module.from_file reads a file")
     elif type(data) is not bytes:
         try:
             data = memoryview(data).tobytes()
@@ -374,14 +424,14 @@ class Module(Fixed):
         return {feature: offset for feature, (_, offset) in self._features.items() if feature != "mvp"}
 
     @property
-    def imports(self) -> list[ImportType]:
-        """What the module imports, in order."""
+    def imports(self) -> Named[ImportType, tuple[str, str]]:
+        """What the module imports, in order; ``module.imports["env", "log"]`` is one of them."""
         rows = self.decoded.import_rows(lambda id: lasting(func_type(id)), lasting)
-        return list(map(ImportType._make, rows))
+        return Named(map(ImportType._make, rows), "import", slice(2))
 
     @property
-    def exports(self) -> list[ExportType]:
-        """What the module exports, in order."""
+    def exports(self) -> Named[ExportType, str]:
+        """What the module exports, in order; ``module.exports["add"]`` is one of them."""
         decoded = self.decoded
         spaces: dict[str, list[Any]] = {
             "table": decoded.tables,
@@ -389,7 +439,7 @@ class Module(Fixed):
             "global": decoded.globals,
             "tag": decoded.tags,
         }
-        return [
+        made = [
             ExportType(
                 e.name,
                 e.kind,
@@ -397,6 +447,7 @@ class Module(Fixed):
             )
             for e in decoded.exports
         ]
+        return Named(made, "export", 0)
 
     def custom_sections(self, name: str) -> list[bytes]:
         """The contents of all custom sections called `name`, in order."""

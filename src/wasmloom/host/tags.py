@@ -53,6 +53,11 @@ class Tag:
         return self._store
 
     @property
+    def address(self) -> int:
+        """The address of the tag's struct: equal for equal tags."""
+        return cython.cast(uint64_t, self.pointer)
+
+    @property
     def type_id(self) -> int:
         """The canonical id of the tag's type."""
         return self.pointer.type_id

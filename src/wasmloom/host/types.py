@@ -20,6 +20,10 @@ from wasmloom.spec.types import (
     ref_type,
 )
 
+#: What function types can be given as: see `as_func_type`.
+AsValTypes = str | ValType | Iterable[ValType | str]
+AsFuncType = FuncType | str | tuple[AsValTypes, AsValTypes]
+
 #: Text → value type, of all value types without a type index. Packed types are no value types.
 _VAL_TYPES: dict[str, ValType] = {
     name: ValType(code) for name, code in PLAIN_TYPES.items() if name not in ("i8", "i16")

@@ -78,7 +78,7 @@ cdef class Store:
     cdef dict module_at                 # address of a WlInstance -> its module, for backtraces
     cdef dict item_types                # … -> what its module doesn't say of its tables and memories
     cdef dict drivers                   # bytecode that resumes continuations (see wasmloom.host.continuations)
-    cdef readonly object timeout        # seconds per call, or None
+    cdef object _timeout                # seconds per call, or None
     cdef int64_t timeout_ns
     cdef bint is_timed                  # its calls have a deadline: of time, of epochs, or both
     cdef bint counts_fuel
@@ -112,6 +112,7 @@ cdef class Store:
     cdef object trap(self, uint64_t code, object frames=*, str detail=*)
     cpdef int charge(self, uint64_t size) except -1
     cpdef int release(self, uint64_t size) except -1
+    cdef int limit_memory(self, object size) except -1
     cdef object over_limit(self, uint64_t size)
     cdef int count_defined(self, uint64_t tables, uint64_t memories) except -1
     cdef void take_error(self) noexcept

@@ -336,12 +336,13 @@ def _sweep(store: Store) -> cython.int:
 class Store:
     """Owns instances and what they are made of; one thread at a time runs in it.
 
-    `engine`: a `wasmloom.Engine` (None: the default one). `fuel`: how much the guest may execute, roughly one per
-    instruction, for engines made with ``fuel=True``. `timeout`: seconds that one call into the store may take.
-    `memory_limit`: bytes for everything that is allocated for the guest: memories, tables, stacks, continuations,
-    exceptions, external references, and what hosts `charge`. By default memories have only their own maximum, and all
-    else 1 GiB. `stack_limit`: bytes of one of the guest's stacks; it also limits a chain of stacks that have resumed
-    each other, each counting as 64 bytes. Raises `ValueError` for limits that make no sense.
+    `engine`: a `wasmloom.Engine` (None: the default one). Limits, all but the last of which can be set later, too:
+    `fuel`: how much the guest may execute, roughly one per instruction, for engines made with ``fuel=True``.
+    `timeout`: seconds that one call into the store may take. `memory_limit`: bytes for everything that is allocated for
+    the guest: memories, tables, stacks, continuations, exceptions, external references, and what hosts `charge`. By
+    default memories have only their own maximum, and all else 1 GiB. `stack_limit`: bytes of one of the guest's stacks;
+    it also limits a chain of stacks that have resumed each other, each counting as 64 bytes. Raises `ValueError` for
+    limits that make no sense.
     """
 
     def __cinit__(
@@ -375,18 +376,10 @@ class Store:
             self.guest.change_when = WHEN_BUSY if engine.threshold is None else NEVER
         self.mixes = engine.mixes
         self.checked = engine.checked
-        if memory_limit is not None and memory_limit < 0:
-            raise ValueError(f"memory_limit must not be negative, got {memory_limit}")
-        if timeout is not None and not float(timeout) > 0:
-            raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
         if stack_limit < 4096:
             raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")
-        self.guest.limits_memories = memory_limit is not None
-        self.guest.memory_limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else min(memory_limit, INT64_MAX)
-        self.hanging_at = min(_HANGING, self.guest.memory_limit >> 2)
+        self.limit_memory(memory_limit)
         self.timeout = timeout
-        self.timeout_ns = 0 if timeout is None else int(min(float(timeout) * 1e9 + 1, 4e18))
-        self.is_timed = self.timeout_ns != 0
         self.set_limits()
         self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
         self.guest.max_chain = self.guest.max_stack // CHAIN_FRAME
@@ -467,6 +460,61 @@ class Store:
         raise AttributeError("attribute 'fuel' of 'Store' objects can't be deleted")
 
     @property
+    def timeout(self) -> float | None:
+        """Seconds that one call into the store may take; None: any time. Can be set, for calls that begin later."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: object) -> None:
+        if seconds is not None and not float(seconds) > 0:
+            raise ValueError(f"timeout must be a positive number of seconds, or None for any time, got {seconds}")
+        self._timeout = seconds
+        self.timeout_ns = 0 if seconds is None else int(min(float(seconds) * 1e9 + 1, 4e18))
+        self.is_timed = self.is_timed or self.timeout_ns != 0  # from then on calls forget the deadlines of others
+
+    @timeout.deleter
+    def timeout(self) -> None:
+        raise AttributeError("attribute 'timeout' of 'Store' objects can't be deleted")
+
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes for everything that is allocated for the guest, or None: memories don't count, and all else has 1 GiB.
+
+        Can be set, also by host functions. What the guest has stays; if that is more, it gets nothing more.
+        """
+        return self.guest.memory_limit if self.guest.limits_memories else None
+
+    @memory_limit.setter
+    def memory_limit(self, size: object) -> None:
+        self.lock()  # a guest in another thread would change the numbers meanwhile
+        try:
+            self.limit_memory(size)
+        finally:
+            self.unlock()
+
+    @memory_limit.deleter
+    def memory_limit(self) -> None:
+        raise AttributeError("attribute 'memory_limit' of 'Store' objects can't be deleted")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def limit_memory(self, size: object) -> cython.int:
+        """Set the memory limit; see `charge_memory` for what memories do to it when they don't count."""
+        limit: uint64_t = DEFAULT_MEMORY_LIMIT
+        i: uint64_t
+        if size is not None and size < 0:
+            raise ValueError(f"memory_limit must not be negative, got {size}")
+        if size is None:
+            for i in range(self.memories.count):
+                limit += cython.cast(cython.pointer(WlMemory), self.memories.items[i]).length
+        else:
+            limit = min(size, INT64_MAX)
+        self.guest.limits_memories = size is not None
+        self.guest.memory_limit = limit
+        self.hanging_at = min(_HANGING, limit >> 2)
+        return 0
+
+    @property
     def epoch_deadline(self) -> int | None:
         """The number of epochs (`Engine.epoch`) after which the store's time is over, or None. Can be set.
 
@@ -485,7 +533,7 @@ class Store:
         else:
             guest.epoch_deadline = min(count, INT64_MAX)
             guest.epoch = cython.address(counter.now)
-        self.is_timed = self.timeout_ns != 0 or guest.epoch != cython.NULL
+        self.is_timed = self.is_timed or guest.epoch != cython.NULL
         # For the guest that calls this, through a host function.
         if epoch_is_over(guest):
             interrupt_late(guest.epoch)
@@ -754,7 +802,7 @@ class Store:
         most: uint64_t = min(_MAX_ELEMENTS, self.guest.most_elements)
         if length > most:
             raise WasmError(f"a table of {length} elements exceeds the limit of {most}")
-        if SLOT_BYTES * length > self.guest.memory_limit - self.guest.used_bytes:
+        if self.guest.used_bytes + SLOT_BYTES * length > self.guest.memory_limit:
             raise self.over_limit(SLOT_BYTES * length)
         if not push(cython.address(self.tables), table):
             raise MemoryError

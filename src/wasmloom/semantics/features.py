@@ -33,6 +33,13 @@ _TITLES: dict[str, str] = {
     "table64": "64-bit tables",
     "custom-page-sizes": "custom page sizes",
 }
+#: What its author can do about a module that uses one of them.
+_ADVICE: dict[str, str] = {
+    "simd": "; build the module without SIMD (-mno-simd128)",
+    "relaxed-simd": "; build the module without SIMD (-mno-relaxed-simd)",
+    "memory64": "; build the module for wasm32",
+    "gc": "; the wasmtime package runs such modules",
+}
 
 
 def check_features(used: Mapping[str, tuple[str, int]]) -> None:
@@ -40,4 +47,5 @@ def check_features(used: Mapping[str, tuple[str, int]]) -> None:
     missing = [(offset, feature, what) for feature, (what, offset) in used.items() if feature not in EXECUTED]
     if missing:
         offset, feature, what = min(missing)
-        raise UnsupportedError(f"{_TITLES.get(feature, feature)} is not supported yet: {what}", offset)
+        advice = _ADVICE.get(feature, "")
+        raise UnsupportedError(f"{_TITLES.get(feature, feature)} is not supported yet: {what}{advice}", offset)

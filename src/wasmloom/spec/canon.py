@@ -720,6 +720,14 @@ def sub_type(id: int) -> SubType:
     return cython.cast(object, info.definition)
 
 
+def group_of(id: int) -> range:
+    """The ids of the recursive group that a canonical type is in. Raises `ValueError`."""
+    info: cython.pointer(TypeInfo) = find_type(id)
+    if info == cython.NULL:
+        raise ValueError(f"unknown type {id}")
+    return range(info.group.id, info.group.id + info.group.members)
+
+
 @cython.cfunc
 def _definition(info: cython.pointer(TypeInfo)) -> object:
     """Make the Python object of a type."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from wasmloom.errors import ExitStatus, LinkError
 from wasmloom.host.callers import Caller, PerInstance
 from wasmloom.host.fixed import fill
-from wasmloom.messages import two_level
+from wasmloom.messages import listed, two_level
 from wasmloom.spec.types import I32, I64, FuncType
 from wasmloom.wasi import files, pathcalls, poll_oneoff, process
 from wasmloom.wasi.abi import CALLS, CHANGING_RIGHTS, ERRNO_OF_HOST, MODULE_NAME, Call, Errno, WasiError
@@ -199,7 +199,10 @@ def _instance(value: object) -> Instance:
 def _exported(instance: Instance, name: str, what: str) -> Any:
     """An export of an instance. Raises `LinkError` when there is none with that name."""
     if name not in _instance(instance).exports:
-        raise LinkError(f"a WASI program must export {what} {name!r}")
+        raise LinkError(
+            f"a WASI program must export {what} {name!r}; of a library's, call the exports themselves: "
+            f"{listed(instance.exports) or 'there are none'}"
+        )
     return instance.exports[name]
 
 
@@ -321,19 +324,24 @@ class Wasi:
                 stream.flush()
         return start
 
-    def instantiate(self, module: Module, *, store: Store | None = None) -> Instance:
-        """Instantiate a module that imports nothing but WASI, and bind its memory.
+    def instantiate(self, module: Module, imports: Any = None, *, store: Store | None = None) -> Instance:
+        """Instantiate a module that imports WASI, and bind its memory.
 
-        Raises a `LinkError` that names every import which WASI doesn't have, and `TypeError` for what isn't a module.
+        `imports`: what else it imports, by names as `Instance` takes them; what they have of WASI's replaces it. Raises
+        a `LinkError` that names every import which neither has, and `TypeError` for what isn't a module.
         """
         from wasmloom.host.instance import Instance
+        from wasmloom.host.linking import MISSING, lookup
 
-        self.check(module)
+        self.check(module, imports)
         if self._context.table.closed:
             raise ValueError("this Wasi is closed")
         context = self._context.another()
-        functions = {MODULE_NAME: {name: _bind(context, name) for name in CALLS}}
-        instance = Instance(module, functions, store=store)
+        found = []
+        for wanted in module.imports:
+            value = lookup(imports, wanted.module, wanted.name)
+            found.append(_bind(context, wanted.name) if value is MISSING else value)
+        instance = Instance(module, found, store=store)
         fill(instance, _wasi=context)
         self._bind_exported(instance)
         return instance
@@ -343,39 +351,44 @@ class Wasi:
             self.bind(instance)
 
     @staticmethod
-    def check(module: Module) -> None:
-        """Raise `LinkError` if a module imports anything that isn't a function of WASI, or with another type.
+    def check(module: Module, imports: Any = None) -> None:
+        """Raise `LinkError` if a module imports what neither WASI nor `imports` have, or with another type than WASI.
 
         Raises `TypeError` for what isn't a module.
         """
-        from wasmloom.host.linking import check_module
+        from wasmloom.host.linking import MISSING, check_module, lookup
 
         check_module(module)
+        if isinstance(imports, list | tuple):
+            raise TypeError("besides those of WASI, imports are given by their names, not as a list")
+        left = [item for item in module.imports if lookup(imports, item.module, item.name) is MISSING]
         unknown = [
             f"{two_level(wanted.module, wanted.name)} ({wanted.kind})"
-            for wanted in module.imports
+            for wanted in left
             if wanted.module != MODULE_NAME or wanted.name not in CALLS
         ]
         if unknown:
             more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
-            raise LinkError(f"unknown imports: {', '.join(unknown[:8])}{more}")
-        for wanted in module.imports:
+            raise LinkError(
+                f"unknown imports: {', '.join(unknown[:8])}{more}; WASI doesn't have them: give them as `imports`"
+            )
+        for wanted in left:
             expected = call_type(wanted.name)
             if wanted.kind != "func" or wanted.type != expected:
                 raise LinkError(
                     f"import {wanted.module}.{wanted.name}: expected func {expected}, not {wanted.kind} {wanted.type}"
                 )
 
-    def run(self, module: Module, *, store: Store | None = None) -> int:
-        """Instantiate a program that imports nothing but WASI, run it, and return its exit status.
+    def run(self, module: Module, imports: Any = None, *, store: Store | None = None) -> int:
+        """Instantiate a program (see `instantiate`), run it, and return its exit status.
 
         Raises `LinkError`, and whatever ends the guest (`Trap`).
         """
-        return self.start(self.instantiate(module, store=store))
+        return self.start(self.instantiate(module, imports, store=store))
 
-    async def run_async(self, module: Module, *, store: Store | None = None) -> int:
+    async def run_async(self, module: Module, imports: Any = None, *, store: Store | None = None) -> int:
         """`run` in an event loop (see `start_async`)."""
-        return await self.start_async(self.instantiate(module, store=store))
+        return await self.start_async(self.instantiate(module, imports, store=store))
 
     def close(self) -> None:
         """Close every file that is open. A guest that still runs gets `EBADF` for them."""

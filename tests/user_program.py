@@ -1,0 +1,187 @@
+"""A user's program that names the whole public API: it runs, and it is typed (`mypy --strict`, see ``.ci/run``)."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+from collections.abc import Generator
+from typing import Any
+
+import wasmloom as wl
+
+TEXT = """
+(module $shop
+  (type $f (func (result i32))) (type $k (cont $f))
+  (import "env" "price" (func $price (param i32) (result i32)))
+  (import "env" "memory" (memory 1 4))
+  (import "env" "count" (global $count (mut i32)))
+  (import "env" "table" (table 2 funcref))
+  (import "env" "sold_out" (tag $sold_out (param i32)))
+  (tag $yield (export "yield") (param i32))
+  (func (export "buy") (param i32) (result i32)
+    (global.set $count (i32.add (global.get $count) (i32.const 1)))
+    (call $price (local.get 0)))
+  (func (export "fail") (param i32) (throw $sold_out (local.get 0)))
+  (func (export "halt") (unreachable))
+  (func $numbers (result i32)
+    (suspend $yield (i32.const 1)) (suspend $yield (i32.const 2)) (i32.const 3))
+  (elem declare func $numbers)
+  (func (export "numbers") (result (ref $k)) (cont.new $k (ref.func $numbers))))
+"""
+
+
+def price(caller: wl.Caller, item: int) -> int:
+    memory = caller.exports.get("memory") or caller.get("memory")
+    assert memory is None and caller.module.name == "shop" and caller.store.engine.tier
+    return item * 2
+
+
+class Shop:
+    """An instance with all that it imports."""
+
+    def __init__(self, engine: wl.Engine) -> None:
+        self.store = wl.Store(engine, timeout=10, memory_limit=1 << 24, stack_limit=1 << 18)
+        self.memory = wl.Memory(self.store, wl.MemoryType(wl.Limits(1, 4)))
+        self.count = wl.Global(self.store, wl.GlobalType(wl.I32, mutable=True), 0)
+        self.table = wl.Table(self.store, wl.TableType(wl.FUNCREF, wl.Limits(2, None)))
+        self.sold_out = wl.Tag(self.store, wl.FuncType((wl.I32,), ()))
+        self.module = wl.Module(TEXT, engine)
+        imports = {
+            "env": {
+                "price": wl.takes_caller(price),
+                "memory": self.memory,
+                "count": self.count,
+                "table": self.table,
+                "sold_out": self.sold_out,
+            }
+        }
+        self.instance = wl.Instance(self.module, imports, store=self.store)
+        self.exports: wl.Exports = self.instance.exports
+
+
+def types(shop: Shop) -> None:
+    wanted: wl.ImportType = shop.module.imports["env", "price"]
+    given: wl.ExportType = shop.module.exports["buy"]
+    assert wanted.kind == given.kind == "func"
+    assert isinstance(given.type, wl.FuncType) and given.type.params == (wl.I32,)
+    value_types: list[wl.ValType] = [wl.I32, wl.I64, wl.F32, wl.F64, wl.V128, wl.FUNCREF, wl.EXTERNREF]
+    assert " ".join(map(str, value_types)) == "i32 i64 f32 f64 v128 funcref externref"
+    buy: wl.Func = shop.exports.buy
+    type: wl.FuncType = buy.type
+    assert type.results[0].is_ref is False and buy.name == "buy" and buy.store is shop.store
+    tag = shop.module.imports["env", "sold_out"].type
+    assert isinstance(tag, wl.TagType)
+    features: dict[str, int] = shop.module.features
+    assert "stack-switching" in features
+
+
+def values(shop: Shop) -> None:
+    assert shop.exports.buy(21) == 42
+    total: int = shop.count.value
+    assert total == 1
+    memory = shop.memory
+    memory[0:4] = b"abcd"
+    memory[4] = 7
+    byte: int = memory[4]
+    text: bytes = memory[0:4]
+    assert (byte, text, memory.read(0, 2), len(memory)) == (7, b"abcd", b"ab", memory.size * 65536)
+    memory.write(8, bytearray(b"xyz"))
+    with memoryview(memory) as view:
+        assert bytes(view[8:11]) == b"xyz"
+    assert memory.grow(1) == 1 and memory.type.limits.max == 4 and memory.address
+    shop.table[0] = shop.exports.buy
+    assert shop.table.get(0) is shop.exports.buy and shop.table.size == 2 and shop.table.type.element == wl.FUNCREF
+    double = wl.Func(shop.store, "i32 -> i32", lambda x: 2 * x, "double")
+    assert double(4) == 8
+    named: dict[str, Any] = dict(shop.exports)
+    assert named["buy"] is shop.exports["buy"]
+
+
+def errors(shop: Shop) -> None:
+    try:
+        shop.exports.halt()
+    except wl.Trap as trap:
+        frame: wl.Frame = trap.frames[0]
+        assert (trap.code, frame.func_name) == ("unreachable", "halt")
+    try:
+        shop.exports.fail(3)
+    except wl.WasmException as error:
+        payload: tuple[Any, ...] = error.payload
+        assert payload == (3,) and error.tag == shop.sold_out
+    for text, kind in (
+        ("(module", wl.CompileError),
+        ("(module (func (result i32)))", wl.ValidationError),
+        ("(module (func (drop (v128.const i32x4 0 0 0 0))))", wl.UnsupportedError),
+    ):
+        try:
+            wl.Module(text)
+        except kind as wrong:
+            where: tuple[int | None, int | None, int | None] = (wrong.offset, wrong.line, wrong.column)
+            assert isinstance(wrong, wl.WasmError) and any(where)
+    try:
+        wl.Instance(shop.module, {}, store=shop.store)
+    except wl.LinkError as missing:
+        assert "env.price" in str(missing)
+
+
+def limits(shop: Shop) -> None:
+    store = shop.store
+    store.timeout, store.memory_limit = None, None
+    store.timeout = 5.0
+    store.set_limits(memory_size=1 << 20, instances=10)
+    store.epoch_deadline = store.engine.epoch + 2
+    store.engine.increment_epoch()
+    store.epoch_deadline = None
+    left: float | None = wl.time_left()
+    fuel: int | None = store.fuel
+    assert left is None and fuel is None and store.memory_used > 0
+    store.gc()
+
+
+def continuations(shop: Shop) -> None:
+    tag: wl.Tag = shop.exports["yield"]
+    numbers: Generator[Any, Any, Any] = wl.resume_iter(shop.exports.numbers(), tag)
+    assert list(numbers) == [1, 2]
+    continuation: wl.Continuation = shop.exports.numbers()
+    outcome = continuation.resume(on=tag)
+    assert isinstance(outcome, wl.Suspension)
+    rest: wl.Continuation = outcome.continuation
+    assert outcome.payload == (1,) and rest.alive
+    assert rest.resume(on={tag: lambda number: None}) == 3
+
+
+async def waiting(shop: Shop) -> int:
+    guests: list[wl.WaitingGuest] = wl.waiting_guests(shop.store)
+    assert not guests
+    outcome = await shop.exports.numbers().resume_async(on=shop.exports["yield"])
+    assert isinstance(outcome, wl.Suspension)
+    bought: int = await shop.exports.buy.call_async(4)
+    return bought
+
+
+def program(engine: wl.Engine) -> None:
+    text = '(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i32))) (func (export "_start") '
+    output = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        preopens: dict[str, str | wl.ReadOnly] = {"/read": wl.ReadOnly(folder), "/write": folder}
+        with wl.Wasi(args=["a"], env={"A": "b"}, stdin=b"", stdout=output.write, preopens=preopens) as wasi:
+            status: int = wasi.run(wl.Module(f"{text} (call 0 (i32.const 3))))", engine), store=wl.Store(engine))
+    assert status == 3
+    try:
+        raise wl.ExitStatus(status)
+    except wl.ExitStatus as exited:
+        assert exited.code == 3
+
+
+def main(engine: wl.Engine | None = None) -> None:
+    """Run all of it."""
+    shop = Shop(engine or wl.Engine(cache=False))
+    for part in (types, values, errors, continuations, limits):
+        part(shop)
+    assert asyncio.run(waiting(shop)) == 8
+    program(shop.store.engine)
+
+
+if __name__ == "__main__":
+    main()
