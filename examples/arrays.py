@@ -43,7 +43,7 @@ class Arrays:
         missing = self._end - len(self._memory)
         if missing > 0:
             self._memory.grow(-(-missing // 65536))
-        return address, np.frombuffer(self._memory, dtype=np.float64, count=count, offset=address)
+        return address, np.frombuffer(memoryview(self._memory), dtype=np.float64, count=count, offset=address)
 
     def scale(self, address: int, count: int, factor: float, offset: float) -> None:
         """Let the guest work on an array."""

@@ -189,3 +189,18 @@ def test_a_closed_store(w: Any, world: World) -> None:
     for use in (lambda: memory.read(store, 0, 3), lambda: function(store, 1), lambda: store.data()):
         with pytest.raises(ValueError, match="already closed"):
             use()
+
+
+def test_subclasses(w: Any) -> None:
+    """Programs may derive classes of their own."""
+
+    class Shown(w.Memory):  # type: ignore[misc, name-defined]
+        def text(self, store: Any, length: int) -> str:
+            found: bytes = self.read(store, 0, length)
+            return found.decode()
+
+    store = w.Store()
+    memory = Shown(store, w.MemoryType(w.Limits(1, None)))
+    memory.write(store, b"hello")
+    assert memory.text(store, 5) == "hello"
+    assert type(w.Linker(store.engine)) is w.Linker

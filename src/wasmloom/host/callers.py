@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, final
 from weakref import ref
 
 from wasmloom.errors import WasmError
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from wasmloom.host.module import Module
     from wasmloom.runtime.store import Store
 
-    T = TypeVar("T")
+T = TypeVar("T")
 
 
+@final
 class Caller(Fixed):
     """The instance that has called a host function, whose first argument this is (see `takes_caller`).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 from weakref import ref
 
 from wasmloom.compiler import identity  # noqa: F401  (notes what the engine's files are like)
@@ -40,6 +40,7 @@ _MAX_THRESHOLD = 1 << 30
 STACK_SWITCHING: tuple[str, ...] = ("native", "libcall")
 
 
+@final
 class Engine(Fixed):
     """Settings that modules are compiled with. Modules and stores must belong to the same engine.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
-from typing import Any
+from typing import Any, final
 
 from wasmloom.messages import listed, printable, quoted
 
@@ -12,6 +12,7 @@ def _shown(name: object) -> str:
     return quoted(name) if isinstance(name, str) else repr(name)
 
 
+@final
 class Exports:
     """Exports by name: ``exports.name`` or ``exports["name"]``. A mapping: ``in``, ``len``, ``items()``, ``dict()``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from wasmloom.host.continuations import set_resume_async
 from wasmloom.host.exports import Exports
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wasmloom.runtime.store import Store
 
 
+@final
 class Instance(Fixed):
     """A module with its state: ``Instance(module, imports, store=store)``.
 

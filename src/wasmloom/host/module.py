@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, SupportsIndex, TypeVar, final, overload
 
 from wasmloom.binary.decoder import decode_module
 from wasmloom.errors import CompileError
@@ -18,6 +18,7 @@ from wasmloom.runtime import forks
 from wasmloom.runtime.frames import func_name
 from wasmloom.semantics.features import check_features
 from wasmloom.spec.canon import func_type, lasting
+from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
 from wasmloom.system.locks import Lock
 from wasmloom.validation import validate_function, validate_module
 
@@ -30,14 +31,15 @@ if TYPE_CHECKING:
     from wasmloom.compiler.lowering import Options
     from wasmloom.compiler.osr import OsrEntry
     from wasmloom.interpreter.code_space import Coder, CodeSpace
-    from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
     from wasmloom.text.parser import SourceMap
     from wasmloom.tiers.background import Background
 
     #: Slow work. Its argument tells whether it has been abandoned; it returns what the module is then called with.
-    Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]
-    ItemType = FuncType | TableType | MemoryType | GlobalType | TagType
+    _Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]
 
+
+#: What an import or an export has as its type.
+ItemType = FuncType | TableType | MemoryType | GlobalType | TagType
 
 #: Bytes of function bodies. In a larger module, only functions that have run are compiled before it changes over.
 LARGE = 1 << 17
@@ -191,6 +193,7 @@ def _coder(decoded: DecodedModule, engine: Engine) -> Coder | None:
     return new_copier(decoded, engine.code_budget, engine.tier == "baseline", engine.mixes)
 
 
+@final
 class Module(Fixed):
     """A compiled module: ``Module(data)`` of bytes in the binary format, or of text (``"(module …)"``).
 
@@ -301,7 +304,7 @@ class Module(Fixed):
         """Note compiled code for stores that mix."""
         fill(self, mixed=mixed)
 
-    def begin_behind(self, positions: list[tuple[int, int]]) -> Work:
+    def begin_behind(self, positions: list[tuple[int, int]]) -> _Work:
         """Compile as `compile` does, but in another process, so that this one's threads are hardly slowed.
 
         Of a large module, compile only the functions that have run so far, and those that may be too large: if one
@@ -352,7 +355,7 @@ class Module(Fixed):
         for position, entry, data in zip(positions, entries, more, strict=True):
             compiled.positions[position] = compiled.add_osr_entry(entry, data)
 
-    def begin_rest(self) -> Work | None:
+    def begin_rest(self) -> _Work | None:
         """Compile what `begin_behind` has left out, in another process, too. Returns such work, or None if nothing is
         left.
 

@@ -51,9 +51,11 @@ class Item(Wrapper, Generic[C, T]):
     _core: C
     _kind: ClassVar[type[Wrapper]]
 
-    def __init_subclass__(cls, core: type, kind: type[Wrapper]) -> None:
-        WRAPPERS[core] = cls._of
-        cls._kind = kind
+    def __init_subclass__(cls, core: type | None = None, kind: type[Wrapper] | None = None) -> None:
+        """Note what a class of this API stands for; a program's own classes have nothing to say."""
+        if core is not None and kind is not None:
+            WRAPPERS[core] = cls._of
+            cls._kind = kind
 
     def type(self, store: Storelike) -> T:
         """The type; that of a memory or a table has its present size."""

@@ -6,7 +6,7 @@ Numbers are stricter and wider than in wasmloom: an int isn't taken for a float,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 from weakref import ref
 
 import wasmloom as wl
@@ -16,8 +16,7 @@ from wasmloom.compat.wasmtime.store import WRAPPERS, Item, Store, Storelike, che
 from wasmloom.compat.wasmtime.types import FuncType, ValType
 from wasmloom.host.callers import PerInstance
 
-if TYPE_CHECKING:
-    Converter = Callable[[Any], Any]
+Converter = Callable[[Any], Any]
 
 _I32 = 0xFFFF_FFFF
 _I64 = 0xFFFF_FFFF_FFFF_FFFF
