@@ -263,6 +263,18 @@ def test_a_loop_that_runs_goes_on_as_compiled_code(tier: str) -> None:
     assert kinds[-1] == ["NoneType", "CompiledModule", "CodeSpace"]
 
 
+def test_a_loop_that_nothing_arrives_at_gets_no_code() -> None:
+    """Bytecode of handlers is there whether anything is thrown or not; the compiler knows that nothing is."""
+    text = """(module (tag $t) (func (export "f") (param i32) (result i32)
+      (block $caught (try_table (catch $t $caught)) (return (local.get 0)))
+      (loop (br_if 0 (local.get 0)))
+      (loop (br_if 0 (local.get 0)))
+      (i32.const 1)))"""
+    module, exports = made(text)
+    mixed.all_of(module)
+    assert exports.f(7) == 7
+
+
 def test_a_loop_that_is_left_leaves_its_handlers() -> None:
     """What the frame's `try_table`s have put there ends with the frame: a later exception goes to the caller's."""
     module, exports = made(

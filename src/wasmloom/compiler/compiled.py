@@ -193,7 +193,9 @@ class CompiledModule:
         return index not in self.missing
 
     def add_osr_entry(self, entry: OsrEntry, data: bytes) -> int:
-        """Load a compiled entry; returns its address. Raises `ObjectError`."""
+        """Load a compiled entry; returns its address. Raises `ObjectError`, also for one that nothing can arrive at."""
+        if not data:
+            raise ObjectError(f"nothing arrives at offset 0x{entry.place:x} of function {entry.function}")
         loaded = self._load([data])
         address = self._osr_entries[(entry.function, entry.place)] = loaded.symbols[f"wo.{entry.function}"]
         return address
@@ -408,16 +410,20 @@ def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool] | 
 
 
 def _compile_here(facts: Facts, options: Options, part: tuple[list[int], bool] | OsrEntry) -> bytes:
+    """The object of a part; of an entry that nothing can arrive at none, which is b""."""
     with forks.importing:
         from wasmloom.compiler.backends import chosen
-        from wasmloom.compiler.osr import OsrEntry
+        from wasmloom.compiler.osr import OsrEntry, UnreachableError
         from wasmloom.compiler.units import compile_entry, compile_unit
 
         chosen()
 
     with forks.using_llvm():
         if isinstance(part, OsrEntry):
-            return compile_entry(facts, options, part)
+            try:
+                return compile_entry(facts, options, part)
+            except UnreachableError:
+                return b""
         functions, first = part
         return compile_unit(facts, options, functions, first)
 

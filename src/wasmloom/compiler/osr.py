@@ -62,6 +62,10 @@ _RESUMES = frozenset(BY_MNEMONIC[name].index for name in ("resume", "resume_thro
 _FRAME, _RESULTS, _OUTCOME = (Value(name, "ptr") for name in ("%frame", "%results", "%outcome"))
 
 
+class UnreachableError(ValueError):
+    """Control never arrives at a place. The translator, which sees less, has bytecode for it all the same."""
+
+
 class _Kept(Value):
     """An operand that is kept in the variable `text`."""
 
@@ -84,10 +88,10 @@ class OsrLowering(FunctionLowering):
         self._variables: dict[tuple[int, str], Value] = {}
 
     def lower(self) -> list[str]:
-        """The definition of the function. Raises `ValueError` when nothing can be entered at the place."""
+        """The definition of the function. Raises `UnreachableError`."""
         lines = super().lower()
         if self._place >= 0:
-            raise ValueError(f"no place at offset 0x{self._place:x} of function {self.index}")
+            raise UnreachableError(f"nothing arrives at offset 0x{self._place:x} of function {self.index}")
         return lines
 
     def _header(self) -> str:

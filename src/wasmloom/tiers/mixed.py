@@ -366,7 +366,12 @@ def _use_loops(space: CodeSpace, compiled: object, places: object, entries: obje
     stub: uint64_t
     if space.coder is not None:
         space.coder.make(True)
-    addresses = [compiled.add_osr_entry(entry, data) for entry, data in zip(entries, more, strict=True)]
+    # Where nothing arrives there is no code.
+    reached = [number for number, data in enumerate(more) if data]
+    places = [places[number] for number in reached]
+    addresses = [compiled.add_osr_entry(entries[number], more[number]) for number in reached]
+    if not places:
+        return 0
     memory = CodeMemory(pages + size("WlLoop") * cython.cast(uint64_t, len(places)))
     view = memoryview(memory)
     for number, (index, at) in enumerate(places):
