@@ -9,9 +9,10 @@ import pytest
 import wasmloom as wl
 from tests.compiler.tiers import exports_of, outcome_of
 from wasmloom.binary.decoder import decode_module
-from wasmloom.compiler import loops, lowering, units
+from wasmloom.compiler import compiled, loops, lowering, units, workers
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import FunctionLowering, Options
+from wasmloom.compiler.parts import Part
 from wasmloom.host.engine import STACK_SWITCHING
 from wasmloom.text.parser import parse_module
 
@@ -51,6 +52,61 @@ def test_what_else_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_heavy(straight(divide * 5)) and is_heavy(straight(divide * 50))
     monkeypatch.setattr(units, "HEAVY_BLOCK", 100)
     assert not is_heavy(straight(load * 5)) and is_heavy(straight(load * 50))
+
+
+def test_what_is_slow_all_the_same_is_compiled_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is that LLVM can't do in time: the same function at its lowest level, with the same result."""
+    monkeypatch.setattr(compiled, "SMALL", 0)
+    monkeypatch.setattr(compiled, "SECONDS", 1e-6)
+    monkeypatch.setattr(compiled, "SECONDS_PER_BYTE", 0.0)
+    sent: list[Part] = []
+    do = workers._Worker.do
+
+    def noting(self: workers._Worker, batch: workers._Batch, number: int) -> bytes:
+        sent.append(batch.parts[number])
+        return do(self, batch, number)
+
+    monkeypatch.setattr(workers._Worker, "do", noting)
+    text = straight("i32.const 3 i32.mul ").replace("(func", '(func (export "run")')
+    assert exports_of(text, wl.Engine(tier="compiler", cache=False)).run(7) == 21
+    assert [part.plainly for part in sent] == [False, True]
+
+
+@pytest.mark.parametrize("processors", [1, 2, 4])
+def test_small_modules_are_shared_by_the_processors(processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker gets less than it takes to start one, and none more than a unit."""
+    body = "(i32.const 1000)" + "(i32.add (i32.const 1000))" * 250  # a kilobyte
+    module = decode_module(parse_module(f"(module {f'(func (result i32) {body})' * 17})").binary)
+    asked: list[int] = []
+
+    def none(parts: Any, *rest: Any) -> list[bytes]:
+        asked.append(len(parts))
+        return [b""] * len(parts)
+
+    monkeypatch.setattr(compiled, "compile_parts", none)
+    monkeypatch.setattr(compiled, "processors", lambda: processors)
+    compiled.compile_module(module, Options())
+    compiled.compile_module(module, Options(), workers=1)
+    assert asked == [{1: 1, 2: 2, 4: 4}[processors], 1]
+
+
+def test_results_that_are_the_same_on_every_way_need_no_phi() -> None:
+    """A thousand branches out of a block with a thousand results: the text grows with their sum."""
+
+    def text(branches: int) -> str:
+        types = "i32 " * 50
+        return f"""(module (func (export "run") (param i32) (result i32)
+          {"(i32.const 7)" * 49} (local.get 0)
+          {f"(block (param {types}) (result {types}) (br_if 0 (i32.eqz (local.get 0))))" * branches}
+          {"(i32.add)" * 49}))"""
+
+    def lines(branches: int) -> int:
+        facts = Facts(decode_module(parse_module(text(branches)).binary))
+        return units.unit_text(facts, Options(), [0], False).count("\n")
+
+    assert lines(40) - lines(20) < 20 * 10
+    for tier in ("interpreter", "compiler"):
+        assert exports_of(text(20), wl.Engine(tier=tier, cache=False)).run(5) == 49 * 7 + 5
 
 
 def blocks(text: str) -> list[int]:

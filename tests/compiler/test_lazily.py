@@ -13,6 +13,7 @@ from tests.compiler.tiers import outcome_of
 from wasmloom.compiler import compiled, identity, lowering, workers
 from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.compiler.objects import ObjectError
+from wasmloom.compiler.parts import Part
 from wasmloom.host import module as host_module
 from wasmloom.host.engine import STACK_SWITCHING
 from wasmloom.tiers.stores import compiled_code, use_compiled
@@ -220,11 +221,11 @@ def test_what_fails_while_a_guest_waits_is_tried_again(error: Exception, monkeyp
     real = CompiledModule._compile_now
     tries: list[list[int]] = []
 
-    def fails(self: CompiledModule, part: Any, functions: list[int], abandoned: Any) -> bytes:
-        tries.append(functions)
+    def fails(self: CompiledModule, part: Part, abandoned: Any) -> bytes:
+        tries.append(list(part.functions))
         if len(tries) < 4:
             raise error
-        return real(self, part, functions, abandoned)
+        return real(self, part, abandoned)
 
     monkeypatch.setattr(CompiledModule, "_compile_now", fails)
     assert exports.run(5) == 7

@@ -14,6 +14,7 @@ from tests.compiler.tiers import outcome_of
 from wasmloom.compiler import compiled
 from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.compiler.objects import ObjectError
+from wasmloom.compiler.parts import Part
 from wasmloom.compiler.workers import Abandoned
 from wasmloom.host.engine import STACK_SWITCHING
 from wasmloom.runtime.store import Store
@@ -598,11 +599,11 @@ def test_entries_that_fail_while_a_guest_waits_are_tried_again(
     real = CompiledModule._compile_now
     tries: list[int] = []
 
-    def fails(self: CompiledModule, part: Any, functions: list[int], abandoned: Any) -> bytes:
-        tries.extend(functions)
+    def fails(self: CompiledModule, part: Part, abandoned: Any) -> bytes:
+        tries.extend(part.functions)
         if len(tries) % 4:
             raise error
-        return real(self, part, functions, abandoned)
+        return real(self, part, abandoned)
 
     monkeypatch.setattr(CompiledModule, "_compile_now", fails)
     store = wl.Store(ENGINE)
@@ -617,8 +618,8 @@ def test_what_would_fail_again_is_tried_once(error: Exception, monkeypatch: pyte
     monkeypatch.setattr(compiled, "PAUSES", (0, 0, 0))
     tries: list[int] = []
 
-    def fails(self: CompiledModule, part: Any, functions: list[int], abandoned: Any) -> bytes:
-        tries.extend(functions)
+    def fails(self: CompiledModule, part: Part, abandoned: Any) -> bytes:
+        tries.extend(part.functions)
         raise error
 
     monkeypatch.setattr(CompiledModule, "_compile_now", fails)

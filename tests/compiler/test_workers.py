@@ -17,7 +17,15 @@ import pytest
 import wasmloom
 from tests.compiler import work
 from wasmloom.compiler import workers as crew
-from wasmloom.compiler.workers import Abandoned, compile_parts, most_behind, processors, worker_processes
+from wasmloom.compiler.workers import (
+    Abandoned,
+    Budget,
+    TooSlow,
+    compile_parts,
+    most_behind,
+    processors,
+    worker_processes,
+)
 from wasmloom.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -42,6 +50,18 @@ def test_no_thread_for_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "_crew", crew._Crew())
     with pytest.raises(CompileError, match="can't start a thread"):
         compile_parts([1, 2], work.where, 2)
+
+
+def test_parts_that_take_too_long_are_done_in_a_cheaper_way() -> None:
+    """A worker that uses up a part's time is ended, and another does what is cheaper; other parts don't notice."""
+    budget = Budget(lambda part: 0.1, lambda part: part * 10)
+    parts = [2, 3, 4, 5]
+    assert compile_parts(parts, work.spin, 2, budget=budget) == [b"2", b"30", b"4", b"50"]
+    assert parts == [2, 3, 4, 5]
+    with pytest.raises(TooSlow, match="longer to compile than it may"):
+        compile_parts(parts, work.spin, 2, budget=Budget(lambda part: 0.1, lambda part: None))
+    unlimited = Budget[int](lambda part: 0.0, lambda part: None)
+    assert compile_parts([3], work.spin, 1, isolated=True, budget=unlimited) == [b"3"]
 
 
 def test_nothing_to_do() -> None:

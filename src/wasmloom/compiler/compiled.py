@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,8 +18,9 @@ from wasmloom.compiler.cache import Cache, cache_key
 from wasmloom.compiler.identity import require_llvm
 from wasmloom.compiler.lazily import LazyFunctions
 from wasmloom.compiler.objects import LoadedCode, ObjectError, load
+from wasmloom.compiler.parts import Part, compile_here, compile_part
 from wasmloom.compiler.perf import describe, wanted
-from wasmloom.compiler.workers import Abandoned, NoWorker, compile_parts
+from wasmloom.compiler.workers import Abandoned, Budget, NoWorker, compile_parts, processors
 from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.runtime import forks, native_stacks
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Bytes of function bodies that LLVM gets at a time.
+#: Bytes of function bodies that LLVM gets at a time; fewer if there would be less than one unit for each worker, but
+#: not so few that starting the worker takes longer.
 UNIT_BYTES = 1 << 15
+LEAST_UNIT_BYTES = 1 << 12
 
 #: Bytes of function bodies that are compiled at once while a guest waits for one of them.
 LAZY_BYTES = 1 << 11
@@ -56,6 +59,12 @@ LINES_PER_BYTE = 8
 
 #: Bytes of function bodies that LLVM may get in this process, where nothing can interrupt it.
 SMALL = 1 << 12
+
+#: Seconds of processor time for a part, and for each byte of its bodies: several times what any program needs. What
+#: takes longer, whatever the reason, is compiled again in the cheapest way. Most such functions are known beforehand:
+#: see `wasmloom.compiler.units`.
+SECONDS = 3.0
+SECONDS_PER_BYTE = 1e-4
 
 #: What `wasmloom.target.stubs` defines and objects refer to: LLVM's name → ours.
 _EXTERNALS = {
@@ -165,28 +174,27 @@ class CompiledModule:
             entry = entry_at(space, index, at)
             address = self._osr_entries.get((index, entry.place))
             if address is None:
+                part = Part((index,), entry=entry)
                 address = patiently(
-                    lambda: self.add_osr_entry(entry, self._compile_now(entry, [index], abandoned)), abandoned
+                    lambda: self.add_osr_entry(entry, self._compile_now(part, abandoned)), abandoned
                 )
             self.positions[(index, at)] = address
         return address
 
-    def _compile_now(
-        self, part: tuple[list[int], bool] | OsrEntry, functions: list[int], abandoned: Callable[[], bool] | None
-    ) -> bytes:
-        """The object of a part that is made of some functions: in this process if it doesn't take long, or if there is
-        no other."""
+    def _compile_now(self, part: Part, abandoned: Callable[[], bool] | None) -> bytes:
+        """The object of a part: in this process if it doesn't take long, or if there is no other."""
         require_llvm()  # the compiler may not have been imported yet, and would be that of the files now
-        if _size(self.module, functions) <= SMALL and forks.has_llvm():
-            return _compile_here(self.facts, self._options, part)
-        function = partial(_compile_part, self.module.data, self._options)
+        if _size(self.module, part.functions) <= SMALL and forks.has_llvm():
+            return compile_here(self.facts, self._options, part)
+        function = partial(compile_part, self.module.data, self._options)
+        budget = _budget(self.module)
         try:
-            return compile_parts([part], function, 1, isolated=True, abandoned=abandoned)[0]
+            return compile_parts([part], function, 1, isolated=True, abandoned=abandoned, budget=budget)[0]
         except NoWorker:
             if not forks.has_llvm():
                 raise
             # A guest waits, and has nowhere else to go: better without interruption than not at all.
-            return _compile_here(self.facts, self._options, part)
+            return compile_here(self.facts, self._options, part)
 
     def has(self, index: int) -> bool:
         """Whether a function has code."""
@@ -231,7 +239,7 @@ class CompiledModule:
                 return
             functions = pieces.pop() if len(pieces) > 1 else pieces[0]  # the others may never be called
             try:
-                self.add(functions, [self._compile_now((functions, False), functions, abandoned)])
+                self.add(functions, [self._compile_now(Part(tuple(functions)), abandoned)])
             except UnsupportedError:
                 if functions == [index]:
                     raise
@@ -357,21 +365,19 @@ def _describe(
     return None
 
 
-def units(module: DecodedModule, functions: Iterable[int]) -> Iterator[list[int]]:
-    """Functions defined in a module, in pieces that are compiled one by one; at least one piece."""
-    piece: list[int] = []
+def units(module: DecodedModule, functions: Iterable[int], most: int = UNIT_BYTES) -> list[list[int]]:
+    """Functions defined in a module, in pieces of about `most` bytes that are compiled one by one; one at least."""
+    pieces: list[list[int]] = [[]]
     size = 0
     for index in functions:
         own = module.body_ends[index] - module.body_starts[index]
-        if piece and own >= UNIT_BYTES:  # it may be compiled in a cheaper way, alone
-            yield piece
-            piece, size = [], 0
-        piece.append(index)
+        # A large one may be compiled in a cheaper way, alone.
+        if pieces[-1] and (size >= most or own >= UNIT_BYTES):
+            pieces.append([])
+            size = 0
+        pieces[-1].append(index)
         size += own
-        if size >= UNIT_BYTES:
-            yield piece
-            piece, size = [], 0
-    yield piece
+    return pieces
 
 
 def perhaps_too_large(module: DecodedModule) -> list[int]:
@@ -386,46 +392,22 @@ def perhaps_too_large(module: DecodedModule) -> list[int]:
     return [index for index, (start, end) in enumerate(bodies) if end - start >= least]
 
 
-def _size(module: DecodedModule, functions: list[int]) -> int:
+def _size(module: DecodedModule, functions: Iterable[int]) -> int:
     return sum(module.body_ends[index] - module.body_starts[index] for index in functions)
 
 
-@lru_cache(maxsize=1)
-def _facts(data: bytes) -> object:
-    with forks.importing:
-        from wasmloom.binary.decoder import decode_module
-        from wasmloom.compiler.facts import Facts
-
-    return Facts(decode_module(data))
+def _cheaper(part: Part) -> Part | None:
+    """The same, compiled in the cheapest way."""
+    return None if part.plainly else part._replace(plainly=True)
 
 
-def _compile_part(data: bytes, options: Options, part: tuple[list[int], bool] | OsrEntry) -> bytes:
-    """Compile one unit of a module, or an entry, in whichever process."""
-    from wasmloom.compiler.facts import Facts
+def _budget(module: DecodedModule) -> Budget[Part]:
+    """See `SECONDS`."""
 
-    facts = _facts(data)
-    if not isinstance(facts, Facts):
-        raise TypeError("not the facts of a module")
-    return _compile_here(facts, options, part)
+    def seconds(part: Part) -> float:
+        return 0.0 if part.plainly else SECONDS + SECONDS_PER_BYTE * _size(module, part.functions)
 
-
-def _compile_here(facts: Facts, options: Options, part: tuple[list[int], bool] | OsrEntry) -> bytes:
-    """The object of a part; of an entry that nothing can arrive at none, which is b""."""
-    with forks.importing:
-        from wasmloom.compiler.backends import chosen
-        from wasmloom.compiler.osr import OsrEntry, UnreachableError
-        from wasmloom.compiler.units import compile_entry, compile_unit
-
-        chosen()
-
-    with forks.using_llvm():
-        if isinstance(part, OsrEntry):
-            try:
-                return compile_entry(facts, options, part)
-            except UnreachableError:
-                return b""
-        functions, first = part
-        return compile_unit(facts, options, functions, first)
+    return Budget(seconds, _cheaper)
 
 
 def compile_module(
@@ -504,11 +486,12 @@ def _compile(
 ) -> list[bytes]:
     """The objects of functions (None: there is none of them to compile), then those of entries."""
     require_llvm()
-    function = partial(_compile_part, module.data, options)
-    pieces = [] if functions is None else list(units(module, functions))
-    parts: list[tuple[list[int], bool] | OsrEntry] = [
-        (piece, first and number == 0) for number, piece in enumerate(pieces)
-    ]
+    function = partial(compile_part, module.data, options)
+    pieces: list[list[int]] = []
+    if functions is not None:
+        share = _size(module, functions) // (processors() if workers is None else max(1, workers))
+        pieces = units(module, functions, min(UNIT_BYTES, max(LEAST_UNIT_BYTES, share)))
+    parts = [Part(tuple(piece), first and number == 0) for number, piece in enumerate(pieces)]
     count = len(parts)
     if count + len(entries) == 1:
         workers = 1
@@ -516,7 +499,15 @@ def _compile(
     order = sorted(range(count), key=lambda number: _size(module, pieces[number]), reverse=True)
     if workers == 1 and sum(_size(module, piece) for piece in pieces) > SMALL:
         isolated = True  # where it can be interrupted
+    places = (Part((entry.function,), entry=entry) for entry in entries)
     compiled = compile_parts(
-        [*(parts[n] for n in order), *entries], function, workers, progress, isolated, behind, abandoned
+        [*(parts[n] for n in order), *places],
+        function,
+        workers,
+        progress,
+        isolated,
+        behind,
+        abandoned,
+        _budget(module),
     )
     return [compiled[place] for place in sorted(range(count), key=order.__getitem__)] + compiled[count:]

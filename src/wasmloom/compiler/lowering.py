@@ -305,9 +305,17 @@ class FunctionLowering:
         return self.stack[-count:]
 
     def phis(self, label: Label, kinds: tuple[str, ...]) -> tuple[list[str], list[Value]]:
-        """The phi instructions of a label, and the values that they give."""
+        """The phi instructions of a label, and the values that arrive there.
+
+        What is the same on every way needs none: it has been computed before the ways part. So a block with a thousand
+        results and a thousand branches out of it doesn't have a million operands.
+        """
         lines, values = [], []
         for position, kind in enumerate(kinds):
+            first = label.incoming[0][0][position]
+            if all(given[position] == first for given, _ in label.incoming):
+                values.append(first)
+                continue
             name = self.b.fresh("phi")
             entries = ", ".join(f"[ {given[position].text}, {block} ]" for given, block in label.incoming)
             lines.append(f"  {name} = phi {llvm_type(kind)} {entries}")

@@ -196,24 +196,24 @@ def _text(
     return "\n".join(parts) + "\n", heavy
 
 
-def _object(unit: tuple[str, bool], options: Options) -> bytes:
-    return _compiled(*unit, options)
-
-
 def _compiled(text: str, heavy: bool, options: Options, assembly: bool = False) -> bytes:
     """IR as an object file, or in assembly."""
     passes = PASSES[:1] if heavy else PASSES if options.quick else None
     return chosen().compile(text, passes, 0 if heavy else LEVEL, assembly)
 
 
-def compile_unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> bytes:
-    """The object file of a unit."""
-    return _object(_unit(facts, options, functions, first), options)
+def compile_unit(
+    facts: Facts, options: Options, functions: Sequence[int], first: bool, plainly: bool = False
+) -> bytes:
+    """The object file of a unit; `plainly`: as if it were heavy. Raises `UnsupportedError`."""
+    text, heavy = _unit(facts, options, functions, first)
+    return _compiled(text, heavy or plainly, options)
 
 
-def compile_entry(facts: Facts, options: Options, entry: OsrEntry) -> bytes:
+def compile_entry(facts: Facts, options: Options, entry: OsrEntry, plainly: bool = False) -> bytes:
     """The object file of a function's entry at a place. Raises `UnsupportedError`."""
-    return _object(_entry(facts, options, entry), options)
+    text, heavy = _entry(facts, options, entry)
+    return _compiled(text, heavy or plainly, options)
 
 
 def assembly(facts: Facts, options: Options, functions: Sequence[int]) -> str:

@@ -18,10 +18,11 @@ on a processor that a guest keeps busy they get one or two hundredths. Priority 
 privileges, so they do no other work. They may have half of the machine's memory; what needs more isn't compiled.
 
 Protocol, both directions: 8 bytes of length, little endian, then a pickle. The caller sends ("call", path, pickled
-function), and then ("part", pickled argument) for each part, which the worker answers with (True, result) or
-(False, exception). Large bytes in the function, which is where modules are, don't lie in its pickle: before it comes
-("large", their number), and then they themselves, as they are. The worker keeps them, so other functions of the same
-module don't bring it along again.
+function), and then ("part", pickled argument, seconds) for each part, which the worker answers with (True, result) or
+(False, exception). A worker that uses more seconds of processor time for a part is ended by a signal (`Budget`). Large
+bytes in the function, which is where modules are, don't lie in its pickle: before it comes ("large", their number), and
+then they themselves, as they are. The worker keeps them, so other functions of the same module don't bring it along
+again.
 
 Invariants:
 
@@ -44,14 +45,13 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from _thread import RLock
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import IO, Any, BinaryIO, TypeVar
+from typing import IO, Any, BinaryIO, Generic, NamedTuple, TypeVar
 
 from wasmloom.errors import CompileError
 from wasmloom.system.apart import run_apart
@@ -100,6 +100,19 @@ class Abandoned(CompileError):
     """No caller waits any more for the code that was to be compiled."""
 
 
+class TooSlow(CompileError):
+    """A part has taken all of its processor time."""
+
+
+class Budget(NamedTuple, Generic[T]):
+    """How much processor time parts may take in a worker, and what is done instead of those that take more."""
+
+    #: The seconds for a part; 0: any.
+    seconds: Callable[[T], float]
+    #: Another part with the same result, which takes less; None: there is none, and `TooSlow` ends it all.
+    cheaper: Callable[[T], T | None]
+
+
 def compile_parts(
     parts: Sequence[T],
     function: Callable[[T], bytes],
@@ -108,6 +121,7 @@ def compile_parts(
     isolated: bool = False,
     behind: bool = False,
     abandoned: Callable[[], bool] | None = None,
+    budget: Budget[T] | None = None,
 ) -> list[bytes]:
     """The results of `function` for all `parts`, in their order.
 
@@ -117,7 +131,8 @@ def compile_parts(
     does so apart: a signal handler's exception within llvmlite could leave its lock locked, or LLVM's objects to be
     freed in any order.
     `progress` is called in this thread with the number of parts done and of all parts, first with 0 done. `behind`:
-    no caller waits for it, so all other work comes first. `abandoned` is called now and then.
+    no caller waits for it, so all other work comes first. `abandoned` is called now and then. The `budget` is that of
+    workers: nothing can interrupt LLVM in this process.
 
     Raises what `function` raises, `CompileError` when a worker dies, `NoWorker`, and `Abandoned`; workers that are busy
     with it are killed then, as they are when this thread is interrupted.
@@ -139,7 +154,7 @@ def compile_parts(
                 progress(len(results), total)
         return results
     answers: dict[int, bytes] = {}
-    batch = _Batch(list(parts), function, count, behind)
+    batch = _Batch(list(parts), function, count, behind, budget)
     try:
         _crew.add(batch)
         while len(answers) < total:
@@ -171,8 +186,16 @@ def _can_start() -> bool:
 class _Batch:
     """The parts of one call."""
 
-    def __init__(self, parts: Sequence[Any], function: Callable[[Any], bytes], limit: int, behind: bool) -> None:
+    def __init__(
+        self,
+        parts: list[Any],
+        function: Callable[[Any], bytes],
+        limit: int,
+        behind: bool,
+        budget: Budget[Any] | None = None,
+    ) -> None:
         self.parts = parts
+        self.budget = budget
         #: The first message to a worker, and the large bytes in it.
         function_text, self.large = _apart(function)
         self.greeting = _message(("call", sys.path, function_text))
@@ -283,6 +306,9 @@ class _Crew:
                 if busy:
                     try:
                         batch.done.put((number, worker.do(batch, number)))
+                    except TooSlow:
+                        if not self._again(batch, number):
+                            raise
                     finally:
                         with self.lock:
                             batch.workers.remove(worker)
@@ -296,6 +322,17 @@ class _Crew:
             del batch, found
         if worker is not None:
             self._dismiss(worker)
+
+    def _again(self, batch: _Batch, number: int) -> bool:
+        """Have a part that was too slow done in a cheaper way, if there is one."""
+        cheaper = None if batch.budget is None else batch.budget.cheaper(batch.parts[number])
+        if cheaper is None:
+            return False
+        with self.lock:
+            batch.parts[number] = cheaper
+            if not batch.ended:
+                batch.waiting.appendleft(number)
+        return True
 
     def _dismiss(self, worker: _Worker) -> None:
         self.workers.remove(worker)
@@ -319,7 +356,7 @@ class _Worker:
         #: The large bytes that it has been sent, and keeps.
         self._large: list[bytes] = []
         with contextlib.ExitStack() as stack:
-            self.errors: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
+            self.errors: IO[bytes] = stack.enter_context(open(os.memfd_create("errors"), "w+b"))
             try:
                 self.process = _Process(
                     [sys.executable, "-I", "-c", _BOOTSTRAP, str(os.getpid()), "behind" if behind else "ahead"],
@@ -349,7 +386,9 @@ class _Worker:
                 self._large = batch.large
             self._send(batch.greeting)
             self._greeting = batch.greeting
-        self._send(_message(("part", pickle.dumps(batch.parts[number], pickle.HIGHEST_PROTOCOL))))
+        part = batch.parts[number]
+        seconds = 0.0 if batch.budget is None else batch.budget.seconds(part)
+        self._send(_message(("part", pickle.dumps(part, pickle.HIGHEST_PROTOCOL), seconds)))
         return self._receive()
 
     def _send(self, message: bytes) -> None:
@@ -379,6 +418,8 @@ class _Worker:
 
     def _death(self) -> CompileError:
         code = self.process.wait()
+        if code == -signal.SIGPROF:
+            return TooSlow("a part takes longer to compile than it may")
         self.errors.seek(max(0, self.errors.seek(0, os.SEEK_END) - 2000))
         last_words = self.errors.read().decode(errors="replace").strip()
         how = f"status {code}" if code >= 0 else f"signal {-code} ({signal.strsignal(-code)})"
@@ -538,7 +579,12 @@ def serve(caller: int, behind: bool) -> None:
                 function = partial(_unusable, content[1], large)
                 function = _Unpickler(content[1], large).load()
                 continue
-            answer = _message((True, function(pickle.loads(content[0]))))
+            # Nothing interrupts LLVM but the end of the process, which is what this signal does.
+            signal.setitimer(signal.ITIMER_PROF, content[1])
+            try:
+                answer = _message((True, function(pickle.loads(content[0]))))
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
         except BaseException as error:
             if kind == "call":
                 continue
