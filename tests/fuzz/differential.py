@@ -36,6 +36,7 @@ import wasmloom as wl
 from tests.fuzz.choices import Choices, shrink
 from tests.fuzz.generator import HOST_FUNCTIONS, Program, generate
 from tests.fuzz.operands import NUMBERS
+from tests.tiers import replacing
 from wasmloom.baseline.copier import set_batch
 from wasmloom.baseline.mixing import set_mixing, turn_entries
 from wasmloom.compiler.compiled import CompiledModule
@@ -43,7 +44,6 @@ from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.units import compile_unit
 from wasmloom.host.fixed import fill
 from wasmloom.spec.types import FUNCREF, FuncType, GlobalType, MemoryType, TableType
-from wasmloom.tiers import mixed
 from wasmloom.tiers.change import change_soon
 
 #: What happened, step by step: results, traps, host calls, and the state at the end.
@@ -267,11 +267,11 @@ def modules_of(program: Program, variant: Variant) -> list[wl.Module]:
 @contextlib.contextmanager
 def crossing(seed: int | None) -> Iterator[None]:
     """With a seed, let engines mix, and give some functions of each module compiled code when it is instantiated."""
-    mixed.force(seed is not None, None if seed is None else lambda module: mixed.some_of(module, seed))
+    replacing.force(seed is not None, None if seed is None else lambda module: replacing.some_of(module, seed))
     try:
         yield
     finally:
-        mixed.force(False)
+        replacing.force(False)
 
 
 def run_wasmloom(
@@ -315,7 +315,7 @@ def _run(
             left -= 1
             if left == 0 and variant.crossing is not None:
                 for module in store.modules.values():
-                    mixed.some_of(module, variant.crossing + 1)
+                    replacing.some_of(module, variant.crossing + 1)
             elif left == 0:
                 for module in store.modules.values() if variant.partly else ():
                     compile_used(module)

@@ -15,6 +15,7 @@ import wasmloom as wl
 from tests.compiler.tiers import outcome_of
 from tests.fuzz.differential import CROSSING, Variant, choices_of, difference
 from tests.fuzz.generator import generate
+from tests.tiers import replacing
 from wasmloom.baseline.copier import set_batch
 from wasmloom.runtime.collector import statistics
 from wasmloom.tiers import mixed
@@ -30,9 +31,9 @@ TIERS = ("interpreter", "baseline")
 def mixing() -> Iterator[None]:
     """Engines mix, and stencils are made at once."""
     before = set_batch(0)
-    mixed.force(True)
+    replacing.force(True)
     yield
-    mixed.force(False)
+    replacing.force(False)
     set_batch(before)
 
 
@@ -271,7 +272,7 @@ def test_a_loop_that_nothing_arrives_at_gets_no_code() -> None:
       (loop (br_if 0 (local.get 0)))
       (i32.const 1)))"""
     module, exports = made(text)
-    mixed.all_of(module)
+    replacing.all_of(module)
     assert exports.f(7) == 7
 
 
@@ -408,11 +409,11 @@ def test_a_forked_child_goes_on_from_either() -> None:
 def test_stores_and_instances_share_the_code() -> None:
     """Those that are there, and those that come; a store that doesn't mix is left alone."""
     engine = wl.Engine(tier="interpreter", cache=False)
-    module = wl.Module(TURNS, engine)
     imports = {"m": {"host": lambda number: number}}
-    mixed.force(False)
+    replacing.force(False)
+    module = wl.Module(TURNS, engine)
     plain = wl.Instance(module, imports, store=wl.Store(engine)).exports
-    mixed.force(True)
+    replacing.force(True)
     before = [wl.Instance(module, imports, store=wl.Store(engine)).exports for _ in range(2)]
     mixed.replace(module, [0])
     after = wl.Instance(module, imports, store=before[0].ping.store).exports
@@ -475,8 +476,8 @@ def test_many_calls_leave_nothing_behind() -> None:
 def test_a_store_begins_to_mix_and_ends_it() -> None:
     """Between two calls; one that doesn't mix any more can change over as a whole."""
     engine = wl.Engine(tier="interpreter", cache=False)
+    replacing.force(False)
     module = wl.Module(TURNS, engine)
-    mixed.force(False)
     kinds: list[Any] = []
 
     def host(number: int) -> int:

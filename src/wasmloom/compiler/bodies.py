@@ -77,10 +77,12 @@ def _vector(r: cython.pointer(Reader), i: cython.pointer(Instr)) -> list:
     return vector
 
 
-#: What `scan` looks for: rows that may raise an exception in the function itself, tail calls, and direct calls.
+#: What is looked for in bodies: rows that may raise an exception in the function itself, tail calls, direct calls, and
+#: what is about continuations.
 _THROWING = 1
 _TAIL = 2
 _CALL = 4
+_SWITCHING = 8
 _traits = cython.declare(cython.uchar[1024])
 for _row in INSTRUCTIONS:
     _name = _row.mnemonic
@@ -93,15 +95,42 @@ for _row in INSTRUCTIONS:
         _bits |= _TAIL
     if _name in ("call", "return_call"):
         _bits |= _CALL
+    if _row.feature == "stack-switching":
+        _bits |= _SWITCHING
     _traits[cython.cast(cython.int, _row.index)] = _bits
-
-
-_switching = frozenset(row.index for row in INSTRUCTIONS if row.feature == "stack-switching")
 
 
 def switches_stacks(module: DecodedModule, index: int) -> bool:
     """Whether body `index` of those defined in a module has an instruction about continuations."""
-    return any(instr.row in _switching for instr in read_body(module, index)[1])
+    return bool(_look_through(module, index, set()) & _SWITCHING)
+
+
+def callees(module: DecodedModule, index: int) -> set[int]:
+    """The functions, of the module's index space, that body `index` of those defined in a module calls directly."""
+    found: set = set()
+    _look_through(module, index, found)
+    return found
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _look_through(module: DecodedModule, number: uint32_t, calls: set) -> cython.int:
+    """What there is in a body, as bits; adds the functions that it calls directly."""
+    reader = cython.declare(Reader)
+    instr = cython.declare(Instr)
+    seen: cython.int = 0
+    base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
+    read_range(cython.address(reader), base, base + module.body_start[number], base + module.body_end[number])
+    for _ in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):
+        read_u32(cython.address(reader))
+        read_valtype(cython.address(reader))
+    while reader.pos < reader.end:
+        next_instr(cython.address(reader), cython.address(instr))
+        if _traits[instr.op]:
+            seen |= _traits[instr.op]
+            if _traits[instr.op] & _CALL:
+                calls.add(instr.a)
+    return seen
 
 
 def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[set[int]]]:
@@ -110,28 +139,15 @@ def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[set[int]]]
     For each function defined in the module: whether it has a tail call, whether an exception may arise in it (from an
     instruction, or from an unknown callee), and which functions it calls directly.
     """
-    reader = cython.declare(Reader)
-    instr = cython.declare(Instr)
     number: uint32_t
     seen: cython.int
     tails: list = []
     throws: list = []
     calls: list = []
-    base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
     for number in range(module.num_bodies):
-        read_range(cython.address(reader), base, base + module.body_start[number], base + module.body_end[number])
-        seen = 0
-        callees: set = set()
-        for _ in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):
-            read_u32(cython.address(reader))
-            read_valtype(cython.address(reader))
-        while reader.pos < reader.end:
-            next_instr(cython.address(reader), cython.address(instr))
-            if _traits[instr.op]:
-                seen |= _traits[instr.op]
-                if _traits[instr.op] & _CALL:
-                    callees.add(instr.a)
+        called: set = set()
+        seen = _look_through(module, number, called)
         tails.append(bool(seen & _TAIL))
         throws.append(bool(seen & _THROWING))
-        calls.append(callees)
+        calls.append(called)
     return tails, throws, calls

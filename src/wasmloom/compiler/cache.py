@@ -127,6 +127,10 @@ class Cache:
         _log(f"kept {key}: {len(content)} bytes")
         self._evict(str(path))
 
+    def has(self, key: str) -> bool:
+        """Whether there seems to be something under `key`: reading it may still fail."""
+        return self._path(key).exists()
+
     def clear(self) -> None:
         """Remove all entries."""
         for entry in self._files():

@@ -13,9 +13,9 @@ is gone, for whatever reason.
 
 All calls of `compile_parts` share the workers of this process (`_Crew`), however many engines and modules there are:
 about one per processor, fewer for work that no caller waits for. Each belongs to a thread that passes it one part after
-the other; both end after `IDLE` seconds without work. Workers for what no caller waits for have the lowest priority:
-on a processor that a guest keeps busy they get one or two hundredths. Priority can't be raised again without
-privileges, so they do no other work. They may have half of the machine's memory; what needs more isn't compiled.
+the other; both end after `IDLE` seconds without work. Workers for what no caller waits for have a low priority
+(`_NICE`). It can't be raised again without privileges, so they do no other work. They may have half of the machine's
+memory; what needs more isn't compiled.
 
 Protocol, both directions: 8 bytes of length, little endian, then a pickle. The caller sends ("call", path, pickled
 function), and then ("part", pickled argument, seconds) for each part, which the worker answers with (True, result) or
@@ -78,8 +78,10 @@ _PATIENCE = 0.05
 #: Seconds that a caller waits at most until workers that it has killed are gone.
 _GRACE = 5.0
 _PR_SET_PDEATHSIG = 1
-#: The lowest priority.
-_LOWEST = 19
+#: The priority of workers for what no caller waits for, beside that of their caller. On a processor of their own they
+#: don't notice; on one that a guest keeps busy they get a tenth of it. With the lowest priority it would be a
+#: hundredth, and beside other programs nothing would ever be ready.
+_NICE = 10
 
 
 def processors() -> int:
@@ -529,7 +531,7 @@ def _give_way() -> None:
     busy, nothing would ever be compiled."""
     half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     with contextlib.suppress(OSError):
-        os.nice(_LOWEST)
+        os.nice(_NICE)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with contextlib.suppress(OSError, ValueError):

@@ -15,7 +15,6 @@ from wasmloom.runtime import forks
 from wasmloom.runtime.codememory import CodeBudget
 from wasmloom.runtime.epochs import EpochCounter
 from wasmloom.runtime.regions import can_reserve
-from wasmloom.tiers import mixed
 
 if TYPE_CHECKING:
     from typing import Self
@@ -46,11 +45,12 @@ class Engine(Fixed):
 
     `tier`: ``"interpreter"``; ``"compiler"``: modules are compiled when they are made; ``"baseline"``: they run as code
     that is copied, soon; or ``"auto"``: they run interpreted, then as such code, are compiled in the background when
-    they run often or long, and go on as compiled code, in the middle of a call if need be (see
-    `wasmloom.tiers.policy`); without llvmlite nothing is compiled. By default what the environment variable
-    ``WASMLOOM_TIER`` says, else ``"auto"``. `threshold`, for ``"auto"``: compile after this many calls from the host
-    instead, before the next one. `translation`: one of `TRANSLATIONS`, for the interpreter; with ``"lazy"`` an invalid
-    function body is only found when the function is first called, and a module that has one is never compiled.
+    they run often or long, and go on as compiled code, in the middle of a call if need be, large ones function by
+    function (see `wasmloom.tiers.policy`); without llvmlite nothing is compiled. By default what the environment
+    variable ``WASMLOOM_TIER`` says, else ``"auto"``. `threshold`, for ``"auto"``: compile after this many calls from
+    the host instead, before the next one. `translation`: one of `TRANSLATIONS`, for the interpreter; with ``"lazy"``
+    an invalid function body is only found when the function is first called, and a module that has one is never
+    compiled.
     `stack_switching`: one of `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk.
     `fuel`: whether guest code counts what it executes (see `Store`).
 
@@ -167,11 +167,6 @@ class Engine(Fixed):
     def code_used(self) -> int:
         """Bytes of bytecode and compiled code that the engine's modules have, of `code_limit`."""
         return self.code_budget.used
-
-    @property
-    def mixes(self) -> bool:
-        """Whether its stores mix bytecode and compiled code, function by function; see `wasmloom.tiers.mixed`."""
-        return mixed.everywhere and self.tier in ("interpreter", "baseline")
 
     def code_options(self) -> Options:
         """The compiler's options for this engine."""

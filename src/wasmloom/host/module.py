@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, SupportsIndex, TypeVar, final, overload
 
 from wasmloom.binary.decoder import decode_module
+from wasmloom.compiler.identity import has_llvm
 from wasmloom.errors import CompileError
 from wasmloom.host.engine import Engine, engine_of
 from wasmloom.host.fixed import Fixed, fill
@@ -18,7 +19,7 @@ from wasmloom.runtime import forks
 from wasmloom.runtime.frames import func_name
 from wasmloom.semantics.features import check_features
 from wasmloom.spec.canon import func_type, lasting
-from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
+from wasmloom.spec.types import ContType, FuncType, GlobalType, MemoryType, TableType, TagType
 from wasmloom.system.locks import Lock
 from wasmloom.validation import validate_function, validate_module
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from wasmloom.interpreter.code_space import Coder, CodeSpace
     from wasmloom.text.parser import SourceMap
     from wasmloom.tiers.background import Background
+    from wasmloom.tiers.heat import Heat
 
     #: Slow work. Its argument tells whether it has been abandoned; it returns what the module is then called with.
     _Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
 #: What an import or an export has as its type.
 ItemType = FuncType | TableType | MemoryType | GlobalType | TagType
 
-#: Bytes of function bodies. In a larger module, only functions that have run are compiled before it changes over.
+#: Bytes of function bodies. A larger module gets compiled code function by function, if it can: see `_mixes`. If it
+#: can't, only functions that have run are compiled before it changes over.
 LARGE = 1 << 17
 
 
@@ -183,6 +186,24 @@ def _load(
     return decoded, prepare, validator.features
 
 
+def _can_mix(decoded: DecodedModule, engine: Engine) -> bool:
+    """Whether a module may mix bytecode and compiled code, function by function: see `wasmloom.tiers.mixed`.
+
+    Those with continuations may not: what runs on their stacks stays bytecode then, and they change over as a whole.
+    """
+    return (
+        engine.tier == "auto"
+        and engine.threshold is None
+        and has_llvm()
+        and not any(isinstance(sub.composite, ContType) for sub in decoded.types)
+    )
+
+
+def _mixes(decoded: DecodedModule, engine: Engine) -> bool:
+    """Whether stores with a module are to mix. The small ones' change over as a whole doesn't take long."""
+    return sum(decoded.body_ends) - sum(decoded.body_starts) > LARGE and _can_mix(decoded, engine)
+
+
 def _coder(decoded: DecodedModule, engine: Engine) -> Coder | None:
     """What makes the code of a module in an engine's tier, if that makes any of bytecode."""
     if engine.tier not in ("baseline", "auto") or engine.threshold == 0:
@@ -190,7 +211,7 @@ def _coder(decoded: DecodedModule, engine: Engine) -> Coder | None:
     with forks.importing:
         from wasmloom.baseline.making import new_copier  # not all need it
 
-    return new_copier(decoded, engine.code_budget, engine.tier == "baseline", engine.mixes)
+    return new_copier(decoded, engine.code_budget, engine.tier == "baseline", _can_mix(decoded, engine))
 
 
 @final
@@ -204,7 +225,7 @@ class Module(Fixed):
 
     __slots__ = (
         "__weakref__", "_begun", "_compiling", "_features", "_rest", "background", "code_space", "compiled", "decoded",
-        "engine", "mixed",
+        "engine", "heat", "mixed", "mixes",
     )  # fmt: skip
 
     engine: Engine
@@ -214,6 +235,10 @@ class Module(Fixed):
     compiled: CompiledModule | None
     #: Compiled code of some of its functions, for stores that mix: see `wasmloom.tiers.mixed`.
     mixed: CompiledModule | None
+    #: Whether a store mixes that has an instance of it.
+    mixes: bool
+    #: What is known of where its time goes, in such stores.
+    heat: Heat | None
     #: Its making, in engines with the tier "auto".
     background: Background | None
     _features: Mapping[str, tuple[str, int]]
@@ -237,6 +262,8 @@ class Module(Fixed):
             ),
             compiled=None,
             mixed=None,
+            mixes=_mixes(decoded, engine),
+            heat=None,
             background=None,
             _compiling=Lock(),
             _begun=[],
@@ -299,6 +326,10 @@ class Module(Fixed):
     def wait_for(self, background: Background) -> None:
         """Note what compiles the module in the background."""
         fill(self, background=background)
+
+    def note_heat(self, heat: Heat) -> None:
+        """Note what is known of where its time goes."""
+        fill(self, heat=heat)
 
     def use_mixed(self, mixed: CompiledModule) -> None:
         """Note compiled code for stores that mix."""

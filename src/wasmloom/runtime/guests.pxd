@@ -21,6 +21,9 @@ cdef enum:
     REST_NS = 100000            # time between two checks whether a fork is over, or can begin
     MOST_RESTS = 10000          # checks after which a fork stops waiting for guests that don't look up
     MANY_TICKS = 10             # ticks that make a guest worth compiling
+    LOOK_TICKS = 8              # a guest whose store mixes is looked at every so many ticks,
+    FIRST_LOOK = 4              # first after so many
+    SAMPLES = 16                # places of bytecode that are kept between two looks
     # When a guest that runs bytecode goes on as compiled code.
     NEVER = 0
     WHEN_BUSY = 1               # a tick stops it, and wasmloom.tiers.policy decides what to do
@@ -107,6 +110,10 @@ ctypedef struct Guest:
     bint limits_memories        # whether memories count towards the limit; else each of their bytes raises it
     Parked *parked              # doubly linked
     uint64_t ticks_seen         # how often a tick has reached guest code
+    # Where ticks have found bytecode that could call compiled code (see `note_place`), and how often: the latest places
+    # are kept.
+    uint64_t samples[SAMPLES]
+    uint64_t samples_seen
     uint64_t code_seen          # of `hooks.code_wanted`: what had been wanted when code was last made for it
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
     uint64_t resting            # its thread waits (for a fork or the GIL) at a place where the guest can be left

@@ -21,6 +21,7 @@ make_code = cython.NULL
 code_wanted = 0
 walk_compiled = None
 check_at_call = None
+look_inside_call = None
 frames_of_entry = None
 too_deep = None
 python_exception = None
@@ -91,6 +92,12 @@ def set_check_at_call(function: Callable[..., int]) -> None:
     """Register what decides on a store's tier when it is called."""
     global check_at_call
     check_at_call = function
+
+
+def set_look_inside_call(function: Callable[..., None]) -> None:
+    """Register what looks at a guest that runs, in a store that mixes bytecode and compiled code."""
+    global look_inside_call
+    look_inside_call = function
 
 
 def set_backtraces(of_entry: Callable[..., object], of_none: Callable[..., Exception]) -> None:

@@ -2,11 +2,12 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from wasmloom.contract._layout cimport WlContext, WlMemory, WlSegment, WlTable
 from wasmloom.runtime.bulk cimport Between
+from wasmloom.runtime.store cimport Store
 
 # Python-holding functions as the nogil code that takes the GIL itself sees them.
 ctypedef uint64_t (*WithGil)(void *) noexcept nogil
 # Its caller looks at the exception itself.
-ctypedef int (*LookUp)() noexcept
+ctypedef int (*Look)(Store) noexcept
 ctypedef bint (*IdMatches)(uint32_t, uint32_t) noexcept nogil
 
 cdef uint64_t initialise_memory(

@@ -18,12 +18,24 @@ import cython
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memmove
 from cython.cimports.wasmloom.contract import _layout
-from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlContext, WlInstance, WlMemory, WlSegment, WlTable
+from cython.cimports.wasmloom.contract._layout import (
+    SLOT_BYTES,
+    WlCont,
+    WlContext,
+    WlInstance,
+    WlMemory,
+    WlSegment,
+    WlTable,
+)
 from cython.cimports.wasmloom.contract.operands import Operands
+from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.bulk import Between, fill, move
 from cython.cimports.wasmloom.runtime.guests import (
+    FIRST_LOOK,
+    LOOK_TICKS,
     MANY_TICKS,
     NOW,
+    SAMPLES,
     SIGNALS_NS,
     WHEN_BUSY,
     Guest,
@@ -37,7 +49,7 @@ from cython.cimports.wasmloom.runtime.hooks import code_wanted, make_code, set_r
 from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.runtime_calls import (
     IdMatches,
-    LookUp,
+    Look,
     WithGil,
 )
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
@@ -46,6 +58,7 @@ from cython.cimports.wasmloom.system._capi import (
     PyGILState_Ensure,
     PyGILState_Release,
     PyGILState_STATE,
+    wl_python_ends,
 )
 
 from wasmloom.contract import traps
@@ -64,25 +77,79 @@ _TYPE_MISMATCH = cython.declare(uint64_t, traps.INDIRECT_CALL_TYPE_MISMATCH)
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _look_up() -> cython.int:
+def _look_up(store: Store) -> cython.int:
     look_up()
     return 0
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=False)
+def _look_at(store: Store) -> cython.int:
+    if not wl_python_ends():
+        hooks.look_inside_call(store)
+    return 0
+
+
+@cython.cfunc
+@cython.inline
 @cython.exceptval(check=False)
-def _run_signal_handlers(store_pointer: cython.p_void) -> uint64_t:
-    """Let Python handle its signals. Call with the GIL."""
+def _interrupt(store_pointer: cython.p_void, look: Look) -> uint64_t:
+    """Run Python code while the guest stands at a safepoint; what it raises leaves the guest. Call with the GIL."""
     store: Store = cython.cast(Store, store_pointer)
     failed: cython.int
     # The end of the guest's frame isn't known here, so nothing may be put above it: entries are refused meanwhile.
     store.interrupting = True
-    failed = cython.cast(LookUp, cython.cast(cython.p_void, _look_up))()
+    failed = look(store)
     store.interrupting = False
     if failed == 0:
         return 0
     store.take_error()
     return _HOST_EXCEPTION
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _run_signal_handlers(store: cython.p_void) -> uint64_t:
+    """Let Python handle its signals."""
+    return _interrupt(store, cython.cast(Look, cython.cast(cython.p_void, _look_up)))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _look_for_tiers(store: cython.p_void) -> uint64_t:
+    """Let `wasmloom.tiers.policy` look at a guest whose store mixes. Signal handlers may run in it."""
+    return _interrupt(store, cython.cast(Look, cython.cast(cython.p_void, _look_at)))
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _note_place(ctx: cython.pointer(WlContext), ip: cython.p_char) -> cython.void:
+    """Note where a tick has found bytecode, if the stack that runs can have compiled code beside it.
+
+    Only the thread that is inside of the guest writes or reads this (`take_samples`), and the guest's store holds all
+    code that runs in it. Yet an address is only ever compared with those of code, so one of code that is gone could do
+    no harm.
+    """
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    if cython.cast(cython.pointer(WlCont), ctx.current).control != cython.NULL:
+        guest.samples[guest.samples_seen % SAMPLES] = cython.cast(uint64_t, ip)
+        guest.samples_seen += 1
+
+
+def take_samples(store: Store) -> list[int]:
+    """Where ticks have found a store's bytecode since this was last called, as addresses; the latest of them.
+
+    Call from the thread that is inside of the store.
+    """
+    guest: cython.pointer(Guest) = store.guest
+    i: uint64_t
+    found: list = []
+    for i in range(min(guest.samples_seen, cython.cast(uint64_t, SAMPLES))):
+        found.append(guest.samples[i])
+    guest.samples_seen = 0
+    return found
 
 
 @cython.cfunc
@@ -142,6 +209,12 @@ def handle_interrupt(ctx: cython.pointer(WlContext)) -> uint64_t:
         leave_python(ctx)
         if code:
             return code
+    if guest.entry.beside != cython.NULL and guest.ticks_seen % LOOK_TICKS == FIRST_LOOK:
+        enter_python(ctx)
+        code = cython.cast(WithGil, cython.cast(cython.p_void, _look_for_tiers))(ctx.store)
+        leave_python(ctx)
+        if code:
+            return code
     if _wants_change(guest):
         if guest.loops_left == 0:
             return _CHANGE_TIER
@@ -177,6 +250,7 @@ def _enter_slow(
     code: uint64_t = 0
     failed: uint64_t
     if ctx.interrupt:
+        _note_place(ctx, ip)
         code = handle_interrupt(ctx)
         if code and code != _CHANGE_TIER:
             return code
@@ -192,6 +266,7 @@ def _loop_slow(
 ) -> uint64_t:
     """See `loop_slow`: a loop's back-edge saw the interrupt flag."""
     ctx.stack_limit = ctx.stack_end
+    _note_place(ctx, ip)
     return handle_interrupt(ctx)
 
 

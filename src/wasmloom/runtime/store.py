@@ -374,7 +374,6 @@ class Store:
         elif engine.tier == "auto":
             self.calls_left = MANY_CALLS if engine.threshold is None else engine.threshold + 1
             self.guest.change_when = WHEN_BUSY if engine.threshold is None else NEVER
-        self.mixes = engine.mixes
         self.checked = engine.checked
         if stack_limit < 4096:
             raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")

@@ -18,19 +18,29 @@ from wasmloom.system.threads import start
 from wasmloom.tiers.stores import check_again
 
 if TYPE_CHECKING:
+    from wasmloom.binary.decoder import DecodedModule
     from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.interpreter.code_space import CodeSpace
+    from wasmloom.tiers.heat import Heat
 
     #: Slow work. Its argument tells whether the result is still wanted; it returns what the module is then called with.
     Work = Callable[[Callable[[], bool]], Callable[["Module"], None]]
 
 
 class Module(Protocol):
-    """The part of `wasmloom.Module` that this file uses: see there."""
+    """The part of `wasmloom.Module` that this file, `wasmloom.tiers.hot` and `wasmloom.tiers.policy` use: see there."""
 
+    engine: Any
+    decoded: DecodedModule
     code_space: CodeSpace
     compiled: CompiledModule | None
+    mixed: CompiledModule | None
+    mixes: bool
+    heat: Heat | None
     background: Background | None
+
+    def note_heat(self, heat: Heat) -> None:
+        """Note what is known of where its time goes."""
 
     def compile(self) -> CompiledModule:
         """Compile everything, in this thread."""

@@ -2,20 +2,21 @@
 # mypy: ignore-errors
 """One mixed world: functions get compiled code one by one, for all stores of their module.
 
-A store that *mixes* (`Store.mixes`; its engine says so when it is made) never changes over as a whole. Its functions
-begin as bytecode, or stencils, and stay entered through their cells. `replace` gives some of them compiled code, at any
-time, whatever runs: from then on their cells lead to it. A loop may lead there, too (OSR), for frames that are already
-in it. Nothing is converted, and nobody waits. How calls cross, in both directions: `wasmloom.target.crossings`.
+A store that *mixes* (`Store.mixes`) never changes over as a whole: one with a module that is to mix (`Module.mixes`).
+Its functions begin as bytecode, or stencils, and stay entered through their cells. `replace` gives some of them
+compiled code, at any time, whatever runs: from then on their cells lead to it. A loop may lead there, too (OSR), for
+frames that are already in it. Nothing is converted, and nobody waits. How calls cross, in both directions:
+`wasmloom.target.crossings`.
 
-The interface, for what decides (`wasmloom.tiers.policy`):
+The interface, for what decides (`wasmloom.tiers.policy`, `wasmloom.tiers.hot`):
 
-``Engine.mixes``                whether stores of an engine mix when they are made, and calls in code of stencils go
-                                through cells (the latter can't be changed for a module)
-``let_mix(store, on)``          changes that for a store that nothing runs in
+``let_mix(store, on)``          lets a store that nothing runs in begin to mix, or end it
 ``begin(module, functions, loops)``   work to be done in any thread or process, in the form of `Module.begin_behind`:
                                 its argument tells whether nobody wants it any more; it returns what is called with the
                                 module, with the GIL, and makes the code run
 ``replace(module, functions, loops)``  both at once
+``load(module, functions, objects, groups)``  what has been compiled before
+``use_known(module)``           lets functions run as compiled code that have been translated since there is some
 ``compiles(module, function)``  whether a function can have compiled code beside bytecode
 ``replaced(module)``            the functions that have
 
@@ -30,7 +31,8 @@ frames of compiled code.
 Compiled code calls each function of a module through a stub with a slot (`wasmloom.compiler.lazily`): first it holds
 ``wl_crossing``, then the code. References to functions lead to such a stub, too, by one word, ``register_call``; its
 environment is always the `WlFunction`. So all that ever changes in a running store are single words, each of which is
-right before and after: cells, slots, ``register_call``, words of loops.
+right before and after: cells, slots, ``register_call``, words of loops. Each function of a group that is compiled
+together is one such word, so the group runs from one moment on, but for some calls meanwhile.
 
 Invariants:
 
@@ -45,8 +47,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
@@ -82,11 +83,6 @@ if TYPE_CHECKING:
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 #: Bytes of a page, to which code is aligned.
 _PAGE = 4096
-
-#: Whether all engines mix whose bytecode doesn't change over as a whole: for tests. Set before engines are used.
-everywhere: bool = False
-#: For tests: called with each module that is instantiated in a store that mixes, before anything of it runs.
-on_join: Callable[[Any], None] | None = None
 
 
 # --- how parameters travel ---
@@ -154,8 +150,6 @@ def join(store: Store, instance: cython.pointer(WlInstance), module: object) -> 
         at: uint64_t = starts[decoded.func_type[i]]
         functions[i].passing = PyBytes_AS_STRING(blob) + at
         functions[i].register_call = stubs.crossing_function
-    if on_join is not None:
-        on_join(module)
     if module.mixed is not None:
         _lead(instance, decoded, module.mixed.through)
     return 0
@@ -199,7 +193,7 @@ def _lead_all(module: object) -> cython.int:
     return 0
 
 
-def let_mix(store: Store, on: cython.bint) -> None:
+def let_mix(store: Store, on: cython.bint) -> object:
     """Let a store mix, or not any more, so that it may change over as a whole. Raises `ValueError` while something runs
     in it, or when it has changed over."""
     i: uint64_t
@@ -214,6 +208,7 @@ def let_mix(store: Store, on: cython.bint) -> None:
         store.mixes = on
     finally:
         store.unlock()
+    return None
 
 
 # --- replacing ---
@@ -234,17 +229,29 @@ def replaced(module: Any) -> list[int]:
     return [i for i in range(len(module.decoded.body_starts)) if module.mixed.has(i)]
 
 
-def begin(module: Any, functions: Iterable[int], loops: Iterable[tuple[int, int]] = ()) -> Any:
+class Made(NamedTuple):
+    """What has been compiled of a module: the objects of functions, and those of loops' entries, one each."""
+
+    functions: list[int]
+    loops: list[tuple[int, int]]
+    entries: list[OsrEntry]
+    objects: list[bytes]
+    more: list[bytes]
+
+
+def begin(
+    module: Any,
+    functions: Iterable[int],
+    loops: Iterable[tuple[int, int]] = (),
+    keep: Callable[[Made], None] | None = None,
+) -> Any:
     """Give functions, and loops, compiled code: see the module's docstring, and `Module.begin_behind`.
 
-    What can't have any is left out. Raises `ValidationError` for functions of modules that are validated lazily.
+    What can't have any is left out; also what is no loop. `keep` is called with what has been compiled, before it runs,
+    in the thread that does the work. Raises `ValidationError` for functions of modules that are validated lazily.
     """
-    with forks.importing:
-        from wasmloom.compiler.osr import entry_at
-
     wanted = _wanted(module, functions)
-    places = [(i, at) for i, at in loops if compiles(module, i)]
-    entries = [entry_at(module.code_space, i, at) for i, at in places]
+    places, entries = _entries(module, loops)
     decoded, options = module.decoded, module.engine.code_options()._replace(quick=True)
     first = module.mixed is None
 
@@ -254,6 +261,8 @@ def begin(module: Any, functions: Iterable[int], loops: Iterable[tuple[int, int]
 
         some = wanted if first or wanted else None
         made, more = compile_behind(decoded, options, some, first, entries, abandoned)
+        if keep is not None:
+            keep(Made(wanted, places, entries, made, more))
         return lambda module: _end(module, wanted, made, places, entries, more, first)
 
     return work
@@ -265,14 +274,12 @@ def replace(
     """Give functions, and loops, compiled code now. `behind`: another process compiles, whatever the size."""
     with forks.importing:
         from wasmloom.compiler.compiled import compile_some
-        from wasmloom.compiler.osr import entry_at
 
     if behind:
         begin(module, functions, loops)(lambda: False)(module)
         return
     wanted = _wanted(module, functions)
-    places = [(i, at) for i, at in loops if compiles(module, i)]
-    entries = [entry_at(module.code_space, i, at) for i, at in places]
+    places, entries = _entries(module, loops)
     first = module.mixed is None
     options = module.engine.code_options()._replace(quick=True)
     made, more = compile_some(module.decoded, options, wanted, first, entries)
@@ -287,6 +294,52 @@ def _wanted(module: Any, functions: Iterable[int]) -> list[int]:
     for i in wanted:
         space.translate(i)
     return wanted
+
+
+def _entries(module: Any, loops: Iterable[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[OsrEntry]]:
+    """Those of some places that are loops which can have compiled code, and their entries."""
+    with forks.importing:
+        from wasmloom.compiler.osr import entry_at
+
+    space: CodeSpace = module.code_space
+    places = []
+    for i, at in loops:
+        if compiles(module, i) and at in space.loops_of(i):
+            space.translate(i)
+            places.append((i, at))
+    return places, [entry_at(space, i, at) for i, at in places]
+
+
+def load(
+    module: Any, functions: Sequence[int], objects: list[bytes], groups: Iterable[Made]
+) -> tuple[set[int], set[tuple[int, int]]]:
+    """Let a module have what was compiled before: `objects` of some functions, or of none, with what there is once in a
+    module, and groups. Returns the functions and loops that have code now.
+
+    What the module has already stays as it is, and so do entries that don't fit. Raises what `begin` and its work
+    raise.
+    """
+    _end(module, functions, objects, [], [], [], True)
+    loops: set = set()
+    known: set = set(functions)
+    for made in groups:
+        new = [i for i in made.functions if not module.mixed.has(i)]
+        fitting: dict = dict(zip(*_entries(module, [loop for loop in made.loops if loop not in loops]), strict=True))
+        rows = [row for row in zip(made.loops, made.entries, made.more, strict=True) if fitting.get(row[0]) == row[1]]
+        _end(
+            module, new, made.objects, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows],
+            False,
+        )  # fmt: skip
+        known.update(made.functions)
+        loops.update(row[0] for row in rows)
+    return known, loops
+
+
+def use_known(module: Any) -> None:
+    """Let functions run as compiled code that have been translated since there is some."""
+    fresh: list = module.code_space.take_fresh()
+    if fresh and module.mixed is not None:
+        _use(module, module.code_space, module.mixed, fresh)
 
 
 def _end(
@@ -329,22 +382,21 @@ def _end(
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _use(module: object, space: CodeSpace, compiled: object, functions: object) -> cython.int:
-    """Let cells lead to compiled code."""
+    """Let cells lead to compiled code, where there is some, and bytecode."""
     blob: bytes
     decoded: DecodedModule = space.module
     index: uint32_t
     blob, starts = _passings(space)
     for i in functions:
-        if not compiled.has(i):
-            continue
         index = i
+        if not compiled.has(i) or not space.is_translated(index):
+            continue
         type: uint32_t = decoded.func_type[decoded.num_imported_funcs + index]
         at: uint64_t = starts[type]
         call: uint64_t = compiled.array_calls[type]
         address: uint64_t = compiled.functions[i]
         head: bytes = blob[at : at + PASSING_HEAD]
         params, results = struct.unpack("<HH", head[:4])
-        space.translate(index)
         space.use_compiled(
             index,
             cython.cast(cython.p_void, call),
@@ -396,29 +448,3 @@ def _use_loops(space: CodeSpace, compiled: object, places: object, entries: obje
         word = space.word_at(index, at)
         word[0] = stub
     return 0
-
-
-# --- for tests ---
-
-
-def all_of(module: Any) -> None:
-    """Replace everything in a module."""
-    space = module.code_space
-    functions = [i for i in range(len(module.decoded.body_starts)) if compiles(module, i)]
-    replace(module, functions, [(i, at) for i in functions for at in space.loops_of(i)])
-
-
-def some_of(module: Any, seed: int) -> None:
-    """Replace some functions and loops of a module, at random."""
-    choice = Random(seed)
-    space = module.code_space
-    functions = [i for i in range(len(module.decoded.body_starts)) if choice.random() < 0.5 and compiles(module, i)]
-    loops = [(i, at) for i in functions for at in space.loops_of(i) if choice.random() < 0.5]
-    replace(module, functions, loops)
-
-
-def force(on: bool, chosen: Callable[[Any], None] | None = None) -> None:
-    """Let all engines mix whose bytecode never changes over; `chosen` is called with each module as `on_join`."""
-    global everywhere, on_join
-    everywhere = on
-    on_join = chosen if on else None

@@ -1,8 +1,9 @@
 """The tier "auto": modules run interpreted first, and as compiled code once it is ready.
 
-A store changes over as a whole, between two calls from the host or in the middle of one (see `wasmloom.tiers.change`).
-Until then everything is interpreted. Modules that are instantiated later, in a store that has changed over, are
-compiled first.
+A store with a large module *mixes*: functions get compiled code one by one, by where time goes (`wasmloom.tiers.hot`).
+Other stores change over as a whole, between two calls from the host or in the middle of one (see
+`wasmloom.tiers.change`). Until then everything is interpreted. Modules that are instantiated later, in a store that has
+changed over, are compiled first.
 
 Before that, a guest that has run for some milliseconds gets code made of stencils (see `wasmloom.baseline`). Where
 there is no LLVM, that is all.
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from wasmloom.compiler.identity import has_llvm
 from wasmloom.runtime import forks
-from wasmloom.runtime.hooks import set_check_at_call
+from wasmloom.runtime.hooks import set_check_at_call, set_look_inside_call
+from wasmloom.runtime.runtime_calls import take_samples
 from wasmloom.system import log
-from wasmloom.tiers.stores import change_over, count_round
+from wasmloom.tiers.stores import begin_to_mix, change_over, count_round
 
 if TYPE_CHECKING:
     from wasmloom.interpreter.code_space import CodeSpace
@@ -45,6 +47,9 @@ def check_at_call(store: Any) -> int:
     if not has_llvm():
         return 0
     modules = list(store.modules.values())
+    if _should_mix(modules):
+        begin_to_mix(store)
+        return 0
     if store.engine.threshold is not None:
         for module in modules:
             module.compile()
@@ -62,7 +67,7 @@ def check_inside_call(store: Any, standing: list[Position]) -> bool | None:
     If not, what is missing is compiled in the background, and the store will be checked again. None: it can never go
     on.
     """
-    if not has_llvm():
+    if not has_llvm() or _should_mix(list(store.modules.values())):
         return None
     if _ready(store, [] if store.rounds > ROUNDS else standing):
         return True
@@ -70,6 +75,23 @@ def check_inside_call(store: Any, standing: list[Position]) -> bool | None:
         return None
     count_round(store)
     return False
+
+
+def _should_mix(modules: list[Module]) -> bool:
+    """Whether a store with these modules should mix. One that doesn't got such a module in the middle of a call."""
+    return any(module.mixes and module.compiled is None for module in modules)
+
+
+def look_inside_call(store: Any) -> None:
+    """A guest runs whose store mixes: have compiled what is worth it. What this raises leaves the guest."""
+    if store.engine.tier != "auto":
+        return
+    with forks.importing:
+        from wasmloom.tiers.hot import look
+
+    addresses = take_samples(store)
+    for module in set(store.modules.values()):
+        look(module, addresses, store)
 
 
 def _ready(store: Any, standing: list[Position]) -> bool:
@@ -96,3 +118,4 @@ def _failed(modules: list[Module]) -> bool:
 
 
 set_check_at_call(check_at_call)
+set_look_inside_call(look_inside_call)

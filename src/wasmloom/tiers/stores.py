@@ -3,8 +3,8 @@
 """The tier of a store: what its functions run as.
 
 A store is in one tier as a whole. It begins in its engine's tier and changes over at most once, from bytecode to
-compiled code; one that mixes never does (`wasmloom.tiers.mixed`). `wasmloom.tiers.policy` decides when;
-`wasmloom.tiers.change` handles what is running at the time.
+compiled code. One that mixes never does (`wasmloom.tiers.mixed`); it begins to mix with its first module that is to.
+`wasmloom.tiers.policy` decides when; `wasmloom.tiers.change` handles what is running at the time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime.guests import NEVER, WHEN_BUSY, WHEN_READY
 from cython.cimports.wasmloom.runtime.stacks import mark_suspended
 from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier, push
-from cython.cimports.wasmloom.tiers.mixed import join
+from cython.cimports.wasmloom.tiers.mixed import join, let_mix
 
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
@@ -133,7 +133,12 @@ def use_compiled(store: Store, codes: list[tuple[object, bytes, bytes]]) -> None
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _adopt_bytecode(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
-    """See `Tier.adopt`: new functions are translated when they are first called."""
+    """See `Tier.adopt`: new functions are translated when they are first called.
+
+    A store that runs something now, and has to mix from this module on, begins at the next call from the host.
+    """
+    if module.mixes and not store.mixes and module.compiled is None and store.guest.entry == cython.NULL:
+        begin_to_mix(store)
     if store.mixes:
         join(store, instance, module)
     return 0
@@ -147,6 +152,18 @@ def _adopt_compiled(store: Store, instance: cython.pointer(WlInstance), module: 
     _make_stubs(store, instance, decoded)
     _use_code(instance, decoded, register_calls, calls)
     return 0
+
+
+def begin_to_mix(store: Store) -> None:
+    """Let a store that nothing runs in mix bytecode and compiled code, and not change over any more."""
+    let_mix(store, True)
+    store.guest.change_when = NEVER
+    store.calls_left = 0
+
+
+def mixes(store: Store) -> bool:
+    """Whether a store mixes bytecode and compiled code."""
+    return store.mixes
 
 
 def check_again(store: Store) -> None:
