@@ -13,6 +13,7 @@ WasmError
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wasmloom.messages import printable
@@ -170,6 +171,19 @@ class WasmException(WasmError):
 class ExitStatus(WasmError):
     """The guest asked to end with this exit `code` (WASI `proc_exit`)."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, frames: tuple[Frame, ...] | Callable[[], tuple[Frame, ...]] = ()) -> None:
+        """`frames`: the functions that were active, or what tells them when somebody asks."""
         self.code = code
+        self._frames = frames
         super().__init__(f"the guest exited with status {code}")
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The functions that were active, innermost first."""
+        if callable(self._frames):  # most programs end in this way, and nobody asks where
+            self._frames = self._frames()
+        return self._frames
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._frames = self.frames
+        return super().__reduce__()

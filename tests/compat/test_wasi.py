@@ -291,3 +291,24 @@ print([exports["kind"](store, fd) for fd in (0, 1, 2)])
     for name in names:
         ran = subprocess.run([sys.executable, "-c", program, name], capture_output=True, text=True, check=True)
         assert ran.stdout == "[0, 0, 0]\n", name
+
+
+def test_where_a_program_exits(tiered: Any) -> None:
+    w = tiered
+    engine = w.Engine()
+    store = w.Store(engine)
+    store.set_wasi(w.WasiConfig())
+    linker = w.Linker(engine)
+    linker.define_wasi()
+    module = w.Module(
+        engine,
+        """(module $m (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+          (memory (export "memory") 1)
+          (func $inner (call $exit (i32.const 7)) (unreachable))
+          (func (export "_start") (call $inner) (unreachable)))""",
+    )
+    with pytest.raises(w.ExitTrap) as error:
+        linker.instantiate(store, module).exports(store)["_start"](store)
+    assert error.value.code == 7
+    text = str(error.value)
+    assert "Exited with i32 exit status 7" in text and "m!inner" in text and text.index("0:") < text.index("1:")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
+import pickle
 import time
 from pathlib import Path
 
 import pytest
 
+import wasmloom as wl
 from tests.wasi.guest import Guest, clock, wait_for
 from wasmloom.errors import ExitStatus, LinkError
 from wasmloom.spec.types import I32, I64, FuncType
@@ -139,3 +142,32 @@ def test_the_interface_is_complete() -> None:
 def test_calls_before_the_memory_is_known_are_errors() -> None:
     with Wasi() as wasi, pytest.raises(LinkError, match="bind"):
         wasi.imports()[MODULE_NAME]["random_get"](0, 1)
+
+
+def test_where_a_program_exits(tier: str) -> None:
+    module = wl.Module("""(module $m
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1)
+      (func $deep (param i32)
+        (if (i32.eqz (local.get 0)) (then (call $exit (i32.const 7))))
+        (call $deep (i32.sub (local.get 0) (i32.const 1))) (unreachable))
+      (func (export "run") (call $deep (i32.const 3)) (unreachable)))""")
+    with wl.Wasi() as wasi, pytest.raises(wl.ExitStatus) as error:
+        wasi.instantiate(module).exports.run()
+    frames = [frame.func_name for frame in error.value.frames]
+    assert frames == ["wasi_snapshot_preview1.proc_exit", *["deep"] * 4, "run"]
+    assert all(frame.offset for frame in error.value.frames[1:])
+    again = pickle.loads(pickle.dumps(error.value))
+    assert (again.code, again.frames) == (7, error.value.frames)
+    assert wl.ExitStatus(3).frames == ()
+
+
+def test_where_a_program_exits_in_an_event_loop() -> None:
+    module = wl.Module("""(module
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+      (memory (export "memory") 1)
+      (func (export "run") (drop (call $yield)) (call $exit (i32.const 7)) (unreachable)))""")
+    with wl.Wasi() as wasi, pytest.raises(wl.ExitStatus) as error:
+        asyncio.run(wasi.instantiate(module).exports.run.call_async())
+    assert [frame.func_name for frame in error.value.frames] == ["wasi_snapshot_preview1.proc_exit", "run"]

@@ -9,7 +9,8 @@ from functools import partial
 import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.contract._layout import WlCont
-from cython.cimports.wasmloom.runtime.guests import Parked
+from cython.cimports.wasmloom.runtime.entries import save
+from cython.cimports.wasmloom.runtime.guests import Entry, Parked
 from cython.cimports.wasmloom.runtime.stacks import number_of
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.tiers.frames import frames_of_parked
@@ -30,6 +31,18 @@ def too_deep(store: Store, entry: uint64_t) -> Trap:
 def backtrace(store: Store, entry: uint64_t, trapped: cython.bint) -> tuple[Frame, ...]:
     """The backtrace of the `Entry` at an address; see `frames_of_entry`."""
     return _told(store, frames_of_entry(store, entry, trapped))
+
+
+def frames_here(store: Store) -> list[GuestFrame]:
+    """The frames of the guest whose host function asks for them, that function's first; of no guest: none.
+
+    Call in the thread that is in the store. What they are called is told by `wasmloom.runtime.frames.frames_of`.
+    """
+    entry = cython.declare(Entry)
+    if store.guest.entry == cython.NULL or store.interrupting:
+        return []
+    save(store, cython.address(entry))  # as a call into the guest would; nothing is to be restored
+    return frames_of_entry(store, cython.cast(uint64_t, cython.address(entry)), False)
 
 
 @cython.cfunc

@@ -44,17 +44,18 @@ class Context:
     @property
     def can_wait(self) -> bool:
         """Whether the guest's call runs in an event loop, so it can wait for coroutines."""
-        store = self._own_store
+        store = self.store
         return store is not None and store.can_wait
 
     @property
     def timeout(self) -> float | None:
         """Seconds that one stretch of the guest's work may take; None: unlimited."""
-        store = self._own_store
+        store = self.store
         return None if store is None else store.timeout
 
     @property
-    def _own_store(self) -> Store | None:
+    def store(self) -> Store | None:
+        """The store that the guest is in, if it is known."""
         return self._store if self._caller is None else self._caller.store
 
     @property

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from wasmloom.errors import ExitStatus
+from wasmloom.runtime.frames import frames_of
+from wasmloom.tiers.backtraces import frames_here
 from wasmloom.wasi.abi import U32, U64, Errno, WasiError
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor
@@ -92,7 +95,8 @@ def _filling_with_random(context: Context, buffer: int, length: int) -> Steps:
 
 def proc_exit(context: Context, code: int) -> None:
     """End the guest: raises `ExitStatus`."""
-    raise ExitStatus(code)
+    store = context.store
+    raise ExitStatus(code, () if store is None else partial(frames_of, frames_here(store), lambda continuation: None))
 
 
 def proc_raise(context: Context, signal: int) -> None:

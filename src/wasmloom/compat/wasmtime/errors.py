@@ -179,9 +179,14 @@ def _told(cause: str, frames: tuple[wl.Frame, ...]) -> str:
     return f"error while executing at wasm backtrace:\n{''.join(lines)}\nCaused by:\n    {cause}\n"
 
 
+def _shown(error: wl.Trap | wl.ExitStatus) -> tuple[wl.Frame, ...]:
+    """The frames of guests that an error shows."""
+    return tuple([frame for frame in error.frames if frame.offset is not None][:MOST_FRAMES])
+
+
 def _trap(error: wl.Trap) -> Trap:
     name, text = _REASONS.get(error.code, (None, None))
-    frames = tuple([frame for frame in error.frames if frame.offset is not None][:MOST_FRAMES])
+    frames = _shown(error)
     made = Trap(_told(f"wasm trap: {text or error.code}", frames))
     made._frames = frames
     made._code = None if name is None else TrapCode[name]
@@ -191,7 +196,7 @@ def _trap(error: wl.Trap) -> Trap:
 def _exit(error: wl.ExitStatus) -> WasmtimeError:
     if error.code >= FIRST_BAD_STATUS:
         return WasmtimeError(f"the program exited with status {error.code}, an invalid exit status: not below 126")
-    made = ExitTrap(f"Exited with i32 exit status {error.code}")
+    made = ExitTrap(_told(f"Exited with i32 exit status {error.code}", _shown(error)))
     made.code = error.code
     return made
 
