@@ -11,7 +11,8 @@ from tests.compiler.tiers import exports_of, outcome_of
 from wasmloom.binary.decoder import decode_module
 from wasmloom.compiler import compiled, loops, lowering, units, workers
 from wasmloom.compiler.facts import Facts
-from wasmloom.compiler.lowering import FunctionLowering, Options
+from wasmloom.compiler.lowering import FunctionLowering
+from wasmloom.compiler.options import Options
 from wasmloom.compiler.parts import Part
 from wasmloom.host.engine import STACK_SWITCHING
 from wasmloom.text.parser import parse_module

@@ -6,7 +6,7 @@ import re
 
 from wasmloom.binary.decoder import decode_module
 from wasmloom.compiler.facts import Facts
-from wasmloom.compiler.lowering import Options
+from wasmloom.compiler.options import Options
 from wasmloom.compiler.units import unit_text
 from wasmloom.text.parser import parse_module
 

@@ -15,7 +15,7 @@ from wasmloom.compiler import compiled
 from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.compiler.objects import ObjectError
 from wasmloom.compiler.parts import Part
-from wasmloom.compiler.workers import Abandoned
+from wasmloom.compiler.workforce import Abandoned
 from wasmloom.host.engine import STACK_SWITCHING
 from wasmloom.runtime.store import Store
 from wasmloom.tiers.change import change_soon

@@ -12,7 +12,8 @@ from tests.fuzz.differential import choices_of
 from tests.fuzz.generator import generate
 from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.facts import Facts
-from wasmloom.compiler.lowering import FunctionLowering, Options
+from wasmloom.compiler.lowering import FunctionLowering
+from wasmloom.compiler.options import Options
 from wasmloom.runtime.frames import CONSTANT, NOWHERE, TypedPlace
 from wasmloom.semantics.kinds import of_type, places
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS

@@ -21,6 +21,7 @@ import wasmloom as wl
 from wasmloom.compiler import compiled, workers
 from wasmloom.errors import CompileError
 from wasmloom.host import module as modules
+from wasmloom.runtime.codememory import live_mappings
 from wasmloom.system import log
 from wasmloom.tiers import heat, hot, mixed
 from wasmloom.tiers.frames import frames_inside
@@ -284,10 +285,11 @@ def test_what_cannot_be_compiled_stays_as_it_is(error: Exception, monkeypatch: p
 
 
 def test_code_beyond_the_limit_is_not_loaded() -> None:
+    """Nor is any more compiled."""
     module = wl.Module(SPIN, wl.Engine(tier="auto", cache=False, code_limit=6000))
     run = Run(module=module)
     run.run(until=lambda: module.heat is not None and module.heat.failures > 0)
-    assert module.heat is not None and module.heat.failures > 0 and mixed.replaced(module) == []
+    assert module.heat is not None and module.heat.failures == heat.FAILURES and mixed.replaced(module) == []
     assert run.exports.cold() == 9
 
 
@@ -412,6 +414,35 @@ def test_threads_with_stores_of_their_own_share_the_code(monkeypatch: pytest.Mon
     assert results == [3] * 4
     assert sum(SPINS in functions for functions in made) == 1
     assert len(workers.worker_processes()) <= workers.most_behind()
+
+
+def test_many_modules_share_workers_and_leave_nothing_behind() -> None:
+    """However many have something to be compiled at the same time."""
+
+    def counts() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+    engine = wl.Engine(tier="auto", cache=False)
+    before, mappings = counts(), live_mappings()
+    runs = [Run(module=wl.Module(SPIN, engine)) for _ in range(30)]
+    for run in runs:
+        hot.look(run.module, [], run.store)
+        assert run.module.heat is not None and run.module.background is not None
+        run.module.background.join(PATIENCE)
+        run.module.heat.note([(COLD, 0)])
+        hot.look(run.module, [], run.store)
+    deadline = time.monotonic() + PATIENCE
+    while any(mixed.replaced(run.module) == [] for run in runs) and time.monotonic() < deadline:
+        assert len(workers.worker_processes()) <= workers.most_behind()
+        now = counts()
+        assert now[0] <= before[0] + 2 * workers.most_behind() + 1 and now[1] <= before[1] + 8 * workers.most_behind()
+        time.sleep(0.005)
+    assert [mixed.replaced(run.module) for run in runs] == [[COLD]] * 30
+    assert [run.exports.cold() for run in runs] == [9] * 30
+    used = engine.code_used
+    del runs, run
+    gc.collect()
+    assert engine.code_used < used / 10 and live_mappings() <= mappings + 1
 
 
 def test_a_forked_child_compiles_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:

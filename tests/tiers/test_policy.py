@@ -13,7 +13,7 @@ import pytest
 
 import wasmloom as wl
 from wasmloom.baseline.copier import set_batch
-from wasmloom.compiler.workers import Abandoned, most_behind
+from wasmloom.compiler.workforce import Abandoned, most_behind
 from wasmloom.host.module import Module
 from wasmloom.tiers import background
 

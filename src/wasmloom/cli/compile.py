@@ -49,7 +49,7 @@ def _size(count: int) -> str:
 def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> None:
     """Compile the module in a file, and say what has been done. Raises `CommandError`."""
     from wasmloom import Module
-    from wasmloom.compiler.cache import cache_key
+    from wasmloom.compiler.cache import cache_key, digest_of
     from wasmloom.compiler.compiled import CompiledModule, compile_module
 
     data = read_input(path)
@@ -61,7 +61,7 @@ def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> No
         objects = compile_module(module.decoded, options, cache, workers, progress, isolated=True)
         size = CompiledModule(module.decoded, objects, engine.code_options()).code_size
     seconds = time.perf_counter() - before
-    if cache.get(cache_key(module.decoded.data, options.as_dict())) is None:
+    if cache.get(cache_key(digest_of(module.decoded.data), options.as_dict())) is None:
         raise CommandError(f"compiled, but not kept in the cache: {path}: see WASMLOOM_LOG=cache")
     how = "compiled" if progress.called else "in the cache already"
     click.echo(f"{path}: {how}: {_size(size)} of code, {seconds:.2f} s")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wasmloom.compiler import units
 from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.facts import Facts
-from wasmloom.compiler.lowering import Options
+from wasmloom.compiler.options import Options
 from wasmloom.messages import printable
 from wasmloom.spec.instructions import INSTRUCTIONS
 

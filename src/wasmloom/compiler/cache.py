@@ -31,12 +31,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasmloom.compiler.backends import llvm_identity
 from wasmloom.compiler.identity import engine_identity
 from wasmloom.system import log
 from wasmloom.version import __version__
+
+if TYPE_CHECKING:
+    from wasmloom.compiler.options import Options
 
 #: Changes when the format of entries changes, or the meaning of compiled code to the runtime.
 FORMAT = 1
@@ -203,8 +206,14 @@ def default_directory() -> Path:
     return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "wasmloom"
 
 
-def cache_key(content: bytes, options: Mapping[str, str | int | bool | None]) -> str:
-    """The key for `content` compiled with `options`, by this engine and LLVM, for this machine.
+def digest_of(content: bytes) -> str:
+    """What keys know a module by: the SHA-256 of its bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def cache_key(digest: str, options: Mapping[str, str | int | bool | None]) -> str:
+    """The key for the module with a `digest_of` its bytes, compiled with `options`, by this engine and LLVM, for this
+    machine.
 
     Raises what `engine_identity` raises.
     """
@@ -212,11 +221,18 @@ def cache_key(content: bytes, options: Mapping[str, str | int | bool | None]) ->
         "engine": f"{engine_identity()} {FORMAT}",
         "llvm": llvm_identity(),
         "machine": machine_identity(),
+        "module": digest,
         "options": dict(options),
     }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode() + b"\0")
-    digest.update(content)
-    return digest.hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def whole_module(cache: Cache, digest: str, options: Options) -> list[bytes] | None:
+    """The objects of all of a module, where they are as good as the options want, or better."""
+    objects = cache.get(cache_key(digest, options._replace(quick=False).as_dict()))
+    if objects is None and options.quick:
+        objects = cache.get(cache_key(digest, options.as_dict()))
+    return objects
 
 
 def machine_identity() -> str:

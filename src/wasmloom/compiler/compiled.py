@@ -14,13 +14,14 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
-from wasmloom.compiler.cache import Cache, cache_key
+from wasmloom.compiler.cache import Cache, cache_key, digest_of, whole_module
 from wasmloom.compiler.identity import require_llvm
 from wasmloom.compiler.lazily import LazyFunctions
 from wasmloom.compiler.objects import LoadedCode, ObjectError, load
 from wasmloom.compiler.parts import Part, compile_here, compile_part
 from wasmloom.compiler.perf import describe, wanted
-from wasmloom.compiler.workers import Abandoned, Budget, NoWorker, compile_parts, processors
+from wasmloom.compiler.workers import Budget, compile_parts
+from wasmloom.compiler.workforce import Abandoned, NoWorker, processors
 from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.runtime import forks, native_stacks
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
@@ -36,7 +37,7 @@ from wasmloom.validation.frames import types_at
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
     from wasmloom.compiler.facts import Facts
-    from wasmloom.compiler.lowering import Options
+    from wasmloom.compiler.options import Options
     from wasmloom.compiler.osr import OsrEntry
     from wasmloom.interpreter.code_space import CodeSpace
 
@@ -458,18 +459,13 @@ def compile_some(
 
 def cached(module: DecodedModule, options: Options, cache: Cache | None) -> list[bytes] | None:
     """The objects of a module from the cache, where they are as good as the options want, or better."""
-    if cache is None:
-        return None
-    objects = cache.get(cache_key(module.data, options._replace(quick=False).as_dict()))
-    if objects is None and options.quick:
-        objects = cache.get(cache_key(module.data, options.as_dict()))
-    return objects
+    return None if cache is None else whole_module(cache, digest_of(module.data), options)
 
 
 def keep(module: DecodedModule, options: Options, cache: Cache | None, objects: list[bytes]) -> None:
     """Put all objects of a module into the cache."""
     if cache is not None:
-        cache.put(cache_key(module.data, options.as_dict()), objects)
+        cache.put(cache_key(digest_of(module.data), options.as_dict()), objects)
 
 
 def _compile(

@@ -11,7 +11,6 @@ innermost `try_table`'s clauses, or returns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT, Signature, uniform_position, uniform_type
 from wasmloom.compiler.bodies import read_body
@@ -19,6 +18,7 @@ from wasmloom.compiler.builder import FunctionBuilder, Scope
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.labels import Label, Landing
 from wasmloom.compiler.loops import END, OPENS, Instr, written_in_loops
+from wasmloom.compiler.options import Options
 from wasmloom.contract import layout, traps
 from wasmloom.errors import UnsupportedError
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
@@ -39,24 +39,6 @@ MOST_LINES = 1_000_000
 LONGEST_BLOCK = 10_000
 #: What is known of more values or locals than this is forgotten where a block begins.
 MOST_KNOWN = 500
-
-
-class Options(NamedTuple):
-    """How code is compiled, as far as it shows in the code: part of what the disk cache goes by.
-
-    `fuel`: code pays for itself. `inline_switching`: switches of stacks are instructions, not calls into the runtime.
-    `checked`: memories have no guard pages, and may move when they grow. `quick`: LLVM runs few passes, since a guest
-    waits for the code.
-    """
-
-    fuel: bool = False
-    inline_switching: bool = True
-    checked: bool = False
-    quick: bool = False
-
-    def as_dict(self) -> dict[str, bool]:
-        """The options by name."""
-        return self._asdict()
 
 
 class FunctionLowering:

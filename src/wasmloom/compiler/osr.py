@@ -22,7 +22,8 @@ from wasmloom.compiler.builder import Scope
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.labels import Label
 from wasmloom.compiler.loops import Instr
-from wasmloom.compiler.lowering import FunctionLowering, Options
+from wasmloom.compiler.lowering import FunctionLowering
+from wasmloom.compiler.options import Options
 from wasmloom.runtime.frames import CONSTANT, NOWHERE
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.spec.instructions import BY_MNEMONIC

@@ -13,7 +13,7 @@ from wasmloom.compiler import workers
 
 if TYPE_CHECKING:
     from wasmloom.compiler.facts import Facts
-    from wasmloom.compiler.lowering import Options
+    from wasmloom.compiler.options import Options
     from wasmloom.compiler.osr import OsrEntry
 
 

@@ -19,7 +19,8 @@ from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
 from wasmloom.compiler.backends import chosen
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, array_call, constant_pool
 from wasmloom.compiler.facts import Facts
-from wasmloom.compiler.lowering import LONGEST_BLOCK, FunctionLowering, Options, check_lowerings
+from wasmloom.compiler.lowering import LONGEST_BLOCK, FunctionLowering, check_lowerings
+from wasmloom.compiler.options import Options
 from wasmloom.compiler.osr import OsrEntry, OsrLowering
 from wasmloom.spec.types import FuncType
 from wasmloom.target import backend

@@ -53,6 +53,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import IO, Any, BinaryIO, Generic, NamedTuple, TypeVar
 
+from wasmloom.compiler.workforce import Abandoned, NoWorker, most_behind, processors
 from wasmloom.errors import CompileError
 from wasmloom.system.apart import run_apart
 from wasmloom.system.owned import go_quietly
@@ -82,24 +83,6 @@ _PR_SET_PDEATHSIG = 1
 #: don't notice; on one that a guest keeps busy they get a tenth of it. With the lowest priority it would be a
 #: hundredth, and beside other programs nothing would ever be ready.
 _NICE = 10
-
-
-def processors() -> int:
-    """The number of processors that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def most_behind() -> int:
-    """The maximum number of workers for work that no caller waits for."""
-    return max(1, min(4, processors() - 1))
-
-
-class NoWorker(CompileError):
-    """The system refuses a process or a thread for a worker."""
-
-
-class Abandoned(CompileError):
-    """No caller waits any more for the code that was to be compiled."""
 
 
 class TooSlow(CompileError):

@@ -19,7 +19,7 @@ from wasmloom.runtime.regions import can_reserve
 if TYPE_CHECKING:
     from typing import Self
 
-    from wasmloom.compiler.lowering import Options
+    from wasmloom.compiler.options import Options
 
 #: The tiers that guest code can run in.
 TIERS: tuple[str, ...] = ("interpreter", "baseline", "compiler", "auto")
@@ -171,7 +171,7 @@ class Engine(Fixed):
     def code_options(self) -> Options:
         """The compiler's options for this engine."""
         with forks.importing:
-            from wasmloom.compiler.lowering import Options
+            from wasmloom.compiler.options import Options
 
         return Options(fuel=self.fuel, inline_switching=self.stack_switching == "native", checked=self.checked)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
     from wasmloom.compiler.cache import Cache
     from wasmloom.compiler.compiled import CompiledModule
-    from wasmloom.compiler.lowering import Options
+    from wasmloom.compiler.options import Options
     from wasmloom.compiler.osr import OsrEntry
     from wasmloom.interpreter.code_space import Coder, CodeSpace
     from wasmloom.text.parser import SourceMap

@@ -21,8 +21,7 @@ cdef enum:
     REST_NS = 100000            # time between two checks whether a fork is over, or can begin
     MOST_RESTS = 10000          # checks after which a fork stops waiting for guests that don't look up
     MANY_TICKS = 10             # ticks that make a guest worth compiling
-    LOOK_TICKS = 8              # a guest whose store mixes is looked at every so many ticks,
-    FIRST_LOOK = 4              # first after so many
+    LOOK_TICKS = 8              # a guest whose store mixes is looked at every so many ticks
     SAMPLES = 16                # places of bytecode that are kept between two looks
     # When a guest that runs bytecode goes on as compiled code.
     NEVER = 0

@@ -31,7 +31,6 @@ from cython.cimports.wasmloom.contract.operands import Operands
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.bulk import Between, fill, move
 from cython.cimports.wasmloom.runtime.guests import (
-    FIRST_LOOK,
     LOOK_TICKS,
     MANY_TICKS,
     NOW,
@@ -209,7 +208,7 @@ def handle_interrupt(ctx: cython.pointer(WlContext)) -> uint64_t:
         leave_python(ctx)
         if code:
             return code
-    if guest.entry.beside != cython.NULL and guest.ticks_seen % LOOK_TICKS == FIRST_LOOK:
+    if guest.entry.beside != cython.NULL and guest.ticks_seen % LOOK_TICKS == 0:
         enter_python(ctx)
         code = cython.cast(WithGil, cython.cast(cython.p_void, _look_for_tiers))(ctx.store)
         leave_python(ctx)

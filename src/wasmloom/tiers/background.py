@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wasmloom.compiler.workers import Abandoned, most_behind
+from wasmloom.compiler.workforce import Abandoned, most_behind
 from wasmloom.system import log
 from wasmloom.system.locks import Lock
 from wasmloom.system.threads import start

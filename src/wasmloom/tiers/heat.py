@@ -158,6 +158,10 @@ class Heat:
             self.tried.difference_update(group.functions)
             self.tried_loops.difference_update(group.loops)
 
+    def give_up(self) -> None:
+        """There is no room for more code: nothing more can be compiled."""
+        self.failures = FAILURES
+
     def know(self, functions: Iterable[int]) -> None:
         """Functions have compiled code that came from elsewhere."""
         self.compiled.update(functions)

@@ -22,7 +22,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from wasmloom.compiler.bodies import callees
-from wasmloom.compiler.workers import Abandoned
+from wasmloom.compiler.workforce import Abandoned
+from wasmloom.errors import WasmError
 from wasmloom.runtime import forks
 from wasmloom.spec.types import ContType
 from wasmloom.system import log
@@ -85,15 +86,18 @@ class HotBackground(Background):
                 self._try("code from the cache", self._load)
             while (group := self._heat.take()) is not None:
                 what = f"code for {len(group.functions)} functions and {len(group.loops)} loops"
-                if self._try(what, partial(self._make, group)):
+                error = self._try(what, partial(self._make, group))
+                if error is None:
                     self._heat.succeeded(group)
+                elif type(error) is WasmError:  # the engine's code limit
+                    self._heat.give_up()
                 else:
                     self._heat.failed(group)
         finally:
             self._heat.working.release()
 
-    def _try(self, what: str, work: Callable[[], None]) -> bool:
-        """Do some work. Returns whether it has been done; whatever it raises, the module goes on as it is."""
+    def _try(self, what: str, work: Callable[[], None]) -> Exception | None:
+        """Do some work. Returns why it can't be done; whatever that is, the module goes on as it is."""
         begin = time.monotonic()
         error: Exception | None = None
         try:
@@ -105,7 +109,7 @@ class HotBackground(Background):
         if log.TIERS:
             how = "ready" if error is None else f"none, {error!r}"
             log.tell(f"{what} of {self._said()}: {how}, {time.monotonic() - begin:.3f} s")
-        return error is None
+        return error
 
     def _make(self, group: Group) -> None:
         """Have a group compiled."""
@@ -165,8 +169,7 @@ class _Kept:
 def _begin_load(module: Module, heat: Heat) -> Any:
     """Load what the cache has of a module: the work, which doesn't keep it alive; see `wasmloom.tiers.mixed.begin`."""
     with forks.importing:
-        from wasmloom.compiler.cache import Cache, cache_key
-        from wasmloom.compiler.compiled import cached
+        from wasmloom.compiler.cache import Cache, cache_key, digest_of, whole_module
 
     if not module.engine.cache:
         return None
@@ -175,8 +178,9 @@ def _begin_load(module: Module, heat: Heat) -> Any:
     is_plain = not any(isinstance(sub.composite, ContType) for sub in decoded.types)
 
     def work(abandoned: Callable[[], bool]) -> Callable[[Module], None]:
-        kept = heat.kept = _Kept(cache, cache_key(decoded.data, {**options.as_dict(), "functions": "hot"}))
-        whole = cached(decoded, options, cache) if is_plain else None
+        digest = digest_of(decoded.data)
+        kept = heat.kept = _Kept(cache, cache_key(digest, {**options.as_dict(), "functions": "hot"}))
+        whole = whole_module(cache, digest, options) if is_plain else None
         base = whole or kept.base()
         groups = [] if base is None else list(kept.groups())
 

@@ -1,0 +1,23 @@
+"""The compiler's options."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Options(NamedTuple):
+    """How code is compiled, as far as it shows in the code: part of what the disk cache goes by.
+
+    `fuel`: code pays for itself. `inline_switching`: switches of stacks are instructions, not calls into the runtime.
+    `checked`: memories have no guard pages, and may move when they grow. `quick`: LLVM runs few passes, since a guest
+    waits for the code.
+    """
+
+    fuel: bool = False
+    inline_switching: bool = True
+    checked: bool = False
+    quick: bool = False
+
+    def as_dict(self) -> dict[str, bool]:
+        """The options by name."""
+        return self._asdict()
