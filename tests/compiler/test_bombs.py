@@ -9,21 +9,40 @@ import pytest
 import wasmloom as wl
 from tests.compiler.tiers import exports_of, outcome_of
 from wasmloom.binary.decoder import decode_module
-from wasmloom.compiler import compiled, loops, lowering, units, workers
+from wasmloom.compiler import backends, compiled, loops, lowering, units, workers
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.lowering import FunctionLowering
 from wasmloom.compiler.options import Options
 from wasmloom.compiler.parts import Part
+from wasmloom.compiler.units import Care
 from wasmloom.host.engine import STACK_SWITCHING
 from wasmloom.text.parser import parse_module
 
 
 def is_heavy(text: str) -> bool:
+    return care(text) == Care.HEAVY
+
+
+def care(text: str) -> Care:
     return units._unit(Facts(decode_module(parse_module(text).binary)), Options(), [0], True)[1]
 
 
 def nested(depth: int) -> str:
     return f"(module (func (local i32) {'(loop ' * depth} {'(br_if 0 (local.get 0)))' * depth}))"
+
+
+def dispatching(cases: int) -> str:
+    """A loop around a `br_table`, as interpreters have them; every case may begin the next round."""
+    labels = " ".join(f"$c{k}" for k in range(cases))
+    bodies = "".join(
+        f""") (local.set $x (i32.add (i32.xor (local.get $x) (i32.const {k * 77 % 1000})) (i32.const {k})))
+        (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 1)))) (br $out)"""
+        for k in range(cases)
+    )
+    return f"""(module (func (export "run") (param $n i32) (result i32) (local $x i32)
+      (block $out (loop $next {" ".join(f"(block $c{k}" for k in reversed(range(cases)))}
+        (br_table {labels} $out (i32.rem_u (local.get $x) (i32.const {cases}))) {bodies}))
+      (local.get $x)))"""
 
 
 def straight(body: str) -> str:
@@ -43,6 +62,32 @@ def test_what_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = "(call_indirect (i32.const 0))"
     assert not is_heavy(f"(module (table 1 funcref) (func {calls * 2}))")
     assert is_heavy(f"(module (table 1 funcref) (func {calls * 20}))")
+
+
+def test_many_ways_to_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cost one pass the cube of their number: it is left out. A table names a place as often as it likes."""
+    assert care(dispatching(units.MANY_WAYS // 2)) == Care.NONE
+    text = dispatching(units.MANY_WAYS + 1)
+    assert care(text) == Care.MANY_WAYS
+    once = f"(module (func (block (br_table {'0 ' * 3000} (i32.const 1)))))"
+    assert care(once) == Care.NONE
+    passes: list[tuple[str, ...] | None] = []
+    real = backends.chosen()
+
+    class Noting:
+        def compile(self, text: str, names: tuple[str, ...] | None, level: int, assembly: bool = False) -> bytes:
+            passes.append(names)
+            return real.compile(text, names, level, assembly)
+
+    monkeypatch.setattr(units, "chosen", Noting)
+    monkeypatch.setattr(compiled, "SMALL", 1 << 20)
+    found = {
+        tier: exports_of(text, wl.Engine(tier=tier, cache=False)).run(500) for tier in ("interpreter", "compiler")
+    }
+    assert found["interpreter"] == found["compiler"]
+    assert [names and "instcombine" not in names and "sroa" in names for names in passes] == [True]
+    monkeypatch.setattr(units, "HEAVY_WAYS", units.MANY_WAYS)
+    assert care(text) == Care.HEAVY
 
 
 def test_what_else_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,9 +73,10 @@ class FunctionLowering:
         self.writes: list[int] = []
         #: by the offset of a loop: the locals that it writes
         self.written: dict[int, set[int]] = {}
-        #: how deep loops lie inside each other, and how many operands there are at most
+        #: how deep loops lie inside each other; how many operands there are, and branches to a label, at most
         self.deepest = 0
         self.highest = 0
+        self.most_ways = 0
         self._bases: dict[int, Value] = {}
         self._fuel_at = -1
         self._fuel = 0
@@ -304,9 +305,15 @@ class FunctionLowering:
             values.append(Value(name, kind))
         return lines, values
 
+    def count_ways(self, label: Label) -> None:
+        """A block ends, and with it the branches to its label."""
+        if len(label.incoming) > self.most_ways:
+            self.most_ways = max(self.most_ways, len({block for _, block in label.incoming}))
+
     def arrive(self, label: Label) -> None:
         """Begin the block behind a label that branches have gone to."""
         b = self.b
+        self.count_ways(label)
         del self.stack[label.height :]
         if not label.incoming:
             self.dead = True
@@ -731,6 +738,7 @@ def _end(f: FunctionLowering, i: Instr) -> None:
 
 def _end_loop(f: FunctionLowering, label: Label) -> None:
     """Write the phis; the loop's end is reached from inside only."""
+    f.count_ways(label)
     lines = []
     for position, phi in enumerate(label.first_values):
         entries = ", ".join(f"[ {given[position].text}, {block} ]" for given, block in label.incoming)

@@ -11,6 +11,7 @@ is the offset, the "column" tells marks from calls and traps (see `wasmloom.comp
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 
 from wasmloom.compiler import call_lowering as _calls  # noqa: F401  (registers what lowers calls)
 from wasmloom.compiler import stack_lowering as _stacks  # noqa: F401  (registers what lowers continuations)
@@ -43,6 +44,12 @@ PASSES = (
     "instcombine",
 )
 
+#: Branches to one label, those of a `br_table` counted once, above which "instcombine" is left out: what is known of a
+#: value that so many ways bring, it asks each way, for each use, about each condition that the value is in. A loop
+#: around a `br_table` with 1000 cases took it 16 seconds, and all other passes 12 milliseconds.
+MANY_WAYS = 200
+_FEW_PASSES = tuple(name for name in PASSES if name != "instcombine")
+
 #: What makes a function heavy: LLVM's passes and its back end take more than a fixed time for each instruction of it.
 #: All functions of its unit are then compiled without passes, and by the back end that looks at one instruction after
 #: the other (level 0), which takes a tenth of the time and grows with the size. Programs hardly have such functions:
@@ -55,6 +62,8 @@ HEAVY_JOINS = 20_000_000
 #: Blocks, and lines of IR in one of them: instruction selection and register allocation take time with their square.
 HEAVY_BLOCKS = 10_000
 HEAVY_BLOCK = LONGEST_BLOCK
+#: Branches to one label: the register allocator takes more than the square of them.
+HEAVY_WAYS = 2000
 #: Operands at the same time, the arguments of a call for instance, for the register allocator.
 HEAVY_OPERANDS = 300
 
@@ -77,6 +86,14 @@ declare void @wl_fiber_start()
 declare i64 @wl_on_host(ptr, ptr, ptr, ptr, ptr, ptr) #5
 @wl_runtime = external global [0 x ptr], align 8
 @wl_type_ids = external constant [0 x i64], align 8"""
+
+
+class Care(IntEnum):
+    """How LLVM is to be spared: not at all, from looking at what many ways bring, or from all that isn't needed."""
+
+    NONE = 0
+    MANY_WAYS = 1
+    HEAVY = 2
 
 
 class _Locations:
@@ -132,47 +149,49 @@ def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: b
     return _unit(facts, options, functions, first)[0]
 
 
-def _unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> tuple[str, bool]:
-    """The LLVM IR of a unit, and whether a function of it is heavy."""
+def _unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> tuple[str, Care]:
+    """The LLVM IR of a unit, and what its functions need."""
     locations = _Locations()
     lowerings = [FunctionLowering(facts, options, i, locations.function(f"wf.{i}")) for i in functions]
     return _text(facts, lowerings, locations, set(functions), first)
 
 
-def _entry(facts: Facts, options: Options, entry: OsrEntry) -> tuple[str, bool]:
-    """The LLVM IR of ``wo.<index>``, a function entered at a place (see `wasmloom.compiler.osr`), and whether it is
-    heavy."""
+def _entry(facts: Facts, options: Options, entry: OsrEntry) -> tuple[str, Care]:
+    """The LLVM IR of ``wo.<index>``, a function entered at a place (see `wasmloom.compiler.osr`), and what it needs."""
     locations = _Locations()
     lowering = OsrLowering(facts, options, locations.function(f"wo.{entry.function}"), entry)
     return _text(facts, [lowering], locations, set(), False)
 
 
-def _is_heavy(lowering: FunctionLowering, lines: list[str]) -> bool:
+def _care(lowering: FunctionLowering, lines: list[str]) -> Care:
     b = lowering.b
-    return (
+    if (
         lowering.deepest > HEAVY_DEPTH
         or lowering.highest > HEAVY_OPERANDS
+        or lowering.most_ways > HEAVY_WAYS
         or b.blocks > HEAVY_BLOCKS
         or max(b.longest, len(b.lines) - b.began) > HEAVY_BLOCK
         or len(lowering.locals) * b.blocks > HEAVY_JOINS
         or sum(len(line) + 1 for line in lines) > HEAVY_TEXT
-    )
+    ):
+        return Care.HEAVY
+    return Care.MANY_WAYS if lowering.most_ways > MANY_WAYS else Care.NONE
 
 
 def _text(
     facts: Facts, lowerings: Sequence[FunctionLowering], locations: _Locations, functions: set[int], first: bool
-) -> tuple[str, bool]:
-    """The LLVM IR of some functions, and whether one is heavy; `functions`: which are defined under their own name."""
+) -> tuple[str, Care]:
+    """The LLVM IR of some functions, and what they need; `functions`: which are defined under their own name."""
     parts = [_DECLARATIONS]
     definitions: set[str] = set()
     constants: set[tuple[str, int]] = set()
     declarations: dict[str, str] = {}
     search = False
     called: set[int] = set()
-    heavy = False
+    care = Care.NONE
     for lowering in lowerings:
         lines = lowering.lower()
-        heavy = heavy or _is_heavy(lowering, lines)
+        care = max(care, _care(lowering, lines))
         parts += lines
         definitions |= lowering.globals
         constants |= lowering.b.constants
@@ -194,27 +213,29 @@ def _text(
         parts.append(TAIL)
     parts += constant_pool(constants)
     parts += [*sorted(definitions), *sorted(declarations.values()), _ATTRIBUTES, METADATA, locations.text()]
-    return "\n".join(parts) + "\n", heavy
+    return "\n".join(parts) + "\n", care
 
 
-def _compiled(text: str, heavy: bool, options: Options, assembly: bool = False) -> bytes:
+def _compiled(text: str, care: Care, options: Options, assembly: bool = False) -> bytes:
     """IR as an object file, or in assembly."""
-    passes = PASSES[:1] if heavy else PASSES if options.quick else None
-    return chosen().compile(text, passes, 0 if heavy else LEVEL, assembly)
+    if care == Care.HEAVY:
+        return chosen().compile(text, PASSES[:1], 0, assembly)
+    passes = _FEW_PASSES if care == Care.MANY_WAYS else PASSES if options.quick else None
+    return chosen().compile(text, passes, LEVEL, assembly)
 
 
 def compile_unit(
     facts: Facts, options: Options, functions: Sequence[int], first: bool, plainly: bool = False
 ) -> bytes:
     """The object file of a unit; `plainly`: as if it were heavy. Raises `UnsupportedError`."""
-    text, heavy = _unit(facts, options, functions, first)
-    return _compiled(text, heavy or plainly, options)
+    text, care = _unit(facts, options, functions, first)
+    return _compiled(text, Care.HEAVY if plainly else care, options)
 
 
 def compile_entry(facts: Facts, options: Options, entry: OsrEntry, plainly: bool = False) -> bytes:
     """The object file of a function's entry at a place. Raises `UnsupportedError`."""
-    text, heavy = _entry(facts, options, entry)
-    return _compiled(text, heavy or plainly, options)
+    text, care = _entry(facts, options, entry)
+    return _compiled(text, Care.HEAVY if plainly else care, options)
 
 
 def assembly(facts: Facts, options: Options, functions: Sequence[int]) -> str:
