@@ -72,7 +72,7 @@ cdef int32_t _VALTYPE[256]      # first byte -> value type, 0 when the byte isn'
 # Let a reader read a range. Note for code that moves `end` afterwards: `next_instr` compares with `stop`.
 cdef inline void read_range(
     Reader *r, const unsigned char *base, const unsigned char *start, const unsigned char *end
-) noexcept:
+) noexcept nogil:
     r.base = base
     r.pos = start
     r.end = end
@@ -80,15 +80,15 @@ cdef inline void read_range(
 
 cdef int malformed(str message, Reader *r, const unsigned char *where) except -1
 
-cdef int read_byte(Reader *r) except -1
-cdef int64_t read_u32(Reader *r) except -1
-cdef int read_u64(Reader *r, uint64_t *out) except -1
-cdef int read_s32(Reader *r, int64_t *out) except -1
-cdef int read_s33(Reader *r, int64_t *out) except -1
-cdef int read_s64(Reader *r, int64_t *out) except -1
-cdef int64_t read_heap(Reader *r) except -1
-cdef int64_t read_valtype(Reader *r) except -1
-cdef int read_catch(Reader *r, Clause *out) except -1
-cdef int read_handler(Reader *r, Clause *out) except -1
-cdef int next_instr(Reader *r, Instr *out) except -1
-cdef Reader items(Reader *r, Instr *i) noexcept
+cdef int read_byte(Reader *r) except -1 nogil
+cdef int64_t read_u32(Reader *r) except -1 nogil
+cdef int read_u64(Reader *r, uint64_t *out) except -1 nogil
+cdef int read_s32(Reader *r, int64_t *out) except -1 nogil
+cdef int read_s33(Reader *r, int64_t *out) except -1 nogil
+cdef int read_s64(Reader *r, int64_t *out) except -1 nogil
+cdef int64_t read_heap(Reader *r) except -1 nogil
+cdef int64_t read_valtype(Reader *r) except -1 nogil
+cdef int read_catch(Reader *r, Clause *out) except -1 nogil
+cdef int read_handler(Reader *r, Clause *out) except -1 nogil
+cdef int next_instr(Reader *r, Instr *out) except -1 nogil
+cdef Reader items(Reader *r, Instr *i) noexcept nogil

@@ -200,12 +200,23 @@ def malformed(message: str, r: cython.pointer(Reader), where: cython.p_const_uch
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
-def _end(r: cython.pointer(Reader)) -> cython.int:
-    return malformed("unexpected end of section or function", r, r.end)
+def _refuse(message: cython.p_const_char, r: cython.pointer(Reader), where: cython.p_const_uchar) -> cython.int:
+    """As `malformed`, without the GIL."""
+    with cython.gil:
+        return malformed(message.decode(), r, where)
 
 
 @cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _end(r: cython.pointer(Reader)) -> cython.int:
+    return _refuse(b"unexpected end of section or function", r, r.end)
+
+
+@cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def read_byte(r: cython.pointer(Reader)) -> cython.int:
     """The next byte."""
@@ -218,6 +229,7 @@ def read_byte(r: cython.pointer(Reader)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 @cython.inline
 def _unsigned(r: cython.pointer(Reader), bits: cython.int, out: cython.pointer(uint64_t)) -> cython.int:
@@ -230,7 +242,7 @@ def _unsigned(r: cython.pointer(Reader), bits: cython.int, out: cython.pointer(u
             return _end(r)
         byte = r.pos[0]
         if bits - shift < 7 and byte & 0x7F >= cython.cast(cython.uint, 1) << (bits - shift):
-            return malformed("integer too large", r, r.pos)
+            return _refuse(b"integer too large", r, r.pos)
         r.pos += 1
         value |= cython.cast(uint64_t, byte & 0x7F) << shift
         if byte < 0x80:
@@ -238,10 +250,11 @@ def _unsigned(r: cython.pointer(Reader), bits: cython.int, out: cython.pointer(u
             return 0
         shift += 7
         if shift >= bits:
-            return malformed("integer representation too long", r, r.pos - 1)
+            return _refuse(b"integer representation too long", r, r.pos - 1)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 @cython.inline
 def _signed(r: cython.pointer(Reader), bits: cython.int, out: cython.pointer(int64_t)) -> cython.int:
@@ -257,7 +270,7 @@ def _signed(r: cython.pointer(Reader), bits: cython.int, out: cython.pointer(int
         if bits - shift < 7:
             mask = (cython.cast(cython.uint, 0xFFFFFFFF) << (bits - shift - 1)) & 0x7F
             if byte & mask != 0 and byte & mask != mask:
-                return malformed("integer too large", r, r.pos)
+                return _refuse(b"integer too large", r, r.pos)
         r.pos += 1
         value |= cython.cast(uint64_t, byte & 0x7F) << shift
         shift += 7
@@ -267,10 +280,11 @@ def _signed(r: cython.pointer(Reader), bits: cython.int, out: cython.pointer(int
             out[0] = cython.cast(int64_t, value)
             return 0
         if shift >= bits:
-            return malformed("integer representation too long", r, r.pos - 1)
+            return _refuse(b"integer representation too long", r, r.pos - 1)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def read_u32(r: cython.pointer(Reader)) -> int64_t:
     """The next unsigned 32-bit LEB128 number.
@@ -290,6 +304,7 @@ def read_u32(r: cython.pointer(Reader)) -> int64_t:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=False)
 def _index(r: cython.pointer(Reader), out: cython.pointer(uint64_t)) -> cython.int:
@@ -302,6 +317,7 @@ def _index(r: cython.pointer(Reader), out: cython.pointer(uint64_t)) -> cython.i
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def read_u64(r: cython.pointer(Reader), out: cython.pointer(uint64_t)) -> cython.int:
     """Read an unsigned 64-bit LEB128 number."""
@@ -309,6 +325,7 @@ def read_u64(r: cython.pointer(Reader), out: cython.pointer(uint64_t)) -> cython
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def read_s32(r: cython.pointer(Reader), out: cython.pointer(int64_t)) -> cython.int:
     """Read a signed 32-bit LEB128 number."""
@@ -316,6 +333,7 @@ def read_s32(r: cython.pointer(Reader), out: cython.pointer(int64_t)) -> cython.
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def read_s33(r: cython.pointer(Reader), out: cython.pointer(int64_t)) -> cython.int:
     """Read a signed 33-bit LEB128 number."""
@@ -323,6 +341,7 @@ def read_s33(r: cython.pointer(Reader), out: cython.pointer(int64_t)) -> cython.
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def read_s64(r: cython.pointer(Reader), out: cython.pointer(int64_t)) -> cython.int:
     """Read a signed 64-bit LEB128 number."""
@@ -330,6 +349,7 @@ def read_s64(r: cython.pointer(Reader), out: cython.pointer(int64_t)) -> cython.
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def read_heap(r: cython.pointer(Reader)) -> int64_t:
     """The next heap type: abstract opcode, or `CONCRETE` + type index (Core 3.0, 5.3.3)."""
@@ -341,11 +361,12 @@ def read_heap(r: cython.pointer(Reader)) -> int64_t:
     if _signed(r, 33, cython.address(value)) < 0:
         return -1
     if value < 0:
-        return malformed("malformed heap type", r, start)
+        return _refuse(b"malformed heap type", r, start)
     return _CONCRETE + value
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def read_valtype(r: cython.pointer(Reader)) -> int64_t:
     """The next value type (Core 3.0, 5.3.5), concrete heap types as type indices."""
@@ -358,7 +379,7 @@ def read_valtype(r: cython.pointer(Reader)) -> int64_t:
         r.pos += 1
         return _VALTYPE[byte]
     if byte != _REF and byte != _REF_NULL:
-        return malformed("malformed value type", r, r.pos)
+        return _refuse(b"malformed value type", r, r.pos)
     r.pos += 1
     heap = read_heap(r)
     if heap < 0:
@@ -367,6 +388,7 @@ def read_valtype(r: cython.pointer(Reader)) -> int64_t:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _read_clause(r: cython.pointer(Reader), out: cython.pointer(Clause), kinds: cython.int) -> cython.int:
     """Read a clause's kind, below `kinds`."""
@@ -374,13 +396,14 @@ def _read_clause(r: cython.pointer(Reader), out: cython.pointer(Clause), kinds: 
     if out.kind < 0:
         return -1
     if out.kind >= kinds:
-        return malformed("malformed clause kind", r, r.pos - 1)
+        return _refuse(b"malformed clause kind", r, r.pos - 1)
     out.tag = 0
     out.label = 0
     return 0
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def read_catch(r: cython.pointer(Reader), out: cython.pointer(Clause)) -> cython.int:
     """Read a catch clause of `try_table` (Core 3.0, 5.4.1)."""
@@ -400,6 +423,7 @@ def read_catch(r: cython.pointer(Reader), out: cython.pointer(Clause)) -> cython
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def read_handler(r: cython.pointer(Reader), out: cython.pointer(Clause)) -> cython.int:
     """Read a handler clause of `resume` (stack switching Explainer, "Binary format")."""
@@ -419,6 +443,7 @@ def read_handler(r: cython.pointer(Reader), out: cython.pointer(Clause)) -> cyth
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def items(r: cython.pointer(Reader), i: cython.pointer(Instr)) -> Reader:
     """A reader of the items of an instruction's vector, which has been checked already."""
@@ -428,6 +453,7 @@ def items(r: cython.pointer(Reader), i: cython.pointer(Instr)) -> Reader:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _read_vector(r: cython.pointer(Reader), out: cython.pointer(Instr), layout: cython.int) -> cython.int:
     """Read a vector immediate: check its items and note where they are."""
@@ -439,11 +465,12 @@ def _read_vector(r: cython.pointer(Reader), out: cython.pointer(Instr), layout: 
     if n < 0:
         return -1
     if n > r.end - r.pos:
-        return malformed("length out of bounds", r, start)
+        return _refuse(b"length out of bounds", r, start)
     if layout == L_LABELS and n > _MAX_LABELS:
-        return malformed("too many labels in br_table", r, start)
+        return _refuse(b"too many labels in br_table", r, start)
     if (layout == L_CATCHES or layout == L_HANDLERS) and n > _MAX_CLAUSES:
-        return malformed(f"too many clauses: {n}, the limit is {_MAX_CLAUSES}", r, start)
+        with cython.gil:
+            return malformed(f"too many clauses: {n}, the limit is {_MAX_CLAUSES}", r, start)
     out.vec = r.pos
     out.count = n
     for _ in range(n):
@@ -462,6 +489,7 @@ def _read_vector(r: cython.pointer(Reader), out: cython.pointer(Instr), layout: 
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _read_memarg(r: cython.pointer(Reader), slot: cython.pointer(uint64_t)) -> cython.int:
     """Read offset, memory and alignment of a memory access (Core 3.0, 5.4.6)."""
@@ -471,7 +499,7 @@ def _read_memarg(r: cython.pointer(Reader), slot: cython.pointer(uint64_t)) -> c
     if _index(r, cython.address(flags)) < 0:
         return -1
     if flags >= 0x80:
-        return malformed("malformed memop flags", r, start)
+        return _refuse(b"malformed memop flags", r, start)
     if flags & 0x40 and _index(r, slot + 1) < 0:
         return -1
     slot[2] = flags & 0x3F
@@ -483,6 +511,7 @@ def _read_memarg(r: cython.pointer(Reader), slot: cython.pointer(uint64_t)) -> c
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _read_block_type(r: cython.pointer(Reader), slot: cython.pointer(uint64_t)) -> cython.int:
     """Read a block type (Core 3.0, 5.4.2), encoded as the module's docstring says."""
@@ -503,12 +532,13 @@ def _read_block_type(r: cython.pointer(Reader), slot: cython.pointer(uint64_t)) 
     if _signed(r, 33, cython.address(value)) < 0:
         return -1
     if value < 0:
-        return malformed("malformed block type", r, start)
+        return _refuse(b"malformed block type", r, start)
     slot[0] = value
     return 0
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _read_cast(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.int:
     """Read the four immediates of `br_on_cast` (Core 3.0, 5.4.1)."""
@@ -517,7 +547,7 @@ def _read_cast(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.
     if flags < 0:
         return -1
     if flags > 3:
-        return malformed("malformed br_on_cast flags", r, r.pos - 1)
+        return _refuse(b"malformed br_on_cast flags", r, r.pos - 1)
     out.a = flags
     value = read_u32(r)
     if value < 0:
@@ -535,6 +565,7 @@ def _read_cast(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _fixed(r: cython.pointer(Reader), size: cython.int, slot: cython.pointer(uint64_t)) -> cython.int:
     """Copy `size` bytes, the value's little-endian bits, into the fields from `slot` on."""
@@ -547,13 +578,16 @@ def _fixed(r: cython.pointer(Reader), size: cython.int, slot: cython.pointer(uin
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
-def _illegal(r: cython.pointer(Reader), where: cython.p_const_uchar, prefix: int, number: int) -> cython.int:
+def _illegal(r: cython.pointer(Reader), where: cython.p_const_uchar, prefix: cython.int, number: int64_t) -> cython.int:
     """Raise the error for an opcode that has no row; `number` is -1 when there is nothing after the first byte."""
-    raise unknown_opcode(prefix, number, where - r.base)
+    with cython.gil:
+        raise unknown_opcode(prefix, number, where - r.base)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _read_prefixed(r: cython.pointer(Reader), prefix: cython.int) -> cython.int:
     """The row of a prefixed opcode, whose prefix byte has been read."""
@@ -573,6 +607,7 @@ def _read_prefixed(r: cython.pointer(Reader), prefix: cython.int) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _read_immediates(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.int:
     """Decode the immediates of the row ``out.op``."""
@@ -635,7 +670,7 @@ def _read_immediates(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> c
             if value < 0:
                 return -1
             if value:
-                return malformed("zero byte expected", r, r.pos - 1)
+                return _refuse(b"zero byte expected", r, r.pos - 1)
         elif layout == L_CAST:
             return _read_cast(r, out)
         else:
@@ -649,6 +684,7 @@ def _read_immediates(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> c
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _pause(r: cython.pointer(Reader)) -> cython.int:
     """The slow path of `next_instr`: at the end, or when enough bytes have been read that it's time to poll."""
@@ -662,6 +698,7 @@ def _pause(r: cython.pointer(Reader)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def next_instr(r: cython.pointer(Reader), out: cython.pointer(Instr)) -> cython.int:
     """Decode the instruction at the position and move behind it.

@@ -64,13 +64,13 @@ cdef class Types:
     cdef int make_room(self) except -1
     cdef int keep(self, uint64_t id) except -1
 
-cdef TypeInfo *type_info(uint32_t id) noexcept
-cdef TypeInfo *find_type(uint64_t id) noexcept
-cdef bint is_val_type(uint64_t t) noexcept
-cdef bint id_matches(uint32_t a, uint32_t b) noexcept
-cdef bint heap_matches(uint64_t a, uint64_t b) noexcept
-cdef bint type_matches(uint64_t a, uint64_t b) noexcept
-cdef uint64_t top_heap(uint64_t heap) noexcept
+cdef TypeInfo *type_info(uint32_t id) noexcept nogil
+cdef TypeInfo *find_type(uint64_t id) noexcept nogil
+cdef bint is_val_type(uint64_t t) noexcept nogil
+cdef bint id_matches(uint32_t a, uint32_t b) noexcept nogil
+cdef bint heap_matches(uint64_t a, uint64_t b) noexcept nogil
+cdef bint type_matches(uint64_t a, uint64_t b) noexcept nogil
+cdef uint64_t top_heap(uint64_t heap) noexcept nogil
 cdef bint structure_matches(TypeInfo *a, TypeInfo *b) noexcept
 cdef uint64_t types_of(const uint64_t *words) noexcept
 cdef int put(Words *words, uint64_t word) except -1

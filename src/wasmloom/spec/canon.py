@@ -11,8 +11,10 @@ one of their types. So what stores an id, in bytecode, compiled code or a struct
 something that has. Ids are given in order, and used again only when all have been given once, so an id that has
 outlived its type is found out, where ids come from Python (`is_val_type`), and means nothing else by then.
 
-Invariant: all of this is touched with the GIL held, and nothing that changes it runs Python code in between
-(allocating a dict's or an int's memory doesn't). The GIL is the lock: a finaliser can come at any other moment.
+Invariant: all of this is changed with the GIL held, and nothing that changes it runs Python code in between
+(allocating a dict's or an int's memory doesn't). The GIL is the lock: a finaliser can come at any other moment. Types
+that the caller keeps alive are also read without it, by threads that validate: so a type stays where it is, and the
+table of pages is replaced, never moved.
 
 Everything here speaks canonical ids: `ValType`s hold ``CONCRETE + id`` where they name a defined type. Only the
 arguments of `intern_group`, `canonical_heap` and `canonical_type` hold type indices.
@@ -30,7 +32,7 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
-from cython.cimports.libc.string import memset
+from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.spec.canon import (
     _ABOVE,
     _ABSTRACT_MATCHES,
@@ -134,6 +136,7 @@ _fill_tables()
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def type_info(id: uint32_t) -> cython.pointer(TypeInfo):
     """The type with a canonical id, which must exist: the caller keeps it alive, or knows what does."""
@@ -141,6 +144,7 @@ def type_info(id: uint32_t) -> cython.pointer(TypeInfo):
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def find_type(id: uint64_t) -> cython.pointer(TypeInfo):
     """The type with a canonical id, or NULL."""
@@ -150,6 +154,7 @@ def find_type(id: uint64_t) -> cython.pointer(TypeInfo):
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_val_type(t: uint64_t) -> cython.bint:
     """Whether a word is a value type that exists now."""
@@ -162,6 +167,7 @@ def is_val_type(t: uint64_t) -> cython.bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def id_matches(a: uint32_t, b: uint32_t) -> cython.bint:
     """Whether the defined type `a` is `b` or has it among its declared supertypes (Core 3.0, 3.3.2)."""
@@ -177,6 +183,7 @@ def id_matches(a: uint32_t, b: uint32_t) -> cython.bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def heap_matches(a: uint64_t, b: uint64_t) -> cython.bint:
     """Whether heap type `a` is a subtype of `b` (Core 3.0, 3.3.3); the heap type 0 is below all others."""
@@ -192,6 +199,7 @@ def heap_matches(a: uint64_t, b: uint64_t) -> cython.bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def type_matches(a: uint64_t, b: uint64_t) -> cython.bint:
     """Whether value type `a` is a subtype of `b` (Core 3.0, 3.3.5); 0 is the bottom type."""
@@ -203,6 +211,7 @@ def type_matches(a: uint64_t, b: uint64_t) -> cython.bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def top_heap(heap: uint64_t) -> uint64_t:
     """The abstract heap type at the top of `heap`'s hierarchy."""
@@ -308,13 +317,15 @@ def _make_pages(first: uint64_t, count: uint64_t) -> cython.bint:
         if page >= _n_pages:
             room = max(2 * _n_pages, page + 1)
             grown = cython.cast(
-                cython.pointer(cython.pointer(TypePage)),
-                realloc(_pages, room * cython.sizeof(cython.pointer(TypePage))),
+                cython.pointer(cython.pointer(TypePage)), calloc(room + 1, cython.sizeof(cython.pointer(TypePage)))
             )
             if grown == cython.NULL:
                 return False
+            # The old one stays, for threads that read it; all old ones together are smaller than the new one.
+            grown[0] = cython.cast(cython.pointer(TypePage), _pages)
+            grown += 1
+            memcpy(grown, _pages, _n_pages * cython.sizeof(cython.pointer(TypePage)))
             _pages = grown
-            memset(_pages + _n_pages, 0, (room - _n_pages) * cython.sizeof(cython.pointer(TypePage)))
             _n_pages = room
         if _pages[page] == cython.NULL:
             _pages[page] = cython.cast(cython.pointer(TypePage), calloc(1, cython.sizeof(TypePage)))

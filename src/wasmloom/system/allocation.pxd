@@ -26,11 +26,12 @@ cdef inline void *calloc(size_t count, size_t size) noexcept nogil:
 cdef inline void *realloc(void *memory, size_t size) noexcept nogil:
     return NULL if refused() else c_realloc(memory, size)
 
-# `realloc` that raises MemoryError.
-cdef inline void *grown(void *memory, size_t size) except NULL:
+# `realloc` that raises MemoryError, with or without the GIL.
+cdef inline void *grown(void *memory, size_t size) except NULL nogil:
     cdef void *result = realloc(memory, size)
     if result == NULL:
-        raise MemoryError
+        with gil:
+            raise MemoryError
     return result
 
 cdef inline void *mmap(void *at, size_t size, int protection, int flags, int file, off_t offset) noexcept nogil:

@@ -37,9 +37,10 @@ def set_is_late(function: IsLate) -> cython.void:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def look() -> cython.int:
-    """Let Python handle what is pending, if it hasn't for a while."""
+    """Let Python handle what is pending, if it hasn't for a while. With or without the GIL."""
     global _last
     time = cython.declare(timespec)
     now: int64_t
@@ -48,6 +49,13 @@ def look() -> cython.int:
     if now - _last < INTERVAL_NS:
         return 0
     _last = now
+    with cython.gil:
+        return _look_now()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _look_now() -> cython.int:
     # Python's loop misses a signal that another thread has received, until this thread takes the GIL again.
     PyErr_CheckSignals()
     look_up()

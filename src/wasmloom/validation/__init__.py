@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from wasmloom.binary.decoder import DecodedModule
-from wasmloom.validation import control_rules, gc_rules, reference_rules, stack_rules  # noqa: F401  (they register)
+from wasmloom.validation import control_rules, gc_rules, plain_rules, reference_rules, stack_rules  # noqa: F401  (they register)
+from wasmloom.validation.bodies import check_bodies
 from wasmloom.validation.modules import check_module_rules
 from wasmloom.validation.validator import Validator, check_rules, new_validator
 
@@ -25,7 +26,7 @@ def validate_module(module: DecodedModule, *, bodies: bool = True, stack_switchi
     validator = new_validator(module, stack_switching)
     check_module_rules(validator)
     if bodies:
-        validator.check_functions()
+        check_bodies(validator)
     return validator
 
 

@@ -7,6 +7,7 @@ from wasmloom.spec.canon cimport TypeInfo
 cdef class Context:
     cdef readonly DecodedModule module
     cdef readonly bint stack_switching
+    cdef const unsigned char *base          # the module's bytes
     cdef readonly dict features             # name -> (what, offset)
     cdef uint32_t n_types
     cdef TypeInfo **types                   # by type index
@@ -29,6 +30,7 @@ cdef class Context:
     cdef list blocks                        # owners of the C arrays
     cdef void *_room(self, size_t count, size_t size) except *
     cdef int note(self, str feature, str what, Py_ssize_t offset) except -1
-    cdef int note_type(self, uint64_t t, Py_ssize_t offset) except -1
+    cdef int note_type(self, uint64_t t, Py_ssize_t offset) except -1 nogil
+    cdef int note_new(self, uint64_t t, Py_ssize_t offset) except -1
     cdef str show_heap(self, uint64_t heap)
     cdef str show(self, uint64_t t)

@@ -8,6 +8,7 @@ It also notes which features a module uses, so an engine that lacks one of them 
 from __future__ import annotations
 
 import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeInfo, type_info
@@ -58,6 +59,7 @@ class Context:
         """Lay out `module`'s index spaces. Without `stack_switching` tags may not have results (Core 3.0, 3.2.16)."""
         i: cython.Py_ssize_t
         self.module = module
+        self.base = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(module.data))
         self.stack_switching = stack_switching
         self.features = {}
         self.blocks = []
@@ -112,13 +114,21 @@ class Context:
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def note_type(self, t: uint64_t, offset: cython.Py_ssize_t) -> cython.int:
         """Note the features that a canonical value type, used at `offset`, brings."""
-        heap: uint64_t = t >> HEAP_SHIFT
-        feature: str
         if t == self.noted or (t >= _F64 and t <= _I32):
             return 0
+        with cython.gil:
+            return self.note_new(t, offset)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_new(self, t: uint64_t, offset: cython.Py_ssize_t) -> cython.int:
+        """The same, for a type that isn't the one noted last."""
+        heap: uint64_t = t >> HEAP_SHIFT
+        feature: str
         if t == V128:
             feature = "simd"
         elif not t & REF_FLAG:

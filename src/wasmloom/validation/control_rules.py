@@ -29,6 +29,7 @@ _FUNCREF = cython.declare(uint64_t, FUNCREF)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def enter_block(v: Validator, i: cython.pointer(Instr), kind: cython.int) -> cython.int:
     """Pop a block's parameters (above them the condition of an `if`) and open its frame."""
@@ -40,7 +41,7 @@ def enter_block(v: Validator, i: cython.pointer(Instr), kind: cython.int) -> cyt
         if t < 0:
             return -1
     else:
-        type = v.type_of_kind(block, FUNC)
+        type = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(block, FUNC))
     if kind == IN_IF and v.expect(_I32) < 0:
         return -1
     if type == cython.NULL:
@@ -51,6 +52,7 @@ def enter_block(v: Validator, i: cython.pointer(Instr), kind: cython.int) -> cyt
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _unreachable(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return v.set_unreachable()
@@ -61,17 +63,19 @@ _opens = cython.declare(cython.uchar[1024])
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _open(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return enter_block(v, i, _opens[i.op])
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _else(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     frame: cython.pointer(Frame) = v.frame
     if frame.kind != IN_IF:
-        return v.malformed("else without if")
+        return v.malformed(b"else without if")
     if v.leave() < 0:
         return -1
     frame.kind = IN_ELSE
@@ -80,6 +84,7 @@ def _else(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _end(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     frame: cython.pointer(Frame) = v.frame
@@ -92,7 +97,10 @@ def _end(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if frame.kind == IN_IF:
         # Without an else the parameters fall through as results.
         if n != frame.n_params:
-            return v.fail(f"type mismatch: if without else expected {n} results but has {frame.n_params} parameters")
+            with cython.gil:
+                return v.fail(
+                    f"type mismatch: if without else expected {n} results but has {frame.n_params} parameters"
+                )
         for k in range(n):
             if not type_matches(frame.types[k], types[k]):
                 return v.mismatch(types[k], frame.types[k])
@@ -105,6 +113,7 @@ def _end(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _br(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     types: cython.pointer(cython.const[uint64_t]) = cython.NULL
@@ -115,6 +124,7 @@ def _br(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _br_if(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     types: cython.pointer(cython.const[uint64_t]) = cython.NULL
@@ -130,6 +140,7 @@ def _br_if(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _br_table(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     types: cython.pointer(cython.const[uint64_t]) = cython.NULL
@@ -147,7 +158,8 @@ def _br_table(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         depth = i.a if k == i.count else read_u32(cython.address(it))
         n = label_types(v, depth, cython.address(types))
         if n != arity:
-            return v.fail(f"type mismatch: br_table expected {arity} types at each label but label {depth} has {n}")
+            with cython.gil:
+                return v.fail(f"type mismatch: br_table expected {arity} types at each label but label {depth} has {n}")
         if n == 0:
             continue
         if v.expect_types(types, n) < 0:
@@ -157,6 +169,7 @@ def _br_table(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _return(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.expect_types(v.type.types + v.type.n_params, v.type.n_results) < 0:
@@ -165,6 +178,7 @@ def _return(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _call_type(v: Validator, type: cython.pointer(TypeInfo)) -> cython.int:
     """Pop the parameters of a function type and push its results."""
@@ -174,6 +188,7 @@ def _call_type(v: Validator, type: cython.pointer(TypeInfo)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _return_call_type(v: Validator, type: cython.pointer(TypeInfo)) -> cython.int:
     """Pop the parameters of a function type whose results are those of the current function."""
@@ -181,10 +196,11 @@ def _return_call_type(v: Validator, type: cython.pointer(TypeInfo)) -> cython.in
     want: cython.pointer(cython.const[uint64_t]) = v.type.types + v.type.n_params
     k: cython.size_t
     if type.n_results != v.type.n_results:
-        return v.fail(
-            f"type mismatch: {v.mnemonic()} expected a function with {v.type.n_results} results "
-            f"but found one with {type.n_results}"
-        )
+        with cython.gil:
+            return v.fail(
+                f"type mismatch: {v.mnemonic()} expected a function with {v.type.n_results} results "
+                f"but found one with {type.n_results}"
+            )
     for k in range(type.n_results):
         if not type_matches(have[k], want[k]):
             return v.mismatch(want[k], have[k])
@@ -194,59 +210,67 @@ def _return_call_type(v: Validator, type: cython.pointer(TypeInfo)) -> cython.in
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _call(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return _call_type(v, v.funcs[i.a])
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _return_call(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return _return_call_type(v, v.funcs[i.a])
 
 
 @cython.cfunc
-@cython.exceptval(check=True)
-def _indirect(v: Validator, i: cython.pointer(Instr)) -> cython.pointer(TypeInfo):
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _indirect(v: Validator, i: cython.pointer(Instr)) -> int64_t:
     """Pop the table index of an indirect call and return the function type that it names."""
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, FUNC)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, FUNC))
     if not type_matches(v.tables[i.b].element, _FUNCREF):
         v.mismatch(_FUNCREF, v.tables[i.b].element)
     v.expect(v.address_type(v.tables[i.b].is64))
-    return type
+    return cython.cast(int64_t, type)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _call_indirect(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return _call_type(v, _indirect(v, i))
+    return _call_type(v, cython.cast(cython.pointer(TypeInfo), _indirect(v, i)))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _return_call_indirect(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return _return_call_type(v, _indirect(v, i))
+    return _return_call_type(v, cython.cast(cython.pointer(TypeInfo), _indirect(v, i)))
 
 
 @cython.cfunc
-@cython.exceptval(check=True)
-def _callee(v: Validator, i: cython.pointer(Instr)) -> cython.pointer(TypeInfo):
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _callee(v: Validator, i: cython.pointer(Instr)) -> int64_t:
     """Pop the function reference of a call by reference and return its type."""
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, FUNC)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, FUNC))
     v.expect(reference(type, True))
-    return type
+    return cython.cast(int64_t, type)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _call_ref(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return _call_type(v, _callee(v, i))
+    return _call_type(v, cython.cast(cython.pointer(TypeInfo), _callee(v, i)))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _return_call_ref(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return _return_call_type(v, _callee(v, i))
+    return _return_call_type(v, cython.cast(cython.pointer(TypeInfo), _callee(v, i)))
 
 
 def _register() -> None:

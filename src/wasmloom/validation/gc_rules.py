@@ -10,9 +10,11 @@ from cython.cimports.wasmloom.binary.reader import Instr
 from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, TypeInfo, heap_matches, top_heap, type_matches
 from cython.cimports.wasmloom.validation.validator import Validator, label_types, reference, set_rule
 
+from wasmloom.errors import CompileError
 from wasmloom.spec.limits import MAX_ARRAY_FIXED
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, HEAP_SHIFT, I8, I16, I32, NULL_FLAG, REF_FLAG, ref_type
 
+_MAX_FIXED = cython.declare(uint64_t, MAX_ARRAY_FIXED)
 _I8 = cython.declare(uint64_t, I8)
 _I16 = cython.declare(uint64_t, I16)
 _I32 = cython.declare(uint64_t, I32)
@@ -29,6 +31,7 @@ _REF_I31 = cython.declare(uint64_t, ref_type(ABSTRACT_HEAP_TYPES["i31"], False))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def _packed(t: uint64_t) -> cython.bint:
@@ -36,6 +39,7 @@ def _packed(t: uint64_t) -> cython.bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def _unpacked(t: uint64_t) -> uint64_t:
@@ -44,6 +48,7 @@ def _unpacked(t: uint64_t) -> uint64_t:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def _defaultable(t: uint64_t) -> cython.bint:
@@ -51,9 +56,10 @@ def _defaultable(t: uint64_t) -> cython.bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _struct_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, STRUCT)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, STRUCT))
     n: uint32_t = type.n_params
     while n > 0:
         n -= 1
@@ -63,85 +69,100 @@ def _struct_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _struct_new_default(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, STRUCT)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, STRUCT))
     n: uint32_t
     for n in range(type.n_params):
         if not _defaultable(type.types[n]):
-            return v.fail(
-                f"type mismatch: struct.new_default expected fields with default values but field {n} has none"
-            )
+            with cython.gil:
+                return v.fail(
+                    f"type mismatch: struct.new_default expected fields with default values but field {n} has none"
+                )
     return v.push(reference(type, False))
 
 
 @cython.cfunc
-@cython.exceptval(check=True)
-def _field(v: Validator, i: cython.pointer(Instr), packed: cython.bint) -> uint64_t:
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _field(v: Validator, i: cython.pointer(Instr), packed: cython.bint) -> int64_t:
     """Check a read of a struct's field and pop the struct; returns the type on the stack."""
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, STRUCT)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, STRUCT))
     t: uint64_t
     if i.b >= type.n_params:
-        v.fail(f"unknown field {i.b}")
+        v.refuse_number(b"unknown field", i.b)
     t = type.types[i.b]
     if _packed(t) != packed:
-        v.fail(f"type mismatch: {v.mnemonic()} but field {i.b} is {'unpacked' if packed else 'packed'}")
+        with cython.gil:
+            v.fail(f"type mismatch: {v.mnemonic()} but field {i.b} is {'unpacked' if packed else 'packed'}")
     v.expect(reference(type, True))
     return _unpacked(t)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _struct_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return v.push(_field(v, i, False))
+    t: int64_t = _field(v, i, False)
+    return v.push(t)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _struct_get_packed(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return v.push(_field(v, i, True))
+    t: int64_t = _field(v, i, True)
+    return v.push(t)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _struct_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, STRUCT)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, STRUCT))
     if i.b >= type.n_params:
-        return v.fail(f"unknown field {i.b}")
+        return v.refuse_number(b"unknown field", i.b)
     if not type.mutable[i.b]:
-        return v.fail(f"immutable field {i.b}")
+        return v.refuse_number(b"immutable field", i.b)
     if v.expect(_unpacked(type.types[i.b])) < 0:
         return -1
     return v.expect(reference(type, True))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, ARRAY))
     if v.expect(_I32) < 0 or v.expect(_unpacked(type.types[0])) < 0:
         return -1
     return v.push(reference(type, False))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_new_default(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, ARRAY))
     if not _defaultable(type.types[0]):
-        return v.fail("type mismatch: array.new_default expected an element with a default value")
+        return v.refuse(b"type mismatch: array.new_default expected an element with a default value")
     if v.expect(_I32) < 0:
         return -1
     return v.push(reference(type, False))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_new_fixed(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, ARRAY))
     k: uint64_t = i.b
-    if k > MAX_ARRAY_FIXED:
-        return v.malformed(f"too many operands of array.new_fixed: {k}, the limit is {MAX_ARRAY_FIXED}")
+    if k > _MAX_FIXED:
+        with cython.gil:
+            raise CompileError(
+                f"too many operands of array.new_fixed: {k}, the limit is {MAX_ARRAY_FIXED}", v.instr.offset
+            )
     while k > 0:
         k -= 1
         if v.expect(_unpacked(type.types[0])) < 0:
@@ -150,15 +171,18 @@ def _array_new_fixed(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _check_data_element(v: Validator, type: cython.pointer(TypeInfo)) -> cython.int:
     """Check an array type for a data segment: its elements must be numbers or vectors."""
     if type.types[0] & _REF_FLAG:
-        return v.fail(f"array type is not numeric or vector: type mismatch in {v.mnemonic()}")
+        with cython.gil:
+            return v.fail(f"array type is not numeric or vector: type mismatch in {v.mnemonic()}")
     return 0
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _check_element(v: Validator, type: cython.pointer(TypeInfo), segment: uint64_t) -> cython.int:
     """Check that an element segment's type matches the array's element."""
@@ -168,6 +192,7 @@ def _check_element(v: Validator, type: cython.pointer(TypeInfo), segment: uint64
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _new_from_segment(v: Validator, type: cython.pointer(TypeInfo)) -> cython.int:
     """Pop offset and length and push the new array."""
@@ -177,67 +202,76 @@ def _new_from_segment(v: Validator, type: cython.pointer(TypeInfo)) -> cython.in
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_new_data(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, ARRAY))
     if _check_data_element(v, type) < 0:
         return -1
     return _new_from_segment(v, type)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_new_elem(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, ARRAY))
     if _check_element(v, type, i.b) < 0:
         return -1
     return _new_from_segment(v, type)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_read(v: Validator, i: cython.pointer(Instr), packed: cython.bint) -> cython.int:
     """Check a read of an array's element."""
-    type: cython.pointer(TypeInfo) = v.type_of_kind(i.a, ARRAY)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, ARRAY))
     if _packed(type.types[0]) != packed:
-        return v.fail(f"type mismatch: {v.mnemonic()} but the array is {'unpacked' if packed else 'packed'}")
+        with cython.gil:
+            return v.fail(f"type mismatch: {v.mnemonic()} but the array is {'unpacked' if packed else 'packed'}")
     if v.expect(_I32) < 0 or v.expect(reference(type, True)) < 0:
         return -1
     return v.push(_unpacked(type.types[0]))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return _array_read(v, i, False)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_get_packed(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return _array_read(v, i, True)
 
 
 @cython.cfunc
-@cython.exceptval(check=True)
-def _writable_array(v: Validator, index: uint64_t) -> cython.pointer(TypeInfo):
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _writable_array(v: Validator, index: uint64_t) -> int64_t:
     """An array type whose elements can be written."""
-    type: cython.pointer(TypeInfo) = v.type_of_kind(index, ARRAY)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(index, ARRAY))
     if not type.mutable[0]:
-        v.fail(f"immutable array type {index}")
-    return type
+        v.refuse_number(b"immutable array type", index)
+    return cython.cast(int64_t, type)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = _writable_array(v, i.a)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), _writable_array(v, i.a))
     if v.expect(_unpacked(type.types[0])) < 0 or v.expect(_I32) < 0:
         return -1
     return v.expect(reference(type, True))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_len(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.expect(_ARRAYREF) < 0:
@@ -246,29 +280,34 @@ def _array_len(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_fill(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = _writable_array(v, i.a)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), _writable_array(v, i.a))
     if v.expect(_I32) < 0 or v.expect(_unpacked(type.types[0])) < 0 or v.expect(_I32) < 0:
         return -1
     return v.expect(reference(type, True))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_copy(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    to: cython.pointer(TypeInfo) = _writable_array(v, i.a)
-    source: cython.pointer(TypeInfo) = v.type_of_kind(i.b, ARRAY)
+    to: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), _writable_array(v, i.a))
+    source: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.b, ARRAY))
     if not type_matches(source.types[0], to.types[0]):
-        return v.fail(
-            f"array types do not match: array.copy expected {v.show(to.types[0])} but found {v.show(source.types[0])}"
-        )
+        with cython.gil:
+            return v.fail(
+                f"array types do not match: array.copy expected {v.show(to.types[0])} "
+                f"but found {v.show(source.types[0])}"
+            )
     if v.expect(_I32) < 0 or v.expect(_I32) < 0 or v.expect(reference(source, True)) < 0 or v.expect(_I32) < 0:
         return -1
     return v.expect(reference(to, True))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _init_from_segment(v: Validator, type: cython.pointer(TypeInfo)) -> cython.int:
     """Pop length, offset, index and array."""
@@ -278,34 +317,39 @@ def _init_from_segment(v: Validator, type: cython.pointer(TypeInfo)) -> cython.i
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_init_data(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = _writable_array(v, i.a)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), _writable_array(v, i.a))
     if _check_data_element(v, type) < 0:
         return -1
     return _init_from_segment(v, type)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _array_init_elem(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = _writable_array(v, i.a)
+    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), _writable_array(v, i.a))
     if _check_element(v, type, i.b) < 0:
         return -1
     return _init_from_segment(v, type)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _cast_target(v: Validator, heap: uint64_t, null: cython.bint) -> int64_t:
     """The canonical reference type that a test or cast names; continuations can't be cast."""
     t: int64_t = v.canonical(_REF_FLAG | (_NULL_FLAG if null else 0) | heap << _HEAP_SHIFT)
     if t >= 0 and heap_matches(t >> _HEAP_SHIFT, _CONT):
-        return v.fail(f"invalid cast to a continuation type: {v.mnemonic()}")
+        with cython.gil:
+            return v.fail(f"invalid cast to a continuation type: {v.mnemonic()}")
     return t
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _expect_top(v: Validator, t: uint64_t) -> cython.int:
     """Pop a reference from the hierarchy of `t`."""
@@ -313,6 +357,7 @@ def _expect_top(v: Validator, t: uint64_t) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _ref_test(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     t: int64_t = _cast_target(v, i.a, True)
@@ -322,6 +367,7 @@ def _ref_test(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _ref_cast(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     t: int64_t = _cast_target(v, i.a, False)
@@ -331,6 +377,7 @@ def _ref_cast(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _ref_cast_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     t: int64_t = _cast_target(v, i.a, True)
@@ -340,6 +387,7 @@ def _ref_cast_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _branch_on_cast(v: Validator, i: cython.pointer(Instr), on_success: cython.bint) -> cython.int:
     """Check `br_on_cast` or `br_on_cast_fail`: one outcome goes to the label, the other one stays."""
@@ -355,14 +403,18 @@ def _branch_on_cast(v: Validator, i: cython.pointer(Instr), on_success: cython.b
     if target < 0:
         return -1
     if not type_matches(target, source):
-        return v.fail(
-            f"type mismatch: {v.mnemonic()} expected a target below {v.show(source)} but found {v.show(target)}"
-        )
+        with cython.gil:
+            return v.fail(
+                f"type mismatch: {v.mnemonic()} expected a target below {v.show(source)} but found {v.show(target)}"
+            )
     rest = source & ~_NULL_FLAG if target & _NULL_FLAG else source
     taken = target if on_success else rest
     n = label_types(v, i.b, cython.address(types))
     if n == 0:
-        return v.fail(f"type mismatch: {v.mnemonic()} expected a label that takes {v.show(taken)} but it takes nothing")
+        with cython.gil:
+            return v.fail(
+                f"type mismatch: {v.mnemonic()} expected a label that takes {v.show(taken)} but it takes nothing"
+            )
     if not type_matches(taken, types[n - 1]):
         return v.mismatch(types[n - 1], taken)
     if v.expect(source) < 0 or v.expect_types(types, n - 1) < 0:
@@ -372,18 +424,21 @@ def _branch_on_cast(v: Validator, i: cython.pointer(Instr), on_success: cython.b
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _br_on_cast(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return _branch_on_cast(v, i, True)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _br_on_cast_fail(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return _branch_on_cast(v, i, False)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _convert(v: Validator, source: uint64_t, target: uint64_t) -> cython.int:
     """Pop a reference below one heap type and push one to another, null when the first may be."""
@@ -396,18 +451,21 @@ def _convert(v: Validator, source: uint64_t, target: uint64_t) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _any_convert_extern(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return _convert(v, _EXTERN, _ANY)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _extern_convert_any(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return _convert(v, _ANY, _EXTERN)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _ref_i31(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.expect(_I32) < 0:
@@ -416,6 +474,7 @@ def _ref_i31(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _i31_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.expect(_I31REF) < 0:
@@ -424,6 +483,7 @@ def _i31_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _ref_eq(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.expect(_EQREF) < 0 or v.expect(_EQREF) < 0:

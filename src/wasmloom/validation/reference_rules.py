@@ -20,12 +20,14 @@ _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _select_t(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     it: Reader = items(cython.address(v.reader), i)
     t: int64_t
     if i.count != 1:
-        return v.fail(f"invalid result arity: select expected one type but found {i.count}")
+        with cython.gil:
+            return v.fail(f"invalid result arity: select expected one type but found {i.count}")
     t = v.canonical(read_valtype(cython.address(it)))
     if t < 0 or v.expect(_I32) < 0 or v.expect(t) < 0 or v.expect(t) < 0:
         return -1
@@ -33,6 +35,7 @@ def _select_t(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _ref_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     t: int64_t = v.canonical(_REF_FLAG | _NULL_FLAG | i.a << _HEAP_SHIFT)
@@ -42,6 +45,7 @@ def _ref_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _ref_is_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.pop_ref() < 0:
@@ -50,16 +54,18 @@ def _ref_is_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _ref_func(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.in_constant:
         v.declared[i.a] = 1
     elif not v.declared[i.a]:
-        return v.fail(f"undeclared function reference {i.a}")
+        return v.refuse_number(b"undeclared function reference", i.a)
     return v.push(reference(v.funcs[i.a], False))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _ref_as_non_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     t: int64_t = v.pop_ref()
@@ -69,6 +75,7 @@ def _ref_as_non_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _br_on_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     types: cython.pointer(cython.const[uint64_t]) = cython.NULL
@@ -81,18 +88,20 @@ def _br_on_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _br_on_non_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     types: cython.pointer(cython.const[uint64_t]) = cython.NULL
     n: cython.size_t = label_types(v, i.a, cython.address(types))
     if n == 0 or not types[n - 1] & _REF_FLAG:
-        return v.fail("type mismatch: br_on_non_null expected a label whose last type is a reference")
+        return v.refuse(b"type mismatch: br_on_non_null expected a label whose last type is a reference")
     if v.expect(types[n - 1] | _NULL_FLAG) < 0 or v.expect_types(types, n - 1) < 0:
         return -1
     return v.push_types(types, n - 1)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _table_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.expect(v.address_type(v.tables[i.a].is64)) < 0:
@@ -101,6 +110,7 @@ def _table_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _table_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.expect(v.tables[i.a].element) < 0:
@@ -109,6 +119,7 @@ def _table_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _table_grow(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     address: uint64_t = v.address_type(v.tables[i.a].is64)
@@ -118,6 +129,7 @@ def _table_grow(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _table_fill(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     address: uint64_t = v.address_type(v.tables[i.a].is64)
@@ -127,6 +139,7 @@ def _table_fill(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _table_copy(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     to: TableItem = v.tables[i.a]
@@ -139,6 +152,7 @@ def _table_copy(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _table_init(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if not type_matches(v.elements[i.a].type, v.tables[i.b].element):

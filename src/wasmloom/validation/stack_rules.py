@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.wasmloom.binary.reader import (
     CATCH,
     CATCH_ALL_REF,
@@ -33,14 +33,16 @@ _REF_EXN = cython.declare(uint64_t, ref_type(EXNREF.heap, False))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _check_tag(v: Validator, x: uint64_t) -> cython.int:
     if x >= v.n_tags:
-        return v.fail(f"unknown tag {x}")
+        return v.refuse_number(b"unknown tag", x)
     return 0
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _types_match(
     v: Validator,
@@ -48,21 +50,27 @@ def _types_match(
     n_have: cython.size_t,
     want: cython.pointer(cython.const[uint64_t]),
     n_want: cython.size_t,
-    what: str,
+    what: cython.p_const_char,
 ) -> cython.int:
     """Check that a list of types matches another one; `what` names the subject in the error."""
     k: cython.size_t
     if n_have != n_want:
-        return v.fail(f"type mismatch: {v.mnemonic()} expected {n_want} types but found {n_have} in {what}")
+        with cython.gil:
+            return v.fail(
+                f"type mismatch: {v.mnemonic()} expected {n_want} types but found {n_have} in {what.decode()}"
+            )
     for k in range(n_have):
         if not type_matches(have[k], want[k]):
-            return v.fail(
-                f"type mismatch: {v.mnemonic()} expected {v.show(want[k])} but found {v.show(have[k])} in {what}"
-            )
+            with cython.gil:
+                return v.fail(
+                    f"type mismatch: {v.mnemonic()} expected {v.show(want[k])} but found {v.show(have[k])} "
+                    f"in {what.decode()}"
+                )
     return 0
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _throw(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.expect_types(v.tags[i.a].types, v.tags[i.a].n_params) < 0:
@@ -71,6 +79,7 @@ def _throw(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _throw_ref(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if v.expect(_EXNREF) < 0:
@@ -79,6 +88,7 @@ def _throw_ref(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _check_catch(v: Validator, clause: cython.pointer(Clause)) -> cython.int:
     """Check that the values of a catch clause fit its label."""
@@ -93,12 +103,13 @@ def _check_catch(v: Validator, clause: cython.pointer(Clause)) -> cython.int:
         n_have = v.tags[clause.tag].n_params
     if clause.kind == CATCH_REF or clause.kind == CATCH_ALL_REF:
         if n != n_have + 1 or not type_matches(_REF_EXN, types[n - 1]):
-            return v.fail("type mismatch: try_table expected a label that takes an exception reference last")
+            return v.refuse(b"type mismatch: try_table expected a label that takes an exception reference last")
         n -= 1
-    return _types_match(v, have, n_have, types, n, "a catch clause")
+    return _types_match(v, have, n_have, types, n, b"a catch clause")
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _try_table(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     it: Reader = items(cython.address(v.reader), i)
@@ -112,6 +123,7 @@ def _try_table(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def _cont_func(t: uint64_t) -> cython.pointer(TypeInfo):
     """The function type of a reference to a concrete continuation type; NULL for other value types."""
@@ -134,6 +146,7 @@ def _fail_handler_label(v: Validator, types: cython.pointer(cython.const[uint64_
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer(TypeInfo)) -> cython.int:
     """Check the handler clauses of a resumption of a continuation that runs `func`."""
@@ -144,8 +157,8 @@ def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer
     rest: cython.pointer(TypeInfo)
     n: cython.size_t
     _: cython.uint
-    what: str = "a handler's continuation type"
-    results: str = "the results of a continuation and a switch handler's tag"
+    what: cython.p_const_char = b"a handler's continuation type"
+    results: cython.p_const_char = b"the results of a continuation and a switch handler's tag"
     for _ in range(i.count):
         read_handler(cython.address(it), cython.address(clause))
         if _check_tag(v, clause.tag) < 0:
@@ -153,7 +166,8 @@ def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer
         tag = v.tags[clause.tag]
         if clause.kind != ON_LABEL:
             if tag.n_params != 0:
-                return v.fail(f"type mismatch: a switch handler's tag has no parameters but tag {clause.tag} does")
+                with cython.gil:
+                    return v.fail(f"type mismatch: a switch handler's tag has no parameters but tag {clause.tag} does")
             # What is switched to ends like the tag says, and gives its results to whoever has resumed this one; and
             # this one ends like the tag says for whoever goes on with it. So both must have the same results.
             if (
@@ -165,7 +179,8 @@ def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer
         n = label_types(v, clause.label, cython.address(types))
         rest = _cont_func(types[n - 1]) if n > 0 else cython.NULL
         if rest == cython.NULL:
-            return _fail_handler_label(v, types, n)
+            with cython.gil:
+                return _fail_handler_label(v, types, n)
         # The continuation that the handler gets takes the tag's results and ends like the one that is resumed;
         # its declared type need only agree in structure.
         if _types_match(v, rest.types, rest.n_params, tag.types + tag.n_params, tag.n_results, what) < 0:
@@ -182,31 +197,36 @@ def _check_handlers(v: Validator, i: cython.pointer(Instr), func: cython.pointer
             < 0
         ):
             return -1
-        if _types_match(v, tag.types, tag.n_params, types, n - 1, "a handler's label") < 0:
+        if _types_match(v, tag.types, tag.n_params, types, n - 1, b"a handler's label") < 0:
             return -1
     return 0
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _cont_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
+    cont: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, CONT))
     if v.expect(reference(type_info(cont.func), True)) < 0:
         return -1
     return v.push(reference(cont, False))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _cont_bind(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
-    bound: cython.pointer(TypeInfo) = v.type_of_kind(i.b, CONT)
+    cont: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, CONT))
+    bound: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.b, CONT))
     func: cython.pointer(TypeInfo) = type_info(cont.func)
     rest: cython.pointer(TypeInfo) = type_info(bound.func)
     n: cython.size_t
-    what: str = "the continuation types"
+    what: cython.p_const_char = b"the continuation types"
     if func.n_params < rest.n_params:
-        return v.fail(f"type mismatch: cont.bind expected at most {func.n_params} parameters but found {rest.n_params}")
+        with cython.gil:
+            return v.fail(
+                f"type mismatch: cont.bind expected at most {func.n_params} parameters but found {rest.n_params}"
+            )
     n = func.n_params - rest.n_params
     if _types_match(v, rest.types, rest.n_params, func.types + n, rest.n_params, what) < 0:
         return -1
@@ -228,6 +248,7 @@ def _cont_bind(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _suspend(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     tag: cython.pointer(TypeInfo) = v.tags[i.a]
@@ -237,29 +258,32 @@ def _suspend(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
-@cython.exceptval(check=True)
-def _resumed(v: Validator, i: cython.pointer(Instr)) -> cython.pointer(TypeInfo):
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _resumed(v: Validator, i: cython.pointer(Instr)) -> int64_t:
     """Check a resumption's handlers and pop the continuation; returns the function type that it runs."""
-    cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
+    cont: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, CONT))
     func: cython.pointer(TypeInfo) = type_info(cont.func)
     _check_handlers(v, i, func)
     v.expect(reference(cont, True))
-    return func
+    return cython.cast(int64_t, func)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _resume(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    func: cython.pointer(TypeInfo) = _resumed(v, i)
+    func: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), _resumed(v, i))
     if v.expect_types(func.types, func.n_params) < 0:
         return -1
     return v.push_types(func.types + func.n_params, func.n_results)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _resume_throw(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    func: cython.pointer(TypeInfo) = _resumed(v, i)
+    func: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), _resumed(v, i))
     tag: cython.pointer(TypeInfo) = v.tags[i.b]
     if v.expect_types(tag.types, tag.n_params) < 0:
         return -1
@@ -267,28 +291,30 @@ def _resume_throw(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _resume_throw_ref(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    func: cython.pointer(TypeInfo) = _resumed(v, i)
+    func: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), _resumed(v, i))
     if v.expect(_EXNREF) < 0:
         return -1
     return v.push_types(func.types + func.n_params, func.n_results)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _switch(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    cont: cython.pointer(TypeInfo) = v.type_of_kind(i.a, CONT)
+    cont: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, CONT))
     func: cython.pointer(TypeInfo) = type_info(cont.func)
     tag: cython.pointer(TypeInfo) = v.tags[i.b]
     back: cython.pointer(TypeInfo) = cython.NULL
-    what: str = "the results of continuations and tag"
+    what: cython.p_const_char = b"the results of continuations and tag"
     if func.n_params > 0:
         back = _cont_func(func.types[func.n_params - 1])
     if back == cython.NULL:
-        return v.fail("type mismatch: switch expected a continuation type whose last parameter is a continuation")
+        return v.refuse(b"type mismatch: switch expected a continuation type whose last parameter is a continuation")
     if tag.n_params != 0:
-        return v.fail("type mismatch in switch tag: it has parameters")
+        return v.refuse(b"type mismatch in switch tag: it has parameters")
     if _types_match(v, func.types + func.n_params, func.n_results, tag.types, tag.n_results, what) < 0:
         return -1
     if _types_match(v, tag.types, tag.n_results, back.types + back.n_params, back.n_results, what) < 0:

@@ -39,7 +39,7 @@ cdef struct Frame:              # one entry of the control stack
 
 cdef class Validator(Context)
 
-ctypedef int (*Rule)(Validator v, Instr *i) except -1
+ctypedef int (*Rule)(Validator v, Instr *i) except -1 nogil
 
 cdef enum CheckKind:            # what an immediate must be, checked the same for all instructions
     CHECK_NONE
@@ -105,35 +105,40 @@ cdef class Validator(Context):
     cdef unsigned char seen[64] # features noted
 
     cdef int fail(self, str message) except -1
-    cdef int mismatch(self, uint64_t expected, int64_t found) except -1
-    cdef int malformed(self, str message) except -1
+    cdef int mismatch(self, uint64_t expected, int64_t found) except -1 nogil
+    cdef int malformed(self, const char *message) except -1 nogil
+    cdef int refuse(self, const char *message) except -1 nogil
+    cdef int refuse_number(self, const char *message, uint64_t number) except -1 nogil
     cdef str mnemonic(self)
-    cdef int push(self, uint64_t t) except -1
-    cdef int push_types(self, const uint64_t *types, size_t n) except -1
-    cdef int64_t pop(self) except -1
-    cdef int64_t pop_ref(self) except -1
-    cdef int expect(self, uint64_t t) except -1
-    cdef int expect_types(self, const uint64_t *types, size_t n) except -1
-    cdef int set_unreachable(self) except -1
-    cdef int enter(self, int kind, size_t n_params, size_t n_results, const uint64_t *types, uint64_t single) except -1
-    cdef int leave(self) except -1
-    cdef int64_t canonical(self, uint64_t t) except -1
-    cdef int64_t canonical_heap(self, uint64_t heap) except -1
-    cdef TypeInfo *type_of_kind(self, uint64_t index, int kind) except *
-    cdef uint64_t address_type(self, bint is64) noexcept
+    cdef int push(self, uint64_t t) except -1 nogil
+    cdef int push_types(self, const uint64_t *types, size_t n) except -1 nogil
+    cdef int64_t pop(self) except -1 nogil
+    cdef int64_t pop_ref(self) except -1 nogil
+    cdef int expect(self, uint64_t t) except -1 nogil
+    cdef int expect_types(self, const uint64_t *types, size_t n) except -1 nogil
+    cdef int set_unreachable(self) except -1 nogil
+    cdef int enter(
+        self, int kind, size_t n_params, size_t n_results, const uint64_t *types, uint64_t single
+    ) except -1 nogil
+    cdef int leave(self) except -1 nogil
+    cdef int64_t canonical(self, uint64_t t) except -1 nogil
+    cdef int64_t canonical_heap(self, uint64_t heap) except -1 nogil
+    cdef int64_t type_of_kind(self, uint64_t index, int kind) except -1 nogil
+    cdef uint64_t address_type(self, bint is64) noexcept nogil
     cdef int check_constant(self, Range where, uint64_t type, uint32_t visible_globals) except -1
-    cdef int _run(self) except -1
-    cdef int read_next(self) except -1
-    cdef int check_next(self) except -1
-    cdef int open_body(self, size_t body) except -1
-    cdef int _check_body(self, size_t body) except -1
-    cdef int _enter_body(self, size_t n_results, const uint64_t *types, uint64_t single) except -1
-    cdef int _reset(self, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef int _read_locals(self) except -1
-    cdef int _track_locals(self) except -1
-    cdef int _add_locals(self, uint32_t count, uint64_t t, bint declared) except -1
+    cdef int _run(self) except -1 nogil
+    cdef int read_next(self) except -1 nogil
+    cdef int check_next(self) except -1 nogil
+    cdef int open_body(self, size_t body) except -1 nogil
+    cdef int _check_body(self, size_t body) except -1 nogil
+    cdef int _check_bodies(self, size_t start, size_t end) except -1 nogil
+    cdef int _enter_body(self, size_t n_results, const uint64_t *types, uint64_t single) except -1 nogil
+    cdef int _reset(self, Py_ssize_t start, Py_ssize_t end) except -1 nogil
+    cdef int _read_locals(self) except -1 nogil
+    cdef int _track_locals(self) except -1 nogil
+    cdef int _add_locals(self, uint32_t count, uint64_t t, bint declared) except -1 nogil
 
-cdef uint64_t reference(TypeInfo *type, bint null) noexcept
-cdef int64_t label_types(Validator v, uint64_t depth, const uint64_t **types) except -1
-cdef size_t result_types(Frame *frame, const uint64_t **types) noexcept
+cdef uint64_t reference(TypeInfo *type, bint null) noexcept nogil
+cdef int64_t label_types(Validator v, uint64_t depth, const uint64_t **types) except -1 nogil
+cdef size_t result_types(Frame *frame, const uint64_t **types) noexcept nogil
 cdef set_rule(str name, Rule rule)

@@ -14,16 +14,15 @@ expected type and the actual one.
 from __future__ import annotations
 
 import cython
-from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_range, read_u32, read_valtype
 from cython.cimports.wasmloom.binary.sections import Range
-from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeInfo, type_matches
+from cython.cimports.wasmloom.spec.canon import ARRAY, FUNC, STRUCT, TypeInfo, type_matches
 from cython.cimports.wasmloom.system._capi import seal
-from cython.cimports.wasmloom.system.allocation import realloc
+from cython.cimports.wasmloom.system.allocation import grown
 from cython.cimports.wasmloom.validation.context import Context
 from cython.cimports.wasmloom.validation.validator import (
     ADDR,
@@ -145,6 +144,18 @@ _fill_table()
 
 
 @cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _other_kind(kind: cython.int) -> cython.p_const_char:
+    """What is said of a type that isn't of a kind."""
+    if kind == FUNC:
+        return b"non-function type"
+    if kind == STRUCT:
+        return b"non-structure type"
+    return b"non-array type" if kind == ARRAY else b"non-continuation type"
+
+
+@cython.cfunc
 def set_rule(name: str, rule: Rule) -> object:
     """Make `rule` the typing rule of the rows whose fourth column is ``@name``."""
     found = False
@@ -164,6 +175,7 @@ def check_rules() -> None:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def reference(type: cython.pointer(TypeInfo), null: cython.bint) -> uint64_t:
     """The reference type to a defined type."""
@@ -171,6 +183,7 @@ def reference(type: cython.pointer(TypeInfo), null: cython.bint) -> uint64_t:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def label_types(
     v: Validator, depth: uint64_t, types: cython.pointer(cython.pointer(cython.const[uint64_t]))
@@ -178,7 +191,7 @@ def label_types(
     """The types that a branch to a label takes, and their number: a loop's parameters, other frames' results."""
     frame: cython.pointer(Frame)
     if depth >= v.n_frames:
-        return v.fail(f"unknown label {depth}")
+        return v.refuse_number(b"unknown label", depth)
     frame = v.frames + (v.n_frames - 1 - depth)
     if frame.kind == IN_LOOP:
         types[0] = frame.types
@@ -187,6 +200,7 @@ def label_types(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def result_types(
     frame: cython.pointer(Frame), types: cython.pointer(cython.pointer(cython.const[uint64_t]))
@@ -200,6 +214,7 @@ def result_types(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _expect_slowly(v: Validator, t: uint64_t) -> cython.int:
     """Pop an operand that must match `t` and isn't `t` itself."""
@@ -216,6 +231,7 @@ def _expect_slowly(v: Validator, t: uint64_t) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=False)
 def _expect(v: Validator, t: uint64_t) -> cython.int:
@@ -227,6 +243,7 @@ def _expect(v: Validator, t: uint64_t) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def _push(v: Validator, t: uint64_t) -> cython.void:
@@ -261,19 +278,42 @@ class Validator(Context):
         raise ValidationError(message, self.instr.offset)
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
-    def malformed(self, message: str) -> cython.int:
+    def malformed(self, message: cython.p_const_char) -> cython.int:
         """Raise `CompileError` at the current instruction."""
-        raise CompileError(message, self.instr.offset)
+        with cython.gil:
+            raise CompileError(message.decode(), self.instr.offset)
 
     @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def refuse(self, message: cython.p_const_char) -> cython.int:
+        """As `fail`, without the GIL."""
+        with cython.gil:
+            return self.fail(message.decode())
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def refuse_number(self, message: cython.p_const_char, number: uint64_t) -> cython.int:
+        """As `refuse`, with a number behind the message."""
+        with cython.gil:
+            return self.fail(f"{message.decode()} {number}")
+
+    @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def mismatch(self, expected: uint64_t, found: int64_t) -> cython.int:
         """Raise the error for an operand of type `found` (-1: no operand) where `expected` is needed."""
-        there = "nothing" if found == -1 else self.show(found)
-        return self.fail(f"type mismatch: {self.mnemonic()} expected {self.show(expected)} but found {there}")
+        with cython.gil:
+            return self.fail(
+                f"type mismatch: {self.mnemonic()} expected {self.show(expected)} but found "
+                f"{'nothing' if found == -1 else self.show(found)}"
+            )
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def push(self, t: uint64_t) -> cython.int:
         """Push an operand; there is room for `ROOM` of them in each instruction."""
@@ -283,6 +323,7 @@ class Validator(Context):
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def push_types(self, types: cython.pointer(cython.const[uint64_t]), n: cython.size_t) -> cython.int:
         """Push operands, at most `ROOM` in each instruction."""
@@ -295,17 +336,20 @@ class Validator(Context):
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def pop(self) -> int64_t:
         """Pop an operand of any type; in unreachable code it may be the bottom type."""
         if self.sp == self.height:
             if self.frame.unreachable:
                 return 0
-            return self.fail(f"type mismatch: {self.mnemonic()} expected a value but found nothing")
+            with cython.gil:
+                return self.fail(f"type mismatch: {self.mnemonic()} expected a value but found nothing")
         self.sp -= 1
         return self.stack[self.sp]
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def pop_ref(self) -> int64_t:
         """Pop a reference; in unreachable code it may be the reference to the bottom heap type."""
@@ -313,16 +357,19 @@ class Validator(Context):
         if found == 0:
             return _REF_FLAG
         if found > 0 and not found & _REF_FLAG:
-            return self.fail(f"type mismatch: {self.mnemonic()} expected a reference but found {self.show(found)}")
+            with cython.gil:
+                return self.fail(f"type mismatch: {self.mnemonic()} expected a reference but found {self.show(found)}")
         return found
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def expect(self, t: uint64_t) -> cython.int:
         """Pop an operand that must match `t`."""
         return _expect(self, t)
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def expect_types(self, types: cython.pointer(cython.const[uint64_t]), n: cython.size_t) -> cython.int:
         """Pop operands that must match `types`, the last one being on top."""
@@ -333,6 +380,7 @@ class Validator(Context):
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def set_unreachable(self) -> cython.int:
         """Mark the rest of this frame as unreachable: its operands have any type."""
@@ -341,6 +389,7 @@ class Validator(Context):
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def enter(
         self,
@@ -352,14 +401,10 @@ class Validator(Context):
     ) -> cython.int:
         """Open a control frame, whose parameters have been popped, and push them."""
         frame: cython.pointer(Frame)
+        room: cython.size_t = self.frames_room * 2 + 64
         if self.n_frames == self.frames_room:
-            frame = cython.cast(
-                cython.pointer(Frame), realloc(self.frames, (self.frames_room * 2 + 64) * cython.sizeof(Frame))
-            )
-            if frame == cython.NULL:
-                raise MemoryError
-            self.frames = frame
-            self.frames_room = self.frames_room * 2 + 64
+            self.frames = cython.cast(cython.pointer(Frame), grown(self.frames, room * cython.sizeof(Frame)))
+            self.frames_room = room
         frame = self.frames + self.n_frames
         self.n_frames += 1
         frame.kind = kind
@@ -377,6 +422,7 @@ class Validator(Context):
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def leave(self) -> cython.int:
         """Check that the frame's results, and nothing else, are on the stack; forget what was initialised inside."""
@@ -385,24 +431,29 @@ class Validator(Context):
         if self.expect_types(types, n) < 0:
             return -1
         if self.sp != self.height:
-            left = self.show(self.stack[self.sp - 1])
-            return self.fail(f"type mismatch: {self.mnemonic()} expected nothing more but found {left}")
+            with cython.gil:
+                return self.fail(
+                    f"type mismatch: {self.mnemonic()} expected nothing more but found "
+                    f"{self.show(self.stack[self.sp - 1])}"
+                )
         while self.n_inits > self.frame.n_inits:
             self.n_inits -= 1
             self.unset[self.inits[self.n_inits]] = 1
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def canonical_heap(self, heap: uint64_t) -> int64_t:
         """The canonical form of a heap type read from the instruction."""
         if heap < _CONCRETE:
             return heap
         if heap - _CONCRETE >= self.n_types:
-            return self.fail(f"unknown type {heap - _CONCRETE}")
+            return self.refuse_number(b"unknown type", heap - _CONCRETE)
         return _CONCRETE + self.types[heap - _CONCRETE].id
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def canonical(self, t: uint64_t) -> int64_t:
         """The canonical form of a value type read from the instruction; notes its features."""
@@ -417,28 +468,29 @@ class Validator(Context):
         return t
 
     @cython.cfunc
-    @cython.exceptval(check=True)
-    def type_of_kind(self, index: uint64_t, kind: cython.int) -> cython.pointer(TypeInfo):
-        """The type with an index, which must be of a kind."""
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def type_of_kind(self, index: uint64_t, kind: cython.int) -> int64_t:
+        """The type with an index, which must be of a kind: the address of its `TypeInfo`."""
         if index >= self.n_types:
-            self.fail(f"unknown type {index}")
+            self.refuse_number(b"unknown type", index)
         if self.types[index].kind != kind:
-            wanted = {FUNC: "non-function", STRUCT: "non-structure", ARRAY: "non-array", CONT: "non-continuation"}[kind]
-            self.fail(f"{wanted} type {index}")
-        return self.types[index]
+            self.refuse_number(_other_kind(kind), index)
+        return cython.cast(int64_t, self.types[index])
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def address_type(self, is64: cython.bint) -> uint64_t:
         """The type of addresses."""
         return _I64 if is64 else _I32
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def _reset(self, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
         """Start with empty stacks and the reader at a range of the module."""
-        base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(self.module.data))
-        read_range(cython.address(self.reader), base, base + start, base + end)
+        read_range(cython.address(self.reader), self.base, self.base + start, self.base + end)
         self.instr.offset = start
         self.sp = 0
         self.n_frames = 0
@@ -449,6 +501,7 @@ class Validator(Context):
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def _add_locals(self, count: uint32_t, t: uint64_t, declared: cython.bint) -> cython.int:
         """Append locals of one canonical type; declared ones without a default value are not initialised.
@@ -468,12 +521,7 @@ class Validator(Context):
         if self.n_runs == 0 or run.type != t or run.unset != unset:
             if self.n_runs == self.runs_room:
                 room = 2 * self.runs_room + 16
-                run = cython.cast(
-                    cython.pointer(LocalRun), realloc(self.runs, room * cython.sizeof(LocalRun))
-                )
-                if run == cython.NULL:
-                    raise MemoryError
-                self.runs = run
+                self.runs = cython.cast(cython.pointer(LocalRun), grown(self.runs, room * cython.sizeof(LocalRun)))
                 self.runs_room = room
             run = self.runs + self.n_runs
             self.n_runs += 1
@@ -486,21 +534,16 @@ class Validator(Context):
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def _track_locals(self) -> cython.int:
         """Note which locals aren't initialised."""
         k: cython.size_t
         start: uint32_t = 0
-        grown: cython.p_void
-        if self.n_locals > self.unset_room:
-            grown = realloc(self.unset, self.n_locals)
-            if grown == cython.NULL:
-                raise MemoryError
-            self.unset = cython.cast(cython.p_uchar, grown)
-            grown = realloc(self.inits, self.n_locals * cython.sizeof(uint32_t))
-            if grown == cython.NULL:
-                raise MemoryError
-            self.inits = cython.cast(cython.pointer(uint32_t), grown)
+        size: cython.size_t = self.n_locals
+        if size > self.unset_room:
+            self.unset = cython.cast(cython.p_uchar, grown(self.unset, size))
+            self.inits = cython.cast(cython.pointer(uint32_t), grown(self.inits, size * cython.sizeof(uint32_t)))
             self.unset_room = self.n_locals
         for k in range(self.n_runs):
             memset(self.unset + start, self.runs[k].unset, self.runs[k].end - start)
@@ -508,6 +551,7 @@ class Validator(Context):
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def _read_locals(self) -> cython.int:
         """Read a body's declarations of locals (Core 3.0, 5.5.13)."""
@@ -522,15 +566,17 @@ class Validator(Context):
             count = read_u32(r)
             total += count
             if total >> 32:
-                self.malformed("too many locals")
+                self.malformed(b"too many locals")
             if total > _MAX_LOCALS:
-                self.malformed(f"too many locals: {total}, the limit is {_MAX_LOCALS}")
+                with cython.gil:
+                    raise CompileError(f"too many locals: {total}, the limit is {_MAX_LOCALS}", self.instr.offset)
             t = read_valtype(r)
             t = self.canonical(t)
             self._add_locals(count, t, True)
         return self._track_locals() if self.track else 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def _run(self) -> cython.int:
         """Check instructions until the outermost frame is closed."""
@@ -540,16 +586,21 @@ class Validator(Context):
             if _step(self, cython.address(self.instr)) < 0:
                 return -1
         if self.reader.pos != self.reader.end:
-            raise CompileError("unexpected content after the end of an expression", self.reader.pos - self.reader.base)
+            with cython.gil:
+                raise CompileError(
+                    "unexpected content after the end of an expression", self.reader.pos - self.reader.base
+                )
         return 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def read_next(self) -> cython.int:
         """Read the next instruction of an open body."""
         return _next(self)
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def check_next(self) -> cython.int:
         """Check the instruction that has been read; `pushed` is how many operands it leaves."""
@@ -557,6 +608,7 @@ class Validator(Context):
         return _step(self, cython.address(self.instr))
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def _enter_body(
         self, n_results: cython.size_t, types: cython.pointer(cython.const[uint64_t]), single: uint64_t
@@ -566,20 +618,21 @@ class Validator(Context):
         return self.enter(IN_BODY, 0, n_results, types, single)
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def _check_body(self, body: cython.size_t) -> cython.int:
         """Check one of the bodies in the code section."""
         return -1 if self.open_body(body) < 0 else self._run()
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def open_body(self, body: cython.size_t) -> cython.int:
         """Stand before the first instruction of one of the bodies in the code section."""
-        m = self.module
         k: cython.size_t
-        self._reset(m.body_start[body], m.body_end[body])
+        self._reset(self.module.body_start[body], self.module.body_end[body])
         self.in_constant = False
-        self.type = self.funcs[body + m.num_imported_funcs]
+        self.type = self.funcs[body + self.module.num_imported_funcs]
         for k in range(self.type.n_params):
             self._add_locals(1, self.type.types[k], False)
         self._read_locals()
@@ -596,11 +649,26 @@ class Validator(Context):
             raise IndexError(f"function {index} has no body in this module")
         self._check_body(body)
 
-    def check_functions(self) -> None:
-        """Check all function bodies; see `check_function`."""
+    def check_bodies(self, start: cython.size_t, end: cython.size_t) -> None:
+        """Check function bodies, counted without imports, in their order; see `check_function`. Without the GIL."""
+        with cython.nogil:
+            self._check_bodies(start, end)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _check_bodies(self, start: cython.size_t, end: cython.size_t) -> cython.int:
         body: cython.size_t
-        for body in range(self.module.num_bodies):
-            self._check_body(body)
+        for body in range(start, end):
+            if self._check_body(body) < 0:
+                return -1
+        return 0
+
+    def another(self) -> Validator:
+        """A validator for the same module, for another thread; the module's rules have been checked."""
+        found: Validator = new_validator(self.module, self.stack_switching)
+        memcpy(found.declared, self.declared, self.n_funcs)
+        return found
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -626,6 +694,7 @@ def new_validator(module: DecodedModule, stack_switching: bool = True) -> Valida
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _check_immediates(v: Validator, i: cython.pointer(Instr), op: cython.pointer(Op)) -> cython.int:
     """Check indices, alignment and lanes, and note the instruction's feature."""
@@ -635,76 +704,75 @@ def _check_immediates(v: Validator, i: cython.pointer(Instr), op: cython.pointer
     k: cython.int
     if op.feature and not v.seen[op.feature]:
         v.seen[op.feature] = 1
-        v.note(_FEATURES[op.feature], v.mnemonic(), i.offset)
+        with cython.gil:
+            v.note(_FEATURES[op.feature], v.mnemonic(), i.offset)
     while check.kind != CHECK_NONE:
         x = fields[check.slot]
         if check.kind == CHECK_MEMARG:
             if fields[check.slot + 1] >= v.n_memories:
-                return v.fail(f"unknown memory {fields[check.slot + 1]}")
+                return v.refuse_number(b"unknown memory", fields[check.slot + 1])
             if fields[check.slot + 2] != cython.cast(uint64_t, check.limit):
                 if check.exact:
-                    return v.fail("atomic alignment must be natural")
+                    return v.refuse(b"atomic alignment must be natural")
                 if fields[check.slot + 2] > cython.cast(uint64_t, check.limit):
-                    return v.fail("alignment must not be larger than natural")
+                    return v.refuse(b"alignment must not be larger than natural")
             if x >> 32 and not v.memory64[fields[check.slot + 1]]:
-                return v.fail("offset out of range")
+                return v.refuse(b"offset out of range")
         elif check.kind == CHECK_FUNC:
             if x >= v.n_funcs:
-                return v.fail(f"unknown function {x}")
+                return v.refuse_number(b"unknown function", x)
         elif check.kind == CHECK_GLOBAL:
             if x >= v.n_globals:
-                return v.fail(f"unknown global {x}")
+                return v.refuse_number(b"unknown global", x)
         elif check.kind == CHECK_TYPE:
             if x >= v.n_types:
-                return v.fail(f"unknown type {x}")
+                return v.refuse_number(b"unknown type", x)
         elif check.kind == CHECK_MEMORY:
             if x >= v.n_memories:
-                return v.fail(f"unknown memory {x}")
+                return v.refuse_number(b"unknown memory", x)
         elif check.kind == CHECK_TABLE:
             if x >= v.n_tables:
-                return v.fail(f"unknown table {x}")
+                return v.refuse_number(b"unknown table", x)
         elif check.kind == CHECK_DATA:
             if not v.has_data_count:
-                return v.malformed("data count section required")
+                return v.malformed(b"data count section required")
             if x >= v.n_data:
-                return v.fail(f"unknown data segment {x}")
+                return v.refuse_number(b"unknown data segment", x)
         elif check.kind == CHECK_ELEM:
             if x >= v.n_elements:
-                return v.fail(f"unknown elem segment {x}")
+                return v.refuse_number(b"unknown elem segment", x)
         elif check.kind == CHECK_TAG:
             if x >= v.n_tags:
-                return v.fail(f"unknown tag {x}")
+                return v.refuse_number(b"unknown tag", x)
         elif check.kind == CHECK_LANE:
             if x >= cython.cast(uint64_t, check.limit):
-                return v.fail("invalid lane index")
+                return v.refuse(b"invalid lane index")
         else:
             for k in range(16):
                 if (fields[check.slot + k // 8] >> (k % 8 * 8)) & 0xFF >= 32:
-                    return v.fail("invalid lane index")
+                    return v.refuse(b"invalid lane index")
         check += 1
     return 0
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=False)
 def _next(v: Validator) -> cython.int:
     """Read the next instruction, with room for what it pushes."""
-    grown: cython.pointer(uint64_t)
+    room: cython.size_t
     if v.stack_room - v.sp < ROOM:
         if v.sp > _MAX_STACK:
-            return v.malformed("too many operands")
-        grown = cython.cast(
-            cython.pointer(uint64_t), realloc(v.stack, (v.stack_room * 2 + 2 * ROOM) * cython.sizeof(uint64_t))
-        )
-        if grown == cython.NULL:
-            raise MemoryError
-        v.stack = grown
-        v.stack_room = v.stack_room * 2 + 2 * ROOM
+            return v.malformed(b"too many operands")
+        room = v.stack_room * 2 + 2 * ROOM
+        v.stack = cython.cast(cython.pointer(uint64_t), grown(v.stack, room * cython.sizeof(uint64_t)))
+        v.stack_room = room
     return next_instr(cython.address(v.reader), cython.address(v.instr))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=False)
 def _step(v: Validator, i: cython.pointer(Instr)) -> cython.int:
@@ -715,7 +783,8 @@ def _step(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if op.slow and _check_immediates(v, i, op) < 0:
         return -1
     if v.in_constant and not op.constant:
-        return v.fail(f"constant expression required: {v.mnemonic()} is not constant")
+        with cython.gil:
+            return v.fail(f"constant expression required: {v.mnemonic()} is not constant")
     if op.rule != cython.NULL:
         return op.rule(v, i)
     n = op.n_params
@@ -735,6 +804,7 @@ def _step(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def _address(v: Validator, i: cython.pointer(Instr), op: cython.pointer(Op)) -> uint64_t:
@@ -746,6 +816,7 @@ def _address(v: Validator, i: cython.pointer(Instr), op: cython.pointer(Op)) -> 
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def _local_type(v: Validator, x: uint64_t) -> uint64_t:
@@ -765,6 +836,7 @@ def _local_type(v: Validator, x: uint64_t) -> uint64_t:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _initialise(v: Validator, x: uint64_t) -> cython.int:
     """Note that a local has been set."""
@@ -776,27 +848,30 @@ def _initialise(v: Validator, x: uint64_t) -> cython.int:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _local_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if i.a >= v.n_locals:
-        return v.fail(f"unknown local {i.a}")
+        return v.refuse_number(b"unknown local", i.a)
     if v.track and v.unset[i.a]:
-        return v.fail(f"uninitialized local {i.a}")
+        return v.refuse_number(b"uninitialized local", i.a)
     _push(v, _local_type(v, i.a))
     return 0
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _local_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if i.a >= v.n_locals:
-        return v.fail(f"unknown local {i.a}")
+        return v.refuse_number(b"unknown local", i.a)
     if _expect(v, _local_type(v, i.a)) < 0:
         return -1
     return _initialise(v, i.a) if v.track else 0
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(-1, check=False)
 def _local_tee(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     if _local_set(v, i) < 0:
@@ -805,73 +880,10 @@ def _local_tee(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     return 0
 
 
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _global_get(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    if v.in_constant:
-        if i.a >= v.visible_globals:
-            return v.fail(f"unknown global {i.a}")
-        if v.globals[i.a].mutable:
-            return v.fail(f"constant expression required: global {i.a} is mutable")
-    _push(v, v.globals[i.a].content)
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _global_set(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    if not v.globals[i.a].mutable:
-        return v.fail(f"immutable global {i.a}")
-    return _expect(v, v.globals[i.a].content)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _drop(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return -1 if v.pop() < 0 else 0
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _select(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    second: int64_t
-    first: int64_t
-    if _expect(v, _I32) < 0:
-        return -1
-    second = v.pop()
-    if second < 0:
-        return -1
-    first = v.pop()
-    if first < 0:
-        return -1
-    if (first | second) & _REF_FLAG:
-        shown = v.show(first if first & _REF_FLAG else second)
-        return v.fail(f"type mismatch: select without types expected a number or vector but found {shown}")
-    if first != second and first != 0 and second != 0:
-        return v.mismatch(first, second)
-    _push(v, second if first == 0 else first)
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _memory_copy(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    if _expect(v, v.address_type(v.memory64[i.a] and v.memory64[i.b])) < 0:
-        return -1
-    if _expect(v, v.address_type(v.memory64[i.b])) < 0:
-        return -1
-    return _expect(v, v.address_type(v.memory64[i.a]))
-
-
 def _register() -> None:
     set_rule("local.get", _local_get)
     set_rule("local.set", _local_set)
     set_rule("local.tee", _local_tee)
-    set_rule("global.get", _global_get)
-    set_rule("global.set", _global_set)
-    set_rule("drop", _drop)
-    set_rule("select", _select)
-    set_rule("memory.copy", _memory_copy)
 
 
 _register()
