@@ -24,6 +24,7 @@ cdef class DecodedModule(Sections):
     cdef Types kept                         # keeps its types
     cdef object _names
     cdef object _index_names
+    cdef object _digest
     cdef readonly uint32_t num_types
     cdef uint32_t *type_id                  # by type index: canonical id
     cdef readonly uint32_t num_imports

@@ -352,6 +352,15 @@ class DecodedModule(Sections):
         return [CustomSection(c.name, self.data[c.start : c.end], c.after) for c in self.custom_ranges]
 
     @property
+    def digest(self) -> str:
+        """The SHA-256 of the module's bytes, in hexadecimal: what the cache knows it by."""
+        if self._digest is None:
+            from hashlib import sha256  # loads OpenSSL, and few modules are asked
+
+            self._digest = sha256(self.data).hexdigest()
+        return self._digest
+
+    @property
     def names(self) -> Names:
         """The names in the first name section; parsed when first asked for."""
         return self._parsed_names()[0]

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from wasmloom.cli.common import INPUT, CommandError, errors_name, make_engine, read_input, stack_switching_option
+from wasmloom.cli.progress import Progress
 
 if TYPE_CHECKING:
     from wasmloom import Engine
     from wasmloom.compiler.cache import Cache
-
-
-class _Progress:
-    """Shows progress: a bar on standard error, if that is a terminal. `called` when anything is compiled."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.called = False
-        self._bar: Any = None
-
-    def __call__(self, done: int, total: int) -> None:
-        if not self.called and sys.stderr.isatty():
-            self._bar = click.progressbar(length=total, label=self.label, file=sys.stderr, show_pos=True)
-            self._bar.__enter__()
-        self.called = True
-        if self._bar is not None:
-            self._bar.update(done - self._bar.pos)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*error)
 
 
 def _size(count: int) -> str:
@@ -49,19 +25,18 @@ def _size(count: int) -> str:
 def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> None:
     """Compile the module in a file, and say what has been done. Raises `CommandError`."""
     from wasmloom import Module
-    from wasmloom.compiler.cache import cache_key, digest_of
-    from wasmloom.compiler.compiled import CompiledModule, compile_module
+    from wasmloom.compiler.compiled import CompiledModule, cached, compile_module
 
     data = read_input(path)
     options = engine.code_options()
     before = time.perf_counter()
-    with errors_name(path), _Progress(path) as progress:
+    with errors_name(path), Progress(path) as progress:
         module = Module(data, engine)
         # LLVM can't be interrupted: it always runs in other processes, which can be killed.
-        objects = compile_module(module.decoded, options, cache, workers, progress, isolated=True)
-        size = CompiledModule(module.decoded, objects, engine.code_options()).code_size
+        code = compile_module(module.decoded, options, cache, workers, progress, isolated=True)
+        size = CompiledModule(module.decoded, code, options).code_size
     seconds = time.perf_counter() - before
-    if cache.get(cache_key(digest_of(module.decoded.data), options.as_dict())) is None:
+    if cached(module.decoded, options, cache) is None:
         raise CommandError(f"compiled, but not kept in the cache: {path}: see WASMLOOM_LOG=cache")
     how = "compiled" if progress.called else "in the cache already"
     click.echo(f"{path}: {how}: {_size(size)} of code, {seconds:.2f} s")
@@ -80,6 +55,8 @@ def compile_files(
 
     Later runs of such a module with the tier "compiler" find its code there. The cache is the directory
     WASMLOOM_CACHE_DIR, by default ~/.cache/wasmloom.
+
+    Ctrl-C keeps what has been compiled, and the next run goes on from there.
 
     Prints a line per module. The exit status is 1 when one can't be compiled or kept, 130 after Ctrl-C.
     """

@@ -20,6 +20,7 @@ from wasmloom.cli.common import (
     make_engine,
     read_input,
 )
+from wasmloom.cli.progress import Progress
 from wasmloom.messages import printable, quoted
 
 if TYPE_CHECKING:
@@ -181,8 +182,8 @@ def run(
         raise CommandError(f"cannot prepare the guest's world: {error}") from None
     with wasi, errors_name(file):
         try:
-            with _within(timeout):
-                module = Module(data, engine)
+            with _within(timeout), Progress(file, delay=1.0) as progress:
+                module = Module(data, engine, progress=progress)
             return _run(module, store, wasi, invoke, arguments)
         except Trap as trap:
             sys.stdout.flush()

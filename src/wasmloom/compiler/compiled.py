@@ -7,6 +7,7 @@ need: which function and which offset of the module an address belongs to.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,8 +15,9 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
-from wasmloom.compiler.cache import Cache, cache_key, digest_of, whole_module
+from wasmloom.compiler.cache import Cache, image_key, whole_module
 from wasmloom.compiler.identity import require_llvm
+from wasmloom.compiler.images import Image, link
 from wasmloom.compiler.lazily import LazyFunctions
 from wasmloom.compiler.objects import LoadedCode, ObjectError, load
 from wasmloom.compiler.parts import Part, compile_here, compile_part
@@ -58,6 +60,14 @@ PAUSES = (0.0, 0.2, 1.0)
 #: More lines of IR than this for each byte of a body no program has; calls have one for each parameter and result, too.
 LINES_PER_BYTE = 8
 
+#: Functions of so many bytes are heavy for LLVM (`wasmloom.compiler.units`), and compiled in a way that takes less time
+#: for each byte.
+HEAVY_BYTES = 100_000
+CHEAPER = 5
+
+#: Bytes of function bodies from which on compiling takes so long that parts are kept, for the case of an interruption.
+WORTH_KEEPING = 1 << 17
+
 #: Bytes of function bodies that LLVM may get in this process, where nothing can interrupt it.
 SMALL = 1 << 12
 
@@ -78,6 +88,9 @@ _EXTERNALS = {
     "wl_switch_call": "wl_switch_call",
 }
 
+#: The table of a module's canonical types.
+TYPE_IDS = "wl_type_ids"
+
 #: All compiled modules, so a backtrace finds the one that an address belongs to.
 _modules: Registry[CompiledModule] = Registry()
 
@@ -96,7 +109,7 @@ class CompiledModule:
     def __init__(
         self,
         module: DecodedModule,
-        objects: list[bytes],
+        objects: Sequence[bytes] | Image,
         options: Options,
         missing: Sequence[int] = (),
         budget: CodeBudget | None = None,
@@ -122,7 +135,7 @@ class CompiledModule:
         memoryview(table)[: len(ids)] = ids
         stubs = native_stacks.stub_addresses()
         self._externals = {name: stubs[ours] for name, ours in _EXTERNALS.items()}
-        self._externals["wl_type_ids"] = table.address
+        self._externals[TYPE_IDS] = table.address
         count = len(module.func_types) - module.num_imported_funcs
         self._lazy: LazyFunctions | None = None
         if mixes and count:
@@ -130,24 +143,29 @@ class CompiledModule:
         elif missing and not mixes:
             self._lazy = LazyFunctions(missing, stubs["wl_lazy"])
         lazy_stubs = {index: self._lazy.stubs[index] for index in missing} if self._lazy else {}
-        self.loaded = load(objects, self._externals | {f"wf.{index}": stub for index, stub in lazy_stubs.items()})
+        if isinstance(objects, Image):
+            self.loaded = objects.load(self._externals)
+        else:
+            self.loaded = load(objects, self._externals | {f"wf.{index}": stub for index, stub in lazy_stubs.items()})
         self.memory = self.loaded.memory
         self.memory.attach(table)
         if self._lazy:
             self.memory.attach(self._lazy.memory)
         if budget is not None:
             self.memory.limit_by(budget)
-        symbols = self.loaded.symbols
-        self.functions = [lazy_stubs.get(index) or symbols[f"wf.{index}"] for index in range(count)]
+        self.functions = self.loaded.addresses("wf", count)
+        for index, stub in lazy_stubs.items():
+            self.functions[index] = stub
+        if 0 in self.functions:
+            raise ObjectError(f"no code for function {self.functions.index(0)}")
         #: In stores that mix: the address of each function's stub for callers that have its struct.
         self.through = [self._lazy.through[index] for index in range(count)] if mixes and self._lazy else []
         if mixes and self._lazy:
             for index in sorted(set(range(count)).difference(missing)):
                 self._lazy.set(index, self.functions[index])
+        calls = self.loaded.addresses("wt", module.num_types)
         self.array_calls = {
-            index: symbols.get(f"wt.{index}", 0)
-            for index, sub in enumerate(module.types)
-            if isinstance(sub.composite, FuncType)
+            index: calls[index] for index, sub in enumerate(module.types) if isinstance(sub.composite, FuncType)
         }
         self._take(self.loaded)
         _modules.add(self)
@@ -355,9 +373,7 @@ def walk_compiled(ip: int, fp: int, fault: bool, cont: int, limit: int) -> list[
 set_walk_compiled(walk_compiled)
 
 
-def _describe(
-    address: int, fault: bool, near: tuple[CompiledModule, ...]
-) -> tuple[CompiledModule, int, int] | None:
+def _describe(address: int, fault: bool, near: tuple[CompiledModule, ...]) -> tuple[CompiledModule, int, int] | None:
     """The module, function and offset of an address, which is looked for `near` first: there may be many modules."""
     for compiled in chain(near, _modules):
         place = compiled.place(address, fault)
@@ -418,16 +434,56 @@ def compile_module(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     isolated: bool = False,
-) -> list[bytes]:
-    """The objects of a module: from the cache, or compiled. Raises `UnsupportedError`, and `CompileError`.
+) -> list[bytes] | Image:
+    """The code of a module: from the cache, or compiled. Raises `UnsupportedError`, and `CompileError`.
 
     See `wasmloom.compiler.workers` for `workers`, `progress` and `isolated`.
     """
-    objects = cached(module, options, cache)
-    if objects is None:
-        objects = _compile(module, options, range(len(module.body_starts)), True, [], workers, progress, isolated)
-        keep(module, options, cache, objects)
-    return objects
+    found = cached(module, options, cache)
+    if found is not None:
+        return found
+    functions = range(len(module.body_starts))
+    begun = None
+    if cache is not None and _size(module, functions) >= WORTH_KEEPING:
+        begun = _Begun(image_key(module.digest, options), cache)
+    objects = _compile(module, options, functions, True, [], workers, progress, isolated, begun=begun)
+    kept = keep(module, options, cache, objects)
+    if begun is not None:
+        begun.forget()
+    return kept or objects
+
+
+class _Begun:
+    """The parts of a module that have been compiled already, in the cache: what is interrupted goes on from there."""
+
+    def __init__(self, key: str, cache: Cache) -> None:
+        self._key = key
+        self._cache = cache
+        self._kept: set[str] = set()
+
+    def key(self, functions: Sequence[int]) -> str:
+        """The key of a part."""
+        return hashlib.sha256(f"{self._key} {functions}".encode()).hexdigest()
+
+    def get(self, functions: Sequence[int]) -> bytes | None:
+        """A part, if it is there."""
+        key = self.key(functions)
+        found = self._cache.get(key) if self._cache.has(key) else None
+        if found is None:
+            return None
+        self._kept.add(key)
+        return found[0]
+
+    def keep(self, functions: Sequence[int], compiled: bytes) -> None:
+        """Keep a part."""
+        key = self.key(functions)
+        self._kept.add(key)
+        self._cache.put(key, [compiled])
+
+    def forget(self) -> None:
+        """Remove all parts."""
+        for key in self._kept:
+            self._cache.remove(key)
 
 
 def compile_behind(
@@ -457,15 +513,19 @@ def compile_some(
     return objects[:count], objects[count:]
 
 
-def cached(module: DecodedModule, options: Options, cache: Cache | None) -> list[bytes] | None:
-    """The objects of a module from the cache, where they are as good as the options want, or better."""
-    return None if cache is None else whole_module(cache, digest_of(module.data), options)
+def cached(module: DecodedModule, options: Options, cache: Cache | None) -> Image | None:
+    """The code of a module from the cache, where it is as good as the options want, or better."""
+    entry = None if cache is None else whole_module(cache, module.digest, options)
+    return None if entry is None else Image(entry)
 
 
-def keep(module: DecodedModule, options: Options, cache: Cache | None, objects: list[bytes]) -> None:
-    """Put all objects of a module into the cache."""
-    if cache is not None:
-        cache.put(cache_key(digest_of(module.data), options.as_dict()), objects)
+def keep(module: DecodedModule, options: Options, cache: Cache | None, objects: list[bytes]) -> Image | None:
+    """Put all objects of a module into the cache, as an image, and return that. Raises `ObjectError`."""
+    if cache is None:
+        return None
+    key = image_key(module.digest, options)
+    entry = cache.open(key) if cache.put(key, link(objects, [*_EXTERNALS, TYPE_IDS]), mapped=True) else None
+    return None if entry is None else Image(entry)
 
 
 def _compile(
@@ -479,8 +539,12 @@ def _compile(
     isolated: bool,
     behind: bool = False,
     abandoned: Callable[[], bool] | None = None,
+    begun: _Begun | None = None,
 ) -> list[bytes]:
-    """The objects of functions (None: there is none of them to compile), then those of entries."""
+    """The objects of functions (None: there is none of them to compile), then those of entries.
+
+    `progress` is called with the cost of what has been done and of everything (`_cost`).
+    """
     require_llvm()
     function = partial(compile_part, module.data, options)
     pieces: list[list[int]] = []
@@ -491,19 +555,44 @@ def _compile(
     count = len(parts)
     if count + len(entries) == 1:
         workers = 1
-    # The largest first, so no worker is left alone with one in the end.
-    order = sorted(range(count), key=lambda number: _size(module, pieces[number]), reverse=True)
+    done: dict[int, bytes] = {}
+    if begun is not None:
+        done = {number: found for number, piece in enumerate(pieces) if (found := begun.get(piece)) is not None}
+    costs = [_cost(module, piece) for piece in pieces]
+    # The most costly first, so no worker is left alone with one in the end.
+    order = sorted((number for number in range(count) if number not in done), key=costs.__getitem__, reverse=True)
     if workers == 1 and sum(_size(module, piece) for piece in pieces) > SMALL:
         isolated = True  # where it can be interrupted
+
+    def finished(place: int, compiled: bytes) -> None:
+        if place >= len(order):
+            return
+        done[order[place]] = compiled
+        if begun is not None:
+            begun.keep(pieces[order[place]], compiled)
+
+    def show(*_: int) -> None:
+        if progress is not None:
+            progress(sum(costs[number] for number in done), sum(costs))
+
     places = (Part((entry.function,), entry=entry) for entry in entries)
     compiled = compile_parts(
         [*(parts[n] for n in order), *places],
         function,
         workers,
-        progress,
+        show,
         isolated,
         behind,
         abandoned,
         _budget(module),
+        finished,
     )
-    return [compiled[place] for place in sorted(range(count), key=order.__getitem__)] + compiled[count:]
+    return [done[number] for number in range(count)] + compiled[len(order) :]
+
+
+def _cost(module: DecodedModule, functions: list[int]) -> int:
+    """About how long LLVM takes for a unit, in bytes of usual functions."""
+    return sum(
+        size if size < HEAVY_BYTES else size // CHEAPER
+        for size in (module.body_ends[index] - module.body_starts[index] for index in functions)
+    )

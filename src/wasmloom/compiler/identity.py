@@ -16,7 +16,10 @@ from wasmloom.errors import CompileError
 from wasmloom.target import FOLDER
 from wasmloom.version import __version__
 
-_FOLDERS = ("binary", "compiler", "contract", "runtime", "semantics", "spec", "system", "target", f"target/{FOLDER}")
+_FOLDERS = (
+    "binary", "compiler", "contract", "runtime", "semantics", "spec", "system", "target", f"target/{FOLDER}",
+    "validation",
+)  # fmt: skip
 
 
 def _now() -> str:

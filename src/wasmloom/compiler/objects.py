@@ -19,7 +19,7 @@ import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasmloom.compiler import elf
 from wasmloom.compiler.elf import ElfObject, ObjectError, Section
@@ -28,7 +28,10 @@ from wasmloom.runtime.codememory import CodeMemory
 from wasmloom.target import code, relocations
 from wasmloom.target.relocation import Goal, Relocation
 
-__all__ = ["Function", "LoadedCode", "ObjectError", "load"]
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Function", "LoadedCode", "Loader", "ObjectError", "load"]
 
 PAGE = 4096
 #: Bytes of all objects together, so everything is near everything.
@@ -63,9 +66,9 @@ class LoadedCode:
         text_ranges: Sequence[tuple[int, int, int]],
         stubs: tuple[int, int],
         code_end: int,
-        symbols: dict[str, int],
-        sizes: dict[str, int],
-        functions: list[Function],
+        symbols: Mapping[str, int],
+        sizes: Mapping[str, int],
+        functions: list[Function] | None,
         unwind_tables: Sequence[tuple[int, int, int]],
         debug: Sequence[Mapping[str, bytes]],
     ) -> None:
@@ -86,7 +89,7 @@ class LoadedCode:
         self.unwind_tables = unwind_tables
         #: For each object, name → content of its debug sections, relocated.
         self.debug = debug
-        self._functions = functions
+        self._functions: list[Function] | None = functions
         self._starts: array[int] | None = None
         self._line_tables: dict[int, LineTable] = {}
         #: What a debugger has been told about it, until this goes.
@@ -95,10 +98,21 @@ class LoadedCode:
     @property
     def functions(self) -> list[Function]:
         """All functions, local ones included, sorted by address."""
+        if self._functions is None:
+            self._functions = self.read_functions()
         if self._starts is None:
             self._functions.sort()
             self._starts = array("Q", [function.address for function in self._functions])
         return self._functions
+
+    def read_functions(self) -> list[Function]:
+        """All functions in any order, when they are first asked for and haven't been given."""
+        return []
+
+    def addresses(self, kind: str, count: int) -> list[int]:
+        """Those of the symbols ``kind.0``, ``kind.1``, …; 0 where there is none."""
+        get = self.symbols.get
+        return [get(f"{kind}.{number}", 0) for number in range(count)]
 
     def contains(self, address: int) -> bool:
         """Whether `address` is in executable pages of this code."""
@@ -165,10 +179,10 @@ def load(objects: Sequence[bytes], externals: Mapping[str, int]) -> LoadedCode:
     Raises `ObjectError` when an object is damaged, needs a symbol that doesn't exist, uses a relocation that isn't
     supported or that doesn't reach, or when the system gives no (executable) memory.
     """
-    return _Loader(objects, externals).load()
+    return Loader(objects, externals).load()
 
 
-class _Part:
+class Part:
     """The loader's view of one object."""
 
     def __init__(self, elf_object: ElfObject) -> None:
@@ -189,9 +203,11 @@ def _region_of(section: Section) -> int:
     return CONSTANTS
 
 
-class _Loader:
+class Loader:
+    """Puts objects together for an address; see `load`."""
+
     def __init__(self, objects: Sequence[bytes], externals: Mapping[str, int]) -> None:
-        self.parts = [_Part(ElfObject(data, number)) for number, data in enumerate(objects)]
+        self.parts = [Part(ElfObject(data, number)) for number, data in enumerate(objects)]
         self.externals = externals
         self.symbols: dict[str, int] = {}
         self.sizes: dict[str, int] = {}
@@ -206,33 +222,20 @@ class _Loader:
         self.slot_of: dict[int, int] = {}
 
     def load(self) -> LoadedCode:
-        ends = self._lay_out()
+        """See the function `load`."""
+        ends = self.lay_out()
         size = ends[DATA]
         try:
-            self.memory = CodeMemory(max(size, PAGE))
+            memory = CodeMemory(max(size, PAGE))
         except OSError as error:
             raise ObjectError(f"no memory for {size} bytes of compiled code: {error}") from None
-        self.base: int = self.memory.address
-        self.end = self.base + size
-        self._place(ends)
-        undefined = [self._read_symbols(part) for part in self.parts]
-        for part, names in zip(self.parts, undefined, strict=True):
-            self._resolve(part, names)
-        for part in self.parts:
-            self._fill(part)
-        debug = [self._debug_sections(part) for part in self.parts]
-        self._protect(ends)
-        text_ranges = [
-            (place, place + section.size, number)
-            for number, part in enumerate(self.parts)
-            for place, section in zip(part.places, part.elf.sections, strict=True)
-            if place >= 0 and section.size and _region_of(section) == CODE
-        ]
-        text_ranges.sort()
+        self.link(memory, memory.address, ends)
+        debug = [self.debug_sections(part) for part in self.parts]
+        protect(memory, ends)
         return LoadedCode(
-            self.memory,
-            text_ranges,
-            (self.stubs_at, self.stubs_at + len(self.stub_of) * code.FAR_JUMP_SIZE),
+            memory,
+            self.text_ranges(),
+            self.stubs(),
             self.base + ends[CODE],
             self.symbols,
             self.sizes,
@@ -241,7 +244,32 @@ class _Loader:
             debug,
         )
 
-    def _lay_out(self) -> list[int]:
+    def link(self, buffer: Buffer, base: int, ends: Sequence[int]) -> None:
+        """Write everything into a buffer, as it is when that lies at `base`."""
+        self.memory = buffer
+        self.base = base
+        self.end = base + ends[DATA]
+        self._place(ends)
+        undefined = [self._read_symbols(part) for part in self.parts]
+        for part, names in zip(self.parts, undefined, strict=True):
+            self._resolve(part, names)
+        for part in self.parts:
+            self._fill(part)
+
+    def text_ranges(self) -> list[tuple[int, int, int]]:
+        """See `LoadedCode.text_ranges`."""
+        return sorted(
+            (place, place + section.size, number)
+            for number, part in enumerate(self.parts)
+            for place, section in zip(part.places, part.elf.sections, strict=True)
+            if place >= 0 and section.size and _region_of(section) == CODE
+        )
+
+    def stubs(self) -> tuple[int, int]:
+        """See `LoadedCode.stubs`."""
+        return self.stubs_at, self.stubs_at + len(self.stub_of) * code.FAR_JUMP_SIZE
+
+    def lay_out(self) -> list[int]:
         """Give every section its place from its region's start, and say where regions end from the mapping's start."""
         sizes = [0, 0, 0]
         slots = 0
@@ -264,8 +292,7 @@ class _Loader:
                 infos = part.elf.content(part.elf.sections[table]).cast("Q")[1::3].tolist()
                 part.kinds[number] = kinds = set(infos)
                 slots += sum(info & 0xFFFFFFFF in _SLOT_RELOCATIONS for info in kinds)
-            homes = part.elf.symbols.cast("H")[3::12].tolist()
-            self.stub_limit += homes.count(elf.SHN_UNDEF) + homes.count(elf.SHN_ABS)
+        self.stub_limit = self.most_stubs()
         slots += self.stub_limit  # each stub jumps through a slot
         self.stubs_at, self.table_at = (-(-sizes[region] // SLOT.size) * SLOT.size for region in (CODE, CONSTANTS))
         sizes[CODE] = self.stubs_at + self.stub_limit * code.FAR_JUMP_SIZE
@@ -279,8 +306,17 @@ class _Loader:
             raise ObjectError("more than 2 GiB of compiled code")
         return ends
 
+    def most_stubs(self) -> int:
+        """How many stubs there may be."""
+        homes = [part.elf.symbols.cast("H")[3::12].tolist() for part in self.parts]
+        return sum(one.count(elf.SHN_UNDEF) + one.count(elf.SHN_ABS) for one in homes)
+
+    def note_absolute(self, part: Part, number: int, offset: int, value: int, relocation: Relocation) -> int:
+        """An absolute address, `value`, goes to an offset of section `number`; returns what to write there."""
+        return value
+
     @staticmethod
-    def _is_loaded(part: _Part, number: int) -> bool:
+    def _is_loaded(part: Part, number: int) -> bool:
         """Whether section `number` needs its relocations: it goes into memory or is kept for debugging."""
         return part.places[number] >= 0 or part.elf.sections[number].name.startswith(".debug_")
 
@@ -296,7 +332,7 @@ class _Loader:
         self.stubs_at += starts[CODE]
         self.table_at += starts[CONSTANTS]
 
-    def _read_symbols(self, part: _Part) -> list[tuple[int, int, int]]:
+    def _read_symbols(self, part: Part) -> list[tuple[int, int, int]]:
         """Fill in the addresses of symbols that are defined; return the others: number, name, binding."""
         undefined = []
         places = part.places
@@ -345,7 +381,7 @@ class _Loader:
                 self.functions.append(Function(address, size, text))
         return undefined
 
-    def _resolve(self, part: _Part, undefined: Sequence[tuple[int, int, int]]) -> None:
+    def _resolve(self, part: Part, undefined: Sequence[tuple[int, int, int]]) -> None:
         """Fill in the addresses of symbols that other objects or the process have."""
         for number, position, binding in undefined:
             name = part.elf.symbol_name(position)
@@ -358,7 +394,7 @@ class _Loader:
                 address = 0
             part.addresses[number] = address
 
-    def _fill(self, part: _Part) -> None:
+    def _fill(self, part: Part) -> None:
         """Write the sections of an object and apply their relocations."""
         with memoryview(self.memory) as memory:
             for number, section in enumerate(part.elf.sections):
@@ -371,7 +407,7 @@ class _Loader:
                         view[:] = part.elf.content(section)
                     self._relocate(part, number, view, place)
 
-    def _debug_sections(self, part: _Part) -> dict[str, bytes]:
+    def debug_sections(self, part: Part) -> dict[str, bytes]:
         """Debug sections with relocations applied; references between them count from the section's start."""
         found = {}
         for number, section in enumerate(part.elf.sections):
@@ -385,7 +421,7 @@ class _Loader:
             found[section.name] = bytes(content)
         return found
 
-    def _relocate(self, part: _Part, number: int, view: memoryview, place: int) -> None:
+    def _relocate(self, part: Part, number: int, view: memoryview, place: int) -> None:
         """Apply all relocations for section `number`, whose bytes are `view` and which is at `place` in memory."""
         table = part.elf.relocations.get(number)
         if table is None:
@@ -424,9 +460,12 @@ class _Loader:
                     write(view, offset, target + addend - offset)
                 elif info in other:
                     target, relocation = other[info]
+                    target += addend
                     if relocation.relative:
                         target -= offset
-                    relocation.form.pack_into(view, offset, (target + addend) & relocation.mask)
+                    else:
+                        target = self.note_absolute(part, number, offset, target, relocation)
+                    relocation.form.pack_into(view, offset, target & relocation.mask)
         except (struct.error, IndexError):
             name = relocations.KINDS[info & 0xFFFFFFFF].name
             section = part.elf.sections[number].name
@@ -456,11 +495,13 @@ class _Loader:
             SLOT.pack_into(self.memory, slot - self.base, address & _WORD)
         return slot
 
-    def _protect(self, ends: Sequence[int]) -> None:
-        try:
-            if ends[CODE]:
-                self.memory.make_executable(ends[CODE])
-            if ends[CONSTANTS] > ends[CODE]:
-                self.memory.make_readable(ends[CODE], ends[CONSTANTS] - ends[CODE])
-        except OSError as error:
-            raise ObjectError(f"the system refuses executable memory: {error.strerror}") from None
+
+def protect(memory: CodeMemory, ends: Sequence[int]) -> None:
+    """Make code executable, and constants readable. Raises `ObjectError`."""
+    try:
+        if ends[CODE]:
+            memory.make_executable(ends[CODE])
+        if ends[CONSTANTS] > ends[CODE]:
+            memory.make_readable(ends[CODE], ends[CONSTANTS] - ends[CODE])
+    except OSError as error:
+        raise ObjectError(f"the system refuses executable memory: {error.strerror}") from None

@@ -107,6 +107,7 @@ def compile_parts(
     behind: bool = False,
     abandoned: Callable[[], bool] | None = None,
     budget: Budget[T] | None = None,
+    finished: Callable[[int, bytes], None] | None = None,
 ) -> list[bytes]:
     """The results of `function` for all `parts`, in their order.
 
@@ -115,9 +116,10 @@ def compile_parts(
     single part, and where no Python can be started, `function` runs in this process; if `isolated`, only the last. It
     does so apart: a signal handler's exception within llvmlite could leave its lock locked, or LLVM's objects to be
     freed in any order.
-    `progress` is called in this thread with the number of parts done and of all parts, first with 0 done. `behind`:
-    no caller waits for it, so all other work comes first. `abandoned` is called now and then. The `budget` is that of
-    workers: nothing can interrupt LLVM in this process.
+    `progress` is called in this thread with the number of parts done and of all parts, first with 0 done; before that,
+    `finished` with the number of a part and its result. `behind`: no caller waits for it, so all other work comes
+    first. `abandoned` is called now and then. The `budget` is that of workers: nothing can interrupt LLVM in this
+    process.
 
     Raises what `function` raises, `CompileError` when a worker dies, `NoWorker`, and `Abandoned`; workers that are busy
     with it are killed then, as they are when this thread is interrupted.
@@ -133,8 +135,10 @@ def compile_parts(
         raise CompileError("this process was forked while another thread was compiling, so it can't compile")
     isolated = isolated or not forks.has_llvm()
     if (count <= 1 and not isolated) or total == 0 or not _can_start():
-        for part in parts:
+        for number, part in enumerate(parts):
             results.append(run_apart(partial(_ignoring, function, part)).get())
+            if finished is not None:
+                finished(number, results[-1])
             if progress is not None:
                 progress(len(results), total)
         return results
@@ -152,6 +156,8 @@ def compile_parts(
             if isinstance(answer, BaseException):
                 raise answer
             answers[number] = answer
+            if finished is not None:
+                finished(number, answer)
             if progress is not None:
                 progress(len(answers), total)
     finally:

@@ -13,6 +13,7 @@ from wasmloom.compiler.identity import has_llvm
 from wasmloom.errors import CompileError
 from wasmloom.host.engine import Engine, engine_of
 from wasmloom.host.fixed import Fixed, fill
+from wasmloom.host.known import validated
 from wasmloom.interpreter.code_space import new_code_space
 from wasmloom.messages import listed, printable, quoted, two_level
 from wasmloom.runtime import forks
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
     from wasmloom.compiler.cache import Cache
     from wasmloom.compiler.compiled import CompiledModule
+    from wasmloom.compiler.images import Image
     from wasmloom.compiler.options import Options
     from wasmloom.compiler.osr import OsrEntry
     from wasmloom.interpreter.code_space import Coder, CodeSpace
@@ -147,11 +149,11 @@ class _Located:
 
 
 def _load(
-    data: bytes | str | bytearray | memoryview, lazy: bool
+    data: bytes | str | bytearray | memoryview, lazy: bool, cache: bool
 ) -> tuple[DecodedModule, Callable[[int], None] | None, Mapping[str, tuple[str, int]]]:
     """Decode and validate. With `lazy` the second result validates a function body, of those defined in the module.
 
-    The third one are the features that have been found so far.
+    The third one are the features that have been found so far. With `cache` modules may be known to be valid.
     """
     if isinstance(data, str):
         data = str.__str__(data)
@@ -166,10 +168,12 @@ def _load(
     located = nullcontext() if source_map is None else _Located(source_map)
     with located:
         decoded = decode_module(binary)
-        validator = validate_module(decoded, bodies=not lazy)
+        if not lazy:
+            features = validated(decoded, cache)
+            check_features(features)
+            return decoded, None, features
+        validator = validate_module(decoded, bodies=False)
         check_features(validator.features)
-    if not lazy:
-        return decoded, None, validator.features
 
     spare = [validator]
 
@@ -220,7 +224,8 @@ class Module(Fixed):
 
     Raises `CompileError` when `data` is malformed, `ValidationError` when it isn't valid, `UnsupportedError` when it
     needs what this version doesn't execute; the error says where: the byte's offset, or line and column of text.
-    `TypeError` for what is neither. Modules don't change, and are pickled as their bytes and their engine's settings.
+    `TypeError` for what is neither. With the tier "compiler" all functions are compiled at once, and `progress` is
+    called as by `compile`. Modules don't change, and are pickled as their bytes and their engine's settings.
     """
 
     __slots__ = (
@@ -248,10 +253,17 @@ class Module(Fixed):
     _begun: list[bytes]
     _rest: list[int]
 
-    def __new__(cls, data: bytes | str | bytearray | memoryview, engine: Engine | None = None) -> Self:
+    def __new__(
+        cls,
+        data: bytes | str | bytearray | memoryview,
+        engine: Engine | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Self:
         """See the class."""
         engine = engine_of(engine)
-        decoded, prepare, features = _load(data, engine.translation == "lazy" and engine.tier != "compiler")
+        lazy = engine.translation == "lazy" and engine.tier != "compiler"
+        decoded, prepare, features = _load(data, lazy, engine.cache)
         self = super().__new__(cls)
         fill(
             self,
@@ -272,7 +284,7 @@ class Module(Fixed):
         )
         forks.remember(self)
         if self.engine.tier == "compiler" or self.engine.threshold == 0:
-            self.compile()
+            self.compile(progress=progress)
         elif self.engine.translation == "eager":
             self.code_space.translate_all()
         return self
@@ -291,21 +303,30 @@ class Module(Fixed):
     ) -> CompiledModule:
         """Compile all functions now, unless that has been done, or load them from the disk cache.
 
-        `workers` is the maximum number of processes (default: one per processor). `progress` is called with the number
-        of finished parts and the number of all parts. Raises `UnsupportedError`, `CompileError` when a worker dies, and
+        `workers` is the maximum number of processes (default: one per processor). `progress` is called with the amount
+        of work that is finished and of all work, in a unit of its own. What has been compiled when this is interrupted
+        is in the cache, too. Raises `UnsupportedError`, `CompileError` when a worker dies, and
         with ``translation="lazy"`` `ValidationError`.
         """
         if self.compiled is not None:
             return self.compiled
         with forks.importing:
             from wasmloom.compiler.compiled import compile_module
+            from wasmloom.compiler.elf import ObjectError
 
         with self._compiling:
             if self.compiled is not None:
                 return self.compiled
             self.code_space.prepare_all()
-            options = self.engine.code_options()
-            return self._load(compile_module(self.decoded, options, self._cache(), workers, progress), options)
+            options, cache = self.engine.code_options(), self._cache()
+            code = compile_module(self.decoded, options, cache, workers, progress)
+            try:
+                return self._load(code, options)
+            except ObjectError:
+                if isinstance(code, list):
+                    raise
+            # What is in the cache is of no use.
+            return self._load(compile_module(self.decoded, options, None, workers, progress), options)
 
     def after_fork(self) -> None:
         """In a forked child: no other thread has a lock of this any more."""
@@ -369,7 +390,7 @@ class Module(Fixed):
 
     def _end_behind(
         self,
-        objects: list[bytes],
+        objects: list[bytes] | Image,
         options: Options,
         functions: list[int] | None,
         positions: list[tuple[int, int]],
@@ -380,7 +401,7 @@ class Module(Fixed):
         with self._compiling:
             if self.compiled is None:
                 compiled = self._load(objects, options, functions)
-                if functions is not None:
+                if functions is not None and isinstance(objects, list):
                     fill(self, _begun=objects, _rest=sorted(compiled.missing))
             compiled = self.compiled or self._load(objects, options, functions)
         for position, entry, data in zip(positions, entries, more, strict=True):
@@ -420,7 +441,9 @@ class Module(Fixed):
 
         return Cache() if self.engine.cache else None
 
-    def _load(self, objects: list[bytes], options: Options, functions: list[int] | None = None) -> CompiledModule:
+    def _load(
+        self, objects: list[bytes] | Image, options: Options, functions: list[int] | None = None
+    ) -> CompiledModule:
         """Load compiled code, unless the module has some. `functions`: those that it has, if not all."""
         from wasmloom.compiler.compiled import CompiledModule
 
@@ -441,7 +464,7 @@ class Module(Fixed):
     @staticmethod
     def validate(data: bytes | str | bytearray | memoryview) -> None:
         """Raise what the constructor would raise; return None when all is well."""
-        _load(data, lazy=False)
+        _load(data, lazy=False, cache=False)
 
     @property
     def name(self) -> str | None:

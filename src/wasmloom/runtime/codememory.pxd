@@ -31,6 +31,7 @@ cdef class CodeBudget:
 cdef class CodeMemory:
     cdef char *base
     cdef readonly uint64_t size
+    cdef uint64_t weight                # bytes that count for a budget
     cdef CodeRange *range               # NULL: nothing in it is executable code
     # Others that live as long as this one: owned references.
     cdef PyObject **attached

@@ -88,17 +88,24 @@ class CodeBudget:
 @cython.no_gc
 @cython.cclass
 class CodeMemory:
-    """A mapping of `size` bytes, zero and writable at first: a buffer. Raises `MemoryError` and `OSError`."""
+    """A mapping of `size` bytes, writable at first: a buffer. Raises `MemoryError` and `OSError`.
 
-    def __cinit__(self, size: uint64_t) -> None:
+    It is zero; or, with a `file` (a descriptor, which may be closed then), what is in there from `offset` on, a
+    multiple of the page's size. Writes don't go to the file. Nobody may change or shorten it: the mapping would change
+    with it, and reading what isn't there any more is a fault that ends the process.
+
+    `counted` bytes of it are code, for budgets (default: all).
+    """
+
+    def __cinit__(self, size: uint64_t, file: cython.int = -1, offset: uint64_t = 0, counted: object = None) -> None:
         global _live
-        memory: cython.p_void = mmap(
-            cython.NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0
-        )
+        flags: cython.int = MAP_PRIVATE | MAP_ANONYMOUS if file < 0 else MAP_PRIVATE
+        memory: cython.p_void = mmap(cython.NULL, size, PROT_READ | PROT_WRITE, flags, file, offset)
         if memory == MAP_FAILED:
             raise _error()
         self.base = cython.cast(cython.p_char, memory)
         self.size = size
+        self.weight = size if counted is None else counted
         _live += 1
 
     def __dealloc__(self) -> None:
@@ -150,9 +157,9 @@ class CodeMemory:
     def limit_by(self, budget: CodeBudget) -> None:
         """Count it, and everything that is or will be attached, towards a budget. Raises `WasmError`."""
         i: uint64_t
-        size: uint64_t = self.size
+        size: uint64_t = self.weight
         for i in range(self.count):
-            size += cython.cast(CodeMemory, self.attached[i]).size
+            size += cython.cast(CodeMemory, self.attached[i]).weight
         budget.take(size)
         self.budget = budget
         self.counted = size
@@ -172,8 +179,8 @@ class CodeMemory:
             self.attached = grown
             self.room = room
         if self.budget is not None:
-            self.budget.take(other.size)
-            self.counted += other.size
+            self.budget.take(other.weight)
+            self.counted += other.weight
         Py_INCREF(other)
         self.attached[self.count] = cython.cast(cython.pointer(PyObject), other)
         self.count += 1

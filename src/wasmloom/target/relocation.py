@@ -20,6 +20,10 @@ class Goal(Enum):
 class Form(Protocol):
     """How a value is written; a `struct.Struct` of one number is one."""
 
+    @property
+    def size(self) -> int:
+        """How many bytes are written."""
+
     def pack_into(self, buffer: memoryview, offset: int, value: int, /) -> None:
         """Write a value. Raises `struct.error` when it doesn't fit."""
 

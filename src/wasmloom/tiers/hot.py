@@ -169,7 +169,7 @@ class _Kept:
 def _begin_load(module: Module, heat: Heat) -> Any:
     """Load what the cache has of a module: the work, which doesn't keep it alive; see `wasmloom.tiers.mixed.begin`."""
     with forks.importing:
-        from wasmloom.compiler.cache import Cache, cache_key, digest_of, whole_module
+        from wasmloom.compiler.cache import Cache, cache_key, whole_module
 
     if not module.engine.cache:
         return None
@@ -178,9 +178,14 @@ def _begin_load(module: Module, heat: Heat) -> Any:
     is_plain = not any(isinstance(sub.composite, ContType) for sub in decoded.types)
 
     def work(abandoned: Callable[[], bool]) -> Callable[[Module], None]:
-        digest = digest_of(decoded.data)
-        kept = heat.kept = _Kept(cache, cache_key(digest, {**options.as_dict(), "functions": "hot"}))
-        whole = whole_module(cache, digest, options) if is_plain else None
+        kept = heat.kept = _Kept(cache, cache_key(decoded.digest, {**options.as_dict(), "functions": "hot"}))
+        entry = whole_module(cache, decoded.digest, options) if is_plain else None
+        whole = None
+        if entry is not None:
+            with forks.importing:
+                from wasmloom.compiler.images import Image
+
+            whole = Image(entry)
         base = whole or kept.base()
         groups = [] if base is None else list(kept.groups())
 

@@ -78,6 +78,7 @@ from wasmloom.target import code, registers
 
 if TYPE_CHECKING:
     from wasmloom.compiler.compiled import CompiledModule
+    from wasmloom.compiler.images import Image
     from wasmloom.compiler.osr import OsrEntry
 
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
@@ -311,7 +312,7 @@ def _entries(module: Any, loops: Iterable[tuple[int, int]]) -> tuple[list[tuple[
 
 
 def load(
-    module: Any, functions: Sequence[int], objects: list[bytes], groups: Iterable[Made]
+    module: Any, functions: Sequence[int], objects: Sequence[bytes] | Image, groups: Iterable[Made]
 ) -> tuple[set[int], set[tuple[int, int]]]:
     """Let a module have what was compiled before: `objects` of some functions, or of none, with what there is once in a
     module, and groups. Returns the functions and loops that have code now.
@@ -345,7 +346,7 @@ def use_known(module: Any) -> None:
 def _end(
     module: Any,
     functions: Sequence[int],
-    made: list[bytes],
+    made: Sequence[bytes] | Image,
     places: Sequence[tuple[int, int]],
     entries: Sequence[OsrEntry],
     more: list[bytes],
