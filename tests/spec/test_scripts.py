@@ -8,6 +8,7 @@ from zlib import crc32
 import pytest
 
 from tests.conftest import find_spec_dir, spec_scripts
+from tests.tiers import replacing
 from wasmloom import Engine
 from wasmloom.baseline.mixing import set_mixing
 from wasmloom.cli.script_runner import run_script
@@ -22,6 +23,13 @@ def test_the_scripts_are_there(spec_dir: Path) -> None:
 
 #: Scripts that other settings of the engine have anything to do with.
 OTHER_MODES = [path for path in SCRIPTS if not path.name.startswith("simd_")]
+
+#: Those of calls and jumps, which cross between bytecode and compiled code.
+CROSSING = [
+    path
+    for path in SCRIPTS
+    if path.name.startswith(("call", "return_call", "br_", "loop", "throw", "try_", "fac", "ref_", "func", "switch"))
+]
 
 
 def name_of(path: Path) -> str:
@@ -76,3 +84,15 @@ def test_script_in_code_and_handlers_by_turns(path: Path) -> None:
         check(path, Engine(tier="baseline"))
     finally:
         set_mixing(before)
+
+
+@pytest.mark.usefixtures("code_at_once")
+@pytest.mark.parametrize("path", CROSSING, ids=name_of)
+def test_script_with_compiled_code_beside_bytecode(path: Path) -> None:
+    """Of everything in stores that mix, or of some functions and loops."""
+    number = crc32(name_of(path).encode())
+    replacing.force(True, lambda module: replacing.some_of(module, number) if number & 1 else replacing.all_of(module))
+    try:
+        check(path, Engine(tier="baseline" if number & 2 else "auto", cache=False))
+    finally:
+        replacing.force(False)

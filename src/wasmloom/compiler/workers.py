@@ -79,10 +79,12 @@ _PATIENCE = 0.05
 #: Seconds that a caller waits at most until workers that it has killed are gone.
 _GRACE = 5.0
 _PR_SET_PDEATHSIG = 1
-#: The priority of workers for what no caller waits for, beside that of their caller. On a processor of their own they
-#: don't notice; on one that a guest keeps busy they get a tenth of it. With the lowest priority it would be a
-#: hundredth, and beside other programs nothing would ever be ready.
-_NICE = 10
+#: The priority of workers for what no caller waits for, beside that of their caller. The first is for machines where
+#: the guest has a processor of its own, so that only other programs compete: beside each of them a worker gets a third
+#: of what they get. The other is for those with one processor, which the guest keeps busy: a worker gets a tenth of it.
+#: With the lowest priority it would be a hundredth, and nothing would ever be ready.
+_NICE = 5
+_NICE_ALONE = 10
 
 
 class TooSlow(CompileError):
@@ -520,7 +522,7 @@ def _give_way() -> None:
     busy, nothing would ever be compiled."""
     half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     with contextlib.suppress(OSError):
-        os.nice(_NICE)
+        os.nice(_NICE if processors() > 1 else _NICE_ALONE)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with contextlib.suppress(OSError, ValueError):

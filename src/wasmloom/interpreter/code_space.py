@@ -11,10 +11,12 @@ translated again, with a map.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable
 
 import cython
+from cython.cimports.cpython import array as carray
 from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
@@ -417,15 +419,17 @@ class CodeSpace:
         Unlike `find` this is no slower where functions keep being translated.
         """
         i: uint32_t
+        k: cython.Py_ssize_t
         start: uint64_t
-        address: uint64_t
+        wanted: carray.array = array("Q", addresses)
+        address: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), wanted.data.as_voidptr)
+        count: cython.Py_ssize_t = len(addresses)
         found: list = []
         for i in range(self.count):
             start = cython.cast(uint64_t, self.codes[i].start)
-            if start != 0:
-                for address in addresses:
-                    if address - start < self.codes[i].size:
-                        found.append((i, address - start))
+            for k in range(count):
+                if address[k] - start < self.codes[i].size:
+                    found.append((i, address[k] - start))
         return found
 
     def is_translated(self, index: int) -> bool:
