@@ -9,6 +9,7 @@ import pytest
 import wasmloom as wl
 from wasmloom.compiler import compiled
 from wasmloom.compiler.cache import Cache
+from wasmloom.compiler.elf import ObjectError
 from wasmloom.compiler.images import Image
 
 FUNCTION = '(func (export "f{0}") (param i32) (result i32) (i32.add (local.get 0) (i32.const {0})))'
@@ -87,3 +88,13 @@ def test_costs_grow_with_bytes_and_less_for_heavy_functions() -> None:
 
     assert cost(0) == 100 and cost(0, 1) == 300
     assert cost(1) < cost(2) < 300_000
+
+
+def test_code_that_no_image_can_be_made_of_is_used_all_the_same(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*args: object) -> list[bytes]:
+        raise ObjectError("code depends on its address")
+
+    monkeypatch.setattr(compiled, "link", link)
+    module = wl.Module(MODULE, wl.Engine(tier="interpreter"))
+    code = compiled.compile_module(module.decoded, module.engine.code_options(), cache, 1)
+    assert isinstance(code, list) and not list(cache.directory.iterdir())

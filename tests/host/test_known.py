@@ -72,7 +72,7 @@ def test_without_the_cache(validated: list[bool], directory: Path) -> None:
 
 
 def test_small_modules_arent_looked_up(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    monkeypatch.setattr(known, "LARGE", 1 << 20)
+    monkeypatch.setattr(known, "LARGE", 1 << 22)
     wl.Module(ADD)
     assert not directory.exists()
 

@@ -25,7 +25,8 @@ def _size(count: int) -> str:
 def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> None:
     """Compile the module in a file, and say what has been done. Raises `CommandError`."""
     from wasmloom import Module
-    from wasmloom.compiler.compiled import CompiledModule, cached, compile_module
+    from wasmloom.compiler.cache import image_key
+    from wasmloom.compiler.compiled import CompiledModule, compile_module
 
     data = read_input(path)
     options = engine.code_options()
@@ -36,7 +37,7 @@ def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> No
         code = compile_module(module.decoded, options, cache, workers, progress, isolated=True)
         size = CompiledModule(module.decoded, code, options).code_size
     seconds = time.perf_counter() - before
-    if cached(module.decoded, options, cache) is None:
+    if not cache.has(image_key(module.decoded.digest, options)):
         raise CommandError(f"compiled, but not kept in the cache: {path}: see WASMLOOM_LOG=cache")
     how = "compiled" if progress.called else "in the cache already"
     click.echo(f"{path}: {how}: {_size(size)} of code, {seconds:.2f} s")

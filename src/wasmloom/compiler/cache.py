@@ -313,6 +313,10 @@ class Entry:
         """Close the file. What has been mapped stays."""
         self.file.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "file"):
+            self.file.close()
+
 
 def digest_of(content: bytes) -> str:
     """What keys know a module by: the SHA-256 of its bytes."""

@@ -30,6 +30,7 @@ from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import NOWHERE, FrameState, GuestFrame, TypedPlace, func_name
 from wasmloom.runtime.hooks import set_walk_compiled
 from wasmloom.spec.types import FuncType
+from wasmloom.system import log
 from wasmloom.system.locks import Lock
 from wasmloom.system.registry import Registry
 from wasmloom.target import backend
@@ -194,9 +195,7 @@ class CompiledModule:
             address = self._osr_entries.get((index, entry.place))
             if address is None:
                 part = Part((index,), entry=entry)
-                address = patiently(
-                    lambda: self.add_osr_entry(entry, self._compile_now(part, abandoned)), abandoned
-                )
+                address = patiently(lambda: self.add_osr_entry(entry, self._compile_now(part, abandoned)), abandoned)
             self.positions[(index, at)] = address
         return address
 
@@ -520,11 +519,17 @@ def cached(module: DecodedModule, options: Options, cache: Cache | None) -> Imag
 
 
 def keep(module: DecodedModule, options: Options, cache: Cache | None, objects: list[bytes]) -> Image | None:
-    """Put all objects of a module into the cache, as an image, and return that. Raises `ObjectError`."""
+    """Put all objects of a module into the cache, as an image, and return that; None where it can't be kept."""
     if cache is None:
         return None
     key = image_key(module.digest, options)
-    entry = cache.open(key) if cache.put(key, link(objects, [*_EXTERNALS, TYPE_IDS]), mapped=True) else None
+    try:
+        blobs = link(objects, [*_EXTERNALS, TYPE_IDS])
+    except ObjectError as error:
+        if log.CACHE:
+            log.tell(f"cache: not kept {key}: {error}")
+        return None
+    entry = cache.open(key) if cache.put(key, blobs, mapped=True) else None
     return None if entry is None else Image(entry)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
 
 #: Bytes of function bodies from which on looking in the cache is faster than validating.
-LARGE = 1 << 20
+LARGE = 1 << 22
 
 
 def validated(module: DecodedModule, cache: bool) -> Mapping[str, tuple[str, int]]:
