@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import wasmloom as wl
 from tests.conftest import needs_guard_pages
 from wasmloom.cli.app import COMMANDS
 
@@ -36,6 +37,11 @@ def test_guide_names_every_command() -> None:
     guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
     for command in COMMANDS:
         assert f"`wasmloom {command} " in guide
+
+
+def test_the_reference_has_every_public_name() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert [name for name in wl.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_the_map_has_every_file() -> None:
