@@ -76,7 +76,7 @@ SMALL = 1 << 12
 #: takes longer, whatever the reason, is compiled again in the cheapest way. Most such functions are known beforehand:
 #: see `wasmloom.compiler.units`.
 SECONDS = 3.0
-SECONDS_PER_BYTE = 1e-4
+SECONDS_PER_BYTE = 3e-4
 
 #: What `wasmloom.target.stubs` defines and objects refer to: LLVM's name → ours.
 _EXTERNALS = {
