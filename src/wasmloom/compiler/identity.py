@@ -49,7 +49,10 @@ def has_llvm() -> bool:
 def require_llvm() -> None:
     """Raise `CompileError` where nothing can be compiled: there is no LLVM, or the engine's files have changed."""
     if not has_llvm():
-        raise CompileError("compiling needs llvmlite, which isn't installed (pip install llvmlite); the interpreter and stencils do without")
+        raise CompileError(
+            "compiling needs llvmlite, which isn't installed (pip install llvmlite); the interpreter and stencils do "
+            "without"
+        )
     engine_identity()  # workers load the files that are there now
 
 
