@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from wasmloom.cli import progress
+from wasmloom.cli import progress, run
 from wasmloom.cli.progress import Progress, duration, time_left
 
 
@@ -101,3 +103,20 @@ def test_elsewhere_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("x.wasm") as shown:
         shown(1, 4)
     assert capsys.readouterr().err == "" and shown.called
+
+
+def test_a_run_that_compiles_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shown: list[Progress] = []
+
+    class Recorded(Progress):
+        def __enter__(self) -> Progress:
+            shown.append(self)
+            return super().__enter__()
+
+    monkeypatch.setenv("WASMLOOM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(run, "Progress", Recorded)
+    (tmp_path / "a.wat").write_text('(module (memory (export "memory") 1) (func (export "_start")))')
+    for tier in ("compiler", "interpreter"):
+        assert CliRunner().invoke(run.run, ["--tier", tier, str(tmp_path / "a.wat")]).exit_code == 0
+    assert [one.called for one in shown] == [True, False]
+    assert "a.wat: compiling, 100 %" in shown[0].line()

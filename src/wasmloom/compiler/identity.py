@@ -7,7 +7,6 @@ noted when the engine is first used, and compared before anything is compiled.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -25,16 +24,17 @@ _FOLDERS = (
 def _now() -> str:
     """The version, and sizes and times of the files that decide what compiled code looks like.
 
-    The version alone would be enough for users, but not while the engine is being developed.
+    The version alone would be enough for users, but not while the engine is being developed. Keys are digests of this;
+    most processes need none, and hashing begins with loading OpenSSL.
     """
     package = Path(__file__).parent.parent
-    digest = hashlib.sha256()
+    found = [__version__]
     for folder in _FOLDERS:
         for file in sorted(os.scandir(package / folder), key=lambda file: file.name):
             if file.is_file():
                 status = file.stat()
-                digest.update(f"{folder}/{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return f"{__version__} {digest.hexdigest()}"
+                found.append(f"{folder}/{file.name} {status.st_size} {status.st_mtime_ns}")
+    return "\n".join(found)
 
 
 #: The identity when this process began to use the engine.
