@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -334,20 +335,21 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def test_guests_end_in_time_while_something_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     with held(monkeypatch) as ends:
-        run = Run(timeout=0.2)
-        run.done, run._deadline = lambda: False, time.monotonic() + PATIENCE
-        with pytest.raises(wl.Trap, match="time"):
-            run.exports.spin()
-        assert ends == ["begun"]
         run = Run()
+        run.run(until=lambda: bool(ends))
+        late = Run(module=run.module, timeout=0.05)
+        late.done, late._deadline = lambda: False, time.monotonic() + PATIENCE
+        with pytest.raises(wl.Trap, match="time"):
+            late.exports.spin()
 
         def interrupted() -> bool:
-            if ends == ["begun", "begun"] or run.module.heat is not None:
-                signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             return False
 
         with pytest.raises(KeyboardInterrupt):
             run.run(until=interrupted)
+        background = run.module.background
+        assert ends == ["begun"] and background is not None and not background.done
 
 
 def test_a_module_goes_while_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,6 +383,22 @@ def test_what_a_signal_handler_raises_in_a_look_leaves_the_guest(monkeypatch: py
     assert len(refused) == 1 and "can't call into the store" in refused[0]
     monkeypatch.undo()
     assert run.exports.cold() == 9
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError(), ImportError(), OSError(errno.EMFILE, "full")])
+def test_a_look_that_fails_is_no_matter(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deep in Python's recursion, or with all descriptors in use, the guest goes on; handlers' errors end it."""
+    run = Run()
+    looks: list[wl.Module] = []
+
+    def look(module: wl.Module, *rest: object) -> None:
+        looks.append(module)
+        raise error if len(looks) < 3 else TimeoutError
+
+    monkeypatch.setattr(hot, "look", look)
+    with pytest.raises(TimeoutError):
+        run.run()
+    assert len(looks) == 3
 
 
 def test_places_of_other_code_cost_nothing_but_precision() -> None:

@@ -16,6 +16,7 @@ ones.
 from __future__ import annotations
 
 import os
+from errno import EMFILE, ENFILE, ENOMEM
 from typing import TYPE_CHECKING, Any
 
 from wasmloom.compiler.identity import has_llvm
@@ -83,9 +84,22 @@ def _should_mix(modules: list[Module]) -> bool:
 
 
 def look_inside_call(store: Any) -> None:
-    """A guest runs whose store mixes: have compiled what is worth it. What this raises leaves the guest."""
-    if store.engine.tier != "auto":
-        return
+    """A guest runs whose store mixes: have compiled what is worth it.
+
+    What this raises leaves the guest: what signal handlers raise does. Where Python has no memory, stack or files left
+    to look, the guest goes on as it is, and the next look may find some.
+    """
+    try:
+        if store.engine.tier == "auto":
+            _look(store)
+    except (ImportError, MemoryError, RecursionError):
+        pass
+    except OSError as error:
+        if error.errno not in (EMFILE, ENFILE, ENOMEM):
+            raise
+
+
+def _look(store: Any) -> None:
     with forks.importing:
         from wasmloom.tiers.hot import look
 
