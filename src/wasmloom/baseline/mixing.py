@@ -8,7 +8,8 @@ entries lead to their code or to their handlers in turn (`entries`). With odd nu
 are loops, worth it or not: in small programs few are. All of that follows from the number, so it can be had again, and
 the way back from code is found.
 
-Who doesn't import this module pays one look at a pointer for each function.
+Who doesn't import this module pays one look at a pointer for each function. It changes C structs of the planner and the
+copier, so it is built with them, and can't be among the tests.
 """
 
 from __future__ import annotations
