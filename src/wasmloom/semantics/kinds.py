@@ -62,6 +62,7 @@ _ALL = (
     Kind("f32", 2, 32, Register.FLOAT, "f32"),
     Kind("f64", 3, 64, Register.FLOAT, "f64"),
     Kind("ref", 4, 64, Register.INTEGER, "i64", is_reference=True),
+    Kind("v128", 5, 128, Register.FLOAT, "v128"),
 )
 #: All kinds, by name.
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}

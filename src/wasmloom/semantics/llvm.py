@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,6 +13,9 @@ from wasmloom.target import inline_assembly
 #: Types of floats → LLVM's names and bits. Of integers both are in the name.
 _FLOATS = {"f32": ("float", 32), "f64": ("double", 64)}
 _INTEGER = re.compile(r"i([1-9][0-9]*)")
+#: The whole of a vector register, without lanes.
+_WHOLE = {"v128": "<2 x i64>"}
+_VECTOR = re.compile(r"<([1-9][0-9]*) x ([a-z][0-9]+)>")
 
 #: Comparison of floats: Wasm's name → LLVM's ordered predicate; "ne" is true of NaNs, "uno" asks for them.
 _FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "gt": "ogt", "le": "ole", "ge": "oge", "uno": "uno"}
@@ -33,6 +36,10 @@ def llvm_type(name: str) -> str:
     """LLVM's name of a builder's type ("f32" → "float"; others are the same). Raises ValueError for an unknown one."""
     if name in _FLOATS:
         return _FLOATS[name][0]
+    if name in _WHOLE:
+        return _WHOLE[name]
+    if vector := _VECTOR.fullmatch(name):
+        return f"<{vector[1]} x {llvm_type(vector[2])}>"
     if name == "ptr" or name[:1] in "<{" or _INTEGER.fullmatch(name):
         return name
     raise ValueError(f"builders know no type {name!r}")
@@ -49,13 +56,33 @@ def type_bits(name: str) -> int:
     return int(integer[1])
 
 
+@lru_cache(maxsize=64)
+def lanes_of(type: str) -> tuple[int, str]:
+    """How many lanes a builder's type has, and their type: 0 and the type itself of one that is no vector."""
+    vector = _VECTOR.fullmatch(type)
+    return (int(vector[1]), vector[2]) if vector else (0, type)
+
+
+def with_lanes(type: str, lane: str) -> str:
+    """The type with as many lanes as `type` of another type: `lane` itself, if that is no vector."""
+    count, _ = lanes_of(type)
+    return f"<{count} x {lane}>" if count else lane
+
+
+def _suffix(type: str) -> str:
+    """A type as it stands in the names of LLVM's intrinsics."""
+    count, lane = lanes_of(type)
+    return f"v{count}{lane}" if count else lane
+
+
 def module_assembly(lines: Iterable[str]) -> list[str]:
     """The IR of lines of assembly that stand outside of functions."""
     return ['module asm "' + line.replace("\\", "\\5C").replace('"', "\\22") + '"' for line in lines]
 
 
 class Value(NamedTuple):
-    """An SSA value or constant: its text and type ("i1", "i8" … "i64", "f32", "f64", "ptr", or an LLVM vector type)."""
+    """An SSA value or constant: its text and type ("i1", "i8" … "i64", "f32", "f64", "ptr"; "v128", or a vector of lanes,
+    "<16 x i8>" … "<2 x f64>")."""
 
     text: str
     type: str
@@ -107,7 +134,11 @@ class Builder:
         return type_bits(type)
 
     def const(self, type: str, number: float) -> Value:
-        """A constant. Floats must be exact in their type."""
+        """A constant, in all lanes of a vector. Floats must be exact in their type."""
+        count, lane = lanes_of(type)
+        if count:
+            one = self.const(lane, number)
+            return Value(f"<{', '.join([f'{llvm_type(lane)} {one.text}'] * count)}>", type)
         if is_float(type):
             (bits,) = struct.unpack("<Q", struct.pack("<d", number))
             return Value(f"0x{bits:016X}", type)
@@ -124,17 +155,19 @@ class Builder:
         negation into another instruction, and the result would have another NaN's bits.
         """
         kind = llvm_type(x.type)
-        code = inline_assembly.float_arithmetic(name, type_bits(x.type), self.features)
+        count, lane = lanes_of(x.type)
+        code = inline_assembly.float_arithmetic(name, type_bits(lane), count > 0, self.features)
         return self.assign(f"call {kind} {code}({kind} {x.text}, {kind} {y.text}) nounwind memory(none)", x.type)
 
     def compare(self, predicate: str, x: Value, y: Value, negate: bool = False) -> Value:
-        """A truth value (i1): `predicate` is LLVM's for integers, Wasm's (or "uno") for floats."""
-        if is_float(x.type):
+        """A truth value (i1), or one for each lane: `predicate` is LLVM's for integers, Wasm's (or "uno") for floats."""
+        result = with_lanes(x.type, "i1")
+        if is_float(lanes_of(x.type)[1]):
             name = _FLOAT_PREDICATES[predicate]
             name = _NEGATED_FLOAT[name] if negate else name
-            return self.assign(f"fcmp {name} {llvm_type(x.type)} {x.text}, {y.text}", "i1")
+            return self.assign(f"fcmp {name} {llvm_type(x.type)} {x.text}, {y.text}", result)
         name = _NEGATED_INT[predicate] if negate else predicate
-        return self.assign(f"icmp {name} {x.type} {x.text}, {y.text}", "i1")
+        return self.assign(f"icmp {name} {x.type} {x.text}, {y.text}", result)
 
     def both(self, x: Value, y: Value) -> Value:
         """Whether both truth values hold."""
@@ -145,9 +178,9 @@ class Builder:
         return self.binary("or", x, y)
 
     def select(self, condition: Value, x: Value, y: Value) -> Value:
-        """`x` where the truth value holds, else `y`."""
+        """`x` where the truth value holds, else `y`; lane by lane, where there is one for each."""
         kind = llvm_type(x.type)
-        return self.assign(f"select i1 {condition.text}, {kind} {x.text}, {kind} {y.text}", x.type)
+        return self.assign(f"select {condition.type} {condition.text}, {kind} {x.text}, {kind} {y.text}", x.type)
 
     def negate(self, x: Value) -> Value:
         """The float with its sign bit flipped, NaNs included."""
@@ -161,14 +194,64 @@ class Builder:
         """A call of ``llvm.<name>``, overloaded on the operand's type (and on `result` where that differs)."""
         source = operands[0].type
         target = result or source
-        suffix = f".{target}.{source}" if result else f".{source}"
-        arguments = [f"{llvm_type(v.type)} {v.text}" for v in operands]
+        suffix = f".{_suffix(target)}.{_suffix(source)}" if result else f".{_suffix(source)}"
+        kinds = [llvm_type(v.type) for v in operands]
+        arguments = [f"{kind} {v.text}" for kind, v in zip(kinds, operands, strict=True)]
         if name in ("ctlz", "cttz"):
+            kinds.append("i1")
             arguments.append("i1 false")  # zero is no special case
         full = f"@llvm.{name}{suffix}"
-        kinds = ", ".join(a.split(" ")[0] for a in arguments)
-        self.declarations[full] = f"declare {llvm_type(target)} {full}({kinds})"
+        self.declarations[full] = f"declare {llvm_type(target)} {full}({', '.join(kinds)})"
         return self.assign(f"call {llvm_type(target)} {full}({', '.join(arguments)})", target)
+
+    # --- vectors ---
+
+    def mask(self, condition: Value, type: str) -> Value:
+        """For each lane of a type all bits, where the truth value holds, or none, as integers."""
+        return self.convert("sext", condition, with_lanes(type, f"i{type_bits(lanes_of(type)[1])}"))
+
+    def splat(self, x: Value, type: str) -> Value:
+        """A vector with `x` in all lanes."""
+        count, lane = lanes_of(type)
+        first = self.assign(
+            f"insertelement {llvm_type(type)} poison, {llvm_type(lane)} {x.text}, i64 0", type
+        )
+        return self.shuffle(first, first, [0] * count)
+
+    def shuffle(self, x: Value, y: Value, lanes: Iterable[int]) -> Value:
+        """A vector of lanes of `x`, and of `y`, which are counted on."""
+        chosen = list(lanes)
+        kind = llvm_type(x.type)
+        mask = ", ".join(f"i32 {lane}" for lane in chosen)
+        return self.assign(
+            f"shufflevector {kind} {x.text}, {kind} {y.text}, <{len(chosen)} x i32> <{mask}>",
+            f"<{len(chosen)} x {lanes_of(x.type)[1]}>",
+        )
+
+    def extract(self, x: Value, lane: Value) -> Value:
+        """The lane with a number (i64)."""
+        return self.assign(
+            f"extractelement {llvm_type(x.type)} {x.text}, i64 {lane.text}", lanes_of(x.type)[1]
+        )
+
+    def insert(self, x: Value, value: Value, lane: Value) -> Value:
+        """The vector with another value in the lane with a number (i64)."""
+        kind = llvm_type(value.type)
+        return self.assign(f"insertelement {llvm_type(x.type)} {x.text}, {kind} {value.text}, i64 {lane.text}", x.type)
+
+    def swizzle(self, x: Value, lanes: Value) -> Value:
+        """For each of 16 bytes that of `x` with this number, or 0 where there is none."""
+        # Numbers from 16 on get their highest bit set.
+        numbers = self.intrinsic("uadd.sat", lanes, self.const(lanes.type, 0x70))
+        name = inline_assembly.LOOK_UP
+        self.declarations[name] = f"declare <16 x i8> {name}(<16 x i8>, <16 x i8>)"
+        return self.assign(f"call <16 x i8> {name}(<16 x i8> {x.text}, <16 x i8> {numbers.text})", x.type)
+
+    def choose(self, x: Value, y: Value, lanes: Sequence[int]) -> Value:
+        """As `shuffle`, where the lanes are an instruction's immediate."""
+        return self.shuffle(x, y, lanes)
+
+    # --- memory ---
 
     def load(self, type: str, address: Value, align: int = 1) -> Value:
         """Read memory; Wasm's alignments are hints, so nothing is assumed of guest addresses."""

@@ -18,15 +18,21 @@ _FLOAT, _INTEGER = "x", "r"
 _LIMIT = "%fs:112"
 
 
-def float_arithmetic(name: str, bits: int, features: Set[str]) -> str:
+def float_arithmetic(name: str, bits: int, packed: bool, features: Set[str]) -> str:
     """The sum ("add"), difference ("sub"), product ("mul") or quotient ("div") of two floats of 32 or 64 bits.
 
-    `features`: what the processor is known to have (see `backend.known_features`).
+    `packed`: of as many as there are in 128 bits. `features`: what the processor is known to have (see
+    `backend.known_features`).
     """
-    suffix = {64: "sd", 32: "ss"}[bits]
+    suffix = ("p" if packed else "s") + {64: "d", 32: "s"}[bits]
     if "avx" in features:  # instructions with a destination of their own
         return f'asm "v{name}{suffix} $2, $1, $0", "=x,x,x"'
     return f'asm "{name}{suffix} $2, $0", "=x,0,x"'
+
+
+#: LLVM's function of two vectors of bytes: for each of the second one's that of the first with this number, of which
+#: four bits count; or 0, where its highest bit is set.
+LOOK_UP = "@llvm.x86.ssse3.pshuf.b.128"
 
 
 def opaque(is_float: bool) -> str:
