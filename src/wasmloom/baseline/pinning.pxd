@@ -45,7 +45,7 @@ cdef class Pins:
     cdef uint64_t turn_room
     cdef uint32_t first                 # where the first one begins …
     cdef uint32_t last                  # … and behind the last branch back
-    # While they are chosen: by slot; those that have been seen, by where their numbers are.
+    # While they are chosen: by slot; those that have been seen.
     cdef Worth *worth
     cdef uint32_t *seen
     cdef uint64_t seen_count
@@ -56,4 +56,5 @@ cdef class Pins:
     cdef int find_loops(self, uint64_t size) except -1
     cdef int choose(self, const Pinning *pinnings, const Step *steps, uint64_t count, char *code) noexcept
     cdef void _note(self, char *code, uint32_t at, int64_t worth, int64_t floatness) noexcept
+    cdef void _add(self, uint32_t slot, uint32_t at, int64_t worth, int64_t floatness) noexcept
     cdef int _take(self, int64_t cost, char *code) noexcept

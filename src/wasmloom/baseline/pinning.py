@@ -20,6 +20,7 @@ from cython.cimports.wasmloom.baseline._roles import (
     EFFECT_FLOAT,
     EFFECT_INTEGER,
     EFFECT_SLOT,
+    EFFECT_VECTOR,
     INTEGER_PINS,
 )
 from cython.cimports.wasmloom.baseline._stencils_object import Pinning
@@ -33,8 +34,9 @@ _TURNS = cython.declare(int64_t, 8)
 #: What a read is worth, and what a write costs.
 _READ = cython.declare(int64_t, 10)
 _WRITE = cython.declare(int64_t, 4)
-#: Less than anything costs.
-_LEAST = cython.declare(int64_t, -(1 << 62))
+#: Less than anything costs, but for what is never worth it: so much that nothing adds up to it.
+_NEVER = cython.declare(int64_t, 1 << 62)
+_LEAST = cython.declare(int64_t, -(1 << 61))
 
 
 @cython.cfunc
@@ -161,7 +163,10 @@ class Pins:
                     self._note(
                         code, step.at + pinning.at[role], weight, weight if pinning.floats >> role & 1 else -weight
                     )
-            if pinning.effect == EFFECT_INTEGER or pinning.effect == EFFECT_SLOT:
+            if pinning.effect == EFFECT_VECTOR:
+                self._note(code, step.at + pinning.dst, -_NEVER, 0)
+                self._add(_slot(code, step.at + pinning.dst) + 1, step.at + pinning.dst, -_NEVER, 0)
+            elif pinning.effect == EFFECT_INTEGER or pinning.effect == EFFECT_SLOT:
                 self._note(code, step.at + pinning.dst, -(weight * _WRITE // _READ), 0)
             elif pinning.effect == EFFECT_FLOAT:  # that says what class the slot has, unless reads do
                 self._note(code, step.at + pinning.dst, -(weight * _WRITE // _READ), 1)
@@ -174,12 +179,19 @@ class Pins:
     @cython.exceptval(check=False)
     def _note(self, code: cython.p_char, at: uint32_t, worth: int64_t, floatness: int64_t) -> cython.void:
         """The slot whose number is at `at` is read or written."""
-        note: cython.pointer(Worth) = cython.address(self.worth[_slot(code, at)])
+        self._add(_slot(code, at), at, worth, floatness)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def _add(self, slot: uint32_t, at: uint32_t, worth: int64_t, floatness: int64_t) -> cython.void:
+        """A slot is read or written. Its number is at `at`, unless it will never be pinned."""
+        note: cython.pointer(Worth) = cython.address(self.worth[slot])
         if note.at == 0:
             note.at = at
-            self.seen[self.seen_count] = at
+            self.seen[self.seen_count] = slot
             self.seen_count += 1
-        note.worth += worth
+        note.worth = max(note.worth + worth, -_NEVER)
         note.floatness += floatness
 
     @cython.cfunc
@@ -197,7 +209,7 @@ class Pins:
             best[place] = _LEAST if self.eager else cost
             at[place] = 0
         for i in range(self.seen_count):
-            note = cython.address(self.worth[_slot(code, self.seen[i])])
+            note = cython.address(self.worth[self.seen[i]])
             worth = note[0]
             note.worth = note.floatness = note.at = 0
             first = INTEGER_PINS if worth.floatness > 0 else 0

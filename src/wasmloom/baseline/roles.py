@@ -70,10 +70,12 @@ class Effect(IntEnum):
     UNFIT = 6
     #: Control leaves the function.
     END = 7
+    #: The result is a vector, in slot `dst` and the next one: neither is ever pinned.
+    VECTOR = 8
 
 
 #: Where pins stay as they are, but for that of the result.
-KEEPING = (Effect.NOTHING, Effect.INTEGER, Effect.FLOAT, Effect.SLOT)
+KEEPING = (Effect.NOTHING, Effect.INTEGER, Effect.FLOAT, Effect.SLOT, Effect.VECTOR)
 
 
 class Patch(NamedTuple):

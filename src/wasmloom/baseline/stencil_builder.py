@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from wasmloom.baseline.holes import SYMBOL, Symbol, symbol
 from wasmloom.baseline.roles import KEEPING, Effect, Roles, roles_of
 from wasmloom.contract.layout import SLOT_BYTES
+from wasmloom.interpreter import emitter
 from wasmloom.interpreter.emitter import STATE, HandlerBuilder
 from wasmloom.interpreter.isa import FIELD_KINDS, Shape
 from wasmloom.semantics.kinds import SLOT_BITS, Kind
@@ -163,7 +164,8 @@ class StencilBuilder(HandlerBuilder):
     def load(self, type: str, address: Value, align: int = 1) -> Value:
         """Read memory, or the register that has what is there."""
         field = self._fields.get(address.text)
-        if field is not None and type != "ptr":
+        # Vectors have no roles: a register has one slot only.
+        if field is not None and type not in ("ptr", emitter.VECTOR):
             self._reads.setdefault(field, set()).add(self._reading)
             if field in self._pinned:
                 return self._from_register(self._pinned[field], type)
@@ -236,6 +238,8 @@ class StencilBuilder(HandlerBuilder):
         """Note what becomes of pins where the stencil goes on in the function's code."""
         if "fp" in state:
             self._effects.add(Effect.UNFIT)
+        elif self._result is not None and self._result.type == emitter.VECTOR:
+            self._effects.add(Effect.VECTOR)
         elif function != f"@{FOLLOWING}" or self._result is None:
             self._effects.add(Effect.NOTHING)
         else:

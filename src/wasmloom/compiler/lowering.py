@@ -168,7 +168,7 @@ class FunctionLowering:
         """The kinds of the locals behind the parameters, as the body declares them in runs."""
         kinds = []
         for count, type in runs:
-            kinds += [of_type(type, self.offset).type] * count
+            kinds += [of_type(type).type] * count
         return kinds
 
     # --- fuel: what a straight piece of code costs is known where it ends ---

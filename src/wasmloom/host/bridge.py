@@ -48,7 +48,6 @@ from cython.cimports.wasmloom.host.conversions import (
 from cython.cimports.wasmloom.host.signatures import (
     KIND_EXN,
     KIND_EXTERN,
-    KIND_F64,
     KIND_FUNC,
     KIND_I32,
     Kind,
@@ -152,8 +151,8 @@ def _func_word(store: Store, type: uint64_t, value: object, word: cython.pointer
 
 
 @cython.cfunc
-def _func_object(store: Store, type: uint64_t, word: uint64_t) -> object:
-    return func_at(store, cython.cast(cython.pointer(WlFunction), word))
+def _func_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
+    return func_at(store, cython.cast(cython.pointer(WlFunction), word[0]))
 
 
 set_conversion(KIND_FUNC, _func_word, _func_object)
@@ -381,8 +380,8 @@ _enable_vectorcall(Func.__new__(Func, BARE, None, None))
 def results_of(store: Store, signature: Signature, words: cython.pointer(uint64_t)) -> object:
     """The results of a function as Python values: one value, or a tuple; None when there are none."""
     n: uint32_t = signature.n_params
-    if signature.n_results == 1 and signature.kinds[n] <= KIND_F64:
-        return to_object(store, signature.types[n], cython.cast(Kind, signature.kinds[n]), words[0])
+    if signature.n_results == 1 and signature.kinds[n] < KIND_FUNC:
+        return to_object(store, signature.types[n], cython.cast(Kind, signature.kinds[n]), words)
     store.guest.heap.holds += 1
     try:
         values = [
@@ -390,7 +389,7 @@ def results_of(store: Store, signature: Signature, words: cython.pointer(uint64_
                 store,
                 signature.types[n + i],
                 cython.cast(Kind, signature.kinds[n + i]),
-                words[signature.places[n + i]],
+                words + signature.places[n + i],
             )
             for i in range(signature.n_results)
         ]
@@ -473,13 +472,13 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
     room: cython.pointer(uint64_t) = room_for(signature.n_params, few)
     arguments: cython.pointer(cython.pointer(PyObject)) = cython.cast(cython.pointer(cython.pointer(PyObject)), room)
     made: uint32_t = 0
-    word: uint64_t
+    word: cython.pointer(uint64_t)
     result: cython.pointer(PyObject)
     try:
         while made < signature.n_params:
-            word = words[signature.places[made]]
+            word = words + signature.places[made]
             if signature.kinds[made] == KIND_I32:
-                arguments[made] = new_int(cython.cast(int32_t, cython.cast(uint32_t, word)))
+                arguments[made] = new_int(cython.cast(int32_t, cython.cast(uint32_t, word[0])))
                 if arguments[made] == cython.NULL:
                     raise MemoryError
             else:

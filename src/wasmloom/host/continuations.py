@@ -371,7 +371,7 @@ def _outcome(
         rest.signature = driver.signatures[which]
         rest.kept = driver.kept
         payload = tuple(
-            [from_word(store, given.types[i], words[_VALUES + given.places[i]]) for i in range(given.n_params)]
+            [from_word(store, given.types[i], words + (_VALUES + given.places[i])) for i in range(given.n_params)]
         )
     finally:
         store.guest.heap.holds -= 1
@@ -440,10 +440,10 @@ def resume_iter(continuation: Continuation, tag: Tag, *args: object) -> Generato
 
 
 @cython.cfunc
-def _continuation_object(store: Store, type: uint64_t, word: uint64_t) -> object:
+def _continuation_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
     """The `Continuation` for a reference that isn't null; with the store locked."""
     made: Continuation = Continuation.__new__(Continuation)
-    made.reference = hold(store, word)
+    made.reference = hold(store, word[0])
     if type >> HEAP_SHIFT >= CONCRETE:
         made.signature = signature_of(sub_type((type >> HEAP_SHIFT) - CONCRETE).composite.func - CONCRETE)
     return made

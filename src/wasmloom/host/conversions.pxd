@@ -14,7 +14,7 @@ ctypedef union Bits64:
     double number
 
 ctypedef int (*ToWord)(Store store, uint64_t type, object value, uint64_t *word) except -1
-ctypedef object (*ToObject)(Store store, uint64_t type, uint64_t word)
+ctypedef object (*ToObject)(Store store, uint64_t type, const uint64_t *word)
 
 # How values of a kind are converted.
 ctypedef struct Conversion:
@@ -26,20 +26,20 @@ cdef Conversion conversions[KIND_COUNT]
 cdef set_conversion(Kind kind, ToWord to, ToObject back)
 cdef int null_word(uint64_t type, uint64_t *word) except -1
 cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) except -1
-cdef object from_word(Store store, uint64_t type, uint64_t word)
+cdef object from_word(Store store, uint64_t type, const uint64_t *word)
 cdef int look_at_c_stack() except -1
 cdef str described(object value)
 cdef Store check_store(object store)
 cdef int store_of(object value, Store store) except -1
 
-# The word of a Python value, and the value of a word, for a type whose kind is known.
+# The words of a Python value, and the value of words, for a type whose kind is known.
 cdef inline int convert(Store store, uint64_t type, Kind kind, object value, uint64_t *word) except -1:
     if kind >= KIND_FUNC and value is None:
         return null_word(type, word)
     return conversions[<int>kind].to_word(store, type, value, word)
 
-cdef inline object to_object(Store store, uint64_t type, Kind kind, uint64_t word):
-    if kind >= KIND_FUNC and word == 0:
+cdef inline object to_object(Store store, uint64_t type, Kind kind, const uint64_t *word):
+    if kind >= KIND_FUNC and word[0] == 0:
         return None
     return conversions[<int>kind].to_object(store, type, word)
 

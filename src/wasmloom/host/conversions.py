@@ -10,6 +10,8 @@ Wasm type           from Python                                   to Python
 i32, i64            an int (or `__index__`) in the signed or the  int, signed
                     unsigned range; `OverflowError` otherwise
 f32, f64            a float, an int, or anything with `__float__` float; an f32 NaN keeps its bits
+v128                16 bytes: bytes, or what has a buffer;        bytes
+                    `ValueError` for another number of them
 externref           any object; None is null                      the same object; null is None
 funcref, (ref $t)   a `Func` of the same store; None is null      `Func`; null is None
 exnref              a `WasmException`; None is null               `WasmException`; null is None
@@ -25,6 +27,7 @@ from __future__ import annotations
 from operator import index
 
 import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.cpython.float import PyFloat_AS_DOUBLE, PyFloat_AsDouble, PyFloat_Check
 from cython.cimports.cpython.long import (
     PyLong_AsLongLongAndOverflow,
@@ -34,6 +37,7 @@ from cython.cimports.cpython.long import (
 )
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
+from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.host.conversions import (
     Bits32,
     Bits64,
@@ -49,6 +53,7 @@ from cython.cimports.wasmloom.host.signatures import (
     KIND_F64,
     KIND_I32,
     KIND_I64,
+    KIND_V128,
     Kind,
     kind_of,
 )
@@ -60,6 +65,7 @@ from wasmloom.errors import WasmError
 from wasmloom.spec.types import NULL_FLAG, ValType
 
 _NULL = cython.declare(uint64_t, NULL_FLAG)
+_VECTOR_BYTES = cython.declare(cython.Py_ssize_t, 16)
 
 
 @cython.cfunc
@@ -121,13 +127,13 @@ def null_word(type: uint64_t, word: cython.pointer(uint64_t)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def to_word(store: Store, type: uint64_t, value: object, word: cython.pointer(uint64_t)) -> cython.int:
-    """Convert a Python value to a slot's word; raises `TypeError` or `OverflowError`. May run any Python code."""
+    """Convert a Python value to the words of its slots; raises `TypeError` or `OverflowError`. May run any Python code."""
     return convert(store, type, cython.cast(Kind, kind_of(type)), value, word)
 
 
 @cython.cfunc
-def from_word(store: Store, type: uint64_t, word: uint64_t) -> object:
-    """The Python value of a slot's word."""
+def from_word(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
+    """The Python value of slots' words."""
     return to_object(store, type, cython.cast(Kind, kind_of(type)), word)
 
 
@@ -176,13 +182,13 @@ def _to_i64(store: Store, type: uint64_t, value: object, word: cython.pointer(ui
 
 
 @cython.cfunc
-def _i32_object(store: Store, type: uint64_t, word: uint64_t) -> object:
-    return PyLong_FromLongLong(cython.cast(int32_t, cython.cast(uint32_t, word)))
+def _i32_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
+    return PyLong_FromLongLong(cython.cast(int32_t, cython.cast(uint32_t, word[0])))
 
 
 @cython.cfunc
-def _i64_object(store: Store, type: uint64_t, word: uint64_t) -> object:
-    return PyLong_FromLongLong(cython.cast(int64_t, word))
+def _i64_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
+    return PyLong_FromLongLong(cython.cast(int64_t, word[0]))
 
 
 @cython.cfunc
@@ -225,23 +231,45 @@ def _to_f32(store: Store, type: uint64_t, value: object, word: cython.pointer(ui
 
 
 @cython.cfunc
-def _f64_object(store: Store, type: uint64_t, word: uint64_t) -> object:
+def _f64_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
     wide = cython.declare(Bits64)
-    wide.word = word
+    wide.word = word[0]
     return wide.number
 
 
 @cython.cfunc
-def _f32_object(store: Store, type: uint64_t, word: uint64_t) -> object:
+def _f32_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
     wide = cython.declare(Bits64)
     narrow = cython.declare(Bits32)
-    narrow.word = cython.cast(uint32_t, word)
+    narrow.word = cython.cast(uint32_t, word[0])
     if narrow.number != narrow.number:  # by hand, as in _to_f32
         wide.word = cython.cast(uint64_t, narrow.word & 0x80000000) << 32 | cython.cast(uint64_t, 0x7FF) << 52
         wide.word |= cython.cast(uint64_t, narrow.word & 0x7FFFFF) << 29
     else:
         wide.number = narrow.number
     return wide.number
+
+
+# --- vectors ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _to_v128(store: Store, type: uint64_t, value: object, word: cython.pointer(uint64_t)) -> cython.int:
+    """Of what has a buffer its bytes are copied, before anything else can run."""
+    try:
+        some = bytes(memoryview(value))
+    except TypeError:
+        raise TypeError(f"v128 takes 16 bytes, not {described(value)}") from None
+    if len(some) != _VECTOR_BYTES:
+        raise ValueError(f"v128 takes 16 bytes, not {len(some)}")
+    memcpy(word, PyBytes_AS_STRING(some), _VECTOR_BYTES)
+    return 0
+
+
+@cython.cfunc
+def _v128_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
+    return PyBytes_FromStringAndSize(cython.cast(cython.p_char, word), _VECTOR_BYTES)
 
 
 # --- references ---
@@ -255,10 +283,10 @@ def _extern_word(store: Store, type: uint64_t, value: object, word: cython.point
 
 
 @cython.cfunc
-def _extern_object(store: Store, type: uint64_t, word: uint64_t) -> object:
+def _extern_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
     if PyDict_GET_SIZE(store.references) == 0:
         raise WasmError("this store is being freed: its external references are gone")
-    return cython.cast(object, cython.cast(cython.pointer(PyObject), word))
+    return cython.cast(object, cython.cast(cython.pointer(PyObject), word[0]))
 
 
 @cython.cfunc
@@ -269,7 +297,7 @@ def _other_word(store: Store, type: uint64_t, value: object, word: cython.pointe
 
 
 @cython.cfunc
-def _other_object(store: Store, type: uint64_t, word: uint64_t) -> object:
+def _other_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
     raise TypeError(f"{ValType(type)} has no Python value")
 
 
@@ -281,6 +309,7 @@ def _register() -> None:
     set_conversion(KIND_I64, _to_i64, _i64_object)
     set_conversion(KIND_F32, _to_f32, _f32_object)
     set_conversion(KIND_F64, _to_f64, _f64_object)
+    set_conversion(KIND_V128, _to_v128, _v128_object)
     set_conversion(KIND_EXTERN, _extern_word, _extern_object)
 
 

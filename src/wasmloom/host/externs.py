@@ -301,7 +301,7 @@ class Table:
             if not 0 <= i < self.pointer.length:
                 raise IndexError(f"index {i} is outside of a table of {self.pointer.length} elements")
             word = cython.cast(cython.pointer(uint64_t), self.pointer.elements)[cython.cast(uint64_t, i)]
-            return from_word(self._store, self.element, word)
+            return from_word(self._store, self.element, cython.address(word))
         finally:
             self._store.unlock()
 
@@ -365,16 +365,17 @@ class Global:
         if store is BARE:
             return
         owner: Store = check_store(store)
-        word: uint64_t = 0
+        words = cython.declare(uint64_t[2])
         self.type = lasting(as_global_type(type))
+        words[0] = words[1] = 0
         owner.lock()  # so that references in transit are not swept
         try:
             keep_type(owner.types, self.type.content)
-            to_word(owner, self.type.content, value, cython.address(word))
+            to_word(owner, self.type.content, value, words)
             self.cell = cython.cast(cython.pointer(uint64_t), owner.allocate(16))
             if not push(cython.address(owner.cells), self.cell):
                 raise MemoryError
-            self.cell[0] = word
+            self.cell[0], self.cell[1] = words[0], words[1]
         finally:
             owner.unlock()
         self._store = owner
@@ -396,26 +397,27 @@ class Global:
     def value(self) -> object:
         """The value, converted as `wasmloom.host.conversions` says. Can be set when the global is mutable."""
         if not self.type.content.is_ref:  # needs no lock, which would wait for a guest that runs in another thread
-            return from_word(self._store, self.type.content, self.cell[0])
+            return from_word(self._store, self.type.content, self.cell)
         self._store.lock()
         try:
-            return from_word(self._store, self.type.content, self.cell[0])
+            return from_word(self._store, self.type.content, self.cell)
         finally:
             self._store.unlock()
 
     @value.setter
     def value(self, value: object) -> None:
-        word: uint64_t = 0
+        words = cython.declare(uint64_t[2])
+        words[0] = words[1] = 0
         if not self.type.mutable:
             raise TypeError("an immutable global can't be set")
         if not self.type.content.is_ref:
-            to_word(self._store, self.type.content, value, cython.address(word))
-            self.cell[0] = word
+            to_word(self._store, self.type.content, value, words)
+            self.cell[0], self.cell[1] = words[0], words[1]
             return
         self._store.lock()
         try:
-            to_word(self._store, self.type.content, value, cython.address(word))
-            self.cell[0] = word
+            to_word(self._store, self.type.content, value, words)
+            self.cell[0] = words[0]
         finally:
             self._store.unlock()
 

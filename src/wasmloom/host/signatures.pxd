@@ -2,11 +2,12 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum Kind:
-    # How values of a type are converted: numbers as in wasmloom.semantics.kinds, then references.
+    # How values of a type are converted: numbers and vectors as in wasmloom.semantics.kinds, then references.
     KIND_I32
     KIND_I64
     KIND_F32
     KIND_F64
+    KIND_V128
     KIND_FUNC
     KIND_EXTERN
     KIND_EXN

@@ -24,11 +24,10 @@ from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import malloc
 from cython.cimports.wasmloom.target._processor import INTEGER_ARGUMENTS
 
-from wasmloom.semantics.kinds import NUMBERS, SLOT_BITS, of_type, slots_of
+from wasmloom.semantics.kinds import NUMBERS, SLOT_BITS, of_type
 from wasmloom.spec.canon import func_type
-from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, HEAP_SHIFT, REF_FLAG, V128
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, HEAP_SHIFT, REF_FLAG
 
-_V128 = cython.declare(uint64_t, V128)
 _REF = cython.declare(uint64_t, REF_FLAG)
 _FUNC_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
 _CONT_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["cont"])
@@ -67,8 +66,6 @@ def kind_of(type: uint64_t) -> cython.int:
         if type == _number_types[kind]:
             return kind
     if not type & _REF:
-        if type == _V128:
-            return KIND_OTHER
         of_type(type)  # says what is wrong
     if heap_matches(heap, _FUNC_HEAP):
         return KIND_FUNC
@@ -102,10 +99,10 @@ class Signature:
         for i in range(len(types)):
             if i < self.n_params:
                 self.places[i] = self.param_slots
-                self.param_slots += slots_of(types[i])
+                self.param_slots += of_type(types[i]).slots
             else:
                 self.places[i] = self.result_slots
-                self.result_slots += slots_of(types[i])
+                self.result_slots += of_type(types[i]).slots
         self.in_integers = self.n_params <= INTEGER_ARGUMENTS and self.n_results <= 1
         for i in range(len(types)):
             self.types[i] = types[i]

@@ -59,9 +59,10 @@ from wasmloom.host import adapters as _adapters  # noqa: F401  (registers what c
 from wasmloom.host import asynchronous as _asynchronous  # noqa: F401  (registers what lets functions wait)
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
 from wasmloom.host.callers import Caller, PerInstance
-from wasmloom.semantics.kinds import KINDS
+from wasmloom.semantics.kinds import KINDS, SLOT_BITS
 from wasmloom.spec.instructions import BY_MNEMONIC, CONSTANT, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_PAGES_32
+from wasmloom.spec.types import V128
 from wasmloom.tiers import change as _change  # noqa: F401  (registers how bytecode goes on as compiled code)
 from wasmloom.tiers import policy as _policy  # noqa: F401  (registers when it does)
 
@@ -70,6 +71,7 @@ _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 _END = cython.declare(cython.int, BY_MNEMONIC["end"].index)
 _GLOBAL_GET = cython.declare(cython.int, BY_MNEMONIC["global.get"].index)
 _REF_NULL = cython.declare(cython.int, BY_MNEMONIC["ref.null"].index)
+_V128_CONST = cython.declare(cython.int, BY_MNEMONIC["v128.const"].index)
 _REF_FUNC = cython.declare(cython.int, BY_MNEMONIC["ref.func"].index)
 _NO_MAXIMUM = cython.declare(uint64_t, 0xFFFFFFFF)
 
@@ -78,9 +80,10 @@ _NO_MAXIMUM = cython.declare(uint64_t, 0xFFFFFFFF)
 _OPERATIONS = ("add", "sub", "mul")
 _ARITHMETIC = cython.declare(cython.uchar[1024])
 _BITS = cython.declare(uint64_t[1024])
+_V128 = cython.declare(uint64_t, V128)
 for _row in INSTRUCTIONS:
     _operation = _row.mnemonic.partition(".")[2]
-    if _row.mnemonic in CONSTANT and _row.results and _row.results[0] in KINDS:
+    if _row.mnemonic in CONSTANT and _row.results and KINDS[_row.results[0]].bits <= SLOT_BITS:
         _BITS[cython.cast(cython.int, _row.index)] = (1 << KINDS[_row.results[0]].bits) - 1
         if _operation in _OPERATIONS:
             _ARITHMETIC[cython.cast(cython.int, _row.index)] = 1 + _OPERATIONS.index(_operation)
@@ -394,7 +397,7 @@ class InstanceState:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def evaluate(self, where: Range, word: cython.pointer(uint64_t)) -> cython.int:
-        """The value of a constant expression (Core 3.0, 3.4.14), which validation has checked.
+        """The value of a constant expression (Core 3.0, 3.4.14), which validation has checked; two words of a vector.
 
         The expression's operand stack is never higher than the number of its bytes.
         """
@@ -418,16 +421,25 @@ class InstanceState:
         self, r: cython.pointer(Reader), stack: cython.pointer(uint64_t), word: cython.pointer(uint64_t)
     ) -> cython.int:
         """Run the instructions of a constant expression, up to its `end`."""
+        module: DecodedModule = self.module.decoded
         instr = cython.declare(Instr)
         top: cython.size_t = 0
+        cell: cython.pointer(uint64_t)
         while True:
             next_instr(r, cython.address(instr))
             if instr.op == _END:
                 word[0] = stack[top - 1]
                 return 0
             if instr.op == _GLOBAL_GET:
-                stack[top] = cython.cast(cython.pointer(cython.pointer(uint64_t)), self.pointer.globals)[instr.a][0]
+                cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), self.pointer.globals)[instr.a]
+                stack[top] = cell[0]
                 top += 1
+                if module.global_item[instr.a].content == _V128:
+                    word[1] = cell[1]  # no instruction of constant expressions takes a vector: this is its value
+            elif instr.op == _V128_CONST:
+                stack[top] = instr.a
+                top += 1
+                word[1] = instr.b
             elif instr.op == _REF_FUNC:
                 stack[top] = cython.cast(cython.pointer(uint64_t), self.pointer.functions)[instr.a]
                 top += 1

@@ -118,7 +118,7 @@ class Reference:
         try:
             return tuple(
                 [
-                    from_word(self._store, signature.types[i], words[signature.places[i]])
+                    from_word(self._store, signature.types[i], words + signature.places[i])
                     for i in range(signature.n_params)
                 ]
             )
@@ -222,9 +222,9 @@ def _exception_word(store: Store, type: uint64_t, value: object, word: cython.po
 
 
 @cython.cfunc
-def _exception_object(store: Store, type: uint64_t, word: uint64_t) -> object:
+def _exception_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
     """The `WasmException` for an exnref that isn't null."""
-    return exception_of(store, word)
+    return exception_of(store, word[0])
 
 
 set_conversion(KIND_EXN, _exception_word, _exception_object)

@@ -13,6 +13,8 @@ cdef extern from *:
     extern WL_HIDDEN const int16_t wl_store_table[];
     extern WL_HIDDEN const int16_t wl_branch_table[];
     extern WL_HIDDEN const int16_t wl_single_table[];
+    extern WL_HIDDEN const int16_t wl_vector_table[];
+    extern WL_HIDDEN const int16_t wl_lane_table[];
     extern WL_HIDDEN const int16_t wl_fault_offsets[];
     extern WL_HIDDEN const int32_t wl_fusion_rows[];
     extern WL_HIDDEN const int16_t wl_fusion_columns[];
@@ -40,6 +42,8 @@ cdef extern from *:
     const int16_t wl_store_table[]
     const int16_t wl_branch_table[]
     const int16_t wl_single_table[]
+    const int16_t wl_vector_table[]
+    const int16_t wl_lane_table[]
     const int16_t wl_fault_offsets[]
     const int32_t wl_fusion_rows[]
     const int16_t wl_fusion_columns[]

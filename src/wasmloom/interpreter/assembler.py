@@ -65,7 +65,7 @@ def _fill_tables() -> None:
     """Fill the C tables from the instruction table and the definitions."""
     i: cython.int
     for row in INSTRUCTIONS:
-        if row.mnemonic.endswith(".const") and row.results[0] in KINDS:
+        if row.mnemonic.endswith(".const"):
             i = row.index
             op_result[i] = KINDS[row.results[0]].code
     for kind in KINDS.values():
@@ -271,12 +271,14 @@ class Assembler:
         src: cython.int = entry.local if entry.kind == E_LOCAL else self.home(index)
         at: cython.Py_ssize_t
         if slots > 1:
-            # So far no handler takes such a value in an accumulator or as an immediate.
+            # Vectors are in slots, always, and in the accumulator besides.
             if src == dst:
                 return 0
-            at = self.emit(h.H_MOVE)
-            put16(self.buffer + at + h.AT_MOVE_SOURCE, src)
-            put16(self.buffer + at + h.AT_MOVE_COUNT, slots)
+            if self.accs[cls].slot == src and self.accs[cls].slots == slots:
+                at = self.emit(h.H_SET_VECTOR)
+            else:
+                at = self.emit(h.H_COPY_VECTOR)
+                put16(self.buffer + at + h.AT_COPY_VECTOR_SOURCE, src)
         elif entry.kind == E_CONST:
             at = self.emit(h.H_CONST)
             put64(self.buffer + at + h.AT_CONST_VALUE_IMM64, entry.bits)

@@ -25,8 +25,6 @@ from cython.cimports.wasmloom.interpreter.assembler import (
 from cython.cimports.wasmloom.interpreter.flow import SHIM_SLOTS, Signature, Translator, lowers, lowers_kind
 from cython.cimports.wasmloom.interpreter.machine import single_table
 
-from wasmloom.errors import UnsupportedError
-
 
 @cython.cfunc
 @cython.exceptval(check=False)
@@ -41,8 +39,6 @@ def stage_arguments(t: Translator, type: cython.pointer(Signature)) -> cython.in
     """Put the arguments into their homes, where the callee's frame begins, and pop them. Returns their position."""
     base: cython.int = t.height - type.num_params
     k: cython.int
-    if not type.supported:
-        raise UnsupportedError("SIMD is not supported yet: v128", t.wasm_offset)
     for k in range(type.num_params):
         t.flush(base + k)
     for _ in range(type.num_params):

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 
 from wasmloom.contract import traps
 from wasmloom.contract.layout import SLOT_BYTES
-from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, SIGNATURE, HandlerBuilder
+from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, SIGNATURE, VECTOR, HandlerBuilder
 from wasmloom.interpreter.families import RUNTIME, Family, jump_back, named, runtime_body
 from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, Shape, letters, shape
 from wasmloom.semantics.kinds import by_name
@@ -27,7 +27,7 @@ from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.target import registers
 
-_I32 = by_name("i32")
+_I32, _V128 = by_name("i32"), by_name("v128")
 
 Body = Callable[[HandlerBuilder], None]
 
@@ -106,6 +106,30 @@ def move(b: HandlerBuilder) -> None:
     b.next()
 
 
+def copy_vector(b: HandlerBuilder) -> None:
+    b.store(b.load(VECTOR, b.slot("source"), align=8), b.slot("dst"), align=8)
+    b.next()
+
+
+def const_vector(b: HandlerBuilder) -> None:
+    """Unlike other constants, into slots and the accumulator: it is the instruction's own."""
+    b.finish_value(b.vector_field("value"))
+
+
+def set_vector(b: HandlerBuilder) -> None:
+    b.store(b.read_acc(_V128), b.slot("dst"), align=8)
+    b.next()
+
+
+def _select_vector(kind: int) -> Body:
+    def body(b: HandlerBuilder) -> None:
+        condition = b.read_slot("condition", _I32) if kind == SLOT else b.read_acc(_I32)
+        first, second = b.read_slot("a", _V128), b.read_slot("b", _V128)
+        b.finish_value(OPERATIONS["select"].define(b, first, second, b.compare("ne", condition, b.const("i32", 0))))
+
+    return body
+
+
 def const(b: HandlerBuilder) -> None:
     b.store(b.number("value"), b.slot("dst"), align=8)
     b.next()
@@ -175,6 +199,15 @@ def _global_set(kind: int, floats: bool) -> Body:
         b.next()
 
     return body
+
+
+def vector_global_get(b: HandlerBuilder) -> None:
+    b.finish_value(OPERATIONS["global.get"].define(b, named(b, "global"), VECTOR))
+
+
+def vector_global_set(b: HandlerBuilder) -> None:
+    OPERATIONS["global.set"].define(b, named(b, "global"), b.read_slot("value", _V128))
+    b.next()
 
 
 def ref_as_non_null(b: HandlerBuilder) -> None:
@@ -675,6 +708,13 @@ def control_handlers() -> Iterator[Handler]:
     yield _plain("set_facc", "dst:dst@8", set_facc)
     for _, handler in SELECT.members():
         yield handler
+    yield _plain("copy_vector", "dst:dst@8 source:slot@10", copy_vector)
+    yield _plain("const_vector", "dst:dst@8 value:imm64@16 value_high:imm64@24", const_vector)
+    yield _plain("set_vector", "dst:dst@8", set_vector)
+    yield _plain("select_vector.s", "dst:dst@8 condition:slot@10 a:slot@12 b:slot@14", _select_vector(SLOT), "select_vector")
+    yield _plain("select_vector.a", "dst:dst@8 a:slot@12 b:slot@14", _select_vector(ACC), "select_vector")
+    yield _plain("vector_global.get", "dst:dst@8 global:u32@12", vector_global_get, "global.get")
+    yield _plain("vector_global.set", "value:slot@8 global:u32@12", vector_global_set, "global.set")
     for floats in (False, True):
         prefix = "f" if floats else ""
         for result in (SLOT, ACC):

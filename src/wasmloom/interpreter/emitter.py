@@ -14,7 +14,7 @@ from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.interpreter.isa import FIELD_KINDS, Handler, Shape
 from wasmloom.semantics.kinds import SLOT_BITS, Kind
-from wasmloom.semantics.llvm import Value, is_float, llvm_type
+from wasmloom.semantics.llvm import Value, is_float, lanes_of, llvm_type, type_bits
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.target import registers
 
@@ -30,6 +30,10 @@ STATE: tuple[tuple[str, str], ...] = (
 )
 SIGNATURE = ", ".join(f"{type} %{name}" for type, name in STATE)
 TYPES = {name: type for type, name in STATE}
+
+#: The type of whole vectors, and that of their bytes.
+VECTOR = "v128"
+_BYTES = "<16 x i8>"
 
 POISON_ACC = Value("poison", "i64")
 POISON_FACC = Value("poison", "<2 x double>")
@@ -111,11 +115,13 @@ class HandlerBuilder(StructBuilder):
     # --- values of Wasm types ---
 
     def read_slot(self, name: str, kind: Kind) -> Value:
-        """The value of the slot whose number is in a field."""
-        return self.load(kind.type, self.slot(name), align=kind.bytes)
+        """The value of the slot whose number is in a field, or of those from there on."""
+        return self.load(kind.type, self.slot(name), align=min(kind.bytes, SLOT_BYTES))
 
     def read_acc(self, kind: Kind) -> Value:
         """The accumulator of the kind's class."""
+        if kind.is_vector:
+            return self.convert("bitcast", self.facc, kind.type)
         if kind.is_float:
             return self.lane0(self.facc, kind.type)
         return self.acc if kind.bits == SLOT_BITS else self.convert("trunc", self.acc, kind.type)
@@ -154,7 +160,11 @@ class HandlerBuilder(StructBuilder):
 
     def finish_value(self, value: Value, to_slot: bool = True) -> None:
         """Put a result into the accumulator, and the slot in field `dst`, and dispatch."""
-        if is_float(value.type):
+        if value.type == VECTOR:
+            if to_slot:
+                self.store(value, self.slot("dst"), align=SLOT_BYTES)
+            self.next(facc=self.convert("bitcast", value, TYPES["facc"]))
+        elif is_float(value.type):
             facc = self.as_facc(value)
             if to_slot:
                 # All 64 bits, so a later copy of the slot can be forwarded from this store.
@@ -166,6 +176,46 @@ class HandlerBuilder(StructBuilder):
             if to_slot:
                 self.store(acc, self.slot("dst"), align=8)
             self.next(acc=acc)
+
+    # --- lanes, whose numbers are in fields ---
+
+    def vector_field(self, name: str) -> Value:
+        """The 16 bytes in two fields, which follow one another."""
+        low, high = self.number(name), self.number(f"{name}_high")
+        both = self.assign(f"insertelement <2 x i64> poison, i64 {low.text}, i64 0", "<2 x i64>")
+        return self.assign(f"insertelement <2 x i64> {both.text}, i64 {high.text}, i64 1", VECTOR)
+
+    def _numbered(self, type: str) -> Value:
+        """A vector of the numbers of a type's lanes."""
+        count, lane = lanes_of(type)
+        kind = f"i{type_bits(lane)}"
+        return Value(f"<{', '.join(f'{kind} {i}' for i in range(count))}>", f"<{count} x {kind}>")
+
+    def extract(self, x: Value, lane: Value) -> Value:
+        """The lane with a number (i64): handlers have no stack to index."""
+        count, type = lanes_of(x.type)
+        width = type_bits(type) // 8
+        first = self.convert("trunc", self.binary("mul", lane, self.const("i64", width)), "i8")
+        # Only the bytes of the first lane matter.
+        places = self.binary("add", self.splat(first, _BYTES), self._numbered(_BYTES))
+        found = self.convert("bitcast", self.swizzle(self.convert("bitcast", x, _BYTES), places), x.type)
+        return super().extract(found, self.const("i64", 0))
+
+    def insert(self, x: Value, value: Value, lane: Value) -> Value:
+        """The vector with another value in the lane with a number (i64)."""
+        if lane.text.isdigit():
+            return super().insert(x, value, lane)
+        numbers = self._numbered(x.type)
+        _, type = lanes_of(numbers.type)
+        number = self.convert("trunc", lane, type) if type != "i64" else lane
+        here = self.compare("eq", self.splat(number, numbers.type), numbers)
+        return self.select(here, self.splat(value, x.type), x)
+
+    def choose(self, x: Value, y: Value, lanes: Value) -> Value:  # type: ignore[override]
+        """The bytes of two vectors that a third one names."""
+        numbers = self.convert("bitcast", lanes, _BYTES)
+        others = self.binary("sub", numbers, self.const(_BYTES, 16))
+        return self.binary("or", self.swizzle(x, numbers), self.swizzle(y, others))
 
     # --- leaving the handler ---
 

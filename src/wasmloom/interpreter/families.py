@@ -30,8 +30,8 @@ from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS, Operation
 
 #: Names of operands, in order, and the shapes that pack them: those in slots come first, one behind the other.
-OPERANDS = "ab"
-PACKED = ("value", "branch")
+OPERANDS = "abc"
+PACKED = ("value", "vector", "branch")
 
 
 def _operand(b: HandlerBuilder, kind: int, value: Kind, name: str) -> Value:
@@ -69,6 +69,41 @@ def value_handler(operation: Operation, kinds: tuple[int, ...], result: int) -> 
 
     name = f"{operation.mnemonic}.{letters(kinds)}.{letters((result,))}"
     return Handler(name, Shape("value", (Field("dst", "dst", 8), *operands)), body)
+
+
+# --- vectors: a result that is one always goes to its slots and the accumulator ---
+
+
+def _lane(b: HandlerBuilder, operation: Operation) -> list[Value]:
+    """The operand for the immediate that names lanes, if there is one."""
+    if operation.lane_immediate is None:
+        return []
+    return [b.number("lane")] if operation.lane_immediate == "lane" else [b.vector_field("lanes")]
+
+
+def _lane_fields(operation: Operation, at: int) -> Iterator[Field]:
+    if operation.lane_immediate == "lane":
+        yield Field("lane", "u16", at)
+    elif operation.lane_immediate == "lanes":
+        yield from (Field("lanes", "imm64", 16), Field("lanes_high", "imm64", 24))
+
+
+def vector_handler(operation: Operation, kinds: tuple[int, ...], result: int) -> Handler:
+    """The handler of a computation with vectors for some operand kinds and a result kind."""
+    values = operation.params
+    fields = (Field("dst", "dst", 8), *_packed(values, kinds, slots=10, narrow=12, wide=16))
+
+    def body(b: HandlerBuilder) -> None:
+        operands = [*_operands(b, values, kinds), *_lane(b, operation)]
+        b.finish_value(operation.define(b, *operands), result == SLOT)
+
+    name = f"{operation.mnemonic}.{letters(kinds)}.{letters((result,))}"
+    return Handler(name, Shape("vector", (*fields, *_lane_fields(operation, 16))), body)
+
+
+def vector_results(operation: Operation) -> tuple[int, ...]:
+    """The kinds of results: numbers can be in the accumulator alone, as those of other instructions."""
+    return (SLOT,) if operation.results and operation.results[0].is_vector else (SLOT, ACC)
 
 
 # --- loads and stores ---
@@ -135,6 +170,29 @@ def store_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> 
 
     name = f"{operation.mnemonic}.{letters(kinds)}" + (".m" if other else "")
     return Handler(name, Shape("store_m" if other else "store", tuple(parts)), body, faults=not other)
+
+
+def lane_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> Handler:
+    """The handler of a load to, or a store of, one lane."""
+    parts = [Field("dst", "dst", 8)] if operation.results else []
+    for name, at, kind in zip(("address", "value"), (10, 12), kinds, strict=True):
+        if kind == SLOT:
+            parts.append(Field(name, "slot", at))
+    parts += [*_lane_fields(operation, 14), Field("offset", "u32", 16)]
+    if other:
+        parts.append(Field("memory", "u32", 20))
+
+    def body(b: HandlerBuilder) -> None:
+        pointer = _address(b, kinds[0], operation.width, other)
+        value = _operand(b, kinds[1], operation.params[1], "value")
+        result = operation.define(b, pointer, value, *_lane(b, operation))
+        if result is None:
+            b.next()
+        else:
+            b.finish_value(result)
+
+    name = f"{operation.mnemonic}.{letters(kinds)}" + (".m" if other else "")
+    return Handler(name, Shape("lane", tuple(parts)), body, faults=not other)
 
 
 # --- one handler for each instruction: operands are always in slots, results go to a slot and the accumulator ---
@@ -293,7 +351,7 @@ def value_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
     """All value handlers. Instructions with the same definition on the same types share them."""
     first: dict[object, Operation] = {}
     for operation in OPERATIONS.values():
-        if operation.kind != "value":
+        if operation.kind != "value" or operation.has_vectors:
             continue
         types = tuple(kind.type for kind in operation.params)
         same = first.setdefault((operation.define, types, tuple(kind.type for kind in operation.results)), operation)
@@ -303,13 +361,37 @@ def value_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
                 yield (operation.instruction.index, kinds[0], second, result), value_handler(same, kinds, result)
 
 
+def vector_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
+    """All computations with vectors. Instructions with the same definition on the same types share them."""
+    first: dict[object, Operation] = {}
+    for operation in OPERATIONS.values():
+        if operation.kind == "value" and operation.has_vectors:
+            same = first.setdefault((operation.define, operation.params, operation.lane_immediate), operation)
+            for kinds in operand_kinds(operation):
+                for result in vector_results(operation):
+                    place = (*kinds, 0, 0)[:3]
+                    yield (operation.instruction.index, *place, result), vector_handler(same, kinds, result)
+
+
+def lane_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
+    """All loads and stores of single lanes. Those of other memories take slots only, as those of vectors do."""
+    for operation in OPERATIONS.values():
+        if operation.kind in ("load", "store") and operation.lane_immediate:
+            for kinds in operand_kinds(operation):
+                for other in (False, True):
+                    if not other or ACC not in kinds:
+                        yield (operation.instruction.index, *kinds, other), lane_handler(operation, kinds, other)
+
+
 def load_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
     """All loads."""
     for operation in OPERATIONS.values():
-        if operation.kind == "load":
+        if operation.kind == "load" and not operation.lane_immediate:
             for (kind,) in operand_kinds(operation):
-                for result in (SLOT, ACC):
+                for result in vector_results(operation):
                     for other in (False, True):
+                        if other and kind != SLOT and operation.has_vectors:
+                            continue
                         yield (operation.instruction.index, kind, result, other), load_handler(
                             operation, kind, result, other
                         )
@@ -318,9 +400,11 @@ def load_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
 def store_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
     """All stores."""
     for operation in OPERATIONS.values():
-        if operation.kind == "store":
+        if operation.kind == "store" and not operation.lane_immediate:
             for kinds in operand_kinds(operation):
                 for other in (False, True):
+                    if other and kinds != (SLOT, SLOT) and operation.has_vectors:
+                        continue
                     yield (operation.instruction.index, *kinds, other), store_handler(operation, kinds, other)
 
 
@@ -356,6 +440,8 @@ FAMILIES = {
     "value": Family((("a", 3), ("b", 3), ("result", 2)), value_handlers),
     "load": Family((("address", 3), ("result", 2), ("other", 2)), load_handlers),
     "store": Family((("address", 3), ("value", 3), ("other", 2)), store_handlers),
+    "vector": Family((("a", 2), ("b", 3), ("c", 2), ("result", 2)), vector_handlers),
+    "lane": Family((("address", 2), ("value", 2), ("other", 2)), lane_handlers),
     "single": Family((), single_handlers),
     "branch": Family((("a", 3), ("b", 3), ("negate", 2), ("back", 2)), branch_handlers),
 }

@@ -25,7 +25,6 @@ cdef struct Signature:
     int result_slots
     uint8_t *params
     uint8_t *results
-    bint supported              # all of its types are supported
 
 # A structured instruction that is open.
 cdef struct Label:

@@ -86,14 +86,14 @@ _fill_tables()
 @cython.inline
 @cython.exceptval(check=False)
 def kind_code(type: int64_t) -> cython.int:
-    """The code of the kind of a value type; -1 when it has none yet (v128)."""
+    """The code of the kind of a value type; -1 of what isn't one."""
     return h.T_REF if type & _REF_FLAG else _number_kind[type & 0x7F]
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def code_of(type: int64_t) -> cython.int:
-    """The code of the kind of a value type; raises `UnsupportedError`."""
+    """The code of the kind of a value type. Raises ValueError."""
     code: cython.int = kind_code(type)
     return of_type(type).code if code < 0 else code
 
@@ -171,17 +171,13 @@ class Translator(Assembler):
             info = type_info(self.module.type_id[i])
             if info.kind != FUNC:
                 continue
-            signature.supported = True
             signature.num_params = info.n_params
             signature.num_results = info.n_results
             signature.params = storage
             signature.results = storage + signature.num_params
             n = info.n_params + info.n_results
             for k in range(n):
-                code = kind_code(info.types[k])
-                if code < 0:
-                    signature.supported = False
-                    code = 0
+                code = code_of(info.types[k])
                 if k < info.n_params:
                     signature.param_slots += kind_slots[code]
                 else:
@@ -212,10 +208,7 @@ class Translator(Assembler):
         type: Signature
         raw: int64_t = cython.cast(int64_t, i.a)
         if raw >= 0:
-            if not self.signatures[raw].supported:
-                raise UnsupportedError("SIMD is not supported yet: v128", i.offset)
             return self.signatures[raw]
-        type.supported = True
         type.num_params = 0
         type.num_results = 0
         type.param_slots = 0
@@ -630,9 +623,9 @@ def lowers(name: str, lower: Lowering) -> object:
 
 @cython.cfunc
 def lowers_kind(kind: str, lower: Lowering) -> object:
-    """Register the function that translates all instructions whose definitions are of a kind."""
+    """Register the function that translates all instructions, but those with vectors, whose definitions are of a kind."""
     for operation in OPERATIONS.values():
-        if operation.kind == kind:
+        if operation.kind == kind and not operation.has_vectors:
             lowers(operation.mnemonic, lower)
 
 

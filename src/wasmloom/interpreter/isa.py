@@ -148,6 +148,9 @@ def negated(operation: Operation) -> Operation | None:
 def operand_kinds(operation: Operation) -> Iterator[tuple[int, ...]]:
     """The operand kinds for which `operation` gets a handler. Each exclusion is one rule with its reason."""
     swappable = operation.commutative or operation.is_compare
+    if operation.has_vectors:
+        yield from _vector_kinds(operation)
+        return
     for kinds in product((SLOT, ACC, IMM), repeat=len(operation.params)):
         # Of several constants the translator puts one into a slot. That is rare, because compilers fold constants.
         if operation.kind == "value" and all(kind == IMM for kind in kinds):
@@ -158,6 +161,26 @@ def operand_kinds(operation: Operation) -> Iterator[tuple[int, ...]]:
             continue
         # The translator swaps operands so that slots come first, then the accumulator, then immediates.
         if swappable and kinds not in ((SLOT, SLOT), (SLOT, ACC), (SLOT, IMM), (ACC, IMM)):
+            continue
+        yield kinds
+
+
+def _vector_kinds(operation: Operation) -> Iterator[tuple[int, ...]]:
+    """Those of an instruction with vectors. There are many, so each has few."""
+    addresses = operation.kind in ("load", "store")
+    for kinds in product((SLOT, ACC, IMM), repeat=len(operation.params)):
+        pairs = list(zip(operation.params, kinds, strict=True))
+        # Vectors aren't immediates; of numbers, addresses and the counts of shifts are, which are often constants.
+        if any(kind == IMM and (value.bits > 32 or value.is_float) for value, kind in pairs):
+            continue
+        if IMM in kinds[1:] and operation.lane_immediate:
+            continue
+        if kinds[0] == IMM and (not addresses or operation.lane_immediate):
+            continue
+        # At most one operand is in an accumulator; of three, the last one, as where sums are added up.
+        if kinds.count(ACC) > 1 or (len(kinds) == 3 and ACC in kinds[:2]):
+            continue
+        if operation.commutative and kinds == (ACC, SLOT):
             continue
         yield kinds
 

@@ -14,6 +14,8 @@ cdef const int16_t *load_table
 cdef const int16_t *store_table
 cdef const int16_t *branch_table
 cdef const int16_t *single_table
+cdef const int16_t *vector_table
+cdef const int16_t *lane_table
 cdef const int32_t *fusion_rows     # by number of the first handler: where its row begins in fusion_table, or -1
 cdef const int16_t *fusion_columns  # by number of the second handler: its column, or -1
 cdef const int16_t *fusion_table    # number of the fused handler, or -1

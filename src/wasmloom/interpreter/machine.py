@@ -58,6 +58,8 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_osr,
     wl_runtime,
     wl_single_table,
+    wl_vector_table,
+    wl_lane_table,
     wl_sizes,
     wl_store_table,
     wl_switch_call,
@@ -87,6 +89,8 @@ load_table = wl_load_table
 store_table = wl_store_table
 branch_table = wl_branch_table
 single_table = wl_single_table
+vector_table = wl_vector_table
+lane_table = wl_lane_table
 fusion_rows = wl_fusion_rows
 fusion_columns = wl_fusion_columns
 fusion_table = wl_fusion_table

@@ -28,7 +28,6 @@ from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, put16, put32
 from cython.cimports.wasmloom.interpreter.call_translator import runtime_call, stage_arguments
 from cython.cimports.wasmloom.interpreter.flow import L_TRY, Label, Signature, Translator, lowers
 
-from wasmloom.errors import UnsupportedError
 from wasmloom.spec.instructions import BY_MNEMONIC
 
 
@@ -36,22 +35,14 @@ from wasmloom.spec.instructions import BY_MNEMONIC
 @cython.exceptval(check=True)
 def _tag_type(t: Translator, tag: uint32_t) -> cython.pointer(Signature):
     """The function type of a tag."""
-    type: cython.pointer(Signature) = cython.address(t.signatures[cython.cast(uint32_t, t.tag_types[tag])])
-    if not type.supported:
-        raise UnsupportedError("SIMD is not supported yet: v128", t.wasm_offset)
-    return type
+    return cython.address(t.signatures[cython.cast(uint32_t, t.tag_types[tag])])
 
 
 @cython.cfunc
 @cython.exceptval(check=True)
 def _cont_type(t: Translator, index: uint32_t) -> cython.pointer(Signature):
     """The function type of a continuation type."""
-    type: cython.pointer(Signature) = cython.address(
-        t.signatures[cython.cast(uint32_t, t.cont_functions[index])]
-    )
-    if not type.supported:
-        raise UnsupportedError("SIMD is not supported yet: v128", t.wasm_offset)
-    return type
+    return cython.address(t.signatures[cython.cast(uint32_t, t.cont_functions[index])])
 
 
 # --- clauses ---

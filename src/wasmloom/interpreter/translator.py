@@ -6,14 +6,15 @@ The caller has validated the bodies, so only this engine's own limits are checke
 function does its work on the operand stack (`flow.lowers` registers for one instruction, `lowers_kind` for all whose
 definitions are of a kind):
 
-================== ===========================================================================
-`assembler`        the symbolic operand stack, accumulators, and the bytecode they become
-`flow`             the translator's state and table; labels, branches, exception records, fuel
-`value_translator` numbers, loads and stores, locals, globals, references, tables
-`call_translator`  calls, tail calls, and calls of the runtime
-`stack_translator` exceptions and continuations
-`translator`       locals, and the loop over a body's instructions
-================== ===========================================================================
+=================== ==========================================================================
+`assembler`         the symbolic operand stack, accumulators, and the bytecode they become
+`flow`              the translator's state and table; labels, branches, exception records, fuel
+`value_translator`  numbers, loads and stores, locals, globals, references, tables
+`vector_translator` vectors
+`call_translator`   calls, tail calls, and calls of the runtime
+`stack_translator`  exceptions and continuations
+`translator`        locals, and the loop over a body's instructions
+=================== ==========================================================================
 
 Every executed instruction has one; otherwise the import fails.
 """
@@ -40,12 +41,11 @@ from cython.cimports.wasmloom.interpreter.flow import (
 )
 from cython.cimports.wasmloom.system.allocation import realloc
 
-from wasmloom.errors import UnsupportedError
-
 # Importing these registers their functions.
 from wasmloom.interpreter import call_translator as _calls  # noqa: F401
 from wasmloom.interpreter import stack_translator as _stack_translator  # noqa: F401
 from wasmloom.interpreter import value_translator as _values  # noqa: F401
+from wasmloom.interpreter import vector_translator as _vectors  # noqa: F401
 
 check_lowerings()
 
@@ -59,8 +59,6 @@ def _read_local_types(t: Translator, r: cython.pointer(Reader)) -> cython.int:
     type: cython.int
     i: cython.int
     runs: cython.int
-    if not t.own.supported:
-        raise UnsupportedError("SIMD is not supported yet: v128", t.wasm_offset)
     _reserve_locals(t, total)
     for i in range(t.own.num_params):
         t.local_types[i] = t.own.params[i]
@@ -123,7 +121,7 @@ def _reserve_locals(t: Translator, count: int64_t) -> cython.int:
 def translate(t: Translator, index: uint32_t) -> cython.int:
     """Translate the body of function `index` of those defined in the module; the bytecode is then `buffer[:pos]`.
 
-    Raises UnsupportedError, CompileError (too many slots), MemoryError.
+    Raises CompileError (too many slots), MemoryError.
     """
     module: DecodedModule = t.module
     reader: Reader

@@ -24,7 +24,6 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     Operand,
     StackEntry,
     class_of,
-    kind_slots,
     kind_wide,
     op_arity,
     op_has_result,
@@ -41,7 +40,6 @@ from cython.cimports.wasmloom.interpreter.assembler import (
 from cython.cimports.wasmloom.interpreter.flow import Translator, code_of, lowers, lowers_kind
 from cython.cimports.wasmloom.interpreter.machine import load_table, single_table, store_table, value_table
 
-from wasmloom.errors import UnsupportedError
 from wasmloom.semantics.fold import fold
 
 # --- numbers ---
@@ -258,15 +256,6 @@ def _atomic(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _scalar(t: Translator, type: cython.int) -> cython.int:
-    """Refuse a kind whose values take several slots: the handlers move only one."""
-    if kind_slots[type] != 1:
-        raise UnsupportedError("SIMD is not supported yet: v128", t.wasm_offset)
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
 def _local_get(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
     t.push_local(t.local_types[i.a], t.local_slots[i.a])
     return 0
@@ -340,7 +329,17 @@ def _select(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
     b_bits: uint64_t = t.stack[t.height - 2].bits
     number: cython.int
     at: cython.Py_ssize_t
-    _scalar(t, type)
+    if type == h.T_V128:
+        a_slot = t.to_slot(t.height - 3)
+        b_slot = t.to_slot(t.height - 2)
+        for _ in range(3):
+            t.pop()
+        at = t.emit_slot_result(h.H_SELECT_VECTOR_A if c.kind == ACC else h.H_SELECT_VECTOR_S, type)
+        if c.kind == SLOT:
+            put16(t.buffer + at + h.AT_SELECT_VECTOR_CONDITION, c.slot)
+        put16(t.buffer + at + h.AT_SELECT_VECTOR_A, a_slot)
+        put16(t.buffer + at + h.AT_SELECT_VECTOR_B, b_slot)
+        return 0
     if not a_const:
         a_slot = t.to_slot(t.height - 3)
     if not b_const:
@@ -381,8 +380,9 @@ def _global_get(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
     index: uint32_t = i.a
     type: cython.int = code_of(t.module.global_item[index].content)
     at: cython.Py_ssize_t
-    _scalar(t, type)
-    if class_of(type):
+    if type == h.T_V128:
+        at = t.emit_slot_result(h.H_VECTOR_GLOBAL_GET, type)
+    elif class_of(type):
         at = t.emit_result(h.H_FGLOBAL_GET_A, h.H_FGLOBAL_GET_S, type)
     else:
         at = t.emit_result(h.H_GLOBAL_GET_A, h.H_GLOBAL_GET_S, type)
@@ -396,11 +396,16 @@ def _global_set(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
     """`global.set`."""
     index: uint32_t = i.a
     v: Operand = t.operand(t.height - 1)
-    cls: cython.int = class_of(t.stack[t.height - 1].type)
+    type: cython.int = t.stack[t.height - 1].type
+    cls: cython.int = class_of(type)
     at: cython.Py_ssize_t
-    _scalar(t, t.stack[t.height - 1].type)
+    if type == h.T_V128:
+        v.slot = t.to_slot(t.height - 1)
     t.pop()
-    if v.kind == ACC:
+    if type == h.T_V128:
+        at = t.emit(h.H_VECTOR_GLOBAL_SET)
+        put16(t.buffer + at + h.AT_GLOBAL_SET_VALUE, v.slot)
+    elif v.kind == ACC:
         at = t.emit(h.H_FGLOBAL_SET_A if cls else h.H_GLOBAL_SET_A)
     elif v.kind == SLOT:
         at = t.emit(h.H_GLOBAL_SET_S)

@@ -10,7 +10,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     # A definition would be no more than "push what is there".
     "It moves no value: it is about the operand stack and locals, which are slots and accumulators in bytecode that is"
     " written in one pass, and LLVM's values and variables in compiled code.": (
-        "drop", "local.get", "local.set", "local.tee", "i32.const", "i64.const", "f32.const", "f64.const",
+        "drop", "local.get", "local.set", "local.tee", "i32.const", "i64.const", "f32.const", "f64.const", "v128.const",
     ),
     "It says where control goes: by jumps that are patched, with values in their home slots, or by blocks and phis."
     " (Whether a branch on a reference is taken is defined, by `ref.is_null`.)": (

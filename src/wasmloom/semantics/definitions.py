@@ -1,6 +1,6 @@
 """The definitions of instructions on numbers, loads and stores. Importing this fills the registry with all definitions.
 
-Atomic instructions are in `atomics`, references in `references`, tables, memories as a whole and globals in `tables`.
+Vectors are in `vectors`, atomic instructions in `atomics`, references in `references`, tables, memories as a whole and globals in `tables`.
 Instructions without a definition are in `by_tier`, with the reasons.
 
 Each function takes a builder `b` and typed operands. `wasmloom.semantics.llvm.Builder` shows what a builder offers.
@@ -14,6 +14,7 @@ from typing import Any
 from wasmloom.contract.traps import INTEGER_DIVIDE_BY_ZERO, INTEGER_OVERFLOW, INVALID_CONVERSION, UNREACHABLE
 from wasmloom.semantics import atomics as _atomics  # noqa: F401  (registers definitions)
 from wasmloom.semantics import references as _references  # noqa: F401  (the same)
+from wasmloom.semantics import vectors as _vectors  # noqa: F401  (the same)
 from wasmloom.semantics.registry import operation
 
 V = Any

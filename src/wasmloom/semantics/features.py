@@ -10,6 +10,8 @@ from wasmloom.errors import UnsupportedError
 EXECUTED: frozenset[str] = frozenset(
     (
         "mvp",
+        "simd",
+        "relaxed-simd",
         "sign-extension",
         "multi-value",
         "saturating-truncation",
@@ -26,8 +28,6 @@ EXECUTED: frozenset[str] = frozenset(
 )
 #: How an error names the others, where that isn't the feature's own name.
 _TITLES: dict[str, str] = {
-    "simd": "SIMD",
-    "relaxed-simd": "relaxed SIMD",
     "gc": "garbage collection",
     "memory64": "64-bit memory",
     "table64": "64-bit tables",

@@ -12,7 +12,6 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from wasmloom.contract.layout import SLOT_BYTES
-from wasmloom.errors import UnsupportedError
 from wasmloom.spec.types import F32, F64, I32, I64, REF_FLAG, V128
 
 #: Bits of a slot.
@@ -53,7 +52,12 @@ class Kind(NamedTuple):
     @property
     def is_float(self) -> bool:
         """Whether values are floating-point numbers."""
-        return self.register == Register.FLOAT
+        return self.register == Register.FLOAT and not self.is_vector
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether values are vectors, which travel in the same registers as floats, and fill them."""
+        return self.bits > SLOT_BITS
 
 
 _ALL = (
@@ -61,15 +65,17 @@ _ALL = (
     Kind("i64", 1, 64, Register.INTEGER, "i64"),
     Kind("f32", 2, 32, Register.FLOAT, "f32"),
     Kind("f64", 3, 64, Register.FLOAT, "f64"),
-    Kind("ref", 4, 64, Register.INTEGER, "i64", is_reference=True),
-    Kind("v128", 5, 128, Register.FLOAT, "v128"),
+    Kind("v128", 4, 128, Register.FLOAT, "v128"),
+    Kind("ref", 5, 64, Register.INTEGER, "i64", is_reference=True),
 )
 #: All kinds, by name.
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 #: What the instruction table calls the address type of a memory or table. All memories have 32-bit addresses so far.
 _ADDRESS = "addr"
-#: The kinds of types of numbers.
-NUMBERS: dict[int, Kind] = {I32: KINDS["i32"], I64: KINDS["i64"], F32: KINDS["f32"], F64: KINDS["f64"]}
+#: The kinds of types of numbers, and of vectors.
+NUMBERS: dict[int, Kind] = {
+    I32: KINDS["i32"], I64: KINDS["i64"], F32: KINDS["f32"], F64: KINDS["f64"], V128: KINDS["v128"],
+}  # fmt: skip
 
 
 def by_name(name: str) -> Kind:
@@ -80,14 +86,6 @@ def by_name(name: str) -> Kind:
     return found
 
 
-def slots_of(type: int) -> int:
-    """The number of slots that values of a type take; for a type that isn't executed yet, as many as its bits need.
-
-    A function may have such types if nothing calls it.
-    """
-    return -(-128 // SLOT_BITS) if type == V128 else of_type(type).slots
-
-
 def places(names: Iterable[str]) -> tuple[int, ...]:
     """The first slot of each of some values that follow one another, and then the number of all slots."""
     found = [0]
@@ -96,16 +94,11 @@ def places(names: Iterable[str]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def of_type(type: int, offset: int | None = None) -> Kind:
-    """The kind of a value type. Raises `UnsupportedError` for v128, ValueError for what isn't a value type.
-
-    `offset`: where in the module the type is named, for the error.
-    """
+def of_type(type: int) -> Kind:
+    """The kind of a value type. Raises ValueError for what isn't one."""
     if type & REF_FLAG:
         return KINDS["ref"]
     found = NUMBERS.get(type)
     if found is None:
-        if type == V128:
-            raise UnsupportedError("SIMD is not supported yet: v128", offset)
         raise ValueError(f"there is no kind of values for the type {type:#x}")
     return found

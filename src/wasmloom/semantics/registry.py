@@ -34,6 +34,8 @@ class Operation(NamedTuple):
     "own"        see its docstring: each tier has code of its own around it
     ============ ====================================================================================================
 
+    Where the instruction has lanes as its immediate, they come last: a builder's number, or the 16 lanes of a shuffle.
+
     `params` and `results` are the kinds of operands and results, also where the instruction table has a rule for them.
     `traps` are the trap codes that it can raise besides those of the memory access itself. `is_truth`: the result is a
     truth value, so a branch may test it without storing it.
@@ -58,6 +60,17 @@ class Operation(NamedTuple):
         """The number of bytes that it accesses, which is its natural alignment."""
         kind = next(kind for kind in self.instruction.immediates if kind.startswith(("mem:", "atomic:")))
         return 1 << int(kind.partition(":")[2])
+
+    @property
+    def lane_immediate(self) -> str | None:
+        """The immediate that names lanes: "lane" for a single one, "lanes" for those of a shuffle, None without one."""
+        kinds = [kind.partition(":")[0] for kind in self.instruction.immediates]
+        return next((kind for kind in kinds if kind.startswith("lane")), None)
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether it takes or gives vectors."""
+        return any(kind.is_vector for kind in (*self.params, *self.results))
 
     @property
     def is_compare(self) -> bool:
