@@ -22,7 +22,7 @@ def test_the_scripts_are_there(spec_dir: Path) -> None:
 
 
 #: Scripts that other settings of the engine have anything to do with.
-OTHER_MODES = [path for path in SCRIPTS if not path.name.startswith("simd_")]
+OTHER_MODES = SCRIPTS
 
 #: Those of calls and jumps, which cross between bytecode and compiled code.
 CROSSING = [

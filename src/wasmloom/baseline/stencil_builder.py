@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from wasmloom.baseline.holes import SYMBOL, Symbol, symbol
 from wasmloom.baseline.roles import KEEPING, Effect, Roles, roles_of
 from wasmloom.contract.layout import SLOT_BYTES
-from wasmloom.interpreter import emitter
 from wasmloom.interpreter.emitter import STATE, HandlerBuilder
 from wasmloom.interpreter.isa import FIELD_KINDS, Shape
+from wasmloom.semantics import llvm
 from wasmloom.semantics.kinds import SLOT_BITS, Kind
 from wasmloom.semantics.llvm import Value, is_float
 from wasmloom.target import pins, registers
@@ -165,7 +165,7 @@ class StencilBuilder(HandlerBuilder):
         """Read memory, or the register that has what is there."""
         field = self._fields.get(address.text)
         # Vectors have no roles: a register has one slot only.
-        if field is not None and type not in ("ptr", emitter.VECTOR):
+        if field is not None and type not in ("ptr", llvm.VECTOR):
             self._reads.setdefault(field, set()).add(self._reading)
             if field in self._pinned:
                 return self._from_register(self._pinned[field], type)
@@ -238,7 +238,7 @@ class StencilBuilder(HandlerBuilder):
         """Note what becomes of pins where the stencil goes on in the function's code."""
         if "fp" in state:
             self._effects.add(Effect.UNFIT)
-        elif self._result is not None and self._result.type == emitter.VECTOR:
+        elif self._result is not None and self._result.type == llvm.VECTOR:
             self._effects.add(Effect.VECTOR)
         elif function != f"@{FOLLOWING}" or self._result is None:
             self._effects.add(Effect.NOTHING)

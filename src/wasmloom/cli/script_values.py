@@ -11,7 +11,7 @@ from functools import cache
 from struct import Struct
 from typing import Any
 
-from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, F32, F64, I32, I64, ValType
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, F32, F64, I32, I64, V128, ValType
 from wasmloom.text.script import (
     Const,
     Either,
@@ -32,7 +32,9 @@ _F32_EXPONENT, _F32_QUIET = 0x7F80_0000, 0x40_0000
 _F64_EXPONENT, _F64_QUIET = 0x7FF << 52, 1 << 51
 
 _WIDTHS: dict[str, int] = {"i32": 32, "i64": 64}
-_NUMBERS: dict[str, ValType] = {"i32": I32, "i64": I64, "f32": F32, "f64": F64}
+_NUMBERS: dict[str, ValType] = {"i32": I32, "i64": I64, "f32": F32, "f64": F64, "v128": V128}
+#: Bytes of a vector.
+_VECTOR = 16
 
 
 class NoValue(Exception):
@@ -75,6 +77,8 @@ def argument(value: Value) -> Any:
             return f32_from_bits(value.bits)
         if value.type == "f64":
             return _DOUBLE.unpack(_U64.pack(value.bits))[0]
+        if value.type == "v128":
+            return value.bits.to_bytes(_VECTOR, "little")
     if isinstance(value, RefNull):
         return None
     if isinstance(value, RefExtern) and value.number is not None:
@@ -83,7 +87,9 @@ def argument(value: Value) -> Any:
 
 
 def bits_of(value: Any, type: ValType) -> int:
-    """The bits of a number that the engine returned."""
+    """The bits of a number or a vector that the engine returned."""
+    if type == V128:
+        return int.from_bytes(value, "little")
     if type in (I32, I64):
         return int(value) & ((1 << (32 if type == I32 else 64)) - 1)
     return f32_bits(value) if type == F32 else int(_U64.unpack(_DOUBLE.pack(value))[0])
@@ -96,15 +102,25 @@ def _matches_nan(bits: int, pattern: NanPattern) -> bool:
     return bits & (exponent | quiet) == exponent | quiet
 
 
+def _matches_lane(bits: int, expected: Const | NanPattern) -> bool:
+    return _matches_nan(bits, expected) if isinstance(expected, NanPattern) else bits == expected.bits
+
+
+def _lanes(bits: int, count: int) -> list[int]:
+    """The lanes of a vector, the lowest first."""
+    width = 8 * _VECTOR // count
+    return [bits >> width * i & (1 << width) - 1 for i in range(count)]
+
+
 def matches(value: Any, type: ValType, expected: Result) -> bool:
     """Whether a result of `type` is as expected. Raises `NoValue` for patterns of types that aren't supported."""
     if isinstance(expected, Either):
         return any(matches(value, type, option) for option in expected.options)
     if isinstance(expected, NanPattern):
         return type == _NUMBERS[expected.type] and _matches_nan(bits_of(value, type), expected)
+    if isinstance(expected, VectorPattern):
+        return type == V128 and all(map(_matches_lane, _lanes(bits_of(value, type), len(expected.lanes)), expected.lanes))
     if isinstance(expected, Const):
-        if expected.type not in _NUMBERS:
-            raise NoValue(f"results of type {expected.type} aren't supported yet")
         return type == _NUMBERS[expected.type] and bits_of(value, type) == expected.bits
     if isinstance(expected, RefNull):
         return type.is_ref and value is None
@@ -143,6 +159,6 @@ def describe(value: Result | Value) -> str:
 
 def describe_result(value: Any, type: ValType) -> str:
     """A result as `describe` writes it."""
-    if type in (I32, I64, F32, F64):
+    if type in _NUMBERS.values():
         return describe(Const(str(type), bits_of(value, type)))
     return f"({type} {value!r})"

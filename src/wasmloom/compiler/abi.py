@@ -3,7 +3,7 @@
 It is C's convention, with the environment in a register of its own (LLVM's `swiftself`), as many parameters in
 registers as `wasmloom.target.registers` says, and the first result in a register. All other parameters and results
 travel in the context's `args`, at the places that they would have if all parameters (or results) were there, one after
-the other. So no parameter ever lies on the stack, and a tail call with any signatures is a jump.
+the other. Vectors do so, too: of one that is the first result, the lower word is in a register, as an integer. So no parameter ever lies on the stack, and a tail call with any signatures is a jump.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def signature(type: FuncType) -> Signature:
     left = {Register.INTEGER: len(machine.INTEGER_ARGUMENTS), Register.FLOAT: machine.FLOAT_ARGUMENTS}
     registers = []
     for position, name in enumerate(params):
-        register = by_name(name).register
-        if left[register]:
-            left[register] -= 1
+        kind = by_name(name)
+        if left[kind.register] and not kind.is_vector:
+            left[kind.register] -= 1
             registers.append(position)
     prototype = ", ".join(["ptr swiftself", *(llvm_type(params[i]) for i in registers)])
-    result = llvm_type(results[0]) if results else "void"
+    result = llvm_type(returned_type(results[0])) if results else "void"
     return Signature(params, results, places(params), places(results), tuple(registers), result, prototype)
 
 
@@ -60,6 +60,11 @@ UNIFORM_PROTOTYPE = ", ".join(("ptr swiftself", *UNIFORM_INTEGERS, *UNIFORM_FLOA
 
 #: Where in the context's `args`, behind all parameters, a tail call leaves the code and environment that it goes to.
 TAIL_WORDS = MAX_PARAMS
+
+
+def returned_type(type: str) -> str:
+    """The builders' type of the register in which a function returns its first result, or the beginning of that."""
+    return "i64" if by_name(type).is_vector else type
 
 
 def uniform_position(params: Sequence[str], registers: Sequence[int], position: int) -> int:

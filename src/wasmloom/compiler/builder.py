@@ -12,6 +12,7 @@ from wasmloom.compiler.abi import (
     UNIFORM_PROTOTYPE,
     UNIFORM_RESULT,
     Signature,
+    returned_type,
     uniform_index,
     uniform_position,
     uniform_type,
@@ -21,7 +22,7 @@ from wasmloom.compiler.lines import END, MARK
 from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.semantics.kinds import SLOT_BITS, by_name, places
-from wasmloom.semantics.llvm import Value, is_float, llvm_type, module_assembly, type_bits
+from wasmloom.semantics.llvm import VECTOR, Value, is_float, llvm_type, module_assembly, type_bits
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.target import backend, inline_assembly
 
@@ -51,6 +52,7 @@ _CONTEXT = ("%inst", layout.offset("WlInstance", "context"))
 
 #: A word, as builders call it.
 _WORD = f"i{SLOT_BITS}"
+_WORD_MASK = (1 << SLOT_BITS) - 1
 #: The metadata suffixes of a function's locations, by offset in the module.
 Scope = Callable[[int], str]
 
@@ -235,6 +237,8 @@ class FunctionBuilder(StructBuilder):
 
     def constant(self, type: str, bits: int) -> Value:
         """The constant with some bits. Floats are opaque."""
+        if type == VECTOR:
+            return Value(f"<i64 {bits & _WORD_MASK}, i64 {bits >> SLOT_BITS & _WORD_MASK}>", type)
         width = type_bits(type)
         bits &= (1 << width) - 1
         if is_float(type):
@@ -244,7 +248,8 @@ class FunctionBuilder(StructBuilder):
     def alloca(self, type: str, name: str | None = None) -> Value:
         """A variable in the entry block."""
         name = name or self.fresh("a")
-        self.entry.append(f"  {name} = alloca {type}, align 8")
+        align = 16 if type[0] == "<" else 8  # that of LLVM's loads and stores of vectors, unless they name one
+        self.entry.append(f"  {name} = alloca {type}, align {align}")
         return Value(name, "ptr")
 
     def words(self, count: int) -> Value:
@@ -285,8 +290,14 @@ class FunctionBuilder(StructBuilder):
         """An LLVM conversion instruction."""
         if opcode == "fptrunc":
             # LLVM folds this of an `fpext` to the number that was extended, even to a signalling NaN.
-            x = self.assign(f"call double {inline_assembly.opaque(True)}(double {x.text})", "f64")
+            kind = llvm_type(x.type)
+            x = self.assign(f"call {kind} {inline_assembly.opaque(True)}({kind} {x.text})", x.type)
         return super().convert(opcode, x, target)
+
+    def unfolded(self, x: Value) -> Value:
+        """A vector of floats that LLVM can't see through: see `opaque`."""
+        kind = llvm_type(x.type)
+        return self.assign(f"call {kind} {inline_assembly.opaque(True)}({kind} {x.text})", x.type)
 
     # --- words: what slots, globals, exceptions and arguments in memory hold ---
 
@@ -302,18 +313,37 @@ class FunctionBuilder(StructBuilder):
         bits = word if integer == _WORD else self.convert("trunc", word, integer)
         return self.convert("bitcast", bits, type) if is_float(type) else bits
 
+    def halves(self, vector: Value) -> tuple[Value, Value]:
+        """The two words of a vector, the lower one first."""
+        kind = llvm_type(vector.type)
+        low, high = (self.assign(f"extractelement {kind} {vector.text}, i64 {i}", _WORD) for i in range(2))
+        return low, high
+
+    def joined(self, low: Value, high: Value) -> Value:
+        """The vector of two words."""
+        kind = llvm_type(VECTOR)
+        half = self.assign(f"insertelement {kind} poison, i64 {low.text}, i64 0", VECTOR)
+        return self.assign(f"insertelement {kind} {half.text}, i64 {high.text}, i64 1", VECTOR)
+
+    def value_at(self, base: Value, index: int, type: str) -> Value:
+        """Load a value from the words of an array."""
+        if type == VECTOR:
+            return self.load(type, self.at(base, SLOT_BYTES * index), align=SLOT_BYTES)
+        return self.from_word(self.word_at(base, index), type)
+
     def word_at(self, base: Value, index: int) -> Value:
         """Load a word of an array."""
         return self.load("i64", self.at(base, SLOT_BYTES * index), align=SLOT_BYTES)
 
     def set_word(self, base: Value, index: int, value: Value) -> None:
-        """Store a value as a word of an array."""
-        self.store(self.as_word(value), self.at(base, SLOT_BYTES * index), align=SLOT_BYTES)
+        """Store a value as a word of an array, or as two."""
+        word = value if value.type == VECTOR else self.as_word(value)
+        self.store(word, self.at(base, SLOT_BYTES * index), align=SLOT_BYTES)
 
     def values_at(self, base: Value, kinds: Sequence[str], first: int = 0) -> list[Value]:
         """Load values that lie one behind the other, from word `first` of an array on."""
         return [
-            self.from_word(self.word_at(base, first + place), kind)
+            self.value_at(base, first + place, kind)
             for kind, place in zip(kinds, places(kinds), strict=False)
         ]
 
@@ -323,6 +353,29 @@ class FunctionBuilder(StructBuilder):
         for value, place in zip(values, at, strict=False):
             self.set_word(base, first + place, value)
         return at[-1]
+
+    def put_rest(self, values: list[Value]) -> Value:
+        """Store values in the context's `args`, at their places, but for the first word, which travels in a register.
+
+        Returns what has that: the first value, or a vector's lower word.
+        """
+        first = values[0]
+        slots = by_name(first.type).slots
+        if first.type == VECTOR:
+            first, high = self.halves(first)
+            self.set_word(self.args(self.ctx), 1, high)
+        if len(values) > 1:
+            self.set_values(self.args(self.ctx), values[1:], slots)
+        return first
+
+    def take_rest(self, kinds: Sequence[str], first: Value) -> list[Value]:
+        """Values that have come so: `first` is the first one, or a vector's lower word."""
+        if kinds[0] == VECTOR:
+            first = self.joined(first, self.word_at(self.args(self.ctx), 1))
+        found = [first]
+        if len(kinds) > 1:
+            found += self.values_at(self.args(self.ctx), kinds[1:], by_name(kinds[0]).slots)
+        return found
 
     # --- traps ---
 
@@ -376,23 +429,17 @@ class FunctionBuilder(StructBuilder):
             environment = self.assign(f"call ptr {inline_assembly.opaque(False)}(ptr {environment.text})", "ptr")
             passed = self._uniform(callee, arguments, environment)
             both = self.assign(f"call {UNIFORM_RESULT} {target}({passed}) #7{self.where}", UNIFORM_RESULT)
-            first = self._from_uniform(both, callee.results[0]) if callee.results else None
+            first = self._from_uniform(both, returned_type(callee.results[0])) if callee.results else None
         else:
             operands = [f"{llvm_type(arguments[i].type)} {arguments[i].text}" for i in callee.registers]
             passed = ", ".join([f"ptr swiftself {environment.text}", *operands])
             if callee.results:
-                first = self.assign(f"call {callee.result} {target}({passed}) #7{self.where}", callee.results[0])
+                type = returned_type(callee.results[0])
+                first = self.assign(f"call {callee.result} {target}({passed}) #7{self.where}", type)
             else:
                 first = None
                 self.emit(f"call void {target}({passed}) #7{self.where}")
-        return self.take_results(callee.results, first)
-
-    def take_results(self, results: tuple[str, ...], first: Value | None) -> list[Value]:
-        """All results: the first, and the others from memory."""
-        found = [] if first is None else [first]
-        if len(results) > 1:
-            found += self.values_at(self.args(self.ctx), results[1:], by_name(results[0]).slots)
-        return found
+        return [] if first is None else self.take_rest(callee.results, first)
 
     def _uniform(self, callee: Signature, arguments: list[Value], environment: Value) -> str:
         """The operands of a call with the uniform prototype."""

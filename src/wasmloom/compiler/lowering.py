@@ -149,7 +149,7 @@ class FunctionLowering:
             variable = b.alloca(llvm_type(kind), f"%l{i}")
             self.locals.append((variable, kind))
             if i not in own.registers:
-                value = b.from_word(b.word_at(b.args(b.ctx), own.param_places[i]), kind)
+                value = b.value_at(b.args(b.ctx), own.param_places[i], kind)
             elif self.uniform:
                 at = uniform_position(own.params, own.registers, i)
                 value = b.from_uniform(Value(f"%u{at}", uniform_type(kind)), kind)
@@ -345,12 +345,11 @@ class FunctionLowering:
     def give(self, values: list[Value]) -> None:
         """Return values."""
         b = self.b
-        if len(values) > 1:
-            b.set_values(b.args(b.ctx), values[1:], by_name(values[0].type).slots)
+        first = b.put_rest(values) if values else None
         if self.uniform:
-            b.emit(f"ret {b.uniform_result(values[0] if values else None)}")
-        elif values:
-            b.emit(f"ret {llvm_type(values[0].type)} {values[0].text}")
+            b.emit(f"ret {b.uniform_result(first)}")
+        elif first is not None:
+            b.emit(f"ret {llvm_type(first.type)} {first.text}")
         else:
             b.emit("ret void")
 
@@ -491,7 +490,25 @@ def check_lowerings() -> None:
 
 def _value(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i.row]
-    f.push(operation.define(f.b, *f.pop_many(len(operation.params))))
+    lanes: list[Value | bytes] = []
+    if operation.lane_immediate == "lane":
+        lanes.append(f.b.const("i64", i.a))
+    elif operation.lane_immediate:
+        lanes.append((i.a | i.b << 64).to_bytes(16, "little"))
+    f.push(operation.define(f.b, *f.pop_many(len(operation.params)), *lanes))
+
+
+def _lane_access(f: FunctionLowering, i: Instr) -> None:
+    """A load to, or a store of, one lane."""
+    operation = _OPERATION[i.row]
+    width = operation.width
+    address, value = f.pop_many(2)
+    f.approach(i.b, address, i.a, width)
+    place = f.address(i.b, address, i.a, width)
+    result = operation.define(f.b, place, value, f.b.const("i64", i.d))
+    f.accessed()
+    if operation.results:
+        f.push(result)
 
 
 def _load(f: FunctionLowering, i: Instr) -> None:
@@ -576,14 +593,16 @@ _FAMILIES: dict[str, Handler] = {
     "nothing": _nothing,
 }
 for _operation in OPERATIONS.values():
-    if _operation.kind != "own":
+    if _operation.kind in ("load", "store") and _operation.lane_immediate:
+        lowers(_operation.mnemonic)(_lane_access)
+    elif _operation.kind != "own":
         lowers(_operation.mnemonic)(_FAMILIES[_operation.kind])
 
 
-@lowers("i32.const", "i64.const", "f32.const", "f64.const")
+@lowers("i32.const", "i64.const", "f32.const", "f64.const", "v128.const")
 def _constant(f: FunctionLowering, i: Instr) -> None:
     (result,) = INSTRUCTIONS[i.row].results
-    f.push(f.b.constant(by_name(result).type, i.a))
+    f.push(f.b.constant(by_name(result).type, i.a | (i.b << 64 if by_name(result).is_vector else 0)))
 
 
 # --- variables and parametric instructions ---

@@ -108,7 +108,7 @@ class OsrLowering(FunctionLowering):
         for local, (kind, slot) in enumerate(zip(kinds, self._slots, strict=True)):
             variable = b.alloca(llvm_type(kind), f"%l{local}")
             self.locals.append((variable, kind))
-            value = b.from_word(b.word_at(_FRAME, slot), kind)
+            value = b.value_at(_FRAME, slot, kind)
             b.emit(f"store {llvm_type(kind)} {value.text}, ptr {variable.text}")
         if self._place == 0:
             self._place = -1
@@ -172,7 +172,7 @@ class OsrLowering(FunctionLowering):
             return b.constant(kind, bits)
         if slot == NOWHERE:
             raise ValueError(f"an operand of function {self.index} can't be read at offset 0x{self.offset:x}")
-        return b.from_word(b.word_at(_FRAME, slot), kind)
+        return b.value_at(_FRAME, slot, kind)
 
     def begin_loop(self, label: Label, at: int) -> None:
         """See the base class; with the place in the loop, its next round may come from there and know nothing."""

@@ -6,6 +6,7 @@ number, then for each the offset of its tag in the instance and its kind.
 
 from __future__ import annotations
 
+from wasmloom.compiler.abi import returned_type
 from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.loops import Instr
 from wasmloom.compiler.lowering import FunctionLowering, lowers, operands
@@ -31,7 +32,6 @@ from wasmloom.compiler.switching import (
 )
 from wasmloom.contract.layout import BOUND_SHIFT, CONT_BYTES, CONT_FRESH, INLINE_WORDS, ON_LABEL, ON_SWITCH, SLOT_BYTES
 from wasmloom.semantics.continuations import check_reference, check_target, check_throwing, consume
-from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
@@ -179,10 +179,7 @@ def _take(b: FunctionBuilder, kinds: tuple[str, ...], first: Value) -> list[Valu
     """The values that came along with a switch."""
     if not kinds:
         return []
-    values = [b.from_word(first, kinds[0])]
-    if len(kinds) > 1:
-        values += b.values_at(b.args(b.ctx), kinds[1:], by_name(kinds[0]).slots)
-    return values
+    return b.take_rest(kinds, b.from_word(first, returned_type(kinds[0])))
 
 
 def _resume(f: FunctionLowering, i: Instr, word: Value, values: list[Value]) -> None:

@@ -20,7 +20,7 @@ from wasmloom.compiler.builder import FunctionBuilder
 from wasmloom.compiler.lowering import FunctionLowering
 from wasmloom.contract import layout, traps
 from wasmloom.contract.layout import BOUND_SHIFT, CONT_ACTIVE, CONT_FRESH, CONT_SUSPENDED
-from wasmloom.semantics.kinds import by_name, places
+from wasmloom.semantics.kinds import places
 from wasmloom.semantics.llvm import Value
 from wasmloom.target import inline_assembly
 
@@ -168,9 +168,7 @@ class Link(NamedTuple):
 
 def pass_along(b: FunctionBuilder, values: list[Value]) -> Value:
     """Put all values except the first where they wait during a switch. Returns the first as a word."""
-    if len(values) > 1:
-        b.set_values(b.args(b.ctx), values[1:], by_name(values[0].type).slots)
-    return b.as_word(values[0]) if values else NOTHING
+    return b.as_word(b.put_rest(values)) if values else NOTHING
 
 
 def prepare(b: FunctionBuilder, cont: Value, values: list[Value], link: Link) -> Goal:

@@ -36,7 +36,7 @@ from cython.cimports.wasmloom.host.bridge import (
     room_for,
     signature_at,
 )
-from cython.cimports.wasmloom.host.signatures import Signature, kind_bits, kind_is_float
+from cython.cimports.wasmloom.host.signatures import KIND_V128, Signature, kind_bits, kind_is_float
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.entries import call
 from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
@@ -107,7 +107,10 @@ def _run_registers(
     try:
         for i in range(signature.n_params):
             place = signature.places[i]
-            if kind_is_float[signature.kinds[i]]:
+            if signature.kinds[i] == KIND_V128:
+                words[place] = args[place]
+                words[place + 1] = args[place + 1]
+            elif kind_is_float[signature.kinds[i]]:
                 if floats < FLOAT_ARGUMENTS:
                     words[place] = registers[INTEGER_ARGUMENTS + floats]
                     floats += 1

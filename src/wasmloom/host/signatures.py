@@ -16,6 +16,7 @@ from cython.cimports.wasmloom.host.signatures import (
     KIND_EXTERN,
     KIND_FUNC,
     KIND_OTHER,
+    KIND_V128,
     kind_bits,
     kind_is_float,
 )
@@ -107,7 +108,7 @@ class Signature:
         for i in range(len(types)):
             self.types[i] = types[i]
             self.kinds[i] = kind_of(self.types[i])
-            if i < self.n_params and kind_is_float[self.kinds[i]]:
+            if (i < self.n_params and kind_is_float[self.kinds[i]]) or self.kinds[i] == KIND_V128:
                 self.in_integers = False
 
     def __dealloc__(self) -> None:

@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterator
 
 from wasmloom.contract import traps
 from wasmloom.contract.layout import SLOT_BYTES
-from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, SIGNATURE, VECTOR, HandlerBuilder
+from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, SIGNATURE, HandlerBuilder
 from wasmloom.interpreter.families import RUNTIME, Family, jump_back, named, runtime_body
 from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, Shape, letters, shape
 from wasmloom.semantics.kinds import by_name
-from wasmloom.semantics.llvm import Value
+from wasmloom.semantics.llvm import VECTOR, Value
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.target import registers
 

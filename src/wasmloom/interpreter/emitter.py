@@ -14,7 +14,7 @@ from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.interpreter.isa import FIELD_KINDS, Handler, Shape
 from wasmloom.semantics.kinds import SLOT_BITS, Kind
-from wasmloom.semantics.llvm import Value, is_float, lanes_of, llvm_type, type_bits
+from wasmloom.semantics.llvm import VECTOR, Value, is_float, lanes_of, llvm_type, type_bits
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.target import registers
 
@@ -31,8 +31,7 @@ STATE: tuple[tuple[str, str], ...] = (
 SIGNATURE = ", ".join(f"{type} %{name}" for type, name in STATE)
 TYPES = {name: type for type, name in STATE}
 
-#: The type of whole vectors, and that of their bytes.
-VECTOR = "v128"
+#: The type of a vector's bytes.
 _BYTES = "<16 x i8>"
 
 POISON_ACC = Value("poison", "i64")

@@ -13,8 +13,9 @@ from wasmloom.target import inline_assembly
 #: Types of floats → LLVM's names and bits. Of integers both are in the name.
 _FLOATS = {"f32": ("float", 32), "f64": ("double", 64)}
 _INTEGER = re.compile(r"i([1-9][0-9]*)")
-#: The whole of a vector register, without lanes.
-_WHOLE = {"v128": "<2 x i64>"}
+#: The type of a whole vector, without lanes, and LLVM's name of it.
+VECTOR = "v128"
+_WHOLE = {VECTOR: "<2 x i64>"}
 _VECTOR = re.compile(r"<([1-9][0-9]*) x ([a-z][0-9]+)>")
 
 #: Comparison of floats: Wasm's name → LLVM's ordered predicate; "ne" is true of NaNs, "uno" asks for them.
@@ -250,6 +251,10 @@ class Builder:
     def choose(self, x: Value, y: Value, lanes: Sequence[int]) -> Value:
         """As `shuffle`, where the lanes are an instruction's immediate."""
         return self.shuffle(x, y, lanes)
+
+    def unfolded(self, x: Value) -> Value:
+        """A vector of floats which LLVM must not compute with."""
+        return x
 
     # --- memory ---
 

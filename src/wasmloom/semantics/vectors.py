@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, NamedTuple
 
+from wasmloom.semantics.llvm import VECTOR
 from wasmloom.semantics.registry import operation
 
 V = Any
@@ -53,7 +54,6 @@ I8, I16, I32, I64 = (Lanes(128 // bits, f"i{bits}") for bits in (8, 16, 32, 64))
 F32, F64 = Lanes(4, "f32"), Lanes(2, "f64")
 INTEGERS = (I8, I16, I32, I64)
 FLOATS = (F32, F64)
-_V128 = "v128"
 
 
 def _lanes(b: V, x: V, shape: Lanes) -> V:
@@ -61,7 +61,7 @@ def _lanes(b: V, x: V, shape: Lanes) -> V:
 
 
 def _whole(b: V, x: V) -> V:
-    return b.convert("bitcast", x, _V128)
+    return b.convert("bitcast", x, VECTOR)
 
 
 def _on(shape: Lanes, define: Callable[..., V], of: Lanes | None = None) -> Callable[..., V]:
@@ -69,7 +69,7 @@ def _on(shape: Lanes, define: Callable[..., V], of: Lanes | None = None) -> Call
 
     @wraps(define)
     def on_lanes(b: V, *operands: V) -> V:
-        given = [_lanes(b, x, of or shape) if x.type == _V128 else x for x in operands]
+        given = [_lanes(b, x, of or shape) if x.type == VECTOR else x for x in operands]
         return _whole(b, define(b, *given))
 
     on_lanes.__qualname__ = f"{define.__qualname__} on {(of or shape).name}"
@@ -217,6 +217,15 @@ def _intrinsic(name: str) -> Callable[..., V]:
         return b.intrinsic(name, *operands)
 
     return define
+
+
+def _unfolded(define: Callable[..., V]) -> Callable[..., V]:
+    """A definition with floats that LLVM mustn't compute, because results may be NaNs: it gives them other bits."""
+
+    def unfolded(b: V, x: V) -> V:
+        return define(b, b.unfolded(x))
+
+    return unfolded
 
 
 def _neg(b: V, x: V) -> V:
@@ -428,7 +437,7 @@ _define(FLOATS, "neg", _negate)
 for _name, _llvm in {
     "abs": "fabs", "ceil": "ceil", "floor": "floor", "trunc": "trunc", "nearest": "roundeven", "sqrt": "sqrt",
 }.items():  # fmt: skip
-    _define(FLOATS, _name, _intrinsic(_llvm))
+    _define(FLOATS, _name, _intrinsic(_llvm) if _name == "abs" else _unfolded(_intrinsic(_llvm)))
 for _name in ("add", "sub", "mul", "div"):
     _define(FLOATS, _name, _arithmetic(_name))
 for _name, _first, _combine in (("min", "lt", "or"), ("max", "gt", "and")):
@@ -497,8 +506,10 @@ for _sign in "su":
         operation(f"i32x4.{_name}")(_on(I32, _then_zeros(_saturate(_LOW_I32, _sign)), of=F64))
     operation(f"f32x4.convert_i32x4_{_sign}")(_on(F32, _convert(f"{_sign}itofp", F32), of=I32))
     operation(f"f64x2.convert_low_i32x4_{_sign}")(_on(F64, _of_low(_convert(f"{_sign}itofp", F64)), of=I32))
-operation("f32x4.demote_f64x2_zero")(_on(F32, _then_zeros(_convert("fptrunc", F32.of("f32", 2))), of=F64))
-operation("f64x2.promote_low_f32x4")(_on(F64, _of_low(_convert("fpext", F64)), of=F32))
+operation("f32x4.demote_f64x2_zero")(
+    _on(F32, _unfolded(_then_zeros(_convert("fptrunc", F32.of("f32", 2)))), of=F64)
+)
+operation("f64x2.promote_low_f32x4")(_on(F64, _unfolded(_of_low(_convert("fpext", F64))), of=F32))
 
 
 # --- memory: `p` is the checked address ---
@@ -506,7 +517,7 @@ operation("f64x2.promote_low_f32x4")(_on(F64, _of_low(_convert("fpext", F64)), o
 
 @operation("v128.load", kind="load")
 def load(b: V, p: V) -> V:
-    return b.load(_V128, p)
+    return b.load(VECTOR, p)
 
 
 @operation("v128.store", kind="store")
