@@ -112,7 +112,7 @@ def errors(shop: Shop) -> None:
     for text, kind in (
         ("(module", wl.CompileError),
         ("(module (func (result i32)))", wl.ValidationError),
-        ("(module (func (drop (v128.const i32x4 0 0 0 0))))", wl.UnsupportedError),
+        ("(module (type (struct)) (func (drop (struct.new 0))))", wl.UnsupportedError),
     ):
         try:
             wl.Module(text)

@@ -48,7 +48,7 @@ SIEVE = """
 """
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/measurements.md", "docs/decisions.md"])
+@pytest.mark.parametrize("page", ["docs/benchmarks.md", "docs/baseline.md", "docs/measurements.md", "docs/decisions.md"])
 def test_commands_of_the_pages(page: str) -> None:
     """Each command that a page names has a script, and the script has its options."""
     text = (FOLDER.parent / page).read_text(encoding="utf-8")

@@ -26,7 +26,6 @@ READ = [
 ]
 #: What has a representation, so that it can be written as text, and its place in it.
 KNOWN = {
-    "SIMD": ("(module\n (func (drop (v128.const i64x2 0 0))))", 2, "v128.const"),
     "garbage collection": ("(module\n (func (drop (ref.i31 (i32.const 0)))))", 2, "ref.i31"),
     "64-bit memory": ("(module\n (memory i64 1))", 2, "memory"),
     "64-bit tables": ("(module\n (table i64 1 funcref))", 2, "table"),

@@ -14,6 +14,7 @@ from wasmloom.cli.script_values import (
     argument,
     bits_of,
     describe,
+    describe_result,
     f32_bits,
     f32_from_bits,
     host_value,
@@ -68,11 +69,23 @@ def test_results_match_by_bits_and_type() -> None:
     assert not matches(host_value(4), EXTERNREF, RefExtern(3))
     assert not matches(None, EXTERNREF, RefExtern(None))
     assert not matches(None, FUNCREF, RefPattern("func"))
-    for pattern in (Const("v128", 0), RefPattern("struct"), VectorPattern("f32x4", (NanPattern("f32", "canonical"),))):
-        with pytest.raises(NoValue):
-            matches(None, V128, pattern)
     with pytest.raises(NoValue):
-        argument(Const("v128", 0))
+        matches(None, FUNCREF, RefPattern("struct"))
+
+
+def test_vectors() -> None:
+    given = argument(Const("v128", 1 << 127 | 2))
+    assert given == b"\2" + bytes(14) + b"\x80"
+    assert matches(given, V128, Const("v128", 1 << 127 | 2))
+    assert not matches(given, V128, Const("v128", 1 << 126 | 2))
+    assert not matches(0, I32, Const("v128", 0))
+    nan, one = NanPattern("f32", "canonical"), Const("f32", 0x3F800000)
+    pattern = VectorPattern("f32x4", (one, nan, one, nan))
+    ones = bytes.fromhex("0000803f")
+    assert matches(2 * (ones + bytes.fromhex("0000c0ff")), V128, pattern)
+    assert not matches(2 * (ones + bytes.fromhex("0100c0ff")), V128, pattern)
+    assert not matches(4 * ones, V128, pattern)
+    assert describe_result(given, V128) == "(v128.const 0x80000000000000000000000000000002)"
 
 
 def test_descriptions() -> None:

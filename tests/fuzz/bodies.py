@@ -23,7 +23,7 @@ from tests.fuzz.control_steps import ControlSteps
 from tests.fuzz.operands import COMPARES, FLOAT_CHAIN, INTEGER_CHAIN, LOADS, NUMBERS, NUMERIC
 from wasmloom.binary.encoder import uleb
 from wasmloom.spec.instructions import BY_MNEMONIC
-from wasmloom.spec.types import I32, I64, FuncType
+from wasmloom.spec.types import I32, I64, V128, FuncType
 
 if TYPE_CHECKING:
     from tests.fuzz.generator import Plan
@@ -46,6 +46,8 @@ class Body(ControlSteps):
             self.pile: 2, self.trap: 1, self.compare_and_use: 6, self.chain: 6, self.set_small: 2, self.br_on_null: 2,
             self.atomic: 3,
         }  # fmt: skip
+        if V128 in self.plan.value_types:
+            weights[self.vector] = 14
         if self.plan.tags:
             weights |= {self.try_: 6, self.throw: 3, self.throw_ref: 1}
         if not self.leaf:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.fuzz.data_steps import DataSteps
-from tests.fuzz.operands import COMPARES, Entry, Label, is_number
+from tests.fuzz.operands import COMPARES, Entry, Label
 from wasmloom.binary.encoder import sleb, uleb, val_type_bytes
 from wasmloom.spec.types import CONCRETE, EXNREF, EXTERNREF, FUNCREF, I32, FuncType, ValType
 
@@ -427,7 +427,7 @@ class ControlSteps(DataSteps):
 
     def br_on_null(self) -> None:
         """`br_on_null` and `br_on_non_null`, forwards."""
-        refs = [type for type in self.plan.value_types if not is_number(type)]
+        refs = [type for type in self.plan.value_types if type.is_ref]
         if not refs:
             return
         # The second takes the non-null reference along, as the last value of its label.

@@ -11,6 +11,9 @@ from tests.fuzz.operands import (
     NUMERIC,
     PLAIN,
     STORES,
+    SURE_VECTORS,
+    TYPES,
+    VECTORS,
     Operands,
     is_number,
 )
@@ -136,6 +139,31 @@ class DataSteps(Operands):
     def load(self) -> None:
         if self.plan.memories:
             self.load_as(self.c.pick(LOADS))
+
+    def vector(self) -> None:
+        """An instruction with vectors."""
+        row = self.c.pick(VECTORS if self.plan.raw else SURE_VECTORS)
+        immediates = b""
+        types = [TYPES[type] for type in row.params]
+        if row.immediates[:1] and row.immediates[0][:4] == "mem:":
+            if not self.plan.memories:
+                return
+            self.address()
+            for type in types[1:]:
+                self.value(type, 1)
+            immediates = self.memarg(row, self._memory())
+        else:
+            self.need(types)
+            self.clean_top()
+        for kind in row.immediates:
+            if kind == "lanes":
+                immediates += bytes(self.c.below(32) for _ in range(16))
+            elif kind[:5] == "lane:":
+                immediates += bytes((self.c.below(int(kind[5:])),))
+        self.op(row.mnemonic, immediates)
+        self.pop(len(types))
+        for name in row.results:
+            self.push(TYPES[name], True)
 
     def store(self) -> None:
         if not self.plan.memories:
@@ -291,7 +319,7 @@ class DataSteps(Operands):
         self.pop(3)
 
     def reference(self) -> None:
-        types = [type for type in self.plan.value_types if not is_number(type)] or [FUNCREF]
+        types = [type for type in self.plan.value_types if type.is_ref] or [FUNCREF]
         type = self.c.pick(types)
         self.need((type,))
         if self.c.chance(15):

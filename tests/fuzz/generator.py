@@ -25,6 +25,7 @@ from wasmloom.spec.types import (
     FUNCREF,
     I32,
     I64,
+    V128,
     ContType,
     FuncType,
     GlobalType,
@@ -203,6 +204,8 @@ class Generator:
         references = [FUNCREF, EXTERNREF, plan.reference_to(self.c.below(plan.signature_count))]
         if self.c.chance(60):
             plan.value_types = (*NUMBERS, *NUMBERS, *NUMBERS, *references)
+        if self.c.chance(30):
+            plan.value_types = (*plan.value_types, V128, V128)
         self.imports(plan, number)
         if self.body is StackBody:
             self.stacks(plan, signatures)
@@ -302,6 +305,9 @@ class Generator:
         for type in NUMBERS:
             for _ in range(c.pick((0, 1, 1, 2))):
                 self.define_global(plan, GlobalType(type, not c.chance(15)), self.initial(type), None)
+        if V128 in plan.value_types:
+            init = b"\xfd\x0c" + bytes(c.below(256) for _ in range(16))
+            self.define_global(plan, GlobalType(V128, not c.chance(15)), init, None)
         for type in references:
             if c.chance(30):
                 self.define_global(plan, GlobalType(type, True), b"\xd0" + heap_type_bytes(type.heap), None)

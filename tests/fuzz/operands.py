@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.fuzz.choices import Choices
 from wasmloom.binary.encoder import heap_type_bytes, sleb, uleb
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS, Instruction
-from wasmloom.spec.types import F32, F64, I32, I64, FuncType, ValType
+from wasmloom.spec.types import F32, F64, I32, I64, V128, FuncType, ValType
 
 if TYPE_CHECKING:
     from tests.fuzz.generator import Plan
@@ -32,6 +32,18 @@ ATOMICS = [
     row
     for row in INSTRUCTIONS
     if row.immediates[:1] and row.immediates[0][:7] == "atomic:" and ".wait" not in row.mnemonic
+]
+#: Types of numbers and vectors, and the instructions with vectors; those first whose results have the same bits
+#: everywhere, which no NaN is made in, and which aren't relaxed.
+TYPES = NUMERIC | {"v128": V128, "addr": I32}
+_ROUNDED = ("add", "sub", "mul", "div", "sqrt", "min", "max", "ceil", "floor", "trunc", "nearest")
+VECTORS = [row for row in INSTRUCTIONS if "v128" in (*row.params, *row.results) and row.mnemonic != "v128.const"]
+SURE_VECTORS = [
+    row
+    for row in VECTORS
+    if row.feature == "simd"
+    and not (row.mnemonic[0] == "f" and row.mnemonic.partition(".")[2] in _ROUNDED)
+    and "mote_" not in row.mnemonic
 ]
 COMPARES = [row for row in PLAIN if len(row.params) == 2 and row.results == ("i32",) and row.mnemonic[4:6] in
             ("eq", "ne", "lt", "gt", "le", "ge")]  # fmt: skip
@@ -179,6 +191,13 @@ class Operands:
             if number is None:
                 number = c.pick(INTERESTING[type]) if not c.chance(20) else c.bits(64 if wide else 32)
             self.op("f64.const" if wide else "f32.const", struct.pack("<Q" if wide else "<I", number))
+        elif type == V128:
+            lane, bits = c.pick(((I32, 32), (I64, 64), (F32, 32), (F64, 64)))
+            number = 0
+            for i in range(128 // bits):
+                one = c.pick(INTERESTING[lane]) if not c.chance(20) else c.bits(bits)
+                number |= (one & (1 << bits) - 1) << bits * i
+            self.op("v128.const", number.to_bytes(16, "little"))
         else:
             functions = self.plan.functions_for(type)
             if functions and not c.chance(20):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.fuzz.bodies import Body
 from tests.fuzz.control_steps import MAX_DEPTH
-from tests.fuzz.operands import Entry, Label, is_number
+from tests.fuzz.operands import Entry, Label
 from wasmloom.binary.encoder import sleb, uleb
 from wasmloom.spec.types import CONCRETE, EXNREF, I32, ContType, FuncType, ValType, ref_type
 
@@ -42,7 +42,7 @@ class StackBody(Body):
 
     def const(self, type: ValType, number: int | None = None) -> None:
         """Push a constant; of continuations mostly a fresh one."""
-        index = type.heap - CONCRETE if not is_number(type) else -1
+        index = type.heap - CONCRETE if type.is_ref else -1
         if index < 0 or not isinstance(self.plan.types[index], ContType):
             super().const(type, number)
             return
@@ -57,7 +57,7 @@ class StackBody(Body):
 
     def kept(self) -> list[int]:
         """The types of continuations that locals can hold."""
-        types = {entry.type for entry in self.locals if not is_number(entry.type)}
+        types = {entry.type for entry in self.locals if entry.type.is_ref}
         indices = (type.heap - CONCRETE for type in sorted(types))
         return [index for index in indices if index >= 0 and isinstance(self.plan.types[index], ContType)]
 

@@ -70,9 +70,9 @@ def test_errors_say_where() -> None:
     with pytest.raises(wl.ValidationError) as invalid:
         wl.Module("(module\n  (func (result i32)\n    (i64.add (i32.const 1) (i64.const 1)) (drop)))")
     assert (invalid.value.line, invalid.value.column) == (3, 5)
-    where = r"SIMD is not supported yet: v128.const; build .* at line 1, column \d+"
+    where = r"garbage collection is not supported yet: ref.i31.* at line 1, column \d+"
     with pytest.raises(wl.UnsupportedError, match=where):
-        wl.Module("(module (func (drop (v128.const i64x2 0 0))))")
+        wl.Module("(module (func (drop (ref.i31 (i32.const 0)))))")
     for bad in (b"", b"\0asm\2\0\0\0", b"nonsense"):
         with pytest.raises(wl.CompileError):
             wl.Module(bad)

@@ -27,6 +27,12 @@ Environment = Sequence[int]
 Evaluate = Callable[[Environment], Result]
 
 
+def about_vectors(name: str) -> bool:
+    """Whether a bytecode instruction is one of vectors: there is no code for these here."""
+    operation = OPERATIONS.get(".".join(name.split(".")[:2]))
+    return "vector" in name or (operation is not None and operation.has_vectors)
+
+
 class OutOfBounds(Exception):
     """A memory access traps."""
 

@@ -17,7 +17,9 @@ from wasmloom.spec.instructions import BY_MNEMONIC
 NUMERIC = [
     name
     for name, operation in OPERATIONS.items()
-    if operation.kind == "value" and not any(kind.is_reference for kind in operation.params)
+    if operation.kind == "value"
+    and not operation.has_vectors
+    and not any(kind.is_reference for kind in operation.params)
 ]
 UNARY = [name for name in NUMERIC if len(BY_MNEMONIC[name].params) == 1]
 BINARY = [name for name in NUMERIC if len(BY_MNEMONIC[name].params) == 2]

@@ -7,10 +7,11 @@ NaN of a kind. Nothing is shared with `wasmloom.semantics`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from tests.semantics.reference import FUNCTIONS as SCALAR
-from tests.semantics.reference import Result, from_exact, is_nan, matches, sign_bit
+from tests.semantics.reference import Result, is_nan, matches, sign_bit
 
 WIDTHS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "f32": 32, "f64": 64}
 SHAPES = {f"{type}x{128 // width}": type for type, width in WIDTHS.items()}
@@ -112,12 +113,12 @@ def _integers(t: str) -> dict[str, Function]:
         found[f"gt_{sign}"] = compare(lambda x, y: x > y, sign)
         found[f"le_{sign}"] = compare(lambda x, y: x <= y, sign)
         found[f"ge_{sign}"] = compare(lambda x, y: x >= y, sign)
-    for sign in "su" if width < 64 else "":
-        found[f"min_{sign}"] = each(t, lambda x, y, of=value(sign): min(x, y, key=of))
-        found[f"max_{sign}"] = each(t, lambda x, y, of=value(sign): max(x, y, key=of))
-    for sign in "su" if width < 32 else "":
-        found[f"add_sat_{sign}"] = each(t, lambda x, y, g=sign, of=value(sign): clamp(t, g, of(x) + of(y)))
-        found[f"sub_sat_{sign}"] = each(t, lambda x, y, g=sign, of=value(sign): clamp(t, g, of(x) - of(y)))
+    for sign, of in (("s", s), ("u", same)) if width < 64 else ():
+        found[f"min_{sign}"] = each(t, partial(min, key=of))
+        found[f"max_{sign}"] = each(t, partial(max, key=of))
+        if width < 32:
+            found[f"add_sat_{sign}"] = each(t, lambda x, y, g=sign, of=of: clamp(t, g, of(x) + of(y)))
+            found[f"sub_sat_{sign}"] = each(t, lambda x, y, g=sign, of=of: clamp(t, g, of(x) - of(y)))
     if width > 8:
         found["mul"] = bits(lambda x, y: x * y)
     else:
@@ -142,10 +143,15 @@ def _lane_functions(t: str) -> dict[str, Function]:
 
 
 def _floats(t: str) -> dict[str, Function]:
+    bits = "i" + t[1:]  # of results whose bits matter, of NaNs, too
+
     def pseudo(first: str) -> Function:
         before = SCALAR[f"{t}.{first}"]
-        chosen = each(t, lambda x, y: y if before(y, x) else x)
-        return lambda x, y: chosen(x, y)._replace(type="i" + t[1:])  # type: ignore[union-attr]
+        return each(bits, lambda x, y: y if before(y, x) else x, of=t)
+
+    def compare(name: str) -> Function:
+        test = SCALAR[f"{t}.{name}"]
+        return each(bits, lambda x, y: all_ones(t, test(x, y)), of=t)
 
     def multiply_add(x: int, y: int, z: int, negated: bool) -> Result:
         product = SCALAR[f"{t}.mul"](x ^ (sign_bit(t) if negated else 0), y)
@@ -154,19 +160,14 @@ def _floats(t: str) -> dict[str, Function]:
         nan = SCALAR[f"{t}.add"](x if is_nan(t, x) else y if is_nan(t, y) else z, z)
         return product if isinstance(nan, int) else nan
 
-    names = ("abs", "neg", "sqrt", "ceil", "floor", "trunc", "nearest", "add", "sub", "mul", "div", "min", "max")
+    names = ("sqrt", "ceil", "floor", "trunc", "nearest", "add", "sub", "mul", "div", "min", "max")
     found = {name: each(t, SCALAR[f"{t}.{name}"]) for name in names}
-    for name in ("abs", "neg"):  # of bits: a NaN keeps its own
-        found[name] = lambda x, own=found[name]: own(x)._replace(type="i" + t[1:])
-    for name in ("eq", "ne", "lt", "gt", "le", "ge"):
-        test = SCALAR[f"{t}.{name}"]
-        found[name] = lambda x, y, own=each(t, lambda x, y, test=test: all_ones(t, test(x, y))): own(x, y)._replace(
-            type="i" + t[1:]
-        )
+    found |= {name: each(bits, SCALAR[f"{t}.{name}"], of=t) for name in ("abs", "neg")}
+    found |= {name: compare(name) for name in ("eq", "ne", "lt", "gt", "le", "ge")}
     found |= {"pmin": pseudo("lt"), "pmax": pseudo("gt"), "relaxed_min": found["min"], "relaxed_max": found["max"]}
     found["relaxed_madd"] = each(t, lambda x, y, z: multiply_add(x, y, z, False))
     found["relaxed_nmadd"] = each(t, lambda x, y, z: multiply_add(x, y, z, True))
-    found["splat"] = lambda x: Vector("i" + t[1:], [x] * (128 // WIDTHS[t]))
+    found["splat"] = lambda x: Vector(bits, [x] * (128 // WIDTHS[t]))
     return found
 
 
@@ -174,29 +175,31 @@ def _widenings(narrow: str, wide: str) -> dict[str, Function]:
     """Instructions of the wide shape on the narrow one, and back."""
     half = 64 // WIDTHS[narrow]
     most = (1 << WIDTHS[wide]) - 1
+    of, to = f"{narrow}x{2 * half}", f"{wide}x{half}"
     found: dict[str, Function] = {}
+
+    def values(x: int, sign: str) -> list[int]:
+        return [signed(narrow, one) if sign == "s" else one for one in lanes(narrow, x)]
+
+    def vector(parts: Iterable[int]) -> Vector:
+        return Vector(wide, [part & most for part in parts])
+
+    def products(x: int, y: int, sign: str, part: slice) -> Vector:
+        return vector(a * b for a, b in zip(values(x, sign)[part], values(y, sign)[part], strict=True))
+
+    def sums(x: int, sign: str) -> Vector:
+        return vector(a + b for a, b in zip(values(x, sign)[::2], values(x, sign)[1::2], strict=True))
+
+    def narrowed(x: int, y: int, sign: str) -> Vector:
+        return Vector(narrow, [clamp(narrow, sign, signed(wide, one)) for one in (*lanes(wide, x), *lanes(wide, y))])
+
     for sign in "su":
-
-        def values(x: int, sign: str = sign) -> list[int]:
-            return [signed(narrow, one) if sign == "s" else one for one in lanes(narrow, x)]
-
-        def vector(parts: Iterable[int]) -> Vector:
-            return Vector(wide, [part & most for part in parts])
-
         for name, part in {"low": slice(half), "high": slice(half, None)}.items():
-            found[f"{name}_{sign}"] = lambda x, v=values, p=part: vector(v(x)[p])
-            shape = f"{narrow}x{2 * half}_{sign}"
-            VECTOR_FUNCTIONS[f"{wide}x{half}.extend_{name}_{shape}"] = lambda x, v=values, p=part: vector(v(x)[p])
-            VECTOR_FUNCTIONS[f"{wide}x{half}.extmul_{name}_{shape}"] = lambda x, y, v=values, p=part: vector(
-                a * b for a, b in zip(v(x)[p], v(y)[p], strict=True)
-            )
+            found[f"{to}.extend_{name}_{of}_{sign}"] = lambda x, g=sign, p=part: vector(values(x, g)[p])
+            found[f"{to}.extmul_{name}_{of}_{sign}"] = partial(products, sign=sign, part=part)
         if wide != "i64":
-            VECTOR_FUNCTIONS[f"{wide}x{half}.extadd_pairwise_{narrow}x{2 * half}_{sign}"] = lambda x, v=values: vector(
-                a + b for a, b in zip(v(x)[::2], v(x)[1::2], strict=True)
-            )
-            VECTOR_FUNCTIONS[f"{narrow}x{2 * half}.narrow_{wide}x{half}_{sign}"] = lambda x, y, g=sign: Vector(
-                narrow, [clamp(narrow, g, signed(wide, one)) for one in (*lanes(wide, x), *lanes(wide, y))]
-            )
+            found[f"{to}.extadd_pairwise_{of}_{sign}"] = partial(sums, sign=sign)
+            found[f"{of}.narrow_{to}_{sign}"] = partial(narrowed, sign=sign)
     return found
 
 
@@ -225,7 +228,7 @@ for _shape, _type in SHAPES.items():
     if _type[0] == "i":
         VECTOR_FUNCTIONS[f"{_shape}.relaxed_laneselect"] = select
 for _narrow, _wide in (("i8", "i16"), ("i16", "i32"), ("i32", "i64")):
-    _widenings(_narrow, _wide)
+    VECTOR_FUNCTIONS |= _widenings(_narrow, _wide)
 _ALL = (1 << 128) - 1
 VECTOR_FUNCTIONS |= {
     "v128.not": lambda x: x ^ _ALL,

@@ -119,7 +119,8 @@ def matches(value: Any, type: ValType, expected: Result) -> bool:
     if isinstance(expected, NanPattern):
         return type == _NUMBERS[expected.type] and _matches_nan(bits_of(value, type), expected)
     if isinstance(expected, VectorPattern):
-        return type == V128 and all(map(_matches_lane, _lanes(bits_of(value, type), len(expected.lanes)), expected.lanes))
+        lanes = expected.lanes
+        return type == V128 and all(map(_matches_lane, _lanes(bits_of(value, type), len(lanes)), lanes))
     if isinstance(expected, Const):
         return type == _NUMBERS[expected.type] and bits_of(value, type) == expected.bits
     if isinstance(expected, RefNull):

@@ -3,7 +3,8 @@
 It is C's convention, with the environment in a register of its own (LLVM's `swiftself`), as many parameters in
 registers as `wasmloom.target.registers` says, and the first result in a register. All other parameters and results
 travel in the context's `args`, at the places that they would have if all parameters (or results) were there, one after
-the other. Vectors do so, too: of one that is the first result, the lower word is in a register, as an integer. So no parameter ever lies on the stack, and a tail call with any signatures is a jump.
+the other. Vectors do so, too: of one that is the first result, the lower word is in a register, as an integer. So no
+parameter ever lies on the stack, and a tail call with any signatures is a jump.
 """
 
 from __future__ import annotations

@@ -127,7 +127,10 @@ def null_word(type: uint64_t, word: cython.pointer(uint64_t)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def to_word(store: Store, type: uint64_t, value: object, word: cython.pointer(uint64_t)) -> cython.int:
-    """Convert a Python value to the words of its slots; raises `TypeError` or `OverflowError`. May run any Python code."""
+    """Convert a Python value to the words of its slots. Raises `TypeError`, `OverflowError` and `ValueError`.
+
+    May run any Python code.
+    """
     return convert(store, type, cython.cast(Kind, kind_of(type)), value, word)
 
 

@@ -59,10 +59,9 @@ from wasmloom.host import adapters as _adapters  # noqa: F401  (registers what c
 from wasmloom.host import asynchronous as _asynchronous  # noqa: F401  (registers what lets functions wait)
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
 from wasmloom.host.callers import Caller, PerInstance
-from wasmloom.semantics.kinds import KINDS, SLOT_BITS
+from wasmloom.semantics.kinds import KINDS, SLOT_BITS, of_type
 from wasmloom.spec.instructions import BY_MNEMONIC, CONSTANT, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_PAGES_32
-from wasmloom.spec.types import V128
 from wasmloom.tiers import change as _change  # noqa: F401  (registers how bytecode goes on as compiled code)
 from wasmloom.tiers import policy as _policy  # noqa: F401  (registers when it does)
 
@@ -80,7 +79,6 @@ _NO_MAXIMUM = cython.declare(uint64_t, 0xFFFFFFFF)
 _OPERATIONS = ("add", "sub", "mul")
 _ARITHMETIC = cython.declare(cython.uchar[1024])
 _BITS = cython.declare(uint64_t[1024])
-_V128 = cython.declare(uint64_t, V128)
 for _row in INSTRUCTIONS:
     _operation = _row.mnemonic.partition(".")[2]
     if _row.mnemonic in CONSTANT and _row.results and KINDS[_row.results[0]].bits <= SLOT_BITS:
@@ -434,7 +432,7 @@ class InstanceState:
                 cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), self.pointer.globals)[instr.a]
                 stack[top] = cell[0]
                 top += 1
-                if module.global_item[instr.a].content == _V128:
+                if of_type(module.global_item[instr.a].content).is_vector:
                     word[1] = cell[1]  # no instruction of constant expressions takes a vector: this is its value
             elif instr.op == _V128_CONST:
                 stack[top] = instr.a

@@ -711,8 +711,9 @@ def control_handlers() -> Iterator[Handler]:
     yield _plain("copy_vector", "dst:dst@8 source:slot@10", copy_vector)
     yield _plain("const_vector", "dst:dst@8 value:imm64@16 value_high:imm64@24", const_vector)
     yield _plain("set_vector", "dst:dst@8", set_vector)
-    yield _plain("select_vector.s", "dst:dst@8 condition:slot@10 a:slot@12 b:slot@14", _select_vector(SLOT), "select_vector")
-    yield _plain("select_vector.a", "dst:dst@8 a:slot@12 b:slot@14", _select_vector(ACC), "select_vector")
+    chosen = "dst:dst@8 a:slot@12 b:slot@14"
+    yield _plain("select_vector.s", f"{chosen} condition:slot@10", _select_vector(SLOT), "select_vector")
+    yield _plain("select_vector.a", chosen, _select_vector(ACC), "select_vector")
     yield _plain("vector_global.get", "dst:dst@8 global:u32@12", vector_global_get, "global.get")
     yield _plain("vector_global.set", "value:slot@8 global:u32@12", vector_global_set, "global.set")
     for floats in (False, True):

@@ -192,7 +192,7 @@ class HandlerBuilder(StructBuilder):
 
     def extract(self, x: Value, lane: Value) -> Value:
         """The lane with a number (i64): handlers have no stack to index."""
-        count, type = lanes_of(x.type)
+        _, type = lanes_of(x.type)
         width = type_bits(type) // 8
         first = self.convert("trunc", self.binary("mul", lane, self.const("i64", width)), "i8")
         # Only the bytes of the first lane matter.

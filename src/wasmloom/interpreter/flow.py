@@ -623,7 +623,7 @@ def lowers(name: str, lower: Lowering) -> object:
 
 @cython.cfunc
 def lowers_kind(kind: str, lower: Lowering) -> object:
-    """Register the function that translates all instructions, but those with vectors, whose definitions are of a kind."""
+    """Register the function that translates all instructions without vectors whose definitions are of a kind."""
     for operation in OPERATIONS.values():
         if operation.kind == kind and not operation.has_vectors:
             lowers(operation.mnemonic, lower)

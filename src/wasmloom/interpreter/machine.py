@@ -45,6 +45,7 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_fusion_table,
     wl_handler_count,
     wl_handlers,
+    wl_lane_table,
     wl_lazy,
     wl_load_table,
     wl_loop_interrupt,
@@ -58,12 +59,11 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_osr,
     wl_runtime,
     wl_single_table,
-    wl_vector_table,
-    wl_lane_table,
     wl_sizes,
     wl_store_table,
     wl_switch_call,
     wl_value_table,
+    wl_vector_table,
 )
 from cython.cimports.wasmloom.runtime.codememory import COMPILED, STENCILS, code_at
 from cython.cimports.wasmloom.runtime.faults import set_redirect

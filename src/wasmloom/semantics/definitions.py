@@ -1,7 +1,7 @@
 """The definitions of instructions on numbers, loads and stores. Importing this fills the registry with all definitions.
 
-Vectors are in `vectors`, atomic instructions in `atomics`, references in `references`, tables, memories as a whole and globals in `tables`.
-Instructions without a definition are in `by_tier`, with the reasons.
+Vectors are in `vectors`, atomic instructions in `atomics`, references in `references`, tables, memories as a whole and
+globals in `tables`. Instructions without a definition are in `by_tier`, with the reasons.
 
 Each function takes a builder `b` and typed operands. `wasmloom.semantics.llvm.Builder` shows what a builder offers.
 Source: Core 3.0, section 4.3 (numerics), 4.4.1 (parametric instructions) and 4.4.10 (memory instructions).

@@ -35,8 +35,6 @@ _TITLES: dict[str, str] = {
 }
 #: What its author can do about a module that uses one of them.
 _ADVICE: dict[str, str] = {
-    "simd": "; build the module without SIMD (-mno-simd128)",
-    "relaxed-simd": "; build the module without SIMD (-mno-relaxed-simd)",
     "memory64": "; build the module for wasm32",
     "gc": "; the wasmtime package runs such modules",
 }

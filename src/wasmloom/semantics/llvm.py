@@ -82,7 +82,7 @@ def module_assembly(lines: Iterable[str]) -> list[str]:
 
 
 class Value(NamedTuple):
-    """An SSA value or constant: its text and type ("i1", "i8" … "i64", "f32", "f64", "ptr"; "v128", or a vector of lanes,
+    """An SSA value or constant: its text and type ("i1", "i8" … "i64", "f32", "f64", "ptr", "v128", or, with lanes,
     "<16 x i8>" … "<2 x f64>")."""
 
     text: str
@@ -161,7 +161,7 @@ class Builder:
         return self.assign(f"call {kind} {code}({kind} {x.text}, {kind} {y.text}) nounwind memory(none)", x.type)
 
     def compare(self, predicate: str, x: Value, y: Value, negate: bool = False) -> Value:
-        """A truth value (i1), or one for each lane: `predicate` is LLVM's for integers, Wasm's (or "uno") for floats."""
+        """A truth value (i1), or one for each lane: `predicate` is LLVM's of integers, Wasm's (or "uno") of floats."""
         result = with_lanes(x.type, "i1")
         if is_float(lanes_of(x.type)[1]):
             name = _FLOAT_PREDICATES[predicate]

@@ -22,13 +22,13 @@ V = Any
 class Lanes(NamedTuple):
     """How 128 bits are divided: so many lanes of a type."""
 
-    count: int
+    lanes: int
     type: str
 
     @property
     def name(self) -> str:
         """The name in instructions."""
-        return f"{self.type}x{self.count}"
+        return f"{self.type}x{self.lanes}"
 
     @property
     def bits(self) -> int:
@@ -37,7 +37,7 @@ class Lanes(NamedTuple):
 
     def of(self, type: str, count: int | None = None) -> Lanes:
         """As many lanes of another type, or so many."""
-        return Lanes(self.count if count is None else count, type)
+        return Lanes(self.lanes if count is None else count, type)
 
     @property
     def wide(self) -> Lanes:
@@ -47,13 +47,15 @@ class Lanes(NamedTuple):
     @property
     def vector(self) -> str:
         """The builder's type."""
-        return f"<{self.count} x {self.type}>"
+        return f"<{self.lanes} x {self.type}>"
 
 
 I8, I16, I32, I64 = (Lanes(128 // bits, f"i{bits}") for bits in (8, 16, 32, 64))
 F32, F64 = Lanes(4, "f32"), Lanes(2, "f64")
 INTEGERS = (I8, I16, I32, I64)
 FLOATS = (F32, F64)
+#: Those whose lanes are i32s elsewhere.
+NARROW = (I8, I16)
 
 
 def _lanes(b: V, x: V, shape: Lanes) -> V:
@@ -76,9 +78,7 @@ def _on(shape: Lanes, define: Callable[..., V], of: Lanes | None = None) -> Call
     return on_lanes
 
 
-def _define(
-    shapes: Iterable[Lanes], name: str, define: Callable[..., V], *, commutative: bool = False
-) -> None:
+def _define(shapes: Iterable[Lanes], name: str, define: Callable[..., V], *, commutative: bool = False) -> None:
     """Register a definition that is the same for several shapes."""
     for shape in shapes:
         operation(f"{shape.name}.{name}", commutative=commutative)(_on(shape, define))
@@ -128,7 +128,7 @@ def any_true(b: V, x: V) -> V:
 
 def _signs(b: V, x: V, shape: Lanes) -> V:
     """A number with a bit for each lane, of truth values."""
-    return b.convert("bitcast", x, f"i{shape.count}")
+    return b.convert("bitcast", x, f"i{shape.lanes}")
 
 
 def _all_true(shape: Lanes) -> Callable[..., V]:
@@ -158,7 +158,7 @@ for _shape in INTEGERS:
 
 def _splat(shape: Lanes) -> Callable[..., V]:
     def define(b: V, x: V) -> V:
-        if shape.type[0] == "i" and shape.bits < 32:
+        if shape in NARROW:
             x = b.convert("trunc", x, shape.type)
         return _whole(b, b.splat(x, shape.vector))
 
@@ -175,7 +175,7 @@ def _extract(shape: Lanes, extension: str | None) -> Callable[..., V]:
 
 def _replace(shape: Lanes) -> Callable[..., V]:
     def define(b: V, x: V, value: V, lane: V) -> V:
-        if shape.type[0] == "i" and shape.bits < 32:
+        if shape in NARROW:
             value = b.convert("trunc", value, shape.type)
         return _whole(b, b.insert(_lanes(b, x, shape), value, lane))
 
@@ -185,7 +185,7 @@ def _replace(shape: Lanes) -> Callable[..., V]:
 for _shape in (*INTEGERS, *FLOATS):
     operation(f"{_shape.name}.splat")(_splat(_shape))
     operation(f"{_shape.name}.replace_lane")(_replace(_shape))
-    if _shape in (I8, I16):
+    if _shape in NARROW:
         operation(f"{_shape.name}.extract_lane_s")(_extract(_shape, "sext"))
         operation(f"{_shape.name}.extract_lane_u")(_extract(_shape, "zext"))
     else:
@@ -310,14 +310,14 @@ _EXTENSIONS = {"s": "sext", "u": "zext"}
 
 def _half(b: V, x: V, shape: Lanes, half: int, extension: str) -> V:
     """One half of the lanes, each twice as wide."""
-    count = shape.count // 2
+    count = shape.lanes // 2
     part = b.shuffle(x, x, range(half * count, (half + 1) * count))
     return b.convert(extension, part, shape.wide.of(shape.wide.type, count).vector)
 
 
 def _every_second(b: V, x: V, shape: Lanes, first: int, extension: str) -> V:
-    part = b.shuffle(x, x, range(first, shape.count, 2))
-    return b.convert(extension, part, shape.wide.of(shape.wide.type, shape.count // 2).vector)
+    part = b.shuffle(x, x, range(first, shape.lanes, 2))
+    return b.convert(extension, part, shape.wide.of(shape.wide.type, shape.lanes // 2).vector)
 
 
 def _extend(shape: Lanes, half: int, extension: str) -> Callable[..., V]:
@@ -356,9 +356,9 @@ def _narrow(shape: Lanes, sign: str) -> Callable[..., V]:
     low, high = (0, (1 << bits) - 1) if sign == "u" else (-(1 << bits - 1), (1 << bits - 1) - 1)
 
     def define(b: V, x: V, y: V) -> V:
-        both = b.shuffle(x, y, range(2 * shape.count))
+        both = b.shuffle(x, y, range(2 * shape.lanes))
         both = b.intrinsic("smin", b.intrinsic("smax", both, b.const(both.type, low)), b.const(both.type, high))
-        return b.convert("trunc", both, f"<{2 * shape.count} x i{bits}>")
+        return b.convert("trunc", both, f"<{2 * shape.lanes} x i{bits}>")
 
     return define
 
@@ -506,9 +506,7 @@ for _sign in "su":
         operation(f"i32x4.{_name}")(_on(I32, _then_zeros(_saturate(_LOW_I32, _sign)), of=F64))
     operation(f"f32x4.convert_i32x4_{_sign}")(_on(F32, _convert(f"{_sign}itofp", F32), of=I32))
     operation(f"f64x2.convert_low_i32x4_{_sign}")(_on(F64, _of_low(_convert(f"{_sign}itofp", F64)), of=I32))
-operation("f32x4.demote_f64x2_zero")(
-    _on(F32, _unfolded(_then_zeros(_convert("fptrunc", F32.of("f32", 2)))), of=F64)
-)
+operation("f32x4.demote_f64x2_zero")(_on(F32, _unfolded(_then_zeros(_convert("fptrunc", F32.of("f32", 2)))), of=F64))
 operation("f64x2.promote_low_f32x4")(_on(F64, _unfolded(_of_low(_convert("fpext", F64))), of=F32))
 
 
@@ -529,7 +527,7 @@ def _load_extended(shape: Lanes, extension: str) -> Callable[..., V]:
     """Eight bytes, each lane twice as wide."""
 
     def define(b: V, p: V) -> V:
-        half = shape.of(shape.type, shape.count // 2)
+        half = shape.of(shape.type, shape.lanes // 2)
         return _whole(b, b.convert(extension, b.load(half.vector, p), half.wide.vector))
 
     return define
@@ -567,7 +565,7 @@ def _store_lane(shape: Lanes) -> Callable[..., V]:
 
 for _shape in (I8, I16, I32):
     for _sign, _extension in _EXTENSIONS.items():
-        operation(f"v128.load{_shape.bits}x{_shape.count // 2}_{_sign}", kind="load")(
+        operation(f"v128.load{_shape.bits}x{_shape.lanes // 2}_{_sign}", kind="load")(
             _load_extended(_shape, _extension)
         )
 for _shape in INTEGERS:
