@@ -48,10 +48,10 @@ SIEVE = """
 """
 
 
-@pytest.mark.parametrize("page", ["docs/benchmarks.md", "docs/baseline.md", "docs/measurements.md", "docs/decisions.md"])
+@pytest.mark.parametrize("page", ["benchmarks", "baseline", "measurements", "decisions"])
 def test_commands_of_the_pages(page: str) -> None:
     """Each command that a page names has a script, and the script has its options."""
-    text = (FOLDER.parent / page).read_text(encoding="utf-8")
+    text = (FOLDER.parent / "docs" / f"{page}.md").read_text(encoding="utf-8")
     commands = re.findall(r"`(?:python )?benchmarks/(\w+)\.py([^`]*)`", text)
     assert commands
     shared = "".join((FOLDER / f"{name}.py").read_text(encoding="utf-8") for name in ("contenders", "stacks"))
