@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import wasmloom as wl
 from tests.fuzz import corpus
 from wasmloom.host.engine import TIERS, TRANSLATIONS
-from wasmloom.spec.types import F32, F64, I32, I64, FuncType, GlobalType, MemoryType, TableType, ValType
+from wasmloom.spec.types import F32, F64, I32, I64, V128, FuncType, GlobalType, MemoryType, TableType, ValType
 
 #: Seconds after which a case counts as hanging: a thousand times what one usually takes.
 HANG_SECONDS = 20.0
@@ -217,7 +217,7 @@ def a_value(rng: random.Random, type: ValType) -> Any:
         return rng.choice(TELLING_NUMBERS)
     if type in (F32, F64):
         return rng.choice((0.0, -0.0, 1.5, -1e30, float("nan"), float("inf")))
-    return None
+    return rng.randbytes(16) if type == V128 else None
 
 
 # --- many cases, in processes that may die --------------------------------------------------------------------------

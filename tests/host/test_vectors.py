@@ -266,6 +266,66 @@ def test_globals() -> None:
     assert shared.value == B
 
 
+MANY = 1000
+_MANY = " ".join(["v128"] * MANY)
+_FEWER = " ".join(["v128"] * (MANY - 1))
+_ALL = " ".join(f"(local.get {i})" for i in range(MANY))
+MOST = f"""(module
+  (type $f (func (param {_MANY}) (result {_MANY}))) (type $c (cont $f))
+  (import "m" "h" (func $h (type $f)))
+  (import "m" "tick" (func $tick (result i32)))
+  (tag $e (param {_MANY})) (tag $s (param {_FEWER}) (result {_MANY}))
+  (table funcref (elem $same)) (elem declare func $suspends)
+  (func $same (type $f) {_ALL})
+  (func (export "direct") (type $f) (call $same {_ALL}))
+  (func (export "tail") (type $f) (return_call $same {_ALL}))
+  (func (export "indirect") (type $f) (call_indirect (type $f) {_ALL} (i32.const 0)))
+  (func (export "tail_indirect") (type $f) (return_call_indirect (type $f) {_ALL} (i32.const 0)))
+  (func (export "host") (type $f) (call $h {_ALL}))
+  (func (export "thrown") (type $f)
+    (block (result {_MANY}) (try_table (catch $e 0) (throw $e {_ALL})) (unreachable)))
+  (func $suspends (type $f) {_ALL} (drop) (suspend $s))
+  (func (export "resumed") (type $f) (local $k (ref null $c))
+    (block $out (result {_FEWER} (ref $c))
+      (resume $c (on $s $out) {_ALL} (cont.new $c (ref.func $suspends))) (unreachable))
+    (local.set $k)
+    (resume $c (local.get {MANY - 1}) (local.get $k)))
+  (func (export "loop") (type $f)
+    (loop (br_if 0 (call $tick))) {_ALL}))"""
+
+
+def most(tier: str, tick: Any) -> Any:
+    """The exports of that module."""
+    return exports_of(MOST, engine_of(tier), {"m": {"h": lambda *values: values, "tick": tick}})
+
+
+@pytest.mark.parametrize("tier", ["interpreter", "baseline", "compiler", "libcall"])
+def test_as_many_as_there_can_be(tier: str) -> None:
+    """They take twice as many words as other values."""
+    exports = most(tier, lambda: 0)
+    given = tuple(v(i) for i in range(MANY))
+    for name in ("direct", "tail", "indirect", "tail_indirect", "host", "thrown", "resumed", "loop"):
+        assert exports[name](*given) == given, name
+
+
+def test_as_many_as_there_can_be_go_on_as_compiled_code() -> None:
+    engine = wl.Engine(tier="auto", threshold=1 << 30, cache=False)
+    store = wl.Store(engine)
+    ticks = iter((1, 1, 0))
+
+    def tick() -> int:
+        number = next(ticks)
+        if number:
+            change_soon(store)
+        return number
+
+    imports = {"m": {"h": lambda *values: values, "tick": tick}}
+    exports = wl.Instance(wl.Module(MOST, engine), imports, store=store).exports
+    given = tuple(v(i) for i in range(MANY))
+    assert exports.loop(*given) == given
+    assert store.tier_name == "compiler"
+
+
 # --- from one way to run code to another ---
 
 LONG = """(module (import "m" "host" (func $host (result i32)))

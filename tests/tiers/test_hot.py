@@ -29,6 +29,8 @@ from wasmloom.tiers.frames import frames_inside
 
 #: Seconds in which whatever is awaited comes, on any machine.
 PATIENCE = 60
+#: The folder that processes find the tests in.
+ROOT = Path(__file__).resolve().parents[2]
 
 #: `spin` calls `work`, in a loop that ends when the host says so, and asks the host now and then.
 SPIN = """(module
@@ -181,21 +183,23 @@ def test_a_store_that_gets_its_large_module_in_a_call_mixes_from_the_next_one_on
 
 
 def test_the_next_process_has_it_from_the_cache(tmp_path: Path) -> None:
-    outputs = [
-        subprocess.run(
+    """Once all is there that `spin` needs: a process may end before its last group is kept."""
+    for turn in range(6):
+        output = subprocess.run(
             [sys.executable, "-c", PROCESS],
-            cwd=modules.__file__.rpartition("/src/")[0],
+            cwd=ROOT,
             env={**os.environ, "WASMLOOM_CACHE_DIR": str(tmp_path / "shared")},
             stdout=subprocess.PIPE,
             text=True,
             timeout=PATIENCE,
             check=True,
         ).stdout
-        for _ in range(2)
-    ]
-    before, after = [output.rpartition(" ") for output in outputs]
-    assert before[0] == after[0] and str(SPINS) in before[0]
-    assert (before[2], after[2]) == ("True\n", "False\n")
+        replaced, _, has_workers = output.rpartition(" ")
+        assert str(SPINS) in replaced
+        assert turn or has_workers == "True\n"
+        if has_workers == "False\n":
+            return
+    pytest.fail("each process compiled something")
 
 
 def test_groups_of_several_processes_are_kept_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,8 +501,7 @@ run = test_hot.Run()
 run.run(until=lambda: test_hot.workers.worker_processes() != [])
 {end}
 """
-    root = modules.__file__.rpartition("/src/")[0]
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from wasmloom.semantics.kinds import Register, by_name, of_type, places
+from wasmloom.semantics.kinds import KINDS, Register, by_name, of_type, places
 from wasmloom.semantics.llvm import llvm_type
 from wasmloom.spec.limits import MAX_PARAMS
 from wasmloom.spec.types import FuncType
@@ -60,7 +60,7 @@ UNIFORM_RESULT = "{ i64, double }"
 UNIFORM_PROTOTYPE = ", ".join(("ptr swiftself", *UNIFORM_INTEGERS, *UNIFORM_FLOATS))
 
 #: Where in the context's `args`, behind all parameters, a tail call leaves the code and environment that it goes to.
-TAIL_WORDS = MAX_PARAMS
+TAIL_WORDS = MAX_PARAMS * max(kind.slots for kind in KINDS.values())
 
 
 def returned_type(type: str) -> str:

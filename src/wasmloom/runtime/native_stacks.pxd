@@ -4,7 +4,7 @@ from wasmloom.contract._layout cimport WlCont, WlContext, WlControl, WlFunction
 from wasmloom.runtime.guests cimport Entry, Guest
 
 cdef enum:
-    MAX_ARGUMENTS = 1024        # words of the context's `args`
+    MAX_ARGUMENTS = 2048        # words of the context's `args`: most parameters, of two words each, and a tail call's
     FIRST_ROOT = 65536          # bytes of a store's first stack that aren't counted against its memory limit
     ROOT_BYTES = 8192           # what any other stack of an entry counts for at first
     STACK_PAGE = 4096           # what a continuation's stack counts for at first

@@ -59,6 +59,7 @@ from cython.cimports.wasmloom.runtime.guests import (
 )
 from cython.cimports.wasmloom.runtime.hooks import ChangeTier, set_change, set_runtime_call, stubs
 from cython.cimports.wasmloom.runtime.native_stacks import (
+    MAX_ARGUMENTS,
     RootStack,
     begin_entry,
     release_root,
@@ -97,7 +98,7 @@ _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _MOST_FRAMES = cython.declare(cython.int, 200)
 _MOST_SUSPENDED = cython.declare(cython.int, 100)
 #: At least this many bytes of a stack are copied: a function's results may need more room than its frames have used.
-_RESULT_BYTES = cython.declare(uint64_t, 1 << 13)
+_RESULT_BYTES = cython.declare(uint64_t, SLOT_BYTES * MAX_ARGUMENTS)
 
 
 @cython.cfunc
