@@ -18,7 +18,8 @@ ADD = '(module (func (export "add") (param i32 i32) (result i32) (i32.add (local
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """All modules are large, the cache is empty, and engines compile nothing unless asked to."""
-    monkeypatch.setenv("WASMLOOM_TIER", "interpreter")
+    engine = wl.Engine(tier="interpreter")
+    monkeypatch.setattr("wasmloom.host.engine.default_engine", lambda: engine)
     monkeypatch.setenv("WASMLOOM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(known, "LARGE", 0)
     return tmp_path / "cache"
