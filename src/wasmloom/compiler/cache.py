@@ -41,7 +41,7 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from wasmloom.compiler.backends import llvm_identity
 from wasmloom.compiler.identity import engine_identity
@@ -50,6 +50,8 @@ from wasmloom.version import __version__
 
 if TYPE_CHECKING:
     from wasmloom.compiler.options import Options
+
+T = TypeVar("T")
 
 #: Changes when the format of entries changes, or the meaning of compiled code to the runtime.
 FORMAT = 2
@@ -101,32 +103,19 @@ class Cache:
 
     def get(self, key: str) -> list[bytes] | None:
         """The blobs kept under `key`, or None."""
-        path = self._path(key)
-        if not self._is_usable():
-            return None
-        try:
-            blobs = _decode(key, _read(path))
-        except FileNotFoundError:
-            _log(f"miss {key}")
-            return None
-        except OSError as error:
-            _log(f"can't read {key}: {error}")
-            return None
-        except _Refused as error:
-            _log(f"removed {key}: {error}")
-            _remove(path)
-            return None
-        _note_use(path)
-        _log(f"hit {key}")
-        return blobs
+        return self._used(key, lambda path: _decode(key, _read(path)))
 
     def open(self, key: str) -> Entry | None:
         """The entry kept under `key`, to be mapped and closed; or None."""
+        return self._used(key, lambda path: Entry(key, path))
+
+    def _used(self, key: str, read: Callable[[Path], T]) -> T | None:
+        """What `read` makes of the file of `key`, which counts as used; None, and removed, when it refuses it."""
         path = self._path(key)
         if not self._is_usable():
             return None
         try:
-            entry = Entry(key, path)
+            entry = read(path)
         except FileNotFoundError:
             _log(f"miss {key}")
             return None
