@@ -76,3 +76,24 @@ print([f(n) for n in range(4)], threading.stack_size())
 @pytest.mark.parametrize("name", ["compiler", "auto"])
 def test_the_compiler_has_room_whatever_size_the_programs_stacks_have(name: str) -> None:
     assert run_program(SMALL_STACKS, name) == "[0, 3, 6, 9] 32768\n"
+
+
+def test_a_thread_of_ours_is_never_the_main_thread() -> None:
+    """What imports `threading` first is that to it, and Python's end waits for it."""
+    program = """
+import sys, time
+from _thread import allocate_lock
+from wasmloom.system.threads import start
+begun = allocate_lock()
+begun.acquire()
+def work():
+    import threading
+    begun.release()
+    time.sleep(100)
+    print("waited")
+start(work)
+begun.acquire()
+import threading
+print(threading.main_thread().ident == threading.get_ident())
+"""
+    assert run_program(program).split() == ["True"]

@@ -7,6 +7,9 @@ exception in the starting thread meanwhile (`PyThreadState_SetAsyncExc`), the ne
 bytecode. Its function then does nothing, and whatever waits for it waits forever. In C no bytecode runs before the
 exception has been taken and passed on to the thread that it was meant for.
 
+The thread that first imports `threading` counts as Python's main thread there, and the end of the process waits for it.
+So that must not be one of ours, which may be in the middle of compiling: `start` imports it.
+
 LLVM runs in these threads and checks no stack bounds. So their C stacks don't get the size that the program has chosen
 for its own threads (`threading.stack_size`), which may be 32 KiB.
 """
@@ -36,6 +39,8 @@ def start(work) -> None:
     chosen: cython.size_t = PyThread_get_stacksize()
     if wl_python_ends():  # CPython 3.11 starts threads that then wait for the GIL for ever
         raise RuntimeError("Python is ending")
+    import threading  # noqa: F401  # not above: programs that start no thread don't need it
+
     # The setting is the interpreter's. No other thread sees ours: the GIL is held until the thread is made.
     PyThread_set_stacksize(max(chosen, _STACK_BYTES))
     try:
