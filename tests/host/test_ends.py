@@ -178,6 +178,30 @@ def test_forks_while_guests_wait_for_the_gil(name: str) -> None:
     assert run_program(BEGIN + WAITING, name, PYTHONWARNINGS="ignore").split() == ["0"] * 8
 
 
+#: A guest may be about to go on after one fork when the next one begins.
+AGAIN = """
+guests = []
+for _ in range(2):
+    guests.append(instance_of(print))
+    in_thread(guests[-1].spin)
+    while not guests[-1].flag.value:
+        pass
+children = []
+for _ in range(60):
+    children.append(os.fork())
+    if children[-1] == 0:
+        for guest in guests:
+            guest.nop()
+        os._exit(0)
+print({os.waitpid(child, 0)[1] for child in children})
+"""
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_forks_one_right_after_the_other(name: str) -> None:
+    assert run_program(BEGIN + AGAIN, name, PYTHONWARNINGS="ignore").strip() == "{0}"
+
+
 #: A large copy can't be left: the fork doesn't wait for it for long, and the child's store says so.
 LOST = """
 import wasmloom.runtime.guests

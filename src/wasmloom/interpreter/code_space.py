@@ -37,7 +37,7 @@ from cython.cimports.wasmloom.interpreter.flow import Translator, new_translator
 from cython.cimports.wasmloom.interpreter.machine import handlers
 from cython.cimports.wasmloom.interpreter.translator import translate
 from cython.cimports.wasmloom.runtime.codememory import CodeBudget
-from cython.cimports.wasmloom.runtime.guests import Guest
+from cython.cimports.wasmloom.runtime.guests import Guest, end_rest
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.system._capi import __sync_synchronize, seal
@@ -533,7 +533,7 @@ def _translate(
     code = _translate_with_gil(
         ctx, cython.cast(cython.pointer(cython.p_void), ip)[2], cython.cast(cython.pointer(uint32_t), ip)[6]
     )
-    guest.resting = 0
+    end_rest(guest)
     return code
 
 

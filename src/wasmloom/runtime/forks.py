@@ -105,7 +105,7 @@ def _end_others(store: Store, me: cython.ulong) -> cython.void:
     store.waiting = 0
     if store.owner == 0 or store.owner == me:
         return
-    if guest.entry != cython.NULL and not guest.resting and guest.ctx.thread_state != cython.NULL:
+    if guest.entry != cython.NULL and not guest.can_end:
         store.owner = LOST
         return
     while guest.entry != cython.NULL:

@@ -19,7 +19,7 @@ cdef enum:
     IDLE_TICKS = 4              # ticks without any entry after which the ticker parks
     C_STACK_RESERVE = 262144    # bytes of C stack that an entry must leave free
     REST_NS = 100000            # time between two checks whether a fork is over, or can begin
-    MOST_RESTS = 10000          # checks after which a fork stops waiting for guests that don't look up
+    MOST_REST_NS = 5000000000   # time after which a fork stops waiting for guests that don't look up
     MANY_TICKS = 10             # ticks that make a guest worth compiling
     LOOK_TICKS = 8              # a guest whose store mixes is looked at every so many ticks
     SAMPLES = 16                # places of bytecode that are kept between two looks
@@ -116,6 +116,7 @@ ctypedef struct Guest:
     uint64_t code_seen          # of `hooks.code_wanted`: what had been wanted when code was last made for it
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
     uint64_t resting            # its thread waits (for a fork or the GIL) at a place where the guest can be left
+    uint64_t can_end            # whether a forked child, which doesn't have its thread, can end it
     # Who looks at this guest, and may write to its thread's memory: the ticker, a thread that has the GIL. They are
     # read together, as one word.
     uint32_t ticking
@@ -150,11 +151,11 @@ cdef int64_t now_ns() noexcept nogil
 cdef bint in_guest_code() noexcept nogil
 cdef void interrupt(Guest *guest, uint32_t *mark) noexcept nogil
 cdef void interrupt_late(const uint64_t *epoch) noexcept
-cdef bint can_be_left(Guest *guest) noexcept nogil
 cdef Guest *running_here() noexcept nogil
 cdef void stop_running(Guest *guest) noexcept nogil
 cdef void give_gil_back(Guest *guest) noexcept nogil
 cdef void rest(Guest *guest) noexcept nogil
+cdef void end_rest(Guest *guest) noexcept nogil
 cdef bint c_stack_left() noexcept nogil
 
 # Whether the engine's counter has reached the epoch deadline of a guest.
@@ -200,7 +201,7 @@ cdef inline void leave_python(WlContext *ctx) noexcept nogil:
     if not guest.used:
         guest.used = 1
         after_tick()
-    ctx.thread_state = state  # before another thread can have the GIL, and fork: see `can_be_left`
+    ctx.thread_state = state  # before another thread can have the GIL, and fork: see `_can_be_left`
     if not guest.keeps_gil:
         PyEval_SaveThread()  # several full barriers
     elif not shares_barriers:

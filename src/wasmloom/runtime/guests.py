@@ -25,9 +25,12 @@ Invariants:
 * A thread that runs guest code holds the GIL exactly while ``keeps_gil`` is set, which only that thread changes.
   Between `enter_python` and `leave_python` it always holds it, and ``thread_state`` is NULL.
 * Before a fork, guests in other threads come to where they could be left: in a host function (``thread_state`` is
-  NULL), in `rest`, at the next tick, or where they wait for the GIL (``resting``). In the child only the forking
-  thread exists: the ticker is forgotten, and `wasmloom.runtime.forks` ends the guests of other threads as if their host
-  functions had raised. A guest that hasn't come there in time makes its store unusable in the child.
+  NULL), in `rest`, at the next tick, or where they wait for the GIL (``resting``). They go on only where no fork is
+  wanted: a thread clears ``resting`` and *then* reads ``fork_wanted``, a fork does it the other way round, each with a
+  full barrier between. The fork notes what it has seen (``can_end``), since a thread may just be looking whether it may
+  go on. In the child only the forking thread exists: the ticker is forgotten, and `wasmloom.runtime.forks` ends the
+  guests of other threads as if their host functions had raised. A guest that hasn't come there in time makes its store
+  unusable in the child.
 * A thread may end inside of a guest: while Python ends, a thread that asks for the GIL is ended on the spot (CPython
   3.11 to 3.13, ``pthread_exit``). It unwinds its own C stack, from which an unwinder can't reach guests' stacks, and
   nothing of ours on it needs unwinding. The destructor of its thread-specific key then hides it from the ticker while
@@ -43,7 +46,7 @@ from cython.cimports.posix.time import timespec
 from cython.cimports.wasmloom.runtime.guests import (
     C_STACK_RESERVE,
     IDLE_TICKS,
-    MOST_RESTS,
+    MOST_REST_NS,
     NO_THREAD,
     PARKED,
     REST_NS,
@@ -301,7 +304,7 @@ def _after_fork_in_child() -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def can_be_left(guest: cython.pointer(Guest)) -> cython.bint:
+def _can_be_left(guest: cython.pointer(Guest)) -> cython.bint:
     """Whether the whole state of another thread's guest is in memory, where the thread that ends it finds it."""
     return (
         not cython.cast(cython.pointer(WatchedWord), cython.address(guest.running))[0]
@@ -325,13 +328,23 @@ def _pause() -> cython.void:
 @cython.exceptval(check=False)
 def rest(guest: cython.pointer(Guest)) -> cython.void:
     """If a thread is about to fork, wait until it has. Call from guest code that can be left."""
-    if not fork_wanted:
-        return
-    guest.resting = 1
+    while fork_wanted:
+        guest.resting = 1
+        __sync_synchronize()
+        while cython.cast(cython.pointer(WatchedWord), cython.address(fork_wanted))[0]:
+            _pause()
+        cython.cast(cython.pointer(WatchedWord), cython.address(guest.resting))[0] = 0
+        __sync_synchronize()
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def end_rest(guest: cython.pointer(Guest)) -> cython.void:
+    """Go on after a place where the guest could be left (``resting``): not in the middle of a fork."""
+    cython.cast(cython.pointer(WatchedWord), cython.address(guest.resting))[0] = 0
     __sync_synchronize()
-    while cython.cast(cython.pointer(WatchedWord), cython.address(fork_wanted))[0]:
-        _pause()
-    guest.resting = 0
+    rest(guest)
 
 
 @cython.cfunc
@@ -342,15 +355,15 @@ def _before_fork() -> cython.void:
     global fork_wanted
     guest: cython.pointer(Guest) = first_guest
     me: uint64_t = cython.cast(uint64_t, pthread_self())
-    rests: cython.int = 0
+    late: int64_t = now_ns() + MOST_REST_NS
     fork_wanted = 1
     __sync_synchronize()
-    while guest != cython.NULL and rests < MOST_RESTS:
-        if guest.thread == me or can_be_left(guest):
+    while guest != cython.NULL:
+        guest.can_end = _can_be_left(guest)
+        if guest.thread == me or guest.can_end or now_ns() >= late:
             guest = guest.next
         else:
             _pause()
-            rests += 1
 
 
 @cython.cfunc

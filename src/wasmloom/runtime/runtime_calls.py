@@ -39,6 +39,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     WHEN_BUSY,
     Guest,
     enter_python,
+    end_rest,
     give_gil_back,
     leave_python,
     now_ns,
@@ -289,7 +290,7 @@ def _is_subtype(ctx: cython.pointer(WlContext), actual: uint64_t, expected: uint
         cython.cast(uint32_t, actual), cython.cast(uint32_t, expected)
     )
     PyGILState_Release(state)
-    guest.resting = 0
+    end_rest(guest)
     return 0 if same else _TYPE_MISMATCH
 
 
