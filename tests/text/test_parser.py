@@ -211,6 +211,25 @@ def test_memories_and_tables() -> None:
     assert module.elements[1].exprs == (b"\xd0\0\x0b", b"\xd2\0\x0b")
 
 
+@pytest.mark.parametrize(
+    ("values", "contents"),
+    [
+        ('"a" (i8 1 -2 0xff) "b"', "61 01 fe ff 62"),
+        ("(i16 0x1234 -1) (i8) (i32 1) (i64 -2)", "34 12 ff ff 01 00 00 00 fe ff ff ff ff ff ff ff"),
+        ("(f32 62.5 nan:0x1) (f64 -inf)", "00 00 7a 42 01 00 80 7f 00 00 00 00 00 00 f0 ff"),
+        ("(v128 i32x4 1 2 3 4 f64x2 1 0.5)", "01 00 00 00 02 00 00 00 03 00 00 00 04 00 00 00"
+         " 00 00 00 00 00 00 f0 3f 00 00 00 00 00 00 e0 3f"),
+    ],
+)  # fmt: skip
+def test_numbers_in_data_segments(values: str, contents: str) -> None:
+    data = bytes.fromhex(contents)
+    heads = ("(data", "(data (i32.const 1)", "(data (memory 0) (i32.const 2)")
+    module = syntax(f"(memory (data {values})) " + " ".join(f"{head} {values})" for head in heads))
+    assert [segment.data for segment in module.data] == [data] * 4
+    assert [segment.mode for segment in module.data] == ["active", "passive", "active", "active"]
+    assert module.memories[0].limits.min == 1
+
+
 def test_segments_inside_definitions_take_indices_in_order() -> None:
     module = syntax(
         "(elem $a func) (table funcref (elem)) (elem $b func) (func elem.drop $b) (memory (data)) (data $d)"
@@ -373,6 +392,12 @@ def test_source_map() -> None:
         ("(param)", "unexpected token param", (1, 2)),
         ("nop", "unexpected token nop", (1, 1)),
         ("(data i32)", "unexpected token i32", (1, 7)),
+        ("(data (i8 256))", "constant out of range", (1, 11)),
+        ("(data (i8 -129))", "constant out of range", (1, 11)),
+        ("(data (i16 1.5))", "unexpected token 1.5", (1, 12)),
+        ('(data (i16 "a"))', 'unexpected token "a"', (1, 12)),
+        ("(data (i16 1", "unexpected token: end of text", (1, 13)),
+        ("(data (v128 i32x4 1 2))", "wrong number of lane literals", (1, 22)),
         ('(func (@custom "x"))', "misplaced @custom annotation", (1, 7)),
         ('(module (func) (@name "x"))', "misplaced @name annotation", (1, 16)),
         ('(module (@name "x") (@name "y"))', "@name annotation: multiple module", (1, 21)),

@@ -25,6 +25,8 @@ cdef class DecodedModule(Sections):
     cdef object _names
     cdef object _index_names
     cdef object _digest
+    cdef str last_module                    # the module name of an import, made last, and where it is
+    cdef uint32_t last_at
     cdef readonly uint32_t num_types
     cdef uint32_t *type_id                  # by type index: canonical id
     cdef readonly uint32_t num_imports
@@ -48,6 +50,7 @@ cdef class DecodedModule(Sections):
     cdef uint32_t *body_start
     cdef uint32_t *body_end
     cdef object _import(self, size_t number, bint indexed)
+    cdef str _module_name(self, ImportItem *item)
     cdef object _table(self, size_t index, bint indexed)
     cdef object _global(self, size_t index, bint indexed)
     cdef object _tag(self, size_t index, bint indexed)

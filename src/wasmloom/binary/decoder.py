@@ -57,7 +57,19 @@ from wasmloom.binary.names import parse_names
 from wasmloom.binary.parts import CustomRange, DataSegment, ElementSegment, Expr
 from wasmloom.errors import CompileError, UnsupportedError, ValidationError
 from wasmloom.spec import limits
-from wasmloom.spec.module import Code, CustomSection, Data, Element, Export, Global, Import, ModuleSyntax, Names, Table
+from wasmloom.spec.module import (
+    Code,
+    CustomSection,
+    Data,
+    Element,
+    Export,
+    Global,
+    Import,
+    ImportGroup,
+    ModuleSyntax,
+    Names,
+    Table,
+)
 from wasmloom.spec.proposals import COMPONENT
 from wasmloom.spec.types import (
     CONCRETE,
@@ -133,7 +145,15 @@ class DecodedModule(Sections):
             type = self._global(item.index, indexed)
         else:
             type = self._tag(item.index, indexed)
-        return Import(self.text(item.module), self.text(item.name), EXTERN_KINDS[kind], type)
+        return Import(self._module_name(item), self.text(item.name), EXTERN_KINDS[kind], type)
+
+    @cython.cfunc
+    def _module_name(self, item: cython.pointer(ImportItem)) -> str:
+        """The module that an import is from. Many may share a long name, which is made once."""
+        if self.last_module is None or self.last_at != item.module.start:
+            self.last_module = self.text(item.module)
+            self.last_at = item.module.start
+        return self.last_module
 
     def export_at(self, number: cython.size_t) -> Export:
         """An export."""
@@ -218,7 +238,7 @@ class DecodedModule(Sections):
                 type = known.get(self.func_type_id[item.index])
                 if type is None:
                     type = known[self.func_type_id[item.index]] = func(self.func_type_id[item.index])
-                found.append((self.text(item.module), self.text(item.name), EXTERN_KINDS[0], type))
+                found.append((self._module_name(item), self.text(item.name), EXTERN_KINDS[0], type))
             else:
                 row = self._import(i, False)
                 found.append((row.module, row.name, row.kind, other(row.type)))
@@ -392,6 +412,7 @@ class DecodedModule(Sections):
         out = ModuleSyntax()
         out.rec_groups = self.rec_groups
         out.imports = [self._import(i, True) for i in range(self.num_imports)]
+        out.import_groups = [ImportGroup(first, count, alike) for first, count, alike in self.import_groups]
         out.funcs = list(self.func_types[self.num_imported_funcs :])
         out.tables = [
             Table(self._table(i, True), init.code if init is not None else None)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from wasmloom.binary.names import INDIRECT_NAME_MAPS, NAME_MAPS
-from wasmloom.spec.module import Element, Import, ModuleSyntax, Names
+from wasmloom.spec.module import Element, Import, ImportGroup, ModuleSyntax, Names
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
@@ -182,18 +182,27 @@ class Layout:
 
 
 class _Section:
-    """The contents of a section being written: bytes, and the starts of entries and expressions in them."""
+    """The contents of a section being written: bytes, and the starts of entries and expressions in them.
 
-    __slots__ = ("entries", "exprs", "name", "out")
+    `count` is the length of its vector.
+    """
+
+    __slots__ = ("count", "entries", "exprs", "name", "out")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.out = bytearray()
+        self.count = 0
         self.entries: list[int] = []
         self.exprs: dict[tuple[str, int, int], int] = {}
 
     def entry(self, data: bytes = b"") -> None:
         """Start an entry, which begins with `data`."""
+        self.count += 1
+        self.member(data)
+
+    def member(self, data: bytes) -> None:
+        """Start one of the definitions that an element of the vector consists of."""
         self.entries.append(len(self.out))
         self.out += data
 
@@ -203,8 +212,8 @@ class _Section:
         self.out += code
 
 
-def _import_bytes(item: Import) -> bytes:
-    head = name_bytes(item.module) + name_bytes(item.name) + bytes((EXTERN_KINDS.index(item.kind),))
+def _extern_type_bytes(item: Import) -> bytes:
+    head = bytes((EXTERN_KINDS.index(item.kind),))
     if isinstance(item.type, TableType):
         return head + table_type_bytes(item.type)
     if isinstance(item.type, MemoryType):
@@ -225,8 +234,22 @@ def _types(m: ModuleSyntax, section: _Section) -> None:
 
 
 def _imports(m: ModuleSyntax, section: _Section) -> None:
-    for item in m.imports:
-        section.entry(_import_bytes(item))
+    written = 0
+    for group in (*m.import_groups, ImportGroup(len(m.imports), 0, False)):
+        for item in m.imports[written : group.first]:
+            section.entry(name_bytes(item.module) + name_bytes(item.name) + _extern_type_bytes(item))
+        written = group.first + group.count
+        if group.count:
+            _import_group(m.imports[group.first : written], group.alike, section)
+
+
+def _import_group(items: list[Import], alike: bool, section: _Section) -> None:
+    """Imports from one module, in a compact form: behind its name, an empty name and a byte in place of a kind."""
+    head = _extern_type_bytes(items[0]) if alike else b""
+    section.count += 1
+    section.out += name_bytes(items[0].module) + b"\0" + (b"\x7e" if alike else b"\x7f") + head + uleb(len(items))
+    for item in items:
+        section.member(name_bytes(item.name) + (b"" if alike else _extern_type_bytes(item)))
 
 
 def _funcs(m: ModuleSyntax, section: _Section) -> None:
@@ -374,8 +397,8 @@ def encode_module(m: ModuleSyntax, layout: Layout | None = None) -> bytes:
         else:
             section = _Section(name)
             _VECTOR_SECTIONS[name](m, section)
-            if section.entries:
-                count = uleb(len(section.entries))
+            if section.count:
+                count = uleb(section.count)
                 out += bytes((number,)) + uleb(len(count) + len(section.out)) + count
                 if layout is not None:
                     _place(section, len(out), layout)

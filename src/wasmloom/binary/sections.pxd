@@ -87,6 +87,7 @@ cdef class Sections:
     cdef Items types_at                 # uint32_t: offset of each type
     cdef Items groups                   # uint32_t: number of types in each recursive group
     cdef Items import_items
+    cdef readonly list import_groups    # of compact imports: (first import, number of imports, whether of one type)
     cdef readonly object func_types     # array('I'): type index of each function, imports first
     cdef Items funcs_at                 # uint32_t: offset of each function defined here
     cdef Items table_items              # imports first, as all index spaces

@@ -100,6 +100,12 @@ _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _N_KINDS = cython.declare(cython.int, len(EXTERN_KINDS))
 
 _MAX_EXPR_BYTES = cython.declare(cython.Py_ssize_t, limits.MAX_FUNCTION_BYTES)
+_MAX_IMPORTS = cython.declare(cython.size_t, limits.MAX_IMPORTS)
+
+#: In the place of an import's kind, behind an empty name: what follows are imports from the module, each with name and
+#: type; or a type and the names of the imports that have it.
+_EACH = cython.declare(cython.int, 0x7F)
+_ALIKE = cython.declare(cython.int, 0x7E)
 
 
 @cython.cfunc
@@ -379,6 +385,7 @@ class Sections:
         self.func_types = array("I")
         self.memories = []
         self.memory_offsets = []
+        self.import_groups = []
         self.body_starts = array("I")
         self.body_ends = array("I")
         self.duplicate_export = -1
@@ -439,71 +446,122 @@ def read_types(m: Sections, r: cython.pointer(Reader), words: cython.pointer(Wor
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _import_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
-    n: cython.Py_ssize_t = _count(r, limits.MAX_IMPORTS, "imports")
-    i: cython.Py_ssize_t
-    code: cython.int
+def _add_import(
+    m: Sections, r: cython.pointer(Reader), offset: uint32_t, module: Range, name: Range, code: cython.int
+) -> cython.int:
+    """Read the type of an import of a kind, and add the import."""
     item: cython.pointer(ImportItem)
     table: cython.pointer(TableItem)
     entry: cython.pointer(GlobalItem)
     tag: cython.pointer(TagItem)
     types: carray.array = m.func_types
+    if m.import_items.count >= _MAX_IMPORTS:
+        malformed(f"too many imports: the limit is {limits.MAX_IMPORTS}", r, r.base + offset)
     item = cython.cast(
-        cython.pointer(ImportItem), _reserve(cython.address(m.import_items), n, cython.sizeof(ImportItem))
+        cython.pointer(ImportItem), _reserve(cython.address(m.import_items), 1, cython.sizeof(ImportItem))
     )
-    for i in range(n):
-        poll()
-        item.offset = _offset(r)
-        _name(r, cython.address(item.module))
-        _name(r, cython.address(item.name))
+    item.offset = offset
+    item.module = module
+    item.name = name
+    item.kind = code
+    if code == 0:
+        item.index = m.num_imported_funcs
+        carray.resize_smart(types, item.index + 1)
+        types.data.as_uints[item.index] = read_u32(r)
+        m.num_imported_funcs += 1
+    elif code == 1:
+        table = cython.cast(
+            cython.pointer(TableItem), _reserve(cython.address(m.table_items), 1, cython.sizeof(TableItem))
+        )
+        table.offset = offset
+        table.init.start = table.init.end = 0
+        _table_type(r, table)
+        item.index = m.num_imported_tables
+        m.num_imported_tables += 1
+        m.table_items.count += 1
+    elif code == 2:
+        if len(m.memories) >= limits.MAX_MEMORIES:
+            malformed(f"too many memories: the limit is {limits.MAX_MEMORIES}", r, r.base + offset)
+        item.index = m.num_imported_memories
+        m.memories.append(_memory_type(r))
+        m.memory_offsets.append(offset)
+        m.num_imported_memories += 1
+    elif code == 3:
+        entry = cython.cast(
+            cython.pointer(GlobalItem), _reserve(cython.address(m.global_items), 1, cython.sizeof(GlobalItem))
+        )
+        entry.offset = offset
+        entry.init.start = entry.init.end = 0
+        _global_type(r, entry)
+        item.index = m.num_imported_globals
+        m.num_imported_globals += 1
+        m.global_items.count += 1
+    elif code == 4:
+        tag = cython.cast(cython.pointer(TagItem), _reserve(cython.address(m.tag_items), 1, cython.sizeof(TagItem)))
+        tag.offset = offset
+        _tag_type(r, tag)
+        item.index = m.num_imported_tags
+        m.num_imported_tags += 1
+        m.tag_items.count += 1
+    else:
+        malformed("malformed import kind", r, r.pos - 1)
+    m.import_items.count += 1
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _import_group(m: Sections, r: cython.pointer(Reader), module: Range, alike: cython.bint) -> cython.int:
+    """Read several imports from one module: each with its type, or (`alike`) behind the type of all."""
+    first: cython.size_t = m.import_items.count
+    n: cython.Py_ssize_t
+    offset: uint32_t
+    code: cython.int = 0
+    name = cython.declare(Range)
+    type = cython.declare(Reader)
+    again = cython.declare(Reader)
+    if alike:
         code = read_byte(r)
-        item.kind = code
-        if code == 0:
-            item.index = m.num_imported_funcs
-            if item.index >= cython.cast(uint32_t, len(types)):
-                carray.resize_smart(types, item.index + n - i)
-            types.data.as_uints[item.index] = read_u32(r)
-            m.num_imported_funcs += 1
-        elif code == 1:
-            table = cython.cast(
-                cython.pointer(TableItem), _reserve(cython.address(m.table_items), 1, cython.sizeof(TableItem))
-            )
-            table.offset = item.offset
-            table.init.start = table.init.end = 0
-            _table_type(r, table)
-            item.index = m.num_imported_tables
-            m.num_imported_tables += 1
-            m.table_items.count += 1
-        elif code == 2:
-            if len(m.memories) >= limits.MAX_MEMORIES:
-                malformed(f"too many memories: the limit is {limits.MAX_MEMORIES}", r, r.base + item.offset)
-            item.index = m.num_imported_memories
-            m.memories.append(_memory_type(r))
-            m.memory_offsets.append(item.offset)
-            m.num_imported_memories += 1
-        elif code == 3:
-            entry = cython.cast(
-                cython.pointer(GlobalItem), _reserve(cython.address(m.global_items), 1, cython.sizeof(GlobalItem))
-            )
-            entry.offset = item.offset
-            entry.init.start = entry.init.end = 0
-            _global_type(r, entry)
-            item.index = m.num_imported_globals
-            m.num_imported_globals += 1
-            m.global_items.count += 1
-        elif code == 4:
-            tag = cython.cast(
-                cython.pointer(TagItem), _reserve(cython.address(m.tag_items), 1, cython.sizeof(TagItem))
-            )
-            tag.offset = item.offset
-            _tag_type(r, tag)
-            item.index = m.num_imported_tags
-            m.num_imported_tags += 1
-            m.tag_items.count += 1
+        type = r[0]
+        name.start = name.end = 0
+        # What is read here isn't kept: the type may be of no import.
+        _add_import(Sections(), r, _offset(r), module, name, code)
+    n = _count(r, limits.MAX_IMPORTS, "imports")
+    for _ in range(n):
+        poll()
+        offset = _offset(r)
+        _name(r, cython.address(name))
+        if alike:
+            again = type
+            _add_import(m, cython.address(again), offset, module, name, code)
         else:
-            malformed("malformed import kind", r, r.pos - 1)
-        m.import_items.count += 1
-        item += 1
+            code = read_byte(r)
+            _add_import(m, r, offset, module, name, code)
+    if n:
+        m.import_groups.append((first, n, alike))
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _import_section(m: Sections, r: cython.pointer(Reader)) -> cython.int:
+    """Read the imports (Core 3.0, 5.5.5, and the compact import section proposal)."""
+    n: cython.Py_ssize_t = _count(r, limits.MAX_IMPORTS, "imports")
+    offset: uint32_t
+    code: cython.int
+    module = cython.declare(Range)
+    name = cython.declare(Range)
+    types: carray.array = m.func_types
+    for _ in range(n):
+        poll()
+        offset = _offset(r)
+        _name(r, cython.address(module))
+        _name(r, cython.address(name))
+        code = read_byte(r)
+        if name.start == name.end and (code == _EACH or code == _ALIKE):
+            _import_group(m, r, module, code == _ALIKE)
+        else:
+            _add_import(m, r, offset, module, name, code)
     carray.resize(types, m.num_imported_funcs)
     return 0
 

@@ -25,6 +25,17 @@ class Import(NamedTuple):
     type: ExternType
 
 
+class ImportGroup(NamedTuple):
+    """Imports from one module that share its name in the binary format (compact import section proposal).
+
+    They are `count` from `first` on. `alike`: they also share their type.
+    """
+
+    first: int
+    count: int  # type: ignore[assignment]  # hides the tuple's method, which nothing calls
+    alike: bool
+
+
 class Export(NamedTuple):
     """An export: name, kind (one of `EXTERN_KINDS`) and index in that kind's index space."""
 
@@ -114,6 +125,7 @@ class ModuleSyntax:
         "funcs",
         "globals",
         "has_data_count",
+        "import_groups",
         "imports",
         "memories",
         "names",
@@ -127,6 +139,8 @@ class ModuleSyntax:
         #: recursive type groups, in order; a plain type is a group of one
         self.rec_groups: list[tuple[SubType, ...]] = []
         self.imports: list[Import] = []
+        #: those of the imports that share names, in order
+        self.import_groups: list[ImportGroup] = []
         #: type indices of the functions defined here
         self.funcs: list[int] = []
         self.tables: list[Table] = []

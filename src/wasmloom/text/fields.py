@@ -22,6 +22,7 @@ from wasmloom.spec.module import (
     ExternType,
     Global,
     Import,
+    ImportGroup,
     ModuleSyntax,
     Table,
 )
@@ -38,6 +39,7 @@ from wasmloom.spec.types import (
 )
 from wasmloom.text.cursor import SPACE_WORDS
 from wasmloom.text.expressions import BRANCH_HINT, ExprParser, Marks
+from wasmloom.text.immediates import NUMBER_LISTS
 from wasmloom.text.lexer import Annotation, Tokens
 from wasmloom.text.types import Scope
 
@@ -84,6 +86,7 @@ class FieldParser(ExprParser):
         self.places = Places()
         self._counts: dict[str, int] = dict.fromkeys(SPACE_WORDS, 0)
         self._defined_kind: str | None = None
+        self._imported_funcs = 0
         #: hints of each function that has some: function index → (offset in the body, value)
         self._branch_hints: dict[int, list[tuple[int, int]]] = {}
         #: custom sections placed before a section; they come after those placed behind one
@@ -170,20 +173,51 @@ class FieldParser(ExprParser):
             self.expect(")")
             return first
         if keyword == "import":
-            self.pos += 2
-            self.expect("(")
-            kind = self.toks[self.pos]
-            if kind not in EXTERN_KINDS:
-                self.unexpected()
-            if self._defined_kind is not None:
-                self.fail(f"import after {_IMPORT_AFTER[self._defined_kind]}", start)
-            self.pos += 1
-            return self._bind(kind)
+            self._bind_imports(start)
+            return -1
         if keyword in EXTERN_KINDS:
             return self._bind_definition(keyword, start)
         if keyword in ("start", "export"):
             return -1
         return self._bind(keyword)
+
+    def _extern_kind(self) -> str:
+        """Step over `(kind` of an import or export."""
+        self.expect("(")
+        kind = self.toks[self.pos]
+        if kind not in EXTERN_KINDS:
+            self.unexpected()
+        self.pos += 1
+        return kind
+
+    def _bind_imports(self, start: int) -> None:
+        """The imports of an `import` field: one, or several items, each with its type or all with the last form's."""
+        self.pos += 1
+        names = 0
+        if self.toks[self.pos] not in ("(", ")"):
+            self.pos += 1
+            self._bind(self._import_kind(start))
+            return
+        while self.at_form("item"):
+            item = self.pos
+            self.pos += 3
+            if self.toks[self.pos] == ")":
+                names += 1
+            else:
+                self._bind(self._import_kind(start))
+            self.pos = self.skip_form(item)
+        if self.toks[self.pos] == "(":
+            kind = self._import_kind(start)
+            if self.at_identifier():
+                self.fail("identifier not allowed")
+            self._counts[kind] += names
+
+    def _import_kind(self, start: int) -> str:
+        """Step over `(kind` of an import, which nothing defined in the module may precede."""
+        kind = self._extern_kind()
+        if self._defined_kind is not None:
+            self.fail(f"import after {_IMPORT_AFTER[self._defined_kind]}", start)
+        return kind
 
     def _bind_definition(self, kind: str, start: int) -> int:
         index = self._bind(kind)
@@ -272,30 +306,65 @@ class FieldParser(ExprParser):
         self._place("import", field)
         parameters = Scope()
         self.module.imports.append(Import(names[0], names[1], kind, self._extern_type(kind, parameters)))
-        self._name_locals(field.number, parameters)
+        if kind == "func":
+            self._name_locals(self._imported_funcs, parameters)
+            self._imported_funcs += 1
 
     def _name_locals(self, func_index: int, scope: Scope) -> None:
         if scope.names:
             self.names.locals[func_index] = scope.names
 
     def import_field(self, field: _Field) -> None:
-        """`(import "module" "name" (kind $id? type))`."""
-        names = self.name(), self.name()
-        self.expect("(")
-        kind = self.toks[self.pos]
-        self.pos += 1
+        """`(import "module" "name" (kind $id? type))`, or a group of imports (compact import section proposal).
+
+        That has any number of `(item "name" (kind $id? type))`, or of `(item "name")` and then `(kind type)` for all.
+        """
+        module = self.name()
+        if self.toks[self.pos] not in ("(", ")"):
+            self._one_import(module, self.name(), field)
+            return
+        first = len(self.module.imports)
+        names: list[str] = []
+        while self.open_form("item"):
+            name = self.name()
+            if self.toks[self.pos] == ")":
+                names.append(name)
+            elif names:
+                self.unexpected()
+            else:
+                self._one_import(module, name, field)
+            self.expect(")")
+        if names or self.toks[self.pos] == "(":
+            if len(self.module.imports) > first:
+                self.unexpected()
+            self._alike_imports(module, names, field)
+        count = len(self.module.imports) - first
+        if count:
+            self.module.import_groups.append(ImportGroup(first, count, bool(names)))
+
+    def _one_import(self, module: str, name: str, field: _Field) -> None:
+        """`(kind $id? type)` of an import."""
+        kind = self._extern_kind()
         self.optional_identifier()
-        self._add_import(names, kind, field)
+        self._add_import((module, name), kind, field)
         self.expect(")")
+
+    def _alike_imports(self, module: str, names: list[str], field: _Field) -> None:
+        """`(kind type)` for the imports of these names."""
+        start = self.pos
+        kind = self._extern_kind()
+        type_ = self._extern_type(kind, Scope())
+        self.expect(")")
+        for name in names:
+            self._place("import", field._replace(start=start))
+            self.module.imports.append(Import(module, name, kind, type_))
+        if kind == "func":
+            self._imported_funcs += len(names)
 
     def export_field(self, field: _Field) -> None:
         """`(export "name" (kind index))`."""
         name = self.name()
-        self.expect("(")
-        kind = self.toks[self.pos]
-        if kind not in EXTERN_KINDS:
-            self.unexpected()
-        self.pos += 1
+        kind = self._extern_kind()
         self._place("export", field)
         self.module.exports.append(Export(name, kind, self.index(kind)))
         self.expect(")")
@@ -380,7 +449,7 @@ class FieldParser(ExprParser):
             self.pos = start
             self.module.memories.append(self.memory_type())
             return
-        contents = self.strings()
+        contents = self.data_values()
         self.expect(")")
         page = 1 << page_size_log2
         pages = (len(contents) + page - 1) // page
@@ -490,9 +559,9 @@ class FieldParser(ExprParser):
         elif self.at_unsigned():  # as Wasm 1.0 wrote `(memory x)`
             memory = self.index("memory")
             mode, offset = "active", self._offset("data", entry, 0)
-        elif self.toks[self.pos] == "(":
+        elif self.toks[self.pos] == "(" and self.toks[self.pos + 1] not in NUMBER_LISTS:
             mode, offset = "active", self._offset("data", entry, 0)
-        self.module.data.append(Data(self.strings(), mode, memory, offset))
+        self.module.data.append(Data(self.data_values(), mode, memory, offset))
 
     # Annotations
 

@@ -36,6 +36,9 @@ CATCHES: dict[str, tuple[int, bool]] = {
     "catch_all_ref": (3, False),
 }
 
+#: What the numbers in data segments may be.
+NUMBER_LISTS = frozenset(("i8", "i16", "i32", "i64", "f32", "f64", "v128"))
+
 _EMPTY_BLOCK = b"\x40"
 
 
@@ -252,15 +255,35 @@ class ImmediateParser(TypeParser):
                 self.unexpected()
             self.fail("wrong number of lane literals")
         self.pos = start
+        return b"".join([self._number_bytes(lane) for _ in found])
+
+    def data_values(self) -> bytes:
+        """The contents of a data segment: strings and lists of numbers, such as `(i16 1 -2)`, joined.
+
+        Source: the proposal of numeric values in data segments.
+        """
+        toks = self.toks
         parts: list[bytes] = []
-        for token in found:
-            try:
-                value = parse_number(token, lane)
-            except LiteralError as error:
-                self.fail_literal(error)
-            self.pos += 1
-            parts.append(value.to_bytes(bit_width(lane) // 8, "little"))
-        return b"".join(parts)
+        while True:
+            if toks[self.pos][:1] == '"':
+                parts.append(self.string())
+            elif toks[self.pos] == "(" and toks[self.pos + 1] in NUMBER_LISTS:
+                type_name = toks[self.pos + 1]
+                self.pos += 2
+                while toks[self.pos] != ")":
+                    parts.append(self.vector_constant() if type_name == "v128" else self._number_bytes(type_name))
+                self.pos += 1
+            else:
+                return b"".join(parts)
+
+    def _number_bytes(self, type_name: str) -> bytes:
+        """A number of a type or lane type, as memory has it."""
+        try:
+            value = parse_number(self.toks[self.pos], type_name)
+        except LiteralError as error:
+            self.fail_literal(error)
+        self.pos += 1
+        return value.to_bytes(bit_width(type_name) // 8, "little")
 
     def lane(self) -> bytes:
         """A lane number. The validator checks whether it exists."""

@@ -16,7 +16,16 @@ from wasmloom.binary.encoder import SECTION_IDS
 from wasmloom.binary.parts import Expr
 from wasmloom.errors import CompileError
 from wasmloom.spec.limits import MAX_LOCALS
-from wasmloom.spec.module import Code, CustomSection, Data, Element, ModuleSyntax, Names
+from wasmloom.spec.module import (
+    Code,
+    CustomSection,
+    Data,
+    Element,
+    Import,
+    ImportGroup,
+    ModuleSyntax,
+    Names,
+)
 from wasmloom.spec.types import (
     EXTERN_KINDS,
     ArrayType,
@@ -180,23 +189,55 @@ class _Printer:
     # Imports and definitions
 
     def _import_lines(self) -> Iterator[str]:
+        module = self._module
         counts = dict.fromkeys(EXTERN_KINDS, 0)
-        for item in self._module.imports:
-            index = counts[item.kind]
-            counts[item.kind] += 1
-            if isinstance(item.type, TableType):
-                type_text = self._text.table_type(item.type)
-            elif isinstance(item.type, MemoryType):
-                type_text = self._text.memory_type(item.type)
-            elif isinstance(item.type, GlobalType):
-                type_text = self._text.global_type(item.type)
-            elif isinstance(item.type, TagType):
-                type_text = self._type_use(item.type.type, NO_NAMES)
-            else:
-                names = IndexNames(self._names.locals.get(index, {}), self._param_count(item.type))
-                type_text = self._type_use(item.type, names)
-            head = f"({item.kind}{_numbered(self._spaces[item.kind], index)} {type_text})"
-            yield f"  (import {quote_name(item.module)} {quote_name(item.name)} {head})"
+        written = 0
+        for group in (*module.import_groups, ImportGroup(len(module.imports), 0, False)):
+            for item in module.imports[written : group.first]:
+                text = self._import(item, counts)
+                yield f"  (import {quote_name(item.module)} {quote_name(item.name)} {text})"
+            written = group.first + group.count
+            if group.count:
+                yield from self._import_group(module.imports[group.first : written], group.alike, counts)
+
+    def _import_group(self, items: list[Import], alike: bool, counts: dict[str, int]) -> Iterator[str]:
+        """Imports that share the module's name; those that share their type as well can have no names of their own."""
+        kind, first = items[0].kind, counts[items[0].kind]
+        places = range(first, first + len(items))
+        yield f"  (import {quote_name(items[0].module)}"
+        if alike and not any(self._is_named(kind, index) for index in places):
+            counts[kind] += len(items)
+            for index, item in zip(places, items, strict=True):
+                yield f"    (item {quote_name(item.name)}) (;{index};)"
+            yield f"    ({kind} {self._import_type(items[0], NO_NAMES)})"
+        else:
+            for item in items:
+                yield f"    (item {quote_name(item.name)} {self._import(item, counts)})"
+        yield "  )"
+
+    def _is_named(self, kind: str, index: int) -> bool:
+        """Whether something imported, or a parameter of it, has a name."""
+        return bool(self._spaces[kind].binding(index) or (kind == "func" and self._names.locals.get(index)))
+
+    def _import(self, item: Import, counts: dict[str, int]) -> str:
+        """What is imported; counts it."""
+        index = counts[item.kind]
+        counts[item.kind] += 1
+        names = NO_NAMES
+        if isinstance(item.type, int):
+            names = IndexNames(self._names.locals.get(index, {}), self._param_count(item.type))
+        return f"({item.kind}{_numbered(self._spaces[item.kind], index)} {self._import_type(item, names)})"
+
+    def _import_type(self, item: Import, names: IndexNames) -> str:
+        if isinstance(item.type, TableType):
+            return self._text.table_type(item.type)
+        if isinstance(item.type, MemoryType):
+            return self._text.memory_type(item.type)
+        if isinstance(item.type, GlobalType):
+            return self._text.global_type(item.type)
+        if isinstance(item.type, TagType):
+            return self._type_use(item.type.type, NO_NAMES)
+        return self._type_use(item.type, names)
 
     def _definition_lines(self) -> Iterator[str]:
         """Tables, memories, tags and globals."""
