@@ -44,7 +44,7 @@ class Body(ControlSteps):
             self.load: 6, self.store: 6, self.get_global: 4, self.set_global: 4, self.bulk_memory: 2,
             self.grow_memory: 1, self.table_access: 2, self.bulk_table: 1, self.reference: 3, self.nop: 1,
             self.pile: 2, self.trap: 1, self.compare_and_use: 6, self.chain: 6, self.set_small: 2, self.br_on_null: 2,
-            self.atomic: 3,
+            self.atomic: 3, self.double: 3,
         }  # fmt: skip
         if V128 in self.plan.value_types:
             weights[self.vector] = 14

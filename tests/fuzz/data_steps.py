@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.fuzz.operands import (
     ATOMICS,
+    DOUBLE,
     FLOAT_CHAIN,
     INTEGER_CHAIN,
     LOADS,
@@ -104,6 +105,15 @@ class DataSteps(Operands):
             self.code += _TYPED_SELECT + b"\1" + val_type_bytes(type)
         taken = self.pop(3)
         self.push(type, len(taken) == 3 and taken[0].clean and taken[1].clean)
+
+    def double(self) -> None:
+        """An instruction with two results, of which locals may take some."""
+        row = self.c.pick(DOUBLE)
+        self.need((I64,) * len(row.params))
+        self.op(row.mnemonic)
+        self.finish((I64,) * len(row.params), (I64, I64))
+        for _ in range(self.c.below(3)):
+            self.set_local()
 
     def get_global(self) -> None:
         self.global_of(self.c.pick(self.plan.value_types))

@@ -22,8 +22,11 @@ CANONICAL_NAN = {F32: 0x7FC00000, F64: 0x7FF8000000000000}
 PLAIN = [
     row
     for row in INSTRUCTIONS
-    if row.results and row.params and not row.immediates and all(t in NUMERIC for t in (*row.params, *row.results))
+    if len(row.results) == 1 and row.params and not row.immediates
+    if all(t in NUMERIC for t in (*row.params, *row.results))
 ]
+#: Those with two results.
+DOUBLE = [row for row in INSTRUCTIONS if len(row.results) > 1]
 _ACCESSES = [row for row in INSTRUCTIONS if not row.prefix and row.immediates[:1] and row.immediates[0][:4] == "mem:"]
 LOADS = [row for row in _ACCESSES if row.results]
 STORES = [row for row in _ACCESSES if not row.results]

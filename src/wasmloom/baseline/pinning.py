@@ -17,10 +17,10 @@ from cython.cimports.libc.stdint import int64_t, uint8_t, uint16_t, uint32_t, ui
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.baseline._roles import (
     EFFECT_AWAY,
+    EFFECT_DOUBLE,
     EFFECT_FLOAT,
     EFFECT_INTEGER,
     EFFECT_SLOT,
-    EFFECT_VECTOR,
     INTEGER_PINS,
 )
 from cython.cimports.wasmloom.baseline._stencils_object import Pinning
@@ -163,7 +163,7 @@ class Pins:
                     self._note(
                         code, step.at + pinning.at[role], weight, weight if pinning.floats >> role & 1 else -weight
                     )
-            if pinning.effect == EFFECT_VECTOR:
+            if pinning.effect == EFFECT_DOUBLE:
                 self._note(code, step.at + pinning.dst, -_NEVER, 0)
                 self._add(_slot(code, step.at + pinning.dst) + 1, step.at + pinning.dst, -_NEVER, 0)
             elif pinning.effect == EFFECT_INTEGER or pinning.effect == EFFECT_SLOT:

@@ -70,12 +70,12 @@ class Effect(IntEnum):
     UNFIT = 6
     #: Control leaves the function.
     END = 7
-    #: The result is a vector, in slot `dst` and the next one: neither is ever pinned.
-    VECTOR = 8
+    #: There are results in slot `dst` and the next one, or one that takes both: neither is ever pinned.
+    DOUBLE = 8
 
 
 #: Where pins stay as they are, but for that of the result.
-KEEPING = (Effect.NOTHING, Effect.INTEGER, Effect.FLOAT, Effect.SLOT, Effect.VECTOR)
+KEEPING = (Effect.NOTHING, Effect.INTEGER, Effect.FLOAT, Effect.SLOT, Effect.DOUBLE)
 
 
 class Patch(NamedTuple):

@@ -238,8 +238,8 @@ class StencilBuilder(HandlerBuilder):
         """Note what becomes of pins where the stencil goes on in the function's code."""
         if "fp" in state:
             self._effects.add(Effect.UNFIT)
-        elif self._result is not None and self._result.type == llvm.VECTOR:
-            self._effects.add(Effect.VECTOR)
+        elif self._result is not None and self._result.type in (llvm.VECTOR, llvm.WIDE):
+            self._effects.add(Effect.DOUBLE)
         elif function != f"@{FOLLOWING}" or self._result is None:
             self._effects.add(Effect.NOTHING)
         else:

@@ -498,6 +498,12 @@ def _value(f: FunctionLowering, i: Instr) -> None:
     f.push(operation.define(f.b, *f.pop_many(len(operation.params)), *lanes))
 
 
+def _double(f: FunctionLowering, i: Instr) -> None:
+    """An instruction with two results."""
+    operation = _OPERATION[i.row]
+    f.stack += f.b.split(operation.define(f.b, *f.pop_many(len(operation.params))))
+
+
 def _lane_access(f: FunctionLowering, i: Instr) -> None:
     """A load to, or a store of, one lane."""
     operation = _OPERATION[i.row]
@@ -585,6 +591,7 @@ def _nothing(f: FunctionLowering, i: Instr) -> None:
 
 _FAMILIES: dict[str, Handler] = {
     "value": _value,
+    "double": _double,
     "load": _load,
     "store": _store,
     "atomic": _atomic,

@@ -14,7 +14,7 @@ from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.interpreter.isa import FIELD_KINDS, Handler, Shape
 from wasmloom.semantics.kinds import SLOT_BITS, Kind
-from wasmloom.semantics.llvm import VECTOR, Value, is_float, lanes_of, llvm_type, type_bits
+from wasmloom.semantics.llvm import VECTOR, WIDE, Value, is_float, lanes_of, llvm_type, type_bits
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.target import registers
 
@@ -158,11 +158,17 @@ class HandlerBuilder(StructBuilder):
         return self.load(kind.type, self.field_at(name), align=kind.bytes)
 
     def finish_value(self, value: Value, to_slot: bool = True) -> None:
-        """Put a result into the accumulator, and the slot in field `dst`, and dispatch."""
+        """Put a result into the accumulator, and the slot in field `dst`, and dispatch.
+
+        An i128 is two results: they go to that slot and the next one, and the upper one into the accumulator.
+        """
         if value.type == VECTOR:
             if to_slot:
                 self.store(value, self.slot("dst"), align=SLOT_BYTES)
             self.next(facc=self.convert("bitcast", value, TYPES["facc"]))
+        elif value.type == WIDE:
+            self.store(value, self.slot("dst"), align=SLOT_BYTES)
+            self.next(acc=self.split(value)[1])
         elif is_float(value.type):
             facc = self.as_facc(value)
             if to_slot:

@@ -279,6 +279,17 @@ def atomic_handler(operation: Operation) -> Handler:
     return Handler(operation.mnemonic, Shape("atomic", tuple(parts)), body)
 
 
+def double_handler(operation: Operation) -> Handler:
+    """The handler of an instruction that computes two results, into the slot `dst` and the next one."""
+    slots = tuple(Field(name, "slot", 10 + 2 * i) for i, name in enumerate("abcd"[: len(operation.params)]))
+
+    def body(b: HandlerBuilder) -> None:
+        operands = [b.read_slot(slot.name, kind) for slot, kind in zip(slots, operation.params, strict=True)]
+        b.finish_value(operation.define(b, *operands))
+
+    return Handler(operation.mnemonic, Shape("double", (Field("dst", "dst", 8), *slots)), body)
+
+
 # --- compare and branch ---
 
 
@@ -409,7 +420,9 @@ def store_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
 
 
 #: By kind of definition, the one handler of an instruction.
-_SINGLE = {"atomic": atomic_handler, "instance": instance_handler, "runtime": runtime_handler}
+_SINGLE = {
+    "atomic": atomic_handler, "instance": instance_handler, "runtime": runtime_handler, "double": double_handler,
+}  # fmt: skip
 
 
 def single_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:

@@ -154,6 +154,28 @@ def _const(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -
     return 0
 
 
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _double(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """An instruction with two results, which go to their homes; the upper one is in the accumulator, too."""
+    count: cython.int = op_arity[i.op]
+    slots: cython.int[4]
+    k: cython.int
+    at: cython.Py_ssize_t
+    for k in range(count):
+        slots[k] = t.to_slot(t.height - count + k)
+    for _ in range(count):
+        t.pop()
+    t.clobber(0)
+    at = t.emit(single_table[h.single_position(i.op)])
+    for k in range(count):
+        cython.cast(cython.pointer(uint16_t), t.buffer + at + h.AT_DOUBLE_A)[k] = slots[k]
+    put16(t.buffer + at + h.AT_DST, t.home(t.push(E_SLOT, h.T_I64)))
+    k = t.push(E_SLOT, h.T_I64)
+    t.known_in(h.T_I64, t.home(k))
+    return 0
+
+
 # --- memory ---
 
 
@@ -486,6 +508,7 @@ def _register() -> None:
     lowers("ref.null", _ref_null)
     lowers("ref.as_non_null", _ref_as_non_null)
     lowers_kind("value", _value)
+    lowers_kind("double", _double)
     lowers_kind("load", _load)
     lowers_kind("store", _store)
     lowers_kind("atomic", _atomic)

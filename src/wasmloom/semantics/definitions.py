@@ -112,6 +112,35 @@ def rotr(b: V, x: V, y: V) -> V:
     return b.intrinsic("fshr", x, x, y)
 
 
+# --- integers of 128 bits (wide arithmetic proposal) ---
+
+
+def _joined(b: V, low: V, high: V) -> V:
+    """The integer of 128 bits with these halves."""
+    upper = b.binary("shl", b.convert("zext", high, "i128"), b.const("i128", 64))
+    return b.binary("or", upper, b.convert("zext", low, "i128"))
+
+
+@operation("i64.add128", kind="double")
+def add128(b: V, low: V, high: V, other_low: V, other_high: V) -> V:
+    return b.binary("add", _joined(b, low, high), _joined(b, other_low, other_high))
+
+
+@operation("i64.sub128", kind="double")
+def sub128(b: V, low: V, high: V, other_low: V, other_high: V) -> V:
+    return b.binary("sub", _joined(b, low, high), _joined(b, other_low, other_high))
+
+
+@operation("i64.mul_wide_s", kind="double")
+def mul_wide_s(b: V, x: V, y: V) -> V:
+    return b.binary("mul", b.convert("sext", x, "i128"), b.convert("sext", y, "i128"))
+
+
+@operation("i64.mul_wide_u", kind="double")
+def mul_wide_u(b: V, x: V, y: V) -> V:
+    return b.binary("mul", b.convert("zext", x, "i128"), b.convert("zext", y, "i128"))
+
+
 @operation("{int}.clz")
 def clz(b: V, x: V) -> V:
     return b.intrinsic("ctlz", x)

@@ -24,6 +24,7 @@ EXECUTED: frozenset[str] = frozenset(
         "stack-switching",
         "recursive-types",
         "atomics",
+        "wide-arithmetic",
     )
 )
 #: How an error names the others, where that isn't the feature's own name.

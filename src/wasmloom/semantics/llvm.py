@@ -16,6 +16,8 @@ _INTEGER = re.compile(r"i([1-9][0-9]*)")
 #: The type of a whole vector, without lanes, and LLVM's name of it.
 VECTOR = "v128"
 _WHOLE = {VECTOR: "<2 x i64>"}
+#: The type of what instructions with two results compute.
+WIDE = "i128"
 _VECTOR = re.compile(r"<([1-9][0-9]*) x ([a-z][0-9]+)>")
 
 #: Comparison of floats: Wasm's name → LLVM's ordered predicate; "ne" is true of NaNs, "uno" asks for them.
@@ -190,6 +192,11 @@ class Builder:
     def convert(self, opcode: str, x: Value, target: str) -> Value:
         """An LLVM conversion instruction."""
         return self.assign(f"{opcode} {llvm_type(x.type)} {x.text} to {llvm_type(target)}", target)
+
+    def split(self, x: Value) -> tuple[Value, Value]:
+        """The halves of an i128, the lower one first."""
+        upper = self.binary("lshr", x, self.const(x.type, 64))
+        return self.convert("trunc", x, "i64"), self.convert("trunc", upper, "i64")
 
     def intrinsic(self, name: str, *operands: Value, result: str | None = None) -> Value:
         """A call of ``llvm.<name>``, overloaded on the operand's type (and on `result` where that differs)."""

@@ -25,6 +25,7 @@ class Operation(NamedTuple):
 
     ============ ====================================================================================================
     "value"      nothing: it computes a result from operands
+    "double"     nothing: it computes an i128 from operands, whose halves are the two results, the lower one first
     "load"       the checked address instead of the operand; it returns a value
     "store"      the same; it writes its last operand
     "atomic"     see `wasmloom.semantics.atomics`

@@ -34,7 +34,7 @@ instruction names; or ``@rule`` for a typing rule that depends on more than the 
 A section heading (``[name]``) names the feature that its rows belong to.
 
 Source: Core 3.0, sections 5.4 and 7 (index of instructions); stack switching Explainer, "Binary format"; threads
-proposal, "Spec Changes" to the binary format.
+proposal, "Spec Changes" to the binary format; wide arithmetic Overview, "Binary Encoding".
 """
 
 from __future__ import annotations
@@ -238,6 +238,11 @@ FC/11 memory.fill mem : addr i32 addr ->
 FC/12 table.init elem,table : @table.init
 FC/13 elem.drop elem : ->
 FC/14 table.copy table,table : @table.copy
+[wide-arithmetic]
+FC/19 i64.add128 - : i64 i64 i64 i64 -> i64 i64
+FC/20 i64.sub128 - : i64 i64 i64 i64 -> i64 i64
+FC/21 i64.mul_wide_s - : i64 i64 -> i64 i64
+FC/22 i64.mul_wide_u - : i64 i64 -> i64 i64
 [reference-types]
 FC/15 table.grow table : @table.grow
 FC/16 table.size table : -> addr

@@ -10,13 +10,11 @@ from wasmloom.errors import CompileError, UnsupportedError
 #: Feature → how the mnemonics of its instructions begin; a beginning that doesn't end in a dot or underscore is whole.
 FOREIGN_MNEMONICS: dict[str, tuple[str, ...]] = {
     "legacy exception handling": ("try", "rethrow", "delegate"),
-    "wide arithmetic": ("i64.add128", "i64.sub128", "i64.mul_wide_"),
 }
 
 #: Feature → its opcodes: first bytes, and prefixed ones as (prefix, number).
 FOREIGN_OPCODES: dict[str, frozenset[int | tuple[int, int]]] = {
     "legacy exception handling": frozenset((0x06, 0x07, 0x09, 0x18, 0x19)),
-    "wide arithmetic": frozenset((0xFC, number) for number in range(19, 23)),
 }
 
 

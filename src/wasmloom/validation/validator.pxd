@@ -8,7 +8,8 @@ from wasmloom.validation.context cimport Context
 
 cdef enum:
     ADDR = 1                    # in a row's typing: the address type of what the instruction names
-    MAX_OPERANDS = 3            # of a row that the table types
+    MAX_OPERANDS = 4            # of a row that the table types
+    MAX_RESULTS = 2
     MAX_CHECKS = 4
     ROWS = 1024
     ROOM = 2048                 # free operand slots before each instruction: more than any instruction pushes
@@ -64,7 +65,7 @@ cdef struct Check:
 cdef struct Op:                 # a row of the instruction table
     Rule rule                   # NULL when the table types it
     uint64_t params[MAX_OPERANDS]
-    uint64_t result
+    uint64_t results[MAX_RESULTS]
     int n_params
     int n_results
     bint slow                   # has checks or a feature to note

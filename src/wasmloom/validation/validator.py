@@ -43,6 +43,7 @@ from cython.cimports.wasmloom.validation.validator import (
     IN_LOOP,
     MAX_CHECKS,
     MAX_OPERANDS,
+    MAX_RESULTS,
     OPS,
     ROOM,
     ROWS,
@@ -112,7 +113,8 @@ def _fill_table() -> None:
         raise RuntimeError("the instruction table has outgrown the validator's tables")
     for row in INSTRUCTIONS:
         op = cython.address(OPS[cython.cast(cython.int, row.index)])
-        if len(row.params) > MAX_OPERANDS or len(row.immediates) > MAX_CHECKS or len(row.results) > 1:
+        fits = len(row.params) <= MAX_OPERANDS and len(row.results) <= MAX_RESULTS
+        if not fits or len(row.immediates) > MAX_CHECKS:
             raise RuntimeError(f"the instruction table has outgrown the validator's tables: {row.mnemonic}")
         op.feature = _FEATURES.index(row.feature)
         op.constant = row.mnemonic in CONSTANT
@@ -120,8 +122,8 @@ def _fill_table() -> None:
         op.n_results = len(row.results)
         for k, name in enumerate(row.params):
             op.params[k] = PLAIN_TYPES.get(name, ADDR)
-        for name in row.results:
-            op.result = PLAIN_TYPES.get(name, ADDR)
+        for k, name in enumerate(row.results):
+            op.results[k] = PLAIN_TYPES.get(name, ADDR)
         slot = 0
         # Backwards: the official scripts expect an unknown memory or table to be reported before an unknown segment.
         k = sum([_check_name(kind) in _CHECKS for kind in row.immediates])
@@ -796,10 +798,12 @@ def _step(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         if _expect(v, t) < 0:
             return -1
     if op.n_results:
-        t = op.result
+        t = op.results[0]
         if t == ADDR:
             t = _address(v, i, op)
         _push(v, t)
+        if op.n_results > 1:
+            _push(v, op.results[1])
     return 0
 
 
