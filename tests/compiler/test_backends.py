@@ -74,7 +74,7 @@ def test_the_release_build_is_found_where_it_is_installed(installed: Path, libra
     assert backends.fast_library() is None
     without = cache_key("module", {})
     path = install(installed, library)
-    assert backends.fast_library() == path.resolve()
+    assert backends.fast_library() == str(path.resolve())
     assert library in backends.llvm_identity()
     assert cache_key("module", {}) != without
 

@@ -25,7 +25,7 @@ OTHER = "1" * 64
 
 
 def entry_of(cache: Cache, key: str = KEY) -> Path:
-    return cache.directory / f"{key}.code"
+    return Path(cache.directory) / f"{key}.code"
 
 
 def names_in(cache: Cache) -> list[str]:
@@ -59,7 +59,7 @@ def test_only_the_user_can_enter(cache: Cache) -> None:
         cache.put(KEY, [b"code"])
     finally:
         os.umask(old)
-    assert stat.S_IMODE(cache.directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE(Path(cache.directory).stat().st_mode) == 0o700
     assert stat.S_IMODE(entry_of(cache).stat().st_mode) == 0o600
 
 
@@ -157,7 +157,7 @@ def test_log(cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def test_directory_that_goes(cache: Cache) -> None:
     cache.put(KEY, [b"code"])
     entry_of(cache).unlink()
-    cache.directory.rmdir()
+    Path(cache.directory).rmdir()
     assert cache.get(KEY) is None
     cache.put(KEY, [b"code"])  # finds out
     cache.put(KEY, [b"code"])
@@ -169,7 +169,7 @@ def test_size_and_clear(cache: Cache) -> None:
     cache.put(KEY, [b"x" * 1000])
     cache.put(OTHER, [b"y" * 2000])
     assert 3000 < cache.size() < 3500
-    (cache.directory / "note").write_text("not the cache's")
+    (Path(cache.directory) / "note").write_text("not the cache's")
     cache.clear()
     assert cache.size() == 0
     assert names_in(cache) == ["note"]
@@ -198,7 +198,7 @@ def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None:
 
 def test_abandoned_files_go(cache: Cache) -> None:
     cache.put(KEY, [b"code"])
-    old, new = (cache.directory / f"{OTHER}.{name}.tmp" for name in ("0123456789abcdef", "fedcba9876543210"))
+    old, new = (Path(cache.directory) / f"{OTHER}.{name}.tmp" for name in ("0123456789abcdef", "fedcba9876543210"))
     for path in (old, new):
         path.write_bytes(b"part of an entry")
     os.utime(old, (0, 0))
@@ -211,14 +211,14 @@ def test_directory_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.delenv("WASMLOOM_CACHE_DIR", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert default_directory() == Path("/home/somebody/.cache/wasmloom")
+    assert default_directory() == "/home/somebody/.cache/wasmloom"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored
-    assert default_directory() == Path("/home/somebody/.cache/wasmloom")
+    assert default_directory() == "/home/somebody/.cache/wasmloom"
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache")
-    assert default_directory() == Path("/var/cache/wasmloom")
+    assert default_directory() == "/var/cache/wasmloom"
     monkeypatch.setenv("WASMLOOM_CACHE_DIR", str(tmp_path / "mine"))
-    assert default_directory() == tmp_path / "mine"
-    assert Cache().directory == tmp_path / "mine"
+    assert default_directory() == str(tmp_path / "mine")
+    assert Cache().directory == str(tmp_path / "mine")
 
 
 def test_keys_tell_everything_apart(monkeypatch: pytest.MonkeyPatch) -> None:

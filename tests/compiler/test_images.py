@@ -30,7 +30,7 @@ def cache(tmp_path: Path) -> Cache:
 
 
 def entry_of(cache: Cache) -> Path:
-    return cache.directory / f"{KEY}.code"
+    return Path(cache.directory) / f"{KEY}.code"
 
 
 def through(cache: Cache, objects: Sequence[bytes], externals: dict[str, int]) -> LoadedCode:
@@ -129,7 +129,7 @@ def test_damaged_files_are_misses(cache: Cache) -> None:
         entry_of(cache).write_bytes(content)
         assert cache.open(KEY) is None and not entry_of(cache).exists(), place
     entry_of(cache).write_bytes(whole)
-    entry_of(cache).rename(cache.directory / f"{'1' * 64}.code")
+    entry_of(cache).rename(Path(cache.directory) / f"{'1' * 64}.code")
     assert cache.open("1" * 64) is None  # not what is under that name
 
 

@@ -8,11 +8,11 @@ shows in the time that compiling takes, and in the key of what is compiled in th
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Protocol
 
 from wasmloom.system import log
@@ -65,22 +65,36 @@ def _load() -> Backend:
 
 
 @cache
-def fast_library() -> Path | None:
+def fast_library() -> str | None:
     """The library of the release build, if one is installed that has been tested. Looked up once, without loading it.
 
     Installers note where they have put each file of a package, in ``RECORD``.
     """
     for entry in sys.path:
-        for record in Path(entry).glob("karellen_llvm_core-*.dist-info/RECORD"):
+        for package in _named(entry, "karellen_llvm_core-", ".dist-info"):
             try:
-                names = [line.partition(",")[0] for line in record.read_text(encoding="utf-8").splitlines()]
+                with open(os.path.join(package.path, "RECORD"), encoding="utf-8") as record:
+                    names = [line.partition(",")[0] for line in record.read().splitlines()]
             except OSError:
                 continue
             for name in names:
+                path = os.path.join(entry, name)
                 found = _LIBRARY.search(name)
-                if found and int(found[1]) in TESTED and (Path(entry) / name).is_file():
-                    return (Path(entry) / name).resolve()
+                if found and int(found[1]) in TESTED and os.path.isfile(path):
+                    return os.path.realpath(path)
     return None
+
+
+def _named(folder: str, start: str, end: str = "") -> Iterator[os.DirEntry[str]]:
+    """What a folder has by names that start and end so, sorted; nothing where there is no folder."""
+    try:
+        with os.scandir(folder or ".") as found:
+            yield from sorted(
+                (entry for entry in found if entry.name.startswith(start) and entry.name.endswith(end)),
+                key=lambda entry: entry.name,
+            )
+    except OSError:
+        return
 
 
 @cache
@@ -93,11 +107,11 @@ def llvm_identity() -> str:
     """The LLVM that compiles, without loading it: version and size of its library; empty: there is none."""
     library = fast_library()
     if library is not None:
-        return f"{library.name} {library.stat().st_size}"
+        return f"{os.path.basename(library)} {os.stat(library).st_size}"
     spec = importlib.util.find_spec("llvmlite")
     if spec is None or spec.origin is None:
         return ""
-    package = Path(spec.origin).parent
-    versions = sorted(path.name for path in package.parent.glob("llvmlite-*.dist-info"))
-    sizes = sorted(f"{path.name} {path.stat().st_size}" for path in (package / "binding").glob("libllvmlite*"))
-    return " ".join(versions + sizes)
+    package = os.path.dirname(spec.origin)
+    versions = [found.name for found in _named(os.path.dirname(package), "llvmlite-", ".dist-info")]
+    libraries = _named(os.path.join(package, "binding"), "libllvmlite")
+    return " ".join([*versions, *(f"{found.name} {found.stat().st_size}" for found in libraries)])

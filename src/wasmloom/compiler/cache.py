@@ -40,7 +40,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from wasmloom.compiler.backends import llvm_identity
@@ -97,7 +96,7 @@ class Cache:
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None, limit: int = DEFAULT_LIMIT) -> None:
-        self.directory = default_directory() if directory is None else Path(directory)
+        self.directory: str = default_directory() if directory is None else os.fspath(directory)
         self.limit = limit
         self._usable: bool | None = None
 
@@ -109,7 +108,7 @@ class Cache:
         """The entry kept under `key`, to be mapped and closed; or None."""
         return self._used(key, lambda path: Entry(key, path))
 
-    def _used(self, key: str, read: Callable[[Path], T]) -> T | None:
+    def _used(self, key: str, read: Callable[[str], T]) -> T | None:
         """What `read` makes of the file of `key`, which counts as used; None, and removed, when it refuses it."""
         path = self._path(key)
         if not self._is_usable():
@@ -144,7 +143,7 @@ class Cache:
         if size > self.limit:
             _log(f"not kept {key}: {size} bytes are more than the limit")
             return False
-        temporary = self.directory / f"{key}.{os.urandom(8).hex()}.tmp"
+        temporary = os.path.join(self.directory, f"{key}.{os.urandom(8).hex()}.tmp")
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:
@@ -163,7 +162,7 @@ class Cache:
             _remove(temporary)  # interrupted
             raise
         _log(f"kept {key}: {size} bytes")
-        self._evict(str(path))
+        self._evict(path)
         return True
 
     def remove(self, key: str) -> None:
@@ -172,7 +171,7 @@ class Cache:
 
     def has(self, key: str) -> bool:
         """Whether there seems to be something under `key`: reading it may still fail."""
-        return self._path(key).exists()
+        return os.path.exists(self._path(key))
 
     def clear(self) -> None:
         """Remove all entries."""
@@ -183,10 +182,10 @@ class Cache:
         """Bytes of all entries."""
         return sum(entry.size for entry in self._files() if entry.path.endswith(_SUFFIX))
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str) -> str:
         if not _KEY.fullmatch(key):
             raise ValueError(f"not a key of the cache: {key!r}")
-        return self.directory / (key + _SUFFIX)
+        return os.path.join(self.directory, key + _SUFFIX)
 
     def _is_usable(self) -> bool:
         """Whether the directory exists, or could be made, and is ours alone."""
@@ -234,24 +233,24 @@ class Cache:
             if total <= self.limit * _FILLED and left <= MOST * _FILLED:
                 break
             if entry.path != keep:
-                _log(f"evicted {Path(entry.path).stem}")
+                _log(f"evicted {os.path.basename(entry.path).removesuffix(_SUFFIX)}")
                 _remove(entry.path)
                 total -= entry.size
                 left -= 1
 
 
-def default_directory() -> Path:
+def default_directory() -> str:
     """The directory of the cache, from the environment (XDG Base Directory Specification)."""
     if chosen := os.environ.get("WASMLOOM_CACHE_DIR"):
-        return Path(chosen)
+        return chosen
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "wasmloom"
+    return os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "wasmloom")
 
 
 class Entry:
     """An entry that is whole and ours, open for reading. Raises `FileNotFoundError`, `OSError` and `_Refused`."""
 
-    def __init__(self, key: str, path: Path) -> None:
+    def __init__(self, key: str, path: str) -> None:
         self.path = path
         self.file = _open(path)
         try:
@@ -406,7 +405,7 @@ def _digest(key: str, body: bytes | memoryview) -> bytes:
     return digest.digest()
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: str) -> BinaryIO:
     """An entry that is ours alone. Raises `_Refused` otherwise, `OSError` when it can't be read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     file = os.fdopen(descriptor, "rb", buffering=0)
@@ -418,13 +417,13 @@ def _open(path: Path) -> BinaryIO:
     return file
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str) -> bytes:
     """The content of an entry. Raises what `_open` raises."""
     with _open(path) as file:
         return file.read()
 
 
-def _note_use(path: Path) -> None:
+def _note_use(path: str) -> None:
     with suppress(OSError):  # the entry is usable, even if its use isn't noted
         os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
 
@@ -439,7 +438,7 @@ def _check_owner(status: os.stat_result, is_kind: Callable[[int], bool]) -> None
         raise _Refused("others can write it")
 
 
-def _remove(path: str | Path) -> None:
+def _remove(path: str) -> None:
     with suppress(OSError):  # another process has removed it, or it has to stay
         os.unlink(path)
 

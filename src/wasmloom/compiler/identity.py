@@ -8,7 +8,6 @@ noted when the engine is first used, and compared before anything is compiled.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from wasmloom.compiler.backends import fast_library, has_llvmlite
 from wasmloom.errors import CompileError
@@ -27,10 +26,10 @@ def _now() -> str:
     The version alone would be enough for users, but not while the engine is being developed. Keys are digests of this;
     most processes need none, and hashing begins with loading OpenSSL.
     """
-    package = Path(__file__).parent.parent
+    package = os.path.dirname(os.path.dirname(__file__))
     found = [__version__]
     for folder in _FOLDERS:
-        for file in sorted(os.scandir(package / folder), key=lambda file: file.name):
+        for file in sorted(os.scandir(os.path.join(package, folder)), key=lambda file: file.name):
             if file.is_file():
                 status = file.stat()
                 found.append(f"{folder}/{file.name} {status.st_size} {status.st_mtime_ns}")

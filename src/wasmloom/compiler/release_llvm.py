@@ -17,7 +17,6 @@ import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
-from pathlib import Path
 
 from wasmloom.errors import CompileError
 from wasmloom.target import backend
@@ -81,9 +80,9 @@ _PASSES = {
 class ReleaseLLVM:
     """See `wasmloom.compiler.backends.Backend`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         """Load the library at a path. Raises `OSError`, and `AttributeError` if it isn't LLVM's."""
-        self._lib = lib = ctypes.CDLL(str(path))
+        self._lib = lib = ctypes.CDLL(path)
         for name, (result, *parameters) in _FUNCTIONS.items():
             function = getattr(lib, name)
             function.restype, function.argtypes = result, parameters

@@ -7,7 +7,6 @@ from the beginning, so `os.readv` and `os.writev` suffice.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -16,7 +15,10 @@ import select
 import stat
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ctypes
 
 #: How many file descriptors below the process's limit are kept for the host.
 RESERVE = 64
@@ -99,6 +101,8 @@ def write(host: int, buffers: list[memoryview]) -> int:
 
 @cache
 def _libc() -> ctypes.CDLL:
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     libc.tee.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint]
     libc.tee.restype = ctypes.c_ssize_t
@@ -110,6 +114,8 @@ def _libc() -> ctypes.CDLL:
 
 def _call(function: Any, *arguments: object) -> int:
     """Call a function of the C library; after a signal, handle it and call again. Raises `OSError`."""
+    import ctypes  # not above: most programs call none of these
+
     while True:
         result: int = function(*arguments)
         if result >= 0:
@@ -129,6 +135,8 @@ def allocate(host: int, offset: int, length: int) -> None:
 
 def directory_entries(host: int, size: int) -> bytes:
     """The next entries of a directory as the kernel packs them, in up to `size` bytes; none at the end."""
+    import ctypes
+
     buffer = ctypes.create_string_buffer(size)
     used = _call(_libc().getdents64, host, buffer, size)
     return buffer.raw[:used]

@@ -7,8 +7,8 @@ They are the host's own code. Their errors other than `OSError` leave the guest,
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from inspect import isawaitable, iscoroutinefunction
+from collections.abc import Awaitable, Callable
+from types import BuiltinMethodType
 from typing import Any, BinaryIO
 
 from wasmloom.wasi.abi import TERMINAL_RIGHTS, Errno, FileType, Rights, WasiError
@@ -138,8 +138,12 @@ class AsyncStream(PythonStream):
     @staticmethod
     def fits(value: object, *, readable: bool) -> bool:
         """Whether an object is such a stream."""
-        methods = ("read",) if readable else ("drain", "write")
-        return any(iscoroutinefunction(getattr(value, name, None)) for name in methods)
+        methods = [getattr(value, name, None) for name in (("read",) if readable else ("drain", "write"))]
+        if all(method is None or isinstance(method, BuiltinMethodType) for method in methods):
+            return False
+        from inspect import iscoroutinefunction  # loads much, and few programs give such objects
+
+        return any(map(iscoroutinefunction, methods))
 
     async def read_async(self, size: int) -> memoryview:
         """Wait for up to `size` bytes; none at the end."""
@@ -148,7 +152,7 @@ class AsyncStream(PythonStream):
     async def write_async(self, data: bytes) -> int:
         """Write, and wait until the stream takes more; the number of bytes."""
         written = self._file.write(data)
-        if isawaitable(written):
+        if isinstance(written, Awaitable):
             written = await written
         drain = getattr(self._file, "drain", None)
         if drain is not None:
