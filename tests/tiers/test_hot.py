@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import gc
@@ -240,29 +241,20 @@ def test_a_group_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) 
     assert mixed.replaced(run.module) == [WORK]
 
 
-def test_code_of_a_whole_module_is_used_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_module_begins_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is translated but what runs on a stack where only bytecode can: what it calls there, and nothing else."""
     wl.Module(SPIN, wl.Engine(tier="compiler"))
     forbid_compiling(monkeypatch)
     run = Run(cache=True)
-    run.run(until=lambda: run.module.mixed is not None)
     assert mixed.replaced(run.module) == [WORK, SPINS, OUTER, COLD]
-    assert run.until_compiled("outer") == 3
-
-
-def test_functions_that_are_translated_later_have_it_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of a whole module that bytecode calls for the first time after the code is there."""
-    module = wl.Module(SPIN, wl.Engine(tier="compiler"))
-    run = Run(cache=True)
-    run.run(until=lambda: run.module.mixed is not None)
-    assert not run.module.code_space.is_translated(OUTER)
+    assert run.until_compiled("outer") == 3 and run.seen == 1
+    space = run.module.code_space
+    assert not any(space.is_translated(function) for function in (WORK, SPINS, OUTER, COLD))
     run.done = lambda: True
-    run.until_compiled("outer")
-    use_known = mixed.use_known
-    looks: list[wl.Module] = []
-    monkeypatch.setattr(mixed, "use_known", lambda module: (use_known(module), looks.append(module)))
-    run.run(until=lambda: bool(looks))
+    assert asyncio.run(run.exports.outer.call_async()) == 3
+    assert [space.is_translated(function) for function in (WORK, SPINS, OUTER, COLD)] == [True, True, True, False]
     run.done = run.is_compiled
-    assert run.until_compiled("outer") == 3 and module.compiled is not None
+    assert run.until_compiled("outer") == 3
 
 
 @pytest.mark.parametrize("error", [CompileError("a compiling worker process ended"), MemoryError(), RuntimeError("?")])

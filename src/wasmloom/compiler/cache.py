@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Changes when the format of entries changes, or the meaning of compiled code to the runtime.
-FORMAT = 2
+FORMAT = 3
 MAGIC = b"wlcode%02d" % FORMAT
 
 #: The default limit of a cache in bytes.

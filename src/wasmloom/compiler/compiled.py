@@ -19,7 +19,7 @@ from wasmloom.compiler.cache import Cache, image_key, whole_module
 from wasmloom.compiler.identity import require_llvm
 from wasmloom.compiler.images import Image, link
 from wasmloom.compiler.lazily import LazyFunctions
-from wasmloom.compiler.objects import LoadedCode, ObjectError, load
+from wasmloom.compiler.objects import LoadedCode, ObjectError, load, undefined
 from wasmloom.compiler.parts import Part, compile_here, compile_part
 from wasmloom.compiler.perf import describe, wanted
 from wasmloom.compiler.workers import Budget, compile_parts
@@ -39,6 +39,7 @@ from wasmloom.validation.frames import types_at
 
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
+    from wasmloom.compiler.cache import Entry
     from wasmloom.compiler.facts import Facts
     from wasmloom.compiler.options import Options
     from wasmloom.compiler.osr import OsrEntry
@@ -143,7 +144,7 @@ class CompiledModule:
             self._lazy = LazyFunctions(range(count), stubs["wl_crossing"], module.num_imported_funcs)
         elif missing and not mixes:
             self._lazy = LazyFunctions(missing, stubs["wl_lazy"])
-        lazy_stubs = {index: self._lazy.stubs[index] for index in missing} if self._lazy else {}
+        lazy_stubs = {index: self._lazy.stub(index) for index in missing} if self._lazy else {}
         if isinstance(objects, Image):
             self.loaded = objects.load(self._externals)
         else:
@@ -160,7 +161,7 @@ class CompiledModule:
         if 0 in self.functions:
             raise ObjectError(f"no code for function {self.functions.index(0)}")
         #: In stores that mix: the address of each function's stub for callers that have its struct.
-        self.through = [self._lazy.through[index] for index in range(count)] if mixes and self._lazy else []
+        self.through = self._lazy.through if mixes and self._lazy else range(0)
         if mixes and self._lazy:
             for index in sorted(set(range(count)).difference(missing)):
                 self._lazy.set(index, self.functions[index])
@@ -218,17 +219,18 @@ class CompiledModule:
         """Whether a function has code."""
         return index not in self.missing
 
-    def add_osr_entry(self, entry: OsrEntry, data: bytes) -> int:
+    def add_osr_entry(self, entry: OsrEntry, data: bytes | Image) -> int:
         """Load a compiled entry; returns its address. Raises `ObjectError`, also for one that nothing can arrive at."""
         if not data:
             raise ObjectError(f"nothing arrives at offset 0x{entry.place:x} of function {entry.function}")
-        loaded = self._load([data])
+        loaded = self._load(data if isinstance(data, Image) else [data])
         address = self._osr_entries[(entry.function, entry.place)] = loaded.symbols[f"wo.{entry.function}"]
         return address
 
-    def _load(self, objects: list[bytes]) -> LoadedCode:
+    def _load(self, objects: list[bytes] | Image) -> LoadedCode:
         functions = {f"wf.{number}": address for number, address in enumerate(self.functions)}
-        loaded = load(objects, self._externals | functions)
+        externals = self._externals | functions
+        loaded = objects.load(externals) if isinstance(objects, Image) else load(objects, externals)
         self.memory.attach(loaded.memory)
         self._pieces.append(loaded)
         self._take(loaded)
@@ -279,7 +281,7 @@ class CompiledModule:
                     size += more
         return functions
 
-    def add(self, functions: Sequence[int], objects: list[bytes]) -> None:
+    def add(self, functions: Sequence[int], objects: list[bytes] | Image) -> None:
         """Load compiled functions; those that are there already, or never were missing, stay. Raises `ObjectError`."""
         loaded = self._load(objects)
         with self._adding:
@@ -531,6 +533,23 @@ def keep(module: DecodedModule, options: Options, cache: Cache | None, objects: 
         return None
     entry = cache.open(key) if cache.put(key, blobs, mapped=True) else None
     return None if entry is None else Image(entry)
+
+
+def link_pieces(pieces: Sequence[Sequence[bytes]]) -> list[bytes | memoryview]:
+    """The blobs of images of pieces of a module's code, the objects of each: see `images_of`. Raises `ObjectError`.
+
+    They may refer to any function of the module.
+    """
+    linked = []
+    for objects in pieces:
+        functions = sorted(name for name in undefined(objects) if name.startswith("wf."))
+        linked.append(link(objects, [*_EXTERNALS, TYPE_IDS, *functions]))
+    return [mapped for mapped, _ in linked] + [head for _, head in linked]
+
+
+def images_of(entry: Entry, count: int) -> list[Image]:
+    """The images in an entry whose first blobs are from `link_pieces`, of so many pieces."""
+    return [Image(entry, number, count + number) for number in range(count)]
 
 
 def _compile(

@@ -1,13 +1,13 @@
-"""Images: all compiled code of a module as one block that is mapped from the disk cache.
+"""Images: compiled code of a module, all or some of it, as one block that is mapped from the disk cache.
 
 `link` puts objects together as the loader does, but for any address: code refers to code and constants by distance.
 What depends on the process is in a few words, which `Image.load` fills in: addresses of the runtime, in the global
 offset table, and *fix-ups*, addresses within the image. So the other pages are the file's: processes share them, and
 those that nothing touches are never read. The file is `wasmloom.compiler.cache`'s, which says what is trusted about it.
 
-An entry of the cache has two blobs. The first one is mapped as a whole: code, constants and data, as in the loader's
-mapping, and behind them, from another page on, tables that are only read when somebody asks (addresses of functions by
-number, names, line tables). The second one is JSON:
+An image has two blobs of an entry of the cache, which may have several images. The one is mapped as a whole: code,
+constants and data, as in the loader's mapping, and behind them, from another page on, tables that are only read when
+somebody asks (addresses of functions by number, names, line tables). It is of whole pages. The other one is JSON:
 
 ``ends``       where the three regions end, from the mapping's start
 ``stubs``      where the stubs begin and end
@@ -25,7 +25,6 @@ import json
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -148,28 +147,33 @@ def _words(numbers: Iterable[int]) -> bytes:
 
 
 class Image:
-    """An image in the cache that hasn't been loaded yet. The file is closed when it is loaded, or goes."""
+    """An image in the cache that hasn't been loaded yet: an entry, and the numbers of its blobs in there.
 
-    def __init__(self, entry: Entry) -> None:
+    The file is closed when the last image in it goes.
+    """
+
+    def __init__(self, entry: Entry, mapped: int = 0, head: int = 1) -> None:
         self.entry = entry
+        self._mapped = mapped
+        self._head = head
 
     def load(self, externals: Mapping[str, int]) -> LoadedCode:
         """Map it. Raises `ObjectError`."""
         try:
-            with closing(self.entry) as entry:
-                head = json.loads(entry.read(1))
-                ends: list[int] = head["ends"]
-                position, size = entry.blobs[0]
-                memory = CodeMemory(size, entry.file.fileno(), position, ends[DATA])
+            entry = self.entry
+            head = json.loads(entry.read(self._head))
+            ends: list[int] = head["ends"]
+            position, size = entry.blobs[self._mapped]
+            memory = CodeMemory(size, entry.file.fileno(), position, ends[DATA])
+            _fill(memory, head, externals)
+            try:
+                protect(memory, ends)
+            except ObjectError:  # the file system may be one from which nothing can be executed
+                memory = CodeMemory(size, counted=ends[DATA])
+                memoryview(memory)[:] = entry.read(self._mapped)
                 _fill(memory, head, externals)
-                try:
-                    protect(memory, ends)
-                except ObjectError:  # the file system may be one from which nothing can be executed
-                    memory = CodeMemory(size, counted=ends[DATA])
-                    memoryview(memory)[:] = entry.read(0)
-                    _fill(memory, head, externals)
-                    protect(memory, ends)
-                memory.make_readable(ends[DATA], size - ends[DATA])
+                protect(memory, ends)
+            memory.make_readable(ends[DATA], size - ends[DATA])
             return _LoadedImage(memory, head)
         except OSError as error:
             raise ObjectError(f"no memory for cached code: {error}") from None

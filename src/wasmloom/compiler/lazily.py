@@ -12,6 +12,7 @@ holds `memory` (see `wasmloom.runtime.codememory`).
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Sequence
 
 from wasmloom.compiler.objects import PAGE, ObjectError
@@ -32,20 +33,22 @@ class LazyFunctions:
         except OSError as error:
             raise ObjectError(f"no memory for {len(functions)} stubs of functions: {error}") from None
         base: int = self.memory.address
-        self._slots: dict[int, int] = {}
-        #: The address of each function's stub, for callers that have the instance as environment, and for those that
-        #: have the function's struct.
-        self.stubs: dict[int, int] = {}
-        self.through: dict[int, int] = {}
+        self._positions = {function: position for position, function in enumerate(functions)}
+        self._slots = base + pages
+        #: The address of each function's stub, in their order, for callers that have the function's struct.
+        self.through = range(base, base + len(functions) * code.LAZY_STUB_SIZE, code.LAZY_STUB_SIZE)
         for position, function in enumerate(functions):
             at, slot = position * code.LAZY_STUB_SIZE, pages + FIELD_BYTES * position
             code.write_lazy_stub(self.memory, at, first + function, slot - at)
-            self.stubs[function] = base + at + code.LAZY_STUB_ENTRY
-            self.through[function] = base + at
-            self._slots[function] = base + slot
-            self.set(function, otherwise)
+        with memoryview(self.memory) as view:
+            view[pages:] = array("Q", [otherwise] * len(functions)).tobytes()
         self.memory.make_executable(pages)
+
+    def stub(self, function: int) -> int:
+        """The address of a function's stub for callers that have the instance as environment."""
+        return self.through[self._positions[function]] + code.LAZY_STUB_ENTRY
 
     def set(self, function: int, address: int) -> None:
         """Make a function's stub jump to its code."""
-        ctypes.c_uint64.from_address(self._slots[function]).value = address
+        slot = self._slots + FIELD_BYTES * self._positions[function]
+        ctypes.c_uint64.from_address(slot).value = address

@@ -31,7 +31,7 @@ from wasmloom.target.relocation import Goal, Relocation
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Function", "LoadedCode", "Loader", "ObjectError", "load"]
+__all__ = ["Function", "LoadedCode", "Loader", "ObjectError", "load", "undefined"]
 
 PAGE = 4096
 #: Bytes of all objects together, so everything is near everything.
@@ -180,6 +180,20 @@ def load(objects: Sequence[bytes], externals: Mapping[str, int]) -> LoadedCode:
     supported or that doesn't reach, or when the system gives no (executable) memory.
     """
     return Loader(objects, externals).load()
+
+
+def undefined(objects: Sequence[bytes]) -> set[str]:
+    """The symbols that `objects` refer to and none of them defines. Raises `ObjectError`."""
+    known: set[str] = set()
+    wanted: set[str] = set()
+    for number, data in enumerate(objects):
+        one = elf.ElfObject(data, number)
+        for name, info, _, home, _, _ in elf.SYMBOL.iter_unpack(one.symbols):
+            if home == elf.SHN_UNDEF:
+                wanted.add(one.symbol_name(name))
+            elif info >> 4 != elf.STB_LOCAL:
+                known.add(one.symbol_name(name))
+    return wanted.difference(known, ("",))
 
 
 class Part:

@@ -54,7 +54,6 @@ cdef class CodeSpace:
     cdef WlNative *natives
     cdef list held              # what that code lies in, and how parameters travel: objects without references
     cdef list starts            # sorted: start << 32 | index, of translated functions; None when out of date
-    cdef list fresh             # functions that have been translated since `take_fresh`, or None: nobody asks
 
     cdef char *_new_memory(self, size_t size) noexcept
     cdef void _free_memory(self, void *memory) noexcept

@@ -143,7 +143,6 @@ class CodeSpace:
         self.translator = None
         self.validator = None
         self.starts = None
-        self.fresh = None
         self.held = []
         _spaces.add(cython.cast(uint64_t, cython.cast(cython.p_void, self)))
 
@@ -179,7 +178,10 @@ class CodeSpace:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def translate(self, index: uint32_t) -> cython.int:
-        """Translate a function, unless that has been done, and set its cell to the code."""
+        """Translate a function, unless that has been done, and let its cell lead to the code.
+
+        Where it leads to compiled code (`use_compiled`), that leads to the bytecode.
+        """
         code: cython.p_char
         translator: Translator
         if self.codes[index].start != cython.NULL:
@@ -205,10 +207,11 @@ class CodeSpace:
             self.codes[index].start = code
             self.codes[index].size = translator.pos
             self.starts = None
-            self.cells[index] = code
+            if self.natives != cython.NULL and self.natives[index].handler != cython.NULL:
+                self.natives[index].bytecode = code
+            else:
+                self.cells[index] = code
             self.translator = translator
-            if self.fresh is not None:
-                self.fresh.append(index)
             if self.coder is not None and self.coder.arena.holds(code):
                 self.coder.add(self, index)
         self.translator = translator
@@ -219,7 +222,7 @@ class CodeSpace:
     def use_compiled(
         self, index: uint32_t, call: cython.p_void, code: cython.p_void, passing: cython.p_char, words: uint64_t
     ) -> cython.int:
-        """Let the cell of a function, which has been translated, lead to its compiled code: see `WlNative`.
+        """Let the cell of a function lead to its compiled code: see `WlNative`. It need not have been translated.
 
         The caller keeps the code for as long as the space lives (`held`). Other threads may run the function meanwhile.
         They find the one or the other: the cell is written last.
@@ -235,6 +238,8 @@ class CodeSpace:
         if one.handler != cython.NULL:
             return 0
         one.bytecode = self.codes[index].start
+        if one.bytecode == cython.NULL:
+            one.bytecode = self.stubs + SIZE_LAZY * index
         one.call = call
         one.code = code
         one.passing = passing
@@ -279,12 +284,6 @@ class CodeSpace:
             if self.codes[i].start != cython.NULL:
                 found.append(i)
         return found
-
-    def take_fresh(self) -> list[int]:
-        """The functions that have been translated since this was last called; none when it is first called."""
-        found: list = self.fresh
-        self.fresh = []
-        return [] if found is None else found
 
     def with_code(self) -> list[int]:
         """The functions that have machine code beside their bytecode."""

@@ -8,7 +8,7 @@ and whatever fails leaves functions as they are.
 that isn't there. A group stands for itself: none needs another one, and what the code space has already counts less
 than once. So processes that run the same module at the same time may each put theirs there; if two take the same
 number, one group is compiled again later. What a module has once is under a key of its own, too. The next process asks
-when its first guest has run for some ticks. It also takes the code of a whole module, where there is that.
+when its first instance is made. Where there is the code of the whole module, it begins with that.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from wasmloom.errors import WasmError
 from wasmloom.runtime import forks
 from wasmloom.spec.types import ContType
 from wasmloom.system import log
+from wasmloom.system.apart import run_apart
 from wasmloom.tiers import mixed
 from wasmloom.tiers.background import Background
 from wasmloom.tiers.heat import Group, Heat
 
 if TYPE_CHECKING:
     from wasmloom.compiler.cache import Cache
+    from wasmloom.compiler.images import Image
     from wasmloom.tiers.background import Module
 
 #: Groups of a module that are kept at most.
@@ -48,7 +50,6 @@ def look(module: Module, addresses: list[int], store: Any) -> None:
     if heat is None or heat.process != os.getpid():
         heat = _new_heat(module)
         module.note_heat(heat)
-    mixed.use_known(module)
     places = module.code_space.places(addresses)
     if places:
         heat.note(places)
@@ -136,62 +137,120 @@ class _Kept:
     def _key_of(self, part: object) -> str:
         return sha256(f"{self._key} {part}".encode()).hexdigest()
 
-    def base(self) -> list[bytes] | None:
+    def _put(self, part: object, pieces: list[list[bytes]], *more: bytes) -> None:
+        with forks.importing:
+            from wasmloom.compiler.compiled import link_pieces
+
+        self._cache.put(self._key_of(part), [*link_pieces(pieces), *more], mapped=True)
+
+    def has_base(self) -> bool:
+        """Whether there is anything."""
+        return self._cache.has(self._key_of("once"))
+
+    def base(self) -> Image | None:
         """What a module has once."""
-        return self._cache.get(self._key_of("once"))
+        with forks.importing:
+            from wasmloom.compiler.compiled import images_of
+
+        entry = self._cache.open(self._key_of("once"))
+        return None if entry is None else images_of(entry, 1)[0]
 
     def keep_base(self, made: mixed.Made) -> None:
         """Keep it."""
-        self._cache.put(self._key_of("once"), made.objects)
+        self._put("once", [made.objects])
 
-    def groups(self) -> Iterator[mixed.Made]:
+    def groups(self) -> Iterator[mixed.Known]:
         """All groups."""
         with forks.importing:
+            from wasmloom.compiler.compiled import images_of
             from wasmloom.compiler.osr import OsrEntry
 
         for number in range(MOST_KEPT):
-            blobs = self._cache.get(self._key_of(number))
-            if blobs is None:
+            entry = self._cache.open(self._key_of(number))
+            if entry is None:
                 return
-            functions, loops, rows, count = json.loads(blobs[0])
+            count = len(entry.blobs) // 2
+            functions, loops, rows = json.loads(entry.read(2 * count))
             places = [(function, at) for function, at in loops]
             entries = [OsrEntry(f, p, tuple(ls), tuple((s, b) for s, b in os)) for f, p, ls, os in rows]
-            yield mixed.Made(functions, places, entries, blobs[1 : 1 + count], blobs[1 + count :])
+            images = images_of(entry, count)
+            first = count - len(places)
+            yield mixed.Known(functions, places, entries, images[0] if first else None, images[first:])
 
     def keep(self, made: mixed.Made) -> None:
         """Keep a group beside those that are there."""
         free = next((number for number in range(MOST_KEPT) if not self._cache.has(self._key_of(number))), None)
-        if free is not None:
-            header = json.dumps([made.functions, made.loops, made.entries, len(made.objects)]).encode()
-            self._cache.put(self._key_of(free), [header, *made.objects, *made.more])
+        if free is None:
+            return
+        # Loops that nothing arrives at have no code.
+        reached = [number for number, data in enumerate(made.more) if data]
+        loops, entries = ([row[n] for n in reached] for row in (made.loops, made.entries))
+        header = json.dumps([made.functions, loops, entries]).encode()
+        functions = [made.objects] if made.objects else []
+        self._put(free, functions + [[made.more[n]] for n in reached], header)
+
+
+def begin(module: Module, store: Any) -> None:
+    """A store that mixes gets an instance of a module: let it run what the cache has.
+
+    All code of the module at once; groups in the background. Whatever fails leaves everything as it is. Raises what
+    signal handlers raise: they don't run in the middle of it.
+    """
+    if not module.engine.cache or (module.heat is not None and module.heat.process == os.getpid()):
+        return
+    heat = _new_heat(module)
+    module.note_heat(heat)
+    outcome = run_apart(lambda _: _use_whole(module, heat))
+    if outcome.error is None and outcome.value:
+        module.wait_for(HotBackground(module, heat, store))
+
+
+def _use_whole(module: Module, heat: Heat) -> bool:
+    """Let a module run as compiled code, if the cache has all of it. Returns whether it has anything else."""
+    with heat.working:
+        kept, whole = _look_up(module)
+        if whole is None and kept.has_base():
+            return True
+        heat.asked, heat.kept = True, kept
+        if whole is not None:
+            functions, _ = mixed.load(module, range(len(module.decoded.body_starts)), whole, [])
+            heat.know(functions)
+        return False
+
+
+def _look_up(module: Module) -> tuple[_Kept, Image | None]:
+    """What the cache has of a module: groups, and an image of all of it."""
+    with forks.importing:
+        from wasmloom.compiler.cache import Cache, cache_key, whole_module
+
+    decoded, options, cache = module.decoded, module.engine.code_options()._replace(quick=True), Cache()
+    kept = _Kept(cache, cache_key(decoded.digest, {**options.as_dict(), "functions": "hot"}))
+    # Functions of continuations stay bytecode, also for their compiled callers.
+    is_plain = not any(isinstance(sub.composite, ContType) for sub in decoded.types)
+    entry = whole_module(cache, decoded.digest, options) if is_plain else None
+    if entry is None:
+        return kept, None
+    with forks.importing:
+        from wasmloom.compiler.images import Image
+
+    return kept, Image(entry)
 
 
 def _begin_load(module: Module, heat: Heat) -> Any:
     """Load what the cache has of a module: the work, which doesn't keep it alive; see `wasmloom.tiers.mixed.begin`."""
-    with forks.importing:
-        from wasmloom.compiler.cache import Cache, cache_key, whole_module
-
     if not module.engine.cache:
         return None
-    decoded, options, cache = module.decoded, module.engine.code_options()._replace(quick=True), Cache()
-    # Functions of continuations stay bytecode, also for their compiled callers.
-    is_plain = not any(isinstance(sub.composite, ContType) for sub in decoded.types)
+    kept, whole = _look_up(module)
 
     def work(abandoned: Callable[[], bool]) -> Callable[[Module], None]:
-        kept = heat.kept = _Kept(cache, cache_key(decoded.digest, {**options.as_dict(), "functions": "hot"}))
-        entry = whole_module(cache, decoded.digest, options) if is_plain else None
-        whole = None
-        if entry is not None:
-            with forks.importing:
-                from wasmloom.compiler.images import Image
-
-            whole = Image(entry)
+        heat.kept = kept
         base = whole or kept.base()
         groups = [] if base is None else list(kept.groups())
 
         def end(module: Module) -> None:
             if base is not None:
-                functions, loops = mixed.load(module, range(len(decoded.body_starts)) if whole else [], base, groups)
+                everything = range(len(module.decoded.body_starts))
+                functions, loops = mixed.load(module, everything if whole else [], base, groups)
                 heat.know(functions)
                 heat.tried_loops.update(loops)
 

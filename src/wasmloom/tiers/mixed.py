@@ -15,8 +15,7 @@ The interface, for what decides (`wasmloom.tiers.policy`, `wasmloom.tiers.hot`):
                                 its argument tells whether nobody wants it any more; it returns what is called with the
                                 module, with the GIL, and makes the code run
 ``replace(module, functions, loops)``  both at once
-``load(module, functions, objects, groups)``  what has been compiled before
-``use_known(module)``           lets functions run as compiled code that have been translated since there is some
+``load(module, functions, image, groups)``  what has been compiled before
 ``compiles(module, function)``  whether a function can have compiled code beside bytecode
 ``replaced(module)``            the functions that have
 
@@ -38,7 +37,8 @@ Invariants:
 
 * Compiled code, and whatever else such a word leads to, is held by the code space (`CodeSpace.held`), which each store
   holds that has functions of it. Nothing of it is freed before.
-* A function is translated before its cell leads elsewhere: its bytecode must be there for stacks that can't cross.
+* Where a cell leads to compiled code there is a way to bytecode, for stacks that can't cross: the function's, or the
+  stub that has it translated.
 * The words of loops change after the stencils of their function have been made: the copier reads them.
 * All changes are made with the GIL held.
 """
@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cython
@@ -112,25 +113,26 @@ def passing(type: FuncType) -> bytes:
 
 @cython.cfunc
 def _passings(space: CodeSpace) -> tuple:
-    """How parameters travel for each type of a module: all of it in one object, which the space holds, and where."""
+    """How parameters travel for each type of a module: all of it in one object, which the space holds, where in it for
+    each type, and of how many words its parameters or its results are, whichever are more."""
     if not space.held:
         with forks.importing:
             from wasmloom.errors import UnsupportedError
 
         found: list = []
         starts: list = []
+        words: list = []
         at = 0
         for sub in space.module.types:
-            composite = sub.composite
+            bytes_of_it = b""
+            if isinstance(sub.composite, FuncType):
+                with suppress(UnsupportedError):  # nothing calls it
+                    bytes_of_it = passing(sub.composite)
             starts.append(at)
-            if isinstance(composite, FuncType):
-                try:
-                    bytes_of_it = passing(composite)
-                except UnsupportedError:
-                    continue  # nothing calls it
-                found.append(bytes_of_it)
-                at += len(bytes_of_it)
-        space.held.append((b"".join(found), starts))
+            words.append(max(struct.unpack_from("<HH", bytes_of_it)) if bytes_of_it else 0)
+            found.append(bytes_of_it)
+            at += len(bytes_of_it)
+        space.held.append((b"".join(found), starts, words))
     return space.held[0]
 
 
@@ -146,7 +148,7 @@ def join(store: Store, instance: cython.pointer(WlInstance), module: object) -> 
     functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
     blob: bytes
     i: uint32_t
-    blob, starts = _passings(space)
+    blob, starts, _ = _passings(space)
     for i in range(decoded.num_imported_funcs, decoded.num_funcs):
         at: uint64_t = starts[decoded.func_type[i]]
         functions[i].passing = PyBytes_AS_STRING(blob) + at
@@ -158,7 +160,7 @@ def join(store: Store, instance: cython.pointer(WlInstance), module: object) -> 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _lead(instance: cython.pointer(WlInstance), decoded: DecodedModule, through: list) -> cython.int:
+def _lead(instance: cython.pointer(WlInstance), decoded: DecodedModule, through: object) -> cython.int:
     """Let compiled callers reach an instance's functions by their stubs. Other threads may call them meanwhile."""
     functions: _FUNCTIONS = cython.cast(_FUNCTIONS, instance.functions)
     i: uint32_t
@@ -240,6 +242,16 @@ class Made(NamedTuple):
     more: list[bytes]
 
 
+class Known(NamedTuple):
+    """The same from the cache: images, one of the functions (None: there are none), and one for each loop."""
+
+    functions: list[int]
+    loops: list[tuple[int, int]]
+    entries: list[OsrEntry]
+    image: Image | None
+    more: list[Image]
+
+
 def begin(
     module: Any,
     functions: Iterable[int],
@@ -312,15 +324,15 @@ def _entries(module: Any, loops: Iterable[tuple[int, int]]) -> tuple[list[tuple[
 
 
 def load(
-    module: Any, functions: Sequence[int], objects: Sequence[bytes] | Image, groups: Iterable[Made]
+    module: Any, functions: Sequence[int], image: Image, groups: Iterable[Known]
 ) -> tuple[set[int], set[tuple[int, int]]]:
-    """Let a module have what was compiled before: `objects` of some functions, or of none, with what there is once in a
+    """Let a module have what was compiled before: an image of some functions, or of none, with what there is once in a
     module, and groups. Returns the functions and loops that have code now.
 
     What the module has already stays as it is, and so do entries that don't fit. Raises what `begin` and its work
     raise.
     """
-    _end(module, functions, objects, [], [], [], True)
+    _end(module, functions, image, [], [], [], True)
     loops: set = set()
     known: set = set(functions)
     for made in groups:
@@ -328,7 +340,7 @@ def load(
         fitting: dict = dict(zip(*_entries(module, [loop for loop in made.loops if loop not in loops]), strict=True))
         rows = [row for row in zip(made.loops, made.entries, made.more, strict=True) if fitting.get(row[0]) == row[1]]
         _end(
-            module, new, made.objects, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows],
+            module, new, made.image, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows],
             False,
         )  # fmt: skip
         known.update(made.functions)
@@ -336,20 +348,13 @@ def load(
     return known, loops
 
 
-def use_known(module: Any) -> None:
-    """Let functions run as compiled code that have been translated since there is some."""
-    fresh: list = module.code_space.take_fresh()
-    if fresh and module.mixed is not None:
-        _use(module, module.code_space, module.mixed, fresh)
-
-
 def _end(
     module: Any,
     functions: Sequence[int],
-    made: Sequence[bytes] | Image,
+    made: list[bytes] | Image | None,
     places: Sequence[tuple[int, int]],
     entries: Sequence[OsrEntry],
-    more: list[bytes],
+    more: Sequence[bytes | Image],
     first: bool,
 ) -> None:
     """Load what has been compiled, and let it run. Raises `ObjectError`, and `WasmError` beyond the engine's budget.
@@ -375,35 +380,38 @@ def _end(
         compiled = module.mixed
     elif functions:
         compiled.add(functions, made)
-    _use(module, space, compiled, functions)
+    _use(space, compiled, functions)
     if places:
         _use_loops(space, compiled, places, entries, more)
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _use(module: object, space: CodeSpace, compiled: object, functions: object) -> cython.int:
-    """Let cells lead to compiled code, where there is some, and bytecode."""
+def _use(space: CodeSpace, compiled: object, functions: object) -> cython.int:
+    """Let cells lead to compiled code, where there is some."""
     blob: bytes
     decoded: DecodedModule = space.module
     index: uint32_t
-    blob, starts = _passings(space)
+    type: uint32_t
+    at: uint64_t
+    call: uint64_t
+    address: uint64_t
+    blob, starts, words = _passings(space)
+    calls: dict = compiled.array_calls
+    addresses: list = compiled.functions
+    missing: set = compiled.missing
     for i in functions:
-        index = i
-        if not compiled.has(i) or not space.is_translated(index):
+        if i in missing:
             continue
-        type: uint32_t = decoded.func_type[decoded.num_imported_funcs + index]
-        at: uint64_t = starts[type]
-        call: uint64_t = compiled.array_calls[type]
-        address: uint64_t = compiled.functions[i]
-        head: bytes = blob[at : at + PASSING_HEAD]
-        params, results = struct.unpack("<HH", head[:4])
+        index = i
+        type = decoded.func_type[decoded.num_imported_funcs + index]
+        at, call, address = starts[type], calls[type], addresses[i]
         space.use_compiled(
             index,
             cython.cast(cython.p_void, call),
             cython.cast(cython.p_void, address),
             PyBytes_AS_STRING(blob) + at,
-            max(params, results),
+            words[type],
         )
     return 0
 

@@ -23,6 +23,8 @@ from cython.cimports.wasmloom.runtime.stacks import mark_suspended
 from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier, push
 from cython.cimports.wasmloom.tiers.mixed import join, let_mix
 
+from wasmloom.runtime import forks
+
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
 
@@ -140,6 +142,10 @@ def _adopt_bytecode(store: Store, instance: cython.pointer(WlInstance), module: 
     if module.mixes and not store.mixes and module.compiled is None and store.guest.entry == cython.NULL:
         begin_to_mix(store)
     if store.mixes:
+        if store.engine.tier == "auto":
+            with forks.importing:
+                from wasmloom.tiers.hot import begin
+            begin(module, store)
         join(store, instance, module)
     return 0
 
