@@ -54,7 +54,7 @@ def compile_files(
 ) -> int:
     """Compile modules, binary or text, and keep the compiled code in the disk cache.
 
-    Later runs of such a module with the tier "compiler" find its code there. The cache is the directory
+    Later runs of such a module with the tiers "compiler" and "auto" find its code there. The cache is the directory
     WASMLOOM_CACHE_DIR, by default ~/.cache/wasmloom.
 
     Ctrl-C keeps what has been compiled, and the next run goes on from there.
