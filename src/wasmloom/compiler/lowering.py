@@ -33,7 +33,7 @@ _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATION
 
 
 #: Lines of LLVM IR that a function may have; LLVM takes about a thousand bytes for each.
-MOST_LINES = 1_000_000
+MOST_LINES = 2_000_000
 #: A block is cut when it has more lines: level 0's instruction selection counts what is left of a block at each call of
 #: an intrinsic that it has no pattern for, a rotation for instance.
 LONGEST_BLOCK = 10_000
