@@ -193,14 +193,14 @@ class _WasmtimeGuest:
 
 
 class Wasmtime:
-    """Wasmtime through its Python package: an optimising compiler."""
+    """Wasmtime through its Python package: an optimising compiler, or with `interpreted` its interpreter, Pulley."""
 
-    name = "wasmtime"
     warm_up = 0.0
 
-    def __init__(self, *, stack_switching: bool = False) -> None:
+    def __init__(self, *, stack_switching: bool = False, interpreted: bool = False) -> None:
         import wasmtime
 
+        self.name = "pulley" if interpreted else "wasmtime"
         self.version = importlib.metadata.version("wasmtime")
         self.trap: type[BaseException] = wasmtime.Trap
         self._wt = wasmtime
@@ -210,6 +210,8 @@ class Wasmtime:
             config.wasm_exceptions = True
             config.wasm_gc = True
             config.wasm_stack_switching = True
+        if interpreted:
+            config.target = "pulley64"
         self._engine = wasmtime.Engine(config)
 
     def validate(self, wasm: bytes) -> None:
@@ -264,6 +266,8 @@ class Wasmtime:
 
 #: All contenders; "wasmloom" stands for one in each tier that ``--tier`` names.
 NAMES = ("wasmloom", "wasm3", "wasmtime", "v8")
+#: Where programs have vectors, which wasm3 doesn't know.
+NAMES_WITH_VECTORS = ("wasmloom", "pulley", "wasmtime", "v8")
 
 
 def add_options(
@@ -325,6 +329,7 @@ def chosen(args: argparse.Namespace, missing: list[Missing], *, v8_flags: Sequen
         "wasmloom": lambda: tiers(args, missing),
         "wasm3": lambda: [Wasm3()],
         "wasmtime": lambda: [Wasmtime()],
+        "pulley": lambda: [Wasmtime(interpreted=True)],
         "v8": lambda: [remote.V8(args.node, v8_flags, warm_up=_warm_up(args))],
     }
     found: list[Engine] = []
@@ -341,9 +346,10 @@ def chosen(args: argparse.Namespace, missing: list[Missing], *, v8_flags: Sequen
 
 
 def compared(engines: Sequence[Engine]) -> list[tuple[str, str]]:
-    """What is set in relation to what, by name: interpreters to wasm3, compilers to Wasmtime and V8."""
+    """What is set in relation to what, by name: interpreters to those of others, compilers to Wasmtime and V8."""
     names = [engine.name for engine in engines]
-    peers = {name: ("wasm3",) if "interpreter" in name else ("wasmtime", "v8") for name in names if "wasmloom" in name}
+    interpreters, compilers = ("wasm3", "pulley"), ("wasmtime", "v8")
+    peers = {name: interpreters if "interpreter" in name else compilers for name in names if "wasmloom" in name}
     return [(name, peer) for name in names for peer in (peers | {"v8": ("wasmtime",)}).get(name, ()) if peer in names]
 
 

@@ -124,12 +124,15 @@ def assemble(text: str) -> bytes:
     return parse_module(text).binary
 
 
-def build_c(sources: Sequence[Path], flags: Sequence[str] = ()) -> bytes:
-    """Compile freestanding C to one module without an entry: WebAssembly 1.0, so that every contender runs it."""
+def build_c(sources: Sequence[Path], flags: Sequence[str] = (), cpu: str = "mvp") -> bytes:
+    """Compile freestanding C to one module without an entry: WebAssembly 1.0, so that every contender runs it.
+
+    `cpu`: another version, as Zig names it ("mvp+simd128").
+    """
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "out.wasm"
         command = [
-            *(sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding", "-mcpu=mvp", "-O2"),
+            *(sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding", f"-mcpu={cpu}", "-O2"),
             *("-nostdlib", "-Wl,--no-entry", "-Wl,--export-dynamic", "-fvisibility=hidden", "-Wl,--strip-all"),
             *(*flags, "-o", str(target), *map(str, sources)),
         ]

@@ -79,3 +79,12 @@ def test_every_stencil_has_a_test() -> None:
     """
     unknown = {name for name in unfused() if not about_vectors(name) and shape(name, [1] * INPUTS, 0) is None}
     assert {name for name in unknown if ".atomic." not in name} == OTHERS
+
+
+def test_vectors_in_instructions_are_read_at_once() -> None:
+    """Not put together, or even computed with, as numbers: those in registers would take a dozen times as much code."""
+    sizes = dict(zip((handler.name for handler in handler_set().handlers), stencil_sizes(), strict=True))
+    for name, most in (("const_vector", 24), ("i8x16.shuffle.ss.s", 120), ("i8x16.narrow_i16x8_u.ss.s", 40)):
+        size = sizes[name]
+        assert size is not None
+        assert sum(size) <= most, name

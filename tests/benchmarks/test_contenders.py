@@ -45,12 +45,14 @@ def make(name: str) -> harness.Engine:
             return remote.Isolated("Wasmtime", stack_switching=True)
         if name == "isolated wasmloom":
             return remote.Isolated("Wasmloom", tier="interpreter")
+        if name == "pulley":
+            return contenders.Wasmtime(interpreted=True)
         return contenders.Wasmtime() if name == "wasmtime" else contenders.Wasmloom(tier="interpreter")
     except (ImportError, harness.Unsupported) as error:
         pytest.skip(f"{name}: {error}")
 
 
-ALL = ("wasmloom", "wasmtime", "v8", "isolated wasmtime", "isolated wasmloom")
+ALL = ("wasmloom", "wasmtime", "pulley", "v8", "isolated wasmtime", "isolated wasmloom")
 
 
 @pytest.mark.parametrize("name", ALL)

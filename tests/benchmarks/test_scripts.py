@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import harness
 import real
 import switching
 import tiers
+import vectors
 import wasmi_table
 from programs.stacks import answers, build
 from tests.conftest import needs_guard_pages
@@ -137,6 +139,13 @@ def test_making(suite: Path) -> None:
 def test_wasmi_table() -> None:
     pytest.importorskip("ziglang")
     assert "| host_calls " in run("wasmi_table", "--rounds", "1")
+
+
+def test_vectors() -> None:
+    pytest.importorskip("ziglang")
+    shown = run("vectors", "--only", "scan,dot,base64", "--tier", "interpreter", "--contenders", "wasmloom")
+    for name in ("scan", "dot", "dot_plain", "base64"):
+        assert re.search(rf"\| {name} +\| [0-9]", shown)
 
 
 def test_asyncio_guests() -> None:
@@ -288,6 +297,9 @@ def test_expected_answers() -> None:
     assert wasmi_table.reverse_complement(b">x\nacgtt\n") == b">x\nAACGT\n"
     assert len(wasmi_table.VARIANTS) == 9
     assert wasmi_table.pattern_counts(b"agggtaaa\n") == 10**24
+    assert vectors.blurred(bytes(range(9)), 3, 3) == bytes([0, 0, 0, 0, 4, 0, 0, 0, 0])
+    assert vectors.product([1, 2, 3, 4], [5, 6, 7, 8], 2) == array("f", [19, 22, 43, 50]).tobytes()
+    assert len(vectors.padded(bytes(56))) == 128
 
 
 def test_the_searched_patterns_occur() -> None:

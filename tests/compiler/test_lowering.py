@@ -7,7 +7,8 @@ import re
 from wasmloom.binary.decoder import decode_module
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.options import Options
-from wasmloom.compiler.units import unit_text
+from wasmloom.compiler.units import assembly, unit_text
+from wasmloom.target import inline_assembly
 from wasmloom.text.parser import parse_module
 
 
@@ -16,6 +17,13 @@ def ir(body: str) -> str:
     head = "(module (memory 1) (global $g (mut i32) (i32.const 0)) (func (param $x i32) (param $y i32) (local $z i32) "
     text = f"{head}{body}))"
     return unit_text(Facts(decode_module(parse_module(text).binary)), Options(), [0], False)
+
+
+def vectors(body: str) -> tuple[str, str]:
+    """The IR and the assembly of a function with a vector and an address, which gives a vector."""
+    head = "(module (memory 1) (func (param $v v128) (param $p i32) (result v128) "
+    facts = Facts(decode_module(parse_module(f"{head}{body}))").binary))
+    return unit_text(facts, Options(), [0], False), assembly(facts, Options(), [0])
 
 
 def reads(text: str, local: int) -> int:
@@ -57,3 +65,24 @@ def test_constants_of_the_instance_are_loaded_where_all_follows() -> None:
     twice = ir("(if (local.get $x) (then (global.set $g (i32.const 1))) (else (global.set $g (i32.const 2))))")
     assert len(re.findall(cell, once)) == 1
     assert len(re.findall(cell, twice)) == 2
+
+
+def test_a_loaded_vector_has_the_lanes_that_are_asked_for() -> None:
+    """LLVM doesn't change the type of a volatile load, and folds none of another type into an operation."""
+    text, _ = vectors("(i32x4.add (local.get $v) (v128.load (local.get $p)))")
+    assert "load volatile <4 x i32>" in text
+    text, _ = vectors(
+        "(local $l v128) (local.set $l (v128.load (local.get $p)))"
+        " (i8x16.add (i16x8.mul (local.get $v) (local.get $l)) (local.get $l))"
+    )
+    assert text.count("load volatile") == text.count("load volatile <8 x i16>") == 1
+    text, _ = vectors("(v128.load (local.get $p))")
+    assert "load volatile <2 x i64>" in text
+
+
+def test_products_of_widened_bytes_are_added_up_by_one_instruction() -> None:
+    """LLVM knows how few bits such products have, and would multiply and widen these instead."""
+    bytes = "(i16x8.extend_low_i8x16_s (local.get $v))"
+    text, code = vectors(f"(i32x4.dot_i16x8_s {bytes} (i16x8.extend_low_i8x16_s (v128.load (local.get $p))))")
+    assert text.count(f"call <4 x i32> {inline_assembly.SUM_PRODUCTS}(") == 1
+    assert code.count(inline_assembly.SUM_PRODUCTS.rpartition("sse2.")[2].replace(".", "")) == 1

@@ -117,6 +117,9 @@ class FunctionBuilder(StructBuilder):
         self.memo: dict[tuple[str, int | str], Value] = {}
         #: the values of locals, where they are known
         self.current: dict[int, Value] = {}
+        #: vectors that have been loaded from the guest's memory → the lines that load them, until lanes are asked for:
+        #: LLVM changes no volatile load, so one of another type would be no operand in memory
+        self._shapeless: dict[str, int] = {}
         self._words = 0
         self._holds_context = False
 
@@ -177,7 +180,18 @@ class FunctionBuilder(StructBuilder):
     def load(self, type: str, address: Value, align: int = 1) -> Value:
         """Read the guest's memory (alignment 1), or the runtime's."""
         tag, how = (_GUEST, "load volatile") if align == 1 else (_RUNTIME, "load")
-        return self.assign(f"{how} {llvm_type(type)}, ptr {address.text}, align {align}{tag}", type)
+        value = self.assign(f"{how} {llvm_type(type)}, ptr {address.text}, align {align}{tag}", type)
+        if type == VECTOR and align == 1:
+            self._shapeless[value.text] = len(self.lines) - 1
+        return value
+
+    def _shape(self, vector: Value, line: int, type: str) -> Value:
+        """Let the line that loads a whole vector load lanes. Nothing has asked for another type before."""
+        old, new = llvm_type(VECTOR), llvm_type(type)
+        lanes = Value(f"{vector.text}.lanes", type)
+        load = self.lines[line].replace(vector.text, lanes.text, 1).replace(old, new, 1)
+        self.lines[line] = f"{load}\n  {vector.text} = bitcast {new} {lanes.text} to {old}"
+        return lanes
 
     def use(self, value: Value) -> None:
         """Keep a value in a register up to here. This is no instruction."""
@@ -288,6 +302,8 @@ class FunctionBuilder(StructBuilder):
 
     def convert(self, opcode: str, x: Value, target: str) -> Value:
         """An LLVM conversion instruction."""
+        if x.text in self._shapeless and opcode == "bitcast":
+            return self._shape(x, self._shapeless.pop(x.text), target)
         if opcode == "fptrunc":
             # LLVM folds this of an `fpext` to the number that was extended, even to a signalling NaN.
             kind = llvm_type(x.type)

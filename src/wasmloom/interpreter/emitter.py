@@ -185,10 +185,8 @@ class HandlerBuilder(StructBuilder):
     # --- lanes, whose numbers are in fields ---
 
     def vector_field(self, name: str) -> Value:
-        """The 16 bytes in two fields, which follow one another."""
-        low, high = self.number(name), self.number(f"{name}_high")
-        both = self.assign(f"insertelement <2 x i64> poison, i64 {low.text}, i64 0", "<2 x i64>")
-        return self.assign(f"insertelement <2 x i64> {both.text}, i64 {high.text}, i64 1", VECTOR)
+        """The 16 bytes in two fields, which follow one another. Stencils read them from the instruction, too."""
+        return self.load(VECTOR, self.field_at(name), align=8)
 
     def _numbered(self, type: str) -> Value:
         """A vector of the numbers of a type's lanes."""

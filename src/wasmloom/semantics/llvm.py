@@ -251,9 +251,26 @@ class Builder:
         """For each of 16 bytes that of `x` with this number, or 0 where there is none."""
         # Numbers from 16 on get their highest bit set.
         numbers = self.intrinsic("uadd.sat", lanes, self.const(lanes.type, 0x70))
-        name = inline_assembly.LOOK_UP
-        self.declarations[name] = f"declare <16 x i8> {name}(<16 x i8>, <16 x i8>)"
-        return self.assign(f"call <16 x i8> {name}(<16 x i8> {x.text}, <16 x i8> {numbers.text})", x.type)
+        return self._combined(inline_assembly.LOOK_UP, x, numbers, x.type)
+
+    def sum_products(self, x: Value, y: Value) -> Value:
+        """Of lanes of 16 bits with signs, sums of two neighbouring products each.
+
+        An instruction of the processor by name: where operands are widened bytes, LLVM would multiply fewer bits, and
+        then not find it again.
+        """
+        return self._combined(inline_assembly.SUM_PRODUCTS, x, y, "<4 x i32>")
+
+    def narrowed(self, x: Value, y: Value, sign: str) -> Value:
+        """The lanes of two vectors of signed numbers, each of half the bits, as near as it gets: signed or not."""
+        count, lane = lanes_of(x.type)
+        bits = type_bits(lane)
+        return self._combined(inline_assembly.NARROW[bits, sign], x, y, f"<{2 * count} x i{bits // 2}>")
+
+    def _combined(self, name: str, x: Value, y: Value, result: str) -> Value:
+        """What a function of the processor makes of two vectors."""
+        self.declarations[name] = f"declare {result} {name}({x.type}, {y.type})"
+        return self.assign(f"call {result} {name}({x.type} {x.text}, {y.type} {y.text})", result)
 
     def choose(self, x: Value, y: Value, lanes: Sequence[int]) -> Value:
         """As `shuffle`, where the lanes are an instruction's immediate."""

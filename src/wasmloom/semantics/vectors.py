@@ -341,24 +341,20 @@ def _pairwise_sum(shape: Lanes, extension: str) -> Callable[..., V]:
     return define
 
 
-def _dot(b: V, x: V, y: V, shape: Lanes) -> V:
-    """Sums of two neighbouring products each."""
+def _byte_dot(b: V, x: V, y: V) -> V:
+    """Sums of two neighbouring products of bytes each."""
     even, odd = (
-        b.binary("mul", _every_second(b, x, shape, first, "sext"), _every_second(b, y, shape, first, "sext"))
+        b.binary("mul", _every_second(b, x, I8, first, "sext"), _every_second(b, y, I8, first, "sext"))
         for first in (0, 1)
     )
     return b.binary("add", even, odd)
 
 
-def _narrow(shape: Lanes, sign: str) -> Callable[..., V]:
+def _narrow(sign: str) -> Callable[..., V]:
     """Two vectors of signed numbers as one of half the width, saturated."""
-    bits = shape.bits // 2
-    low, high = (0, (1 << bits) - 1) if sign == "u" else (-(1 << bits - 1), (1 << bits - 1) - 1)
 
     def define(b: V, x: V, y: V) -> V:
-        both = b.shuffle(x, y, range(2 * shape.lanes))
-        both = b.intrinsic("smin", b.intrinsic("smax", both, b.const(both.type, low)), b.const(both.type, high))
-        return b.convert("trunc", both, f"<{2 * shape.lanes} x i{bits}>")
+        return b.narrowed(x, y, sign)
 
     return define
 
@@ -376,22 +372,22 @@ for _shape, _to in ((I8, I16), (I16, I32), (I32, I64)):
             operation(f"{_to.name}.extadd_pairwise_{_shape.name}_{_sign}")(
                 _on(_to, _pairwise_sum(_shape, _extension), of=_shape)
             )
-            operation(f"{_shape.name}.narrow_{_to.name}_{_sign}")(_on(_shape, _narrow(_to, _sign), of=_to))
+            operation(f"{_shape.name}.narrow_{_to.name}_{_sign}")(_on(_shape, _narrow(_sign), of=_to))
 
 
 @operation("i32x4.dot_i16x8_s", commutative=True)
 def dot(b: V, x: V, y: V) -> V:
-    return _whole(b, _dot(b, _lanes(b, x, I16), _lanes(b, y, I16), I16))
+    return _whole(b, b.sum_products(_lanes(b, x, I16), _lanes(b, y, I16)))
 
 
 @operation("i16x8.relaxed_dot_i8x16_i7x16_s")
 def relaxed_dot(b: V, x: V, y: V) -> V:
-    return _whole(b, _dot(b, _lanes(b, x, I8), _lanes(b, y, I8), I8))
+    return _whole(b, _byte_dot(b, _lanes(b, x, I8), _lanes(b, y, I8)))
 
 
 @operation("i32x4.relaxed_dot_i8x16_i7x16_add_s")
 def relaxed_dot_add(b: V, x: V, y: V, z: V) -> V:
-    sums = _pairwise_sum(I16, "sext")(b, _dot(b, _lanes(b, x, I8), _lanes(b, y, I8), I8))
+    sums = _pairwise_sum(I16, "sext")(b, _byte_dot(b, _lanes(b, x, I8), _lanes(b, y, I8)))
     return _whole(b, b.binary("add", sums, _lanes(b, z, I32)))
 
 

@@ -34,6 +34,18 @@ def float_arithmetic(name: str, bits: int, packed: bool, features: Set[str]) -> 
 #: four bits count; or 0, where its highest bit is set.
 LOOK_UP = "@llvm.x86.ssse3.pshuf.b.128"
 
+#: LLVM's function of two vectors of signed numbers of 16 bits: sums of two neighbouring products each.
+SUM_PRODUCTS = "@llvm.x86.sse2.pmadd.wd"
+
+#: LLVM's functions of two vectors with lanes of some bits and signs: all lanes in one, each of half the bits, as near
+#: as it gets, with signs or without.
+NARROW = {
+    (16, "s"): "@llvm.x86.sse2.packsswb.128",
+    (16, "u"): "@llvm.x86.sse2.packuswb.128",
+    (32, "s"): "@llvm.x86.sse2.packssdw.128",
+    (32, "u"): "@llvm.x86.sse41.packusdw",
+}
+
 
 def opaque(is_float: bool) -> str:
     """Hide a value (a float or an integer) from LLVM's optimiser. This is no instruction."""
