@@ -64,6 +64,18 @@ def test_what_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_heavy(f"(module (table 1 funcref) (func {calls * 20}))")
 
 
+def test_what_has_vectors() -> None:
+    """What is mostly functions that load vectors is spared some passes; nothing else is, and everything comes first."""
+    vectors = "(func (param i32) (result v128) (v128.load (local.get 0)))"
+    numbers = "(func (param i32) (result i32) (i32.load (local.get 0)))"
+    text = f"(module (memory 1) {vectors} {numbers * 3})"
+    assert care(f"(module (memory 1) {vectors})") == Care.VECTORS
+    facts = Facts(decode_module(parse_module(text).binary))
+    assert units._unit(facts, Options(), [0, 1, 2, 3], True)[1] == Care.NONE
+    loops = f"{'(loop ' * (units.HEAVY_DEPTH + 2)} (br_if 0 (i32.const 1)) {')' * (units.HEAVY_DEPTH + 2)}"
+    assert is_heavy(f"(module (memory 1) (func (drop (v128.load (i32.const 0))) {loops}))")
+
+
 def test_many_ways_to_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """They cost one pass the cube of their number: it is left out. A table names a place as often as it likes."""
     assert care(dispatching(units.MANY_WAYS // 2)) == Care.NONE

@@ -80,6 +80,19 @@ def test_a_loaded_vector_has_the_lanes_that_are_asked_for() -> None:
     assert "load volatile <2 x i64>" in text
 
 
+def test_addresses_of_vectors_are_displacements_in_loops() -> None:
+    """A counter of 64 bits would need its upper half cut off for each of them."""
+    _, code = vectors(
+        """(local $i i32) (local.set $i (i32.const -4096))
+        (loop $again
+          (v128.store (i32.add (local.get $i) (i32.const 12288)) (v128.load (i32.add (local.get $i) (i32.const 8192))))
+          (br_if $again (local.tee $i (i32.add (local.get $i) (i32.const 16)))))
+        (local.get $v)"""
+    )
+    # For each access the address must not be computed: at most the counter is.
+    assert len(re.findall(r"\n\t(?:and|lea)[lq]\t", code)) <= 1
+
+
 def test_products_of_widened_bytes_are_added_up_by_one_instruction() -> None:
     """LLVM knows how few bits such products have, and would multiply and widen these instead."""
     bytes = "(i16x8.extend_low_i8x16_s (local.get $v))"

@@ -117,6 +117,8 @@ class FunctionBuilder(StructBuilder):
         self.memo: dict[tuple[str, int | str], Value] = {}
         #: the values of locals, where they are known
         self.current: dict[int, Value] = {}
+        #: whether vectors are loaded from the guest's memory
+        self.accesses_vectors = False
         #: vectors that have been loaded from the guest's memory → the lines that load them, until lanes are asked for:
         #: LLVM changes no volatile load, so one of another type would be no operand in memory
         self._shapeless: dict[str, int] = {}
@@ -182,6 +184,7 @@ class FunctionBuilder(StructBuilder):
         tag, how = (_GUEST, "load volatile") if align == 1 else (_RUNTIME, "load")
         value = self.assign(f"{how} {llvm_type(type)}, ptr {address.text}, align {align}{tag}", type)
         if type == VECTOR and align == 1:
+            self.accesses_vectors = True
             self._shapeless[value.text] = len(self.lines) - 1
         return value
 

@@ -89,11 +89,20 @@ declare i64 @wl_on_host(ptr, ptr, ptr, ptr, ptr, ptr) #5
 
 
 class Care(IntEnum):
-    """How LLVM is to be spared: not at all, from looking at what many ways bring, or from all that isn't needed."""
+    """How LLVM is to be spared: not at all, from passes that vectors are better off without, from looking at what many
+    ways bring, or from all that isn't needed.
+    """
 
     NONE = 0
-    MANY_WAYS = 1
-    HEAVY = 2
+    VECTORS = 1
+    MANY_WAYS = 2
+    HEAVY = 3
+
+
+#: What is run instead of everything. LLVM's pipeline gives loops counters of 64 bits where it can (in "indvars"). An
+#: address of 32 bits that is made of such a counter is then cut off again by an instruction; if it isn't, it is an
+#: operand's displacement. Programs with vectors have several of these in short loops.
+_PASSES = {Care.VECTORS: PASSES, Care.MANY_WAYS: _FEW_PASSES, Care.HEAVY: PASSES[:1]}
 
 
 class _Locations:
@@ -189,9 +198,14 @@ def _text(
     search = False
     called: set[int] = set()
     care = Care.NONE
+    with_vectors = without = 0
     for lowering in lowerings:
         lines = lowering.lower()
         care = max(care, _care(lowering, lines))
+        if lowering.b.accesses_vectors:
+            with_vectors += len(lines)
+        else:
+            without += len(lines)
         parts += lines
         definitions |= lowering.globals
         constants |= lowering.b.constants
@@ -213,15 +227,15 @@ def _text(
         parts.append(TAIL)
     parts += constant_pool(constants)
     parts += [*sorted(definitions), *sorted(declarations.values()), _ATTRIBUTES, METADATA, locations.text()]
+    if with_vectors > without:
+        care = max(care, Care.VECTORS)
     return "\n".join(parts) + "\n", care
 
 
 def _compiled(text: str, care: Care, options: Options, assembly: bool = False) -> bytes:
     """IR as an object file, or in assembly."""
-    if care == Care.HEAVY:
-        return chosen().compile(text, PASSES[:1], 0, assembly)
-    passes = _FEW_PASSES if care == Care.MANY_WAYS else PASSES if options.quick else None
-    return chosen().compile(text, passes, LEVEL, assembly)
+    passes = _PASSES.get(care, PASSES if options.quick else None)
+    return chosen().compile(text, passes, 0 if care == Care.HEAVY else LEVEL, assembly)
 
 
 def compile_unit(
