@@ -68,7 +68,8 @@ OTHERS = {
     *(f"fselect.{a}{b}{c}" for a in "sa" for b in "si" for c in "si"), "global.get.s", "global.get.a", "fglobal.get.s",
     "fglobal.get.a", "global.set.s", "global.set.a", "global.set.i", "fglobal.set.a", "table.get", "table.set",
     "table.size", "memory.size", "try_enter", "try_leave", "throw", "throw_ref", "catch_enter", "catch", "catch_all",
-    "rethrow", "resume", "resume_throw", "resume_throw_ref", "suspend", "switch",
+    "rethrow", "resume", "resume_throw", "resume_throw_ref", "suspend", "switch", "i64.add128", "i64.sub128",
+    "i64.mul_wide_s", "i64.mul_wide_u",
 }  # fmt: skip
 
 

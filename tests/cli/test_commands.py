@@ -214,6 +214,12 @@ def test_inspect(files: Path) -> None:
     (files / "simd.wat").write_text('(module (func (export "f") (param v128)) (memory i64 1))')
     done = wasmloom("inspect", files / "simd.wat")
     assert done.returncode == 0 and "f: func [v128] -> []" in done.stdout
+    assert "exceptions" not in done.stdout
+    old, new = "(func (try (do) (catch_all)))", "(func (try_table))"
+    for functions, said in ((old, "old (try)"), (new, "new (try_table)"), (old + new, "old (try) and new (try_table)")):
+        (files / "exceptions.wat").write_text(functions)
+        done = wasmloom("inspect", files / "exceptions.wat")
+        assert f"exceptions: {said}\n" in done.stdout
     done = wasmloom("inspect", "--bytecode", "--func", "add", files / "add.wat")
     assert done.returncode == 0 and "add" in done.stdout
     done = wasmloom("inspect", "--func", "99", files / "add.wat")

@@ -7,19 +7,11 @@ from pathlib import Path
 import pytest
 
 import wasmloom as wl
-from tests.binary.build import IMPORT, MEMORY, function, module, section, vec
+from tests.binary.build import IMPORT, MEMORY, module, section, vec
 from wasmloom.cli.app import run_app
-from wasmloom.spec.proposals import FOREIGN_MNEMONICS, FOREIGN_OPCODES
 
-#: Where a function's first instruction is in `function`.
-FIRST = 0x17
 #: What is refused as it is read, whose instructions have no rows: (feature, module, offset).
 READ = [
-    *(
-        (feature, function(bytes((opcode,)) if isinstance(opcode, int) else bytes(opcode)), FIRST)
-        for feature, opcodes in FOREIGN_OPCODES.items()
-        for opcode in sorted(opcodes, key=str)
-    ),
     ("threads", module(section(MEMORY, vec(b"\3\1\1"))), 0xB),
     ("threads", module(section(MEMORY, vec(b"\7\1\1"))), 0xB),
     ("threads", module(section(IMPORT, vec(b"\1m\1n\2\3\1\1"))), 0x10),
@@ -31,9 +23,6 @@ KNOWN = {
     "64-bit tables": ("(module\n (table i64 1 funcref))", 2, "table"),
     "custom page sizes": ("(module\n (memory 1 (pagesize 1)))", 2, "memory"),
     "threads": ("(module\n (memory 1 1 shared))", 2, "shared memory"),
-} | {
-    feature: (f"(module\n (func {names[0] if names[0][-1] not in '._' else names[0] + 'x'}))", 2, names[0])
-    for feature, names in FOREIGN_MNEMONICS.items()
 }
 
 

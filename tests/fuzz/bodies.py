@@ -50,6 +50,8 @@ class Body(ControlSteps):
             weights[self.vector] = 14
         if self.plan.tags:
             weights |= {self.try_: 6, self.throw: 3, self.throw_ref: 1}
+        if self.plan.suspends:  # what runs in our tiers only
+            weights |= {self.old_try: 5, self.rethrow: 2}
         if not self.leaf:
             weights |= {self.call: 6, self.call_indirect: 4, self.call_ref: 3, self.tail_call: 2}
         styles: tuple[tuple[Callable[[], None], ...], ...] = (

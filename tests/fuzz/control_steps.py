@@ -330,6 +330,46 @@ class ControlSteps(DataSteps):
             self.op("throw", uleb(tag))
             self.end_reachable()
 
+    def old_try(self) -> None:
+        """A `try`, with clauses or one that delegates."""
+        if len(self.labels) > MAX_DEPTH:
+            return
+        params, results = self._shape()
+        base = self._begin("try", params, results)
+        self._inside(params, results, Label(results, base))
+        if self.c.chance(20):
+            self.op("delegate", uleb(self.c.below(len(self.labels))))
+        else:
+            for _ in range(self.c.pick((0, 1, 1, 2))):
+                tag = self.c.pick(self.plan.throwable)
+                self.op("catch", uleb(tag))
+                self._clause(self.plan.tags[tag].params, results, base)
+            if self.c.chance(40):
+                self.op("catch_all")
+                self._clause((), results, base)
+            self.op("end")
+        self.stack += [Entry(type, False) for type in results]
+
+    def _clause(self, params: Sequence[ValType], results: Sequence[ValType], base: int) -> None:
+        self.stack += [Entry(type, False) for type in params]
+        self._inside(params, results, Label(tuple(results), base, caught=True))
+
+    def rethrow(self) -> None:
+        """Throw what a clause has caught; mostly under a condition."""
+        depths = [depth for depth, label in enumerate(reversed(self.labels)) if label.caught]
+        if not depths:
+            return
+        depth = self.c.pick(depths)
+        if self.c.chance(70):
+            self.value(I32)
+            self.pop(1)
+            self.op("if", b"\x40")
+            self.op("rethrow", uleb(depth + 1))
+            self.op("end")
+        else:
+            self.op("rethrow", uleb(depth))
+            self.end_reachable()
+
     def throw_ref(self) -> None:
         if len(self.stack) > self.base and self.stack[-1].type == EXNREF:
             self.op("throw_ref")

@@ -83,13 +83,14 @@ class Entry(NamedTuple):
 class Label(NamedTuple):
     """A structured instruction that is open. `types` are what a branch to it takes; `counter` the loop's local.
 
-    The counter goes down to 0, or `up` to 0.
+    The counter goes down to 0, or `up` to 0. `caught`: it is a clause of a `try`.
     """
 
     types: tuple[ValType, ...]
     base: int
     counter: int | None = None
     up: bool = False
+    caught: bool = False
 
 
 def opcode(row: Instruction) -> bytes:

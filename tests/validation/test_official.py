@@ -13,10 +13,10 @@ from wasmloom.text.script import AssertInvalid, AssertMalformed, parse_script
 from wasmloom.validation import validate_module
 
 #: Scripts of proposals that the engine refuses by name.
-OTHERS = ("legacy", "threads")
+OTHERS = ("threads",)
 
 #: How the scripts say "type mismatch" in full sometimes; ours names the mnemonic and the types.
-FULL_WORDING = "type mismatch: instruction requires ["
+FULL_WORDING = ("type mismatch: instruction requires [", "type mismatch: block requires [")
 
 
 def load(data: bytes, script: Path) -> None:

@@ -27,6 +27,7 @@ class DecodedModule:
     num_elements: int
     num_data: int
     num_bodies: int
+    has_old_exceptions: bool
     func_types: array[int]
     func_type_ids: array[int]
     memories: list[MemoryType]

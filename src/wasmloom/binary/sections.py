@@ -88,6 +88,7 @@ _ORDER: dict[int, int] = {
 }
 
 _OP_END = cython.declare(cython.int, BY_MNEMONIC["end"].index)
+_OP_DELEGATE = cython.declare(cython.int, BY_MNEMONIC["delegate"].index)
 _OPENS_BLOCK = cython.declare(bytes, bytes([row.immediates[:1] == ("block",) for row in INSTRUCTIONS]))
 
 #: First bytes of type definitions (Core 3.0, 5.3.7 to 5.3.10; the Explainer of stack switching for `cont`).
@@ -367,6 +368,8 @@ def skip_expr(r: cython.pointer(Reader), out: cython.pointer(Range)) -> cython.i
             if depth == 0:
                 break
             depth -= 1
+        elif instr.op == _OP_DELEGATE:
+            depth = max(depth - 1, 0)
         elif opens[instr.op]:
             depth += 1
     if r.pos - start > _MAX_EXPR_BYTES:

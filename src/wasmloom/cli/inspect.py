@@ -30,6 +30,10 @@ SECTIONS: tuple[str, ...] = (
 )
 
 
+#: Instructions that catch exceptions, and what is said of them.
+EXCEPTIONS = {"try": "old (try)", "try_table": "new (try_table)"}
+
+
 def sections(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Id, start of the contents and size in bytes of each section of a well-formed module."""
     position = 8
@@ -101,6 +105,20 @@ def _print_summary(path: str, data: bytes, decoded: Any) -> None:
     click.echo(f"exports: {len(decoded.exports)}")
     for offered in decoded.exports:
         click.echo(f"  {printable(offered.name)}: {_describe(decoded, offered.kind, offered.index)}")
+
+
+def _print_exceptions(decoded: Any) -> None:
+    """Print which instructions for exceptions the functions have, if they have some."""
+    from wasmloom.compiler.bodies import mnemonics
+    from wasmloom.errors import CompileError
+
+    try:
+        found = mnemonics(decoded)
+    except CompileError:  # something is wrong with a body: that isn't what was asked
+        return
+    kinds = [text for mnemonic, text in EXCEPTIONS.items() if mnemonic in found]
+    if kinds or "throw" in found:
+        click.echo(f"exceptions: {' and '.join(kinds) or 'thrown only'}")
 
 
 def _print_functions(decoded: Any) -> None:
@@ -210,6 +228,7 @@ def inspect(
         decoded = decode_module(data)
         if chosen is None and not (bytecode or assembly or llvm):
             _print_summary(file, data, decoded)
+            _print_exceptions(decoded)
             if functions:
                 _print_functions(decoded)
             return 0

@@ -87,7 +87,7 @@ _traits = cython.declare(cython.uchar[1024])
 for _row in INSTRUCTIONS:
     _name = _row.mnemonic
     _bits = 0
-    if _name in ("throw", "throw_ref", "suspend", "switch") or _name.startswith("resume"):
+    if _name in ("throw", "throw_ref", "rethrow", "suspend", "switch") or _name.startswith("resume"):
         _bits |= _THROWING
     if _name in ("call_indirect", "call_ref", "return_call_indirect", "return_call_ref"):
         _bits |= _THROWING
@@ -131,6 +131,25 @@ def _look_through(module: DecodedModule, number: uint32_t, calls: set) -> cython
             if _traits[instr.op] & _CALL:
                 calls.add(instr.a)
     return seen
+
+
+def mnemonics(module: DecodedModule) -> set[str]:
+    """The instructions that occur in the bodies of a module, which needn't be valid. Raises `CompileError`."""
+    reader = cython.declare(Reader)
+    instr = cython.declare(Instr)
+    seen: cython.char[1024]
+    number: uint32_t
+    base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
+    memset(seen, 0, cython.sizeof(seen))
+    for number in range(module.num_bodies):
+        read_range(cython.address(reader), base, base + module.body_start[number], base + module.body_end[number])
+        for _ in range(cython.cast(uint32_t, read_u32(cython.address(reader)))):
+            read_u32(cython.address(reader))
+            read_valtype(cython.address(reader))
+        while reader.pos < reader.end:
+            next_instr(cython.address(reader), cython.address(instr))
+            seen[instr.op] = 1
+    return {row.mnemonic for row in INSTRUCTIONS if seen[cython.cast(cython.int, row.index)]}
 
 
 def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[set[int]]]:

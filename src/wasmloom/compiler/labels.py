@@ -22,8 +22,8 @@ class Label:
     """An open block. A branch to it goes to `target` with values of the kinds `kinds`."""
 
     __slots__ = (
-        "current", "else_name", "end", "first_values", "height", "incoming", "is_loop", "kinds", "landing", "memo",
-        "phis_at", "results", "target", "writes",
+        "current", "else_name", "end", "exception", "first_values", "height", "incoming", "is_loop", "kinds", "landing",
+        "memo", "outer", "phis_at", "results", "target", "uncaught", "writes",
     )  # fmt: skip
 
     def __init__(self, target: str, end: str, height: int, kinds: tuple[str, ...], results: tuple[str, ...]) -> None:
@@ -40,8 +40,13 @@ class Label:
         self.else_name: str | None = None
         #: what the body begins with: of a loop its phis, of an `if` what its `else` finds again
         self.first_values: list[Value] = []
-        #: of a `try_table`: the landing that it opened
+        #: of a `try_table`, and of a `try` in its body: the landing that it opened
         self.landing: Landing | None = None
+        #: where exceptions go from outside the block
+        self.outer: Landing | None = None
+        #: of a `try` in a clause: the exception's word, if anything throws, and where those go that aren't caught yet
+        self.exception: Value | None = None
+        self.uncaught: str | None = None
         #: what was known where the block was opened (see `FunctionBuilder`), and how often each local of `current` had
         #: been written
         self.memo: dict[tuple[str, int | str], Value] = {}

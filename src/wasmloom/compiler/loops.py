@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 from wasmloom.spec.instructions import BY_MNEMONIC
 
-#: Rows of the instruction table: those that open a block, and the one that ends it.
-OPENS = frozenset(BY_MNEMONIC[name].index for name in ("block", "loop", "if", "try_table"))
-END = BY_MNEMONIC["end"].index
+#: Rows of the instruction table: those that open a block, and those that end one.
+OPENS = frozenset(BY_MNEMONIC[name].index for name in ("block", "loop", "if", "try_table", "try"))
+CLOSES = frozenset(BY_MNEMONIC[name].index for name in ("end", "delegate"))
+#: Those that others than the instruction before may lead to.
+PARTS = CLOSES | {BY_MNEMONIC[name].index for name in ("else", "catch", "catch_all")}
 _LOOP = BY_MNEMONIC["loop"].index
 _WRITES = frozenset(BY_MNEMONIC[name].index for name in ("local.set", "local.tee"))
 
@@ -51,7 +53,7 @@ def written_in_loops(body: list[Instr]) -> tuple[dict[int, set[int]], int]:
             written = set()
         elif row in OPENS:
             blocks.append(False)
-        elif row == END and blocks.pop():
+        elif row in CLOSES and blocks.pop():
             offset, outer = loops.pop()
             if len(loops) < MOST_LOOPS:
                 found[offset] = written

@@ -17,7 +17,7 @@ from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.builder import FunctionBuilder, Scope
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.labels import Label, Landing
-from wasmloom.compiler.loops import END, OPENS, Instr, written_in_loops
+from wasmloom.compiler.loops import CLOSES, OPENS, PARTS, Instr, written_in_loops
 from wasmloom.compiler.options import Options
 from wasmloom.contract import layout, traps
 from wasmloom.errors import UnsupportedError
@@ -26,9 +26,8 @@ from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.kinds import by_name, of_type
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.semantics.registry import OPERATIONS, Operation, is_again
-from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
+from wasmloom.spec.instructions import INSTRUCTIONS
 
-_ELSE = BY_MNEMONIC["else"].index
 _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATIONS.values()}
 
 
@@ -105,10 +104,10 @@ class FunctionLowering:
                 if row in OPENS:
                     skipped += 1
                     continue
-                if row == END and skipped:
+                if row in CLOSES and skipped:
                     skipped -= 1
                     continue
-                if row not in (_ELSE, END) or skipped:
+                if row not in PARTS or skipped:
                     continue
             self.offset = instr.offset
             b.go_to(instr.offset)
@@ -252,6 +251,7 @@ class FunctionLowering:
         label.memo = self.b.memo.copy()
         label.current = self.b.current.copy()
         label.writes = [self.writes[i] for i in label.current]
+        label.outer = self.landing
         self.labels.append(label)
         return label
 
@@ -319,16 +319,24 @@ class FunctionLowering:
             self.dead = True
             return
         self.dead = False
-        b.label(label.end)
-        b.memo = label.memo
-        b.current = {
+        self.recall(label.end, label)
+        lines, values = self.phis(label, label.results)
+        b.lines += lines
+        self.stack += values
+
+    def recall(self, name: str, label: Label) -> None:
+        """Begin a block that is reached from inside an open one: what was known before that, and hasn't changed."""
+        self.b.label(name)
+        self.b.memo = label.memo
+        self.b.current = {
             i: value
             for (i, value), count in zip(label.current.items(), label.writes, strict=True)
             if self.writes[i] == count
         }
-        lines, values = self.phis(label, label.results)
-        b.lines += lines
-        self.stack += values
+
+    def operand(self, index: int) -> Value:
+        """An operand by its place on the stack, where it stays."""
+        return self.stack[index]
 
     def finish_function(self) -> None:
         """The outermost `end`: return what arrives."""
@@ -756,10 +764,18 @@ def _end(f: FunctionLowering, i: Instr) -> None:
         f.landing = label.landing.outer
         if label.landing.used:
             emit_landing(f, label.landing)
+    elif label.uncaught is not None:
+        b.label(label.uncaught)
+        throw_on(f, label.outer)
+    go_on_behind(f, label, i)
+
+
+def go_on_behind(f: FunctionLowering, label: Label, i: Instr) -> None:
+    """Go on behind a block."""
     f.arrive(label)
     if not f.dead:
         f._start_fuel()
-    b.go_to(i.offset)
+    f.b.go_to(i.offset)
 
 
 def _end_loop(f: FunctionLowering, label: Label) -> None:
@@ -774,6 +790,17 @@ def _end_loop(f: FunctionLowering, label: Label) -> None:
         del f.stack[label.height :]
 
 
+def match_tag(f: FunctionLowering, exception: Value, tag: int) -> tuple[str, list[Value]]:
+    """Go on with an exception's values if it has a tag; gives the label where all others go, too."""
+    b = f.b
+    thrown, mine = b.struct_field(exception, "WlException", "tag"), f.named("tag", tag)
+    match, following = b.fresh("match"), b.fresh("clause")
+    b.branch(b.assign(f"icmp eq ptr {thrown.text}, {mine.text}", "i1"), match, following)
+    b.follow(match)
+    area = b.at(exception, layout.size("WlException"))
+    return following, b.values_at(area, f.facts.tag_signature(tag).params)
+
+
 def emit_landing(f: FunctionLowering, landing: Landing) -> None:
     """The clauses of a `try_table`, in order: the first that matches takes the exception (Core 3.0, 4.4.8)."""
     b = f.b
@@ -781,18 +808,12 @@ def emit_landing(f: FunctionLowering, landing: Landing) -> None:
     ctx = b.ctx
     word = b.struct_field(ctx, "WlContext", "pending", "i64")
     exception = b.assign(f"inttoptr i64 {word.text} to ptr", "ptr")
-    thrown = b.struct_field(exception, "WlException", "tag")
     total = False
     for kind, tag, label in landing.clauses:
         has_tag, has_reference = kind < 2, kind in (1, 3)
         values: list[Value] = []
         if has_tag:
-            mine = f.named("tag", tag)
-            match, following = b.fresh("match"), b.fresh("clause")
-            b.branch(b.assign(f"icmp eq ptr {thrown.text}, {mine.text}", "i1"), match, following)
-            b.label(match)
-            area = b.at(exception, layout.size("WlException"))
-            values = b.values_at(area, f.facts.tag_signature(tag).params)
+            following, values = match_tag(f, exception, tag)
         b.set_struct_field(ctx, "WlContext", "pending", b.const("i64", 0))
         if has_reference:
             values.append(word)
@@ -802,9 +823,14 @@ def emit_landing(f: FunctionLowering, landing: Landing) -> None:
             break
         b.label(following)
     if not total:
-        outer = landing.outer or f.exit
-        outer.used = True
-        b.jump(outer.name)
+        throw_on(f, landing.outer)
+
+
+def throw_on(f: FunctionLowering, landing: Landing | None) -> None:
+    """Let the pending exception go to a landing, or out of the function."""
+    landing = landing or f.exit
+    landing.used = True
+    f.b.jump(landing.name)
 
 
 @lowers("try_table")

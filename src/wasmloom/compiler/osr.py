@@ -203,9 +203,14 @@ class OsrLowering(FunctionLowering):
     def _fetch(self, count: int) -> None:
         """Make values of the topmost operands."""
         for i in range(len(self.stack) - count, len(self.stack)):
-            kept = self.stack[i]
-            if isinstance(kept, _Kept):
-                self.stack[i] = self.b.assign(f"load {llvm_type(kept.type)}, ptr {kept.text}", kept.type)
+            self.stack[i] = self.operand(i)
+
+    def operand(self, index: int) -> Value:
+        """See the base class."""
+        kept = self.stack[index]
+        if isinstance(kept, _Kept):
+            return self.b.assign(f"load {llvm_type(kept.type)}, ptr {kept.text}", kept.type)
+        return kept
 
     def pop(self) -> Value:
         """See the base class."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from wasmloom.compiler.abi import returned_type
 from wasmloom.compiler.builder import FunctionBuilder
+from wasmloom.compiler.labels import Landing
 from wasmloom.compiler.loops import Instr
-from wasmloom.compiler.lowering import FunctionLowering, lowers, operands
+from wasmloom.compiler.lowering import FunctionLowering, go_on_behind, lowers, match_tag, operands, throw_on
 from wasmloom.compiler.switching import (
     NOTHING,
     NULL,
@@ -34,7 +35,10 @@ from wasmloom.contract.layout import BOUND_SHIFT, CONT_BYTES, CONT_FRESH, INLINE
 from wasmloom.semantics.continuations import check_reference, check_target, check_throwing, consume
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
+from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT
+
+_CATCH = BY_MNEMONIC["catch"].index
 
 # --- exceptions ---
 
@@ -67,6 +71,71 @@ def _throw_tag(f: FunctionLowering, i: Instr) -> None:
 @lowers("throw_ref")
 def _throw_ref(f: FunctionLowering, i: Instr) -> None:
     _throw(f, OPERATIONS["throw_ref"].define(f.b, f.pop()))
+
+
+# --- the old instructions: in a clause the exception lies on the stack, below the values that it carries ---
+
+
+@lowers("try")
+def _try(f: FunctionLowering, i: Instr) -> None:
+    label = f.open(i.a, "end")
+    label.landing = f.landing = Landing(f.b.fresh("catch"), f.landing, [], label.height)
+
+
+@lowers("catch", "catch_all")
+def _clause(f: FunctionLowering, i: Instr) -> None:
+    """Exceptions that aren't caught yet come to the first clause from anywhere in the body, then from its test."""
+    b = f.b
+    label = f.labels[-1]
+    if not f.dead:
+        f.leave(label, f.top(len(label.kinds)))
+    f.stop_fuel()
+    f.dead = True
+    landing, label.landing = label.landing, None
+    f.landing = label.outer
+    if landing is not None and landing.used:
+        label.uncaught = landing.name
+    if label.uncaught is None:  # nothing throws in the body
+        return
+    f.recall(label.uncaught, label)
+    b.memo = b.memo.copy()  # other clauses don't come through this one
+    if landing is not None:
+        label.exception = b.struct_field(b.ctx, "WlContext", "pending", "i64")
+    if label.exception is None:  # the first clause has set it
+        raise ValueError("a clause without exceptions")
+    values: list[Value] = []
+    label.uncaught = None
+    if i.row == _CATCH:
+        exception = b.assign(f"inttoptr i64 {label.exception.text} to ptr", "ptr")
+        label.uncaught, values = match_tag(f, exception, i.a)
+    b.set_struct_field(b.ctx, "WlContext", "pending", b.const("i64", 0))
+    del f.stack[label.height :]
+    f.stack += [label.exception, *values]
+    f.dead = False
+    f._start_fuel()
+
+
+@lowers("rethrow")
+def _rethrow(f: FunctionLowering, i: Instr) -> None:
+    _throw(f, f.operand(f.label(i.a).height))
+
+
+@lowers("delegate")
+def _delegate(f: FunctionLowering, i: Instr) -> None:
+    """The end of a `try` whose exceptions are thrown where a label's block is, or in its body if that catches."""
+    label = f.labels.pop()
+    landing = label.landing
+    if landing is None:  # validation has seen to it
+        raise ValueError("delegate behind catch")
+    if not f.dead:
+        f.leave(label, f.top(len(label.kinds)))
+    f.stop_fuel()
+    f.landing = label.outer
+    if landing.used:
+        goal = f.label(i.a)
+        f.b.label(landing.name)
+        throw_on(f, goal.landing or goal.outer)
+    go_on_behind(f, label, i)
 
 
 # --- making continuations ---

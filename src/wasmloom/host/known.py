@@ -43,7 +43,9 @@ def validated(module: DecodedModule, cache: bool) -> Mapping[str, tuple[str, int
     found = kept.get(key)
     if found is not None:
         validate_module(module, bodies=False)
-        return {name: (what, offset) for name, (what, offset) in json.loads(found[0]).items()}
+        features = {name: (what, offset) for name, (what, offset) in json.loads(found[0]).items()}
+        module.has_old_exceptions = "legacy-exceptions" in features
+        return features
     features = validate_module(module).features
     kept.put(key, [json.dumps(features).encode()])
     return features

@@ -16,6 +16,8 @@ cdef enum LabelKind:
     L_IF
     L_ELSE
     L_TRY
+    L_OLD_TRY                   # the body of a `try`
+    L_CATCH                     # its clauses
 
 # A function type, in type codes.
 cdef struct Signature:
@@ -32,7 +34,7 @@ cdef struct Label:
     int height                  # of the operand stack below its parameters
     Signature type
     int fixups                  # jumps to its end
-    Py_ssize_t else_branch      # an `if`'s branch to its `else`, or -1
+    Py_ssize_t else_branch      # an `if`'s branch to its `else`, or -1; of a `try`: the jump to the next clause
     int tries                   # how many `try_table`s are open around it
     Py_ssize_t start            # a loop's first instruction
 
@@ -69,13 +71,16 @@ cdef class Translator(Assembler):
     cdef list tag_types         # per tag: the type index of its function type
     cdef list switched_from     # per type index of a function type: that of the continuation that it ends with, if so
 
-    cdef int pass_by(self, int op) except -1
+    cdef int pass_by(self, Reader *r, Instr *i) except -1
     cdef Signature block_type(self, Instr *i) except *
     cdef int open_label(self, int kind, Signature type) except -1
     cdef int block(self, int kind, Instr *i) except -1
     cdef int else_(self) except -1
     cdef int restart(self, Label *label, int count, uint8_t *types) except -1
     cdef int end(self) except -1
+    cdef int end_part(self, Label *label) except -1
+    cdef int catch_here(self, Label *label) except -1
+    cdef int throw_on(self, Label *label, int remaining) except -1
     cdef int count_tries(self, Reader r) except -1
     cdef int try_record(self, int depth) noexcept
     cdef int leave_tries(self, int remaining) except -1

@@ -38,10 +38,12 @@ from cython.cimports.wasmloom.interpreter.assembler import (
 )
 from cython.cimports.wasmloom.interpreter.flow import (
     L_BLOCK,
+    L_CATCH,
     L_ELSE,
     L_FUNCTION,
     L_IF,
     L_LOOP,
+    L_OLD_TRY,
     L_TRY,
     RECORD_SLOTS,
     Label,
@@ -61,6 +63,7 @@ from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, REF_FLAG, ContType, FuncTy
 from wasmloom.system import log
 
 _TRY_TABLE = cython.declare(cython.int, BY_MNEMONIC["try_table"].opcode)
+_OLD_TRY = cython.declare(cython.int, BY_MNEMONIC["try"].opcode)
 #: More values than this are moved by a single instruction: there may be many branches, so they must stay short.
 _MAX_COPIES = cython.declare(cython.int, 4)
 _REF_FLAG = cython.declare(int64_t, REF_FLAG)
@@ -102,7 +105,14 @@ def code_of(type: int64_t) -> cython.int:
 @cython.exceptval(check=False)
 def opens_block(op: cython.int) -> cython.bint:
     """Whether an instruction has an `end`."""
-    return op == h.OP_BLOCK or op == h.OP_LOOP or op == h.OP_IF or op == h.OP_TRY_TABLE
+    return op == h.OP_BLOCK or op == h.OP_LOOP or op == h.OP_IF or op == h.OP_TRY_TABLE or op == h.OP_TRY
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def closes_block(op: cython.int) -> cython.bint:
+    """Whether an instruction is the end of a block."""
+    return op == h.OP_END or op == h.OP_DELEGATE
 
 
 @cython.cfunc
@@ -189,17 +199,15 @@ class Translator(Assembler):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def pass_by(self, op: cython.int) -> cython.int:
-        """Skip an unreachable instruction, but keep track of where blocks end."""
+    def pass_by(self, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+        """Skip an unreachable instruction, but keep track of where blocks end, and go on where others arrive."""
+        op: cython.int = i.op
         if opens_block(op):
             self.skipped += 1
-        elif op == h.OP_END:
-            if self.skipped:
-                self.skipped -= 1
-            else:
-                self.end()
-        elif op == h.OP_ELSE and not self.skipped:
-            self.else_()
+        elif self.skipped:
+            self.skipped -= closes_block(op)
+        elif closes_block(op) or op == h.OP_ELSE or op == h.OP_CATCH or op == h.OP_CATCH_ALL:
+            lowering[op](self, r, i)
         return 0
 
     @cython.cfunc
@@ -308,13 +316,17 @@ class Translator(Assembler):
     def end(self) -> cython.int:
         """`end` of the function or of a block. A label that nothing jumps to doesn't count as one."""
         label: cython.pointer(Label) = cython.address(self.labels[self.num_labels - 1])
-        joined: cython.bint = label.fixups >= 0 or label.else_branch >= 0
+        joined: cython.bint
         k: cython.int
         if label.kind == L_FUNCTION:
             if not self.dead:
                 self.return_()
             self.num_labels -= 1
             return 0
+        if label.kind == L_OLD_TRY or label.kind == L_CATCH:
+            self.end_part(label)
+            self.throw_on(label, label.tries)
+        joined = label.fixups >= 0 or label.else_branch >= 0
         if label.kind == L_TRY:
             self.open_tries = label.tries + 1
             if not self.dead:
@@ -337,27 +349,62 @@ class Translator(Assembler):
         self.num_labels -= 1
         return 0
 
+    # --- the parts of a `try` ---
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end_part(self, label: cython.pointer(Label)) -> cython.int:
+        """End the body of a `try`, or a clause: control goes to the end of the block."""
+        if not self.dead:
+            self.leave_to(label)
+        self.open_tries = label.tries
+        self.dead = True
+        self.stop_fuel()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def catch_here(self, label: cython.pointer(Label)) -> cython.int:
+        """Exceptions that nothing has caught yet arrive here, in the accumulator."""
+        self.restart(label, 0, cython.NULL)
+        put32(self.buffer + label.else_branch + h.AT_BR_TARGET, cython.cast(uint32_t, self.pos - label.else_branch))
+        label.else_branch = -1
+        self.barrier()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def throw_on(self, label: cython.pointer(Label), remaining: cython.int) -> cython.int:
+        """Throw exceptions that no clause has caught, with so many records left."""
+        if label.else_branch >= 0:
+            self.catch_here(label)
+            self.leave_tries(remaining)
+            self.emit(h.H_RETHROW)
+        return 0
+
     # --- exception records ---
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def count_tries(self, r: Reader) -> cython.int:
-        """The depth to which the function nests `try_table`s: each level has a record in the frame."""
+        """The depth to which the function nests `try_table`s and `try`s: each level has a record in the frame."""
         instr: Instr
         depth: cython.int = 0
         deepest: cython.int = 0
         op: cython.int
-        if memchr(r.pos, _TRY_TABLE, r.end - r.pos) == cython.NULL:
+        if memchr(r.pos, _TRY_TABLE, r.end - r.pos) == cython.NULL and (
+            not self.module.has_old_exceptions or memchr(r.pos, _OLD_TRY, r.end - r.pos) == cython.NULL
+        ):
             return 0
-        opened = bytearray()  # per open block, whether it is a try_table
+        opened = bytearray()  # per open block, whether it has a record
         while True:
             next_instr(cython.address(r), cython.address(instr))
             op = instr.op
             if opens_block(op):
-                opened.append(op == h.OP_TRY_TABLE)
-                depth += op == h.OP_TRY_TABLE
+                opened.append(op == h.OP_TRY_TABLE or op == h.OP_TRY)
+                depth += op == h.OP_TRY_TABLE or op == h.OP_TRY
                 deepest = max(deepest, depth)
-            elif op == h.OP_END:
+            elif closes_block(op):
                 if not opened:
                     return deepest
                 depth -= opened.pop()

@@ -1,9 +1,9 @@
 """The handlers of exceptions and continuations.
 
-Exceptions. A `try_table` puts a record of three words into its frame: the enclosing record (an offset to the stack's
-base), where its catch clauses are, and the instance. The context holds the innermost record of the running stack, so
-throwing needs no search through frames: it takes the record and goes there. Code that leaves a `try_table` removes its
-record. When a stack has no record left, the exception ends the continuation and is thrown in its parent.
+Exceptions. A `try_table` or `try` puts a record of three words into its frame: the enclosing record (an offset to the
+stack's base), where its catch clauses are, and the instance. The context holds the innermost record of the running
+stack, so throwing needs no search through frames: it takes the record and goes there. Code that leaves the block
+removes its record. When a stack has no record left, the exception ends the continuation and is thrown in its parent.
 
 Continuations. A stack is just memory. A switch exchanges the context's fields about it, ip, frame and instance.
 `resume` makes the running stack the parent of the continuation's last stack; `suspend` walks the parents for one
@@ -155,15 +155,16 @@ def _exception(b: HandlerBuilder) -> Value:
 
 
 def _deliver(b: HandlerBuilder, exception: Value, with_values: bool) -> None:
-    """Put the exception's values, and the exception itself where a clause asks for it, into the label's slots."""
-    target = b.slot("values")
-    count = b.number("count")
+    """Put the exception's values, and the exception itself where a clause asks for it, into slots.
+
+    Slot 0, which no clause has anything in, stands for none.
+    """
     if with_values:
-        _move_slots(b, target, b.at(exception, size("WlException")), count)
+        _move_slots(b, b.slot("values"), b.at(exception, size("WlException")), b.number("count"))
     ref, done = b.fresh("ref"), b.fresh("done")
     b.branch(b.compare("ne", b.number("ref"), b.const("i64", 0)), ref, done)
     b.label(ref)
-    b.store(b.acc, _slot_at(b, target, count) if with_values else target, align=8)
+    b.store(b.acc, b.slot("ref"), align=8)
     b.emit(f"br label {done}")
     b.label(done)
     b.jump(b.target())
@@ -532,7 +533,7 @@ def _plain_handlers() -> Iterator[Handler]:
     yield Handler("throw", shape("throw"), throw)
     yield Handler("throw_ref", shape("throw_ref", "exception:slot@8"), throw_ref)
     yield Handler("catch_enter", shape("catch_enter", "record:slot@8"), catch_enter)
-    fields = "target:target@12 values:slot@16 count:u16@18 ref:u16@20"
+    fields = "target:target@12 values:slot@16 count:u16@18 ref:slot@20"
     yield Handler("catch", shape("catch", "tag:u32@8 " + fields), catch)
     yield Handler("catch_all", shape("catch", fields), catch_all)
     yield Handler("rethrow", shape("rethrow"), rethrow)

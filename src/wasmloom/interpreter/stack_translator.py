@@ -26,7 +26,16 @@ from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.contract._layout import FIELD_BYTES
 from cython.cimports.wasmloom.interpreter.assembler import E_SLOT, put16, put32
 from cython.cimports.wasmloom.interpreter.call_translator import runtime_call, stage_arguments
-from cython.cimports.wasmloom.interpreter.flow import L_TRY, Label, Signature, Translator, lowers
+from cython.cimports.wasmloom.interpreter.flow import (
+    L_BLOCK,
+    L_CATCH,
+    L_OLD_TRY,
+    L_TRY,
+    Label,
+    Signature,
+    Translator,
+    lowers,
+)
 
 from wasmloom.spec.instructions import BY_MNEMONIC
 
@@ -99,7 +108,10 @@ def _try_table(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr
         else:
             at = t.emit(h.H_CATCH_ALL)
         put16(t.buffer + at + h.AT_CATCH_VALUES, t.home(t.height))
-        put16(t.buffer + at + h.AT_CATCH_REF, clause.kind == CATCH_REF or clause.kind == CATCH_ALL_REF)
+        if clause.kind == CATCH_REF:
+            put16(t.buffer + at + h.AT_CATCH_REF, t.home(t.height) + payload.param_slots)
+        elif clause.kind == CATCH_ALL_REF:
+            put16(t.buffer + at + h.AT_CATCH_REF, t.home(t.height))
         clauses.append(at)
     t.emit(h.H_RETHROW)
     it = items(r, i)
@@ -124,6 +136,82 @@ def _try_table(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr
     t.open_tries += 1
     t.start_fuel()
     return 0
+
+
+# --- the old instructions ---
+#
+# Where a `try`'s clauses are is known when they come: behind `catch_enter` stands a jump to the first, and behind the
+# test of each a jump to the next. In a clause the exception is an operand below the values that it carries, where only
+# `rethrow` finds it.
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _try(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    type: Signature = t.block_type(i)
+    enter: cython.Py_ssize_t
+    record: cython.int = t.try_record(t.open_tries)
+    t.flush_locals()
+    t.forget_accs()
+    t.stop_fuel()
+    enter = t.emit(h.H_TRY_ENTER)
+    put16(t.buffer + enter + h.AT_TRY_ENTER_RECORD, record)
+    put16(t.buffer + t.emit(h.H_CATCH_ENTER) + h.AT_CATCH_ENTER_RECORD, record)
+    t.open_label(L_OLD_TRY, type)
+    t.labels[t.num_labels - 1].else_branch = t.emit(h.H_BR)
+    put32(t.buffer + enter + h.AT_TRY_ENTER_BODY, cython.cast(uint32_t, t.pos - enter))
+    t.barrier()
+    t.open_tries += 1
+    t.start_fuel()
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _clause(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`catch` and `catch_all`. Behind the latter there is nothing left to catch."""
+    label: cython.pointer(Label) = cython.address(t.labels[t.num_labels - 1])
+    payload: cython.pointer(Signature)
+    at: cython.Py_ssize_t
+    t.end_part(label)
+    label.kind = L_CATCH
+    t.catch_here(label)
+    t.push(E_SLOT, h.T_REF)
+    at = t.emit(h.H_CATCH if i.op == h.OP_CATCH else h.H_CATCH_ALL)
+    put16(t.buffer + at + h.AT_CATCH_REF, t.home(label.height))
+    put16(t.buffer + at + h.AT_CATCH_VALUES, t.home(t.height))
+    if i.op == h.OP_CATCH:
+        payload = _tag_type(t, i.a)
+        put32(t.buffer + at + h.AT_CATCH_TAG, t.slot_tags + FIELD_BYTES * i.a)
+        put16(t.buffer + at + h.AT_CATCH_COUNT, payload.param_slots)
+        label.else_branch = t.emit(h.H_BR)
+        _push_slots(t, payload.params, payload.num_params)
+    put32(t.buffer + at + h.AT_CATCH_TARGET, cython.cast(uint32_t, t.pos - at))
+    t.barrier()
+    t.dead = False
+    t.start_fuel()
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _rethrow(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    label: cython.pointer(Label) = cython.address(t.labels[t.num_labels - 1 - i.a])
+    put16(t.buffer + t.emit(h.H_THROW_REF) + h.AT_THROW_REF_EXCEPTION, t.home(label.height))
+    t.dead = True
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _delegate(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """The end of a `try` whose exceptions are thrown where a label's block is, or in its body if that catches."""
+    label: cython.pointer(Label) = cython.address(t.labels[t.num_labels - 1])
+    goal: cython.pointer(Label) = cython.address(t.labels[t.num_labels - 2 - i.a])
+    t.end_part(label)
+    t.throw_on(label, goal.tries + (goal.kind == L_TRY or goal.kind == L_OLD_TRY))
+    label.kind = L_BLOCK
+    return t.end()
 
 
 @cython.cfunc
@@ -305,6 +393,11 @@ def _switch(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
 
 def _register() -> None:
     lowers("try_table", _try_table)
+    lowers("try", _try)
+    lowers("catch", _clause)
+    lowers("catch_all", _clause)
+    lowers("rethrow", _rethrow)
+    lowers("delegate", _delegate)
     lowers("throw", _throw)
     lowers("throw_ref", _throw_ref)
     lowers("cont.new", _cont_new)

@@ -156,7 +156,7 @@ def translate(t: Translator, index: uint32_t) -> cython.int:
         next_instr(cython.address(reader), cython.address(instr))
         t.wasm_offset = instr.offset
         if t.dead and is_executed[instr.op]:
-            t.pass_by(instr.op)
+            t.pass_by(cython.address(reader), cython.address(instr))
             if t.dead:
                 continue
         else:

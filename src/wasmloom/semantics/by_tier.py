@@ -19,7 +19,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "It is nothing but the calling convention: frames on the value stack, or registers and the native stack."
     " (What other calls check first is defined.)": ("call", "return_call"),
     "Exceptions are found by records in frames, or by a word in the context that is looked at behind calls.": (
-        "throw", "try_table",
+        "throw", "try_table", "try", "catch", "catch_all", "rethrow", "delegate",
     ),
     "A switch exchanges what the context says of a stack, or three registers and what LLVM keeps in others; where a"
     " continuation's values wait depends on that, too. (What they check first is in `continuations`.)": (

@@ -21,6 +21,7 @@ EXECUTED: frozenset[str] = frozenset(
         "function-references",
         "multi-memory",
         "exception-handling",
+        "legacy-exceptions",
         "stack-switching",
         "recursive-types",
         "atomics",

@@ -34,7 +34,8 @@ instruction names; or ``@rule`` for a typing rule that depends on more than the 
 A section heading (``[name]``) names the feature that its rows belong to.
 
 Source: Core 3.0, sections 5.4 and 7 (index of instructions); stack switching Explainer, "Binary format"; threads
-proposal, "Spec Changes" to the binary format; wide arithmetic Overview, "Binary Encoding".
+proposal, "Spec Changes" to the binary format; wide arithmetic Overview, "Binary Encoding"; the exception handling
+proposal's legacy document.
 """
 
 from __future__ import annotations
@@ -266,6 +267,12 @@ D6 br_on_non_null label : @br_on_non_null
 08 throw tag : @throw
 0A throw_ref - : @throw_ref
 1F try_table block,catches : @try_table
+[legacy-exceptions]
+06 try block : @try
+07 catch tag : @catch
+09 rethrow label : @rethrow
+18 delegate label : @delegate
+19 catch_all - : @catch_all
 [stack-switching]
 E0 cont.new type : @cont.new
 E1 cont.bind type,type : @cont.bind

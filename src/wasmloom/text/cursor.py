@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from wasmloom.errors import UnsupportedError
 from wasmloom.messages import printable
 from wasmloom.spec.instructions import INSTRUCTIONS
 from wasmloom.spec.module import Names
-from wasmloom.spec.proposals import foreign_feature
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, EXTERN_KINDS, PLAIN_TYPES, REF_SHORTHANDS
 from wasmloom.text.lexer import Tokens
 from wasmloom.text.literals import SHAPES, LiteralError, is_number, parse_unsigned, string_bytes
@@ -29,7 +27,7 @@ KEYWORDS: frozenset[str] = frozenset(
     .union(ABSTRACT_HEAP_TYPES, REF_SHORTHANDS, PLAIN_TYPES, SHAPES, EXTERN_KINDS)
     .union(("module", "type", "rec", "sub", "final", "struct", "array", "field", "cont", "param", "result", "local"))
     .union(("mut", "ref", "null", "import", "export", "start", "elem", "declare", "item", "offset", "data", "pagesize"))
-    .union(("shared", "then", "catch", "catch_ref", "catch_all", "catch_all_ref", "on", "binary", "quote"))
+    .union(("shared", "then", "do", "catch", "catch_ref", "catch_all", "catch_all_ref", "on", "binary", "quote"))
     .union(("definition", "instance", "register", "invoke", "get", "either", "nan:canonical", "nan:arithmetic"))
 )
 
@@ -79,10 +77,6 @@ class Cursor:
         is_known = token in KEYWORDS or token[0] in '()"' or token.startswith(("offset=", "align="))
         if is_identifier or is_known or is_number(token):
             self.fail(f"unexpected token {shown}", at)
-        feature = foreign_feature(token)
-        if feature is not None:
-            line, column = self.tokens.position(at)
-            raise UnsupportedError(f"{feature} is not supported yet: {shown}", line=line, column=column)
         self.fail(f"unknown operator {shown}", at)
 
     def fail_literal(self, error: LiteralError) -> NoReturn:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from wasmloom.errors import CompileError
-from wasmloom.spec.instructions import BY_OPCODE, Instruction
+from wasmloom.spec.instructions import BY_MNEMONIC, BY_OPCODE, Instruction
 from wasmloom.spec.proposals import unknown_opcode
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_NAMES,
@@ -51,15 +51,18 @@ _MAX_INDENT = 40
 
 
 class _Label:
-    """An open block: its row, the number of enclosing blocks, its identifier (if any) and whether `else` came."""
+    """An open block: its row, the number of enclosing blocks, its identifier (if any), and the part that it is in.
 
-    __slots__ = ("depth", "has_else", "identifier", "row")
+    That is the row that begins it, if that isn't the block's: `else`, `catch` or `catch_all`.
+    """
+
+    __slots__ = ("depth", "identifier", "part", "row")
 
     def __init__(self, row: Instruction | None, depth: int, identifier_text: str | None) -> None:
         self.row = row
         self.depth = depth
         self.identifier = identifier_text
-        self.has_else = False
+        self.part = row
 
 
 class Disassembler:
@@ -369,11 +372,13 @@ class Disassembler:
                     break
                 self._close()
                 text, level = "end", level - 1
-            elif row.rule == "else":
-                if not labels or labels[-1].row is not _IF or labels[-1].has_else:
-                    self._fail("unexpected else", start)
-                labels[-1].has_else = True
-                text, level = "else", level - 1
+            elif row.rule in _PARTS:
+                if not labels or labels[-1].part not in _PARTS[row.rule]:
+                    self._fail(f"unexpected {row.mnemonic}", start)
+                labels[-1].part = row
+                if row.rule == "delegate":  # its label doesn't count the block
+                    self._close()
+                text, level = self._plain(row), level - 1
             elif row.immediates[:1] == ("block",):
                 text = self._open(row)
             else:
@@ -384,7 +389,11 @@ class Disassembler:
         return lines
 
 
-_IF = next(row for row in BY_OPCODE.values() if row.rule == "if")
+_TRY, _CATCH = BY_MNEMONIC["try"], BY_MNEMONIC["catch"]
+#: The instructions that part a block, or end it but for `end`: which parts they may follow.
+_PARTS: dict[str, tuple[Instruction, ...]] = {
+    "else": (BY_MNEMONIC["if"],), "catch": (_TRY, _CATCH), "catch_all": (_TRY, _CATCH), "delegate": (_TRY,),
+}  # fmt: skip
 
 _READERS: dict[str, Callable[[Disassembler], str]] = {
     "label": Disassembler._label,

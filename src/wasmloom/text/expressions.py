@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 
 from wasmloom.errors import ValidationError
+from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.text.immediates import BLOCKS, INSTRUCTION_READERS, ImmediateParser, opcode_bytes
 from wasmloom.text.lexer import Tokens
 from wasmloom.text.literals import LiteralError, string_bytes
@@ -28,9 +29,36 @@ _FOLDED_BLOCK = 5
 _FLAT_BLOCK = 6
 _FLAT_IF = 7
 _FLAT_ELSE = 8
+_FLAT_TRY = 9
+_FLAT_CATCH = 10
+_FLAT_CATCH_ALL = 11
+_CLAUSE = 12  # the instructions of a folded `do`, `catch` or `catch_all`
+# A folded `try`, by what may come next.
+_TRY = 13
+_TRY_DONE = 14
+_TRY_CATCH = 15
+_TRY_CATCH_ALL = 16
+_TRY_DELEGATE = 17
+
+#: Of a folded `try`: the forms that may come next, and what it is then.
+_TRY_FORMS: dict[int, dict[str, int]] = {
+    _TRY: {"do": _TRY_DONE},
+    _TRY_DONE: {"catch": _TRY_CATCH, "catch_all": _TRY_CATCH_ALL, "delegate": _TRY_DELEGATE},
+    _TRY_CATCH: {"catch": _TRY_CATCH, "catch_all": _TRY_CATCH_ALL},
+    _TRY_CATCH_ALL: {},
+    _TRY_DELEGATE: {},
+}
+#: Of a flat one.
+_FLAT_TRY_FORMS: dict[int, dict[str, int]] = {
+    _FLAT_TRY: {"catch": _FLAT_CATCH, "catch_all": _FLAT_CATCH_ALL, "delegate": _BASE},
+    _FLAT_CATCH: {"catch": _FLAT_CATCH, "catch_all": _FLAT_CATCH_ALL},
+}
+#: What `end` closes.
+_ENDED = (_FLAT_BLOCK, _FLAT_IF, _FLAT_ELSE, _FLAT_TRY, _FLAT_CATCH, _FLAT_CATCH_ALL)
+_FLAT_KINDS = {"if": _FLAT_IF, "try": _FLAT_TRY}
 
 #: Kinds in which only folded instructions may stand.
-_FOLDED_ONLY = (_OPERANDS, _CONDITION)
+_FOLDED_ONLY = (_OPERANDS, _CONDITION, _TRY, _TRY_DONE, _TRY_CATCH, _TRY_CATCH_ALL, _TRY_DELEGATE)
 
 #: An open construct: its kind, the instruction that is written later (or nothing), its token and its label.
 _Frame = tuple[int, bytes, int, "str | None"]
@@ -120,6 +148,9 @@ class ExprParser(ImmediateParser):
                 continue
             elif top in _FOLDED_ONLY:
                 self.unexpected()
+            if top >= _TRY:
+                top = self._try_form(frames, out, marks)
+                continue
             found = readers.get(token)
             if found is not None:
                 opcode, reader = found
@@ -164,8 +195,38 @@ class ExprParser(ImmediateParser):
             return _CONDITION
         self._write(code, start, out, marks)
         self.labels.push(label)
-        frames.append((_FOLDED_BLOCK, b"", start, label))
-        return _FOLDED_BLOCK
+        kind = _TRY if keyword == "try" else _FOLDED_BLOCK
+        frames.append((kind, b"", start, label))
+        return kind
+
+    def _try_form(self, frames: list[_Frame], out: bytearray, marks: Marks) -> int:
+        """A form in a folded `try`: `do`, or what catches. Returns the kind of what is open now."""
+        start = self.pos
+        keyword = self.toks[start + 1]
+        kind, code, at, label = frames[-1]
+        following = _TRY_FORMS[kind].get(keyword)
+        if following is None:
+            self.unexpected(start + 1)
+        frames[-1] = (following, code, at, label)
+        self.pos += 2
+        if keyword != "do":
+            marks.append((len(out), start))
+            out += self._try_part(keyword)
+        if keyword == "delegate":
+            self.expect(")")
+            return following
+        frames.append((_CLAUSE, b"", start, None))
+        return _CLAUSE
+
+    def _try_part(self, keyword: str) -> bytes:
+        """`catch`, `catch_all` or `delegate` with what follows the keyword. A `delegate` leaves the block."""
+        code = opcode_bytes(BY_MNEMONIC[keyword])
+        if keyword == "catch_all":
+            return code
+        if keyword == "catch":
+            return code + self.space_index("tag")
+        self.labels.pop()
+        return code + self.label()
 
     def _close(self, frame: _Frame, frames: list[_Frame], out: bytearray, marks: Marks) -> None:
         """A closing parenthesis; `frame` was the innermost construct and has been taken off `frames`."""
@@ -174,16 +235,18 @@ class ExprParser(ImmediateParser):
             self.pos += 1
             self._write(code, start, out, marks)
             return
-        if kind in (_CONDITION, _FLAT_BLOCK, _FLAT_IF, _FLAT_ELSE):
+        if kind in (_CONDITION, _TRY, *_ENDED):
             self.unexpected()
         self.pos += 1
+        if kind in (_CLAUSE, _TRY_DELEGATE):
+            return
         if kind == _THEN and self.at_form("else"):
             marks.append((len(out), self.pos))
             out.append(_ELSE)
             self.pos += 2
             frames.append((_FOLDED_ELSE, b"", start, label))
             return
-        if kind != _FOLDED_BLOCK:
+        if kind in (_THEN, _FOLDED_ELSE):
             self.expect(")")
         marks.append((len(out), self.pos - 1))
         out.append(_END)
@@ -197,11 +260,11 @@ class ExprParser(ImmediateParser):
             code, label = self._block(keyword)
             self._write(code, start, out, marks)
             self.labels.push(label)
-            top = _FLAT_IF if keyword == "if" else _FLAT_BLOCK
+            top = _FLAT_KINDS.get(keyword, _FLAT_BLOCK)
             frames.append((top, b"", start, label))
             return top
         marks.append((len(out), start))
-        if keyword == "end" and top in (_FLAT_BLOCK, _FLAT_IF, _FLAT_ELSE):
+        if keyword == "end" and top in _ENDED:
             self.pos += 1
             self._close_label()
             out.append(_END)
@@ -214,7 +277,16 @@ class ExprParser(ImmediateParser):
             out.append(_ELSE)
             frames[-1] = (_FLAT_ELSE, b"", start, None)
             return _FLAT_ELSE
-        self.unexpected()
+        following = _FLAT_TRY_FORMS.get(top, {}).get(keyword)
+        if following is None:
+            self.unexpected()
+        self.pos += 1
+        out += self._try_part(keyword)
+        if following != _BASE:
+            frames[-1] = (following, b"", start, None)
+            return following
+        frames.pop()
+        return frames[-1][0] if frames else _BASE
 
     def _write(self, code: bytes, start: int, out: bytearray, marks: Marks) -> None:
         marks.append((len(out), start))

@@ -452,11 +452,14 @@ BLOCKS: dict[str, Instruction] = {
     row.mnemonic: row for row in INSTRUCTIONS if row.immediates and row.immediates[0] == "block"
 }
 
+#: The typing rules of instructions that part blocks, or end them.
+PARTS = ("else", "end", "catch", "catch_all", "delegate")
+
 #: Keyword of every other instruction → its opcode and the reader of its immediates. The first row with a mnemonic
 #: counts.
 INSTRUCTION_READERS: dict[str, tuple[bytes, Reader | None]] = {
     row.mnemonic: (opcode_bytes(row), _reader(row))
     for row in reversed(INSTRUCTIONS)
-    if row.mnemonic not in BLOCKS and row.mnemonic not in NOT_IN_TEXT and row.rule not in ("else", "end")
+    if row.mnemonic not in BLOCKS and row.mnemonic not in NOT_IN_TEXT and row.rule not in PARTS
     if row.immediates != ("types",)
 }

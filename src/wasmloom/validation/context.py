@@ -111,6 +111,8 @@ class Context:
         """Note that `what`, at `offset`, uses `feature`; only the first use counts."""
         if feature not in self.features:
             self.features[feature] = (what, offset)
+            if feature == "legacy-exceptions":
+                self.module.has_old_exceptions = True
         return 0
 
     @cython.cfunc

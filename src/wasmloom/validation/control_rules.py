@@ -10,6 +10,7 @@ from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, read_u3
 from cython.cimports.wasmloom.spec.canon import FUNC, TypeInfo, type_matches
 from cython.cimports.wasmloom.validation.validator import (
     IN_BLOCK,
+    IN_CATCH,
     IN_ELSE,
     IN_IF,
     IN_LOOP,
@@ -104,6 +105,8 @@ def _end(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         for k in range(n):
             if not type_matches(frame.types[k], types[k]):
                 return v.mismatch(types[k], frame.types[k])
+    elif frame.kind >= IN_CATCH:
+        v.sp -= 1
     v.n_frames -= 1
     if v.n_frames == 0:
         return 0

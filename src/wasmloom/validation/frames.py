@@ -21,7 +21,8 @@ from wasmloom.spec.types import ValType
 _MOVES = frozenset(
     row.index
     for row in INSTRUCTIONS
-    if row.mnemonic in ("else", "end") or not {"block", "label", "labels", "cast"}.isdisjoint(row.immediates)
+    if row.mnemonic in ("else", "end", "catch", "catch_all")
+    or not {"block", "label", "labels", "cast"}.isdisjoint(row.immediates)
 )
 
 

@@ -1,6 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Typing rules of exceptions and continuations (Core 3.0, 3.4.2; stack switching Explainer, "Instructions")."""
+"""Typing rules of exceptions and continuations.
+
+Source: Core 3.0, 3.4.2; the exception handling proposal's legacy document; stack switching Explainer, "Instructions".
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,18 @@ from cython.cimports.wasmloom.binary.reader import (
 )
 from cython.cimports.wasmloom.spec.canon import CONT, TypeInfo, type_info, type_matches
 from cython.cimports.wasmloom.validation.control_rules import enter_block
-from cython.cimports.wasmloom.validation.validator import IN_BLOCK, Validator, label_types, reference, set_rule
+from cython.cimports.wasmloom.validation.validator import (
+    IN_BLOCK,
+    IN_CATCH,
+    IN_CATCH_ALL,
+    IN_TRY,
+    Frame,
+    Validator,
+    label_types,
+    reference,
+    result_types,
+    set_rule,
+)
 
 from wasmloom.spec.types import CONCRETE, EXNREF, HEAP_SHIFT, NULL_FLAG, REF_FLAG, ref_type
 
@@ -120,6 +134,82 @@ def _try_table(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         if _check_catch(v, cython.address(clause)) < 0:
             return -1
     return enter_block(v, i, IN_BLOCK)
+
+
+# --- the old instructions: in a clause the exception lies on the stack, below what the clause can reach ---
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _try(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return enter_block(v, i, IN_TRY)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _begin_clause(v: Validator, kind: cython.int) -> cython.int:
+    """End the body of a `try`, or a clause, and begin another clause."""
+    frame: cython.pointer(Frame) = v.frame
+    if frame.kind != IN_TRY and frame.kind != IN_CATCH:
+        return v.malformed(b"catch without try")
+    if v.leave() < 0:
+        return -1
+    if frame.kind == IN_TRY:
+        v.push(_REF_EXN)
+        frame.height = v.sp
+        v.height = v.sp
+    frame.kind = kind
+    frame.unreachable = False
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _catch(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if _begin_clause(v, IN_CATCH) < 0:
+        return -1
+    return v.push_types(v.tags[i.a].types, v.tags[i.a].n_params)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _catch_all(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _begin_clause(v, IN_CATCH_ALL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _rethrow(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    if i.a >= v.n_frames:
+        return v.refuse_number(b"unknown label", i.a)
+    if v.frames[v.n_frames - 1 - i.a].kind < IN_CATCH:
+        return v.refuse(b"invalid rethrow label")
+    return v.set_unreachable()
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _delegate(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    frame: cython.pointer(Frame) = v.frame
+    types: cython.pointer(cython.const[uint64_t]) = cython.NULL
+    n: cython.size_t
+    if frame.kind != IN_TRY:
+        return v.malformed(b"delegate without try")
+    if v.leave() < 0:
+        return -1
+    n = result_types(frame, cython.address(types))
+    v.n_frames -= 1
+    if i.a >= v.n_frames:
+        return v.refuse_number(b"unknown label", i.a)
+    v.frame = v.frames + (v.n_frames - 1)
+    v.height = v.frame.height
+    return v.push_types(types, n)
 
 
 @cython.cfunc
@@ -328,6 +418,11 @@ def _register() -> None:
     set_rule("throw", _throw)
     set_rule("throw_ref", _throw_ref)
     set_rule("try_table", _try_table)
+    set_rule("try", _try)
+    set_rule("catch", _catch)
+    set_rule("catch_all", _catch_all)
+    set_rule("rethrow", _rethrow)
+    set_rule("delegate", _delegate)
     set_rule("cont.new", _cont_new)
     set_rule("cont.bind", _cont_bind)
     set_rule("suspend", _suspend)

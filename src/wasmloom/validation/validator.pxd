@@ -27,6 +27,9 @@ cdef enum FrameKind:
     IN_LOOP
     IN_IF
     IN_ELSE
+    IN_TRY                      # the old instruction
+    IN_CATCH                    # from here on the exception lies below the frame
+    IN_CATCH_ALL
 
 cdef struct Frame:              # one entry of the control stack
     int kind

@@ -86,7 +86,7 @@ class Config(Handle):
 
     wasm_bulk_memory = Switch("bulk-memory")
     wasm_custom_page_sizes = Switch("custom-page-sizes", default=False)
-    wasm_exceptions = Switch("exception-handling")
+    wasm_exceptions = Switch("exception-handling", "legacy-exceptions")
     wasm_function_references = Switch("function-references")
     wasm_gc = Switch("gc", "recursive-types")
     wasm_memory64 = Switch("memory64", "table64")
