@@ -185,3 +185,16 @@ def test_cached_code_runs_without_llvm(files: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=files, env=environment(files)
     )
     assert (done.stdout, done.stderr) == ("3\nFalse\n", "")
+
+
+def test_what_is_missing_is_not_the_module_s_fault(files: Path) -> None:
+    program = (
+        "import sys; from wasmloom.cli import main; from wasmloom.compiler import backends\n"
+        "backends.fast_library = backends.has_llvmlite = lambda: None\n"
+        "from wasmloom.compiler import identity\n"
+        "sys.exit(main(['compile', 'add.wat']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=files, env=environment(files)
+    )
+    assert done.returncode == 1 and "cannot compile: add.wat: compiling needs llvmlite" in done.stderr

@@ -61,8 +61,10 @@ def errors_name(path: str) -> Iterator[None]:
     except CompileError as error:
         if isinstance(error, UnsupportedError):
             kind = "unsupported"
-        else:
-            kind = "invalid" if isinstance(error, ValidationError) else "malformed"
+        elif isinstance(error, ValidationError):
+            kind = "invalid"
+        else:  # what is said of no place in the module isn't the module's fault
+            kind = "cannot compile" if error.offset is None and error.line is None else "malformed"
         raise CommandError(f"{kind}: {printable(path)}: {error}") from None
     except LinkError as error:
         raise CommandError(f"link: {printable(path)}: {error}") from None
