@@ -26,8 +26,9 @@ from wasmloom.semantics.llvm import VECTOR, Value, is_float, llvm_type, module_a
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.target import backend, inline_assembly
 
-#: Metadata that every compiled module has: branch weights, and the two kinds of memory that never overlap, the guest's
-#: and the runtime's; `!3` marks loads whose value never changes while a function runs.
+#: Metadata that every compiled module has: branch weights (of what is unlikely, `!7` of what is likely), and the two
+#: kinds of memory that never overlap, the guest's and the runtime's; `!3` marks loads whose value never changes while a
+#: function runs.
 METADATA = """\
 !0 = !{!"branch_weights", i32 1, i32 4000}
 !1 = !{!4, !4, i64 0}
@@ -35,7 +36,8 @@ METADATA = """\
 !3 = !{}
 !4 = !{!"guest", !6}
 !5 = !{!"runtime", !6}
-!6 = !{!"wasmloom"}"""
+!6 = !{!"wasmloom"}
+!7 = !{!"branch_weights", i32 4000, i32 1}"""
 #: The first number that a module's own metadata may have.
 FIRST_METADATA = 16
 
@@ -174,6 +176,15 @@ class FunctionBuilder(StructBuilder):
         memo, current = self.memo, self.current
         super().rarely(condition, action, names)
         self.memo, self.current = memo, current
+
+    def branch(
+        self, condition: Value, yes: str, no: str, unlikely: bool = False, likely: bool | None = None
+    ) -> None:
+        """See the base class. `likely`: whether the condition is likely to hold, if that is known."""
+        if likely:
+            self.emit(f"br i1 {condition.text}, label {yes}, label {no}, !prof !7")
+        else:
+            super().branch(condition, yes, no, unlikely or likely is not None)
 
     def jump(self, name: str) -> None:
         """End the block with a branch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wasmloom.binary.hints import BRANCH_HINT, parse_hints
 from wasmloom.compiler.abi import Signature, signature
 from wasmloom.compiler.bodies import scan
 from wasmloom.contract import layout
@@ -21,6 +22,7 @@ class Facts:
         self.module = module
         self.imported = module.num_imported_funcs
         self._signatures: dict[int, Signature] = {}
+        self._hints: dict[int, dict[int, bool]] | None = None
         composites = [sub.composite for sub in module.types]
         self.function_types = composites
         self.cont_functions = [c.func - CONCRETE if isinstance(c, ContType) else -1 for c in composites]
@@ -45,6 +47,17 @@ class Facts:
         #: functions, of those defined here, that are compiled with the uniform prototype
         self.uniform = tails
         self.throws = self._propagate(throws, self.calls)
+
+    def hints(self, index: int) -> dict[int, bool]:
+        """Hints for a function of those defined here: offset of an `if` or `br_if` → whether its condition holds."""
+        if self._hints is None:
+            self._hints = {}
+            for custom in self.module.custom_ranges:
+                if custom.name == BRANCH_HINT:
+                    self._hints = parse_hints(self.module.data, custom.start, custom.end)
+                    break
+        start = self.module.body_starts[index]
+        return {start + offset: likely for offset, likely in self._hints.get(self.imported + index, {}).items()}
 
     def _propagate(self, throws: list[bool], calls: list[set[int]]) -> list[bool]:
         """Which functions may throw: those that throw, and their callers. Imports may throw."""

@@ -63,6 +63,8 @@ class FunctionLowering:
         self.globals: set[str] = set()
         #: functions defined in the module that it calls directly
         self.called: set[int] = set()
+        #: by the offset of an `if` or `br_if`: whether its condition is likely to hold
+        self.hints = facts.hints(index)
         #: whether it looks for handlers (`switching.FIND_HANDLER`)
         self.uses_search = False
         #: what of memories is known to be there in the current block: end of the access by memory and address
@@ -718,7 +720,7 @@ def _if(f: FunctionLowering, i: Instr) -> None:
     label.else_name = b.fresh("else")
     then = b.fresh("then")
     label.first_values = f.top(len(f.block_type(i.a)[0])).copy()
-    b.branch(condition, then, label.else_name)
+    b.branch(condition, then, label.else_name, likely=f.hints.get(i.offset))
     b.follow(then)
     f._start_fuel()
 
@@ -850,16 +852,17 @@ def _br(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("br_if")
 def _br_if(f: FunctionLowering, i: Instr) -> None:
-    branch_if(f, f.pop_condition(), f.label(i.a))
+    branch_if(f, f.pop_condition(), f.label(i.a), f.hints.get(i.offset))
 
 
-def branch_if(f: FunctionLowering, condition: Value, label: Label) -> None:
-    """Branch to a label where a truth value holds, with the topmost values."""
+def branch_if(f: FunctionLowering, condition: Value, label: Label, likely: bool | None = None) -> None:
+    """Branch to a label where a truth value holds, which may be known to be likely or unlikely, with the topmost
+    values."""
     b = f.b
     values = f.top(len(label.kinds)).copy()
     f.note(label, values)
     go_on = b.fresh("next")
-    b.branch(condition, label.target, go_on)
+    b.branch(condition, label.target, go_on, likely=likely)
     b.follow(go_on)
 
 

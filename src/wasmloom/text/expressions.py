@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
+from wasmloom.binary.hints import BRANCH_HINT
 from wasmloom.errors import ValidationError
 from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.text.immediates import BLOCKS, INSTRUCTION_READERS, ImmediateParser, opcode_bytes
@@ -63,8 +64,7 @@ _FOLDED_ONLY = (_OPERANDS, _CONDITION, _TRY, _TRY_DONE, _TRY_CATCH, _TRY_CATCH_A
 #: An open construct: its kind, the instruction that is written later (or nothing), its token and its label.
 _Frame = tuple[int, bytes, int, "str | None"]
 
-#: The annotation with a branch hint, and the instructions that can have one (branch hinting proposal).
-BRANCH_HINT = "metadata.code.branch_hint"
+#: The instructions that can have a branch hint, in an annotation named like the section (branch hinting proposal).
 _HINTED = frozenset(("if", "br_if"))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wasmloom.binary.encoder import SECTION_IDS, byte_vector, run_lengths, uleb, val_type_bytes, vector
+from wasmloom.binary.hints import BRANCH_HINT
 from wasmloom.errors import CompileError
 from wasmloom.messages import printable
 from wasmloom.spec.limits import MAX_LOCALS
@@ -38,7 +39,7 @@ from wasmloom.spec.types import (
     ref_type,
 )
 from wasmloom.text.cursor import SPACE_WORDS
-from wasmloom.text.expressions import BRANCH_HINT, ExprParser, Marks
+from wasmloom.text.expressions import ExprParser, Marks
 from wasmloom.text.immediates import NUMBER_LISTS
 from wasmloom.text.lexer import Annotation, Tokens
 from wasmloom.text.types import Scope
