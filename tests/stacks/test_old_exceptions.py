@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ import wasmloom as wl
 from tests.binary.build import CODE, FUNC, GLOBAL, TAG, TYPE, body, module, section, vec
 from tests.compiler.test_osr import HEAD, check
 from tests.compiler.tiers import ENGINES, engine_of, exports_of, outcome_of
+from tests.conftest import PROJECT
 from wasmloom.binary.decoder import decode_module
+from wasmloom.compiler.bodies import mnemonics
 from wasmloom.text.parser import parse_module
 from wasmloom.text.printer import print_module
 from wasmloom.validation.frames import types_at
@@ -522,3 +526,50 @@ def test_deep_nesting() -> None:
         f'(tag $e) (tag $f) (func (export "run") (result i32) (try (do {text}) (catch $e)) (i32.const 3))',
         engine_of("baseline"),
     ).run() == 3
+
+
+# --- what a compiler for C++ emits ---
+
+
+def _expected(count: int) -> int:
+    """What `throwing.cpp` computes."""
+    total = 0
+    for n in range(count):
+        thrown = n if n % 3 == 0 else 2 * n if n % 7 == 0 else None
+        if thrown is None:
+            total, destroyed = total + n + 1, 1325
+        elif thrown & 1:
+            total, destroyed = (total & 0xFFFFFFFF) ^ (thrown * 31), 13425
+        else:
+            total, destroyed = total + thrown + 1000, 13425
+        total = (total * 17 + destroyed) & 0xFFFFFFFF
+    return total - (1 << 32) if total >> 31 else total
+
+
+@pytest.fixture(scope="module", params=["old", "new"])
+def compiled_cpp(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """`throwing.cpp`, compiled to one kind of instructions."""
+    pytest.importorskip("ziglang")
+    wasm = tmp_path_factory.mktemp("cpp") / f"{request.param}.wasm"
+    legacy = "true" if request.param == "old" else "false"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "ziglang", "c++", "-target", "wasm32-freestanding", "-O2", "-nostdlib"),
+            "-fno-rtti",
+            *("-fwasm-exceptions", "-mllvm", "-wasm-enable-eh", "-mllvm", f"-wasm-use-legacy-eh={legacy}"),
+            *("-Xclang", "-target-feature", "-Xclang", "+exception-handling", "-Wl,--no-entry"),
+            *(PROJECT / "tests/stacks/throwing.cpp", "-o", wasm),
+        ],
+        check=True,
+        timeout=120,
+    )
+    data = wasm.read_bytes()
+    assert ({"try", "try_table"} & mnemonics(decode_module(data))) == {"try" if request.param == "old" else "try_table"}
+    return data
+
+
+@pytest.mark.parametrize("tier", ENGINES)
+def test_cpp(compiled_cpp: bytes, tier: str) -> None:
+    run = exports_of(compiled_cpp, engine_of(tier)).run
+    for count in (1, 10, 500):
+        assert run(count) == _expected(count)
