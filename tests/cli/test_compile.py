@@ -54,7 +54,7 @@ def wasmloom(folder: Path, *arguments: str, **more: str) -> subprocess.Completed
 
 
 def entries(folder: Path) -> list[Path]:
-    return sorted((folder / "cache").glob("*"))
+    return sorted((folder / "cache").glob("*.code"))
 
 
 def test_compile_fills_the_cache(files: Path) -> None:

@@ -49,13 +49,13 @@ def compile_until(cache: Cache, stop: int) -> list[tuple[int, int]]:
 def test_what_is_there_is_not_compiled_again(cache: Cache, stop: int) -> None:
     with pytest.raises(Interrupted):
         compile_until(cache, stop)
-    parts = len(list(Path(cache.directory).iterdir()))
+    parts = len(list(Path(cache.directory).glob("*.code")))
     assert parts == stop
     calls = compile_until(cache, 100)
     total = calls[0][1]
     # Each has the same cost.
     assert [done * 6 // total for done, _ in calls] == list(range(parts, 7))
-    assert len(list(Path(cache.directory).iterdir())) == 1  # the image; parts aren't needed any more
+    assert len(list(Path(cache.directory).glob("*.code"))) == 1  # the image; parts aren't needed any more
     assert compile_until(cache, 100) == []
 
 
@@ -73,7 +73,7 @@ def test_parts_of_other_options_are_others(cache: Cache) -> None:
 def test_damaged_parts_are_compiled_again(cache: Cache) -> None:
     with pytest.raises(Interrupted):
         compile_until(cache, 3)
-    for path in Path(cache.directory).iterdir():
+    for path in Path(cache.directory).glob("*.code"):
         path.write_bytes(path.read_bytes()[:-1])
     assert len(compile_until(cache, 100)) == 7
 
@@ -97,4 +97,4 @@ def test_code_that_no_image_can_be_made_of_is_used_all_the_same(cache: Cache, mo
     monkeypatch.setattr(compiled, "link", link)
     module = wl.Module(MODULE, wl.Engine(tier="interpreter"))
     code = compiled.compile_module(module.decoded, module.engine.code_options(), cache, 1)
-    assert isinstance(code, list) and not list(Path(cache.directory).iterdir())
+    assert isinstance(code, list) and not list(Path(cache.directory).glob("*.code"))

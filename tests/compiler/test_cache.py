@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import wasmloom as wl
 from wasmloom.compiler import cache as cache_module
 from wasmloom.compiler import identity
-from wasmloom.compiler.cache import Cache, cache_key, default_directory
+from wasmloom.compiler.cache import Cache, cache_key
+from wasmloom.compiler.folder import default_directory, may_have_whole
 from wasmloom.system import log
 
 KEY = "0" * 64
@@ -298,3 +299,16 @@ def test_concurrent_writers(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "c")
     assert not [name for name in names_in(cache) if name.endswith(".tmp")]
     assert cache.size() <= 400_000 + 4 * 25_200  # what was written last by each is exempt from its own eviction
+
+
+def test_marks_say_that_there_may_be_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WASMLOOM_CACHE_DIR", str(tmp_path / "c"))
+    assert not may_have_whole(5)
+    cache = Cache()
+    cache.note_whole(5)  # there is no directory, and nothing in it
+    assert not may_have_whole(5)
+    cache.put(KEY, [b"code"])
+    cache.note_whole(5)
+    assert may_have_whole(5) and not may_have_whole(6)
+    cache.clear()
+    assert not may_have_whole(5) and os.listdir(cache.directory) == []

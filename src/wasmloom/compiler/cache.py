@@ -1,7 +1,7 @@
 """The disk cache of compiled code: objects, by the module and options that they were compiled from.
 
 Files are named by their key (`cache_key`), in one directory: ``WASMLOOM_CACHE_DIR``, or ``wasmloom`` in
-``XDG_CACHE_HOME`` or in ``~/.cache``. An entry is::
+``XDG_CACHE_HOME`` or in ``~/.cache``; beside them there are marks (`wasmloom.compiler.folder`). An entry is::
 
     8 bytes    MAGIC
     32 bytes   SHA-256 of the key and of everything that follows
@@ -43,6 +43,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from wasmloom.compiler.backends import llvm_identity
+from wasmloom.compiler.folder import MARK, default_directory, mark
 from wasmloom.compiler.identity import engine_identity
 from wasmloom.system import log
 from wasmloom.version import __version__
@@ -165,6 +166,11 @@ class Cache:
         self._evict(path)
         return True
 
+    def note_whole(self, size: int) -> None:
+        """Leave a mark: there is all code of a module of so many bytes. See `wasmloom.compiler.folder`."""
+        with suppress(OSError):  # nobody will look for it
+            os.close(os.open(mark(self.directory, size), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
     def remove(self, key: str) -> None:
         """Remove an entry, if there is one."""
         _remove(self._path(key))
@@ -174,9 +180,13 @@ class Cache:
         return os.path.exists(self._path(key))
 
     def clear(self) -> None:
-        """Remove all entries."""
+        """Remove all entries, and marks."""
         for entry in self._files():
             _remove(entry.path)
+        with suppress(OSError):
+            for name in os.listdir(self.directory):
+                if name.endswith(MARK):
+                    _remove(os.path.join(self.directory, name))
 
     def size(self) -> int:
         """Bytes of all entries."""
@@ -237,14 +247,6 @@ class Cache:
                 _remove(entry.path)
                 total -= entry.size
                 left -= 1
-
-
-def default_directory() -> str:
-    """The directory of the cache, from the environment (XDG Base Directory Specification)."""
-    if chosen := os.environ.get("WASMLOOM_CACHE_DIR"):
-        return chosen
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "wasmloom")
 
 
 class Entry:

@@ -531,7 +531,10 @@ def keep(module: DecodedModule, options: Options, cache: Cache | None, objects: 
         if log.CACHE:
             log.tell(f"cache: not kept {key}: {error}")
         return None
-    entry = cache.open(key) if cache.put(key, blobs, mapped=True) else None
+    if not cache.put(key, blobs, mapped=True):
+        return None
+    cache.note_whole(len(module.data))
+    entry = cache.open(key)
     return None if entry is None else Image(entry)
 
 

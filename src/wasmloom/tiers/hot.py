@@ -8,7 +8,8 @@ and whatever fails leaves functions as they are.
 that isn't there. A group stands for itself: none needs another one, and what the code space has already counts less
 than once. So processes that run the same module at the same time may each put theirs there; if two take the same
 number, one group is compiled again later. What a module has once is under a key of its own, too. The next process asks
-when its first instance is made. Where there is the code of the whole module, it begins with that.
+when its first guest has run for some ticks. The code of the whole module, where there is that, is used from the first
+call on.
 """
 
 from __future__ import annotations
@@ -143,10 +144,6 @@ class _Kept:
 
         self._cache.put(self._key_of(part), [*link_pieces(pieces), *more], mapped=True)
 
-    def has_base(self) -> bool:
-        """Whether there is anything."""
-        return self._cache.has(self._key_of("once"))
-
     def base(self) -> Image | None:
         """What a module has once."""
         with forks.importing:
@@ -190,32 +187,25 @@ class _Kept:
         self._put(free, functions + [[made.more[n]] for n in reached], header)
 
 
-def begin(module: Module, store: Any) -> None:
-    """A store that mixes gets an instance of a module: let it run what the cache has.
+def use_whole(module: Module) -> None:
+    """Let a module run as compiled code from now on, if the cache has all of it: its first instance is being made.
 
-    All code of the module at once; groups in the background. Whatever fails leaves everything as it is. Raises what
-    signal handlers raise: they don't run in the middle of it.
+    Whatever fails leaves everything as it is. Raises what signal handlers raise: they don't run in the middle of it.
     """
-    if not module.engine.cache or (module.heat is not None and module.heat.process == os.getpid()):
+    if module.heat is not None and module.heat.process == os.getpid():
         return
     heat = _new_heat(module)
     module.note_heat(heat)
-    outcome = run_apart(lambda _: _use_whole(module, heat))
-    if outcome.error is None and outcome.value:
-        module.wait_for(HotBackground(module, heat, store))
+    run_apart(lambda _: _use_whole(module, heat))
 
 
-def _use_whole(module: Module, heat: Heat) -> bool:
-    """Let a module run as compiled code, if the cache has all of it. Returns whether it has anything else."""
+def _use_whole(module: Module, heat: Heat) -> None:
     with heat.working:
         kept, whole = _look_up(module)
-        if whole is None and kept.has_base():
-            return True
-        heat.asked, heat.kept = True, kept
         if whole is not None:
+            heat.asked, heat.kept = True, kept
             functions, _ = mixed.load(module, range(len(module.decoded.body_starts)), whole, [])
             heat.know(functions)
-        return False
 
 
 def _look_up(module: Module) -> tuple[_Kept, Image | None]:
