@@ -47,6 +47,9 @@ def test_stencils(group: int, edge: int) -> None:
     instance, cases = shaped(names, rng, int(edge == 1), tier="baseline", immediates=[bits])
     assert len(cases) > 100
     check(instance, cases, rng)
+    instance, cases = shaped(names, rng, int(edge == 1), tier="baseline", immediates=[bits], wide=True)
+    assert len(cases) > 10
+    check(instance, cases, rng)
 
 
 @needs_guard_pages
@@ -69,7 +72,8 @@ OTHERS = {
     "fglobal.get.a", "global.set.s", "global.set.a", "global.set.i", "fglobal.set.a", "table.get", "table.set",
     "table.size", "memory.size", "try_enter", "try_leave", "throw", "throw_ref", "catch_enter", "catch", "catch_all",
     "rethrow", "resume", "resume_throw", "resume_throw_ref", "suspend", "switch", "i64.add128", "i64.sub128",
-    "i64.mul_wide_s", "i64.mul_wide_u",
+    "i64.mul_wide_s", "i64.mul_wide_u", "call_indirect.w", "return_call_indirect.w", "table.get.w", "table.set.w",
+    "table.size.w", "memory.size.w",
 }  # fmt: skip
 
 

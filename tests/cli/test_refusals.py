@@ -19,9 +19,6 @@ READ = [
 #: What has a representation, so that it can be written as text, and its place in it.
 KNOWN = {
     "garbage collection": ("(module\n (func (drop (ref.i31 (i32.const 0)))))", 2, "ref.i31"),
-    "64-bit memory": ("(module\n (memory i64 1))", 2, "memory"),
-    "64-bit tables": ("(module\n (table i64 1 funcref))", 2, "table"),
-    "custom page sizes": ("(module\n (memory 1 (pagesize 1)))", 2, "memory"),
     "threads": ("(module\n (memory 1 1 shared))", 2, "shared memory"),
 }
 

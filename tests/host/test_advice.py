@@ -37,5 +37,5 @@ def test_what_is_taken_for_something_else() -> None:
 
 
 def test_what_is_not_executed() -> None:
-    text = refused(wl.Module, "(module (memory i64 1))")
-    assert "64-bit memory is not supported yet" in text and "wasm32" in text
+    text = refused(wl.Module, "(module (func (drop (ref.i31 (i32.const 0)))))")
+    assert "garbage collection is not supported yet" in text and "wasmtime package" in text

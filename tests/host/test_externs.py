@@ -196,7 +196,7 @@ def test_memory_types() -> None:
     with pytest.raises(ValueError):
         wl.Memory(store, 2, 1)
     with pytest.raises(ValueError):
-        wl.Memory(store, wl.MemoryType(wl.Limits(0, 1), is64=True))
+        wl.Memory(store, wl.MemoryType(wl.Limits(0, 1), shared=True))
     for bad_type in ("1", None, 1.5, True):
         with pytest.raises(TypeError):
             wl.Memory(store, bad_type)

@@ -73,6 +73,7 @@ class Part(NamedTuple):
     kinds: str
     result: str
     other_memory: bool = False
+    wide: bool = False
     branch: str | None = None
     back: bool = False
 
@@ -101,8 +102,8 @@ def parse(name: str) -> Part | None:
     back = words[-1] == "back"
     if back:
         words.pop()
-    other = words[-1] == "m"
-    if other:
+    other, wide = words[-1] in ("m", "wm"), words[-1] in ("w", "wm")
+    if other or wide:
         words.pop()
     if words[0] == "select" and len(words) == 2:
         return Part("select", words[1], "")
@@ -110,8 +111,13 @@ def parse(name: str) -> Part | None:
         return None
     mnemonic = f"{words[0]}.{words[1]}"
     if branch or ".store" in mnemonic:
-        return Part(mnemonic, words[2], "", other, branch, back)
-    return Part(mnemonic, words[2], words[3], other)
+        return Part(mnemonic, words[2], "", other, wide, branch, back)
+    return Part(mnemonic, words[2], words[3], other, wide)
+
+
+def is_wide(name: str) -> bool:
+    """Whether an instruction's memory has addresses of 64 bits."""
+    return any(part is not None and part.wide for part in map(parse, name.split("+")))
 
 
 def access_width(mnemonic: str) -> int:
@@ -149,7 +155,8 @@ class Builder:
     def types(self, part: Part) -> list[str]:
         if part.mnemonic == "select":
             return ["i32", "i32"]
-        return ["i32" if type == "addr" else type for type in BY_MNEMONIC[part.mnemonic].params]
+        address = "i64" if part.wide else "i32"
+        return [address if type == "addr" else type for type in BY_MNEMONIC[part.mnemonic].params]
 
     def expression(self, part: Part, memory: list[Memory], first: Callable[[], Evaluate] | None = None) -> Evaluate:
         """The operands of a part and the part; `first` makes the operand that is in the accumulator."""

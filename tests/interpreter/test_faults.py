@@ -11,12 +11,14 @@ import pytest
 
 import wasmloom as wl
 from tests.conftest import MEMORY_KINDS
-from tests.interpreter.shapes import INPUTS, about_vectors
+from tests.interpreter.shapes import INPUTS, about_vectors, is_wide
 from tests.interpreter.test_instructions import CONTENTS, SIZE, handler_set, shaped
 
 GROUPS = 8
 #: Offsets of the access, all beyond the memory: just behind its end, and far out.
 OFFSETS = (SIZE, 0x80000000, 0xFFFFFFFF)
+#: The same of memories with addresses of 64 bits.
+FAR_OFFSETS = (1 << 32, (1 << 36) - 1, 1 << 63, (1 << 64) - 1)
 
 
 def accesses() -> list[str]:
@@ -24,30 +26,43 @@ def accesses() -> list[str]:
 
     Those of vectors are in `tests.semantics.test_vectors`.
     """
-    names = [handler.name for handler in handler_set().handlers if handler.faults or handler.name.endswith(".m")]
+    names = [
+        handler.name
+        for handler in handler_set().handlers
+        if handler.faults or (handler.name.endswith((".m", ".wm")) and ".atomic." not in handler.name)
+    ]
     return [name for name in names if not about_vectors(name)]
 
 
 def test_there_are_many() -> None:
     names = accesses()
     assert len(names) > 200
-    for wanted in ("i32.load.s.a", "f64.load.a.s.m", "i64.store16.is", "f32.store.aa", "i32.load8_u.i.a"):
+    for wanted in (
+        "i32.load.s.a", "f64.load.a.s.m", "i64.store16.is", "f32.store.aa", "i32.load8_u.i.a", "i64.store.ss.wm",
+        "f32.load.s.a.w",
+    ):  # fmt: skip
         assert wanted in names
 
 
 @pytest.mark.usefixtures("code_at_once")
 @pytest.mark.parametrize("tier", ["interpreter", "baseline"])
 @pytest.mark.parametrize("kind", MEMORY_KINDS)
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_every_access_traps_where_it_is(group: int, kind: str, tier: str) -> None:
+def test_every_access_traps_where_it_is(group: int, wide: bool, kind: str, tier: str) -> None:
     rng = random.Random(group)
-    names = accesses()[group::GROUPS]
+    names = [name for name in accesses()[group::GROUPS] if is_wide(name) is wide]
     wrong = []
-    for offset in OFFSETS:
-        instance, cases = shaped(names, rng, offset, kind, tier)
+    for offset in (*OFFSETS, *(FAR_OFFSETS if wide else ())):
+        instance, cases = shaped(names, rng, offset, kind, tier, wide=wide)
         assert [case.name for case in cases] == names
         for case in cases:
-            for inputs in ([0] * INPUTS, [0xFFFFFFFF] * INPUTS, [rng.getrandbits(64) for _ in range(INPUTS)]):
+            for inputs in (
+                [0] * INPUTS,
+                [0xFFFFFFFF] * INPUTS,
+                [rng.getrandbits(40) for _ in range(INPUTS)],
+                [rng.getrandbits(64) for _ in range(INPUTS)],
+            ):
                 try:
                     instance.exports[str(case.function)](*inputs)
                     wrong.append(f"{case.name}, offset {offset:#x}: no trap")

@@ -28,7 +28,7 @@ SAMPLE = 1 if os.environ.get("WASMLOOM_ALL_HANDLERS") else 40
 
 #: Handlers that go on in an outlined one, and those that leave the guest: waiting traps while no memory is shared.
 NO_NEXT = (
-    {f"wl.memory.atomic.wait{width}" for width in (32, 64)}
+    {f"wl.memory.atomic.wait{width}{wide}" for width in (32, 64) for wide in ("", ".w")}
     | {f"wl.{name}" for name in ("leave", "unreachable", "host_threw", "throw", "throw_ref", "rethrow", "cross_back")}
     | {f"wl.{name}{variant}" for name in ("resume_throw", "resume_throw_ref") for variant in ("", ".traced")}
 )

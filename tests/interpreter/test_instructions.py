@@ -14,7 +14,7 @@ import pytest
 
 import wasmloom as wl
 from tests.conftest import needs_guard_pages
-from tests.interpreter.shapes import INPUTS, LOCALS, Memory, OutOfBounds, Shape, shape
+from tests.interpreter.shapes import INPUTS, LOCALS, Memory, OutOfBounds, Shape, is_wide, shape
 from tests.semantics.modules import Functions
 from tests.semantics.operands import OPERANDS
 from tests.semantics.reference import AnyNan, Result, Trapped, matches
@@ -58,15 +58,16 @@ def shaped(
     tier: str | None = None,
     immediates: Sequence[int] | None = None,
     wrap: Callable[[Shape], Shape] = lambda found: found,
+    wide: bool = False,
 ) -> tuple[wl.Instance, list[Case]]:
     """A module with a function for each of those names that a shape is known of, with memories of that kind.
 
     `immediates`: what these are, in turn, not chosen. `wrap`: what each shape becomes, with the locals of `LOCALS` and
-    an i64 and an i32 behind them.
+    an i64 and an i32 behind them. `wide`: memories have addresses of 64 bits; names for others are left out.
     """
-    functions = Functions(["i64"] * INPUTS, "i64", memories=2)
+    functions = Functions(["i64"] * INPUTS, "i64", memories=2, is64=wide)
     made: list[tuple[str, Shape, int]] = []
-    for name in names:
+    for name in (name for name in names if is_wide(name) is wide):
         constants = [rng.choice((rng.randrange(1, 200), *CONSTANTS)) for _ in range(INPUTS)]
         if immediates is not None:
             constants = [immediates[i % len(immediates)] for i in range(INPUTS)]
@@ -93,6 +94,9 @@ def test_instructions(group: int) -> None:
     rng = random.Random(group)
     instance, cases = shaped(in_group(group), rng, offset=3)
     assert len(cases) > 100
+    check(instance, cases, rng)
+    instance, cases = shaped(in_group(group), rng, offset=3, wide=True)
+    assert len(cases) > 3
     check(instance, cases, rng)
 
 

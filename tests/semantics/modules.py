@@ -65,11 +65,13 @@ def narrowed(type: str) -> bytes:
 class Functions:
     """Collects functions of one signature; `instance` makes them a module, exported under their numbers."""
 
-    def __init__(self, params: Sequence[str], result: str, memories: int = 0, pages: int = 1) -> None:
+    def __init__(
+        self, params: Sequence[str], result: str, memories: int = 0, pages: int = 1, is64: bool = False
+    ) -> None:
         self.syntax = ModuleSyntax()
         type = FuncType(tuple(TYPES[t] for t in params), (TYPES[result],))
         self.syntax.rec_groups.append((SubType(type),))
-        self.syntax.memories = [MemoryType(Limits(pages, pages)) for _ in range(memories)]
+        self.syntax.memories = [MemoryType(Limits(pages, pages), is64) for _ in range(memories)]
         for number in range(memories):
             self.syntax.exports.append(Export(f"memory{number}", "memory", number))
 

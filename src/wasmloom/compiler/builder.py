@@ -248,6 +248,8 @@ class FunctionBuilder(StructBuilder):
         Not once for all that follows: what addresses have in common over blocks costs LLVM's back end far more time, as
         it considers for each access whether to repeat that there (and mostly does).
         """
+        if x.type == "i64":
+            return x
         key = (self.block, x.text)
         found = self.memo.get(key)
         if found is None:

@@ -79,6 +79,12 @@ class Facts:
                     todo.append(caller)
         return throws
 
+    def is_wide(self, space: str, index: int) -> bool:
+        """Whether a "table" or "mem" has addresses of 64 bits."""
+        if space == "table":
+            return self.module.table_type(index).is64
+        return space == "mem" and self.module.memories[index].is64
+
     def place(self, space: str, index: int) -> int:
         """The offset in the instance of the pointer to a "global", "func", "table", "mem" or "tag"."""
         return self._spaces[space] + layout.FIELD_BYTES * index

@@ -20,13 +20,15 @@ from wasmloom.compiler.labels import Label, Landing
 from wasmloom.compiler.loops import CLOSES, OPENS, PARTS, Instr, written_in_loops
 from wasmloom.compiler.options import Options
 from wasmloom.contract import layout, traps
+from wasmloom.contract.layout import ADDRESS_BITS_64
 from wasmloom.errors import UnsupportedError
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
 from wasmloom.semantics.features import EXECUTED
-from wasmloom.semantics.kinds import by_name, of_type
+from wasmloom.semantics.kinds import Kind, by_name, of_type
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.semantics.registry import OPERATIONS, Operation, is_again
 from wasmloom.spec.instructions import INSTRUCTIONS
+from wasmloom.spec.limits import PAGE_BITS
 
 _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATIONS.values()}
 
@@ -389,11 +391,35 @@ class FunctionLowering:
 
     # --- memory ---
 
+    def is_guarded(self, memory: int) -> bool:
+        """Whether a memory is followed by guard pages: see `wasmloom.runtime.regions`."""
+        return not self.options.checked and self.facts.module.memories[memory].page_size_log2 == PAGE_BITS
+
+    def check_range(self, address: Value, offset: int) -> None:
+        """Trap unless an address of 64 bits, and its sum with an offset that isn't small, are where guard pages are."""
+        b = self.b
+        if offset >> ADDRESS_BITS_64:  # beyond any memory, whatever the address is
+            b.trap_if(b.const("i1", 1), traps.MEMORY_OUT_OF_BOUNDS)
+            return
+        key = (address.text, "in range")
+        if key not in b.memo:
+            b.memo[key] = address
+            self._trap_beyond(address)
+        if offset >> 32:
+            # Neither has more than ADDRESS_BITS_64 bits: the sum fits.
+            self._trap_beyond(b.binary("add", address, b.const("i64", offset)))
+
+    def _trap_beyond(self, address: Value) -> None:
+        b = self.b
+        b.trap_if(b.compare("ugt", address, b.const("i64", (1 << ADDRESS_BITS_64) - 1)), traps.MEMORY_OUT_OF_BOUNDS)
+
     def approach(self, memory: int, address: Value, offset: int, width: int) -> None:
         """Before an access: mark its place, unless it can't fault (memories never shrink)."""
         b = self.b
-        if self.options.checked:
+        if not self.is_guarded(memory):
             return
+        if address.type == "i64":
+            self.check_range(address, offset)
         if self._reached_in != b.block:
             self._reached_in = b.block
             self._reached.clear()
@@ -403,9 +429,9 @@ class FunctionLowering:
             self._reached[key] = end
             b.mark()
 
-    def accessed(self) -> None:
+    def accessed(self, memory: int) -> None:
         """Behind an access."""
-        if not self.options.checked:
+        if self.is_guarded(memory):
             self.b.accessed()
 
     def named(self, space: str, index: int) -> Value:
@@ -413,11 +439,16 @@ class FunctionLowering:
         return self.b.constant_pointer(self.b.inst, self.facts.place(space, index))
 
     def address(self, memory: int, address: Value, offset: int, width: int) -> Value:
-        """A guest address as a pointer. Guarded memories never move, and need no check; checked ones need both."""
+        """A guest address, which has been approached, as a pointer.
+
+        Guarded memories never move, and need no check; checked ones need both.
+        """
         b = self.b
+        if not self.is_guarded(memory):
+            if address.type == "i64":
+                return self._wide_checked_address(memory, address, offset, width)
+            return self._checked_address(memory, b.wide(address), offset, width)
         wide = b.wide(address)
-        if self.options.checked:
-            return self._checked_address(memory, wide, offset, width)
         base = self._bases.get(memory)
         if base is None:
             base = Value(f"%memory{memory}", "ptr")
@@ -435,6 +466,8 @@ class FunctionLowering:
             b.entry.append(f"  {base.text} = load ptr, ptr {at.text}, {invariant}")
             self._bases[memory] = base
         place = b.at(base, wide)
+        if offset >> ADDRESS_BITS_64:
+            return place  # nothing arrives here
         return b.at(place, offset) if offset else place
 
     def check_alignment(self, address: Value, offset: int, width: int) -> None:
@@ -454,6 +487,19 @@ class FunctionLowering:
         start = b.binary("add", address, b.const("i64", offset)) if offset else address
         end = b.binary("add", start, b.const("i64", width))
         b.trap_if(b.compare("ugt", end, length), traps.MEMORY_OUT_OF_BOUNDS)
+        return b.at(b.struct_field(struct, "WlMemory", "base"), start)
+
+    def _wide_checked_address(self, memory: int, address: Value, offset: int, width: int) -> Value:
+        """The same for an address and an offset of 64 bits, whose sum may not fit."""
+        b = self.b
+        struct = self.named("mem", memory)
+        last = offset + width - 1
+        if last >> 64:
+            b.trap_if(b.const("i1", 1), traps.MEMORY_OUT_OF_BOUNDS)
+            last &= (1 << 64) - 1
+        below = b.below(b.struct_field(struct, "WlMemory", "length", "i64"), b.constant("i64", last))
+        b.trap_if(b.compare("uge", address, below), traps.MEMORY_OUT_OF_BOUNDS)
+        start = b.binary("add", address, b.constant("i64", offset)) if offset else address
         return b.at(b.struct_field(struct, "WlMemory", "base"), start)
 
 
@@ -522,7 +568,7 @@ def _lane_access(f: FunctionLowering, i: Instr) -> None:
     f.approach(i.b, address, i.a, width)
     place = f.address(i.b, address, i.a, width)
     result = operation.define(f.b, place, value, f.b.const("i64", i.d))
-    f.accessed()
+    f.accessed(i.b)
     if operation.results:
         f.push(result)
 
@@ -533,7 +579,7 @@ def _load(f: FunctionLowering, i: Instr) -> None:
     address = f.pop()
     f.approach(i.b, address, i.a, width)
     f.push(operation.define(f.b, f.address(i.b, address, i.a, width)))
-    f.accessed()
+    f.accessed(i.b)
 
 
 def _store(f: FunctionLowering, i: Instr) -> None:
@@ -542,7 +588,7 @@ def _store(f: FunctionLowering, i: Instr) -> None:
     address, value = f.pop_many(2)
     f.approach(i.b, address, i.a, width)
     operation.define(f.b, f.address(i.b, address, i.a, width), value)
-    f.accessed()
+    f.accessed(i.b)
 
 
 def _atomic(f: FunctionLowering, i: Instr) -> None:
@@ -556,15 +602,24 @@ def _atomic(f: FunctionLowering, i: Instr) -> None:
         return f.address(memory, address, offset, width)
 
     result = operation.define(f.b, place, *operands)
-    f.accessed()
+    f.accessed(memory)
     if result is not None:
         f.push(result)
+
+
+def _results(f: FunctionLowering, operation: Operation, i: Instr) -> tuple[Kind, ...]:
+    """The kinds of the results of an instruction on an item."""
+    return operation.wide_results if f.facts.is_wide(operation.instruction.immediates[0], i.a) else operation.results
 
 
 def _instance(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i.row]
     (space,) = operation.instruction.immediates
-    operands = f.pop_many(len(operation.params))
+    operands: list[Value | str] = [*f.pop_many(len(operation.params))]
+    if operation.results != operation.wide_results:  # a size
+        operands.append(_results(f, operation, i)[0].type)
+        if space == "mem":
+            operands.append(f.b.const("i64", f.facts.module.memories[i.a].page_size_log2))
     result = operation.define(f.b, f.named(space, i.a), *operands)
     if operation.results:
         f.push(result)
@@ -585,7 +640,7 @@ def operands(f: FunctionLowering, imm0: int, imm1: int) -> Value:
 
 def _runtime(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i.row]
-    b, results = f.b, operation.results
+    b, results = f.b, _results(f, operation, i)
     words = b.words(4)
     for k, value in enumerate(f.pop_many(len(operation.params)), start=len(results)):
         b.set_word(words, k, value)

@@ -125,16 +125,21 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("length", "uint64_t"),  # bytes
         ("max_pages", "uint64_t"),
         ("object", "void*"),
-        # Bytes of address space at `base`: RESERVATION for a guarded memory; a checked one may move when it grows.
+        # Bytes of address space at `base`.
         ("mapped", "uint64_t"),
         # Python's views of it: a checked memory stays where it is, and so can't grow, while there are any.
         ("exports", "uint64_t"),
+        # Whether it is a checked one, which may move when it grows: see `wasmloom.runtime.regions`.
+        ("checked", "uint64_t"),
+        ("is64", "uint64_t"),  # whether its addresses have 64 bits
+        ("page_bits", "uint64_t"),  # its pages have 2**page_bits bytes
     ),
     "WlTable": (
         ("elements", "void*"),  # uint64_t[]: reference words; a funcref is a WlFunction*, null is 0
         ("length", "uint64_t"),
         ("max", "uint64_t"),
         ("object", "void*"),
+        ("is64", "uint64_t"),  # whether its indices have 64 bits
     ),
     "WlTag": (
         ("type_id", "uint64_t"),  # canonical id of its function type
@@ -306,6 +311,9 @@ NEXT_REVISION = 1 << REVISION_SHIFT
 MAX_REVISION = 0xFFFF
 
 
+#: A 64-bit memory has less than 2 to the power of this many bytes, or just that many: what is beyond is refused without
+#: a look at its length, and behind that come guard pages (`wasmloom.runtime.regions`).
+ADDRESS_BITS_64 = 36
 #: Bytes of a slot: a word of a frame, of arguments in memory, of a table, of what is bound to a continuation.
 SLOT_BYTES = 8
 #: Bytes of a field of a struct, and of a pointer.
@@ -334,6 +342,7 @@ def c_header() -> str:
     """The C header with all structs."""
     parts = ["/* Generated from wasmloom/contract/layout.py */", "#pragma once", "#include <stdint.h>"]
     parts.append(f"#define NEXT_REVISION UINT64_C({NEXT_REVISION})")
+    parts.append(f"#define MOST_BYTES_64 UINT64_C({1 << ADDRESS_BITS_64})")
     for name, fields in STRUCTS.items():
         body = "".join(f"    {ctype} {field};\n" for field, ctype in fields)
         parts.append(f"typedef struct {name} {{\n{body}}} {name};")
@@ -345,6 +354,7 @@ def pxd() -> str:
     parts = ["# Generated from wasmloom/contract/layout.py", "from libc.stdint cimport int64_t, uint64_t", ""]
     parts.append('cdef extern from "_layout.h":')
     parts.append("    const uint64_t NEXT_REVISION")
+    parts.append("    const uint64_t MOST_BYTES_64")
     for name, fields in STRUCTS.items():
         parts.append(f"    ctypedef struct {name}:")
         parts += [f"        {ctype} {field}" for field, ctype in fields]

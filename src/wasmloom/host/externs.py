@@ -27,17 +27,15 @@ from cython.cimports.wasmloom.host.externs import (
     Py_buffer,
 )
 from cython.cimports.wasmloom.runtime.bulk import move_for_host
-from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_table, push
 
 from wasmloom.errors import WasmError
 from wasmloom.host.types import as_global_type, as_memory_type, as_table_type
 from wasmloom.spec.canon import keep_type, lasting
-from wasmloom.spec.limits import MAX_PAGES_32
 from wasmloom.spec.types import GlobalType, Limits, MemoryType, TableType, ValType
 
-_PAGE_BITS = 16
-_MAX_TABLE = 0xFFFFFFFF
+#: What takes at least a word to say is more than any memory or table can have.
+_MOST = (1 << 64) - 1
 
 
 @cython.cfunc
@@ -87,7 +85,9 @@ class Memory:
         most = made.limits.max
         owner.lock()
         try:
-            self.pointer = owner.new_memory(made.limits.min, MAX_PAGES_32 if most is None else most)
+            self.pointer = owner.new_memory(
+                made.limits.min, _MOST if most is None else most, made.is64, made.page_size_log2
+            )
         finally:
             owner.unlock()
         self.pointer.object = cython.cast(cython.p_void, self)
@@ -115,13 +115,13 @@ class Memory:
 
     @property
     def size(self) -> int:
-        """The size in pages of 64 KiB."""
-        return self.pointer.length >> _PAGE_BITS
+        """The size in pages: of 64 KiB, unless its type says otherwise."""
+        return self.pointer.length >> self.pointer.page_bits
 
     @property
     def type(self) -> MemoryType:
         """The memory's type, with its present size as the minimum."""
-        return MemoryType(Limits(self.size, self._max))
+        return MemoryType(Limits(self.size, self._max), self.pointer.is64 != 0, False, self.pointer.page_bits)
 
     @property
     def address(self) -> int:
@@ -142,12 +142,12 @@ class Memory:
         """
         more = index(pages)
         old = self.size
-        if not 0 <= more <= MAX_PAGES_32:
+        if not 0 <= more <= _MOST:
             raise WasmError(f"a memory can't grow by {more} pages")
         self._store.lock()
         try:
             old = self.size
-            if more and self.pointer.exports and self.pointer.mapped != RESERVATION:
+            if more and self.pointer.exports and self.pointer.checked:
                 raise BufferError("a memory without guard pages moves when it grows, which it can't while it has views")
             grown = grow_memory(self._store, self.pointer, more)
         finally:
@@ -244,7 +244,7 @@ class Table:
         try:
             keep_type(owner.types, made.element)
             to_word(owner, made.element, init, cython.address(word))
-            self.pointer = owner.new_table(made.limits.min, _MAX_TABLE if most is None else most, word)
+            self.pointer = owner.new_table(made.limits.min, _MOST if most is None else most, made.is64, word)
         finally:
             owner.unlock()
         self.pointer.object = cython.cast(cython.p_void, self)
@@ -280,7 +280,7 @@ class Table:
     @property
     def type(self) -> TableType:
         """The table's type, with its present size as the minimum."""
-        return TableType(self.element, Limits(self.size, self._max))
+        return TableType(self.element, Limits(self.size, self._max), self.pointer.is64 != 0)
 
     def __len__(self) -> int:
         return self.pointer.length
@@ -321,7 +321,7 @@ class Table:
         """Add `more` elements, all `init`; returns the old size. Raises `WasmError` at a limit."""
         word: uint64_t = 0
         count = index(more)
-        if not 0 <= count <= _MAX_TABLE:
+        if not 0 <= count <= _MOST:
             raise WasmError(f"a table can't grow by {count} elements")
         self._store.lock()
         try:

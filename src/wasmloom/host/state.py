@@ -46,7 +46,6 @@ from cython.cimports.wasmloom.interpreter.code_space import CodeSpace
 from cython.cimports.wasmloom.runtime.bulk import look_between
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.native_stacks import set_adapter
-from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.runtime_calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.store import Store, push
 from cython.cimports.wasmloom.system._capi import seal
@@ -61,10 +60,11 @@ from wasmloom.host import continuations as _continuations  # noqa: F401  (regist
 from wasmloom.host.callers import Caller, PerInstance
 from wasmloom.semantics.kinds import KINDS, SLOT_BITS, of_type
 from wasmloom.spec.instructions import BY_MNEMONIC, CONSTANT, INSTRUCTIONS
-from wasmloom.spec.limits import MAX_PAGES_32
+from wasmloom.spec.limits import PAGE_BITS
 from wasmloom.tiers import change as _change  # noqa: F401  (registers how bytecode goes on as compiled code)
 from wasmloom.tiers import policy as _policy  # noqa: F401  (registers when it does)
 
+_PAGE_BITS = cython.declare(uint64_t, PAGE_BITS)
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
 _END = cython.declare(cython.int, BY_MNEMONIC["end"].index)
@@ -72,7 +72,8 @@ _GLOBAL_GET = cython.declare(cython.int, BY_MNEMONIC["global.get"].index)
 _REF_NULL = cython.declare(cython.int, BY_MNEMONIC["ref.null"].index)
 _V128_CONST = cython.declare(cython.int, BY_MNEMONIC["v128.const"].index)
 _REF_FUNC = cython.declare(cython.int, BY_MNEMONIC["ref.func"].index)
-_NO_MAXIMUM = cython.declare(uint64_t, 0xFFFFFFFF)
+#: More pages and elements than there can be.
+_NO_MAXIMUM = cython.declare(uint64_t, (1 << 64) - 1)
 
 
 #: What computes in constant expressions: row → 1 + operation. And for rows with a number as result, its bits in a slot.
@@ -254,7 +255,7 @@ class InstanceState:
             if item.init.start != item.init.end:
                 self.evaluate(item.init, cython.address(word))
             most = item.max if item.bounded else _NO_MAXIMUM
-            tables[i] = self.store.new_table(item.min, most, word)
+            tables[i] = self.store.new_table(item.min, most, item.is64, word)
             i += 1
         return 0
 
@@ -274,12 +275,15 @@ class InstanceState:
             memories[i] = memory.pointer
             i += 1
         for type in module.memories[len(imported) :]:
-            limits = type.limits
-            memories[i] = self.store.new_memory(limits.min, MAX_PAGES_32 if limits.max is None else limits.max)
+            least, most = type.limits
+            memories[i] = self.store.new_memory(
+                least, _NO_MAXIMUM if most is None else most, type.is64, type.page_size_log2
+            )
             i += 1
         if not cython.cast(CodeSpace, self.module.code_space).checked:
             for slot in range(i):
-                if memories[slot].mapped != RESERVATION:
+                # Code knows the type of a memory, and with it whether there are guard pages.
+                if memories[slot].checked and memories[slot].page_bits == _PAGE_BITS:
                     raise LinkError(f"memory {slot} is a checked one, and the module's code relies on guard pages")
         if i:
             self.pointer.memory0_base = memories[0].base

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wasmloom.spec.canon import exists, func_type
-from wasmloom.spec.limits import MAX_PAGES_32, MAX_PARAMS, MAX_RESULTS
+from wasmloom.spec.limits import MAX_PARAMS, MAX_RESULTS, PAGE_BITS, most_pages
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     PLAIN_TYPES,
@@ -98,32 +98,38 @@ def _limits(minimum: object, maximum: object, what: str, most: int) -> Limits:
 def as_memory_type(value: object, maximum: int | None = None) -> MemoryType:
     """A memory type from itself, `Limits`, or a number of pages with an optional maximum.
 
-    Raises `TypeError`, or `ValueError` for limits beyond 65536 pages and memories that can't be made yet.
+    Raises `TypeError`, or `ValueError` for limits beyond what addresses reach and memories that can't be made yet.
     """
+    is64, page_bits = False, PAGE_BITS
     if isinstance(value, MemoryType):
-        if value.is64 or value.shared or value.page_size_log2 != 16:
-            raise ValueError("only unshared 32-bit memories with pages of 64 KiB are supported so far")
+        if value.shared:
+            raise ValueError("only unshared memories are supported so far")
+        is64, page_bits = bool(value.is64), value.page_size_log2
+        if page_bits not in (0, PAGE_BITS):
+            raise ValueError(f"pages have 1 byte or 64 KiB, not 2**{page_bits} bytes")
         value = value.limits
     if isinstance(value, Limits):
         maximum = value.max
         value = value.min
-    return MemoryType(_limits(value, maximum, "memory size in pages", MAX_PAGES_32))
+    limits = _limits(value, maximum, "memory size in pages", most_pages(is64, page_bits))
+    return MemoryType(limits, is64, False, page_bits)
 
 
 def as_table_type(value: object, minimum: int | None = None, maximum: int | None = None) -> TableType:
     """A table type from itself, or an element type with a size and an optional maximum.
 
-    Raises `TypeError`, or `ValueError` for limits beyond 32 bits and tables that can't be made yet.
+    Raises `TypeError`, or `ValueError` for limits beyond what indices reach.
     """
+    is64 = False
     if isinstance(value, TableType):
-        if value.is64:
-            raise ValueError("only tables indexed by i32 are supported so far")
+        is64 = bool(value.is64)
         minimum, maximum = value.limits
         value = value.element
     element = as_val_type(value)
     if not element.is_ref:
         raise ValueError(f"a table holds references, not {element}")
-    return TableType(element, _limits(0 if minimum is None else minimum, maximum, "table size", 0xFFFFFFFF))
+    most = (1 << 64) - 1 if is64 else (1 << 32) - 1
+    return TableType(element, _limits(0 if minimum is None else minimum, maximum, "table size", most), is64)
 
 
 def describe(kind: str, type: object) -> str:
@@ -132,7 +138,8 @@ def describe(kind: str, type: object) -> str:
         limits = f"{type.limits.min}" + ("" if type.limits.max is None else f" to {type.limits.max}")
         index = "i64 " if type.is64 else ""
         if isinstance(type, MemoryType):
-            return f"memory {index}of {limits} pages"
+            size = {PAGE_BITS: "", 0: " of 1 byte"}.get(type.page_size_log2, f" of 2**{type.page_size_log2} bytes")
+            return f"memory {index}of {limits} pages{size}"
         return f"table {index}of {limits} {type.element}"
     if isinstance(type, GlobalType):
         return f"global {'mut ' if type.mutable else ''}{type.content}"

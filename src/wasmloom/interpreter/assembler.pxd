@@ -16,6 +16,7 @@ cdef enum Space:
     S_FUNCTION
     S_TABLE
     S_MEMORY
+    S_SEGMENT
 
 cdef struct StackEntry:
     uint8_t kind
@@ -54,11 +55,12 @@ cdef int op_mirrored[1024]      # comparison with swapped operands; the op itsel
 cdef int op_negated[1024]       # opposite integer comparison, or -1
 cdef uint8_t op_types[1024][2]  # type codes of the operands
 cdef uint8_t op_result[1024]
+cdef uint8_t op_wide_result[1024]   # where addresses have 64 bits
 cdef uint8_t op_arity[1024]
 cdef uint8_t op_has_result[1024]
 cdef uint8_t op_is_compare[1024]
 cdef uint8_t op_immediates[1024]    # how many
-cdef uint8_t op_space[1024]         # of the kind "instance": what the immediate is an index of
+cdef uint8_t op_space[1024]         # what the first immediate is an index of, for "instance" and "runtime"
 # By the code of a kind of values: its class of registers, its number of slots, and whether its immediates take 8 bytes.
 cdef uint8_t kind_class[8]
 cdef uint8_t kind_slots[8]
@@ -196,6 +198,7 @@ cdef class Assembler:
 
     cdef Operand slot_operand(self, int index) except *
     cdef int fit(self, Operand *a, int index) except -1
+    cdef int in_slot(self, Operand *a, int index) except -1
     cdef Py_ssize_t emit_result(self, int number, int slot_number, int type) except -1
     cdef Py_ssize_t emit_slot_result(self, int number, int type) except -1
     cdef void put_operands(self, Py_ssize_t at, Operand *a, Operand *b, bint wide) noexcept

@@ -58,7 +58,7 @@ _I32_EQZ = cython.declare(cython.int, BY_MNEMONIC["i32.eqz"].index)
 _I64_EQZ = cython.declare(cython.int, BY_MNEMONIC["i64.eqz"].index)
 
 
-_SPACES = {"func": S_FUNCTION, "table": S_TABLE, "mem": S_MEMORY}
+_SPACES = {"func": S_FUNCTION, "table": S_TABLE, "mem": S_MEMORY, "data": S_SEGMENT, "elem": S_SEGMENT}
 
 
 def _fill_tables() -> None:
@@ -82,13 +82,15 @@ def _fill_tables() -> None:
         op_has_result[i] = len(operation.results)
         op_is_compare[i] = operation.is_compare
         op_immediates[i] = len(row.immediates)
-        if operation.kind == "instance":
+        if operation.kind in ("instance", "runtime"):
             op_space[i] = _SPACES[row.immediates[0]]
         # All operands of atomic instructions are in slots, whatever their types are.
         for position, kind in enumerate(operation.params[:2]):
             op_types[i][position] = kind.code
         for kind in operation.results:
             op_result[i] = kind.code
+        for kind in operation.wide_results:
+            op_wide_result[i] = kind.code
         if (other := mirrored(operation)) is not None:
             op_mirrored[i] = other.instruction.index
         if (other := negated(operation)) is not None:
@@ -421,6 +423,16 @@ class Assembler:
         ):
             a.kind = SLOT
             a.slot = self.to_slot(index)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def in_slot(self, a: cython.pointer(Operand), index: cython.int) -> cython.int:
+        """Let an operand be read from a slot."""
+        if a.kind != SLOT:
+            if a.kind == IMM or a.slot < 0:
+                a.slot = self.to_slot(index)
+            a.kind = SLOT
         return 0
 
     # --- results ---

@@ -18,6 +18,7 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     op_has_result,
     op_immediates,
     op_result,
+    op_wide_result,
     put16,
     put32,
     put64,
@@ -100,7 +101,7 @@ def _call_indirect(t: Translator, r: cython.pointer(Reader), i: cython.pointer(I
     at: cython.Py_ssize_t
     t.pop()
     base = stage_arguments(t, type)
-    at = t.emit(h.H_CALL_INDIRECT)
+    at = t.emit(h.H_CALL_INDIRECT_W if t.module.table_item[i.b].is64 else h.H_CALL_INDIRECT)
     put16(t.buffer + at + h.AT_CALL_INDIRECT_INDEX, index)
     put16(t.buffer + at + h.AT_CALL_INDIRECT_SAVE, t.record + 1)
     put32(t.buffer + at + h.AT_CALL_INDIRECT_TABLE, t.slot_tables + FIELD_BYTES * i.b)
@@ -174,9 +175,10 @@ def _return_call_indirect(t: Translator, r: cython.pointer(Reader), i: cython.po
     """`return_call_indirect`: ``i.a`` type, ``i.b`` table."""
     index: cython.int = t.to_slot(t.height - 1)
     at: cython.Py_ssize_t
+    number: cython.int = h.H_RETURN_CALL_INDIRECT_W if t.module.table_item[i.b].is64 else h.H_RETURN_CALL_INDIRECT
     t.pop()
     t.leave_tries(0)
-    at = _tail_out(t, h.H_RETURN_CALL_INDIRECT, cython.address(t.signatures[i.a]))
+    at = _tail_out(t, number, cython.address(t.signatures[i.a]))
     put16(t.buffer + at + h.AT_RETURN_CALL_OUT_INDEX, index)
     put32(t.buffer + at + h.AT_RETURN_CALL_OUT_TABLE, t.slot_tables + FIELD_BYTES * i.b)
     put32(t.buffer + at + h.AT_RETURN_CALL_OUT_TYPE, t.module.type_id[i.a])
@@ -238,12 +240,12 @@ def _runtime(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr))
     has_second: cython.bint = op_immediates[i.op] > 1
     return runtime_call(
         t,
-        single_table[h.single_position(i.op)],
+        single_table[h.single_position(i.op, False)],
         op_arity[i.op],
         op_has_result[i.op],
         i.a,
         i.b if has_second else 0,
-        op_result[i.op],
+        op_wide_result[i.op] if t.is_wide(i.op, i.a) else op_result[i.op],
     )
 
 

@@ -22,12 +22,12 @@ from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, SIGNATURE, HandlerBuilder
 from wasmloom.interpreter.families import RUNTIME, Family, jump_back, named, runtime_body
 from wasmloom.interpreter.isa import ACC, DELTA_BEFORE_RETURN, IMM, KIND_LETTERS, SLOT, Handler, Shape, letters, shape
-from wasmloom.semantics.kinds import by_name
+from wasmloom.semantics.kinds import Kind, by_name
 from wasmloom.semantics.llvm import VECTOR, Value
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.target import registers
 
-_I32, _V128 = by_name("i32"), by_name("v128")
+_I32, _I64, _V128 = by_name("i32"), by_name("i64"), by_name("v128")
 
 Body = Callable[[HandlerBuilder], None]
 
@@ -264,15 +264,20 @@ def call_import(b: HandlerBuilder) -> None:
     _switch_to(b, function, fp=_callee_frame(b), acc=b.as_acc(b.following()))
 
 
-def _indirect_callee(b: HandlerBuilder) -> Value:
+def _indirect_callee(b: HandlerBuilder, index: Kind) -> Value:
     """The checked function of `call_indirect`."""
     table = named(b, "table")
-    function: Value = OPERATIONS["call_indirect"].define(b, table, b.read_slot("index", _I32), b.number("type"))
+    function: Value = OPERATIONS["call_indirect"].define(b, table, b.read_slot("index", index), b.number("type"))
     return function
 
 
-def call_indirect(b: HandlerBuilder) -> None:
-    _call_out(b, _indirect_callee(b))
+def _call_indirect(index: Kind) -> Body:
+    """`index`: the kind of the table's indices."""
+
+    def body(b: HandlerBuilder) -> None:
+        _call_out(b, _indirect_callee(b, index))
+
+    return body
 
 
 def _reference(b: HandlerBuilder) -> Value:
@@ -353,9 +358,12 @@ def return_call_import(b: HandlerBuilder) -> None:
     _tail_call_out(b, named(b, "import"))
 
 
-def return_call_indirect(b: HandlerBuilder) -> None:
-    b.subtype_slow = "@wl_tail_subtype_slow"
-    _tail_call_out(b, _indirect_callee(b))
+def _return_call_indirect(index: Kind) -> Body:
+    def body(b: HandlerBuilder) -> None:
+        b.subtype_slow = "@wl_tail_subtype_slow"
+        _tail_call_out(b, _indirect_callee(b, index))
+
+    return body
 
 
 def return_call_ref(b: HandlerBuilder) -> None:
@@ -645,6 +653,7 @@ def _subtype_slow(read: Shape, call: Callable[[HandlerBuilder, Value], None]) ->
     def body(b: HandlerBuilder) -> None:
         b.shape = read
         b.trap_if_code(b.runtime_call("subtype", b.ctx, b.acc, b.number("type")))
+        # An index that has been found in a table is a number of 32 bits, whatever it may be in other tables.
         index = b.wide(b.read_slot("index", _I32))
         elements = b.struct_field(named(b, "table"), "WlTable", "elements")
         call(b, b.load("ptr", b.word(elements, index), align=8))
@@ -728,12 +737,12 @@ def control_handlers() -> Iterator[Handler]:
     yield _plain("ref.as_non_null", "value:slot@8", ref_as_non_null)
     yield _plain("call", "code:ptr@8 delta:u16@16", call)
     yield _plain("call_import", "function:u32@8 save:slot@12 delta:u16@16", call_import)
-    yield Handler("call_indirect", CALL_INDIRECT, call_indirect)
+    yield Handler("call_indirect", CALL_INDIRECT, _call_indirect(_I32))
     yield _plain("call_ref", "function:slot@8 save:slot@10 delta:u16@16", call_ref)
     yield Handler("restore", RESTORE, restore)
     yield _plain("return_call", "code:ptr@8 source:slot@16 count:u16@18 record:slot@20", return_call)
     yield _plain("return_call_import", "import:u32@12" + _TAIL, return_call_import, "return_call_out")
-    yield Handler("return_call_indirect", RETURN_CALL_INDIRECT, return_call_indirect)
+    yield Handler("return_call_indirect", RETURN_CALL_INDIRECT, _return_call_indirect(_I32))
     yield _plain("return_call_ref", "function:slot@8" + _TAIL, return_call_ref, "return_call_out")
     yield _plain("shim", "count:u16@8", shim)
     for zeroed in (*range(MAX_UNROLLED_LOCALS + 1), None):
@@ -755,3 +764,5 @@ def control_handlers() -> Iterator[Handler]:
         yield _internal_handler(name)
     yield _plain("native", "", native)
     yield _plain("cross_back", "", cross_back)
+    yield Handler("call_indirect.w", CALL_INDIRECT, _call_indirect(_I64))
+    yield Handler("return_call_indirect.w", RETURN_CALL_INDIRECT, _return_call_indirect(_I64))

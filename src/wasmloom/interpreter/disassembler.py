@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
+from wasmloom.interpreter.families import Reach
 from wasmloom.interpreter.handlers import HandlerSet
 from wasmloom.interpreter.isa import FIELD_KINDS, HEADER, Field, Handler
 from wasmloom.interpreter.machine import handler_addresses
@@ -37,7 +38,7 @@ def _instruction(code: bytes, start: int, handler: Handler) -> tuple[str, int]:
     """The text of the instruction at `start`, and its size."""
     # Results that stay in the accumulator have a destination field, too, but it means nothing.
     shape = handler.shape
-    is_unused = "dst" if handler.name.endswith((".a", ".a.m")) else "array"
+    is_unused = "dst" if handler.name.endswith(tuple(f".a{reach.suffix}" for reach in Reach)) else "array"
     shown = [field for field in shape.fields if field.kind not in (is_unused, "array")]
     text = f"{handler.name} " + " ".join(_text(code, start, field) for field in shown)
     if not shape.has_array:

@@ -6,9 +6,11 @@ Each family says which handlers exist, where their fields lie and what the handl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 from math import prod
 from typing import NamedTuple
 
+from wasmloom.contract.layout import ADDRESS_BITS_64
 from wasmloom.contract.traps import MEMORY_OUT_OF_BOUNDS, UNALIGNED_ATOMIC
 from wasmloom.interpreter.emitter import POISON_ACC, POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.isa import (
@@ -109,17 +111,69 @@ def vector_results(operation: Operation) -> tuple[int, ...]:
 # --- loads and stores ---
 
 
-def _address(b: HandlerBuilder, kind: int, width: int, other: bool) -> Value:
-    """The address of `width` bytes of guest memory as a pointer.
+class Reach(IntEnum):
+    """What an access knows of its memory, and what keeps it within that.
 
-    Of memory 0 nothing is checked: it is followed by guard pages. `other`: of the memory in a field, which may have
-    none, so the access must end within its length. Address and offset have 32 bits each: the sum fits.
+    Those of memory 0 are followed by guard pages, so they aren't checked but for what these don't cover. The others are
+    of the memory that a field names by its slot in the instance, which may have none: they must end within its length.
     """
+
+    #: Memory 0, with addresses of 32 bits: address and offset, of 32 bits each, lead to guard pages at most.
+    GUARDED = 0
+    #: Addresses and offsets of 32 bits: their sum fits 64.
+    CHECKED = 1
+    #: Memory 0, with addresses of 64 bits. It has no more than 2**ADDRESS_BITS_64 bytes; an address beyond that is
+    #: refused, others and an offset of 32 bits lead to guard pages at most.
+    WIDE = 2
+    #: Addresses and offsets of 64 bits: their sum may not fit.
+    WIDE_CHECKED = 3
+
+    @property
+    def suffix(self) -> str:
+        """What handlers' names end with."""
+        return ("", ".m", ".w", ".wm")[self]
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the access may meet a guard page."""
+        return self in (Reach.GUARDED, Reach.WIDE)
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The fields besides operands, with their kinds: the narrower one comes first."""
+        return {
+            Reach.CHECKED: (("offset", "u32"), ("memory", "u32")),
+            Reach.WIDE_CHECKED: (("memory", "u32"), ("offset", "imm64")),
+        }.get(self, (("offset", "u32"),))
+
+    def kinds(self, operation: Operation) -> Iterator[tuple[int, ...]]:
+        """The kinds of operands of an instruction's handlers: all, but of those that are rare only slots."""
+        for kinds in operand_kinds(operation):
+            in_slots = all(kind == SLOT for kind in kinds)
+            if self == Reach.WIDE and kinds[0] == IMM:
+                continue  # a constant of 32 bits, with the offset, is an address as any
+            if self == Reach.WIDE_CHECKED or (self == Reach.CHECKED and operation.has_vectors):
+                if in_slots:
+                    yield kinds
+            else:
+                yield kinds
+
+
+def _address(b: HandlerBuilder, kind: int, width: int, reach: Reach) -> Value:
+    """The address of `width` bytes of guest memory as a pointer."""
+    if reach == Reach.WIDE_CHECKED:
+        address = b.read_slot("address", by_name("i64"))
+        return _wide_checked_address(b, address, b.binary("add", address, b.number("offset")), width)
     offset = b.number("offset")
     if kind != IMM:
-        address = b.convert("zext", b.read_slot("address", by_name("addr")), "i64") if kind == SLOT else b.acc
+        if reach == Reach.WIDE:
+            address = b.read_slot("address", by_name("i64")) if kind == SLOT else b.acc
+            beyond = b.binary("lshr", address, b.const("i64", ADDRESS_BITS_64))
+            b.trap_if(b.compare("ne", beyond, b.const("i64", 0)), MEMORY_OUT_OF_BOUNDS)
+        else:
+            address = b.convert("zext", b.read_slot("address", by_name("addr")), "i64") if kind == SLOT else b.acc
         offset = b.binary("add", address, offset)
-    return _checked_address(b, offset, width) if other else b.at(b.mem, offset)
+    return _checked_address(b, offset, width) if reach == Reach.CHECKED else b.at(b.mem, offset)
 
 
 def _checked_address(b: HandlerBuilder, offset: Value, width: int) -> Value:
@@ -131,59 +185,77 @@ def _checked_address(b: HandlerBuilder, offset: Value, width: int) -> Value:
     return b.at(b.struct_field(memory, "WlMemory", "base"), offset)
 
 
-def load_handler(operation: Operation, kind: int, result: int, other: bool) -> Handler:
-    """The handler of a load.
+def _wide_checked_address(b: HandlerBuilder, address: Value, place: Value, width: int) -> Value:
+    """The same where an address and an offset, whose sum is `place`, have 64 bits: that may not fit."""
+    memory = b.pointer(b.inst, b.number("memory"))
+    length = b.struct_field(memory, "WlMemory", "length", "i64")
+    wrapped = b.compare("ult", place, address)
+    behind = b.compare("uge", place, b.below(length, b.const("i64", width - 1)))
+    b.trap_if(b.either(wrapped, behind), MEMORY_OUT_OF_BOUNDS)
+    return b.at(b.struct_field(memory, "WlMemory", "base"), place)
 
-    `other`: from the memory that a field names by its slot in the instance, with a check, not from memory 0.
-    """
-    parts = [Field("dst", "dst", 8), Field("offset", "u32", 12)]
+
+def _reaching(reach: Reach, at: int) -> Iterator[Field]:
+    """The fields of `reach.fields`, from an offset on."""
+    for name, kind in reach.fields:
+        width = FIELD_KINDS[kind].width
+        at = -(-at // width) * width
+        yield Field(name, kind, at)
+        at += width
+
+
+def load_handler(operation: Operation, kind: int, result: int, reach: Reach) -> Handler:
+    """The handler of a load."""
+    parts = [Field("dst", "dst", 8), *_reaching(reach, 12)]
     if kind == SLOT:
         parts.insert(1, Field("address", "slot", 10))
-    if other:
-        parts.append(Field("memory", "u32", 16))
 
     def body(b: HandlerBuilder) -> None:
-        b.finish_value(operation.define(b, _address(b, kind, operation.width, other)), result == SLOT)
+        b.finish_value(operation.define(b, _address(b, kind, operation.width, reach)), result == SLOT)
 
-    name = f"{operation.mnemonic}.{letters((kind,))}.{letters((result,))}" + (".m" if other else "")
-    return Handler(name, Shape("load", tuple(parts)), body, faults=not other)
+    name = f"{operation.mnemonic}.{letters((kind,))}.{letters((result,))}{reach.suffix}"
+    return Handler(name, Shape(f"load{_shape_suffix(reach)}", tuple(parts)), body, faults=reach.guarded)
 
 
-def store_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> Handler:
+def _shape_suffix(reach: Reach) -> str:
+    """What the names of shapes with these fields end with, where others are elsewhere."""
+    return "_wm" if reach == Reach.WIDE_CHECKED else ""
+
+
+def store_handler(operation: Operation, kinds: tuple[int, ...], reach: Reach) -> Handler:
     """The handler of a store."""
     value = operation.params[1]
     address_kind, value_kind = kinds
-    parts = [Field("offset", "u32", 12)]
+    first, *rest = _reaching(reach, 12)
+    parts = [first]
     if address_kind == SLOT:
         parts.append(Field("address", "slot", 8))
     if value_kind == SLOT:
         parts.append(Field("value", "slot", 10))
-    if other:
-        parts.append(Field("memory", "u32", 16))
+    parts += rest
     if value_kind == IMM:
-        parts.append(Field("value", "imm64" if is_wide(value) else "imm32", 24 if other else 16))
+        parts.append(Field("value", "imm64" if is_wide(value) else "imm32", 24 if reach == Reach.CHECKED else 16))
 
     def body(b: HandlerBuilder) -> None:
-        pointer = _address(b, address_kind, operation.width, other)
+        pointer = _address(b, address_kind, operation.width, reach)
         operation.define(b, pointer, _operand(b, value_kind, value, "value"))
         b.next()
 
-    name = f"{operation.mnemonic}.{letters(kinds)}" + (".m" if other else "")
-    return Handler(name, Shape("store_m" if other else "store", tuple(parts)), body, faults=not other)
+    name = f"{operation.mnemonic}.{letters(kinds)}{reach.suffix}"
+    shape_name = "store_m" if reach == Reach.CHECKED else f"store{_shape_suffix(reach)}"
+    return Handler(name, Shape(shape_name, tuple(parts)), body, faults=reach.guarded)
 
 
-def lane_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> Handler:
+def lane_handler(operation: Operation, kinds: tuple[int, ...], reach: Reach) -> Handler:
     """The handler of a load to, or a store of, one lane."""
     parts = [Field("dst", "dst", 8)] if operation.results else []
     for name, at, kind in zip(("address", "value"), (10, 12), kinds, strict=True):
         if kind == SLOT:
             parts.append(Field(name, "slot", at))
-    parts += [*_lane_fields(operation, 14), Field("offset", "u32", 16)]
-    if other:
-        parts.append(Field("memory", "u32", 20))
+    parts += [*_lane_fields(operation, 14), *_reaching(reach, 16)]
 
     def body(b: HandlerBuilder) -> None:
-        pointer = _address(b, kinds[0], operation.width, other)
+        pointer = _address(b, kinds[0], operation.width, reach)
         value = _operand(b, kinds[1], operation.params[1], "value")
         result = operation.define(b, pointer, value, *_lane(b, operation))
         if result is None:
@@ -191,8 +263,8 @@ def lane_handler(operation: Operation, kinds: tuple[int, ...], other: bool) -> H
         else:
             b.finish_value(result)
 
-    name = f"{operation.mnemonic}.{letters(kinds)}" + (".m" if other else "")
-    return Handler(name, Shape("lane", tuple(parts)), body, faults=not other)
+    name = f"{operation.mnemonic}.{letters(kinds)}{reach.suffix}"
+    return Handler(name, Shape(f"lane{_shape_suffix(reach)}", tuple(parts)), body, faults=reach.guarded)
 
 
 # --- one handler for each instruction: operands are always in slots, results go to a slot and the accumulator ---
@@ -209,9 +281,13 @@ _NAMED = {"func": "function", "table": "table", "mem": "memory"}
 _INSTANCE_OPERANDS = (Field("index", "slot", 10), Field("value", "slot", 8))
 
 
-def instance_handler(operation: Operation) -> Handler:
-    """The handler of an instruction of the kind "instance"."""
-    slots = _INSTANCE_OPERANDS[: len(operation.params)]
+def instance_handler(operation: Operation, wide: bool) -> Handler:
+    """The handler of an instruction of the kind "instance".
+
+    `wide`: of an item with addresses of 64 bits, or a memory with other pages than the usual ones.
+    """
+    values = operation.wide_params if wide else operation.params
+    slots = _INSTANCE_OPERANDS[: len(values)]
     parts = [Field(_NAMED[operation.instruction.immediates[0]], "u32", 12), *slots]
     if operation.results:
         parts.insert(0, Field("dst", "dst", 8))
@@ -219,14 +295,21 @@ def instance_handler(operation: Operation) -> Handler:
 
     def body(b: HandlerBuilder) -> None:
         place = named(b, name)
-        operands = [b.read_slot(slot.name, kind) for slot, kind in zip(slots, operation.params, strict=True)]
-        result = operation.define(b, place, *operands)
+        operands = [b.read_slot(slot.name, kind) for slot, kind in zip(slots, values, strict=True)]
+        if wide and operation.wide_results != operation.results:
+            # A size as a word; those of 32 bits are in slots that way, too.
+            how: list[Value | str] = [operation.wide_results[0].type]
+            if name == "memory":
+                how.append(b.struct_field(place, "WlMemory", "page_bits", "i64"))
+            result = operation.define(b, place, *how)
+        else:
+            result = operation.define(b, place, *operands)
         if operation.results:
             b.finish_value(result)
         else:
             b.next()
 
-    return Handler(operation.mnemonic, Shape("instance", tuple(parts)), body)
+    return Handler(operation.mnemonic + (".w" if wide else ""), Shape("instance", tuple(parts)), body)
 
 
 #: The fields of an instruction that the runtime executes (`wasmloom.contract.layout.RUNTIME_CALLS`).
@@ -243,8 +326,11 @@ def runtime_body(call: Callable[[HandlerBuilder], None]) -> Callable[[HandlerBui
     return body
 
 
-def runtime_handler(operation: Operation) -> Handler:
-    """The handler of an instruction of the kind "runtime": the runtime's function reads the operands itself."""
+def runtime_handler(operation: Operation, wide: bool) -> Handler:
+    """The handler of an instruction of the kind "runtime": the runtime's function reads the operands itself.
+
+    It knows what it finds there, so one does for all.
+    """
     body = runtime_body(lambda b: operation.define(b, b.inst, b.fp, b.ip))
     return Handler(operation.mnemonic.replace(".", "_"), RUNTIME, body, calls_runtime=True)
 
@@ -253,33 +339,42 @@ def runtime_handler(operation: Operation) -> Handler:
 ATOMIC_OPERANDS = ("address", "a", "b")
 
 
-def atomic_handler(operation: Operation) -> Handler:
+def atomic_handler(operation: Operation, wide: bool) -> Handler:
     """The handler of an atomic instruction.
 
     Programs have few of them, so memory 0 has no handlers of its own.
     """
-    values = operation.params
+    values = operation.wide_params if wide else operation.params
+    reach = Reach.WIDE_CHECKED if wide else Reach.CHECKED
     parts = [Field(name, "slot", 10 + 2 * i) for i, name in enumerate(ATOMIC_OPERANDS[: len(values)])]
     if operation.results:
         parts.insert(0, Field("dst", "dst", 8))
-    parts += [Field("offset", "u32", 16), Field("memory", "u32", 20)]
+    parts += _reaching(reach, 16)
 
     def body(b: HandlerBuilder) -> None:
         address, *operands = (b.read_slot(name, kind) for name, kind in zip(ATOMIC_OPERANDS, values, strict=False))
-        place = b.binary("add", b.convert("zext", address, "i64"), b.number("offset"))
+        # Its low bits, which say whether it is aligned, are right also if the sum doesn't fit.
+        place = b.binary("add", b.wide(address), b.number("offset"))
         if operation.width > 1:
             low = b.binary("and", place, b.const("i64", operation.width - 1))
             b.trap_if(b.compare("ne", low, b.const("i64", 0)), UNALIGNED_ATOMIC)
-        result = operation.define(b, lambda: _checked_address(b, place, operation.width), *operands)
+
+        def checked() -> Value:
+            if wide:
+                return _wide_checked_address(b, address, place, operation.width)
+            return _checked_address(b, place, operation.width)
+
+        result = operation.define(b, checked, *operands)
         if result is None:
             b.next()
         else:
             b.finish_value(result)
 
-    return Handler(operation.mnemonic, Shape("atomic", tuple(parts)), body)
+    suffix = ".w" if wide else ""
+    return Handler(operation.mnemonic + suffix, Shape(f"atomic{_shape_suffix(reach)}", tuple(parts)), body)
 
 
-def double_handler(operation: Operation) -> Handler:
+def double_handler(operation: Operation, wide: bool) -> Handler:
     """The handler of an instruction that computes two results, into the slot `dst` and the next one."""
     slots = tuple(Field(name, "slot", 10 + 2 * i) for i, name in enumerate("abcd"[: len(operation.params)]))
 
@@ -385,41 +480,51 @@ def vector_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
 
 
 def lane_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
-    """All loads and stores of single lanes. Those of other memories take slots only, as those of vectors do."""
-    for operation in OPERATIONS.values():
-        if operation.kind in ("load", "store") and operation.lane_immediate:
-            for kinds in operand_kinds(operation):
-                for other in (False, True):
-                    if not other or ACC not in kinds:
-                        yield (operation.instruction.index, *kinds, other), lane_handler(operation, kinds, other)
+    """All loads and stores of single lanes."""
+    for reaches in _REACHES:
+        for operation in OPERATIONS.values():
+            if operation.kind in ("load", "store") and operation.lane_immediate:
+                for kinds in operand_kinds(operation):
+                    for reach in reaches:
+                        if kinds in reach.kinds(operation):
+                            yield (operation.instruction.index, *kinds, reach), lane_handler(operation, kinds, reach)
+
+
+#: In this order the handlers of common programs lie close together.
+_REACHES = ((Reach.GUARDED, Reach.CHECKED), (Reach.WIDE, Reach.WIDE_CHECKED))
 
 
 def load_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
     """All loads."""
-    for operation in OPERATIONS.values():
-        if operation.kind == "load" and not operation.lane_immediate:
-            for (kind,) in operand_kinds(operation):
-                for result in vector_results(operation):
-                    for other in (False, True):
-                        if other and kind != SLOT and operation.has_vectors:
-                            continue
-                        yield (operation.instruction.index, kind, result, other), load_handler(
-                            operation, kind, result, other
-                        )
+    for reaches in _REACHES:
+        for operation in OPERATIONS.values():
+            if operation.kind == "load" and not operation.lane_immediate:
+                for kinds in operand_kinds(operation):
+                    for result in vector_results(operation):
+                        for reach in reaches:
+                            if kinds in reach.kinds(operation):
+                                place = (operation.instruction.index, *kinds, result, reach)
+                                yield place, load_handler(operation, kinds[0], result, reach)
+                        if kinds == (IMM,) and Reach.WIDE in reaches:
+                            place = (operation.instruction.index, IMM, result, Reach.WIDE)
+                            yield place, load_handler(operation, IMM, result, Reach.GUARDED)
 
 
 def store_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
     """All stores."""
-    for operation in OPERATIONS.values():
-        if operation.kind == "store" and not operation.lane_immediate:
-            for kinds in operand_kinds(operation):
-                for other in (False, True):
-                    if other and kinds != (SLOT, SLOT) and operation.has_vectors:
-                        continue
-                    yield (operation.instruction.index, *kinds, other), store_handler(operation, kinds, other)
+    for reaches in _REACHES:
+        for operation in OPERATIONS.values():
+            if operation.kind == "store" and not operation.lane_immediate:
+                for kinds in operand_kinds(operation):
+                    for reach in reaches:
+                        if kinds in reach.kinds(operation):
+                            yield (operation.instruction.index, *kinds, reach), store_handler(operation, kinds, reach)
+                    if kinds[0] == IMM and Reach.WIDE in reaches:
+                        place = (operation.instruction.index, *kinds, Reach.WIDE)
+                        yield place, store_handler(operation, kinds, Reach.GUARDED)
 
 
-#: By kind of definition, the one handler of an instruction.
+#: By kind of definition, the one handler of an instruction, or the two of one with addresses.
 _SINGLE = {
     "atomic": atomic_handler, "instance": instance_handler, "runtime": runtime_handler, "double": double_handler,
 }  # fmt: skip
@@ -427,9 +532,10 @@ _SINGLE = {
 
 def single_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
     """All instructions that have one handler each, by rule."""
-    for operation in OPERATIONS.values():
-        if operation.kind in _SINGLE:
-            yield (operation.instruction.index,), _SINGLE[operation.kind](operation)
+    for wide in (False, True):
+        for operation in OPERATIONS.values():
+            if operation.kind in _SINGLE and (operation.has_wide or not wide):
+                yield (operation.instruction.index, wide), _SINGLE[operation.kind](operation, wide)
 
 
 def branch_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
@@ -451,10 +557,10 @@ def branch_handlers() -> Iterator[tuple[tuple[int, ...], Handler]]:
 #: The families by name: an operand's kind is one of three, a result's one of two (slot and accumulator).
 FAMILIES = {
     "value": Family((("a", 3), ("b", 3), ("result", 2)), value_handlers),
-    "load": Family((("address", 3), ("result", 2), ("other", 2)), load_handlers),
-    "store": Family((("address", 3), ("value", 3), ("other", 2)), store_handlers),
+    "load": Family((("address", 3), ("result", 2), ("reach", len(Reach))), load_handlers),
+    "store": Family((("address", 3), ("value", 3), ("reach", len(Reach))), store_handlers),
     "vector": Family((("a", 2), ("b", 3), ("c", 2), ("result", 2)), vector_handlers),
-    "lane": Family((("address", 2), ("value", 2), ("other", 2)), lane_handlers),
-    "single": Family((), single_handlers),
+    "lane": Family((("address", 2), ("value", 2), ("reach", len(Reach))), lane_handlers),
+    "single": Family((("wide", 2),), single_handlers),
     "branch": Family((("a", 3), ("b", 3), ("negate", 2), ("back", 2)), branch_handlers),
 }

@@ -3,11 +3,14 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from wasmloom.binary.decoder cimport DecodedModule
 from wasmloom.binary.reader cimport Instr, Reader
-from wasmloom.interpreter.assembler cimport Assembler, Condition
+from wasmloom.contract cimport _handlers as h
+from wasmloom.interpreter.assembler cimport S_MEMORY, S_TABLE, Assembler, Condition, op_space
 
 cdef enum:
     RECORD_SLOTS = 2    # behind the locals: return ip and own instance
     SHIM_SLOTS = 2      # a tail call out of the instance puts these below the callee's frame
+
+    MAX_MEMORIES = 100  # as in wasmloom.spec.limits
 
 cdef enum LabelKind:
     L_FUNCTION
@@ -48,7 +51,8 @@ cdef class Translator(Assembler):
     cdef DecodedModule module
     cdef char **cells           # borrowed: the code space's
     cdef bint fuel
-    cdef bint checked           # accesses to memory 0 are checked, as those to other memories always are
+    cdef uint8_t memory_reach[MAX_MEMORIES]     # what accesses know of a memory: see `wasmloom.interpreter.families.Reach`
+    cdef uint8_t memory_wide[MAX_MEMORIES]      # whether it has addresses of 64 bits; 2: only its pages are unusual
     cdef Signature *signatures  # by type index
     cdef Py_ssize_t num_types
     cdef uint8_t *type_storage
@@ -70,6 +74,16 @@ cdef class Translator(Assembler):
     cdef list cont_functions    # per type index: the type index of the function type, for continuation types
     cdef list tag_types         # per tag: the type index of its function type
     cdef list switched_from     # per type index of a function type: that of the continuation that it ends with, if so
+
+    cdef inline int reach(self, uint64_t memory, uint64_t offset) noexcept:
+        """What an access with an offset knows of a memory."""
+        return h.REACH_WIDE_CHECKED if offset >> 32 else self.memory_reach[memory]
+
+    cdef inline bint is_wide(self, int op, uint64_t index) noexcept:
+        """Whether the memory or table that an instruction names has addresses of 64 bits."""
+        if op_space[op] == S_TABLE:
+            return self.module.table_item[index].is64
+        return op_space[op] == S_MEMORY and self.memory_wide[index] == 1
 
     cdef int pass_by(self, Reader *r, Instr *i) except -1
     cdef Signature block_type(self, Instr *i) except *

@@ -59,6 +59,7 @@ from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.kinds import NUMBERS, of_type
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
+from wasmloom.spec.limits import PAGE_BITS
 from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, REF_FLAG, ContType, FuncType
 from wasmloom.system import log
 
@@ -136,7 +137,7 @@ class Translator(Assembler):
         self.module = module
         self.cells = cython.cast(cython.pointer(cython.p_char), cython.cast(cython.size_t, cells))
         self.fuel = fuel
-        self.checked = checked
+        self._read_memories(checked)
         self.slot_functions = h.INSTANCE_SIZE + FIELD_BYTES * counts[0]
         self.slot_tables = self.slot_functions + FIELD_BYTES * counts[1]
         self.slot_memories = self.slot_tables + FIELD_BYTES * counts[2]
@@ -155,6 +156,20 @@ class Translator(Assembler):
         free(self.signatures)
         free(self.type_storage)
         free(self.labels)
+
+    def _read_memories(self, checked: cython.bint) -> None:
+        """Fill what is known of the module's memories; `checked`: none has guard pages."""
+        i: cython.int
+        guarded: cython.bint
+        for i, memory in enumerate(self.module.memories):
+            usual: cython.bint = memory.page_size_log2 == PAGE_BITS
+            guarded = i == 0 and usual and not checked
+            if memory.is64:
+                self.memory_wide[i] = 1
+                self.memory_reach[i] = h.REACH_WIDE if guarded else h.REACH_WIDE_CHECKED
+            else:
+                self.memory_wide[i] = 0 if usual else 2
+                self.memory_reach[i] = h.REACH_GUARDED if guarded else h.REACH_CHECKED
 
     def _read_signatures(self) -> None:
         """Fill `signatures` from the module's types."""

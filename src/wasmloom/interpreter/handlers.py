@@ -153,6 +153,7 @@ def enumeration() -> str:
     lines.append(f"    TRY_RECORD_SLOTS = {stack_handlers.TRY_RECORD_SLOTS}")
     lines.append(f"    CLAUSE_SUSPEND = {stack_handlers.CLAUSE_SUSPEND}")
     lines.append(f"    CLAUSE_SWITCH = {stack_handlers.CLAUSE_SWITCH}")
+    lines += [f"    REACH_{reach.name} = {int(reach)}" for reach in families.Reach]
     for name, family in (*families.FAMILIES.items(), ("select", control_handlers.SELECT)):
         parameters = ", ".join(f"int {axis}" for axis in ("row", *(axis for axis, _ in family.axes)))
         lines += ["", f"cdef inline int {name}_position({parameters}) noexcept nogil:"]

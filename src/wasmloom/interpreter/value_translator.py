@@ -33,6 +33,7 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     op_result,
     op_space,
     op_types,
+    op_wide_result,
     put16,
     put32,
     put64,
@@ -167,7 +168,7 @@ def _double(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
     for _ in range(count):
         t.pop()
     t.clobber(0)
-    at = t.emit(single_table[h.single_position(i.op)])
+    at = t.emit(single_table[h.single_position(i.op, False)])
     for k in range(count):
         cython.cast(cython.pointer(uint16_t), t.buffer + at + h.AT_DOUBLE_A)[k] = slots[k]
     put16(t.buffer + at + h.AT_DST, t.home(t.push(E_SLOT, h.T_I64)))
@@ -180,30 +181,97 @@ def _double(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
+def _memory(t: Translator, index: uint64_t) -> uint32_t:
+    """The offset in the instance of a memory."""
+    return cython.cast(uint32_t, t.slot_memories + FIELD_BYTES * index)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def fit_address(
+    t: Translator,
+    a: cython.pointer(Operand),
+    index: cython.int,
+    offset: cython.pointer(uint64_t),
+    reach: cython.int,
+) -> cython.int:
+    """Let an address be what handlers take: `a` is the entry at `index` of the operand stack.
+
+    A constant address becomes part of the offset, if that still has 32 bits then.
+    """
+    if reach == h.REACH_WIDE_CHECKED:
+        return t.in_slot(a, index)
+    if a.kind == IMM:
+        if a.bits >> 32 or (a.bits + offset[0]) >> 32:
+            return t.in_slot(a, index)
+        offset[0] += a.bits
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def put_load(
+    t: Translator,
+    at: cython.Py_ssize_t,
+    a: cython.pointer(Operand),
+    offset: uint64_t,
+    memory: uint64_t,
+    reach: cython.int,
+) -> cython.void:
+    """Write the fields of a load."""
+    if a.kind == SLOT:
+        put16(t.buffer + at + h.AT_LOAD_ADDRESS, a.slot)
+    if reach == h.REACH_WIDE_CHECKED:
+        put64(t.buffer + at + h.AT_LOAD_WM_OFFSET_IMM64, offset)
+        put32(t.buffer + at + h.AT_LOAD_WM_MEMORY, _memory(t, memory))
+        return
+    put32(t.buffer + at + h.AT_LOAD_OFFSET, cython.cast(uint32_t, offset))
+    if reach == h.REACH_CHECKED:
+        put32(t.buffer + at + h.AT_LOAD_MEMORY, _memory(t, memory))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def put_store(
+    t: Translator,
+    at: cython.Py_ssize_t,
+    a: cython.pointer(Operand),
+    b: cython.pointer(Operand),
+    offset: uint64_t,
+    memory: uint64_t,
+    reach: cython.int,
+) -> cython.void:
+    """Write the fields of a store, but for an immediate."""
+    if a.kind == SLOT:
+        put16(t.buffer + at + h.AT_STORE_ADDRESS, a.slot)
+    if b.kind == SLOT:
+        put16(t.buffer + at + h.AT_STORE_VALUE, b.slot)
+    if reach == h.REACH_WIDE_CHECKED:
+        put64(t.buffer + at + h.AT_STORE_WM_OFFSET_IMM64, offset)
+        put32(t.buffer + at + h.AT_STORE_WM_MEMORY, _memory(t, memory))
+        return
+    put32(t.buffer + at + h.AT_STORE_OFFSET, cython.cast(uint32_t, offset))
+    if reach == h.REACH_CHECKED:
+        put32(t.buffer + at + h.AT_STORE_M_MEMORY, _memory(t, memory))
+
+
+@cython.cfunc
 @cython.exceptval(-1, check=False)
 def _load(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
     """A load: ``i.a`` offset, ``i.b`` memory."""
     a: Operand = t.operand(t.height - 1)
     offset: uint64_t = i.a
-    other: cython.bint = i.b != 0 or t.checked
+    reach: cython.int = t.reach(i.b, offset)
     at: cython.Py_ssize_t
-    if a.kind == IMM:
-        if (a.bits + offset) >> 32:
-            a.slot = t.to_slot(t.height - 1)
-            a.kind = SLOT
-        else:
-            offset += a.bits
+    fit_address(t, cython.address(a), t.height - 1, cython.address(offset), reach)
     t.pop()
     at = t.emit_result(
-        load_table[h.load_position(i.op, a.kind, ACC, other)],
-        load_table[h.load_position(i.op, a.kind, SLOT, other)],
+        load_table[h.load_position(i.op, a.kind, ACC, reach)],
+        load_table[h.load_position(i.op, a.kind, SLOT, reach)],
         op_result[i.op],
     )
-    if a.kind == SLOT:
-        put16(t.buffer + at + h.AT_LOAD_ADDRESS, a.slot)
-    put32(t.buffer + at + h.AT_LOAD_OFFSET, cython.cast(uint32_t, offset))
-    if other:
-        put32(t.buffer + at + h.AT_LOAD_MEMORY, t.slot_memories + FIELD_BYTES * i.b)
+    put_load(t, at, cython.address(a), offset, i.b, reach)
     return 0
 
 
@@ -215,16 +283,13 @@ def _store(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -
     b: Operand = t.operand(t.height - 1)
     type: cython.int = op_types[i.op][1]
     offset: uint64_t = i.a
-    other: cython.bint = i.b != 0 or t.checked
+    reach: cython.int = t.reach(i.b, offset)
     immediate: cython.int
     at: cython.Py_ssize_t
     t.fit(cython.address(b), t.height - 1)
-    if a.kind == IMM:
-        if (a.bits + offset) >> 32:
-            a.slot = t.to_slot(t.height - 2)
-            a.kind = SLOT
-        else:
-            offset += a.bits
+    fit_address(t, cython.address(a), t.height - 2, cython.address(offset), reach)
+    if reach == h.REACH_WIDE_CHECKED:
+        t.in_slot(cython.address(b), t.height - 1)
     if a.kind == ACC and b.kind == ACC and class_of(type) == 0:
         if a.slot >= 0:
             a.kind = SLOT
@@ -232,15 +297,10 @@ def _store(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -
             b.kind = SLOT
     t.pop()
     t.pop()
-    at = t.emit(store_table[h.store_position(i.op, a.kind, b.kind, other)])
-    if a.kind == SLOT:
-        put16(t.buffer + at + h.AT_STORE_ADDRESS, a.slot)
-    put32(t.buffer + at + h.AT_STORE_OFFSET, cython.cast(uint32_t, offset))
-    if other:
-        put32(t.buffer + at + h.AT_STORE_M_MEMORY, t.slot_memories + FIELD_BYTES * i.b)
-    if b.kind == SLOT:
-        put16(t.buffer + at + h.AT_STORE_VALUE, b.slot)
-    elif b.kind == IMM:
+    at = t.emit(store_table[h.store_position(i.op, a.kind, b.kind, reach)])
+    put_store(t, at, cython.address(a), cython.address(b), offset, i.b, reach)
+    if b.kind == IMM:
+        other: cython.bint = reach == h.REACH_CHECKED
         if kind_wide[type]:
             put64(t.buffer + at + (h.AT_STORE_M_VALUE_IMM64 if other else h.AT_STORE_VALUE_IMM64), b.bits)
         else:
@@ -256,20 +316,23 @@ def _atomic(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
     count: cython.int = op_arity[i.op]
     first: cython.int = t.height - count
     slots: cython.int[3]
+    wide: cython.bint = t.memory_wide[i.b] == 1
+    number: cython.int = single_table[h.single_position(i.op, wide)]
     at: cython.Py_ssize_t
     k: cython.int
     for k in range(count):
         slots[k] = t.to_slot(first + k)
     for _ in range(count):
         t.pop()
-    if op_has_result[i.op]:
-        at = t.emit_slot_result(single_table[h.single_position(i.op)], op_result[i.op])
-    else:
-        at = t.emit(single_table[h.single_position(i.op)])
+    at = t.emit_slot_result(number, op_result[i.op]) if op_has_result[i.op] else t.emit(number)
     for k in range(count):
         cython.cast(cython.pointer(uint16_t), t.buffer + at + h.AT_ATOMIC_ADDRESS)[k] = slots[k]
-    put32(t.buffer + at + h.AT_ATOMIC_OFFSET, cython.cast(uint32_t, i.a))
-    put32(t.buffer + at + h.AT_ATOMIC_MEMORY, t.slot_memories + FIELD_BYTES * i.b)
+    if wide:
+        put64(t.buffer + at + h.AT_ATOMIC_WM_OFFSET_IMM64, i.a)
+        put32(t.buffer + at + h.AT_ATOMIC_WM_MEMORY, _memory(t, i.b))
+    else:
+        put32(t.buffer + at + h.AT_ATOMIC_OFFSET, cython.cast(uint32_t, i.a))
+        put32(t.buffer + at + h.AT_ATOMIC_MEMORY, _memory(t, i.b))
     return 0
 
 
@@ -459,7 +522,12 @@ def _instance(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)
     count: cython.int = op_arity[i.op]
     index: cython.int = 0
     value: cython.int = 0
+    number: cython.int
+    wide: cython.bint = t.is_wide(i.op, i.a)
     at: cython.Py_ssize_t
+    # The size of a memory with addresses of 32 bits and unusual pages needs its own, too.
+    has_own: cython.bint = wide or (op_space[i.op] == S_MEMORY and t.memory_wide[i.a] != 0)
+    number = single_table[h.single_position(i.op, has_own)]
     if count > 0:
         index = t.to_slot(t.height - count)
     if count > 1:
@@ -467,9 +535,9 @@ def _instance(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)
     for _ in range(count):
         t.pop()
     if op_has_result[i.op]:
-        at = t.emit_slot_result(single_table[h.single_position(i.op)], op_result[i.op])
+        at = t.emit_slot_result(number, op_wide_result[i.op] if wide else op_result[i.op])
     else:
-        at = t.emit(single_table[h.single_position(i.op)])
+        at = t.emit(number)
     if count > 0:
         put16(t.buffer + at + h.AT_INSTANCE_INDEX, index)
     if count > 1:

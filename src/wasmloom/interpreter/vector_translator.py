@@ -27,6 +27,7 @@ from cython.cimports.wasmloom.interpreter.assembler import (
 )
 from cython.cimports.wasmloom.interpreter.flow import Translator, lowers
 from cython.cimports.wasmloom.interpreter.machine import lane_table, load_table, store_table, vector_table
+from cython.cimports.wasmloom.interpreter.value_translator import fit_address, put_load, put_store
 from cython.cimports.wasmloom.interpreter.vector_translator import LANE, LANES, op_lane
 
 from wasmloom.semantics.registry import OPERATIONS
@@ -40,17 +41,6 @@ def _fill_tables() -> None:
 
 
 _fill_tables()
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _in_slot(t: Translator, a: cython.pointer(Operand), index: cython.int) -> cython.int:
-    """Let an operand be read from a slot."""
-    if a.kind != SLOT:
-        if a.kind == IMM or a.slot < 0:
-            a.slot = t.to_slot(index)
-        a.kind = SLOT
-    return 0
 
 
 @cython.cfunc
@@ -84,13 +74,13 @@ def _vector(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
         operands[k] = t.operand(first + k)
         # Only the count of a shift can be an immediate.
         if operands[k].kind == IMM and (k == 0 or lane or count != 2):
-            _in_slot(t, cython.address(operands[k]), first + k)
+            t.in_slot(cython.address(operands[k]), first + k)
         elif operands[k].kind == ACC:
             if count == 3 and k < 2:
-                _in_slot(t, cython.address(operands[k]), first + k)
+                t.in_slot(cython.address(operands[k]), first + k)
             else:
                 if in_acc >= 0:
-                    _in_slot(t, cython.address(operands[in_acc]), first + in_acc)
+                    t.in_slot(cython.address(operands[in_acc]), first + in_acc)
                 in_acc = k
     if count == 2 and in_acc == 0 and op_mirrored[i.op] == i.op:
         swapped = operands[0]
@@ -140,14 +130,10 @@ def _put_slots(
 
 
 @cython.cfunc
-@cython.exceptval(-1, check=False)
-def _address(
-    t: Translator, a: cython.pointer(Operand), index: cython.int, offset: uint64_t, other: cython.bint
-) -> cython.int:
-    """Let an address be what handlers take: of other memories than the first only slots."""
-    if other or (a.kind == IMM and (a.bits + offset) >> 32):
-        return _in_slot(t, a, index)
-    return 0
+@cython.exceptval(check=False)
+def _is_other(reach: cython.int) -> cython.bint:
+    """Whether an access has handlers for slots only: of other memories than the first, and with checks."""
+    return reach == h.REACH_CHECKED or reach == h.REACH_WIDE_CHECKED
 
 
 @cython.cfunc
@@ -156,18 +142,14 @@ def _load(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) ->
     """A load of a whole vector."""
     a: Operand = t.operand(t.height - 1)
     offset: uint64_t = i.a
-    other: cython.bint = i.b != 0 or t.checked
+    reach: cython.int = t.reach(i.b, offset)
     at: cython.Py_ssize_t
-    _address(t, cython.address(a), t.height - 1, offset, other)
+    if _is_other(reach):
+        t.in_slot(cython.address(a), t.height - 1)
+    fit_address(t, cython.address(a), t.height - 1, cython.address(offset), reach)
     t.pop()
-    at = t.emit_slot_result(load_table[h.load_position(i.op, a.kind, SLOT, other)], h.T_V128)
-    if a.kind == SLOT:
-        put16(t.buffer + at + h.AT_LOAD_ADDRESS, a.slot)
-    elif a.kind == IMM:
-        offset += a.bits
-    put32(t.buffer + at + h.AT_LOAD_OFFSET, cython.cast(uint32_t, offset))
-    if other:
-        put32(t.buffer + at + h.AT_LOAD_MEMORY, t.slot_memories + FIELD_BYTES * i.b)
+    at = t.emit_slot_result(load_table[h.load_position(i.op, a.kind, SLOT, reach)], h.T_V128)
+    put_load(t, at, cython.address(a), offset, i.b, reach)
     return 0
 
 
@@ -178,23 +160,17 @@ def _store(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -
     a: Operand = t.operand(t.height - 2)
     b: Operand = t.operand(t.height - 1)
     offset: uint64_t = i.a
-    other: cython.bint = i.b != 0 or t.checked
+    reach: cython.int = t.reach(i.b, offset)
     at: cython.Py_ssize_t
-    _address(t, cython.address(a), t.height - 2, offset, other)
-    if other or a.kind == ACC:
-        _in_slot(t, cython.address(b), t.height - 1)
+    if _is_other(reach):
+        t.in_slot(cython.address(a), t.height - 2)
+    fit_address(t, cython.address(a), t.height - 2, cython.address(offset), reach)
+    if _is_other(reach) or a.kind == ACC:
+        t.in_slot(cython.address(b), t.height - 1)
     t.pop()
     t.pop()
-    at = t.emit(store_table[h.store_position(i.op, a.kind, b.kind, other)])
-    if a.kind == SLOT:
-        put16(t.buffer + at + h.AT_STORE_ADDRESS, a.slot)
-    elif a.kind == IMM:
-        offset += a.bits
-    put32(t.buffer + at + h.AT_STORE_OFFSET, cython.cast(uint32_t, offset))
-    if other:
-        put32(t.buffer + at + h.AT_STORE_M_MEMORY, t.slot_memories + FIELD_BYTES * i.b)
-    if b.kind == SLOT:
-        put16(t.buffer + at + h.AT_STORE_VALUE, b.slot)
+    at = t.emit(store_table[h.store_position(i.op, a.kind, b.kind, reach)])
+    put_store(t, at, cython.address(a), cython.address(b), offset, i.b, reach)
     return 0
 
 
@@ -204,24 +180,28 @@ def _lane_access(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Ins
     """A load to, or a store of, one lane of the vector on top of the stack."""
     a: Operand = t.operand(t.height - 2)
     b: Operand = t.operand(t.height - 1)
-    other: cython.bint = i.b != 0 or t.checked
+    reach: cython.int = t.reach(i.b, i.a)
     number: cython.int
     at: cython.Py_ssize_t
-    if other or a.kind == IMM:
-        _in_slot(t, cython.address(a), t.height - 2)
-    if other or a.kind == ACC:
-        _in_slot(t, cython.address(b), t.height - 1)
+    if _is_other(reach) or a.kind == IMM:
+        t.in_slot(cython.address(a), t.height - 2)
+    if _is_other(reach) or a.kind == ACC:
+        t.in_slot(cython.address(b), t.height - 1)
     t.pop()
     t.pop()
-    number = lane_table[h.lane_position(i.op, a.kind, b.kind, other)]
+    number = lane_table[h.lane_position(i.op, a.kind, b.kind, reach)]
     at = t.emit_slot_result(number, h.T_V128) if op_result[i.op] == h.T_V128 else t.emit(number)
     if a.kind == SLOT:
         put16(t.buffer + at + h.AT_LANE_ADDRESS, a.slot)
     if b.kind == SLOT:
         put16(t.buffer + at + h.AT_LANE_VALUE, b.slot)
     put16(t.buffer + at + h.AT_LANE_LANE, i.d)
+    if reach == h.REACH_WIDE_CHECKED:
+        put64(t.buffer + at + h.AT_LANE_WM_OFFSET_IMM64, i.a)
+        put32(t.buffer + at + h.AT_LANE_WM_MEMORY, t.slot_memories + FIELD_BYTES * i.b)
+        return 0
     put32(t.buffer + at + h.AT_LANE_OFFSET, cython.cast(uint32_t, i.a))
-    if other:
+    if reach == h.REACH_CHECKED:
         put32(t.buffer + at + h.AT_LANE_MEMORY, t.slot_memories + FIELD_BYTES * i.b)
     return 0
 

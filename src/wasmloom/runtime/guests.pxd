@@ -104,7 +104,7 @@ ctypedef struct Guest:
     uint64_t until_chain_check  # stacks that can be made before they are counted again
     uint64_t memory_limit       # bytes that may be allocated for it together (see `charge`)
     uint64_t used_bytes         # bytes that are
-    uint64_t most_pages         # pages that one memory may have
+    uint64_t most_bytes         # bytes that one memory may have
     uint64_t most_elements      # elements that one table may have
     bint limits_memories        # whether memories count towards the limit; else each of their bytes raises it
     Parked *parked              # doubly linked

@@ -16,12 +16,13 @@ ctypedef struct Spare:
     uint64_t length             # accessible bytes, all zero
 
 cdef uintptr_t bases[16384]
+cdef uint64_t extents[16384]
 cdef int used
 cdef Spare spares[16]
 cdef int spare_count
 cdef int checked_count
 
-cdef bint new_region(WlMemory *memory, uint64_t length, bint checked) noexcept nogil
+cdef bint new_region(WlMemory *memory, uint64_t length) noexcept nogil
 cdef bint grow_region(WlMemory *memory, uint64_t length) noexcept nogil
 cdef void free_region(WlMemory *memory) noexcept nogil
 cdef bint in_region(void *address) noexcept nogil

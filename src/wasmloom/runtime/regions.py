@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""Address space of 32-bit memories. There are two kinds; the engine decides which kind its memories are.
+"""Address space of memories. There are two kinds; the engine decides which kind its memories are.
 
 *Guarded* memories are reserved whole and made accessible as they grow. A guest address is an `i32` plus a static
 offset, also an unsigned 32-bit number, so an access of up to 16 bytes ends below 8 GiB + 16. A memory reserves that
@@ -8,14 +8,20 @@ much (`RESERVATION`), but only its present length is accessible. An access out o
 `wasmloom.runtime.faults` turns the fault into a trap, so generated code needs no bounds checks. The base never moves,
 so Python's views of a memory stay valid when it grows.
 
+No reservation covers all addresses of 64 bits. A 64-bit memory has at most `MOST_BYTES_64` bytes (64 GiB), and
+generated code traps at addresses from there on: a comparison with a constant, which doesn't read the length. Behind
+what is left come an offset below 2**32 and up to 16 bytes, as above. With a larger offset, code also looks at the sum,
+or checks the access as below.
+
 *Checked* memories are for processes that can't have that much address space. They take only what they hold. Generated
 code compares every address with the length. Growing may move them, which the system does without copying. A move would
 invalidate Python's views, so a memory doesn't grow while there are any. It grows with the GIL held, so any thread that
-holds the GIL may read base and length.
+holds the GIL may read base and length. Memories with pages of one byte are always checked: the processor protects whole
+pages of its own.
 
 The table of reservations is read by the signal handler. Invariants: a slot holds a reservation's base or 0; it is
-written after `mmap` has succeeded and cleared before `munmap`, both with the GIL held (one writer at a time);
-readers take no lock, and one that looks up an address of its own live memory always finds it.
+written after `mmap` has succeeded and its extent has been noted, and cleared before `munmap`, all with the GIL held
+(one writer at a time); readers take no lock, and one that looks up an address of its own live memory always finds it.
 """
 
 from __future__ import annotations
@@ -34,20 +40,24 @@ from cython.cimports.posix.mman import (
     madvise,
     munmap,
 )
-from cython.cimports.wasmloom.contract._layout import WlMemory
+from cython.cimports.wasmloom.contract._layout import MOST_BYTES_64, WlMemory
 from cython.cimports.wasmloom.runtime.regions import (
     MAX_REGIONS,
     MAX_SPARES,
     RESERVATION,
     bases,
+    extents,
     spares,
 )
 from cython.cimports.wasmloom.system._capi import MREMAP_MAYMOVE
 from cython.cimports.wasmloom.system.allocation import mmap, mprotect, mremap
 
-# bases[slot] is a reservation's base or 0; slots from `used` on have never held one. The first `spare_count` of
-# `spares` are reservations without a memory. `checked_count` is the number of checked memories. All are declared in
-# regions.pxd.
+#: Of a 64-bit memory: all addresses that code lets through, u32 offset, and one page for the access itself.
+_RESERVATION_64 = cython.declare(uint64_t, MOST_BYTES_64 + 0x100010000)
+
+# bases[slot] is a reservation's base or 0, extents[slot] its bytes; slots from `used` on have never held one. The
+# first `spare_count` of `spares` are reservations of 32-bit memories without a memory. `checked_count` is the number of
+# checked memories. All are declared in regions.pxd.
 used = 0
 spare_count = 0
 checked_count = 0
@@ -56,8 +66,9 @@ checked_count = 0
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _reserve(length: uint64_t) -> cython.p_char:
-    """The address space of one memory, of which `length` zero bytes are accessible; NULL when there is no room.
+def _reserve(length: uint64_t, extent: uint64_t) -> cython.p_char:
+    """`extent` bytes of address space for one memory, of which `length` zero bytes are accessible; NULL when there is
+    no room.
 
     Call with the GIL.
     """
@@ -65,7 +76,7 @@ def _reserve(length: uint64_t) -> cython.p_char:
     slot: cython.int
     base: cython.p_char
     accessible: uint64_t
-    if spare_count:
+    if spare_count and extent == RESERVATION:
         # Prefer the one with the right length, else take the last.
         slot = 0
         while slot < spare_count - 1 and spares[slot].length != length:
@@ -85,11 +96,12 @@ def _reserve(length: uint64_t) -> cython.p_char:
             return cython.NULL
         base = cython.cast(
             cython.p_char,
-            mmap(cython.NULL, RESERVATION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+            mmap(cython.NULL, extent, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
         )
         if base == cython.cast(cython.p_char, MAP_FAILED):
             return cython.NULL
         accessible = 0
+        extents[slot] = extent
         bases[slot] = cython.cast(uintptr_t, base)
         if slot == used:
             used = slot + 1
@@ -113,7 +125,7 @@ def _commit(base: cython.p_char, old_length: uint64_t, new_length: uint64_t) -> 
 @cython.nogil
 @cython.exceptval(check=False)
 def _release(base: cython.p_char, length: uint64_t) -> cython.void:
-    """Give back a reservation of which `length` bytes are accessible. Call with the GIL.
+    """Give back a 32-bit memory's reservation of which `length` bytes are accessible. Call with the GIL.
 
     Unmapping costs by far the most in a memory's life, so some reservations are kept for the next memories. Their pages
     are freed at once.
@@ -136,7 +148,7 @@ def _unmap(base: cython.p_char) -> cython.void:
     for slot in range(used):
         if bases[slot] == cython.cast(uintptr_t, base):
             bases[slot] = 0
-            munmap(base, RESERVATION)
+            munmap(base, extents[slot])
             return
 
 
@@ -148,7 +160,7 @@ def in_region(address: cython.p_void) -> cython.bint:
     slot: cython.int
     wanted: uintptr_t = cython.cast(uintptr_t, address)
     for slot in range(used):  # noqa: SIM110
-        if bases[slot] != 0 and wanted - bases[slot] < RESERVATION:
+        if bases[slot] != 0 and wanted - bases[slot] < extents[slot]:
             return True
     return False
 
@@ -164,12 +176,12 @@ def _mapping(length: uint64_t) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def new_region(memory: cython.pointer(WlMemory), length: uint64_t, checked: cython.bint) -> cython.bint:
-    """Give a memory `length` zero bytes; False when the system has none. Call with the GIL."""
+def new_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bint:
+    """Give a memory, which knows its kind, `length` zero bytes; False when the system has none. Call with the GIL."""
     global checked_count
     base: cython.p_char
-    mapped: uint64_t = RESERVATION
-    if checked:
+    mapped: uint64_t = _RESERVATION_64 if memory.is64 else RESERVATION
+    if memory.checked:
         mapped = _mapping(length)
         base = cython.cast(
             cython.p_char,
@@ -179,7 +191,7 @@ def new_region(memory: cython.pointer(WlMemory), length: uint64_t, checked: cyth
             return False
         checked_count += 1
     else:
-        base = _reserve(length)
+        base = _reserve(length, mapped)
         if base == cython.NULL:
             return False
     memory.base = base
@@ -197,7 +209,7 @@ def grow_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bi
     Returns False when the system refuses, or a checked memory has views.
     """
     base: cython.p_char
-    if memory.mapped == RESERVATION:
+    if not memory.checked:
         if not _commit(memory.base, memory.length, length):
             return False
     elif length > memory.length:
@@ -218,11 +230,13 @@ def grow_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bi
 def free_region(memory: cython.pointer(WlMemory)) -> cython.void:
     """Give a memory's address space back. Call with the GIL, when no guest and no view can touch it any more."""
     global checked_count
-    if memory.mapped == RESERVATION:
-        _release(memory.base, memory.length)
-    else:
+    if memory.checked:
         checked_count -= 1
         munmap(memory.base, memory.mapped)
+    elif memory.mapped == RESERVATION:
+        _release(memory.base, memory.length)
+    else:
+        _unmap(memory.base)
 
 
 def can_reserve(count: int) -> bool:

@@ -6,8 +6,9 @@ All functions have the signature that `wasmloom.contract.layout.RUNTIME_CALLS` g
 held, and return a trap code. `register` puts them into the table of runtime calls. ``translate`` belongs to the
 interpreter, ``host_call`` to the host package.
 
-Invariants: lengths and addresses are unsigned 32-bit numbers widened to 64 bits before they are added, so no sum wraps;
-nothing is written before the whole range has been checked. Memories can be large, so long operations on them are
+Invariants: addresses, indices and counts are unsigned numbers of 64 bits, or of 32 where memory or table say so, and
+any of them is possible, so they are never added before they are known to be in bounds (`_within`); nothing is written
+before the whole range has been checked. Memories can be large, so long operations on them are
 done in slices, between which a guest can be interrupted as in a loop (`wasmloom.runtime.bulk`). Tables can't be large
 (`Store.new_table`).
 """
@@ -46,7 +47,6 @@ from cython.cimports.wasmloom.runtime.guests import (
     rest,
 )
 from cython.cimports.wasmloom.runtime.hooks import code_wanted, make_code, set_runtime_call
-from cython.cimports.wasmloom.runtime.regions import RESERVATION
 from cython.cimports.wasmloom.runtime.runtime_calls import (
     IdMatches,
     Look,
@@ -312,11 +312,30 @@ def _data(inst: cython.pointer(WlInstance), index: uint32_t) -> cython.pointer(W
 
 
 @cython.cfunc
+@cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def _word(fp: cython.pointer(uint64_t), slot: cython.int) -> uint64_t:
-    """An i32 in a slot, unsigned."""
-    return cython.cast(uint32_t, fp[slot])
+def _word(fp: cython.pointer(uint64_t), slot: cython.int, is64: uint64_t) -> uint64_t:
+    """An i64 in a slot, or an i32, unsigned."""
+    return fp[slot] if is64 else cython.cast(uint32_t, fp[slot])
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _within(start: uint64_t, count: uint64_t, length: uint64_t) -> cython.bint:
+    """Whether `count` bytes or elements from `start` on are within the first `length`."""
+    return start <= length and count <= length - start
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _minus_one(is64: uint64_t) -> uint64_t:
+    """-1 as a number of 64 bits, or one of 32 as slots have it."""
+    return ~cython.cast(uint64_t, 0) if is64 else cython.cast(uint32_t, 0xFFFFFFFF)
 
 
 @cython.cfunc
@@ -328,17 +347,16 @@ def _memory_grow(
     """a ← grow(memory imm0, by b pages), -1 when it can't."""
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     memory: cython.pointer(WlMemory) = _memory(inst, ops.imm0)
-    pages: uint64_t = memory.length >> 16
+    pages: uint64_t = memory.length >> memory.page_bits
+    more: uint64_t = _word(fp, ops.b, memory.is64)
     grown: cython.bint
-    if memory.mapped == RESERVATION:
-        grown = grow_memory(cython.cast(Store, ctx.store), memory, _word(fp, ops.b))
+    if not memory.checked:
+        grown = grow_memory(cython.cast(Store, ctx.store), memory, more)
     else:
         enter_python(ctx)
-        grown = grow_memory(cython.cast(Store, ctx.store), memory, _word(fp, ops.b))
+        grown = grow_memory(cython.cast(Store, ctx.store), memory, more)
         leave_python(ctx)
-    if not grown:
-        pages = 0xFFFFFFFF
-    fp[ops.a] = pages
+    fp[ops.a] = pages if grown else _minus_one(memory.is64)
     return 0
 
 
@@ -355,7 +373,7 @@ def initialise_memory(
     argument: cython.p_void,
 ) -> uint64_t:
     """Copy `count` bytes of a data segment into a memory; returns a trap code, or what `between` ended it with."""
-    if source + count > segment.length or target + count > memory.length:
+    if not _within(source, count, segment.length) or not _within(target, count, memory.length):
         return _MEMORY_OUT_OF_BOUNDS
     return move(cython.address(memory.base), target, cython.address(segment.data), source, count, between, argument)
 
@@ -368,12 +386,13 @@ def _memory_init(
 ) -> uint64_t:
     """Memory imm1, data imm0, destination a, source b, count c."""
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    memory: cython.pointer(WlMemory) = _memory(inst, ops.imm1)
     return initialise_memory(
-        _memory(inst, ops.imm1),
+        memory,
         _data(inst, ops.imm0),
-        _word(fp, ops.a),
-        _word(fp, ops.b),
-        _word(fp, ops.c),
+        _word(fp, ops.a, memory.is64),
+        _word(fp, ops.b, 0),
+        _word(fp, ops.c, 0),
         _between,
         ctx,
     )
@@ -389,10 +408,10 @@ def _memory_copy(
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     to: cython.pointer(WlMemory) = _memory(inst, ops.imm0)
     origin: cython.pointer(WlMemory) = _memory(inst, ops.imm1)
-    target: uint64_t = _word(fp, ops.a)
-    source: uint64_t = _word(fp, ops.b)
-    count: uint64_t = _word(fp, ops.c)
-    if target + count > to.length or source + count > origin.length:
+    target: uint64_t = _word(fp, ops.a, to.is64)
+    source: uint64_t = _word(fp, ops.b, origin.is64)
+    count: uint64_t = _word(fp, ops.c, to.is64 & origin.is64)
+    if not _within(target, count, to.length) or not _within(source, count, origin.length):
         return _MEMORY_OUT_OF_BOUNDS
     return move(cython.address(to.base), target, cython.address(origin.base), source, count, _between, ctx)
 
@@ -406,9 +425,9 @@ def _memory_fill(
     """Memory imm0, destination a, byte b, count c."""
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     memory: cython.pointer(WlMemory) = _memory(inst, ops.imm0)
-    target: uint64_t = _word(fp, ops.a)
-    count: uint64_t = _word(fp, ops.c)
-    if target + count > memory.length:
+    target: uint64_t = _word(fp, ops.a, memory.is64)
+    count: uint64_t = _word(fp, ops.c, memory.is64)
+    if not _within(target, count, memory.length):
         return _MEMORY_OUT_OF_BOUNDS
     return fill(cython.address(memory.base), target, cython.cast(cython.int, fp[ops.b] & 0xFF), count, _between, ctx)
 
@@ -453,7 +472,7 @@ def initialise_table(
     count: uint64_t,
 ) -> uint64_t:
     """Copy `count` references of an element segment into a table."""
-    if source + count > segment.length or target + count > table.length:
+    if not _within(source, count, segment.length) or not _within(target, count, table.length):
         return _TABLE_OUT_OF_BOUNDS
     if count:
         memcpy(
@@ -472,8 +491,13 @@ def _table_init(
 ) -> uint64_t:
     """Table imm1, element segment imm0, destination a, source b, count c."""
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
+    table: cython.pointer(WlTable) = _table(inst, ops.imm1)
     return initialise_table(
-        _table(inst, ops.imm1), _element(inst, ops.imm0), _word(fp, ops.a), _word(fp, ops.b), _word(fp, ops.c)
+        table,
+        _element(inst, ops.imm0),
+        _word(fp, ops.a, table.is64),
+        _word(fp, ops.b, 0),
+        _word(fp, ops.c, 0),
     )
 
 
@@ -487,10 +511,10 @@ def _table_copy(
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     to: cython.pointer(WlTable) = _table(inst, ops.imm0)
     origin: cython.pointer(WlTable) = _table(inst, ops.imm1)
-    target: uint64_t = _word(fp, ops.a)
-    source: uint64_t = _word(fp, ops.b)
-    count: uint64_t = _word(fp, ops.c)
-    if target + count > to.length or source + count > origin.length:
+    target: uint64_t = _word(fp, ops.a, to.is64)
+    source: uint64_t = _word(fp, ops.b, origin.is64)
+    count: uint64_t = _word(fp, ops.c, to.is64 & origin.is64)
+    if not _within(target, count, to.length) or not _within(source, count, origin.length):
         return _TABLE_OUT_OF_BOUNDS
     if count:
         memmove(
@@ -510,10 +534,10 @@ def _table_fill(
     """Table imm0, start a, reference b, count c."""
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     table: cython.pointer(WlTable) = _table(inst, ops.imm0)
-    start: uint64_t = _word(fp, ops.a)
-    count: uint64_t = _word(fp, ops.c)
+    start: uint64_t = _word(fp, ops.a, table.is64)
+    count: uint64_t = _word(fp, ops.c, table.is64)
     i: uint64_t
-    if start + count > table.length:
+    if not _within(start, count, table.length):
         return _TABLE_OUT_OF_BOUNDS
     for i in range(start, start + count):
         cython.cast(cython.pointer(uint64_t), table.elements)[i] = fp[ops.b]
@@ -530,8 +554,8 @@ def _table_grow(
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     table: cython.pointer(WlTable) = _table(inst, ops.imm0)
     length: uint64_t = table.length
-    if not grow_table(cython.cast(Store, ctx.store), table, _word(fp, ops.c), fp[ops.b]):
-        length = 0xFFFFFFFF
+    if not grow_table(cython.cast(Store, ctx.store), table, _word(fp, ops.c, table.is64), fp[ops.b]):
+        length = _minus_one(table.is64)
     fp[ops.a] = length
     return 0
 

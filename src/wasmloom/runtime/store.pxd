@@ -118,8 +118,8 @@ cdef class Store:
     cdef void take_error(self) noexcept
     cdef void drop_error(self) noexcept
     cdef uint64_t word_of(self, object value) except? 0
-    cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages)
-    cdef WlTable *new_table(self, uint64_t length, uint64_t max, uint64_t word)
+    cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages, bint is64, uint64_t page_bits)
+    cdef WlTable *new_table(self, uint64_t length, uint64_t max, bint is64, uint64_t word)
 
 # Copy arguments or results. There are usually so few that a call of memcpy would take longer.
 cdef inline void copy_words(uint64_t *to, const uint64_t *words, uint32_t count) noexcept nogil:
@@ -137,6 +137,7 @@ cdef Tier compiler_tier
 cdef bint push(Pointers *array, void *item) noexcept
 cdef uint64_t enlarge_stack(Guest *guest, uint64_t needed) noexcept nogil
 cdef bint reserve_stack(Guest *guest) noexcept nogil
+cdef uint64_t most_pages(bint is64, uint64_t page_bits) noexcept nogil
 cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil
 cdef bint grow_table(Store store, WlTable *table, uint64_t more, uint64_t word) noexcept nogil
 

@@ -46,7 +46,15 @@ from cython.cimports.posix.mman import (
     PROT_WRITE,
     munmap,
 )
-from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont, WlContext, WlInstance, WlMemory, WlTable
+from cython.cimports.wasmloom.contract._layout import (
+    MOST_BYTES_64,
+    SLOT_BYTES,
+    WlCont,
+    WlContext,
+    WlInstance,
+    WlMemory,
+    WlTable,
+)
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.epochs import EpochCounter
 from cython.cimports.wasmloom.runtime.guests import (
@@ -98,11 +106,10 @@ from cython.cimports.wasmloom.target._processor import SIGNAL_RESERVE
 
 from wasmloom.contract.traps import CHAIN_EXHAUSTED, OUT_OF_MEMORY, STACK_EXHAUSTED, TRAP_REASONS, UNHANDLED_TAG
 from wasmloom.errors import Trap, WasmError
-from wasmloom.spec.limits import MAX_PAGES_32, MAX_TABLE_ELEMENTS, PAGE_SIZE
+from wasmloom.spec.limits import MAX_TABLE_ELEMENTS, PAGE_BITS
 from wasmloom.system.interruption import look_up
 
-_PAGE = cython.declare(uint64_t, PAGE_SIZE)
-_MAX_PAGES = cython.declare(uint64_t, MAX_PAGES_32)
+_PAGE_BITS = cython.declare(uint64_t, PAGE_BITS)
 _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
@@ -214,6 +221,18 @@ def reserve_stack(guest: cython.pointer(Guest)) -> cython.bint:
 
 
 @cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def most_pages(is64: cython.bint, page_bits: uint64_t) -> uint64_t:
+    """The most pages that a memory can have here: 64 GiB of a 64-bit one, else what the specification allows."""
+    most: uint64_t = MOST_BYTES_64 if is64 else cython.cast(uint64_t, 1) << 32
+    pages: uint64_t = most >> page_bits
+    # A page number has as many bits as an address.
+    return min(pages, cython.cast(uint64_t, 0xFFFFFFFF)) if not is64 else pages
+
+
+@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t) -> cython.bint:
@@ -224,10 +243,14 @@ def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t)
     """
     base: cython.p_char = memory.base
     old: uint64_t = memory.length
-    more: uint64_t = pages * _PAGE
+    more: uint64_t
     instance: cython.pointer(WlInstance)
     i: uint64_t
-    if pages > memory.max_pages - old // _PAGE or old // _PAGE + pages > store.guest.most_pages:
+    if pages > memory.max_pages - (old >> memory.page_bits):
+        return False
+    # No sum wraps from here on: see `most_pages`.
+    more = pages << memory.page_bits
+    if old + more > store.guest.most_bytes:
         return False
     if not charge_memory(store.guest, more):
         return False
@@ -567,7 +590,7 @@ class Store:
         memory_size, table_elements, instances, tables, memories = [
             INT64_MAX if limit is None else min(limit, INT64_MAX) for limit in given
         ]
-        self.guest.most_pages = memory_size // PAGE_SIZE
+        self.guest.most_bytes = memory_size
         self.guest.most_elements = table_elements
         self.most_instances, self.most_tables, self.most_memories = instances, tables, memories
         self.defined_tables = self.defined_memories = 0
@@ -770,32 +793,46 @@ class Store:
         return 0
 
     @cython.cfunc
-    def new_memory(self, pages: uint64_t, max_pages: uint64_t) -> cython.pointer(WlMemory):
-        """A zeroed 32-bit memory."""
+    def new_memory(
+        self, pages: uint64_t, max_pages: uint64_t, is64: cython.bint, page_bits: uint64_t
+    ) -> cython.pointer(WlMemory):
+        """A zeroed memory with pages of 2**page_bits bytes."""
         memory: cython.pointer(WlMemory)
-        if pages > self.guest.most_pages:
-            raise WasmError(f"a memory of {pages} pages exceeds the store's limit of {self.guest.most_pages} for each")
+        most: uint64_t = most_pages(is64, page_bits)
+        size: uint64_t
+        if pages > min(most, self.guest.most_bytes >> page_bits):
+            if pages > most:
+                raise WasmError(f"a memory of {pages} pages exceeds the limit of {most}")
+            raise WasmError(
+                f"a memory of {pages} pages exceeds the store's limit of {self.guest.most_bytes >> page_bits} for each"
+            )
+        size = pages << page_bits
         memory = cython.cast(cython.pointer(WlMemory), self.allocate(cython.sizeof(WlMemory)))
-        if not charge_memory(self.guest, pages * _PAGE):
-            raise self.over_limit(pages * _PAGE)
-        if not new_region(memory, pages * _PAGE, self.checked):
-            uncharge_memory(self.guest, pages * _PAGE)
+        memory.is64 = is64
+        memory.page_bits = page_bits
+        memory.checked = self.checked or page_bits != _PAGE_BITS
+        memory.max_pages = min(max_pages, most)
+        if not charge_memory(self.guest, size):
+            raise self.over_limit(size)
+        if not new_region(memory, size):
+            uncharge_memory(self.guest, size)
             why = (
                 ""
-                if self.checked
-                else ": each memory reserves 8 GiB of address space (is that limited, as by ulimit -v? "
-                'then Engine(memory="checked") does without)'
+                if memory.checked
+                else f": each memory reserves {'68' if is64 else '8'} GiB of address space (is that limited, as by "
+                'ulimit -v? then Engine(memory="checked") does without)'
             )
             raise WasmError(f"the system gives no memory of {pages} pages{why}")
         if not push(cython.address(self.memories), memory):
             free_region(memory)
-            uncharge_memory(self.guest, pages * _PAGE)
+            uncharge_memory(self.guest, size)
             raise MemoryError
-        memory.max_pages = min(max_pages, _MAX_PAGES)
         return memory
 
     @cython.cfunc
-    def new_table(self, length: uint64_t, max: uint64_t, word: uint64_t) -> cython.pointer(WlTable):
+    def new_table(
+        self, length: uint64_t, max: uint64_t, is64: cython.bint, word: uint64_t
+    ) -> cython.pointer(WlTable):
         """A table filled with the reference `word`."""
         table: cython.pointer(WlTable) = cython.cast(cython.pointer(WlTable), self.allocate(cython.sizeof(WlTable)))
         most: uint64_t = min(_MAX_ELEMENTS, self.guest.most_elements)
@@ -805,6 +842,7 @@ class Store:
             raise self.over_limit(SLOT_BYTES * length)
         if not push(cython.address(self.tables), table):
             raise MemoryError
+        table.is64 = is64
         table.max = min(max, _MAX_ELEMENTS)
         if not grow_table(self, table, length, word):
             raise MemoryError

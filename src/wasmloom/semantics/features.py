@@ -26,18 +26,17 @@ EXECUTED: frozenset[str] = frozenset(
         "recursive-types",
         "atomics",
         "wide-arithmetic",
+        "memory64",
+        "table64",
+        "custom-page-sizes",
     )
 )
 #: How an error names the others, where that isn't the feature's own name.
 _TITLES: dict[str, str] = {
     "gc": "garbage collection",
-    "memory64": "64-bit memory",
-    "table64": "64-bit tables",
-    "custom-page-sizes": "custom page sizes",
 }
 #: What its author can do about a module that uses one of them.
 _ADVICE: dict[str, str] = {
-    "memory64": "; build the module for wasm32",
     "gc": "; the wasmtime package runs such modules",
 }
 

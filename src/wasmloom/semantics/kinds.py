@@ -70,7 +70,7 @@ _ALL = (
 )
 #: All kinds, by name.
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
-#: What the instruction table calls the address type of a memory or table. All memories have 32-bit addresses so far.
+#: What the instruction table calls the address type of a memory or table.
 _ADDRESS = "addr"
 #: The kinds of types of numbers, and of vectors.
 NUMBERS: dict[int, Kind] = {
@@ -78,9 +78,13 @@ NUMBERS: dict[int, Kind] = {
 }  # fmt: skip
 
 
-def by_name(name: str) -> Kind:
-    """The kind of a type in the instruction table. Raises ValueError for one that there is no kind for."""
-    found = KINDS.get("i32" if name == _ADDRESS else name)
+def by_name(name: str, is64: bool = False) -> Kind:
+    """The kind of a type in the instruction table; `is64`: memories and tables have addresses of 64 bits.
+
+    Raises ValueError for a type that there is no kind for.
+    """
+    address = "i64" if is64 else "i32"
+    found = KINDS.get(address if name == _ADDRESS else name)
     if found is None:
         raise ValueError(f"there is no kind of values for the type {name}")
     return found

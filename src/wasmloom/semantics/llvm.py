@@ -315,8 +315,15 @@ class Builder:
         return old
 
     def wide(self, x: Value) -> Value:
-        """An address or index of 32 bits as 64 bits."""
-        return self.convert("zext", x, "i64")
+        """An address or index as 64 bits, which it may have."""
+        return x if x.type == "i64" else self.convert("zext", x, "i64")
+
+    def below(self, length: Value, count: Value) -> Value:
+        """How many addresses there are that `count` bytes lie behind, in a memory of `length`, and one more byte.
+
+        So an access of `count` + 1 bytes is in bounds if its address is below this number; nothing wraps.
+        """
+        return self.intrinsic("usub.sat", length, count)
 
     # --- traps, and what else is unlikely ---
 

@@ -37,7 +37,8 @@ class Operation(NamedTuple):
 
     Where the instruction has lanes as its immediate, they come last: a builder's number, or the 16 lanes of a shuffle.
 
-    `params` and `results` are the kinds of operands and results, also where the instruction table has a rule for them.
+    `params` and `results` are the kinds of operands and results, also where the instruction table has a rule for them;
+    `wide_params` and `wide_results` are those for memories and tables with addresses of 64 bits.
     `traps` are the trap codes that it can raise besides those of the memory access itself. `is_truth`: the result is a
     truth value, so a branch may test it without storing it.
     """
@@ -50,6 +51,8 @@ class Operation(NamedTuple):
     traps: tuple[int, ...]
     commutative: bool
     is_truth: bool
+    wide_params: tuple[Kind, ...]
+    wide_results: tuple[Kind, ...]
 
     @property
     def mnemonic(self) -> str:
@@ -67,6 +70,11 @@ class Operation(NamedTuple):
         """The immediate that names lanes: "lane" for a single one, "lanes" for those of a shuffle, None without one."""
         kinds = [kind.partition(":")[0] for kind in self.instruction.immediates]
         return next((kind for kind in kinds if kind.startswith("lane")), None)
+
+    @property
+    def has_wide(self) -> bool:
+        """Whether it does something with addresses: others are the same whatever memories and tables there are."""
+        return (self.wide_params, self.wide_results) != (self.params, self.results)
 
     @property
     def has_vectors(self) -> bool:
@@ -120,11 +128,19 @@ def operation(
         for template in names:
             for name in _expand(template):
                 row = BY_MNEMONIC[name]
-                operands = tuple(by_name(type) for type in (row.params if params is None else params.split()))
-                given = tuple(by_name(type) for type in (row.results if results is None else results.split()))
+                operands, given, wide_operands, wide_given = (
+                    tuple(by_name(type, is64) for type in types)
+                    for is64 in (False, True)
+                    for types in (
+                        row.params if params is None else params.split(),
+                        row.results if results is None else results.split(),
+                    )
+                )
                 if name in OPERATIONS and not is_again(define, OPERATIONS[name].define):
                     raise ValueError(f"{name} has two definitions")
-                OPERATIONS[name] = Operation(row, define, kind, operands, given, traps, commutative, is_truth)
+                OPERATIONS[name] = Operation(
+                    row, define, kind, operands, given, traps, commutative, is_truth, wide_operands, wide_given
+                )
         return define
 
     return register

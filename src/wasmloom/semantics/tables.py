@@ -11,14 +11,17 @@ from typing import Any
 from wasmloom.contract.traps import MEMORY_OUT_OF_BOUNDS, TABLE_OUT_OF_BOUNDS
 from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.registry import operation
+from wasmloom.spec.limits import PAGE_BITS
 
 V = Any
 """A builder's value."""
 
-#: The type of addresses and sizes.
+#: The type of addresses and sizes, where nothing else is said.
 _ADDRESS = by_name("addr").type
-#: Pages have 64 KiB: a length in bytes shifted by this is one in pages.
-_PAGE_SHIFT = 16
+
+
+def _size(b: V, size: V, type: str) -> V:
+    return size if type == size.type else b.convert("trunc", size, type)
 
 
 def element(b: V, table: V, index: V, trap: int) -> V:
@@ -39,14 +42,16 @@ def table_set(b: V, table: V, index: V, reference: V) -> None:
 
 
 @operation("table.size", kind="instance")
-def table_size(b: V, table: V) -> V:
-    return b.convert("trunc", b.struct_field(table, "WlTable", "length", "i64"), _ADDRESS)
+def table_size(b: V, table: V, type: str = _ADDRESS) -> V:
+    """`type`: that of the result, an address."""
+    return _size(b, b.struct_field(table, "WlTable", "length", "i64"), type)
 
 
 @operation("memory.size", kind="instance")
-def memory_size(b: V, memory: V) -> V:
+def memory_size(b: V, memory: V, type: str = _ADDRESS, page_bits: V | None = None) -> V:
+    """`page_bits`: what the length in bytes is shifted by, if it isn't the usual number."""
     length = b.struct_field(memory, "WlMemory", "length", "i64")
-    return b.convert("trunc", b.binary("lshr", length, b.const("i64", _PAGE_SHIFT)), _ADDRESS)
+    return _size(b, b.binary("lshr", length, page_bits or b.const("i64", PAGE_BITS)), type)
 
 
 # --- globals: each has a cell, a word that instances share ---

@@ -26,6 +26,14 @@ MAX_BR_TABLE = 65_520
 #: Of a `try_table`, and handlers of a `resume`: the web names no limit, other engines have this one.
 MAX_CLAUSES = 10_000
 
-PAGE_SIZE = 65_536
-MAX_PAGES_32 = 65_536
-MAX_PAGES_64 = 1 << 48
+PAGE_BITS = 16
+PAGE_SIZE = 1 << PAGE_BITS
+
+
+def most_pages(is64: bool, page_bits: int) -> int:
+    """The largest number of pages, of 2**page_bits bytes each, in the type of a memory with addresses of 64 or 32 bits.
+
+    Addresses reach no further, and the number itself is an address.
+    """
+    bits = 64 if is64 else 32
+    return min(1 << bits >> page_bits, (1 << bits) - 1)

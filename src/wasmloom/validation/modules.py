@@ -168,10 +168,9 @@ def _check_memory(v: Validator, memory: MemoryType, offset: uint32_t) -> cython.
         v.note("custom-page-sizes", "memory", offset)
     if memory.is64:
         v.note("memory64", "memory", offset)
-    most = limits.MAX_PAGES_64 if memory.is64 else limits.MAX_PAGES_32
+    most = limits.most_pages(memory.is64, memory.page_size_log2)
     shown = "2^48 pages (256 TiB)" if memory.is64 else "65536 pages (4GiB)"
     if memory.page_size_log2 == 0:
-        most = (1 << 64) - 1 if memory.is64 else (1 << 32) - 1
         shown = "2^64-1 bytes" if memory.is64 else "2^32-1 bytes"
     return _check_limits(memory.limits.min, memory.limits.max, most, f"memory size must be at most {shown}", offset)
 

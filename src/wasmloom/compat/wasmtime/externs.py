@@ -15,8 +15,6 @@ from wasmloom.compat.wasmtime.types import GlobalType, MemoryType, TableType, Ta
 from wasmloom.compat.wasmtime.values import Func, or_null, to_core
 from wasmloom.spec.limits import PAGE_SIZE
 
-_PAGE_BITS = PAGE_SIZE.bit_length() - 1
-
 
 def _pointer(buffer: Any) -> ctypes._Pointer[ctypes.c_ubyte]:
     """A pointer to the first byte of an array, which it keeps."""
@@ -50,13 +48,11 @@ class Memory(Item[wl.Memory, MemoryType], core=wl.Memory, kind=MemoryType):
 
     def page_size(self, store: Storelike) -> int:
         """Bytes of a page."""
-        self._in(store)
-        return PAGE_SIZE
+        return 1 << self.page_size_log2(store)
 
     def page_size_log2(self, store: Storelike) -> int:
         """The power of two that bytes of a page are."""
-        self._in(store)
-        return _PAGE_BITS
+        return self._in(store).type.page_size_log2
 
     def data_ptr(self, store: Storelike) -> ctypes._Pointer[ctypes.c_ubyte]:
         """A pointer to the first byte. It keeps the memory, and nothing checks how far it is used (see `data_len`)."""

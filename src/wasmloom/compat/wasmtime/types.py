@@ -10,9 +10,7 @@ from wasmloom.compat.wasmtime.errors import WasmtimeError, as_errors
 from wasmloom.compat.wasmtime.handles import Handle, Part, expect
 from wasmloom.host.types import as_memory_type, as_table_type
 from wasmloom.spec.canon import func_type
-from wasmloom.spec.limits import PAGE_SIZE
-
-_PAGE_BITS = PAGE_SIZE.bit_length() - 1
+from wasmloom.spec.limits import PAGE_BITS
 
 #: How external references have always been called here.
 _NAMES = {wl.EXTERNREF: "anyref"}
@@ -145,7 +143,7 @@ class MemoryType(Handle):
     page_size_log2 = Part(int, "The power of two that bytes of a page are.")
 
     def __init__(self, limits: Limits, is_64: bool = False, shared: bool = False, page_size_log2: int = 16) -> None:
-        if page_size_log2 not in (0, _PAGE_BITS):
+        if page_size_log2 not in (0, PAGE_BITS):
             raise WasmtimeError(f"page size must be 2**16 or 2**0, but was given 2**{page_size_log2}")
         core = limits._as_core()
         if core.max is not None and core.max < core.min:
