@@ -13,6 +13,7 @@ from wasmloom.binary.encoder import custom_section, uleb
 from wasmloom.binary.hints import BRANCH_HINT, parse_hints
 from wasmloom.cli.machine_code import MachineCode
 from wasmloom.text.parser import parse_module
+from wasmloom.text.printer import print_module
 
 LIKELY, UNLIKELY = f'(@{BRANCH_HINT} "\\01")', f'(@{BRANCH_HINT} "\\00")'
 SOURCE = f"""
@@ -68,6 +69,21 @@ def test_sections(section: bytes, found: dict[int, dict[int, bool]]) -> None:
     assert parse_hints(b"x" + section, 1, 1 + len(section)) == found
     data = DATA.replace(custom_section(BRANCH_HINT, _hints(DATA)), custom_section(BRANCH_HINT, section))
     assert exports_of(data, engine_of("compiler"), {"env": {"f": int}}).run(1) == 1
+
+
+def test_text_keeps_them() -> None:
+    """As annotations, where these make the same section again; else as a custom section."""
+    text = print_module(DATA)
+    assert text.count(f"(@{BRANCH_HINT} ") == 3 and "@custom" not in text
+    assert parse_module(text).binary == DATA
+    whole = _hints(DATA)
+    for other in (b"", whole[:-1], b"\1\2\1\5\1\1", b"\1\x09\0", whole.replace(b"\1\1", b"\1\2")):
+        data = DATA.replace(custom_section(BRANCH_HINT, whole), custom_section(BRANCH_HINT, other))
+        text = print_module(data)
+        assert f'(@custom "{BRANCH_HINT}"' in text and f"(@{BRANCH_HINT}" not in text
+        assert parse_module(text).binary == data
+    moved = DATA.replace(custom_section(BRANCH_HINT, whole), b"") + custom_section(BRANCH_HINT, whole)
+    assert f'(@custom "{BRANCH_HINT}"' in print_module(moved)
 
 
 def test_many_hints_are_not_kept() -> None:

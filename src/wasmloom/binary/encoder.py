@@ -10,7 +10,7 @@ uses that to map the binary back to the text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from wasmloom.binary.names import INDIRECT_NAME_MAPS, NAME_MAPS
 from wasmloom.spec.module import Element, Import, ImportGroup, ModuleSyntax, Names
@@ -361,6 +361,14 @@ def name_section(names: Names) -> bytes:
             parts.append((number, vector(items)))
     parts.sort()
     return b"".join(bytes((number,)) + byte_vector(data) for number, data in parts)
+
+
+def hint_section(hints: Mapping[int, Iterable[tuple[int, int]]]) -> bytes:
+    """The contents of the section with branch hints: by function, offsets in its body and values (`binary.hints`)."""
+    return vector(
+        uleb(func) + vector(uleb(offset) + byte_vector(bytes((value,))) for offset, value in own)
+        for func, own in sorted(hints.items())
+    )
 
 
 def custom_section(name: str, data: bytes) -> bytes:

@@ -15,8 +15,10 @@ from cython.cimports.wasmloom.binary.reader import Reader, read_byte, read_range
 
 from wasmloom.errors import CompileError
 
-#: The custom section's name.
+#: The name of the custom section, and of the annotation in the text format.
 BRANCH_HINT = "metadata.code.branch_hint"
+#: The instructions that can have a hint.
+HINTED = frozenset(("if", "br_if"))
 #: What follows so many hints is ignored: each takes much more memory than its four bytes.
 _MOST = cython.declare(int64_t, 1 << 20)
 

@@ -22,7 +22,8 @@ class Facts:
         self.module = module
         self.imported = module.num_imported_funcs
         self._signatures: dict[int, Signature] = {}
-        self._hints: dict[int, dict[int, bool]] | None = None
+        hints = [custom for custom in module.custom_ranges if custom.name == BRANCH_HINT][:1]
+        self._hints = parse_hints(module.data, hints[0].start, hints[0].end) if hints else {}
         composites = [sub.composite for sub in module.types]
         self.function_types = composites
         self.cont_functions = [c.func - CONCRETE if isinstance(c, ContType) else -1 for c in composites]
@@ -50,14 +51,11 @@ class Facts:
 
     def hints(self, index: int) -> dict[int, bool]:
         """Hints for a function of those defined here: offset of an `if` or `br_if` → whether its condition holds."""
-        if self._hints is None:
-            self._hints = {}
-            for custom in self.module.custom_ranges:
-                if custom.name == BRANCH_HINT:
-                    self._hints = parse_hints(self.module.data, custom.start, custom.end)
-                    break
+        own = self._hints.get(self.imported + index)
+        if not own:
+            return {}
         start = self.module.body_starts[index]
-        return {start + offset: likely for offset, likely in self._hints.get(self.imported + index, {}).items()}
+        return {start + offset: likely for offset, likely in own.items()}
 
     def _propagate(self, throws: list[bool], calls: list[set[int]]) -> list[bool]:
         """Which functions may throw: those that throw, and their callers. Imports may throw."""

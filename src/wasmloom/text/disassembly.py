@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
+from wasmloom.binary.hints import BRANCH_HINT, HINTED
 from wasmloom.errors import CompileError
 from wasmloom.spec.instructions import BY_MNEMONIC, BY_OPCODE, Instruction
 from wasmloom.spec.proposals import unknown_opcode
@@ -81,6 +82,9 @@ class Disassembler:
         self._label_names: dict[int, str] = {}
         self._label_count = 0
         self._labels: list[_Label] = []
+        #: branch hints of the function, by the offset of the instruction in its expression; how many have been written
+        self._hints: dict[int, bool] = {}
+        self.hinted = 0
         #: identifier → depths of the open blocks that have it, innermost last
         self._innermost: dict[str, list[int]] = {}
 
@@ -330,12 +334,23 @@ class Disassembler:
             self._innermost[label.identifier].pop()
 
     def function(
-        self, code: bytes, base: int, local_names: IndexNames, label_names: dict[int, str], indent: int
+        self,
+        code: bytes,
+        base: int,
+        local_names: IndexNames,
+        label_names: dict[int, str],
+        indent: int,
+        hints: dict[int, bool] | None = None,
     ) -> list[str]:
-        """The lines of a function's expression, without its final `end`; `base` is its offset in the module."""
+        """The lines of a function's expression, without its final `end`; `base` is its offset in the module.
+
+        `hints`: branch hints, by the offset of the instruction in the expression. `hinted` is then how many there are
+        at instructions that can have one.
+        """
         self._locals = local_names
         self._label_names = label_names
         self._start(code, base)
+        self._hints = hints or {}
         return self._lines(indent)
 
     def constant(self, code: bytes, base: int, keyword: str = "") -> str:
@@ -358,6 +373,8 @@ class Disassembler:
         self._labels = []
         self._innermost = {}
         self._label_count = 0
+        self._hints = {}
+        self.hinted = 0
 
     def _lines(self, indent: int) -> list[str]:
         lines: list[str] = []
@@ -383,6 +400,9 @@ class Disassembler:
                 text = self._open(row)
             else:
                 text = self._plain(row)
+            if start in self._hints and row.mnemonic in HINTED:
+                text = f'(@{BRANCH_HINT} "\\{self._hints[start]:02x}") {text}'
+                self.hinted += 1
             lines.append("  " * min(level, _MAX_INDENT) + text)
         if self._pos != end:
             self._fail("END opcode expected before the end of the body")

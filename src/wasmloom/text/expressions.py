@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-from wasmloom.binary.hints import BRANCH_HINT
+from wasmloom.binary.hints import BRANCH_HINT, HINTED
 from wasmloom.errors import ValidationError
 from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.text.immediates import BLOCKS, INSTRUCTION_READERS, ImmediateParser, opcode_bytes
@@ -64,8 +64,6 @@ _FOLDED_ONLY = (_OPERANDS, _CONDITION, _TRY, _TRY_DONE, _TRY_CATCH, _TRY_CATCH_A
 #: An open construct: its kind, the instruction that is written later (or nothing), its token and its label.
 _Frame = tuple[int, bytes, int, "str | None"]
 
-#: The instructions that can have a branch hint, in an annotation named like the section (branch hinting proposal).
-_HINTED = frozenset(("if", "br_if"))
 
 
 class ExprParser(ImmediateParser):
@@ -299,7 +297,7 @@ class ExprParser(ImmediateParser):
     def _hint(self, start: int, offset: int) -> None:
         """Use the branch hint before the instruction at token `start`, if it has one."""
         keyword = self.toks[start + 1] if self.toks[start] == "(" else self.toks[start]
-        if keyword not in _HINTED:
+        if keyword not in HINTED:
             return
         found = [item for item in self.annotations.get(start, ()) if item.name == BRANCH_HINT]
         if not found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from wasmloom.binary.encoder import SECTION_IDS, byte_vector, run_lengths, uleb, val_type_bytes, vector
+from wasmloom.binary.encoder import SECTION_IDS, hint_section, run_lengths, uleb, val_type_bytes, vector
 from wasmloom.binary.hints import BRANCH_HINT
 from wasmloom.errors import CompileError
 from wasmloom.messages import printable
@@ -601,11 +601,8 @@ class FieldParser(ExprParser):
 
     def _add_hint_section(self) -> None:
         """The section of branch hints, which stands before the code (branch hinting proposal)."""
-        funcs = [
-            uleb(func) + vector(uleb(offset) + byte_vector(bytes((value,))) for offset, value in hints)
-            for func, hints in sorted(self._branch_hints.items())
-        ]
-        self.module.customs.append(CustomSection(BRANCH_HINT, vector(funcs), SECTION_IDS["datacount"]))
+        contents = hint_section(self._branch_hints)
+        self.module.customs.append(CustomSection(BRANCH_HINT, contents, SECTION_IDS["datacount"]))
 
 
 #: The section that everything else precedes.

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from wasmloom.binary.decoder import DecodedModule, decode_module
-from wasmloom.binary.encoder import SECTION_IDS
+from wasmloom.binary.encoder import SECTION_IDS, hint_section
+from wasmloom.binary.hints import BRANCH_HINT, parse_hints
 from wasmloom.binary.parts import Expr
 from wasmloom.errors import CompileError
 from wasmloom.spec.limits import MAX_LOCALS
@@ -96,6 +97,10 @@ class _Printer:
             if isinstance(sub.composite, StructType)
         }
         self._code = Disassembler(self._text, self._fields)
+        #: by function: branch hints, by offset in its expression
+        self._hints: dict[int, dict[int, bool]] = {}
+        self._customs = self._module.customs
+        self._take_hints()
 
     def _counts(self) -> dict[str, int]:
         """The sizes of the index spaces."""
@@ -110,12 +115,44 @@ class _Printer:
         counts = {kind: self._imported[kind] + count for kind, count in defined.items()}
         return counts | {"type": len(self._types), "elem": len(module.elements), "data": len(module.data)}
 
+    def _take_hints(self) -> None:
+        """Take branch hints out of their section, if annotations make the same section again.
+
+        That is one as the assembler writes it, in front of the code, with hints for nothing but what can have them.
+        """
+        decoded, first = self._decoded, self._imported["func"]
+        ranges = [custom for custom in decoded.custom_ranges if custom.name == BRANCH_HINT]
+        if len(ranges) != 1 or decoded.data[ranges[0].end : ranges[0].end + 1] != bytes((SECTION_IDS["code"],)):
+            return
+        found = parse_hints(decoded.data, ranges[0].start, ranges[0].end)
+        same = hint_section({func: list(own.items()) for func, own in found.items()})
+        if same != decoded.data[ranges[0].start : ranges[0].end]:
+            return
+        hints: dict[int, dict[int, bool]] = {}
+        for func, own in found.items():
+            if not first <= func < first + len(self._module.code):
+                return
+            before = decoded.body_ends[func - first] - decoded.body_starts[func - first]
+            before -= len(self._module.code[func - first].body)  # the locals
+            hints[func] = {offset - before: likely for offset, likely in own.items()}
+            self._instructions(func - first, NO_NAMES, hints[func])
+            if self._code.hinted != len(own):
+                return
+        self._hints = hints
+        self._customs = [custom for custom in self._customs if custom.name != BRANCH_HINT]
+
+    def _instructions(self, number: int, names: IndexNames, hints: dict[int, bool]) -> list[str]:
+        """The lines of a function's instructions."""
+        body = self._module.code[number].body
+        labels = self._names.labels.get(self._imported["func"] + number, {})
+        return self._code.function(body, self._decoded.body_ends[number] - len(body), names, labels, 2, hints)
+
     def lines(self) -> Iterator[str]:
         """The lines of the module."""
         module = self._module
         name = self._names.module
         yield f"(module{'' if name is None else IndexNames({0: name}, 1).binding(0)}"
-        for custom in module.customs:
+        for custom in self._customs:
             yield from _custom_lines(custom)
         yield from self._type_lines()
         yield from self._import_lines()
@@ -278,7 +315,7 @@ class _Printer:
         locals_text = self._locals(code, first_local, names)
         if locals_text:
             yield f"    {locals_text}"
-        yield from self._code.function(code.body, base, names, self._names.labels.get(index, {}), 2)
+        yield from self._instructions(number, names, self._hints.get(index, {}))
         yield "  )"
 
     def _locals(self, code: Code, first: int, names: IndexNames) -> str:
