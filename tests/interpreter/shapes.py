@@ -28,9 +28,9 @@ Evaluate = Callable[[Environment], Result]
 
 
 def about_vectors(name: str) -> bool:
-    """Whether a bytecode instruction is one of vectors: there is no code for these here."""
-    operation = OPERATIONS.get(".".join(name.split(".")[:2]))
-    return "vector" in name or (operation is not None and operation.has_vectors)
+    """Whether a bytecode instruction is one of vectors, or a part of it is: there is no code for these here."""
+    operations = (OPERATIONS.get(".".join(part.split(".")[:2])) for part in name.split("+"))
+    return "vector" in name or any(operation is not None and operation.has_vectors for operation in operations)
 
 
 class OutOfBounds(Exception):

@@ -95,13 +95,14 @@ def test_results_and_arguments_have_room_for_their_kinds(bytecode: dict[str, str
         "copy_vector dst=s4 source=s0",  # the results are dropped; what waited becomes arguments
         "const dst=s6 value=7",
     ]
-    assert instructions(bytecode["calls"])[6:8] == ["call delta=4", "copy_vector dst=s0 source=s5"]
+    last = ["call delta=4", "copy_vector+copy_vector dst=s0 source=s5 dst=s4 source=s0"]
+    assert instructions(bytecode["calls"])[6:8] == last
 
 
 def test_branches_move_values_down_by_their_slots(bytecode: dict[str, str]) -> None:
     """A branch leaves an operand of one slot behind; its values go to where the label has them."""
     assert instructions(bytecode["branch"])[2:4] == ["copy dst=s5 source=s2", "copy_vector dst=s6 source=s0"]
-    assert instructions(bytecode["branch"])[7] == "copy_vector dst=s0 source=s6"
+    assert instructions(bytecode["branch"])[7] == "copy_vector+copy_vector dst=s0 source=s6 dst=s5 source=s0"
 
 
 def test_payloads_are_counted_in_slots(bytecode: dict[str, str]) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from wasmloom.interpreter.emitter import HandlerBuilder
 from wasmloom.interpreter.isa import HEADER, Field, Handler, Shape
+from wasmloom.semantics.kinds import by_name
+from wasmloom.semantics.registry import OPERATIONS
 
 _LOGIC = ("and", "or", "xor")
 _ARITHMETIC = ("add", "sub", "mul")
@@ -70,8 +72,48 @@ def _stores(type: str, kinds: Iterable[str]) -> Iterator[str]:
             yield f"{type}.store{width}.{kind}"
 
 
+def _vectors(kinds: Iterable[str]) -> list[str]:
+    """All that make a vector of two, but for relaxed ones, some of which share handlers with others."""
+    vector = by_name("v128")
+    return [
+        f"{operation.mnemonic}.{kind}.s"
+        for operation in OPERATIONS.values()
+        if operation.kind == "value"
+        and (operation.params, operation.results) == ((vector, vector), (vector,))
+        and not operation.lane_immediate
+        and ".relaxed_" not in operation.mnemonic
+        for kind in kinds
+    ]
+
+
+def _vector_pairs() -> Iterator[tuple[Iterable[str], Iterable[str]]]:
+    address = [*_names(("i32",), ("add",), ("ss", "sa", "si", "ai"), "a")]
+    loads = [
+        operation.mnemonic
+        for operation in OPERATIONS.values()
+        if operation.kind == "load" and operation.has_vectors and not operation.lane_immediate
+    ]
+    yield address, [f"{load}.a.s" for load in loads]
+    # Constants are made where they are needed, in loops, too.
+    yield ("const_vector", "v128.load.s.s", "v128.load.a.s"), _vectors(("sa",))
+    yield _vectors(("sa", "ss")), ("v128.store.sa",)
+    # What turns lanes, and what masks what it has shifted.
+    shapes = ("i8x16", "i16x8", "i32x4", "i64x2")
+    yield _names(shapes, _SHIFTS, ("si", "ai"), "s"), _names(("v128",), _LOGIC, ("sa",), "s")
+    # Sums.
+    first = [*_names(shapes, ("add",), ("ss", "sa"), "s"), *_names(("v128",), _LOGIC, ("ss", "sa"), "s")]
+    yield first, [*_names(shapes, ("add",), ("sa",), "s"), *_names(("v128",), _LOGIC, ("sa",), "s")]
+    for shape in ("f32x4", "f64x2"):
+        yield _names((shape,), _ARITHMETIC, ("ss", "sa", "as"), "s"), _names((shape,), _ARITHMETIC, ("sa", "as"), "s")
+    # What looks for something.
+    tests = [*_names(("v128",), ("any_true",), ("a",), "a"), *_names(shapes, ("all_true", "bitmask"), ("a",), "a")]
+    yield tests, [f"br_if.i32.{name}.ai{back}" for name in ("eq", "ne") for back in ("", ".back")]
+    yield ("copy_vector",), ("copy_vector",)
+
+
 def _pairs() -> Iterator[tuple[Iterable[str], Iterable[str]]]:
     """(first instructions, second instructions): every one of the first with every one of the second."""
+    yield from _vector_pairs()
     for type in ("i32", "i64"):
         first = [*_names((type,), (*_ARITHMETIC, *_LOGIC, *_SHIFTS), ("ss", "sa", "si", "ai"), "a")]
         second = [
