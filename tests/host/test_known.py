@@ -48,6 +48,21 @@ def test_bodies_are_checked_once(tier: str, validated: list[bool], directory: Pa
     assert validated[3:] == [True]
 
 
+@pytest.mark.parametrize("tier", ["interpreter", "baseline", "auto"])
+def test_frames_have_room_for_old_exceptions(tier: str, validated: list[bool]) -> None:
+    """Whether functions have a `try` is found out by validation."""
+    source = """
+      (tag $e (param i32))
+      (func $fail (param i32) (throw $e (local.get 0)))
+      (func (export "run") (param i32) (result i32)
+        (i32.add (i32.const 1000)
+          (try (result i32) (do (call $fail (local.get 0)) (i32.const 0)) (catch $e (i32.add (local.get 0))))))
+    """
+    for _ in range(2):
+        assert wl.Instance(wl.Module(source, wl.Engine(tier=tier))).exports.run(7) == 1014
+    assert validated == [True, False]
+
+
 def test_invalid_modules_are_never_known(validated: list[bool], directory: Path) -> None:
     for _ in range(2):
         with pytest.raises(wl.ValidationError, match="type mismatch"):

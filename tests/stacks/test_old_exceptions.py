@@ -191,6 +191,11 @@ def test_programs(name: str, tier: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_translated_lazily(name: str) -> None:
+    assert run(program(name), wl.Engine(tier="interpreter", translation="lazy")) == list(PROGRAMS[name][1])
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_fuel_is_the_same_in_all_tiers(name: str) -> None:
     spent = set()
     for tier in ENGINES:

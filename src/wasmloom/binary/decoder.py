@@ -124,6 +124,10 @@ class DecodedModule(Sections):
     def __dealloc__(self) -> None:
         free(self.type_id)
 
+    def expect_old_exceptions(self) -> None:
+        """Note that functions may have a `try`. Code would be wrong if they did without that; nothing takes it back."""
+        self.has_old_exceptions = True
+
     # One entry
 
     def import_at(self, number: cython.size_t) -> Import:

@@ -44,7 +44,8 @@ def validated(module: DecodedModule, cache: bool) -> Mapping[str, tuple[str, int
     if found is not None:
         validate_module(module, bodies=False)
         features = {name: (what, offset) for name, (what, offset) in json.loads(found[0]).items()}
-        module.has_old_exceptions = "legacy-exceptions" in features
+        if "legacy-exceptions" in features:
+            module.expect_old_exceptions()
         return features
     features = validate_module(module).features
     kept.put(key, [json.dumps(features).encode()])

@@ -112,7 +112,7 @@ class Context:
         if feature not in self.features:
             self.features[feature] = (what, offset)
             if feature == "legacy-exceptions":
-                self.module.has_old_exceptions = True
+                self.module.expect_old_exceptions()
         return 0
 
     @cython.cfunc
