@@ -80,6 +80,25 @@ def test_a_loaded_vector_has_the_lanes_that_are_asked_for() -> None:
     assert "load volatile <2 x i64>" in text
 
 
+def test_a_vector_loaded_for_arithmetic_is_an_operand_in_memory() -> None:
+    """Where the processor takes any address, and nothing else has the vector or comes between."""
+    load = "(v128.load offset=7 (local.get $p))"
+    text, code = vectors(f"(f32x4.div (local.get $v) {load})")
+    assert ("load volatile" in text) == ("elementtype(<4 x float>)" not in text)
+    if "elementtype" not in text:
+        return
+    assert len(re.findall(r"vdivps\t7\(", code)) == 1
+    for kept in (
+        f"(f32x4.div {load} (local.get $v))",
+        f"(local $l v128) (f32x4.div (local.get $v) (local.tee $l {load}))",
+        f"(f32x4.sub (local.get $v) (f32x4.sub {load} (local.get $v)))",
+        f"(local.get $v) {load} (v128.store (local.get $p) (local.get $v)) f32x4.add",
+        f"(local.get $v) {load} (block) f32x4.add",
+    ):
+        text, _ = vectors(kept)
+        assert "elementtype" not in text and text.count("load volatile") == 1, kept
+
+
 def test_addresses_of_vectors_are_displacements_in_loops() -> None:
     """A counter of 64 bits would need its upper half cut off for each of them."""
     _, code = vectors(

@@ -277,12 +277,16 @@ def test_traps_are_at_the_same_place_in_all_tiers() -> None:
             code = f"({operation.mnemonic} {memory} {shown(immediates(operation, rng))} (local.get 0) {value}) {drop}"
             before = "(v128.store (i32.const 8) (v128.load (i32.const 0)))"
             text.append(f'(func (export "{2 * number + memory}") (param i32 v128) {before} {code})')
+    count = 2 * len(ACCESSES)
+    for number, (shape, memory) in enumerate(product(("f32x4", "f64x2"), (0, 1)), count):
+        code = f"(drop ({shape}.add (local.get 1) (v128.load {memory} (local.get 0))))"  # maybe an operand in memory
+        text.append(f'(func (export "{number}") (param i32 v128) {code})')
     found = []
     for tier, memory in product(TIERS, ("auto", "checked")):
         exports = exports_of(f"(module {' '.join(text)})", engine_of(tier, memory=memory))
-        found.append([outcome_of(exports[str(i)], 65535, bytes(16)) for i in range(2 * len(ACCESSES))])
+        found.append([outcome_of(exports[str(i)], 65535, bytes(16)) for i in range(count + 4)])
     assert all(one == found[0] for one in found)
-    narrow = [operation.width == 1 for operation in ACCESSES for _ in (0, 1)]
+    narrow = [operation.width == 1 for operation in ACCESSES for _ in (0, 1)] + [False] * 4
     assert [outcome[0] for outcome in found[0]] == ["result" if one else "trap" for one in narrow]
     places = {outcome[2][0].offset for outcome in found[0] if outcome[0] == "trap"}
     assert len(places) == narrow.count(False)

@@ -22,7 +22,7 @@ from wasmloom.compiler.lines import END, MARK
 from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.semantics.kinds import SLOT_BITS, by_name, places
-from wasmloom.semantics.llvm import VECTOR, Value, is_float, llvm_type, module_assembly, type_bits
+from wasmloom.semantics.llvm import VECTOR, Value, is_float, lanes_of, llvm_type, module_assembly, type_bits
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.target import backend, inline_assembly
 
@@ -121,9 +121,11 @@ class FunctionBuilder(StructBuilder):
         self.current: dict[int, Value] = {}
         #: whether vectors are loaded from the guest's memory
         self.accesses_vectors = False
-        #: vectors that have been loaded from the guest's memory → the lines that load them, until lanes are asked for:
-        #: LLVM changes no volatile load, so one of another type would be no operand in memory
-        self._shapeless: dict[str, int] = {}
+        #: vectors that have been loaded from the guest's memory → the lines that load them, and from where, until lanes
+        #: are asked for: LLVM changes no volatile load, so one of another type would be no operand in memory
+        self._shapeless: dict[str, tuple[int, Value]] = {}
+        #: the last one whose lanes have been asked for
+        self._shaped: tuple[Value, int, Value] = (self.inst, -1, self.inst)
         self._words = 0
         self._holds_context = False
 
@@ -196,16 +198,36 @@ class FunctionBuilder(StructBuilder):
         value = self.assign(f"{how} {llvm_type(type)}, ptr {address.text}, align {align}{tag}", type)
         if type == VECTOR and align == 1:
             self.accesses_vectors = True
-            self._shapeless[value.text] = len(self.lines) - 1
+            self._shapeless[value.text] = len(self.lines) - 1, address
         return value
 
-    def _shape(self, vector: Value, line: int, type: str) -> Value:
+    def _shape(self, vector: Value, line: int, address: Value, type: str) -> Value:
         """Let the line that loads a whole vector load lanes. Nothing has asked for another type before."""
         old, new = llvm_type(VECTOR), llvm_type(type)
         lanes = Value(f"{vector.text}.lanes", type)
         load = self.lines[line].replace(vector.text, lanes.text, 1).replace(old, new, 1)
         self.lines[line] = f"{load}\n  {vector.text} = bitcast {new} {lanes.text} to {old}"
+        self._shaped = lanes, line, address
         return lanes
+
+    def arithmetic(self, name: str, x: Value, y: Value) -> Value:
+        """See the base class. A vector that has just been loaded for it becomes an operand in memory."""
+        if y != self._shaped[0]:
+            return super().arithmetic(name, x, y)
+        _, line, address = self._shaped
+        bits = type_bits(lanes_of(x.type)[1])
+        code = inline_assembly.float_arithmetic_in_memory(name, bits, self.features)
+        # It is the last access, and nothing has come since but another name for `x`: nothing else uses it.
+        just = self._accessed == line + 1 and all(" = bitcast " in each for each in self.lines[line + 1 :])
+        if code is None or not just:
+            return super().arithmetic(name, x, y)
+        kind = llvm_type(x.type)
+        self.lines[line] = ""
+        operands = f"{kind} {x.text}, ptr elementtype({kind}) {address.text}"
+        # To LLVM it is what a mark is, so it keeps its place among marks and volatile accesses.
+        value = self.assign(f"call {kind} {code}({operands}) #6", x.type)
+        self.accessed()
+        return value
 
     def use(self, value: Value) -> None:
         """Keep a value in a register up to here. This is no instruction."""
@@ -319,7 +341,7 @@ class FunctionBuilder(StructBuilder):
     def convert(self, opcode: str, x: Value, target: str) -> Value:
         """An LLVM conversion instruction."""
         if x.text in self._shapeless and opcode == "bitcast":
-            return self._shape(x, self._shapeless.pop(x.text), target)
+            return self._shape(x, *self._shapeless.pop(x.text), target)
         if opcode == "fptrunc":
             # LLVM folds this of an `fpext` to the number that was extended, even to a signalling NaN.
             kind = llvm_type(x.type)

@@ -30,6 +30,14 @@ def float_arithmetic(name: str, bits: int, packed: bool, features: Set[str]) -> 
     return f'asm "{name}{suffix} $2, $0", "=x,0,x"'
 
 
+def float_arithmetic_in_memory(name: str, bits: int, features: Set[str]) -> str | None:
+    """The same of vectors, the second one at an address that may fault, or None where that had to be aligned."""
+    if "avx" not in features:
+        return None
+    suffix = {64: "pd", 32: "ps"}[bits]
+    return f'asm sideeffect "v{name}{suffix} $2, $1, $0", "=x,x,*m"'
+
+
 #: LLVM's function of two vectors of bytes: for each of the second one's that of the first with this number, of which
 #: four bits count; or 0, where its highest bit is set.
 LOOK_UP = "@llvm.x86.ssse3.pshuf.b.128"
