@@ -33,7 +33,7 @@ from tests.compiler.tiers import ENGINES, engine_of
 from tests.wasi.guest import clock, wait_for
 from wasmloom.errors import ExitStatus
 from wasmloom.wasi import CALLS, MODULE_NAME, Errno, Wasi, call_type
-from wasmloom.wasi.abi import IOVEC, EventType
+from wasmloom.wasi.abi import NARROW, EventType
 
 TIMEOUT = 0.02
 #: A call that takes so many seconds hangs: machines are slow at times.
@@ -95,7 +95,7 @@ class Caller:
         for i in range(64):
             length = choice.choice((0, 1, 7, 100, 5000, SIZE - BUFFERS, SIZE, choice.randrange(1 << 32)))
             start = choice.choice((BUFFERS, BUFFERS, choice.randrange(SIZE), choice.randrange(1 << 32)))
-            memory[VECTORS + 8 * i : VECTORS + 8 * i + 8] = IOVEC.pack(start, length)
+            memory[VECTORS + 8 * i : VECTORS + 8 * i + 8] = NARROW.iovec.pack(start, length)
         for i in range(16):
             kind = choice.choice((EventType.FD_READ, EventType.FD_WRITE))
             some = (

@@ -11,7 +11,7 @@ from wasmloom.wasi.abi import (
     EVENT,
     FDSTAT,
     FILESTAT,
-    IOVEC,
+    NARROW,
     SUBSCRIPTION,
     SUBSCRIPTION_CLOCK,
     SUBSCRIPTION_FD,
@@ -87,11 +87,11 @@ class Guest:
 
     def read(self, fd: int, size: int) -> tuple[Errno, bytes]:
         buffer, result = self.room(size), self.room(4)
-        code = self.call("fd_read", fd, self.put(IOVEC.pack(buffer, size)), 1, result)
+        code = self.call("fd_read", fd, self.put(NARROW.iovec.pack(buffer, size)), 1, result)
         return code, bytes(self.memory[buffer : buffer + self.u32(result)]) if code == 0 else b""
 
     def write(self, fd: int, *parts: bytes) -> tuple[Errno, int]:
-        vectors = self.put(b"".join(IOVEC.pack(self.put(part), len(part)) for part in parts))
+        vectors = self.put(b"".join(NARROW.iovec.pack(self.put(part), len(part)) for part in parts))
         result = self.room(4)
         code = self.call("fd_write", fd, vectors, len(parts), result)
         return code, self.u32(result)

@@ -13,8 +13,7 @@ from wasmloom.wasi import Errno, ReadOnly, Wasi
 from wasmloom.wasi.abi import (
     DIRECTORY_RIGHTS,
     FILESTAT,
-    IOVEC,
-    PRESTAT,
+    NARROW,
     FdFlags,
     FileType,
     OpenFlags,
@@ -67,7 +66,7 @@ def test_telling_is_seeking_by_nothing(guest: Guest, world: Path) -> None:
         with Wasi(stdin=stream) as wasi:
             other = Guest(wasi)
             assert other.call("fd_tell", 0, 64) == other.call("fd_seek", 0, 0, 1, 64) == Errno.ESPIPE
-            vector = other.put(IOVEC.pack(1024, 8))
+            vector = other.put(NARROW.iovec.pack(1024, 8))
             assert other.call("fd_pread", 0, vector, 1, 0, 64) == Errno.ESPIPE
     for number in (reader, writer, host, terminal):
         os.close(number)
@@ -114,7 +113,7 @@ def test_large_files_move_in_chunks(wasi: Wasi, world: Path) -> None:
     assert guest.read(fd, 1 << 20) == (0, data)
     guest.reset()
     buffer, result = guest.room(600_000), guest.room(4)
-    vectors = guest.put(IOVEC.pack(buffer, 300_000) + IOVEC.pack(buffer + 300_000, 300_000))
+    vectors = guest.put(NARROW.iovec.pack(buffer, 300_000) + NARROW.iovec.pack(buffer + 300_000, 300_000))
     assert guest.call("fd_pread", fd, vectors, 2, 1000, result) == 0
     assert guest.u32(result) == 600_000 and guest.memory[buffer : buffer + 600_000] == data[1000:601_000]
     assert guest.call("fd_pwrite", fd, vectors, 2, 0, result) == 0 and guest.u32(result) == 600_000
@@ -124,10 +123,10 @@ def test_large_files_move_in_chunks(wasi: Wasi, world: Path) -> None:
 def test_positioned_reads_and_writes(guest: Guest, world: Path) -> None:
     fd = opened(guest, b"file")
     buffer, result = guest.room(8), guest.room(4)
-    vector = guest.put(IOVEC.pack(buffer, 8))
+    vector = guest.put(NARROW.iovec.pack(buffer, 8))
     assert guest.call("fd_pread", fd, vector, 1, 1, result) == 0
     assert guest.u32(result) == 4 and guest.memory[buffer : buffer + 4] == b"ello"
-    vector = guest.put(IOVEC.pack(guest.put(b"ALP"), 3))
+    vector = guest.put(NARROW.iovec.pack(guest.put(b"ALP"), 3))
     assert guest.call("fd_pwrite", fd, vector, 1, 2, result) == 0
     assert (world / "file").read_bytes() == b"heALP"
     assert guest.read(fd, 5) == (0, b"heALP")
@@ -243,7 +242,7 @@ def test_preopens(world: Path) -> None:
         result, name = guest.room(8), guest.room(16)
         for fd, expected in ((3, b"/"), (4, b"/sub/dir")):
             assert guest.call("fd_prestat_get", fd, result) == 0
-            assert guest.unpack(PRESTAT, result) == (0, len(expected))
+            assert guest.unpack(NARROW.prestat, result) == (0, len(expected))
             assert guest.call("fd_prestat_dir_name", fd, name, len(expected)) == 0
             assert guest.memory[name : name + len(expected)] == expected
             assert guest.call("fd_prestat_dir_name", fd, name, len(expected) - 1) == Errno.ENAMETOOLONG

@@ -14,7 +14,7 @@ from tests.fuzz import world
 from tests.wasi.guest import PREOPEN, Guest
 from wasmloom.errors import ExitStatus
 from wasmloom.wasi import CALLS, Errno, Wasi
-from wasmloom.wasi.abi import IOVEC
+from wasmloom.wasi.abi import NARROW
 
 WORDS = st.one_of(
     st.integers(0, 8),
@@ -78,7 +78,7 @@ def test_ranges_are_checked_to_the_byte(guest: Guest) -> None:
         assert guest.call(name, PREOPEN, size - layout + 1) == Errno.EFAULT
     assert guest.call("clock_time_get", 0, 0, size - 7) == Errno.EFAULT
     for buffer, length, code in ((size - 4, 4, 0), (size - 4, 5, Errno.EFAULT), (-1, -1, Errno.EFAULT)):
-        vector = guest.put(IOVEC.pack(buffer & 0xFFFFFFFF, length & 0xFFFFFFFF))
+        vector = guest.put(NARROW.iovec.pack(buffer & 0xFFFFFFFF, length & 0xFFFFFFFF))
         assert guest.call("fd_read", 0, vector, 1, guest.room(4)) == code
 
 

@@ -20,7 +20,7 @@ import wasmloom as wl
 from tests.wasi.guest import PREOPEN, Guest
 from tests.wasi.programs import errno_of, moving, opening
 from wasmloom.wasi import Errno, Wasi
-from wasmloom.wasi.abi import DIRECTORY_RIGHTS, Rights
+from wasmloom.wasi.abi import DIRECTORY_RIGHTS, NARROW, Rights
 from wasmloom.wasi.memory import CHUNK
 
 READ = int(Rights.FD_READ)
@@ -281,7 +281,7 @@ def test_threads_share_a_wasi(world: Path) -> None:
 
         # Each has a memory of its own, as instances do.
         for guest in guests:
-            context = wasi._context.another()
+            context = wasi._context.another(NARROW)
             context.bind(guest.memory)
             from wasmloom.wasi import _bind
 

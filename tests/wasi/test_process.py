@@ -16,7 +16,7 @@ from tests.wasi.guest import Guest, clock, wait_for
 from wasmloom.errors import ExitStatus, LinkError
 from wasmloom.spec.types import I32, I64, FuncType
 from wasmloom.wasi import CALLS, MODULE_NAME, Errno, Wasi, call_type
-from wasmloom.wasi.abi import DIRENT, EVENT, FDSTAT, FILESTAT, PRESTAT, SUBSCRIPTION, EventType
+from wasmloom.wasi.abi import DIRENT, EVENT, FDSTAT, FILESTAT, NARROW, SUBSCRIPTION, EventType
 
 
 def strings(guest: Guest, kind: str) -> list[bytes]:
@@ -135,7 +135,7 @@ def test_the_interface_is_complete() -> None:
     assert call_type("fd_seek") == FuncType((I32, I64, I32, I32), (I32,))
     assert call_type("proc_exit") == FuncType((I32,), ())
     assert call_type("path_open") == FuncType((I32, I32, I32, I32, I32, I64, I64, I32, I32), (I32,))
-    sizes = {FILESTAT: 64, FDSTAT: 24, PRESTAT: 8, DIRENT: 24, SUBSCRIPTION: 48, EVENT: 32}
+    sizes = {FILESTAT: 64, FDSTAT: 24, NARROW.prestat: 8, DIRENT: 24, SUBSCRIPTION: 48, EVENT: 32}
     assert all(layout.size == size for layout, size in sizes.items())
 
 

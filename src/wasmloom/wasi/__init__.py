@@ -24,7 +24,18 @@ from wasmloom.host.fixed import fill
 from wasmloom.messages import listed, two_level
 from wasmloom.spec.types import I32, I64, FuncType
 from wasmloom.wasi import files, pathcalls, poll_oneoff, process
-from wasmloom.wasi.abi import CALLS, CHANGING_RIGHTS, ERRNO_OF_HOST, MODULE_NAME, Call, Errno, WasiError
+from wasmloom.wasi.abi import (
+    CALLS,
+    CHANGING_RIGHTS,
+    ERRNO_OF_HOST,
+    MODULE_NAME,
+    NARROW,
+    WIDE,
+    Call,
+    Errno,
+    Layout,
+    WasiError,
+)
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptor_table import MAX_FILES, DescriptorTable
 from wasmloom.wasi.descriptors import Descriptor, HostFile, open_preopen
@@ -55,6 +66,20 @@ _KINDS: dict[str, tuple[int, Any]] = {
     "u64": (_WORD << 32 | _WORD, I64),
     "s64": (-1, I64),
 }
+#: The same by layout, where "size" depends on it.
+_KINDS_OF: dict[Layout, dict[str, tuple[int, Any]]] = {
+    NARROW: _KINDS | {"size": _KINDS["u32"]},
+    WIDE: _KINDS | {"size": _KINDS["u64"]},
+}
+
+
+def layout_of(module: Module) -> Layout:
+    """The layout of structs in the memory of a program: the one that it exports, or else its first."""
+    decoded = module.decoded
+    number = decoded.export_names.get("memory")
+    export = None if number is None else decoded.export_at(number)
+    index = export.index if export is not None and export.kind == "memory" else 0
+    return WIDE if index < len(decoded.memories) and decoded.memories[index].is64 else NARROW
 
 
 def _find(name: str) -> Callable[..., Steps | None]:
@@ -68,10 +93,10 @@ def _find(name: str) -> Callable[..., Steps | None]:
 _FUNCTIONS: dict[str, Callable[..., Steps | None]] = {name: _find(name) for name in CALLS}
 
 
-def call_type(name: str) -> FuncType:
+def call_type(name: str, layout: Layout = NARROW) -> FuncType:
     """The type of the function `name` of preview 1."""
-    call = CALLS[name]
-    return FuncType(tuple(_KINDS[kind][1] for kind in call.params), (I32,) if call.returns_errno else ())
+    call, kinds = CALLS[name], _KINDS_OF[layout]
+    return FuncType(tuple(kinds[kind][1] for kind in call.params), (I32,) if call.returns_errno else ())
 
 
 #: Exceptions that become an error number for the guest; all others leave the guest.
@@ -106,7 +131,7 @@ def _bind(context: Context, name: str) -> _HostFunction:
     awaitable."""
     call: Call = CALLS[name]
     function = _FUNCTIONS[name]
-    masks = tuple(_KINDS[kind][0] for kind in call.params)
+    masks = tuple(_KINDS_OF[context.layout][kind][0] for kind in call.params)
     needed = int(call.right)
     changes = bool(call.right & CHANGING_RIGHTS)
     table = context.table
@@ -264,7 +289,7 @@ class Wasi:
 
         def one(name: str) -> PerInstance:
             def make(caller: Caller) -> _HostFunction:
-                return _bind(caller.kept(general, lambda: general.another(caller)), name)
+                return _bind(caller.kept(general, lambda: general.another(layout_of(caller.module), caller)), name)
 
             return PerInstance(make, _bind(general, name))
 
@@ -336,7 +361,7 @@ class Wasi:
         self.check(module, imports)
         if self._context.table.closed:
             raise ValueError("this Wasi is closed")
-        context = self._context.another()
+        context = self._context.another(layout_of(module))
         found = []
         for wanted in module.imports:
             value = lookup(imports, wanted.module, wanted.name)
@@ -373,7 +398,7 @@ class Wasi:
                 f"unknown imports: {', '.join(unknown[:8])}{more}; WASI doesn't have them: give them as `imports`"
             )
         for wanted in left:
-            expected = call_type(wanted.name)
+            expected = call_type(wanted.name, layout_of(module))
             if wanted.kind != "func" or wanted.type != expected:
                 raise LinkError(
                     f"import {wanted.module}.{wanted.name}: expected func {expected}, not {wanted.kind} {wanted.type}"

@@ -1,7 +1,7 @@
 """The binary interface of WASI preview 1 as data: numbers, flags, structs and function signatures.
 
 Source: WebAssembly/WASI, `wasi_snapshot_preview1.witx` and `typenames.witx`. Everything is little-endian; pointers
-and sizes are 32 bits wide; every struct has its C layout.
+and sizes are 32 bits wide, or as wide as the memory's addresses; every struct has its C layout.
 """
 
 from __future__ import annotations
@@ -198,14 +198,10 @@ class EventType(IntEnum):
 #: `eventrwflags`: the other end has been closed.
 EVENT_HANGUP = 1
 
-#: buf, buf_len
-IOVEC = Struct("<II")
 #: dev, ino, filetype, nlink, size, atim, mtim, ctim (times in nanoseconds)
 FILESTAT = Struct("<QQB7xQQQQQ")
 #: filetype, flags, rights_base, rights_inheriting
 FDSTAT = Struct("<BxH4xQQ")
-#: tag, name length
-PRESTAT = Struct("<B3xI")
 #: cookie of the next entry, ino, name length, filetype
 DIRENT = Struct("<QQIB3x")
 #: userdata, tag, and the union's 32 bytes
@@ -220,11 +216,25 @@ U32 = Struct("<I")
 U64 = Struct("<Q")
 
 
+class Layout(NamedTuple):
+    """What depends on the width of addresses: a pointer or size; buf, buf_len; tag, name length."""
+
+    size: Struct
+    iovec: Struct
+    prestat: Struct
+
+
+#: For memories with addresses of 32 bits, and of 64, where C has the same structs with pointers and sizes of 64 bits.
+NARROW = Layout(U32, Struct("<II"), Struct("<B3xI"))
+WIDE = Layout(U64, Struct("<QQ"), Struct("<B7xQ"))
+
+
 class Call(NamedTuple):
     """A function of the interface.
 
     `params` are the kinds of its parameters, one word each: ``fd`` (u32; the function gets the open descriptor),
-    ``u32`` (also flags, sizes and pointers), ``u64``, ``s64``. `right` is what the first descriptor must allow.
+    ``size`` (a size or pointer), ``u32`` (also flags), ``u64``, ``s64``. `right` is what the first descriptor must
+    allow.
     """
 
     params: tuple[str, ...]
@@ -238,50 +248,50 @@ def _call(params: str, right: Rights = NO_RIGHTS, *, returns_errno: bool = True)
 
 #: Every function of preview 1.
 CALLS: dict[str, Call] = {
-    "args_get": _call("u32 u32"),
-    "args_sizes_get": _call("u32 u32"),
-    "environ_get": _call("u32 u32"),
-    "environ_sizes_get": _call("u32 u32"),
-    "clock_res_get": _call("u32 u32"),
-    "clock_time_get": _call("u32 u64 u32"),
+    "args_get": _call("size size"),
+    "args_sizes_get": _call("size size"),
+    "environ_get": _call("size size"),
+    "environ_sizes_get": _call("size size"),
+    "clock_res_get": _call("u32 size"),
+    "clock_time_get": _call("u32 u64 size"),
     "fd_advise": _call("fd u64 u64 u32", Rights.FD_ADVISE),
     "fd_allocate": _call("fd u64 u64", Rights.FD_ALLOCATE),
     "fd_close": _call("u32"),
     "fd_datasync": _call("fd", Rights.FD_DATASYNC),
-    "fd_fdstat_get": _call("fd u32"),
+    "fd_fdstat_get": _call("fd size"),
     "fd_fdstat_set_flags": _call("fd u32", Rights.FD_FDSTAT_SET_FLAGS),
     "fd_fdstat_set_rights": _call("fd u64 u64"),
-    "fd_filestat_get": _call("fd u32", Rights.FD_FILESTAT_GET),
+    "fd_filestat_get": _call("fd size", Rights.FD_FILESTAT_GET),
     "fd_filestat_set_size": _call("fd u64", Rights.FD_FILESTAT_SET_SIZE),
     "fd_filestat_set_times": _call("fd u64 u64 u32", Rights.FD_FILESTAT_SET_TIMES),
-    "fd_pread": _call("fd u32 u32 u64 u32", Rights.FD_READ | Rights.FD_SEEK),
-    "fd_prestat_get": _call("fd u32"),
-    "fd_prestat_dir_name": _call("fd u32 u32"),
-    "fd_pwrite": _call("fd u32 u32 u64 u32", Rights.FD_WRITE | Rights.FD_SEEK),
-    "fd_read": _call("fd u32 u32 u32", Rights.FD_READ),
-    "fd_readdir": _call("fd u32 u32 u64 u32", Rights.FD_READDIR),
+    "fd_pread": _call("fd size size u64 size", Rights.FD_READ | Rights.FD_SEEK),
+    "fd_prestat_get": _call("fd size"),
+    "fd_prestat_dir_name": _call("fd size size"),
+    "fd_pwrite": _call("fd size size u64 size", Rights.FD_WRITE | Rights.FD_SEEK),
+    "fd_read": _call("fd size size size", Rights.FD_READ),
+    "fd_readdir": _call("fd size size u64 size", Rights.FD_READDIR),
     "fd_renumber": _call("u32 u32"),
-    "fd_seek": _call("fd s64 u32 u32"),
+    "fd_seek": _call("fd s64 u32 size"),
     "fd_sync": _call("fd", Rights.FD_SYNC),
-    "fd_tell": _call("fd u32"),
-    "fd_write": _call("fd u32 u32 u32", Rights.FD_WRITE),
-    "path_create_directory": _call("fd u32 u32", Rights.PATH_CREATE_DIRECTORY),
-    "path_filestat_get": _call("fd u32 u32 u32 u32", Rights.PATH_FILESTAT_GET),
-    "path_filestat_set_times": _call("fd u32 u32 u32 u64 u64 u32", Rights.PATH_FILESTAT_SET_TIMES),
-    "path_link": _call("fd u32 u32 u32 fd u32 u32", Rights.PATH_LINK_SOURCE),
-    "path_open": _call("fd u32 u32 u32 u32 u64 u64 u32 u32", Rights.PATH_OPEN),
-    "path_readlink": _call("fd u32 u32 u32 u32 u32", Rights.PATH_READLINK),
-    "path_remove_directory": _call("fd u32 u32", Rights.PATH_REMOVE_DIRECTORY),
-    "path_rename": _call("fd u32 u32 fd u32 u32", Rights.PATH_RENAME_SOURCE),
-    "path_symlink": _call("u32 u32 fd u32 u32", Rights.PATH_SYMLINK),
-    "path_unlink_file": _call("fd u32 u32", Rights.PATH_UNLINK_FILE),
-    "poll_oneoff": _call("u32 u32 u32 u32"),
+    "fd_tell": _call("fd size"),
+    "fd_write": _call("fd size size size", Rights.FD_WRITE),
+    "path_create_directory": _call("fd size size", Rights.PATH_CREATE_DIRECTORY),
+    "path_filestat_get": _call("fd u32 size size size", Rights.PATH_FILESTAT_GET),
+    "path_filestat_set_times": _call("fd u32 size size u64 u64 u32", Rights.PATH_FILESTAT_SET_TIMES),
+    "path_link": _call("fd u32 size size fd size size", Rights.PATH_LINK_SOURCE),
+    "path_open": _call("fd u32 size size u32 u64 u64 u32 size", Rights.PATH_OPEN),
+    "path_readlink": _call("fd size size size size size", Rights.PATH_READLINK),
+    "path_remove_directory": _call("fd size size", Rights.PATH_REMOVE_DIRECTORY),
+    "path_rename": _call("fd size size fd size size", Rights.PATH_RENAME_SOURCE),
+    "path_symlink": _call("size size fd size size", Rights.PATH_SYMLINK),
+    "path_unlink_file": _call("fd size size", Rights.PATH_UNLINK_FILE),
+    "poll_oneoff": _call("size size size size"),
     "proc_exit": _call("u32", returns_errno=False),
     "proc_raise": _call("u32"),
-    "random_get": _call("u32 u32"),
+    "random_get": _call("size size"),
     "sched_yield": _call(""),
-    "sock_accept": _call("fd u32 u32"),
-    "sock_recv": _call("fd u32 u32 u32 u32 u32"),
-    "sock_send": _call("fd u32 u32 u32 u32"),
+    "sock_accept": _call("fd u32 size"),
+    "sock_recv": _call("fd size size u32 size size"),
+    "sock_send": _call("fd size size u32 size"),
     "sock_shutdown": _call("fd u32"),
 }

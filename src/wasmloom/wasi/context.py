@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wasmloom.errors import LinkError
+from wasmloom.wasi.abi import NARROW, Layout
 from wasmloom.wasi.descriptor_table import DescriptorTable
 
 if TYPE_CHECKING:
@@ -14,9 +15,15 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """The state of one guest. `args` and `env` (``NAME=value``) are bytes without NUL."""
+    """The state of one guest. `args` and `env` (``NAME=value``) are bytes without NUL.
 
-    def __init__(self, args: Sequence[bytes], env: Sequence[bytes], table: DescriptorTable) -> None:
+    `layout`: that of structs with pointers in its memory.
+    """
+
+    def __init__(
+        self, args: Sequence[bytes], env: Sequence[bytes], table: DescriptorTable, layout: Layout = NARROW
+    ) -> None:
+        self.layout = layout
         self.args = args
         self.env = env
         self.table = table
@@ -26,12 +33,13 @@ class Context:
         self._caller: Caller | None = None
         self._general: Context | None = None
 
-    def another(self, caller: Caller | None = None) -> Context:
+    def another(self, layout: Layout, caller: Caller | None = None) -> Context:
         """The state of another guest with the same arguments, environment and open files.
 
-        `caller`: the guest. Its exported memory is used, or without one what is bound to this state.
+        `layout`: see the class. `caller`: the guest. Its exported memory is used, or without one what is bound to this
+        state.
         """
-        made = Context(self.args, self.env, self.table)
+        made = Context(self.args, self.env, self.table, layout)
         if caller is not None:
             made._caller, made._general = caller, self
         return made

@@ -14,8 +14,6 @@ from wasmloom.wasi.abi import (
     DIRENT,
     FDSTAT,
     PREOPEN_DIRECTORY,
-    PRESTAT,
-    U32,
     U64,
     Errno,
     FdFlags,
@@ -191,7 +189,7 @@ def _moving(
             break
         if transfer.left:
             yield TURN
-    pack(context.memory, U32, result, transfer.done)
+    pack(context.memory, context.layout.size, result, transfer.done)
 
 
 def _reading_async(context: Context, file: Any, transfer: Transfer, result: int) -> Steps:
@@ -203,7 +201,7 @@ def _reading_async(context: Context, file: Any, transfer: Transfer, result: int)
             buffer[:] = data[: len(buffer)]
             transfer.advance(len(buffer))
             data = data[len(buffer) :]
-    pack(context.memory, U32, result, transfer.done)
+    pack(context.memory, context.layout.size, result, transfer.done)
 
 
 def _writing_async(context: Context, file: Any, transfer: Transfer, result: int) -> Steps:
@@ -219,7 +217,7 @@ def _writing_async(context: Context, file: Any, transfer: Transfer, result: int)
         transfer.advance(count)
         if count < len(data):
             break
-    pack(context.memory, U32, result, transfer.done)
+    pack(context.memory, context.layout.size, result, transfer.done)
 
 
 def _after_a_turn(steps: Steps) -> Steps:
@@ -240,9 +238,9 @@ def _move(
 ) -> Steps | None:
     """Read or write: at once if it is short and doesn't wait, else in steps."""
     memory = context.memory
-    if result + U32.size > len(memory):
+    if result + context.layout.size.size > len(memory):
         raise WasiError(Errno.EFAULT)
-    ranges, total = iovecs(memory, vectors, count)
+    ranges, total = iovecs(memory, context.layout.iovec, vectors, count)
     if file.is_async:
         steps = _reading_async if event == select.POLLIN else _writing_async
         return steps(context, file, Transfer(ranges, total, ASYNC_CHUNK), result)
@@ -258,7 +256,7 @@ def _move(
                 raise
         else:
             if done == total or event == select.POLLIN or not file.waits:
-                pack(memory, U32, result, done)
+                pack(memory, context.layout.size, result, done)
                 return None
     transfer = Transfer(ranges, total, CHUNK)
     transfer.advance(done)
@@ -311,7 +309,7 @@ def _preopen_name(file: Descriptor) -> bytes:
 
 def fd_prestat_get(context: Context, file: Descriptor, result: int) -> None:
     """Store the length of the name of a preopened directory; `EBADF` tells the guest that there are no more."""
-    pack(context.memory, PRESTAT, result, PREOPEN_DIRECTORY, len(_preopen_name(file)))
+    pack(context.memory, context.layout.prestat, result, PREOPEN_DIRECTORY, len(_preopen_name(file)))
 
 
 def fd_prestat_dir_name(context: Context, file: Descriptor, buffer: int, length: int) -> None:
@@ -330,7 +328,7 @@ def fd_readdir(context: Context, file: Descriptor, buffer: int, length: int, coo
     """
     if not isinstance(file, Directory):
         raise WasiError(Errno.ENOTDIR)
-    span(context.memory, result, U32.size)
+    span(context.memory, result, context.layout.size.size)
     target = span(context.memory, buffer, length)
     file.look_up(offset(cookie))
     used = 0
@@ -351,7 +349,7 @@ def fd_readdir(context: Context, file: Descriptor, buffer: int, length: int, coo
         if len(part) == len(record):
             file.skip()
             cookie = following
-    pack(context.memory, U32, result, used)
+    pack(context.memory, context.layout.size, result, used)
 
 
 def fd_renumber(context: Context, source: int, target: int) -> None:

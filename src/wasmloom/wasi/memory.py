@@ -5,9 +5,9 @@ All functions take the memory as a `memoryview` of bytes and raise `WasiError` w
 
 from __future__ import annotations
 
-from struct import Struct, error
+from struct import Struct
 
-from wasmloom.wasi.abi import IOVEC, Errno, WasiError
+from wasmloom.wasi.abi import Errno, WasiError
 
 #: The most buffers that one read or write may name (what POSIX calls IOV_MAX).
 MAX_IOVECS = 1024
@@ -30,14 +30,12 @@ def span(memory: memoryview, address: int, length: int) -> memoryview:
 
 def pack(memory: memoryview, layout: Struct, address: int, *values: int) -> None:
     """Store a struct."""
-    try:
-        layout.pack_into(memory, address, *values)
-    except error:
-        # All callers pass values that fit their fields, so only the range can be wrong.
-        raise WasiError(Errno.EFAULT) from None
+    if address + layout.size > len(memory):
+        raise WasiError(Errno.EFAULT)
+    layout.pack_into(memory, address, *values)
 
 
-def iovecs(memory: memoryview, address: int, count: int) -> tuple[list[tuple[int, int]], int]:
+def iovecs(memory: memoryview, iovec: Struct, address: int, count: int) -> tuple[list[tuple[int, int]], int]:
     """The ranges (start, length) in an array of `iovec` or `ciovec`, without empty ones; and the bytes to be moved.
 
     A call moves no more than the guest has memory (ranges may overlap, so they could name any amount), nor more
@@ -49,7 +47,7 @@ def iovecs(memory: memoryview, address: int, count: int) -> tuple[list[tuple[int
     left = min(limit, MAX_TRANSFER)
     ranges = []
     total = 0
-    for start, length in IOVEC.iter_unpack(span(memory, address, count * IOVEC.size)):
+    for start, length in iovec.iter_unpack(span(memory, address, count * iovec.size)):
         if start + length > limit:
             raise WasiError(Errno.EFAULT)
         length = min(length, left)

@@ -198,7 +198,7 @@ def path_readlink(
     with _walk(context, base, address, length, through_slash=True) as walk:
         text = os.readlink(walk.name, dir_fd=walk.directory)[:size]
     target[: len(text)] = text
-    pack(memory, U32, result, len(text))
+    pack(memory, context.layout.size, result, len(text))
 
 
 def path_remove_directory(context: Context, base: Descriptor, address: int, length: int) -> None:

@@ -18,7 +18,6 @@ from wasmloom.wasi.abi import (
     SUBSCRIPTION_CLOCK,
     SUBSCRIPTION_CLOCK_ABSTIME,
     SUBSCRIPTION_FD,
-    U32,
     Errno,
     EventType,
     WasiError,
@@ -165,7 +164,7 @@ def poll_oneoff(context: Context, subscriptions: int, events: int, count: int, r
         raise WasiError(Errno.EINVAL)
     memory = context.memory
     span(memory, events, count * EVENT.size)
-    span(memory, result, U32.size)
+    span(memory, result, context.layout.size.size)
     records = bytes(span(memory, subscriptions, count * SUBSCRIPTION.size))
     waiting = Waiting()
     try:
@@ -190,4 +189,4 @@ def _store(context: Context, waiting: Waiting, events: int, result: int) -> None
     memory = context.memory
     for i, event in enumerate(waiting.events):
         pack(memory, EVENT, events + i * EVENT.size, *event)
-    pack(memory, U32, result, len(waiting.events))
+    pack(memory, context.layout.size, result, len(waiting.events))

@@ -10,7 +10,7 @@ from functools import partial
 from wasmloom.errors import ExitStatus
 from wasmloom.runtime.frames import frames_of
 from wasmloom.tiers.backtraces import frames_here
-from wasmloom.wasi.abi import U32, U64, Errno, WasiError
+from wasmloom.wasi.abi import U64, Errno, WasiError
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor
 from wasmloom.wasi.memory import CHUNK, pack, span
@@ -33,17 +33,17 @@ def host_clock(clock: int) -> int:
 
 
 def _strings_get(context: Context, strings: Sequence[bytes], pointers: int, buffer: int) -> None:
-    memory = context.memory
+    memory, pointer = context.memory, context.layout.size
     for i, text in enumerate(strings):
-        pack(memory, U32, pointers + i * U32.size, buffer)
+        pack(memory, pointer, pointers + i * pointer.size, buffer)
         span(memory, buffer, len(text) + 1)[:] = text + b"\0"
         buffer += len(text) + 1
 
 
 def _strings_sizes_get(context: Context, strings: Sequence[bytes], count: int, size: int) -> None:
-    memory = context.memory
-    pack(memory, U32, count, len(strings))
-    pack(memory, U32, size, sum(len(text) + 1 for text in strings))
+    memory, layout = context.memory, context.layout.size
+    pack(memory, layout, count, len(strings))
+    pack(memory, layout, size, sum(len(text) + 1 for text in strings))
 
 
 def args_get(context: Context, argv: int, buffer: int) -> None:
