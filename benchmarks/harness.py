@@ -124,22 +124,24 @@ def assemble(text: str) -> bytes:
     return parse_module(text).binary
 
 
-def build_c(sources: Sequence[Path], flags: Sequence[str] = (), cpu: str = "mvp") -> bytes:
+def build_c(
+    sources: Sequence[Path], flags: Sequence[str] = (), cpu: str = "mvp", target: str = "wasm32"
+) -> bytes:
     """Compile freestanding C to one module without an entry: WebAssembly 1.0, so that every contender runs it.
 
-    `cpu`: another version, as Zig names it ("mvp+simd128").
+    `cpu`: another version, as Zig names it ("mvp+simd128"). `target`: "wasm64" for addresses of 64 bits.
     """
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "out.wasm"
+        output = Path(folder) / "out.wasm"
         command = [
-            *(sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding", f"-mcpu={cpu}", "-O2"),
+            *(sys.executable, "-m", "ziglang", "cc", "-target", f"{target}-freestanding", f"-mcpu={cpu}", "-O2"),
             *("-nostdlib", "-Wl,--no-entry", "-Wl,--export-dynamic", "-fvisibility=hidden", "-Wl,--strip-all"),
-            *(*flags, "-o", str(target), *map(str, sources)),
+            *(*flags, "-o", str(output), *map(str, sources)),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"the C compiler failed (pip install ziglang):\n{done.stderr}")
-        return target.read_bytes()
+        return output.read_bytes()
 
 
 # --- measuring ----------------------------------------------------------------------------------------------------

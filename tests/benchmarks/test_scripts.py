@@ -148,6 +148,14 @@ def test_vectors() -> None:
         assert re.search(rf"\| {name} +\| [0-9]", shown)
 
 
+def test_wide() -> None:
+    pytest.importorskip("ziglang")
+    shown = run("wide", "--only", "sieve,tree,machine", "--rounds", "1", "--contenders", "wasmloom")
+    for name in ("sieve", "tree", "machine", "geometric mean"):
+        assert re.search(rf"\| {name} +\| ", shown)
+    assert "wasmloom compiler 64 / 32" in shown
+
+
 def test_asyncio_guests() -> None:
     assert "| plain coroutines " in run("asyncio_guests")
 
