@@ -64,7 +64,7 @@ LINES_PER_BYTE = 8
 
 #: Functions of so many bytes are heavy for LLVM (`wasmloom.compiler.units`), and compiled in a way that takes less time
 #: for each byte.
-HEAVY_BYTES = 100_000
+HEAVY_BYTES = 250_000
 CHEAPER = 5
 
 #: Bytes of function bodies from which on compiling takes so long that parts are kept, for the case of an interruption.
@@ -77,7 +77,7 @@ SMALL = 1 << 12
 #: takes longer, whatever the reason, is compiled again in the cheapest way. Most such functions are known beforehand:
 #: see `wasmloom.compiler.units`.
 SECONDS = 3.0
-SECONDS_PER_BYTE = 3e-4
+SECONDS_PER_BYTE = 1.5e-4
 
 #: What `wasmloom.target.stubs` defines and objects refer to: LLVM's name → ours.
 _EXTERNALS = {

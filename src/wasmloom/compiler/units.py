@@ -53,8 +53,14 @@ _FEW_PASSES = tuple(name for name in PASSES if name != "instcombine")
 #: What makes a function heavy: LLVM's passes and its back end take more than a fixed time for each instruction of it.
 #: All functions of its unit are then compiled without passes, and by the back end that looks at one instruction after
 #: the other (level 0), which takes a tenth of the time and grows with the size. Programs hardly have such functions:
-#: this much text is some 100 KB of code. What is left in stack slots may keep references longer there.
-HEAVY_TEXT = 3_000_000
+#: this much text is some 250 KB of code. What is left in stack slots may keep references longer there.
+HEAVY_TEXT = 10_000_000
+#: From here on there are few passes: half of the time, and hardly slower code. It may well be what a program spends its
+#: time in: CPython's interpreter is a function of 106 KB.
+LARGE_TEXT = 3_000_000
+#: No program needs so much text for each byte, but for a few instructions: it is heavy long before it is large.
+HEAVY_RATE = 200
+DENSE_TEXT = 1_000_000
 #: Loops inside each other: passes look at each instruction once per loop around it.
 HEAVY_DEPTH = 100
 #: Blocks times variables: what has to be found where control flow joins.
@@ -89,20 +95,21 @@ declare i64 @wl_on_host(ptr, ptr, ptr, ptr, ptr, ptr) #5
 
 
 class Care(IntEnum):
-    """How LLVM is to be spared: not at all, from passes that vectors are better off without, from looking at what many
-    ways bring, or from all that isn't needed.
+    """How LLVM is to be spared: not at all, from passes that vectors are better off without, from those that take most
+    of the time, from looking at what many ways bring, or from all that isn't needed.
     """
 
     NONE = 0
     VECTORS = 1
-    MANY_WAYS = 2
-    HEAVY = 3
+    LARGE = 2
+    MANY_WAYS = 3
+    HEAVY = 4
 
 
 #: What is run instead of everything. LLVM's pipeline gives loops counters of 64 bits where it can (in "indvars"). An
 #: address of 32 bits that is made of such a counter is then cut off again by an instruction; if it isn't, it is an
 #: operand's displacement. Programs with vectors have several of these in short loops.
-_PASSES = {Care.VECTORS: PASSES, Care.MANY_WAYS: _FEW_PASSES, Care.HEAVY: PASSES[:1]}
+_PASSES = {Care.VECTORS: PASSES, Care.LARGE: PASSES, Care.MANY_WAYS: _FEW_PASSES, Care.HEAVY: PASSES[:1]}
 
 
 class _Locations:
@@ -174,6 +181,8 @@ def _entry(facts: Facts, options: Options, entry: OsrEntry) -> tuple[str, Care]:
 
 def _care(lowering: FunctionLowering, lines: list[str]) -> Care:
     b = lowering.b
+    module, index = lowering.facts.module, lowering.index
+    size = sum(len(line) + 1 for line in lines)
     if (
         lowering.deepest > HEAVY_DEPTH
         or lowering.highest > HEAVY_OPERANDS
@@ -181,10 +190,13 @@ def _care(lowering: FunctionLowering, lines: list[str]) -> Care:
         or b.blocks > HEAVY_BLOCKS
         or max(b.longest, len(b.lines) - b.began) > HEAVY_BLOCK
         or len(lowering.locals) * b.blocks > HEAVY_JOINS
-        or sum(len(line) + 1 for line in lines) > HEAVY_TEXT
+        or size > HEAVY_TEXT
+        or (size > DENSE_TEXT and size > HEAVY_RATE * (module.body_ends[index] - module.body_starts[index]))
     ):
         return Care.HEAVY
-    return Care.MANY_WAYS if lowering.most_ways > MANY_WAYS else Care.NONE
+    if lowering.most_ways > MANY_WAYS:
+        return Care.MANY_WAYS
+    return Care.LARGE if size > LARGE_TEXT else Care.NONE
 
 
 def _text(
