@@ -153,6 +153,13 @@ PROGRAMS: dict[str, tuple[str, tuple[Any, ...]]] = {
           (else))""",
         (1, "unreachable", "unreachable", "unreachable"),
     ),
+    "thrown before a body of either kind": (
+        """(block $a (result i32)
+          (call $throw (local.get 0))
+          (try (do (nop) (try (do (throw $none)) (delegate 0))) (catch_all (drop (i32.const 3)) (br $a (i32.const 4))))
+          (try_table (nop) (nop)) (i32.const 5))""",
+        (4, (10,), (), "many"),
+    ),
     "locals written on the way": (
         """(local.set $i (i32.const 1))
         (try (do (local.set $i (i32.const 2)) (call $throw (local.get 0)) (local.set $i (i32.const 3)))

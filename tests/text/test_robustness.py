@@ -13,14 +13,18 @@ from wasmloom.text.script import ModuleSource, parse_script
 
 SEED = (
     "( module $m ( type $t ( func ( param $p i32 ) ( result i32 ) ) ) ( rec ( type $s ( sub ( struct"
-    ' ( field $f i8 ) ) ) ) ) ( import "a" "b" ( func $i ( type $t ) ) ) ( table $tab 1 funcref )'
-    ' ( memory $mem ( data "a" ) ) ( tag $e ) ( global $g ( mut i32 ) ( i32.const 1 ) )'
+    ' ( field $f i8 ) ) ) ) ) ( import "a" "b" ( func $i ( type $t ) ) )'
+    ' ( import "m" ( item "c" ( global $c i32 ) ) ) ( import "m" ( item "d" ) ( item "e" ) ( global i32 ) )'
+    ' ( table $tab 1 funcref )'
+    ' ( memory $mem ( data "a" ( i16 1 -2 ) ( v128 i64x2 1 2 ) ) ) ( tag $e ) ( global $g ( mut i32 ) ( i32.const 1 ) )'
     ' ( export "x" ( global $g ) ) ( start $start )'
     ' ( elem $el ( i32.const 0 ) $i ) ( data $d ( memory 0 ) ( offset i32.const 0 ) "b" )'
     " ( func $start ( local $l i64 ) block $b br $b end"
     " ( drop ( i32.add ( i32.const 1 ) ( i32.load offset=1 align=1 ( local.get 0 ) ) ) )"
     " ( if ( i32.const 0 ) ( then nop ) ( else ( call $i ) ) )"
     " ( try_table ( catch $e 0 ) ( call_indirect $tab ( type $t ) ) )"
+    " ( try $y ( do ( try ( do nop ) ( delegate $y ) ) ) ( catch $e ( rethrow $y ) ) ( catch_all ) )"
+    " try $z nop catch $e catch_all rethrow $z end try nop delegate 0"
     " v128.const i64x2 1 2 drop f32.const 0x1p3 drop ) )"
 )
 SEED_TOKENS = tuple(SEED.split(" "))

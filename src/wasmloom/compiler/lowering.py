@@ -893,8 +893,10 @@ def throw_on(f: FunctionLowering, landing: Landing | None) -> None:
 @lowers("try_table")
 def _try_table(f: FunctionLowering, i: Instr) -> None:
     clauses = [(kind, tag, f.label(depth)) for kind, tag, depth in i.items or []]  # type: ignore[misc]
+    f.stop_fuel()  # as in the interpreter: what is thrown before it doesn't pay for what is in it
     label = f.open(i.a, "end")
     label.landing = f.landing = Landing(f.b.fresh("catch"), f.landing, clauses, label.height)
+    f._start_fuel()
 
 
 @lowers("br")

@@ -78,8 +78,10 @@ def _throw_ref(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("try")
 def _try(f: FunctionLowering, i: Instr) -> None:
+    f.stop_fuel()
     label = f.open(i.a, "end")
     label.landing = f.landing = Landing(f.b.fresh("catch"), f.landing, [], label.height)
+    f._start_fuel()
 
 
 @lowers("catch", "catch_all")
