@@ -51,9 +51,10 @@ class ControlSteps(DataSteps):
         type = self.plan.types[type_index]
         self.need(type.params)
         if slot is not None:
-            self.const(I32, slot)
+            self.const(self.address_type, slot)
         else:
             self.small_number(self.plan.table_size)
+            self.widen()
         return type, uleb(type_index) + uleb(table)
 
     def call_indirect(self) -> None:
@@ -109,7 +110,7 @@ class ControlSteps(DataSteps):
             table, slot = self.c.pick(places)
             type = self.plan.functions[self.plan.slots[table][slot]]
             self.need(type.params)
-            self.const(I32, slot)
+            self.const(self.address_type, slot)
             number = self.c.pick(self.plan.indices_of(type))
             self.op("return_call_indirect", uleb(number), uleb(table))
         self.end_reachable()

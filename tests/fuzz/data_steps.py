@@ -180,7 +180,7 @@ class DataSteps(Operands):
             return
         row = self.c.pick(STORES)
         type = NUMERIC[row.params[1]]
-        if type == I32 and self.small and self.c.chance(8):
+        if type == I32 and self.small and not self.plan.wide and self.c.chance(8):
             # Address and value are the same local, which has just been written.
             local = uleb(self.c.pick(self.small))
             self.value(I32)
@@ -211,6 +211,7 @@ class DataSteps(Operands):
         self.op("local.set", uleb(self.scratch[type]))
         self.pop(1)
         self.small_number(512)
+        self.widen()
         self.op("local.get", uleb(self.scratch[type]))
         if self.c.chance(50):
             self.const(type)
@@ -231,8 +232,8 @@ class DataSteps(Operands):
         row = self.c.pick(ATOMICS)
         self.address()
         if not self.c.chance(5):
-            self.op("i32.const", sleb(-1 << int(row.immediates[0][7:])))
-            self.op("i32.and")
+            self.op(f"{self.address_type}.const", sleb(-1 << int(row.immediates[0][7:])))
+            self.op(f"{self.address_type}.and")
         for type in row.params[1:]:
             self.value(NUMERIC[type], 1)
         self.op(row.mnemonic, self.memarg(row, self._memory()))
@@ -253,7 +254,11 @@ class DataSteps(Operands):
             self.value(I32)
         else:
             self.small_number(64)
+            if how == 1 or not self.plan.data:
+                self.widen()
         self.small_number(32)
+        if how < 2 or not self.plan.data:
+            self.widen()
         if how == 0:
             self.op("memory.fill", uleb(memory))
         elif how == 1 or not self.plan.data:
@@ -269,10 +274,10 @@ class DataSteps(Operands):
         if self.c.chance(50):
             self.op("memory.size", memory)
         else:
-            self.const(I32, self.c.pick((0, 1, 2, -1, 65536)))
+            self.const(self.address_type, self.c.pick((0, 1, 2, -1, 65536)))
             self.op("memory.grow", memory)
             self.pop(1)
-        self.push(I32)
+        self.push(self.address_type)
 
     # --- tables and references ---
 
@@ -284,20 +289,22 @@ class DataSteps(Operands):
         how = self.c.below(4)
         if how == 0:
             self.op("table.size", uleb(table))
-            self.push(I32)
+            self.push(self.address_type)
         elif how == 1:
             self.value(type)
-            self.const(I32, self.c.pick((0, 1, 2, 100)))
+            self.const(self.address_type, self.c.pick((0, 1, 2, 100)))
             self.op("table.grow", uleb(table))
             self.pop(2)
-            self.push(I32)
+            self.push(self.address_type)
         elif how == 2:
             self.small_number(self.plan.table_size)
+            self.widen()
             self.op("table.get", uleb(table))
             self.pop(1)
             self.push(type)
         else:
             self.small_number(self.plan.table_size)
+            self.widen()
             self.value(type)
             self.op("table.set", uleb(table))
             self.pop(2)
@@ -314,11 +321,17 @@ class DataSteps(Operands):
             self.op("elem.drop", uleb(self.c.pick(segments)))
             return
         self.small_number(plan.table_size)
+        self.widen()
+        copies = how and (how == 1 or not segments)
         if how == 0:
             self.value(type)
         else:
             self.small_number(4)
+            if copies:
+                self.widen()
         self.small_number(4)
+        if how == 0 or copies:
+            self.widen()
         if how == 0:
             self.op("table.fill", uleb(table))
         elif how == 1 or not segments:

@@ -392,7 +392,7 @@ class Peer:
         config = wasmtime.Config()
         for feature in (
             *("tail_call", "function_references", "gc", "multi_memory", "reference_types", "bulk_memory"),
-            *("exceptions", "threads", "wide_arithmetic"),
+            *("exceptions", "threads", "wide_arithmetic", "memory64"),
         ):
             setattr(config, f"wasm_{feature}", True)
         config.cranelift_opt_level = "none"

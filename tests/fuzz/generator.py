@@ -77,9 +77,11 @@ class Plan:
     with which function.
     """
 
-    def __init__(self, raw: bool) -> None:
+    def __init__(self, raw: bool, wide: bool) -> None:
         #: NaNs are left as they are where their bits can be seen.
         self.raw = raw
+        #: memories and tables have addresses of 64 bits
+        self.wide = wide
         self.types: list[FuncType | ContType] = []
         self.signature_count = 0
         self.functions: list[FuncType] = []
@@ -100,6 +102,10 @@ class Plan:
         self.table_size = TABLE_SIZE
         self.value_types: tuple[ValType, ...] = NUMBERS
         self.syntax = ModuleSyntax()
+
+    def const_address(self, number: int) -> bytes:
+        """The expression of an address."""
+        return (b"\x42" if self.wide else b"\x41") + sleb(number) + b"\x0b"
 
     def type_index(self, type: FuncType | ContType) -> int:
         """The index of a type, which is added when it isn't there."""
@@ -154,6 +160,7 @@ class Generator:
         self.raw = raw
         self.plans: list[Plan] = []
         self.exceptions = choices.chance(40) or stacks
+        self.wide = choices.chance(25)
         self.body = StackBody if stacks else Body
 
     def program(self) -> Program:
@@ -193,7 +200,7 @@ class Generator:
     # --- one module ---
 
     def module(self, number: int, signatures: list[FuncType]) -> bytes:
-        plan = Plan(self.raw)
+        plan = Plan(self.raw, self.wide)
         self.plans.append(plan)
         for signature in signatures:
             plan.type_index(signature)
@@ -284,13 +291,13 @@ class Generator:
     def tables_and_memories(self, plan: Plan, number: int, references: list[ValType]) -> None:
         c, syntax = self.c, plan.syntax
         for _ in range(c.pick((1, 1, 2, 0, 3))):
-            memory = MemoryType(Limits(1, MEMORY_PAGES))
+            memory = MemoryType(Limits(1, MEMORY_PAGES), plan.wide)
             syntax.memories.append(memory)
             plan.memories.append(memory)
             syntax.exports.append(Export(f"memory{len(plan.memories)}", "memory", len(plan.memories) - 1))
         for k in range(c.pick((1, 1, 2, 0, 3))):
             element = FUNCREF if k == 0 else c.pick(references)
-            table = TableType(element, Limits(TABLE_SIZE, TABLE_MAXIMUM))
+            table = TableType(element, Limits(TABLE_SIZE, TABLE_MAXIMUM), plan.wide)
             syntax.tables.append(Table(table))
             plan.slots[len(plan.tables)] = {}
             plan.tables.append(table)
@@ -368,7 +375,7 @@ class Generator:
             start = c.below(TABLE_SIZE - len(items))
             plan.slots[index] = {start + k: item for k, item in enumerate(items)}
             code = tuple(b"\xd2" + uleb(item) + b"\x0b" for item in items)
-            offset = b"\x41" + sleb(start) + b"\x0b"
+            offset = plan.const_address(start)
             syntax.elements.append(Element(table.element, "active", (), code, index, offset))
         everything = tuple(range(len(plan.functions)))
         syntax.elements.append(Element(FUNCREF, "declarative", everything))
@@ -378,7 +385,7 @@ class Generator:
         if plan.memories:
             for memory in range(len(plan.memories)):
                 data = bytes(c.below(256) for _ in range(c.pick((0, 8, 32))))
-                syntax.data.append(Data(data, "active", memory, b"\x41" + sleb(c.below(64)) + b"\x0b"))
+                syntax.data.append(Data(data, "active", memory, plan.const_address(c.below(64))))
             for _ in range(c.below(3)):
                 syntax.data.append(Data(bytes(c.below(256) for _ in range(c.below(40))), "passive"))
         plan.data = len(syntax.data)

@@ -357,8 +357,28 @@ class Operands:
         else:
             self.const(I32)
 
+    @property
+    def address_type(self) -> ValType:
+        """The type of addresses and indices: all memories and tables of a program have the same."""
+        return I64 if self.plan.wide else I32
+
+    def widen(self) -> None:
+        """Make an address of the i32 on top."""
+        if not self.plan.wide:
+            return
+        self.clean_top()
+        self.op(self.c.pick(("i64.extend_i32_u", "i64.extend_i32_u", "i64.extend_i32_s")))
+        self.pop(1)
+        self.push(I64, True)
+        if self.c.chance(3):
+            self.const(I64, self.c.pick((-1, -64, 1 << 32, 1 << 36, (1 << 36) - 1, -1 << 63)))
+            self.op("i64.add")
+            self.pop(2)
+            self.push(I64, True)
+
     def address(self) -> None:
         self.small_number(512, reuse=True)
+        self.widen()
 
     def memarg(self, row: Instruction, memory: int) -> bytes:
         how = self.c.below(100)
@@ -370,6 +390,8 @@ class Operands:
             offset = 65536 - self.c.below(530)
         else:
             offset = self.c.pick((0xFFFFFFFF, 0x80000000, 0xFFFFFE00, 65536))
+            if self.plan.wide and self.c.chance(50):
+                offset = self.c.pick((1 << 32, (1 << 36) - 1, 1 << 36, (1 << 64) - 1, (1 << 64) - 64))
         kind, _, natural = row.immediates[0].partition(":")
         align = int(natural)
         if kind == "atomic":
