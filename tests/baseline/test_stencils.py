@@ -89,7 +89,13 @@ def test_every_stencil_has_a_test() -> None:
 def test_vectors_in_instructions_are_read_at_once() -> None:
     """Not put together, or even computed with, as numbers: those in registers would take a dozen times as much code."""
     sizes = dict(zip((handler.name for handler in handler_set().handlers), stencil_sizes(), strict=True))
-    for name, most in (("const_vector", 24), ("i8x16.shuffle.ss.s", 120), ("i8x16.narrow_i16x8_u.ss.s", 40)):
+    most_bytes = {
+        "const_vector": 24,
+        "i8x16.shuffle.ss.s": 120,
+        "i8x16.narrow_i16x8_u.ss.s": 40,
+        "i32x4.extract_lane.s.a": 20,  # a lane of slots is read as a number
+    }
+    for name, most in most_bytes.items():
         size = sizes[name]
         assert size is not None
         assert sum(size) <= most, name

@@ -54,6 +54,8 @@ class HandlerBuilder(StructBuilder):
         #: The outlined handler of indirect calls to functions of other types (see `check_subtype`).
         self.subtype_slow = "@wl_subtype_slow"
         self._second: tuple[int, Handler] | None = None
+        #: Vectors → the addresses of the slots that they have been read from.
+        self._vectors_at: dict[str, Value] = {}
 
     def then(self, shift: int, second: Handler) -> None:
         """Continue with another handler's body where this handler would go to the following instruction.
@@ -115,7 +117,18 @@ class HandlerBuilder(StructBuilder):
 
     def read_slot(self, name: str, kind: Kind) -> Value:
         """The value of the slot whose number is in a field, or of those from there on."""
-        return self.load(kind.type, self.slot(name), align=min(kind.bytes, SLOT_BYTES))
+        address = self.slot(name)
+        value = self.load(kind.type, address, align=min(kind.bytes, SLOT_BYTES))
+        if kind.is_vector:
+            self._vectors_at[value.text] = address
+        return value
+
+    def convert(self, opcode: str, x: Value, target: str) -> Value:
+        """An LLVM conversion instruction."""
+        value = super().convert(opcode, x, target)
+        if opcode == "bitcast" and x.text in self._vectors_at:
+            self._vectors_at[value.text] = self._vectors_at[x.text]
+        return value
 
     def read_acc(self, kind: Kind) -> Value:
         """The accumulator of the kind's class."""
@@ -195,9 +208,13 @@ class HandlerBuilder(StructBuilder):
         return Value(f"<{', '.join(f'{kind} {i}' for i in range(count))}>", f"<{count} x {kind}>")
 
     def extract(self, x: Value, lane: Value) -> Value:
-        """The lane with a number (i64): handlers have no stack to index."""
+        """The lane with a number (i64): handlers have no stack to index, but slots."""
         _, type = lanes_of(x.type)
         width = type_bits(type) // 8
+        if x.text in self._vectors_at:
+            at = self.binary("mul", lane, self.const("i64", width))
+            place = self.assign(f"getelementptr i8, ptr {self._vectors_at[x.text].text}, i64 {at.text}", "ptr")
+            return self.load(type, place, align=width)
         first = self.convert("trunc", self.binary("mul", lane, self.const("i64", width)), "i8")
         # Only the bytes of the first lane matter.
         places = self.binary("add", self.splat(first, _BYTES), self._numbered(_BYTES))
