@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
+from wasmloom.compiler.folder import may_have_whole
 from wasmloom.host.continuations import set_resume_async
 from wasmloom.host.exports import Exports
 from wasmloom.host.fixed import Fixed, fill
@@ -47,6 +48,10 @@ class Instance(Fixed):
     def __new__(cls, module: Module, imports: Any = None, *, store: Store | None = None) -> Self:
         """See the class."""
         found = resolve(module, imports, store)
+        if module.mixes and module.mixed is None and module.engine.cache and may_have_whole(len(module.decoded.data)):
+            with forks.importing:
+                from wasmloom.tiers.hot import use_whole
+            use_whole(module)
         state = new_state(module, found.store, found.items)
         self = super().__new__(cls)
         exports = Exports(module.decoded.export_names, state.exported)

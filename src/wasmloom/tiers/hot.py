@@ -187,7 +187,7 @@ class _Kept:
         self._put(free, functions + [[made.more[n]] for n in reached], header)
 
 
-def use_whole(module: Module) -> None:
+def use_whole(module: Any) -> None:
     """Let a module run as compiled code from now on, if the cache has all of it: its first instance is being made.
 
     Whatever fails leaves everything as it is. Raises what signal handlers raise: they don't run in the middle of it.

@@ -23,9 +23,6 @@ from cython.cimports.wasmloom.runtime.stacks import mark_suspended
 from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier, push
 from cython.cimports.wasmloom.tiers.mixed import join, let_mix
 
-from wasmloom.compiler.folder import may_have_whole
-from wasmloom.runtime import forks
-
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
 
@@ -143,10 +140,6 @@ def _adopt_bytecode(store: Store, instance: cython.pointer(WlInstance), module: 
     if module.mixes and not store.mixes and module.compiled is None and store.guest.entry == cython.NULL:
         begin_to_mix(store)
     if store.mixes:
-        if store.engine.tier == "auto" and store.engine.cache and may_have_whole(len(module.decoded.data)):
-            with forks.importing:
-                from wasmloom.tiers.hot import use_whole
-            use_whole(module)
         join(store, instance, module)
     return 0
 
