@@ -196,7 +196,9 @@ def use_whole(module: Any) -> None:
         return
     heat = _new_heat(module)
     module.note_heat(heat)
-    run_apart(lambda _: _use_whole(module, heat))
+    outcome = run_apart(lambda _: _use_whole(module, heat))
+    if log.TIERS and outcome.error is not None:
+        log.tell(f"no use for the code of all of {module!r}: {outcome.error!r}")
 
 
 def _use_whole(module: Module, heat: Heat) -> None:
