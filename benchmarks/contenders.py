@@ -9,11 +9,21 @@ import argparse
 import importlib.metadata
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import remote
-from harness import Engine, Guest, Imports, Missing, Unsupported, WrongAnswer
+from harness import (
+    Engine,
+    Guest,
+    Imports,
+    Missing,
+    Report,
+    Unsupported,
+    WrongAnswer,
+    duration,
+    geometric_mean,
+)
 
 #: How wasmloom can run guests. "auto" starts interpreted and compiles in the background.
 TIERS = ("interpreter", "baseline", "compiler", "auto")
@@ -356,6 +366,35 @@ def compared(engines: Sequence[Engine]) -> list[tuple[str, str]]:
 def over(pair: tuple[str, str]) -> str:
     """The name of a ratio's column."""
     return f"{pair[0].removeprefix('wasmloom ')} / {pair[1]}"
+
+
+class Ratios:
+    """A table of programs: the time of each contender, and what is set in relation to what, with geometric means."""
+
+    def __init__(self, report: Report, names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> None:
+        self._report = report
+        self._names = names
+        self._found: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
+        report.columns = ["program", *names, *(over(pair) for pair in pairs)]
+
+    def add(self, program: str, times: Mapping[str, float]) -> None:
+        """A program, with the seconds of the contenders that run it."""
+        cells = []
+        for (one, other), found in self._found.items():
+            if one in times and other in times:
+                found.append(times[one] / times[other])
+                cells.append(f"{found[-1]:.3f}")
+            else:
+                cells.append("—")
+        self._report.add(program, *(duration(times[n]) if n in times else "—" for n in self._names), *cells)
+
+    def end(self) -> None:
+        """The last row, and what it is about."""
+        means = (f"{geometric_mean(found):.3f}" for found in self._found.values())
+        self._report.add("geometric mean", *("" for _ in self._names), *means)
+        self._report.notes += [
+            f"{over(pair)}: {len(found)} programs that both run; less is better." for pair, found in self._found.items()
+        ]
 
 
 def notes(engines: Sequence[Engine]) -> list[str]:

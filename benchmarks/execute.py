@@ -244,25 +244,15 @@ def main() -> None:
     engines = contenders.chosen(args, report.missing)
     names = [engine.name for engine in engines]
     pairs = contenders.compared(engines)
-    report.columns = ["program", *names, *(contenders.over(pair) for pair in pairs)]
+    table = contenders.Ratios(report, names, pairs)
     costs = call_costs(engines, args)
-    ratios: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
     cases = selected(suites(args.suite), args.only, report.missing)
     for case, suite in cases:
         figures = measure(case, suite, engines, args, report)
         times = {name: max(figure.estimate - costs[name], 1e-9) for name, figure in figures.items()}
-        cells = []
-        for pair in pairs:
-            if pair[0] in times and pair[1] in times:
-                ratios[pair].append(times[pair[0]] / times[pair[1]])
-                cells.append(f"{ratios[pair][-1]:.3f}")
-            else:
-                cells.append("—")
-        report.add(case.name, *(harness.duration(times[n]) if n in times else "—" for n in names), *cells)
-    means = (f"{harness.geometric_mean(ratios[pair]):.3f}" for pair in pairs)
-    report.add("geometric mean", *("" for _ in names), *means)
+        table.add(case.name, times)
+    table.end()
     report.notes += [
-        *(f"{contenders.over(pair)}: {len(ratios[pair])} programs that both run; less is better." for pair in pairs),
         f"Subtracted per call: {', '.join(f'{name} {harness.duration(cost)}' for name, cost in costs.items())}.",
         *contenders.notes(engines),
     ]

@@ -157,7 +157,7 @@ def main() -> None:
     pairs = contenders.compared(engines)
     both = ("wasmloom baseline", "wasmloom interpreter")
     pairs += [both] if set(both) <= set(names) else []
-    report.columns = ["program", *names, *(contenders.over(pair) for pair in pairs)]
+    table = contenders.Ratios(report, names, pairs)
     wasm = harness.build_c(sorted((harness.PROGRAMS / "vectors").glob("*.c")), cpu=CPU)
     modules = {}
     for engine in engines.copy():
@@ -166,7 +166,6 @@ def main() -> None:
         except harness.Unsupported as error:
             report.missing.append(harness.Missing(engine.name, str(error)))
             engines.remove(engine)
-    ratios: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
     for program in programs():
         if args.only and not any(part in program.name for part in args.only.split(",")):
             continue
@@ -176,18 +175,9 @@ def main() -> None:
             harness.warm_up(runs[engine.name], engine.warm_up)
         figures = harness.alternate(runs, args.rounds, 0.001 if args.quick else 0.05)
         times = {name: figure.estimate / program.rounds for name, figure in figures.items()}
-        cells = []
-        for pair in pairs:
-            if pair[0] in times and pair[1] in times:
-                ratios[pair].append(times[pair[0]] / times[pair[1]])
-                cells.append(f"{ratios[pair][-1]:.3f}")
-            else:
-                cells.append("—")
-        report.add(program.name, *(harness.duration(times[n]) if n in times else "—" for n in names), *cells)
-    means = (f"{harness.geometric_mean(ratios[pair]):.3f}" for pair in pairs)
-    report.add("geometric mean", *("" for _ in names), *means)
+        table.add(program.name, times)
+    table.end()
     report.notes += [
-        *(f"{contenders.over(pair)}: {len(ratios[pair])} programs that both run; less is better." for pair in pairs),
         f"The module has {len(wasm)} bytes. Time is for the work done once; calls do it many times.",
         *contenders.notes(engines),
     ]
