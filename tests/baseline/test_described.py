@@ -17,6 +17,7 @@ import pytest
 
 import wasmloom as wl
 from tests.compiler.building import registered
+from tests.patience import attempts
 from wasmloom.baseline.plans import planned
 from wasmloom.compiler import perf
 from wasmloom.compiler.bodies import read_body
@@ -97,9 +98,13 @@ def test_map(monkeypatch: pytest.MonkeyPatch, map_file: Path, code_at_once: None
 def test_a_batch_that_a_tick_makes(monkeypatch: pytest.MonkeyPatch, map_file: Path) -> None:
     monkeypatch.setenv("WASMLOOM_PERF", "map")
     instance = instance_of()
-    while not map_file.exists():
+
+    def names() -> set[str]:
         instance.exports.main(1_000_000)
-    assert set(NAMES) <= {line.split(" ", 2)[2] for line in map_file.read_text().splitlines()}
+        return {line.split(" ", 2)[2] for line in map_file.read_text().splitlines()} if map_file.exists() else set()
+
+    # A tick finds what has begun by then: a batch may be without the functions that are called last.
+    assert any(set(NAMES) <= names() for _ in attempts())
 
 
 @pytest.mark.parametrize("batch", ["at once", "by a tick"])
@@ -113,7 +118,7 @@ def test_a_file_that_cannot_be_written(
         request.getfixturevalue("code_at_once")
     main = instance_of().exports.main
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        for _ in range(1000):
+        for _ in attempts():
             main(1_000_000)
     monkeypatch.setenv("JITDUMPDIR", str(tmp_path))
     main(3)
