@@ -1,6 +1,6 @@
 """Parked guests, whatever they stand in: chains of continuations, handlers, wide calls; and whatever happens meanwhile.
 
-All of it in both tiers, the compiler's also with switches by calls.
+All of it in both tiers, the compiler's also with switches by calls, and in stores that mix.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wasmloom as wl
+from tests.tiers import replacing
 from wasmloom.host.tasks import new_task, stacks_in_use
 from wasmloom.runtime.collector import collect_garbage
 
@@ -34,6 +35,8 @@ ENGINES = {
     "compiler": wl.Engine(tier="compiler"),
     "libcall": wl.Engine(tier="compiler", stack_switching="libcall"),
     "changing": wl.Engine(tier="auto", threshold=2),
+    "mixed": wl.Engine(tier="interpreter"),
+    "mixed baseline": wl.Engine(tier="baseline"),
 }
 
 #: `walk` does what a list of steps in the memory says, one in each call: how it calls the next, and what it awaits.
@@ -202,6 +205,8 @@ _modules: dict[wl.Engine, wl.Module] = {}
 def modules(engine: wl.Engine) -> wl.Module:
     if engine not in _modules:
         _modules[engine] = wl.Module(TEXT, engine)
+        if engine in (ENGINES["mixed"], ENGINES["mixed baseline"]):
+            replacing.let_mix(_modules[engine])
     return _modules[engine]
 
 

@@ -31,6 +31,12 @@ def some_of(module: Any, seed: int) -> None:
     mixed.replace(module, functions, loops)
 
 
+def let_mix(module: Any) -> None:
+    """Let the stores of a module mix that has no instance yet, and replace everything in it."""
+    fill(module, mixes=True)
+    all_of(module)
+
+
 def force(on: bool, chosen: Callable[[Any], None] | None = None) -> None:
     """Let all stores mix whose bytecode doesn't change over as a whole, and code of stencils call through cells.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 from collections.abc import Callable, Iterator
@@ -343,30 +342,6 @@ def test_references_stay_alive_on_both_stacks(tier: str, chosen: list[int]) -> N
     assert all(count >= 10 for count in seen)
     store.gc()
     assert statistics(store)["exceptions"] <= 1  # the one that was thrown last
-
-
-def test_what_waits_stays_bytecode() -> None:
-    """A `call_async` has no native stack; a function that it calls runs as bytecode, whatever code it has."""
-
-    async def later(number: int) -> int:
-        await asyncio.sleep(0)
-        return number + 1
-
-    def wait(number: int) -> Any:
-        kinds.append([type(frame.code).__name__ for frame in frames_inside(store)])
-        return later(number)
-
-    kinds: list[Any] = []
-    module, exports = made(
-        """(module (import "m" "wait" (func $wait (param i32) (result i32)))
-          (func $f (param i32) (result i32) (call $wait (local.get 0)))
-          (func (export "g") (param i32) (result i32) (i32.mul (call $f (local.get 0)) (i32.const 2))))""",
-        imports={"m": {"wait": wait}},
-    )
-    store = exports.g.store
-    mixed.replace(module, [0, 1])
-    assert asyncio.run(exports.g.call_async(20)) == 42
-    assert kinds == [["NoneType", "CodeSpace", "CodeSpace"]]
 
 
 @pytest.mark.parametrize("chosen", list(choices(2)))

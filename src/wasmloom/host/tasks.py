@@ -6,8 +6,8 @@ The whole state of a guest is on its own stacks. How it gets out of the store an
 `wasmloom.tiers.waiting`.
 
 Such a call runs on stacks of its own, so that other calls can use the store meanwhile. The first stack is a
-continuation from the store's pool, with a root stack for compiled code. Continuations that the guest has resumed are
-parked with it, as a chain.
+continuation from the store's pool, with a root stack for compiled code, if there may be any. Continuations that the
+guest has resumed are parked with it, as a chain.
 
 Invariants:
 
@@ -321,7 +321,7 @@ class GuestTask:
         root.catch_top = 0
         self.parked.root = self.parked.current = root
         try:
-            waiting_for(self.function.pointer).prepare(self.store, self.parked, room)
+            waiting_for(self.store, self.function.pointer).prepare(self.store, self.parked, room)
         except BaseException:
             self.end()
             raise

@@ -27,6 +27,7 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_compiled_trap,
     wl_cont_return_code,
     wl_cross_code,
+    wl_cross_go_on,
     wl_crossing,
     wl_crossing_function,
     wl_drive,
@@ -117,6 +118,7 @@ stubs.crossing = wl_crossing
 stubs.crossing_function = wl_crossing_function
 stubs.native_back = wl_native_back
 stubs.osr = wl_osr
+stubs.cross_go_on = wl_cross_go_on
 stubs.runtime = wl_runtime
 _sorted_addresses = cython.NULL
 _sorted_numbers = cython.NULL

@@ -224,6 +224,8 @@ def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
             cont = parked.root
         else:
             _visit_range(m, cont.stack_base, cont.values // SLOT_BYTES)
+            if parked.beside != cython.NULL:
+                _visit_native_stack(m, parked.sp, parked.root)
         while cont.parent != cython.NULL:
             _visit_parent(m, cont)
             cont = cython.cast(cython.pointer(WlCont), cont.parent)

@@ -41,11 +41,12 @@ from cython.cimports.wasmloom.runtime.guests import (
 from cython.cimports.wasmloom.runtime.native_stacks import (
     RootStack,
     begin_entry,
-    end_entry,
+    leave_root,
     release_root,
     take_root,
+    use_root,
 )
-from cython.cimports.wasmloom.runtime.stacks import unwind_to
+from cython.cimports.wasmloom.runtime.stacks import stays, unwind_to
 from cython.cimports.wasmloom.runtime.store import (
     Start,
     Store,
@@ -247,7 +248,9 @@ def _begin_bytecode(store: Store, entry: cython.pointer(Entry), room: uint64_t) 
     """See `Tier.begin`: the frame lies on the store's value stack."""
     guest: cython.pointer(Guest) = store.guest
     code: uint64_t
-    if store.mixes and entry.root.owner == cython.NULL:
+    if store.mixes and (
+        entry.root.owner == cython.NULL or stays(cython.cast(cython.pointer(WlCont), entry.root.owner))
+    ):
         return _begin_mixed(store, entry, room)
     code = grow_stack(guest, entry.base + SLOT_BYTES * room)
     if code:
@@ -263,8 +266,8 @@ def _begin_bytecode(store: Store, entry: cython.pointer(Entry), room: uint64_t) 
 def _begin_mixed(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> cython.int:
     """See `Tier.begin`: in a store that mixes, the entry has a native stack beside its place on the value stack.
 
-    Not on the stack of a continuation, which may move: what runs there stays bytecode, and so does what may wait
-    (`wasmloom.host.tasks`). Handlers see that by the root's control.
+    Not on the stack of a continuation, which may move: what runs there stays bytecode. Handlers see that by the root's
+    control. Entries that may wait (`wasmloom.host.tasks`) begin in `wasmloom.tiers.waiting`.
     """
     guest: cython.pointer(Guest) = store.guest
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
@@ -274,19 +277,13 @@ def _begin_mixed(store: Store, entry: cython.pointer(Entry), room: uint64_t) -> 
         return _refuse(store, entry, _OUT_OF_MEMORY)
     # Moving the stack once is as good as growing it: nothing holds an address in it where the host enters.
     code = grow_stack(guest, entry.base + SLOT_BYTES * room)
-    if code == 0 and guest.reserved == 0 and not reserve_stack(guest):
+    if code == 0 and entry.root.owner == cython.NULL and guest.reserved == 0 and not reserve_stack(guest):
         code = _OUT_OF_MEMORY
     if code:
         release_root(guest, root)
         return _refuse(store, entry, code)
     entry.beside = root
-    entry.root.control = cython.address(root.control)
-    root.control.cont = cython.address(entry.root)
-    entry.host_sp = ctx.host_sp
-    entry.guest_sp = ctx.guest_sp
-    entry.guest_fp = ctx.guest_fp
-    ctx.guest_sp = cython.cast(cython.p_char, root)
-    ctx.pending = 0
+    use_root(guest, entry, root)
     guest.entry = entry
     ctx.current = entry.bottom
     ctx.catch_top = 0
@@ -423,14 +420,10 @@ def restore(store: Store, entry: cython.pointer(Entry)) -> cython.void:
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
     current: cython.pointer(WlCont)
     if entry.native_stack != cython.NULL:
-        end_entry(store.guest, entry)
+        leave_root(store.guest, entry, cython.cast(cython.pointer(RootStack), entry.native_stack))
     elif entry.beside != cython.NULL:
-        release_root(store.guest, cython.cast(cython.pointer(RootStack), entry.beside))
-        ctx.host_sp = entry.host_sp
-        ctx.guest_sp = entry.guest_sp
-        ctx.guest_fp = entry.guest_fp
-        ctx.pending = 0
-    elif entry.may_wait:
+        leave_root(store.guest, entry, cython.cast(cython.pointer(RootStack), entry.beside))
+    if entry.may_wait and entry.native_stack == cython.NULL:
         current = cython.cast(cython.pointer(WlCont), ctx.current)
         current.stack_base = ctx.stack_base
         current.stack_end = ctx.stack_end

@@ -84,6 +84,10 @@ ctypedef struct Parked:
     char *sp
     char *fp
     uint64_t *results           # where the first result of the host function goes
+    # Of bytecode and compiled code: the native stack beside the stack of `root` (RootStack*), which has its memory, too.
+    # `sp` and `fp` are about this one, and `results` if it waits in compiled code: then `current.fp` says so
+    # (CALLED_BY_COMPILED).
+    void *beside
 
 # A context with what the runtime keeps beside it. The context comes first: a WlContext* is a Guest*.
 ctypedef struct Guest:

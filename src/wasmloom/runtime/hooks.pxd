@@ -29,6 +29,7 @@ ctypedef struct Stubs:
     void *crossing_function
     void *native_back
     void *osr
+    void *cross_go_on
     void *runtime
 
 # Runs bytecode: (context, instance, code, frame).

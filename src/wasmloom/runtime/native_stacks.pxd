@@ -25,6 +25,9 @@ ctypedef struct RootStack:
     uint64_t size
     char *base
     int64_t uncounted           # bytes that it may use without counting them; positive for a store's first stack
+    # The value stack of calls that can wait and have this one beside it (NULL: none has), and its bytes that count.
+    char *values
+    uint64_t values_size
 
 cdef Convert convert
 cdef void set_convert(Convert function) noexcept
@@ -32,6 +35,9 @@ cdef WlControl *stack_with_room(Guest *guest, uint64_t size) noexcept nogil
 cdef bint prepare_context(Guest *guest) noexcept
 cdef RootStack *new_root(Guest *guest) noexcept
 cdef void free_roots(Guest *guest) noexcept
+cdef uint64_t values_bytes(Guest *guest) noexcept nogil
+cdef char *map_values(Guest *guest) noexcept nogil
+cdef bint give_values(Guest *guest, RootStack *root) noexcept
 cdef uint64_t prepare_resume(WlContext *ctx, uint64_t *words, uint64_t count, char *clauses) noexcept nogil
 cdef bint runs_compiled(WlCont *cont) noexcept nogil
 cdef void set_adapter(WlFunction *function) noexcept nogil
@@ -57,12 +63,10 @@ cdef inline void release_root(Guest *guest, RootStack *root) noexcept nogil:
     root.control.next = guest.root_stacks
     guest.root_stacks = root
 
-# Let an entry whose bottom has the stack `root` run `current`, and save what the context holds of others. From here on
-# the collector visits the entry. None of its stack is in use yet, unless the caller says so: it may resume a guest that
-# waited.
-cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont *current) noexcept:
+# Let an entry's bottom have the stack `root`, and save what the context holds of others. None of its stack is in use
+# yet, unless the caller says so: it may resume a guest that waited.
+cdef inline void use_root(Guest *guest, Entry *entry, RootStack *root) noexcept:
     cdef WlContext *ctx = &guest.ctx
-    entry.native_stack = root
     entry.bottom.control = &root.control
     root.control.cont = entry.bottom
     entry.host_sp = ctx.host_sp
@@ -70,16 +74,22 @@ cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont
     entry.guest_fp = ctx.guest_fp
     ctx.guest_sp = <char *>root
     ctx.pending = 0
+
+# Let an entry run `current` on the stack `root`. From here on the collector visits the entry.
+cdef inline void begin_entry(Guest *guest, Entry *entry, RootStack *root, WlCont *current) noexcept:
+    cdef WlContext *ctx = &guest.ctx
+    entry.native_stack = root
+    use_root(guest, entry, root)
     ctx.current = current
     ctx.catch_top = 0
     ctx.stack_top = entry.base
     guest.entry = entry
 
-# Undo `begin_entry`. The stack of an entry that may wait belongs to its `Parked`.
-cdef inline void end_entry(Guest *guest, Entry *entry) noexcept nogil:
+# Undo `use_root`. The stack of an entry that may wait belongs to its `Parked`.
+cdef inline void leave_root(Guest *guest, Entry *entry, RootStack *root) noexcept nogil:
     cdef WlContext *ctx = &guest.ctx
     if not entry.may_wait:
-        release_root(guest, <RootStack *>entry.native_stack)
+        release_root(guest, root)
     ctx.host_sp = entry.host_sp
     ctx.guest_sp = entry.guest_sp
     ctx.guest_fp = entry.guest_fp

@@ -293,6 +293,51 @@ def prepare_context(guest: cython.pointer(Guest)) -> cython.bint:
 
 
 @cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def values_bytes(guest: cython.pointer(Guest)) -> uint64_t:
+    """The address space of a value stack that doesn't move.
+
+    There is room for a function's words beyond the limit: compiled code writes the arguments of bytecode before that
+    looks at it.
+    """
+    return (guest.max_stack + 2 * SLOT_BYTES * MAX_ARGUMENTS + 4095) & ~cython.cast(uint64_t, 4095)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def map_values(guest: cython.pointer(Guest)) -> cython.p_char:
+    """Map such a stack: all the address space that it may ever need. NULL when there is none."""
+    return _map(values_bytes(guest))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def give_values(guest: cython.pointer(Guest), root: cython.pointer(RootStack)) -> cython.bint:
+    """Let a root stack have a value stack, for calls that can wait. False when there is no memory."""
+    if root.values == cython.NULL:
+        if not charge(guest, STACK_PAGE):
+            return False
+        root.values = map_values(guest)
+        if root.values == cython.NULL:
+            uncharge(guest, STACK_PAGE)
+            return False
+        root.values_size = STACK_PAGE
+    return True
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _unmap(guest: cython.pointer(Guest), root: cython.pointer(RootStack)) -> cython.void:
+    """Free a root stack, if there is one, and the value stack that it has."""
+    if root != cython.NULL:
+        if root.values != cython.NULL:
+            munmap(root.values, values_bytes(guest))
+        munmap(root.base, root.size)
+
+
+@cython.cfunc
 @cython.exceptval(check=False)
 def free_native_stacks(guest: cython.pointer(Guest)) -> cython.void:
     """Free all native stacks of a guest, and the remains of calls that will never go on."""
@@ -304,9 +349,8 @@ def free_native_stacks(guest: cython.pointer(Guest)) -> cython.void:
     next_parked: cython.pointer(Parked)
     while parked != cython.NULL:
         next_parked = parked.next
-        root = cython.cast(cython.pointer(RootStack), parked.native_stack)
-        if root != cython.NULL:
-            munmap(root.base, root.size)
+        _unmap(guest, cython.cast(cython.pointer(RootStack), parked.native_stack))
+        _unmap(guest, cython.cast(cython.pointer(RootStack), parked.beside))
         free(parked)
         parked = next_parked
     root = cython.cast(cython.pointer(RootStack), guest.root_stacks)
@@ -316,7 +360,7 @@ def free_native_stacks(guest: cython.pointer(Guest)) -> cython.void:
         region = next_region
     while root != cython.NULL:
         next_root = cython.cast(cython.pointer(RootStack), root.control.next)
-        munmap(root.base, root.size)
+        _unmap(guest, root)
         root = next_root
     free(guest.ctx.args)
     guest.native_regions = cython.NULL
@@ -371,10 +415,10 @@ def free_roots(guest: cython.pointer(Guest)) -> cython.void:
     following: cython.pointer(RootStack)
     while root != cython.NULL:
         following = cython.cast(cython.pointer(RootStack), root.control.next)
-        uncharge(guest, cython.cast(cython.p_char, root) - root.control.limit - root.uncounted)
+        uncharge(guest, cython.cast(cython.p_char, root) - root.control.limit - root.uncounted + root.values_size)
         if root.uncounted > 0:
             guest.has_root = False
-        munmap(root.base, root.size)
+        _unmap(guest, root)
         root = following
     guest.root_stacks = cython.NULL
 

@@ -7,7 +7,9 @@ from wasmloom.runtime.guests cimport Guest
 ctypedef void (*Collect)(WlContext *) noexcept nogil
 
 cdef enum:
-    INTERPRETED_BIT = 60        # of WlCont.state: a suspended stack of bytecode, in a store that runs compiled code
+    # Of WlCont.state:
+    INTERPRETED_BIT = 60        # a suspended stack of bytecode, in a store that runs compiled code
+    STAYS_BIT = 61              # see `stays`
 
 # Called when a continuation has been made or freed.
 ctypedef void (*OnEvent)(Guest *, const char *, WlCont *) noexcept nogil
@@ -17,6 +19,7 @@ cdef OnEvent on_event               # NULL: nothing listens
 
 cdef bint chain_is_full(Guest *guest) noexcept nogil
 cdef bint is_interpreted(WlCont *cont) noexcept nogil
+cdef bint stays(WlCont *cont) noexcept nogil
 cdef uint64_t bound_of(WlCont *cont) noexcept nogil
 cdef uint64_t state_of(WlCont *cont) noexcept nogil
 cdef WlCont *last_of(WlCont *cont) noexcept nogil

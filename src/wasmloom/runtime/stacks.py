@@ -20,7 +20,7 @@ Invariants:
   `_note_memory`), and code that moves the running stack changes the context only.
 * A continuation in the pool (state "ended") uses its own block's memory and has a revision that no reference has.
 * A continuation whose revisions have run out is only used again when the collector has seen no word with its address.
-* ``heap.grown`` is the sum of all stacks' sizes that don't lie in their block.
+* ``heap.grown`` is the sum of all stacks' sizes that don't lie in their block, but for those that stay (`stays`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     slab_of,
 )
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
-from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, Collect, OnEvent
+from cython.cimports.wasmloom.runtime.stacks import INTERPRETED_BIT, STAYS_BIT, Collect, OnEvent
 from cython.cimports.wasmloom.system.allocation import malloc
 
 from wasmloom.contract import traps
@@ -111,7 +111,16 @@ def inline_stack(cont: cython.pointer(WlCont)) -> cython.p_char:
 @cython.exceptval(check=False)
 def is_interpreted(cont: cython.pointer(WlCont)) -> cython.bint:
     """Whether a suspended stack of bytecode must become a native stack before it goes on (`wasmloom.tiers.change`)."""
-    return cont.state >> INTERPRETED_BIT
+    return cont.state >> INTERPRETED_BIT & 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def stays(cont: cython.pointer(WlCont)) -> cython.bint:
+    """Whether a stack is the bottom of a call that can wait and has a native stack beside it: its memory is that
+    one's, and doesn't move."""
+    return cont.state >> STAYS_BIT & 1
 
 
 @cython.cfunc
@@ -285,9 +294,10 @@ def free_grown(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cy
     """Free the memory of a stack that has outgrown its block."""
     size: uint64_t = cont.stack_end - cont.stack_base
     if cont.stack_base != inline_stack(cont):
-        free(cont.stack_base)
-        guest.heap.grown -= size
-        uncharge(guest, size)
+        if not stays(cont):
+            free(cont.stack_base)
+            guest.heap.grown -= size
+            uncharge(guest, size)
         cont.stack_base = inline_stack(cont)
         cont.stack_end = cont.stack_base + SLOT_BYTES * INLINE_WORDS
 

@@ -38,12 +38,6 @@ from cython.cimports.libc.stdint import INT64_MAX, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.posix.mman import (
-    MAP_ANONYMOUS,
-    MAP_FAILED,
-    MAP_NORESERVE,
-    MAP_PRIVATE,
-    PROT_READ,
-    PROT_WRITE,
     munmap,
 )
 from cython.cimports.wasmloom.contract._layout import (
@@ -71,9 +65,9 @@ from cython.cimports.wasmloom.runtime.guests import (
     uncharge_memory,
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
-from cython.cimports.wasmloom.runtime.native_stacks import MAX_ARGUMENTS, free_native_stacks, free_roots
+from cython.cimports.wasmloom.runtime.native_stacks import free_native_stacks, free_roots, map_values, values_bytes
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
-from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_stack
+from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_stack, stays
 from cython.cimports.wasmloom.runtime.store import (
     CHAIN_FRAME,
     FIRST_STACK,
@@ -101,7 +95,7 @@ from cython.cimports.wasmloom.system._capi import (
     size_of,
     wl_python_ends,
 )
-from cython.cimports.wasmloom.system.allocation import calloc, mmap, realloc
+from cython.cimports.wasmloom.system.allocation import calloc, realloc
 from cython.cimports.wasmloom.target._processor import SIGNAL_RESERVE
 
 from wasmloom.contract.traps import CHAIN_EXHAUSTED, OUT_OF_MEMORY, STACK_EXHAUSTED, TRAP_REASONS, UNHANDLED_TAG
@@ -175,6 +169,11 @@ def enlarge_stack(guest: cython.pointer(Guest), needed: uint64_t) -> uint64_t:
     size = min(size, guest.max_stack)
     owner = cython.NULL if ctx.current == cython.NULL else cython.cast(cython.pointer(WlCont), ctx.current).owner
     if owner != cython.NULL:
+        if stays(cython.cast(cython.pointer(WlCont), owner)):
+            if not charge(guest, size - cython.cast(uint64_t, ctx.stack_end - ctx.stack_base)):
+                return _OUT_OF_MEMORY
+            ctx.stack_end = ctx.stack_base + size
+            return 0
         if not move_stack(guest, cython.cast(cython.pointer(WlCont), owner), size):
             return _OUT_OF_MEMORY
     else:
@@ -198,25 +197,18 @@ def enlarge_stack(guest: cython.pointer(Guest), needed: uint64_t) -> uint64_t:
 @cython.exceptval(check=False)
 def reserve_stack(guest: cython.pointer(Guest)) -> cython.bint:
     """Give the context's own value stack, which runs, all the address space that it may ever need; it doesn't move
-    any more.
-
-    There is room for a function's words beyond the limit: compiled code writes the arguments of bytecode before that
-    looks at it.
-    """
+    any more."""
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     used: uint64_t = ctx.stack_end - ctx.stack_base
-    size: uint64_t = (guest.max_stack + 2 * SLOT_BYTES * MAX_ARGUMENTS + 4095) & ~cython.cast(uint64_t, 4095)
-    memory: cython.p_void = mmap(
-        cython.NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
-    )
-    if memory == MAP_FAILED:
+    memory: cython.p_char = map_values(guest)
+    if memory == cython.NULL:
         return False
     memcpy(memory, ctx.stack_base, used)
     free(ctx.stack_base)
-    ctx.stack_base = cython.cast(cython.p_char, memory)
+    ctx.stack_base = memory
     ctx.stack_end = ctx.stack_base + used
     ctx.stack_limit = ctx.stack_end
-    guest.reserved = size
+    guest.reserved = values_bytes(guest)
     return True
 
 

@@ -61,8 +61,6 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
     compiled_sp: uint64_t = cython.cast(uint64_t, entry.guest_sp if own else ctx.guest_sp)
     current: cython.pointer(WlCont)
     host: object
-    place: uint64_t
-    fp: uint64_t
     before: cython.bint = store.interrupting
     found: list = []
     store.interrupting = True
@@ -99,20 +97,13 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
             if entry.outer.native_stack != cython.NULL:
                 found += _waiting_in_compiled(compiled_fp, current, MAX_FRAMES - len(found))
             elif entry.outer.beside != cython.NULL:
-                if entry.host_fp == _CALLED_BY_COMPILED:
-                    place = return_address(compiled_fp)
-                    fp = outer_frame(compiled_fp)
-                else:
-                    place = cython.cast(uint64_t, entry.host_ip)
-                    fp = cython.cast(uint64_t, memory_of(store.guest, current.owner)) + entry.host_fp
-                found += _walk_mixed(
-                    place,
-                    fp,
-                    0,
-                    entry.host_fp == _CALLED_BY_COMPILED,
-                    False,
-                    cython.cast(uint64_t, current),
+                found += _waiting_mixed(
+                    entry.host_ip,
+                    entry.host_fp,
+                    cython.cast(uint64_t, memory_of(store.guest, current.owner)),
+                    compiled_fp,
                     compiled_sp,
+                    current,
                     MAX_FRAMES - len(found),
                 )
             else:
@@ -183,6 +174,16 @@ def frames_of_parked(store: Store, parked: cython.pointer(Parked), host: object)
     try:
         if parked.native_stack != cython.NULL:
             found += _waiting_in_compiled(cython.cast(uint64_t, parked.fp), current, MAX_FRAMES)
+        elif parked.beside != cython.NULL:
+            found += _waiting_mixed(
+                current.ip,
+                current.fp,
+                cython.cast(uint64_t, current.stack_base),
+                cython.cast(uint64_t, parked.fp),
+                cython.cast(uint64_t, parked.sp),
+                current,
+                MAX_FRAMES,
+            )
         else:
             found += _waiting_in_bytecode(
                 current.ip, cython.cast(uint64_t, current.stack_base) + current.fp, current, MAX_FRAMES
@@ -202,6 +203,28 @@ def _host_frame(host: object, current: cython.pointer(WlCont)) -> object:
 def _waiting_in_compiled(fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int) -> list:
     """The frames below a call of the host by compiled code; `fp` is where its adapter keeps the caller's."""
     return compiler_tier.walk(return_address(fp), outer_frame(fp), 0, False, cython.cast(uint64_t, current), limit)
+
+
+@cython.cfunc
+def _waiting_mixed(
+    return_ip: cython.p_char,
+    host_fp: uint64_t,
+    memory: uint64_t,
+    compiled_fp: uint64_t,
+    compiled_sp: uint64_t,
+    current: cython.pointer(WlCont),
+    limit: cython.int,
+) -> list:
+    """The frames below a call of the host by either, which `host_fp` tells, in an entry that mixes. `memory`: that of
+    the stack."""
+    cont: uint64_t = cython.cast(uint64_t, current)
+    if host_fp == _CALLED_BY_COMPILED:
+        return _walk_mixed(
+            return_address(compiled_fp), outer_frame(compiled_fp), 0, True, False, cont, compiled_sp, limit
+        )
+    return _walk_mixed(
+        cython.cast(uint64_t, return_ip), memory + host_fp, 0, False, False, cont, compiled_sp, limit
+    )
 
 
 @cython.cfunc

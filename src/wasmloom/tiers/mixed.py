@@ -23,9 +23,10 @@ Functions are numbers among those defined in the module; loops are (function, of
 `CodeSpace.loops_of` returns them. A function whose loops are replaced should be replaced as well: else each call of
 it runs bytecode up to the loop.
 
-What stays bytecode: functions with instructions of continuations, and whatever runs on the stacks of continuations and
-of calls that wait (`call_async`): they have no native stack, and `native` sees that. So no stack that is suspended has
-frames of compiled code.
+What stays bytecode: functions with instructions of continuations, and whatever runs on the stacks of continuations:
+they have no native stack, and `native` sees that. So no stack that is suspended has frames of compiled code. The first
+stack of a call that waits (`call_async`) has one beside it (see `wasmloom.tiers.waiting`), but for calls that began
+before the store mixed, or when there was no memory for it.
 
 Compiled code calls each function of a module through a stub with a slot (`wasmloom.compiler.lazily`): first it holds
 ``wl_crossing``, then the code. References to functions lead to such a stub, too, by one word, ``register_call``; its
@@ -59,7 +60,7 @@ from cython.cimports.wasmloom.contract._layout import WlFunction, WlInstance
 from cython.cimports.wasmloom.interpreter.code_space import CodeSpace
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.codememory import CodeMemory
-from cython.cimports.wasmloom.runtime.guests import Guest
+from cython.cimports.wasmloom.runtime.guests import Guest, Parked
 from cython.cimports.wasmloom.runtime.hooks import stubs
 from cython.cimports.wasmloom.runtime.store import Store, interpreter_tier
 from cython.cimports.wasmloom.system._capi import __sync_synchronize
@@ -200,9 +201,17 @@ def let_mix(store: Store, on: cython.bint) -> object:
     """Let a store mix, or not any more, so that it may change over as a whole. Raises `ValueError` while something runs
     in it, or when it has changed over."""
     i: uint64_t
+    parked: cython.pointer(Parked)
     store.lock()
     try:
-        if store.guest.entry != cython.NULL or store.tier != cython.address(interpreter_tier):
+        parked = store.guest.parked
+        while parked != cython.NULL and parked.beside == cython.NULL:
+            parked = parked.next
+        if (
+            store.guest.entry != cython.NULL
+            or parked != cython.NULL
+            or store.tier != cython.address(interpreter_tier)
+        ):
             raise ValueError("the store can't mix, or stop to do so, now")
         if on and not store.mixes:
             for i in range(store.instances.count):

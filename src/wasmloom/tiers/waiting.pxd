@@ -31,11 +31,12 @@ ctypedef struct Waiting:
 
 cdef Waiting interpreted
 cdef Waiting compiled
+cdef Waiting mixed
 
 # What runs a guest: it may change while it waits.
 cdef inline Waiting *waiting_of(Parked *parked) noexcept:
-    return &compiled if parked.native_stack != NULL else &interpreted
+    return &compiled if parked.native_stack != NULL else &mixed if parked.beside != NULL else &interpreted
 
-# What will run a function.
-cdef inline Waiting *waiting_for(WlFunction *function) noexcept:
-    return &compiled if is_compiled(function) else &interpreted
+# What will run a function. If there is no memory for `mixed`, then `interpreted` will.
+cdef inline Waiting *waiting_for(Store store, WlFunction *function) noexcept:
+    return &compiled if is_compiled(function) else &mixed if store.mixes else &interpreted

@@ -10,6 +10,11 @@ interpreter is left. To go on, the context gets its state back, and the results 
 The whole state of a compiled guest is on its native stacks, registers included, once `wl_park` has left it
 (`wasmloom.target.stubs`). Its `Parked` says where. To go on, the first result goes where the host function would have
 put it and the others into the context's ``args``; then `wl_native_continue` returns into the adapter.
+
+In a store that mixes, a guest has both: the stack of bytecode that it begins on, which doesn't move, and a native stack
+beside it (`wasmloom.target.crossings`). It may wait in either, and goes on there, through bytecode: ``wl_cross_go_on``
+returns into the adapter. What it has waiting on the other one is on its stacks, too. Where there is no memory for the
+second stack, the guest does with bytecode.
 """
 
 from __future__ import annotations
@@ -21,18 +26,33 @@ from cython.cimports.wasmloom.contract._handlers import H_HOST_RETURNED, H_HOST_
 from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont, WlContext, WlFunction
 from cython.cimports.wasmloom.interpreter.machine import handlers
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked
-from cython.cimports.wasmloom.runtime.native_stacks import RootStack, begin_entry, release_root, take_root
+from cython.cimports.wasmloom.runtime.hooks import stubs
+from cython.cimports.wasmloom.runtime.native_stacks import (
+    RootStack,
+    begin_entry,
+    give_values,
+    release_root,
+    take_root,
+    use_root,
+)
+from cython.cimports.wasmloom.runtime.stacks import STAYS_BIT
 from cython.cimports.wasmloom.runtime.store import Start, Store, compiler_tier, grow_stack, interpreter_tier
 from cython.cimports.wasmloom.tiers.change import go_on_changed
-from cython.cimports.wasmloom.tiers.waiting import compiled, interpreted
+from cython.cimports.wasmloom.tiers.waiting import compiled, interpreted, mixed
 
+from wasmloom.contract.layout import CALLED_BY_COMPILED
 from wasmloom.contract.traps import OUT_OF_MEMORY
 
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
+_CALLED_BY_COMPILED = cython.declare(uint64_t, CALLED_BY_COMPILED)
 
 # The instructions that a parked guest goes on with.
 _returned = cython.declare(cython.p_void, handlers[H_HOST_RETURNED])
 _threw = cython.declare(cython.p_void, handlers[H_HOST_THREW])
+_crosses = cython.declare(cython.p_void, stubs.cross_go_on)
+
+#: So many bytes of the memory limit are left to stacks of bytecode, of which there can be many more.
+_SPARED = cython.declare(uint64_t, 1 << 20)
 
 
 # --- bytecode ---
@@ -310,3 +330,104 @@ compiled.go_on = _go_on_compiled
 compiled.stop = _stop_compiled
 compiled.results = _results_compiled
 compiled.may_catch = _may_catch_compiled
+
+
+# --- both ---
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _prepare_mixed(store: Store, parked: cython.pointer(Parked), room: uint64_t) -> cython.int:
+    """A native stack, and the value stack that comes with it; if there is memory for them, and enough is left."""
+    guest: cython.pointer(Guest) = store.guest
+    stack: cython.pointer(RootStack)
+    if guest.used_bytes + _SPARED > guest.memory_limit:
+        return 0
+    stack = take_root(guest)
+    if stack == cython.NULL:
+        return 0
+    if not give_values(guest, stack):
+        release_root(guest, stack)
+        return 0
+    parked.beside = stack
+    parked.root.stack_base = stack.values
+    parked.root.stack_end = stack.values + stack.values_size
+    parked.root.state |= cython.cast(uint64_t, 1) << STAYS_BIT
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _release_mixed(guest: cython.pointer(Guest), parked: cython.pointer(Parked)) -> cython.void:
+    stack: cython.pointer(RootStack) = cython.cast(cython.pointer(RootStack), parked.beside)
+    stack.values_size = parked.root.stack_end - parked.root.stack_base
+    parked.root.control = cython.NULL  # it doesn't belong into the pool of continuations' stacks
+    release_root(guest, stack)
+    parked.beside = cython.NULL
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _enter_mixed(store: Store, entry: cython.pointer(Entry), has_waited: cython.bint) -> cython.void:
+    parked: cython.pointer(Parked) = entry.parked
+    _enter_interpreted(store, entry, has_waited)
+    entry.beside = parked.beside
+    use_root(store.guest, entry, cython.cast(cython.pointer(RootStack), parked.beside))
+    if has_waited:
+        store.guest.ctx.guest_sp = parked.sp
+        store.guest.ctx.guest_fp = parked.fp
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _is_in_compiled(parked: cython.pointer(Parked)) -> cython.bint:
+    """Whether a guest that has both waits in compiled code."""
+    return parked.current.fp == _CALLED_BY_COMPILED
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _take_results_mixed(
+    store: Store, parked: cython.pointer(Parked), words: cython.pointer(cython.const[uint64_t]), slots: uint32_t
+) -> cython.void:
+    if _is_in_compiled(parked):
+        _take_results_compiled(store, parked, words, slots)
+    else:
+        _take_results_interpreted(store, parked, words, slots)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _go_on_mixed(
+    store: Store,
+    entry: cython.pointer(Entry),
+    function: cython.pointer(WlFunction),
+    slots: uint32_t,
+    pending: uint64_t,
+) -> uint64_t:
+    if not _is_in_compiled(entry.parked):
+        return _go_on_interpreted(store, entry, function, slots, pending)
+    if pending:
+        store.guest.ctx.pending = pending  # as when a host function raises it
+    store.guest.ctx.stack_top = entry.parked.current.values  # compiled code needs to know
+    return _run_interpreted(store, entry, function, cython.cast(cython.p_char, cython.address(_crosses)), 0)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _stop_mixed(store: Store, parked: cython.pointer(Parked)) -> cython.void:
+    _stop_interpreted(store, parked)
+    _stop_compiled(store, parked)
+
+
+mixed.prepare = _prepare_mixed
+mixed.release = _release_mixed
+mixed.enter = _enter_mixed
+mixed.take_arguments = _take_arguments_interpreted
+mixed.begin = _begin_interpreted
+mixed.take_results = _take_results_mixed
+mixed.go_on = _go_on_mixed
+mixed.stop = _stop_mixed
+mixed.results = _results_interpreted
+mixed.may_catch = _may_catch_compiled

@@ -22,6 +22,7 @@ native stack. Whichever runs, the other side waits, and is described by a *recor
                           functions is in R11, the instance in R13
 ``wl_crossing_function``  the same with the `WlFunction` in R13
 ``wl_cross_return``       a function of bytecode returns to compiled code: what the handler `cross_back` goes to
+``wl_cross_go_on``        an instruction: a guest that has been parked in compiled code goes on (see `wl_park`)
 ``wl_left``               where `wl_native_leave` returns to in such an entry: behind the interpreter's last handler
 ========================= =============================================================================================
 
@@ -38,6 +39,9 @@ Invariants:
   bytecode runs it is what it was before.
 * ``ctx.stack_top`` is the end of what is in use of the value stack, while compiled code runs.
 * The value stack doesn't move (`mixes` in `wasmloom.runtime.entries`): arguments and frames are passed as addresses.
+* Nothing in either stack is an address in the thread's stack, except the first two words of the outermost record, which
+  only walkers follow. So a guest that waits in a host function can go on in another thread, where H is another number;
+  if it goes on in compiled code, it sets these words right.
 * No crossing leaves a frame of C behind, and a tail call that crosses leaves no record behind either: a function that
   returns to compiled code and calls compiled code in its place jumps there (``wl_native_tail``).
 * What is written here below a stack pointer is less than the 128 bytes that signal handlers leave alone.
@@ -338,6 +342,20 @@ _CROSS_RETURN = f"""
     ret
 """
 
+#: The innermost stack is the entry's bottom, and its outermost frame of compiled code was called by bytecode.
+_GO_ON = f"""
+    movq {_ctx("current")}(%r15), %rdi
+    movq {offset("WlCont", "control")}(%rdi), %rdi
+{_TO_NATIVE}
+    movq (%rsp), %rax
+    movq %rax, -8(%rdi)
+    movq %rbp, -16(%rdi)
+    movq {_ctx("guest_fp")}(%r15), %rbp
+    leaq -{8 * len(CALLEE_SAVED)}(%rbp), %rsp
+{_POP_SAVED}    popq %rbp
+    ret
+"""
+
 _LEFT = """
     addq $8, %rsp
     ret
@@ -353,6 +371,7 @@ def assembly() -> str:
             _function("wl_native_tail", _NATIVE_TAIL),
             _function("wl_crossing", _CROSSING, _OTHER_STACK_CFI),
             _function("wl_cross_return", _CROSS_RETURN),
+            _function("wl_cross_go_on", _GO_ON),
             _function("wl_left", _LEFT),
         )
     )
