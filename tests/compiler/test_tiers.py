@@ -219,3 +219,16 @@ def test_a_timeout_ends_loops(name: str) -> None:
     for function, arguments in (("empty", ()), ("calls", ()), ("table", (1,)), ("tail", (0,))):
         with pytest.raises(wl.Trap, match="timeout"):
             exports[function](*arguments)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["(block)", "(loop)", "(if (i32.const 1) (then))", "(try_table (nop))", "(try (do (nop)) (catch_all))"],
+)
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_lies_between_an_access_and_a_block_is_kept(name: str, rest: str) -> None:
+    """An access ends where the block of the code ends, which is marked behind it: that replaces nothing."""
+    source = f"""(module (memory 1) (func (export "run") (param i32) (result i32)
+      (i32.store (i32.const 8) (local.get 0)) (i32.eqz (local.get 0)) {rest} (i32.add (i32.load (i32.const 8)))))"""
+    run = exports_of(source, engine_of(name, fuel=True), fuel=1000).run
+    assert [run(0), run(5)] == [1, 5]

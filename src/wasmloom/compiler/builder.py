@@ -168,6 +168,12 @@ class FunctionBuilder(StructBuilder):
             self.lines.insert(self._accessed, "  " + self._mark_text(self._marked, END))
             self._accessed = -1
 
+    def reserve(self) -> int:
+        """The place in `lines` of one that is written later. What ends the block here adds no line before it."""
+        self._close()
+        self.lines.append("")
+        return len(self.lines) - 1
+
     def _mark_text(self, offset: int, column: int) -> str:
         return _MARK.format(inline_assembly.mark("" if self._scope is None else f".loc 0 {offset} {column}"))
 

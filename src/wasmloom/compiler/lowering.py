@@ -178,8 +178,7 @@ class FunctionLowering:
 
     def _start_fuel(self) -> None:
         if self.options.fuel:
-            self._fuel_at = len(self.b.lines)
-            self.b.lines.append("")
+            self._fuel_at = self.b.reserve()
             self._fuel = 0
             go_on = self.b.fresh("fuelled")
             self._fuel_label = go_on
@@ -757,8 +756,7 @@ def _loop(f: FunctionLowering, i: Instr) -> None:
     params = f.pop_many(len(label.kinds))
     f.leave(label, params)
     f.begin_loop(label, i.offset)
-    label.phis_at = len(b.lines)
-    b.lines.append("")
+    label.phis_at = b.reserve()
     for kind in label.kinds:
         f.push(Value(b.fresh("phi"), kind))
     label.first_values = f.top(len(label.kinds)).copy()  # the phis, whose lines are written at the end
