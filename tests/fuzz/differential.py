@@ -78,6 +78,14 @@ class Variant(NamedTuple):
             del settings[name]
         return wl.Engine(**settings, cache=False)
 
+    def at(self, case: int) -> Variant:
+        """The same for a case: when what is to change does so, and which functions have compiled code."""
+        return self._replace(
+            change=self.change and 1 + case % LAST_CHANGE,
+            loops=case // LAST_CHANGE % LAST_LOOP,
+            crossing=self.crossing and 1 + case,
+        )
+
     def __str__(self) -> str:
         return (
             ", ".join(
@@ -113,6 +121,13 @@ PAYING: tuple[Variant, ...] = (
     Variant(translation="eager", fuel=True, memory="checked"),
     Variant("baseline", translation="eager", fuel=True),
     Variant("baseline", translation="eager", fuel=True, memory="checked", mixing=1),
+)
+#: And so must what is compiled, whole, in the middle of a call, or function by function.
+PAYING_COMPILED: tuple[Variant, ...] = (
+    Variant("compiler", fuel=True, memory="checked"),
+    Variant("compiler", fuel=True, stack_switching="libcall"),
+    Variant("auto", threshold=1 << 30, memory="checked", fuel=True, change=1),
+    Variant(fuel=True, crossing=1, change=1),
 )
 #: With any number of `change`; from bytecode, or from the code that is made of it at once.
 CHANGING: tuple[Variant, ...] = (
@@ -500,9 +515,11 @@ def difference(
     return None
 
 
-def difference_in_fuel(program: Program, case: int) -> str | None:
+def difference_in_fuel(program: Program, case: int, copied: bool) -> str | None:
     """Where variants that pay fuel differ in what they have paid in the end, or in what happens when it runs out."""
     paying = [variant._replace(mixing=variant.mixing and 1 + case) for variant in PAYING]
+    if not copied:
+        paying += [variant.at(case) for variant in (PAYING_COMPILED[0], PAYING_COMPILED[1 + case // 4 % 3])]
     last = run_wasmloom(program, paying[0], PLENTY)[-1]
     used = PLENTY - last[1] if last[0] == LEFT else 0
     for limit in (PLENTY, used * (case % 7 + 1) // 8):
@@ -553,7 +570,7 @@ class Form(NamedTuple):
         program = self.program(choices)
         what = difference(None if self.own else peer, program, self.variants(case))
         pays = not self.raw and (self.copied or case % 4 == 0)
-        return difference_in_fuel(program, case) if what is None and pays else what
+        return difference_in_fuel(program, case, self.copied) if what is None and pays else what
 
 
 PLAIN = Form()

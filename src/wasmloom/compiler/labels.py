@@ -22,8 +22,8 @@ class Label:
     """An open block. A branch to it goes to `target` with values of the kinds `kinds`."""
 
     __slots__ = (
-        "current", "else_name", "end", "exception", "first_values", "height", "incoming", "is_loop", "kinds", "landing",
-        "memo", "outer", "phis_at", "results", "target", "uncaught", "writes",
+        "current", "else_name", "end", "exception", "first_values", "has_parts", "height", "incoming", "is_loop",
+        "kinds", "landing", "memo", "outer", "phis_at", "results", "target", "uncaught", "writes",
     )  # fmt: skip
 
     def __init__(self, target: str, end: str, height: int, kinds: tuple[str, ...], results: tuple[str, ...]) -> None:
@@ -33,6 +33,8 @@ class Label:
         self.kinds = kinds
         self.results = results
         self.is_loop = False
+        #: of a `try` with clauses: jumps lead from all of them to its end
+        self.has_parts = False
         #: (values, block) of every branch
         self.incoming: list[tuple[list[Value], str]] = []
         #: loops: where in the builder's lines the phis go

@@ -82,6 +82,7 @@ class FunctionLowering:
         self.most_ways = 0
         self._bases: dict[int, Value] = {}
         self._fuel_at = -1
+        self._fuel_where = ""
         self._fuel = 0
 
     # --- the whole function ---
@@ -179,6 +180,7 @@ class FunctionLowering:
     def _start_fuel(self) -> None:
         if self.options.fuel:
             self._fuel_at = self.b.reserve()
+            self._fuel_where = self.b.where
             self._fuel = 0
             go_on = self.b.fresh("fuelled")
             self._fuel_label = go_on
@@ -191,7 +193,7 @@ class FunctionLowering:
         b = self.b
         spare = FunctionBuilder()
         spare._count = b._count
-        spare.where = b.where
+        spare.where = self._fuel_where
         ctx = spare.ctx
         left = spare.struct_field(ctx, "WlContext", "fuel", "i64")
         rest = spare.binary("sub", left, spare.const("i64", self._fuel))
@@ -373,6 +375,15 @@ class FunctionLowering:
         return values
 
     # --- exceptions ---
+
+    def new_landing(self, clauses: list[tuple[int, int, Label]], height: int) -> Landing:
+        """Begin a part of the function whose exceptions go to a landing.
+
+        Where code pays for itself the landing is always there, as in bytecode: its branches end pieces of code.
+        """
+        self.landing = Landing(self.b.fresh("catch"), self.landing, clauses, height)
+        self.landing.used = self.options.fuel
+        return self.landing
 
     def landing_name(self) -> str:
         """Where an exception goes from here."""
@@ -809,9 +820,12 @@ def _end(f: FunctionLowering, i: Instr) -> None:
     if label.is_loop:
         _end_loop(f, label)
         return
+    # As in the interpreter, a label that nothing jumps to doesn't end a piece of code.
+    joins = bool(label.incoming) or label.else_name is not None or label.has_parts
     if not f.dead:
         f.leave(label, f.top(len(label.kinds)))
-    f.stop_fuel()
+    if joins:
+        f.stop_fuel()
     if label.else_name is not None:  # an `if` without `else` hands its parameters through
         _begin_else(f, label)
         f.leave(label, f.top(len(label.kinds)))
@@ -822,15 +836,15 @@ def _end(f: FunctionLowering, i: Instr) -> None:
     elif label.uncaught is not None:
         b.label(label.uncaught)
         throw_on(f, label.outer)
-    go_on_behind(f, label, i)
+    go_on_behind(f, label, i, joins)
 
 
-def go_on_behind(f: FunctionLowering, label: Label, i: Instr) -> None:
-    """Go on behind a block."""
+def go_on_behind(f: FunctionLowering, label: Label, i: Instr, joins: bool) -> None:
+    """Go on behind a block, in another piece of code if its label `joins` ways."""
     f.arrive(label)
-    if not f.dead:
-        f._start_fuel()
     f.b.go_to(i.offset)
+    if joins and not f.dead:
+        f._start_fuel()
 
 
 def _end_loop(f: FunctionLowering, label: Label) -> None:
@@ -893,7 +907,7 @@ def _try_table(f: FunctionLowering, i: Instr) -> None:
     clauses = [(kind, tag, f.label(depth)) for kind, tag, depth in i.items or []]  # type: ignore[misc]
     f.stop_fuel()  # as in the interpreter: what is thrown before it doesn't pay for what is in it
     label = f.open(i.a, "end")
-    label.landing = f.landing = Landing(f.b.fresh("catch"), f.landing, clauses, label.height)
+    label.landing = f.new_landing(clauses, label.height)
     f._start_fuel()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from wasmloom.compiler.abi import returned_type
 from wasmloom.compiler.builder import FunctionBuilder
-from wasmloom.compiler.labels import Landing
 from wasmloom.compiler.loops import Instr
 from wasmloom.compiler.lowering import FunctionLowering, go_on_behind, lowers, match_tag, operands, throw_on
 from wasmloom.compiler.switching import (
@@ -80,7 +79,8 @@ def _throw_ref(f: FunctionLowering, i: Instr) -> None:
 def _try(f: FunctionLowering, i: Instr) -> None:
     f.stop_fuel()
     label = f.open(i.a, "end")
-    label.landing = f.landing = Landing(f.b.fresh("catch"), f.landing, [], label.height)
+    label.landing = f.new_landing([], label.height)
+    label.has_parts = True
     f._start_fuel()
 
 
@@ -137,7 +137,7 @@ def _delegate(f: FunctionLowering, i: Instr) -> None:
         goal = f.label(i.a)
         f.b.label(landing.name)
         throw_on(f, goal.landing or goal.outer)
-    go_on_behind(f, label, i)
+    go_on_behind(f, label, i, True)
 
 
 # --- making continuations ---

@@ -150,6 +150,7 @@ def translate(t: Translator, index: uint32_t) -> cython.int:
     if t.want_map:
         t.loops.append((t.pos, 0))
     t.fuel_at = -1
+    t.wasm_offset = cython.cast(uint32_t, reader.pos - base)
     t.start_fuel()
     t.open_label(L_FUNCTION, t.own)
     while t.num_labels:
