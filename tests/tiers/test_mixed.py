@@ -114,6 +114,20 @@ def test_whatever_is_compiled_results_traps_exceptions_and_frames_are_the_same(t
         assert run_turns(tier, chosen) == expected
 
 
+@pytest.mark.parametrize("chosen", list(choices(3)))
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_trap_is_no_fault_because_one_before_it_was(tier: str, chosen: list[int]) -> None:
+    """Compiled code that waits is where its call is, whatever has trapped before, and where."""
+    module, exports = made(
+        """(module (memory 1) (func $load (drop (i32.load (i32.const -4)))) (func $stop (unreachable))
+          (func (export "run") (param i32) (if (local.get 0) (then (call $stop)) (else (call $load)))))""",
+        tier,
+    )
+    before = [outcome_of(exports.run, which) for which in (0, 1, 0)]
+    mixed.replace(module, chosen)
+    assert [outcome_of(exports.run, which) for which in (0, 1, 0)] == before
+
+
 @pytest.mark.parametrize("tier", TIERS)
 def test_arguments_and_results_of_all_kinds_and_numbers(tier: str) -> None:
     """From bytecode to compiled code and back, directly, by a reference, and as tail calls."""

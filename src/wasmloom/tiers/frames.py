@@ -61,17 +61,19 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
     compiled_sp: uint64_t = cython.cast(uint64_t, entry.guest_sp if own else ctx.guest_sp)
     current: cython.pointer(WlCont)
     host: object
+    compiled: cython.bint
     before: cython.bint = store.interrupting
     found: list = []
     store.interrupting = True
     try:
         if trapped and entry.beside != cython.NULL:
+            compiled = in_compiled(cython.cast(uint64_t, ctx.trap_ip))
             found += _walk_mixed(
                 cython.cast(uint64_t, ctx.trap_ip),
                 cython.cast(uint64_t, ctx.trap_fp),
                 cython.cast(uint64_t, ctx.trap_instance),
-                in_compiled(cython.cast(uint64_t, ctx.trap_ip)),
-                ctx.trap_fault != 0,
+                compiled,
+                compiled and ctx.trap_fault != 0,  # bytecode's traps leave it as it was
                 cython.cast(uint64_t, ctx.current),
                 cython.cast(uint64_t, ctx.guest_sp),
                 MAX_FRAMES,
