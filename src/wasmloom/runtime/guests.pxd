@@ -19,6 +19,7 @@ cdef enum:
     IDLE_TICKS = 4              # ticks without any entry after which the ticker parks
     C_STACK_RESERVE = 262144    # bytes of C stack that an entry must leave free
     REST_NS = 100000            # time between two checks whether a fork is over, or can begin
+    LONG_REST_NS = 20000000     # what a check counts for at most in that time
     MOST_REST_NS = 5000000000   # time after which a fork stops waiting for guests that don't look up
     MANY_TICKS = 10             # ticks that make a guest worth compiling
     LOOK_TICKS = 8              # a guest whose store mixes is looked at every so many ticks

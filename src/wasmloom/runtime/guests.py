@@ -46,6 +46,7 @@ from cython.cimports.posix.time import timespec
 from cython.cimports.wasmloom.runtime.guests import (
     C_STACK_RESERVE,
     IDLE_TICKS,
+    LONG_REST_NS,
     MOST_REST_NS,
     NO_THREAD,
     PARKED,
@@ -351,19 +352,25 @@ def end_rest(guest: cython.pointer(Guest)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _before_fork() -> cython.void:
-    """Wait until the guests of other threads can be left. The next tick reaches those that compute."""
+    """Wait until the guests of other threads can be left. The next tick reaches those that compute.
+
+    Time in which the whole process stood still doesn't count: nor have the guests run in it.
+    """
     global fork_wanted
     guest: cython.pointer(Guest) = first_guest
     me: uint64_t = cython.cast(uint64_t, pthread_self())
-    late: int64_t = now_ns() + MOST_REST_NS
+    waited: int64_t = 0
+    began: int64_t
     fork_wanted = 1
     __sync_synchronize()
     while guest != cython.NULL:
         guest.can_end = _can_be_left(guest)
-        if guest.thread == me or guest.can_end or now_ns() >= late:
+        if guest.thread == me or guest.can_end or waited >= cython.cast(int64_t, MOST_REST_NS):
             guest = guest.next
         else:
+            began = now_ns()
             _pause()
+            waited += min(now_ns() - began, cython.cast(int64_t, LONG_REST_NS))
 
 
 @cython.cfunc
