@@ -14,13 +14,17 @@ PATIENCE = 120
 
 
 def attempts(pause: float = 0) -> Iterator[int]:
-    """The numbers of attempts, until `PATIENCE` is over; with a pause in seconds between them."""
+    """The numbers of attempts, until `PATIENCE` is over; with a pause in seconds between them.
+
+    Without one the caller doesn't give the GIL up.
+    """
     deadline = time.monotonic() + PATIENCE
     number = 0
     while not number or time.monotonic() < deadline:
         yield number
         number += 1
-        time.sleep(pause)
+        if pause:
+            time.sleep(pause)
 
 
 def comes(condition: Callable[[], object]) -> bool:

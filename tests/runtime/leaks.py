@@ -121,6 +121,8 @@ KINDS: dict[str, Callable[[World], object]] = {}
 COMPILING: dict[str, int] = {}
 #: Bytes that llvmlite leaves behind for each, at most (see `wasmloom.compiler.units.optimised`).
 LEFT_BY_LLVMLITE = 2048
+#: Rounds of a batch at least, however long they take: in one or two, what grows once looks like a leak.
+FEWEST = 5
 
 
 def kind(round: Callable[[World], object]) -> Callable[[World], object]:
@@ -555,7 +557,7 @@ def run(round: Callable[[World], object], world: World, rounds: int, seconds: fl
     started = time.monotonic()
     for done in range(1, rounds + 1):
         round(world)
-        if time.monotonic() - started > seconds:
+        if done >= FEWEST and time.monotonic() - started > seconds:
             return done
     return rounds
 

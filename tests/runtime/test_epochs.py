@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pickle
 import threading
-import time
 from typing import Any
 
 import pytest
 
 import wasmloom as wl
 from tests.compiler.tiers import ENGINES, engine_of
+from tests.patience import PATIENCE
 
 GUEST = """(module
   (import "env" "host" (func $host (param i32)))
@@ -117,10 +117,8 @@ def test_a_wait_in_wasi_ends() -> None:
     store.epoch_deadline = 1
     timer = threading.Timer(0.05, engine.increment_epoch)
     timer.start()
-    before = time.monotonic()
     with wl.Wasi() as wasi, pytest.raises(wl.Trap, match="timeout"):
         wasi.run(wl.Module(text, engine), store=store)
-    assert time.monotonic() - before < 60
     timer.join()
 
 
@@ -132,6 +130,7 @@ def test_with_a_timeout() -> None:
     with pytest.raises(wl.Trap, match="timeout"):
         exports.spin(0)
     assert engine.epoch == 0
+    store.timeout = PATIENCE
     exports.nop()
 
 

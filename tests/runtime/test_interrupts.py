@@ -21,12 +21,12 @@ import pytest
 import wasmloom as wl
 from tests.binary import build
 from tests.compiler.tiers import ENGINES, engine_of
-from tests.patience import attempts
+from tests.patience import PATIENCE, attempts, comes
 from tests.processes import run_program
 from wasmloom.host.module import Module
 from wasmloom.runtime.guests import tick_count
 from wasmloom.system.apart import run_apart
-from wasmloom.system.polling import items_done, poll_now
+from wasmloom.system.polling import items_done, look_next, poll_now
 from wasmloom.tiers import change
 from wasmloom.tiers.change import change_soon
 from wasmloom.tiers.stores import compiled_code, use_compiled
@@ -56,6 +56,11 @@ def alarm() -> Iterator[Callable[[], None]]:
     signal.signal(signal.SIGALRM, before)
 
 
+def ring_main() -> None:
+    """Have the alarm's signal come to the main thread, from another one."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+
 class Interrupting:
     """An int whose conversion is where a handler raises."""
 
@@ -70,7 +75,7 @@ class Interrupting:
 @pytest.mark.parametrize("name", ENGINES)
 def test_while_an_exception_of_the_host_becomes_the_guests(name: str, error: BaseException) -> None:
     engine = engine_of(name)
-    store = wl.Store(engine, timeout=20)
+    store = wl.Store(engine, timeout=PATIENCE)
     tag = wl.Tag(store, "i32")
 
     def throw() -> None:
@@ -99,7 +104,7 @@ def test_while_the_class_of_an_exception_is_called(name: str) -> None:
             raise KeyboardInterrupt
 
     engine = engine_of(name)
-    store = wl.Store(engine, timeout=20)
+    store = wl.Store(engine, timeout=PATIENCE)
 
     def throw() -> None:
         raise Strange
@@ -135,7 +140,7 @@ def test_while_it_is_decided_whether_a_store_changes_over(
         return False
 
     monkeypatch.setattr(change, "check_inside_call", check_inside_call)
-    store = wl.Store(engine, timeout=20)
+    store = wl.Store(engine, timeout=PATIENCE)
     run = wl.Instance(wl.Module('(module (func (export "run") (loop (br 0))))', engine), store=store).exports.run
     for _ in range(2):  # the first one doesn't hinder the second look
         with pytest.raises(Alarm):
@@ -151,19 +156,27 @@ def test_while_what_runs_is_compiled(alarm: Callable[[], None], monkeypatch: pyt
         begun.set()
         if not end.is_set():
             alarm()  # it is the main thread's all the same
-        end.wait(20)
+        end.wait(PATIENCE)
         raise wl.CompileError("no code today")
 
     monkeypatch.setattr(Module, "compiled_osr_entry", compiled_osr_entry)
-    store = auto_store(timeout=20)
+    store = auto_store(timeout=PATIENCE)
     run = changing(store).run
     with pytest.raises(Alarm):
         run()
     assert begun.is_set() and store.tier_name == "interpreter" and store.change_failed is None
     end.set()
+
+    def ring() -> None:
+        """While the guest goes on."""
+        if comes(lambda: store.change_failed is not None):
+            ring_main()
+
+    ringing = threading.Thread(target=ring)
+    ringing.start()
     with pytest.raises(Alarm):
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
         run()
+    ringing.join()
     assert isinstance(store.change_failed, wl.CompileError) and store.tier_name == "interpreter"
 
 
@@ -219,7 +232,7 @@ def test_instances_that_are_made_while_a_store_changes_over(monkeypatch: pytest.
 @pytest.mark.parametrize("what", ["compiled_osr_entry", "compiled_function"])
 def test_a_timeout_while_a_guest_waits_for_its_code(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     end = threading.Event()
-    monkeypatch.setattr(Module, what, lambda *args: end.wait(20))
+    monkeypatch.setattr(Module, what, lambda *args: end.wait(PATIENCE))
     store = auto_store(timeout=0.2)
     run = changing(store).run if what == "compiled_osr_entry" else half_compiled(store)
     with pytest.raises(wl.Trap, match="time"):
@@ -231,7 +244,7 @@ def test_a_timeout_while_a_guest_waits_for_its_code(what: str, monkeypatch: pyte
 def test_what_another_thread_raises_in_the_one_that_runs_a_guest(name: str) -> None:
     """Not a signal: Python's own loop looks for it, in any thread."""
     engine = engine_of(name)
-    store = wl.Store(engine, timeout=20)
+    store = wl.Store(engine, timeout=PATIENCE)
     caught: list[BaseException] = []
     inside = threading.Event()
     imports = {"h": {"tell": wl.Func(store, "->", inside.set)}}
@@ -269,8 +282,8 @@ def test_functions_that_are_compiled_late_are_interruptible(
     alarm: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = threading.Event()
-    monkeypatch.setattr(Module, "compiled_function", lambda *args: (alarm(), end.wait(20)))
-    run = half_compiled(auto_store(timeout=20))
+    monkeypatch.setattr(Module, "compiled_function", lambda *args: (alarm(), end.wait(PATIENCE)))
+    run = half_compiled(auto_store(timeout=PATIENCE))
     with pytest.raises(Alarm):
         run()
     end.set()
@@ -290,7 +303,7 @@ def test_polling_handles_signals_and_other_threads_exceptions(alarm: Callable[[]
     poll_now()
     with pytest.raises(Alarm):
         signal.setitimer(signal.ITIMER_REAL, 0.001)
-        poll_until(time.monotonic() + 20)
+        poll_until(time.monotonic() + PATIENCE)
 
 
 #: Bytes of a body that takes long enough.
@@ -364,13 +377,16 @@ def test_work_apart_tells_its_failures_from_interruptions(alarm: Callable[[], No
             time.sleep(0.001)
         gone.set()
 
+    def interrupting(abandoned: Callable[[], bool]) -> None:
+        ring_main()
+        work(abandoned)
+
     with pytest.raises(Alarm):
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
-        run_apart(work)
-    assert gone.wait(20)
+        run_apart(interrupting)
+    assert gone.wait(PATIENCE)
     gone.clear()
     assert run_apart(work, time.monotonic_ns() + 1000) is None
-    assert gone.wait(20)
+    assert gone.wait(PATIENCE)
 
 
 #: A handler that raises while LLVM compiles in this process, and then the collector, which goes by age.
@@ -410,28 +426,45 @@ thread.join()
 
 
 def test_while_llvm_compiles_in_this_process() -> None:
-    assert run_program(IN_LLVM, timeout=60) == "0\n"
+    assert run_program(IN_LLVM) == "0\n"
 
 
-def foreign_thread() -> int:
-    """A thread as libraries have them: it never touches Python. It ends with the first signal that it receives."""
-    libc, thread = ctypes.CDLL(None), ctypes.c_ulong()
-    assert libc.pthread_create(ctypes.byref(thread), None, ctypes.cast(libc.pause, ctypes.c_void_p), None) == 0
-    return thread.value
+#: A `sigset_t` without a signal in it, for as long as threads may read it.
+NO_SIGNAL = (ctypes.c_ulong * 16)()
 
 
-def test_a_signal_that_another_thread_receives_while_the_host_works(alarm: Callable[[], None]) -> None:
-    data = build.function(NOP * LONG)
-    foreign_thread()
+def foreign_thread() -> Callable[[], None]:
+    """Begin a thread as libraries have them: it never touches Python. What this gives lets it receive the signal.
+
+    Then it has received it, and the caller has had the GIL all the time.
+    """
+    libc, thread = ctypes.PyDLL(None), ctypes.c_ulong()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
     try:
-        with pytest.raises(Alarm):
-            signal.setitimer(signal.ITIMER_REAL, 0.001)
-            # Meanwhile the main thread doesn't give the GIL back, and nobody wants it.
-            for _ in range(5):
-                wl.Module(data, wl.Engine(tier="interpreter", translation="eager"))
+        # It inherits the mask: a signal that comes early waits until it waits for it.
+        wait = ctypes.cast(libc.sigsuspend, ctypes.c_void_p)
+        assert libc.pthread_create(ctypes.byref(thread), None, wait, NO_SIGNAL) == 0
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+
+    def receive() -> None:
+        libc.pthread_kill(thread, int(signal.SIGALRM))
+        libc.pthread_join(thread, None)  # it ends with the first signal that it receives
+
+    return receive
+
+
+def test_a_signal_that_another_thread_has_received_when_the_host_works(alarm: Callable[[], None]) -> None:
+    """Also while the host keeps the GIL, which nobody wants."""
+    data, large = build.function(NOP * LONG), bytes(40 << 20)
+    engine = wl.Engine(tier="interpreter", translation="eager")
+    memory = wl.Memory(wl.Store(engine), len(large) >> 16)
+    for work in (lambda: wl.Module(data, engine), lambda: memory.write(0, large)):
+        receive = foreign_thread()
+        look_next()
+        with pytest.raises(Alarm):
+            receive()
+            work()
 
 
 #: Calls that are too short for ticks to be seen in them.
@@ -473,10 +506,9 @@ def test_a_signal_that_another_thread_receives_between_short_calls(
             call()
 
     exports.plain(1)
-    thread = foreign_thread()
-    time.sleep(0.05)  # it waits for the signal
+    receive = foreign_thread()
     with pytest.raises(Alarm):
-        signal.pthread_kill(thread, signal.SIGALRM)
+        receive()
         use()
 
 

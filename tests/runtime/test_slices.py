@@ -13,6 +13,7 @@ import wasmloom as wl
 from tests.binary.build import DATA, EXPORT, MEMORY, section, vec
 from tests.binary.build import module as build_module
 from tests.compiler.tiers import ENGINES, engine_of, exports_of
+from tests.patience import PATIENCE, attempts
 from wasmloom.binary.encoder import uleb
 from wasmloom.system import polling
 
@@ -82,13 +83,19 @@ def test_operations_are_right_where_slices_meet(name: str) -> None:
 @pytest.mark.parametrize("operation", ["fill", "copy", "copy2"])
 @pytest.mark.parametrize("name", WAYS)
 def test_a_timeout_reaches_a_guest_between_two_slices(name: str, operation: str) -> None:
-    exports = guest(name, LARGE // 65536, timeout=0.001)
-    memory = exports.n if operation == "copy2" else exports.m
-    if operation != "fill":
-        exports.m[1] = exports.m[-1] = 9
-    with pytest.raises(wl.Trap, match="timeout"):
-        exports[operation](0, 1, LARGE - 1)
-    assert 0 in (memory[0], memory[LARGE - 2]), "it didn't come to the end"
+    def is_stopped() -> bool:
+        """Whether it didn't come to the end. It may, when the ticker comes late."""
+        exports = guest(name, LARGE // 65536, timeout=0.001)
+        memory = exports.n if operation == "copy2" else exports.m
+        if operation != "fill":
+            exports.m[1] = exports.m[-1] = 9
+        try:
+            exports[operation](0, 1, LARGE - 1)
+        except wl.Trap as trap:
+            assert trap.code == "timeout"
+        return 0 in (memory[0], memory[LARGE - 2])
+
+    assert any(is_stopped() for _ in attempts())
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -97,17 +104,21 @@ def test_a_handler_lets_the_memory_grow_between_two_slices(
 ) -> None:
     """A checked memory moves then."""
     size = 64 * MIB
-    exports = guest(name, size // 65536, timeout=20)
+    exports = guest(name, size // 65536, timeout=PATIENCE)
     memory = exports.m
     seen: list[tuple[int, int]] = []
     growing: list[bool] = []
+    stopped: list[bool] = []
 
     class Stop(BaseException):
         pass
 
     def grow() -> None:
+        if stopped:
+            return  # one that was on its way when the timer ended
         if seen:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # once
+            stopped.append(True)
+            signal.setitimer(signal.ITIMER_REAL, 0)
             raise Stop
         first, last = memory[0], memory[size - 1]
         if first != last and not growing:  # growing may take so long that the next signal comes
@@ -117,12 +128,12 @@ def test_a_handler_lets_the_memory_grow_between_two_slices(
 
     handler(grow)
     with pytest.raises(Stop):
-        exports.fills(size, 1)
+        for _ in attempts():  # the signals may come late
+            exports.fills(size, 1)
     content = memory[:]
-    value = content[0]
+    value, before = content[0], content[size - 1]
     filled = content.count(value)
-    assert value >= seen[0][0]
-    assert content == bytes([value]) * filled + bytes([value - 1]) * (size - filled) + bytes(65536)
+    assert content == bytes([value]) * filled + bytes([before]) * (size - filled) + bytes(65536)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.patience import PATIENCE, attempts
 from tests.processes import run_program
 from wasmloom.system import apart, threads
 
@@ -44,7 +45,7 @@ def test_an_exception_for_who_starts_a_thread_arrives_there(monkeypatch: pytest.
         with pytest.raises(Interruption):
             # Two steps: an exception that was sent on may come after the work has been done.
             apart.run_apart(lambda _, ran=ran: ran.append(1)).get()
-            for _ in range(10**6):
+            for _ in attempts():
                 pass
 
 
@@ -55,9 +56,9 @@ def test_work_is_done_although_its_thread_was_interrupted_at_birth() -> None:
     with pytest.raises(Interruption):
         threads.start(done.release)
         interrupt_main()
-        for _ in range(10**6):
+        for _ in attempts():
             pass
-    assert done.acquire(timeout=30)
+    assert done.acquire(timeout=PATIENCE)
 
 
 SMALL_STACKS = """

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import wasmloom as wl
+from tests.patience import PATIENCE, comes
 from wasmloom.baseline.copier import set_batch
 from wasmloom.compiler.workforce import Abandoned, most_behind
 from wasmloom.host.module import Module
@@ -62,7 +63,7 @@ def test_code_comes_from_the_background(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(Module, "name", property(decode))
     instance = wl.Instance(wl.Module(SUM, engine()))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while instance.store.tier_name == "interpreter" and time.monotonic() < deadline:
         for _ in range(100):
             assert instance.exports.sum(1000) == 500500
@@ -96,7 +97,7 @@ def test_stencils_come_before_compiled_code(monkeypatch: pytest.MonkeyPatch) -> 
         work = compile_it(self, positions)
 
         def later(abandoned: Callable[[], bool]) -> Any:
-            assert go_on.wait(60)
+            assert go_on.wait(PATIENCE)
             return work(abandoned)
 
         return later
@@ -116,7 +117,7 @@ def test_stencils_come_before_compiled_code(monkeypatch: pytest.MonkeyPatch) -> 
     )
     store = wl.Store(module.engine)
     exports = wl.Instance(module, {"e": {"goes_on": goes_on}}, store=store).exports
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     assert exports.one() == 1
     assert module.code_space.with_code() == []  # short calls have none
     assert exports.spin() % 0x10000 == 0
@@ -241,12 +242,11 @@ def test_few_modules_are_compiled_at_a_time_and_none_that_is_gone(monkeypatch: p
             instance.exports.sum(1)
     backgrounds = [instance.module.background for instance in instances]
     assert all(backgrounds)
-    deadline = time.monotonic() + 60
-    while len(begun) < most_behind() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert len(begun) == most_behind()
-    last = instances[-1]
-    del instance, instances
+    assert comes(lambda: len(begun) == most_behind())
+    last = instances.pop()
+    del instance
+    while instances:  # those that nobody has begun with go first
+        instances.pop()
     backgrounds[-2].join()  # they come in turn: all others are gone
     assert all(background.failed is None for background in backgrounds)
     go_on.set()
@@ -264,7 +264,7 @@ def test_a_forked_child_compiles_for_itself() -> None:
     if child == 0:
         status = 1
         with contextlib.suppress(BaseException):
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while instance.store.tier_name == "interpreter" and time.monotonic() < deadline:
                 for _ in range(100):
                     instance.exports.sum(1000)
