@@ -124,6 +124,11 @@ class DecodedModule(Sections):
     def __dealloc__(self) -> None:
         free(self.type_id)
 
+    @property
+    def has_continuations(self) -> bool:
+        """Whether there are types of continuations."""
+        return any(isinstance(sub.composite, ContType) for sub in self.types)
+
     def expect_old_exceptions(self) -> None:
         """Note that functions may have a `try`. Code would be wrong if they did without that; nothing takes it back."""
         self.has_old_exceptions = True

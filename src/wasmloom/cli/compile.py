@@ -25,8 +25,7 @@ def _size(count: int) -> str:
 def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> None:
     """Compile the module in a file, and say what has been done. Raises `CommandError`."""
     from wasmloom import Module
-    from wasmloom.compiler.cache import image_key
-    from wasmloom.compiler.compiled import CompiledModule, compile_module
+    from wasmloom.compiler.compiled import CompiledModule, can_leave, compile_module, kept_key, too_large
 
     data = read_input(path)
     options = engine.code_options()
@@ -34,13 +33,17 @@ def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> No
     with errors_name(path), Progress(path) as progress:
         module = Module(data, engine)
         # LLVM can't be interrupted: it always runs in other processes, which can be killed.
-        code = compile_module(module.decoded, options, cache, workers, progress, isolated=True)
-        size = CompiledModule(module.decoded, code, options).code_size
+        left: list[int] = []
+        may_leave = left if can_leave(module.decoded) else None
+        code = compile_module(module.decoded, options, cache, workers, progress, isolated=True, left=may_leave)
+        size = CompiledModule(module.decoded, code, options, left, mixes=bool(left)).code_size
     seconds = time.perf_counter() - before
-    if not cache.has(image_key(module.decoded.digest, options)):
+    if not cache.has(kept_key(module.decoded, options, left)):
         raise CommandError(f"compiled, but not kept in the cache: {path}: see WASMLOOM_LOG=cache")
     how = "compiled" if progress.called else "in the cache already"
     click.echo(f"{path}: {how}: {_size(size)} of code, {seconds:.2f} s")
+    if left:
+        click.echo(f"{path}: {too_large(module.decoded, left)}")
 
 
 @click.command(name="compile", short_help="Compile modules into the disk cache.")

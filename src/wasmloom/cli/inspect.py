@@ -155,6 +155,19 @@ def _local_at(module: Any, number: int) -> Callable[[int], str | None]:
     return names.get
 
 
+def _if_compiled(view: Callable[[int], str]) -> Callable[[int], str]:
+    """The same, but of a function that is too large for the compiler the reason."""
+    from wasmloom.errors import UnsupportedError
+
+    def text(number: int) -> str:
+        try:
+            return view(number)
+        except UnsupportedError as error:
+            return f"  not compiled: {error}"
+
+    return text
+
+
 def _views(
     data: bytes,
     names: dict[int, str],
@@ -190,9 +203,9 @@ def _views(
 
         code = MachineCode(module.decoded, module.engine.code_options(), names)
         if llvm:
-            views.append(code.ir)
+            views.append(_if_compiled(code.ir))
         if assembly:
-            views.append(code.assembly)
+            views.append(_if_compiled(code.assembly))
     return views
 
 

@@ -334,6 +334,11 @@ def image_key(digest: str, options: Options) -> str:
     return cache_key(digest, {**options.as_dict(), "image": True})
 
 
+def most_key(digest: str, options: Options) -> str:
+    """The key for an image of all code of a module but that of some functions; the third blob says which."""
+    return cache_key(digest, {**options.as_dict(), "image": "most"})
+
+
 def valid_key(digest: str) -> str:
     """The key for what this engine's validation has found out about a module. Raises what `engine_identity` raises."""
     return _key({"engine": f"{engine_identity()} {FORMAT}", "valid": digest})

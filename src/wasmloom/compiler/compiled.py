@@ -8,6 +8,7 @@ need: which function and which offset of the module an address belongs to.
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,16 +16,17 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
-from wasmloom.compiler.cache import Cache, image_key, whole_module
+from wasmloom.compiler.cache import Cache, image_key, most_key, whole_module
 from wasmloom.compiler.identity import require_llvm
 from wasmloom.compiler.images import Image, link
 from wasmloom.compiler.lazily import LazyFunctions
 from wasmloom.compiler.objects import LoadedCode, ObjectError, load, undefined
-from wasmloom.compiler.parts import Part, compile_here, compile_part
+from wasmloom.compiler.parts import Part, compile_here, compile_part, compile_some_part
 from wasmloom.compiler.perf import describe, wanted
 from wasmloom.compiler.workers import Budget, compile_parts
 from wasmloom.compiler.workforce import Abandoned, NoWorker, processors
 from wasmloom.errors import CompileError, UnsupportedError
+from wasmloom.messages import listed, printable
 from wasmloom.runtime import forks, native_stacks
 from wasmloom.runtime.codememory import CodeBudget, CodeMemory
 from wasmloom.runtime.frames import NOWHERE, FrameState, GuestFrame, TypedPlace, func_name
@@ -145,10 +147,8 @@ class CompiledModule:
         elif missing and not mixes:
             self._lazy = LazyFunctions(missing, stubs["wl_lazy"])
         lazy_stubs = {index: self._lazy.stub(index) for index in missing} if self._lazy else {}
-        if isinstance(objects, Image):
-            self.loaded = objects.load(self._externals)
-        else:
-            self.loaded = load(objects, self._externals | {f"wf.{index}": stub for index, stub in lazy_stubs.items()})
+        externals = self._externals | {f"wf.{index}": stub for index, stub in lazy_stubs.items()}
+        self.loaded = objects.load(externals) if isinstance(objects, Image) else load(objects, externals)
         self.memory = self.loaded.memory
         self.memory.attach(table)
         if self._lazy:
@@ -435,20 +435,22 @@ def compile_module(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     isolated: bool = False,
+    left: list[int] | None = None,
 ) -> list[bytes] | Image:
     """The code of a module: from the cache, or compiled. Raises `UnsupportedError`, and `CompileError`.
 
-    See `wasmloom.compiler.workers` for `workers`, `progress` and `isolated`.
+    `left`: gets the functions that are too large to be compiled, which the code is without, where others would raise
+    `UnsupportedError` (see `can_leave`). See `wasmloom.compiler.workers` for `workers`, `progress` and `isolated`.
     """
-    found = cached(module, options, cache)
+    found = cached(module, options, cache, left)
     if found is not None:
         return found
     functions = range(len(module.body_starts))
     begun = None
     if cache is not None and _size(module, functions) >= WORTH_KEEPING:
         begun = _Begun(image_key(module.digest, options), cache)
-    objects = _compile(module, options, functions, True, [], workers, progress, isolated, begun=begun)
-    kept = keep(module, options, cache, objects)
+    objects = _compile(module, options, functions, True, [], workers, progress, isolated, begun=begun, left=left)
+    kept = keep(module, options, cache, objects, left or [])
     if begun is not None:
         begun.forget()
     return kept or objects
@@ -514,28 +516,63 @@ def compile_some(
     return objects[:count], objects[count:]
 
 
-def cached(module: DecodedModule, options: Options, cache: Cache | None) -> Image | None:
-    """The code of a module from the cache, where it is as good as the options want, or better."""
+def can_leave(module: DecodedModule) -> bool:
+    """Whether functions of a module may stay bytecode where the others are compiled: its stores mix then, and what runs
+    on the stacks of continuations can't."""
+    return not module.has_continuations
+
+
+def too_large(module: DecodedModule, left: Sequence[int]) -> str:
+    """What people should read about functions that `compile_module` has left."""
+    names = [f"{module.num_imported_funcs + index}" for index in left]
+    for place, index in enumerate(left):
+        name = func_name(module, module.num_imported_funcs + index)
+        names[place] += f" ({printable(name)})" if name else ""
+    return f"too large for the compiler, so bytecode: function {listed(names, str)}"
+
+
+def cached(
+    module: DecodedModule, options: Options, cache: Cache | None, left: list[int] | None = None
+) -> Image | None:
+    """The code of a module from the cache, where it is as good as the options want, or better; with `left` also what is
+    without functions that are too large."""
     entry = None if cache is None else whole_module(cache, module.digest, options)
+    if entry is None and cache is not None and left is not None:
+        entry = cache.open(most_key(module.digest, options))
+        if entry is not None:
+            left += json.loads(entry.read(2))
     return None if entry is None else Image(entry)
 
 
-def keep(module: DecodedModule, options: Options, cache: Cache | None, objects: list[bytes]) -> Image | None:
-    """Put all objects of a module into the cache, as an image, and return that; None where it can't be kept."""
+def keep(
+    module: DecodedModule, options: Options, cache: Cache | None, objects: list[bytes], left: Sequence[int] = ()
+) -> Image | None:
+    """Put all objects of a module into the cache, as an image, and return that; None where it can't be kept.
+
+    `left`: the functions that the objects are without.
+    """
     if cache is None:
         return None
-    key = image_key(module.digest, options)
+    key = kept_key(module, options, left)
     try:
-        blobs = link(objects, [*_EXTERNALS, TYPE_IDS])
+        blobs = link_pieces([objects])
+        if left:
+            blobs.append(json.dumps(left).encode())
     except ObjectError as error:
         if log.CACHE:
             log.tell(f"cache: not kept {key}: {error}")
         return None
     if not cache.put(key, blobs, mapped=True):
         return None
-    cache.note_whole(len(module.data))
+    if not left:
+        cache.note_whole(len(module.data))
     entry = cache.open(key)
     return None if entry is None else Image(entry)
+
+
+def kept_key(module: DecodedModule, options: Options, left: Sequence[int]) -> str:
+    """The key of what `keep` keeps."""
+    return (most_key if left else image_key)(module.digest, options)
 
 
 def link_pieces(pieces: Sequence[Sequence[bytes]]) -> list[bytes | memoryview]:
@@ -567,13 +604,15 @@ def _compile(
     behind: bool = False,
     abandoned: Callable[[], bool] | None = None,
     begun: _Begun | None = None,
+    left: list[int] | None = None,
 ) -> list[bytes]:
     """The objects of functions (None: there is none of them to compile), then those of entries.
 
+    `left`: see `compile_module`; there are no entries then.
     `progress` is called with the cost of what has been done and of everything (`_cost`).
     """
     require_llvm()
-    function = partial(compile_part, module.data, options)
+    function = partial(compile_part if left is None else compile_some_part, module.data, options)
     pieces: list[list[int]] = []
     if functions is not None:
         share = _size(module, functions) // (processors() if workers is None else max(1, workers))
@@ -595,7 +634,7 @@ def _compile(
         if place >= len(order):
             return
         done[order[place]] = compiled
-        if begun is not None:
+        if begun is not None and compiled:
             begun.keep(pieces[order[place]], compiled)
 
     def show(*_: int) -> None:
@@ -614,7 +653,17 @@ def _compile(
         _budget(module),
         finished,
     )
-    return [done[number] for number in range(count)] + compiled[len(order) :]
+    if left is None or all(done.values()):
+        return [done[number] for number in range(count)] + compiled[len(order) :]
+    # What is in a unit with a function that is too large, one by one.
+    refused = [number for number in range(count) if not done[number]]
+    again = [Part((), True) for number in refused if parts[number].first]
+    again += [Part((index,)) for number in refused for index in pieces[number] if len(pieces[number]) > 1]
+    left += [pieces[number][0] for number in refused if len(pieces[number]) == 1]
+    more = compile_parts(again, function, workers, None, isolated, budget=_budget(module))
+    left += [part.functions[0] for part, compiled in zip(again, more, strict=True) if not compiled]
+    left.sort()
+    return [compiled for compiled in (*done.values(), *more) if compiled]
 
 
 def _cost(module: DecodedModule, functions: list[int]) -> int:

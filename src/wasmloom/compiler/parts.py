@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from wasmloom.compiler import workers
+from wasmloom.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from wasmloom.compiler.facts import Facts
@@ -35,6 +36,14 @@ def compile_part(data: bytes, options: Options, part: Part) -> bytes:
         _enter(stack, "importing")
         facts = _facts(data)
     return compile_here(facts, options, part)
+
+
+def compile_some_part(data: bytes, options: Options, part: Part) -> bytes:
+    """The same, but b"" where a function is too large to be compiled."""
+    try:
+        return compile_part(data, options, part)
+    except UnsupportedError:
+        return b""
 
 
 def compile_here(facts: Facts, options: Options, part: Part) -> bytes:

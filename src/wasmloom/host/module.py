@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from types import TracebackType
@@ -20,7 +21,8 @@ from wasmloom.runtime import forks
 from wasmloom.runtime.frames import func_name
 from wasmloom.semantics.features import check_features
 from wasmloom.spec.canon import func_type, lasting
-from wasmloom.spec.types import ContType, FuncType, GlobalType, MemoryType, TableType, TagType
+from wasmloom.spec.types import FuncType, GlobalType, MemoryType, TableType, TagType
+from wasmloom.system import log
 from wasmloom.system.locks import Lock
 from wasmloom.validation import validate_function, validate_module
 
@@ -199,7 +201,7 @@ def _can_mix(decoded: DecodedModule, engine: Engine) -> bool:
         engine.tier == "auto"
         and engine.threshold is None
         and has_llvm()
-        and not any(isinstance(sub.composite, ContType) for sub in decoded.types)
+        and not decoded.has_continuations
     )
 
 
@@ -208,14 +210,21 @@ def _mixes(decoded: DecodedModule, engine: Engine) -> bool:
     return sum(decoded.body_ends) - sum(decoded.body_starts) > LARGE and _can_mix(decoded, engine)
 
 
-def _coder(decoded: DecodedModule, engine: Engine) -> Coder | None:
+def _coder(decoded: DecodedModule, engine: Engine, mixes: bool) -> Coder | None:
     """What makes the code of a module in an engine's tier, if that makes any of bytecode."""
-    if engine.tier not in ("baseline", "auto") or engine.threshold == 0:
+    if (engine.tier not in ("baseline", "auto") or engine.threshold == 0) and not mixes:
         return None
     with forks.importing:
         from wasmloom.baseline.making import new_copier  # not all need it
 
-    return new_copier(decoded, engine.code_budget, engine.tier == "baseline", _can_mix(decoded, engine))
+    return new_copier(decoded, engine.code_budget, engine.tier in ("baseline", "compiler"), mixes)
+
+
+def _code_space(
+    decoded: DecodedModule, engine: Engine, prepare: Callable[[int], None] | None, mixes: bool
+) -> CodeSpace:
+    coder = _coder(decoded, engine, mixes)
+    return new_code_space(decoded, engine.fuel, prepare, engine.checked, engine.code_budget, coder)
 
 
 @final
@@ -269,9 +278,7 @@ class Module(Fixed):
             self,
             engine=engine,
             decoded=decoded,
-            code_space=new_code_space(
-                decoded, engine.fuel, prepare, engine.checked, engine.code_budget, _coder(decoded, engine)
-            ),
+            code_space=_code_space(decoded, engine, prepare, _can_mix(decoded, engine)),
             compiled=None,
             mixed=None,
             mixes=_mixes(decoded, engine),
@@ -307,26 +314,61 @@ class Module(Fixed):
         of work that is finished and of all work, in a unit of its own. What has been compiled when this is interrupted
         is in the cache, too. Raises `UnsupportedError`, `CompileError` when a worker dies, and
         with ``translation="lazy"`` `ValidationError`.
+
+        With the tier "compiler" a function that is too large for the compiler stays bytecode; a `RuntimeWarning` says
+        so.
         """
-        if self.compiled is not None:
-            return self.compiled
+        if (found := self._compiled()) is not None:
+            return found
         with forks.importing:
-            from wasmloom.compiler.compiled import compile_module
             from wasmloom.compiler.elf import ObjectError
 
         with self._compiling:
-            if self.compiled is not None:
-                return self.compiled
+            if (found := self._compiled()) is not None:
+                return found
             self.code_space.prepare_all()
-            options, cache = self.engine.code_options(), self._cache()
-            code = compile_module(self.decoded, options, cache, workers, progress)
+            cache = self._cache()
             try:
-                return self._load(code, options)
+                return self._compile(cache, workers, progress)
             except ObjectError:
-                if isinstance(code, list):
+                if cache is None:
                     raise
             # What is in the cache is of no use.
-            return self._load(compile_module(self.decoded, options, None, workers, progress), options)
+            return self._compile(None, workers, progress)
+
+    def _compiled(self) -> CompiledModule | None:
+        """What `compile` returns, if it is there already."""
+        return self.mixed if self.compiled is None and self.engine.tier == "compiler" else self.compiled
+
+    def _compile(
+        self, cache: Cache | None, workers: int | None, progress: Callable[[int, int], None] | None
+    ) -> CompiledModule:
+        """Compile all functions, or load them from the cache. Raises `ObjectError` for what is of no use there."""
+        with forks.importing:
+            from wasmloom.compiler.compiled import can_leave, compile_module
+
+        options = self.engine.code_options()
+        left: list[int] | None = [] if self.engine.tier == "compiler" and can_leave(self.decoded) else None
+        code = compile_module(self.decoded, options, cache, workers, progress, left=left)
+        if not left:
+            return self._load(code, options)
+        return self._use_part(code, left)
+
+    def _use_part(self, code: list[bytes] | Image, left: list[int]) -> CompiledModule:
+        """Let stores of the module, which has just been made, mix what has been compiled and some bytecode."""
+        with forks.importing:
+            from wasmloom.compiler.compiled import too_large
+            from wasmloom.tiers import mixed
+
+        fill(self, mixes=True, code_space=_code_space(self.decoded, self.engine, None, True))
+        mixed.use(self, code, left)
+        text = f"{self!r} is compiled in part: {too_large(self.decoded, left)}"
+        if log.TIERS:
+            log.tell(text)
+        warnings.warn(text, RuntimeWarning, stacklevel=5)
+        if self.mixed is None:
+            raise ValueError("compiled code that isn't there")
+        return self.mixed
 
     def after_fork(self) -> None:
         """In a forked child: no other thread has a lock of this any more."""

@@ -633,6 +633,8 @@ class Store:
         """The tier that its functions run in: "interpreter", "baseline" or "compiler"."""
         if self.tier == cython.address(interpreter_tier) and self.engine.tier == "baseline":
             return "baseline"
+        if self.mixes and self.engine.tier == "compiler":
+            return "compiler"  # but for functions that are too large
         return self.tier.name.decode("ascii")
 
     @property

@@ -26,7 +26,6 @@ from wasmloom.compiler.bodies import callees
 from wasmloom.compiler.workforce import Abandoned
 from wasmloom.errors import WasmError
 from wasmloom.runtime import forks
-from wasmloom.spec.types import ContType
 from wasmloom.system import log
 from wasmloom.system.apart import run_apart
 from wasmloom.tiers import mixed
@@ -218,8 +217,7 @@ def _look_up(module: Module) -> tuple[_Kept, Image | None]:
     decoded, options, cache = module.decoded, module.engine.code_options()._replace(quick=True), Cache()
     kept = _Kept(cache, cache_key(decoded.digest, {**options.as_dict(), "functions": "hot"}))
     # Functions of continuations stay bytecode, also for their compiled callers.
-    is_plain = not any(isinstance(sub.composite, ContType) for sub in decoded.types)
-    entry = whole_module(cache, decoded.digest, options) if is_plain else None
+    entry = None if decoded.has_continuations else whole_module(cache, decoded.digest, options)
     if entry is None:
         return kept, None
     with forks.importing:

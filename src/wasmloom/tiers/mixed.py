@@ -357,6 +357,12 @@ def load(
     return known, loops
 
 
+def use(module: Any, made: list[bytes] | Image, left: Sequence[int]) -> None:
+    """Let a module run what has been compiled of it as a whole, but for some functions. Raises as `load` does."""
+    functions = sorted(set(range(len(module.decoded.body_starts))).difference(left))
+    _end(module, functions, made, [], [], [], True)
+
+
 def _end(
     module: Any,
     functions: Sequence[int],

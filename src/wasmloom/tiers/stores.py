@@ -23,6 +23,9 @@ from cython.cimports.wasmloom.runtime.stacks import mark_suspended
 from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier, push
 from cython.cimports.wasmloom.tiers.mixed import join, let_mix
 
+from wasmloom.errors import UnsupportedError
+from wasmloom.tiers.mixed import replace
+
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
 
@@ -140,6 +143,8 @@ def _adopt_bytecode(store: Store, instance: cython.pointer(WlInstance), module: 
     if module.mixes and not store.mixes and module.compiled is None and store.guest.entry == cython.NULL:
         begin_to_mix(store)
     if store.mixes:
+        if store.engine.tier == "compiler" and module.mixed is None:  # beside one that is compiled in part
+            replace(module, range(len(module.decoded.body_starts)))
         join(store, instance, module)
     return 0
 
@@ -147,7 +152,12 @@ def _adopt_bytecode(store: Store, instance: cython.pointer(WlInstance), module: 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _adopt_compiled(store: Store, instance: cython.pointer(WlInstance), module: object) -> cython.int:
-    """See `Tier.adopt`: compiles the module if need be."""
+    """See `Tier.adopt`: compiles the module if need be. One that is compiled in part lets its store mix."""
+    if module.mixes:
+        if store.instances.count or store.guest.entry != cython.NULL:
+            raise UnsupportedError("a module with functions that are too large to be compiled, in a store that has run")
+        store.tier = cython.address(interpreter_tier)
+        return _adopt_bytecode(store, instance, module)
     decoded, register_calls, calls = _code_of(store, module)
     _make_stubs(store, instance, decoded)
     _use_code(instance, decoded, register_calls, calls)
