@@ -68,7 +68,7 @@ class Variant(NamedTuple):
     mixing: int = 0
     #: So much bytecode waits for its code (see `wasmloom.baseline.copier`). Programs are small.
     batch: int = 256
-    #: Which functions and loops have compiled code beside bytecode, by chance; at `change` some more get it.
+    #: Which functions and loops have compiled code beside bytecode, or before it, by chance; at `change` some more.
     crossing: int | None = None
 
     def engine(self) -> wl.Engine:

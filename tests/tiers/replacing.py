@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from wasmloom.compiler.compiled import compile_some
 from wasmloom.host import instance as instances
 from wasmloom.host import module as modules
 from wasmloom.host.fixed import fill
@@ -28,7 +29,16 @@ def some_of(module: Any, seed: int) -> None:
     everything = range(len(module.decoded.body_starts))
     functions = [i for i in everything if choice.random() < 0.5 and mixed.compiles(module, i)]
     loops = [(i, at) for i in functions for at in space.loops_of(i) if choice.random() < 0.5]
-    mixed.replace(module, functions, loops)
+    if module.mixed is None and choice.random() < 0.5:
+        replace_unseen(module, functions)
+    else:
+        mixed.replace(module, functions, loops)
+
+
+def replace_unseen(module: Any, functions: list[int]) -> None:
+    """Replace functions of a module that has no compiled code as what the cache has does: without bytecode of them."""
+    made, _ = compile_some(module.decoded, module.engine.code_options()._replace(quick=True), functions, True, [])
+    mixed._end(module, functions, made, [], [], [], True)
 
 
 def let_mix(module: Any) -> None:
