@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 
 #: Seconds in which whatever is awaited comes, on any machine.
 PATIENCE = 120
+#: Seconds after which a test, or a process that it starts, is taken to hang.
+FOREVER = 600
 
 
 def attempts(pause: float = 0) -> Iterator[int]:

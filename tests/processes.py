@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import FOREVER
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run_program(program: str, *arguments: str, timeout: float = 300, **environment: str) -> str:
+def run_program(program: str, *arguments: str, timeout: float = FOREVER, **environment: str) -> str:
     """What a Python program prints; it must end with status 0 and write nothing to standard error."""
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.patience import FOREVER
 from wasmloom.cli.app import COMMANDS
 
 
@@ -136,7 +136,7 @@ def test_time_limits_hold_while_the_guest_waits(tmp_path: Path, function: str) -
             [*command, str(tmp_path / "waits.wat")],
             stdin=reader,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=FOREVER,
             check=False,
         )
     finally:
@@ -145,17 +145,27 @@ def test_time_limits_hold_while_the_guest_waits(tmp_path: Path, function: str) -
     assert done.returncode == 134 and b"timeout" in done.stderr
 
 
-def test_interruption(files: Path) -> None:
-    command = [sys.executable, "-m", "wasmloom", "run", "--invoke", "forever", str(files / "traps.wat")]
+#: Says so when it runs, and never ends.
+SAYS = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\08\\00\\00\\00\\01\\00\\00\\00!")
+  (func (export "_start")
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+    (loop (br 0))))"""
+
+
+def test_interruption(tmp_path: Path) -> None:
+    (tmp_path / "says.wat").write_text(SAYS)
+    command = [sys.executable, "-m", "wasmloom", "run", str(tmp_path / "says.wat")]
     # A process that a script started in the background ignores the signal, and so would its children.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     signal.signal(signal.SIGINT, before)
     try:
-        # Until the guest runs the signal would hit Python: that must end the same way.
-        time.sleep(1)
+        assert process.stdout is not None and process.stdout.read(1) == b"!"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=FOREVER)
     finally:
         process.kill()
         process.wait()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.patience import comes
 from wasmloom.cli import progress, run
 from wasmloom.cli.progress import Progress, duration, time_left
 
@@ -72,10 +73,7 @@ class Terminal:
 
 
 def wait_for(terminal: Terminal, text: bytes) -> None:
-    end = time.monotonic() + 20
-    while text not in terminal.shown and time.monotonic() < end:
-        time.sleep(0.005)
-    assert text in terminal.shown
+    assert comes(lambda: text in terminal.shown)
 
 
 def test_a_terminal_shows_one_line_which_goes(monkeypatch: pytest.MonkeyPatch) -> None:

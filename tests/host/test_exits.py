@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from tests.compiler.tiers import ENGINES
+from tests.patience import FOREVER
 from tests.processes import ROOT, run_program
 
 BUSY = """
@@ -98,7 +99,7 @@ def test_a_busy_process_ends(name: str, end: str) -> None:
     quiet = "\nkept[0]._log_destroy_pending = False\nwl.Store\n"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", BUSY + quiet + program, name],
-        capture_output=True, text=True, timeout=300, cwd=ROOT,
+        capture_output=True, text=True, timeout=FOREVER, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == status, done.stderr
     assert done.stdout == ""

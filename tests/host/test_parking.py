@@ -6,6 +6,7 @@ All of it in both tiers, the compiler's also with switches by calls, and in stor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import os
@@ -26,6 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wasmloom as wl
+from tests.patience import FOREVER, PATIENCE
 from tests.tiers import replacing
 from wasmloom.host.tasks import new_task, stacks_in_use
 from wasmloom.runtime.collector import collect_garbage
@@ -154,10 +156,16 @@ TEXT = """(module $guest
   (func (export "spin") (loop $again (br $again)))
   (func (export "garbage") (param i32)
     (loop $again
-      (drop (call $keep))
-      (block $h (result exnref) (try_table (catch_all_ref $h) (throw $carry (i32.const 99))) (unreachable))
-      (drop)
-      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))
+      (call $waste)
+      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+  ;; Until the host writes to the memory.
+  (func (export "wastes")
+    (i32.store8 (i32.const 1) (i32.const 1))
+    (loop $again (call $waste) (br_if $again (i32.eqz (i32.load8_u (i32.const 0))))))
+  (func $waste
+    (drop (call $keep))
+    (block $h (result exnref) (try_table (catch_all_ref $h) (throw $carry (i32.const 99))) (unreachable))
+    (drop)))
 """
 CALLS, RESUMES, PAUSES = 1, 2, 6
 
@@ -225,7 +233,7 @@ def guest(request: pytest.FixtureRequest) -> Iterator[Guest]:
 
 def run(main: Awaitable[Any]) -> Any:
     async def with_timeout() -> Any:
-        return await asyncio.wait_for(main, 120)
+        return await asyncio.wait_for(main, FOREVER)
 
     return asyncio.run(with_timeout())
 
@@ -424,25 +432,22 @@ def parked(guest: Guest, at: int, count: int) -> list[Any]:
     return tasks
 
 
-def busy(guest: Guest) -> threading.Thread:
-    """A thread that is in the guest and makes garbage, which is collected meanwhile."""
-    inside = threading.Event()
-
-    def entered(value: Any) -> Any:
-        inside.set()
-        return value
-
-    def work() -> None:
-        before, guest.waits = guest.waits, entered
-        guest.exports.wait_then_deep(0)
-        guest.waits = before
-        guest.exports.garbage(400_000)
-
-    thread = threading.Thread(target=work)
+@contextlib.contextmanager
+def busy(guest: Guest) -> Iterator[None]:
+    """Another thread is in the guest and makes garbage, which is collected meanwhile."""
+    memory = memoryview(guest.exports.memory)
+    memory[:2] = b"\0\0"
+    thread = threading.Thread(target=guest.exports.wastes)
     thread.start()
-    inside.wait()
-    time.sleep(0.001)
-    return thread
+    while not memory[1]:
+        time.sleep(0.001)
+    try:
+        yield
+        assert thread.is_alive()
+    finally:
+        memory[0] = 1
+        thread.join()
+        memory.release()
 
 
 def test_dropped_while_another_thread_is_inside(guest: Guest) -> None:
@@ -450,12 +455,9 @@ def test_dropped_while_another_thread_is_inside(guest: Guest) -> None:
     at = guest.place(b"\x02\x01\x02", 64)
     for turn in range(5):
         tasks = parked(guest, at, 50)
-        thread = busy(guest)
-        while tasks:
-            tasks.pop()
-        running = thread.is_alive()
-        thread.join()
-        assert running
+        with busy(guest):
+            while tasks:
+                tasks.pop()
         if turn % 2:
             assert run(guest.exports.walk.call_async(at)) > 0
         assert wl.waiting_guests(guest.store) == []
@@ -467,11 +469,10 @@ def test_dropped_while_another_thread_is_inside(guest: Guest) -> None:
 def test_a_store_that_goes_with_what_was_dropped(name: str) -> None:
     guest = Guest(ENGINES[name])
     tasks = parked(guest, guest.place(b"\x02", 64), 10)
-    thread = busy(guest)
-    del tasks
-    thread.join()
+    with busy(guest):
+        del tasks
     store = weakref.ref(guest.store)
-    del guest, thread
+    del guest
     gc.collect()
     assert store() is None
 
@@ -563,14 +564,16 @@ def test_deep_recursion_after_the_wait(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_timeouts_and_signals_after_the_wait(name: str) -> None:
-    guest = Guest(ENGINES[name], timeout=0.1)
+    guest = Guest(ENGINES[name], timeout=PATIENCE)
     at = guest.place(b"\x02", 64)
 
     async def wait(value: int) -> int:
         await asyncio.sleep(0)
         # Within a host function's await the guest's store is free, and a plain call in it has a timeout of its own.
+        guest.store.timeout = 0.1
         with pytest.raises(wl.Trap, match="timeout"):
             guest.exports.spin()
+        guest.store.timeout = PATIENCE
         return value
 
     guest.waits = wait
@@ -690,7 +693,7 @@ def test_gdb_after_the_wait(switching: str) -> None:
     source = WALKED.format(path=[str(Path(wl.__file__).resolve().parents[1])], switching=switching)
     done = subprocess.run(
         ["gdb", "-nx", "-q", "-batch", "-ex", "run", "-ex", "backtrace", "--args", sys.executable, "-c", source],
-        capture_output=True, text=True, timeout=300, env={**os.environ, "WASMLOOM_PERF": "gdb"},
+        capture_output=True, text=True, timeout=FOREVER, env={**os.environ, "WASMLOOM_PERF": "gdb"},
     )  # fmt: skip
     if "SIGTRAP" not in done.stdout:
         pytest.skip(f"gdb can't run programs here: {done.stdout}{done.stderr}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from wasmloom.wasi import MODULE_NAME, Errno, Wasi
@@ -138,6 +141,17 @@ class Guest:
         code = self.call("poll_oneoff", source, target, count, result)
         events = self.u32(result) if code == 0 else 0
         return code, [self.unpack(EVENT, target + i * EVENT.size) for i in range(events)]
+
+
+def open_files(world: Path) -> dict[str, str]:
+    """The descriptors of files and directories below one. Others come and go, of threads that compile, for example."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # such a one has gone
+            path = os.readlink(f"/proc/self/fd/{number}")
+            if path.startswith(str(world)):
+                found[number] = path
+    return found
 
 
 def clock(userdata: int, clock_id: int, timeout: int, flags: int = 0) -> bytes:

@@ -17,17 +17,14 @@ from typing import Any
 import pytest
 
 import wasmloom as wl
-from tests.wasi.guest import PREOPEN, Guest
+from tests.patience import FOREVER
+from tests.wasi.guest import PREOPEN, Guest, open_files
 from tests.wasi.programs import errno_of, moving, opening
 from wasmloom.wasi import Errno, Wasi
 from wasmloom.wasi.abi import DIRECTORY_RIGHTS, NARROW, Rights
 from wasmloom.wasi.memory import CHUNK
 
 READ = int(Rights.FD_READ)
-
-
-def open_files() -> set[str]:
-    return set(os.listdir("/dev/fd"))
 
 
 @pytest.mark.usefixtures("tier")
@@ -37,9 +34,9 @@ def test_a_guest_has_so_many_files(world: Path) -> None:
         wasi.start(instance)
         assert errno_of(instance) == Errno.EMFILE
         guest = Guest(wasi)
-        before = open_files()
+        before = open_files(world)
         assert guest.open(b"new", oflags=1, rights=READ)[0] == Errno.EMFILE
-        assert open_files() == before and not (world / "new").exists()
+        assert open_files(world) == before and not (world / "new").exists()
         assert guest.call("fd_close", PREOPEN + 1) == 0
         assert guest.open(b"file") == (0, PREOPEN + 1)
         assert guest.open(b"file")[0] == Errno.EMFILE
@@ -71,7 +68,7 @@ def test_the_host_keeps_descriptors_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "/".join("d" * 150)).mkdir(parents=True)
     done = subprocess.run(
-        [sys.executable, "-c", FEW, tmp_path], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", FEW, tmp_path], capture_output=True, text=True, check=False, timeout=FOREVER
     )
     assert done.stderr == ""
     assert done.stdout.split() == ["['ENFILE',", "'SUCCESS']", "ENFILE"]
@@ -197,19 +194,19 @@ def test_what_goes_while_a_directory_is_read_hides_nothing(guest: Guest, world: 
 
 @pytest.mark.parametrize("cycle", [False, True])
 def test_what_is_dropped_is_closed(world: Path, cycle: bool) -> None:
-    before = open_files()
+    before = open_files(world)
     wasi = Wasi(stdin=b"", preopens={"/": world})
     guest = Guest(wasi)
     for path in (b"file", b"a"):
         assert guest.open(path)[0] == 0
-    assert len(open_files()) == len(before) + 3
+    assert len(open_files(world)) == len(before) + 3
     if cycle:
         guest.memory_of = (guest, wasi)  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         del wasi, guest
         gc.collect()
-    assert open_files() == before
+    assert open_files(world) == before
 
 
 LEFT_OPEN = """
@@ -222,7 +219,7 @@ sys.keep = wasi
 
 def test_what_is_left_open_makes_no_noise_at_exit(world: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", LEFT_OPEN, world]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FOREVER)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -260,7 +257,7 @@ def test_a_file_in_use_is_closed_by_its_last_user(world: Path) -> None:
 
 
 def test_threads_share_a_wasi(world: Path) -> None:
-    before = open_files()
+    before = open_files(world)
     failures: list[object] = []
     with Wasi(stdin=b"", preopens={"/": world}, max_files=20) as wasi:
         guests = [Guest(wasi) for _ in range(4)]
@@ -292,7 +289,7 @@ def test_threads_share_a_wasi(world: Path) -> None:
         for thread in threads:
             thread.join()
     assert failures == []
-    assert open_files() == before
+    assert open_files(world) == before
 
 
 @pytest.mark.usefixtures("tier")

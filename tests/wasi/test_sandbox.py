@@ -11,16 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.wasi.guest import ALL_RIGHTS, PREOPEN, Guest
+from tests.patience import attempts
+from tests.wasi.guest import ALL_RIGHTS, PREOPEN, Guest, open_files
 from wasmloom.wasi import Errno, Wasi
 from wasmloom.wasi.abi import DIRECTORY_RIGHTS, OpenFlags, Rights, WasiError
 from wasmloom.wasi.paths import Walk
 
 READ = int(Rights.FD_READ)
-
-
-def open_files() -> set[str]:
-    return set(os.listdir("/dev/fd"))
 
 
 @pytest.mark.parametrize(
@@ -143,24 +140,24 @@ def test_odd_paths(guest: Guest) -> None:
 
 def test_deep_paths_leave_no_files_open(guest: Guest, world: Path) -> None:
     for _ in range(3):
-        before = open_files()
+        before = open_files(world)
         guest.stat(b"a/b/../b/../b/leaf")
         guest.stat(b"a/b/c/d")
         guest.stat(b"a/b/../../..")
         guest.call("path_rename", PREOPEN, *guest.path(b"a/b/x"), PREOPEN, *guest.path(b"a/b/y"))
-        assert open_files() == before
+        assert open_files(world) == before
 
 
 def test_closing_closes_everything(world: Path) -> None:
-    before = open_files()
+    before = open_files(world)
     with Wasi(preopens={"/": world, "/a": world / "a"}) as wasi:
         guest = Guest(wasi)
         for _ in range(10):
             assert guest.open(b"file", rights=READ)[0] == 0
-    assert open_files() == before
+    assert open_files(world) == before
     with pytest.raises(FileNotFoundError):
         Wasi(preopens={"/": world, "/x": world / "missing"})
-    assert open_files() == before
+    assert open_files(world) == before
 
 
 def test_swapping_a_directory_for_a_link_never_helps(world: Path) -> None:
@@ -185,8 +182,7 @@ def test_swapping_a_directory_for_a_link_never_helps(world: Path) -> None:
         thread.start()
         try:
             outcomes: set[Errno] = set()
-            # Both threads must have had their turns.
-            for i in range(1_000_000):
+            for i in attempts():  # until both threads have had their turns
                 if i >= 3000 and {Errno.SUCCESS, Errno.ENOTCAPABLE} <= outcomes:
                     break
                 guest.reset()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import wasmloom as wl
+from tests.patience import FOREVER
 from tests.wasi.guest import Guest
 from tests.wasi.programs import errno_of, moving
 from wasmloom.wasi import Errno, Wasi
@@ -141,6 +142,7 @@ def test_what_streams_give(name: str, stream: Any, expected: Any) -> None:
 CLOSED = """
 import os, struct
 import wasmloom as wl
+from tests.patience import FOREVER
 from tests.wasi.guest import Guest
 opened = os.open(__file__, os.O_RDWR)  # gets one of the numbers that are free
 with wl.Wasi(preopens={"/": "."}) as wasi:
@@ -178,7 +180,7 @@ def test_a_process_without_standard_streams(tmp_path: Path, closed: tuple[int, .
     subprocess.run(
         ["sh", "-c", f'"{sys.executable}" "{script}" {redirections}'],
         check=False,
-        timeout=60,
+        timeout=FOREVER,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

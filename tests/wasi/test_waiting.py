@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import wasmloom as wl
+from tests.patience import PATIENCE
 from tests.wasi.guest import clock
 from tests.wasi.programs import DATA, RESULTS, calling, errno_of, moving, opening
 from wasmloom.wasi import Errno, Wasi
@@ -195,7 +196,7 @@ def test_a_fifo_opens_with_its_other_end(is_async: bool, tmp_path: Path) -> None
         with Wasi(stdin=b"", preopens={"/": tmp_path}) as wasi:
             if not found and not (tmp_path / "fifo").exists():
                 os.mkfifo(tmp_path / "fifo")
-            instance = wasi.instantiate(opening(b"fifo", rights), store=wl.Store(timeout=30))
+            instance = wasi.instantiate(opening(b"fifo", rights), store=wl.Store(timeout=PATIENCE))
             thread = threading.Thread(target=other_end, args=(mode, data))
             timer = threading.Timer(0.02, thread.start)
             timer.start()
