@@ -6,8 +6,11 @@ a time; and where an attempt can be unlucky, it makes more of them, of which non
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
+
+from wasmloom.tiers import background
 
 #: Seconds in which whatever is awaited comes, on any machine.
 PATIENCE = 120
@@ -32,3 +35,9 @@ def attempts(pause: float = 0) -> Iterator[int]:
 def comes(condition: Callable[[], object]) -> bool:
     """Whether a condition is met in the end; other threads run meanwhile."""
     return any(condition() for _ in attempts(0.002))
+
+
+def is_at_rest() -> bool:
+    """Whether nothing is compiled in the background any more, in the end: what is ends with its module."""
+    gc.collect()
+    return comes(lambda: not background._queue._threads)

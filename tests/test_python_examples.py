@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import wasmloom as wl
+from tests.patience import PATIENCE, attempts
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -73,11 +74,11 @@ def test_agents_that_do_too_much() -> None:
     agent = example("agent")
     request = 'TOOL {"name": "double", "arguments": {"number": 4}}\n'
 
-    async def run(rest: str) -> Any:
-        return await agent.run(wl.Module(echo(request, rest)), ["guest"], {"double": double}, timeout=1.0)
+    async def run(rest: str, timeout: float = PATIENCE) -> Any:
+        return await agent.run(wl.Module(echo(request, rest)), ["guest"], {"double": double}, timeout=timeout)
 
     async def both() -> Any:
-        return await asyncio.gather(run("(loop (br 0))"), run("(unreachable)"), run(""))
+        return await asyncio.gather(run("(loop (br 0))", 1.0), run("(unreachable)"), run(""))
 
     late, wrong, good = asyncio.run(both())
     assert (late.status, late.reason, late.output) == (None, "timeout", '{"result": 8}\n')
@@ -106,10 +107,15 @@ def test_plugins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "d.wat").write_text(PLUGIN.replace('"transform"', '"other"'))
     (tmp_path / "e.wat").write_text("(module (func $f) (start $f)")
     (tmp_path / "f.txt").write_text("nothing")
-    plugins.main(str(tmp_path), "hello")
-    out, err = capsys.readouterr()
-    assert out == "[shout] called\n[shout] called\nhello!\n"
-    assert "b: timeout" in err and "c: " in err and "d doesn't export transform" in err and "e: " in err
+
+    def is_right() -> bool:
+        """A plugin may be out of time when this process stands still."""
+        plugins.main(str(tmp_path), "hello")
+        out, err = capsys.readouterr()
+        assert "b: timeout" in err and "c: " in err and "d doesn't export transform" in err and "e: " in err
+        return bool(out == "[shout] called\n[shout] called\nhello!\n")
+
+    assert any(is_right() for _ in attempts())
 
 
 def test_web() -> None:

@@ -202,6 +202,7 @@ def test_workers_choose_it() -> None:
     program = """
 import sys, wasmloom as wl
 from wasmloom.compiler import backends, compiled, workers
+workers.IDLE = 60.0  # seconds for which they stay
 body = "(i64.const 0x123456789abcdef)" + "(i64.add (i64.const 0x123456789abcdef))" * 50
 functions = "".join(f'(func (export "f{n}") (result i64) {body} (i64.add (i64.const {n})))' for n in range(20))
 module = wl.Module(f"(module {functions})", wl.Engine(tier="compiler", cache=False))

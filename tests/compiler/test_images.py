@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -176,7 +177,10 @@ def test_a_file_system_that_code_cant_be_executed_from(cache: Cache, monkeypatch
 
 def test_its_memory_goes_with_it(cache: Cache) -> None:
     def uses() -> tuple[int, int]:
-        files = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        files = []
+        for path in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # another thread's, which has gone
+                files.append(os.readlink(path))
         return files.count(str(entry_of(cache))), Path("/proc/self/maps").read_text().count(str(entry_of(cache)))
 
     loaded = [through(cache, [emit(ADD)], {})]
@@ -273,7 +277,7 @@ def test_processes_at_once(own_cache: Path) -> None:
     )
     processes = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) for _ in range(3)]
     for process in processes:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors.decode()
     assert len(list(own_cache.glob("*.code"))) == 1
 

@@ -184,7 +184,7 @@ def test_gdb_knows_functions_and_lines() -> None:
     program = CRASH.format(path=[str(ROOT), PACKAGE])
     command = ["gdb", "-nx", "-q", "-batch", "-ex", "run", "-ex", "backtrace", "--args", sys.executable, "-c", program]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, "WASMLOOM_PERF": "gdb"}
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "WASMLOOM_PERF": "gdb"}
     )
     assert "exited with code" not in done.stdout, done.stderr  # the program failed, not gdb
     if "SIGABRT" not in done.stdout:
@@ -234,7 +234,7 @@ def test_perf_knows_functions_and_lines(word: str, tmp_path: Path, request: pyte
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment, errors="replace"
+            command, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=environment, errors="replace"
         )
 
     done = run("perf", "record", "-k", "mono", "-e", "cpu-clock", "-o", str(data), sys.executable, "-c", program)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 import wasmloom
 from tests.compiler import work
+from tests.patience import comes
 from wasmloom.compiler import workers as crew
 from wasmloom.compiler.workers import (
     Abandoned,
@@ -31,6 +31,12 @@ from wasmloom.errors import CompileError
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Where the package is: in the project or, when it has been installed, elsewhere.
 PACKAGE = str(Path(wasmloom.__file__).resolve().parents[1])
+
+
+@pytest.fixture(autouse=True)
+def workers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They don't end while a test, or a child that it waits for, stands still."""
+    monkeypatch.setattr(crew, "IDLE", 60.0)
 
 
 @pytest.mark.parametrize("workers", [None, 1, 2, 3])
@@ -133,6 +139,7 @@ import sys
 sys.path[:0] = {path!r}
 from wasmloom.compiler.workers import compile_parts
 from tests.compiler import work
+from tests.patience import comes
 print(*map(bytes.decode, compile_parts({parts!r}, work.{function}, 2)))
 """
 
@@ -163,12 +170,8 @@ def test_any_kind_of_program(how: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "abab cdcd\n", "")
 
 
-def wait_for(condition: object, message: str) -> None:
-    end = time.monotonic() + 60
-    while not condition():  # type: ignore[operator]
-        if time.monotonic() > end:
-            pytest.fail(message)
-        time.sleep(0.02)
+def wait_for(condition: Callable[[], object], message: str) -> None:
+    assert comes(condition), message
 
 
 def is_running(process: int) -> bool:
@@ -217,6 +220,7 @@ def test_interruption_by_progress(tmp_path: Path) -> None:
 
 
 def test_workers_are_used_again_and_end_when_nothing_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "_crew", crew._Crew())
     first = compile_parts([1], work.where, isolated=True)
     assert compile_parts([1], work.where, isolated=True) == first
     assert compile_parts([b"x"], work.double, isolated=True) == [b"xx"]
@@ -311,6 +315,8 @@ def test_a_worker_that_dies_while_it_waits_is_replaced() -> None:
 
 FORK = USE.partition("print(")[0] + """
 import os, signal
+from wasmloom.compiler import workers
+workers.IDLE = 60.0
 (first,) = compile_parts([1], work.where, isolated=True)
 child = os.fork()
 if child == 0:

@@ -78,7 +78,7 @@ print(sorted(made))
 def test_what_python_can_make_of_compiled_classes() -> None:
     # A store has insides from its `__cinit__`, as pins, planners and locks have. A counter of epochs counts. The others
     # are bases of internal classes, and do nothing by themselves.
-    ran = subprocess.run([sys.executable, "-c", CLASSES], check=True, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([sys.executable, "-c", CLASSES], check=True, capture_output=True, text=True, timeout=300)
     made = set(eval(ran.stdout))
     assert "Store" in made
     assert made <= {
@@ -223,7 +223,7 @@ print(sorted(cleared))
 
 
 def test_the_garbage_collector_clears_nothing_that_is_in_use() -> None:
-    ran = subprocess.run([sys.executable, "-c", SLOTS], check=True, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([sys.executable, "-c", SLOTS], check=True, capture_output=True, text=True, timeout=300)
     cleared = set(eval(ran.stdout))
     # Only what decodes, validates and translates: nobody calls it in a dying cycle.
     known = {"Assembler", "Context", "Translator", "Validator", "_Description"}

@@ -14,7 +14,7 @@ TIERS = {"interpreter": "wasmloom.interpreter.translator", "compiler": "wasmloom
 def failure(module: str, before: str) -> str:
     """The last line of the error with which a module is imported after something has been done."""
     code = f"from wasmloom.semantics import definitions, features, registry\n{before}\nimport {module}"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     return ran.stderr.strip().rpartition("\n")[2]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import os
 import subprocess
 import sys
@@ -356,6 +357,7 @@ def test_a_checked_memory_does_not_grow_under_a_view() -> None:
 
 
 def test_a_view_keeps_a_checked_memory_alive() -> None:
+    gc.collect()
     before = live_regions()
     view = memoryview(made('(memory (export "memory") 1)', wl.Engine(memory="checked")).memory)
     view[PAGE - 1] = 9

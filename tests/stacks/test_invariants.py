@@ -641,9 +641,9 @@ def test_loops_of_switches_stop(name):
     exports = run(LOOPS).exports
     timer = threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
+            timer.start()
             getattr(exports, name)()
     finally:
         timer.join()

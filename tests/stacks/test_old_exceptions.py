@@ -573,7 +573,7 @@ def compiled_cpp(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
             *(PROJECT / "tests/stacks/throwing.cpp", "-o", wasm),
         ],
         check=True,
-        timeout=120,
+        timeout=300,
     )
     data = wasm.read_bytes()
     assert ({"try", "try_table"} & mnemonics(decode_module(data))) == {"try" if request.param == "old" else "try_table"}

@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 
 import wasmloom as wl
-from tests.patience import PATIENCE, attempts, comes
+from tests.patience import PATIENCE, attempts, is_at_rest
 from wasmloom.compiler import compiled, workers
 from wasmloom.compiler.elf import ObjectError
 from wasmloom.errors import CompileError
 from wasmloom.host import module as modules
 from wasmloom.runtime.codememory import live_mappings
 from wasmloom.system import log
-from wasmloom.tiers import background, heat, hot, mixed
+from wasmloom.tiers import heat, hot, mixed
 from wasmloom.tiers.frames import frames_inside
 
 #: The folder that processes find the tests in.
@@ -74,15 +74,10 @@ def set_thresholds(set_value: Callable[[Any, str, Any], object]) -> None:
 def forced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     set_thresholds(monkeypatch.setattr)
     monkeypatch.setenv("WASMLOOM_CACHE_DIR", str(tmp_path / "cache"))
-    yield
-    # What is being compiled ends with its module. The next test sees only what it has begun itself.
-    gc.collect()
-    assert is_at_rest()
-
-
-def is_at_rest() -> bool:
-    """Whether all that was to be compiled in the background has been, in the end."""
-    return comes(lambda: not background._queue._threads)
+    with pytest.MonkeyPatch.context() as apart:  # a forked child, which undoes the others, has a crew of its own
+        apart.setattr(workers, "_crew", workers._Crew())  # without earlier tests' workers
+        yield
+        assert is_at_rest()  # the next test sees only what it has begun itself
 
 
 class Run:
