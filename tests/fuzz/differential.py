@@ -70,11 +70,13 @@ class Variant(NamedTuple):
     batch: int = 256
     #: Which functions and loops have compiled code beside bytecode, or before it, by chance; at `change` some more.
     crossing: int | None = None
+    deterministic: bool = False
+    stack_limit: int = 1 << 20
 
     def engine(self) -> wl.Engine:
         set_batch(self.batch)
         settings = self._asdict()
-        for name in ("change", "loops", "partly", "mixing", "batch", "crossing"):
+        for name in ("change", "loops", "partly", "mixing", "batch", "crossing", "stack_limit"):
             del settings[name]
         return wl.Engine(**settings, cache=False)
 
@@ -84,6 +86,7 @@ class Variant(NamedTuple):
             change=self.change and 1 + case % LAST_CHANGE,
             loops=case // LAST_CHANGE % LAST_LOOP,
             crossing=self.crossing and 1 + case,
+            mixing=self.mixing and 1 + case,
         )
 
     def __str__(self) -> str:
@@ -143,6 +146,20 @@ CROSSING: tuple[Variant, ...] = (
     Variant("baseline"),
     Variant(fuel=True, memory="checked"),
     Variant("baseline", fuel=True, translation="lazy"),
+)
+#: The ways that are the same in all that can be seen, NaNs' bits and the depth of calls included.
+DETERMINISTIC: tuple[Variant, ...] = tuple(
+    variant._replace(deterministic=True, fuel=True)
+    for variant in (
+        Variant(translation="eager", memory="checked"),
+        Variant(),
+        Variant("baseline", translation="eager", mixing=1),
+        Variant("baseline", crossing=1, change=1),
+        Variant("compiler"),
+        Variant("compiler", stack_switching="libcall", memory="checked"),
+        Variant("auto", threshold=1 << 30, change=1),
+        Variant("auto", threshold=1 << 30, change=1, batch=0, memory="checked"),
+    )
 )
 #: Changes come at one of so many calls.
 LAST_CHANGE = 6
@@ -314,7 +331,8 @@ def _run(
     """See `run_wasmloom`."""
     log: Outcome = []
     modules = modules_of(program, variant) if modules is None else modules
-    store = wl.Store(modules[0].engine, fuel=limit or 1 << 40 if variant.fuel else None, memory_limit=memory_limit)
+    fuel = limit or 1 << 40 if variant.fuel else None
+    store = wl.Store(modules[0].engine, fuel=fuel, memory_limit=memory_limit, stack_limit=variant.stack_limit)
     host = Host(log)
     imports: dict[str, Any] = {"env": {name: getattr(host, name) for name in HOST_FUNCTIONS}}
     instances: list[wl.Instance] = []
@@ -520,6 +538,11 @@ def difference_in_fuel(program: Program, case: int, copied: bool) -> str | None:
     paying = [variant._replace(mixing=variant.mixing and 1 + case) for variant in PAYING]
     if not copied:
         paying += [variant.at(case) for variant in (PAYING_COMPILED[0], PAYING_COMPILED[1 + case // 4 % 3])]
+    return difference_by_fuel(program, case, paying)
+
+
+def difference_by_fuel(program: Program, case: int, paying: Sequence[Variant]) -> str | None:
+    """Where variants differ with plenty of fuel, or with some of what they need."""
     last = run_wasmloom(program, paying[0], PLENTY)[-1]
     used = PLENTY - last[1] if last[0] == LEFT else 0
     for limit in (PLENTY, used * (case % 7 + 1) // 8):
@@ -532,12 +555,14 @@ def difference_in_fuel(program: Program, case: int, copied: bool) -> str | None:
 class Form(NamedTuple):
     """What programs are like, and what runs them: raw ones, and those with continuations, run in our tiers only.
 
-    `copied`: what runs them is the interpreter and code copied for bytecode, and no other.
+    `copied`: what runs them is the interpreter and code copied for bytecode, and no other. `deterministic`: engines
+    that must agree on what is left of fuel, and where it or the stack ends, too.
     """
 
     raw: bool = False
     stacks: bool = False
     copied: bool = False
+    deterministic: bool = False
 
     def program(self, choices: Choices) -> Program:
         return generate(choices, self.raw, self.stacks)
@@ -563,11 +588,15 @@ class Form(NamedTuple):
     @property
     def own(self) -> bool:
         """Whether only our tiers run the programs."""
-        return self.raw or self.stacks or self.copied
+        return self.raw or self.stacks or self.copied or self.deterministic
 
     def difference(self, peer: Peer | None, choices: Choices, case: int) -> str | None:
         """Where the engines differ, or None."""
         program = self.program(choices)
+        if self.deterministic:
+            chosen = (DETERMINISTIC[case % 2], *DETERMINISTIC[2 + case % 2 :: 2])
+            engines = [variant.at(case)._replace(stack_limit=4096 << case % 3) for variant in chosen]
+            return difference_by_fuel(program, case, engines)
         what = difference(None if self.own else peer, program, self.variants(case))
         pays = not self.raw and (self.copied or case % 4 == 0)
         return difference_in_fuel(program, case, self.copied) if what is None and pays else what
@@ -589,7 +618,9 @@ class Found(NamedTuple):
 
 def forms(form: Form) -> tuple[Form, ...]:
     """The forms of a case's program."""
-    return (form,) if form.stacks else (form, form._replace(raw=True))
+    if form.stacks:
+        return (form._replace(raw=form.deterministic),)
+    return (form, form._replace(raw=True)) if not form.deterministic else (form._replace(raw=True),)
 
 
 def run_case(peer: Peer | None, seed: int, case: int, first: Form = PLAIN) -> tuple[Found | None, Choices]:
@@ -763,9 +794,10 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="file that gets a line of counts every minute")
     parser.add_argument("--stacks", action="store_true", help="programs with continuations, in our tiers only")
     parser.add_argument("--copied", action="store_true", help="only interpreted, and in code copied for bytecode")
+    parser.add_argument("--deterministic", action="store_true", help="in our tiers only, when they are to be")
     parser.add_argument("--save", type=Path, help="folder for the modules of cases that differ")
     args = parser.parse_args()
-    form = Form(stacks=args.stacks, copied=args.copied)
+    form = Form(stacks=args.stacks, copied=args.copied, deterministic=args.deterministic)
     if args.case is not None:
         print(show(form.program(choices_of(args.seed, args.case))))
         found, _ = run_case(None if form.own else Peer(), args.seed, args.case, form)

@@ -90,6 +90,13 @@ def looks_like_text(data: bytes) -> bool:
     return data.lstrip(b" \t\r\n")[:1] in (b"(", b";")
 
 
+#: The option for guests that do the same everywhere.
+deterministic_option = click.option(
+    "--deterministic",
+    is_flag=True,
+    default=None,
+    help="Let guests do the same in every tier and on every machine: NaNs, fuel, and the depth of calls.",
+)
 #: The option for how compiled code switches stacks.
 stack_switching_option = click.option(
     "--stack-switching",
@@ -101,6 +108,7 @@ stack_switching_option = click.option(
 def engine_options(function: _F) -> _F:
     """The options that choose an engine; the function gets them by name, None where they aren't given."""
     for option in (
+        deterministic_option,
         click.option(
             "--memory", metavar="KIND", help="What keeps guests within their memories: auto, guarded (pages), checked."
         ),

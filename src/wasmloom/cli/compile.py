@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wasmloom.cli.common import INPUT, CommandError, errors_name, make_engine, read_input, stack_switching_option
+from wasmloom.cli.common import (
+    INPUT,
+    CommandError,
+    deterministic_option,
+    errors_name,
+    make_engine,
+    read_input,
+    stack_switching_option,
+)
 from wasmloom.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -50,10 +58,16 @@ def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> No
 @click.argument("files", metavar="FILE...", nargs=-1, type=INPUT)
 @click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Processes at most (default: all processors).")
 @click.option("--fuel", is_flag=True, help="Compile for `run --fuel`.")
+@deterministic_option
 @stack_switching_option
 @click.option("--clear-cache", is_flag=True, help="First remove all compiled code from the cache.")
 def compile_files(
-    files: tuple[str, ...], workers: int | None, fuel: bool, stack_switching: str | None, clear_cache: bool
+    files: tuple[str, ...],
+    workers: int | None,
+    fuel: bool,
+    deterministic: bool | None,
+    stack_switching: str | None,
+    clear_cache: bool,
 ) -> int:
     """Compile modules, binary or text, and keep the compiled code in the disk cache.
 
@@ -74,7 +88,7 @@ def compile_files(
         cache.clear()
         click.echo(f"removed {_size(removed)} from {cache.directory}")
     # In an engine of this tier making a module doesn't compile it yet.
-    engine = make_engine(tier="interpreter", stack_switching=stack_switching, fuel=fuel)
+    engine = make_engine(tier="interpreter", stack_switching=stack_switching, fuel=fuel, deterministic=deterministic)
     failed = False
     for path in files:
         try:

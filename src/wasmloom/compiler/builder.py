@@ -355,7 +355,7 @@ class FunctionBuilder(StructBuilder):
         return super().convert(opcode, x, target)
 
     def unfolded(self, x: Value) -> Value:
-        """A vector of floats that LLVM can't see through: see `opaque`."""
+        """A float, or a vector of floats, that LLVM can't see through: see `opaque`."""
         kind = llvm_type(x.type)
         return self.assign(f"call {kind} {inline_assembly.opaque(True)}({kind} {x.text})", x.type)
 

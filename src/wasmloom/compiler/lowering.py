@@ -15,6 +15,7 @@ from collections.abc import Callable
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT, Signature, uniform_position, uniform_type
 from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.builder import FunctionBuilder, Scope
+from wasmloom.compiler.deterministic import Determinism
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.labels import Label, Landing
 from wasmloom.compiler.loops import CLOSES, OPENS, PARTS, Instr, written_in_loops
@@ -96,11 +97,14 @@ class FunctionLowering:
             b.go_to(body[0][1])
         # The prologue's slow path takes the instance out of its register: LLVM must not find that nothing needs it.
         b.use(b.inst)
+        determinism = Determinism(self) if self.options.deterministic else None
         self._declare_locals(runs)
         self.writes = [0] * len(self.locals)
         self.written, self.deepest = written_in_loops(body)
         function = Label("%return", "%return", 0, self.signature.results, self.signature.results)
         self.labels.append(function)
+        if determinism is not None:
+            determinism.begin()
         self._start_fuel()
         skipped = 0
         for instr in body:
@@ -117,7 +121,11 @@ class FunctionLowering:
             self.offset = instr.offset
             b.go_to(instr.offset)
             self._fuel += 1
+            if determinism is not None:
+                determinism.before(instr)
             self.instruction(instr)
+            if determinism is not None:
+                determinism.after(instr)
             self.highest = max(self.highest, len(self.stack))
             if len(b.lines) - b.began > LONGEST_BLOCK and not self.dead:
                 here = b.fresh("more")
@@ -125,6 +133,8 @@ class FunctionLowering:
                 b.follow(here)
             if len(b.lines) > MOST_LINES:
                 raise UnsupportedError("function is too large to be compiled", self.offset)
+        if determinism is not None:
+            determinism.end()
         if self.exit.used:
             b.label(self.exit.name)
             b.emit(f"ret {self._result_type()} poison" if self._result_type() != "void" else "ret void")
@@ -169,11 +179,25 @@ class FunctionLowering:
             b.emit(f"store {llvm_type(kind)} {zero.text}, ptr {variable.text}")
 
     def local_kinds(self, runs: list[tuple[int, int]]) -> list[str]:
-        """The kinds of the locals behind the parameters, as the body declares them in runs."""
+        """The kinds of the locals behind the parameters: those that the body declares in runs, and `Determinism`'s."""
         kinds = []
         for count, type in runs:
             kinds += [of_type(type).type] * count
-        return kinds
+        return [*kinds, "i64"] if self.options.deterministic else kinds
+
+    def read_local(self, index: int) -> Value:
+        """The value of a local."""
+        value = self.b.current.get(index)
+        if value is None:
+            variable, kind = self.locals[index]
+            value = self.b.current[index] = self.b.assign(f"load {llvm_type(kind)}, ptr {variable.text}", kind)
+        return value
+
+    def write_local(self, index: int, value: Value) -> None:
+        """Give a local another value."""
+        self.writes[index] += 1
+        self.b.current[index] = value
+        self.b.emit(f"store {llvm_type(value.type)} {value.text}, ptr {self.locals[index][0].text}")
 
     # --- fuel: what a straight piece of code costs is known where it ends ---
 
@@ -379,10 +403,10 @@ class FunctionLowering:
     def new_landing(self, clauses: list[tuple[int, int, Label]], height: int) -> Landing:
         """Begin a part of the function whose exceptions go to a landing.
 
-        Where code pays for itself the landing is always there, as in bytecode: its branches end pieces of code.
+        Its branches may have to be there whatever happens: they end pieces of code.
         """
         self.landing = Landing(self.b.fresh("catch"), self.landing, clauses, height)
-        self.landing.used = self.options.fuel
+        self.landing.used = self.options.as_interpreted
         return self.landing
 
     def landing_name(self) -> str:
@@ -692,28 +716,18 @@ def _constant(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("local.get")
 def _local_get(f: FunctionLowering, i: Instr) -> None:
-    value = f.b.current.get(i.a)
-    if value is None:
-        variable, kind = f.locals[i.a]
-        value = f.b.current[i.a] = f.b.assign(f"load {llvm_type(kind)}, ptr {variable.text}", kind)
-    f.push(value)
-
-
-def _write_local(f: FunctionLowering, index: int, value: Value) -> None:
-    f.writes[index] += 1
-    f.b.current[index] = value
-    f.b.emit(f"store {llvm_type(value.type)} {value.text}, ptr {f.locals[index][0].text}")
+    f.push(f.read_local(i.a))
 
 
 @lowers("local.set")
 def _local_set(f: FunctionLowering, i: Instr) -> None:
-    _write_local(f, i.a, f.pop())
+    f.write_local(i.a, f.pop())
 
 
 @lowers("local.tee")
 def _local_tee(f: FunctionLowering, i: Instr) -> None:
     (value,) = f.top(1)
-    _write_local(f, i.a, value)
+    f.write_local(i.a, value)
 
 
 @lowers("global.get")

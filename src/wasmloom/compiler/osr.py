@@ -52,7 +52,7 @@ def entry_at(space: CodeSpace, index: int, at: int) -> OsrEntry:
     return OsrEntry(
         index,
         place,
-        tuple(local.slot for local in state.locals),
+        (*(local.slot for local in state.locals), *state.own),
         tuple((operand.slot, operand.bits) for operand in state.operands),
     )
 

@@ -64,6 +64,10 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("allocated", "uint64_t"),
         # Set by a trap exit of compiled code: 1 if `trap_ip` is the instruction that faulted, 0: a return address.
         ("trap_fault", "uint64_t"),
+        # Only touched by deterministic code: the bytes of frames that a function may use that begins, and those that
+        # the first function of another stack may (see `wasmloom.semantics.determinism`).
+        ("depth_left", "int64_t"),
+        ("depth_of_stack", "int64_t"),
     ),
     # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
     # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so handlers

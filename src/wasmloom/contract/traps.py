@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Reason by code; a code is its position. 0 is "no trap". The last three are not traps but ways to leave the guest.
+#: Reason by code; a code is its position. 0 is "no trap". The last four are not traps but ways to leave the guest.
 TRAP_REASONS: tuple[str, ...] = (
     "",
     "unreachable",
@@ -29,6 +29,10 @@ TRAP_REASONS: tuple[str, ...] = (
     "expected shared memory",
     # Too many continuations have resumed each other. To its reader the same as the other one.
     "call stack exhausted",
+    # The depth of calls that deterministic code counts. To its reader the same again.
+    "call stack exhausted",
+    # A limit that isn't the same everywhere has ended deterministic code: that of a stack's memory, or of objects'.
+    "host limit",
     # A WebAssembly exception that no handler of the entry caught is waiting in the context.
     "uncaught exception",
     # A Python exception is waiting in the Store; it leaves the guest unchanged.
@@ -63,6 +67,8 @@ TRAP_REASONS: tuple[str, ...] = (
     UNALIGNED_ATOMIC,
     EXPECTED_SHARED_MEMORY,
     CHAIN_EXHAUSTED,
+    DEPTH_EXHAUSTED,
+    HOST_LIMIT,
     UNCAUGHT_EXCEPTION,
     HOST_EXCEPTION,
     HOST_WAIT,

@@ -52,7 +52,10 @@ class Engine(Fixed):
     an invalid function body is only found when the function is first called, and a module that has one is never
     compiled.
     `stack_switching`: one of `STACK_SWITCHING`, for the compiler. `cache`: whether compiled code is kept on disk.
-    `fuel`: whether guest code counts what it executes (see `Store`).
+    `fuel`: whether guest code counts what it executes (see `Store`). `deterministic`: whether guests do the same in
+    every tier and on every machine, which costs some speed: NaNs that they compute are canonical, a store's
+    `stack_limit` counts frames by rule, its `memory_limit` memories and tables only, and what could differ besides is
+    the trap "host limit" (see "Deterministic execution" in the guide; Core 3.0, appendix A.2).
 
     `memory`: with ``"guarded"`` each memory reserves 8 GiB of address space, and accesses cost nothing extra; with
     ``"checked"`` it takes only what it holds, each access is checked, and it doesn't grow while Python has views of
@@ -67,8 +70,8 @@ class Engine(Fixed):
     """
 
     __slots__ = (
-        "__weakref__", "_checked", "cache", "code_budget", "code_limit", "epochs", "fuel", "memory", "stack_switching",
-        "threshold", "tier", "translation",
+        "__weakref__", "_checked", "cache", "code_budget", "code_limit", "deterministic", "epochs", "fuel", "memory",
+        "stack_switching", "threshold", "tier", "translation",
     )  # fmt: skip
 
     _checked: bool
@@ -76,6 +79,7 @@ class Engine(Fixed):
     code_budget: CodeBudget
     code_limit: int
     epochs: EpochCounter
+    deterministic: bool
     fuel: bool
     memory: str
     stack_switching: str
@@ -89,6 +93,7 @@ class Engine(Fixed):
         tier: str | None = None,
         translation: str = "lazy-translation",
         fuel: bool = False,
+        deterministic: bool = False,
         memory: str = "auto",
         stack_switching: str = "native",
         threshold: int | None = None,
@@ -124,6 +129,7 @@ class Engine(Fixed):
             epochs=EpochCounter(),
             threshold=None if threshold is None else min(index(threshold), _MAX_THRESHOLD),
             fuel=bool(fuel),
+            deterministic=bool(deterministic),
             memory=memory,
             _checked=memory == "checked" or (memory == "auto" and not _plenty()),
         )
@@ -173,7 +179,12 @@ class Engine(Fixed):
         with forks.importing:
             from wasmloom.compiler.options import Options
 
-        return Options(fuel=self.fuel, inline_switching=self.stack_switching == "native", checked=self.checked)
+        return Options(
+            fuel=self.fuel,
+            inline_switching=self.stack_switching == "native",
+            checked=self.checked,
+            deterministic=self.deterministic,
+        )
 
     def __repr__(self) -> str:
         return (

@@ -27,7 +27,7 @@ from cython.cimports.wasmloom.host.externs import (
     Py_buffer,
 )
 from cython.cimports.wasmloom.runtime.bulk import move_for_host
-from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_table, push
+from cython.cimports.wasmloom.runtime.store import GROWN, Store, grow_memory, grow_table, push
 
 from wasmloom.errors import WasmError
 from wasmloom.host.types import as_global_type, as_memory_type, as_table_type
@@ -149,7 +149,7 @@ class Memory:
             old = self.size
             if more and self.pointer.exports and self.pointer.checked:
                 raise BufferError("a memory without guard pages moves when it grows, which it can't while it has views")
-            grown = grow_memory(self._store, self.pointer, more)
+            grown = grow_memory(self._store, self.pointer, more) == GROWN
         finally:
             self._store.unlock()
         if not grown:
@@ -327,7 +327,7 @@ class Table:
         try:
             to_word(self._store, self.element, init, cython.address(word))
             old = self.size
-            grown = grow_table(self._store, self.pointer, count, word)
+            grown = grow_table(self._store, self.pointer, count, word) == GROWN
         finally:
             self._store.unlock()
         if not grown:

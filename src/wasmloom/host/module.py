@@ -224,7 +224,9 @@ def _code_space(
     decoded: DecodedModule, engine: Engine, prepare: Callable[[int], None] | None, mixes: bool
 ) -> CodeSpace:
     coder = _coder(decoded, engine, mixes)
-    return new_code_space(decoded, engine.fuel, prepare, engine.checked, engine.code_budget, coder)
+    return new_code_space(
+        decoded, engine.fuel, prepare, engine.checked, engine.code_budget, coder, engine.deterministic
+    )
 
 
 @final

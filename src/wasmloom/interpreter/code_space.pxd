@@ -42,6 +42,7 @@ cdef class CodeSpace:
     cdef char *stubs
     cdef uint32_t count
     cdef bint fuel
+    cdef bint deterministic
     cdef readonly bint checked  # memory accesses are checked
     cdef object prepare         # called with a function's index before it is translated, or None
     cdef Translator translator

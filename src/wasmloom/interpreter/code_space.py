@@ -105,6 +105,7 @@ class CodeSpace:
     `index` (of those defined in the module) is translated; what it raises leaves the guest. `checked`: whether the code
     checks every address, so it can run on memories without guard pages. `budget`: what its bytecode counts towards.
     `coder`: what makes machine code of the bytecode, which then lies in the coder's arena as long as there is room.
+    `deterministic`: whether the code does what `wasmloom.semantics.determinism` says.
     """
 
     def __cinit__(
@@ -115,6 +116,7 @@ class CodeSpace:
         checked: bool = False,
         budget: CodeBudget | None = None,
         coder: Coder | None = None,
+        deterministic: bool = False,
     ):
         i: uint32_t
         stub: cython.p_char
@@ -122,6 +124,7 @@ class CodeSpace:
         self.module = module
         self.count = module.num_bodies
         self.fuel = fuel
+        self.deterministic = deterministic
         self.prepare = prepare
         self.checked = checked
         self.budget = budget
@@ -266,7 +269,7 @@ class CodeSpace:
         self.translator = None
         if translator is None:
             translator = new_translator(
-                self.module, cython.cast(cython.size_t, self.cells), self.fuel, self.checked
+                self.module, cython.cast(cython.size_t, self.cells), self.fuel, self.checked, self.deterministic
             )
         return translator
 
@@ -379,6 +382,7 @@ class CodeSpace:
             types.unset,
             tuple([TypedPlace(type, slot, bits) for type, (slot, bits) in zip(types.operands, operands, strict=False)]),
             types.awaited,
+            tuple(slots[len(types.locals) :]),
         )
 
     def frame_size(self, index: int) -> int:
@@ -461,9 +465,10 @@ def new_code_space(
     checked: bool = False,
     budget: CodeBudget | None = None,
     coder: Coder | None = None,
+    deterministic: bool = False,
 ) -> CodeSpace:
     """The code of a module; see `CodeSpace`."""
-    return CodeSpace.__new__(CodeSpace, module, fuel, prepare, checked, budget, coder)
+    return CodeSpace.__new__(CodeSpace, module, fuel, prepare, checked, budget, coder, deterministic)
 
 
 def find(ip: uint64_t, near: CodeSpace | None = None) -> tuple[CodeSpace, int, int] | None:

@@ -51,6 +51,7 @@ cdef class Translator(Assembler):
     cdef DecodedModule module
     cdef char **cells           # borrowed: the code space's
     cdef bint fuel
+    cdef bint deterministic
     cdef uint8_t memory_reach[MAX_MEMORIES]     # what accesses know of a memory: see `wasmloom.interpreter.families.Reach`
     cdef uint8_t memory_wide[MAX_MEMORIES]      # whether it has addresses of 64 bits; 2: only its pages are unusual
     cdef Signature *signatures  # by type index
@@ -62,6 +63,8 @@ cdef class Translator(Assembler):
     cdef Signature own
     cdef Py_ssize_t fuel_at     # the open fuel instruction, or -1
     cdef uint32_t fuel_amount
+    cdef int highest            # the most operands that there are at once
+    cdef list frame_costs       # where instructions have the cost of the frame, which is known in the end
     cdef bint dead              # what follows can't be reached
     cdef int skipped            # open blocks in dead code
     cdef int slot_functions     # byte offsets in the instance
@@ -110,7 +113,7 @@ cdef class Translator(Assembler):
 cdef Lowering lowering[1024]
 cdef uint8_t is_executed[1024]
 
-cdef Translator new_translator(DecodedModule module, size_t cells, bint fuel, bint checked)
+cdef Translator new_translator(DecodedModule module, size_t cells, bint fuel, bint checked, bint deterministic)
 cdef lowers(str name, Lowering lower)
 cdef lowers_kind(str kind, Lowering lower)
 cdef check_lowerings()

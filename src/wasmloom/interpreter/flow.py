@@ -132,11 +132,12 @@ class Translator(Assembler):
     module. `cells` are the module's code cells, which direct calls refer to.
     """
 
-    def __cinit__(self, module: DecodedModule, cells: int, fuel: bool, checked: bool):
+    def __cinit__(self, module: DecodedModule, cells: int, fuel: bool, checked: bool, deterministic: bool):
         counts = (module.num_globals, module.num_funcs, module.num_tables)
         self.module = module
         self.cells = cython.cast(cython.pointer(cython.p_char), cython.cast(cython.size_t, cells))
         self.fuel = fuel
+        self.deterministic = deterministic
         self._read_memories(checked)
         self.slot_functions = h.INSTANCE_SIZE + FIELD_BYTES * counts[0]
         self.slot_tables = self.slot_functions + FIELD_BYTES * counts[1]
@@ -639,9 +640,11 @@ seal(Translator)
 
 
 @cython.cfunc
-def new_translator(module: DecodedModule, cells: cython.size_t, fuel: cython.bint, checked: cython.bint) -> Translator:
+def new_translator(
+    module: DecodedModule, cells: cython.size_t, fuel: cython.bint, checked: cython.bint, deterministic: cython.bint
+) -> Translator:
     """A translator for a module's functions. `cells` are the code cells that direct calls go through."""
-    return Translator.__new__(Translator, module, cells, fuel, checked)
+    return Translator.__new__(Translator, module, cells, fuel, checked, deterministic)
 
 
 # --- instructions of control flow ---

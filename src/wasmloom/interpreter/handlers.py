@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from wasmloom.contract import layout
 from wasmloom.interpreter import control_handlers, families, stack_handlers
+from wasmloom.interpreter.deterministic_handlers import deterministic_handlers
 from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
 from wasmloom.interpreter.fused import fused_handlers
 from wasmloom.interpreter.isa import DELTA_BEFORE_RETURN, Handler, Shape, shape
@@ -45,11 +46,18 @@ EXTERNALS = (*OUTLINED, "wl_no_instance", "wl_cont_return_code", "wl.shim", "wl.
 _ATTRIBUTES = f'nounwind "no-builtins" "frame-pointer"="none" section "{SECTION}" align 16'
 
 
+def written_handlers() -> Iterator[Handler]:
+    """The handlers that don't follow from definitions by rule, in a fixed order: position is number."""
+    yield from control_handlers.control_handlers()
+    yield from stack_handlers.stack_handlers()
+    yield from deterministic_handlers()
+
+
 class HandlerSet:
     """All handlers in order (position is number), by name, and the tables of the families."""
 
     def __init__(self) -> None:
-        self.handlers: list[Handler] = [*control_handlers.control_handlers(), *stack_handlers.stack_handlers()]
+        self.handlers: list[Handler] = [*written_handlers()]
         self.tables: dict[str, list[int]] = {}
         self.numbers: dict[str, int] = {handler.name: number for number, handler in enumerate(self.handlers)}
         for name, family in families.FAMILIES.items():
@@ -94,7 +102,7 @@ def _constant(text: str) -> str:
 def shapes() -> Iterator[Shape]:
     """The shapes of all instructions but fused ones, and those of their parts."""
     yield stack_handlers.CLAUSE
-    for handler in (*control_handlers.control_handlers(), *stack_handlers.stack_handlers()):
+    for handler in written_handlers():
         yield handler.shape
     for family in families.FAMILIES.values():
         for _, handler in family.members():
@@ -139,7 +147,7 @@ def enumeration() -> str:
     instructions (``OP_LOCAL_GET``), kinds of values (``T_I32``), and functions that find handlers (``value_position``).
     """
     lines = ["# Generated from wasmloom/interpreter/control_handlers.py, families.py and handlers.py", "cdef enum:"]
-    for number, handler in enumerate((*control_handlers.control_handlers(), *stack_handlers.stack_handlers())):
+    for number, handler in enumerate(written_handlers()):
         lines.append(f"    H_{_constant(handler.name)} = {number}")
     lines += [f"    {name} = {number}" for name, number in (field_offsets() | sizes()).items()]
     # Two instructions have the mnemonic `select`; their typing rules tell them apart.

@@ -22,7 +22,7 @@ Every executed instruction has one; otherwise the import fails.
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint32_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint16_t, uint32_t
 from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_range, read_u32, read_valtype
@@ -46,14 +46,19 @@ from wasmloom.interpreter import call_translator as _calls  # noqa: F401
 from wasmloom.interpreter import stack_translator as _stack_translator  # noqa: F401
 from wasmloom.interpreter import value_translator as _values  # noqa: F401
 from wasmloom.interpreter import vector_translator as _vectors  # noqa: F401
+from wasmloom.semantics.determinism import BEGINS, CALLS, FRAME_COST, GIVES_NAN, TAIL_CALLS, VALUE_COST
+from wasmloom.spec.instructions import INSTRUCTIONS
 
 check_lowerings()
+
+_FRAME_COST = cython.declare(uint32_t, FRAME_COST)
+_VALUE_COST = cython.declare(uint32_t, VALUE_COST)
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _read_local_types(t: Translator, r: cython.pointer(Reader)) -> cython.int:
-    """Read the declarations of locals (Core 3.0, 5.5.13); parameters come first."""
+    """Read the declarations of locals (Core 3.0, 5.5.13); parameters come first, and the depth that is left last."""
     count: int64_t
     total: int64_t = t.own.num_params
     type: cython.int
@@ -70,6 +75,10 @@ def _read_local_types(t: Translator, r: cython.pointer(Reader)) -> cython.int:
         if count:
             memset(t.local_types + total, type, count)
         total += count
+    if t.deterministic:
+        _reserve_locals(t, total + 1)
+        t.local_types[total] = h.T_I64
+        total += 1
     t.num_locals = total
     return 0
 
@@ -116,6 +125,82 @@ def _reserve_locals(t: Translator, count: int64_t) -> cython.int:
     return 0
 
 
+# --- what deterministic code does besides: see `wasmloom.semantics.determinism` ---
+
+_CALL = cython.declare(cython.int, 1)
+_TAIL_CALL = cython.declare(cython.int, 2)
+_BEGIN = cython.declare(cython.int, 3)
+#: By row: what happens to the depth before an instruction; the handler that makes its result's NaNs canonical.
+_depth_of = cython.declare(cython.uchar[1024])
+_canonical_of = cython.declare(uint16_t[1024])
+
+
+def _fill_tables() -> None:
+    i: cython.int
+    numbers: dict = {
+        "f32": h.H_CANONICAL_F32, "f64": h.H_CANONICAL_F64, "f32x4": h.H_CANONICAL_F32X4,
+        "f64x2": h.H_CANONICAL_F64X2,
+    }  # fmt: skip
+    for row in INSTRUCTIONS:
+        i = row.index
+        _canonical_of[i] = numbers[GIVES_NAN[row.mnemonic]] if row.mnemonic in GIVES_NAN else 0
+        _depth_of[i] = 0
+        for step, names in ((_CALL, CALLS), (_TAIL_CALL, TAIL_CALLS), (_BEGIN, BEGINS)):
+            if row.mnemonic in names:
+                _depth_of[i] = step
+
+
+_fill_tables()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _before(t: Translator, op: cython.int) -> cython.int:
+    """Before an instruction: tell what it calls how deep it may get."""
+    at: cython.Py_ssize_t
+    if _depth_of[op] == _BEGIN:
+        t.emit(h.H_GIVE_WHOLE_DEPTH)
+    elif _depth_of[op]:
+        at = t.emit(h.H_GIVE_DEPTH if _depth_of[op] == _CALL else h.H_GIVE_DEPTH_BACK)
+        put16(t.buffer + at + h.AT_GIVE_DEPTH_LEFT, t.local_slots[t.num_locals - 1])
+        if _depth_of[op] == _TAIL_CALL:
+            t.frame_costs.append(at + h.AT_GIVE_DEPTH_COST)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _after(t: Translator, op: cython.int) -> cython.int:
+    """After an instruction: its result, which is in the accumulator, may be a NaN."""
+    type: cython.int
+    if _canonical_of[op]:
+        type = t.stack[t.height - 1].type
+        t.operand(t.height - 1)
+        t.pop()
+        t.emit_slot_result(_canonical_of[op], type)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _take_depth(t: Translator) -> cython.int:
+    """The function begins: it takes its frame's cost."""
+    at: cython.Py_ssize_t = t.emit(h.H_TAKE_DEPTH)
+    put16(t.buffer + at + h.AT_DST, t.local_slots[t.num_locals - 1])
+    t.frame_costs = [at + h.AT_TAKE_DEPTH_COST]
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _put_frame_costs(t: Translator) -> cython.int:
+    cost: uint32_t = _FRAME_COST + _VALUE_COST * cython.cast(uint32_t, t.num_locals - 1 + t.highest)
+    at: cython.Py_ssize_t
+    for at in t.frame_costs:
+        put32(t.buffer + at, cost)
+    return 0
+
+
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def translate(t: Translator, index: uint32_t) -> cython.int:
@@ -150,7 +235,10 @@ def translate(t: Translator, index: uint32_t) -> cython.int:
     if t.want_map:
         t.loops.append((t.pos, 0))
     t.fuel_at = -1
+    t.highest = 0
     t.wasm_offset = cython.cast(uint32_t, reader.pos - base)
+    if t.deterministic:
+        _take_depth(t)
     t.start_fuel()
     t.open_label(L_FUNCTION, t.own)
     while t.num_labels:
@@ -162,10 +250,18 @@ def translate(t: Translator, index: uint32_t) -> cython.int:
                 continue
         else:
             t.fuel_amount += 1
+            if t.deterministic:
+                _before(t, instr.op)
             lowering[instr.op](t, cython.address(reader), cython.address(instr))
+            if t.deterministic:
+                _after(t, instr.op)
+        if not t.dead:
+            t.highest = max(t.highest, t.height)
         if instr.offset == t.stop_at:
             t.note_operands()
     t.stop_fuel()
+    if t.deterministic:
+        _put_frame_costs(t)
     # Callees' results count towards the height; they lie higher when a callee has a shim. The function's own results
     # overwrite the frame's beginning.
     frame = max(t.top, t.own.result_slots) + SHIM_SLOTS

@@ -193,10 +193,12 @@ def save(store: Store, entry: cython.pointer(Entry)) -> cython.int:
         entry.stack_top = 0
         entry.outer_current = cython.NULL
         entry.outer_catch_top = 0
+        entry.depth_left = 0
         return _start_clocks(store, entry) if store.is_timed else 0
     entry.host_ip = ctx.host_ip
     entry.host_fp = ctx.host_fp
     entry.host_function = ctx.host_function
+    entry.depth_left = ctx.depth_left
     entry.stack_top = ctx.stack_top
     entry.outer_current = cython.cast(cython.pointer(WlCont), ctx.current)
     entry.outer_catch_top = ctx.catch_top
@@ -206,8 +208,10 @@ def save(store: Store, entry: cython.pointer(Entry)) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _start_clocks(store: Store, entry: cython.pointer(Entry)) -> cython.int:
-    """Note when an outermost entry has to end. Raises the trap when its epoch is over already."""
+    """Note when an outermost entry has to end, and how deep it may get. Raises the trap when its epoch is over
+    already."""
     guest: cython.pointer(Guest) = store.guest
+    guest.ctx.depth_left = guest.depth
     if epoch_is_over(guest):
         return _refuse(store, entry, _TIMEOUT)
     guest.time_deadline = now_ns() + store.timeout_ns if store.timeout_ns else 0
@@ -439,6 +443,7 @@ def restore(store: Store, entry: cython.pointer(Entry)) -> cython.void:
         ctx.host_ip = entry.host_ip
         ctx.host_fp = entry.host_fp
         ctx.host_function = entry.host_function
+        ctx.depth_left = entry.depth_left
 
 
 @cython.cfunc

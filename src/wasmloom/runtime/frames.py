@@ -25,12 +25,16 @@ class TypedPlace(NamedTuple):
 
 
 class FrameState(NamedTuple):
-    """What a frame holds where it stands, and where; see `wasmloom.validation.frames.FrameTypes`."""
+    """What a frame holds where it stands, and where; see `wasmloom.validation.frames.FrameTypes`.
+
+    `own` are the slots of what code keeps there for itself, as if these were locals behind the others.
+    """
 
     locals: tuple[TypedPlace, ...]
     unset: frozenset[int]
     operands: tuple[TypedPlace, ...]
     awaited: int
+    own: tuple[int, ...] = ()
 
 
 class GuestFrame(NamedTuple):

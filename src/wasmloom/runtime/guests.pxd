@@ -51,6 +51,7 @@ ctypedef struct Entry:
     uint64_t host_fp
     void *host_function
     uint64_t stack_top
+    int64_t depth_left
     # The bottom of this entry's stacks, and what ran before it.
     WlCont root
     WlCont *bottom              # `root`, or the continuation that a call which may wait runs on
@@ -111,6 +112,10 @@ ctypedef struct Guest:
     uint64_t used_bytes         # bytes that are
     uint64_t most_bytes         # bytes that one memory may have
     uint64_t most_elements      # elements that one table may have
+    uint64_t memories_limit     # bytes that memories may have together, if the guest is deterministic also tables
+    uint64_t memories_used      # bytes that they have
+    bint deterministic          # see wasmloom.semantics.determinism
+    int64_t depth               # bytes of frames that calls from the host may use then
     bint limits_memories        # whether memories count towards the limit; else each of their bytes raises it
     Parked *parked              # doubly linked
     uint64_t ticks_seen         # how often a tick has reached guest code
@@ -179,11 +184,18 @@ cdef inline bint charge(Guest *guest, uint64_t size) noexcept nogil:
 cdef inline void uncharge(Guest *guest, uint64_t size) noexcept nogil:
     guest.used_bytes -= size
 
-# The same for the bytes of memories, which have a maximum of their own.
+# Whether the limit on the bytes of memories lets them have more.
+cdef inline bint memory_fits(Guest *guest, uint64_t size) noexcept nogil:
+    return guest.memories_used <= guest.memories_limit and size <= guest.memories_limit - guest.memories_used
+
+# Count the bytes of memories, which have limits of their own.
 cdef inline bint charge_memory(Guest *guest, uint64_t size) noexcept nogil:
+    if not memory_fits(guest, size):
+        return False
     if not guest.limits_memories:
         guest.memory_limit += size
     if charge(guest, size):
+        guest.memories_used += size
         return True
     if not guest.limits_memories:
         guest.memory_limit -= size
@@ -192,6 +204,7 @@ cdef inline bint charge_memory(Guest *guest, uint64_t size) noexcept nogil:
 cdef inline void uncharge_memory(Guest *guest, uint64_t size) noexcept nogil:
     if not guest.limits_memories:
         guest.memory_limit -= size
+    guest.memories_used -= size
     guest.used_bytes -= size
 
 # From Python into the guest: release the GIL, or keep it until the next tick if Python has no other thread to take it

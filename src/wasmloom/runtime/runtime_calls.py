@@ -52,7 +52,7 @@ from cython.cimports.wasmloom.runtime.runtime_calls import (
     Look,
     WithGil,
 )
-from cython.cimports.wasmloom.runtime.store import Store, grow_memory, grow_stack, grow_table
+from cython.cimports.wasmloom.runtime.store import GROWN, NO_MEMORY, Growth, Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches
 from cython.cimports.wasmloom.system._capi import (
     PyGILState_Ensure,
@@ -66,6 +66,7 @@ from wasmloom.system.interruption import look_up
 
 _CHANGE_TIER = cython.declare(uint64_t, traps.CHANGE_TIER)
 _TIMEOUT = cython.declare(uint64_t, traps.TIMEOUT)
+_HOST_LIMIT = cython.declare(uint64_t, traps.HOST_LIMIT)
 _HOST_EXCEPTION = cython.declare(uint64_t, traps.HOST_EXCEPTION)
 _MEMORY_OUT_OF_BOUNDS = cython.declare(uint64_t, traps.MEMORY_OUT_OF_BOUNDS)
 _TABLE_OUT_OF_BOUNDS = cython.declare(uint64_t, traps.TABLE_OUT_OF_BOUNDS)
@@ -349,15 +350,25 @@ def _memory_grow(
     memory: cython.pointer(WlMemory) = _memory(inst, ops.imm0)
     pages: uint64_t = memory.length >> memory.page_bits
     more: uint64_t = _word(fp, ops.b, memory.is64)
-    grown: cython.bint
+    grown: Growth
     if not memory.checked:
         grown = grow_memory(cython.cast(Store, ctx.store), memory, more)
     else:
         enter_python(ctx)
         grown = grow_memory(cython.cast(Store, ctx.store), memory, more)
         leave_python(ctx)
-    fp[ops.a] = pages if grown else _minus_one(memory.is64)
-    return 0
+    fp[ops.a] = pages if grown == GROWN else _minus_one(memory.is64)
+    return _outcome(ctx, grown)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _outcome(ctx: cython.pointer(WlContext), grown: Growth) -> uint64_t:
+    """The trap code when what is left of the host's memory would show in a result that is to be the same everywhere."""
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    return _HOST_LIMIT if grown == NO_MEMORY and guest.deterministic else 0
 
 
 @cython.cfunc
@@ -554,10 +565,9 @@ def _table_grow(
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     table: cython.pointer(WlTable) = _table(inst, ops.imm0)
     length: uint64_t = table.length
-    if not grow_table(cython.cast(Store, ctx.store), table, _word(fp, ops.c, table.is64), fp[ops.b]):
-        length = _minus_one(table.is64)
-    fp[ops.a] = length
-    return 0
+    grown: Growth = grow_table(cython.cast(Store, ctx.store), table, _word(fp, ops.c, table.is64), fp[ops.b])
+    fp[ops.a] = length if grown == GROWN else _minus_one(table.is64)
+    return _outcome(ctx, grown)
 
 
 @cython.cfunc

@@ -80,7 +80,7 @@ cdef class Store:
     cdef dict drivers                   # bytecode that resumes continuations (see wasmloom.host.continuations)
     cdef object _timeout                # seconds per call, or None
     cdef int64_t timeout_ns
-    cdef bint is_timed                  # its calls have a deadline: of time, of epochs, or both
+    cdef bint is_timed                  # its calls have a deadline (of time, of epochs, or both), or a depth
     cdef bint counts_fuel
     cdef int calls_left                 # calls from the host until the tier of a store in "auto" is checked; 0: never
     cdef readonly int rounds            # how many times OSR entries were compiled for its bytecode
@@ -138,8 +138,14 @@ cdef bint push(Pointers *array, void *item) noexcept
 cdef uint64_t enlarge_stack(Guest *guest, uint64_t needed) noexcept nogil
 cdef bint reserve_stack(Guest *guest) noexcept nogil
 cdef uint64_t most_pages(bint is64, uint64_t page_bits) noexcept nogil
-cdef bint grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil
-cdef bint grow_table(Store store, WlTable *table, uint64_t more, uint64_t word) noexcept nogil
+# How growing ends: a limit of the guest's may prevent it, or what is left of the host's memory.
+cdef enum Growth:
+    GROWN
+    LIMITED
+    NO_MEMORY
+
+cdef Growth grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil
+cdef Growth grow_table(Store store, WlTable *table, uint64_t more, uint64_t word) noexcept nogil
 
 # Make the value stack at least `needed` bytes, by doubling; it may move. Returns a trap code, or 0.
 cdef inline uint64_t grow_stack(Guest *guest, uint64_t needed) noexcept nogil:

@@ -60,6 +60,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     epoch_is_over,
     free_guest,
     interrupt_late,
+    memory_fits,
     new_guest,
     uncharge,
     uncharge_memory,
@@ -71,8 +72,12 @@ from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_s
 from cython.cimports.wasmloom.runtime.store import (
     CHAIN_FRAME,
     FIRST_STACK,
+    GROWN,
+    LIMITED,
     LOST,
+    NO_MEMORY,
     REFERENCE_BYTES,
+    Growth,
     Pointers,
     SweepStore,
     Unchecked,
@@ -98,7 +103,14 @@ from cython.cimports.wasmloom.system._capi import (
 from cython.cimports.wasmloom.system.allocation import calloc, realloc
 from cython.cimports.wasmloom.target._processor import SIGNAL_RESERVE
 
-from wasmloom.contract.traps import CHAIN_EXHAUSTED, OUT_OF_MEMORY, STACK_EXHAUSTED, TRAP_REASONS, UNHANDLED_TAG
+from wasmloom.contract.traps import (
+    CHAIN_EXHAUSTED,
+    HOST_LIMIT,
+    OUT_OF_MEMORY,
+    STACK_EXHAUSTED,
+    TRAP_REASONS,
+    UNHANDLED_TAG,
+)
 from wasmloom.errors import Trap, WasmError
 from wasmloom.spec.limits import MAX_TABLE_ELEMENTS, PAGE_BITS
 from wasmloom.system.interruption import look_up
@@ -107,12 +119,21 @@ _PAGE_BITS = cython.declare(uint64_t, PAGE_BITS)
 _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
+_CHAIN_EXHAUSTED = cython.declare(uint64_t, CHAIN_EXHAUSTED)
+_HOST_LIMIT = cython.declare(uint64_t, HOST_LIMIT)
 
 #: Trap code → text that follows the reason.
 _DETAILS = {
     UNHANDLED_TAG: "no handler up to where the host called the guest, and nothing suspends across the host",
     CHAIN_EXHAUSTED: "too many continuations have resumed each other",
 }
+
+#: Deterministic stores: bytes of frames that the first function of a continuation may use; how many times as much
+#: memory there is for what frames cost, and at least how much.
+_DEPTH_OF_STACK = cython.declare(uint64_t, 65536)
+_ROOM = cython.declare(uint64_t, 16)
+_LEAST_ROOM = cython.declare(uint64_t, 8388608)
+_UNLIMITED = cython.declare(uint64_t, (1 << 64) - 1)
 
 #: Bytes of one stack that a store may use unless it says otherwise.
 DEFAULT_STACK_LIMIT = 1 << 20
@@ -227,7 +248,7 @@ def most_pages(is64: cython.bint, page_bits: uint64_t) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t) -> cython.bint:
+def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t) -> Growth:
     """Add pages to a memory. Returns False when a limit, the system, or a view of a checked memory prevents it.
 
     Only the store's owner may call this, for a checked memory with the GIL held. Generated code reads the memory's new
@@ -239,46 +260,51 @@ def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t)
     instance: cython.pointer(WlInstance)
     i: uint64_t
     if pages > memory.max_pages - (old >> memory.page_bits):
-        return False
+        return LIMITED
     # No sum wraps from here on: see `most_pages`.
     more = pages << memory.page_bits
-    if old + more > store.guest.most_bytes:
-        return False
+    if old + more > store.guest.most_bytes or not memory_fits(store.guest, more):
+        return LIMITED
     if not charge_memory(store.guest, more):
-        return False
+        return NO_MEMORY
     if not grow_region(memory, old + more):
         uncharge_memory(store.guest, more)
-        return False
+        return NO_MEMORY
     for i in range(store.instances.count):
         instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
         if instance.memory0_base == base:
             instance.memory0_base = memory.base
             instance.memory0_length = memory.length
-    return True
+    return GROWN
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, word: uint64_t) -> cython.bint:
-    """Add `more` elements to a table. Returns False when a limit or the system prevents it. For the store's owner
-    only."""
+def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, word: uint64_t) -> Growth:
+    """Add `more` elements to a table. For the store's owner only."""
     length: uint64_t = table.length
     elements: cython.pointer(uint64_t)
     i: uint64_t
+    counts: cython.bint = store.guest.deterministic  # as memories do
     if more > table.max - length or length + more > store.guest.most_elements:
-        return False
-    if not charge(store.guest, SLOT_BYTES * more):
-        return False
+        return LIMITED
+    if counts and not memory_fits(store.guest, SLOT_BYTES * more):
+        return LIMITED
+    if not (charge_memory(store.guest, SLOT_BYTES * more) if counts else charge(store.guest, SLOT_BYTES * more)):
+        return NO_MEMORY
     elements = cython.cast(cython.pointer(uint64_t), realloc(table.elements, SLOT_BYTES * (length + more) + 1))
     if elements == cython.NULL:
-        uncharge(store.guest, SLOT_BYTES * more)
-        return False
+        if counts:
+            uncharge_memory(store.guest, SLOT_BYTES * more)
+        else:
+            uncharge(store.guest, SLOT_BYTES * more)
+        return NO_MEMORY
     for i in range(length, length + more):
         elements[i] = word
     table.elements = elements
     table.length = length + more
-    return True
+    return GROWN
 
 
 @cython.cfunc
@@ -358,6 +384,9 @@ class Store:
     default memories have only their own maximum, and all else 1 GiB. `stack_limit`: bytes of one of the guest's stacks;
     it also limits a chain of stacks that have resumed each other, each counting as 64 bytes. Raises `ValueError` for
     limits that make no sense.
+
+    Of an engine that is deterministic, `memory_limit` counts memories and tables only, and `stack_limit` what frames
+    cost: see "Deterministic execution" in the guide.
     """
 
     def __cinit__(
@@ -392,15 +421,24 @@ class Store:
         self.checked = engine.checked
         if stack_limit < 4096:
             raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")
+        self.limit_memory(None)
+        self.guest.deterministic = engine.deterministic
         self.limit_memory(memory_limit)
         self.timeout = timeout
         self.set_limits()
         self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
+        most: uint64_t = min(self.guest.max_stack, CONTINUATION_STACK)
+        if self.guest.deterministic:
+            # What frames really take comes to its limit later than what they cost.
+            self.guest.depth = self.guest.max_stack
+            self.guest.ctx.depth_of_stack = min(self.guest.depth, _DEPTH_OF_STACK)
+            self.is_timed = True
+            self.guest.max_stack = max(_ROOM * self.guest.depth, _LEAST_ROOM)
+            most = _ROOM * _DEPTH_OF_STACK
         self.guest.max_chain = self.guest.max_stack // CHAIN_FRAME
         self.guest.until_chain_check = self.guest.max_chain
         # An odd number of pages, so that the pages in use spread over all sets of the processor's TLBs.
-        most: uint64_t = min(self.guest.max_stack, CONTINUATION_STACK) + SIGNAL_RESERVE
-        self.guest.native_stack_size = (most + 4095) & ~4095 | 4096
+        self.guest.native_stack_size = (most + SIGNAL_RESERVE + 4095) & ~4095 | 4096
         self.guest.ctx.fuel = INT64_MAX
         if fuel is not None:
             self.fuel = fuel
@@ -496,6 +534,8 @@ class Store:
 
         Can be set, also by host functions. What the guest has stays; if that is more, it gets nothing more.
         """
+        if self.guest.deterministic:
+            return self.guest.memories_limit if self.guest.memories_limit != _UNLIMITED else None
         return self.guest.memory_limit if self.guest.limits_memories else None
 
     @memory_limit.setter
@@ -518,6 +558,9 @@ class Store:
         i: uint64_t
         if size is not None and size < 0:
             raise ValueError(f"memory_limit must not be negative, got {size}")
+        if self.guest.deterministic:
+            self.guest.memories_limit = _UNLIMITED if size is None else min(size, INT64_MAX)
+            return 0
         if size is None:
             for i in range(self.memories.count):
                 limit += cython.cast(cython.pointer(WlMemory), self.memories.items[i]).length
@@ -525,6 +568,7 @@ class Store:
             limit = min(size, INT64_MAX)
         self.guest.limits_memories = size is not None
         self.guest.memory_limit = limit
+        self.guest.memories_limit = _UNLIMITED
         self.hanging_at = min(_HANGING, limit >> 2)
         return 0
 
@@ -760,10 +804,11 @@ class Store:
         return WasmError(self._over_limit(size))
 
     def _over_limit(self, size: uint64_t) -> str:
-        return (
-            f"{size} more bytes would exceed the store's memory limit: "
-            f"{self.guest.used_bytes} of {self.guest.memory_limit} are in use"
-        )
+        used: uint64_t = self.guest.used_bytes
+        limit: uint64_t = self.guest.memory_limit
+        if self.guest.deterministic and not memory_fits(self.guest, size):
+            used, limit = self.guest.memories_used, self.guest.memories_limit
+        return f"{size} more bytes would exceed the store's memory limit: {used} of {limit} are in use"
 
     @cython.cfunc
     def trap(self, code: uint64_t, frames: object = (), detail: str | None = None) -> object:
@@ -771,6 +816,9 @@ class Store:
         end."""
         if code == _OUT_OF_MEMORY:
             self.sweep_at = 0
+        if self.guest.deterministic and code in (_OUT_OF_MEMORY, _STACK_EXHAUSTED, _CHAIN_EXHAUSTED):
+            detail = detail or _DETAILS.get(code) or TRAP_REASONS[code]
+            code = _HOST_LIMIT
         return Trap(TRAP_REASONS[code], frames, _DETAILS.get(code) if detail is None else detail)
 
     @cython.ccall
@@ -832,13 +880,17 @@ class Store:
         most: uint64_t = min(_MAX_ELEMENTS, self.guest.most_elements)
         if length > most:
             raise WasmError(f"a table of {length} elements exceeds the limit of {most}")
-        if self.guest.used_bytes + SLOT_BYTES * length > self.guest.memory_limit:
+        if (
+            not memory_fits(self.guest, SLOT_BYTES * length)
+            if self.guest.deterministic
+            else self.guest.used_bytes + SLOT_BYTES * length > self.guest.memory_limit
+        ):
             raise self.over_limit(SLOT_BYTES * length)
         if not push(cython.address(self.tables), table):
             raise MemoryError
         table.is64 = is64
         table.max = min(max, _MAX_ELEMENTS)
-        if not grow_table(self, table, length, word):
+        if grow_table(self, table, length, word) != GROWN:
             raise MemoryError
         return table
 

@@ -277,7 +277,7 @@ class Builder:
         return self.shuffle(x, y, lanes)
 
     def unfolded(self, x: Value) -> Value:
-        """A vector of floats which LLVM must not compute with."""
+        """A float, or a vector of floats, which LLVM must not compute with."""
         return x
 
     # --- memory ---

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wasmloom.contract.traps import MEMORY_OUT_OF_BOUNDS, TABLE_OUT_OF_BOUNDS
+from wasmloom.contract.traps import HOST_LIMIT, MEMORY_OUT_OF_BOUNDS, TABLE_OUT_OF_BOUNDS
 from wasmloom.semantics.kinds import by_name
 from wasmloom.semantics.registry import operation
 from wasmloom.spec.limits import PAGE_BITS
@@ -82,12 +82,12 @@ def _by_runtime(
         b.trap_if_code(b.runtime(name, *where))
 
 
-_by_runtime("memory.grow")
+_by_runtime("memory.grow", traps=(HOST_LIMIT,))
 for _name in ("memory.init", "memory.fill"):
     _by_runtime(_name, traps=(MEMORY_OUT_OF_BOUNDS,))
 _by_runtime("memory.copy", "addr addr addr", traps=(MEMORY_OUT_OF_BOUNDS,))
 _by_runtime("data.drop")
-_by_runtime("table.grow", "ref addr", "addr")
+_by_runtime("table.grow", "ref addr", "addr", traps=(HOST_LIMIT,))
 _by_runtime("table.init", "addr i32 i32", traps=(TABLE_OUT_OF_BOUNDS,))
 _by_runtime("table.copy", "addr addr addr", traps=(TABLE_OUT_OF_BOUNDS,))
 _by_runtime("table.fill", "addr ref addr", traps=(TABLE_OUT_OF_BOUNDS,))

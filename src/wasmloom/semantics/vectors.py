@@ -78,6 +78,11 @@ def _on(shape: Lanes, define: Callable[..., V], of: Lanes | None = None) -> Call
     return on_lanes
 
 
+def on_lanes_of(shape: str, define: Callable[..., V]) -> Callable[..., V]:
+    """A function of values with lanes ("f32x4") as one of vectors."""
+    return _on({lanes.name: lanes for lanes in FLOATS}[shape], define)
+
+
 def _define(shapes: Iterable[Lanes], name: str, define: Callable[..., V], *, commutative: bool = False) -> None:
     """Register a definition that is the same for several shapes."""
     for shape in shapes:

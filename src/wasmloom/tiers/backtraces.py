@@ -15,7 +15,7 @@ from cython.cimports.wasmloom.runtime.stacks import number_of
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.tiers.frames import frames_of_parked
 
-from wasmloom.contract.traps import STACK_EXHAUSTED, TRAP_REASONS
+from wasmloom.contract.traps import STACK_EXHAUSTED
 from wasmloom.errors import Frame, Trap
 from wasmloom.runtime.frames import GuestFrame, frames_of
 from wasmloom.runtime.hooks import set_backtraces
@@ -25,7 +25,8 @@ from wasmloom.tiers.frames import frames_of_entry
 def too_deep(store: Store, entry: uint64_t) -> Trap:
     """The trap for an `Entry` that there is no room for."""
     frames = backtrace(store, entry, False)
-    return Trap(TRAP_REASONS[STACK_EXHAUSTED], frames, "calls between host and guest nest too deeply")
+    trap: Trap = store.trap(STACK_EXHAUSTED, frames, "calls between host and guest nest too deeply")
+    return trap
 
 
 def backtrace(store: Store, entry: uint64_t, trapped: cython.bint) -> tuple[Frame, ...]:

@@ -105,7 +105,7 @@ class Config(Handle):
     wasm_relaxed_simd_deterministic = Setting[bool](_bool, _NOTHING)
 
     cranelift_debug_verifier = Setting[bool](_bool, _NOTHING)
-    cranelift_nan_canonicalization = Setting[bool](_bool, _NOTHING)
+    cranelift_nan_canonicalization = Setting[bool](_bool, "Whether the engine is deterministic: NaNs, stack and fuel.")
     cranelift_opt_level = Setting[str](_one_of("opt level", "none", "speed", "speed_and_size"), _NOTHING)
     debug_info = Setting[bool](_bool, _NOTHING)
     gc_support = Setting[bool](_bool, _NOTHING)
@@ -151,6 +151,7 @@ class Engine(Handle):
         self._core = attempt(
             wl.Engine,
             fuel=given.get("consume_fuel", False),
+            deterministic=given.get("cranelift_nan_canonicalization", False),
             cache=given.get("cache", True),
             memory="checked" if checked else "auto",
         )
@@ -186,7 +187,8 @@ class Engine(Handle):
 
     def _fingerprint(self) -> str:
         """The settings that compiled modules depend on, as text."""
-        return f"{self._core.fuel} {self._core.checked} {self._has_epochs} {sorted(self._refused)}"
+        core = self._core
+        return f"{core.fuel} {core.deterministic} {core.checked} {self._has_epochs} {sorted(self._refused)}"
 
 
 def engine_of(engine: object) -> wl.Engine:
