@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT, Signature, uniform_position, uniform_type
+from wasmloom.compiler.accesses import Accesses
 from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.builder import FunctionBuilder, Scope
 from wasmloom.compiler.deterministic import Determinism
@@ -21,7 +22,6 @@ from wasmloom.compiler.labels import Label, Landing
 from wasmloom.compiler.loops import CLOSES, OPENS, PARTS, Instr, written_in_loops
 from wasmloom.compiler.options import Options
 from wasmloom.contract import layout, traps
-from wasmloom.contract.layout import ADDRESS_BITS_64
 from wasmloom.errors import UnsupportedError
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
 from wasmloom.semantics.features import EXECUTED
@@ -29,7 +29,6 @@ from wasmloom.semantics.kinds import Kind, by_name, of_type
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.semantics.registry import OPERATIONS, Operation, is_again
 from wasmloom.spec.instructions import INSTRUCTIONS
-from wasmloom.spec.limits import PAGE_BITS
 
 _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATIONS.values()}
 
@@ -54,6 +53,7 @@ class FunctionLowering:
         self.signature: Signature = facts.function(facts.imported + index)
         self.uniform = facts.uniform[index]
         self.b = FunctionBuilder(scope)
+        self.accesses = Accesses(self.b, facts, options)
         self.stack: list[Value] = []
         self.labels: list[Label] = []
         self.landing: Landing | None = None
@@ -70,9 +70,6 @@ class FunctionLowering:
         self.hints = facts.hints(index)
         #: whether it looks for handlers (`switching.FIND_HANDLER`)
         self.uses_search = False
-        #: what of memories is known to be there in the current block: end of the access by memory and address
-        self._reached: dict[tuple[int, str], int] = {}
-        self._reached_in = ""
         #: how often each local has been written
         self.writes: list[int] = []
         #: by the offset of a loop: the locals that it writes
@@ -81,7 +78,6 @@ class FunctionLowering:
         self.deepest = 0
         self.highest = 0
         self.most_ways = 0
-        self._bases: dict[int, Value] = {}
         self._fuel_at = -1
         self._fuel_where = ""
         self._fuel = 0
@@ -423,118 +419,9 @@ class FunctionLowering:
         b.branch(b.compare("ne", pending, b.const("i64", 0)), self.landing_name(), go_on, unlikely=True)
         b.follow(go_on)
 
-    # --- memory ---
-
-    def is_guarded(self, memory: int) -> bool:
-        """Whether a memory is followed by guard pages: see `wasmloom.runtime.regions`."""
-        return not self.options.checked and self.facts.module.memories[memory].page_size_log2 == PAGE_BITS
-
-    def check_range(self, address: Value, offset: int) -> None:
-        """Trap unless an address of 64 bits, and its sum with an offset that isn't small, are where guard pages are."""
-        b = self.b
-        if offset >> ADDRESS_BITS_64:  # beyond any memory, whatever the address is
-            b.trap_if(b.const("i1", 1), traps.MEMORY_OUT_OF_BOUNDS)
-            return
-        key = (address.text, "in range")
-        if key not in b.memo:
-            b.memo[key] = address
-            self._trap_beyond(address)
-        if offset >> 32:
-            # Neither has more than ADDRESS_BITS_64 bits: the sum fits.
-            self._trap_beyond(b.binary("add", address, b.const("i64", offset)))
-
-    def _trap_beyond(self, address: Value) -> None:
-        b = self.b
-        b.trap_if(b.compare("ugt", address, b.const("i64", (1 << ADDRESS_BITS_64) - 1)), traps.MEMORY_OUT_OF_BOUNDS)
-
-    def approach(self, memory: int, address: Value, offset: int, width: int) -> None:
-        """Before an access: mark its place, unless it can't fault (memories never shrink)."""
-        b = self.b
-        if not self.is_guarded(memory):
-            return
-        if address.type == "i64":
-            self.check_range(address, offset)
-        if self._reached_in != b.block:
-            self._reached_in = b.block
-            self._reached.clear()
-        key = (memory, address.text)
-        end = offset + width
-        if self._reached.get(key, 0) < end:
-            self._reached[key] = end
-            b.mark()
-
-    def accessed(self, memory: int) -> None:
-        """Behind an access."""
-        if self.is_guarded(memory):
-            self.b.accessed()
-
     def named(self, space: str, index: int) -> Value:
         """What has an index in a space (see `Facts.place`): the address of its struct, or of a global's cell."""
         return self.b.constant_pointer(self.b.inst, self.facts.place(space, index))
-
-    def address(self, memory: int, address: Value, offset: int, width: int) -> Value:
-        """A guest address, which has been approached, as a pointer.
-
-        Guarded memories never move, and need no check; checked ones need both.
-        """
-        b = self.b
-        if not self.is_guarded(memory):
-            if address.type == "i64":
-                return self._wide_checked_address(memory, address, offset, width)
-            return self._checked_address(memory, b.wide(address), offset, width)
-        wide = b.wide(address)
-        base = self._bases.get(memory)
-        if base is None:
-            base = Value(f"%memory{memory}", "ptr")
-            at, struct = Value(f"%memory{memory}.at", "ptr"), Value(f"%memory{memory}.s", "ptr")
-            invariant = "align 8, !invariant.load !3, !tbaa !2"
-            if memory == 0:
-                field = layout.offset("WlInstance", "memory0_base")
-                b.entry.append(f"  {at.text} = getelementptr i8, ptr %inst, i64 {field}")
-            else:
-                slot = self.facts.place("mem", memory)
-                b.entry.append(f"  {struct.text}.at = getelementptr i8, ptr %inst, i64 {slot}")
-                b.entry.append(f"  {struct.text} = load ptr, ptr {struct.text}.at, {invariant}")
-                field = layout.offset("WlMemory", "base")
-                b.entry.append(f"  {at.text} = getelementptr i8, ptr {struct.text}, i64 {field}")
-            b.entry.append(f"  {base.text} = load ptr, ptr {at.text}, {invariant}")
-            self._bases[memory] = base
-        place = b.at(base, wide)
-        if offset >> ADDRESS_BITS_64:
-            return place  # nothing arrives here
-        return b.at(place, offset) if offset else place
-
-    def check_alignment(self, address: Value, offset: int, width: int) -> None:
-        """Trap unless an access is aligned to its width. Its address's low bits don't depend on the high ones."""
-        b = self.b
-        if width == 1:
-            return
-        if offset % width:
-            address = b.binary("add", address, b.const(address.type, offset % width))
-        low = b.binary("and", address, b.const(address.type, width - 1))
-        b.trap_if(b.compare("ne", low, b.const(low.type, 0)), traps.UNALIGNED_ATOMIC)
-
-    def _checked_address(self, memory: int, address: Value, offset: int, width: int) -> Value:
-        b = self.b
-        struct = self.named("mem", memory)
-        length = b.struct_field(struct, "WlMemory", "length", "i64")
-        start = b.binary("add", address, b.const("i64", offset)) if offset else address
-        end = b.binary("add", start, b.const("i64", width))
-        b.trap_if(b.compare("ugt", end, length), traps.MEMORY_OUT_OF_BOUNDS)
-        return b.at(b.struct_field(struct, "WlMemory", "base"), start)
-
-    def _wide_checked_address(self, memory: int, address: Value, offset: int, width: int) -> Value:
-        """The same for an address and an offset of 64 bits, whose sum may not fit."""
-        b = self.b
-        struct = self.named("mem", memory)
-        last = offset + width - 1
-        if last >> 64:
-            b.trap_if(b.const("i1", 1), traps.MEMORY_OUT_OF_BOUNDS)
-            last &= (1 << 64) - 1
-        below = b.below(b.struct_field(struct, "WlMemory", "length", "i64"), b.constant("i64", last))
-        b.trap_if(b.compare("uge", address, below), traps.MEMORY_OUT_OF_BOUNDS)
-        start = b.binary("add", address, b.constant("i64", offset)) if offset else address
-        return b.at(b.struct_field(struct, "WlMemory", "base"), start)
 
 
 Handler = Callable[[FunctionLowering, Instr], None]
@@ -599,10 +486,10 @@ def _lane_access(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i.row]
     width = operation.width
     address, value = f.pop_many(2)
-    f.approach(i.b, address, i.a, width)
-    place = f.address(i.b, address, i.a, width)
+    f.accesses.approach(i.b, address, i.a, width)
+    place = f.accesses.address(i.b, address, i.a, width)
     result = operation.define(f.b, place, value, f.b.const("i64", i.d))
-    f.accessed(i.b)
+    f.accesses.accessed(i.b)
     if operation.results:
         f.push(result)
 
@@ -611,32 +498,32 @@ def _load(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i.row]
     width = operation.width
     address = f.pop()
-    f.approach(i.b, address, i.a, width)
-    f.push(operation.define(f.b, f.address(i.b, address, i.a, width)))
-    f.accessed(i.b)
+    f.accesses.approach(i.b, address, i.a, width)
+    f.push(operation.define(f.b, f.accesses.address(i.b, address, i.a, width)))
+    f.accesses.accessed(i.b)
 
 
 def _store(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i.row]
     width = operation.width
     address, value = f.pop_many(2)
-    f.approach(i.b, address, i.a, width)
-    operation.define(f.b, f.address(i.b, address, i.a, width), value)
-    f.accessed(i.b)
+    f.accesses.approach(i.b, address, i.a, width)
+    operation.define(f.b, f.accesses.address(i.b, address, i.a, width), value)
+    f.accesses.accessed(i.b)
 
 
 def _atomic(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i.row]
     width, offset, memory = operation.width, i.a, i.b
     address, *operands = f.pop_many(len(operation.params))
-    f.check_alignment(address, offset, width)
+    f.accesses.check_alignment(address, offset, width)
 
     def place() -> Value:
-        f.approach(memory, address, offset, width)
-        return f.address(memory, address, offset, width)
+        f.accesses.approach(memory, address, offset, width)
+        return f.accesses.address(memory, address, offset, width)
 
     result = operation.define(f.b, place, *operands)
-    f.accessed(memory)
+    f.accesses.accessed(memory)
     if result is not None:
         f.push(result)
 
