@@ -156,6 +156,13 @@ def test_wide() -> None:
     assert "wasmloom compiler 64 / 32" in shown
 
 
+def test_deterministic() -> None:
+    shown = run("deterministic", "--only", "calls,vectors", "--rounds", "1", "--tier", "interpreter,baseline")
+    for name in ("calls", "vectors", "geometric mean"):
+        assert re.search(rf"\| {name} +\| [0-9]", shown)
+    assert "interpreter, deterministic" in shown
+
+
 def test_asyncio_guests() -> None:
     assert "| plain coroutines " in run("asyncio_guests")
 
