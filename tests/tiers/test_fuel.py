@@ -30,6 +30,8 @@ BODIES = {
     "a try_table": "(try_table (nop))",
     "what nothing catches": "(block (try_table (catch_all 0) (nop)))",
     "what nothing catches, with values": "(block (result i32) (try_table (catch $e 0) (nop)) (i32.const 1)) (drop)",
+    "what is caught before": """(block (block (result i32) (try_table (catch_all 1) (catch $e 0) (nop)) (i32.const 1))
+      (drop))""",
     "what is caught": "(block (result i32) (try_table (catch $e 0) (call $throw)) (i32.const 1)) (drop)",
     "a try": "(try (do (nop)))",
     "a clause for nothing": "(try (do (nop)) (catch $e (drop)))",

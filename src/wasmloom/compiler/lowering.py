@@ -790,9 +790,13 @@ def emit_landing(f: FunctionLowering, landing: Landing) -> None:
         f.leave(label, values)
         if not has_tag:
             total = True
-            break
+            if not f.options.as_interpreted:
+                break
+            following = b.fresh("never")
         b.label(following)
-    if not total:
+    if total and f.options.as_interpreted:
+        b.emit("unreachable")
+    elif not total:
         throw_on(f, landing.outer)
 
 
