@@ -54,6 +54,14 @@ def test_fuel_runs_out_in_the_same_place() -> None:
             assert "all fuel consumed" in [step[1] for step in eager if step[0] == "trap"], f"case {case}"
 
 
+def test_deterministic_engines_agree() -> None:
+    """Also on the bits of NaNs, on what is left of fuel, and where it or the stack ends."""
+    for case in range(4):
+        form = Form(raw=True, stacks=case % 2 == 1, deterministic=True)
+        what = form.difference(None, differential.choices_of(SEED + 3, case), case)
+        assert what is None, f"case {case}: {what}"
+
+
 def test_memory_runs_out_anywhere() -> None:
     """That ends in traps and errors of ours, or in nothing at all, whatever runs: nothing crashes."""
     failed = 0

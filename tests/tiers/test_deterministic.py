@@ -28,8 +28,8 @@ CANONICAL = {"f32": 0x7FC00000, "f64": 0x7FF8000000000000}
 LANES = {"f32": ("f32", 1), "f64": ("f64", 1), "f32x4": ("f32", 4), "f64x2": ("f64", 2)}
 
 
-def engines(**settings: Any) -> list[wl.Engine]:
-    return [engine_of(tier, deterministic=True, **settings) for tier in ENGINES]
+def engines(*tiers: str, **settings: Any) -> list[wl.Engine]:
+    return [engine_of(tier, deterministic=True, **settings) for tier in tiers or ENGINES]
 
 
 def exports_of(source: str, engine: wl.Engine, imports: Any = None, **limits: Any) -> Any:
@@ -79,7 +79,7 @@ def test_nans_that_are_computed_are_canonical(name: str) -> None:
     type, lanes = LANES[GIVES_NAN[name]]
     row = BY_MNEMONIC[name]
     source = arithmetic(name)
-    all_exports = [exports_of(source, engine) for engine in engines()]
+    all_exports = [exports_of(source, engine) for engine in engines("interpreter", "baseline", "compiler")]
     operand = {"f32.demote_f64": "f64", "f64.promote_f32": "f32"}.get(name, type)
     operand = {"f32x4.demote_f64x2_zero": "f64", "f64x2.promote_low_f32x4": "f32"}.get(name, operand)
     numbers = NUMBERS[operand]
@@ -168,28 +168,35 @@ def recursion(name: str) -> str:
       (func $step (global.set $n (i32.add (global.get $n) (i32.const 1)))) {function})"""
 
 
-@pytest.mark.parametrize("limit", [4096, 100_000, 1 << 20])
 @pytest.mark.parametrize("name", RECURSIONS)
-def test_recursions_end_at_the_same_depth(name: str, limit: int) -> None:
-    seen = []
-    for engine in engines(fuel=True):
-        store = wl.Store(engine, stack_limit=limit, fuel=10_000_000)
-        imports = {}
-        if "imported" in name:
-            other = """(module (type $i (func (param i32) (result i32))) (table (export "t") 1 funcref)
-              (func (export "other") (type $i) (local i64 i64)
-                (call_indirect (type $i) (local.get 0) (i32.const 0))))"""
-            made = wl.Instance(wl.Module(other, engine), store=store).exports
-            imports = {"e": {"other": made.other}}
-        exports = wl.Instance(wl.Module(recursion(name), engine), imports, store=store).exports
-        if imports:
-            made.t[0] = exports.f
-        for _ in range(2):
-            how = outcome_of(exports.f, 7)
-            seen.append((how[:2], [frame.func_index for frame in how[2]][-3:], exports.n.value, store.fuel))
-    assert seen[0][0] == ("trap", "call stack exhausted")
-    assert seen[::2] == seen[:1] * len(ENGINES) and seen[1::2] == seen[1:2] * len(ENGINES)
-    assert seen[1][2] == 2 * seen[0][2] > 2
+def test_recursions_end_at_the_same_depth(name: str) -> None:
+    other = """(module (type $i (func (param i32) (result i32))) (table (export "t") 1 funcref)
+      (func (export "other") (type $i) (local i64 i64)
+        (call_indirect (type $i) (local.get 0) (i32.const 0))))"""
+    sources = (recursion(name), other) if "imported" in name else (recursion(name),)
+    modules = [[wl.Module(source, engine) for source in sources] for engine in engines(fuel=True)]
+    for limit in (4096, 100_000, 1 << 20):
+        first, *others = (_recurse(found, limit) for found in modules)
+        assert others == [first] * len(others)
+        (before, after) = first
+        assert before[0] == ("trap", "call stack exhausted") and after[2] == 2 * before[2] > 2
+
+
+def _recurse(modules: list[wl.Module], limit: int) -> list[Any]:
+    """How two calls end, in which functions, after how many steps, with how much fuel."""
+    store = wl.Store(modules[0].engine, stack_limit=limit, fuel=10_000_000)
+    seen: list[Any] = []
+    imports = {}
+    if len(modules) > 1:
+        made = wl.Instance(modules[1], store=store).exports
+        imports = {"e": {"other": made.other}}
+    exports = wl.Instance(modules[0], imports, store=store).exports
+    if len(modules) > 1:
+        made.t[0] = exports.f
+    for _ in range(2):
+        how = outcome_of(exports.f, 7)
+        seen.append((how[:2], [frame.func_index for frame in how[2]][-3:], exports.n.value, store.fuel))
+    return seen
 
 
 def test_a_frame_costs_what_the_guide_says() -> None:

@@ -427,6 +427,7 @@ class Store:
         self.timeout = timeout
         self.set_limits()
         self.guest.max_stack = min(stack_limit, 1 << 40) & ~7
+        self.guest.max_chain = self.guest.max_stack // CHAIN_FRAME
         most: uint64_t = min(self.guest.max_stack, CONTINUATION_STACK)
         if self.guest.deterministic:
             # What frames really take comes to its limit later than what they cost.
@@ -435,7 +436,6 @@ class Store:
             self.is_timed = True
             self.guest.max_stack = max(_ROOM * self.guest.depth, _LEAST_ROOM)
             most = _ROOM * _DEPTH_OF_STACK
-        self.guest.max_chain = self.guest.max_stack // CHAIN_FRAME
         self.guest.until_chain_check = self.guest.max_chain
         # An odd number of pages, so that the pages in use spread over all sets of the processor's TLBs.
         self.guest.native_stack_size = (most + SIGNAL_RESERVE + 4095) & ~4095 | 4096
