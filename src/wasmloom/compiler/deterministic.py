@@ -6,8 +6,10 @@ the middle of a function, for instance.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from wasmloom.compiler.builder import FunctionBuilder
+from wasmloom.compiler.loops import Instr
 from wasmloom.semantics.determinism import (
     BEGINS,
     CALLS,
@@ -23,10 +25,6 @@ from wasmloom.semantics.determinism import (
 from wasmloom.semantics.llvm import Value
 from wasmloom.spec.instructions import INSTRUCTIONS
 
-if TYPE_CHECKING:
-    from wasmloom.compiler.loops import Instr
-    from wasmloom.compiler.lowering import FunctionLowering
-
 _CALLS, _TAIL_CALLS, _BEGINS = (
     frozenset(row.index for row in INSTRUCTIONS if row.mnemonic in names) for names in (CALLS, TAIL_CALLS, BEGINS)
 )
@@ -35,10 +33,31 @@ _GIVES_NAN = {row.index: GIVES_NAN[row.mnemonic] for row in INSTRUCTIONS if row.
 _COST = Value("%frame.cost", "i64")
 
 
+class Function(Protocol):
+    """A function that is being lowered (`wasmloom.compiler.lowering`)."""
+
+    b: FunctionBuilder
+    dead: bool
+    locals: list[tuple[Value, str]]
+    stack: list[Value]
+
+    def push(self, value: Value) -> None:
+        """Push an operand."""
+
+    def pop(self) -> Value:
+        """Pop an operand."""
+
+    def read_local(self, index: int) -> Value:
+        """The value of a local."""
+
+    def write_local(self, index: int, value: Value) -> None:
+        """Give a local another value."""
+
+
 class Determinism:
     """What one function does besides."""
 
-    def __init__(self, f: FunctionLowering) -> None:
+    def __init__(self, f: Function) -> None:
         """Begin where the function does."""
         self._f = f
         self._cost_at = f.b.reserve()
