@@ -204,7 +204,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
         "print(c.put('0' * 64, [bytes(9000)], mapped=True), c.open('0' * 64), c.put('1' * 64, [b'x'], mapped=True))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "c")], preexec_fn=limited, capture_output=True, text=True,
+        # Python itself would keep half of its compiled modules, and other processes would find them.
+        [sys.executable, "-B", "-c", program, str(tmp_path / "c")], preexec_fn=limited, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert done.stdout == "False None True\n", done.stderr
