@@ -239,10 +239,10 @@ source = "(module (func (export \\"f\\") (result i32) (i32.const 42)))"
 shared = wl.Module(source, wl.Engine(tier="interpreter", cache=False))
 compiling, finish = threading.Event(), threading.Event()
 real = compiled.compile_module
-def slow(*arguments):
+def slow(*arguments, **settings):
     compiling.set()
     finish.wait()
-    return real(*arguments)
+    return real(*arguments, **settings)
 compiled.compile_module = slow
 in_thread(shared.compile)
 compiling.wait()
