@@ -83,6 +83,8 @@ CASES = {
     ),
     "atomic": (traps.UNALIGNED_ATOMIC, "(drop (i64.atomic.load (local.get $turn)))"),
     "fuel": (traps.OUT_OF_FUEL, "(loop $on (drop (call $bump (i32.const 1))) (br $on))"),
+    "depth": (traps.DEPTH_EXHAUSTED, "(call $deep)"),
+    "host": (traps.HOST_LIMIT, "(call $again)"),
 }  # fmt: skip
 #: What a guest's instructions don't do: they come from outside, are no traps, or need a shared memory.
 OTHERS = {
@@ -93,7 +95,8 @@ OTHERS = {
 
 def trap_of(what: str, code: int, **settings: Any) -> tuple[Any, ...]:
     """The reason of the trap, and its frames."""
-    engine = wl.Engine(fuel=code == traps.OUT_OF_FUEL, **settings)
+    deterministic = code in (traps.DEPTH_EXHAUSTED, traps.HOST_LIMIT)
+    engine = wl.Engine(fuel=code == traps.OUT_OF_FUEL, deterministic=deterministic, **settings)
     limits = {"memory_limit": 1 << 18} if code == traps.OUT_OF_MEMORY else {}
     store = wl.Store(engine, fuel=10_000 if engine.fuel else None, **limits)
     instance = wl.Instance(wl.Module(MODULE.replace("WHAT", what), engine), store=store)

@@ -62,7 +62,8 @@ def test_parts_of_fused_instructions() -> None:
 
 
 #: Handlers that `tests.interpreter.shapes` knows no code for. The official scripts run all of them in this tier
-#: (`tests.spec.test_scripts`), the fuzzer compares them with the interpreter's (`tests.fuzz`).
+#: (`tests.spec.test_scripts`), the fuzzer compares them with the interpreter's (`tests.fuzz`), and those of
+#: deterministic engines are run by `tests.tiers.test_deterministic`.
 OTHERS = {
     "br", "br.back", "br_table.s", "br_table.a", "unreachable", "call", "call_import", "call_indirect", "call_ref",
     "return_call", "return_call_import", "return_call_indirect", "return_call_ref", "return", "return.s", "return.a",
@@ -73,7 +74,8 @@ OTHERS = {
     "table.size", "memory.size", "try_enter", "try_leave", "throw", "throw_ref", "catch_enter", "catch", "catch_all",
     "rethrow", "resume", "resume_throw", "resume_throw_ref", "suspend", "switch", "i64.add128", "i64.sub128",
     "i64.mul_wide_s", "i64.mul_wide_u", "call_indirect.w", "return_call_indirect.w", "table.get.w", "table.set.w",
-    "table.size.w", "memory.size.w",
+    "table.size.w", "memory.size.w", "canonical.f32", "canonical.f64", "canonical.f32x4", "canonical.f64x2",
+    "take_depth", "give_depth", "give_depth_back", "give_whole_depth",
 }  # fmt: skip
 
 
