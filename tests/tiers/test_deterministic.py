@@ -306,6 +306,47 @@ def test_continuations_have_a_depth_of_their_own() -> None:
     assert third == ("trap", "call stack exhausted")
 
 
+def test_continuations_that_the_host_resumes_have_no_more() -> None:
+    """And what the host calls besides has what it had."""
+    source = CONTINUATIONS.replace(
+        "(module (type $f (func (param i32)))",
+        """(module (type $f (func (param i32))) (import "e" "host" (func $host))
+        (func (export "make") (result (ref $k)) (cont.new $k (ref.func $deep)))
+        (func (export "call") (call $host))
+        (func $down (export "down") (param i32) (result i32)
+          (if (result i32) (local.get 0)
+            (then (call $down (i32.sub (local.get 0) (i32.const 1)))) (else (i32.const 5))))
+        (type $rest (func))""",
+    )
+    seen = [_resumed_by_host(source, engine) for engine in engines()]
+    assert seen == seen[:1] * len(seen)
+    (inside, outside, steps) = seen[0]
+    assert inside == outside and steps == 65536 // (FRAME_COST + VALUE_COST * (3 + 2))
+
+
+def _resumed_by_host(source: str, engine: wl.Engine) -> tuple[int, int, int]:
+    """How deep a continuation gets that a host function resumes, one that the host does, and one of the guest's."""
+    counts: list[int] = []
+
+    def resume() -> None:
+        exports.n.value = 0
+        with pytest.raises(wl.Trap, match="call stack exhausted"):
+            exports.make().resume(-1)
+        counts.append(exports.n.value)
+
+    def host() -> None:
+        resume()
+        assert exports.down(8000) == 5  # more than a continuation's stack has
+
+    exports = exports_of(source, engine, {"e": {"host": host}})
+    exports.call()
+    resume()
+    exports.n.value = 0
+    with pytest.raises(wl.Trap, match="call stack exhausted"):
+        exports.deep(-1)
+    return counts[0], counts[1], exports.n.value
+
+
 def test_what_memory_is_left_for_stacks_is_no_matter_of_the_guest() -> None:
     """Continuations that resume each other come to a limit that isn't the same everywhere, and the trap says so."""
     for engine in engines():

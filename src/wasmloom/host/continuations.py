@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import cython
 from cython.cimports.cpython.sequence import PySequence_Fast_ITEMS
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.contract import _handlers as h
@@ -241,6 +241,9 @@ class Continuation:
         driver: Driver
         words: cython.pointer(uint64_t) = cython.NULL
         word: uint64_t
+        ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+        depth: int64_t = store.guest.depth
+        left: int64_t = ctx.depth_left
         if signature is None:
             raise TypeError("the guest passed this continuation as a plain contref: its type isn't known")
         if throws:
@@ -264,12 +267,17 @@ class Continuation:
             words[_CONT] = word
             if throws:  # no Python code runs from here on: it could change the context's exception
                 store.guest.ctx.exception = word_of_exception(store, args[0])
+            if store.guest.deterministic:  # a stack that begins has no more than it would have in the guest
+                store.guest.depth = min(depth, ctx.depth_of_stack)
+                ctx.depth_left = min(left, ctx.depth_of_stack)
             try:
                 if store.tier == cython.address(compiler_tier) or runs_compiled(_cont_of(word)):
                     _run_compiled(store, signature, driver, throws, tags, words)
                 else:
                     call_bytecode(store, driver.instance, driver.code, words, driver.room, driver.room)
             finally:
+                store.guest.depth = depth
+                ctx.depth_left = left
                 if _cont_of(word).reference != word:
                     reference.pin.word = 0
             return _outcome(store, signature, driver, tags, words)
