@@ -15,7 +15,6 @@ from tests.compiler.tiers import outcome_of
 from tests.fuzz.differential import CROSSING, Variant, choices_of, difference
 from tests.fuzz.generator import generate
 from tests.tiers import replacing
-from wasmloom.baseline.copier import set_batch
 from wasmloom.runtime.collector import statistics
 from wasmloom.tiers import mixed
 from wasmloom.tiers.frames import frames_inside
@@ -25,15 +24,7 @@ MANY = "i32 f64 i64 f32 i32 i64 f64 f32 i64 i32 f64 f64 i64 f32 f64 i32 f64 f32 
 #: Tests of what the host sees run in both.
 TIERS = ("interpreter", "baseline")
 
-
-@pytest.fixture(autouse=True)
-def mixing() -> Iterator[None]:
-    """Engines mix, and stencils are made at once."""
-    before = set_batch(0)
-    replacing.force(True)
-    yield
-    replacing.force(False)
-    set_batch(before)
+pytestmark = pytest.mark.usefixtures("mixing")
 
 
 def made(

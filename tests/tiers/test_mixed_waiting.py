@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from itertools import product
 from typing import Any
 
 import pytest
 
 import wasmloom as wl
-from tests.tiers import replacing
-from wasmloom.baseline.copier import set_batch
 from wasmloom.host.tasks import new_task, stacks_in_use
 from wasmloom.runtime.collector import collect_garbage
 from wasmloom.tiers import mixed
@@ -66,15 +64,7 @@ TEXT = """(module
 CHOICES = [[], [0], [1], [2], [0, 2], [1, 2], [1, 3, 4], [0, 3], [2, 3, 4], [*range(11)]]
 TIERS = ("interpreter", "baseline")
 
-
-@pytest.fixture(autouse=True)
-def mixing() -> Iterator[None]:
-    """Engines mix, and stencils are made at once."""
-    before = set_batch(0)
-    replacing.force(True)
-    yield
-    replacing.force(False)
-    set_batch(before)
+pytestmark = pytest.mark.usefixtures("mixing")
 
 
 class Turn:
