@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wasmloom.cli.common import UsageError
 from wasmloom.cli.script_values import (
     NoValue,
     argument,
@@ -106,7 +106,7 @@ def test_arguments_on_the_command_line() -> None:
     assert parse_argument("null", FUNCREF) is None
     assert parse_argument("text", EXTERNREF) == "text"
     for text, type in (("x", I32), ("1.5", I32), ("4294967296", I32), ("", F32), ("0", V128), ("f", FUNCREF)):
-        with pytest.raises(click.UsageError):
+        with pytest.raises(UsageError):
             parse_argument(text, type)
 
 

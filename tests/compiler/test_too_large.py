@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 import wasmloom as wl
 from tests.compiler.tiers import outcome_of
-from wasmloom.cli.compile import compile_files
-from wasmloom.cli.inspect import inspect
+from wasmloom.cli.app import run_app
 from wasmloom.compiler import compiled, lowering
 from wasmloom.system import log
 from wasmloom.tiers.frames import frames_inside
@@ -144,7 +142,9 @@ def test_where_continuations_are_nothing_mixes() -> None:
         wl.Module(TEXT.replace("(tag $t", "(type $g (func)) (type $k (cont $g)) (tag $t"), wl.Engine(tier="compiler"))
 
 
-def test_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """By a warning, the log, and commands."""
     told: list[str] = []
     monkeypatch.setattr(log, "TIERS", True)
@@ -154,11 +154,11 @@ def test_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "guest.wat"
     path.write_text(TEXT)
     for expected in ("compiled", "in the cache already"):
-        result = CliRunner().invoke(compile_files, [str(path)])
-        assert result.exit_code == 0 and f"guest.wat: {expected}" in result.output, result.output
-        assert "function 3 (large)" in result.output
-    result = CliRunner().invoke(inspect, ["--assembly", "--llvm", str(path)])
-    assert result.exit_code == 0 and result.output.count("not compiled: function is too large") == 2
+        assert run_app(["compile", str(path)]) == 0
+        output = capsys.readouterr().out
+        assert f"guest.wat: {expected}" in output and "function 3 (large)" in output
+    assert run_app(["inspect", "--assembly", "--llvm", str(path)]) == 0
+    assert capsys.readouterr().out.count("not compiled: function is too large") == 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(RuntimeWarning, match="compiled in part"):

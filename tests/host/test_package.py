@@ -32,7 +32,7 @@ def test_importing_loads_little() -> None:
     script = (
         "import sys; before = set(sys.modules)\n"
         "import wasmloom as wl; wl.Instance, wl.Module, wl.Store, wl.Func\n"
-        "heavy = 'llvmlite click asyncio ctypes inspect subprocess wasmloom.text wasmloom.wasi wasmloom.cli'\n"
+        "heavy = 'llvmlite argparse asyncio ctypes inspect subprocess wasmloom.text wasmloom.wasi wasmloom.cli'\n"
         "print(*[m for m in heavy.split() if m in sys.modules and m not in before])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

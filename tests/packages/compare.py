@@ -30,7 +30,7 @@ from tests.packages.programs import PACKAGES, POLICY, Package
 
 SOURCE = Path(__file__).resolve().parent.parent.parent / "src"
 #: What wasmloom needs itself.
-OWN = ("click>=8.1", "llvmlite>=0.50")
+OWN = ("llvmlite>=0.50",)
 #: Added to each program: whether something of Wasmtime is in the process, and the memory that it has used (KiB).
 STATE = """
 import resource as _resource

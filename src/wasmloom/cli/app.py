@@ -1,15 +1,19 @@
-"""The command group: subcommands that are loaded when they are called."""
+"""The command line: which subcommand is meant, its arguments, and how it ends."""
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
-import click
+from wasmloom.cli.common import Command, CommandError, UsageError
+from wasmloom.version import __version__
 
-from wasmloom.cli.common import CommandError
-
-#: Subcommand → module that defines its `command`.
+#: Subcommand → module that defines it. It is loaded when the subcommand is called.
 COMMANDS: dict[str, str] = {
     "run": "wasmloom.cli.run",
     "compile": "wasmloom.cli.compile",
@@ -21,45 +25,65 @@ COMMANDS: dict[str, str] = {
 }
 
 
-class _Group(click.Group):
-    """A group that imports a subcommand's module when the subcommand is asked for."""
+class _Parser(ArgumentParser):
+    """A parser that raises `UsageError`, takes no abbreviations, and keeps paragraphs of descriptions."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, allow_abbrev=False, formatter_class=RawDescriptionHelpFormatter)
+        self.description = description
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command: click.Command = import_module(COMMANDS[name]).COMMANDS[name]
-        return command
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
 
-
-def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        from wasmloom import __version__
-
-        click.echo(f"wasmloom {__version__}")
-        ctx.exit()
+    def format_help(self) -> str:
+        width = shutil.get_terminal_size().columns - 2
+        paragraphs = (self.description or "").split("\n\n")
+        self.description = "\n\n".join(textwrap.fill(" ".join(text.split()), width) for text in paragraphs)
+        return super().format_help()
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
-)
-def app() -> None:
-    """Run and examine WebAssembly."""
+def _load(name: str) -> Command:
+    command: Command = import_module(COMMANDS[name]).COMMANDS[name]
+    return command
+
+
+def _without_command(arguments: Sequence[str]) -> int:
+    """What is said when no subcommand is called."""
+    parser = _Parser("wasmloom", "Run and examine WebAssembly.")
+    parser.usage = "wasmloom [-h] [--version] COMMAND ..."
+    parser.epilog = "commands:\n" + "\n".join(f"  {name:10} {_load(name).summary}" for name in COMMANDS)
+    parser.add_argument("--version", action="version", version=f"wasmloom {__version__}", help="Show the version.")
+    parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="See below.")
+    try:
+        parser.parse_args(arguments)
+    except UsageError as error:
+        return _misused(parser, error)
+    parser.print_help(sys.stderr)
+    return UsageError.exit_status
+
+
+def _misused(parser: ArgumentParser, error: UsageError) -> int:
+    parser.print_usage(sys.stderr)
+    error.show()
+    return error.exit_status
 
 
 def run_app(arguments: Sequence[str]) -> int:
-    """Run the group and return the exit status: 2 for wrong usage, 1 for errors, else what the subcommand says."""
+    """Run a command line and return the exit status: 2 for wrong usage, 1 for errors, else what the subcommand says.
+
+    Raises `SystemExit` after it has printed help.
+    """
+    if not arguments or arguments[0] not in COMMANDS:
+        return _without_command(arguments)
+    name = arguments[0]
+    command = _load(name)
+    parser = _Parser(f"wasmloom {name}", command.run.__doc__ or "")
+    parser.usage = f"wasmloom {name} [OPTIONS] {command.usage}"
+    command.add_arguments(parser)
     try:
-        status = app.main(arguments, prog_name="wasmloom", standalone_mode=False)
+        return command.run(**vars(parser.parse_args(arguments[1:])))
+    except UsageError as error:
+        return _misused(parser, error)
     except CommandError as error:
         error.show()
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        raise KeyboardInterrupt from None
-    return status if isinstance(status, int) else 0
+        return error.exit_status

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import click
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmloom.messages import printable
 
 if TYPE_CHECKING:
     from wasmloom import Engine
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 
-#: A file that must exist; ``-`` is standard input.
-INPUT = click.Path(dir_okay=False, allow_dash=True, path_type=str)
-
-
-class CommandError(click.ClickException):
+class CommandError(Exception):
     """Ends the command with ``error: MESSAGE`` on standard error and exit status 1."""
 
-    def show(self, file: Any = None) -> None:
+    exit_status = 1
+
+    def show(self) -> None:
         """Print the message."""
-        print(f"error: {self.message}", file=sys.stderr)
+        print(f"error: {self}", file=sys.stderr)
+
+
+class UsageError(CommandError):
+    """The command line makes no sense. Ends the command with its usage, the message and exit status 2."""
+
+    exit_status = 2
+
+
+class Command(NamedTuple):
+    """A subcommand."""
+
+    summary: str  #: One line for the list of commands.
+    usage: str  #: What follows the options.
+    run: Callable[..., int]  #: Gets the arguments by name and returns the exit status. Its docstring is the help.
+    add_arguments: Callable[[ArgumentParser], None]
 
 
 def read_input(path: str) -> bytes:
@@ -46,7 +57,7 @@ def write_output(path: str, data: bytes) -> None:
         else:
             Path(path).write_bytes(data)
     except BrokenPipeError:
-        raise  # click ends the command quietly
+        raise  # `main` ends the command quietly
     except OSError as error:
         raise CommandError(f"cannot write: {printable(path)}: {error.strerror}") from None
 
@@ -90,59 +101,79 @@ def looks_like_text(data: bytes) -> bool:
     return data.lstrip(b" \t\r\n")[:1] in (b"(", b";")
 
 
-#: The option for guests that do the same everywhere.
-deterministic_option = click.option(
-    "--deterministic",
-    is_flag=True,
-    default=None,
-    help="Let guests do the same in every tier and on every machine: NaNs, fuel, and the depth of calls.",
-)
-#: The option for how compiled code switches stacks.
-stack_switching_option = click.option(
-    "--stack-switching",
-    metavar="HOW",
-    help="How compiled code switches stacks: native (default), or libcall, through the runtime, to compare with.",
-)
+def at_least(least: int) -> Callable[[str], int]:
+    """Makes of an option's text a whole number of at least `least`."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if value < least:
+            raise ArgumentTypeError(f"{value} is less than {least}")
+        return value
+
+    return number
 
 
-def engine_options(function: _F) -> _F:
-    """The options that choose an engine; the function gets them by name, None where they aren't given."""
-    for option in (
-        deterministic_option,
-        click.option(
-            "--memory", metavar="KIND", help="What keeps guests within their memories: auto, guarded (pages), checked."
-        ),
-        stack_switching_option,
-        click.option(
-            "--threshold",
-            metavar="CALLS",
-            type=click.IntRange(min=0),
-            help="With --tier auto: compile before the next call after so many.",
-        ),
-        click.option(
-            "--translation", metavar="MODE", help="When functions are translated: eager, lazy-translation, lazy."
-        ),
-        click.option(
-            "--tier",
-            metavar="TIER",
-            help="What runs functions: interpreter, which starts at once; baseline, which copies machine "
-            "code; or compiler, which compiles everything first (default: what WASMLOOM_TIER says, else auto).",
-        ),
-    ):
-        function = option(function)
-    return function
+def add_files(parser: ArgumentParser, nargs: str = "+") -> None:
+    """Files to read; ``-`` is standard input."""
+    parser.add_argument("files", metavar="FILE", nargs=nargs)
+
+
+def add_deterministic(parser: ArgumentParser) -> None:
+    """The option for guests that do the same everywhere."""
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        default=None,
+        help="Let guests do the same in every tier and on every machine: NaNs, fuel, and the depth of calls.",
+    )
+
+
+def add_stack_switching(parser: ArgumentParser) -> None:
+    """The option for how compiled code switches stacks."""
+    parser.add_argument(
+        "--stack-switching",
+        metavar="HOW",
+        help="How compiled code switches stacks: native (default), or libcall, through the runtime, to compare with.",
+    )
+
+
+def add_engine_options(parser: ArgumentParser) -> None:
+    """The options that choose an engine; the command gets them by name, None where they aren't given."""
+    parser.add_argument(
+        "--tier",
+        metavar="TIER",
+        help="What runs functions: interpreter, which starts at once; baseline, which copies machine code; or "
+        "compiler, which compiles everything first (default: what WASMLOOM_TIER says, else auto).",
+    )
+    parser.add_argument(
+        "--translation", metavar="MODE", help="When functions are translated: eager, lazy-translation, lazy."
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="CALLS",
+        type=at_least(0),
+        help="With --tier auto: compile before the next call after so many.",
+    )
+    add_stack_switching(parser)
+    parser.add_argument(
+        "--memory", metavar="KIND", help="What keeps guests within their memories: auto, guarded (pages), checked."
+    )
+    add_deterministic(parser)
 
 
 def make_engine(**options: Any) -> Engine:
     """The engine for the options; None leaves a setting to the engine.
 
-    Raises `click.UsageError` for settings that make no sense, `CommandError` for those that this version lacks.
+    Raises `UsageError` for settings that make no sense, `CommandError` for those that this version lacks.
     """
     from wasmloom import Engine, WasmError
 
     try:
         return Engine(**{name: value for name, value in options.items() if value is not None})
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise UsageError(str(error)) from None
     except WasmError as error:
         raise CommandError(str(error)) from None

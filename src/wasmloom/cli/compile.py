@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
 from wasmloom.cli.common import (
-    INPUT,
+    Command,
     CommandError,
-    deterministic_option,
+    UsageError,
+    add_deterministic,
+    add_files,
+    add_stack_switching,
+    at_least,
     errors_name,
     make_engine,
     read_input,
-    stack_switching_option,
 )
 from wasmloom.cli.progress import Progress
 
@@ -49,20 +52,13 @@ def _compile(path: str, engine: Engine, cache: Cache, workers: int | None) -> No
     if not cache.has(kept_key(module.decoded, options, left)):
         raise CommandError(f"compiled, but not kept in the cache: {path}: see WASMLOOM_LOG=cache")
     how = "compiled" if progress.called else "in the cache already"
-    click.echo(f"{path}: {how}: {_size(size)} of code, {seconds:.2f} s")
+    print(f"{path}: {how}: {_size(size)} of code, {seconds:.2f} s")
     if left:
-        click.echo(f"{path}: {too_large(module.decoded, left)}")
+        print(f"{path}: {too_large(module.decoded, left)}")
 
 
-@click.command(name="compile", short_help="Compile modules into the disk cache.")
-@click.argument("files", metavar="FILE...", nargs=-1, type=INPUT)
-@click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Processes at most (default: all processors).")
-@click.option("--fuel", is_flag=True, help="Compile for `run --fuel`.")
-@deterministic_option
-@stack_switching_option
-@click.option("--clear-cache", is_flag=True, help="First remove all compiled code from the cache.")
 def compile_files(
-    files: tuple[str, ...],
+    files: Sequence[str],
     workers: int | None,
     fuel: bool,
     deterministic: bool | None,
@@ -81,12 +77,12 @@ def compile_files(
     from wasmloom.compiler.cache import Cache
 
     if not files and not clear_cache:
-        raise click.UsageError("Missing argument 'FILE...'.")
+        raise UsageError("the following arguments are required: FILE")
     cache = Cache()
     if clear_cache:
         removed = cache.size()
         cache.clear()
-        click.echo(f"removed {_size(removed)} from {cache.directory}")
+        print(f"removed {_size(removed)} from {cache.directory}")
     # In an engine of this tier making a module doesn't compile it yet.
     engine = make_engine(tier="interpreter", stack_switching=stack_switching, fuel=fuel, deterministic=deterministic)
     failed = False
@@ -99,4 +95,13 @@ def compile_files(
     return int(failed)
 
 
-COMMANDS = {"compile": compile_files}
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--workers", metavar="N", type=at_least(1), help="Processes at most (default: all processors).")
+    parser.add_argument("--fuel", action="store_true", help="Compile for `run --fuel`.")
+    add_deterministic(parser)
+    add_stack_switching(parser)
+    parser.add_argument("--clear-cache", action="store_true", help="First remove all compiled code from the cache.")
+    add_files(parser, "*")
+
+
+COMMANDS = {"compile": Command("Compile modules into the disk cache.", "FILE...", compile_files, _add_arguments)}

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from pathlib import Path
 
-import click
-
-from wasmloom.cli.common import INPUT, CommandError, errors_name, read_input, to_binary, write_output
+from wasmloom.cli.common import Command, CommandError, errors_name, read_input, to_binary, write_output
 from wasmloom.messages import printable
 
-_OUTPUT = click.option("-o", "--output", metavar="OUT", help="Where to write; - is standard output.")
 
-
-@click.command(short_help="Assemble a text module.")
-@click.argument("file", metavar="FILE", type=INPUT)
-@_OUTPUT
 def wat2wasm(file: str, output: str | None) -> int:
     """Assemble a text module to FILE with the suffix .wasm. The module isn't validated."""
     from wasmloom.text.parser import parse_module
@@ -30,9 +24,6 @@ def wat2wasm(file: str, output: str | None) -> int:
     return 0
 
 
-@click.command()
-@click.argument("file", metavar="FILE", type=INPUT)
-@_OUTPUT
 def wasm2wat(file: str, output: str | None) -> int:
     """Print a binary module as text."""
     from wasmloom.text.printer import print_module
@@ -44,4 +35,12 @@ def wasm2wat(file: str, output: str | None) -> int:
     return 0
 
 
-COMMANDS = {"wat2wasm": wat2wasm, "wasm2wat": wasm2wat}
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", metavar="OUT", help="Where to write; - is standard output.")
+    parser.add_argument("file", metavar="FILE")
+
+
+COMMANDS = {
+    "wat2wasm": Command("Assemble a text module.", "FILE", wat2wasm, _add_arguments),
+    "wasm2wat": Command("Print a binary module as text.", "FILE", wasm2wat, _add_arguments),
+}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import click
-
-from wasmloom.cli.common import INPUT, CommandError, errors_name, make_engine, stack_switching_option, to_binary
+from wasmloom.cli.common import Command, CommandError, add_stack_switching, errors_name, make_engine, to_binary
 from wasmloom.messages import printable, quoted, two_level
 
 #: Names of sections by id (Core 3.0, 5.5.2).
@@ -89,22 +88,22 @@ def _describe(decoded: Any, kind: str, index: int) -> str:
 
 
 def _print_summary(path: str, data: bytes, decoded: Any) -> None:
-    click.echo(f"{printable(path)}: {len(data)} bytes")
+    print(f"{printable(path)}: {len(data)} bytes")
     if decoded.index_names.module is not None:
-        click.echo(f"name: {printable(decoded.index_names.module)}")
-    click.echo("sections:")
+        print(f"name: {printable(decoded.index_names.module)}")
+    print("sections:")
     customs = iter(decoded.custom_ranges)
     for section, start, size in sections(data):
         label = SECTIONS[section] + (f' "{printable(next(customs).name)}"' if section == 0 else "")
-        click.echo(f"  {label:24} at 0x{start:06x}  {size:9} bytes")
-    click.echo(f"imports: {len(decoded.imports)}")
+        print(f"  {label:24} at 0x{start:06x}  {size:9} bytes")
+    print(f"imports: {len(decoded.imports)}")
     counts: Counter[str] = Counter()
     for wanted in decoded.imports:
-        click.echo(f"  {two_level(wanted.module, wanted.name)}: {_describe(decoded, wanted.kind, counts[wanted.kind])}")
+        print(f"  {two_level(wanted.module, wanted.name)}: {_describe(decoded, wanted.kind, counts[wanted.kind])}")
         counts[wanted.kind] += 1
-    click.echo(f"exports: {len(decoded.exports)}")
+    print(f"exports: {len(decoded.exports)}")
     for offered in decoded.exports:
-        click.echo(f"  {printable(offered.name)}: {_describe(decoded, offered.kind, offered.index)}")
+        print(f"  {printable(offered.name)}: {_describe(decoded, offered.kind, offered.index)}")
 
 
 def _print_exceptions(decoded: Any) -> None:
@@ -118,28 +117,28 @@ def _print_exceptions(decoded: Any) -> None:
         return
     kinds = [text for mnemonic, text in EXCEPTIONS.items() if mnemonic in found]
     if kinds or "throw" in found:
-        click.echo(f"exceptions: {' and '.join(kinds) or 'thrown only'}")
+        print(f"exceptions: {' and '.join(kinds) or 'thrown only'}")
 
 
 def _print_functions(decoded: Any) -> None:
     total = len(decoded.body_starts)
-    click.echo(f"functions: {total}, {decoded.num_imported_funcs} imported")
+    print(f"functions: {total}, {decoded.num_imported_funcs} imported")
     names = function_names(decoded)
     for i, (start, end) in enumerate(zip(decoded.body_starts, decoded.body_ends, strict=True)):
         index = decoded.num_imported_funcs + i
-        click.echo(f"  {index:6} at 0x{start:06x} {end - start:8} bytes  {printable(names.get(index, ''))}".rstrip())
+        print(f"  {index:6} at 0x{start:06x} {end - start:8} bytes  {printable(names.get(index, ''))}".rstrip())
 
 
 def _print_function(decoded: Any, index: int, names: dict[int, str]) -> int:
     """Print what a function is; returns its number among those defined in the module, negative for imports."""
     first: int = decoded.num_imported_funcs
     name = f" {printable(names[index])}" if index in names else ""
-    click.echo(f"function {index}{name}: {_describe(decoded, 'func', index)}")
+    print(f"function {index}{name}: {_describe(decoded, 'func', index)}")
     if index < first:
-        click.echo("  imported")
+        print("  imported")
     else:
         start, end = decoded.body_starts[index - first], decoded.body_ends[index - first]
-        click.echo(f"  body at 0x{start:06x}, {end - start} bytes")
+        print(f"  body at 0x{start:06x}, {end - start} bytes")
     return index - first
 
 
@@ -209,20 +208,6 @@ def _views(
     return views
 
 
-@click.command(short_help="Show what a module consists of.")
-@click.argument("file", metavar="FILE", type=INPUT)
-@click.option("--functions", is_flag=True, help="List the functions.")
-@click.option("--bytecode", is_flag=True, help="Print what functions become in the interpreter.")
-@click.option("--assembly", is_flag=True, help="Print functions as machine code, in assembly.")
-@click.option(
-    "--tier",
-    type=click.Choice(["baseline", "compiler"]),
-    default="compiler",
-    help="Whose machine code --assembly prints: with baseline, below the bytecode (default: compiler).",
-)
-@click.option("--llvm", is_flag=True, help="Print the LLVM IR that the compiler makes of functions.")
-@click.option("--func", "--function", "chosen", metavar="NAME|INDEX", help="Only this function.")
-@stack_switching_option
 def inspect(
     file: str,
     functions: bool,
@@ -255,8 +240,24 @@ def inspect(
             number = _print_function(decoded, index, names)
             if number >= 0:
                 for view in views:
-                    click.echo(view(number))
+                    print(view(number))
     return 0
 
 
-COMMANDS = {"inspect": inspect}
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--functions", action="store_true", help="List the functions.")
+    parser.add_argument("--bytecode", action="store_true", help="Print what functions become in the interpreter.")
+    parser.add_argument("--assembly", action="store_true", help="Print functions as machine code, in assembly.")
+    parser.add_argument(
+        "--tier",
+        choices=["baseline", "compiler"],
+        default="compiler",
+        help="Whose machine code --assembly prints: with baseline, below the bytecode (default: compiler).",
+    )
+    parser.add_argument("--llvm", action="store_true", help="Print the LLVM IR that the compiler makes of functions.")
+    parser.add_argument("--func", "--function", dest="chosen", metavar="NAME|INDEX", help="Only this function.")
+    add_stack_switching(parser)
+    parser.add_argument("file", metavar="FILE")
+
+
+COMMANDS = {"inspect": Command("Show what a module consists of.", "FILE", inspect, _add_arguments)}

@@ -6,16 +6,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from argparse import PARSER, ArgumentParser
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from wasmloom.cli.common import (
-    INPUT,
+    Command,
     CommandError,
-    engine_options,
+    UsageError,
+    add_engine_options,
+    at_least,
     errors_name,
     make_engine,
     read_input,
@@ -31,24 +32,24 @@ if TYPE_CHECKING:
 TRAPPED = 134
 
 
-def _preopens(directories: tuple[str, ...]) -> dict[str, str]:
+def _preopens(directories: Sequence[str]) -> dict[str, str]:
     """Guest name → host directory, from ``HOST::GUEST`` or ``DIRECTORY``."""
     found = {}
     for text in directories:
         host, separator, guest = text.partition("::")
         if not host or (separator and not guest):
-            raise click.UsageError(f"--dir takes HOST::GUEST or DIRECTORY, not {text!r}")
+            raise UsageError(f"--dir takes HOST::GUEST or DIRECTORY, not {text!r}")
         found[guest if separator else host] = host
     return found
 
 
-def _environment(settings: tuple[str, ...]) -> dict[str, str]:
+def _environment(settings: Sequence[str]) -> dict[str, str]:
     """Name → value, from ``NAME=VALUE``, or ``NAME`` for the value that this process has."""
     found = {}
     for text in settings:
         name, separator, value = text.partition("=")
         if not name:
-            raise click.UsageError(f"--env takes NAME=VALUE or NAME, not {text!r}")
+            raise UsageError(f"--env takes NAME=VALUE or NAME, not {text!r}")
         if separator:
             found[name] = value
         elif name in os.environ:
@@ -56,7 +57,7 @@ def _environment(settings: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
+def _invoke(instance: Instance, name: str, arguments: Sequence[str]) -> None:
     """Call an exported function with arguments given as text, and print its results, one per line."""
     from wasmloom import Func
     from wasmloom.cli.values import format_result, parse_argument
@@ -66,12 +67,12 @@ def _invoke(instance: Instance, name: str, arguments: tuple[str, ...]) -> None:
         raise CommandError(f"link: there is no exported function {quoted(name)}")
     params, results = function.type
     if len(arguments) != len(params):
-        raise click.UsageError(f"{printable(name)} takes {len(params)} arguments {function.type}, not {len(arguments)}")
+        raise UsageError(f"{printable(name)} takes {len(params)} arguments {function.type}, not {len(arguments)}")
     values: Any = function(*[parse_argument(text, type) for text, type in zip(arguments, params, strict=True)])
     if len(results) == 1:
         values = (values,)
     for value, type in zip(values or (), results, strict=True):
-        click.echo(format_result(value, type))
+        print(format_result(value, type))
 
 
 class _Late(BaseException):
@@ -109,7 +110,7 @@ def _within(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: tuple[str, ...]) -> int:
+def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: Sequence[str]) -> int:
     from wasmloom import ExitStatus
 
     instance = wasi.instantiate(module, store=store)
@@ -124,35 +125,15 @@ def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: 
     return 0
 
 
-@click.command(context_settings={"allow_interspersed_args": False}, short_help="Run a WASI program or call a function.")
-@click.option("--invoke", metavar="FUNCTION", help="Call this function with ARGS and print its results.")
-@click.option(
-    "--dir",
-    "directories",
-    metavar="HOST::GUEST",
-    multiple=True,
-    help="Let the guest use the directory HOST, under the name GUEST (default: the same name).",
-)
-@click.option("--env", "settings", metavar="NAME=VALUE", multiple=True, help="Set an environment variable.")
-@engine_options
-@click.option("--fuel", metavar="UNITS", type=click.IntRange(min=0), help="Trap after about so many instructions.")
-@click.option(
-    "--timeout", metavar="SECONDS", type=float, help="Trap after so many seconds of compiling, or of running."
-)
-@click.option("--memory-limit", metavar="BYTES", type=click.IntRange(min=0), help="Bytes of memory the guest may have.")
-@click.option("--stack-limit", metavar="BYTES", type=click.IntRange(min=0), help="Bytes of stack the guest may have.")
-@click.argument("file", metavar="FILE", type=INPUT)
-@click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def run(
     invoke: str | None,
-    directories: tuple[str, ...],
-    settings: tuple[str, ...],
+    directories: Sequence[str],
+    settings: Sequence[str],
     fuel: int | None,
     timeout: float | None,
     memory_limit: int | None,
     stack_limit: int | None,
-    file: str,
-    arguments: tuple[str, ...],
+    target: Sequence[str],
     **options: Any,
 ) -> int:
     """Run a program compiled for WASI, or with --invoke a function of any module, binary or text.
@@ -162,6 +143,7 @@ def run(
     from wasmloom import Module, Store, Trap
     from wasmloom.wasi import Wasi
 
+    file, *arguments = target[1:] if target[0] == "--" else target
     preopens, environment = _preopens(directories), _environment(settings)
     engine = make_engine(**options, fuel=None if fuel is None else True)
     limits: dict[str, Any] = {
@@ -173,7 +155,7 @@ def run(
     try:
         store = Store(engine, **{name: value for name, value in limits.items() if value is not None})
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise UsageError(str(error)) from None
     data = read_input(file)
     args = [file, *arguments] if invoke is None else [file]
     try:
@@ -191,4 +173,33 @@ def run(
             return TRAPPED
 
 
-COMMANDS = {"run": run}
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--invoke", metavar="FUNCTION", help="Call this function with ARGS and print its results.")
+    parser.add_argument(
+        "--dir",
+        dest="directories",
+        metavar="HOST::GUEST",
+        action="append",
+        default=[],
+        help="Let the guest use the directory HOST, under the name GUEST (default: the same name).",
+    )
+    parser.add_argument(
+        "--env",
+        dest="settings",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="Set an environment variable.",
+    )
+    add_engine_options(parser)
+    parser.add_argument("--fuel", metavar="UNITS", type=at_least(0), help="Trap after about so many instructions.")
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, help="Trap after so many seconds of compiling, or of running."
+    )
+    parser.add_argument("--memory-limit", metavar="BYTES", type=at_least(0), help="Bytes of memory the guest may have.")
+    parser.add_argument("--stack-limit", metavar="BYTES", type=at_least(0), help="Bytes of stack the guest may have.")
+    # All that follows the file is the guest's, options too.
+    parser.add_argument("target", metavar="FILE", nargs=PARSER, help="The module, and arguments for it.")
+
+
+COMMANDS = {"run": Command("Run a WASI program or call a function.", "FILE [ARGS]...", run, _add_arguments)}

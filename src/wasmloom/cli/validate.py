@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import click
+from collections.abc import Sequence
 
-from wasmloom.cli.common import INPUT, CommandError, errors_name, read_input
+from wasmloom.cli.common import Command, CommandError, add_files, errors_name, read_input
 from wasmloom.messages import printable
 
 
-@click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=INPUT)
-def validate(files: tuple[str, ...]) -> int:
+def validate(files: Sequence[str]) -> int:
     """Validate modules, binary or text.
 
     Prints a line per module. The exit status is 1 when one is malformed, invalid or uses what isn't supported.
@@ -27,8 +25,8 @@ def validate(files: tuple[str, ...]) -> int:
             error.show()
             failed = True
         else:
-            click.echo(f"{printable(path)}: valid")
+            print(f"{printable(path)}: valid")
     return int(failed)
 
 
-COMMANDS = {"validate": validate}
+COMMANDS = {"validate": Command("Validate modules, binary or text.", "FILE...", validate, add_files)}

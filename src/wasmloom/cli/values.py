@@ -5,8 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Any
 
-import click
-
+from wasmloom.cli.common import UsageError
 from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, F32, F64, I32, I64, ValType
 
 _FLOATS: dict[ValType, tuple[Struct, Struct]] = {
@@ -19,7 +18,7 @@ _REF_EXTERN = ABSTRACT_HEAP_TYPES["extern"]
 def parse_argument(text: str, type: ValType) -> Any:
     """An argument of `type`, written as in the text format (``-1``, ``0xFF``, ``1e3``, ``nan``, ``null``).
 
-    Raises `click.UsageError` when it isn't one.
+    Raises `UsageError` when it isn't one.
     """
     from wasmloom.text.literals import LiteralError, parse_number
 
@@ -28,11 +27,11 @@ def parse_argument(text: str, type: ValType) -> Any:
     if type.is_ref and type.heap == _REF_EXTERN:
         return text
     if type not in (I32, I64, F32, F64):
-        raise click.UsageError(f"an argument of type {type} can't be given on the command line")
+        raise UsageError(f"an argument of type {type} can't be given on the command line")
     try:
         bits = parse_number(text, str(type))
     except LiteralError as error:
-        raise click.UsageError(f"argument {text!r} is not of type {type}: {error}") from None
+        raise UsageError(f"argument {text!r} is not of type {type}: {error}") from None
     if type in _FLOATS:
         word, number = _FLOATS[type]
         return number.unpack(word.pack(bits))[0]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from typing import Any
 
-import click
-
-from wasmloom.cli.common import INPUT, CommandError, engine_options, make_engine, read_input
+from wasmloom.cli.common import Command, CommandError, add_engine_options, add_files, make_engine, read_input
 
 
-@click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=INPUT)
-@engine_options
-def wast(files: tuple[str, ...], **options: Any) -> int:
+def wast(files: Sequence[str], **options: Any) -> int:
     """Run WAST scripts.
 
     Prints a line per file with why commands were skipped, the failures on standard error, and the sums last. The exit
@@ -31,15 +29,20 @@ def wast(files: tuple[str, ...], **options: Any) -> int:
             continue
         outcome = run_script(data, engine)
         for line, what in outcome.failures:
-            click.echo(f"{path}:{line}: {what}", err=True)
+            print(f"{path}:{line}: {what}", file=sys.stderr)
         counts = f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skips} skipped"
         reasons = "; ".join(f"{number}: {reason}" for reason, number in outcome.skipped.most_common())
-        click.echo(f"{path}: {counts}" + (f" ({reasons})" if reasons else ""))
+        print(f"{path}: {counts}" + (f" ({reasons})" if reasons else ""))
         passed += outcome.passed
         failed += outcome.failed
         skipped += outcome.skips
-    click.echo(f"{passed} passed, {failed} failed, {skipped} skipped")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return int(failed > 0)
 
 
-COMMANDS = {"wast": wast}
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_engine_options(parser)
+    add_files(parser)
+
+
+COMMANDS = {"wast": Command("Run WAST scripts.", "FILE...", wast, _add_arguments)}
