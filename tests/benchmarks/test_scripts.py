@@ -173,6 +173,12 @@ def test_million() -> None:
         assert re.search(rf"\| {name} +\| 10,000 ", shown)
 
 
+def test_many_stacks() -> None:
+    for option in ((), ("--memory",)):
+        shown = run("many_stacks", "--tier", "interpreter,compiler", *option)
+        assert re.search(r"\| 100 +\| [0-9-]", shown)
+
+
 def test_continuations() -> None:
     shown = run("continuations", "--tier", "interpreter,compiler", "--contenders", "wasmloom")
     assert "| create and suspend " in shown

@@ -49,7 +49,7 @@ def test_answers(name: str) -> None:
 
 
 def test_every_text_program_has_an_answer() -> None:
-    assert set(build.TEXT_PROGRAMS) == set(answers.ANSWERS) | {"million"}
+    assert set(build.TEXT_PROGRAMS) == set(answers.ANSWERS) | {"million", "walk"}
     assert set(answers.SIZES) == set(answers.SMALL) == set(answers.ANSWERS)
     assert set(build.C_PROGRAMS) <= set(answers.ANSWERS)
 
@@ -69,6 +69,15 @@ def test_many_live_continuations(depth: int) -> None:
         assert exports.fill(n, depth) == million.below(n)
         assert exports.drain(n, million.step_for(n)) == 4 * million.below(n)
     assert exports.cycle(20_000, depth) == million.below(20_000)
+
+
+def test_stacks_in_random_order() -> None:
+    """Each round visits all of them, wherever it begins."""
+    exports = wl.Instance(module("walk")).exports
+    for n in (1, 2, 1000, 20_000):
+        assert exports.fill(n) == million.below(n)
+        assert exports.walk(n) == million.below(n)
+        assert exports.walk(n // 2) + exports.walk(2 * n - n // 2) == 2 * million.below(n)
 
 
 def test_order_of_draining_visits_all() -> None:

@@ -26,7 +26,6 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont, WlContext, WlFunction, WlInstance
 from cython.cimports.wasmloom.runtime import guests, hooks
 from cython.cimports.wasmloom.runtime.guests import (
-    MANY_TICKS,
     NOW,
     TICKING,
     Entry,
@@ -86,7 +85,7 @@ _NOTHING = cython.declare(WlCont)
 @cython.exceptval(-1, check=False)
 def count_call(store: Store) -> cython.int:
     """Count a call from the host into a store of the tier "auto"; see `wasmloom.tiers.policy`."""
-    if store.guest.ticks_seen >= MANY_TICKS and store.engine.threshold is None:
+    if store.guest.ticks_seen >= store.guest.change_at and store.engine.threshold is None:
         store.calls_left = 1  # earlier calls have taken long
     store.calls_left -= 1
     if store.calls_left == 0:

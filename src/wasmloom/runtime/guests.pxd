@@ -132,6 +132,7 @@ ctypedef struct Guest:
     uint32_t ticking
     uint32_t nudging
     uint64_t change_when        # see NEVER
+    uint64_t change_at          # WHEN_BUSY: `ticks_seen` from which on it is busy
     uint64_t loops_left         # with NOW: back-edges left before the change
     uint64_t native_stack_size  # bytes of a continuation's native stack
     void *native_regions        # Region*: memory of continuations' native stacks

@@ -33,7 +33,6 @@ from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.bulk import Between, fill, move
 from cython.cimports.wasmloom.runtime.guests import (
     LOOK_TICKS,
-    MANY_TICKS,
     NOW,
     SAMPLES,
     SIGNALS_NS,
@@ -167,7 +166,7 @@ def _may_change_here(guest: cython.pointer(Guest)) -> cython.bint:
 def _wants_change(guest: cython.pointer(Guest)) -> cython.bint:
     """Whether the guest is to be stopped where it can go on as compiled code."""
     return (
-        guest.change_when == NOW or (guest.change_when == WHEN_BUSY and guest.ticks_seen >= MANY_TICKS)
+        guest.change_when == NOW or (guest.change_when == WHEN_BUSY and guest.ticks_seen >= guest.change_at)
     ) and _may_change_here(guest)
 
 

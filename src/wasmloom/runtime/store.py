@@ -52,6 +52,7 @@ from cython.cimports.wasmloom.contract._layout import (
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.epochs import EpochCounter
 from cython.cimports.wasmloom.runtime.guests import (
+    MANY_TICKS,
     NEVER,
     WHEN_BUSY,
     Guest,
@@ -418,6 +419,7 @@ class Store:
         elif engine.tier == "auto":
             self.calls_left = MANY_CALLS if engine.threshold is None else engine.threshold + 1
             self.guest.change_when = WHEN_BUSY if engine.threshold is None else NEVER
+            self.guest.change_at = MANY_TICKS
         self.checked = engine.checked
         if stack_limit < 4096:
             raise ValueError(f"stack_limit must be at least 4096 bytes, got {stack_limit}")

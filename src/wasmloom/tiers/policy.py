@@ -24,7 +24,7 @@ from wasmloom.runtime import forks
 from wasmloom.runtime.hooks import set_check_at_call, set_look_inside_call
 from wasmloom.runtime.runtime_calls import take_samples
 from wasmloom.system import log
-from wasmloom.tiers.stores import begin_to_mix, change_over, count_round
+from wasmloom.tiers.stores import ask_later, begin_to_mix, change_over, count_round, keeps_stacks
 
 if TYPE_CHECKING:
     from wasmloom.interpreter.code_space import CodeSpace
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Calls from the host between two checks whether the code is ready.
 CALLS_BETWEEN_LOOKS = 50
+#: A store with so many suspended stacks stays in bytecode, whose stacks are small and lie together: see docs/tiers.md.
+MANY_STACKS = 4096
 #: How many times OSR entries are compiled in the background for the places where a guest stands. It may have moved on
 #: by the time they are ready; after this many attempts, it waits for them.
 ROUNDS = 3
@@ -54,6 +56,8 @@ def check_at_call(store: Any) -> int:
     if store.engine.threshold is not None:
         for module in modules:
             module.compile()
+    elif _stays_for_now(store):
+        return CALLS_BETWEEN_LOOKS
     elif not _ready(store, []):
         return 0 if _failed(modules) else CALLS_BETWEEN_LOOKS
     change_over(store)
@@ -70,12 +74,24 @@ def check_inside_call(store: Any, standing: list[Position]) -> bool | None:
     """
     if not has_llvm() or _should_mix(list(store.modules.values())):
         return None
+    if _stays_for_now(store):
+        return False
     if _ready(store, [] if store.rounds > ROUNDS else standing):
         return True
     if _failed(list(store.modules.values())):
         return None
     count_round(store)
     return False
+
+
+def _stays_for_now(store: Any) -> bool:
+    """Whether a store keeps its stacks of bytecode. It is checked again: later it may have others."""
+    if not keeps_stacks(store, MANY_STACKS):
+        return False
+    ask_later(store)
+    if log.TIERS:
+        log.tell(f"{store!r} stays as it is for now, because of its stacks")
+    return True
 
 
 def _should_mix(modules: list[Module]) -> bool:

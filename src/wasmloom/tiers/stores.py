@@ -16,10 +16,12 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
-from cython.cimports.wasmloom.contract._layout import WlFunction, WlInstance
+from cython.cimports.wasmloom.contract._layout import CONT_SUSPENDED, SLOT_BYTES, WlCont, WlFunction, WlInstance
 from cython.cimports.wasmloom.interpreter.machine import host_stub
-from cython.cimports.wasmloom.runtime.guests import NEVER, WHEN_BUSY, WHEN_READY
-from cython.cimports.wasmloom.runtime.stacks import mark_suspended
+from cython.cimports.wasmloom.runtime.guests import MANY_TICKS, NEVER, WHEN_BUSY, WHEN_READY, Guest, Parked
+from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
+from cython.cimports.wasmloom.runtime.native_stacks import MAX_ARGUMENTS, ROOT_BYTES, STACK_PAGE
+from cython.cimports.wasmloom.runtime.stacks import inline_stack, mark_suspended, state_of
 from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier, push
 from cython.cimports.wasmloom.tiers.mixed import join, let_mix
 
@@ -174,6 +176,47 @@ def begin_to_mix(store: Store) -> None:
 def mixes(store: Store) -> bool:
     """Whether a store mixes bytecode and compiled code."""
     return store.mixes
+
+
+def keeps_stacks(store: Store, many: int) -> bool:
+    """Whether a store of bytecode is better off as it is, because of its stacks; with the store locked.
+
+    It has `many` suspended continuations or more, or its memory limit leaves no room for what its stacks would be as
+    native stacks, which are made when they go on. A native stack takes eleven times the memory of one of bytecode, and
+    is in a page of its own.
+    """
+    guest: cython.pointer(Guest) = store.guest
+    slab: cython.pointer(Slab) = guest.heap.slabs
+    parked: cython.pointer(Parked) = guest.parked
+    cont: cython.pointer(WlCont)
+    room: uint64_t = guest.memory_limit - min(guest.used_bytes, guest.memory_limit)
+    most: uint64_t = many
+    count: uint64_t = 0
+    needed: uint64_t = 0
+    i: uint64_t
+    while parked != cython.NULL:
+        if parked.root != cython.NULL and parked.native_stack == cython.NULL and parked.beside == cython.NULL:
+            needed += ROOT_BYTES + SLOT_BYTES * MAX_ARGUMENTS  # see `_settle_root` in wasmloom.tiers.change
+        parked = parked.next
+    while slab != cython.NULL and count < most:
+        if slab.kind == CONT_CLASS:
+            for i in range(slab.used):
+                cont = cython.cast(cython.pointer(WlCont), block_at(slab, i))
+                if state_of(cont) == CONT_SUSPENDED and cont.control == cython.NULL:
+                    count += 1
+                    needed += STACK_PAGE
+                    if cont.stack_base != inline_stack(cont):
+                        needed += cont.stack_end - cont.stack_base
+        slab = slab.next
+    return count >= most or needed > room
+
+
+def ask_later(store: Store) -> None:
+    """Have the tier of a store, which stays as it is for now, checked again when its guest has run for as long as
+    guests run before the first check."""
+    store.guest.change_at = store.guest.ticks_seen + MANY_TICKS
+    if store.guest.change_when == WHEN_READY:
+        store.guest.change_when = WHEN_BUSY
 
 
 def check_again(store: Store) -> None:
