@@ -147,7 +147,16 @@ RELAY = """(module $relay
   (memory (export "memory") 1) (table (export "table") 2 funcref) (data (i32.const 8) "text")
   (func $run (export "run") (param i32) (result i32) (call $f (local.get 0)))
   (func $indirect (export "indirect") (param i32) (result i32)
-    (call_indirect (param i32) (result i32) (local.get 0) (i32.const 0))))"""
+    (call_indirect (param i32) (result i32) (local.get 0) (i32.const 0)))
+  (export "imported" (func $f)))"""
+
+SHARER = """(module
+  (type $f (func (param i32) (result i32)))
+  (import "h" "table" (table $t 2 funcref)) (import "h" "imported" (func $f (type $f)))
+  (memory (export "memory") 1) (export "table" (table $t))
+  (func (export "indirect") (type $f) (call_indirect $t (type $f) (local.get 0) (i32.const 0)))
+  (func (export "tail") (type $f) (return_call_indirect $t (type $f) (local.get 0) (i32.const 0)))
+  (func (export "import") (type $f) (call $f (local.get 0))))"""
 
 
 @pytest.mark.parametrize("kind", [KeyError, KeyboardInterrupt, "Trap", "WasmtimeError", "ExitTrap"])
@@ -215,6 +224,31 @@ def test_each_caller(tiered: Any) -> None:
     for number in (0, 1, 1, 0):
         exports[number]["run"](store, 1)
     assert seen == [b"\0", b"\1", b"\1", b"\0"]
+
+
+def test_callers_of_references(tiered: Any) -> None:
+    """The caller is the instance that calls, not one that imports; a function that the host calls has no exports."""
+    w, seen = tiered, []
+
+    def look(caller: Any, value: int) -> int:
+        memory = caller.get("memory")
+        seen.append(None if memory is None else memory.read(caller, 8, 9)[0])
+        return value
+
+    engine = w.Engine()
+    store, module = w.Store(engine), w.Module(engine, RELAY)
+    made = host(w, look, "i32", "i32", access_caller=True)(store)
+    first, second = (w.Instance(store, module, [made]).exports(store) for _ in range(2))
+    third = w.Instance(store, w.Module(engine, SHARER), [first["table"], first["imported"]]).exports(store)
+    for number, each in enumerate((first, second, third)):
+        each["memory"].write(store, bytes([number]), 8)
+        each["table"].set(store, 0, made)
+    for number in (0, 1, 0):
+        assert (first, second)[number]["indirect"](store, 3) == 3
+    for name in ("indirect", "tail", "import"):
+        assert third[name](store, 3) == 3
+    assert made(store, 3) == first["imported"](store, 3) == 3
+    assert seen == [0, 1, 0, 2, 2, 2, None, None]
 
 
 def test_calls_through_the_caller(tiered: Any) -> None:

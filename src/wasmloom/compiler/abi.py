@@ -5,6 +5,9 @@ registers as `wasmloom.target.registers` says, and the first result in a registe
 travel in the context's `args`, at the places that they would have if all parameters (or results) were there, one after
 the other. Vectors do so, too: of one that is the first result, the lower word is in a register, as an integer. So no
 parameter ever lies on the stack, and a tail call with any signatures is a jump.
+
+Calls of references, which may be host functions, bring the caller's instance in one more register (LLVM's `nest`).
+Definitions don't have this parameter: compiled functions neither read nor keep the register.
 """
 
 from __future__ import annotations

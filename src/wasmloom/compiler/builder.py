@@ -492,7 +492,9 @@ class FunctionBuilder(StructBuilder):
             first = self._from_uniform(both, returned_type(callee.results[0])) if callee.results else None
         else:
             operands = [f"{llvm_type(arguments[i].type)} {arguments[i].text}" for i in callee.registers]
-            passed = ", ".join([f"ptr swiftself {environment.text}", *operands])
+            # Through a reference: what isn't compiled may ask who calls it. Compiled functions don't look at it.
+            calling = [f"ptr nest {self.inst.text}"] if environment != self.inst else []
+            passed = ", ".join([*calling, f"ptr swiftself {environment.text}", *operands])
             if callee.results:
                 type = returned_type(callee.results[0])
                 first = self.assign(f"call {callee.result} {target}({passed}) #7{self.where}", type)

@@ -67,6 +67,9 @@ cdef Func func_at(Store store, WlFunction *function)
 cdef WlFunction *new_host_function(
     Store store, Signature signature, object function, str name, object keeper
 ) except? NULL
+cdef int call_from_host(
+    Store store, HostFunction host, uint64_t *words, bint may_wait, uint64_t instance
+) except -1
 cdef int call_host(Store store, HostFunction host, uint64_t *words, bint may_wait) except -1
 cdef int take_results(Store store, HostFunction host, object returned, uint64_t *words) except -1
 # What runs a function that has no instance.

@@ -11,6 +11,8 @@ neither on a guest's stack nor held by a Python object, `heap.holds` keeps the c
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
+from weakref import ref
 
 import cython
 from cython.cimports.cpython.long import (
@@ -57,7 +59,7 @@ from cython.cimports.wasmloom.host.signatures import (
 from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime import guests
 from cython.cimports.wasmloom.runtime.entries import call, count_call
-from cython.cimports.wasmloom.runtime.guests import TICKING, enter_python, leave_python, wake_ticker
+from cython.cimports.wasmloom.runtime.guests import TICKING, Entry, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.native_stacks import MAX_ARGUMENTS, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, compiler_tier, copy_words, grow_stack, push
@@ -74,9 +76,11 @@ from cython.cimports.wasmloom.system._capi import (
     seal,
 )
 from cython.cimports.wasmloom.system.allocation import malloc
+from cython.cimports.wasmloom.tiers.frames import instance_calling
 
 from wasmloom.contract.traps import HOST_EXCEPTION, HOST_WAIT, UNCAUGHT_EXCEPTION
 from wasmloom.errors import WasmError, WasmException
+from wasmloom.host.callers import TakesCaller
 from wasmloom.host.types import as_func_type
 from wasmloom.messages import printable
 from wasmloom.runtime import collector as _collector  # noqa: F401  (registers the collector)
@@ -106,6 +110,8 @@ _OLD_COROUTINE = cython.declare(cython.int, 0x100)
 # Set by wasmloom.host.asynchronous, which needs this module. It can't be imported where it is called: an import can run
 # finalisers, and is impossible while Python ends.
 _run_waiting = cython.declare(object, None)
+# Set by wasmloom.host.state, which needs this module.
+_caller_at = cython.declare(object, None)
 
 
 @cython.cfunc
@@ -125,6 +131,12 @@ def signature_at(function: cython.pointer(WlFunction)) -> Signature:
     if function.instance == cython.NULL:
         return host_of(function).signature
     return signature_of(cython.cast(uint32_t, function.type_id))
+
+
+def set_caller_at(function: Callable[[Store, int], object]) -> None:
+    """Register what returns the `Caller` of the instance at an address."""
+    global _caller_at
+    _caller_at = function
 
 
 def set_run_waiting(function: Callable[..., Coroutine[object, object, object]]) -> None:
@@ -252,8 +264,7 @@ class Func:
                 count_call(self._store)
             self.take(args, count, words)
             if self.pointer.instance == cython.NULL:
-                look_at_c_stack()
-                call_host(self._store, host_of(self.pointer), words, False)
+                call_from_host(self._store, host_of(self.pointer), words, False, 0)
                 try:
                     return self.finish(words)
                 finally:
@@ -442,6 +453,8 @@ def new_host_function(
     store: Store, signature: Signature, function: object, name: str, keeper: object
 ) -> cython.pointer(WlFunction):
     """A function struct that runs a Python callable. `keeper` keeps its type alive for as long."""
+    if isinstance(function, TakesCaller):
+        function = function.asking(partial(_caller, ref(store)))
     host: HostFunction = HostFunction.__new__(HostFunction, function, signature, name, keeper)
     struct: cython.pointer(WlFunction)
     struct = cython.cast(cython.pointer(WlFunction), store.allocate(cython.sizeof(WlFunction)))
@@ -528,6 +541,40 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
             store.guest.heap.holds -= 1
             raise
     return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def call_from_host(
+    store: Store, host: HostFunction, words: cython.pointer(uint64_t), may_wait: cython.bint, instance: uint64_t
+) -> cython.int:
+    """`call_host` for the host itself, also inside of a guest's call of the host. `instance`: what it calls for, or 0.
+
+    What it notes is good as long as nothing in it enters the guest; then there is another entry.
+    """
+    before: cython.pointer(Entry) = store.called_by_host
+    for_before: uint64_t = store.called_for
+    look_at_c_stack()
+    store.called_by_host = store.guest.entry
+    store.called_for = instance
+    try:
+        return call_host(store, host, words, may_wait)
+    finally:
+        store.called_by_host = before
+        store.called_for = for_before
+
+
+def _caller(home: Callable[[], Store]) -> object:
+    """The `Caller` of the instance that has called the host function that begins; None: the host has."""
+    store: Store = home()
+    address: uint64_t
+    if store is None:
+        return None
+    address = instance_calling(store)
+    found = store.callers.get(address)
+    if found is None and address in store.module_at:
+        found = store.callers[address] = _caller_at(store, address)
+    return found
 
 
 @cython.cfunc

@@ -1,10 +1,11 @@
 """Host functions that learn which instance has called them.
 
-A host function that several instances import would be one function for all of them. Instead each import gets a function
-of its own, which is made for the instance when it is linked (`PerInstance`). So nothing is looked up when it is called,
-and other host functions pay nothing.
+There are two kinds. A function that `takes_caller` looks for the caller whenever it is called, in the frames of the
+guest (`wasmloom.tiers.frames.instance_calling`): so it is right however the guest has got hold of the function. Of
+those that are made once for each instance that imports them (`PerInstance`, WASI's), nothing is looked up; the caller
+is taken to be the instance that imports them. Other host functions pay nothing.
 
-The store keeps its host functions, and these keep a `Caller`, so a `Caller` doesn't keep the store.
+The store keeps its host functions and each `Caller`, so neither keeps the store.
 """
 
 from __future__ import annotations
@@ -74,6 +75,27 @@ class Caller(Fixed):
         return found
 
 
+class TakesCaller:
+    """A host function that gets the `Caller` first; see `takes_caller`."""
+
+    __slots__ = ("__name__", "_function")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        if not callable(function):
+            raise TypeError(f"expected a function, not {type(function).__name__}")
+        self._function = function
+        self.__name__: str = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it from the host."""
+        return self._function(None, *arguments)
+
+    def asking(self, find: Callable[[], Caller | None]) -> Callable[..., Any]:
+        """The function as a store has it; `find` says who is calling."""
+        function = self._function
+        return lambda *arguments: function(find(), *arguments)
+
+
 class PerInstance:
     """A function for imports that each instance gets its own of: what `make` returns for the instance's `Caller`.
 
@@ -95,16 +117,11 @@ class PerInstance:
         return self.alone(*arguments)
 
 
-def takes_caller(function: Callable[..., Any]) -> PerInstance:
+def takes_caller(function: Callable[..., Any]) -> TakesCaller:
     """Let a host function know who calls it: it gets the `Caller` as its first argument, before the guest's.
 
     A decorator for functions that are imported: in ``{"env": {"log": log}}``, `log` can read a text from
-    ``caller.exports.memory``, in any number of instances. The caller is the instance that imports the function, also
-    when that has given it to others as a reference. Called by the host, or as a `Func` that the host made of it, it
-    gets None.
+    ``caller.exports.memory``, in any number of instances. The caller is the instance whose code calls: it may have
+    imported the function, or have it from a table or as a reference. Called by the host, it gets None.
     """
-
-    def make(caller: Caller) -> Callable[..., Any]:
-        return partial(function, caller)
-
-    return PerInstance(make, partial(function, None))
+    return TakesCaller(function)

@@ -58,8 +58,7 @@ class Instance(Fixed):
         fill(self, module=module, store=found.store, _state=state, _wasi=None, exports=exports)
         start = module.decoded.start
         if start is not None:
-            main: Any = state.find("func", start)
-            main()
+            state.run(start)
         return self
 
     def __repr__(self) -> str:

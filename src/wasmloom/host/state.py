@@ -38,7 +38,7 @@ from cython.cimports.wasmloom.contract._layout import (
     WlTable,
     WlTag,
 )
-from cython.cimports.wasmloom.host.bridge import Func, func_at, new_host_function
+from cython.cimports.wasmloom.host.bridge import Func, call_from_host, func_at, host_of, new_host_function
 from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_at, memory_at, table_at
 from cython.cimports.wasmloom.host.signatures import signature_of
 from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
@@ -57,6 +57,7 @@ from wasmloom.errors import LinkError, Trap
 from wasmloom.host import adapters as _adapters  # noqa: F401  (registers what compiled code calls)
 from wasmloom.host import asynchronous as _asynchronous  # noqa: F401  (registers what lets functions wait)
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
+from wasmloom.host.bridge import set_caller_at
 from wasmloom.host.callers import Caller, PerInstance
 from wasmloom.semantics.kinds import KINDS, SLOT_BITS, of_type
 from wasmloom.spec.instructions import BY_MNEMONIC, CONSTANT, INSTRUCTIONS
@@ -184,9 +185,8 @@ class InstanceState:
             function = value.function  # a `HostImport`
             if isinstance(function, PerInstance):
                 if caller is None:
-                    caller = Caller(
-                        self.module, self.store, partial(_find_export, cython.cast(uint64_t, self.pointer))
-                    )
+                    caller = _caller_at(self.store, cython.cast(uint64_t, self.pointer))
+                    self.store.callers[cython.cast(uint64_t, self.pointer)] = caller
                 function = function.make(caller)
             functions[i] = new_host_function(
                 self.store, signature_of(module.func_type_id[i]), function, value.name, module
@@ -455,6 +455,24 @@ class InstanceState:
                 stack[top] = instr.a & _BITS[instr.op]
                 top += 1
 
+    def run(self, index: int) -> None:
+        """Run the start function. If it is the host's, this instance is its caller."""
+        function: cython.pointer(WlFunction) = cython.cast(_FUNCTIONS, self.pointer.functions)[
+            cython.cast(cython.size_t, index)
+        ]
+        none: uint64_t = 0
+        if function.instance != cython.NULL:
+            func_at(self.store, function)()
+            return
+        self.store.lock()
+        try:
+            call_from_host(
+                self.store, host_of(function), cython.address(none), False, cython.cast(uint64_t, self.pointer)
+            )
+            self.store.guest.heap.holds -= 1
+        finally:
+            self.store.unlock()
+
     def exported(self, number: int) -> object:
         """The Python object of an export, given by its number."""
         export = self.module.decoded.export_at(number)
@@ -506,6 +524,14 @@ def _find_export(address: uint64_t, store: Store, number: int) -> object:
     return _state_at(store, address).exported(number)
 
 
+def _caller_at(store: Store, address: uint64_t) -> object:
+    """A `Caller` for the instance at an address."""
+    return Caller(store.module_at[address], store, partial(_find_export, address))
+
+
 def new_state(module: object, store: Store, found: dict) -> InstanceState:
     """The state of a new instance; see `InstanceState`."""
     return InstanceState.__new__(InstanceState, module, store, found)
+
+
+set_caller_at(_caller_at)

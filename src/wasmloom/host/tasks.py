@@ -38,8 +38,7 @@ from cython.cimports.wasmloom.contract._layout import (
     WlException,
     WlFunction,
 )
-from cython.cimports.wasmloom.host.bridge import HostFunction, call_host, free_room, room_for, take_results
-from cython.cimports.wasmloom.host.conversions import look_at_c_stack
+from cython.cimports.wasmloom.host.bridge import HostFunction, call_from_host, free_room, room_for, take_results
 from cython.cimports.wasmloom.host.signatures import Signature
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
 from cython.cimports.wasmloom.runtime import hooks
@@ -294,8 +293,7 @@ class GuestTask:
         host: HostFunction = cython.cast(
             HostFunction, cython.cast(cython.pointer(PyObject), self.function.pointer.object)
         )
-        look_at_c_stack()
-        if call_host(self.store, host, words, True):
+        if call_from_host(self.store, host, words, True, 0):
             self.host = host
             self.awaitable = self.store.awaited
             self.store.awaited = None

@@ -342,7 +342,9 @@ def _tail_call_out(b: HandlerBuilder, function: Value) -> None:
     # Compiled code needs no shim either: it knows its own instance.
     is_shim = b.assign(f"icmp eq ptr {first.text}, @wl.shim", "i1")
     is_end = b.assign(f"icmp eq ptr {first.text}, @wl.cross_back", "i1")
-    b.branch(b.assign(f"or i1 {is_shim.text}, {is_end.text}", "i1"), direct, shim)
+    needless = b.assign(f"or i1 {is_shim.text}, {is_end.text}", "i1")
+    # A host function may ask who calls it: the shim tells. It doesn't tail-call on, so there is one such shim at most.
+    b.branch(b.assign(f"and i1 {needless.text}, {_is_set(b, instance).text}", "i1"), direct, shim)
     b.label(direct)
     _move_slots(b, b.fp, source, count)
     _switch_to(b, function, acc=b.as_acc(back))

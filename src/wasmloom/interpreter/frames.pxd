@@ -15,3 +15,4 @@ cdef struct Cursor:
     uint64_t results        # where the results of what it has called go
 
 cdef Below to_caller(Cursor *cursor, uint64_t return_ip) noexcept nogil
+cdef uint64_t calling_instance(uint64_t fp, uint64_t return_ip) noexcept nogil

@@ -67,6 +67,23 @@ def to_caller(cursor: cython.pointer(Cursor), return_ip: uint64_t) -> Below:
 
 
 @cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def calling_instance(fp: uint64_t, return_ip: uint64_t) -> uint64_t:
+    """The instance whose bytecode has called a host function, whose frame is at `fp` and returns to `return_ip`; or 0.
+
+    A call of the host leaves the instance, always: so it returns to a `restore`, or, if it is a tail call, to a `shim`
+    (see `_tail_call_out` in `control_handlers`). Both know the instance.
+    """
+    frame: uint64_t = _below(fp, return_ip)
+    if _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
+        return _word(frame + SLOT_BYTES)
+    if _word(return_ip) == cython.cast(uint64_t, handlers[H_RESTORE]):
+        return _word(frame + SLOT_BYTES * _number(return_ip + AT_RESTORE_SAVE))
+    return 0
+
+
+@cython.cfunc
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)

@@ -77,6 +77,9 @@ cdef class Store:
     cdef uint64_t last_reference
     cdef dict module_at                 # address of a WlInstance -> its module, for backtraces
     cdef dict item_types                # … -> what its module doesn't say of its tables and memories
+    cdef dict callers                   # … -> its wasmloom.host.callers.Caller, if a host function has asked
+    cdef Entry *called_by_host          # in this entry the host itself calls a host function,
+    cdef uint64_t called_for            # for this instance, which starts, or none (see instance_calling)
     cdef dict drivers                   # bytecode that resumes continuations (see wasmloom.host.continuations)
     cdef object _timeout                # seconds per call, or None
     cdef int64_t timeout_ns

@@ -409,6 +409,7 @@ class Store:
         self.sweep_at = _FIRST_SWEEP
         self.module_at = {}
         self.item_types = {}
+        self.callers = {}
         self.types = new_types()
         self.drivers = {}
         self.engine = engine

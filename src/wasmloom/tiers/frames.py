@@ -14,13 +14,14 @@ import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.contract._layout import CONT_SUSPENDED, WlCont, WlContext, WlFunction
+from cython.cimports.wasmloom.interpreter.frames import calling_instance
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.entries import save, tier_of_entry
 from cython.cimports.wasmloom.runtime.guests import Entry, Parked
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
 from cython.cimports.wasmloom.runtime.stacks import last_of, memory_of, state_of
 from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier
-from cython.cimports.wasmloom.target._processor import outer_frame, return_address
+from cython.cimports.wasmloom.target._processor import instance_of_adapter, outer_frame, return_address
 
 from wasmloom.contract.layout import CALLED_BY_COMPILED, SLOT_BYTES
 from wasmloom.interpreter.frames import walk
@@ -260,6 +261,24 @@ def frames_inside(store: Store) -> list[GuestFrame]:
         return []
     save(store, cython.address(entry))
     return frames_of_entry(store, cython.cast(uint64_t, cython.address(entry)), False)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def instance_calling(store: Store) -> uint64_t:
+    """The address of the instance whose code has called the host function that runs; 0: no instance has.
+
+    Call it where the function begins, with the store locked, before anything else could enter the guest. A tail call's
+    instance is the one that makes it, although its frame has gone.
+
+    A continuation that begins with a host function is called by no instance.
+    """
+    ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
+    if store.guest.entry == store.called_by_host:
+        return store.called_for
+    if ctx.host_fp == _CALLED_BY_COMPILED:
+        return instance_of_adapter(outer_frame(cython.cast(uint64_t, ctx.guest_fp)))
+    return calling_instance(cython.cast(uint64_t, ctx.stack_base) + ctx.host_fp, cython.cast(uint64_t, ctx.host_ip))
 
 
 def suspended(store: Store, limit: int) -> list[int]:

@@ -211,10 +211,8 @@ AsExtern = Func | Table | Memory | SharedMemory | Global | Tag
 
 def core_of(item: object) -> Any:
     """What an item of this API is as an import of wasmloom's. Raises `TypeError` for what is none."""
-    if isinstance(item, Func):
-        return item._core if item._per_instance is None else item._per_instance
     if isinstance(item, SharedMemory):
         raise WasmtimeError("guests can't import shared memories yet")
-    if isinstance(item, Memory | Global | Table | Tag):
+    if isinstance(item, Func | Memory | Global | Table | Tag):
         return item._core
     raise TypeError("expected a Func, Global, Memory, SharedMemory, Tag, or Table")

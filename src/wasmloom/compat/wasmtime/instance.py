@@ -69,12 +69,10 @@ def instantiated(store: Storelike, module: wl.Module, imports: Sequence[tuple[wl
     if module.engine is not core.engine:
         raise WasmtimeError("cross-`Engine` instantiation is not currently supported")
     found = []
-    for wanted, item in imports:
+    for _, item in imports:
         value = item if callable(item) and not isinstance(item, Func) else core_of(item)
         if getattr(item, "_core", None) is not None and item._core.store is not core:
             raise WasmtimeError("cross-`Store` instantiation is not currently supported")
-        if isinstance(item, Func) and item._per_instance is not None:
-            check_function(wanted, item._core.type)
         found.append(value)
     return attempt(wl.Instance, module, found, store=core)
 

@@ -14,7 +14,6 @@ from wasmloom.compat.wasmtime.errors import WasmtimeError, translated
 from wasmloom.compat.wasmtime.handles import expect
 from wasmloom.compat.wasmtime.store import WRAPPERS, Item, Store, Storelike, check_store
 from wasmloom.compat.wasmtime.types import FuncType, ValType
-from wasmloom.host.callers import PerInstance
 
 Converter = Callable[[Any], Any]
 
@@ -253,10 +252,13 @@ class Caller(Storelike):
         self.close()
 
 
-def _results_to_core(type: wl.FuncType, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A host function for wasmloom: with results as it takes them, and references as this API has them."""
+def _results_to_core(type: wl.FuncType, function: Callable[..., Any], before: int = 0) -> Callable[..., Any]:
+    """A host function for wasmloom: with results as it takes them, and references as this API has them.
+
+    So many arguments come `before` those that the guest gives.
+    """
     convert = [to_core(result) for result in type.results]
-    takes = [from_core(param) for param in type.params]
+    takes = [_same] * before + [from_core(param) for param in type.params]
     takes_functions = any(take is not _same for take in takes)
 
     def call(*arguments: Any) -> Any:
@@ -304,11 +306,7 @@ def host_function(
         finally:
             caller._invalidate()
 
-    def make(core: wl.Caller | None) -> Callable[..., Any]:
-        # The caller isn't one of the guest's arguments, whose types say how they are converted.
-        return _results_to_core(type, lambda *arguments: with_caller(core, *arguments))
-
-    return PerInstance(make, make(None))
+    return wl.takes_caller(_results_to_core(type, with_caller, before=1))
 
 
 class Func(Item[wl.Func, FuncType], core=wl.Func, kind=FuncType):
@@ -325,11 +323,6 @@ class Func(Item[wl.Func, FuncType], core=wl.Func, kind=FuncType):
         home = store._home
         made = host_function(home, ty._core, func, access_caller)
         self._set(wl.Func(home._core, ty._core, made, getattr(func, "__name__", None) or type(func).__name__))
-        if access_caller:
-            self._per_instance = made
-
-    #: What an instance imports instead, to be known as the caller.
-    _per_instance: Callable[..., Any] | None = None
 
     @classmethod
     def _of(cls, core: wl.Func) -> Func:

@@ -164,7 +164,8 @@ def constant(name: str, size: int, bits: int) -> list[str]:
 def tail_jump(name: str, word: int) -> list[str]:
     """Lines that define a function which goes on elsewhere, with its own parameters.
 
-    Where, and the environment for it, say two words of the context's `args`, from `word` on.
+    Where, and the environment for it, say two words of the context's `args`, from `word` on. It gets the instance that
+    it comes from as calls of references do.
     """
     return [
         ".text",
@@ -173,6 +174,7 @@ def tail_jump(name: str, word: int) -> list[str]:
         ".cfi_startproc",
         f"movq {offset('WlInstance', 'context')}(%r13), %rax",
         f"movq {offset('WlContext', 'args')}(%rax), %rax",
+        "movq %r13, %r10",
         f"movq {8 * word}(%rax), %r11",
         f"movq {8 * word + 8}(%rax), %r13",
         "jmpq *%r11",

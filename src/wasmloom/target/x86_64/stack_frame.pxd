@@ -14,6 +14,10 @@ cdef inline uint64_t return_address(uint64_t frame) noexcept nogil:
 cdef inline uint64_t outer_frame(uint64_t frame) noexcept nogil:
     return (<uint64_t *>frame)[0]
 
+# The instance whose compiled code has called an adapter, whose frame this is; see `_adapter` in stubs.py.
+cdef inline uint64_t instance_of_adapter(uint64_t frame) noexcept nogil:
+    return (<uint64_t *>frame)[-2]
+
 # The `WlLoop` that a loop stub is about: see `write_loop_stub` in code.py. Async-signal-safe.
 cdef inline uint64_t *loop_of_stub(uint64_t stub) noexcept nogil:
     return <uint64_t *>(stub + 7 + (<int32_t *>(stub + 3))[0])

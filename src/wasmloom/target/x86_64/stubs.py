@@ -209,12 +209,18 @@ _TRAP = f"""
 
 
 def _adapter(call: str, registers: bool) -> str:
-    """A function for compiled callers that the runtime call `call` runs; `registers`: parameters are in registers."""
+    """A function for compiled callers that the runtime call `call` runs; `registers`: parameters are in registers.
+
+    The caller's instance is in R10, LLVM's `nest`; without registers no instance calls. Host functions may ask for it:
+    `instance_of_adapter` reads it.
+    """
     words = "%rsp" if registers else "%rdx"
     save = f"    subq ${_ARGUMENT_BYTES + 16}, %rsp\n{_save_arguments()}" if registers else "    subq $16, %rsp\n"
     environment = "%r13" if registers else "%rsi"
+    calling = "%r10" if registers else "$0"
     result = "    movq (%rsp), %rax\n    movq %rax, %xmm0\n" if registers else ""
     return f"""{_FRAME}{save}
+    movq {calling}, -16(%rbp)
     movq {words}, %rcx
     movq {environment}, %rdx
     movq {_CONTEXT}(%rdx), %rdi
