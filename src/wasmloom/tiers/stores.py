@@ -28,6 +28,8 @@ from cython.cimports.wasmloom.tiers.mixed import join, let_mix
 from wasmloom.errors import UnsupportedError
 from wasmloom.tiers.mixed import replace
 
+#: Most ticks between two looks at a store whose stacks let it stay in bytecode.
+_MOST_TICKS = cython.declare(uint64_t, 1000)
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
 
 
@@ -212,9 +214,12 @@ def keeps_stacks(store: Store, many: int) -> bool:
 
 
 def ask_later(store: Store) -> None:
-    """Have the tier of a store, which stays as it is for now, checked again when its guest has run for as long as
-    guests run before the first check."""
-    store.guest.change_at = store.guest.ticks_seen + MANY_TICKS
+    """Have the tier of a store, which stays as it is for now, checked again when its guest has run for twice as long.
+
+    So a guest whose stacks come and go is less and less likely to be seen in a moment with few of them. It is looked at
+    every ten seconds at least.
+    """
+    store.guest.change_at = store.guest.ticks_seen + min(max(store.guest.ticks_seen, MANY_TICKS), _MOST_TICKS)
     if store.guest.change_when == WHEN_READY:
         store.guest.change_when = WHEN_BUSY
 

@@ -118,15 +118,27 @@ _SWITCH = "; ".join(
     )
 )
 #: The same with the parent's resume point, which is in the control context at RSI, moved to the one at RBX: from one
-#: continuation to another of the same parent.
+#: continuation to another of the same parent. All loads come before the stores, whose addresses are known later, and
+#: two of the parent's words move as one: where two stacks switch to each other, a third of the time was loads that
+#: waited.
 _EXCHANGE = "; ".join(
-    [
-        line
-        for at in (_SP, _FP, _PC)
-        for line in (f"movq {at}(%rsi), %r11", f"movq {at}(%rbx), %r{8 + at // 8}", f"movq %r11, {at}(%rbx)")
-    ]
-    + ["leaq 1f(%rip), %r11", f"movq %rsp, {_SP}(%rsi)", f"movq %rbp, {_FP}(%rsi)", f"movq %r11, {_PC}(%rsi)"]
-    + ["movq %r8, %rsp", "movq %r9, %rbp", "jmpq *%r10", "1:"]
+    (
+        f"movq {_SP}(%rbx), %r8",
+        f"movq {_FP}(%rbx), %r9",
+        f"movq {_PC}(%rbx), %r10",
+        f"movq {_SP}(%rsi), %r11",
+        f"movups {_FP}(%rsi), %xmm0",  # and _PC
+        "leaq 1f(%rip), %r14",
+        f"movq %rsp, {_SP}(%rsi)",
+        f"movq %rbp, {_FP}(%rsi)",
+        f"movq %r14, {_PC}(%rsi)",
+        f"movq %r11, {_SP}(%rbx)",
+        f"movups %xmm0, {_FP}(%rbx)",
+        "movq %r8, %rsp",
+        "movq %r9, %rbp",
+        "jmpq *%r10",
+        "1:",
+    )
 )
 
 
