@@ -650,26 +650,42 @@ def test_loops_of_switches_stop(name):
         signal.signal(signal.SIGINT, before)
 
 
-def test_tracing():
-    """``WASMLOOM_LOG=stacks`` tells of every step of the interpreter."""
+@pytest.mark.parametrize("tier", ["interpreter", "baseline", "compiler"])
+def test_tracing(tier):
+    """``WASMLOOM_LOG=stacks`` tells of every step, in all tiers the same."""
     program = f"""
 import wasmloom as wl
 from wasmloom.runtime import collector
 exports = wl.Instance(wl.Module('''(module {PRELUDE} {STALE.replace("$g (loop", "$g (call $nop) (loop")}
   (func $once (suspend $t))  (elem declare func $once)
   (func (export "run") (resume $k (call $step (cont.new $k (ref.func $once)))))
-  (func (export "drop") (drop (call $step (cont.new $k (ref.func $g))))))''')).exports
+  (func (export "drop") (drop (call $step (cont.new $k (ref.func $g)))))
+  (type $f1 (func (param i32))) (type $k1 (cont $f1))
+  (type $to (func (param (ref null $k)))) (type $kto (cont $to))
+  (tag $e) (tag $s)
+  (func $takes (param i32) (suspend $t))
+  (func $there (param (ref null $k)))
+  (func $away (switch $kto $s (cont.new $kto (ref.func $there))))
+  (elem declare func $takes $away $there)
+  (func (export "rest") (local $k (ref null $k))
+    (local.set $k (call $step (cont.bind $k1 $k (i32.const 1) (cont.new $k1 (ref.func $takes)))))
+    (block $thrown (try_table (catch $e $thrown) (resume_throw $k $e (local.get $k))) unreachable)
+    (resume $k (on $s switch) (cont.new $k (ref.func $away)))))''')).exports
 exports.run()
 exports.drop()
 exports.run()
+exports.rest()
 collector.collect_garbage(exports.run.store)
 """
     source = Path(wl.__file__).resolve().parent.parent
-    environment = {**os.environ, "WASMLOOM_TIER": "interpreter", "WASMLOOM_LOG": "stacks", "PYTHONPATH": str(source)}
+    environment = {**os.environ, "WASMLOOM_TIER": tier, "WASMLOOM_LOG": "stacks", "PYTHONPATH": str(source)}
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
     )
     words = [line.split()[1] for line in result.stderr.splitlines()]
     once = ["new", "resume", "suspend", "resume", "return", "free"]
     assert words[:9] == [*once, "new", "resume", "suspend"]
-    assert words[9:15] == once and set(words[15:]) <= {"collect"}
+    assert words[9:15] == once
+    bound = ["new", "bind", "resume", "suspend", "throw", "free"]
+    switched = ["new", "resume", "new", "switch", "return", "free"]
+    assert words[15:27] == bound + switched and set(words[27:]) <= {"collect"}

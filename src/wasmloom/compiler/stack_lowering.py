@@ -200,7 +200,7 @@ def _cont_bind(f: FunctionLowering, i: Instr) -> None:
     fits = b.assign(f"icmp ule ptr {b.at(place, SLOT_BYTES * count).text}, {end.text}", "i1")
     lasts = b.compare("ne", following, pointer_word(b, cont))
     quick, slow, done = b.fresh("quick"), b.fresh("slow"), b.fresh("bound")
-    b.branch(b.both(fits, lasts), quick, slow)
+    b.branch(b.both(fits, lasts) if f.options.inline_switching else b.const("i1", 0), quick, slow)
     b.label(quick)
     b.set_values(place, values)
     set_cont_field(b, cont, "state", b.binary("add", state, b.const("i64", count << BOUND_SHIFT)))

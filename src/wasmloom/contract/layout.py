@@ -243,7 +243,8 @@ RUNTIME_CALLS: tuple[str, ...] = (
     # (ctx, WlCont*): its revisions have run out: moves the suspended stack to a fresh continuation, put in
     # ctx.exception
     "cont_renew",
-    # (ctx, inst, fp, ip): a traced instruction is about to run
+    # (ctx, inst, fp, ip): a traced instruction is about to run; without an ip, the native stack of the continuation in
+    # the place of `fp` has ended
     "trace",
     # Of compiled code. (ctx, WlFunction*, registers): run a function that isn't compiled; `registers` has what the
     # parameter registers held, those of integers first, and gets the first result.

@@ -15,6 +15,7 @@ from wasmloom.runtime import forks
 from wasmloom.runtime.codememory import CodeBudget
 from wasmloom.runtime.epochs import EpochCounter
 from wasmloom.runtime.regions import can_reserve
+from wasmloom.system import log
 
 if TYPE_CHECKING:
     from typing import Self
@@ -181,7 +182,7 @@ class Engine(Fixed):
 
         return Options(
             fuel=self.fuel,
-            inline_switching=self.stack_switching == "native",
+            inline_switching=self.stack_switching == "native" and not log.STACKS,  # only calls are traced
             checked=self.checked,
             deterministic=self.deterministic,
         )

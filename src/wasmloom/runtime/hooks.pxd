@@ -60,6 +60,7 @@ cdef object python_exception        # makes a Python exception of a guest's
 cdef object engine_of               # the engine for what a store is made with
 
 cdef void set_runtime_call(int index, void *function) noexcept
+cdef void *runtime_call(int index) noexcept
 cdef void use_runtime_table(void **table) noexcept
 cdef void set_run(Run function) noexcept
 cdef void set_change(ChangeTier function) noexcept

@@ -41,6 +41,13 @@ def set_runtime_call(index: cython.int, function: cython.p_void) -> cython.void:
 
 @cython.cfunc
 @cython.exceptval(check=False)
+def runtime_call(index: cython.int) -> cython.p_void:
+    """The runtime function at `index`; NULL when none is registered yet."""
+    return _table[index]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
 def use_runtime_table(table: cython.pp_void) -> cython.void:
     """Fill `table` with all functions registered so far and later. Generated code calls the runtime through it."""
     global _table
