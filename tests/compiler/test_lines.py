@@ -145,9 +145,12 @@ def at(address: int) -> bytes:
 
 END = b"\0\x01\x01"
 
+#: A call that another function stands in the place of; it is what the column below means.
+SITE = struct.pack("<III", 0, 50, 3)
+
 #: All opcodes: columns, files, flags, an unknown extended one, both ways to advance by constants.
 EVERYTHING = (
-    at(0x1000) + b"\x05\x07\x04\x01\x06\x07\x0a\x0b\x0c\x81\x01" + b"\0\x03\x80ab" + b"\x01"
+    at(0x1000) + b"\x05\x04\x04\x01\x06\x07\x0a\x0b\x0c\x81\x01" + b"\0\x03\x80ab" + b"\x01"
     b"\x03\xe4\0\x01"  # line + 100, same address: replaces the row
     b"\x02\x90\x01\x01"  # address + 144
     b"\x03\x9c\x7f\x02\x02\x01"  # line - 100, address + 2
@@ -160,7 +163,7 @@ EVERYTHING = (
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("version", [4, 5])
 def test_every_opcode(version: int, wide: bool) -> None:
-    table = LineTable.parse(unit(EVERYTHING, version, wide))
+    table = LineTable.parse(unit(EVERYTHING, version, wide), SITE)
     last = 0x1000 + 144 + 2 + 17 + 0x1234
     assert list(table.rows(0, 1 << 64)) == [(0x1000, 101), (0x1092, 1), (last, 6), (last + 4, 7)]
     assert table.offset_at(0xFFF) is None
@@ -205,7 +208,7 @@ WHOLE = unit(EVERYTHING) + unit(EVERYTHING.replace(at(0x1000), at(0x100000)), 4)
 
 
 def test_what_is_damaged_is_a_table() -> None:
-    assert LineTable.parse(WHOLE).offset_at(0x1092) is not None
+    assert LineTable.parse(WHOLE, SITE).offset_at(0x1092) is not None
 
 
 @given(st.data())
@@ -215,6 +218,6 @@ def test_any_damage(data: st.DataObject) -> None:
         section[data.draw(st.integers(0, len(section) - 1))] = data.draw(st.integers(0, 255))
     del section[data.draw(st.integers(0, len(section))) :]
     try:
-        LineTable.parse(bytes(section)).offset_at(0x1092)
+        LineTable.parse(bytes(section), SITE).offset_at(0x1092)
     except ObjectError as error:
         assert str(error)

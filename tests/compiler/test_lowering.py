@@ -41,7 +41,7 @@ def test_a_local_is_read_once() -> None:
 def test_a_loop_reads_what_it_writes() -> None:
     """In a loop, locals have the value of the turn before; those that it doesn't write keep theirs."""
     text = ir(
-        "(loop $l (block (local.set $x (i32.sub (local.get $x) (local.get $y)))) (br_if $l (local.get $x)))"
+        "(loop $l (loop) (block (local.set $x (i32.sub (local.get $x) (local.get $y)))) (br_if $l (local.get $x)))"
         " (global.set $g (local.get $y))"
     )
     assert reads(text, 0) == 2  # at the loop's beginning, and behind the block

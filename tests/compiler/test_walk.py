@@ -140,15 +140,15 @@ def sampled(walker: ctypes.CDLL, module: wl.Module, run: Callable[[], object]) -
         places = list(sample)
         places = places[: places.index(0)] if 0 in places else places
         # The first is an instruction, the others are return addresses.
-        shown = [code.place(place - (depth > 0)) for depth, place in enumerate(places)]
-        found[tuple(module.func_name(place[0]) or "?" for place in shown if place is not None)] += 1
+        shown = [each for depth, place in enumerate(places) for each in code.places(place - (depth > 0))]
+        found[tuple(module.func_name(function) or "?" for function, _ in shown)] += 1
         ctypes.memset(sample, 0, ctypes.sizeof(sample))
     return found
 
 
 @pytest.mark.parametrize("switching", SWITCHING)
 def test_frame_pointers_from_a_signal(walker: ctypes.CDLL, switching: str) -> None:
-    module, exports = compiled(guest(300_000_000), switching)
+    module, exports = compiled(guest(3_000_000_000), switching)
     found = sampled(walker, module, lambda: exports.main(1))
     assert sum(found.values()) > 10, "no ticks"
     # All but those in a prologue or epilogue.
@@ -230,7 +230,7 @@ def test_perf(switching: str, tmp_path: Path, request: pytest.FixtureRequest) ->
     data = tmp_path / "perf.data"
     command = ["perf", "record", "-e", "cpu-clock", "--call-graph", "fp", "-o", str(data)]
     process = subprocess.Popen(
-        command + program(guest(300_000_000), switching, "print(__import__('os').getpid(), flush=True)"),
+        command + program(guest(3_000_000_000), switching, "print(__import__('os').getpid(), flush=True)"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "WASMLOOM_PERF": "map"},
     )  # fmt: skip
     output, errors = process.communicate(timeout=300)

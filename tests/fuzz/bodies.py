@@ -113,11 +113,24 @@ class Body(ControlSteps):
         elif use == 3:
             self.store_top(type)
 
+    def shorten(self) -> None:
+        """Let the body be some steps without loops and handlers."""
+        self.short = True
+        self.leaf = self.c.chance(60)
+        self.budget = self.c.pick((1, 2, 3, 5))
+        simple = [
+            self.push_leaf, self.compute, self.compute, self.set_local, self.select, self.if_, self.br_if, self.return_,
+            self.load, self.store, self.get_global, self.set_global, self.trap, self.drop,
+        ]  # fmt: skip
+        if self.plan.tags:
+            simple.append(self.throw)
+        self.actions = simple if self.leaf else [*simple, self.call, self.call, self.call]
+
     def generate(self) -> None:
         """Fill `code`, `end` included."""
         if not self.leaf:
             self.guard()
-        for _ in range(4):
+        for _ in range(1 if self.short else 4):
             self.sequence()
         self.settle(self.type.results)
         self.op("end")

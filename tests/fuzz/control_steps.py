@@ -27,6 +27,10 @@ class ControlSteps(DataSteps):
 
     def call(self) -> None:
         index = self.c.below(len(self.plan.functions))
+        if self.plan.short and self.c.chance(50):
+            index = self.c.pick(self.plan.short)
+        elif self.c.chance(10):
+            index = self.index
         type = self.plan.functions[index]
         self.need(type.params)
         self.op("call", uleb(index))
@@ -88,7 +92,7 @@ class ControlSteps(DataSteps):
         if not fitting:
             return
         how = self.c.below(3)
-        index = self.c.pick(fitting)
+        index = self.index if self.c.chance(30) else self.c.pick(fitting)
         type = self.plan.functions[index]
         if how == 0:
             self.need(type.params)

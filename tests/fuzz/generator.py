@@ -96,6 +96,8 @@ class Plan:
         self.suspends: list[int] = []
         #: types of continuations that functions of the module can run
         self.conts: list[int] = []
+        #: functions with short bodies, which the compiler lets stand in the place of calls
+        self.short: list[int] = []
         self.pair: Pair | None = None
         self.data = 0
         self.fuel = 0
@@ -229,8 +231,12 @@ class Generator:
         self.define(plan, REENTERED)
         last = len(plan.functions)
         self.segments(plan)
+        plan.short = [index for index in range(first, last) if self.c.chance(35)]
         for index in range(first, last):
             body = self.body(self.c, plan, plan.functions[index])
+            body.index = index
+            if index in plan.short:
+                body.shorten()
             body.generate()
             own = [entry.type for entry in body.locals[len(body.type.params) :]]
             plan.syntax.code.append(Code(run_lengths(own), bytes(body.code)))

@@ -125,6 +125,9 @@ class Operands:
         self.floor = 0
         self.budget = choices.pick((3, 8, 15, 30, 60, 120))
         self.leaf = choices.chance(25)
+        #: the function's index, which the generator knows; whether the body is to be short
+        self.index = 0
+        self.short = False
         self._declare_locals()
         #: Locals that only ever hold small numbers, for addresses.
         self.small = [self.new_local(I32) for _ in range(choices.pick((1, 2, 0)))]

@@ -77,12 +77,14 @@ def _vector(r: cython.pointer(Reader), i: cython.pointer(Instr)) -> list:
     return vector
 
 
-#: What is looked for in bodies: rows that may raise an exception in the function itself, tail calls, direct calls, and
-#: what is about continuations.
+#: What is looked for in bodies: rows that may raise an exception in the function itself, tail calls, direct calls, what
+#: is about continuations, and what a function that stands in the place of a call is without; tail calls of others.
 _THROWING = 1
 _TAIL = 2
 _CALL = 4
 _SWITCHING = 8
+_NOT_SIMPLE = 16
+_LEAVES = 32
 _traits = cython.declare(cython.uchar[1024])
 for _row in INSTRUCTIONS:
     _name = _row.mnemonic
@@ -97,6 +99,8 @@ for _row in INSTRUCTIONS:
         _bits |= _CALL
     if _row.feature == "stack-switching":
         _bits |= _SWITCHING
+    if _bits & (_TAIL | _SWITCHING) or _name in ("loop", "try_table", "try"):
+        _bits |= _NOT_SIMPLE
     _traits[cython.cast(cython.int, _row.index)] = _bits
 
 
@@ -130,6 +134,10 @@ def _look_through(module: DecodedModule, number: uint32_t, calls: set) -> cython
             seen |= _traits[instr.op]
             if _traits[instr.op] & _CALL:
                 calls.add(instr.a)
+            if _traits[instr.op] & _TAIL and not (
+                _traits[instr.op] & _CALL and instr.a == number + module.num_imported_funcs
+            ):
+                seen |= _LEAVES
     return seen
 
 
@@ -152,21 +160,24 @@ def mnemonics(module: DecodedModule) -> set[str]:
     return {row.mnemonic for row in INSTRUCTIONS if seen[cython.cast(cython.int, row.index)]}
 
 
-def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[set[int]]]:
+def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[bool], list[set[int]]]:
     """The facts about all bodies that the compiler needs before it compiles one.
 
-    For each function defined in the module: whether it has a tail call, whether an exception may arise in it (from an
-    instruction, or from an unknown callee), and which functions it calls directly.
+    For each function defined in the module: whether it has a tail call of another one, whether an exception may arise
+    in it (from an instruction, or from an unknown callee), whether it is simple enough to stand in the place of a call,
+    and which functions it calls directly.
     """
     number: uint32_t
     seen: cython.int
     tails: list = []
     throws: list = []
+    simple: list = []
     calls: list = []
     for number in range(module.num_bodies):
         called: set = set()
         seen = _look_through(module, number, called)
-        tails.append(bool(seen & _TAIL))
+        tails.append(bool(seen & _LEAVES))
+        simple.append(not seen & _NOT_SIMPLE)
         throws.append(bool(seen & _THROWING))
         calls.append(called)
-    return tails, throws, calls
+    return tails, throws, simple, calls

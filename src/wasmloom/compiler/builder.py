@@ -18,7 +18,7 @@ from wasmloom.compiler.abi import (
     uniform_type,
 )
 from wasmloom.compiler.backends import chosen
-from wasmloom.compiler.lines import END, MARK
+from wasmloom.compiler.lines import END, MARK, SITE_STEP
 from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.semantics.kinds import SLOT_BITS, by_name, places
@@ -55,8 +55,8 @@ _CONTEXT = ("%inst", layout.offset("WlInstance", "context"))
 #: A word, as builders call it.
 _WORD = f"i{SLOT_BITS}"
 _WORD_MASK = (1 << SLOT_BITS) - 1
-#: The metadata suffixes of a function's locations, by offset in the module.
-Scope = Callable[[int], str]
+#: The metadata suffixes of a function's locations, by offset in the module and site (see `wasmloom.compiler.lines`).
+Scope = Callable[[int, int], str]
 
 _GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
 
@@ -100,8 +100,10 @@ class FunctionBuilder(StructBuilder):
         self.inst = Value("%inst", "ptr")
         #: where in `lines` the last mark of the block goes, behind its last access; -1: it has none
         self._accessed = -1
-        #: the offset of the last mark
-        self._marked = 0
+        #: offset and site of the last mark
+        self._marked = 0, 0
+        #: the call in whose place is what is being written (see `wasmloom.compiler.inlining`); 0: none
+        self.site = 0
         self._scope = scope
         self._offset = 0
         self._where: str | None = ""
@@ -135,7 +137,7 @@ class FunctionBuilder(StructBuilder):
     def where(self) -> str:
         """The metadata suffix of what is written; most instructions have nothing that needs it."""
         if self._where is None:
-            self._where = "" if self._scope is None else self._scope(self._offset)
+            self._where = "" if self._scope is None else self._scope(self._offset, self.site)
         return self._where
 
     @where.setter
@@ -165,7 +167,7 @@ class FunctionBuilder(StructBuilder):
     def _close(self) -> None:
         """The block ends: what accesses memory in it stays in it."""
         if self._accessed >= 0:
-            self.lines.insert(self._accessed, "  " + self._mark_text(self._marked, END))
+            self.lines.insert(self._accessed, "  " + self._mark_text(*self._marked, END))
             self._accessed = -1
 
     def reserve(self) -> int:
@@ -174,7 +176,8 @@ class FunctionBuilder(StructBuilder):
         self.lines.append("")
         return len(self.lines) - 1
 
-    def _mark_text(self, offset: int, column: int) -> str:
+    def _mark_text(self, offset: int, site: int, kind: int) -> str:
+        column = SITE_STEP * site + kind
         return _MARK.format(inline_assembly.mark("" if self._scope is None else f".loc 0 {offset} {column}"))
 
     def rarely(
@@ -242,8 +245,8 @@ class FunctionBuilder(StructBuilder):
 
     def mark(self) -> None:
         """What accesses the guest's memory from here on belongs to the current instruction. This is no instruction."""
-        self._marked = self._offset
-        self.emit(self._mark_text(self._offset, MARK))
+        self._marked = self._offset, self.site
+        self.emit(self._mark_text(self._offset, self.site, MARK))
 
     def accessed(self) -> None:
         """The guest's memory has just been accessed."""

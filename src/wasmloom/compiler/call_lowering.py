@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from wasmloom.compiler.abi import Signature
+from wasmloom.compiler.control_lowering import branch_if
 from wasmloom.compiler.loops import Instr
-from wasmloom.compiler.lowering import FunctionLowering, branch_if, lowers
+from wasmloom.compiler.lowering import FunctionLowering, lowers
 from wasmloom.contract.layout import FIELD_BYTES
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
@@ -77,7 +78,11 @@ def _tail_call(f: FunctionLowering, callee: _Callee) -> None:
 
 @lowers("call")
 def _call_direct(f: FunctionLowering, i: Instr) -> None:
-    _call(f, _direct(f, i.a))
+    own = i.a - f.facts.imported
+    if own >= 0 and f.wants(own):
+        f.stand_in(i, own)
+    else:
+        _call(f, _direct(f, i.a))
 
 
 @lowers("call_indirect")
@@ -92,7 +97,13 @@ def _call_ref(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("return_call")
 def _return_call(f: FunctionLowering, i: Instr) -> None:
-    _tail_call(f, _direct(f, i.a))
+    if i.a != f.facts.imported + f.index:
+        _tail_call(f, _direct(f, i.a))
+        return
+    arguments = f.pop_many(len(f.signature.params))
+    f.stop_fuel()
+    f.go_again(arguments)
+    f.dead = True
 
 
 @lowers("return_call_indirect")

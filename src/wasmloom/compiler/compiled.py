@@ -304,19 +304,21 @@ class CompiledModule:
         index = int(number) + self.module.num_imported_funcs
         return func_name(self.module, index) or f"wasm-function[{index}]"
 
-    def place(self, address: int, fault: bool = False) -> tuple[int, int] | None:
-        """The function (of the module's index space) and the offset in the module of the code at an address.
+    def places(self, address: int, fault: bool = False) -> list[tuple[int, int]]:
+        """The function (of the module's index space) and the offset in the module of the code at an address; before it
+        those that stand there in the place of calls, innermost first. Nothing if the address isn't in a function.
 
         `fault`: of the access to guest memory that faulted there, not of the call there.
         """
         loaded = self.loaded
         if not loaded.contains(address):
             loaded = next((piece for piece in self._pieces if piece.contains(address)), loaded)
-        found = loaded.lookup(address)
-        if found is None or not found[0].startswith(("wf.", "wo.")):
-            return None
-        offset = loaded.access_at(address) if fault else loaded.offset_at(address, address - found[1])
-        return int(found[0][3:]) + self.module.num_imported_funcs, offset or 0
+        found = loaded.function_at(address)
+        if found is None or not found.name.startswith(("wf.", "wo.")):
+            return []
+        own = int(found.name[3:]) + self.module.num_imported_funcs
+        chain = loaded.chain_at(address, found, fault) or [(None, 0)]
+        return [(own if function is None else function, offset) for function, offset in chain]
 
     def state_at(self, function: int, offset: int) -> FrameState:
         """What a frame holds where it stands: see `CodeSpace.state_at`. Only LLVM knows where the values are."""
@@ -352,7 +354,7 @@ def walk_compiled(ip: int, fp: int, fault: bool, cont: int, limit: int) -> list[
     """
     from wasmloom.interpreter.frames import walk
 
-    known: dict[tuple[int, bool], tuple[CompiledModule, int, int] | None] = {}
+    known: dict[tuple[int, bool], list[tuple[CompiledModule, int, int]]] = {}
     frames: list[GuestFrame] = []
     near: tuple[CompiledModule, ...] = ()
     for place, running in native_stacks.frames(ip, fp, cont, limit):
@@ -365,22 +367,27 @@ def walk_compiled(ip: int, fp: int, fault: bool, cont: int, limit: int) -> list[
             known[key] = _describe(place if fault else place - 1, fault, near)
         found = known[key]
         fault = False  # only the innermost frame can have faulted
-        if found is not None:  # else a piece of `wasmloom.target.stubs`
-            frames.append(GuestFrame(*found, running))
-            near = found[:1]
-    return frames
+        for each in found:  # none: a piece of `wasmloom.target.stubs`
+            frames.append(GuestFrame(*each, running))
+            near = each[:1]
+        if len(frames) >= limit:
+            break
+    return frames[:limit]
 
 
 set_walk_compiled(walk_compiled)
 
 
-def _describe(address: int, fault: bool, near: tuple[CompiledModule, ...]) -> tuple[CompiledModule, int, int] | None:
-    """The module, function and offset of an address, which is looked for `near` first: there may be many modules."""
+def _describe(address: int, fault: bool, near: tuple[CompiledModule, ...]) -> list[tuple[CompiledModule, int, int]]:
+    """The module, function and offset of an address, which is looked for `near` first: there may be many modules.
+
+    Several where functions stand in the place of calls, innermost first.
+    """
     for compiled in chain(near, _modules):
-        place = compiled.place(address, fault)
-        if place is not None:
-            return (compiled, *place)
-    return None
+        places = compiled.places(address, fault)
+        if places:
+            return [(compiled, *place) for place in places]
+    return []
 
 
 def units(module: DecodedModule, functions: Iterable[int], most: int = UNIT_BYTES) -> list[list[int]]:
@@ -402,10 +409,12 @@ def perhaps_too_large(module: DecodedModule) -> list[int]:
     """Functions that `wasmloom.compiler.lowering` could refuse for their size: these aren't left for later."""
     with forks.importing:
         from wasmloom.compiler import lowering
+        from wasmloom.compiler.inlining import GROWTH_PART
 
     signatures = [sub.composite for sub in module.types if isinstance(sub.composite, FuncType)]
     widest = max((len(one.params) + len(one.results) for one in signatures), default=0)
-    least = lowering.MOST_LINES // (LINES_PER_BYTE + widest)
+    # What stands in the place of calls counts, too.
+    least = lowering.MOST_LINES * GROWTH_PART // ((GROWTH_PART + 1) * (LINES_PER_BYTE + widest))
     bodies = zip(module.body_starts, module.body_ends, strict=True)
     return [index for index, (start, end) in enumerate(bodies) if end - start >= least]
 

@@ -42,12 +42,15 @@ class Facts:
         ):
             self._spaces[space] = at
             at += layout.FIELD_BYTES * count
-        #: by function defined here, the functions that it calls directly
+        #: by function defined here: whether it is one that can stand in the place of a call (see
+        #: `wasmloom.compiler.inlining`), as far as its instructions go; the functions that it calls directly
+        self.simple: list[bool]
         self.calls: list[set[int]]
-        tails, throws, self.calls = scan(module)
+        tails, throws, self.simple, self.calls = scan(module)
         #: functions, of those defined here, that are compiled with the uniform prototype
         self.uniform = tails
         self.throws = self._propagate(throws, self.calls)
+        self._bounds = module.body_starts, module.body_ends
 
     def hints(self, index: int) -> dict[int, bool]:
         """Hints for a function of those defined here: offset of an `if` or `br_if` → whether its condition holds."""
@@ -56,6 +59,11 @@ class Facts:
             return {}
         start = self.module.body_starts[index]
         return {start + offset: likely for offset, likely in own.items()}
+
+    def size(self, index: int) -> int:
+        """Bytes of the body of a function of those defined here."""
+        starts, ends = self._bounds
+        return ends[index] - starts[index]
 
     def _propagate(self, throws: list[bool], calls: list[set[int]]) -> list[bool]:
         """Which functions may throw: those that throw, and their callers. Imports may throw."""

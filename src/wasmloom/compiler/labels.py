@@ -18,12 +18,33 @@ class Landing:
         self.used = False
 
 
+class Rounds:
+    """The rounds of a short loop, whose body is there several times (see `wasmloom.compiler.loops`).
+
+    While a round is lowered, branches to the loop's label go to the next one, from the last one to the loop's
+    beginning.
+    """
+
+    __slots__ = ("at", "entries", "exits", "first", "left", "start")
+
+    def __init__(self, label: Label, at: int, start: int, left: int) -> None:
+        #: the loop's offset, where its body begins in the list of instructions, and how many rounds are to come
+        self.at = at
+        self.start = start
+        self.left = left
+        #: the loop's beginning, and the ways to it
+        self.first = label.target
+        self.entries = label.incoming
+        #: the ways out at the loop's end
+        self.exits: list[tuple[list[Value], str]] = []
+
+
 class Label:
     """An open block. A branch to it goes to `target` with values of the kinds `kinds`."""
 
     __slots__ = (
         "current", "else_name", "end", "exception", "first_values", "has_parts", "height", "incoming", "is_loop",
-        "kinds", "landing", "memo", "outer", "phis_at", "results", "target", "uncaught", "writes",
+        "kinds", "landing", "memo", "outer", "phis_at", "results", "rounds", "target", "uncaught", "writes",
     )  # fmt: skip
 
     def __init__(self, target: str, end: str, height: int, kinds: tuple[str, ...], results: tuple[str, ...]) -> None:
@@ -39,6 +60,7 @@ class Label:
         self.incoming: list[tuple[list[Value], str]] = []
         #: loops: where in the builder's lines the phis go
         self.phis_at = -1
+        self.rounds: Rounds | None = None
         self.else_name: str | None = None
         #: what the body begins with: of a loop its phis, of an `if` what its `else` finds again
         self.first_values: list[Value] = []

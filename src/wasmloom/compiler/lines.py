@@ -12,13 +12,17 @@ There are two tables in one, told apart by the *column*. Rows in the columns `MA
 guest memory lie between them. Those in column 0 are written by LLVM, for calls and traps, and for their arguments,
 which it may set up between a mark and its access; it leaves out a row that is the same as that before, whatever marks
 are between. So each question has to leave out the other's rows.
+
+A function may stand in the place of a call, without one (see `wasmloom.compiler.inlining`). The column's higher bits
+then number the *site*, and a table beside the line table (`INLINED`) says of each site where the call is, and of what.
 """
 
 from __future__ import annotations
 
+import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from wasmloom.compiler.elf import ObjectError
@@ -34,6 +38,14 @@ _SKIPPED = {4: 1, 6: 0, 7: 0, 10: 0, 11: 0, 12: 1}
 #: The columns of marks (see `wasmloom.compiler.builder`): here begins what a line accesses, here it ends. Calls and
 #: traps have column 0.
 MARK, END = 1, 2
+#: A column is one of these, and this many times the number of the site; 0: what isn't inlined.
+SITE_STEP = 4
+#: The section with a row for each site, from 1 on: the site that the call is in, the call's offset in the module, and
+#: the function that stands there.
+INLINED = ".debug_inlined"
+_SITE = struct.Struct("<III")
+#: Sites that one object may have: what fits into a column.
+MOST_SITES = 0xFFFF // SITE_STEP
 
 _ADDRESS_MASK = 0xFFFFFFFFFFFFFFFF
 _LINE_MASK = 0xFFFFFFFF
@@ -42,16 +54,24 @@ _LINE_MASK = 0xFFFFFFFF
 class LineTable:
     """Which offset in the module the instructions of one object come from."""
 
-    def __init__(self, addresses: array[int], lines: array[int], columns: array[int]) -> None:
+    def __init__(
+        self,
+        addresses: array[int],
+        lines: array[int],
+        columns: array[int],
+        sites: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
         # Sorted addresses; a line counts from its address to the next one. Line 0: comes from nothing in the module.
         # Of two rows at one address the last counts, among those of a column.
         self._addresses = addresses
         self._lines = lines
         self._columns = columns
+        self._sites = sites
 
     @classmethod
-    def parse(cls, section: bytes) -> LineTable:
-        """Read a ``.debug_line`` section whose relocations have been applied; an empty one makes an empty table.
+    def parse(cls, section: bytes, inlined: bytes = b"") -> LineTable:
+        """Read a ``.debug_line`` section whose relocations have been applied, and an `INLINED` one; empty ones make an
+        empty table.
 
         Raises `ObjectError` when it is damaged or of an unknown version.
         """
@@ -63,14 +83,21 @@ class LineTable:
         except IndexError:
             raise ObjectError("damaged line table: it ends too early") from None
         sequences.sort(key=lambda sequence: sequence[0][0])
-        addresses, lines, columns = array("Q"), array("I"), array("B")
+        addresses, lines, columns = array("Q"), array("I"), array("H")
         for some_addresses, some_lines, some_columns in sequences:
             if addresses and some_addresses[0] < addresses[-1]:
                 raise ObjectError("damaged line table: sequences overlap")
             addresses += some_addresses
             lines += some_lines
             columns += some_columns
-        return cls(addresses, lines, columns)
+        if len(inlined) % _SITE.size:
+            raise ObjectError("damaged table of inlined calls: it ends too early")
+        sites = list(_SITE.iter_unpack(inlined))
+        if any(parent > number for number, (parent, _, _) in enumerate(sites)):
+            raise ObjectError("damaged table of inlined calls: one is in a later one")
+        if max(columns, default=0) // SITE_STEP > len(sites):
+            raise ObjectError("damaged line table: a call that isn't inlined")
+        return cls(addresses, lines, columns, sites)
 
     def offset_at(self, address: int, start: int | None = None) -> int | None:
         """The offset in the module of the instruction at `address`, or None.
@@ -78,15 +105,44 @@ class LineTable:
         For a return address ask for the byte before it, which belongs to the call. With `start`, where the function
         begins: that of a call there, and nothing else.
         """
+        position = self._call_at(address, start)
+        return (self._lines[position] or None) if position >= 0 else None
+
+    def _call_at(self, address: int, start: int | None) -> int:
+        """The row that `offset_at` asks for; -1 if there is none."""
         position = bisect_right(self._addresses, address) - 1
         if start is not None:
             while position >= 0 and self._addresses[position] >= start:
-                if self._lines[position] and not self._columns[position]:
-                    break
+                if self._lines[position] and not self._columns[position] % SITE_STEP:
+                    return position
                 position -= 1
-            else:
-                return None
-        return (self._lines[position] or None) if position >= 0 else None
+            return -1
+        return position
+
+    def chain_at(self, address: int, start: int, end: int, fault: bool) -> list[tuple[int | None, int]]:
+        """What the instruction at `address` is in, in the function from `start` to `end`: functions and offsets in the
+        module, from the innermost one that stands in the place of a call to the function itself, which is None.
+
+        `fault`: it is an access to guest memory (see `access_at`), not a call (see `offset_at`).
+        """
+        position = self._access_at(address, start, end) if fault else self._call_at(address, start)
+        if position < 0:
+            return []
+        chain: list[tuple[int | None, int]] = []
+        offset, site = self._lines[position], self._columns[position] // SITE_STEP
+        while site:
+            parent, call, function = self._sites[site - 1]
+            chain.append((function, offset))
+            offset, site = call, parent
+        return [*chain, (None, offset)]
+
+    def _order(self, position: int) -> tuple[int, ...]:
+        """Sorts rows as the module has them: the offsets of the calls that a row is in, and its own."""
+        order, site = [self._lines[position]], self._columns[position] // SITE_STEP
+        while site:
+            site, call, _ = self._sites[site - 1]
+            order.append(call)
+        return tuple(reversed(order))
 
     def access_at(self, address: int, start: int, end: int) -> int | None:
         """The offset in the module of the access to guest memory at `address`, in the function from `start` to `end`.
@@ -94,23 +150,29 @@ class LineTable:
         That is what the last mark before it says, in the same block. Where none is, LLVM has divided the block: then
         the next mark is in the same block, and ends the access.
         """
+        position = self._access_at(address, start, end)
+        return self._lines[position] if position >= 0 else None
+
+    def _access_at(self, address: int, start: int, end: int) -> int:
+        """The row that `access_at` asks for; -1 if there is none."""
         position = here = bisect_right(self._addresses, address) - 1
         while position >= 0 and self._addresses[position] >= start:
-            if self._columns[position] == MARK and self._lines[position]:
-                return self._lines[position]
-            if self._columns[position] == END or not self._lines[position]:  # the block begins behind it
+            if self._columns[position] % SITE_STEP == MARK and self._lines[position]:
+                return position
+            if self._columns[position] % SITE_STEP == END or not self._lines[position]:  # the block begins behind it
                 break
             position -= 1
         last = bisect_left(self._addresses, end)
         for position in range(here + 1, last):
-            if self._columns[position] == END:
-                return self._lines[position]
-            if self._columns[position] == MARK:
+            if self._columns[position] % SITE_STEP == END:
+                return position
+            if self._columns[position] % SITE_STEP == MARK:
                 # The one before it in its block, where they are in the module's order.
-                line, first = self._lines[position], bisect_left(self._addresses, start)
-                others = zip(self._lines[first:last], self._columns[first:last], strict=True)
-                return max((other for other, column in others if column == MARK and other < line), default=None)
-        return None
+                this, first = self._order(position), bisect_left(self._addresses, start)
+                marks = [each for each in range(first, last) if self._columns[each] % SITE_STEP == MARK]
+                before = [(order, each) for each in marks if (order := self._order(each)) < this]
+                return max(before, default=((), -1))[1]
+        return -1
 
     def rows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """All (address, offset) where the offset changes within [start, end)."""
@@ -192,7 +254,7 @@ def _run_program(
     deltas = [line_base + delta for _, delta in special]
     end = len(data)
     address, line, column = 0, 1, 0
-    addresses, lines, columns = array("Q"), array("I"), array("B")
+    addresses, lines, columns = array("Q"), array("I"), array("H")
     last = -1  # line and column of the last row kept, as one number
     while position < end:
         opcode = data[position]
@@ -222,7 +284,7 @@ def _run_program(
             position += 1
             if value >= 0x80:
                 position, value = _unsigned(data, position - 1)
-            column = value if value in (MARK, END) else 0
+            column = value & 0xFFFF
             continue
         elif opcode == _ADVANCE_PC:
             shift = 0
@@ -263,7 +325,7 @@ def _run_program(
                 sequences.append((addresses, lines, columns))
                 _check_order(addresses)
             address, line, column = 0, 1, 0
-            addresses, lines, columns = array("Q"), array("I"), array("B")
+            addresses, lines, columns = array("Q"), array("I"), array("H")
             last = -1
             continue
         elif opcode != _COPY:
@@ -271,10 +333,11 @@ def _run_program(
                 position, _ = _unsigned(data, position)
             continue
         # A row.
-        if line << 8 | column != last:
-            last = line << 8 | column
-            if addresses and addresses[-1] == address and not column and not columns[-1]:
+        if line << 16 | column != last:
+            last = line << 16 | column
+            if addresses and addresses[-1] == address and not column % SITE_STEP and not columns[-1] % SITE_STEP:
                 lines[-1] = line & _LINE_MASK
+                columns[-1] = column
             else:
                 addresses.append(address & _ADDRESS_MASK)
                 lines.append(line & _LINE_MASK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wasmloom.spec.instructions import BY_MNEMONIC
+from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 
 #: Rows of the instruction table: those that open a block, and those that end one.
 OPENS = frozenset(BY_MNEMONIC[name].index for name in ("block", "loop", "if", "try_table", "try"))
@@ -16,6 +16,19 @@ _WRITES = frozenset(BY_MNEMONIC[name].index for name in ("local.set", "local.tee
 
 #: Of so many loops inside each other it is known which locals are written in them.
 MOST_LOOPS = 100
+
+#: A short loop has its body so often, one after the other: that spares the look at the interrupt flag in all but one
+#: round, and moves of what one round gives to the next. Bytes of bodies that are short.
+ROUNDS = 4
+SHORT = 40
+#: What isn't in a loop that is worth it: other loops, and what takes much longer than a round otherwise does.
+_LONG = frozenset(
+    row
+    for name, row in ((row.mnemonic, row.index) for row in INSTRUCTIONS)
+    if name in ("loop", "try_table", "try", "suspend", "switch", "throw", "throw_ref", "rethrow")
+    or "call" in name
+    or name.startswith(("memory.", "table.", "cont.", "resume"))
+)
 
 
 class Instr(NamedTuple):
@@ -32,6 +45,24 @@ class Instr(NamedTuple):
     c: int
     d: int
     items: list[int] | list[tuple[int, int, int]] | None
+
+
+def rounds(body: list[Instr]) -> dict[int, int]:
+    """The short loops of a body (see `ROUNDS`): by their offset, where what is in them begins in the list."""
+    found: dict[int, int] = {}
+    for start, instr in enumerate(body):
+        if instr.row != _LOOP:
+            continue
+        depth = 1
+        for inner in body[start + 1 : start + 1 + SHORT]:
+            if inner.row in _LONG:
+                break
+            depth += (inner.row in OPENS) - (inner.row in CLOSES)
+            if not depth:
+                if inner.offset - instr.offset <= SHORT:
+                    found[instr.offset] = start + 1
+                break
+    return found
 
 
 def written_in_loops(body: list[Instr]) -> tuple[dict[int, set[int]], int]:

@@ -1,8 +1,8 @@
 """Function bodies → LLVM IR: a walk over the instructions with a symbolic operand stack.
 
 What instructions do comes from the definitions (`wasmloom.semantics`). Locals are variables that LLVM turns
-into values; the operands of blocks are phis. What isn't reachable is skipped. Calls, exceptions and
-continuations are in `call_lowering` and `stack_lowering`.
+into values; the operands of blocks are phis. What isn't reachable is skipped. Control, calls,
+exceptions and continuations are in `control_lowering`, `call_lowering` and `stack_lowering`.
 
 Exceptions need no unwinder: a call that may throw is followed by a look at ``ctx.pending``, which branches to the
 innermost `try_table`'s clauses, or returns.
@@ -18,20 +18,21 @@ from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.builder import FunctionBuilder, Scope
 from wasmloom.compiler.deterministic import Determinism
 from wasmloom.compiler.facts import Facts
+from wasmloom.compiler.inlining import Inlining
 from wasmloom.compiler.labels import Label, Landing
-from wasmloom.compiler.loops import CLOSES, OPENS, PARTS, Instr, written_in_loops
+from wasmloom.compiler.loops import CLOSES, OPENS, PARTS, ROUNDS, SHORT, Instr, rounds, written_in_loops
 from wasmloom.compiler.options import Options
-from wasmloom.contract import layout, traps
+from wasmloom.contract import traps
 from wasmloom.errors import UnsupportedError
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
 from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.kinds import Kind, by_name, of_type
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.semantics.registry import OPERATIONS, Operation, is_again
-from wasmloom.spec.instructions import INSTRUCTIONS
+from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 
 _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATIONS.values()}
-
+_RETURN_CALL = BY_MNEMONIC["return_call"].index
 
 #: Lines of LLVM IR that a function may have; LLVM takes about a thousand bytes for each.
 MOST_LINES = 2_000_000
@@ -45,8 +46,10 @@ MOST_KNOWN = 500
 class FunctionLowering:
     """Lowers one function; `lines` then has its definition. Raises `UnsupportedError`."""
 
-    def __init__(self, facts: Facts, options: Options, index: int, scope: Scope) -> None:
-        """`scope` gives the metadata suffixes of debug locations."""
+    def __init__(
+        self, facts: Facts, options: Options, index: int, scope: Scope, inlining: Inlining | None = None
+    ) -> None:
+        """`scope` gives the metadata suffixes of debug locations; `inlining` is that of the unit."""
         self.facts = facts
         self.options = options
         self.index = index
@@ -60,6 +63,13 @@ class FunctionLowering:
         self.exit = Landing("%propagate", None, [], 0)
         self.locals: list[tuple[Value, str]] = []
         self.scope = scope
+        self.inlining = inlining
+        #: the functions that stand in each other, in the place of calls; the first local of the innermost one; bytes of
+        #: bodies that have been added so; and how many loops there are around
+        self.inside: list[int] = []
+        self.first_local = 0
+        self.added = 0
+        self.around = 0
         self.dead = False
         self.offset = 0
         #: definitions of constant data that the function needs
@@ -70,10 +80,15 @@ class FunctionLowering:
         self.hints = facts.hints(index)
         #: whether it looks for handlers (`switching.FIND_HANDLER`)
         self.uses_search = False
+        #: where the function begins that tail-calls itself
+        self.again = "%again.0"
         #: how often each local has been written
         self.writes: list[int] = []
         #: by the offset of a loop: the locals that it writes
         self.written: dict[int, set[int]] = {}
+        #: by the offset of a short loop: where its body begins in the list of instructions; where lowering goes on
+        self.short: dict[int, int] = {}
+        self.go_on_at = -1
         #: how deep loops lie inside each other; how many operands there are, and branches to a label, at most
         self.deepest = 0
         self.highest = 0
@@ -97,13 +112,42 @@ class FunctionLowering:
         self._declare_locals(runs)
         self.writes = [0] * len(self.locals)
         self.written, self.deepest = written_in_loops(body)
-        function = Label("%return", "%return", 0, self.signature.results, self.signature.results)
-        self.labels.append(function)
+        if not self.options.as_interpreted:
+            self.short = rounds(body)
+        # A tail call of itself is the next round of a loop, and looked at as others are.
+        again = any(instr.row == _RETURN_CALL and instr.a == self.facts.imported + self.index for instr in body)
+        short = again and not self.options.as_interpreted and self.facts.size(self.index) <= SHORT
+        for number in range(ROUNDS if short else 1):
+            if again:
+                if not number:
+                    b.jump(self.again)
+                b.label(self.again)
+                self.again = f"%again.{(number + 1) % ROUNDS if short else 0}"
+                if not number:
+                    b.safepoint()
+            if determinism is not None:
+                determinism.begin()
+            self._start_fuel()
+            self.stack.clear()
+            self.dead = False
+            end = f"%return.{number}"
+            self.labels.append(Label(end, end, 0, self.signature.results, self.signature.results))
+            self._walk(body, determinism)
         if determinism is not None:
-            determinism.begin()
-        self._start_fuel()
+            determinism.end()
+        if self.exit.used:
+            b.label(self.exit.name)
+            b.emit(f"ret {self._result_type()} poison" if self._result_type() != "void" else "ret void")
+        return [self._header(), *b.finish(), "}"]
+
+    def _walk(self, body: list[Instr], determinism: Determinism | None) -> None:
+        """Lower the instructions of a body."""
+        b = self.b
         skipped = 0
-        for instr in body:
+        position = 0
+        while position < len(body):
+            instr = body[position]
+            position += 1
             row = instr.row
             if self.dead:
                 if row in OPENS:
@@ -123,18 +167,58 @@ class FunctionLowering:
             if determinism is not None:
                 determinism.after(instr)
             self.highest = max(self.highest, len(self.stack))
+            if self.go_on_at >= 0:
+                position, self.go_on_at = self.go_on_at, -1
             if len(b.lines) - b.began > LONGEST_BLOCK and not self.dead:
                 here = b.fresh("more")
                 b.jump(here)
                 b.follow(here)
             if len(b.lines) > MOST_LINES:
                 raise UnsupportedError("function is too large to be compiled", self.offset)
-        if determinism is not None:
-            determinism.end()
-        if self.exit.used:
-            b.label(self.exit.name)
-            b.emit(f"ret {self._result_type()} poison" if self._result_type() != "void" else "ret void")
-        return [self._header(), *b.finish(), "}"]
+
+    def wants(self, callee: int) -> bool:
+        """Whether a function of those defined in the module is to stand in the place of a call here."""
+        return self.inlining is not None and self.inlining.wants(
+            self.index, callee, self.inside, self.around > 0, self.added
+        )
+
+    def stand_in(self, i: Instr, callee: int) -> None:
+        """Lower a function of those defined in the module in the place of a call, which takes its arguments from the
+        operand stack, and leaves its results there."""
+        b, inlining = self.b, self.inlining
+        if inlining is None:
+            raise ValueError("nothing is inlined here")
+        own = self.facts.function(self.facts.imported + callee)
+        runs, body = inlining.body(callee)
+        before = self.labels, self.hints, self.first_local, b.site
+        arguments = self.pop_many(len(own.params))
+        self.first_local = len(self.locals)
+        for argument in arguments:
+            self._add_local(argument)
+        for kind in self.local_kinds(runs):
+            self._add_local(b.constant(kind, 0))
+        end = b.fresh("returned")
+        label = Label(end, end, len(self.stack), own.results, own.results)
+        self._remember(label)
+        self.labels, self.hints = [label], self.facts.hints(callee)
+        self.inside.append(callee)
+        self.added += self.facts.size(callee)
+        b.site = inlining.add(b.site, i.offset, callee)
+        self._walk(body, None)
+        for local in range(self.first_local, len(self.locals)):
+            b.current.pop(local, None)
+        self.inside.pop()
+        self.labels, self.hints, self.first_local, b.site = before
+        self.offset = i.offset
+        b.go_to(i.offset)
+
+    def _add_local(self, value: Value) -> None:
+        """Another local, which has a value."""
+        variable = self.b.alloca(llvm_type(value.type), f"%l{len(self.locals)}")
+        self.locals.append((variable, value.type))
+        self.writes.append(0)
+        self.b.current[len(self.locals) - 1] = value
+        self.b.emit(f"store {llvm_type(value.type)} {value.text}, ptr {variable.text}")
 
     def instruction(self, instr: Instr) -> None:
         """Lower an instruction that can be reached."""
@@ -150,7 +234,7 @@ class FunctionLowering:
         else:
             names = [f"{llvm_type(own.params[i])} %p{i}" for i in own.registers]
         params = ", ".join(["ptr swiftself %inst", *names])
-        return f"define hidden {self._result_type()} @wf.{self.index}({params}) #0{self.scope(-1)} {{"
+        return f"define hidden {self._result_type()} @wf.{self.index}({params}) #0{self.scope(-1, 0)} {{"
 
     def _declare_locals(self, runs: list[tuple[int, int]]) -> None:
         """Variables for parameters and locals (Core 3.0, 4.4.11)."""
@@ -182,7 +266,8 @@ class FunctionLowering:
         return [*kinds, "i64"] if self.options.deterministic else kinds
 
     def read_local(self, index: int) -> Value:
-        """The value of a local."""
+        """The value of a local of the function that is being lowered."""
+        index += self.first_local
         value = self.b.current.get(index)
         if value is None:
             variable, kind = self.locals[index]
@@ -190,7 +275,8 @@ class FunctionLowering:
         return value
 
     def write_local(self, index: int, value: Value) -> None:
-        """Give a local another value."""
+        """Give a local of the function that is being lowered another value."""
+        index += self.first_local
         self.writes[index] += 1
         self.b.current[index] = value
         self.b.emit(f"store {llvm_type(value.type)} {value.text}, ptr {self.locals[index][0].text}")
@@ -268,7 +354,13 @@ class FunctionLowering:
         params, results = self.block_type(raw)
         end = self.b.fresh(name)
         label = Label(end, end, len(self.stack) - len(params), results, results)
-        # Labels inside each other keep what is known there, each for itself.
+        self._remember(label)
+        label.outer = self.landing
+        self.labels.append(label)
+        return label
+
+    def _remember(self, label: Label) -> None:
+        """A block begins: keep what is known here. Labels inside each other do so each for itself."""
         if len(self.b.memo) > MOST_KNOWN:
             self.b.memo.clear()
         if len(self.b.current) > MOST_KNOWN:
@@ -276,9 +368,6 @@ class FunctionLowering:
         label.memo = self.b.memo.copy()
         label.current = self.b.current.copy()
         label.writes = [self.writes[i] for i in label.current]
-        label.outer = self.landing
-        self.labels.append(label)
-        return label
 
     def begin_loop(self, label: Label, at: int) -> None:
         """Begin the body of the loop at an offset: what was known stays so, but locals that are written in there."""
@@ -366,6 +455,14 @@ class FunctionLowering:
     def finish_function(self) -> None:
         """The outermost `end`: return what arrives."""
         label = self.labels.pop()
+        if self.inside:
+            if label.incoming:
+                if not self.dead:
+                    self.leave(label, self.top(len(label.kinds)))
+                self.arrive(label)
+            elif self.dead:
+                del self.stack[label.height :]
+            return
         if not self.dead:
             self.leave(label, self.top(len(label.kinds)))
         self.stop_fuel()
@@ -389,6 +486,12 @@ class FunctionLowering:
     def tail_call(self, callee: Signature, target: str, environment: Value, arguments: list[Value], _: bool) -> None:
         """End the function with a tail call; see `FunctionBuilder.call` for the arguments."""
         self.b.tail_call(callee, target, environment, arguments)
+
+    def go_again(self, arguments: list[Value]) -> None:
+        """End with a tail call of the function itself: begin it again."""
+        for local, (_, kind) in enumerate(self.locals):
+            self.write_local(local, arguments[local] if local < len(arguments) else self.b.constant(kind, 0))
+        self.b.jump(self.again)
 
     def came_back(self, values: list[Value]) -> list[Value]:
         """Control is back from a continuation, with what it brought. What is to go on here does so from here."""
@@ -646,223 +749,4 @@ def _select(f: FunctionLowering, i: Instr) -> None:
 def _unreachable(f: FunctionLowering, i: Instr) -> None:
     f.stop_fuel()
     OPERATIONS["unreachable"].define(f.b)
-    f.dead = True
-
-
-# --- control (Core 3.0, 4.4.8) ---
-
-
-@lowers("block")
-def _block(f: FunctionLowering, i: Instr) -> None:
-    f.open(i.a, "end")
-
-
-@lowers("loop")
-def _loop(f: FunctionLowering, i: Instr) -> None:
-    b = f.b
-    f.stop_fuel()
-    label = f.open(i.a, "after")
-    label.is_loop = True
-    label.kinds = f.block_type(i.a)[0]
-    label.target = b.fresh("loop")
-    params = f.pop_many(len(label.kinds))
-    f.leave(label, params)
-    f.begin_loop(label, i.offset)
-    label.phis_at = b.reserve()
-    for kind in label.kinds:
-        f.push(Value(b.fresh("phi"), kind))
-    label.first_values = f.top(len(label.kinds)).copy()  # the phis, whose lines are written at the end
-    b.safepoint()
-    f._start_fuel()
-
-
-@lowers("if")
-def _if(f: FunctionLowering, i: Instr) -> None:
-    b = f.b
-    condition = f.pop_condition()
-    f.stop_fuel()
-    label = f.open(i.a, "end")
-    label.else_name = b.fresh("else")
-    then = b.fresh("then")
-    label.first_values = f.top(len(f.block_type(i.a)[0])).copy()
-    b.branch(condition, then, label.else_name, likely=f.hints.get(i.offset))
-    b.follow(then)
-    f._start_fuel()
-
-
-@lowers("else")
-def _else(f: FunctionLowering, i: Instr) -> None:
-    label = f.labels[-1]
-    if not f.dead:
-        f.leave(label, f.top(len(label.kinds)))
-    f.stop_fuel()
-    _begin_else(f, label)
-    f._start_fuel()
-
-
-def _begin_else(f: FunctionLowering, label: Label) -> None:
-    if label.else_name is None:  # validation has seen to it
-        raise ValueError("else without if")
-    f.b.label(label.else_name)
-    f.b.memo, f.b.current = label.memo.copy(), label.current.copy()
-    label.else_name = None
-    del f.stack[label.height :]
-    f.stack += label.first_values
-    f.dead = False
-
-
-@lowers("end")
-def _end(f: FunctionLowering, i: Instr) -> None:
-    if len(f.labels) == 1:
-        f.finish_function()
-        return
-    label = f.labels.pop()
-    b = f.b
-    if label.is_loop:
-        _end_loop(f, label)
-        return
-    # As in the interpreter, a label that nothing jumps to doesn't end a piece of code.
-    joins = bool(label.incoming) or label.else_name is not None or label.has_parts
-    if not f.dead:
-        f.leave(label, f.top(len(label.kinds)))
-    if joins:
-        f.stop_fuel()
-    if label.else_name is not None:  # an `if` without `else` hands its parameters through
-        _begin_else(f, label)
-        f.leave(label, f.top(len(label.kinds)))
-    if label.landing is not None:
-        f.landing = label.landing.outer
-        if label.landing.used:
-            emit_landing(f, label.landing)
-    elif label.uncaught is not None:
-        b.label(label.uncaught)
-        throw_on(f, label.outer)
-    go_on_behind(f, label, i, joins)
-
-
-def go_on_behind(f: FunctionLowering, label: Label, i: Instr, joins: bool) -> None:
-    """Go on behind a block, in another piece of code if its label `joins` ways."""
-    f.arrive(label)
-    f.b.go_to(i.offset)
-    if joins and not f.dead:
-        f._start_fuel()
-
-
-def _end_loop(f: FunctionLowering, label: Label) -> None:
-    """Write the phis; the loop's end is reached from inside only."""
-    f.count_ways(label)
-    lines = []
-    for position, phi in enumerate(label.first_values):
-        entries = ", ".join(f"[ {given[position].text}, {block} ]" for given, block in label.incoming)
-        lines.append(f"  {phi.text} = phi {llvm_type(phi.type)} {entries}")
-    f.b.lines[label.phis_at] = "\n".join(lines)
-    if f.dead:
-        del f.stack[label.height :]
-
-
-def match_tag(f: FunctionLowering, exception: Value, tag: int) -> tuple[str, list[Value]]:
-    """Go on with an exception's values if it has a tag; gives the label where all others go, too."""
-    b = f.b
-    thrown, mine = b.struct_field(exception, "WlException", "tag"), f.named("tag", tag)
-    match, following = b.fresh("match"), b.fresh("clause")
-    b.branch(b.assign(f"icmp eq ptr {thrown.text}, {mine.text}", "i1"), match, following)
-    b.follow(match)
-    area = b.at(exception, layout.size("WlException"))
-    return following, b.values_at(area, f.facts.tag_signature(tag).params)
-
-
-def emit_landing(f: FunctionLowering, landing: Landing) -> None:
-    """The clauses of a `try_table`, in order: the first that matches takes the exception (Core 3.0, 4.4.8)."""
-    b = f.b
-    b.label(landing.name)
-    ctx = b.ctx
-    word = b.struct_field(ctx, "WlContext", "pending", "i64")
-    exception = b.assign(f"inttoptr i64 {word.text} to ptr", "ptr")
-    total = False
-    for kind, tag, label in landing.clauses:
-        has_tag, has_reference = kind < 2, kind in (1, 3)
-        values: list[Value] = []
-        if has_tag:
-            following, values = match_tag(f, exception, tag)
-        b.set_struct_field(ctx, "WlContext", "pending", b.const("i64", 0))
-        if has_reference:
-            values.append(word)
-        f.leave(label, values)
-        if not has_tag:
-            total = True
-            if not f.options.as_interpreted:
-                break
-            following = b.fresh("never")
-        b.label(following)
-    if total and f.options.as_interpreted:
-        b.emit("unreachable")
-    elif not total:
-        throw_on(f, landing.outer)
-
-
-def throw_on(f: FunctionLowering, landing: Landing | None) -> None:
-    """Let the pending exception go to a landing, or out of the function."""
-    landing = landing or f.exit
-    landing.used = True
-    f.b.jump(landing.name)
-
-
-@lowers("try_table")
-def _try_table(f: FunctionLowering, i: Instr) -> None:
-    clauses = [(kind, tag, f.label(depth)) for kind, tag, depth in i.items or []]  # type: ignore[misc]
-    f.stop_fuel()  # as in the interpreter: what is thrown before it doesn't pay for what is in it
-    label = f.open(i.a, "end")
-    label.landing = f.new_landing(clauses, label.height)
-    f._start_fuel()
-
-
-@lowers("br")
-def _br(f: FunctionLowering, i: Instr) -> None:
-    label = f.label(i.a)
-    f.leave(label, f.top(len(label.kinds)).copy())
-    f.stop_fuel()
-    f.dead = True
-
-
-@lowers("br_if")
-def _br_if(f: FunctionLowering, i: Instr) -> None:
-    branch_if(f, f.pop_condition(), f.label(i.a), f.hints.get(i.offset))
-
-
-def branch_if(f: FunctionLowering, condition: Value, label: Label, likely: bool | None = None) -> None:
-    """Branch to a label where a truth value holds, which may be known to be likely or unlikely, with the topmost
-    values."""
-    b = f.b
-    values = f.top(len(label.kinds)).copy()
-    f.note(label, values)
-    go_on = b.fresh("next")
-    b.branch(condition, label.target, go_on, likely=likely)
-    b.follow(go_on)
-
-
-@lowers("br_table")
-def _br_table(f: FunctionLowering, i: Instr) -> None:
-    b = f.b
-    index = f.pop()
-    depths: list[int] = i.items or []  # type: ignore[assignment]
-    default = f.label(i.a)
-    values = f.top(len(default.kinds)).copy()
-    f.note(default, values)
-    cases = []
-    for number, depth in enumerate(depths):
-        label = f.label(depth)
-        if label is default:
-            continue  # what the table doesn't name goes there anyway
-        f.note(label, values)
-        cases.append(f"i32 {number}, label {label.target}")
-    b.emit(f"switch i32 {index.text}, label {default.target} [ {' '.join(cases)} ]")
-    f.stop_fuel()
-    f.dead = True
-
-
-@lowers("return")
-def _return(f: FunctionLowering, i: Instr) -> None:
-    label = f.labels[0]
-    f.leave(label, f.top(len(label.kinds)).copy())
-    f.stop_fuel()
     f.dead = True

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wasmloom.compiler import elf
 from wasmloom.compiler.elf import ElfObject, ObjectError, Section
-from wasmloom.compiler.lines import LineTable
+from wasmloom.compiler.lines import INLINED, LineTable
 from wasmloom.runtime.codememory import CodeMemory
 from wasmloom.target import code, relocations
 from wasmloom.target.relocation import Goal, Relocation
@@ -152,6 +152,16 @@ class LoadedCode:
             return None
         return self.line_table(number).access_at(address, function.address, function.address + function.size)
 
+    def chain_at(self, address: int, function: Function, fault: bool) -> list[tuple[int | None, int]]:
+        """What the instruction at `address`, of `function`, is in. See `LineTable.chain_at`.
+
+        Raises `ObjectError` when the line table is damaged.
+        """
+        number = self.object_at(address)
+        if number is None:
+            return []
+        return self.line_table(number).chain_at(address, function.address, function.address + function.size, fault)
+
     def object_at(self, address: int) -> int | None:
         """The number of the object that has code at `address`."""
         position = bisect_right(self.text_ranges, address, key=lambda text_range: text_range[0]) - 1
@@ -163,7 +173,8 @@ class LoadedCode:
         """The line table of object `number`."""
         table = self._line_tables.get(number)
         if table is None:
-            table = LineTable.parse(self.debug[number].get(".debug_line", b""))
+            debug = self.debug[number]
+            table = LineTable.parse(debug.get(".debug_line", b""), debug.get(INLINED, b""))
             self._line_tables[number] = table
         return table
 

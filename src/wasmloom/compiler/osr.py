@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wasmloom.compiler.abi import Signature
 from wasmloom.compiler.builder import Scope
 from wasmloom.compiler.facts import Facts
+from wasmloom.compiler.inlining import Inlining
 from wasmloom.compiler.labels import Label
 from wasmloom.compiler.loops import Instr
 from wasmloom.compiler.lowering import FunctionLowering
@@ -80,8 +81,9 @@ class OsrLowering(FunctionLowering):
         options: Options,
         scope: Scope,
         entry: OsrEntry,
+        inlining: Inlining | None = None,
     ) -> None:
-        super().__init__(facts, options, entry.function, scope)
+        super().__init__(facts, options, entry.function, scope, inlining)
         self.uniform = False
         self._place = entry.place
         self._slots = entry.locals
@@ -97,7 +99,7 @@ class OsrLowering(FunctionLowering):
 
     def _header(self) -> str:
         params = "ptr swiftself %inst, ptr %frame, ptr %results, ptr %outcome"
-        return f"define hidden void @wo.{self.index}({params}) #0{self.scope(-1)} {{"
+        return f"define hidden void @wo.{self.index}({params}) #0{self.scope(-1, 0)} {{"
 
     def _result_type(self) -> str:
         return "void"
@@ -118,7 +120,7 @@ class OsrLowering(FunctionLowering):
 
     def instruction(self, instr: Instr) -> None:
         """Lower an instruction, and make it the place if it is."""
-        if instr.offset != self._place:
+        if instr.offset != self._place or self.inside:
             super().instruction(instr)
         elif instr.row == _LOOP:
             self._enter([])

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from wasmloom.compiler.abi import returned_type
 from wasmloom.compiler.builder import FunctionBuilder
+from wasmloom.compiler.control_lowering import go_on_behind, match_tag, throw_on
 from wasmloom.compiler.loops import Instr
-from wasmloom.compiler.lowering import FunctionLowering, go_on_behind, lowers, match_tag, operands, throw_on
+from wasmloom.compiler.lowering import FunctionLowering, lowers, operands
 from wasmloom.compiler.switching import (
     NOTHING,
     NULL,

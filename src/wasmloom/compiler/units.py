@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 from wasmloom.compiler import call_lowering as _calls  # noqa: F401  (registers what lowers calls)
+from wasmloom.compiler import control_lowering as _control  # noqa: F401  (registers what lowers blocks and branches)
 from wasmloom.compiler import stack_lowering as _stacks  # noqa: F401  (registers what lowers continuations)
 from wasmloom.compiler import switching
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT
 from wasmloom.compiler.backends import chosen
 from wasmloom.compiler.builder import FIRST_METADATA, METADATA, TAIL, array_call, constant_pool
 from wasmloom.compiler.facts import Facts
+from wasmloom.compiler.inlining import Inlining, inlining
+from wasmloom.compiler.lines import SITE_STEP
 from wasmloom.compiler.lowering import LONGEST_BLOCK, FunctionLowering, check_lowerings
 from wasmloom.compiler.options import Options
 from wasmloom.compiler.osr import OsrEntry, OsrLowering
@@ -148,16 +151,18 @@ class _Locations:
 
 
 class _Scope:
-    """Gives the metadata suffix of a location in a function, by offset in the module; -1 for the function itself."""
+    """Gives the metadata suffix of a location in a function, by offset in the module and site; -1 for the function
+    itself."""
 
     def __init__(self, locations: _Locations, node: str) -> None:
         self._locations = locations
         self._node = node
 
-    def __call__(self, offset: int) -> str:
+    def __call__(self, offset: int, site: int) -> str:
         if offset < 0:
             return f" !dbg {self._node}"
-        return f", !dbg {self._locations.add(f'!DILocation(line: {offset}, scope: {self._node})')}"
+        column = f"column: {SITE_STEP * site}, " if site else ""
+        return f", !dbg {self._locations.add(f'!DILocation(line: {offset}, {column}scope: {self._node})')}"
 
 
 def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> str:
@@ -168,15 +173,17 @@ def unit_text(facts: Facts, options: Options, functions: Sequence[int], first: b
 def _unit(facts: Facts, options: Options, functions: Sequence[int], first: bool) -> tuple[str, Care]:
     """The LLVM IR of a unit, and what its functions need."""
     locations = _Locations()
-    lowerings = [FunctionLowering(facts, options, i, locations.function(f"wf.{i}")) for i in functions]
-    return _text(facts, lowerings, locations, set(functions), first)
+    sites = inlining(facts, options)
+    lowerings = [FunctionLowering(facts, options, i, locations.function(f"wf.{i}"), sites) for i in functions]
+    return _text(facts, lowerings, locations, sites, set(functions), first)
 
 
 def _entry(facts: Facts, options: Options, entry: OsrEntry) -> tuple[str, Care]:
     """The LLVM IR of ``wo.<index>``, a function entered at a place (see `wasmloom.compiler.osr`), and what it needs."""
     locations = _Locations()
-    lowering = OsrLowering(facts, options, locations.function(f"wo.{entry.function}"), entry)
-    return _text(facts, [lowering], locations, set(), False)
+    sites = inlining(facts, options)
+    lowering = OsrLowering(facts, options, locations.function(f"wo.{entry.function}"), entry, sites)
+    return _text(facts, [lowering], locations, sites, set(), False)
 
 
 def _care(lowering: FunctionLowering, lines: list[str]) -> Care:
@@ -200,7 +207,12 @@ def _care(lowering: FunctionLowering, lines: list[str]) -> Care:
 
 
 def _text(
-    facts: Facts, lowerings: Sequence[FunctionLowering], locations: _Locations, functions: set[int], first: bool
+    facts: Facts,
+    lowerings: Sequence[FunctionLowering],
+    locations: _Locations,
+    sites: Inlining | None,
+    functions: set[int],
+    first: bool,
 ) -> tuple[str, Care]:
     """The LLVM IR of some functions, and what they need; `functions`: which are defined under their own name."""
     parts = [_DECLARATIONS]
@@ -238,6 +250,8 @@ def _text(
     if "wl.tail" in declarations:
         parts.append(TAIL)
     parts += constant_pool(constants)
+    if sites is not None:
+        parts += sites.table()
     parts += [*sorted(definitions), *sorted(declarations.values()), _ATTRIBUTES, METADATA, locations.text()]
     if with_vectors > without:
         care = max(care, Care.VECTORS)

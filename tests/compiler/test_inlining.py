@@ -1,0 +1,335 @@
+"""Functions that stand in the place of calls, tail calls that are loops, and short loops whose rounds are several: all
+tiers give the same results, traps and backtraces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wasmloom as wl
+from tests.compiler.test_osr import HEAD, check
+from tests.compiler.tiers import ENGINES, engine_of, exports_of, outcome_of
+from wasmloom.binary.decoder import decode_module
+from wasmloom.compiler import inlining, lines, units
+from wasmloom.compiler.elf import ObjectError
+from wasmloom.compiler.facts import Facts
+from wasmloom.compiler.inlining import GROWTH, MOST_ALIKE, SMALL, Inlining
+from wasmloom.compiler.loops import ROUNDS
+from wasmloom.compiler.options import Options
+from wasmloom.text.parser import parse_module
+
+COMPILED = [name for name in ENGINES if name != "interpreter"]
+
+#: Functions in each other, which fault, trap and throw; each call has another place.
+CHAIN = """(module (import "env" "back" (func $back (param i32) (result i32)))
+  (memory 1) (tag $e (param i32)) (global $g (mut i32) (i32.const 0))
+  (func $get (param $a i32) (result i32) (i32.load (local.get $a)))
+  (func $two (param $a i32) (param $b i32) (result i32)
+    (i32.sub (call $get (local.get $b)) (call $get (local.get $a))))
+  (func $put (param $a i32) (global.set $g (i32.const 1)) (i32.store offset=8 (local.get $a) (i32.const 5)))
+  (func $early (param $a i32) (result i32) (local $x i32)
+    (if (i32.eq (local.get $a) (i32.const 7)) (then (return (i32.const 70))))
+    (local.set $x (i32.add (local.get $x) (i32.const 2)))
+    (i32.div_u (i32.const 100) (i32.sub (local.get $a) (local.get $x))))
+  (func $never (unreachable))
+  (func $throws (param $a i32) (throw $e (local.get $a)))
+  (func $calls (param $a i32) (result i32) (call $back (local.get $a)))
+  (func (export "two") (param $a i32) (param $b i32) (result i32)
+    (call $put (local.get $a)) (i32.add (call $two (local.get $a) (local.get $b)) (i32.load (local.get $b))))
+  (func (export "early") (param $n i32) (result i32) (local $sum i32)
+    (loop $l
+      (local.set $sum (i32.add (local.get $sum) (call $early (local.get $n))))
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (local.get $sum))
+  (func (export "never") (param $a i32) (result i32)
+    (if (local.get $a) (then (call $never))) (i32.const 5))
+  (func (export "throws") (param $a i32) (result i32)
+    (block $b (result i32) (try_table (catch $e $b) (call $throws (local.get $a))) (unreachable)))
+  (func (export "away") (param $a i32) (call $throws (local.get $a)))
+  (func (export "calls") (param $a i32) (result i32)
+    (if (i32.eqz (local.get $a)) (then (call $never))) (i32.add (call $calls (local.get $a)) (i32.const 1)))
+  (func (export "again") (param $a i32) (result i32) (call $calls (local.get $a)))
+  (func (export "seen") (result i32) (global.get $g)))"""
+CALLS = [
+    ("two", 0, 4), ("two", 65536, 0), ("two", 65528, 0), ("two", 65525, 0), ("two", 0, 65536), ("two", 65524, 65536),
+    ("early", 7), ("early", 1), ("never", 0), ("never", 1), ("throws", 6), ("away", 8), ("calls", 1), ("calls", 2),
+    ("again", 3), ("seen",),
+]  # fmt: skip
+
+
+def decoded(text: str) -> Facts:
+    return Facts(decode_module(parse_module(text).binary))
+
+
+def in_ir(text: str, options: Options | None = None) -> str:
+    facts = decoded(text)
+    return units.unit_text(facts, options or Options(), range(len(facts.calls)), False)
+
+
+def outcomes(source: str | bytes, engine: wl.Engine) -> list[Any]:
+    """How `CALLS` end. The host calls the guest: frames of the guest lie below those of the host."""
+    exports: Any = None
+
+    def back(a: int) -> int:
+        result: int = exports.calls(a - 1)
+        return result
+
+    exports = exports_of(source, engine, {"env": {"back": back}})
+    return [outcome_of(exports[name], *arguments) for name, *arguments in CALLS]
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_results_traps_and_backtraces(name: str) -> None:
+    assert outcomes(CHAIN, engine_of(name)) == outcomes(CHAIN, engine_of("interpreter"))
+
+
+def test_nothing_is_called_there() -> None:
+    text = in_ir(CHAIN)
+    assert "call i32 @wf." not in text and "call void @wf." not in text
+    assert lines.INLINED in text
+
+
+@pytest.mark.parametrize("options", [Options(fuel=True), Options(deterministic=True)])
+def test_where_code_is_counted_nothing_is_inlined(options: Options) -> None:
+    text = in_ir(CHAIN, options)
+    assert "call i32 @wf.0(" in text and lines.INLINED not in text
+
+
+def test_places_come_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WASMLOOM_CACHE_DIR", str(tmp_path))
+    found = [outcomes(CHAIN, wl.Engine(tier=tier)) for tier in ("interpreter", "compiler", "compiler")]
+    assert found[0] == found[1] == found[2]
+
+
+FIB = """(module (func $fib (export "fib") (param $n i32) (result i32)
+  (if (result i32) (i32.lt_s (local.get $n) (i32.const 2)) (then (local.get $n))
+    (else (i32.add (call $fib (i32.sub (local.get $n) (i32.const 1)))
+      (call $fib (i32.sub (local.get $n) (i32.const 2)))))))
+  (func $down (export "down") (param $n i32) (result i32)
+    (if (i32.eqz (local.get $n)) (then (unreachable))) (call $down (i32.sub (local.get $n) (i32.const 1))))
+  (func $ever (export "ever") (result i32) (i32.add (call $ever) (i32.const 1))))"""
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_recursion(name: str) -> None:
+    exports = exports_of(FIB, engine_of(name))
+    assert [exports.fib(n) for n in range(12)] == [0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89]
+    with pytest.raises(wl.Trap, match="stack") as caught:
+        exports.ever()
+    assert {frame.func_index for frame in caught.value.frames} == {2}
+    with pytest.raises(wl.Trap, match="unreachable") as caught:
+        exports.down(20)
+    offsets = [frame.offset for frame in caught.value.frames]
+    assert len(offsets) == 21 and len(set(offsets[1:])) == 1
+
+
+def test_recursion_is_inlined_a_few_times() -> None:
+    facts = decoded(FIB)
+    unit = Inlining(facts)
+    assert unit.wants(0, 0, [], False, 0) and unit.wants(0, 0, [0] * (MOST_ALIKE - 1), False, 0)
+    assert not unit.wants(0, 0, [0] * MOST_ALIKE, False, 0)
+
+
+def test_functions_grow_within_bounds() -> None:
+    """Many calls of small functions, which call each other, too."""
+    functions = "".join(
+        f"(func $f{n} (param i32) (result i32) (call $f{n + 1} (call $f{n + 1} (i32.add (local.get 0) (i32.const 1)))))"
+        for n in range(20)
+    )
+    calls = "(local.set 0 (call $f0 (local.get 0)))" * 1000
+    facts = decoded(
+        f"(module {functions} (func $f20 (param i32) (result i32) (local.get 0))"
+        f"(func (param i32) (loop $l {calls} (br_if $l (local.get 0)))))"
+    )
+    made: list[Inlining] = []
+    real = inlining.Inlining.__init__
+
+    def noting(self: Inlining, facts: Facts) -> None:
+        real(self, facts)
+        made.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inlining.Inlining, "__init__", noting)
+        units.unit_text(facts, Options(), [21], False)
+    added = sum(facts.size(function) for _, _, function in made[0]._sites)
+    assert SMALL < added <= max(GROWTH, facts.size(21) // 4)
+
+
+def test_damaged_tables_of_sites() -> None:
+    for section in (b"\1\0\0\0", b"\1\0\0\0" * 3):
+        with pytest.raises(ObjectError, match="damaged"):
+            lines.LineTable.parse(b"", section)
+
+
+# --- tail calls of the function itself ---
+
+TAIL = """(module (import "env" "back" (func $back (param i32) (result i32))) (tag $e)
+  (func $swap (export "swap") (param $n i32) (param $a i64) (param $b i64) (result i64) (local $zero i64)
+    (if (i32.eqz (local.get $n)) (then (return (i64.add (local.get $a) (local.get $zero)))))
+    (local.set $zero (i64.const 1000))
+    (return_call $swap (i32.sub (local.get $n) (i32.const 1)) (local.get $b) (i64.add (local.get $a) (local.get $b))))
+  (func $short (export "short") (param $n i32) (param $sum i32) (result i32)
+    (if (i32.eqz (local.get $n)) (then (return (local.get $sum))))
+    (return_call $short (i32.sub (local.get $n) (i32.const 1)) (i32.add (local.get $sum) (local.get $n))))
+  (func $left (export "left") (param $n i32) (result i32)
+    (block $b
+      (try_table (catch $e $b)
+        (if (i32.eqz (local.get $n)) (then (throw $e)))
+        (if (i32.gt_s (local.get $n) (i32.const 3)) (then (throw $e)))
+        (return_call $left (i32.sub (local.get $n) (i32.const 1)))))
+    (local.get $n))
+  (func $wide (export "wide") (param i32 i64 f64 f32 i32 i32 i32 i32 i32 i32 i64 f64) (result i64 f64 i32)
+    (if (local.get 0)
+      (then (return_call $wide (i32.sub (local.get 0) (i32.const 1)) (local.get 10) (local.get 11) (local.get 3)
+        (local.get 5) (local.get 6) (local.get 7) (local.get 8) (local.get 9) (local.get 4) (local.get 1)
+        (local.get 2))))
+    (local.get 1) (local.get 2) (local.get 4))
+  (func $other (export "other") (param $n i32) (result i32)
+    (if (i32.eqz (local.get $n)) (then (return_call $back (i32.const 3))))
+    (return_call $other (i32.sub (local.get $n) (i32.const 1))))
+  (func $divides (export "divides") (param $n i32) (result i32)
+    (drop (i32.div_u (i32.const 8) (local.get $n)))
+    (return_call $divides (i32.sub (local.get $n) (i32.const 1))))
+  (func $ever (export "ever") (param i32) (return_call $ever (local.get 0))))"""
+
+
+@pytest.mark.parametrize("settings", [{}, {"deterministic": True}])
+@pytest.mark.parametrize("name", COMPILED)
+def test_tail_calls_of_the_function_itself(name: str, settings: dict[str, Any]) -> None:
+    found = []
+    for tier in ("interpreter", name):
+        exports = exports_of(TAIL, engine_of(tier, **settings), {"env": {"back": lambda a: a + 7}})
+        results = [exports.swap(n, 0, 1) for n in range(11)]
+        results += [exports.short(n, 0) for n in (*range(11), 5000)]
+        results += [exports.left(n) for n in range(5)]
+        results += [exports.wide(n, 1, 2.0, 3.0, *range(4, 10), 10, 11.0) for n in range(4)]
+        results += [exports.other(n) for n in range(3)]
+        found.append((results, outcome_of(exports.divides, 9)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_tail_calls_without_end_can_be_interrupted(name: str) -> None:
+    exports = exports_of(TAIL, engine_of(name), {"env": {"back": lambda a: a}}, timeout=0.05)
+    with pytest.raises(wl.Trap) as caught:
+        exports.ever(3)
+    assert caught.value.code == "timeout"
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_tail_calls_pay_the_same_fuel(name: str) -> None:
+    left = []
+    for tier in ("interpreter", name):
+        engine = engine_of(tier, fuel=True)
+        store = wl.Store(engine, fuel=1000)
+        exports = wl.Instance(wl.Module(TAIL, engine), {"env": {"back": lambda a: a}}, store=store).exports
+        assert exports.short(20, 0) == 210
+        left.append(store.fuel)
+        assert outcome_of(exports.short, 5000, 0)[:2] == ("trap", "all fuel consumed")
+    assert left[0] == left[1]
+
+
+def test_tail_calls_are_jumps() -> None:
+    """Neither calls nor the prototype that other tail calls need."""
+    text = in_ir('(module (func $f (param i32) (result i32) (return_call $f (local.get 0))))')
+    assert "musttail" not in text and "define hidden i32 @wf.0(ptr swiftself %inst, i32 %p0)" in text
+
+
+def test_changes_of_tier_in_functions_that_tail_call_themselves() -> None:
+    text = f"""(module {HEAD}
+      (func $f (param $n i32) (param $sum i64) (result i64) (local $x i64)
+        (local.set $x (i64.add (local.get $x) (i64.const 3)))
+        (call $change (local.get $n))
+        (if (i32.eqz (local.get $n)) (then (return (i64.add (local.get $sum) (local.get $x)))))
+        (return_call $f (i32.sub (local.get $n) (i32.const 1)) (i64.mul (i64.add (local.get $sum) (local.get $x))
+          (i64.const 5))))
+      (func (export "run") (param i32) (result i64) (call $f (local.get 0) (i64.const 1))))"""
+    assert check(text, 9)[0] == "result"
+
+
+def test_changes_of_tier_beside_what_is_inlined() -> None:
+    """The place is behind the call of an inlined function's host, and in one that is inlined into itself."""
+    text = f"""(module {HEAD}
+      (func $leaf (param i32) (result i32) (if (local.get 0) (then (return (i32.const 9)))) (i32.const 4))
+      (func $in (param i32) (result i32) (call $change (local.get 0)) (i32.add (local.get 0) (i32.const 2)))
+      (func $self (param i32) (result i32)
+        (call $change (local.get 0))
+        (if (result i32) (local.get 0) (then (call $self (i32.sub (local.get 0) (i32.const 1)))) (else (i32.const 1))))
+      (func (export "run") (param $n i32) (result i32) (local $s i32)
+        (i32.const 1000) (local.get $n)
+        (loop $l (param i32) (result i32)
+          (i32.add (call $leaf (local.get $n))) (i32.add (call $in (local.get $n)))
+          (i32.add (call $self (local.get $n)))
+          (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (i32.add)))"""
+    assert check(text, 3)[0] == "result"
+
+
+# --- short loops ---
+
+#: Bodies of (param $n i32) (param $a i32) (result i32).
+SHORT = {
+    "counting down": "(loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (local.get $n)",
+    "a result": """(loop $l (result i32) (local.set $a (i32.add (local.get $a) (local.get $n)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))) (local.get $a))""",
+    "parameters": """(local.get $a) (local.get $n)
+        (loop $l (param i32 i32) (result i32) (local.set $a) (i32.mul (i32.const 3))
+        (i32.sub (local.get $a) (i32.const 1))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))) (drop))""",
+    "ways out": """(block $b (result i32) (loop $l
+        (drop (br_if $b (i32.const 77) (i32.eq (local.get $n) (local.get $a))))
+        (local.set $n (i32.sub (local.get $n) (i32.const 1))) (br_if $l (local.get $n))) (i32.const 5))""",
+    "only branches back": """(block $b (loop $l (br_if $b (i32.eqz (local.get $n)))
+        (local.set $n (i32.sub (local.get $n) (i32.const 1))) (br $l))) (local.get $n)""",
+    "no branch back": "(loop $l (result i32) (i32.add (local.get $n) (i32.const 5)))",
+    "a table": """(block $b (loop $l (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+        (br_table $b $l $l $b (i32.and (local.get $n) (local.get $a))))) (local.get $n)""",
+    "accesses": """(loop $l (i32.store (local.get $a) (local.get $n))
+        (local.set $a (i32.add (local.get $a) (i32.const 16384)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (i32.load (i32.const 8))""",
+    "a trap": """(loop $l (local.set $a (i32.sub (local.get $a) (i32.const 1)))
+        (drop (i32.div_u (local.get $n) (local.get $a)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (local.get $a)""",
+    "an if": """(loop $l (if (i32.and (local.get $n) (i32.const 1)) (then (local.set $a (i32.mul (local.get $a)
+        (i32.const 3)))) (else (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 2))))))
+        (br_if $l (i32.gt_s (local.tee $n (i32.sub (local.get $n) (i32.const 1))) (i32.const 0)))) (local.get $a)""",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHORT)
+@pytest.mark.parametrize("name", COMPILED)
+def test_short_loops(name: str, shape: str) -> None:
+    """Any number of rounds, and places of faults in each."""
+    text = f'(module (memory 1) (func (export "run") (param $n i32) (param $a i32) (result i32) {SHORT[shape]}))'
+    found = []
+    for tier in ("interpreter", name):
+        exports = exports_of(text, engine_of(tier))
+        found.append([outcome_of(exports.run, n, a) for n in range(1, 2 * ROUNDS + 3) for a in (0, 3, 7, 8)])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("shape", SHORT)
+def test_changes_of_tier_in_short_loops(shape: str) -> None:
+    text = f"""(module {HEAD} (memory 2)
+      (func $f (param $n i32) (param $a i32) (result i32)
+        (local.set $a (i32.add (local.get $a) (local.get $n))) (call $change (local.get $n)) {SHORT[shape]})
+      (func (export "run") (param $n i32) (result i32) (local $s i32)
+        (loop $l (local.set $s (i32.add (i32.mul (local.get $s) (i32.const 31)) (call $f (local.get $n) (i32.const 2))))
+          (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (local.get $s)))"""
+    check(text, 7)
+
+
+def test_short_loops_look_at_the_flag_once() -> None:
+    text = in_ir("(module (func (param i32) (loop $l (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))")
+    assert text.count("wl_loop_interrupt(ptr %inst)") == 1
+    assert text.count("= sub i32") == ROUNDS
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_short_loops_without_end_can_be_interrupted(name: str) -> None:
+    exports = exports_of('(module (func (export "run") (loop $l (br $l))))', engine_of(name), timeout=0.05)
+    with pytest.raises(wl.Trap) as caught:
+        exports.run()
+    assert caught.value.code == "timeout"
