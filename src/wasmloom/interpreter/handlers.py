@@ -210,16 +210,16 @@ def _fiber_end() -> str:
     """LLVM IR of ``wl_fiber_end(ctx)``: the running continuation has returned; returns the control to go on at."""
     b = StructBuilder(lambda builder, code: None)
     ctx = Value("%ctx", "ptr")
+    trace = _runtime_function(b, "trace")
+    b.branch(b.assign(f"icmp eq ptr {trace.text}, null", "i1"), "%quiet", "%traced")
+    b.label("%traced")
+    current = b.struct_field(ctx, "WlContext", "current")
+    b.emit(f"call preserve_mostcc void @wl_fiber_call(ptr %ctx, ptr {trace.text}, ptr null, ptr {current.text})")
+    b.emit("br label %quiet")
+    b.label("%quiet")
     cont = b.struct_field(ctx, "WlContext", "current")
     parent = b.struct_field(cont, "WlCont", "parent")
     control = b.struct_field(cont, "WlCont", "control")
-    index = layout.RUNTIME_CALLS.index("trace")
-    trace = b.load("ptr", Value(f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})", "ptr"), align=8)
-    b.branch(b.assign(f"icmp eq ptr {trace.text}, null", "i1"), "%quiet", "%traced")
-    b.label("%traced")
-    b.emit(f"call i64 @wl_on_host(ptr %ctx, ptr {trace.text}, ptr null, ptr {cont.text}, ptr null, ptr null)")
-    b.emit("br label %quiet")
-    b.label("%quiet")
     b.set_struct_field(ctx, "WlContext", "current", parent)
     b.set_struct_field(cont, "WlCont", "control", Value("null", "ptr"))
     b.set_struct_field(control, "WlControl", "next", b.struct_field(ctx, "WlContext", "free_stacks"))
@@ -233,17 +233,25 @@ def _fiber_end() -> str:
     b.set_struct_field(ctx, "WlContext", "free_conts", cont)
     b.emit(f"ret ptr {control.text}")
     b.label("%grown")
-    index = layout.RUNTIME_CALLS.index("cont_done")
-    done = b.load("ptr", Value(f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})", "ptr"), align=8)
-    b.emit(
-        f"call i64 @wl_on_host(ptr %ctx, ptr {done.text}, ptr {cont.text}, ptr null, ptr null, ptr null)"
-    )
+    done = _runtime_function(b, "cont_done")
+    b.emit(f"call preserve_mostcc void @wl_fiber_call(ptr %ctx, ptr {done.text}, ptr {cont.text}, ptr null)")
     b.emit(f"ret ptr {control.text}")
     body = "\n".join(b.lines)
+    # The calls keep all registers, so that the usual path, without them, saves none.
     return (
         "declare hidden i64 @wl_on_host(ptr, ptr, ptr, ptr, ptr, ptr)\n"
+        "define internal preserve_mostcc void @wl_fiber_call(ptr %ctx, ptr %function, ptr %a, ptr %b) "
+        'noinline nounwind "frame-pointer"="all" {\n'
+        "  %code = call i64 @wl_on_host(ptr %ctx, ptr %function, ptr %a, ptr %b, ptr null, ptr null)\n"
+        "  ret void\n}\n"
         f'define hidden ptr @wl_fiber_end(ptr %ctx) nounwind "frame-pointer"="all" {{\n{body}\n}}\n'
     )
+
+
+def _runtime_function(b: StructBuilder, name: str) -> Value:
+    """The function that a runtime call leads to."""
+    index = layout.RUNTIME_CALLS.index(name)
+    return b.load("ptr", Value(f"getelementptr ([0 x ptr], ptr @wl_runtime, i64 0, i64 {index})", "ptr"), align=8)
 
 
 def module_text(handlers: HandlerSet | None = None) -> str:
