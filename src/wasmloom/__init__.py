@@ -43,6 +43,8 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.module import ExportType as ExportType
     from wasmloom.host.module import ImportType as ImportType
     from wasmloom.host.module import Module as Module
+    from wasmloom.host.profile import Profile as Profile
+    from wasmloom.host.profile import profile as profile
     from wasmloom.host.store import Store as Store
     from wasmloom.host.tags import Tag as Tag
     from wasmloom.host.time_left import time_left as time_left
@@ -75,6 +77,7 @@ _HOMES: dict[str, str] = {
     "host.exports": "Exports",
     "host.externs": "Global Memory Table",
     "host.instance": "Instance",
+    "host.profile": "Profile profile",
     "host.time_left": "time_left",
     "host.store": "Store",
     "host.tags": "Tag",

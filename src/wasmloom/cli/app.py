@@ -16,6 +16,7 @@ from wasmloom.version import __version__
 #: Subcommand → module that defines it. It is loaded when the subcommand is called.
 COMMANDS: dict[str, str] = {
     "run": "wasmloom.cli.run",
+    "profile": "wasmloom.cli.profile",
     "compile": "wasmloom.cli.compile",
     "wast": "wasmloom.cli.wast",
     "validate": "wasmloom.cli.validate",

@@ -7,8 +7,8 @@ import signal
 import sys
 import threading
 from argparse import PARSER, ArgumentParser
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from wasmloom.cli.common import (
@@ -125,7 +125,8 @@ def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: 
     return 0
 
 
-def run(
+def run_program(
+    around: Callable[[Store], AbstractContextManager[object]],
     invoke: str | None,
     directories: Sequence[str],
     settings: Sequence[str],
@@ -136,10 +137,7 @@ def run(
     target: Sequence[str],
     **options: Any,
 ) -> int:
-    """Run a program compiled for WASI, or with --invoke a function of any module, binary or text.
-
-    The exit status is the guest's; 134 after a trap, 130 after Ctrl-C, 1 when the module can't be run.
-    """
+    """Do what `run` says, with the guest's calls in a context that `around` makes."""
     from wasmloom import Module, Store, Trap
     from wasmloom.wasi import Wasi
 
@@ -166,14 +164,24 @@ def run(
         try:
             with _within(timeout), Progress(file, delay=1.0) as progress:
                 module = Module(data, engine, progress=progress)
-            return _run(module, store, wasi, invoke, arguments)
+            with around(store):
+                return _run(module, store, wasi, invoke, arguments)
         except Trap as trap:
             sys.stdout.flush()
             print(f"error: trap: {file}: {trap}", file=sys.stderr)
             return TRAPPED
 
 
-def _add_arguments(parser: ArgumentParser) -> None:
+def run(**options: Any) -> int:
+    """Run a program compiled for WASI, or with --invoke a function of any module, binary or text.
+
+    The exit status is the guest's; 134 after a trap, 130 after Ctrl-C, 1 when the module can't be run.
+    """
+    return run_program(nullcontext, **options)
+
+
+def add_run_options(parser: ArgumentParser) -> None:
+    """What `run_program` takes."""
     parser.add_argument("--invoke", metavar="FUNCTION", help="Call this function with ARGS and print its results.")
     parser.add_argument(
         "--dir",
@@ -202,4 +210,4 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("target", metavar="FILE", nargs=PARSER, help="The module, and arguments for it.")
 
 
-COMMANDS = {"run": Command("Run a WASI program or call a function.", "FILE [ARGS]...", run, _add_arguments)}
+COMMANDS = {"run": Command("Run a WASI program or call a function.", "FILE [ARGS]...", run, add_run_options)}

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wasmloom.compiler.cache import Cache, image_key, most_key, whole_module
 from wasmloom.compiler.identity import require_llvm
@@ -346,26 +346,28 @@ def patiently(attempt: Callable[[], T], abandoned: Callable[[], bool] | None = N
     return attempt()
 
 
-def walk_compiled(ip: int, fp: int, fault: bool, cont: int, limit: int) -> list[GuestFrame]:
+def walk_compiled(
+    ip: int, fp: int, fault: bool, cont: int, limit: int, known: dict[Any, Any] | None = None
+) -> list[GuestFrame]:
     """The Wasm frames from a trap, or a call of the host, to the bottom of its entry, innermost first.
 
     `ip` is a return address, or the instruction that faulted if there was a `fault`; `fp` is the frame pointer of its
-    function, `cont` the address of the running continuation.
+    function, `cont` the address of the running continuation. `known` keeps what has been found out about code.
     """
     from wasmloom.interpreter.frames import walk
 
-    known: dict[tuple[int, bool], list[tuple[CompiledModule, int, int]]] = {}
+    seen: dict[Any, list[tuple[CompiledModule, int, int]]] = {} if known is None else known
     frames: list[GuestFrame] = []
     near: tuple[CompiledModule, ...] = ()
     for place, running in native_stacks.frames(ip, fp, cont, limit):
         if place == 0:
-            frames += walk(*native_stacks.waiting_frames(running), running, limit - len(frames), running)
+            frames += walk(*native_stacks.waiting_frames(running), running, limit - len(frames), running, None, known)
             continue
         key = place, fault
-        if key not in known:
+        if key not in seen:
             # The byte before a return address belongs to the call.
-            known[key] = _describe(place if fault else place - 1, fault, near)
-        found = known[key]
+            seen[key] = _describe(place if fault else place - 1, fault, near)
+        found = seen[key]
         fault = False  # only the innermost frame can have faulted
         for each in found:  # none: a piece of `wasmloom.target.stubs`
             frames.append(GuestFrame(*each, running))

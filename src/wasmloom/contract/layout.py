@@ -30,8 +30,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("trap_fp", "char*"),
         ("trap_instance", "void*"),  # of bytecode; compiled code has none
         # While guest code waits in a host call: return ip, offset of the callee's frame from stack_base, and the host
-        # function's WlFunction* (for backtraces). When compiled code has called it, host_ip is instead where the first
-        # result goes, and host_fp is `CALLED_BY_COMPILED`.
+        # function's WlFunction* (for backtraces), which is NULL again when the call has ended. When compiled code has
+        # called it, host_ip is instead where the first result goes, and host_fp is `CALLED_BY_COMPILED`.
         ("host_ip", "char*"),
         ("host_fp", "uint64_t"),
         ("host_function", "void*"),
@@ -68,6 +68,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # the first function of another stack may (see `wasmloom.semantics.determinism`).
         ("depth_left", "int64_t"),
         ("depth_of_stack", "int64_t"),
+        # While bytecode that begins a function is in `enter_slow`: its return ip.
+        ("return_ip", "char*"),
     ),
     # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
     # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so handlers

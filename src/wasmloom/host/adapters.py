@@ -153,6 +153,7 @@ def _adapter_call_with_gil(
         ctx.host_ip = cython.cast(cython.p_char, words)
         return _HOST_WAIT
     if ended == 0:
+        ctx.host_function = cython.NULL
         return 0
     code = fetch_error(ctx, store)
     if code != _UNCAUGHT_EXCEPTION:

@@ -57,7 +57,7 @@ from cython.cimports.wasmloom.host.signatures import (
     signature_of,
 )
 from cython.cimports.wasmloom.interpreter.machine import host_stub
-from cython.cimports.wasmloom.runtime import guests
+from cython.cimports.wasmloom.runtime import guests, hooks
 from cython.cimports.wasmloom.runtime.entries import call, count_call
 from cython.cimports.wasmloom.runtime.guests import TICKING, Entry, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
@@ -511,6 +511,12 @@ def call_host(store: Store, host: HostFunction, words: cython.pointer(uint64_t),
         free_room(room, few)
     if result == cython.NULL:
         return -1
+    if store.guest.host_weight:
+        try:
+            hooks.take_sample(store, True)  # signal handlers may run in it
+        except BaseException:
+            drop(result)
+            raise
     # Classes written in Python have `tp_as_async`, so their objects may be awaitable.
     if (
         signature.n_results == 1
@@ -689,8 +695,11 @@ def _host_call_with_gil(
     if code:
         return code
     ended = cython.cast(HostCallWords, cython.cast(cython.p_void, _host_call_words))(ctx, store, function, offset)
-    if ended >= 0:
-        return _HOST_WAIT if ended else 0
+    if ended > 0:
+        return _HOST_WAIT
+    if ended == 0:
+        ctx.host_function = cython.NULL
+        return 0
     return fetch_error(ctx, store)
 
 

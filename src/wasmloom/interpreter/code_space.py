@@ -435,6 +435,18 @@ class CodeSpace:
                     found.append((i, address[k] - start))
         return found
 
+    def function_at(self, address: uint64_t) -> int:
+        """The function that an address in bytecode, or in code made of it, is of, or -1; faster than `find`."""
+        i: uint32_t
+        made: int64_t = -1
+        if self.coder is not None:
+            made = self.coder.function_at(address)
+        if made < 0:
+            for i in range(self.count):
+                if address - cython.cast(uint64_t, self.codes[i].start) < self.codes[i].size:
+                    return i
+        return made
+
     def is_translated(self, index: int) -> bool:
         """Whether function `index` of those defined here has bytecode."""
         return self.codes[cython.cast(uint32_t, index)].start != cython.NULL
@@ -488,6 +500,19 @@ def find(ip: uint64_t, near: CodeSpace | None = None) -> tuple[CodeSpace, int, i
         found = space.find(ip)
         if found is not None:
             return (space, *found)
+    return None
+
+
+def function_at(ip: uint64_t) -> tuple[CodeSpace, int, int] | None:
+    """What `find` returns, without the offset."""
+    space: CodeSpace
+    for address in list(_spaces):
+        if address not in _spaces:
+            continue  # it has gone meanwhile
+        space = cython.cast(CodeSpace, cython.cast(cython.p_void, cython.cast(uint64_t, address)))
+        index = space.function_at(ip)
+        if index >= 0:
+            return (space, index, 0)
     return None
 
 

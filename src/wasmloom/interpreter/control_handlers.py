@@ -614,6 +614,7 @@ def enter_slow(b: HandlerBuilder) -> None:
     """The frame doesn't fit, or the guest was interrupted: let the runtime handle that, then enter again."""
     offset = _frame_offset(b)
     b.shape = ENTER
+    b.set_struct_field(b.ctx, "WlContext", "return_ip", _return_ip(b))
     code = b.runtime_call("enter_slow", b.ctx, b.number("frame"), b.fp, b.ip)
     b.fp = _frame_after_move(b, offset)
     change, go_on = b.fresh("change"), b.fresh("go_on")

@@ -30,7 +30,7 @@ from cython.cimports.wasmloom.interpreter.frames import (
 )
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, cross_code, handlers
 
-from wasmloom.interpreter.code_space import find
+from wasmloom.interpreter.code_space import find, function_at
 from wasmloom.runtime.frames import GuestFrame
 
 
@@ -144,10 +144,12 @@ def standing(
     limit: int,
     last: uint64_t = 0,
     across: list | None = None,
+    known: dict | None = None,
 ) -> list:
     """Where frames stand, as `walk` finds them: for each its position (see `find`), address, and continuation."""
     found: list = []
-    seen: dict = {}  # ip → position and the slot of its return ip: deep recursion repeats the same few
+    # ip → position and the slot of its return ip: deep recursion repeats the same few
+    seen: dict = {} if known is None else known
     on: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cont)
     end: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), last)
     return_ip: uint64_t
@@ -159,15 +161,15 @@ def standing(
     if instance == 0 and not _down(cython.address(cursor), ip, cython.address(on), end, across):
         return found
     while len(found) < limit:
-        known = seen.get(cursor.ip)
-        if known is None:
-            position = find(cursor.ip, near)
+        place = seen.get(cursor.ip)
+        if place is None:
+            position = find(cursor.ip, near) if known is None else function_at(cursor.ip)
             if position is None:
                 break  # it hasn't begun: its first instruction lies in no function
             near = position[0]
-            known = seen[cursor.ip] = (position, position[0].record_slot(position[1]))
-        found.append((known[0], cursor.fp, cython.cast(uint64_t, on)))
-        return_ip = _word(cursor.fp + SLOT_BYTES * cython.cast(uint64_t, known[1]))
+            place = seen[cursor.ip] = (position, position[0].record_slot(position[1]))
+        found.append((place[0], cursor.fp, cython.cast(uint64_t, on)))
+        return_ip = _word(cursor.fp + SLOT_BYTES * cython.cast(uint64_t, place[1]))
         if not _down(cython.address(cursor), return_ip, cython.address(on), end, across):
             break
     return found
@@ -181,18 +183,23 @@ def walk(
     limit: int,
     last: uint64_t = 0,
     across: list | None = None,
+    known: dict | None = None,
 ) -> list[GuestFrame]:
     """The Wasm frames from a place to the bottom of its entry, innermost first, at most `limit`, across all stacks.
 
     The arguments are what a trap leaves in the context, and the address of the running continuation. Without an
     instance they describe a callee that has no frame yet: `ip` is its return ip, `fp` where its frame would be.
     `last`: the address of the continuation at whose end the walk ends. `across`: gets the address of the stack where
-    the walk ends at compiled code (see `wasmloom.tiers.frames`).
+    the walk ends at compiled code (see `wasmloom.tiers.frames`). With `known`, which keeps what has been found out
+    about code, frames have no offsets.
     """
     maps: dict = {}
     frames: list = []
-    for position, frame, on in standing(ip, fp, instance, cont, limit, last, across):
+    for position, frame, on in standing(ip, fp, instance, cont, limit, last, across, known):
         space, index, _ = position
+        if known is not None:
+            frames.append(GuestFrame(space, index + space.module.num_imported_funcs, 0, on, None, frame))
+            continue
         offset = maps.get(position)
         if offset is None:
             code_map = maps.get((space, index))

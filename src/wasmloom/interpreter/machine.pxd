@@ -26,4 +26,5 @@ cdef int16_t *_sorted_numbers
 
 cdef void run(WlContext *ctx, WlInstance *inst, char *code, uint64_t *fp) noexcept nogil
 cdef char *host_stub(WlFunction *function) except? NULL
+cdef bint in_handler(uint64_t place) noexcept nogil
 cdef bint _redirect(void *context, void *address) noexcept nogil

@@ -151,6 +151,14 @@ def host_stub(function: cython.pointer(WlFunction)) -> cython.p_char:
     return stub
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def in_handler(place: uint64_t) -> cython.bint:
+    """Whether an address lies in the code of a handler."""
+    return cython.cast(uint64_t, __start_wl_text) <= place < cython.cast(uint64_t, __stop_wl_text)
+
+
 def handler_addresses() -> list[int]:
     """The addresses of all handlers, by number."""
     i: cython.Py_ssize_t
@@ -192,7 +200,7 @@ def _redirect(context: cython.p_void, address: cython.p_void) -> cython.bint:
         set_handler_ip(context, place)
         set_program_counter(context, wl_fault_entry)
         return True
-    if place < cython.cast(uint64_t, __start_wl_text) or place >= cython.cast(uint64_t, __stop_wl_text):
+    if not in_handler(place):
         return False
     while high - low > 1:
         middle = (low + high) >> 1

@@ -15,6 +15,7 @@ from wasmloom.runtime.heap cimport Heap
 
 cdef enum:
     TICK_NS = 10000000          # time between two ticks
+    SAMPLE_NS = 2000000         # time between two samples of guests that are profiled
     SIGNALS_NS = 50000000       # time between two checks of Python's signals
     IDLE_TICKS = 4              # ticks without any entry after which the ticker parks
     C_STACK_RESERVE = 262144    # bytes of C stack that an entry must leave free
@@ -118,12 +119,21 @@ ctypedef struct Guest:
     int64_t depth               # bytes of frames that calls from the host may use then
     bint limits_memories        # whether memories count towards the limit; else each of their bytes raises it
     Parked *parked              # doubly linked
+    uint64_t ticked             # a tick hasn't been seen yet; else samples alone interrupt the guest
     uint64_t ticks_seen         # how often a tick has reached guest code
     # Where ticks have found bytecode that could call compiled code (see `note_place`), and how often: the latest places
     # are kept.
     uint64_t samples[SAMPLES]
     uint64_t samples_seen
     uint64_t code_seen          # of `hooks.code_wanted`: what had been wanted when code was last made for it
+    # Of a guest that is profiled: what has been found since it last was at a place where its frames can be read.
+    uint64_t profiled
+    uint64_t sample_weight      # samples in guest code, and what registers held at the first
+    uint64_t sample_pc
+    uint64_t sample_ip
+    uint64_t host_weight        # samples in a host function (WlFunction*)
+    void *host_sampled
+    uint64_t sample_entered     # while it is looked at: the place of a function that was just about to begin; 0: none
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
     uint64_t resting            # its thread waits (for a fork or the GIL) at a place where the guest can be left
     uint64_t can_end            # whether a forked child, which doesn't have its thread, can end it
@@ -149,6 +159,7 @@ cdef Guest *first_free
 cdef sem_t wake
 cdef pthread_key_t stack_key
 cdef uint64_t ticks             # how often the ticker has looked
+cdef uint64_t profiled          # guests that are profiled
 
 # Called with the GIL by the first who leaves Python for a guest after a tick. Registered by wasmloom.runtime.faults.
 ctypedef void (*AfterTick)() noexcept nogil
@@ -161,6 +172,7 @@ cdef void wake_ticker() noexcept nogil
 cdef int64_t now_ns() noexcept nogil
 cdef bint in_guest_code() noexcept nogil
 cdef void interrupt(Guest *guest, uint32_t *mark) noexcept nogil
+cdef void set_profiled(Guest *guest, bint on) noexcept
 cdef void interrupt_late(const uint64_t *epoch) noexcept
 cdef Guest *running_here() noexcept nogil
 cdef void stop_running(Guest *guest) noexcept nogil

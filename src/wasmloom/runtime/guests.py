@@ -51,6 +51,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     NO_THREAD,
     PARKED,
     REST_NS,
+    SAMPLE_NS,
     TICK_NS,
     TICKING,
     AfterTick,
@@ -65,6 +66,7 @@ from cython.cimports.wasmloom.system._capi import (
     CLOCK_MONOTONIC,
     PTHREAD_CREATE_DETACHED,
     SIG_SETMASK,
+    SIGPROF,
     PyEval_SaveThread,
     __sync_bool_compare_and_swap,
     __sync_synchronize,
@@ -81,6 +83,7 @@ from cython.cimports.wasmloom.system._capi import (
     pthread_getattr_np,
     pthread_getspecific,
     pthread_key_create,
+    pthread_kill,
     pthread_self,
     pthread_setspecific,
     pthread_sigmask,
@@ -104,6 +107,7 @@ first_guest = cython.NULL
 first_free = cython.NULL
 fork_wanted = 0
 ticks = 0
+profiled = 0
 
 
 @cython.cfunc
@@ -224,10 +228,54 @@ def _tick() -> cython.bint:
             busy = True
             guest.used = 0
         if guest.running:
+            guest.ticked = 1
             interrupt(guest, cython.address(guest.ticking))
         guest = guest.next
     ticks += 1
     return busy
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def set_profiled(guest: cython.pointer(Guest), on: cython.bint) -> cython.void:
+    """Begin or end taking samples of a guest, which the caller keeps alive in between. Call with the GIL."""
+    global profiled
+    if on and not guest.profiled:
+        guest.sample_weight = guest.host_weight = 0
+        profiled += 1
+    elif not on and guest.profiled:
+        profiled -= 1
+    guest.profiled = on
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _sample() -> cython.void:
+    """Note where the guests are that are profiled, and send them to where their frames can be read.
+
+    In guest code the thread itself notes it, in a signal's handler (`wasmloom.runtime.sampling`). One that runs a host
+    function gets no signal, which could end a system call of the host's early. The thread exists: see `interrupt`.
+    """
+    guest: cython.pointer(Guest) = first_guest
+    watched: cython.pointer(WatchedHalf)
+    while guest != cython.NULL:
+        if guest.profiled and guest.running:
+            watched = cython.cast(cython.pointer(WatchedHalf), cython.address(guest.ticking))
+            watched[0] = 1
+            __sync_synchronize()
+            wl_barrier_for_all()
+            if guest.running:
+                if cython.cast(cython.pointer(WatchedWord), cython.address(guest.ctx.thread_state))[0] == 0:
+                    if guest.ctx.host_function != cython.NULL:  # else it is Python code of ours that runs
+                        guest.host_sampled = guest.ctx.host_function
+                        guest.host_weight += 1
+                else:
+                    pthread_kill(guest.thread, SIGPROF)
+            __sync_synchronize()
+            watched[0] = 0
+            interrupt(guest, cython.address(guest.ticking))
+        guest = guest.next
 
 
 @cython.cfunc
@@ -236,11 +284,18 @@ def _tick() -> cython.bint:
 def _tick_forever(argument: cython.p_void) -> cython.p_void:
     """The ticker's thread."""
     idle: cython.int = 0
+    until_tick: cython.int = 0
     pause = cython.declare(timespec)
     pause.tv_sec = 0
-    pause.tv_nsec = TICK_NS
     while True:
+        pause.tv_nsec = SAMPLE_NS if profiled else TICK_NS
         nanosleep(cython.address(pause), cython.NULL)
+        if profiled:
+            _sample()
+            until_tick += 1
+            if until_tick < TICK_NS // SAMPLE_NS:
+                continue
+            until_tick = 0
         idle = 0 if _tick() else idle + 1
         if idle < IDLE_TICKS:
             continue

@@ -53,6 +53,7 @@ cdef object walk_compiled           # the frames of compiled code
 cdef ChangeTier change_tier
 cdef object check_at_call           # a call of a store of the tier "auto"; returns calls until the next check, 0: never
 cdef object look_inside_call        # a guest whose store mixes runs; what it raises leaves the guest
+cdef object take_sample             # a guest that is profiled stands where its frames can be read
 cdef object frames_of_entry         # the frames of a guest, for backtraces
 cdef object too_deep                # the error for an entry that there is no room for
 # Set by wasmloom.host.

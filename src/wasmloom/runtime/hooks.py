@@ -22,6 +22,7 @@ code_wanted = 0
 walk_compiled = None
 check_at_call = None
 look_inside_call = None
+take_sample = None
 frames_of_entry = None
 too_deep = None
 python_exception = None
@@ -105,6 +106,12 @@ def set_look_inside_call(function: Callable[..., None]) -> None:
     """Register what looks at a guest that runs, in a store that mixes bytecode and compiled code."""
     global look_inside_call
     look_inside_call = function
+
+
+def set_take_sample(function: Callable[..., None]) -> None:
+    """Register what takes a sample of a guest that is profiled, where its frames can be read."""
+    global take_sample
+    take_sample = function
 
 
 def set_backtraces(of_entry: Callable[..., object], of_none: Callable[..., Exception]) -> None:

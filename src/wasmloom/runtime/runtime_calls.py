@@ -45,7 +45,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     now_ns,
     rest,
 )
-from cython.cimports.wasmloom.runtime.hooks import code_wanted, make_code, set_runtime_call
+from cython.cimports.wasmloom.runtime.hooks import code_wanted, make_code, set_runtime_call, stubs
 from cython.cimports.wasmloom.runtime.runtime_calls import (
     IdMatches,
     Look,
@@ -59,6 +59,7 @@ from cython.cimports.wasmloom.system._capi import (
     PyGILState_STATE,
     wl_python_ends,
 )
+from cython.cimports.wasmloom.target._processor import above_return_address, outer_frame, return_address
 
 from wasmloom.contract import traps
 from wasmloom.system.interruption import look_up
@@ -122,18 +123,105 @@ def _look_for_tiers(store: cython.p_void) -> uint64_t:
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=False)
+def _take_sample_of(store: Store) -> cython.int:
+    if not wl_python_ends():
+        hooks.take_sample(store, False)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _take_sample_with_gil(store: cython.p_void) -> uint64_t:
+    """Let a profile look at a guest that stands. Signal handlers may run in it."""
+    return _interrupt(store, cython.cast(Look, cython.cast(cython.p_void, _take_sample_of)))
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _has_samples(guest: cython.pointer(Guest)) -> cython.bint:
+    return guest.profiled and (guest.sample_weight or guest.host_weight)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _take_sample(
+    ctx: cython.pointer(WlContext),
+    ip: cython.p_char,
+    fp: cython.p_char,
+    inst: cython.pointer(WlInstance),
+    entered: cython.p_char,
+) -> uint64_t:
+    """Let a profile read the frames of a guest that stands at a place, as it would after a trap there.
+
+    The place is described as a trap's exit would, and nobody else reads these fields before one writes them anew; but
+    `trap_fault` is only written by compiled code. `entered`: a place in a function that is about to begin.
+    """
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    code: uint64_t
+    fault: uint64_t = ctx.trap_fault
+    ctx.trap_ip = ip
+    ctx.trap_fp = fp
+    ctx.trap_instance = inst
+    ctx.trap_fault = 0
+    guest.sample_entered = cython.cast(uint64_t, entered)
+    enter_python(ctx)
+    code = cython.cast(WithGil, cython.cast(cython.p_void, _take_sample_with_gil))(ctx.store)
+    leave_python(ctx)
+    ctx.trap_fault = fault
+    return code
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _interrupt_compiled(ctx: cython.pointer(WlContext)) -> uint64_t:
+    """The runtime call of compiled code: at a loop, or where a function begins.
+
+    ``guest_fp`` is the frame of `wl_on_host`. It lies above that of the stub that has called it, and this above the
+    loop's function; or above the caller of a function that has no frame yet, whose return address comes next.
+    """
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    code: uint64_t
+    stub: uint64_t
+    frame: uint64_t
+    entered: uint64_t = 0
+    place: uint64_t
+    if _has_samples(guest):
+        stub = return_address(cython.cast(uint64_t, ctx.guest_fp))
+        frame = outer_frame(cython.cast(uint64_t, ctx.guest_fp))
+        place = return_address(frame)
+        if cython.cast(uint64_t, stubs.morestack) < stub < cython.cast(uint64_t, stubs.switch_call):
+            entered = place
+            place = above_return_address(frame)
+        code = _take_sample(
+            ctx,
+            cython.cast(cython.p_char, place),
+            cython.cast(cython.p_char, outer_frame(frame)),
+            cython.NULL,
+            cython.cast(cython.p_char, entered),
+        )
+        if code:
+            return code
+    return handle_interrupt(ctx)
+
+
+@cython.cfunc
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
 def _note_place(ctx: cython.pointer(WlContext), ip: cython.p_char) -> cython.void:
     """Note where a tick has found bytecode, if the stack that runs can have compiled code beside it.
 
-    Only the thread that is inside of the guest writes or reads this (`take_samples`), and the guest's store holds all
-    code that runs in it. Yet an address is only ever compared with those of code, so one of code that is gone could do
-    no harm.
+    Where only a sample has found it, nothing is noted. Only the thread that is inside of the guest writes or reads this
+    (`take_samples`), and the guest's store holds all code that runs in it. Yet an address is only ever compared with
+    those of code, so one of code that is gone could do no harm.
     """
     guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
-    if cython.cast(cython.pointer(WlCont), ctx.current).control != cython.NULL:
+    if guest.ticked and cython.cast(cython.pointer(WlCont), ctx.current).control != cython.NULL:
         guest.samples[guest.samples_seen % SAMPLES] = cython.cast(uint64_t, ip)
         guest.samples_seen += 1
 
@@ -179,7 +267,9 @@ def _attend_here(ctx: cython.pointer(WlContext)) -> uint64_t:
     now: int64_t = now_ns()
     code: uint64_t
     ctx.interrupt = 0
-    guest.ticks_seen += 1
+    if guest.ticked:
+        guest.ticked = 0
+        guest.ticks_seen += 1
     give_gil_back(guest)
     rest(guest)
     if guest.deadline and now >= guest.deadline:
@@ -251,6 +341,11 @@ def _enter_slow(
     failed: uint64_t
     if ctx.interrupt:
         _note_place(ctx, ip)
+        if _has_samples(cython.cast(cython.pointer(Guest), ctx)):
+            # The stack isn't to move between, since `fp` is an address in it: entries are refused.
+            code = _take_sample(ctx, ctx.return_ip, cython.cast(cython.p_char, fp), cython.NULL, ip)
+            if code:
+                return code
         code = handle_interrupt(ctx)
         if code and code != _CHANGE_TIER:
             return code
@@ -266,7 +361,12 @@ def _loop_slow(
 ) -> uint64_t:
     """See `loop_slow`: a loop's back-edge saw the interrupt flag."""
     ctx.stack_limit = ctx.stack_end
+    code: uint64_t
     _note_place(ctx, ip)
+    if _has_samples(cython.cast(cython.pointer(Guest), ctx)):
+        code = _take_sample(ctx, ip, cython.cast(cython.p_char, fp), inst, cython.NULL)
+        if code:
+            return code
     return handle_interrupt(ctx)
 
 
@@ -586,7 +686,7 @@ def register() -> None:
     set_runtime_call(_layout.RT_ENTER_SLOW, cython.cast(cython.p_void, _enter_slow))
     set_runtime_call(_layout.RT_LOOP_SLOW, cython.cast(cython.p_void, _loop_slow))
     set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, _is_subtype))
-    set_runtime_call(_layout.RT_INTERRUPT, cython.cast(cython.p_void, handle_interrupt))
+    set_runtime_call(_layout.RT_INTERRUPT, cython.cast(cython.p_void, _interrupt_compiled))
     set_runtime_call(_layout.RT_MEMORY_GROW, cython.cast(cython.p_void, _memory_grow))
     set_runtime_call(_layout.RT_MEMORY_INIT, cython.cast(cython.p_void, _memory_init))
     set_runtime_call(_layout.RT_MEMORY_COPY, cython.cast(cython.p_void, _memory_copy))

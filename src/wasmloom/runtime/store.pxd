@@ -44,7 +44,7 @@ ctypedef struct Tier:
     # The frames from a place on, the innermost first: a list of at most `limit` GuestFrames. Bytecode without an instance:
     # the place is the return address of a callee that has no frame of this tier. Compiled code: the place is a return
     # address, unless it is the instruction of a `fault`. Set by wasmloom.tiers.frames.
-    list (*walk)(uint64_t ip, uint64_t fp, uint64_t instance, bint fault, uint64_t cont, int limit)
+    list (*walk)(uint64_t ip, uint64_t fp, uint64_t instance, bint fault, uint64_t cont, int limit, dict known)
     # Let the functions of a new instance of a module run in this tier. Set by wasmloom.tiers.stores.
     int (*adopt)(Store store, WlInstance *instance, object module) except -1
 

@@ -167,14 +167,17 @@ cdef extern from "<signal.h>" nogil:
     int sigaddset(sigset_t *, int)
     int pthread_sigmask(int, const sigset_t *, sigset_t *)
     int raise_ "raise" (int)
+    int pthread_kill(uint64_t, int)
     enum: SIGSEGV
     enum: SIGBUS
+    enum: SIGPROF
     enum: SIG_BLOCK
     enum: SIG_SETMASK
     enum: SI_TKILL
     enum: SA_NODEFER
     enum: SA_ONSTACK
     enum: SA_RESETHAND
+    enum: SA_RESTART
     enum: SA_SIGINFO
 
 cdef extern from "<errno.h>" nogil:

@@ -8,22 +8,25 @@ finalisers can run in here, so ``store.interrupting`` is set. Frames are good un
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.contract._layout import CONT_SUSPENDED, WlCont, WlContext, WlFunction
 from cython.cimports.wasmloom.interpreter.frames import calling_instance
+from cython.cimports.wasmloom.interpreter.machine import in_handler
 from cython.cimports.wasmloom.runtime import hooks
+from cython.cimports.wasmloom.runtime.codememory import STENCILS, code_at
 from cython.cimports.wasmloom.runtime.entries import save, tier_of_entry
-from cython.cimports.wasmloom.runtime.guests import Entry, Parked
+from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked
 from cython.cimports.wasmloom.runtime.heap import CONT_CLASS, Slab, block_at
 from cython.cimports.wasmloom.runtime.stacks import last_of, memory_of, state_of
 from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpreter_tier
 from cython.cimports.wasmloom.target._processor import instance_of_adapter, outer_frame, return_address
 
 from wasmloom.contract.layout import CALLED_BY_COMPILED, SLOT_BYTES
+from wasmloom.interpreter.code_space import function_at
 from wasmloom.interpreter.frames import walk
 from wasmloom.runtime.frames import CONSTANT, GuestFrame, TypedPlace
 from wasmloom.runtime.native_stacks import bytecode_below, compiled_below, in_compiled
@@ -49,10 +52,13 @@ class FrameValues(NamedTuple):
     operands: tuple[TypedValue, ...]
 
 
-def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> list[GuestFrame]:
+def frames_of_entry(
+    store: Store, address: uint64_t, trapped: cython.bint, known: dict | None = None
+) -> list[GuestFrame]:
     """The frames of the `Entry` at an address, innermost first, and through host functions those of the outer entries.
 
-    An entry that hasn't `trapped` has no frames of its own yet.
+    An entry that hasn't `trapped` has no frames of its own yet. With `known`, which keeps what has been found out about
+    code, frames have no offsets: finding these takes longest. It is good while the store keeps that code.
     """
     entry: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), address)
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
@@ -78,6 +84,7 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
                 cython.cast(uint64_t, ctx.current),
                 cython.cast(uint64_t, ctx.guest_sp),
                 MAX_FRAMES,
+                known,
             )
         elif trapped:
             found += tier_of_entry(entry).walk(
@@ -87,18 +94,20 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
                 ctx.trap_fault != 0,
                 cython.cast(uint64_t, ctx.current),
                 MAX_FRAMES,
+                known,
             )
         while entry.outer != cython.NULL and len(found) < MAX_FRAMES:
             current = entry.outer_current
-            host = cython.cast(
-                object,
-                cython.cast(
-                    cython.pointer(PyObject), cython.cast(cython.pointer(WlFunction), entry.host_function).object
-                ),
-            )
-            found.append(_host_frame(host, current))
+            if entry.host_function != cython.NULL:
+                host = cython.cast(
+                    object,
+                    cython.cast(
+                        cython.pointer(PyObject), cython.cast(cython.pointer(WlFunction), entry.host_function).object
+                    ),
+                )
+                found.append(_host_frame(host, current))
             if entry.outer.native_stack != cython.NULL:
-                found += _waiting_in_compiled(compiled_fp, current, MAX_FRAMES - len(found))
+                found += _waiting_in_compiled(compiled_fp, current, MAX_FRAMES - len(found), known)
             elif entry.outer.beside != cython.NULL:
                 found += _waiting_mixed(
                     entry.host_ip,
@@ -108,6 +117,7 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
                     compiled_sp,
                     current,
                     MAX_FRAMES - len(found),
+                    known,
                 )
             else:
                 found += _waiting_in_bytecode(
@@ -115,6 +125,7 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
                     cython.cast(uint64_t, memory_of(store.guest, current.owner)) + entry.host_fp,
                     current,
                     MAX_FRAMES - len(found),
+                    known,
                 )
             entry = entry.outer
             if _has_native_stack(entry):
@@ -123,6 +134,84 @@ def frames_of_entry(store: Store, address: uint64_t, trapped: cython.bint) -> li
         return found
     finally:
         store.interrupting = before
+
+
+class Sample(NamedTuple):
+    """What a profile finds out about a guest; see `wasmloom.runtime.sampling`."""
+
+    #: Frames of functions that run or wait, innermost first.
+    frames: list[GuestFrame]
+    #: The function that ran: its code (see `GuestFrame`) and number; None: it was the runtime that did.
+    running: tuple[Any, int] | None
+    #: What ran it: "interpreter", "baseline", "compiler" or "runtime".
+    tier: str
+    #: How many samples have found that.
+    weight: int
+    #: The same for a host function, by name.
+    host: str
+    host_weight: int
+    #: A function that was about to begin where frames could be read: nothing of it has run yet.
+    entered: tuple[Any, int] | None
+
+
+def sample_here(store: Store, in_host: cython.bint, known: dict | None) -> Sample:
+    """The sample of a guest that stands where its frames can be read, for `hooks.take_sample`; it is taken from it.
+
+    `in_host`: it stands in a host function, which is about to return. Else its place is described as that of a trap.
+    `known`: see `frames_of_entry`.
+    """
+    inside = cython.declare(Entry)
+    guest: cython.pointer(Guest) = store.guest
+    pc: uint64_t = guest.sample_pc
+    ip: uint64_t = guest.sample_ip
+    weight: uint64_t = guest.sample_weight
+    host_weight: uint64_t = guest.host_weight
+    host: str = ""
+    running: object
+    tier: str = "runtime"
+    guest.sample_weight = guest.host_weight = 0
+    frames: list = []
+    if not in_host:
+        frames = frames_of_entry(store, cython.cast(uint64_t, guest.entry), True, known)
+    elif guest.entry != cython.NULL and not store.interrupting:
+        save(store, cython.address(inside))
+        frames = frames_of_entry(store, cython.cast(uint64_t, cython.address(inside)), False, known)
+    entered: object = None if in_host else _function_at(guest.sample_entered, known)
+    running = None
+    if weight:
+        if in_handler(pc):
+            running = _function_at(ip, known)
+            tier = "interpreter"
+        else:
+            running = _function_at(pc, known)
+            if running is not None:
+                tier = "baseline" if code_at(pc) == STENCILS else "compiler"
+    if host_weight and guest.host_sampled != cython.NULL:
+        function = cython.cast(cython.pointer(WlFunction), guest.host_sampled)
+        if function.object != cython.NULL:
+            host = cython.cast(object, cython.cast(cython.pointer(PyObject), function.object)).name
+    return Sample(frames, running, tier, weight, host, host_weight, entered)
+
+
+@cython.cfunc
+def _function_at(address: uint64_t, known: dict | None) -> object:
+    """The code and number of the function that an address in code of any tier belongs to; None: none."""
+    # A frame whose caller is the bottom of a stack, since more than the innermost place is never looked at.
+    bottom = cython.declare(uint64_t[2])
+    if address == 0:
+        return None
+    place = function_at(address)
+    if place is not None:
+        return place[0], place[1] + place[0].module.num_imported_funcs
+    if hooks.walk_compiled is None or not in_compiled(address):
+        return None
+    bottom[0] = 0
+    bottom[1] = cython.cast(uint64_t, hooks.stubs.native_return)
+    # What is looked up is the byte before a return address.
+    fp: uint64_t = cython.cast(uint64_t, cython.address(bottom[0]))
+    for frame in hooks.walk_compiled(address + 1, fp, False, 0, 1, known):
+        return frame.code, frame.function
+    return None
 
 
 @cython.cfunc
@@ -142,6 +231,7 @@ def _walk_mixed(
     cont: uint64_t,
     top: uint64_t,
     limit: cython.int,
+    known: dict | None,
 ) -> list:
     """The frames of an entry that mixes, from bytecode or compiled code down: each as `Tier.walk` does.
 
@@ -151,14 +241,14 @@ def _walk_mixed(
     across: list
     while True:
         if in_compiled:
-            found += hooks.walk_compiled(ip, fp, fault, cont, limit - len(found))
+            found += hooks.walk_compiled(ip, fp, fault, cont, limit - len(found), known)
             if len(found) >= limit:
                 return found
             ip, fp, top = bytecode_below(ip, fp)
             instance = 0
             fault = False
         across = []
-        found += walk(ip, fp, instance, cont, limit - len(found), 0, across)
+        found += walk(ip, fp, instance, cont, limit - len(found), 0, across, known)
         if not across:
             return found
         cont = across[0]
@@ -176,7 +266,7 @@ def frames_of_parked(store: Store, parked: cython.pointer(Parked), host: object)
     store.interrupting = True  # nothing may resume the guest meanwhile
     try:
         if parked.native_stack != cython.NULL:
-            found += _waiting_in_compiled(cython.cast(uint64_t, parked.fp), current, MAX_FRAMES)
+            found += _waiting_in_compiled(cython.cast(uint64_t, parked.fp), current, MAX_FRAMES, None)
         elif parked.beside != cython.NULL:
             found += _waiting_mixed(
                 current.ip,
@@ -186,10 +276,11 @@ def frames_of_parked(store: Store, parked: cython.pointer(Parked), host: object)
                 cython.cast(uint64_t, parked.sp),
                 current,
                 MAX_FRAMES,
+                None,
             )
         else:
             found += _waiting_in_bytecode(
-                current.ip, cython.cast(uint64_t, current.stack_base) + current.fp, current, MAX_FRAMES
+                current.ip, cython.cast(uint64_t, current.stack_base) + current.fp, current, MAX_FRAMES, None
             )
         return found
     finally:
@@ -203,9 +294,11 @@ def _host_frame(host: object, current: cython.pointer(WlCont)) -> object:
 
 
 @cython.cfunc
-def _waiting_in_compiled(fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int) -> list:
+def _waiting_in_compiled(fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int, known: dict | None) -> list:
     """The frames below a call of the host by compiled code; `fp` is where its adapter keeps the caller's."""
-    return compiler_tier.walk(return_address(fp), outer_frame(fp), 0, False, cython.cast(uint64_t, current), limit)
+    return compiler_tier.walk(
+        return_address(fp), outer_frame(fp), 0, False, cython.cast(uint64_t, current), limit, known
+    )
 
 
 @cython.cfunc
@@ -217,41 +310,56 @@ def _waiting_mixed(
     compiled_sp: uint64_t,
     current: cython.pointer(WlCont),
     limit: cython.int,
+    known: dict | None,
 ) -> list:
     """The frames below a call of the host by either, which `host_fp` tells, in an entry that mixes. `memory`: that of
     the stack."""
     cont: uint64_t = cython.cast(uint64_t, current)
     if host_fp == _CALLED_BY_COMPILED:
         return _walk_mixed(
-            return_address(compiled_fp), outer_frame(compiled_fp), 0, True, False, cont, compiled_sp, limit
+            return_address(compiled_fp), outer_frame(compiled_fp), 0, True, False, cont, compiled_sp, limit, known
         )
     return _walk_mixed(
-        cython.cast(uint64_t, return_ip), memory + host_fp, 0, False, False, cont, compiled_sp, limit
+        cython.cast(uint64_t, return_ip), memory + host_fp, 0, False, False, cont, compiled_sp, limit, known
     )
 
 
 @cython.cfunc
 def _waiting_in_bytecode(
-    return_ip: cython.p_char, fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int
+    return_ip: cython.p_char, fp: uint64_t, current: cython.pointer(WlCont), limit: cython.int, known: dict | None
 ) -> list:
     """The frames below a call of the host by bytecode; `fp` is where the host function's would be."""
-    return interpreter_tier.walk(cython.cast(uint64_t, return_ip), fp, 0, False, cython.cast(uint64_t, current), limit)
+    return interpreter_tier.walk(
+        cython.cast(uint64_t, return_ip), fp, 0, False, cython.cast(uint64_t, current), limit, known
+    )
 
 
 @cython.cfunc
 def _walk_bytecode(
-    ip: uint64_t, fp: uint64_t, instance: uint64_t, fault: cython.bint, cont: uint64_t, limit: cython.int
+    ip: uint64_t,
+    fp: uint64_t,
+    instance: uint64_t,
+    fault: cython.bint,
+    cont: uint64_t,
+    limit: cython.int,
+    known: dict | None,
 ) -> list:
     """See `Tier.walk`."""
-    return walk(ip, fp, instance, cont, limit)
+    return walk(ip, fp, instance, cont, limit, 0, None, known)
 
 
 @cython.cfunc
 def _walk_compiled(
-    ip: uint64_t, fp: uint64_t, instance: uint64_t, fault: cython.bint, cont: uint64_t, limit: cython.int
+    ip: uint64_t,
+    fp: uint64_t,
+    instance: uint64_t,
+    fault: cython.bint,
+    cont: uint64_t,
+    limit: cython.int,
+    known: dict | None,
 ) -> list:
     """See `Tier.walk`: addresses in compiled code tell which function they belong to."""
-    return hooks.walk_compiled(ip, fp, fault, cont, limit)
+    return hooks.walk_compiled(ip, fp, fault, cont, limit, known)
 
 
 def frames_inside(store: Store) -> list[GuestFrame]:

@@ -11,6 +11,10 @@ cdef enum:
 cdef inline uint64_t return_address(uint64_t frame) noexcept nogil:
     return (<uint64_t *>frame)[1]
 
+# What lies above a return address: another one, if a function that has no frame of its own has called.
+cdef inline uint64_t above_return_address(uint64_t frame) noexcept nogil:
+    return (<uint64_t *>frame)[2]
+
 cdef inline uint64_t outer_frame(uint64_t frame) noexcept nogil:
     return (<uint64_t *>frame)[0]
 
