@@ -7,8 +7,9 @@ Each package gets a fresh virtual environment, with the version of ``wasmtime`` 
 row says whether the answers are equal, and for each how long it took, its processor time and its memory. On the
 look-alike nothing of Wasmtime may be loaded. Both begin without any code from earlier runs.
 
-`--folder` keeps the environments for another run. `--opa` is the program that compiles the policy for the two packages
-that run policies. The exit status is 0 if all answers were equal.
+Run it by Python 3.12 for the packages that need that (kairo-sdk). `--folder` keeps the environments for another run.
+`--opa` is the program that compiles the policy for the two packages that run policies. The exit status is 0 if all
+answers were equal.
 """
 
 from __future__ import annotations

