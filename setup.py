@@ -237,7 +237,9 @@ class BuildExt(build_ext):
         super().build_extension(ext)
 
 
-os.chdir(ROOT)
-DEPENDENCIES = import_generators()
-generate_declarations()
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
+# Cython's processes import this file again, from Python 3.14 on. (pip runs it as `__main__`, too.)
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    DEPENDENCIES = import_generators()
+    generate_declarations()
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
