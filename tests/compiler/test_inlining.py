@@ -333,3 +333,112 @@ def test_short_loops_without_end_can_be_interrupted(name: str) -> None:
     with pytest.raises(wl.Trap) as caught:
         exports.run()
     assert caught.value.code == "timeout"
+
+
+# --- tables that nothing changes ---
+
+FIXED = """(module
+  (type $f (func (param i32) (result i32)))
+  (table TABLE)
+  (elem (i32.const 1) func $twice $other $divide $throw)
+  (tag $e (param i32))
+  (func $twice (type $f) (i32.mul (local.get 0) (i32.const 2)))
+  (func $other (param i64) (result i64) (local.get 0))
+  (func $divide (type $f) (i32.div_u (i32.const 100) (local.get 0)))
+  (func $throw (type $f) (if (i32.gt_s (local.get 0) (i32.const 5)) (then (throw $e (local.get 0)))) (local.get 0))
+  (func (export "run") (param $at i32) (param $x i32) (result i32) (local $sum i32)
+    (i32.const 1000)
+    (loop $l (param i32) (result i32)
+      (i32.add (call_indirect (type $f) (local.get $x) (local.get $at)))
+      (local.set $sum (i32.add (local.get $sum) (local.get $x)))
+      (br_if $l (i32.gt_s (local.tee $x (i32.sub (local.get $x) (i32.const 3))) (i32.const 0))))
+    (i32.add (local.get $sum)))
+  (func (export "comparison") (param $x i32) (result i32)
+    (call_indirect (type $f) (local.get $x) (i32.gt_s (local.get $x) (i32.const 0))))
+  MORE)"""
+
+
+def fixed(table: str = "6 funcref", more: str = "") -> str:
+    return FIXED.replace("TABLE", table).replace("MORE", more)
+
+
+@pytest.mark.parametrize("table", ["6 funcref", "i64 6 funcref"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_indirect_calls_of_known_functions(name: str, table: str) -> None:
+    """Of each function, of one of another type, of null and from beyond the table."""
+    text = fixed(table)
+    if table[:3] == "i64":
+        text = text.replace("(elem (i32", "(elem (i64")
+        text = text.replace("(local.get $at))", "(i64.extend_i32_s (local.get $at)))")
+        text = text.replace("(i32.gt_s (local.get $x) (i32.const 0))))\n", "(i64.const 1)))\n")
+    found = []
+    for tier in ("interpreter", name):
+        exports = exports_of(text, engine_of(tier))
+        outcomes = [outcome_of(exports.run, at, x) for at in range(-1, 8) for x in (5, 6, 7)]
+        found.append((outcomes, [outcome_of(exports.comparison, x) for x in (-1, 0, 1, 2)]))
+    assert found[0] == found[1]
+
+
+def test_changes_of_tier_beside_indirect_calls_of_known_functions() -> None:
+    text = f"""(module {HEAD} (table 4 funcref) (elem (i32.const 1) func $a $b)
+      (func $a (type $gi) (call $change (local.get 0)) (i32.add (local.get 0) (i32.const 2)))
+      (func $b (type $gi) (i32.mul (local.get 0) (i32.const 3)))
+      (func (export "run") (param $n i32) (result i32) (local $s i32)
+        (loop $l (result i32)
+          (local.get $s)
+          (call_indirect (type $gi) (local.get $n) (i32.add (i32.and (local.get $n) (i32.const 1)) (i32.const 1)))
+          (local.set $s (i32.add))
+          (br_if $l (local.get $s) (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))"""
+    assert check(text.replace('(br_if $l (local.get $s)', '(local.get $s) (br_if $l'), 5)[0] == "result"
+
+
+def known(text: str) -> list[tuple[int, int]]:
+    return decoded(text).known_callees(0, 0)
+
+
+def test_what_is_known_of_tables() -> None:
+    assert known(fixed()) == [(1, 0), (3, 2), (4, 3)]
+    expressions = fixed().replace("func $twice $other $divide $throw", "funcref (ref.func $twice) (ref.null func)")
+    assert known(expressions) == [(1, 0)]
+    later = fixed(more="(elem (i32.const 1) func $divide)")
+    assert known(later) == [(1, 2), (3, 2), (4, 3)]
+
+
+@pytest.mark.parametrize(
+    ("table", "more"),
+    [
+        ('(export "t") 6 funcref', ""),
+        ('(import "env" "t") 6 funcref', ""),
+        ("6 funcref", '(export "t" (table 0))'),
+        ("6 funcref", "(func (table.set 0 (i32.const 1) (ref.null func)))"),
+        ("6 funcref", "(func (drop (table.grow 0 (ref.null func) (i32.const 1))))"),
+        ("6 funcref", "(func (table.fill 0 (i32.const 1) (ref.null func) (i32.const 1)))"),
+        ("6 funcref", "(func (table.copy 0 0 (i32.const 1) (i32.const 3) (i32.const 1)))"),
+        ("6 funcref", "(func (table.init 0 0 (i32.const 1) (i32.const 3) (i32.const 1)))"),
+        ("4 funcref", ""),  # the segment doesn't fit
+        ("6 funcref", "(global $g i32 (i32.const 2)) (elem (offset (global.get $g)) func $twice)"),
+    ],
+)
+def test_tables_that_may_change_are_not_known(table: str, more: str) -> None:
+    assert known(fixed(table, more)) == []
+
+
+def test_a_table_that_is_filled_in_part() -> None:
+    """Functions of an instance that can't be made stay in a table of another one: what they call is as it is."""
+    host = '(module (table (export "t") 2 funcref))'
+    text = """(module (type $f (func (result i32)))
+      (import "a" "t" (table $theirs 2 funcref)) (table $own 2 funcref)
+      (func $seven (type $f) (i32.const 7))
+      (func $asks (type $f) (call_indirect $own (type $f) (i32.const 1)))
+      (elem (table $theirs) (i32.const 0) func $asks)
+      (elem (table $theirs) (i32.const 2) func $seven)
+      (elem (table $own) (i32.const 1) func $seven))"""
+    found = []
+    for tier in ("interpreter", "compiler"):
+        engine = engine_of(tier)
+        store = wl.Store(engine)
+        theirs = wl.Instance(wl.Module(host, engine), store=store).exports
+        with pytest.raises(wl.WasmError):
+            wl.Instance(wl.Module(text, engine), {"a": {"t": theirs.t}}, store=store)
+        found.append(outcome_of(theirs.t[0])[:2])
+    assert found[0] == found[1] and found[0][0] == "trap"

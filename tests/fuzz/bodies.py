@@ -46,6 +46,8 @@ class Body(ControlSteps):
             self.pile: 2, self.trap: 1, self.compare_and_use: 6, self.chain: 6, self.set_small: 2, self.br_on_null: 2,
             self.atomic: 3, self.double: 3,
         }  # fmt: skip
+        if self.plan.fixed:
+            del weights[self.table_access], weights[self.bulk_table]
         if V128 in self.plan.value_types:
             weights[self.vector] = 14
         if self.plan.tags:

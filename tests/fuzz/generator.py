@@ -98,6 +98,8 @@ class Plan:
         self.conts: list[int] = []
         #: functions with short bodies, which the compiler lets stand in the place of calls
         self.short: list[int] = []
+        #: tables stay as they are
+        self.fixed = False
         self.pair: Pair | None = None
         self.data = 0
         self.fuel = 0
@@ -216,6 +218,7 @@ class Generator:
         if self.c.chance(30):
             plan.value_types = (*plan.value_types, V128, V128)
         self.imports(plan, number)
+        plan.fixed = self.c.chance(50)
         if self.body is StackBody:
             self.stacks(plan, signatures)
         self.tables_and_memories(plan, number, references)
@@ -307,7 +310,7 @@ class Generator:
             syntax.tables.append(Table(table))
             plan.slots[len(plan.tables)] = {}
             plan.tables.append(table)
-            if element == FUNCREF:
+            if element == FUNCREF and not plan.fixed:
                 syntax.exports.append(Export(f"table{len(plan.tables)}", "table", len(plan.tables) - 1))
 
     def globals(self, plan: Plan, number: int, references: list[ValType]) -> None:

@@ -85,6 +85,7 @@ _CALL = 4
 _SWITCHING = 8
 _NOT_SIMPLE = 16
 _LEAVES = 32
+_CHANGES_TABLES = 64
 _traits = cython.declare(cython.uchar[1024])
 for _row in INSTRUCTIONS:
     _name = _row.mnemonic
@@ -99,6 +100,8 @@ for _row in INSTRUCTIONS:
         _bits |= _CALL
     if _row.feature == "stack-switching":
         _bits |= _SWITCHING
+    if _name in ("table.set", "table.grow", "table.fill", "table.copy", "table.init"):
+        _bits |= _CHANGES_TABLES
     if _bits & (_TAIL | _SWITCHING) or _name in ("loop", "try_table", "try"):
         _bits |= _NOT_SIMPLE
     _traits[cython.cast(cython.int, _row.index)] = _bits
@@ -160,15 +163,16 @@ def mnemonics(module: DecodedModule) -> set[str]:
     return {row.mnemonic for row in INSTRUCTIONS if seen[cython.cast(cython.int, row.index)]}
 
 
-def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[bool], list[set[int]]]:
+def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[bool], list[set[int]], bool]:
     """The facts about all bodies that the compiler needs before it compiles one.
 
     For each function defined in the module: whether it has a tail call of another one, whether an exception may arise
     in it (from an instruction, or from an unknown callee), whether it is simple enough to stand in the place of a call,
-    and which functions it calls directly.
+    and which functions it calls directly. Then whether any changes a table.
     """
     number: uint32_t
     seen: cython.int
+    all_seen: cython.int = 0
     tails: list = []
     throws: list = []
     simple: list = []
@@ -176,8 +180,9 @@ def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[bool], lis
     for number in range(module.num_bodies):
         called: set = set()
         seen = _look_through(module, number, called)
+        all_seen |= seen
         tails.append(bool(seen & _LEAVES))
         simple.append(not seen & _NOT_SIMPLE)
         throws.append(bool(seen & _THROWING))
         calls.append(called)
-    return tails, throws, simple, calls
+    return tails, throws, simple, calls, bool(all_seen & _CHANGES_TABLES)

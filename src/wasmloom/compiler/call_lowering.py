@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from wasmloom.compiler.abi import Signature
 from wasmloom.compiler.control_lowering import branch_if
+from wasmloom.compiler.labels import Label
 from wasmloom.compiler.loops import Instr
 from wasmloom.compiler.lowering import FunctionLowering, lowers
 from wasmloom.contract.layout import FIELD_BYTES
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
+
+#: So many functions that an indirect call may go to are compared with.
+MOST_KNOWN = 4
+#: What a comparison and the call behind it count in what is added to a function (`wasmloom.compiler.inlining`).
+KNOWN_BYTES = 8
 
 # --- calls ---
 
@@ -79,15 +85,57 @@ def _tail_call(f: FunctionLowering, callee: _Callee) -> None:
 @lowers("call")
 def _call_direct(f: FunctionLowering, i: Instr) -> None:
     own = i.a - f.facts.imported
-    if own >= 0 and f.wants(own):
-        f.stand_in(i, own)
+    if own >= 0:
+        _call_defined(f, i, own)
     else:
         _call(f, _direct(f, i.a))
 
 
+def _call_defined(f: FunctionLowering, i: Instr, own: int) -> None:
+    """Call a function of those defined in the module, or let it stand there."""
+    if f.wants(own):
+        f.stand_in(i, own)
+    else:
+        _call(f, _direct(f, f.facts.imported + own))
+
+
 @lowers("call_indirect")
 def _call_indirect(f: FunctionLowering, i: Instr) -> None:
+    known = f.facts.known_callees(i.b, i.a) if f.inlining is not None else []
+    if 0 < len(known) <= MOST_KNOWN and f.inlining is not None:
+        cost = KNOWN_BYTES * len(known)
+        if f.inlining.has_room(f.index, f.added + cost):
+            f.added += cost
+            _call_known(f, i, known)
+            return
     _call(f, _indirect(f, i))
+
+
+def _call_known(f: FunctionLowering, i: Instr, known: list[tuple[int, int]]) -> None:
+    """An indirect call through a table that nothing changes: compare with the places of the functions that it can be,
+    which may stand there; what isn't one of these goes the usual way, to a trap."""
+    b, own = f.b, f.facts.signature(i.a)
+    (index,) = f.pop_many(1)
+    arguments = f.pop_many(len(own.params))
+    end = b.fresh("called")
+    label = Label(end, end, len(f.stack), own.results, own.results)
+    f.remember(label)
+    for at, callee in known:
+        yes, no = b.fresh("known"), b.fresh("other")
+        b.branch(b.compare("eq", index, b.const(index.type, at)), yes, no)
+        b.follow(yes)
+        f.stack += arguments
+        _call_defined(f, i, callee)
+        if not f.dead:
+            f.leave(label, f.top(len(own.results)).copy())
+        f.dead = False
+        del f.stack[label.height :]
+        b.label(no)
+        b.memo, b.current = label.memo.copy(), label.current.copy()
+    f.stack += [*arguments, index]
+    _call(f, _indirect(f, i))
+    f.leave(label, f.top(len(own.results)).copy())
+    f.arrive(label)
 
 
 @lowers("call_ref")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wasmloom.binary.hints import BRANCH_HINT, parse_hints
@@ -9,10 +10,26 @@ from wasmloom.compiler.abi import Signature, signature
 from wasmloom.compiler.bodies import scan
 from wasmloom.contract import layout
 from wasmloom.errors import UnsupportedError
+from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.types import CONCRETE, ContType, FuncType
+
+_CONSTANTS = frozenset(BY_MNEMONIC[name].opcode for name in ("i32.const", "i64.const"))
+_REF_FUNC = BY_MNEMONIC["ref.func"].opcode
 
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
+
+
+def _small_number(code: bytes) -> int:
+    """The constant of one byte that an expression is, or -1."""
+    return code[1] if len(code) == 3 and code[0] in _CONSTANTS and code[1] < 0x40 else -1
+
+
+def _function(code: bytes) -> int:
+    """The function that an expression refers to, or -1."""
+    if code[0] != _REF_FUNC:
+        return -1
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(code[1:-1]))
 
 
 class Facts:
@@ -46,7 +63,9 @@ class Facts:
         #: `wasmloom.compiler.inlining`), as far as its instructions go; the functions that it calls directly
         self.simple: list[bool]
         self.calls: list[set[int]]
-        tails, throws, self.simple, self.calls = scan(module)
+        tails, throws, self.simple, self.calls, changes_tables = scan(module)
+        #: by table that stays as it is and type: the places of the functions in it, and these, of those defined here
+        self._fixed: dict[tuple[int, int], list[tuple[int, int]]] = {} if changes_tables else self._fixed_tables()
         #: functions, of those defined here, that are compiled with the uniform prototype
         self.uniform = tails
         self.throws = self._propagate(throws, self.calls)
@@ -59,6 +78,34 @@ class Facts:
             return {}
         start = self.module.body_starts[index]
         return {start + offset: likely for offset, likely in own.items()}
+
+    def _fixed_tables(self) -> dict[tuple[int, int], list[tuple[int, int]]]:
+        """What is in tables of the module that nobody else has, if no segment can fail before it is there."""
+        module = self.module
+        shared = {export.index for export in module.exports if export.kind == "table"}
+        found: dict[int, dict[int, int]] = {}
+        functions: Sequence[int]
+        for segment in module.elements:
+            if segment.mode != "active":
+                continue
+            functions = segment.funcs if segment.exprs is None else [_function(item.code) for item in segment.exprs]
+            first = -1 if segment.at is None else _small_number(segment.at.code)
+            if segment.table < module.num_imported_tables or first < 0:
+                return {}
+            if first + len(functions) > module.table_type(segment.table).limits.min:
+                return {}
+            found.setdefault(segment.table, {}).update(enumerate(functions, first))
+        fixed: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        types = module.func_type_ids
+        for table, items in found.items():
+            for place, function in items.items():
+                if table not in shared and function >= self.imported:
+                    fixed.setdefault((table, types[function]), []).append((place, function - self.imported))
+        return fixed
+
+    def known_callees(self, table: int, type_index: int) -> list[tuple[int, int]]:
+        """The places in a table that nothing changes with functions of a type, and these, of those defined here."""
+        return self._fixed.get((table, self.module.type_ids[type_index]), [])
 
     def size(self, index: int) -> int:
         """Bytes of the body of a function of those defined here."""

@@ -57,9 +57,13 @@ class Inlining:
         if size > SMALL or not facts.simple[callee] or len(self._sites) >= MOST_SITES or len(chain) >= DEEPEST:
             return False
         alike = chain.count(callee) + (caller == callee)
-        if alike > MOST_ALIKE or added + size > max(GROWTH, facts.size(caller) // GROWTH_PART):
+        if alike > MOST_ALIKE or not self.has_room(caller, added + size):
             return False
         return size <= TINY or in_loop or alike > 0
+
+    def has_room(self, caller: int, added: int) -> bool:
+        """Whether so many bytes may be added to a function."""
+        return added <= max(GROWTH, self._facts.size(caller) // GROWTH_PART)
 
     def add(self, site: int, offset: int, callee: int) -> int:
         """The number of a new site: a call of a function of those defined in the module, at an offset, in a `site`."""

@@ -199,7 +199,7 @@ class FunctionLowering:
             self._add_local(b.constant(kind, 0))
         end = b.fresh("returned")
         label = Label(end, end, len(self.stack), own.results, own.results)
-        self._remember(label)
+        self.remember(label)
         self.labels, self.hints = [label], self.facts.hints(callee)
         self.inside.append(callee)
         self.added += self.facts.size(callee)
@@ -354,12 +354,12 @@ class FunctionLowering:
         params, results = self.block_type(raw)
         end = self.b.fresh(name)
         label = Label(end, end, len(self.stack) - len(params), results, results)
-        self._remember(label)
+        self.remember(label)
         label.outer = self.landing
         self.labels.append(label)
         return label
 
-    def _remember(self, label: Label) -> None:
+    def remember(self, label: Label) -> None:
         """A block begins: keep what is known here. Labels inside each other do so each for itself."""
         if len(self.b.memo) > MOST_KNOWN:
             self.b.memo.clear()
