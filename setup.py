@@ -92,6 +92,8 @@ def extensions() -> list[Extension]:
                         "-g0",
                         "-fno-strict-aliasing",
                         "-Wno-unused-function",
+                        # An error for GCC from version 14 on, so for all.
+                        "-Werror=incompatible-pointer-types",
                         *os.environ.get("WASMLOOM_CFLAGS", "").split(),
                     ],
                 )

@@ -125,8 +125,8 @@ class Pins:
     @cython.exceptval(check=False)
     def choose(
         self,
-        pinnings: cython.pointer(Pinning),
-        steps: cython.pointer(Step),
+        pinnings: cython.pointer(cython.const[Pinning]),
+        steps: cython.pointer(cython.const[Step]),
         count: uint64_t,
         code: cython.p_char,
     ) -> cython.int:
@@ -139,7 +139,7 @@ class Pins:
         turn: uint32_t
         role: cython.int
         step: Step
-        pinning: cython.pointer(Pinning)
+        pinning: cython.pointer(cython.const[Pinning])
         self.seen_count = 0
         weights[0] = 0
         weights[1] = _TURNS
