@@ -139,6 +139,20 @@ def limits(shop: Shop) -> None:
     store.gc()
 
 
+def profiles(shop: Shop) -> None:
+    with wl.profile(shop.store) as profile:
+        list(wl.resume_iter(shop.exports.numbers(), shop.exports["yield"]))
+    kept: wl.Profile = profile
+    rows: list[tuple[str, int, int]] = [(row.name, row.own, row.total) for row in kept.top(3)]
+    stacks: dict[tuple[str, ...], int] = kept.stacks
+    tiers: dict[str, int] = kept.tiers
+    assert sum(stacks.values()) == sum(tiers.values()) == kept.total >= sum(own for _, own, _ in rows)
+    assert f"{kept.total} samples" in kept.table(3)
+    with tempfile.TemporaryDirectory() as folder:
+        kept.save(f"{folder}/profile.svg")
+    assert kept.flame_graph("a") and kept.speedscope("a") and isinstance(kept.collapsed(), str)
+
+
 def continuations(shop: Shop) -> None:
     tag: wl.Tag = shop.exports["yield"]
     numbers: Generator[Any, Any, Any] = wl.resume_iter(shop.exports.numbers(), tag)
@@ -177,7 +191,7 @@ def program(engine: wl.Engine) -> None:
 def main(engine: wl.Engine | None = None) -> None:
     """Run all of it."""
     shop = Shop(engine or wl.Engine(cache=False))
-    for part in (types, values, errors, continuations, limits):
+    for part in (types, values, errors, continuations, limits, profiles):
         part(shop)
     assert asyncio.run(waiting(shop)) == 8
     program(shop.store.engine)

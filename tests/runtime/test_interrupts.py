@@ -521,8 +521,10 @@ def test_between_a_host_function_and_waiting_for_what_it_gave(name: str, alarm: 
         raise AssertionError("nobody awaits it")
 
     text = """(module (import "h" "wait" (func $wait)) (func (export "warm"))
-      (func (export "run") (local $n i32) (local.set $n (i32.const 5_000_000))
-        (loop (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (call $wait)))"""
+      (func (export "run") (local $n i64) (local.set $n (i64.const 0x7fff_ffff_ffff))
+        (loop (local.set $n (i64.div_u (local.get $n) (global.get $one)))
+          (br_if 0 (i64.ge_u (local.tee $n (i64.sub (local.get $n) (i64.const 1))) (i64.const 0x7fff_fffb_6c20))))
+        (call $wait)) (global $one (mut i64) (i64.const 1)))"""  # 300 000 rounds that no compiler makes much faster
     # No function of Python, in which the handler would run already.
     given = deque([wait()])
     imports = {"h": {"wait": wl.Func(store, "->", given.pop)}}

@@ -44,7 +44,8 @@ class Facts:
         composites = [sub.composite for sub in module.types]
         self.function_types = composites
         self.cont_functions = [c.func - CONCRETE if isinstance(c, ContType) else -1 for c in composites]
-        index_of = {number: index for index, number in enumerate(module.type_ids)}
+        self._type_ids = module.type_ids
+        index_of = {number: index for index, number in enumerate(self._type_ids)}
         #: type index of each tag's function type
         self.tag_types = [index_of[tag.type] for tag in module.tags]
         #: offsets of the index spaces in the instance, as `host.state` lays them out
@@ -105,7 +106,7 @@ class Facts:
 
     def known_callees(self, table: int, type_index: int) -> list[tuple[int, int]]:
         """The places in a table that nothing changes with functions of a type, and these, of those defined here."""
-        return self._fixed.get((table, self.module.type_ids[type_index]), [])
+        return self._fixed.get((table, self._type_ids[type_index]), [])
 
     def size(self, index: int) -> int:
         """Bytes of the body of a function of those defined here."""
