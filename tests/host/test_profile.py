@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -63,6 +64,16 @@ class Broken(Exception):
     pass
 
 
+@lru_cache
+def _engine(name: str) -> wl.Engine:
+    return engine_of(name)
+
+
+@lru_cache
+def _module(engine: wl.Engine) -> wl.Module:
+    return wl.Module(TEXT, engine)
+
+
 def made(engine: wl.Engine, slow: Callable[[int], None] = lambda n: None, **settings: Any) -> tuple[wl.Store, Any]:
     store = wl.Store(engine, **settings)
     holder: list[Any] = []
@@ -71,7 +82,7 @@ def made(engine: wl.Engine, slow: Callable[[int], None] = lambda n: None, **sett
         raise Broken
 
     imports = {"h": {"slow": slow, "again": lambda n: holder[0].both(n), "fail": fail}}
-    holder.append(wl.Instance(wl.Module(TEXT, engine), imports, store=store).exports)
+    holder.append(wl.Instance(_module(engine), imports, store=store).exports)
     return store, holder[0]
 
 
@@ -94,7 +105,7 @@ def of_guests(profile: wl.Profile) -> set[tuple[str, ...]]:
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> wl.Engine:
     name: str = request.param
-    return engine_of(name)
+    return _engine(name)
 
 
 def test_callers_and_callees(engine: wl.Engine) -> None:
@@ -133,7 +144,7 @@ def test_on_the_stack_of_a_continuation(engine: wl.Engine) -> None:
 
 def test_tiers_are_told() -> None:
     for name in ("interpreter", "baseline", "compiler"):
-        store, exports = made(engine_of(name))
+        store, exports = made(_engine(name))
         profile = found(store, lambda exports=exports: exports.both(TURNS), ("m!both", "m!first", "m!spin"))
         assert max(profile.tiers, key=profile.tiers.__getitem__) == name, profile.tiers
 
@@ -252,7 +263,7 @@ def test_limits_and_signals_reach_guests(engine: wl.Engine) -> None:
 
 
 def test_a_profile_is_open_once() -> None:
-    store, exports = made(engine_of("interpreter"))
+    store, exports = made(_engine("interpreter"))
     with wl.profile(store) as profile:
         with pytest.raises(ValueError, match="being profiled already"), wl.profile(store):
             pass
@@ -266,7 +277,7 @@ def test_a_profile_is_open_once() -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    store, exports = made(engine_of("baseline"))
+    store, exports = made(_engine("baseline"))
     profile = found(store, lambda: exports.both(TURNS), ("m!both", "m!first", "m!spin"))
     for name in ("p.svg", "p.json", "p.txt"):
         profile.save(tmp_path / name)
@@ -285,7 +296,7 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_an_empty_profile_can_be_shown(tmp_path: Path) -> None:
-    store, _ = made(engine_of("interpreter"))
+    store, _ = made(_engine("interpreter"))
     with wl.profile(store) as profile:
         pass
     assert profile.total == 0 and profile.top() == [] and profile.collapsed() == "" and "0 samples" in profile.table()
