@@ -13,8 +13,12 @@ import ctypes, faulthandler, os, signal, sys, threading
 import wasmloom as wl
 module = wl.Module('''(module (import "e" "host" (func $host)) (memory 1)
   (func (export "load") (param i32) (result i32) (i32.load (local.get 0)))
-  (func (export "late") (param i32) (local $n i32) (call $host) (local.set $n (i32.const 100_000_000))
-    (loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (drop (i32.load (local.get 0))))
+  (func (export "late") (param i32) (local $n i64) (call $host) (local.set $n (i64.const 10_000_000))
+    (loop $l  ;; for some ticks: a division takes a while in any tier
+      (local.set $n (i64.div_u (local.get $n) (global.get $one)))
+      (br_if $l (i64.ne (local.tee $n (i64.sub (local.get $n) (i64.const 1))) (i64.const 0))))
+    (drop (i32.load (local.get 0))))
+  (global $one (mut i64) (i64.const 1))
   (func (export "call") (call $host)))''')
 def make():
     return wl.Instance(module, {"e": {"host": lambda: HOST()}}).exports

@@ -174,7 +174,8 @@ def test_stack_limit(limit: int) -> None:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    assert limit // 100 < low < limit // 8
+    # A frame of compiled code can be that of three calls: two functions stand in a third.
+    assert limit // 100 < low < limit * 3 // 8
     assert fits(low)
 
 
