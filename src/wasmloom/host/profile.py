@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
 
 #: A function: its module and number, or the name of a host function.
-_Key: TypeAlias = "tuple[DecodedModule, int] | str"
+_Key: TypeAlias = tuple["DecodedModule", int] | str
 
 #: The profiles that are open, by the `id` of a store that they keep.
 _open: dict[int, Profile] = {}
