@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from pickle import PicklingError
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_dead_workers() -> None:
 
 
 def test_functions_that_workers_cannot_import() -> None:
-    with pytest.raises((AttributeError, TypeError, ValueError), match="<lambda>"):
+    with pytest.raises((AttributeError, TypeError, ValueError, PicklingError), match="<lambda>"):
         compile_parts([0, 1], lambda part: b"", 2)
 
 

@@ -66,17 +66,22 @@ import sys, threading
 import wasmloom as wl
 from tests.compiler.tiers import engine_of
 
-threading.stack_size(32768)
+for size in (32768, 65536):  # the first that this Python takes
+    try:
+        threading.stack_size(size)
+        break
+    except ValueError:
+        pass
 engine = engine_of(sys.argv[1])
 text = "(module (func (export \\"f\\") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3))))"
 f = wl.Instance(wl.Module(text, engine)).exports.f
-print([f(n) for n in range(4)], threading.stack_size())
+print([f(n) for n in range(4)], threading.stack_size() == size)
 """
 
 
 @pytest.mark.parametrize("name", ["compiler", "auto"])
 def test_the_compiler_has_room_whatever_size_the_programs_stacks_have(name: str) -> None:
-    assert run_program(SMALL_STACKS, name) == "[0, 3, 6, 9] 32768\n"
+    assert run_program(SMALL_STACKS, name) == "[0, 3, 6, 9] True\n"
 
 
 def test_a_thread_of_ours_is_never_the_main_thread() -> None:
