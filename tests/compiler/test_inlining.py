@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 import wasmloom as wl
-from tests.compiler.test_osr import HEAD, check
+from tests.compiler.test_osr import AUTO, HEAD, check
 from tests.compiler.tiers import ENGINES, engine_of, exports_of, outcome_of
 from wasmloom.binary.decoder import decode_module
 from wasmloom.compiler import inlining, lines, units
 from wasmloom.compiler.elf import ObjectError
 from wasmloom.compiler.facts import Facts
-from wasmloom.compiler.inlining import GROWTH, MOST_ALIKE, SMALL, Inlining
+from wasmloom.compiler.inlining import GROWTH, GROWTH_SWITCHING, MOST_ALIKE, SMALL, SWITCHING, Inlining
 from wasmloom.compiler.loops import ROUNDS
 from wasmloom.compiler.options import Options
 from wasmloom.text.parser import parse_module
@@ -146,8 +146,8 @@ def test_functions_grow_within_bounds() -> None:
     made: list[Inlining] = []
     real = inlining.Inlining.__init__
 
-    def noting(self: Inlining, facts: Facts) -> None:
-        real(self, facts)
+    def noting(self: Inlining, *arguments: Any) -> None:
+        real(self, *arguments)
         made.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -161,6 +161,161 @@ def test_damaged_tables_of_sites() -> None:
     for section in (b"\1\0\0\0", b"\1\0\0\0" * 3):
         with pytest.raises(ObjectError, match="damaged"):
             lines.LineTable.parse(b"", section)
+
+
+# --- functions that switch stacks ---
+
+#: A small library of fibers, and what goes wrong in it; each function that switches is called by another one.
+FIBERS = """(module IMPORTS
+  (type $body (func (param i64) (result i64))) (type $k (cont $body))
+  (type $swapped (func (param i64 (ref null $k)) (result i64))) (type $s (cont $swapped))
+  (tag $yield (param i64) (result i64)) (tag $stop (param i64)) (tag $swap (result i64))
+  (table $fibers 4 (ref null $k)) (global $used (mut (ref null $k)) (ref.null $k))
+  (elem declare func $sum $fails $swaps $partner $stops $away)
+  (func $new (param $n i32) (param $f (ref null $body)) (table.set $fibers (local.get $n) (cont.new $k (local.get $f))))
+  (func $resume (param $v i64) (param $n i32) (result i64) (local $k (ref null $k))
+    (block $suspended (result i64 (ref $k))
+      (return (resume $k (on $yield $suspended) (local.get $v) (table.get $fibers (local.get $n)))))
+    (local.set $k)
+    (table.set $fibers (local.get $n) (local.get $k)))
+  (func $twice (param $v i64) (param $n i32) (result i64)
+    (call $resume (i64.add (local.get $v) (call $resume (local.get $v) (local.get $n))) (local.get $n)))
+  (func $suspend (param $v i64) (result i64) CHANGE (suspend $yield (local.get $v)))
+  (func $throw (param $v i64) (param $n i32) (result i64)
+    (block $suspended (result i64 (ref $k))
+      (return (resume_throw $k $stop (on $yield $suspended) (local.get $v) (table.get $fibers (local.get $n)))))
+    (drop) (drop) (i64.const -1))
+  (func $exchange (param $v i64) (result i64)
+    (switch $s $swap (local.get $v) (cont.new $s (ref.func $partner))))
+  (func $sum (type $body) (local $sum i64)
+    (loop $l
+      (local.set $sum (i64.add (local.get $sum) (i64.mul (local.get 0) (i64.const 3))))
+      (local.set 0 (call $suspend (local.get $sum)))
+      (br_if $l (i64.lt_s (local.get 0) (i64.const 100))))
+    (local.get $sum))
+  (func $fails (type $body) (i64.div_s (i64.const 7) (call $suspend (i64.const 0))))
+  (func $away (type $body) (throw $stop (i64.add (call $suspend (i64.const 1)) (i64.const 1))))
+  (func $stops (type $body)
+    (block $b (result i64) (try_table (catch $stop $b) (return (call $suspend (local.get 0)))) (unreachable)))
+  (func $swaps (type $body) (i64.add (call $exchange (i64.const 5)) (i64.const 1)))
+  (func $partner (type $swapped)
+    (i64.mul (i64.const 2) (resume $k (i64.add (local.get 0) (i64.const 40)) (local.get 1))))
+  (func $run (export "run") (param $n i32) (result i64) (local $sum i64)
+    (call $new (i32.const 1) (ref.func $sum))
+    (loop $l
+      (local.set $sum (i64.add (i64.mul (local.get $sum) (i64.const 7)) (call $twice (i64.const 2) (i32.const 1))))
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (i64.add (local.get $sum) (call $resume (i64.const 200) (i32.const 1))))
+  (func (export "fails") (param $v i64) (result i64)
+    (call $new (i32.const 2) (ref.func $fails))
+    (i64.add (call $resume (i64.const 1) (i32.const 2)) (call $resume (local.get $v) (i32.const 2))))
+  (func (export "away") (param $v i64) (result i64)
+    (call $new (i32.const 2) (ref.func $away))
+    (block $b (result i64)
+      (try_table (catch $stop $b)
+        (return (i64.add (call $resume (i64.const 1) (i32.const 2)) (call $resume (local.get $v) (i32.const 2)))))
+      (unreachable)))
+  (func (export "uncaught") (result i64)
+    (call $new (i32.const 2) (ref.func $away)) (call $twice (i64.const 1) (i32.const 2)))
+  (func (export "stops") (param $v i64) (result i64)
+    (call $new (i32.const 2) (ref.func $stops))
+    (i64.add (call $resume (i64.const 1) (i32.const 2)) (call $throw (local.get $v) (i32.const 2))))
+  (func (export "fresh") (param $v i64) (result i64)
+    (call $new (i32.const 2) (ref.func $sum)) (call $throw (local.get $v) (i32.const 2)))
+  (func (export "swaps") (result i64)
+    (resume $k (on $swap switch) (i64.const 1) (cont.new $k (ref.func $swaps))))
+  (func (export "alone") (result i64) (i64.add (call $exchange (i64.const 5)) (i64.const 1)))
+  (func (export "unhandled") (result i64) (call $suspend (i64.const 1)))
+  (func (export "null") (call $new (i32.const 1) (ref.null $body)))
+  (func (export "beyond") (call $new (i32.const 4) (ref.func $sum)))
+  (func (export "none") (result i64) (call $resume (i64.const 1) (i32.const 3)))
+  (func (export "ended") (result i64)
+    (call $new (i32.const 1) (ref.func $sum))
+    (global.set $used (table.get $fibers (i32.const 1)))
+    (drop (call $resume (i64.const 1) (i32.const 1)))
+    (table.set $fibers (i32.const 1) (global.get $used))
+    (call $twice (i64.const 1) (i32.const 1))))"""
+
+
+#: A loop in which a guest can change over, in a function that stands nowhere else; the module's end.
+BUSY = """
+  (func $busy (local $i i32) (call $change (i32.const 5))
+    (loop $l (br_if $l (i32.lt_s (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3))))))"""
+
+
+def fibers() -> str:
+    return FIBERS.replace("IMPORTS", "").replace("CHANGE", "")
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_functions_that_switch_stacks(name: str) -> None:
+    """Results, traps, exceptions and backtraces, across stacks."""
+    found = []
+    for tier in ("interpreter", name):
+        exports = exports_of(fibers(), engine_of(tier))
+        outcomes = [outcome_of(exports.run, n) for n in range(1, 5)]
+        outcomes += [outcome_of(exports.fails, v) for v in (0, 3)]
+        outcomes += [outcome_of(exports[each], 9) for each in ("away", "stops", "fresh")]
+        outcomes += [
+            outcome_of(exports[each])
+            for each in ("uncaught", "swaps", "alone", "unhandled", "null", "beyond", "none", "ended")
+        ]
+        found.append((outcomes, outcome_of(exports.run, 3)))
+    assert found[0] == found[1]
+    assert {outcome[0] for outcome in found[0][0]} == {"result", "trap", "exception"}
+
+
+def test_functions_that_switch_stacks_are_inlined() -> None:
+    """The library is in its callers, and callers of what switches are, too."""
+    text = in_ir(fibers())
+    callers = text.split("define hidden ")
+    assert not [line for caller in callers for line in caller.splitlines() if " call i64 @wf." in line]
+
+
+def test_where_stores_mix_functions_of_continuations_stay_where_they_are() -> None:
+    calls = [in_ir(fibers(), Options(mixed=mixed)).count("call i64 @wf.1(") for mixed in (False, True)]
+    assert not calls[0] and calls[1]
+
+
+def test_functions_that_switch_stacks_grow_within_bounds() -> None:
+    pad = "(local.set 0 (i64.add (local.get 0) (i64.const 1)))" * 20
+    text = f"""(module (tag $t) (func $f (param i64) (result i64) (suspend $t) {pad} (local.get 0))
+      (func (param i64) {"(local.set 0 (call $f (local.get 0)))" * 30}))"""
+    facts = decoded(text)
+    size = facts.size(0)
+    assert SMALL < size <= SWITCHING
+    unit = Inlining(facts)
+    added = 0
+    while unit.wants(1, 0, [], False, added):
+        added += size
+    assert GROWTH < added <= GROWTH_SWITCHING
+    assert in_ir(text).count("call i64 @wf.0(") == 30 - added // size
+
+
+@pytest.mark.parametrize("switching", ["native", "libcall"])
+def test_changes_of_tier_in_functions_that_switch_stacks(switching: Any) -> None:
+    """A change with frames in each of them: those that resume, and those that are suspended."""
+    text = FIBERS.replace("IMPORTS", HEAD.replace(" $k ", " $unused ")).replace("CHANGE", "(call $busy)")
+    text = text.removesuffix(")") + BUSY
+    engine = wl.Engine(tier="auto", threshold=AUTO, cache=False, stack_switching=switching)
+    assert check(text, 2, engine=engine)[0] == "result"
+
+
+def test_changes_of_tier_in_a_function_that_resumes_in_itself() -> None:
+    """It is inlined into itself, and the place of a change is its `resume`, which is there twice."""
+    text = f"""(module {HEAD} (type $r (func (result i32))) (type $kr (cont $r)) (tag $t) (elem declare func $in)
+      (func $in (type $gi) (call $busy) (suspend $t) (call $busy) (i32.mul (local.get 0) (i32.const 3)))
+      (func $deep (export "run") (param $n i32) (result i32) (local $k (ref null $kr))
+        (if (i32.eqz (local.get $n)) (then (return (i32.const 1))))
+        (block $on (result (ref $kr))
+          (resume $ki (on $t $on) (local.get $n) (cont.new $ki (ref.func $in)))
+          (return))
+        (local.set $k)
+        (i32.add (call $deep (i32.sub (local.get $n) (i32.const 1))) (resume $kr (local.get $k))))
+      {BUSY}"""
+    assert check(text, 4)[0] == "result"
+    facts = decoded(text)
+    assert Inlining(facts).wants(1, 1, [], False, 0)
 
 
 # --- tail calls of the function itself ---
@@ -400,6 +555,8 @@ def test_what_is_known_of_tables() -> None:
     assert known(fixed()) == [(1, 0), (3, 2), (4, 3)]
     expressions = fixed().replace("func $twice $other $divide $throw", "funcref (ref.func $twice) (ref.null func)")
     assert known(expressions) == [(1, 0)]
+    another = fixed(more="(table $u 2 funcref) (func (table.copy $u 0 (i32.const 0) (i32.const 1) (i32.const 1)))")
+    assert known(another) == [(1, 0), (3, 2), (4, 3)]
     later = fixed(more="(elem (i32.const 1) func $divide)")
     assert known(later) == [(1, 2), (3, 2), (4, 3)]
 
@@ -415,6 +572,7 @@ def test_what_is_known_of_tables() -> None:
         ("6 funcref", "(func (table.fill 0 (i32.const 1) (ref.null func) (i32.const 1)))"),
         ("6 funcref", "(func (table.copy 0 0 (i32.const 1) (i32.const 3) (i32.const 1)))"),
         ("6 funcref", "(func (table.init 0 0 (i32.const 1) (i32.const 3) (i32.const 1)))"),
+        ("6 funcref", "(table $u 2 funcref) (func (table.copy 0 $u (i32.const 0) (i32.const 1) (i32.const 1)))"),
         ("4 funcref", ""),  # the segment doesn't fit
         ("6 funcref", "(global $g i32 (i32.const 2)) (elem (offset (global.get $g)) func $twice)"),
     ],

@@ -7,6 +7,8 @@ The caller has validated the bodies.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cython
 from cython.cimports.libc.stdint import int64_t, uint32_t
 from cython.cimports.libc.string import memset
@@ -78,15 +80,18 @@ def _vector(r: cython.pointer(Reader), i: cython.pointer(Instr)) -> list:
 
 
 #: What is looked for in bodies: rows that may raise an exception in the function itself, tail calls, direct calls, what
-#: is about continuations, and what a function that stands in the place of a call is without; tail calls of others.
+#: is about continuations, and what a function that stands in the place of a call is without; tail calls of others; what
+#: switches stacks; what changes a table, that of its first immediate or of its second.
 _THROWING = 1
 _TAIL = 2
 _CALL = 4
-_SWITCHING = 8
+_STACKS = 8
 _NOT_SIMPLE = 16
 _LEAVES = 32
-_CHANGES_TABLES = 64
-_traits = cython.declare(cython.uchar[1024])
+_SWITCHING = 64
+_CHANGES_FIRST = 128
+_CHANGES_SECOND = 256
+_traits = cython.declare(cython.ushort[1024])
 for _row in INSTRUCTIONS:
     _name = _row.mnemonic
     _bits = 0
@@ -99,30 +104,32 @@ for _row in INSTRUCTIONS:
     if _name in ("call", "return_call"):
         _bits |= _CALL
     if _row.feature == "stack-switching":
+        _bits |= _STACKS
+    if _name in ("suspend", "switch") or _name.startswith("resume"):
         _bits |= _SWITCHING
     if _name in ("table.set", "table.grow", "table.fill", "table.copy", "table.init"):
-        _bits |= _CHANGES_TABLES
-    if _bits & (_TAIL | _SWITCHING) or _name in ("loop", "try_table", "try"):
+        _bits |= _CHANGES_FIRST if _row.immediates[0] == "table" else _CHANGES_SECOND
+    if _bits & _TAIL or _name in ("loop", "try_table", "try"):
         _bits |= _NOT_SIMPLE
     _traits[cython.cast(cython.int, _row.index)] = _bits
 
 
 def switches_stacks(module: DecodedModule, index: int) -> bool:
     """Whether body `index` of those defined in a module has an instruction about continuations."""
-    return bool(_look_through(module, index, set()) & _SWITCHING)
+    return bool(_look_through(module, index, set(), set()) & _STACKS)
 
 
 def callees(module: DecodedModule, index: int) -> set[int]:
     """The functions, of the module's index space, that body `index` of those defined in a module calls directly."""
     found: set = set()
-    _look_through(module, index, found)
+    _look_through(module, index, found, set())
     return found
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _look_through(module: DecodedModule, number: uint32_t, calls: set) -> cython.int:
-    """What there is in a body, as bits; adds the functions that it calls directly."""
+def _look_through(module: DecodedModule, number: uint32_t, calls: set, changes: set) -> cython.int:
+    """What there is in a body, as bits; adds the functions that it calls directly, and the tables that it changes."""
     reader = cython.declare(Reader)
     instr = cython.declare(Instr)
     seen: cython.int = 0
@@ -141,6 +148,10 @@ def _look_through(module: DecodedModule, number: uint32_t, calls: set) -> cython
                 _traits[instr.op] & _CALL and instr.a == number + module.num_imported_funcs
             ):
                 seen |= _LEAVES
+            if _traits[instr.op] & _CHANGES_FIRST:
+                changes.add(instr.a)
+            elif _traits[instr.op] & _CHANGES_SECOND:
+                changes.add(instr.b)
     return seen
 
 
@@ -163,26 +174,36 @@ def mnemonics(module: DecodedModule) -> set[str]:
     return {row.mnemonic for row in INSTRUCTIONS if seen[cython.cast(cython.int, row.index)]}
 
 
-def scan(module: DecodedModule) -> tuple[list[bool], list[bool], list[bool], list[set[int]], bool]:
-    """The facts about all bodies that the compiler needs before it compiles one.
+class Scan(NamedTuple):
+    """What the compiler needs to know of all bodies before it compiles one: lists by function defined in the module."""
 
-    For each function defined in the module: whether it has a tail call of another one, whether an exception may arise
-    in it (from an instruction, or from an unknown callee), whether it is simple enough to stand in the place of a call,
-    and which functions it calls directly. Then whether any changes a table.
-    """
+    #: whether it has a tail call of another one
+    tails: list[bool]
+    #: whether an exception may arise in it, from an instruction or from an unknown callee
+    throws: list[bool]
+    #: whether it is simple enough to stand in the place of a call
+    simple: list[bool]
+    #: whether it has an instruction about continuations, and whether one that switches stacks
+    stacks: list[bool]
+    switches: list[bool]
+    #: the functions, of the module's index space, that it calls directly
+    calls: list[set[int]]
+    #: the tables that some function changes
+    changed: set[int]
+
+
+def scan(module: DecodedModule) -> Scan:
+    """Look through all bodies."""
     number: uint32_t
     seen: cython.int
-    all_seen: cython.int = 0
-    tails: list = []
-    throws: list = []
-    simple: list = []
-    calls: list = []
+    found = Scan([], [], [], [], [], [], set())
     for number in range(module.num_bodies):
         called: set = set()
-        seen = _look_through(module, number, called)
-        all_seen |= seen
-        tails.append(bool(seen & _LEAVES))
-        simple.append(not seen & _NOT_SIMPLE)
-        throws.append(bool(seen & _THROWING))
-        calls.append(called)
-    return tails, throws, simple, calls, bool(all_seen & _CHANGES_TABLES)
+        seen = _look_through(module, number, called, found.changed)
+        found.tails.append(bool(seen & _LEAVES))
+        found.throws.append(bool(seen & _THROWING))
+        found.simple.append(not seen & _NOT_SIMPLE)
+        found.stacks.append(bool(seen & _STACKS))
+        found.switches.append(bool(seen & _SWITCHING))
+        found.calls.append(called)
+    return found

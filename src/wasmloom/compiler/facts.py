@@ -60,16 +60,19 @@ class Facts:
         ):
             self._spaces[space] = at
             at += layout.FIELD_BYTES * count
+        found = scan(module)
         #: by function defined here: whether it is one that can stand in the place of a call (see
-        #: `wasmloom.compiler.inlining`), as far as its instructions go; the functions that it calls directly
-        self.simple: list[bool]
-        self.calls: list[set[int]]
-        tails, throws, self.simple, self.calls, changes_tables = scan(module)
+        #: `wasmloom.compiler.inlining`), as far as its instructions go; whether it has an instruction about
+        #: continuations, or one that switches stacks; the functions that it calls directly
+        self.simple = found.simple
+        self.stacks = found.stacks
+        self.switches = found.switches
+        self.calls = found.calls
         #: by table that stays as it is and type: the places of the functions in it, and these, of those defined here
-        self._fixed: dict[tuple[int, int], list[tuple[int, int]]] = {} if changes_tables else self._fixed_tables()
+        self._fixed = self._fixed_tables(found.changed)
         #: functions, of those defined here, that are compiled with the uniform prototype
-        self.uniform = tails
-        self.throws = self._propagate(throws, self.calls)
+        self.uniform = found.tails
+        self.throws = self._propagate(found.throws, self.calls)
         self._bounds = module.body_starts, module.body_ends
 
     def hints(self, index: int) -> dict[int, bool]:
@@ -80,10 +83,11 @@ class Facts:
         start = self.module.body_starts[index]
         return {start + offset: likely for offset, likely in own.items()}
 
-    def _fixed_tables(self) -> dict[tuple[int, int], list[tuple[int, int]]]:
-        """What is in tables of the module that nobody else has, if no segment can fail before it is there."""
+    def _fixed_tables(self, changed: set[int]) -> dict[tuple[int, int], list[tuple[int, int]]]:
+        """What is in tables of the module that nobody else has, if no segment can fail before it is there. `changed`:
+        the tables that some function changes."""
         module = self.module
-        shared = {export.index for export in module.exports if export.kind == "table"}
+        others = changed.union(export.index for export in module.exports if export.kind == "table")
         found: dict[int, dict[int, int]] = {}
         functions: Sequence[int]
         for segment in module.elements:
@@ -100,7 +104,7 @@ class Facts:
         types = module.func_type_ids
         for table, items in found.items():
             for place, function in items.items():
-                if table not in shared and function >= self.imported:
+                if table not in others and function >= self.imported:
                     fixed.setdefault((table, types[function]), []).append((place, function - self.imported))
         return fixed
 

@@ -4,10 +4,17 @@ What calls, traps and accesses in such a function, and in the functions that sta
 that say at which *site* they are (`wasmloom.compiler.lines`). So backtraces show a frame for it, as if it had been
 called. LLVM knows nothing of this: to it, all is one function.
 
-Exactness is the reason for what isn't inlined. Functions with continuations, whose frames others enter in the middle;
-with tail calls, which leave their frame; with loops, which gain nothing, and with exception handlers, which are rare.
-Nothing at all where code counts fuel, or the depth of calls: what is paid for a piece of code, and for a frame, is
-known where the function ends.
+What isn't inlined: functions with tail calls, which leave their frame; with loops, which gain nothing, and with
+exception handlers, which are rare. Nothing at all where code counts fuel, or the depth of calls: what is paid for a
+piece of code, and for a frame, is known where the function ends.
+
+Functions that switch stacks gain most. A processor predicts where a function returns to by the calls before, and after
+a switch these are another stack's: so the return of each function that is left and entered by a switch is predicted
+wrongly. Such functions may be larger, and so may those that do little but call one. Frames that change to compiled code
+in the middle of such a function are none of this: an OSR entry is of the function itself, wherever else it stands.
+
+In stores that mix, functions of continuations stay bytecode (`wasmloom.tiers.mixed`), so they stand nowhere else, either
+(`Options.mixed`).
 """
 
 from __future__ import annotations
@@ -23,19 +30,25 @@ from wasmloom.semantics.llvm import module_assembly
 TINY = 32
 #: The same in loops, and in functions that call themselves.
 SMALL = 64
+#: The same of functions that switch stacks, or call such a function: anywhere.
+SWITCHING = 256
 #: How deep functions stand in each other, and how often the same.
 DEEPEST = 4
 MOST_ALIKE = 2
-#: Bytes of bodies that may be added to a function, and the part of its own body that may be, if that is more.
+#: Bytes of bodies that may be added to a function, and the part of its own body that may be, if that is more; bytes of
+#: those that switch stacks.
 GROWTH = 256
 GROWTH_PART = 4
+GROWTH_SWITCHING = 1024
 
 
 class Inlining:
     """What stands in the place of calls in the functions of one unit."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, mixed: bool = False) -> None:
+        """`mixed`: see `Options.mixed`."""
         self._facts = facts
+        self._mixed = mixed
         self._bodies: dict[int, tuple[list[tuple[int, int]], list[Instr]]] = {}
         #: by site, from 1 on: the site that the call is in, its offset, the function
         self._sites: list[tuple[int, int, int]] = []
@@ -54,12 +67,21 @@ class Inlining:
         """
         facts = self._facts
         size = facts.size(callee)
-        if size > SMALL or not facts.simple[callee] or len(self._sites) >= MOST_SITES or len(chain) >= DEEPEST:
+        if not facts.simple[callee] or len(self._sites) >= MOST_SITES or len(chain) >= DEEPEST:
             return False
         alike = chain.count(callee) + (caller == callee)
-        if alike > MOST_ALIKE or not self.has_room(caller, added + size):
+        if alike > MOST_ALIKE or (self._mixed and facts.stacks[callee]):
             return False
-        return size <= TINY or in_loop or alike > 0
+        if size <= SWITCHING and self._switches(callee):
+            return added + size <= GROWTH_SWITCHING
+        return (size <= TINY or (size <= SMALL and (in_loop or alike > 0))) and self.has_room(caller, added + size)
+
+    def _switches(self, index: int) -> bool:
+        """Whether a function switches stacks, or calls one of the module that does."""
+        facts = self._facts
+        return facts.switches[index] or any(
+            callee >= facts.imported and facts.switches[callee - facts.imported] for callee in facts.calls[index]
+        )
 
     def has_room(self, caller: int, added: int) -> bool:
         """Whether so many bytes may be added to a function."""
@@ -80,4 +102,4 @@ class Inlining:
 
 def inlining(facts: Facts, options: Options) -> Inlining | None:
     """Of a unit; None: nothing is inlined."""
-    return None if options.as_interpreted else Inlining(facts)
+    return None if options.as_interpreted else Inlining(facts, options.mixed)

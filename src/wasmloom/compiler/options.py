@@ -10,7 +10,8 @@ class Options(NamedTuple):
 
     `fuel`: code pays for itself. `inline_switching`: switches of stacks are instructions, not calls into the runtime.
     `checked`: memories have no guard pages, and may move when they grow. `quick`: LLVM runs few passes, since a guest
-    waits for the code. `deterministic`: code does what `wasmloom.semantics.determinism` says.
+    waits for the code. `deterministic`: code does what `wasmloom.semantics.determinism` says. `mixed`: functions with
+    instructions of continuations stay bytecode, so nothing of them is in others' code.
     """
 
     fuel: bool = False
@@ -18,6 +19,7 @@ class Options(NamedTuple):
     checked: bool = False
     quick: bool = False
     deterministic: bool = False
+    mixed: bool = False
 
     @property
     def as_interpreted(self) -> bool:

@@ -132,7 +132,7 @@ class OsrLowering(FunctionLowering):
 
     def came_back(self, values: list[Value]) -> list[Value]:
         """See the base class."""
-        return self._enter(values) if self.offset == self._place else values
+        return self._enter(values) if self.offset == self._place and not self.inside else values
 
     def _enter(self, values: list[Value]) -> list[Value]:
         """The place: returns `values`, or what the outcome has instead, and does the same to the operand stack."""

@@ -214,7 +214,7 @@ def _look_up(module: Module) -> tuple[_Kept, Image | None]:
     with forks.importing:
         from wasmloom.compiler.cache import Cache, cache_key, whole_module
 
-    decoded, options, cache = module.decoded, module.engine.code_options()._replace(quick=True), Cache()
+    decoded, options, cache = module.decoded, mixed.options_of(module), Cache()
     kept = _Kept(cache, cache_key(decoded.digest, {**options.as_dict(), "functions": "hot"}))
     # Functions of continuations stay bytecode, also for their compiled callers.
     entry = None if decoded.has_continuations else whole_module(cache, decoded.digest, options)

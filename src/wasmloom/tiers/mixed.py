@@ -81,6 +81,7 @@ from wasmloom.target import code, registers
 if TYPE_CHECKING:
     from wasmloom.compiler.compiled import CompiledModule
     from wasmloom.compiler.images import Image
+    from wasmloom.compiler.options import Options
     from wasmloom.compiler.osr import OsrEntry
 
 _FUNCTIONS = cython.typedef(cython.pointer(cython.pointer(WlFunction)))
@@ -234,6 +235,11 @@ def compiles(module: Any, function: int) -> bool:
     return not switches_stacks(module.decoded, function)
 
 
+def options_of(module: Any) -> Options:
+    """How a module's functions are compiled where they have code beside bytecode."""
+    return module.engine.code_options()._replace(quick=True, mixed=module.decoded.has_continuations)
+
+
 def replaced(module: Any) -> list[int]:
     """The functions of a module that have compiled code in stores that mix."""
     if module.mixed is None:
@@ -274,7 +280,7 @@ def begin(
     """
     wanted = _wanted(module, functions)
     places, entries = _entries(module, loops)
-    decoded, options = module.decoded, module.engine.code_options()._replace(quick=True)
+    decoded, options = module.decoded, options_of(module)
     first = module.mixed is None
 
     def work(abandoned: Callable[[], bool]) -> Callable[[Any], None]:
@@ -303,7 +309,7 @@ def replace(
     wanted = _wanted(module, functions)
     places, entries = _entries(module, loops)
     first = module.mixed is None
-    options = module.engine.code_options()._replace(quick=True)
+    options = options_of(module)
     made, more = compile_some(module.decoded, options, wanted, first, entries)
     _end(module, wanted, made, places, entries, more, first)
 
@@ -382,7 +388,7 @@ def _end(
     space: CodeSpace = module.code_space
     compiled: CompiledModule | None = module.mixed
     _passings(space)  # what the space holds first
-    options = module.engine.code_options()._replace(quick=True)
+    options = options_of(module)
     if compiled is None:
         if not first:
             raise ValueError("not the first code of a module that has none")
