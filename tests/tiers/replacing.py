@@ -37,7 +37,7 @@ def some_of(module: Any, seed: int) -> None:
 
 def replace_unseen(module: Any, functions: list[int]) -> None:
     """Replace functions of a module that has no compiled code as what the cache has does: without bytecode of them."""
-    made, _ = compile_some(module.decoded, module.engine.code_options()._replace(quick=True), functions, True, [])
+    made, _ = compile_some(module.decoded, mixed.options_of(module), functions, True, [])
     mixed._end(module, functions, made, [], [], [], True)
 
 
