@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -195,6 +196,48 @@ def test_gdb_knows_functions_and_lines() -> None:
     # It finds the caller, and so on to the end.
     assert "ffi" in frames[here + 1]
     assert "main" in frames[-1] or "_start" in frames[-1]
+
+
+#: A guest's functions that stand in each other; the last ones' call ends in a trap, then it ends the process.
+STOP = """
+import os, sys
+sys.path[:0] = {path!r}
+import wasmloom as wl
+text = '(module (import "h" "stop" (func $stop (param i32)))' \\
+    '(func $inner (param i32) (call $stop (local.get 0)))' \\
+    '(func $middle (param i32) (call $inner (i32.add (local.get 0) (i32.const 1))) (call $inner (i32.const 1)))' \\
+    '(func $outer (export "run") (param i32) (call $middle (i32.const 3)) (call $middle (local.get 0)))' \\
+    '(func (export "fault") unreachable))'
+engine = wl.Engine(tier="compiler", cache=False)
+module = wl.Module(text, engine)
+def stop(number):
+    if number == -8:
+        if ending:
+            os.abort()
+        exports.fault()
+exports = wl.Instance(module, {{"h": {{"stop": stop}}}}, store=wl.Store(engine)).exports
+for ending in (False, True):
+    try:
+        exports.run(-9)
+    except wl.Trap as trap:
+        print("OFFSETS", *(frame.offset for frame in trap.frames[2:]), flush=True)
+"""
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb")
+def test_gdb_knows_what_stands_in_the_place_of_calls() -> None:
+    program = STOP.format(path=[str(ROOT), PACKAGE])
+    command = ["gdb", "-nx", "-q", "-batch", "-ex", "run", "-ex", "backtrace", "--args", sys.executable, "-c", program]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "WASMLOOM_PERF": "gdb"}
+    )
+    assert "exited with code" not in done.stdout, done.stderr
+    if "SIGABRT" not in done.stdout:
+        pytest.skip(f"gdb can't run programs here: {done.stdout}{done.stderr}")
+    found = re.findall(r"^#\d+ .*?(\w+) \(\) at module\.wasm:(\d+)$", done.stdout, re.MULTILINE)
+    offsets = re.search("^OFFSETS (.*)$", done.stdout, re.MULTILINE)
+    assert offsets is not None  # our own backtrace, where it doesn't end the process
+    assert found == list(zip(["inner", "middle", "outer"], offsets[1].split(), strict=True))
 
 
 SPIN = """

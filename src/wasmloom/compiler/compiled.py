@@ -179,7 +179,7 @@ class CompiledModule:
     def _take(self, loaded: LoadedCode) -> None:
         """Make loaded code known to profilers."""
         if wanted():
-            describe(loaded, self.symbol_name)
+            describe(loaded, self.symbol_name, function_name=self.function_name)
 
     def osr_entry(self, space: CodeSpace, index: int, at: int, abandoned: Callable[[], bool] | None = None) -> int:
         """The address of the code by which function `index` goes on from an offset in its bytecode.
@@ -301,7 +301,10 @@ class CompiledModule:
         kind, _, number = symbol.partition(".")
         if kind not in ("wf", "wo"):
             return symbol
-        index = int(number) + self.module.num_imported_funcs
+        return self.function_name(int(number) + self.module.num_imported_funcs)
+
+    def function_name(self, index: int) -> str:
+        """What people should read for a function, of the module's index space."""
         return func_name(self.module, index) or f"wasm-function[{index}]"
 
     def places(self, address: int, fault: bool = False) -> list[tuple[int, int]]:

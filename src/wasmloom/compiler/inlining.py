@@ -13,7 +13,7 @@ a switch these are another stack's: so the return of each function that is left 
 wrongly. Such functions may be larger, and so may those that do little but call one. Frames that change to compiled code
 in the middle of such a function are none of this: an OSR entry is of the function itself, wherever else it stands.
 
-In stores that mix, functions of continuations stay bytecode (`wasmloom.tiers.mixed`), so they stand nowhere else, either
+In stores that mix, functions of continuations stay bytecode (`wasmloom.tiers.mixed`), so they stand nowhere else
 (`Options.mixed`).
 """
 

@@ -186,6 +186,27 @@ class LineTable:
                 yield address, line
             before = line
 
+    def inlined(self, start: int, end: int) -> list[tuple[int, int, int, int, list[tuple[int, int]]]]:
+        """What stands in the place of calls in the function from `start` to `end`, each after what it is in: its site,
+        that which the call is in (0: the function itself), the call's offset, the function, and where its code is, what
+        is in it included, as pieces from and to addresses.
+        """
+        pieces: dict[int, list[tuple[int, int]]] = {}
+        last = bisect_left(self._addresses, end)
+        for position in range(bisect_left(self._addresses, start), last):
+            site = self._columns[position] // SITE_STEP if self._lines[position] else 0
+            begins = self._addresses[position]
+            ends = self._addresses[position + 1] if position + 1 < last else end
+            while site and begins < ends:
+                known = pieces.setdefault(site, [])
+                if known and known[-1][1] == begins:
+                    known[-1] = known[-1][0], ends
+                else:
+                    known.append((begins, ends))
+                site = self._sites[site - 1][0]
+        # A site has a higher number than that which it is in.
+        return [(site, *self._sites[site - 1], pieces[site]) for site in sorted(pieces)]
+
     def __len__(self) -> int:
         return len(self._addresses)
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO, Protocol
 
-from wasmloom.compiler import elf
+from wasmloom.compiler import dwarf, elf
 from wasmloom.compiler.objects import Function, LoadedCode
 from wasmloom.messages import printable
 from wasmloom.target import relocations
@@ -93,22 +93,31 @@ def tell(code: Code, file: str = "module.wasm") -> None:
                 _writer_for(word).write(code, file)
 
 
-def describe(loaded: LoadedCode, name: Callable[[str], str], file: str = "module.wasm") -> None:
-    """Tell about `loaded`, just after it was loaded; see `tell`. `name` turns a symbol into what people should read."""
-    tell(_Compiled(loaded, name), file)
+def describe(
+    loaded: LoadedCode,
+    name: Callable[[str], str],
+    file: str = "module.wasm",
+    function_name: Callable[[int], str] = str,
+) -> None:
+    """Tell about `loaded`, just after it was loaded; see `tell`. `name` turns a symbol into what people should read,
+    `function_name` the index of a function in the module."""
+    tell(_Compiled(loaded, name, function_name), file)
 
 
-def images(loaded: LoadedCode, name: Callable[[str], str]) -> Iterator[bytes]:
-    """An ELF image for each object in `loaded`, with names that `name` gives."""
-    return _Compiled(loaded, name).images()
+def images(
+    loaded: LoadedCode, name: Callable[[str], str], function_name: Callable[[int], str] = str
+) -> Iterator[bytes]:
+    """An ELF image for each object in `loaded`; see `describe` for names."""
+    return _Compiled(loaded, name, function_name).images()
 
 
 class _Compiled:
     """`Code` that the compiler has made."""
 
-    def __init__(self, loaded: LoadedCode, name: Callable[[str], str]) -> None:
+    def __init__(self, loaded: LoadedCode, name: Callable[[str], str], function_name: Callable[[int], str]) -> None:
         self.loaded = loaded
         self.name = name
+        self.function_name = function_name
         self.described = loaded.described
         self.read = loaded.read
 
@@ -133,6 +142,7 @@ class _Compiled:
         for number, debug in enumerate(self.loaded.debug):
             sections: list[elf.ImageSection] = []
             symbols: list[elf.ImageSymbol] = []
+            inside: list[dwarf.Compiled] = []
             code = elf.SHF_ALLOC | elf.SHF_EXECINSTR
             for start, end, owner in self.loaded.text_ranges:
                 if owner != number:
@@ -140,14 +150,31 @@ class _Compiled:
                 for function in functions:
                     if start <= function.address < end:
                         symbols.append(elf.ImageSymbol(function.name, function.address, function.size, len(sections)))
+                        inside.append(self._inlined(function, number))
                 sections.append(elf.ImageSection(".text", code, start, end - start, None))
             for start, size, owner in self.loaded.unwind_tables:
                 if owner == number:
                     content = self.loaded.read(start, size)
                     sections.append(elf.ImageSection(".eh_frame", elf.SHF_ALLOC, start, size, content))
-            for section, content in debug.items():
+            content_of = dict(debug)
+            if any(function.inside for function in inside):
+                start = min(function.address for function in inside)
+                end = max(function.address + function.size for function in inside)
+                content_of.update(dwarf.inlined("module.wasm", inside, start, end))
+            for section, content in content_of.items():
                 sections.append(elf.ImageSection(section, 0, 0, len(content), content))
             yield elf.write_image(sections, symbols)
+
+
+    def _inlined(self, function: Function, number: int) -> dwarf.Compiled:
+        """A function of an object, and what stands in the place of calls in it."""
+        found: dict[int, list[dwarf.Inlined]] = {0: []}
+        table = self.loaded.line_table(number)
+        for site, parent, call, index, ranges in table.inlined(function.address, function.address + function.size):
+            found[site] = []
+            name = printable(self.function_name(index))
+            found[parent].append(dwarf.Inlined(name, call, ranges, found[site]))
+        return dwarf.Compiled(function.name, function.address, function.size, found[0])
 
 
 class _MapWriter:
