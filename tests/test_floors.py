@@ -28,6 +28,7 @@ FLOORS = (
     "target",
     "spec",
     "binary",
+    "debuginfo",
     "text",
     "validation",
     "semantics",

@@ -104,6 +104,8 @@ def errors(shop: Shop) -> None:
     except wl.Trap as trap:
         frame: wl.Frame = trap.frames[0]
         assert (trap.code, frame.func_name) == ("unreachable", "halt")
+        places: tuple[wl.SourceFrame, ...] = frame.source
+        assert places == () and wl.SourceFrame("f", "a.c", 3).place == "a.c:3"
     try:
         shop.exports.fail(3)
     except wl.WasmException as error:

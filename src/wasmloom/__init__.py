@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.errors import ExitStatus as ExitStatus
     from wasmloom.errors import Frame as Frame
     from wasmloom.errors import LinkError as LinkError
+    from wasmloom.errors import SourceFrame as SourceFrame
     from wasmloom.errors import Trap as Trap
     from wasmloom.errors import UnsupportedError as UnsupportedError
     from wasmloom.errors import ValidationError as ValidationError
@@ -68,7 +69,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
 #: Module → the public names that it defines. They are loaded on first use: the build imports parts of the package
 #: before its compiled modules exist, and a program that only assembles text needs no runtime.
 _HOMES: dict[str, str] = {
-    "errors": "CompileError ExitStatus Frame LinkError Trap UnsupportedError ValidationError WasmError "
+    "errors": "CompileError ExitStatus Frame LinkError SourceFrame Trap UnsupportedError ValidationError WasmError "
     "WasmException",
     "host.asynchronous": "Func WaitingGuest waiting_guests",  # functions that can wait need it
     "host.callers": "Caller takes_caller",

@@ -78,6 +78,27 @@ def _shown(number: object) -> str:
     return str(number) if type(number) is int else printable(repr(number))
 
 
+class SourceFrame(NamedTuple):
+    """A function in the source of a module, as its debug information has it, and a place in it.
+
+    What isn't known is None, or 0. Lines and columns count from 1.
+    """
+
+    function: str | None
+    file: str | None
+    line: int = 0
+    column: int = 0
+
+    @property
+    def place(self) -> str:
+        """File, line and column, with colons between them."""
+        numbers = (self.line, self.column) if self.line else ()
+        return ":".join([printable(self.file or "<unknown>"), *(_shown(number) for number in numbers if number)])
+
+    def __str__(self) -> str:
+        return f"{printable(self.function or '<unknown>')} at {self.place}"
+
+
 class Frame(NamedTuple):
     """One function in a Wasm backtrace, innermost first.
 
@@ -85,6 +106,10 @@ class Frame(NamedTuple):
     `continuation` tells the continuations of a store apart by small numbers; None: the frame is on none of them, but
     called by the host. `func_offset` is the position of the instruction in the function's body, which begins with the
     declarations of its locals; None for host functions.
+
+    `source`, where an engine's `backtrace` is "source": the place in the source, in the function that has been inlined
+    there, if any; then, for each inlined function, where that is in its caller; the last one is the module's function.
+    `source_problem` says why it is empty, or may be.
     """
 
     module: str | None
@@ -93,6 +118,8 @@ class Frame(NamedTuple):
     offset: int | None
     continuation: int | None = None
     func_offset: int | None = None
+    source: tuple[SourceFrame, ...] = ()
+    source_problem: str | None = None
 
     def __repr__(self) -> str:
         return f"<wasmloom.Frame {self}>"
@@ -105,6 +132,10 @@ class Frame(NamedTuple):
         return f"{where}{name}{at}" + (f" in continuation {_shown(self.continuation)}" if self.continuation else "")
 
 
+#: Frames that a trap's message shows.
+_MOST_SHOWN = 64
+
+
 class Trap(WasmError):
     """The guest trapped. `code` names the reason as the official scripts do ("integer divide by zero")."""
 
@@ -115,9 +146,19 @@ class Trap(WasmError):
         self.frames = frames
         message = f"{code}" if detail is None else f"{code}: {detail}"
         if frames:
-            shown = [f"  {i}: {frame}" for i, frame in enumerate(frames[:64])]
-            if len(frames) > 64:
-                shown.append(f"  … {len(frames) - 64} more")
+            shown = []
+            problems: dict[object, object] = {}
+            for i, frame in enumerate(frames[:_MOST_SHOWN]):
+                shown.append(f"  {i}: {frame}")
+                shown += [f"       {place}" for place in getattr(frame, "source", ())]
+                problem = getattr(frame, "source_problem", None)
+                if problem is not None:
+                    problems.setdefault(problem, frame.module)
+            if len(frames) > _MOST_SHOWN:
+                shown.append(f"  … {len(frames) - _MOST_SHOWN} more")
+            for problem, module in problems.items():
+                where = f" of {printable(str(module))}" if module else ""
+                shown.append(f"  (debug information{where}: {printable(str(problem))})")
             message += "\nwasm backtrace:\n" + "\n".join(shown)
         super().__init__(message)
 

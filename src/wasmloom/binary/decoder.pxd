@@ -25,6 +25,7 @@ cdef class DecodedModule(Sections):
     cdef object _names
     cdef object _index_names
     cdef object _digest
+    cdef readonly dict kept_for_others      # what higher floors have found out about it, by name
     cdef readonly bint has_old_exceptions   # whether functions may have a `try`; known once they have been validated
     cdef str last_module                    # the module name of an import, made last, and where it is
     cdef uint32_t last_at

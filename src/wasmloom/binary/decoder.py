@@ -118,6 +118,7 @@ class DecodedModule(Sections):
 
     def __cinit__(self) -> None:
         self.export_names = {}
+        self.kept_for_others = {}
         self.func_type_ids = array("I")
         self.kept = new_types()
 

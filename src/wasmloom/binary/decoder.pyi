@@ -36,6 +36,7 @@ class DecodedModule:
     data_count: int | None
     body_starts: array[int]
     body_ends: array[int]
+    kept_for_others: dict[str, Any]
     @property
     def digest(self) -> str: ...
     @property

@@ -14,6 +14,7 @@ from wasmloom.host.fixed import Fixed, fill
 from wasmloom.runtime import forks
 from wasmloom.runtime.codememory import CodeBudget
 from wasmloom.runtime.epochs import EpochCounter
+from wasmloom.runtime.frames import SOURCE
 from wasmloom.runtime.regions import can_reserve
 from wasmloom.system import log
 
@@ -29,6 +30,8 @@ TIERS: tuple[str, ...] = ("interpreter", "baseline", "compiler", "auto")
 TRANSLATIONS: tuple[str, ...] = ("eager", "lazy-translation", "lazy")
 #: What keeps guests within their memories: address space reserved around each, or checks of every address.
 MEMORIES: tuple[str, ...] = ("auto", "guarded", "checked")
+#: What backtraces tell: offsets in modules, or places in the source, too.
+BACKTRACES: tuple[str, ...] = ("offsets", SOURCE)
 #: If a process can't reserve this many memories at once, its address space is limited, and "auto" means "checked".
 _PROBED = 16
 #: Bytes of code that an engine may have: by default, and at most.
@@ -62,6 +65,10 @@ class Engine(Fixed):
     ``"checked"`` it takes only what it holds, each access is checked, and it doesn't grow while Python has views of
     it; ``"auto"``, the default, is the former unless the process's address space is limited (``ulimit -v``).
 
+    `backtrace`: one of `BACKTRACES`; with ``"source"`` the frames of errors tell files, lines and inlined functions of
+    modules that have debug information (DWARF), which is read when there is the first such error. By default what the
+    environment variable ``WASMLOOM_BACKTRACE`` says, else ``"offsets"``.
+
     `code_limit`: bytes of bytecode and machine code that all modules of the engine may have together. Code beyond it
     raises `WasmError`, also in a call of the guest that would have a function translated or compiled.
 
@@ -71,11 +78,12 @@ class Engine(Fixed):
     """
 
     __slots__ = (
-        "__weakref__", "_checked", "cache", "code_budget", "code_limit", "deterministic", "epochs", "fuel", "memory",
-        "stack_switching", "threshold", "tier", "translation",
+        "__weakref__", "_checked", "backtrace", "cache", "code_budget", "code_limit", "deterministic", "epochs", "fuel",
+        "memory", "stack_switching", "threshold", "tier", "translation",
     )  # fmt: skip
 
     _checked: bool
+    backtrace: str
     cache: bool
     code_budget: CodeBudget
     code_limit: int
@@ -100,6 +108,7 @@ class Engine(Fixed):
         threshold: int | None = None,
         cache: bool = True,
         code_limit: int = DEFAULT_CODE_LIMIT,
+        backtrace: str | None = None,
     ) -> Self:
         """See the class."""
         if tier is None:
@@ -108,6 +117,10 @@ class Engine(Fixed):
             raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
         if translation not in TRANSLATIONS:
             raise ValueError(f"unknown translation {translation!r}; known are {', '.join(TRANSLATIONS)}")
+        if backtrace is None:
+            backtrace = os.environ.get("WASMLOOM_BACKTRACE", BACKTRACES[0])
+        if backtrace not in BACKTRACES:
+            raise ValueError(f"unknown backtrace {backtrace!r}; known are {', '.join(BACKTRACES)}")
         if stack_switching not in STACK_SWITCHING:
             raise ValueError(f"unknown stack_switching {stack_switching!r}; known are {', '.join(STACK_SWITCHING)}")
         if threshold is not None and (tier != "auto" or index(threshold) < 0):
@@ -124,6 +137,7 @@ class Engine(Fixed):
             tier=tier,
             translation=translation,
             stack_switching=stack_switching,
+            backtrace=backtrace,
             cache=bool(cache),
             code_limit=min(index(code_limit), _MAX_LIMIT),
             code_budget=CodeBudget(min(index(code_limit), _MAX_LIMIT)),

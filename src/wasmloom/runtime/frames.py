@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from wasmloom.errors import Frame
 from wasmloom.spec.types import ValType
 
+#: An engine's `backtrace` when backtraces tell places in the source.
+SOURCE = "source"
 #: Instead of a slot: the value is a constant; it is nowhere where it could be read.
 CONSTANT = -1
 NOWHERE = -2
@@ -72,9 +74,9 @@ def func_name(module: Any, index: int) -> str | None:
 
 
 def frames_of(
-    places: Iterable[GuestFrame], number: Callable[[int], int | None]
+    places: Iterable[GuestFrame], number: Callable[[int], int | None], source: bool = False
 ) -> tuple[Frame, ...]:
-    """The backtrace of some frames. `number` returns the number of a continuation.
+    """The backtrace of some frames. `number` returns the number of a continuation. `source`: places in the source, too.
 
     In deep recursion frames are equal: equal ones are made once.
     """
@@ -97,6 +99,17 @@ def frames_of(
                 frame = Frame(
                     name[0], index, name[1], place.offset, number(place.continuation), place.offset - start
                 )
+                if source:
+                    frame = with_source(module, frame)
             made[key] = frame
         frames.append(frame)
     return tuple(frames)
+
+
+def with_source(module: Any, frame: Frame) -> Frame:
+    """A frame with the places in the source that it stands at."""
+    from wasmloom.debuginfo.source import debug_info
+
+    found = debug_info(module)
+    places = found.at(frame.offset or 0)
+    return frame._replace(source=places, source_problem=None if places else found.problem)

@@ -17,7 +17,7 @@ from cython.cimports.wasmloom.tiers.frames import frames_of_parked
 
 from wasmloom.contract.traps import STACK_EXHAUSTED
 from wasmloom.errors import Frame, Trap
-from wasmloom.runtime.frames import GuestFrame, frames_of
+from wasmloom.runtime.frames import SOURCE, GuestFrame, frames_of
 from wasmloom.runtime.hooks import set_backtraces
 from wasmloom.tiers.frames import frames_of_entry
 
@@ -57,7 +57,7 @@ def _told(store: Store, found: list[GuestFrame]) -> tuple[Frame, ...]:
     before: cython.bint = store.interrupting
     store.interrupting = True
     try:
-        return frames_of(found, partial(number_at, store))
+        return frames_of(found, partial(number_at, store), store.engine.backtrace == SOURCE)
     finally:
         store.interrupting = before
 

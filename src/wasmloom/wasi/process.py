@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from wasmloom.errors import ExitStatus
-from wasmloom.runtime.frames import frames_of
+from wasmloom.runtime.frames import SOURCE, frames_of
 from wasmloom.tiers.backtraces import frames_here
 from wasmloom.wasi.abi import U64, Errno, WasiError
 from wasmloom.wasi.context import Context
@@ -96,7 +96,10 @@ def _filling_with_random(context: Context, buffer: int, length: int) -> Steps:
 def proc_exit(context: Context, code: int) -> None:
     """End the guest: raises `ExitStatus`."""
     store = context.store
-    raise ExitStatus(code, () if store is None else partial(frames_of, frames_here(store), lambda continuation: None))
+    if store is None:
+        raise ExitStatus(code)
+    source = store.engine.backtrace == SOURCE
+    raise ExitStatus(code, partial(frames_of, frames_here(store), lambda continuation: None, source))
 
 
 def proc_raise(context: Context, signal: int) -> None:

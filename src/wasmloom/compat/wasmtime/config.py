@@ -154,6 +154,7 @@ class Engine(Handle):
             deterministic=given.get("cranelift_nan_canonicalization", False),
             cache=given.get("cache", True),
             memory="checked" if checked else "auto",
+            backtrace="source" if os.environ.get("WASMTIME_BACKTRACE_DETAILS") == "1" else None,
         )
         #: Feature → the setting that is off.
         self._refused = {

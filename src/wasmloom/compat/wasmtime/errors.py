@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import wasmloom as wl
 from wasmloom.compat.wasmtime.handles import Handle, Part
+from wasmloom.messages import printable
 
 T = TypeVar("T")
 
@@ -175,7 +176,12 @@ def _told(cause: str, frames: tuple[wl.Frame, ...]) -> str:
     lines = []
     for number, frame in enumerate(frames):
         name = frame.func_name or f"<wasm function {frame.func_index}>"
-        lines.append(f"{number:>5}: {frame.offset or 0:>#8x} - {frame.module or '<unknown>'}!{name}\n")
+        head = f"{number:>5}: {frame.offset or 0:>#8x} - "
+        if not frame.source:
+            lines.append(f"{head}{frame.module or '<unknown>'}!{name}\n")
+        for place in frame.source:
+            lines.append(f"{head}{printable(place.function or name)}\n                    at {place.place}\n")
+            head = " " * 16 + "- "
     return f"error while executing at wasm backtrace:\n{''.join(lines)}\nCaused by:\n    {cause}\n"
 
 
