@@ -145,8 +145,12 @@ def test_on_the_stack_of_a_continuation(engine: wl.Engine) -> None:
 def test_tiers_are_told() -> None:
     for name in ("interpreter", "baseline", "compiler"):
         store, exports = made(_engine(name))
-        profile = found(store, lambda exports=exports: exports.both(TURNS), ("m!both", "m!first", "m!spin"))
-        assert max(profile.tiers, key=profile.tiers.__getitem__) == name, profile.tiers
+        with wl.profile(store) as profile:  # on a busy machine guests wait for the GIL, too
+            for _ in attempts():
+                exports.both(TURNS)
+                if next(iter(profile.tiers), "") == name:
+                    break
+        assert next(iter(profile.tiers), "") == name, profile.tiers
 
 
 def test_functions_that_get_compiled_code_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
