@@ -1,4 +1,4 @@
-"""The stack-switching programs of ``benchmarks/programs/stacks`` give the answers that are computed in Python.
+"""The stack-switching programs of ``src/wasmloom_bench/programs/stacks`` give the answers that are computed in Python.
 
 The programs in C need a compiler (ziglang), the asyncify variants ``wasm-opt`` besides (WASM_OPT or PATH).
 """
@@ -9,9 +9,8 @@ import functools
 
 import pytest
 
-import million
 import wasmloom as wl
-from programs.stacks import answers, build
+from wasmloom_bench.programs.stacks import answers, build
 
 _WORD = (1 << 64) - 1
 
@@ -66,23 +65,23 @@ def test_many_live_continuations(depth: int) -> None:
     """All alive at once, resumed to their ends in another order, on grown stacks as well; then abandoned ones."""
     exports = wl.Instance(module("million")).exports
     for n in (1, 7, 20_000):
-        assert exports.fill(n, depth) == million.below(n)
-        assert exports.drain(n, million.step_for(n)) == 4 * million.below(n)
-    assert exports.cycle(20_000, depth) == million.below(20_000)
+        assert exports.fill(n, depth) == answers.below(n)
+        assert exports.drain(n, answers.step_for(n)) == 4 * answers.below(n)
+    assert exports.cycle(20_000, depth) == answers.below(20_000)
 
 
 def test_stacks_in_random_order() -> None:
     """Each round visits all of them, wherever it begins."""
     exports = wl.Instance(module("walk")).exports
     for n in (1, 2, 1000, 20_000):
-        assert exports.fill(n) == million.below(n)
-        assert exports.walk(n) == million.below(n)
-        assert exports.walk(n // 2) + exports.walk(2 * n - n // 2) == 2 * million.below(n)
+        assert exports.fill(n) == answers.below(n)
+        assert exports.walk(n) == answers.below(n)
+        assert exports.walk(n // 2) + exports.walk(2 * n - n // 2) == 2 * answers.below(n)
 
 
 def test_order_of_draining_visits_all() -> None:
     for n in (1, 2, 10, 997, 1000):
-        step = million.step_for(n)
+        step = answers.step_for(n)
         assert sorted(i * step % n for i in range(n)) == list(range(n))
 
 

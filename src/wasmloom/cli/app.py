@@ -17,6 +17,7 @@ from wasmloom.version import __version__
 COMMANDS: dict[str, str] = {
     "run": "wasmloom.cli.run",
     "profile": "wasmloom.cli.profile",
+    "bench": "wasmloom.cli.bench",
     "compile": "wasmloom.cli.compile",
     "wast": "wasmloom.cli.wast",
     "validate": "wasmloom.cli.validate",

@@ -1,0 +1,1 @@
+"""Programs that switch stacks."""

@@ -1,0 +1,48 @@
+"""The suites: a module each, with `measure(context)`. They are imported when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from wasmloom_bench.context import Context
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite: what it asks, and how many seconds of elapsed time it gets in a full run and in a quick one.
+
+    `commits` tells whether `--compare-commits` can run it.
+    """
+
+    name: str
+    title: str
+    seconds: float
+    quick: float
+    commits: bool = False
+
+    @property
+    def measure(self) -> Callable[[Context], None]:
+        """What measures it."""
+        found: Callable[[Context], None] = import_module(f"wasmloom_bench.suites.{self.name}").measure
+        return found
+
+
+#: In the order in which they run.
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite("interpreter", "Interpreters", 200, 22, commits=True),
+        Suite("tiers", "Tiers, and compilers of others", 260, 30, commits=True),
+        Suite("startup", "Starting", 90, 12),
+        Suite("compile", "Making code", 80, 12),
+        Suite("switching", "Stack switching", 200, 25, commits=True),
+        Suite("calls", "Calls between Python and guests", 90, 12),
+        Suite("memory", "Memory", 90, 15),
+        Suite("simd", "Vectors", 80, 10, commits=True),
+        Suite("settings", "What settings cost", 120, 15),
+        Suite("real", "Real programs", 200, 25),
+        Suite("profiles", "Build profiles", 260, 1),
+    )
+}
