@@ -37,6 +37,20 @@ def price(caller: wl.Caller, item: int) -> int:
     return item * 2
 
 
+def threads(engine: wl.Engine) -> int:
+    """Two stores that share a memory."""
+    memory = wl.SharedMemory(wl.MemoryType(wl.Limits(1, 2), shared=True))
+    text = """(module (import "env" "memory" (memory 1 2 shared))
+      (func (export "add") (drop (i32.atomic.rmw.add (i32.const 8) (i32.const 1)))))"""
+    module = wl.Module(text, engine)
+    for _ in range(2):
+        wl.Instance(module, {"env": {"memory": memory}}).exports.add()
+    memory.write(0, b"ab")
+    memory[1:2] = memory[0:1]
+    size: int = memory.grow(1) + memory.size + len(memory) + memory.notify(8)
+    return size + memory[8] + memory.read(0, 2)[0] + len(bytes(memory)) + memory.address * 0 + memory.type.limits.min
+
+
 class Shop:
     """An instance with all that it imports."""
 
@@ -195,6 +209,7 @@ def main(engine: wl.Engine | None = None) -> None:
     shop = Shop(engine or wl.Engine(cache=False))
     for part in (types, values, errors, continuations, limits, profiles):
         part(shop)
+    assert threads(shop.store.engine) == 1 + 2 + 131072 + 0 + 2 + 97 + 131072 + 2
     assert asyncio.run(waiting(shop)) == 8
     program(shop.store.engine)
 

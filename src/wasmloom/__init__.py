@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.module import Module as Module
     from wasmloom.host.profile import Profile as Profile
     from wasmloom.host.profile import profile as profile
+    from wasmloom.host.shared_memory import SharedMemory as SharedMemory
     from wasmloom.host.store import Store as Store
     from wasmloom.host.tags import Tag as Tag
     from wasmloom.host.time_left import time_left as time_left
@@ -77,6 +78,7 @@ _HOMES: dict[str, str] = {
     "host.engine": "Engine",
     "host.exports": "Exports",
     "host.externs": "Global Memory Table",
+    "host.shared_memory": "SharedMemory",
     "host.instance": "Instance",
     "host.profile": "Profile profile",
     "host.time_left": "time_left",

@@ -101,6 +101,15 @@ def test_shared_memories() -> None:
         memory.grow(1)
     with pytest.raises(w.WasmtimeError):
         w.SharedMemory(w.Engine(), w.MemoryType(w.Limits(1, 2)))
+    store = w.Store()
+    text = """(module (import "env" "memory" (memory 1 2 shared)) (export "memory" (memory 0))
+      (func (export "add") (result i32) (i32.atomic.rmw.add (i32.const 70000) (i32.const 2))))"""
+    linker = w.Linker(store.engine)
+    linker.define(store, "env", "memory", memory)
+    exports = linker.instantiate(store, w.Module(store.engine, text)).exports(store)
+    assert exports["add"](store) == 5
+    assert memory.data_ptr()[70000] == 7
+    assert isinstance(exports["memory"], w.SharedMemory) and exports["memory"].size() == 2
 
 
 def test_globals(w: Any, world: World) -> None:

@@ -88,10 +88,11 @@ def test_fence() -> None:
         print_module(bad)
 
 
-@pytest.mark.parametrize("memory", ["(memory 1 1 shared)", '(import "m" "n" (memory 1 1 shared))'])
-def test_shared_memories_are_refused(memory: str) -> None:
-    with pytest.raises(wl.UnsupportedError, match="threads is not supported yet: shared memory"):
-        wl.Module(f"(module {memory} (func (drop (i32.atomic.load (i32.const 0)))))")
+@pytest.mark.parametrize("memory", ["(memory 1 {} shared)", '(import "m" "n" (memory 1 {} shared))'])
+def test_shared_memories_have_a_maximum(memory: str) -> None:
+    valid(f"(module {memory.format(1)} (func (drop (i32.atomic.load (i32.const 0)))))")
+    with pytest.raises(wl.ValidationError, match="shared memory must have maximum"):
+        wl.Module(f"(module {memory.format('')})")
 
 
 def test_cut_short() -> None:

@@ -317,14 +317,12 @@ def _table_type(r: cython.pointer(Reader), out: cython.pointer(TableItem)) -> cy
 
 @cython.cfunc
 def _memory_type(r: cython.pointer(Reader)) -> object:
-    """Read a memory type (Core 3.0, 5.3.13; flag 8 is the custom-page-sizes proposal)."""
+    """Read a memory type (Core 3.0, 5.3.13; flag 2 is the threads proposal, flag 8 that for custom page sizes)."""
     flags: cython.int = read_byte(r)
     page_size_log2: int64_t = 16
     low: uint64_t = 0
     high: uint64_t = 0
-    if flags & ~15 == 0 and flags & 2:
-        raise UnsupportedError("threads is not supported yet: shared memory", _offset(r) - 1)
-    if flags & ~13:
+    if flags & ~15:
         malformed("malformed limits flags", r, r.pos - 1)
     _limits(r, flags, cython.address(low), cython.address(high))
     if flags & 8:
@@ -332,7 +330,7 @@ def _memory_type(r: cython.pointer(Reader)) -> object:
         page_size_log2 = read_u32(r)
         if page_size_log2 >= 64:
             malformed("invalid custom page size", r, start)
-    return MemoryType(Limits(low, high if flags & 1 else None), flags & 4 != 0, False, page_size_log2)
+    return MemoryType(Limits(low, high if flags & 1 else None), flags & 4 != 0, flags & 2 != 0, page_size_log2)
 
 
 @cython.cfunc

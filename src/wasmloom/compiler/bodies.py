@@ -97,6 +97,8 @@ for _row in INSTRUCTIONS:
     _bits = 0
     if _name in ("throw", "throw_ref", "rethrow", "suspend", "switch") or _name.startswith("resume"):
         _bits |= _THROWING
+    if _name.startswith("memory.atomic.wait"):  # in a shared memory it calls the host
+        _bits |= _THROWING
     if _name in ("call_indirect", "call_ref", "return_call_indirect", "return_call_ref"):
         _bits |= _THROWING
     if _name.startswith("return_call"):

@@ -94,6 +94,8 @@ class FunctionBuilder(StructBuilder):
     Where LLVM divides a block and moves its rest, the next mark says what is before it.
     """
 
+    order = " volatile"
+
     def __init__(self, scope: Scope | None = None) -> None:
         super().__init__(FunctionBuilder.trap)
         self.features = _features()

@@ -57,6 +57,7 @@ class Facts:
             ("table", module.num_tables),
             ("mem", len(module.memories)),
             ("tag", len(module.tags)),
+            ("wait", 0),
         ):
             self._spaces[space] = at
             at += layout.FIELD_BYTES * count
@@ -144,7 +145,8 @@ class Facts:
         return space == "mem" and self.module.memories[index].is64
 
     def place(self, space: str, index: int) -> int:
-        """The offset in the instance of the pointer to a "global", "func", "table", "mem" or "tag"."""
+        """The offset in the instance of the pointer to a "global", "func", "table", "mem", "tag", or what waits in a
+        memory ("wait", see `waits_at`)."""
         return self._spaces[space] + layout.FIELD_BYTES * index
 
     def may_throw(self, index: int) -> bool:

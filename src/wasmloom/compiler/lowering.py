@@ -12,7 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT, Signature, uniform_position, uniform_type
+from wasmloom.compiler.abi import (
+    UNIFORM_PROTOTYPE,
+    UNIFORM_RESULT,
+    Signature,
+    signature,
+    uniform_position,
+    uniform_type,
+)
 from wasmloom.compiler.accesses import Accesses
 from wasmloom.compiler.bodies import read_body
 from wasmloom.compiler.builder import FunctionBuilder, Scope
@@ -23,6 +30,7 @@ from wasmloom.compiler.labels import Label, Landing
 from wasmloom.compiler.loops import CLOSES, OPENS, PARTS, ROUNDS, SHORT, Instr, rounds, written_in_loops
 from wasmloom.compiler.options import Options
 from wasmloom.contract import traps
+from wasmloom.contract.layout import WAITS
 from wasmloom.errors import UnsupportedError
 from wasmloom.semantics import definitions as _definitions  # noqa: F401  (fills the registry)
 from wasmloom.semantics.features import EXECUTED
@@ -30,6 +38,7 @@ from wasmloom.semantics.kinds import Kind, by_name, of_type
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.semantics.registry import OPERATIONS, Operation, is_again
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
+from wasmloom.spec.types import I32, I64, FuncType
 
 _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATIONS.values()}
 _RETURN_CALL = BY_MNEMONIC["return_call"].index
@@ -618,6 +627,9 @@ def _store(f: FunctionLowering, i: Instr) -> None:
 def _atomic(f: FunctionLowering, i: Instr) -> None:
     operation = _OPERATION[i.row]
     width, offset, memory = operation.width, i.a, i.b
+    if operation.mnemonic in _WAITS and f.facts.module.memories[memory].shared:
+        _wait(f, i, operation)
+        return
     address, *operands = f.pop_many(len(operation.params))
     f.accesses.check_alignment(address, offset, width)
 
@@ -629,6 +641,32 @@ def _atomic(f: FunctionLowering, i: Instr) -> None:
     f.accesses.accessed(memory)
     if result is not None:
         f.push(result)
+
+
+#: What waits in a memory → the load that traps where it has to.
+_WAITS = {"memory.atomic.wait32": OPERATIONS["i32.atomic.load"], "memory.atomic.wait64": OPERATIONS["i64.atomic.load"]}
+
+#: Of what waits: address, expected value, timeout, offset → result.
+_WAIT_SIGNATURE = signature(FuncType((I64, I64, I64, I64), (I32,)))
+
+
+def _wait(f: FunctionLowering, i: Instr, operation: Operation) -> None:
+    """Wait in a shared memory: a load, then a call of what waits there (see `wasmloom.host.parking`)."""
+    address, *others = f.pop_many(len(operation.params))
+    f.push(address)
+    _atomic(f, i._replace(row=_WAITS[operation.mnemonic].instruction.index))
+    f.pop()
+    b = f.b
+    number = len(WAITS) * sum(memory.shared for memory in f.facts.module.memories[: i.b])
+    function = f.named("wait", number + WAITS.index(_WAITS[operation.mnemonic].width))
+    f.stack += b.call(
+        _WAIT_SIGNATURE,
+        b.struct_field(function, "WlFunction", "register_call").text,
+        b.struct_field(function, "WlFunction", "environment"),
+        [b.wide(value) for value in (address, *others)] + [b.constant("i64", i.a)],
+        False,
+    )
+    f.check_pending()
 
 
 def _results(f: FunctionLowering, operation: Operation, i: Instr) -> tuple[Kind, ...]:
@@ -743,6 +781,11 @@ def _select(f: FunctionLowering, i: Instr) -> None:
     condition = f.pop_condition()
     x, y = f.pop_many(2)
     f.push(OPERATIONS["select"].define(f.b, x, y, condition))
+
+
+@lowers("atomic.fence")
+def _fence(f: FunctionLowering, i: Instr) -> None:
+    OPERATIONS["atomic.fence"].define(f.b)
 
 
 @lowers("unreachable")

@@ -73,7 +73,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
     # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so handlers
-    # reach each with one load from a constant offset; the four pointers below point into them for the runtime.
+    # reach each with one load from a constant offset; the pointers below point into them for the runtime. Tags
+    # (WlTag*) follow, and for each shared memory the host functions that wait in it (see `WAITS`).
     "WlInstance": (
         ("memory0_base", "char*"),
         ("memory0_length", "uint64_t"),
@@ -139,6 +140,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("checked", "uint64_t"),
         ("is64", "uint64_t"),  # whether its addresses have 64 bits
         ("page_bits", "uint64_t"),  # its pages have 2**page_bits bytes
+        # Whether threads share it: it never moves, and no store owns it (`wasmloom.runtime.sharing`).
+        ("shared", "uint64_t"),
     ),
     "WlTable": (
         ("elements", "void*"),  # uint64_t[]: reference words; a funcref is a WlFunction*, null is 0
@@ -279,6 +282,8 @@ RUNTIME_CALLS: tuple[str, ...] = (
     # (ctx, WlInstance*, function, words): code calls a function of its module (by its number among those defined there)
     # that hasn't been compiled. Word 0 ← its address.
     "compile_function",
+    # (ctx, address, count): wake those that wait at an address of a memory; returns how many
+    "notify",
     # From here on `ip` points to an instruction of the form
     #   handler:8  a:u16 b:u16 c:u16 d:u16  imm0:u32 imm1:u32
     # where a…d are frame slots. In the comments "a ← f(b)" means: read slot b, write slot a.
@@ -295,6 +300,9 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "cont_new",  # a ← a continuation that runs function b, which needs imm0 slots for its parameters or results
     "new_exception",  # ctx.exception ← one with the tag at offset imm0 of the instance, imm1 values from slot a on
 )
+
+#: What waits in a shared memory, by bytes that are compared: its place among the memory's.
+WAITS: tuple[int, ...] = (4, 8)
 
 #: How parameters and results of a function travel: two numbers of 16 bits, the words of parameters and of results; a
 #: byte that isn't 0 if a parameter is in a register of floats; and from `PASSING_HEAD` on a byte for each word of the

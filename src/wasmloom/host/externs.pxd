@@ -26,6 +26,12 @@ cdef class Global:
     cdef uint64_t *cell
     cdef readonly object type       # GlobalType
 
-cdef Memory memory_at(Store store, WlMemory *memory, object type)
+cdef object memory_at(Store store, WlMemory *memory, object type)
+cdef bytes read_bytes(WlMemory *pointer, object offset, object length)
+cdef object write_bytes(WlMemory *pointer, object offset, object data)
+cdef object get_item(WlMemory *pointer, object memory, object key)
+cdef object set_item(WlMemory *pointer, object memory, object key, object value)
+cdef object pages_to_grow(object pages)
+cdef object cannot_grow(WlMemory *pointer, object old, object more, str limits)
 cdef Table table_at(Store store, WlTable *table, object type)
 cdef Global global_at(Store store, uint64_t *cell, object type)

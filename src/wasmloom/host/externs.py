@@ -38,32 +38,103 @@ from wasmloom.spec.types import GlobalType, Limits, MemoryType, TableType, ValTy
 _MOST = (1 << 64) - 1
 
 
+# --- bytes of a memory; `memory`, where it is given, is the Python object of a struct ---
+
+
 @cython.cfunc
-def _range(memory: Memory, offset: object, length: object) -> uint64_t:
+def _range(pointer: cython.pointer(WlMemory), offset: object, length: object) -> uint64_t:
     """Check that `length` bytes at `offset` lie in the memory; returns the offset."""
     start = index(offset)
     count = index(length)
-    if start < 0 or count < 0 or start + count > memory.pointer.length:
-        raise IndexError(f"{count} bytes at {start} are outside of a memory of {memory.pointer.length} bytes")
+    if start < 0 or count < 0 or start + count > pointer.length:
+        raise IndexError(f"{count} bytes at {start} are outside of a memory of {pointer.length} bytes")
     return start
 
 
 @cython.cfunc
-def _index(memory: Memory, key: object) -> object:
+def _index(length: object, key: object) -> object:
     i = index(key)
-    length = len(memory)
     if not -length <= i < length:
         raise IndexError(f"index {i} is outside of a memory of {length} bytes")
     return i
 
 
 @cython.cfunc
-def _check_slice(memory: Memory, key: slice) -> object:
-    length = len(memory)
+def _check_slice(length: object, key: slice) -> object:
     for bound in (key.start, key.stop):
         if bound is not None and not -length <= index(bound) <= length:
             raise IndexError(f"slice bound {bound} is outside of a memory of {length} bytes")
     return None
+
+
+@cython.cfunc
+def read_bytes(pointer: cython.pointer(WlMemory), offset: object, length: object) -> bytes:
+    """A copy of `length` bytes at `offset`. Raises `IndexError` outside of the memory."""
+    count = index(length)
+    start: uint64_t = _range(pointer, offset, count)
+    copy: bytes = PyBytes_FromStringAndSize(cython.NULL, count)
+    target: cython.p_char = PyBytes_AS_STRING(copy)
+    # No other code has the object yet.
+    move_for_host(cython.address(target), 0, cython.address(pointer.base), start, count)
+    return copy
+
+
+@cython.cfunc
+def write_bytes(pointer: cython.pointer(WlMemory), offset: object, data: object) -> object:
+    """Write bytes (any contiguous buffer) at `offset`. Raises `IndexError` outside of the memory."""
+    start: uint64_t
+    source: cython.p_char
+    raw = memoryview(data).cast("B")
+    start = _range(pointer, offset, len(raw))
+    source = cython.cast(cython.p_char, PyMemoryView_GET_BUFFER(raw).buf)
+    move_for_host(cython.address(pointer.base), start, cython.address(source), 0, len(raw))
+    return None
+
+
+@cython.cfunc
+def get_item(pointer: cython.pointer(WlMemory), memory: object, key: object) -> object:
+    """A byte, or those of a slice."""
+    length = len(memory)
+    if not isinstance(key, slice):
+        return memoryview(memory)[_index(length, key)]
+    _check_slice(length, key)
+    start, stop, step = key.indices(length)
+    if step == 1:
+        return read_bytes(pointer, start, max(stop - start, 0))
+    return bytes(memoryview(memory)[key])
+
+
+@cython.cfunc
+def set_item(pointer: cython.pointer(WlMemory), memory: object, key: object, value: object) -> object:
+    """Write a byte, or those of a slice."""
+    length = len(memory)
+    if not isinstance(key, slice):
+        memoryview(memory)[_index(length, key)] = value
+        return None
+    _check_slice(length, key)
+    start, stop, step = key.indices(length)
+    raw = memoryview(value).cast("B")
+    if step == 1 and len(raw) == max(stop - start, 0):
+        return write_bytes(pointer, start, raw)
+    memoryview(memory)[key] = raw
+    return None
+
+
+@cython.cfunc
+def pages_to_grow(pages: object) -> object:
+    """By how many pages a memory is to grow. Raises `WasmError` for what no number of pages is."""
+    more = index(pages)
+    if not 0 <= more <= _MOST:
+        raise WasmError(f"a memory can't grow by {more} pages")
+    return more
+
+
+@cython.cfunc
+def cannot_grow(pointer: cython.pointer(WlMemory), old: object, more: object, limits: str) -> object:
+    """The error for a memory of `old` pages that didn't grow."""
+    return WasmError(
+        f"a memory of {old} pages can't grow by {more}: its maximum is {pointer.max_pages}, and {limits}"
+    )
 
 
 @cython.no_gc_clear
@@ -83,6 +154,8 @@ class Memory:
         owner: Store = check_store(store)
         made = as_memory_type(type, maximum)
         most = made.limits.max
+        if made.shared:
+            raise ValueError("a shared memory belongs to no store: make it by SharedMemory(type)")
         owner.lock()
         try:
             self.pointer = owner.new_memory(
@@ -140,75 +213,47 @@ class Memory:
 
         Raises `WasmError` when a limit or the system prevents it, `BufferError` for a checked memory with views.
         """
-        more = index(pages)
-        old = self.size
-        if not 0 <= more <= _MOST:
-            raise WasmError(f"a memory can't grow by {more} pages")
+        more = pages_to_grow(pages)
+        old: uint64_t = 0
         self._store.lock()
         try:
-            old = self.size
+            old = self.pointer.length >> self.pointer.page_bits
             if more and self.pointer.exports and self.pointer.checked:
                 raise BufferError("a memory without guard pages moves when it grows, which it can't while it has views")
-            grown = grow_memory(self._store, self.pointer, more) == GROWN
+            grown = grow_memory(self._store, self.pointer, more, cython.address(old)) == GROWN
         finally:
             self._store.unlock()
         if not grown:
-            raise WasmError(
-                f"a memory of {old} pages can't grow by {more}: "
-                f"its maximum is {self.pointer.max_pages}, and the store's limits apply"
-            )
+            raise cannot_grow(self.pointer, old, more, "the store's limits apply")
         return old
 
     def read(self, offset: int, length: int) -> bytes:
         """A copy of `length` bytes at `offset`. Raises `IndexError` outside of the memory."""
-        count = index(length)
-        start: uint64_t = _range(self, offset, count)
-        copy: bytes = PyBytes_FromStringAndSize(cython.NULL, count)
-        target: cython.p_char = PyBytes_AS_STRING(copy)
-        # No other code has the object yet.
-        move_for_host(cython.address(target), 0, cython.address(self.pointer.base), start, count)
-        return copy
+        return read_bytes(self.pointer, offset, length)
 
     def write(self, offset: int, data: object) -> None:
         """Write bytes (any contiguous buffer) at `offset`. Raises `IndexError` outside of the memory."""
-        start: uint64_t
-        source: cython.p_char
-        raw = memoryview(data).cast("B")
-        start = _range(self, offset, len(raw))
-        source = cython.cast(cython.p_char, PyMemoryView_GET_BUFFER(raw).buf)
-        move_for_host(cython.address(self.pointer.base), start, cython.address(source), 0, len(raw))
+        write_bytes(self.pointer, offset, data)
 
     def __getitem__(self, key: object) -> int | bytes:
-        if not isinstance(key, slice):
-            return memoryview(self)[_index(self, key)]
-        _check_slice(self, key)
-        start, stop, step = key.indices(len(self))
-        if step == 1:
-            return self.read(start, max(stop - start, 0))
-        return bytes(memoryview(self)[key])
+        return get_item(self.pointer, self, key)
 
     def __setitem__(self, key: object, value: object) -> None:
-        if not isinstance(key, slice):
-            memoryview(self)[_index(self, key)] = value
-            return
-        _check_slice(self, key)
-        start, stop, step = key.indices(len(self))
-        raw = memoryview(value).cast("B")
-        if step == 1 and len(raw) == max(stop - start, 0):
-            self.write(start, raw)
-        else:
-            memoryview(self)[key] = raw
+        set_item(self.pointer, self, key, value)
 
     def __repr__(self) -> str:
         return f"<wasmloom.Memory of {self.size} pages>"
 
 
 @cython.cfunc
-def memory_at(store: Store, memory: cython.pointer(WlMemory), type: object) -> Memory:
-    """The Python object of a memory: always the same one while it lives. `type` has its declared maximum."""
+def memory_at(store: Store, memory: cython.pointer(WlMemory), type: object) -> object:
+    """The Python object of a memory: always the same one while it lives. `type` has its declared maximum.
+
+    That of a shared memory (`wasmloom.host.shared_memory`) owns the struct.
+    """
     made: Memory
     if memory.object != cython.NULL:
-        return cython.cast(Memory, cython.cast(cython.pointer(PyObject), memory.object))
+        return cython.cast(object, cython.cast(cython.pointer(PyObject), memory.object))
     made = Memory.__new__(Memory, BARE, None)
     made._store = store
     made.pointer = memory

@@ -8,6 +8,7 @@ from wasmloom.errors import LinkError
 from wasmloom.host.bridge import Func
 from wasmloom.host.exports import Exports
 from wasmloom.host.externs import Global, Memory, Table
+from wasmloom.host.shared_memory import SharedMemory
 from wasmloom.host.store import Store
 from wasmloom.host.tags import Tag
 from wasmloom.host.types import describe
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from wasmloom.host.module import Module
     from wasmloom.spec.module import Import
 
-_CLASSES: dict[str, type[Any]] = {"func": Func, "table": Table, "memory": Memory, "global": Global, "tag": Tag}
+_CLASSES: dict[str, tuple[type[Any], ...]] = {
+    "func": (Func,),
+    "table": (Table,),
+    "memory": (Memory, SharedMemory),
+    "global": (Global,),
+    "tag": (Tag,),
+}
 #: What there is where nothing is given.
 MISSING: Any = object()
 #: What WASI's functions are imported from.
@@ -61,13 +68,13 @@ def lookup(imports: Any, module: str, name: str) -> Any:
 
 def _is_item(value: Any) -> bool:
     """Whether `value` is one of our objects that can be imported."""
-    return isinstance(value, tuple(_CLASSES.values()))
+    return any(isinstance(value, classes) for classes in _CLASSES.values())
 
 
 def _kind_of(value: Any) -> str:
     """What `value` is, for error messages."""
-    for kind, cls in _CLASSES.items():
-        if isinstance(value, cls):
+    for kind, classes in _CLASSES.items():
+        if isinstance(value, classes):
             return describe(kind, value.type)
     return f"a callable {type(value).__name__}" if callable(value) else f"a Python {type(value).__name__}"
 
@@ -136,7 +143,7 @@ def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
         if value is MISSING:
             shown = two_level(wanted.module, wanted.name)
             raise LinkError(f"unknown import {shown}: {_describe(wanted)} is not provided; {_advice(wanted)}")
-        if store is None and _is_item(value):
+        if store is None and _is_item(value) and not isinstance(value, SharedMemory):
             store = value.store
         found.append(value)
     if store is None:
@@ -151,7 +158,7 @@ def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
         _check(wanted, value)
         if not _is_item(value):
             value = HostImport(f"{wanted.module}.{wanted.name}", value)
-        elif value.store is not store:
+        elif not isinstance(value, SharedMemory) and value.store is not store:
             raise ValueError(
                 f"the import {two_level(wanted.module, wanted.name)} belongs to another store: "
                 "make the instance in that one, by Instance(…, store=…)"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, SupportsIndex, TypeV
 
 from wasmloom.binary.decoder import decode_module
 from wasmloom.compiler.identity import has_llvm
-from wasmloom.errors import CompileError
+from wasmloom.errors import CompileError, UnsupportedError
 from wasmloom.host.engine import Engine, engine_of
 from wasmloom.host.fixed import Fixed, fill
 from wasmloom.host.known import validated
@@ -275,6 +275,8 @@ class Module(Fixed):
         engine = engine_of(engine)
         lazy = engine.translation == "lazy" and engine.tier != "compiler"
         decoded, prepare, features = _load(data, lazy, engine.cache)
+        if engine.deterministic and "threads" in features:
+            raise UnsupportedError("threads are not deterministic: shared memory", features["threads"][1])
         self = super().__new__(cls)
         fill(
             self,

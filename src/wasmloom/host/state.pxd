@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 
 from wasmloom.binary.reader cimport Reader
 from wasmloom.binary.sections cimport Range
-from wasmloom.contract._layout cimport WlInstance
+from wasmloom.contract._layout cimport WlFunction, WlInstance
 from wasmloom.runtime.store cimport Store
 
 @cython.final
@@ -12,6 +12,7 @@ cdef class InstanceState:
     cdef readonly Store store
     cdef readonly object module
     cdef WlInstance *pointer
+    cdef WlFunction **waits         # what waits in its shared memories
     cdef list imported_tables       # types of what imported tables really are
     cdef list memories              # types of all memories, imported ones what they really are
 

@@ -40,7 +40,8 @@ from cython.cimports.wasmloom.contract._layout import (
 )
 from cython.cimports.wasmloom.host.bridge import Func, call_from_host, func_at, host_of, new_host_function
 from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_at, memory_at, table_at
-from cython.cimports.wasmloom.host.signatures import signature_of
+from cython.cimports.wasmloom.host.shared_memory import SharedMemory, pointer_of
+from cython.cimports.wasmloom.host.signatures import Signature, signature_of
 from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
 from cython.cimports.wasmloom.interpreter.code_space import CodeSpace
 from cython.cimports.wasmloom.runtime.bulk import look_between
@@ -48,18 +49,23 @@ from cython.cimports.wasmloom.runtime.faults import ensure_installed
 from cython.cimports.wasmloom.runtime.native_stacks import set_adapter
 from cython.cimports.wasmloom.runtime.runtime_calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.store import Store, push
+from cython.cimports.wasmloom.spec.canon import new_types
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import malloc
 from cython.cimports.wasmloom.system.polling import poll
 
+from wasmloom.contract.layout import WAITS
 from wasmloom.contract.traps import TRAP_REASONS
 from wasmloom.errors import LinkError, Trap
 from wasmloom.host import adapters as _adapters  # noqa: F401  (registers what compiled code calls)
 from wasmloom.host import asynchronous as _asynchronous  # noqa: F401  (registers what lets functions wait)
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
+from wasmloom.host import parking
 from wasmloom.host.bridge import set_caller_at
 from wasmloom.host.callers import Caller, PerInstance
+from wasmloom.host.parking import waits_in
 from wasmloom.semantics.kinds import KINDS, SLOT_BITS, of_type
+from wasmloom.spec.canon import intern_func_type
 from wasmloom.spec.instructions import BY_MNEMONIC, CONSTANT, INSTRUCTIONS
 from wasmloom.spec.limits import PAGE_BITS
 from wasmloom.tiers import change as _change  # noqa: F401  (registers how bytecode goes on as compiled code)
@@ -73,6 +79,9 @@ _GLOBAL_GET = cython.declare(cython.int, BY_MNEMONIC["global.get"].index)
 _REF_NULL = cython.declare(cython.int, BY_MNEMONIC["ref.null"].index)
 _V128_CONST = cython.declare(cython.int, BY_MNEMONIC["v128.const"].index)
 _REF_FUNC = cython.declare(cython.int, BY_MNEMONIC["ref.func"].index)
+_wait_types = cython.declare(object, new_types())
+_wait_signature = cython.declare(Signature, signature_of(intern_func_type(parking.TYPE, _wait_types)))
+_WAITS = cython.declare(cython.size_t, len(WAITS))
 #: More pages and elements than there can be.
 _NO_MAXIMUM = cython.declare(uint64_t, (1 << 64) - 1)
 
@@ -133,12 +142,14 @@ class InstanceState:
         n_tables: cython.size_t = module.num_tables
         n_memories: cython.size_t = len(module.memories)
         n_tags: cython.size_t = module.num_tags
+        n_waits: cython.size_t = _WAITS * cython.cast(cython.size_t, sum(type.shared for type in module.memories))
         slots: cython.pointer(cython.p_void)
         instance: cython.pointer(WlInstance) = cython.cast(
             cython.pointer(WlInstance),
             self.store.allocate(
                 cython.sizeof(WlInstance)
-                + (n_globals + n_functions + n_tables + n_memories + n_tags) * cython.sizeof(cython.p_void)
+                + (n_globals + n_functions + n_tables + n_memories + n_tags + n_waits)
+                * cython.sizeof(cython.p_void)
             ),
         )
         self.pointer = instance
@@ -149,6 +160,7 @@ class InstanceState:
         instance.tables = slots + n_globals + n_functions
         instance.memories = slots + n_globals + n_functions + n_tables
         instance.tags = slots + n_globals + n_functions + n_tables + n_memories
+        self.waits = cython.cast(_FUNCTIONS, slots + n_globals + n_functions + n_tables + n_memories + n_tags)
         # Keep these directly, not only through the module, whose attributes the garbage collector clears: functions
         # point into the code space, segments into the bytes.
         self.store.keep += (self.module, self.module.code_space, module.data)
@@ -270,16 +282,33 @@ class InstanceState:
         i: cython.Py_ssize_t = 0
         slot: cython.Py_ssize_t
         memory: Memory
-        self.memories = [memory.type for memory in imported] + module.memories[len(imported) :]
-        for memory in imported:
-            memories[i] = memory.pointer
+        waits: _FUNCTIONS = self.waits
+        shared: list = []
+        self.memories = [given.type for given in imported] + module.memories[len(imported) :]
+        for given in imported:
+            if isinstance(given, SharedMemory):
+                shared.append(given)
+                memories[i] = pointer_of(given)
+            else:
+                memory = given
+                memories[i] = memory.pointer
             i += 1
         for type in module.memories[len(imported) :]:
             least, most = type.limits
-            memories[i] = self.store.new_memory(
-                least, _NO_MAXIMUM if most is None else most, type.is64, type.page_size_log2
-            )
+            if type.shared:
+                own = SharedMemory(type)
+                shared.append(own)
+                memories[i] = pointer_of(own)
+            else:
+                memories[i] = self.store.new_memory(
+                    least, _NO_MAXIMUM if most is None else most, type.is64, type.page_size_log2
+                )
             i += 1
+        self.store.keep += shared
+        for made in shared:
+            for name, function in waits_in(made, self.store):
+                waits[0] = new_host_function(self.store, _wait_signature, function, name, _wait_types)
+                waits += 1
         if not cython.cast(CodeSpace, self.module.code_space).checked:
             for slot in range(i):
                 # Code knows the type of a memory, and with it whether there are guard pages.

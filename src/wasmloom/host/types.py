@@ -98,12 +98,11 @@ def _limits(minimum: object, maximum: object, what: str, most: int) -> Limits:
 def as_memory_type(value: object, maximum: int | None = None) -> MemoryType:
     """A memory type from itself, `Limits`, or a number of pages with an optional maximum.
 
-    Raises `TypeError`, or `ValueError` for limits beyond what addresses reach and memories that can't be made yet.
+    Raises `TypeError`, or `ValueError` for limits beyond what addresses reach and for pages of other sizes.
     """
-    is64, page_bits = False, PAGE_BITS
+    is64, shared, page_bits = False, False, PAGE_BITS
     if isinstance(value, MemoryType):
-        if value.shared:
-            raise ValueError("only unshared memories are supported so far")
+        shared = bool(value.shared)
         is64, page_bits = bool(value.is64), value.page_size_log2
         if page_bits not in (0, PAGE_BITS):
             raise ValueError(f"pages have 1 byte or 64 KiB, not 2**{page_bits} bytes")
@@ -112,7 +111,7 @@ def as_memory_type(value: object, maximum: int | None = None) -> MemoryType:
         maximum = value.max
         value = value.min
     limits = _limits(value, maximum, "memory size in pages", most_pages(is64, page_bits))
-    return MemoryType(limits, is64, False, page_bits)
+    return MemoryType(limits, is64, shared, page_bits)
 
 
 def as_table_type(value: object, minimum: int | None = None, maximum: int | None = None) -> TableType:
@@ -139,7 +138,7 @@ def describe(kind: str, type: object) -> str:
         index = "i64 " if type.is64 else ""
         if isinstance(type, MemoryType):
             size = {PAGE_BITS: "", 0: " of 1 byte"}.get(type.page_size_log2, f" of 2**{type.page_size_log2} bytes")
-            return f"memory {index}of {limits} pages{size}"
+            return f"{'shared ' if type.shared else ''}memory {index}of {limits} pages{size}"
         return f"table {index}of {limits} {type.element}"
     if isinstance(type, GlobalType):
         return f"global {'mut ' if type.mutable else ''}{type.content}"

@@ -72,6 +72,19 @@ def _come_back(t: Translator, type: cython.pointer(Signature), base: cython.int)
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
+def call_out(
+    t: Translator, type: cython.pointer(Signature), base: cython.int, place: uint32_t
+) -> cython.int:
+    """Call the function that the instance has at `place`; arguments have been staged, results are pushed."""
+    at: cython.Py_ssize_t = t.emit(h.H_CALL_IMPORT)
+    put32(t.buffer + at + h.AT_CALL_IMPORT_FUNCTION, place)
+    put16(t.buffer + at + h.AT_CALL_IMPORT_SAVE, t.record + 1)
+    put16(t.buffer + at + h.AT_CALL_IMPORT_DELTA, t.home(base))
+    return _come_back(t, type, base)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
 def _call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
     """`call`: of a function of the module, or of an import."""
     type: cython.pointer(Signature) = _signature_of_function(t, i.a)
@@ -80,11 +93,7 @@ def _call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) ->
     imported: cython.int = t.module.num_imported_funcs
     base = stage_arguments(t, type)
     if i.a < cython.cast(uint64_t, imported):
-        at = t.emit(h.H_CALL_IMPORT)
-        put32(t.buffer + at + h.AT_CALL_IMPORT_FUNCTION, t.slot_functions + FIELD_BYTES * i.a)
-        put16(t.buffer + at + h.AT_CALL_IMPORT_SAVE, t.record + 1)
-        put16(t.buffer + at + h.AT_CALL_IMPORT_DELTA, t.home(base))
-        return _come_back(t, type, base)
+        return call_out(t, type, base, t.slot_functions + FIELD_BYTES * i.a)
     at = t.emit(h.H_CALL)
     put64(t.buffer + at + h.AT_CALL_CODE, cython.cast(uint64_t, t.cells + (i.a - imported)))
     put16(t.buffer + at + h.AT_CALL_DELTA, t.home(base))

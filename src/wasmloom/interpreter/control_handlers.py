@@ -92,6 +92,11 @@ def unreachable(b: HandlerBuilder) -> None:
     OPERATIONS["unreachable"].define(b)
 
 
+def fence(b: HandlerBuilder) -> None:
+    OPERATIONS["atomic.fence"].define(b)
+    b.next()
+
+
 # --- copies and constants: they leave an accumulator alone unless it is their target ---
 
 
@@ -711,6 +716,7 @@ def control_handlers() -> Iterator[Handler]:
     yield _plain("br_table.s", "index:slot@8 count:u32@12 targets:array@16", _br_table(SLOT), "br_table")
     yield _plain("br_table.a", "count:u32@12 targets:array@16", _br_table(ACC), "br_table")
     yield _plain("unreachable", "", unreachable)
+    yield _plain("atomic.fence", "", fence)
     yield _plain("copy", "dst:dst@8 source:slot@10", copy)
     yield _plain("move", "dst:dst@8 source:slot@10 count:u16@12", move)
     yield _plain("const", "dst:dst@8 value:imm64@16", const)

@@ -335,6 +335,8 @@ def runtime_handler(operation: Operation, wide: bool) -> Handler:
     return Handler(operation.mnemonic.replace(".", "_"), RUNTIME, body, calls_runtime=True)
 
 
+#: The atomic instruction that the runtime has a part in.
+NOTIFY = "memory.atomic.notify"
 #: Names of the slots with the operands, in order.
 ATOMIC_OPERANDS = ("address", "a", "b")
 
@@ -371,7 +373,8 @@ def atomic_handler(operation: Operation, wide: bool) -> Handler:
             b.finish_value(result)
 
     suffix = ".w" if wide else ""
-    return Handler(operation.mnemonic + suffix, Shape(f"atomic{_shape_suffix(reach)}", tuple(parts)), body)
+    shape = Shape(f"atomic{_shape_suffix(reach)}", tuple(parts))
+    return Handler(operation.mnemonic + suffix, shape, body, calls_runtime=operation.mnemonic == NOTIFY)
 
 
 def double_handler(operation: Operation, wide: bool) -> Handler:

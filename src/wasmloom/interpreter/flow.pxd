@@ -53,6 +53,7 @@ cdef class Translator(Assembler):
     cdef bint fuel
     cdef bint deterministic
     cdef uint8_t memory_reach[MAX_MEMORIES]     # what accesses know of a memory: see `wasmloom.interpreter.families.Reach`
+    cdef int memory_waits[MAX_MEMORIES]         # its number among the shared ones, or -1
     cdef uint8_t memory_wide[MAX_MEMORIES]      # whether it has addresses of 64 bits; 2: only its pages are unusual
     cdef Signature *signatures  # by type index
     cdef Py_ssize_t num_types
@@ -61,6 +62,8 @@ cdef class Translator(Assembler):
     cdef int num_labels
     cdef int labels_capacity
     cdef Signature own
+    cdef Signature wait_type    # of what waits in memories
+    cdef uint8_t wait_types[1]
     cdef Py_ssize_t fuel_at     # the open fuel instruction, or -1
     cdef uint32_t fuel_amount
     cdef int highest            # the most operands that there are at once
@@ -71,6 +74,7 @@ cdef class Translator(Assembler):
     cdef int slot_tables
     cdef int slot_memories
     cdef int slot_tags
+    cdef int slot_waits
     cdef int open_tries         # `try_table`s around the current instruction, in this function
 
     cdef bint traced            # whether WASMLOOM_LOG asks for it

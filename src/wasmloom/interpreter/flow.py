@@ -143,6 +143,11 @@ class Translator(Assembler):
         self.slot_tables = self.slot_functions + FIELD_BYTES * counts[1]
         self.slot_memories = self.slot_tables + FIELD_BYTES * counts[2]
         self.slot_tags = self.slot_memories + FIELD_BYTES * cython.cast(cython.int, len(module.memories))
+        self.slot_waits = self.slot_tags + FIELD_BYTES * cython.cast(cython.int, module.num_tags)
+        self.wait_types[0] = h.T_I32
+        self.wait_type.num_params = self.wait_type.param_slots = 4
+        self.wait_type.num_results = self.wait_type.result_slots = 1
+        self.wait_type.results = self.wait_types
         self._read_signatures()
         self.traced = log.STACKS
         index_of = {number: index for index, number in enumerate(self.module.type_ids)}
@@ -162,7 +167,10 @@ class Translator(Assembler):
         """Fill what is known of the module's memories; `checked`: none has guard pages."""
         i: cython.int
         guarded: cython.bint
+        shared: cython.int = 0
         for i, memory in enumerate(self.module.memories):
+            self.memory_waits[i] = shared if memory.shared else -1
+            shared += memory.shared
             usual: cython.bint = memory.page_size_log2 == PAGE_BITS
             guarded = i == 0 and usual and not checked
             if memory.is64:
@@ -765,6 +773,13 @@ def _unreachable(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Ins
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=False)
+def _fence(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    t.emit(h.H_ATOMIC_FENCE)
+    return 0
+
+
+@cython.cfunc
 @cython.exceptval(check=False)
 def _null_condition(op: cython.int, slot: cython.int) -> Condition:
     """The condition that the reference in a slot is null, or isn't: `op` compares it with 0."""
@@ -808,6 +823,7 @@ def _register() -> None:
     lowers("br_table", _br_table)
     lowers("return", _return)
     lowers("unreachable", _unreachable)
+    lowers("atomic.fence", _fence)
     lowers("br_on_null", _br_on_null)
     lowers("br_on_non_null", _br_on_non_null)
 

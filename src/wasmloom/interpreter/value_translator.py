@@ -38,10 +38,19 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     put32,
     put64,
 )
+from cython.cimports.wasmloom.interpreter.call_translator import call_out, stage_arguments
 from cython.cimports.wasmloom.interpreter.flow import Translator, code_of, lowers, lowers_kind
 from cython.cimports.wasmloom.interpreter.machine import load_table, single_table, store_table, value_table
 
+from wasmloom.contract.layout import WAITS
 from wasmloom.semantics.fold import fold
+from wasmloom.spec.instructions import BY_MNEMONIC
+
+_WAIT32 = cython.declare(cython.int, BY_MNEMONIC["memory.atomic.wait32"].index)
+_WAIT64 = cython.declare(cython.int, BY_MNEMONIC["memory.atomic.wait64"].index)
+_LOAD32 = cython.declare(cython.int, BY_MNEMONIC["i32.atomic.load"].index)
+_LOAD64 = cython.declare(cython.int, BY_MNEMONIC["i64.atomic.load"].index)
+_WAITS = cython.declare(cython.int, len(WAITS))
 
 # --- numbers ---
 
@@ -316,10 +325,14 @@ def _atomic(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
     count: cython.int = op_arity[i.op]
     first: cython.int = t.height - count
     slots: cython.int[3]
-    wide: cython.bint = t.memory_wide[i.b] == 1
-    number: cython.int = single_table[h.single_position(i.op, wide)]
+    number: cython.int = single_table[h.single_position(i.op, t.memory_wide[i.b] == 1)]
     at: cython.Py_ssize_t
     k: cython.int
+    if t.memory_waits[i.b] >= 0:
+        if i.op == _WAIT32:
+            return _wait(t, i, _LOAD32, 0)
+        if i.op == _WAIT64:
+            return _wait(t, i, _LOAD64, 1)
     for k in range(count):
         slots[k] = t.to_slot(first + k)
     for _ in range(count):
@@ -327,13 +340,43 @@ def _atomic(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
     at = t.emit_slot_result(number, op_result[i.op]) if op_has_result[i.op] else t.emit(number)
     for k in range(count):
         cython.cast(cython.pointer(uint16_t), t.buffer + at + h.AT_ATOMIC_ADDRESS)[k] = slots[k]
-    if wide:
+    return _put_place(t, at, i)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _put_place(t: Translator, at: cython.Py_ssize_t, i: cython.pointer(Instr)) -> cython.int:
+    """Write the offset and the memory of an atomic instruction."""
+    if t.memory_wide[i.b] == 1:
         put64(t.buffer + at + h.AT_ATOMIC_WM_OFFSET_IMM64, i.a)
         put32(t.buffer + at + h.AT_ATOMIC_WM_MEMORY, _memory(t, i.b))
     else:
         put32(t.buffer + at + h.AT_ATOMIC_OFFSET, cython.cast(uint32_t, i.a))
         put32(t.buffer + at + h.AT_ATOMIC_MEMORY, _memory(t, i.b))
     return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _wait(t: Translator, i: cython.pointer(Instr), load: cython.int, which: cython.int) -> cython.int:
+    """Wait in a shared memory: a load, which traps where a wait has to, then a call of what waits there (see
+    `wasmloom.host.parking`), by its number among the memory's. Its last argument is the offset; all are words."""
+    slot: cython.int = t.to_slot(t.height - 3)
+    at: cython.Py_ssize_t = t.emit_slot_result(
+        single_table[h.single_position(load, t.memory_wide[i.b] == 1)], op_result[load]
+    )
+    index: cython.int
+    cython.cast(cython.pointer(uint16_t), t.buffer + at + h.AT_ATOMIC_ADDRESS)[0] = slot
+    _put_place(t, at, i)
+    t.pop()
+    index = t.push(E_CONST, h.T_I64)
+    t.stack[index].bits = i.a
+    return call_out(
+        t,
+        cython.address(t.wait_type),
+        stage_arguments(t, cython.address(t.wait_type)),
+        t.slot_waits + FIELD_BYTES * (_WAITS * t.memory_waits[i.b] + which),
+    )
 
 
 # --- locals, and what moves values ---

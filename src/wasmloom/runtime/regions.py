@@ -19,6 +19,9 @@ invalidate Python's views, so a memory doesn't grow while there are any. It grow
 holds the GIL may read base and length. Memories with pages of one byte are always checked: the processor protects whole
 pages of its own.
 
+A *shared* memory never moves, whatever kind it is: one that is checked reserves the most that it may have. Where there
+is no room for guard pages, it becomes a checked one by itself.
+
 The table of reservations is read by the signal handler. Invariants: a slot holds a reservation's base or 0; it is
 written after `mmap` has succeeded and its extent has been noted, and cleared before `munmap`, all with the GIL held
 (one writer at a time); readers take no lock, and one that looks up an address of its own live memory always finds it.
@@ -54,6 +57,8 @@ from cython.cimports.wasmloom.system.allocation import mmap, mprotect, mremap
 
 #: Of a 64-bit memory: all addresses that code lets through, u32 offset, and one page for the access itself.
 _RESERVATION_64 = cython.declare(uint64_t, MOST_BYTES_64 + 0x100010000)
+#: Bytes of the pages that the system protects one by one, or a multiple.
+_PROTECTED = cython.declare(uint64_t, 0x10000)
 
 # bases[slot] is a reservation's base or 0, extents[slot] its bytes; slots from `used` on have never held one. The
 # first `spare_count` of `spares` are reservations of 32-bit memories without a memory. `checked_count` is the number of
@@ -118,6 +123,7 @@ def _commit(base: cython.p_char, old_length: uint64_t, new_length: uint64_t) -> 
     """Make bytes `old_length` to `new_length` accessible (they are zero); False when the system refuses."""
     if new_length <= old_length:
         return True
+    old_length -= old_length % _PROTECTED
     return mprotect(base + old_length, new_length - old_length, PROT_READ | PROT_WRITE) == 0
 
 
@@ -179,9 +185,27 @@ def _mapping(length: uint64_t) -> uint64_t:
 def new_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bint:
     """Give a memory, which knows its kind, `length` zero bytes; False when the system has none. Call with the GIL."""
     global checked_count
-    base: cython.p_char
+    base: cython.p_char = cython.NULL
     mapped: uint64_t = _RESERVATION_64 if memory.is64 else RESERVATION
-    if memory.checked:
+    if not memory.checked:
+        base = _reserve(length, mapped)
+        if base == cython.NULL:
+            if not memory.shared:
+                return False
+            memory.checked = True
+    if memory.checked and memory.shared:
+        mapped = _mapping(memory.max_pages << memory.page_bits)
+        base = cython.cast(
+            cython.p_char,
+            mmap(cython.NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+        )
+        if base == cython.cast(cython.p_char, MAP_FAILED):
+            return False
+        if not _commit(base, 0, length):
+            munmap(base, mapped)
+            return False
+        checked_count += 1
+    elif memory.checked:
         mapped = _mapping(length)
         base = cython.cast(
             cython.p_char,
@@ -190,10 +214,6 @@ def new_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bin
         if base == cython.cast(cython.p_char, MAP_FAILED):
             return False
         checked_count += 1
-    else:
-        base = _reserve(length, mapped)
-        if base == cython.NULL:
-            return False
     memory.base = base
     memory.length = length
     memory.mapped = mapped
@@ -204,12 +224,13 @@ def new_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bin
 @cython.nogil
 @cython.exceptval(check=False)
 def grow_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bint:
-    """Make a memory longer. A checked one may move, so growing it needs the GIL.
+    """Make a memory longer. A checked one may move, so growing it needs the GIL; a shared one needs the lock of
+    `wasmloom.runtime.sharing`.
 
     Returns False when the system refuses, or a checked memory has views.
     """
     base: cython.p_char
-    if not memory.checked:
+    if not memory.checked or memory.shared:
         if not _commit(memory.base, memory.length, length):
             return False
     elif length > memory.length:

@@ -51,6 +51,7 @@ from cython.cimports.wasmloom.runtime.runtime_calls import (
     Look,
     WithGil,
 )
+from cython.cimports.wasmloom.runtime.sharing import wake
 from cython.cimports.wasmloom.runtime.store import GROWN, NO_MEMORY, Growth, Store, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.spec.canon import id_matches
 from cython.cimports.wasmloom.system._capi import (
@@ -447,17 +448,25 @@ def _memory_grow(
     """a ← grow(memory imm0, by b pages), -1 when it can't."""
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     memory: cython.pointer(WlMemory) = _memory(inst, ops.imm0)
-    pages: uint64_t = memory.length >> memory.page_bits
+    pages: uint64_t
     more: uint64_t = _word(fp, ops.b, memory.is64)
     grown: Growth
-    if not memory.checked:
-        grown = grow_memory(cython.cast(Store, ctx.store), memory, more)
+    if not memory.checked or memory.shared:
+        grown = grow_memory(cython.cast(Store, ctx.store), memory, more, cython.address(pages))
     else:
         enter_python(ctx)
-        grown = grow_memory(cython.cast(Store, ctx.store), memory, more)
+        grown = grow_memory(cython.cast(Store, ctx.store), memory, more, cython.address(pages))
         leave_python(ctx)
     fp[ops.a] = pages if grown == GROWN else _minus_one(memory.is64)
     return _outcome(ctx, grown)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _memory_notify(ctx: cython.pointer(WlContext), address: cython.p_char, count: uint64_t) -> uint64_t:
+    """See `notify`: wake those that wait at an address."""
+    return wake(cython.cast(uint64_t, address), cython.cast(uint32_t, count))
 
 
 @cython.cfunc
@@ -687,6 +696,7 @@ def register() -> None:
     set_runtime_call(_layout.RT_LOOP_SLOW, cython.cast(cython.p_void, _loop_slow))
     set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, _is_subtype))
     set_runtime_call(_layout.RT_INTERRUPT, cython.cast(cython.p_void, _interrupt_compiled))
+    set_runtime_call(_layout.RT_NOTIFY, cython.cast(cython.p_void, _memory_notify))
     set_runtime_call(_layout.RT_MEMORY_GROW, cython.cast(cython.p_void, _memory_grow))
     set_runtime_call(_layout.RT_MEMORY_INIT, cython.cast(cython.p_void, _memory_init))
     set_runtime_call(_layout.RT_MEMORY_COPY, cython.cast(cython.p_void, _memory_copy))

@@ -147,7 +147,7 @@ cdef enum Growth:
     LIMITED
     NO_MEMORY
 
-cdef Growth grow_memory(Store store, WlMemory *memory, uint64_t pages) noexcept nogil
+cdef Growth grow_memory(Store store, WlMemory *memory, uint64_t pages, uint64_t *size) noexcept nogil
 cdef Growth grow_table(Store store, WlTable *table, uint64_t more, uint64_t word) noexcept nogil
 
 # Make the value stack at least `needed` bytes, by doubling; it may move. Returns a trap code, or 0.

@@ -69,6 +69,7 @@ from cython.cimports.wasmloom.runtime.guests import (
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
 from cython.cimports.wasmloom.runtime.native_stacks import free_native_stacks, free_roots, map_values, values_bytes
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
+from cython.cimports.wasmloom.runtime.sharing import grow_shared
 from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_stack, stays
 from cython.cimports.wasmloom.runtime.store import (
     CHAIN_FRAME,
@@ -249,8 +250,11 @@ def most_pages(is64: cython.bint, page_bits: uint64_t) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t) -> Growth:
-    """Add pages to a memory. Returns False when a limit, the system, or a view of a checked memory prevents it.
+def grow_memory(
+    store: Store, memory: cython.pointer(WlMemory), pages: uint64_t, size: cython.pointer(uint64_t)
+) -> Growth:
+    """Add pages to a memory; `size` gets its size before, in pages. A limit, the system, or a view of a checked memory
+    can prevent it.
 
     Only the store's owner may call this, for a checked memory with the GIL held. Generated code reads the memory's new
     address from the `WlMemory`, and for memory 0 from its instance.
@@ -260,6 +264,9 @@ def grow_memory(store: Store, memory: cython.pointer(WlMemory), pages: uint64_t)
     more: uint64_t
     instance: cython.pointer(WlInstance)
     i: uint64_t
+    if memory.shared:
+        return GROWN if grow_shared(store.guest, memory, pages, size) else LIMITED
+    size[0] = old >> memory.page_bits
     if pages > memory.max_pages - (old >> memory.page_bits):
         return LIMITED
     # No sum wraps from here on: see `most_pages`.

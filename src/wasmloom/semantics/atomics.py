@@ -1,9 +1,8 @@
-"""The definitions of the atomic instructions, on memories that aren't shared.
+"""The definitions of the atomic instructions. All are sequentially consistent, and LLVM's (builders' `atomic_…`).
 
-No other thread accesses such a memory, so plain accesses are atomic. These instructions differ from others in that they
-trap if they aren't aligned (the caller of a definition checks that), and in the order of the following checks: the
-second argument, `place`, is a function that checks the bounds and returns the checked address. For shared memories,
-which aren't executed yet, builders will have to do more in `atomic_load` and its like.
+These instructions trap if they aren't aligned (the caller of a definition checks that). The second argument, `place`,
+is a function that checks the bounds and returns the checked address. Nothing here asks whether the memory is shared: in
+one that isn't the same instructions are right, and programs that have them are made for those that are.
 
 Source: threads proposal, "Atomic Memory Instructions" (execution).
 """
@@ -77,15 +76,20 @@ for _type, _bits in (("i32", (32, 8, 16)), ("i64", (64, 8, 16, 32))):
 
 @operation("memory.atomic.notify", kind="atomic", traps=(UNALIGNED_ATOMIC,))
 def notify(b: V, place: Place, count: V) -> V:
-    """No thread can wait on a memory that isn't shared. Only the bounds are checked."""
-    b.atomic_load("i32", place())
-    return b.const("i32", 0)
+    """The runtime looks for those that wait. In a memory that isn't shared there can't be any."""
+    address = place()
+    b.atomic_load("i32", address)  # the bounds are those of an access
+    return b.convert("trunc", b.runtime("notify", address, b.wide(count)), "i32")
 
 
 @operation(
     "memory.atomic.wait32", "memory.atomic.wait64", kind="atomic", traps=(UNALIGNED_ATOMIC, EXPECTED_SHARED_MEMORY)
 )
 def wait(b: V, place: Place, expected: V, timeout: V) -> V:
-    """Trap, whatever the address: no thread could wake one that waits on a memory that isn't shared."""
+    """Trap, whatever the address: no thread could wake one that waits in a memory that isn't shared.
+
+    Where a memory is shared, both translators read the place, and call a host function (`wasmloom.host.parking`), which
+    can wait wherever host functions can.
+    """
     b.trap_if(b.const("i1", 1), EXPECTED_SHARED_MEMORY)
     return b.const("i32", 0)

@@ -359,6 +359,12 @@ def unreachable(b: V) -> None:
     b.trap(UNREACHABLE)
 
 
-@operation("nop", "atomic.fence", kind="nothing")
+@operation("nop", kind="nothing")
 def nothing(b: V) -> None:
-    """No other thread accesses a memory that isn't shared, so there is nothing to order."""
+    """There is nothing to do."""
+
+
+@operation("atomic.fence", kind="own")
+def fence(b: V) -> None:
+    """Nobody sees what comes before it behind what comes after it."""
+    b.fence()

@@ -25,6 +25,7 @@ EXECUTED: frozenset[str] = frozenset(
         "stack-switching",
         "recursive-types",
         "atomics",
+        "threads",
         "wide-arithmetic",
         "memory64",
         "table64",

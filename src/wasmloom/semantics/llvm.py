@@ -100,6 +100,8 @@ class Builder:
 
     #: The known features of the processor that `wasmloom.target.inline_assembly` makes use of.
     features: frozenset[str] = frozenset()
+    #: What keeps atomic accesses where they are among others that LLVM must not move either: "" or " volatile".
+    order = ""
 
     def __init__(self, on_trap: Callable[[Any, int], None]) -> None:
         self.lines: list[str] = []
@@ -290,29 +292,36 @@ class Builder:
         """Write memory; `seen`: what the host sees after a trap, so it must be written by then."""
         self.emit(f"store {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}")
 
-    # --- atomic accesses: to memories that aren't shared ---
+    # --- atomic accesses: sequentially consistent, at aligned addresses ---
 
     def atomic_load(self, type: str, address: Value) -> Value:
         """Read memory."""
-        return self.load(type, address)
+        return self.assign(f"load atomic{self.order} {type}, ptr {address.text} seq_cst, align {type_bits(type) // 8}", type)
 
     def atomic_store(self, x: Value, address: Value) -> None:
         """Write memory."""
-        self.store(x, address)
+        self.emit(f"store atomic{self.order} {x.type} {x.text}, ptr {address.text} seq_cst, align {type_bits(x.type) // 8}")
 
     def atomic_modify(self, opcode: str, x: Value, address: Value) -> Value:
         """Write the old value combined with `x` by an LLVM binary instruction, or `x` ("xchg"). Returns the old
         value."""
-        old = self.load(x.type, address)
-        self.store(x if opcode == "xchg" else self.binary(opcode, old, x), address)
-        return old
+        align = type_bits(x.type) // 8
+        return self.assign(
+            f"atomicrmw{self.order} {opcode} ptr {address.text}, {x.type} {x.text} seq_cst, align {align}", x.type
+        )
 
     def atomic_compare_exchange(self, expected: Value, x: Value, address: Value) -> Value:
         """Write `x` if the old value is the expected one. Returns the old value."""
-        old = self.load(x.type, address)
-        # The old value is written back otherwise: it is the guest's own.
-        self.store(self.select(self.compare("eq", old, expected), x, old), address)
-        return old
+        pair = self.assign(
+            f"cmpxchg{self.order} ptr {address.text}, {x.type} {expected.text}, {x.type} {x.text} seq_cst seq_cst, "
+            f"align {type_bits(x.type) // 8}",
+            f"{{ {x.type}, i1 }}",
+        )
+        return self.assign(f"extractvalue {pair.type} {pair.text}, 0", x.type)
+
+    def fence(self) -> None:
+        """Order all accesses to memory before this with all behind it."""
+        self.emit(f"call void {inline_assembly.FENCE}()")
 
     def wide(self, x: Value) -> Value:
         """An address or index as 64 bits, which it may have."""

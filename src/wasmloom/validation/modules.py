@@ -168,6 +168,10 @@ def _check_memory(v: Validator, memory: MemoryType, offset: uint32_t) -> cython.
         v.note("custom-page-sizes", "memory", offset)
     if memory.is64:
         v.note("memory64", "memory", offset)
+    if memory.shared:
+        v.note("threads", "shared memory", offset)
+        if memory.limits.max is None:
+            raise ValidationError("shared memory must have maximum", offset)
     most = limits.most_pages(memory.is64, memory.page_size_log2)
     shown = "2^48 pages (256 TiB)" if memory.is64 else "65536 pages (4GiB)"
     if memory.page_size_log2 == 0:

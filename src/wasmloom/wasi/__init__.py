@@ -41,7 +41,7 @@ from wasmloom.wasi.descriptor_table import MAX_FILES, DescriptorTable
 from wasmloom.wasi.descriptors import Descriptor, HostFile, open_preopen
 from wasmloom.wasi.descriptors import ReadOnly as ReadOnly
 from wasmloom.wasi.streams import AsyncStream, Sink, Stream
-from wasmloom.wasi.waits import FOREVER, Steps, Wait, run_steps
+from wasmloom.host.waits import FOREVER, Steps, Wait, run_steps
 
 if TYPE_CHECKING:
     from wasmloom.host.instance import Instance
@@ -114,7 +114,7 @@ def _describe(error: Exception) -> int:
 
 async def _later(context: Context, steps: Steps, first: Any, pinned: list[Descriptor]) -> int:
     """The error number of a function that waits in an event loop; it has made its first step."""
-    from wasmloom.wasi.awaiting import drive
+    from wasmloom.host.awaiting import drive
 
     try:
         await drive(steps, first, FOREVER if context.timeout is None else int(context.timeout * 1e9))

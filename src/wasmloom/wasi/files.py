@@ -24,7 +24,7 @@ from wasmloom.wasi.abi import (
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor, Directory
 from wasmloom.wasi.memory import CHUNK, Transfer, iovecs, pack, span
-from wasmloom.wasi.waits import TURN, Steps, Wait
+from wasmloom.host.waits import TURN, Steps, Wait
 
 #: Largest file offset of the host.
 MAX_OFFSET = (1 << 63) - 1

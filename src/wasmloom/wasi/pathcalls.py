@@ -25,7 +25,7 @@ from wasmloom.wasi.descriptors import HOST_FLAGS, Descriptor, Directory, HostFil
 from wasmloom.wasi.files import fd_flags, new_times
 from wasmloom.wasi.memory import pack, path, span
 from wasmloom.wasi.paths import Walk
-from wasmloom.wasi.waits import Steps, pause
+from wasmloom.host.waits import Steps, pause
 
 _READING = Rights.FD_READ | Rights.FD_READDIR
 _WRITING = Rights.FD_WRITE | Rights.FD_ALLOCATE | Rights.FD_FILESTAT_SET_SIZE

@@ -26,7 +26,7 @@ from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor, HostFile
 from wasmloom.wasi.memory import pack, span
 from wasmloom.wasi.process import host_clock
-from wasmloom.wasi.waits import TURN, Steps, Wait
+from wasmloom.host.waits import TURN, Steps, Wait
 
 #: The most subscriptions of one call: more than files can be open, but bounded.
 MAX_SUBSCRIPTIONS = 1 << 16

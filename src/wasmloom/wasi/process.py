@@ -14,7 +14,7 @@ from wasmloom.wasi.abi import U64, Errno, WasiError
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor
 from wasmloom.wasi.memory import CHUNK, pack, span
-from wasmloom.wasi.waits import TURN, Steps
+from wasmloom.host.waits import TURN, Steps
 
 #: Clock of the host by clock id: realtime, monotonic, process CPU time, thread CPU time.
 CLOCKS: tuple[int, ...] = (

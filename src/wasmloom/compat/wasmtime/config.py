@@ -97,7 +97,7 @@ class Config(Handle):
     wasm_simd = Switch("simd", "relaxed-simd")
     wasm_stack_switching = Switch("stack-switching", default=False)
     wasm_tail_call = Switch("tail-call")
-    wasm_threads = Switch("atomics")
+    wasm_threads = Switch("atomics", "threads")
     wasm_wide_arithmetic = Switch("wide-arithmetic")
     wasm_component_model = Switch()
     wasm_component_model_implements = Switch()

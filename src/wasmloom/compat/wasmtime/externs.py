@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 from typing import Any
 
 import wasmloom as wl
 from wasmloom.compat.wasmtime.config import Engine, engine_of
 from wasmloom.compat.wasmtime.errors import WasmtimeError, attempt
 from wasmloom.compat.wasmtime.handles import Handle, expect
-from wasmloom.compat.wasmtime.store import Item, Storelike
+from wasmloom.compat.wasmtime.store import WRAPPERS, Item, Storelike
 from wasmloom.compat.wasmtime.types import GlobalType, MemoryType, TableType, TagType
 from wasmloom.compat.wasmtime.values import Func, or_null, to_core
-from wasmloom.spec.limits import PAGE_SIZE
 
 
 def _pointer(buffer: Any) -> ctypes._Pointer[ctypes.c_ubyte]:
@@ -94,46 +92,49 @@ class Memory(Item[wl.Memory, MemoryType], core=wl.Memory, kind=MemoryType):
 
 
 class SharedMemory(Handle):
-    """A memory that threads share. The host can use it; guests can't yet."""
+    """A memory that threads share; it belongs to no store."""
 
-    _core: mmap.mmap
+    _core: wl.SharedMemory
 
     def __init__(self, engine: Engine, ty: MemoryType) -> None:
         engine_of(engine)
         expect(ty, MemoryType)
         if not ty.is_shared:
             raise WasmtimeError("shared memory must have the `shared` flag enabled on its memory type")
-        self._type = ty._core
-        # All that it can ever have, so that it never moves. The system gives pages when they are used.
-        self._core = mmap.mmap(-1, max((self._type.limits.max or 0) * PAGE_SIZE, 1))
-        self._pages = self._type.limits.min
+        self._core = attempt(wl.SharedMemory, ty._core)
 
     def type(self) -> MemoryType:
         """The memory's type."""
-        return MemoryType._of(self._type)
+        self._check_open()
+        return MemoryType._of(self._core.type)
 
     def grow(self, delta: int) -> int:
         """Add pages; returns how many there were."""
-        before = self.size()
+        self._check_open()
         if delta < 0:
             raise WasmtimeError("cannot grow by negative amount")
-        if before + delta > (self._type.limits.max or 0):
-            raise WasmtimeError(f"failed to grow memory by `{delta}`")
-        self._pages += delta
-        return before
+        try:
+            return self._core.grow(delta)
+        except wl.WasmError:
+            raise WasmtimeError(f"failed to grow memory by `{delta}`") from None
 
     def size(self) -> int:
         """The size in pages."""
         self._check_open()
-        return self._pages
+        return self._core.size
 
     def data_len(self) -> int:
         """The size in bytes."""
-        return self.size() * PAGE_SIZE
+        self._check_open()
+        return len(self._core)
 
     def data_ptr(self) -> ctypes._Pointer[ctypes.c_ubyte]:
         """A pointer to the first byte, which keeps the memory."""
+        self._check_open()
         return _pointer((ctypes.c_ubyte * len(self._core)).from_buffer(self._core))
+
+
+WRAPPERS[wl.SharedMemory] = SharedMemory._of
 
 
 class Global(Item[wl.Global, GlobalType], core=wl.Global, kind=GlobalType):
@@ -211,8 +212,6 @@ AsExtern = Func | Table | Memory | SharedMemory | Global | Tag
 
 def core_of(item: object) -> Any:
     """What an item of this API is as an import of wasmloom's. Raises `TypeError` for what is none."""
-    if isinstance(item, SharedMemory):
-        raise WasmtimeError("guests can't import shared memories yet")
-    if isinstance(item, Func | Memory | Global | Table | Tag):
+    if isinstance(item, Func | Memory | SharedMemory | Global | Table | Tag):
         return item._core
     raise TypeError("expected a Func, Global, Memory, SharedMemory, Tag, or Table")

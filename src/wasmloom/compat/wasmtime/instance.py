@@ -71,7 +71,7 @@ def instantiated(store: Storelike, module: wl.Module, imports: Sequence[tuple[wl
     found = []
     for _, item in imports:
         value = item if callable(item) and not isinstance(item, Func) else core_of(item)
-        if getattr(item, "_core", None) is not None and item._core.store is not core:
+        if getattr(item, "_core", None) is not None and getattr(item._core, "store", core) is not core:
             raise WasmtimeError("cross-`Store` instantiation is not currently supported")
         found.append(value)
     return attempt(wl.Instance, module, found, store=core)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import wasmloom as wl
 from wasmloom.compat.wasmtime.config import Engine, engine_of
 from wasmloom.compat.wasmtime.errors import WasmtimeError
-from wasmloom.compat.wasmtime.externs import AsExtern, Global, Memory, Table, core_of
+from wasmloom.compat.wasmtime.externs import AsExtern, Global, Memory, SharedMemory, Table, core_of
 from wasmloom.compat.wasmtime.handles import Handle, expect
 from wasmloom.compat.wasmtime.instance import Instance, InstancePre, check_function, instantiated
 from wasmloom.compat.wasmtime.module import Module
@@ -68,7 +68,7 @@ class Linker(Handle):
     def define(self, store: Storelike, module: str, name: str, item: AsExtern) -> None:
         """Give an item a name. Raises `WasmtimeError` if it belongs to another store."""
         core_of(item)
-        if item._core.store is not store._core:  # type: ignore[union-attr]
+        if not isinstance(item, SharedMemory) and item._core.store is not store._core:  # type: ignore[union-attr]
             raise WasmtimeError(f"`{module}::{name}` belongs to another store")
         self._define(module, name, item)
 

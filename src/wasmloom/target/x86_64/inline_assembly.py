@@ -55,6 +55,10 @@ NARROW = {
 }
 
 
+#: Order all accesses to memory. LLVM's own `fence` would write below the stack pointer, which is the interpreter's only.
+FENCE = 'asm sideeffect "mfence", "~{memory}"'
+
+
 def opaque(is_float: bool) -> str:
     """Hide a value (a float or an integer) from LLVM's optimiser. This is no instruction."""
     return f'asm "", "={_FLOAT if is_float else _INTEGER},0"'

@@ -1,4 +1,4 @@
-"""Runs functions of WASI in an event loop: while the guest waits (see `wasmloom.host.tasks`), other tasks run.
+"""Runs host functions that wait in an event loop: while the guest waits (see `wasmloom.host.tasks`), other tasks run.
 
 Imported when it is first needed, because it loads asyncio.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from wasmloom.contract.traps import TIMEOUT, TRAP_REASONS
 from wasmloom.errors import Trap
-from wasmloom.wasi.waits import FOREVER, Steps, Wait
+from wasmloom.host.waits import FOREVER, Steps, Wait
 
 
 def _finish(future: asyncio.Future[None]) -> None:
@@ -42,7 +42,7 @@ async def _ready(host: int, *, to_write: bool) -> None:
         os.close(copy)
 
 
-async def _wait(wait: Wait) -> None:
+async def wait_in_loop(wait: Wait) -> None:
     """Let other tasks run until the event happens that a function waits for."""
     left = None if wait.until == FOREVER else max(wait.until - time.monotonic_ns(), 0) / 1e9
     # The next step finds out which event it was.
@@ -80,7 +80,7 @@ async def drive(steps: Steps, first: Any, limit: int) -> None:
     try:
         while True:
             try:
-                value = await (_wait(wait) if isinstance(wait, Wait) else wait())
+                value = await (wait_in_loop(wait) if isinstance(wait, Wait) else wait())
             except BaseException as error:
                 resume = partial(steps.throw, error)
             else:

@@ -1,9 +1,9 @@
-"""Waiting: functions of WASI wait, or take long, without holding up Ctrl-C, timeouts or an event loop.
+"""Waiting: our host functions wait, or take long, without holding up Ctrl-C, timeouts or an event loop.
 
 A function that may take long is a generator of steps. Between two steps it yields what it waits for: a `Wait` (`TURN`
 for nothing, when it has worked for long enough), or a function that makes an awaitable, for asyncio streams. No step
 blocks. The driver of the steps decides how to wait: for plain calls `run_steps` blocks the thread in slices;
-`wasmloom.wasi.awaiting` leaves the guest and waits in the event loop.
+`wasmloom.host.awaiting` leaves the guest and waits in the event loop.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from wasmloom.host.time_left import nanoseconds_left
-
-if TYPE_CHECKING:
-    from wasmloom.wasi.descriptors import Descriptor
 
 #: The longest time that a thread waits (nanoseconds) before it checks for signals: one that arrives between Python's
 #: last check and the system call doesn't interrupt the call.
@@ -25,10 +22,16 @@ SLICE = 50 * 10**6
 FOREVER = 1 << 63
 
 
+class File(Protocol):
+    """What has a descriptor of the host."""
+
+    def fileno(self) -> int: ...
+
+
 class Wait(NamedTuple):
     """Until one of `files` (each with events of `select.poll`) is ready, or `until` (monotonic clock, nanoseconds)."""
 
-    files: tuple[tuple[Descriptor, int], ...] = ()
+    files: tuple[tuple[File, int], ...] = ()
     until: int = FOREVER
 
 
