@@ -75,7 +75,7 @@ OTHERS = {
     "rethrow", "resume", "resume_throw", "resume_throw_ref", "suspend", "switch", "i64.add128", "i64.sub128",
     "i64.mul_wide_s", "i64.mul_wide_u", "call_indirect.w", "return_call_indirect.w", "table.get.w", "table.set.w",
     "table.size.w", "memory.size.w", "canonical.f32", "canonical.f64", "canonical.f32x4", "canonical.f64x2",
-    "take_depth", "give_depth", "give_depth_back", "give_whole_depth",
+    "take_depth", "give_depth", "give_depth_back", "give_whole_depth", "atomic.fence",
 }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, MUTABLE, STRU
 from cython.cimports.wasmloom.system.allocation import realloc
 from cython.cimports.wasmloom.system.polling import poll
 
-from wasmloom.errors import CompileError, UnsupportedError
+from wasmloom.errors import CompileError
 from wasmloom.spec import limits
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
 from wasmloom.spec.types import (

@@ -10,6 +10,8 @@ but growth, which has one.
 
 from __future__ import annotations
 
+from operator import index
+
 import cython
 from cython.cimports.cpython.buffer import PyBuffer_FillInfo
 from cython.cimports.libc.stdint import uint64_t
@@ -26,8 +28,6 @@ from cython.cimports.wasmloom.host.externs import (
 from cython.cimports.wasmloom.runtime.regions import free_region
 from cython.cimports.wasmloom.runtime.sharing import grow_shared, new_shared, wake
 from cython.cimports.wasmloom.runtime.store import most_pages
-
-from operator import index
 
 from wasmloom.errors import WasmError
 from wasmloom.host.types import as_memory_type

@@ -25,7 +25,8 @@ FOREVER = 1 << 63
 class File(Protocol):
     """What has a descriptor of the host."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Its number."""
 
 
 class Wait(NamedTuple):

@@ -27,11 +27,10 @@ import os
 
 import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.posix.mman import MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, munmap
 from cython.cimports.posix.unistd import close, write
 from cython.cimports.wasmloom.contract._layout import WlMemory
 from cython.cimports.wasmloom.runtime.guests import Guest, charge_memory, memory_fits, uncharge_memory
-from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
+from cython.cimports.wasmloom.runtime.regions import grow_region, new_region
 from cython.cimports.wasmloom.runtime.sharing import BUCKETS, Bucket, Waiter
 from cython.cimports.wasmloom.system._capi import (
     PyThread_acquire_lock,
@@ -40,7 +39,6 @@ from cython.cimports.wasmloom.system._capi import (
     pthread_atfork,
     seal,
 )
-from cython.cimports.wasmloom.system.allocation import mmap
 
 _buckets = cython.declare(Bucket[BUCKETS])
 _growing = cython.declare(cython.p_void, cython.NULL)
@@ -188,10 +186,7 @@ def park(address: int, width: int, expected: int) -> Parked | None:
     waiter.file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     PyThread_acquire_lock(bucket.lock, 1)
     # One aligned load is atomic on every processor that has this engine, and the lock keeps it here.
-    if is_wide:
-        found = cython.cast(cython.pointer(uint64_t), at)[0]
-    else:
-        found = cython.cast(cython.pointer(uint32_t), at)[0]
+    found = cython.cast(cython.pointer(uint64_t), at)[0] if is_wide else cython.cast(cython.pointer(uint32_t), at)[0]
     if found == wanted:
         waiter.previous = bucket.last
         waiter.next = cython.NULL

@@ -296,11 +296,13 @@ class Builder:
 
     def atomic_load(self, type: str, address: Value) -> Value:
         """Read memory."""
-        return self.assign(f"load atomic{self.order} {type}, ptr {address.text} seq_cst, align {type_bits(type) // 8}", type)
+        place = f"ptr {address.text} seq_cst, align {type_bits(type) // 8}"
+        return self.assign(f"load atomic{self.order} {type}, {place}", type)
 
     def atomic_store(self, x: Value, address: Value) -> None:
         """Write memory."""
-        self.emit(f"store atomic{self.order} {x.type} {x.text}, ptr {address.text} seq_cst, align {type_bits(x.type) // 8}")
+        place = f"ptr {address.text} seq_cst, align {type_bits(x.type) // 8}"
+        self.emit(f"store atomic{self.order} {x.type} {x.text}, {place}")
 
     def atomic_modify(self, opcode: str, x: Value, address: Value) -> Value:
         """Write the old value combined with `x` by an LLVM binary instruction, or `x` ("xchg"). Returns the old

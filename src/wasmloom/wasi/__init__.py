@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from wasmloom.errors import ExitStatus, LinkError
 from wasmloom.host.callers import Caller, PerInstance
 from wasmloom.host.fixed import fill
+from wasmloom.host.waits import FOREVER, Steps, Wait, run_steps
 from wasmloom.messages import listed, two_level
 from wasmloom.spec.types import I32, I64, FuncType
 from wasmloom.wasi import files, pathcalls, poll_oneoff, process
@@ -41,7 +42,6 @@ from wasmloom.wasi.descriptor_table import MAX_FILES, DescriptorTable
 from wasmloom.wasi.descriptors import Descriptor, HostFile, open_preopen
 from wasmloom.wasi.descriptors import ReadOnly as ReadOnly
 from wasmloom.wasi.streams import AsyncStream, Sink, Stream
-from wasmloom.host.waits import FOREVER, Steps, Wait, run_steps
 
 if TYPE_CHECKING:
     from wasmloom.host.instance import Instance

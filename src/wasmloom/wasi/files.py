@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from wasmloom.host.waits import TURN, Steps, Wait
 from wasmloom.wasi import hostcalls
 from wasmloom.wasi.abi import (
     DIRENT,
@@ -24,7 +25,6 @@ from wasmloom.wasi.abi import (
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor, Directory
 from wasmloom.wasi.memory import CHUNK, Transfer, iovecs, pack, span
-from wasmloom.host.waits import TURN, Steps, Wait
 
 #: Largest file offset of the host.
 MAX_OFFSET = (1 << 63) - 1

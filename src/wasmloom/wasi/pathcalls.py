@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 
+from wasmloom.host.waits import Steps, pause
 from wasmloom.wasi import hostcalls
 from wasmloom.wasi.abi import (
     DIRECTORY_RIGHTS,
@@ -25,7 +26,6 @@ from wasmloom.wasi.descriptors import HOST_FLAGS, Descriptor, Directory, HostFil
 from wasmloom.wasi.files import fd_flags, new_times
 from wasmloom.wasi.memory import pack, path, span
 from wasmloom.wasi.paths import Walk
-from wasmloom.host.waits import Steps, pause
 
 _READING = Rights.FD_READ | Rights.FD_READDIR
 _WRITING = Rights.FD_WRITE | Rights.FD_ALLOCATE | Rights.FD_FILESTAT_SET_SIZE

@@ -11,6 +11,7 @@ import termios
 import time
 from typing import NamedTuple
 
+from wasmloom.host.waits import TURN, Steps, Wait
 from wasmloom.wasi.abi import (
     EVENT,
     EVENT_HANGUP,
@@ -26,7 +27,6 @@ from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor, HostFile
 from wasmloom.wasi.memory import pack, span
 from wasmloom.wasi.process import host_clock
-from wasmloom.host.waits import TURN, Steps, Wait
 
 #: The most subscriptions of one call: more than files can be open, but bounded.
 MAX_SUBSCRIPTIONS = 1 << 16

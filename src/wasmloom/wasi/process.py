@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from wasmloom.errors import ExitStatus
+from wasmloom.host.waits import TURN, Steps
 from wasmloom.runtime.frames import SOURCE, frames_of
 from wasmloom.tiers.backtraces import frames_here
 from wasmloom.wasi.abi import U64, Errno, WasiError
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import Descriptor
 from wasmloom.wasi.memory import CHUNK, pack, span
-from wasmloom.host.waits import TURN, Steps
 
 #: Clock of the host by clock id: realtime, monotonic, process CPU time, thread CPU time.
 CLOCKS: tuple[int, ...] = (

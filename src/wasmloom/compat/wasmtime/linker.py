@@ -68,7 +68,7 @@ class Linker(Handle):
     def define(self, store: Storelike, module: str, name: str, item: AsExtern) -> None:
         """Give an item a name. Raises `WasmtimeError` if it belongs to another store."""
         core_of(item)
-        if not isinstance(item, SharedMemory) and item._core.store is not store._core:  # type: ignore[union-attr]
+        if not isinstance(item, SharedMemory) and item._core.store is not store._core:
             raise WasmtimeError(f"`{module}::{name}` belongs to another store")
         self._define(module, name, item)
 

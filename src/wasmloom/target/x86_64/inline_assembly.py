@@ -55,7 +55,7 @@ NARROW = {
 }
 
 
-#: Order all accesses to memory. LLVM's own `fence` would write below the stack pointer, which is the interpreter's only.
+#: Order all accesses to memory. LLVM's own `fence` would write to the stack, which handlers don't touch.
 FENCE = 'asm sideeffect "mfence", "~{memory}"'
 
 
