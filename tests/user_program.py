@@ -159,6 +159,9 @@ def profiles(shop: Shop) -> None:
     with wl.profile(shop.store) as profile:
         list(wl.resume_iter(shop.exports.numbers(), shop.exports["yield"]))
     kept: wl.Profile = profile
+    with wl.profile(shop.store, lines=True, waiting=True) as placed:
+        pass
+    assert placed.by_line() == []
     rows: list[tuple[str, int, int]] = [(row.name, row.own, row.total) for row in kept.top(3)]
     stacks: dict[tuple[str, ...], int] = kept.stacks
     tiers: dict[str, int] = kept.tiers

@@ -12,5 +12,7 @@ A package of its own beside the engine, which never imports it. Imports go down 
 * `workloads`, `harness`: programs with their answers; measuring in turns;
 * `results`, `conditions`, `figures`: a run as data; the machine; statistics.
 
+`sampling` stands apart: how right and how dear profiles of guests are, which nobody else has to compare with.
+
 Drivers (``drivers``) are run in processes of their own, and ``programs`` are the sources of workloads.
 """

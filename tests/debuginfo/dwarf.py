@@ -42,17 +42,17 @@ __attribute__((noinline)) int second(int x) {
 SOURCES = {"inlined.h": HEADER, "first.c": FIRST, "second.c": SECOND}
 
 
-def line_of(file: str, mark: str) -> int:
+def line_of(file: str, mark: str, sources: dict[str, str] = SOURCES) -> int:
     """The line of a source that has a mark."""
-    (found,) = [i for i, line in enumerate(SOURCES[file].splitlines(), 1) if line.endswith(f"// {mark}")]
+    (found,) = [i for i, line in enumerate(sources[file].splitlines(), 1) if line.endswith(f"// {mark}")]
     return found
 
 
-def compiled(folder: Path, *options: str) -> bytes:
+def compiled(folder: Path, *options: str, sources: dict[str, str] = SOURCES) -> bytes:
     """The sources as a module."""
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("needs the package 'ziglang' to compile C to WebAssembly")
-    for name, text in SOURCES.items():
+    for name, text in sources.items():
         (folder / name).write_text(text)
     out = folder / "made.wasm"
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding", "-nostdlib", "-O1"]

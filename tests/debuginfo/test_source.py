@@ -194,14 +194,8 @@ def test_exits_tell_places(tmp_path: Path) -> None:
         pytest.skip("needs the package 'ziglang' to compile C to WebAssembly")
     source = '__attribute__((import_module("wasi_snapshot_preview1"), import_name("proc_exit")))\n'
     source += "void leave(int);\n__attribute__((export_name(\"_start\"))) void start(void) {\n  leave(3);\n}\n"
-    (tmp_path / "inlined.h").write_text("")
-    dwarf_sources = {"inlined.h": "", "first.c": source, "second.c": ""}
-    before = dict(dwarf.SOURCES)
-    dwarf.SOURCES.update(dwarf_sources)
-    try:
-        data = dwarf.compiled(tmp_path, "-g", "-Wl,--export=__memory_base")
-    finally:
-        dwarf.SOURCES.update(before)
+    sources = {"inlined.h": "", "first.c": source, "second.c": ""}
+    data = dwarf.compiled(tmp_path, "-g", sources=sources)
     engine = wl.Engine(tier="interpreter", backtrace="source")
     with wl.Wasi() as wasi, pytest.raises(wl.ExitStatus) as caught:
         wasi.instantiate(wl.Module(data, engine), store=wl.Store(engine)).exports["_start"]()

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from wasmloom import Store
 
 
-def profile(top: int, output: str | None, **options: Any) -> int:
+def profile(top: int, output: str | None, lines: bool, **options: Any) -> int:
     """Run a program as `wasmloom run` does, and print on standard error which functions its time went into.
 
     Samples are taken every 2 ms, in any tier. Those of host functions, such as WASI's, have names in brackets. With
-    --output a file is written, too: a flame graph (.svg), a profile for https://www.speedscope.app (.json), or else a
-    line for each stack.
+    --lines, lines of the source are shown, too, of modules with DWARF. With --output a file is written, too: a flame
+    graph (.svg), a profile for https://www.speedscope.app (.json), or else a line for each stack.
 
     The exit status is that of `run`.
     """
@@ -30,7 +30,7 @@ def profile(top: int, output: str | None, **options: Any) -> int:
     def around(store: Store) -> Iterator[None]:
         from wasmloom import profile as profile_of
 
-        with profile_of(store) as found:
+        with profile_of(store, lines=lines) as found:
             try:
                 yield
             finally:
@@ -50,6 +50,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--top", metavar="N", type=at_least(0), default=25, help="Functions to print at most (default: 25)."
     )
     parser.add_argument("-o", "--output", metavar="OUT", help="Where to write the profile: .svg, .json or text.")
+    parser.add_argument("--lines", action="store_true", help="Also show lines of the source.")
     add_run_options(parser)
 
 

@@ -323,6 +323,19 @@ class CompiledModule:
         chain = loaded.chain_at(address, found, fault) or [(None, 0)]
         return [(own if function is None else function, offset) for function, offset in chain]
 
+    def place_near(self, address: int) -> tuple[CompiledModule, int, int] | None:
+        """The module, function and offset of the last instruction before an address that is known; of the function
+        itself if there is none. None: the address isn't in a function."""
+        loaded = next((piece for piece in (self.loaded, *self._pieces) if piece.contains(address)), self.loaded)
+        found = loaded.function_at(address)
+        if found is None or not found.name.startswith(("wf.", "wo.")):
+            return None
+        own = int(found.name[3:]) + self.module.num_imported_funcs
+        number = loaded.object_at(address)
+        place = None if number is None else loaded.line_table(number).place_near(address, found.address)
+        function, offset = place or (None, self.module.body_starts[own - self.module.num_imported_funcs])
+        return self, own if function is None else function, offset
+
     def state_at(self, function: int, offset: int) -> FrameState:
         """What a frame holds where it stands: see `CodeSpace.state_at`. Only LLVM knows where the values are."""
         types = types_at(validate_module(self.module, bodies=False), function, offset)
@@ -381,6 +394,16 @@ def walk_compiled(
 
 
 set_walk_compiled(walk_compiled)
+
+
+def place_near(address: int, known: dict[Any, Any]) -> tuple[CompiledModule, int, int] | None:
+    """See `CompiledModule.place_near`. `known` keeps what has been found out about code."""
+    key = place_near, address
+    if key not in known:
+        places = (compiled.place_near(address) for compiled in list(_modules))
+        known[key] = next((place for place in places if place is not None), None)
+    found: tuple[CompiledModule, int, int] | None = known[key]
+    return found
 
 
 def _describe(address: int, fault: bool, near: tuple[CompiledModule, ...]) -> list[tuple[CompiledModule, int, int]]:

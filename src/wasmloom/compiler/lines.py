@@ -136,6 +136,17 @@ class LineTable:
             offset, site = call, parent
         return [*chain, (None, offset)]
 
+    def place_near(self, address: int, start: int) -> tuple[int | None, int] | None:
+        """The function (see `chain_at`) and the offset in the module of the last row before `address` that has one, in
+        the function from `start` on: what runs there is near it."""
+        position = bisect_right(self._addresses, address) - 1
+        while position >= 0 and self._addresses[position] >= start:
+            if self._lines[position]:
+                site = self._columns[position] // SITE_STEP
+                return self._sites[site - 1][2] if site else None, self._lines[position]
+            position -= 1
+        return None
+
     def _order(self, position: int) -> tuple[int, ...]:
         """Sorts rows as the module has them: the offsets of the calls that a row is in, and its own."""
         order, site = [self._lines[position]], self._columns[position] // SITE_STEP

@@ -7,6 +7,7 @@ it and awaits what it waits for. Any event loop that drives coroutines will do.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmloom.errors import Frame
@@ -39,6 +40,16 @@ def _abandon(task: Any) -> None:
         close()
 
 
+#: Who is told, before and after, of guests that wait: by the `id` of a store that they keep.
+watchers: dict[int, Callable[[Any, bool], None]] = {}
+
+
+def _tell(task: Any, waits: bool) -> None:
+    watcher = watchers.get(id(task.store))
+    if watcher is not None:
+        watcher(task, waits)
+
+
 async def run_guest(function: Func, args: tuple[object, ...]) -> Any:
     """Call a function that may wait; returns its results, raises what it raises."""
     task: Any = new_task(function)
@@ -46,12 +57,18 @@ async def run_guest(function: Func, args: tuple[object, ...]) -> Any:
         waits = task.start(args)
         while waits:
             try:
+                if watchers:
+                    _tell(task, True)
                 value = await task.awaitable
             except BaseException as error:
+                if watchers:
+                    _tell(task, False)
                 waits = task.throw(error, _cancels(error))
                 if waits and isinstance(error, GeneratorExit):
                     raise  # its handlers wait again, but a closed coroutine can't
             else:
+                if watchers:
+                    _tell(task, False)
                 waits = task.send(value)
         return task.result
     except BaseException:

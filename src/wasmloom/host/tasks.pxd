@@ -9,7 +9,7 @@ from wasmloom.runtime.store cimport Store
 @cython.no_gc_clear
 cdef class GuestTask:
     cdef readonly Func function
-    cdef Store store
+    cdef readonly Store store
     cdef Parked *parked
     cdef bint is_parked
     cdef HostFunction host              # what the guest waits for

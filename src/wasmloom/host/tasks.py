@@ -49,11 +49,13 @@ from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.system._capi import pthread_self, seal
 from cython.cimports.wasmloom.system.allocation import calloc
 from cython.cimports.wasmloom.tiers.backtraces import backtrace_of_parked
+from cython.cimports.wasmloom.tiers.frames import frames_of_parked
 from cython.cimports.wasmloom.tiers.waiting import waiting_for, waiting_of
 
 from wasmloom.contract.traps import HOST_WAIT, OUT_OF_MEMORY, UNCAUGHT_EXCEPTION
 from wasmloom.errors import WasmException
 from wasmloom.runtime.collector import statistics
+from wasmloom.runtime.frames import GuestFrame
 from wasmloom.spec.canon import intern_func_type
 from wasmloom.spec.types import FuncType
 
@@ -282,6 +284,15 @@ class GuestTask:
         self.store.lock()
         try:
             return backtrace_of_parked(self.store, self.parked, self.host) if self.is_parked else ()
+        finally:
+            self.store.unlock()
+
+    @property
+    def places(self) -> list[GuestFrame]:
+        """As `frames`, with what they are frames of."""
+        self.store.lock()
+        try:
+            return frames_of_parked(self.store, self.parked, self.host) if self.is_parked else []
         finally:
             self.store.unlock()
 

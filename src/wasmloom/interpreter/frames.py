@@ -31,7 +31,7 @@ from cython.cimports.wasmloom.interpreter.frames import (
 from cython.cimports.wasmloom.interpreter.machine import cont_return_code, cross_code, handlers
 
 from wasmloom.interpreter.code_space import find, function_at
-from wasmloom.runtime.frames import GuestFrame
+from wasmloom.runtime.frames import OFFSETS, GuestFrame
 
 
 @cython.cfunc
@@ -150,6 +150,7 @@ def standing(
     found: list = []
     # ip → position and the slot of its return ip: deep recursion repeats the same few
     seen: dict = {} if known is None else known
+    exact: cython.bint = known is None or OFFSETS in known
     on: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), cont)
     end: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), last)
     return_ip: uint64_t
@@ -163,7 +164,7 @@ def standing(
     while len(found) < limit:
         place = seen.get(cursor.ip)
         if place is None:
-            position = find(cursor.ip, near) if known is None else function_at(cursor.ip)
+            position = find(cursor.ip, near) if exact else function_at(cursor.ip)
             if position is None:
                 break  # it hasn't begun: its first instruction lies in no function
             near = position[0]
@@ -173,6 +174,18 @@ def standing(
         if not _down(cython.address(cursor), return_ip, cython.address(on), end, across):
             break
     return found
+
+
+def offset_of(position: tuple, maps: dict) -> int:
+    """The offset in the module of a position (see `find`). `maps` keeps what has been found out about code."""
+    offset = maps.get(position)
+    if offset is None:
+        space, index, at = position
+        code_map = maps.get((space, index))
+        if code_map is None:
+            code_map = maps[(space, index)] = space.bytecode(index)[1]
+        offset = maps[position] = code_map[bisect_right(code_map, (at, 0xFFFFFFFF)) - 1][1]
+    return offset
 
 
 def walk(
@@ -191,20 +204,16 @@ def walk(
     instance they describe a callee that has no frame yet: `ip` is its return ip, `fp` where its frame would be.
     `last`: the address of the continuation at whose end the walk ends. `across`: gets the address of the stack where
     the walk ends at compiled code (see `wasmloom.tiers.frames`). With `known`, which keeps what has been found out
-    about code, frames have no offsets.
+    about code, frames have no offsets, unless it has `OFFSETS`.
     """
-    maps: dict = {}
+    maps: dict = {} if known is None else known
+    exact: cython.bint = known is None or OFFSETS in known
     frames: list = []
     for position, frame, on in standing(ip, fp, instance, cont, limit, last, across, known):
         space, index, _ = position
-        if known is not None:
+        if not exact:
             frames.append(GuestFrame(space, index + space.module.num_imported_funcs, 0, on, None, frame))
             continue
-        offset = maps.get(position)
-        if offset is None:
-            code_map = maps.get((space, index))
-            if code_map is None:
-                code_map = maps[(space, index)] = space.bytecode(index)[1]
-            offset = maps[position] = code_map[bisect_right(code_map, (position[2], 0xFFFFFFFF)) - 1][1]
+        offset = offset_of(position, maps)
         frames.append(GuestFrame(space, index + space.module.num_imported_funcs, offset, on, None, frame))
     return frames

@@ -15,6 +15,10 @@ CONSTANT = -1
 NOWHERE = -2
 
 
+#: In what a walk is given as `known`: frames are to have offsets all the same.
+OFFSETS = "offsets"
+
+
 class TypedPlace(NamedTuple):
     """A local or an operand of a frame: its type, and the slot that holds it (its first one), `CONSTANT` or `NOWHERE`.
 

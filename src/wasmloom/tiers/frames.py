@@ -26,9 +26,9 @@ from cython.cimports.wasmloom.runtime.store import Store, compiler_tier, interpr
 from cython.cimports.wasmloom.target._processor import instance_of_adapter, outer_frame, return_address
 
 from wasmloom.contract.layout import CALLED_BY_COMPILED, SLOT_BYTES
-from wasmloom.interpreter.code_space import function_at
-from wasmloom.interpreter.frames import walk
-from wasmloom.runtime.frames import CONSTANT, GuestFrame, TypedPlace
+from wasmloom.interpreter.code_space import find, function_at
+from wasmloom.interpreter.frames import offset_of, walk
+from wasmloom.runtime.frames import CONSTANT, OFFSETS, GuestFrame, TypedPlace
 from wasmloom.runtime.native_stacks import bytecode_below, compiled_below, in_compiled
 from wasmloom.semantics.kinds import SLOT_BITS, of_type
 from wasmloom.spec.types import ValType
@@ -58,7 +58,8 @@ def frames_of_entry(
     """The frames of the `Entry` at an address, innermost first, and through host functions those of the outer entries.
 
     An entry that hasn't `trapped` has no frames of its own yet. With `known`, which keeps what has been found out about
-    code, frames have no offsets: finding these takes longest. It is good while the store keeps that code.
+    code, frames have no offsets, unless it has `OFFSETS`: finding these takes longest. It is good while the store keeps
+    that code.
     """
     entry: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), address)
     ctx: cython.pointer(WlContext) = cython.address(store.guest.ctx)
@@ -141,8 +142,8 @@ class Sample(NamedTuple):
 
     #: Frames of functions that run or wait, innermost first.
     frames: list[GuestFrame]
-    #: The function that ran: its code (see `GuestFrame`) and number; None: it was the runtime that did.
-    running: tuple[Any, int] | None
+    #: The function that ran: its code (see `GuestFrame`), number and offset; None: it was the runtime that did.
+    running: tuple[Any, int, int] | None
     #: What ran it: "interpreter", "baseline", "compiler" or "runtime".
     tier: str
     #: How many samples have found that.
@@ -151,7 +152,7 @@ class Sample(NamedTuple):
     host: str
     host_weight: int
     #: A function that was about to begin where frames could be read: nothing of it has run yet.
-    entered: tuple[Any, int] | None
+    entered: tuple[Any, int, int] | None
 
 
 def sample_here(store: Store, in_host: cython.bint, known: dict | None) -> Sample:
@@ -195,22 +196,31 @@ def sample_here(store: Store, in_host: cython.bint, known: dict | None) -> Sampl
 
 @cython.cfunc
 def _function_at(address: uint64_t, known: dict | None) -> object:
-    """The code and number of the function that an address in code of any tier belongs to; None: none."""
+    """The code, number and offset of the function that an address in code of any tier belongs to; None: none.
+
+    With `OFFSETS` in `known` the offset is that of the instruction, in compiled code that of the call or access to
+    memory before it, where there is one.
+    """
+    exact: cython.bint = known is not None and OFFSETS in known
     # A frame whose caller is the bottom of a stack, since more than the innermost place is never looked at.
     bottom = cython.declare(uint64_t[2])
     if address == 0:
         return None
-    place = function_at(address)
+    place = find(address) if exact else function_at(address)
     if place is not None:
-        return place[0], place[1] + place[0].module.num_imported_funcs
+        return place[0], place[1] + place[0].module.num_imported_funcs, offset_of(place, known) if exact else 0
     if hooks.walk_compiled is None or not in_compiled(address):
         return None
+    if exact:
+        from wasmloom.compiler.compiled import place_near
+
+        return place_near(address, known)
     bottom[0] = 0
     bottom[1] = cython.cast(uint64_t, hooks.stubs.native_return)
     # What is looked up is the byte before a return address.
     fp: uint64_t = cython.cast(uint64_t, cython.address(bottom[0]))
     for frame in hooks.walk_compiled(address + 1, fp, False, 0, 1, known):
-        return frame.code, frame.function
+        return frame.code, frame.function, frame.offset
     return None
 
 
