@@ -71,6 +71,7 @@ def cost(store: wl.Store, run: Callable[[], object], **options: bool) -> float:
 
 
 def main() -> None:
+    """Measure and print a line for each tier."""
     parser = argparse.ArgumentParser(description="How right and how dear profiles are.")
     parser.add_argument("--seconds", type=float, default=3.0, help="How long each program runs.")
     seconds = parser.parse_args().seconds
