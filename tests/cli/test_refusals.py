@@ -7,19 +7,11 @@ from pathlib import Path
 import pytest
 
 import wasmloom as wl
-from tests.binary.build import IMPORT, MEMORY, module, section, vec
 from wasmloom.cli.app import run_app
 
-#: What is refused as it is read, whose instructions have no rows: (feature, module, offset).
-READ = [
-    ("threads", module(section(MEMORY, vec(b"\3\1\1"))), 0xB),
-    ("threads", module(section(MEMORY, vec(b"\7\1\1"))), 0xB),
-    ("threads", module(section(IMPORT, vec(b"\1m\1n\2\3\1\1"))), 0x10),
-]
 #: What has a representation, so that it can be written as text, and its place in it.
 KNOWN = {
     "garbage collection": ("(module\n (func (drop (ref.i31 (i32.const 0)))))", 2, "ref.i31"),
-    "threads": ("(module\n (memory 1 1 shared))", 2, "shared memory"),
 }
 
 
@@ -30,24 +22,6 @@ def errors_of(commands: tuple[str, ...], path: Path, capsys: pytest.CaptureFixtu
         assert run_app([command, str(path)]) == 1, command
         found.add(capsys.readouterr().err.strip().replace(f"{path}: ", ""))
     return found
-
-
-@pytest.mark.parametrize("tier", ["interpreter", "compiler", "auto"])
-@pytest.mark.parametrize(
-    ("feature", "data", "offset"), READ, ids=[f"{name}-{data[11:].hex()}" for name, data, _ in READ]
-)
-def test_binary(
-    feature: str, data: bytes, offset: int, tier: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for load in (lambda: wl.Module(data, wl.Engine(tier=tier)), lambda: wl.Module.validate(data)):
-        with pytest.raises(wl.UnsupportedError, match=f"^{feature} is not supported yet: ") as caught:
-            load()
-        assert caught.value.offset == offset
-        assert str(caught.value).endswith(f" at offset {offset:#x}")
-    path = tmp_path / "m.wasm"
-    path.write_bytes(data)
-    wanted = f"error: unsupported: {caught.value}"
-    assert errors_of(("run", "validate", "wasm2wat", "compile"), path, capsys) == {wanted}
 
 
 @pytest.mark.parametrize("feature", KNOWN)

@@ -134,6 +134,7 @@ def run_program(
     timeout: float | None,
     memory_limit: int | None,
     stack_limit: int | None,
+    threads: int,
     target: Sequence[str],
     **options: Any,
 ) -> int:
@@ -157,7 +158,7 @@ def run_program(
     data = read_input(file)
     args = [file, *arguments] if invoke is None else [file]
     try:
-        wasi = Wasi(args=[os.fsencode(text) for text in args], env=environment, preopens=preopens)
+        wasi = Wasi(args=[os.fsencode(text) for text in args], env=environment, preopens=preopens, threads=threads)
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot prepare the guest's world: {error}") from None
     with wasi, errors_name(file):
@@ -206,6 +207,9 @@ def add_run_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--memory-limit", metavar="BYTES", type=at_least(0), help="Bytes of memory the guest may have.")
     parser.add_argument("--stack-limit", metavar="BYTES", type=at_least(0), help="Bytes of stack the guest may have.")
+    parser.add_argument(
+        "--threads", metavar="N", type=at_least(0), default=0, help="Let a WASI program have N more threads."
+    )
     # All that follows the file is the guest's, options too.
     parser.add_argument("target", metavar="FILE", nargs=PARSER, help="The module, and arguments for it.")
 

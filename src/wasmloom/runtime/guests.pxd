@@ -174,6 +174,7 @@ cdef bint in_guest_code() noexcept nogil
 cdef void interrupt(Guest *guest, uint32_t *mark) noexcept nogil
 cdef void set_profiled(Guest *guest, bint on) noexcept
 cdef void interrupt_late(const uint64_t *epoch) noexcept
+cdef void interrupt_now(Guest *guest) noexcept
 cdef Guest *running_here() noexcept nogil
 cdef void stop_running(Guest *guest) noexcept nogil
 cdef void give_gil_back(Guest *guest) noexcept nogil

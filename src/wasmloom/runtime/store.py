@@ -61,6 +61,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     epoch_is_over,
     free_guest,
     interrupt_late,
+    interrupt_now,
     memory_fits,
     new_guest,
     uncharge,
@@ -583,6 +584,11 @@ class Store:
         return 0
 
     @property
+    def stack_limit(self) -> int:
+        """Bytes of one stack that a guest may use."""
+        return self.guest.max_stack
+
+    @property
     def epoch_deadline(self) -> int | None:
         """The number of epochs (`Engine.epoch`) after which the store's time is over, or None. Can be set.
 
@@ -607,6 +613,15 @@ class Store:
             interrupt_late(guest.epoch)
         elif guest.deadline == 1:
             guest.deadline = guest.time_deadline
+
+    def interrupt(self) -> None:
+        """End the call that runs in this store, if one does: it traps ("timeout"), as when its time is over.
+
+        For other threads, and signal handlers. It takes no lock. A host function that the guest has called isn't ended,
+        but finds no time left (`time_left`); guests that wait in an event loop are ended by cancelling their calls.
+        Calls that begin later aren't concerned.
+        """
+        interrupt_now(self.guest)
 
     @epoch_deadline.deleter
     def epoch_deadline(self) -> None:

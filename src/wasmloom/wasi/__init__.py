@@ -23,8 +23,8 @@ from wasmloom.host.callers import Caller, PerInstance
 from wasmloom.host.fixed import fill
 from wasmloom.host.waits import FOREVER, Steps, Wait, run_steps
 from wasmloom.messages import listed, two_level
-from wasmloom.spec.types import I32, I64, FuncType
-from wasmloom.wasi import files, pathcalls, poll_oneoff, process
+from wasmloom.spec.types import I32, I64, FuncType, MemoryType
+from wasmloom.wasi import files, pathcalls, poll_oneoff, process, threads
 from wasmloom.wasi.abi import (
     CALLS,
     CHANGING_RIGHTS,
@@ -231,14 +231,47 @@ def _exported(instance: Instance, name: str, what: str) -> Any:
     return instance.exports[name]
 
 
+def _check(module: Module, imports: Any, others: Mapping[tuple[str, str], Any]) -> None:
+    """See `Wasi.check`. `others`: what there is besides, by module and name."""
+    from wasmloom.host.linking import MISSING, check_module, lookup
+
+    check_module(module)
+    if isinstance(imports, list | tuple):
+        raise TypeError("besides those of WASI, imports are given by their names, not as a list")
+    left = [
+        item
+        for item in module.imports
+        if lookup(imports, item.module, item.name) is MISSING and (item.module, item.name) not in others
+    ]
+    unknown = [
+        f"{two_level(wanted.module, wanted.name)} ({wanted.kind})"
+        for wanted in left
+        if wanted.module != MODULE_NAME or wanted.name not in CALLS
+    ]
+    if unknown:
+        more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+        advice = "; Wasi(threads=…) allows threads" if threads.has_threads(module) else ""
+        raise LinkError(
+            f"unknown imports: {', '.join(unknown[:8])}{more}; WASI doesn't have them: give them as `imports`{advice}"
+        )
+    for wanted in left:
+        expected = call_type(wanted.name, layout_of(module))
+        if wanted.kind != "func" or wanted.type != expected:
+            raise LinkError(
+                f"import {wanted.module}.{wanted.name}: expected func {expected}, not {wanted.kind} {wanted.type}"
+            )
+
+
 class Wasi:
     """One guest's view of the world: arguments, environment, standard streams and directories.
 
     `args` begins with the program's name. `preopens` maps the names by which the guest knows directories to directories
     of the host; nothing outside of them can be reached. The guest may change what is in them, unless a directory is
     given as ``ReadOnly(path)``. `max_files`: the number of files that the guest may have open
-    at the same time, besides these; beyond that it gets `EMFILE`. Raises `OSError` when a directory can't be opened and
-    `ValueError` for arguments that contain NUL, and for a negative `max_files`.
+    at the same time, besides these; beyond that it gets `EMFILE`. `threads`: the number of threads that a program may
+    have at the same time, besides its first one (wasi-threads); each runs in a Python thread and a store of its own,
+    with the limits of the first one's, and other imports are called in all of them. Raises `OSError` when a directory
+    can't be opened and `ValueError` for arguments that contain NUL, and for a negative `max_files` or `threads`.
 
     Close it (`with` does) to close every file that the guest left open; otherwise they are closed when it is freed.
     Using a closed one raises `ValueError`. Several guests, also in several threads, may share one: they have the same
@@ -255,9 +288,12 @@ class Wasi:
         stderr: StdIO = None,
         preopens: Mapping[str, str | os.PathLike[str] | ReadOnly] | None = None,
         max_files: int = MAX_FILES,
+        threads: int = 0,
     ) -> None:
-        if max_files < 0:
-            raise ValueError(f"max_files must not be negative, got {max_files}")
+        for name, number in (("max_files", max_files), ("threads", threads)):
+            if number < 0:
+                raise ValueError(f"{name} must not be negative, got {number}")
+        self._most_threads = threads
         for what, given in (("env", env), ("preopens", preopens)):
             if given is not None and not isinstance(given, Mapping):
                 raise TypeError(f"{what} must be a mapping, not {type(given).__name__}")
@@ -298,9 +334,10 @@ class Wasi:
     def bind(self, instance: Instance) -> None:
         """Use the memory that `instance` exports as ``memory``. Raises `LinkError` when there is none."""
         from wasmloom.host.externs import Memory
+        from wasmloom.host.shared_memory import SharedMemory
 
         memory = _exported(instance, "memory", "its memory as")
-        if not isinstance(memory, Memory):
+        if not isinstance(memory, Memory | SharedMemory):
             raise LinkError(f"a WASI program must export its memory as 'memory', which is {memory!r} here")
         own = instance._wasi  # for a guest that `instantiate` has made; others use `_context`
         context = self._context if own is None or own.table is not self._context.table else own
@@ -313,14 +350,16 @@ class Wasi:
     def start(self, instance: Instance) -> int:
         """Run an instance's ``_start`` and return its exit status. Its memory, if it exports one, is bound.
 
-        Raises `LinkError` when there is no such function, and whatever ends the guest (`Trap`).
+        Raises `LinkError` when there is no such function, and whatever ends the guest (`Trap`), in whichever thread.
         """
         start = self._entry(instance)
+        error: BaseException | None = None
+        others = self._group(instance)
         try:
             start()
-        except ExitStatus as status:
-            return status.code
-        return 0
+        except BaseException as ended:
+            error = ended
+        return threads.status_of(error if others is None else others.end(error))
 
     async def start_async(self, instance: Instance) -> int:
         """`start` in an event loop: where the guest would block, other tasks run.
@@ -329,11 +368,22 @@ class Wasi:
         are read and written in pieces, and the loop runs in between; Python file objects at once.
         """
         start = self._entry(instance)
+        others = self._group(instance)
+        if others is not None:
+            return await threads.run_async(others, start)
         try:
             await start.call_async()
         except ExitStatus as status:
             return status.code
         return 0
+
+    def _group(self, instance: Instance) -> threads.Group | None:
+        """The program's other threads, if it may have any; it is about to run."""
+        context = instance._wasi
+        group: threads.Group | None = None if context is None else context.threads
+        if group is not None:
+            group.run()
+        return group
 
     def _entry(self, instance: Instance) -> Any:
         """The instance's ``_start``, ready to be called."""
@@ -358,18 +408,56 @@ class Wasi:
         from wasmloom.host.instance import Instance
         from wasmloom.host.linking import MISSING, lookup
 
-        self.check(module, imports)
+        others = self._shared_by_threads(module, imports)
+        _check(module, imports, others)
         if self._context.table.closed:
             raise ValueError("this Wasi is closed")
-        context = self._context.another(layout_of(module))
-        found = []
-        for wanted in module.imports:
-            value = lookup(imports, wanted.module, wanted.name)
-            found.append(_bind(context, wanted.name) if value is MISSING else value)
-        instance = Instance(module, found, store=store)
-        fill(instance, _wasi=context)
-        self._bind_exported(instance)
+
+        def make(store: Store | None) -> Instance:
+            context = self._context.another(layout_of(module))
+            found = []
+            for wanted in module.imports:
+                value = lookup(imports, wanted.module, wanted.name)
+                if value is MISSING:
+                    value = others.get((wanted.module, wanted.name), MISSING)
+                found.append(_bind(context, wanted.name) if value is MISSING else value)
+            instance = Instance(module, found, store=store)
+            for value in others.values():
+                if not callable(value):  # its memory, which it needn't export
+                    context.bind(value, instance.store)
+            fill(instance, _wasi=context)
+            self._bind_exported(instance)
+            return instance
+
+        if not others:
+            return make(store)
+        group = threads.Group(self._most_threads, make)
+        others[threads.MODULE_NAME, threads.SPAWN] = group.spawn
+        instance = make(store)
+        instance._wasi.threads = group
+        group.begin(instance.store)
         return instance
+
+    def _shared_by_threads(self, module: Module, imports: Any) -> dict[tuple[str, str], Any]:
+        """What all threads of a program import that may have threads: a place for the function that begins one, and its
+        memory, unless that is given. Raises `LinkError` if there can't be threads."""
+        from wasmloom.host.linking import MISSING, check_module, lookup
+        from wasmloom.host.shared_memory import SharedMemory
+
+        check_module(module)
+        if not self._most_threads or not threads.has_threads(module):
+            return {}
+        if lookup(imports, threads.MODULE_NAME, threads.SPAWN) is not MISSING:
+            return {}
+        threads.check(module)
+        found: dict[tuple[str, str], Any] = {(threads.MODULE_NAME, threads.SPAWN): None}
+        for wanted in module.imports:
+            type = wanted.type
+            if not isinstance(type, MemoryType) or not type.shared:
+                continue
+            if lookup(imports, wanted.module, wanted.name) is MISSING:
+                found[wanted.module, wanted.name] = SharedMemory(type)
+        return found
 
     def _bind_exported(self, instance: Instance) -> None:
         if "memory" in _instance(instance).exports:
@@ -381,28 +469,7 @@ class Wasi:
 
         Raises `TypeError` for what isn't a module.
         """
-        from wasmloom.host.linking import MISSING, check_module, lookup
-
-        check_module(module)
-        if isinstance(imports, list | tuple):
-            raise TypeError("besides those of WASI, imports are given by their names, not as a list")
-        left = [item for item in module.imports if lookup(imports, item.module, item.name) is MISSING]
-        unknown = [
-            f"{two_level(wanted.module, wanted.name)} ({wanted.kind})"
-            for wanted in left
-            if wanted.module != MODULE_NAME or wanted.name not in CALLS
-        ]
-        if unknown:
-            more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
-            raise LinkError(
-                f"unknown imports: {', '.join(unknown[:8])}{more}; WASI doesn't have them: give them as `imports`"
-            )
-        for wanted in left:
-            expected = call_type(wanted.name, layout_of(module))
-            if wanted.kind != "func" or wanted.type != expected:
-                raise LinkError(
-                    f"import {wanted.module}.{wanted.name}: expected func {expected}, not {wanted.kind} {wanted.type}"
-                )
+        _check(module, imports, {})
 
     def run(self, module: Module, imports: Any = None, *, store: Store | None = None) -> int:
         """Instantiate a program (see `instantiate`), run it, and return its exit status.

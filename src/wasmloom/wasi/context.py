@@ -12,6 +12,7 @@ from wasmloom.wasi.descriptor_table import DescriptorTable
 if TYPE_CHECKING:
     from wasmloom.host.callers import Caller
     from wasmloom.runtime.store import Store
+    from wasmloom.wasi.threads import Group
 
 
 class Context:
@@ -32,6 +33,8 @@ class Context:
         #: The guest, and the state that was made before it was known.
         self._caller: Caller | None = None
         self._general: Context | None = None
+        #: The other threads of the program whose first one this is.
+        self.threads: Group | None = None
 
     def another(self, layout: Layout, caller: Caller | None = None) -> Context:
         """The state of another guest with the same arguments, environment and open files.
@@ -77,6 +80,8 @@ class Context:
     def _memory_of_caller(self) -> object | None:
         """The memory of the guest that has called. It isn't kept: the store keeps this, and would never be freed."""
         from wasmloom.host.externs import Memory
+        from wasmloom.host.shared_memory import SharedMemory
 
         found = None if self._caller is None else self._caller.get("memory")
-        return self._general._memory if self._general is not None and not isinstance(found, Memory) else found
+        is_memory = isinstance(found, Memory | SharedMemory)
+        return self._general._memory if self._general is not None and not is_memory else found
