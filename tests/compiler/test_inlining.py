@@ -157,6 +157,15 @@ def test_functions_grow_within_bounds() -> None:
     assert SMALL < added <= max(GROWTH, facts.size(21) // 4)
 
 
+def test_sites_are_as_many_as_columns_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is called beyond that is called, and everything stays as it is."""
+    expected = outcomes(CHAIN, engine_of("interpreter"))
+    monkeypatch.setattr(inlining, "MOST_SITES", 3)
+    assert in_ir(CHAIN).count(".long ") == 3
+    assert outcomes(CHAIN, engine_of("compiler")) == expected
+    assert lines.SITE_STEP * lines.MOST_SITES + lines.END <= 0xFFFF
+
+
 def test_damaged_tables_of_sites() -> None:
     for section in (b"\1\0\0\0", b"\1\0\0\0" * 3):
         with pytest.raises(ObjectError, match="damaged"):

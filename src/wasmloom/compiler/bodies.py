@@ -177,7 +177,8 @@ def mnemonics(module: DecodedModule) -> set[str]:
 
 
 class Scan(NamedTuple):
-    """What the compiler needs to know of all bodies before it compiles one: lists by function defined in the module."""
+    """What the compiler needs to know of all bodies before it compiles one: lists by function defined in the module,
+    and sets of such functions unless it says otherwise."""
 
     #: whether it has a tail call of another one
     tails: list[bool]
@@ -185,12 +186,12 @@ class Scan(NamedTuple):
     throws: list[bool]
     #: whether it is simple enough to stand in the place of a call
     simple: list[bool]
-    #: whether it has an instruction about continuations, and whether one that switches stacks
+    #: whether it has an instruction about continuations
     stacks: list[bool]
-    switches: list[bool]
     #: the functions, of the module's index space, that it calls directly
     calls: list[set[int]]
-    #: the tables that some function changes
+    #: the functions that switch stacks, and the tables that some function changes
+    switching: set[int]
     changed: set[int]
 
 
@@ -198,7 +199,7 @@ def scan(module: DecodedModule) -> Scan:
     """Look through all bodies."""
     number: uint32_t
     seen: cython.int
-    found = Scan([], [], [], [], [], [], set())
+    found = Scan([], [], [], [], [], set(), set())
     for number in range(module.num_bodies):
         called: set = set()
         seen = _look_through(module, number, called, found.changed)
@@ -206,6 +207,7 @@ def scan(module: DecodedModule) -> Scan:
         found.throws.append(bool(seen & _THROWING))
         found.simple.append(not seen & _NOT_SIMPLE)
         found.stacks.append(bool(seen & _STACKS))
-        found.switches.append(bool(seen & _SWITCHING))
+        if seen & _SWITCHING:
+            found.switching.add(number)
         found.calls.append(called)
     return found

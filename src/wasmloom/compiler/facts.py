@@ -64,11 +64,14 @@ class Facts:
         found = scan(module)
         #: by function defined here: whether it is one that can stand in the place of a call (see
         #: `wasmloom.compiler.inlining`), as far as its instructions go; whether it has an instruction about
-        #: continuations, or one that switches stacks; the functions that it calls directly
+        #: continuations; the functions that it calls directly
         self.simple = found.simple
         self.stacks = found.stacks
-        self.switches = found.switches
         self.calls = found.calls
+        #: functions, of those defined here, that switch stacks, or call one that does directly
+        named = {self.imported + index for index in found.switching}
+        callers = {index for index, calls in enumerate(self.calls) if not named.isdisjoint(calls)}
+        self.switching = found.switching | callers
         #: by table that stays as it is and type: the places of the functions in it, and these, of those defined here
         self._fixed = self._fixed_tables(found.changed)
         #: functions, of those defined here, that are compiled with the uniform prototype

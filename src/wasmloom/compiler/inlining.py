@@ -72,20 +72,13 @@ class Inlining:
         alike = chain.count(callee) + (caller == callee)
         if alike > MOST_ALIKE or (self._mixed and facts.stacks[callee]):
             return False
-        if size <= SWITCHING and self._switches(callee):
-            return added + size <= GROWTH_SWITCHING
+        if size <= SWITCHING and callee in facts.switching:
+            return self.has_room(caller, added + size, GROWTH_SWITCHING)
         return (size <= TINY or (size <= SMALL and (in_loop or alike > 0))) and self.has_room(caller, added + size)
 
-    def _switches(self, index: int) -> bool:
-        """Whether a function switches stacks, or calls one of the module that does."""
-        facts = self._facts
-        return facts.switches[index] or any(
-            callee >= facts.imported and facts.switches[callee - facts.imported] for callee in facts.calls[index]
-        )
-
-    def has_room(self, caller: int, added: int) -> bool:
-        """Whether so many bytes may be added to a function."""
-        return added <= max(GROWTH, self._facts.size(caller) // GROWTH_PART)
+    def has_room(self, caller: int, added: int, always: int = GROWTH) -> bool:
+        """Whether so many bytes may be added to a function, to which so many may `always` be."""
+        return added <= max(always, self._facts.size(caller) // GROWTH_PART)
 
     def add(self, site: int, offset: int, callee: int) -> int:
         """The number of a new site: a call of a function of those defined in the module, at an offset, in a `site`."""

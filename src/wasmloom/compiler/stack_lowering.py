@@ -30,6 +30,7 @@ from wasmloom.compiler.switching import (
     suspend_running,
     switch_by_call,
     switch_stacks,
+    take_first,
 )
 from wasmloom.contract.layout import BOUND_SHIFT, CONT_BYTES, CONT_FRESH, INLINE_WORDS, ON_LABEL, ON_SWITCH, SLOT_BYTES
 from wasmloom.semantics.continuations import check_reference, check_target, check_throwing, consume
@@ -159,7 +160,7 @@ def _cont_new(f: FunctionLowering, i: Instr) -> None:
     cont = b.struct_field(ctx, "WlContext", "free_conts")
     b.branch(b.either(is_same(b, cont, NULL), b.compare("eq", function, b.const("i64", 0))), slow, quick)
     b.label(quick)
-    b.set_struct_field(ctx, "WlContext", "free_conts", cont_field(b, cont, "next"))
+    take_first(b, "free_conts", cont_field(b, cont, "next"))
     counted = b.struct_field(ctx, "WlContext", "allocated", "i64")
     b.set_struct_field(ctx, "WlContext", "allocated", b.binary("add", counted, b.const("i64", CONT_BYTES)))
     for field in ("next", "parent", "last"):

@@ -84,6 +84,15 @@ def count_slots(values: list[Value]) -> Value:
     return count_word(places(value.type for value in values)[-1])
 
 
+def take_first(b: FunctionBuilder, pool: str, following: Value) -> None:
+    """Take the first of a pool, a list in the context, where another one follows.
+
+    That one is fetched early: with many continuations it isn't in the cache when it is its turn.
+    """
+    b.set_struct_field(b.ctx, "WlContext", pool, following)
+    b.emit(f"call void {inline_assembly.prefetch(0)}(ptr {following.text}) #1")
+
+
 # --- references to continuations ---
 
 
@@ -249,7 +258,7 @@ def _join(b: FunctionBuilder, values: dict[str, Value]) -> Value:
 
 def _begin(b: FunctionBuilder, cont: Value, control: Value) -> None:
     """Give the first stack of the pool to a continuation that begins."""
-    b.set_struct_field(b.ctx, "WlContext", "free_stacks", b.struct_field(control, "WlControl", "next"))
+    take_first(b, "free_stacks", b.struct_field(control, "WlControl", "next"))
     b.set_struct_field(control, "WlControl", "cont", cont)
     b.set_struct_field(control, "WlControl", "sp", control)
     b.set_struct_field(control, "WlControl", "fp", b.at(control, layout.offset("WlControl", "fp")))
