@@ -25,14 +25,12 @@ from cython.cimports.posix.mman import (
     PROT_NONE,
     PROT_READ,
     PROT_WRITE,
-    madvise,
     munmap,
 )
 from cython.cimports.wasmloom.runtime.codememory import STENCILS, new_range
 from cython.cimports.wasmloom.system._capi import __sync_synchronize
-from cython.cimports.wasmloom.system.allocation import mmap, mprotect
+from cython.cimports.wasmloom.system.allocation import mmap, mprotect, prefer_huge_pages
 
-_MADV_HUGEPAGE = cython.declare(cython.int, 14)
 _PAGE = cython.declare(uint64_t, 4096)
 #: Memory becomes accessible in pieces of this many bytes; in those of huge pages, which take the system much less time,
 #: when there is so much of it already that these don't matter.
@@ -64,7 +62,7 @@ def _extended(ready: cython.p_char, wanted: cython.p_char, first: cython.p_char,
     if mprotect(ready, end - ready, PROT_READ | PROT_WRITE):
         return cython.NULL
     if piece == _HUGE_PIECE:
-        madvise(ready, end - ready, _MADV_HUGEPAGE)  # if there are none, there are others
+        prefer_huge_pages(ready, end - ready)
     return end
 
 

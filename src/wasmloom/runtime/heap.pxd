@@ -5,6 +5,7 @@ cdef enum:
     SLAB_SHIFT = 17
     SLAB_HEADER = 128           # bytes before a slab's first block
     MAX_REGION = 16777216       # most bytes that are mapped at a time
+    HUGE_REGION = 8388608       # so many, or more, are huge pages: the stacks in them don't fit into caches and TLBs
     CONT_CLASS = 0              # the size class of continuations; those of exceptions follow
     CLASSES = 9
     FIRST_EXCEPTION_WORDS = 8   # size of the smallest class of exceptions; each has twice the size of the one before

@@ -34,6 +34,7 @@ from cython.cimports.wasmloom.contract._layout import CONT_BYTES, SLOT_BYTES
 from cython.cimports.wasmloom.runtime.heap import (
     CONT_CLASS,
     FIRST_EXCEPTION_WORDS,
+    HUGE_REGION,
     MAX_REGION,
     SLAB_BYTES,
     SLAB_HEADER,
@@ -42,7 +43,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     Pin,
     Slab,
 )
-from cython.cimports.wasmloom.system.allocation import calloc, malloc, mmap
+from cython.cimports.wasmloom.system.allocation import calloc, malloc, mmap, prefer_huge_pages
 
 
 @cython.cfunc
@@ -76,6 +77,8 @@ def _map_region(heap: cython.pointer(Heap)) -> cython.bint:
     start: uint64_t
     if memory == MAP_FAILED:
         return False
+    if size >= HUGE_REGION:
+        prefer_huge_pages(memory, size)
     # The first slab begins behind the first multiple of its size, so there is always room for the two words.
     cython.cast(cython.pointer(cython.p_void), memory)[0] = heap.regions
     cython.cast(cython.pointer(uint64_t), memory)[1] = size
