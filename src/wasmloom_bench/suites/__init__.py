@@ -41,8 +41,9 @@ SUITES = {
         Suite("calls", "Calls between Python and guests", 90, 12),
         Suite("memory", "Memory", 90, 15),
         Suite("simd", "Vectors", 80, 10, commits=True),
-        Suite("settings", "What settings cost", 120, 15),
+        Suite("threads", "Threads of guests", 40, 10),
+        Suite("settings", "What settings cost", 105, 15),
         Suite("real", "Real programs", 200, 25),
-        Suite("profiles", "Build profiles", 260, 1),
+        Suite("profiles", "Build profiles", 240, 1),
     )
 }
