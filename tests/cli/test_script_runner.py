@@ -92,13 +92,13 @@ def test_what_is_skipped() -> None:
         (assert_return (invoke "f"))
         (assert_malformed (module quote "(func (ref.i31 i32))") "unexpected token")
         (assert_invalid (module (func (result i31ref))) "type mismatch")
-        (thread $t)
+        (threads $t)
         (module (func (export "f")))
         (assert_return (invoke "f"))
         (assert_malformed_custom (module quote "(module (@custom))") "missing section name")"""
     )
     assert outcome.failures == []
-    assert outcome.skipped == {"garbage collection is not supported yet": 5, "the command thread isn't known": 1}
+    assert outcome.skipped == {"garbage collection is not supported yet": 5, "the command threads isn't known": 1}
     assert outcome.passed == 5
 
 
@@ -106,3 +106,44 @@ def test_an_unreadable_script_is_one_failure() -> None:
     outcome = run("(module)\n(assert_return (")
     assert [line for line, _ in outcome.failures] == [2]
     assert run("").passed == run("").failed == 0
+
+
+SHARED = """
+(module $Mem (memory (export "shared") 1 1 shared) (memory (export "own") 1 1) (func (export "f")))
+(thread $T1 (shared (module $Mem))
+  (register "mem" $Mem)
+  (assert_unlinkable (module (memory (import "mem" "own") 1 1)) "unknown import")
+  (assert_unlinkable (module (func (import "mem" "f"))) "unknown import")
+  (module
+    (memory (import "mem" "shared") 1 1 shared)
+    (func (export "run") (result i32) (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))
+  (assert_return (invoke "run") (i32.const 0))
+  (assert_return (invoke "run") (i32.const 7)))
+(thread (invoke "nothing"))
+(thread $T2 (shared (module $Mem))
+  (thread $T3 (shared (module $Mem))
+    (register "mem" $Mem)
+    (module
+      (memory (import "mem" "shared") 1 1 shared)
+      (func (export "run")
+        (loop (br_if 0 (i32.ne (memory.atomic.notify (i32.const 0) (i32.const 1)) (i32.const 1)))
+          (br_if 0 (i32.eqz (i32.atomic.rmw.add (i32.const 4) (i32.const 1)))))))
+    (invoke "run"))
+  (wait $T3)
+  (wait $T3))
+(wait $T1)
+(wait $T2)
+(register "mem" $Mem)
+(thread (assert_unlinkable (module (memory (import "mem" "shared") 1 1 shared)) "unknown import"))
+"""
+
+
+@pytest.mark.parametrize("tier", ["interpreter", "compiler"])
+def test_threads_share_memories_and_nothing_else(tier: str) -> None:
+    outcome = run(SHARED, tier=tier)
+    assert sorted(why for _, why in outcome.failures) == [
+        "run returned [(i32.const 0x00000000)], expected [(i32.const 0x00000007)]",
+        "there is no thread $T3",
+    ]
+    assert outcome.skipped == {"there is no module before this": 1}
+    assert outcome.passed == 19

@@ -16,9 +16,7 @@ from wasmloom.text.script import AssertInvalid, AssertMalformed, AssertTrap, Mod
 
 FOLDER = find_spec_dir() or Path()
 
-#: Folders of proposals that the text format doesn't know.
-UNKNOWN_PROPOSALS = ("threads",)
-SCRIPTS = [path for path in spec_scripts() if path.parent.name not in UNKNOWN_PROPOSALS]
+SCRIPTS = [*spec_scripts()]
 IDS = [str(path.relative_to(FOLDER)) for path in SCRIPTS]
 
 #: Everything in `ModuleSyntax` that the printer keeps; the data count section is there when it is needed.

@@ -30,8 +30,10 @@ from wasmloom.text.script import (
     RefPattern,
     Register,
     Result,
+    Thread,
     Unsupported,
     VectorPattern,
+    Wait,
     parse_script,
 )
 
@@ -171,9 +173,27 @@ def test_assertions() -> None:
     assert customs == [False, True, False, True]
 
 
+def test_threads() -> None:
+    invoke = Invoke(1, None, "f", ())
+    assert one('(thread (invoke "f"))') == Thread(1, None, (), (invoke,))
+    assert one('(thread $t (shared (module $m)) (shared (module $n)) (wait $u) (thread (invoke "f")))') == Thread(
+        1, "t", ("m", "n"), (Wait(1, "u"), Thread(1, None, (), (invoke,)))
+    )
+    assert one("(thread (x))") == Thread(1, None, (), (Unsupported(1, "x", "(x)"),))
+    deep = 10_000
+    for bad, why in (
+        ("(wait)", "unexpected"),
+        ("(thread (shared (module)))", "unexpected"),
+        ("(thread x)", "unknown operator x"),
+        ("(thread " * deep + ")" * deep, "nested more than 50 deep"),
+    ):
+        with pytest.raises(CompileError, match=why):
+            parse_script(bad)
+
+
 def test_unknown_commands_are_kept() -> None:
-    assert one("(thread $t (shared (module $m)) ;; c\n  (x))") == Unsupported(
-        1, "thread", "(thread $t (shared (module $m)) ;; c\n  (x))"
+    assert one("(threads $t (shared (module $m)) ;; c\n  (x))") == Unsupported(
+        1, "threads", "(threads $t (shared (module $m)) ;; c\n  (x))"
     )
     assert one('((@custom "a") bad (@custom "b"))') == Unsupported(1, "bad", '((@custom "a") bad (@custom "b"))')
 

@@ -9,8 +9,9 @@ compared.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -86,31 +87,50 @@ class Outcome:
         return self.skipped.total()
 
 
+@dataclass
+class _Shared:
+    """What another thread sees of an instance: its shared memories, by name."""
+
+    exports: dict[str, Any]
+
+    @classmethod
+    def of(cls, instance: Instance | _Shared) -> _Shared:
+        """What is shared of an instance, or of what has been shared with this thread."""
+        from wasmloom import SharedMemory
+
+        return cls({name: item for name, item in _exports(instance).items() if isinstance(item, SharedMemory)})
+
+
 class ScriptRunner:
     """Runs the commands of one script in a store of its own.
 
-    `engine`: what runs them (None: the default engine).
+    `engine`: what runs them (None: the default engine). `shared`: what another thread shares with this one.
     """
 
-    def __init__(self, engine: Engine | None = None) -> None:
+    def __init__(self, engine: Engine | None = None, shared: Mapping[str, _Shared] | None = None) -> None:
         from wasmloom import Engine, Store
 
         self.outcome = Outcome()
         self._engine = engine if engine is not None else Engine()
         self._store = Store(self._engine)
         #: Named instances and modules; a string says why there is none.
-        self._instances: dict[str | None, Instance | str] = {None: "there is no module before this"}
+        self._instances: dict[str | None, Instance | _Shared | str] = {None: "there is no module before this"}
+        self._instances.update(shared or {})
         self._modules: dict[str | None, Module | str] = {None: "there is no module definition before this"}
         #: What can be imported: module name → name → export.
         self._imports: dict[str, dict[str, Any]] = {}
         #: Why nothing can be imported from a module.
         self._missing: dict[str, str] = {}
+        #: The threads that nobody has waited for yet: name → thread and what runs its commands.
+        self._threads: dict[str | None, list[tuple[threading.Thread, ScriptRunner]]] = {}
         self._provide_spectest()
 
-    def run(self, commands: list[script.Command]) -> Outcome:
-        """Run all commands."""
+    def run(self, commands: Sequence[script.Command]) -> Outcome:
+        """Run all commands, and wait for their threads."""
         for command in commands:
             self._count(command)
+        for name in [*self._threads]:
+            self._join(name)
         return self.outcome
 
     def _count(self, command: script.Command) -> None:
@@ -199,7 +219,7 @@ class ScriptRunner:
             self._missing[command.export] = str(reason)
             raise
 
-    def _instance(self, name: str | None) -> Instance:
+    def _instance(self, name: str | None) -> Instance | _Shared:
         found = self._instances.get(name, f"there is no instance ${printable(name or '')}")
         if isinstance(found, str):
             raise Skip(found)
@@ -295,6 +315,28 @@ class ScriptRunner:
             return
         raise Failure(f"the module was linked, expected: {command.message}")
 
+    # Threads
+
+    def _thread(self, command: script.Thread) -> None:
+        shared = {name: _Shared.of(self._instance(name)) for name in command.shared}
+        runner = ScriptRunner(self._engine, shared)
+        thread = threading.Thread(target=runner.run, args=(command.commands,), daemon=True)
+        thread.start()
+        self._threads.setdefault(command.name, []).append((thread, runner))
+
+    def _wait(self, command: script.Wait) -> None:
+        if command.name not in self._threads:
+            raise Failure(f"there is no thread ${printable(command.name)}")
+        self._join(command.name)
+
+    def _join(self, name: str | None) -> None:
+        """Wait until the threads with a name have ended, and count their commands."""
+        for thread, runner in self._threads.pop(name):
+            thread.join()
+            self.outcome.passed += runner.outcome.passed
+            self.outcome.failures += runner.outcome.failures
+            self.outcome.skipped.update(runner.outcome.skipped)
+
     def _unsupported(self, command: script.Unsupported) -> None:
         raise Skip(f"the command {command.keyword} isn't known")
 
@@ -314,6 +356,8 @@ _HANDLERS: dict[type, Callable[[ScriptRunner, Any], None]] = {
     script.AssertMalformed: ScriptRunner._assert_malformed,
     script.AssertInvalid: ScriptRunner._assert_invalid,
     script.AssertUnlinkable: ScriptRunner._assert_unlinkable,
+    script.Thread: ScriptRunner._thread,
+    script.Wait: ScriptRunner._wait,
     script.Unsupported: ScriptRunner._unsupported,
 }
 
@@ -328,7 +372,7 @@ def _skip_superseded(message: str) -> None:
         raise Skip(SUPERSEDED[message])
 
 
-def _exports(instance: Instance) -> dict[str, Any]:
+def _exports(instance: Instance | _Shared) -> dict[str, Any]:
     return {name: instance.exports[name] for name in instance.exports}
 
 

@@ -229,8 +229,24 @@ class AssertUnlinkable(NamedTuple):
     message: str
 
 
+class Thread(NamedTuple):
+    """Run commands in a thread called `name`, which sees nothing but what `shared` instances share."""
+
+    line: int
+    name: str | None
+    shared: tuple[str, ...]
+    commands: tuple[Command, ...]
+
+
+class Wait(NamedTuple):
+    """Wait until a thread has ended."""
+
+    line: int
+    name: str
+
+
 class Unsupported(NamedTuple):
-    """A command that this reader doesn't know (`thread`, for one), with its text."""
+    """A command that this reader doesn't know, with its text."""
 
     line: int
     keyword: str
@@ -247,13 +263,20 @@ Assertion = (
     | AssertInvalid
     | AssertUnlinkable
 )
-Command = Module | ModuleDefinition | ModuleInstance | Register | Action | Assertion | Unsupported
+Command = Module | ModuleDefinition | ModuleInstance | Register | Action | Assertion | Thread | Wait | Unsupported
 
 _NAN_KINDS = {"nan:canonical": "canonical", "nan:arithmetic": "arithmetic"}
 
 
+#: How deep threads may be nested.
+_MOST_THREADS = 50
+
+
 class _ScriptParser(Cursor):
     """Reads commands."""
+
+    #: Threads that are open.
+    _depth = 0
 
     def commands(self) -> list[Command]:
         """All commands, to the end of the text."""
@@ -264,19 +287,52 @@ class _ScriptParser(Cursor):
             return [Module(source.line, None, source)]
         found: list[Command] = []
         while toks[self.pos]:
-            start = self.pos
-            self.expect("(")
-            keyword = toks[self.pos]
-            self.pos += 1
-            reader = _COMMANDS.get(keyword)
-            if reader is None:
-                self.pos = self.skip_form(start)
-                text = self.tokens.between(start, self.pos - 1)
-                found.append(Unsupported(self.tokens.line(start), keyword, text))
-                continue
-            found.append(reader(self, self.tokens.line(start)))
-            self.expect(")")
+            found.append(self._command())
         return found
+
+    def _command(self) -> Command:
+        start = self.pos
+        self.expect("(")
+        keyword = self.toks[self.pos]
+        self.pos += 1
+        reader = _COMMANDS.get(keyword)
+        if reader is None:
+            self.pos = self.skip_form(start)
+            return Unsupported(self.tokens.line(start), keyword, self.tokens.between(start, self.pos - 1))
+        found = reader(self, self.tokens.line(start))
+        self.expect(")")
+        return found
+
+    # Threads
+
+    def thread(self, line: int) -> Thread:
+        """`(thread $name? (shared (module $instance))* command*)`."""
+        name = self._optional_name()
+        shared = []
+        while self.open_form("shared"):
+            self.expect("(")
+            self.expect("module")
+            shared.append(self._needed_name())
+            self.expect(")")
+            self.expect(")")
+        commands = []
+        self._depth += 1
+        if self._depth > _MOST_THREADS:
+            self.fail(f"threads are nested more than {_MOST_THREADS} deep")
+        while self.toks[self.pos] == "(":
+            commands.append(self._command())
+        self._depth -= 1
+        return Thread(line, name, tuple(shared), tuple(commands))
+
+    def wait(self, line: int) -> Wait:
+        """`(wait $name)`."""
+        return Wait(line, self._needed_name())
+
+    def _needed_name(self) -> str:
+        name = self._optional_name()
+        if name is None:
+            self.unexpected()
+        return name
 
     def _optional_name(self) -> str | None:
         identifier = self.optional_identifier()
@@ -492,6 +548,8 @@ _COMMANDS: dict[str, Callable[[_ScriptParser, int], Command]] = {
         _ScriptParser.assert_invalid,
         _ScriptParser.assert_invalid_custom,
         _ScriptParser.assert_unlinkable,
+        _ScriptParser.thread,
+        _ScriptParser.wait,
     )
 }
 
