@@ -39,6 +39,7 @@ FLOORS = (
     "tiers",
     "host",
     "wasi",
+    "snapshot",
     "__init__",
     "compat",
     "cli",

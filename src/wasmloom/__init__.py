@@ -50,6 +50,9 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.store import Store as Store
     from wasmloom.host.tags import Tag as Tag
     from wasmloom.host.time_left import time_left as time_left
+    from wasmloom.snapshot.snapshot import Restored as Restored
+    from wasmloom.snapshot.snapshot import Snapshot as Snapshot
+    from wasmloom.snapshot.snapshot import fork as fork
     from wasmloom.spec.types import EXTERNREF as EXTERNREF
     from wasmloom.spec.types import F32 as F32
     from wasmloom.spec.types import F64 as F64
@@ -85,6 +88,7 @@ _HOMES: dict[str, str] = {
     "host.store": "Store",
     "host.tags": "Tag",
     "host.module": "ExportType ImportType Module",
+    "snapshot.snapshot": "Restored Snapshot fork",
     "spec.types": "EXTERNREF F32 F64 FUNCREF I32 I64 V128 "
     "FuncType GlobalType Limits MemoryType TableType TagType ValType",
     "wasi": "ReadOnly Wasi",

@@ -48,22 +48,34 @@ class Instance(Fixed):
     def __new__(cls, module: Module, imports: Any = None, *, store: Store | None = None) -> Self:
         """See the class."""
         found = resolve(module, imports, store)
-        if module.mixes and module.mixed is None and module.engine.cache and may_have_whole(len(module.decoded.data)):
-            with forks.importing:
-                from wasmloom.tiers.hot import use_whole
-            use_whole(module)
-        state = new_state(module, found.store, found.items)
-        self = super().__new__(cls)
-        exports = Exports(module.decoded.export_names, state.exported)
-        fill(self, module=module, store=found.store, _state=state, _wasi=None, exports=exports)
+        self: Self = _made(cls, module, found.store, found.items)
         start = module.decoded.start
         if start is not None:
-            state.run(start)
+            self._state.run(start)
         return self
+
+    @classmethod
+    def _bare(cls, module: Module, imports: list[Any], store: Store) -> Self:
+        """An instance to which nothing has been done yet: neither segments nor a start function."""
+        made: Self = _made(cls, module, store, resolve(module, imports, store).items, True)
+        return made
 
     def __repr__(self) -> str:
         of = f" of {printable(self.module.name)}" if self.module.name else ""
         return f"<wasmloom.Instance{of}: {listed(self.exports, printable)}>"
+
+
+def _made(cls: type[Any], module: Module, store: Store, items: dict[str, list[Any]], bare: bool = False) -> Any:
+    """An instance whose start function hasn't run. See `InstanceState`."""
+    if module.mixes and module.mixed is None and module.engine.cache and may_have_whole(len(module.decoded.data)):
+        with forks.importing:
+            from wasmloom.tiers.hot import use_whole
+        use_whole(module)
+    state = new_state(module, store, items, bare)
+    self = Fixed.__new__(cls)
+    exports = Exports(module.decoded.export_names, state.exported)
+    fill(self, module=module, store=store, _state=state, _wasi=None, exports=exports)
+    return self
 
 
 def _resume_async(*arguments: Any) -> Coroutine[Any, Any, Any]:

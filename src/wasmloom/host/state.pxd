@@ -15,8 +15,9 @@ cdef class InstanceState:
     cdef WlFunction **waits         # what waits in its shared memories
     cdef list imported_tables       # types of what imported tables really are
     cdef list memories              # types of all memories, imported ones what they really are
+    cdef readonly tuple hosts       # for each imported function its `HostImport`, or None if it isn't the host's
 
-    cdef int build(self, dict imports) except -1
+    cdef int build(self, dict imports, bint bare) except -1
     cdef int fill_functions(self, list imported) except -1
     cdef int fill_globals(self, list imported) except -1
     cdef int fill_tables(self, list imported) except -1

@@ -50,7 +50,7 @@ from cython.cimports.wasmloom.runtime.native_stacks import set_adapter
 from cython.cimports.wasmloom.runtime.runtime_calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.store import Store, push
 from cython.cimports.wasmloom.spec.canon import new_types
-from cython.cimports.wasmloom.system._capi import seal
+from cython.cimports.wasmloom.system._capi import pthread_self, seal
 from cython.cimports.wasmloom.system.allocation import malloc
 from cython.cimports.wasmloom.system.polling import poll
 
@@ -114,9 +114,10 @@ def _arithmetic(op: cython.int, x: uint64_t, y: uint64_t) -> uint64_t:
 @cython.no_gc_clear
 @cython.cclass
 class InstanceState:
-    """The C side of an instance; `found`: the items that `wasmloom.host.linking.resolve` returns."""
+    """The C side of an instance; `found`: the items that `wasmloom.host.linking.resolve` returns. `bare`: no segments
+    are applied, because what they have led to follows."""
 
-    def __cinit__(self, module: object, store: Store, found: dict | None) -> None:
+    def __cinit__(self, module: object, store: Store, found: dict | None, bare: cython.bint = False) -> None:
         self.module = module
         self.store = store
         if found is None:  # for `_state_at`
@@ -124,13 +125,13 @@ class InstanceState:
         store.lock()
         try:
             ensure_installed()
-            self.build(found)
+            self.build(found, bare)
         finally:
             store.unlock()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def build(self, imports: dict) -> cython.int:
+    def build(self, imports: dict, bare: cython.bint) -> cython.int:
         """Allocate and fill everything, and apply the active segments."""
         module: DecodedModule = self.module.decoded
         if self.store.is_limited:
@@ -173,9 +174,10 @@ class InstanceState:
         self.fill_tables(imports["table"])
         self.fill_memories(imports["memory"])
         self.fill_tags(imports["tag"])
-        self.store.item_types[cython.cast(uint64_t, instance)] = (self.imported_tables, self.memories)
+        self.hosts = tuple([None if isinstance(value, Func) else value for value in imports["func"]])
+        self.store.item_types[cython.cast(uint64_t, instance)] = (self.imported_tables, self.memories, self.hosts)
         self.fill_segments()
-        return self.run_segments()
+        return 0 if bare else self.run_segments()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -535,7 +537,119 @@ class InstanceState:
         return global_at(self.store, cell, module.global_type(i))
 
 
+    # --- what a snapshot has of it ---
+
+    def dropped(self) -> tuple[list[int], list[int]]:
+        """The data segments, and the element segments, that have been dropped, or are empty."""
+        data: cython.pointer(WlSegment) = cython.cast(cython.pointer(WlSegment), self.pointer.data_segments)
+        elements: cython.pointer(WlSegment) = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
+        module: DecodedModule = self.module.decoded
+        i: cython.size_t
+        of_data: list = []
+        of_elements: list = []
+        for i in range(module.num_data):
+            if data[i].length == 0:
+                of_data.append(i)
+        for i in range(module.num_elements):
+            if elements[i].length == 0:
+                of_elements.append(i)
+        return of_data, of_elements
+
+    def drop(self, data: list[int], elements: list[int]) -> None:
+        """Drop segments. Raises `IndexError` for those that there aren't."""
+        module: DecodedModule = self.module.decoded
+        segments: cython.pointer(WlSegment)
+        which: cython.size_t
+        if any(not 0 <= i < module.num_data for i in data) or any(not 0 <= i < module.num_elements for i in elements):
+            raise IndexError("no such segment")
+        segments = cython.cast(cython.pointer(WlSegment), self.pointer.data_segments)
+        for i in data:
+            which = i
+            segments[which].length = 0
+        segments = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
+        for i in elements:
+            which = i
+            segments[which].length = 0
+
+
 seal(InstanceState)
+
+
+def states_of(store: Store) -> list[InstanceState]:
+    """The states of all instances in a store, in the order in which they have been made."""
+    i: uint64_t
+    address: uint64_t
+    found: list = []
+    store.lock()
+    try:
+        for i in range(store.instances.count):
+            address = cython.cast(uint64_t, store.instances.items[i])
+            if address in store.item_types:
+                found.append(_state_at(store, address))
+        return found
+    finally:
+        store.unlock()
+
+
+def words_of(item: Global) -> tuple[int, int]:
+    """What a global's cell holds: two words, the second one of a vector."""
+    return item.cell[0], item.cell[1]
+
+
+def set_words(item: Global, words: tuple[int, int]) -> None:
+    """Set a global's cell, also of an immutable one before code sees it. Raises `TypeError` for a reference: its words
+    are the store's."""
+    first: uint64_t = words[0]
+    second: uint64_t = words[1]
+    if of_type(item.type.content).is_reference:
+        raise TypeError("a reference is set by its value")
+    item.cell[0], item.cell[1] = first, second
+
+
+def home_of(states: list[InstanceState], func: Func) -> tuple[int, int] | None:
+    """Where a function is: the number of an instance of `states`, and its index there. None: in none of them."""
+    state: InstanceState
+    functions: _FUNCTIONS
+    i: cython.size_t
+    for number, each in enumerate(states):
+        state = each
+        if func.pointer.instance == state.pointer:
+            return number, func.pointer.index
+    for number, each in enumerate(states):
+        state = each
+        functions = cython.cast(_FUNCTIONS, state.pointer.functions)
+        for i in range(cython.cast(cython.size_t, len(state.hosts))):
+            if functions[i] == func.pointer:
+                return number, i
+    return None
+
+
+def occupied(store: Store) -> str | None:
+    """Why a store holds more than the state of instances: guests are in the middle of calls. None: none is."""
+    store.lock()
+    try:
+        if store.guest.entry != cython.NULL:
+            return "a guest is in the middle of a call"
+        return "guests wait for host functions" if store.guest.parked != cython.NULL else None
+    finally:
+        store.unlock()
+
+
+def hold(store: Store) -> None:
+    """Take a store for the calling thread. Call `let_go` once for each."""
+    store.lock()
+
+
+def let_go(store: Store) -> None:
+    """Undo a `hold` of the calling thread. Raises `RuntimeError` for another one, which would break the lock."""
+    if store.owner != pthread_self():
+        raise RuntimeError("this thread doesn't have the store")
+    store.unlock()
+
+
+def stack_limit_of(store: Store) -> int:
+    """The `stack_limit` that a store has been made with."""
+    return store.guest.depth if store.guest.deterministic else store.guest.max_stack
 
 
 @cython.cfunc
@@ -544,7 +658,7 @@ def _state_at(store: Store, address: uint64_t) -> InstanceState:
     types: tuple = store.item_types[address]
     state: InstanceState = InstanceState.__new__(InstanceState, store.module_at[address], store, None)
     state.pointer = cython.cast(cython.pointer(WlInstance), address)
-    state.imported_tables, state.memories = types
+    state.imported_tables, state.memories, state.hosts = types
     return state
 
 
@@ -558,9 +672,9 @@ def _caller_at(store: Store, address: uint64_t) -> object:
     return Caller(store.module_at[address], store, partial(_find_export, address))
 
 
-def new_state(module: object, store: Store, found: dict) -> InstanceState:
+def new_state(module: object, store: Store, found: dict, bare: bool = False) -> InstanceState:
     """The state of a new instance; see `InstanceState`."""
-    return InstanceState.__new__(InstanceState, module, store, found)
+    return InstanceState.__new__(InstanceState, module, store, found, bare)
 
 
 set_caller_at(_caller_at)

@@ -1,0 +1,180 @@
+"""The public names: snapshots, what is restored of them, and forks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+
+from wasmloom.errors import WasmError
+from wasmloom.host.engine import Engine, engine_of
+from wasmloom.host.fixed import Fixed, fill
+from wasmloom.host.instance import Instance
+from wasmloom.host.module import Module
+from wasmloom.runtime.store import Store
+from wasmloom.snapshot.data import Home, StoreData
+from wasmloom.snapshot.format import decode, encode
+from wasmloom.snapshot.restoring import Restoring, check
+from wasmloom.snapshot.taking import take
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class Restored(NamedTuple):
+    """What has been made of a snapshot: a store, and its instances in the order in which they had been made."""
+
+    store: Store
+    instances: tuple[Instance, ...]
+
+
+@final
+class Snapshot(Fixed):
+    """The state of a store's instances, made by `take`: a value, which doesn't change, and can be pickled.
+
+    It has memories, globals, tables, dropped segments, the instances with their imports, fuel and limits. It doesn't
+    have host functions: one that is restored in the process that has made it gets the same ones, others are given
+    theirs as `restore` needs them, by name.
+    """
+
+    __slots__ = ("_data", "_hosts", "_modules")
+
+    _data: StoreData
+    _hosts: Mapping[Home, Any]
+    _modules: tuple[Module, ...]
+
+    @classmethod
+    def _of(cls, data: StoreData, modules: tuple[Module, ...], hosts: Mapping[Home, Any]) -> Self:
+        self = Fixed.__new__(cls)
+        fill(self, _data=data, _modules=modules, _hosts=hosts)
+        return self
+
+    def __new__(cls) -> Self:
+        """Raise `TypeError`: `take`, `from_bytes` and `load` make snapshots."""
+        raise TypeError("snapshots are made by Snapshot.take(store), Snapshot.from_bytes and Snapshot.load")
+
+    @classmethod
+    def take(cls, store: Store, *, persistent_id: Callable[[object], str | None] | None = None) -> Self:
+        """The state of a store's instances, between two calls. The store goes on as if nothing had happened.
+
+        `persistent_id` gives objects of the host that the guest holds (externref) a name, by which `restore` finds them
+        again. Raises `TypeError` for what isn't a store, and `WasmError`, which says where, for what isn't part of
+        snapshots yet: guests in the middle of a call or waiting, continuations, exceptions, shared memories, host
+        functions in tables that no module imports, objects of the host without a name. WASI's files and streams aren't
+        either: a program's imports of WASI have to be given to `restore`.
+        """
+        if not isinstance(store, Store):
+            raise TypeError(f"expected a wasmloom.Store, not {type(store).__name__}")
+        if persistent_id is not None and not callable(persistent_id):
+            raise TypeError(f"persistent_id must be callable, not {type(persistent_id).__name__}")
+        taken = take(store, persistent_id)
+        return cls._of(taken.store, taken.modules, taken.hosts)
+
+    @property
+    def modules(self) -> tuple[Module, ...]:
+        """The modules of its instances."""
+        return self._modules
+
+    def restore(
+        self,
+        *,
+        engine: Engine | None = None,
+        imports: Any = None,
+        persistent_load: Callable[[str], object] | None = None,
+    ) -> Restored:
+        """A store with instances in the state that the snapshot has. It may be restored any number of times.
+
+        `engine`: of the new store (None: that of the modules). `imports`: the host's functions, by names as `Instance`
+        takes them. `persistent_load`: gives an object of the host for the name that `persistent_id` had given it.
+        Raises `LinkError` for an import that is missing or doesn't fit, `ValueError` for an engine that counts fuel, or
+        is deterministic, where the snapshot's wasn't, and `WasmError` for a snapshot that is damaged, or doesn't fit
+        the limits of this process.
+        """
+        modules = self._modules
+        if engine is None:
+            engine = modules[0].engine if modules else engine_of(None)
+        engine = engine_of(engine)
+        modules = tuple(
+            [module if module.engine is engine else Module(module.decoded.data, engine) for module in modules]
+        )
+        making = Restoring(self._data, modules, dict(self._hosts), imports, persistent_load)
+        store = making.run(engine)
+        return Restored(store, tuple(making.instances))
+
+    def to_bytes(self, *, embed: bool = True) -> bytes:
+        """The snapshot as bytes, in a format with a version (`wasmloom.snapshot.format`); equal for equal states.
+
+        `embed`: with the bytes of its modules, which are told by their SHA-256 otherwise.
+        """
+        data = {module.decoded.digest: module.decoded.data for module in self._modules} if embed else {}
+        return encode(self._data, data)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, modules: Iterable[Module] = (), engine: Engine | None = None) -> Self:
+        """The snapshot that bytes are. Whoever has made them can do no more than with a module.
+
+        `modules`: those that aren't embedded. `engine`: for those that are. Raises `WasmError` for bytes that are no
+        snapshot, or damaged, or name a module that isn't there, and `CompileError` for embedded modules that are none.
+        """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"a snapshot is bytes, not {type(data).__name__}")
+        told, embedded = decode(bytes(data))
+        given: dict[str, Module] = {}
+        for module in modules:
+            if not isinstance(module, Module):
+                raise TypeError(f"expected a wasmloom.Module, not {type(module).__name__}")
+            given[module.decoded.digest] = module
+        found: list[Module] = []
+        for digest in told.modules:
+            if digest in given:
+                found.append(given[digest])
+            elif digest in embedded:
+                found.append(Module(embedded[digest], engine))
+            else:
+                raise WasmError(f"the snapshot needs the module with the SHA-256 {digest}: give it as modules")
+        check(told, found)
+        return cls._of(told, tuple(found), {})
+
+    def save(self, path: str | os.PathLike[str], *, embed: bool = True) -> None:
+        """Write `to_bytes` to a file. Raises `OSError`."""
+        Path(path).write_bytes(self.to_bytes(embed=embed))
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, modules: Iterable[Module] = (), engine: Engine | None = None
+    ) -> Self:
+        """Read a file that `save` has written. Raises `OSError`, and what `from_bytes` does."""
+        return cls.from_bytes(Path(path).read_bytes(), modules=modules, engine=engine)
+
+    def __eq__(self, other: object) -> bool:
+        return self._data == other._data if isinstance(other, Snapshot) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.to_bytes(embed=False))
+
+    def __reduce__(self) -> Any:
+        engine = self._modules[0].engine if self._modules else None
+        return _unpickled, (self.to_bytes(), engine)
+
+    def __copy__(self) -> Snapshot:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Snapshot:
+        return self
+
+    def __repr__(self) -> str:
+        pieces = sum(len(contents) for memory in self._data.memories for _, contents in memory.runs)
+        return f"<wasmloom.Snapshot of {len(self._data.instances)} instances, {pieces} bytes of memory>"
+
+
+def _unpickled(data: bytes, engine: Engine | None) -> Snapshot:
+    return Snapshot.from_bytes(data, engine=engine)
+
+
+def fork(store: Store) -> Restored:
+    """A copy of a store, with the same host functions: none of the two sees what the other does from then on.
+
+    Raises what `Snapshot.take` and `Snapshot.restore` raise.
+    """
+    return Snapshot.take(store).restore()
