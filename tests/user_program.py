@@ -155,6 +155,22 @@ def limits(shop: Shop) -> None:
     store.gc()
 
 
+def snapshots(shop: Shop) -> None:
+    store = wl.Store()
+    text = '(module (import "h" "f" (func)) (memory (export "m") 1) (func (export "run") (result i32) (i32.const 1)))'
+    wl.Instance(wl.Module(text), {"h": {"f": lambda: None}}, store=store)
+    kept: wl.Snapshot = wl.Snapshot.take(store, persistent_id=lambda thing: None)
+    data: bytes = kept.to_bytes(embed=False)
+    again = wl.Snapshot.from_bytes(data, modules=kept.modules)
+    restored: wl.Restored = again.restore(imports={"h": {"f": lambda: None}}, persistent_load=lambda name: None)
+    assert restored.instances[0].exports.run() == 1 and again == kept
+    copied: tuple[wl.Instance, ...] = wl.fork(store).instances
+    assert copied[0].store is not store
+    with tempfile.TemporaryDirectory() as folder:
+        kept.save(f"{folder}/kept.wlsnap")
+        assert wl.Snapshot.load(f"{folder}/kept.wlsnap").to_bytes() == kept.to_bytes()
+
+
 def profiles(shop: Shop) -> None:
     with wl.profile(shop.store) as profile:
         list(wl.resume_iter(shop.exports.numbers(), shop.exports["yield"]))
@@ -210,7 +226,7 @@ def program(engine: wl.Engine) -> None:
 def main(engine: wl.Engine | None = None) -> None:
     """Run all of it."""
     shop = Shop(engine or wl.Engine(cache=False))
-    for part in (types, values, errors, continuations, limits, profiles):
+    for part in (types, values, errors, continuations, limits, profiles, snapshots):
         part(shop)
     assert threads(shop.store.engine) == 1 + 2 + 131072 + 0 + 2 + 97 + 131072 + 2
     assert asyncio.run(waiting(shop)) == 8

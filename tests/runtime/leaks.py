@@ -226,6 +226,17 @@ def instance_without_imports(world: World) -> None:
 
 
 @kind
+def snapshot(world: World) -> None:
+    store = wl.Store(world.engine)
+    instance_of(world.module, store).exports.host(3)
+    kept = wl.Snapshot.take(store)
+    kept.restore()
+    again = wl.Snapshot.from_bytes(kept.to_bytes(embed=False), modules=[world.module])
+    with fails(wl.LinkError):
+        again.restore()
+
+
+@kind
 def memory(world: World) -> None:
     made = wl.Memory(wl.Store(world.engine), 1, 8)
     made.grow(2)

@@ -204,7 +204,7 @@ def test_fuel_and_limits() -> None:
     run()
     assert copy.store.fuel == store.fuel
     assert wl.Snapshot.take(copy.store).to_bytes() == wl.Snapshot.take(store).to_bytes()
-    with pytest.raises(ValueError, match="fuel=True"):
+    with pytest.raises(wl.WasmError, match="fuel=True"):
         kept.restore(engine=wl.Engine(tier="interpreter"))
 
 

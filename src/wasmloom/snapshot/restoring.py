@@ -133,7 +133,7 @@ class Restoring:
         """Make everything. Raises what makes it impossible."""
         data = self._data
         if (data.fuel is not None) != engine.fuel or data.deterministic != engine.deterministic:
-            raise ValueError(
+            raise WasmError(
                 f"the snapshot is of an engine with fuel={data.fuel is not None} and "
                 f"deterministic={data.deterministic}: it can't be restored with another one"
             )

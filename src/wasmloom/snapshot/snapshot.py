@@ -87,9 +87,9 @@ class Snapshot(Fixed):
 
         `engine`: of the new store (None: that of the modules). `imports`: the host's functions, by names as `Instance`
         takes them. `persistent_load`: gives an object of the host for the name that `persistent_id` had given it.
-        Raises `LinkError` for an import that is missing or doesn't fit, `ValueError` for an engine that counts fuel, or
-        is deterministic, where the snapshot's wasn't, and `WasmError` for a snapshot that is damaged, or doesn't fit
-        the limits of this process.
+        Raises `LinkError` for an import that is missing or doesn't fit, and `WasmError` for a snapshot that is damaged,
+        doesn't fit the limits of this process, or is of an engine that counts fuel, or is deterministic, where this one
+        isn't, or the other way round.
         """
         modules = self._modules
         if engine is None:
