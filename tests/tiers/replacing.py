@@ -56,9 +56,9 @@ def force(on: bool, chosen: Callable[[Any], None] | None = None) -> None:
     def can_mix(decoded: Any, engine: Any) -> bool:
         return engine.tier in ("interpreter", "baseline", "auto") and engine.threshold is None
 
-    def new_state(module: Any, store: Any, items: Any) -> Any:
+    def new_state(module: Any, store: Any, items: Any, bare: bool) -> Any:
         fill(module, mixes=can_mix(module.decoded, module.engine))
-        state = _new_state(module, store, items)
+        state = _new_state(module, store, items, bare)
         if chosen is not None and module.mixes:
             chosen(module)
         return state
