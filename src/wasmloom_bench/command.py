@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wasmloom_bench import commits, comparison, conditions, peers, tables
+from wasmloom_bench import commits, comparison, conditions, page, pages, peers, tables
 from wasmloom_bench.context import Options
 from wasmloom_bench.results import ResultsError, Run, SuiteResult
 from wasmloom_bench.running import run_suites
@@ -38,6 +38,9 @@ class Request:
     node: str | None = None
     warm_up: float | None = None
     save: Path | None = None
+    load: Path | None = None
+    html: Path | None = None
+    docs: Path | None = None
     compare: list[Path] | None = None
     compare_commits: list[str] | None = None
     list: bool = False
@@ -66,9 +69,18 @@ def bench(request: Request, tell: Callable[[str], None], needed: Callable[[], No
     names = _suites(request.suites, request.compare_commits is not None)
     if request.contenders is not None:
         _known(request.contenders.split(","))
-    if request.save is not None and not request.save.resolve().parent.is_dir():
-        raise Failed(f"cannot write: {request.save}: there is no such folder")
+    for path in (request.save, request.html):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise Failed(f"cannot write: {path}: there is no such folder")
+    if request.docs is not None and not (request.docs / pages.TEMPLATE).exists():
+        raise Failed(f"cannot read: {request.docs / pages.TEMPLATE}: no such file")
     needed()
+    if request.load is not None:
+        run = _loaded(request.load)
+        for suite in run.suites:
+            _show(suite)
+        print("\n".join(tables.conditions(run)))
+        return _end(run, request)
     options = Options(
         quick=request.quick,
         contenders=None if request.contenders is None else request.contenders.split(","),
@@ -173,9 +185,18 @@ def _show(suite: SuiteResult) -> None:
 
 def _end(run: Run, request: Request) -> int:
     """Save what was asked for; the exit status."""
-    if request.save is not None:
-        try:
+    try:
+        if request.save is not None:
             run.save(request.save)
-        except OSError as error:
-            raise Failed(f"cannot write: {request.save}: {error.strerror}") from None
+        if request.html is not None:
+            request.html.write_text(page.page(run), encoding="utf-8")
+        if request.docs is not None:
+            for path in pages.write(request.docs, run):
+                print(f"written: {path}")
+    except OSError as error:
+        raise Failed(f"cannot write: {error.filename}: {error.strerror}") from None
+    except pages.PageError as error:
+        raise Failed(str(error)) from None
+    if "interrupted" in run.options:
+        return 130
     return 1 if run.wrong() else 0

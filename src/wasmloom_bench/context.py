@@ -52,8 +52,8 @@ class Context:
         #: Learns what is being done.
         self.tell = tell
         #: Rounds of a measurement, and the seconds of a sample.
-        self.rounds = 5 if options.quick else 11
-        self.at_least = 0.005 if options.quick else 0.05
+        self.rounds = 5 if options.quick else 9
+        self.at_least = 0.005 if options.quick else 0.03
 
     # --- contenders ---
 
@@ -132,6 +132,8 @@ class Context:
         end = time.monotonic() + part * max(0.0, self.left)
         named = [(getattr(item, "name", str(item)), item) for item in items]
         wanted = [(name, item) for name, item in named if self.chosen(name)]
+        if quick is not None:  # what represents the others comes first, should time be over before the end
+            wanted.sort(key=lambda pair: pair[0] not in quick)
         if self.quick and quick is not None and self.options.only is None:
             table.missing += [
                 Missing("all", "left out in a quick run", name) for name, _ in wanted if name not in quick
@@ -198,14 +200,14 @@ class Context:
         self._share -= time.monotonic() - start
         for mark, table in tables.items():
             cells = {
-                name: [each[mark] for each in taken]
+                name: [_rounded(each[mark]) for each in taken]
                 for name, taken in turns.samples.items()
                 if taken and all(mark in each for each in taken)
             }
             if cells:
                 table.rows[row] = cells
             if table.twin in cells:
-                table.again[row] = [each[mark] for each in turns.again]
+                table.again[row] = [_rounded(each[mark]) for each in turns.again]
 
     def measure_programs(
         self,
@@ -223,13 +225,16 @@ class Context:
         samplers: dict[str, Callable[[], float]] = {}
         checks: dict[str, Callable[[], None]] = {}
         note = self.failed(table, workload.name)
+        warming = sum(engine.warm_up > 0 for engine in engines)
+        # Half of the program's time, and not less than any code needs to be made.
+        most = max(0.3, self._share / 2 / warming) if warming else 0.0
         for engine in engines:
             start = time.monotonic()
             try:
                 with harness.silenced():
                     run, verify = workload.prepare(engine)
                 harness.first_call(engine, run)
-                harness.warm_up(run, engine.warm_up)
+                harness.warm_up(run, min(engine.warm_up, most))
             except Exception as error:  # an adapter's, too: a contender that can't is no reason to stop
                 note(engine.name, error)
             else:
@@ -280,7 +285,7 @@ class Context:
         warmed = {engine.name: engine.warm_up for engine in engines if engine.warm_up}
         if warmed:
             table.notes.append(
-                f"Run for {max(warmed.values()):g} s before, because they make code meanwhile: {', '.join(warmed)}."
+                f"Run for up to {max(warmed.values()):g} s before, for they make code meanwhile: {', '.join(warmed)}."
             )
         clocks: dict[str, list[str]] = {}
         for engine in engines:
@@ -291,6 +296,11 @@ class Context:
         if less:
             costs = ", ".join(f"{name} {duration(cost, 0.01)}" for name, cost in less.items())
             table.notes.append(f"Subtracted, because an empty call takes that: {costs}.")
+
+
+def _rounded(sample: float) -> float:
+    """A sample as it is kept: six digits are more than any of them is certain of."""
+    return float(f"{sample:.6g}")
 
 
 def _marked(sampler: Callable[[], float]) -> Callable[[], Mapping[str, float]]:

@@ -122,7 +122,8 @@ class Run:
     def to_json(self) -> str:
         """The text of a file. Raises `ValueError` for what JSON can't say (a sample that is no number)."""
         data = {"wasmloom bench": VERSION, **dataclasses.asdict(self)}
-        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.replace('{"name":', '\n{"name":') + "\n"  # a line for each table, for whoever compares files
 
     @classmethod
     def from_json(cls, text: str, name: str = "the text") -> Run:

@@ -21,8 +21,8 @@ def run_suites(
 ) -> Run:
     """Run the suites with these names; `tell` learns what is being measured, `done` each suite when it is there.
 
-    A `KeyboardInterrupt` ends the suite that runs and is raised again by the caller's next look: what was measured
-    until then is in the run, whose option "interrupted" is set.
+    A `KeyboardInterrupt` ends the run: what was measured until then is in it, and its option "interrupted" names the
+    suite that ran.
     """
     options.settings.add_packages()
     if options.quick:

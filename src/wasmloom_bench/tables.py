@@ -128,6 +128,7 @@ def missing(entries: Sequence[Missing]) -> Iterator[str]:
 
 def markdown(heading: Sequence[str], body: Sequence[Sequence[str]], aligned: bool) -> Iterator[str]:
     """The lines of a table; `aligned` for terminals, else as narrow as it can be."""
+    heading, body = (_escaped(heading), [_escaped(row) for row in body])
     if not aligned:
         yield "|" + "|".join(heading) + "|"
         yield "|" + "---|" * len(heading)
@@ -137,6 +138,10 @@ def markdown(heading: Sequence[str], body: Sequence[Sequence[str]], aligned: boo
     widths = [max(len(row[i]) for row in [heading, *body]) for i in range(len(heading))]
     for row in (heading, ["-" * width for width in widths], *body):
         yield "| " + " | ".join(each.ljust(width) for each, width in zip(row, widths, strict=True)) + " |"
+
+
+def _escaped(row: Sequence[str]) -> list[str]:
+    return [cell.replace("|", "\\|").replace("\n", " ") for cell in row]
 
 
 def lines(table: Table, aligned: bool = True) -> Iterator[str]:

@@ -135,13 +135,14 @@ def test_commits_that_are_not_there(project: Path) -> None:
         commits.names(project, "HEAD", "no-such-commit")
 
 
-def test_commits_that_cannot_be_built(project: Path, tmp_path: Path) -> None:
-    (project / "setup.py").write_text("raise SystemExit('it cannot be built')")
-    git(project, "commit", "-q", "-a", "-m", "second")
+def test_commits_that_cannot_be_built(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "no-such-python")
     said: list[str] = []
-    with pytest.raises(commits.CannotBuild, match="HEAD: "):
+    with pytest.raises(commits.CannotBuild, match="HEAD: no-such-python: No such file"):
         commits.build(project, "HEAD", tmp_path / "new", said.append)
     assert said == ["building HEAD"]
+    with pytest.raises(commits.CannotBuild, match="no-such-commit: "):
+        commits.build(project, "no-such-commit", tmp_path / "old", said.append)
 
 
 def test_a_commit_against_itself_is_within_noise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,3 +159,37 @@ def test_a_commit_against_itself_is_within_noise(monkeypatch: pytest.MonkeyPatch
     ratio: Any = table.ratio("count_until", pair)
     assert ratio.low <= 1 + table.noise() + 0.2
     assert ratio.high >= 1 - table.noise() - 0.2
+
+
+def test_a_run_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured until then is there, and later suites don't run."""
+    from wasmloom_bench.context import Context, Options
+    from wasmloom_bench.running import run_suites
+    from wasmloom_bench.suites import startup
+
+    def measure(context: Context) -> None:
+        table = context.table("add", "Add")
+        context.measure(table, "add", {"a": lambda: 1.0})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(startup, "measure", measure)
+    run = run_suites(["startup", "calls"], Options(quick=True), lambda what: None)
+    assert run.options["interrupted"] == "startup"
+    assert [suite.name for suite in run.suites] == ["startup"]
+    assert run.suites[0].tables[0].rows["add"]["a"] == [1.0] * 5
+
+
+def test_reports_of_a_saved_run(tmp_path: Path) -> None:
+    from tests.bench.test_reports import a_run, programs, project
+
+    saved, html = tmp_path / "run.json", tmp_path / "run.html"
+    a_run(programs()).save(saved)
+    docs = project(tmp_path, "<!-- table tiers/programs -->\n")
+    shown = bench("--load", str(saved), "--html", str(html), "--docs", str(docs)).stdout
+    assert "### Programs" in shown
+    assert f"written: {docs / 'benchmarks.md'}" in shown
+    assert html.read_text().startswith("<!doctype html>")
+    assert "no such folder" in bench("--load", str(saved), "--html", "none/run.html", expect=1).stderr
+    assert "no such file" in bench("--load", str(saved), "--docs", str(tmp_path), expect=1).stderr
+    (tmp_path / "README.md").write_text("# It\n")
+    assert "the README has no" in bench("--load", str(saved), "--docs", str(docs), expect=1).stderr

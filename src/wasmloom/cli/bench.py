@@ -87,6 +87,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--node", metavar="PATH", help="The Node.js for V8 (default: WASMLOOM_NODE, or on PATH).")
     parser.add_argument("--warm-up", metavar="SECONDS", type=float, help="For what compiles while it runs (2).")
     parser.add_argument("--save", metavar="FILE", type=Path, help="Save the run, as JSON.")
+    parser.add_argument("--load", metavar="FILE", type=Path, help="Report a saved run instead of measuring.")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="Write a page with charts, which needs nothing else.")
+    parser.add_argument(
+        "--docs", metavar="FOLDER", type=Path, help="Write the project's pages in this folder, and its README's table."
+    )
     parser.add_argument(
         "--compare", metavar=("OLD", "NEW"), nargs=2, type=Path, help="Compare two saved runs, and end."
     )

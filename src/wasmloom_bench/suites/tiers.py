@@ -22,7 +22,7 @@ from wasmloom_bench.context import Context
 from wasmloom_bench.results import Missing
 from wasmloom_bench.suites.interpreter import coremark_table
 
-CONTENDERS = ("interpreter", "baseline", "compiler", "auto", "Wasmtime", "Liftoff", "V8", "C", "Python")
+CONTENDERS = ("interpreter", "baseline", "compiler", "auto", "wasm3", "Wasmtime", "Liftoff", "V8", "C", "Python")
 PAIRS = [
     ("compiler", "Wasmtime"), ("compiler", "V8"), ("auto", "Wasmtime"), ("baseline", "Liftoff"),
     ("baseline", "interpreter"), ("compiler", "C"), ("interpreter", "Python"),
