@@ -118,6 +118,11 @@ class Context:
         """Seconds that are left of the suite's time."""
         return self._end - time.monotonic()
 
+    @property
+    def share(self) -> float:
+        """Seconds that are left of the time that the current program has."""
+        return self._share
+
     def chosen(self, name: str) -> bool:
         """Whether a program was asked for (``--only``)."""
         return self.options.only is None or any(part in name for part in self.options.only)
@@ -181,6 +186,7 @@ class Context:
         samplers: Mapping[str, Callable[[], Mapping[str, float]]],
         rounds: int | None = None,
         twin: str | None = None,
+        least: int = 3,
     ) -> None:
         """The same where each sample has several figures, by name, each for a table of its own."""
         if not samplers:
@@ -193,6 +199,7 @@ class Context:
         turns = harness.take_turns(
             samplers,
             self.rounds if rounds is None else rounds,
+            least=least,
             seconds=self._share,
             twin=first.twin if first.twin in samplers else next(iter(samplers)),
             failed=self.failed(first, row),

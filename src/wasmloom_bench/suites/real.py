@@ -29,8 +29,8 @@ from wasmloom_bench.results import Missing
 
 FOLDER = harness.PROGRAMS / "real"
 
-#: Seconds after which a run is given up.
-PATIENCE = 300.0
+#: Seconds after which a run is given up, and those that any run gets.
+PATIENCE, SHORTEST = 300.0, 15.0
 
 
 @dataclass(frozen=True)
@@ -345,9 +345,16 @@ class Sample:
 
 
 def sample(
-    program: Program | Command, contender: Contender, modules: Path, kept: Path, compiling: bool = False
+    program: Program | Command,
+    contender: Contender,
+    modules: Path,
+    kept: Path,
+    compiling: bool = False,
+    patience: float = PATIENCE,
 ) -> Sample:
-    """One run in a process of its own; `kept` is where compiled code is kept. With `compiling` it only does that.
+    """One run in a process of its own; `kept` is where compiled code is kept.
+
+    With `compiling` it only compiles. After `patience` seconds it is given up.
 
     Raises `harness.Unsupported`.
     """
@@ -364,14 +371,15 @@ def sample(
             plan["only_compile"] = True
         launcher = [sys.executable, str(remote.DRIVERS / "launch.py"), str(place / "out"), str(place / "err")]
         done = subprocess.run(
-            [*launcher, str(PATIENCE), *contender.command(plan)], stdin=subprocess.DEVNULL, capture_output=True,
+            [*launcher, str(patience), *contender.command(plan)], stdin=subprocess.DEVNULL, capture_output=True,
             text=True, check=False, env=os.environ | {"WASMLOOM_CACHE_DIR": str(cache)},
         )  # fmt: skip
         if done.returncode:
             raise harness.Unsupported((done.stderr.strip().splitlines() or ["it didn't start"])[-1])
         found = json.loads(done.stdout)
         if found["status"] is None:
-            raise harness.Unsupported(f"takes longer than {PATIENCE:.0f} seconds")
+            what = "compiling all of it takes" if compiling else "takes"
+            raise harness.Unsupported(f"{what} longer than {patience:.0f} seconds")
         if found["status"]:
             said = (place / "err").read_text(errors="replace").strip().splitlines() or [f"status {found['status']}"]
             raise harness.Unsupported(said[-1])
@@ -403,6 +411,7 @@ def samplers(
     modules: Path,
     kept: Path,
     failed: Callable[[str, Exception], None],
+    patience: float = PATIENCE,
 ) -> dict[str, Callable[[], Mapping[str, float]]]:
     """What runs a program in each contender that can; those that can't are told to `failed`."""
     outputs = Outputs(program)
@@ -410,7 +419,7 @@ def samplers(
     for contender in able:
 
         def run(contender: Contender = contender) -> Mapping[str, float]:
-            taken = sample(program, contender, modules, kept)
+            taken = sample(program, contender, modules, kept, False, patience)
             outputs.check(contender.name, taken.output)
             return {"elapsed": taken.elapsed, "processor": taken.processor}
 
@@ -420,7 +429,7 @@ def samplers(
                 first = contender
                 if contender.name.startswith("auto"):
                     first = replace(contender, command=ours("compiler"))
-                sample(program, first, modules, kept, compiling=True)
+                sample(program, first, modules, kept, True, patience)
         except (harness.Unsupported, harness.WrongAnswer) as error:
             failed(contender.name, error)
         else:
@@ -474,9 +483,11 @@ def _measure(
         except harness.Unsupported as error:
             first.missing.append(Missing("all", str(error), program.name))
             continue
+        # A contender that takes all of the program's time leaves none for the others.
+        patience = max(SHORTEST, context.share)
         with tempfile.TemporaryDirectory() as kept:
-            found = samplers(program, able, modules, Path(kept), context.failed(first, program.name))
-            context.measure_marks(tables, program.name, found, 3 if context.quick else 5)
+            found = samplers(program, able, modules, Path(kept), context.failed(first, program.name), patience)
+            context.measure_marks(tables, program.name, found, 3 if context.quick else 5, least=2)
     first.notes.append("Fresh processes, their start included; cached: what was compiled before is there.")  # fmt: skip
 
 
