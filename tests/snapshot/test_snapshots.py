@@ -278,3 +278,14 @@ def test_stores_of_several_modules_and_none() -> None:
     for _ in range(3):
         wl.Instance(module, store=store)
     assert len(wl.Snapshot.take(store).modules) == 1 and len(wl.fork(store).instances) == 3
+
+
+def test_functions_of_wasi_are_not_shared() -> None:
+    """They write into the memory of the guest that they were made for."""
+    text = """(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
+      (import "wasi_snapshot_preview1" "poll_oneoff" (func (param i32 i32 i32 i32) (result i32)))
+      (memory (export "memory") 1) (func (export "_start")))"""
+    with wl.Wasi() as wasi:
+        kept = wl.Snapshot.take(wasi.instantiate(wl.Module(text)).store)
+        with pytest.raises(wl.LinkError, match=r"wasi_snapshot_preview1\.sched_yield"):
+            kept.restore()
