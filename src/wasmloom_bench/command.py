@@ -199,4 +199,4 @@ def _end(run: Run, request: Request) -> int:
         raise Failed(str(error)) from None
     if "interrupted" in run.options:
         return 130
-    return 1 if run.wrong() else 0
+    return 1 if run.wrong() or "stopped" in run.options else 0

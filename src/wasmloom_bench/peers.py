@@ -33,10 +33,18 @@ class Settings:
     warm_up: float = 2.0
 
     def add_packages(self) -> None:
-        """Let Python packages be found that were installed as peers; those of the environment come first."""
+        """Let Python packages be found that were installed as peers, here and in processes that are started.
+
+        Those of the environment come first here.
+        """
         path = str(self.folder / "python")
+        if not Path(path).is_dir():
+            return
         if path not in sys.path:
             sys.path.append(path)
+        known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if path not in known:
+            os.environ["PYTHONPATH"] = os.pathsep.join([each for each in known if each] + [path])
 
     def node_command(self) -> str | None:
         """The Node.js to use: the one asked for, else the installed one, else what `remote.node_command` finds."""

@@ -22,7 +22,7 @@ def run_suites(
     """Run the suites with these names; `tell` learns what is being measured, `done` each suite when it is there.
 
     A `KeyboardInterrupt` ends the run: what was measured until then is in it, and its option "interrupted" names the
-    suite that ran.
+    suite that ran. Suites that stop with an error are named in its option "stopped".
     """
     options.settings.add_packages()
     if options.quick:
@@ -40,6 +40,10 @@ def run_suites(
             result.tables.append(Table(f"{name}/all", suite.title, missing=[Missing("all", str(error))]))
         except KeyboardInterrupt:
             run.options["interrupted"] = name
+        except Exception as error:  # a fault of a suite mustn't cost what others have measured
+            said = f"the suite stopped: {type(error).__name__}: {error}"
+            result.tables.append(Table(f"{name}/all", suite.title, missing=[Missing("all", said)]))
+            run.options.setdefault("stopped", []).append(name)
         result.took, result.load = time.monotonic() - start, (before, load())
         with contextlib.suppress(BrokenPipeError):
             done(result)

@@ -179,6 +179,24 @@ def test_a_run_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.suites[0].tables[0].rows["add"]["a"] == [1.0] * 5
 
 
+def test_a_suite_that_stops_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wasmloom_bench.context import Context, Options
+    from wasmloom_bench.running import run_suites
+    from wasmloom_bench.suites import calls, startup
+
+    def stops(context: Context) -> None:
+        context.table("add", "Add").rows["add"] = {"a": [1.0]}
+        raise ZeroDivisionError("in the suite")
+
+    monkeypatch.setattr(startup, "measure", stops)
+    monkeypatch.setattr(calls, "measure", lambda context: context.table("in", "In"))
+    run = run_suites(["startup", "calls"], Options(quick=True), lambda what: None)
+    assert run.options["stopped"] == ["startup"]
+    assert [table.name for _, table in run.tables()] == ["startup/add", "startup/all", "calls/in"]
+    assert run.suites[0].tables[1].missing[0].reason == "the suite stopped: ZeroDivisionError: in the suite"
+    assert Run.from_json(run.to_json()) == run
+
+
 def test_reports_of_a_saved_run(tmp_path: Path) -> None:
     from tests.bench.test_reports import a_run, programs, project
 

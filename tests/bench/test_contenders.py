@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -162,6 +163,27 @@ def test_peers_are_looked_for_in_their_folder(tmp_path: Path, monkeypatch: pytes
     assert settings.command("wasmi", "wasmi_cli") == str(tmp_path / "bin" / "wasmi")
     with pytest.raises(harness.Unsupported, match="--install-peers"):
         settings.command("no-such-command")
+
+
+def test_packages_of_peers_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here and in the processes of drivers."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    folder = tmp_path / "python"
+    peers.Settings(tmp_path).add_packages()
+    assert str(folder) not in sys.path
+    folder.mkdir()
+    (folder / "a_peer_of_tests.py").write_text("name = 'it'")
+    peers.Settings(tmp_path).add_packages()
+    peers.Settings(tmp_path).add_packages()
+    assert sys.path.count(str(folder)) == 1
+    done = subprocess.run(
+        [sys.executable, "-c", "import a_peer_of_tests as it; print(it.name)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "it\n"
 
 
 def test_native_code() -> None:

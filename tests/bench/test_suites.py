@@ -81,6 +81,7 @@ def run(
     found = run_suites([suite], options, lambda what: None)
     assert found.suites[0].load[0] >= 0
     assert not found.wrong(), found.wrong()
+    assert "stopped" not in found.options, found.suites[0].tables[-1].missing
     return {table.name: table for table in found.suites[0].tables}
 
 

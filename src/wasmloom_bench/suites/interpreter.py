@@ -117,7 +117,7 @@ def coremark_table(context: Context, engines: list[Any], pairs: list[tuple[str, 
             except Exception as error:
                 note(engine.name, error)
                 samplers.pop(engine.name, None)
-        context.measure(table, "CoreMark", samplers, 3 if context.quick else 5)
+        context.measure(table, "CoreMark", samplers, 2 if context.quick else 5)
     table.notes.append(
         f"The program's clock goes {haste} times as fast as the processor's time, and the score is corrected."
     )
