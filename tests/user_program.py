@@ -79,8 +79,8 @@ def types(shop: Shop) -> None:
     given: wl.ExportType = shop.module.exports["buy"]
     assert wanted.kind == given.kind == "func"
     assert isinstance(given.type, wl.FuncType) and given.type.params == (wl.I32,)
-    value_types: list[wl.ValType] = [wl.I32, wl.I64, wl.F32, wl.F64, wl.V128, wl.FUNCREF, wl.EXTERNREF]
-    assert " ".join(map(str, value_types)) == "i32 i64 f32 f64 v128 funcref externref"
+    value_types: list[wl.ValType] = [wl.I32, wl.I64, wl.F32, wl.F64, wl.V128, wl.FUNCREF, wl.EXTERNREF, wl.ANYREF]
+    assert " ".join(map(str, value_types)) == "i32 i64 f32 f64 v128 funcref externref anyref"
     buy: wl.Func = shop.exports.buy
     type: wl.FuncType = buy.type
     assert type.results[0].is_ref is False and buy.name == "buy" and buy.store is shop.store
@@ -112,6 +112,22 @@ def values(shop: Shop) -> None:
     assert named["buy"] is shop.exports["buy"]
 
 
+def objects(shop: Shop) -> None:
+    store = shop.store
+    pair = wl.StructType((wl.FieldType(wl.I32, True), wl.FieldType(wl.ANYREF, True)))
+    item: wl.Struct = wl.Struct(store, pair, [1, "anything"])
+    item[0] = 2
+    number: int = item[0]
+    assert (number, item[1], len(item), item.type, item.store) == (2, "anything", 2, pair, store)
+    halves = wl.ArrayType(wl.FieldType(wl.I16, mutable=True))
+    array: wl.Array = wl.Array(store, halves, [1, 2, 3])
+    array[1:] = [5, 6]
+    assert list(array) == [1, 5, 6] and memoryview(array).format == "H" and array.type == halves
+    assert len(wl.Array(store, wl.ArrayType(wl.FieldType(wl.I8, mutable=False)), 10)) == 10
+    item[1] = array
+    assert item[1] == array and wl.Struct(store, pair)[1] is None
+
+
 def errors(shop: Shop) -> None:
     try:
         shop.exports.halt()
@@ -128,7 +144,7 @@ def errors(shop: Shop) -> None:
     for text, kind in (
         ("(module", wl.CompileError),
         ("(module (func (result i32)))", wl.ValidationError),
-        ("(module (type (struct)) (func (drop (struct.new 0))))", wl.UnsupportedError),
+        ("(component)", wl.UnsupportedError),
     ):
         try:
             wl.Module(text)
@@ -226,7 +242,7 @@ def program(engine: wl.Engine) -> None:
 def main(engine: wl.Engine | None = None) -> None:
     """Run all of it."""
     shop = Shop(engine or wl.Engine(cache=False))
-    for part in (types, values, errors, continuations, limits, profiles, snapshots):
+    for part in (types, values, objects, errors, continuations, limits, profiles, snapshots):
         part(shop)
     assert threads(shop.store.engine) == 1 + 2 + 131072 + 0 + 2 + 97 + 131072 + 2
     assert asyncio.run(waiting(shop)) == 8

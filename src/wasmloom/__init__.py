@@ -44,6 +44,8 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.module import ExportType as ExportType
     from wasmloom.host.module import ImportType as ImportType
     from wasmloom.host.module import Module as Module
+    from wasmloom.host.objects import Array as Array
+    from wasmloom.host.objects import Struct as Struct
     from wasmloom.host.profile import Profile as Profile
     from wasmloom.host.profile import profile as profile
     from wasmloom.host.shared_memory import SharedMemory as SharedMemory
@@ -53,17 +55,23 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.snapshot.snapshot import Restored as Restored
     from wasmloom.snapshot.snapshot import Snapshot as Snapshot
     from wasmloom.snapshot.snapshot import fork as fork
+    from wasmloom.spec.types import ANYREF as ANYREF
     from wasmloom.spec.types import EXTERNREF as EXTERNREF
     from wasmloom.spec.types import F32 as F32
     from wasmloom.spec.types import F64 as F64
     from wasmloom.spec.types import FUNCREF as FUNCREF
+    from wasmloom.spec.types import I8 as I8
+    from wasmloom.spec.types import I16 as I16
     from wasmloom.spec.types import I32 as I32
     from wasmloom.spec.types import I64 as I64
     from wasmloom.spec.types import V128 as V128
+    from wasmloom.spec.types import ArrayType as ArrayType
+    from wasmloom.spec.types import FieldType as FieldType
     from wasmloom.spec.types import FuncType as FuncType
     from wasmloom.spec.types import GlobalType as GlobalType
     from wasmloom.spec.types import Limits as Limits
     from wasmloom.spec.types import MemoryType as MemoryType
+    from wasmloom.spec.types import StructType as StructType
     from wasmloom.spec.types import TableType as TableType
     from wasmloom.spec.types import TagType as TagType
     from wasmloom.spec.types import ValType as ValType
@@ -83,14 +91,15 @@ _HOMES: dict[str, str] = {
     "host.externs": "Global Memory Table",
     "host.shared_memory": "SharedMemory",
     "host.instance": "Instance",
+    "host.objects": "Array Struct",
     "host.profile": "Profile profile",
     "host.time_left": "time_left",
     "host.store": "Store",
     "host.tags": "Tag",
     "host.module": "ExportType ImportType Module",
     "snapshot.snapshot": "Restored Snapshot fork",
-    "spec.types": "EXTERNREF F32 F64 FUNCREF I32 I64 V128 "
-    "FuncType GlobalType Limits MemoryType TableType TagType ValType",
+    "spec.types": "ANYREF EXTERNREF F32 F64 FUNCREF I8 I16 I32 I64 V128 "
+    "ArrayType FieldType FuncType GlobalType Limits MemoryType StructType TableType TagType ValType",
     "wasi": "ReadOnly Wasi",
 }
 _HOME_OF: dict[str, str] = {name: home for home, names in _HOMES.items() for name in names.split()}

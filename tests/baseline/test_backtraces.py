@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("code_at_once")
 #: turn: with values in registers, behind calls and in a try_table.
 MODULE = """(module
   (type $none (func)) (type $cont (cont $none)) (type $i (func (param i32)))
+  (type $struct (sub (struct (field i32)))) (type $array (array i32))
   (tag $tag) (tag $thrown (param i32))
   (memory 1) (table $t 3 funcref) (elem (i32.const 0) $nothing) (elem declare func $trapping $deep $again)
   (global $n (mut i32) (i32.const 0))
@@ -82,6 +83,14 @@ CASES = {
         " (call $again))",
     ),
     "atomic": (traps.UNALIGNED_ATOMIC, "(drop (i64.atomic.load (local.get $turn)))"),
+    "null struct": (traps.NULL_STRUCT_REFERENCE, "(drop (struct.get $struct 0 (ref.null $struct)))"),
+    "null array": (traps.NULL_ARRAY_REFERENCE, "(drop (array.len (ref.null $array)))"),
+    "null i31": (traps.NULL_I31_REFERENCE, "(drop (i31.get_s (ref.null i31)))"),
+    "cast": (traps.CAST_FAILURE, "(drop (ref.cast (ref $struct) (ref.i31 (local.get $turn))))"),
+    "array": (
+        traps.ARRAY_OUT_OF_BOUNDS,
+        "(drop (array.get $array (array.new_default $array (local.get $turn)) (local.get $turn)))",
+    ),
     "fuel": (traps.OUT_OF_FUEL, "(loop $on (drop (call $bump (i32.const 1))) (br $on))"),
     "depth": (traps.DEPTH_EXHAUSTED, "(call $deep)"),
     "host": (traps.HOST_LIMIT, "(call $again)"),

@@ -21,8 +21,8 @@ from wasmloom.cli.script_values import (
     matches,
 )
 from wasmloom.cli.values import format_result, parse_argument
-from wasmloom.spec.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
-from wasmloom.text.script import Const, Either, NanPattern, RefExtern, RefNull, RefPattern, VectorPattern
+from wasmloom.spec.types import ANYREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
+from wasmloom.text.script import Const, Either, NanPattern, RefExtern, RefHost, RefNull, RefPattern, VectorPattern
 
 
 @given(st.integers(0, 0xFFFFFFFF))
@@ -69,8 +69,13 @@ def test_results_match_by_bits_and_type() -> None:
     assert not matches(host_value(4), EXTERNREF, RefExtern(3))
     assert not matches(None, EXTERNREF, RefExtern(None))
     assert not matches(None, FUNCREF, RefPattern("func"))
+    assert not matches(None, ANYREF, RefPattern("any"))
+    for heap in ("i31", "eq", "any"):
+        assert matches(5, ANYREF, RefPattern(heap)) and not matches(5, I32, RefPattern(heap))
+    assert not matches(5, ANYREF, RefPattern("struct")) and not matches(host_value(1), ANYREF, RefPattern("eq"))
+    assert matches(host_value(1), ANYREF, RefHost(1)) and not matches(host_value(1), ANYREF, RefHost(2))
     with pytest.raises(NoValue):
-        matches(None, FUNCREF, RefPattern("struct"))
+        matches(None, FUNCREF, RefPattern("exn"))
 
 
 def test_vectors() -> None:

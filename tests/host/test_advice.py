@@ -34,8 +34,3 @@ def test_what_is_taken_for_something_else() -> None:
     memory = wl.Memory(wl.Store(), 1)
     importing = wl.Module('(module (import "e" "m" (memory 1)))')
     assert "Instance(…, store=…)" in refused(wl.Instance, importing, {"e": {"m": memory}}, store=wl.Store())
-
-
-def test_what_is_not_executed() -> None:
-    text = refused(wl.Module, "(module (func (drop (ref.i31 (i32.const 0)))))")
-    assert "garbage collection is not supported yet" in text and "wasmtime package" in text

@@ -18,6 +18,8 @@ SOURCE = """(module
   (rec (type $fs (func (param i32 (ref null $ks)))) (type $ks (cont $fs)))
   (import "" "wait" (func $wait (param i32) (result i32)))
   (import "" "again" (func $again (param i32) (result i32)))
+  (type $object (struct (field (mut anyref)) (field i64))) (type $objects (array (mut (ref null $object))))
+  (global $objects (mut (ref null $objects)) (ref.null $objects))
   (tag $y (export "y") (param i32) (result i32)) (tag $e (export "e") (param i32 i64))
   (tag $big (param i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64)) (tag $switch)
   (memory (export "memory") 1 9) (table $t (export "t") 1 1000 (ref null $k)) (table $x (export "x") 1 1000 externref)
@@ -82,6 +84,15 @@ SOURCE = """(module
     (i32.add (call $deep (i32.const 20)) (call $wait (local.get 0))))
   (func (export "keep_object") (param externref) (table.set $x (i32.const 0) (local.get 0)))
   (func (export "same") (param externref exnref) (result externref exnref) (local.get 0) (local.get 1))
+  (func (export "objects") (param $n i32) (result i32) (local $a (ref null $objects))
+    (local.set $a (array.new_default $objects (local.get $n)))
+    (loop $l
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (array.set $objects (local.get $a) (local.get $n) (struct.new $object (local.get $a) (i64.const 7)))
+      (br_if $l (local.get $n)))
+    (global.set $objects (array.new_fixed $objects 1 (struct.new_default $object)))
+    (array.len (local.get $a)))
+  (func (export "object") (param anyref) (result anyref) (local.get 0))
   (func (export "check") (result i32) (i32.const 42)))"""
 
 
@@ -140,6 +151,13 @@ def _externs(instance: wl.Instance) -> None:
     wl.Func(store, "i32 -> i32", _same)(3)
 
 
+def _objects(instance: wl.Instance) -> None:
+    store = instance.store
+    made = wl.Struct(store, wl.StructType((wl.FieldType(wl.I32, True), wl.FieldType(wl.ANYREF, True))), [1, object()])
+    made[1] = wl.Array(store, wl.ArrayType(wl.FieldType(wl.ANYREF, True)), [1, made, "text"])
+    assert instance.exports.object(made)[1][1] == made
+
+
 async def _waiting(instance: wl.Instance) -> None:
     await asyncio.gather(*(instance.exports.waiting.call_async(i) for i in range(3)))
 
@@ -168,6 +186,8 @@ OPERATIONS: dict[str, Callable[[wl.Instance], object]] = {
     "keep an object": lambda instance: instance.exports.keep_object(object()),
     "references": _references,
     "externs": _externs,
+    "objects": lambda instance: instance.exports.objects(3000),
+    "objects of the host": _objects,
     "instantiate": lambda instance: instance_of(instance.module, instance.store),
     "collect": lambda instance: collect_garbage(instance.store),
 }

@@ -11,8 +11,9 @@ import wasmloom as wl
 from wasmloom.semantics import registry
 from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.kinds import KINDS, by_name, of_type
-from wasmloom.semantics.llvm import Builder, Value, lanes_of, llvm_type, type_bits, with_lanes
+from wasmloom.semantics.llvm import Value, lanes_of, llvm_type, type_bits, with_lanes
 from wasmloom.semantics.registry import OPERATIONS, Operation, operation
+from wasmloom.semantics.structs import StructBuilder
 from wasmloom.spec.instructions import INSTRUCTIONS
 from wasmloom.spec.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
 
@@ -61,7 +62,7 @@ def test_types_of_vectors() -> None:
 @pytest.mark.parametrize("defined", OPERATIONS.values(), ids=lambda defined: defined.mnemonic)
 def test_truth_values_are_declared(defined: Operation) -> None:
     """What a definition says of its result is what it gives."""
-    builder = Builder(lambda b, code: None)
+    builder = StructBuilder(lambda b, code: None)
     operands: list[object] = [Value(f"%{i}", kind.type) for i, kind in enumerate(defined.params)]
     if defined.lane_immediate:
         operands.append(Value("1", "i64") if defined.lane_immediate == "lane" else bytes(16))

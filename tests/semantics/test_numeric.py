@@ -19,7 +19,7 @@ NUMERIC = [
     for name, operation in OPERATIONS.items()
     if operation.kind == "value"
     and not operation.has_vectors
-    and not any(kind.is_reference for kind in operation.params)
+    and not any(kind.is_reference for kind in (*operation.params, *operation.results))
 ]
 UNARY = [name for name in NUMERIC if len(BY_MNEMONIC[name].params) == 1]
 BINARY = [name for name in NUMERIC if len(BY_MNEMONIC[name].params) == 2]

@@ -81,7 +81,7 @@ def argument(value: Value) -> Any:
             return value.bits.to_bytes(_VECTOR, "little")
     if isinstance(value, RefNull):
         return None
-    if isinstance(value, RefExtern) and value.number is not None:
+    if isinstance(value, RefExtern | RefHost) and value.number is not None:
         return host_value(value.number)
     raise NoValue(f"{describe(value)} can't be passed from Python yet")
 
@@ -129,11 +129,30 @@ def matches(value: Any, type: ValType, expected: Result) -> bool:
         if not type.is_ref or type.heap != ABSTRACT_HEAP_TYPES["extern"] or value is None:
             return False
         return expected.number is None or value is host_value(expected.number)
-    if isinstance(expected, RefPattern) and expected.heap == "func":
-        from wasmloom import Func
-
-        return isinstance(value, Func)
+    if isinstance(expected, RefHost):
+        return type.is_ref and value is host_value(expected.number)
+    if isinstance(expected, RefPattern) and expected.heap in _CLASSES:
+        return type.is_ref and isinstance(value, _classes(expected.heap))
     raise NoValue(f"results like {describe(expected)} aren't supported yet")
+
+
+#: Heap type → the names of the classes of its values.
+_CLASSES: dict[str, tuple[str, ...]] = {
+    "func": ("Func",),
+    "struct": ("Struct",),
+    "array": ("Array",),
+    "i31": ("int",),
+    "eq": ("Struct", "Array", "int"),
+    "any": ("Struct", "Array", "int", "HostValue"),
+}
+
+
+def _classes(heap: str) -> tuple[type, ...]:
+    """The classes of the values of a heap type. An engine is only imported to run something."""
+    import wasmloom
+
+    known: dict[str, type] = {"int": int, "HostValue": HostValue}
+    return tuple(known.get(name) or getattr(wasmloom, name) for name in _CLASSES[heap])
 
 
 def describe(value: Result | Value) -> str:

@@ -26,9 +26,9 @@ from wasmloom.semantics.llvm import VECTOR, Value, is_float, lanes_of, llvm_type
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.target import backend, inline_assembly
 
-#: Metadata that every compiled module has: branch weights (of what is unlikely, `!7` of what is likely), and the two
-#: kinds of memory that never overlap, the guest's and the runtime's; `!3` marks loads whose value never changes while a
-#: function runs.
+#: Metadata that every compiled module has: branch weights (of what is unlikely, `!7` of what is likely), and the three
+#: kinds of memory that never overlap, the guest's, the runtime's and that of objects; `!3` marks loads whose value
+#: never changes while a function runs.
 METADATA = """\
 !0 = !{!"branch_weights", i32 1, i32 4000}
 !1 = !{!4, !4, i64 0}
@@ -37,7 +37,9 @@ METADATA = """\
 !4 = !{!"guest", !6}
 !5 = !{!"runtime", !6}
 !6 = !{!"wasmloom"}
-!7 = !{!"branch_weights", i32 4000, i32 1}"""
+!7 = !{!"branch_weights", i32 4000, i32 1}
+!8 = !{!9, !9, i64 0}
+!9 = !{!"object", !6}"""
 #: The first number that a module's own metadata may have.
 FIRST_METADATA = 16
 
@@ -58,7 +60,7 @@ _WORD_MASK = (1 << SLOT_BITS) - 1
 #: The metadata suffixes of a function's locations, by offset in the module and site (see `wasmloom.compiler.lines`).
 Scope = Callable[[int, int], str]
 
-_GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
+_GUEST, _RUNTIME, _OBJECT = ", !tbaa !1", ", !tbaa !2", ", !tbaa !8"
 
 
 def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
@@ -259,6 +261,14 @@ class FunctionBuilder(StructBuilder):
         tag = _GUEST if align == 1 else _RUNTIME
         how = "store volatile" if align == 1 or seen else "store"
         self.emit(f"{how} {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{tag}")
+
+    def object_load(self, type: str, address: Value, align: int) -> Value:
+        """Read a part of an object, or of a list of blocks for objects."""
+        return self.assign(f"load {llvm_type(type)}, ptr {address.text}, align {align}{_OBJECT}", type)
+
+    def object_store(self, x: Value, address: Value, align: int) -> None:
+        """Write such a part. Volatile, as is what may fault: an access that does mustn't find half of an object."""
+        self.emit(f"store volatile {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{_OBJECT}")
 
     def constant_load(self, type: str, address: Value) -> Value:
         """Read what never changes while the function runs."""

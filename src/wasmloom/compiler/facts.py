@@ -10,6 +10,7 @@ from wasmloom.compiler.abi import Signature, signature
 from wasmloom.compiler.bodies import scan
 from wasmloom.contract import layout
 from wasmloom.errors import UnsupportedError
+from wasmloom.spec.canon import sub_type
 from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.types import CONCRETE, ContType, FuncType
 
@@ -43,6 +44,7 @@ class Facts:
         self._hints = parse_hints(module.data, hints[0].start, hints[0].end) if hints else {}
         composites = [sub.composite for sub in module.types]
         self.function_types = composites
+        self.finals = [sub.final for sub in module.types]
         self.cont_functions = [c.func - CONCRETE if isinstance(c, ContType) else -1 for c in composites]
         self._type_ids = module.type_ids
         index_of = {number: index for index, number in enumerate(self._type_ids)}
@@ -57,7 +59,8 @@ class Facts:
             ("table", module.num_tables),
             ("mem", len(module.memories)),
             ("tag", len(module.tags)),
-            ("wait", 0),
+            ("wait", len(layout.WAITS) * sum(memory.shared for memory in module.memories)),
+            ("type", module.num_types),
         ):
             self._spaces[space] = at
             at += layout.FIELD_BYTES * count
@@ -148,9 +151,18 @@ class Facts:
         return space == "mem" and self.module.memories[index].is64
 
     def place(self, space: str, index: int) -> int:
-        """The offset in the instance of the pointer to a "global", "func", "table", "mem", "tag", or what waits in a
-        memory ("wait", see `waits_at`)."""
+        """The offset in the instance of the pointer to a "global", "func", "table", "mem", "tag", what waits in a
+        memory ("wait", see `waits_at`) or the layout of a "type"."""
         return self._spaces[space] + layout.FIELD_BYTES * index
+
+    def depth(self, type_index: int) -> int:
+        """How many types are above a type of the module."""
+        supers = sub_type(self._type_ids[type_index]).supers
+        depth = 0
+        while supers:
+            depth += 1
+            supers = sub_type(supers[0]).supers
+        return depth
 
     def may_throw(self, index: int) -> bool:
         """Whether a call of function `index` may end in an exception."""

@@ -15,6 +15,7 @@ from enum import IntEnum
 
 from wasmloom.compiler import call_lowering as _calls  # noqa: F401  (registers what lowers calls)
 from wasmloom.compiler import control_lowering as _control  # noqa: F401  (registers what lowers blocks and branches)
+from wasmloom.compiler import object_lowering as _objects  # noqa: F401  (the same of objects)
 from wasmloom.compiler import stack_lowering as _stacks  # noqa: F401  (registers what lowers continuations)
 from wasmloom.compiler import switching
 from wasmloom.compiler.abi import UNIFORM_PROTOTYPE, UNIFORM_RESULT

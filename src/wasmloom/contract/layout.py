@@ -7,6 +7,15 @@ are 8 bytes wide: offsets are 8 × position on every platform.
 
 from __future__ import annotations
 
+#: The size classes of small objects, in bytes of a block: steps of 8, then four for each doubling. Behind them comes
+#: the "class" of all larger objects, which lie apart.
+OBJECT_SIZES: tuple[int, ...] = (
+    *range(16, 64, 8),
+    *(step * quarter for step in (16, 32, 64, 128, 256, 512, 1024) for quarter in range(4, 8)),
+    8192,
+)
+LARGE_OBJECT = len(OBJECT_SIZES)
+
 #: struct name → fields in order, each (name, C type). C types: "void*", "char*", "uint64_t", "int64_t".
 STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
     # One per Store: the state of its guest thread of control.
@@ -70,11 +79,18 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("depth_of_stack", "int64_t"),
         # While bytecode that begins a function is in `enter_slow`: its return ip.
         ("return_ip", "char*"),
+        # What stands in for an object where there is none, so that its type can be read: a WlObject, whose type has
+        # nothing that any test looks for.
+        ("no_type", "void*"),
+        # By size class (`OBJECT_SIZES`): blocks for objects, linked by their second words. The first ones are 0. What
+        # takes one needs no call.
+        *((f"objects_{number}", "void*") for number in range(LARGE_OBJECT + 1)),
     ),
     # One per instance. It is followed by `slots`, one pointer each to the module's global cells (uint64_t*), functions
     # (WlFunction*), tables (WlTable*) and memories (WlMemory*), in this order and imports first, so handlers
     # reach each with one load from a constant offset; the pointers below point into them for the runtime. Tags
-    # (WlTag*) follow, and for each shared memory the host functions that wait in it (see `WAITS`).
+    # (WlTag*) follow, for each shared memory the host functions that wait in it (see `WAITS`), and if there are
+    # structs or arrays, the layouts of all types (WlType*, NULL of others).
     "WlInstance": (
         ("memory0_base", "char*"),
         ("memory0_length", "uint64_t"),
@@ -87,6 +103,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("tables", "void*"),  # WlTable*[]
         ("memories", "void*"),  # WlMemory*[]
         ("tags", "void*"),  # WlTag*[]
+        ("types", "void*"),  # WlType*[]
+        ("element_count", "uint64_t"),  # how many element segments there are
     ),
     # A function: what a funcref points to. `context` lies where WlInstance has it, since compiled code takes either as
     # its environment. `code_cell` is the address of a pointer to the bytecode's entry: for guest
@@ -160,6 +178,28 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("mark", "uint64_t"),
         ("tag", "void*"),  # WlTag*
         ("count", "uint64_t"),
+    ),
+    # An object, a struct or an array: what references of the "any" hierarchy point to, unless they are i31s or the
+    # host's (see `I31_TAG`). Fields of a struct follow the type, elements of an array the length. A type of 0: a free
+    # block.
+    "WlObject": (
+        ("type", "void*"),  # WlType*
+        ("length", "uint64_t"),  # of an array: elements
+    ),
+    # What code and collector know of a type of objects. It belongs to the canonical type, and lives as long. It is
+    # followed by the types above it and itself, by depth: at least `SHALLOW` places, those beyond its depth NULL.
+    "WlType": (
+        ("what", "uint64_t"),  # one of OBJECT_KINDS
+        ("bytes", "uint64_t"),  # of a whole struct; of an element
+        ("size_class", "uint64_t"),  # of structs
+        ("depth", "uint64_t"),
+        ("id", "uint64_t"),  # the canonical id
+        # Of fields: where they are in the object (uint32_t[]).
+        ("offsets", "void*"),
+        # Of a struct: the fields with what the collector looks at, `traced` of them: offsets, plus 1 where it has to
+        # find out what the word is. Of an array: 0, 1 if it looks at elements, 2 if it has to find out.
+        ("traced_at", "void*"),
+        ("traced", "uint64_t"),
     ),
     # A stack. A reference to a continuation (a contref) is its address and, in the upper 16 bits, a revision: what
     # consumes the reference adds one to that of the continuation.
@@ -284,6 +324,8 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "compile_function",
     # (ctx, address, count): wake those that wait at an address of a memory; returns how many
     "notify",
+    # (ctx, WlType*): there is no block for a struct of this type in the context's list: put some there
+    "refill_objects",
     # From here on `ip` points to an instruction of the form
     #   handler:8  a:u16 b:u16 c:u16 d:u16  imm0:u32 imm1:u32
     # where a…d are frame slots. In the comments "a ← f(b)" means: read slot b, write slot a.
@@ -299,6 +341,17 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "elem_drop",  # element imm0
     "cont_new",  # a ← a continuation that runs function b, which needs imm0 slots for its parameters or results
     "new_exception",  # ctx.exception ← one with the tag at offset imm0 of the instance, imm1 values from slot a on
+    # Of arrays: imm0 is the index of the type, the operands are in the slots from b on.
+    "array_new",  # a ← array of value, length
+    "array_new_default",  # a ← array of length
+    "array_new_fixed",  # a ← array of imm1 values
+    "array_new_data",  # a ← array from data imm1, of offset, length
+    "array_new_elem",  # a ← array from element imm1, of offset, length
+    "array_fill",  # array, index, value, count
+    "array_copy",  # array, index, source, index, count; imm1: the index of the source's type
+    "array_init_data",  # from data imm1: array, index, offset, count
+    "array_init_elem",  # from element imm1: array, index, offset, count
+    "function_test",  # a ← whether the function has the type imm0; of null imm1
 )
 
 #: What waits in a shared memory, by bytes that are compared: its place among the memory's.
@@ -320,6 +373,15 @@ CONT_FRESH, CONT_SUSPENDED, CONT_ACTIVE, CONT_ENDED = range(len(CONT_STATES))
 BOUND_SHIFT = 2
 #: Kinds of clauses of a `resume` in compiled code.
 ON_LABEL, ON_SWITCH = 0, 1
+#: Kinds of types of objects; that of `no_type`.
+OBJECT_KINDS: tuple[str, ...] = ("none", "struct", "array")
+OBJECT_NONE, OBJECT_STRUCT, OBJECT_ARRAY = range(len(OBJECT_KINDS))
+#: The lowest bits of references of the "any" and the "extern" hierarchy: of an i31, whose number begins behind this
+#: bit; of an object of the host. Others are addresses, or null. So nothing has to be done for a conversion between
+#: both.
+I31_TAG, HOST_TAG = 1, 2
+#: A type of this depth, or less, is looked for without a look at how deep the other one is.
+SHALLOW = 8
 #: A contref's revision begins at this bit.
 REVISION_SHIFT = 48
 NEXT_REVISION = 1 << REVISION_SHIFT
@@ -382,4 +444,8 @@ def pxd() -> str:
     parts += [f"    CONT_BYTES = {CONT_BYTES}", f"    INLINE_WORDS = {INLINE_WORDS}"]
     parts += [f"    BOUND_SHIFT = {BOUND_SHIFT}", f"    ON_LABEL = {ON_LABEL}", f"    ON_SWITCH = {ON_SWITCH}"]
     parts += [f"    REVISION_SHIFT = {REVISION_SHIFT}", f"    MAX_REVISION = {MAX_REVISION}"]
+    parts += [f"    OBJECT_{name.upper()} = {i}" for i, name in enumerate(OBJECT_KINDS)]
+    parts += [f"    OBJECT_CLASSES = {len(OBJECT_SIZES)}", f"    MOST_OBJECT_BYTES = {OBJECT_SIZES[-1]}"]
+    parts.append(f"    OBJECT_WORDS = {OBJECT_SIZES[-1] // SLOT_BYTES + 1}")  # sizes in words, of small objects
+    parts += [f"    I31_TAG = {I31_TAG}", f"    HOST_TAG = {HOST_TAG}", f"    SHALLOW = {SHALLOW}"]
     return "\n".join(parts) + "\n"

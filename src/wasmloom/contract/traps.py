@@ -23,7 +23,7 @@ TRAP_REASONS: tuple[str, ...] = (
     "null continuation reference",
     "continuation already consumed",
     "unhandled tag",
-    # A continuation or an exception would exceed the store's memory limit, or what the system has.
+    # A continuation, an exception or an object would exceed the store's memory limit, or what the system has.
     "out of memory",
     "unaligned atomic",
     "expected shared memory",
@@ -31,6 +31,11 @@ TRAP_REASONS: tuple[str, ...] = (
     "call stack exhausted",
     # The depth of calls that deterministic code counts. To its reader the same again.
     "call stack exhausted",
+    "null structure reference",
+    "null array reference",
+    "null i31 reference",
+    "cast failure",
+    "out of bounds array access",
     # A limit that isn't the same everywhere has ended deterministic code: that of a stack's memory, or of objects'.
     "host limit",
     # A WebAssembly exception that no handler of the entry caught is waiting in the context.
@@ -68,6 +73,11 @@ TRAP_REASONS: tuple[str, ...] = (
     EXPECTED_SHARED_MEMORY,
     CHAIN_EXHAUSTED,
     DEPTH_EXHAUSTED,
+    NULL_STRUCT_REFERENCE,
+    NULL_ARRAY_REFERENCE,
+    NULL_I31_REFERENCE,
+    CAST_FAILURE,
+    ARRAY_OUT_OF_BOUNDS,
     HOST_LIMIT,
     UNCAUGHT_EXCEPTION,
     HOST_EXCEPTION,

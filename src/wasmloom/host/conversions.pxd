@@ -28,6 +28,7 @@ cdef int null_word(uint64_t type, uint64_t *word) except -1
 cdef int to_word(Store store, uint64_t type, object value, uint64_t *word) except -1
 cdef object from_word(Store store, uint64_t type, const uint64_t *word)
 cdef int look_at_c_stack() except -1
+cdef object host_object(Store store, uint64_t word)
 cdef str described(object value)
 cdef Store check_store(object store)
 cdef int store_of(object value, Store store) except -1

@@ -13,6 +13,11 @@ f32, f64            a float, an int, or anything with `__float__` float; an f32 
 v128                16 bytes: bytes, or what has a buffer;        bytes
                     `ValueError` for another number of them
 externref           any object; None is null                      the same object; null is None
+i31ref              an int of 31 bits, signed or unsigned         int, signed; null is None
+anyref              such an int, a `Struct`, an `Array`; any      the same; null is None
+                    other object, as externref has it
+(ref $t)            a `Struct` or `Array` of the type; None is    `Struct`, `Array`; null is None
+                    null
 funcref, (ref $t)   a `Func` of the same store; None is null      `Func`; null is None
 exnref              a `WasmException`; None is null               `WasmException`; null is None
 contref, (ref $ct)  a `Continuation`; None is null                `Continuation`; null is None
@@ -38,6 +43,7 @@ from cython.cimports.cpython.long import (
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
+from cython.cimports.wasmloom.contract._layout import HOST_TAG
 from cython.cimports.wasmloom.host.conversions import (
     Bits32,
     Bits64,
@@ -48,7 +54,6 @@ from cython.cimports.wasmloom.host.conversions import (
 )
 from cython.cimports.wasmloom.host.signatures import (
     KIND_COUNT,
-    KIND_EXTERN,
     KIND_F32,
     KIND_F64,
     KIND_I32,
@@ -279,17 +284,11 @@ def _v128_object(store: Store, type: uint64_t, word: cython.pointer(cython.const
 
 
 @cython.cfunc
-@cython.exceptval(-1, check=False)
-def _extern_word(store: Store, type: uint64_t, value: object, word: cython.pointer(uint64_t)) -> cython.int:
-    word[0] = store.word_of(value)
-    return 0
-
-
-@cython.cfunc
-def _extern_object(store: Store, type: uint64_t, word: cython.pointer(cython.const[uint64_t])) -> object:
+def host_object(store: Store, word: uint64_t) -> object:
+    """The host's object that a reference refers to."""
     if PyDict_GET_SIZE(store.references) == 0:
         raise WasmError("this store is being freed: its external references are gone")
-    return cython.cast(object, cython.cast(cython.pointer(PyObject), word[0]))
+    return cython.cast(object, cython.cast(cython.pointer(PyObject), word & ~cython.cast(uint64_t, HOST_TAG)))
 
 
 @cython.cfunc
@@ -313,7 +312,6 @@ def _register() -> None:
     set_conversion(KIND_F32, _to_f32, _f32_object)
     set_conversion(KIND_F64, _to_f64, _f64_object)
     set_conversion(KIND_V128, _to_v128, _v128_object)
-    set_conversion(KIND_EXTERN, _extern_word, _extern_object)
 
 
 _register()

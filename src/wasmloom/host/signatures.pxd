@@ -12,6 +12,7 @@ cdef enum Kind:
     KIND_EXTERN
     KIND_EXN
     KIND_CONT
+    KIND_ANY
     KIND_OTHER
     KIND_COUNT
 

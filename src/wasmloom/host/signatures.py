@@ -10,6 +10,7 @@ from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.wasmloom.host.signatures import (
+    KIND_ANY,
     KIND_CONT,
     KIND_COUNT,
     KIND_EXN,
@@ -34,6 +35,7 @@ _FUNC_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
 _CONT_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["cont"])
 _SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _EXTERN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
+_ANY_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["any"])
 _EXN_HEAP = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["exn"])
 #: The types of numbers, by kind: their kinds are numbered as in `wasmloom.semantics.kinds`.
 _NUMBERS = cython.declare(cython.int, len(NUMBERS))
@@ -74,6 +76,8 @@ def kind_of(type: uint64_t) -> cython.int:
         return KIND_EXTERN
     if heap == _EXN_HEAP:
         return KIND_EXN
+    if heap_matches(heap, _ANY_HEAP):
+        return KIND_ANY
     return KIND_CONT if heap_matches(heap, _CONT_HEAP) else KIND_OTHER
 
 

@@ -18,6 +18,7 @@ import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
+from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
 from cython.cimports.wasmloom.binary.reader import Instr, Reader, next_instr, read_u32
 from cython.cimports.wasmloom.binary.sections import (
@@ -39,6 +40,7 @@ from cython.cimports.wasmloom.contract._layout import (
     WlTag,
 )
 from cython.cimports.wasmloom.host.bridge import Func, call_from_host, func_at, host_of, new_host_function
+from cython.cimports.wasmloom.host.constants import fill_types, has_objects, run_constant
 from cython.cimports.wasmloom.host.externs import Global, Memory, Table, global_at, memory_at, table_at
 from cython.cimports.wasmloom.host.shared_memory import SharedMemory, pointer_of
 from cython.cimports.wasmloom.host.signatures import Signature, signature_of
@@ -60,6 +62,7 @@ from wasmloom.errors import LinkError, Trap
 from wasmloom.host import adapters as _adapters  # noqa: F401  (registers what compiled code calls)
 from wasmloom.host import asynchronous as _asynchronous  # noqa: F401  (registers what lets functions wait)
 from wasmloom.host import continuations as _continuations  # noqa: F401  (registers their conversion)
+from wasmloom.host import objects as _objects  # noqa: F401  (the same)
 from wasmloom.host import parking
 from wasmloom.host.bridge import set_caller_at
 from wasmloom.host.callers import Caller, PerInstance
@@ -90,9 +93,10 @@ _NO_MAXIMUM = cython.declare(uint64_t, (1 << 64) - 1)
 _OPERATIONS = ("add", "sub", "mul")
 _ARITHMETIC = cython.declare(cython.uchar[1024])
 _BITS = cython.declare(uint64_t[1024])
+memset(_BITS, 0, cython.sizeof(_BITS))
 for _row in INSTRUCTIONS:
     _operation = _row.mnemonic.partition(".")[2]
-    if _row.mnemonic in CONSTANT and _row.results and KINDS[_row.results[0]].bits <= SLOT_BITS:
+    if _row.mnemonic in CONSTANT and _row.results and _row.feature != "gc" and KINDS[_row.results[0]].bits <= SLOT_BITS:
         _BITS[cython.cast(cython.int, _row.index)] = (1 << KINDS[_row.results[0]].bits) - 1
         if _operation in _OPERATIONS:
             _ARITHMETIC[cython.cast(cython.int, _row.index)] = 1 + _OPERATIONS.index(_operation)
@@ -123,10 +127,13 @@ class InstanceState:
         if found is None:  # for `_state_at`
             return
         store.lock()
+        # Objects of constant expressions are where the collector doesn't see them.
+        store.guest.heap.holds += 1
         try:
             ensure_installed()
             self.build(found, bare)
         finally:
+            store.guest.heap.holds -= 1
             store.unlock()
 
     @cython.cfunc
@@ -144,12 +151,13 @@ class InstanceState:
         n_memories: cython.size_t = len(module.memories)
         n_tags: cython.size_t = module.num_tags
         n_waits: cython.size_t = _WAITS * cython.cast(cython.size_t, sum(type.shared for type in module.memories))
+        n_types: cython.size_t = module.num_types if has_objects(module) else 0
         slots: cython.pointer(cython.p_void)
         instance: cython.pointer(WlInstance) = cython.cast(
             cython.pointer(WlInstance),
             self.store.allocate(
                 cython.sizeof(WlInstance)
-                + (n_globals + n_functions + n_tables + n_memories + n_tags + n_waits)
+                + (n_globals + n_functions + n_tables + n_memories + n_tags + n_waits + n_types)
                 * cython.sizeof(cython.p_void)
             ),
         )
@@ -162,10 +170,12 @@ class InstanceState:
         instance.memories = slots + n_globals + n_functions + n_tables
         instance.tags = slots + n_globals + n_functions + n_tables + n_memories
         self.waits = cython.cast(_FUNCTIONS, slots + n_globals + n_functions + n_tables + n_memories + n_tags)
+        instance.types = slots + n_globals + n_functions + n_tables + n_memories + n_tags + n_waits
         # Keep these directly, not only through the module, whose attributes the garbage collector clears: functions
         # point into the code space, segments into the bytes.
         self.store.keep += (self.module, self.module.code_space, module.data)
         self.store.module_at[cython.cast(uint64_t, instance)] = self.module
+        fill_types(module, instance, n_types)
         self.fill_functions(imports["func"])
         # Not before this: a finaliser may call into the store and make it change its tier.
         if not push(cython.address(self.store.instances), instance):
@@ -356,6 +366,7 @@ class InstanceState:
         i: cython.size_t
         k: uint32_t
         self.pointer.element_segments = self.store.allocate(module.num_elements * cython.sizeof(WlSegment))
+        self.pointer.element_count = module.num_elements
         segment = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
         for i in range(module.num_elements):
             poll()
@@ -461,18 +472,21 @@ class InstanceState:
         while True:
             next_instr(r, cython.address(instr))
             if instr.op == _END:
-                word[0] = stack[top - 1]
+                word[0] = stack[0]
+                if top > 1:
+                    word[1] = stack[1]
                 return 0
             if instr.op == _GLOBAL_GET:
                 cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), self.pointer.globals)[instr.a]
                 stack[top] = cell[0]
                 top += 1
                 if of_type(module.global_item[instr.a].content).is_vector:
-                    word[1] = cell[1]  # no instruction of constant expressions takes a vector: this is its value
+                    stack[top] = cell[1]
+                    top += 1
             elif instr.op == _V128_CONST:
                 stack[top] = instr.a
-                top += 1
-                word[1] = instr.b
+                stack[top + 1] = instr.b
+                top += 2
             elif instr.op == _REF_FUNC:
                 stack[top] = cython.cast(cython.pointer(uint64_t), self.pointer.functions)[instr.a]
                 top += 1
@@ -482,9 +496,11 @@ class InstanceState:
             elif _ARITHMETIC[instr.op]:
                 top -= 1
                 stack[top - 1] = _arithmetic(instr.op, stack[top - 1], stack[top])
-            else:  # a constant: validation lets no other instruction in
+            elif _BITS[instr.op]:
                 stack[top] = instr.a & _BITS[instr.op]
                 top += 1
+            else:  # validation lets nothing else in
+                top = run_constant(self.store, self.pointer, cython.address(instr), stack, top)
 
     def run(self, index: int) -> None:
         """Run the start function. If it is the host's, this instance is its caller."""

@@ -415,10 +415,10 @@ class Assembler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def fit(self, a: cython.pointer(Operand), index: cython.int) -> cython.int:
-        """Put an i64 immediate that doesn't fit a 32-bit field into a slot."""
+        """Put a word that is an immediate and doesn't fit a 32-bit field into a slot."""
         if (
             a.kind == IMM
-            and self.stack[index].type == h.T_I64
+            and (self.stack[index].type == h.T_I64 or self.stack[index].type == h.T_REF)
             and cython.cast(int64_t, a.bits) != cython.cast(cython.int, cython.cast(uint32_t, a.bits))
         ):
             a.kind = SLOT

@@ -75,6 +75,7 @@ cdef class Translator(Assembler):
     cdef int slot_memories
     cdef int slot_tags
     cdef int slot_waits
+    cdef int slot_types
     cdef int open_tries         # `try_table`s around the current instruction, in this function
 
     cdef bint traced            # whether WASMLOOM_LOG asks for it

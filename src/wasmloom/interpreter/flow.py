@@ -54,6 +54,7 @@ from cython.cimports.wasmloom.spec.canon import FUNC, TypeInfo, type_info
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import calloc, malloc, realloc
 
+from wasmloom.contract.layout import WAITS
 from wasmloom.errors import UnsupportedError
 from wasmloom.semantics.features import EXECUTED
 from wasmloom.semantics.kinds import NUMBERS, of_type
@@ -148,6 +149,9 @@ class Translator(Assembler):
         self.wait_type.num_params = self.wait_type.param_slots = 4
         self.wait_type.num_results = self.wait_type.result_slots = 1
         self.wait_type.results = self.wait_types
+        self.slot_types = self.slot_waits + FIELD_BYTES * cython.cast(
+            cython.int, len(WAITS) * sum(memory.shared for memory in module.memories)
+        )
         self._read_signatures()
         self.traced = log.STACKS
         index_of = {number: index for index, number in enumerate(self.module.type_ids)}

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wasmloom.contract import layout
-from wasmloom.interpreter import control_handlers, families, stack_handlers
+from wasmloom.interpreter import control_handlers, families, object_handlers, stack_handlers
 from wasmloom.interpreter.deterministic_handlers import deterministic_handlers
 from wasmloom.interpreter.emitter import SIGNATURE, STATE, HandlerBuilder
 from wasmloom.interpreter.fused import fused_handlers
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: Section of all handlers; the linker defines ``__start_…`` and ``__stop_…`` for it.
 SECTION = "wl_text"
 
-OUTLINED = {**control_handlers.OUTLINED, **stack_handlers.OUTLINED}
+OUTLINED = {**control_handlers.OUTLINED, **stack_handlers.OUTLINED, **object_handlers.OUTLINED}
 
 #: What of the object the bodies of handlers refer to, besides the runtime functions.
 EXTERNALS = (*OUTLINED, "wl_no_instance", "wl_cont_return_code", "wl.shim", "wl.cross_back")
@@ -51,6 +51,7 @@ def written_handlers() -> Iterator[Handler]:
     yield from control_handlers.control_handlers()
     yield from stack_handlers.stack_handlers()
     yield from deterministic_handlers()
+    yield from object_handlers.object_handlers()
 
 
 class HandlerSet:
@@ -161,8 +162,12 @@ def enumeration() -> str:
     lines.append(f"    TRY_RECORD_SLOTS = {stack_handlers.TRY_RECORD_SLOTS}")
     lines.append(f"    CLAUSE_SUSPEND = {stack_handlers.CLAUSE_SUSPEND}")
     lines.append(f"    CLAUSE_SWITCH = {stack_handlers.CLAUSE_SWITCH}")
+    lines += object_handlers.enumeration()
+    for name, number in object_handlers.first_numbers(list(written_handlers())).items():
+        lines.append(f"    FIRST_{name.upper()} = {number}")
     lines += [f"    REACH_{reach.name} = {int(reach)}" for reach in families.Reach]
-    for name, family in (*families.FAMILIES.items(), ("select", control_handlers.SELECT)):
+    written = (("select", control_handlers.SELECT), *object_handlers.OBJECT_FAMILIES.items())
+    for name, family in (*families.FAMILIES.items(), *written):
         parameters = ", ".join(f"int {axis}" for axis in ("row", *(axis for axis, _ in family.axes)))
         lines += ["", f"cdef inline int {name}_position({parameters}) noexcept nogil:"]
         lines.append(f"    return {family.position_text()}")

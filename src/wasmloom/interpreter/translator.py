@@ -13,6 +13,7 @@ definitions are of a kind):
 `vector_translator` vectors
 `call_translator`   calls, tail calls, and calls of the runtime
 `stack_translator`  exceptions and continuations
+`object_translator` structs, arrays, tests of types
 `translator`        locals, and the loop over a body's instructions
 =================== ==========================================================================
 
@@ -43,6 +44,7 @@ from cython.cimports.wasmloom.system.allocation import realloc
 
 # Importing these registers their functions.
 from wasmloom.interpreter import call_translator as _calls  # noqa: F401
+from wasmloom.interpreter import object_translator as _objects  # noqa: F401
 from wasmloom.interpreter import stack_translator as _stack_translator  # noqa: F401
 from wasmloom.interpreter import value_translator as _values  # noqa: F401
 from wasmloom.interpreter import vector_translator as _vectors  # noqa: F401

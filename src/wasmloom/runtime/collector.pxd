@@ -11,3 +11,5 @@ ctypedef struct Marking:
     void *store
     WlCont *conts
     WlException *exceptions
+    uint64_t marked             # objects in `heap.marks`
+    bint overflown              # more have been marked than there was room for

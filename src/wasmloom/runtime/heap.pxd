@@ -1,4 +1,6 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
+
+from wasmloom.contract._layout cimport OBJECT_CLASSES, WlContext, WlObject
 
 cdef enum:
     SLAB_BYTES = 131072         # a slab's size and alignment
@@ -9,7 +11,15 @@ cdef enum:
     CONT_CLASS = 0              # the size class of continuations; those of exceptions follow
     CLASSES = 9
     FIRST_EXCEPTION_WORDS = 8   # size of the smallest class of exceptions; each has twice the size of the one before
+    FIRST_OBJECT_CLASS = 9      # from here on: slabs of objects, by size class; the last one: a large object
+    LARGE_CLASS = 44
+    NO_CLASS = 45               # slabs that have no blocks now: they are objects' again when they are needed
+    SLAB_KINDS = 46
+    MARK_BYTES = 2048           # a bit for each 8 bytes of a slab, behind its header: of objects, which are marked
     HEAP_FLOOR = 1048576        # bytes to allocate before the collector runs at all
+    OBJECT_FLOOR = 4194304      # the same where objects are made
+    CHUNK = 4096                # bytes of blocks that have never been used which are handed out at a time
+    FIRST_MARKS = 4096          # objects that the collector can keep in mind at first
     # Bits of a block's mark.
     MARK_LIVE = 1               # reachable
     MARK_NAMED = 2              # some word has its address, with any revision
@@ -22,6 +32,13 @@ ctypedef struct Slab:
     uint64_t count              # blocks that fit
     uint64_t used               # blocks that have been handed out at least once: the first ones
     uint64_t number             # how many slabs the heap had before this one
+    uint64_t first              # where the first block is: bytes from the slab's beginning
+    # Of objects: blocks that can be used again, linked by their second words, and how many; the next one of this class
+    # that has some; the bytes that have been charged.
+    void *free
+    uint64_t free_count
+    Slab *next_free
+    uint64_t charged
 
 # A reference that Python holds.
 ctypedef struct Pin:
@@ -37,6 +54,19 @@ ctypedef struct Heap:
     uint64_t slab_count
     Slab *filling[9]            # by class: where new blocks come from
     void *free[9]               # by class: blocks of exceptions that can be used again
+    Slab *filling_objects[36]   # by class of objects: where new blocks come from …
+    Slab *free_objects[36]      # … and those with blocks that can be used again, linked by `next_free`
+    Slab *empty                 # slabs without blocks, linked by `next_free`
+    Slab **large                # objects that have their memory for themselves, each in a mapping of its own
+    uint64_t large_count
+    uint64_t large_room
+    WlObject **marks            # what the collector has marked and not looked into
+    uint64_t mark_room
+    uint64_t object_bytes       # of blocks of objects that have been handed out, also those that are free again
+    uint64_t large_bytes
+    uint64_t live_bytes         # of objects in slabs that the last collection has left
+    bint checks                 # a collection comes before each object: for tests
+    bint logs                   # collections are logged
     char *region                # mapped memory that is no slab yet
     char *region_end
     void *regions               # all mapped memory: each begins with (next, size)
@@ -57,9 +87,17 @@ ctypedef struct Heap:
     uint64_t pins_at            # this many make `pin` drop those that nothing holds
     OnWords on_words            # NULL: nothing listens
 
+cdef uint64_t no_type[80]           # a WlType that no object has (`WlContext.no_type`): all 0
+
 cdef void *new_block(Heap *heap, uint64_t kind) noexcept nogil
 cdef uint64_t class_bytes(uint64_t kind) noexcept nogil
 cdef uint64_t exception_class(uint64_t count) noexcept nogil
+cdef Slab *find_slab(Heap *heap, uint64_t address) noexcept nogil
+cdef Slab *take_slab(Heap *heap, uint64_t kind, uint64_t size) noexcept nogil
+cdef Slab *new_large(Heap *heap, uint64_t size) noexcept nogil
+cdef void free_large(Slab *slab) noexcept nogil
+cdef uint8_t *mark_bits(Slab *slab) noexcept nogil
+cdef void link_fresh(Slab *slab, uint64_t count) noexcept nogil
 cdef Slab *slab_of(Heap *heap, uint64_t address) noexcept nogil
 cdef void *block_at(Slab *slab, uint64_t index) noexcept nogil
 cdef uint64_t block_index(Slab *slab, uint64_t address) noexcept nogil

@@ -1,17 +1,22 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # mypy: ignore-errors
-"""The reference heap's memory: continuations and exceptions in blocks, blocks in slabs.
+"""The reference heap's memory: continuations, exceptions and objects in blocks, blocks in slabs.
 
-A slab is 128 KiB, aligned to its size, and holds blocks of one size class, so the collector finds the block
+A slab is 128 KiB, aligned to its size, and holds blocks of one size class of one sort, so the collector finds the block
 that a word may name with one lookup in a hash table. Slabs are cut from mapped regions and are unmapped with their
-store, so a stale reference always points to a block of the same kind. A slab's blocks are first touched when they are
+store, so a stale reference to a continuation always points to one. A slab's blocks are first touched when they are
 handed out, so a small guest stays small.
+
+Slabs of objects have a bit for each 8 bytes, of which those of blocks' beginnings are marks. A slab whose objects have
+all gone may get another class of objects. An object that is too large for a slab has a mapping of its own, which begins
+like a slab, so its mark is where others are.
 
 `wasmloom.runtime.stacks` knows what blocks mean, `wasmloom.runtime.collector` which of them are still in use.
 
 Invariants:
 
 * Blocks of a slab from ``used`` on are zero and have never been handed out.
+* A block of an object whose first word is 0 is free. Such blocks are in one list: their slab's, or the context's.
 * Pins are made with the store locked. The holder of a pin drops it by writing 0 to its word and to ``held``, at any
   time, with the GIL held.
 """
@@ -19,8 +24,9 @@ Invariants:
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.libc.stdint import uint8_t, uint64_t
 from cython.cimports.libc.stdlib import free
+from cython.cimports.libc.string import memset
 from cython.cimports.posix.mman import (
     MAP_ANONYMOUS,
     MAP_FAILED,
@@ -34,7 +40,10 @@ from cython.cimports.wasmloom.contract._layout import CONT_BYTES, SLOT_BYTES
 from cython.cimports.wasmloom.runtime.heap import (
     CONT_CLASS,
     FIRST_EXCEPTION_WORDS,
+    FIRST_OBJECT_CLASS,
     HUGE_REGION,
+    LARGE_CLASS,
+    MARK_BYTES,
     MAX_REGION,
     SLAB_BYTES,
     SLAB_HEADER,
@@ -42,8 +51,11 @@ from cython.cimports.wasmloom.runtime.heap import (
     Heap,
     Pin,
     Slab,
+    no_type,
 )
-from cython.cimports.wasmloom.system.allocation import calloc, malloc, mmap, prefer_huge_pages
+from cython.cimports.wasmloom.system.allocation import calloc, malloc, mmap, prefer_huge_pages, realloc
+
+memset(no_type, 0, cython.sizeof(no_type))
 
 
 @cython.cfunc
@@ -105,7 +117,7 @@ def _enter_table(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _new_slab(heap: cython.pointer(Heap), kind: uint64_t) -> cython.pointer(Slab):
+def _new_slab(heap: cython.pointer(Heap), kind: uint64_t, size: uint64_t) -> cython.pointer(Slab):
     """A slab for blocks of a class; NULL when there is no memory."""
     slab: cython.pointer(Slab)
     other: cython.pointer(Slab)
@@ -128,10 +140,7 @@ def _new_slab(heap: cython.pointer(Heap), kind: uint64_t) -> cython.pointer(Slab
     slab = cython.cast(cython.pointer(Slab), heap.region)
     heap.region += SLAB_BYTES
     slab.next = heap.slabs
-    slab.kind = kind
-    slab.size = class_bytes(kind)
-    slab.count = (SLAB_BYTES - SLAB_HEADER) // slab.size
-    slab.used = 0
+    _set_class(slab, kind, size)
     slab.number = heap.slab_count
     heap.slabs = slab
     heap.slab_count += 1
@@ -140,8 +149,117 @@ def _new_slab(heap: cython.pointer(Heap), kind: uint64_t) -> cython.pointer(Slab
         heap.lowest = cython.cast(uint64_t, slab)
     if cython.cast(uint64_t, slab) + SLAB_BYTES > heap.highest:
         heap.highest = cython.cast(uint64_t, slab) + SLAB_BYTES
-    heap.filling[kind] = slab
     return slab
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _set_class(slab: cython.pointer(Slab), kind: uint64_t, size: uint64_t) -> cython.void:
+    """Let a slab without blocks have some of a class."""
+    slab.kind = kind
+    slab.size = size
+    slab.first = SLAB_HEADER + (MARK_BYTES if kind >= FIRST_OBJECT_CLASS else 0)
+    slab.count = (SLAB_BYTES - slab.first) // size
+    slab.used = 0
+    slab.free = cython.NULL
+    slab.free_count = 0
+    slab.charged = 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_slab(heap: cython.pointer(Heap), kind: uint64_t, size: uint64_t) -> cython.pointer(Slab):
+    """A slab for blocks of objects of a class and a size; NULL when there is no memory."""
+    slab: cython.pointer(Slab) = heap.empty
+    if slab == cython.NULL:
+        return _new_slab(heap, kind, size)
+    heap.empty = slab.next_free
+    _set_class(slab, kind, size)
+    return slab
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def link_fresh(slab: cython.pointer(Slab), count: uint64_t) -> cython.void:
+    """Make `count` of a slab's blocks that have never been used its free ones. It has no others."""
+    place: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), block_at(slab, slab.used))
+    i: uint64_t
+    slab.free = place
+    for i in range(count):
+        place[0] = 0
+        place[1] = cython.cast(uint64_t, place) + slab.size if i + 1 < count else 0
+        place = cython.cast(cython.pointer(uint64_t), cython.cast(cython.p_char, place) + slab.size)
+    slab.used += count
+    slab.free_count = count
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def mark_bits(slab: cython.pointer(Slab)) -> cython.pointer(uint8_t):
+    """The marks of a slab of objects."""
+    return cython.cast(cython.pointer(uint8_t), slab) + SLAB_HEADER
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def new_large(heap: cython.pointer(Heap), size: uint64_t) -> cython.pointer(Slab):
+    """Memory, all zero, for an object of `size` bytes, which begins like a slab; NULL when there is none."""
+    whole: uint64_t = (size + SLAB_HEADER + MARK_BYTES + 4095) & ~cython.cast(uint64_t, 4095)
+    memory: cython.p_char
+    start: uint64_t
+    before: uint64_t
+    room: uint64_t
+    slab: cython.pointer(Slab)
+    more: cython.p_void
+    if heap.large_count == heap.large_room:
+        room = 2 * heap.large_room + 16
+        more = realloc(heap.large, room * cython.sizeof(cython.p_void))
+        if more == cython.NULL:
+            return cython.NULL
+        heap.large = cython.cast(cython.pointer(cython.pointer(Slab)), more)
+        heap.large_room = room
+    memory = cython.cast(
+        cython.p_char,
+        mmap(
+            cython.NULL,
+            whole + SLAB_BYTES,
+            PROT_READ | PROT_WRITE,
+            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+            -1,
+            0,
+        ),
+    )
+    if cython.cast(cython.p_void, memory) == MAP_FAILED:
+        return cython.NULL
+    start = (cython.cast(uint64_t, memory) + SLAB_BYTES - 1) & ~cython.cast(uint64_t, SLAB_BYTES - 1)
+    before = start - cython.cast(uint64_t, memory)
+    if before:
+        munmap(memory, before)
+    if SLAB_BYTES - before:
+        munmap(cython.cast(cython.p_void, start + whole), SLAB_BYTES - before)
+    slab = cython.cast(cython.pointer(Slab), start)
+    slab.kind = LARGE_CLASS
+    slab.first = SLAB_HEADER + MARK_BYTES
+    slab.size = whole - slab.first
+    slab.count = slab.used = 1
+    slab.charged = whole
+    heap.large[heap.large_count] = slab
+    heap.large_count += 1
+    return slab
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def free_large(slab: cython.pointer(Slab)) -> cython.void:
+    """Free the memory of a large object."""
+    munmap(slab, slab.charged)
 
 
 @cython.cfunc
@@ -151,9 +269,10 @@ def new_block(heap: cython.pointer(Heap), kind: uint64_t) -> cython.p_void:
     """A zeroed block that has never been used; NULL when there is no memory."""
     slab: cython.pointer(Slab) = heap.filling[kind]
     if slab == cython.NULL or slab.used == slab.count:
-        slab = _new_slab(heap, kind)
+        slab = _new_slab(heap, kind, class_bytes(kind))
         if slab == cython.NULL:
             return cython.NULL
+        heap.filling[kind] = slab
     slab.used += 1
     heap.block_bytes += slab.size
     return block_at(slab, slab.used - 1)
@@ -164,7 +283,7 @@ def new_block(heap: cython.pointer(Heap), kind: uint64_t) -> cython.p_void:
 @cython.exceptval(check=False)
 def block_at(slab: cython.pointer(Slab), index: uint64_t) -> cython.p_void:
     """A block by its position in its slab."""
-    return cython.cast(cython.p_char, slab) + SLAB_HEADER + index * slab.size
+    return cython.cast(cython.p_char, slab) + slab.first + index * slab.size
 
 
 @cython.cfunc
@@ -172,17 +291,16 @@ def block_at(slab: cython.pointer(Slab), index: uint64_t) -> cython.p_void:
 @cython.exceptval(check=False)
 def block_index(slab: cython.pointer(Slab), address: uint64_t) -> uint64_t:
     """The position of a block in its slab."""
-    return (address - cython.cast(uint64_t, slab) - SLAB_HEADER) // slab.size
+    return (address - cython.cast(uint64_t, slab) - slab.first) // slab.size
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def slab_of(heap: cython.pointer(Heap), address: uint64_t) -> cython.pointer(Slab):
-    """The slab in which a block that has been handed out begins at `address`; NULL when there is none."""
+def find_slab(heap: cython.pointer(Heap), address: uint64_t) -> cython.pointer(Slab):
+    """The slab that an address is in; NULL when there is none. Large objects have none."""
     slab: cython.pointer(Slab)
     place: uint64_t
-    offset: uint64_t
     if address < heap.lowest or address >= heap.highest:
         return cython.NULL
     place = (address >> SLAB_SHIFT) & (heap.table_room - 1)
@@ -190,9 +308,19 @@ def slab_of(heap: cython.pointer(Heap), address: uint64_t) -> cython.pointer(Sla
     while slab != cython.NULL and cython.cast(uint64_t, slab) != address & ~cython.cast(uint64_t, SLAB_BYTES - 1):
         place = (place + 1) & (heap.table_room - 1)
         slab = heap.table[place]
+    return slab
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def slab_of(heap: cython.pointer(Heap), address: uint64_t) -> cython.pointer(Slab):
+    """The slab in which a block that has been handed out begins at `address`; NULL when there is none."""
+    slab: cython.pointer(Slab) = find_slab(heap, address)
+    offset: uint64_t
     if slab == cython.NULL:
         return cython.NULL
-    offset = address - cython.cast(uint64_t, slab) - SLAB_HEADER  # wraps for addresses in the header
+    offset = address - cython.cast(uint64_t, slab) - slab.first  # wraps for addresses in the header
     if offset >= slab.used * slab.size or offset % slab.size != 0:
         return cython.NULL
     return slab
@@ -234,6 +362,11 @@ def free_heap(heap: cython.pointer(Heap)) -> cython.void:
     """Free all memory. No pin may be held any more."""
     following: cython.p_void
     made: cython.pointer(Pin)
+    i: uint64_t
+    for i in range(heap.large_count):
+        free_large(heap.large[i])
+    free(heap.large)
+    free(heap.marks)
     while heap.regions != cython.NULL:
         following = cython.cast(cython.pointer(cython.p_void), heap.regions)[0]
         munmap(heap.regions, cython.cast(cython.pointer(uint64_t), heap.regions)[1])
@@ -243,5 +376,4 @@ def free_heap(heap: cython.pointer(Heap)) -> cython.void:
         heap.pins = made.next
         free(made)
     free(heap.table)
-    heap.table = cython.NULL
-    heap.slabs = cython.NULL
+    memset(heap, 0, cython.sizeof(Heap))

@@ -23,3 +23,4 @@ cdef uint64_t initialise_table(
     WlTable *table, WlSegment *segment, uint64_t target, uint64_t source, uint64_t count
 ) noexcept nogil
 cdef uint64_t handle_interrupt(WlContext *ctx) noexcept nogil
+cdef uint64_t subtype_code(WlContext *ctx, uint64_t actual, uint64_t expected) noexcept nogil

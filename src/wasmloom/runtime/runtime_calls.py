@@ -374,8 +374,8 @@ def _loop_slow(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _is_subtype(ctx: cython.pointer(WlContext), actual: uint64_t, expected: uint64_t) -> uint64_t:
-    """Whether an indirect call's function has a subtype of the expected type; the type table is read with the GIL.
+def subtype_code(ctx: cython.pointer(WlContext), actual: uint64_t, expected: uint64_t) -> uint64_t:
+    """Whether a function has a subtype of the expected type (0), or a trap code; the type table is read with the GIL.
 
     A thread that forks meanwhile finds the guest where it can be left: the guest changes nothing while it waits for the
     GIL.
@@ -694,7 +694,7 @@ def register() -> None:
     """Put the functions into the table of runtime calls."""
     set_runtime_call(_layout.RT_ENTER_SLOW, cython.cast(cython.p_void, _enter_slow))
     set_runtime_call(_layout.RT_LOOP_SLOW, cython.cast(cython.p_void, _loop_slow))
-    set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, _is_subtype))
+    set_runtime_call(_layout.RT_SUBTYPE, cython.cast(cython.p_void, subtype_code))
     set_runtime_call(_layout.RT_INTERRUPT, cython.cast(cython.p_void, _interrupt_compiled))
     set_runtime_call(_layout.RT_NOTIFY, cython.cast(cython.p_void, _memory_notify))
     set_runtime_call(_layout.RT_MEMORY_GROW, cython.cast(cython.p_void, _memory_grow))

@@ -66,7 +66,7 @@ cdef class Store:
     cdef uint64_t cancellation          # the exception by which a waiting guest is cancelled; 0: not made yet
     cdef bint orphans                   # there may be parked guests whose tasks are gone
     cdef list keep                      # whatever must live as long as the store: modules, host functions
-    cdef dict references                # id -> object: what externref words point to
+    cdef dict references                # word -> object: what externref words point to
     cdef Py_ssize_t sweep_at            # this many make `unlock` look for unused ones
     cdef uint64_t hanging               # bytes of objects given to running guests since the last sweep
     cdef uint64_t hanging_at            # this many make a host call sweep, inside of a call

@@ -41,6 +41,7 @@ from cython.cimports.posix.mman import (
     munmap,
 )
 from cython.cimports.wasmloom.contract._layout import (
+    HOST_TAG,
     MOST_BYTES_64,
     SLOT_BYTES,
     WlCont,
@@ -67,7 +68,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     uncharge,
     uncharge_memory,
 )
-from cython.cimports.wasmloom.runtime.heap import Heap, OnWords
+from cython.cimports.wasmloom.runtime.heap import Heap, OnWords, no_type
 from cython.cimports.wasmloom.runtime.native_stacks import free_native_stacks, free_roots, map_values, values_bytes
 from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
 from cython.cimports.wasmloom.runtime.sharing import grow_shared
@@ -116,6 +117,7 @@ from wasmloom.contract.traps import (
 )
 from wasmloom.errors import Trap, WasmError
 from wasmloom.spec.limits import MAX_TABLE_ELEMENTS, PAGE_BITS
+from wasmloom.system import log
 from wasmloom.system.interruption import look_up
 
 _PAGE_BITS = cython.declare(uint64_t, PAGE_BITS)
@@ -123,6 +125,7 @@ _MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 _CHAIN_EXHAUSTED = cython.declare(uint64_t, CHAIN_EXHAUSTED)
+_LOGS_GC = cython.declare(cython.bint, log.GC)
 _HOST_LIMIT = cython.declare(uint64_t, HOST_LIMIT)
 
 #: Trap code → text that follows the reason.
@@ -412,6 +415,8 @@ class Store:
         if self.guest == cython.NULL:
             raise MemoryError
         self.guest.ctx.store = cython.cast(cython.p_void, self)
+        self.guest.ctx.no_type = no_type
+        self.guest.heap.logs = _LOGS_GC
         self.keep = [None]
         self.references = {}
         self.sweep_at = _FIRST_SWEEP
@@ -688,7 +693,7 @@ class Store:
         self.lock()
         if self.depth == 1 and self.guest.entry == cython.NULL:
             self.sweep_at = 0
-        elif self.guest.heap.holds == 0:
+        elif self.guest.heap.holds == 0 and not self.interrupting:
             collect(cython.address(self.guest.ctx))
         self.unlock()
 
@@ -924,14 +929,16 @@ class Store:
     def word_of(self, value: object) -> uint64_t:
         """The word of an external reference, which the store keeps alive."""
         count: cython.Py_ssize_t
+        word: uint64_t
         if value is None:
             return 0
         count = PyDict_GET_SIZE(self.references)
-        self.references[id(value)] = value
+        word = cython.cast(uint64_t, cython.cast(cython.p_void, value)) | HOST_TAG
+        self.references[word] = value
         if PyDict_GET_SIZE(self.references) == count:
-            return cython.cast(uint64_t, cython.cast(cython.p_void, value))
+            return word
         if not charge(self.guest, REFERENCE_BYTES):
-            del self.references[id(value)]
+            del self.references[word]
             if self.guest.entry != cython.NULL:
                 # The guest has reached its limit: there is no room for what a host function gives it.
                 raise self.trap(_OUT_OF_MEMORY, (), self._over_limit(REFERENCE_BYTES))
@@ -941,7 +948,7 @@ class Store:
             # The objects aren't the guest's memory, but freeing them can't wait for the end of a long call. This is
             # an estimate: the object itself as it comes in, by `sys.getsizeof`, not what it refers to.
             self.hanging += REFERENCE_BYTES + size_of(value)
-        return cython.cast(uint64_t, cython.cast(cython.p_void, value))
+        return word
 
     # --- exceptions that leave the guest ---
 

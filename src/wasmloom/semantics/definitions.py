@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from wasmloom.contract.traps import INTEGER_DIVIDE_BY_ZERO, INTEGER_OVERFLOW, INVALID_CONVERSION, UNREACHABLE
-from wasmloom.semantics import atomics as _atomics  # noqa: F401  (registers definitions)
+from wasmloom.semantics import aggregates as _aggregates  # noqa: F401  (registers definitions)
+from wasmloom.semantics import atomics as _atomics  # noqa: F401  (the same)
 from wasmloom.semantics import references as _references  # noqa: F401  (the same)
 from wasmloom.semantics import vectors as _vectors  # noqa: F401  (the same)
 from wasmloom.semantics.registry import operation

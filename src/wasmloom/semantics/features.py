@@ -30,16 +30,9 @@ EXECUTED: frozenset[str] = frozenset(
         "memory64",
         "table64",
         "custom-page-sizes",
+        "gc",
     )
 )
-#: How an error names the others, where that isn't the feature's own name.
-_TITLES: dict[str, str] = {
-    "gc": "garbage collection",
-}
-#: What its author can do about a module that uses one of them.
-_ADVICE: dict[str, str] = {
-    "gc": "; the wasmtime package runs such modules",
-}
 
 
 def check_features(used: Mapping[str, tuple[str, int]]) -> None:
@@ -47,5 +40,4 @@ def check_features(used: Mapping[str, tuple[str, int]]) -> None:
     missing = [(offset, feature, what) for feature, (what, offset) in used.items() if feature not in EXECUTED]
     if missing:
         offset, feature, what = min(missing)
-        advice = _ADVICE.get(feature, "")
-        raise UnsupportedError(f"{_TITLES.get(feature, feature)} is not supported yet: {what}{advice}", offset)
+        raise UnsupportedError(f"{feature} is not supported yet: {what}", offset)

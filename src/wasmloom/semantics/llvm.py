@@ -292,6 +292,16 @@ class Builder:
         """Write memory; `seen`: what the host sees after a trap, so it must be written by then."""
         self.emit(f"store {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}")
 
+    # --- objects ---
+
+    def object_load(self, type: str, address: Value, align: int) -> Value:
+        """Read a part of an object, or of a list of blocks for objects."""
+        return self.assign(f"load {llvm_type(type)}, ptr {address.text}, align {align}", type)
+
+    def object_store(self, x: Value, address: Value, align: int) -> None:
+        """Write such a part, before anything behind it that may trap: all objects are whole then."""
+        self.emit(f"store {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}")
+
     # --- atomic accesses: sequentially consistent, at aligned addresses ---
 
     def atomic_load(self, type: str, address: Value) -> Value:

@@ -9,6 +9,7 @@ from wasmloom.errors import WasmError
 from wasmloom.host.bridge import Func
 from wasmloom.host.state import hold, home_of, let_go, occupied, stack_limit_of, states_of, words_of
 from wasmloom.messages import printable
+from wasmloom.runtime.collector import collect_garbage, statistics
 from wasmloom.runtime.store import Store
 from wasmloom.snapshot.data import (
     KINDS,
@@ -21,6 +22,7 @@ from wasmloom.snapshot.data import (
     StoreData,
     TableData,
 )
+from wasmloom.spec.types import EXTERNREF, ValType
 
 #: So much of a memory is looked at in one go: a multiple of `PIECE`.
 _CHUNK = 1 << 20
@@ -47,6 +49,9 @@ def take(store: Store, persistent_id: Callable[[object], str | None] | None) -> 
         reason = occupied(store)
         if reason is not None:
             raise WasmError(f"a snapshot is taken between calls, and {reason}: that isn't part of snapshots yet")
+        collect_garbage(store)
+        if statistics(store)["objects"]:
+            raise WasmError("the guest has structs or arrays: they aren't part of snapshots yet")
         return _Taking(store, persistent_id).taken()
     finally:
         let_go(store)
@@ -131,7 +136,8 @@ class _Taking:
 
     def _table(self, table: Any, state: Any, index: int, host: bool) -> TableData:
         type = table.type
-        elements = tuple([self._reference(table[i], f"table {index}, element {i}") for i in range(len(table))])
+        places = range(len(table))
+        elements = tuple([self._reference(table[i], type.element, f"table {index}, element {i}") for i in places])
         told = (str(type.element), type.limits.min, type.limits.max, type.is64) if host else None
         return TableData(told, elements)
 
@@ -143,14 +149,16 @@ class _Taking:
         if not type.content.is_ref:
             words = words_of(item)
             return GlobalData(told, (words[0], words[1] if str(type.content) == "v128" else 0))
-        return GlobalData(told, (self._reference(item.value, f"global {index}"),))
+        return GlobalData(told, (self._reference(item.value, type.content, f"global {index}"),))
 
     def _tag(self, tag: Any, state: Any, index: int, host: bool) -> str | None:
         return " ".join(map(str, tag.type.params)) if host else None
 
-    def _reference(self, value: object, where: str) -> Reference:
+    def _reference(self, value: object, declared: ValType, where: str) -> Reference:
         if value is None:
             return None
+        if isinstance(value, int) and declared.heap != EXTERNREF.heap:
+            raise WasmError(f"{where} holds an i31, which isn't part of snapshots yet")
         if isinstance(value, Func):
             return self._function(value)
         name = None if self._persistent_id is None else self._persistent_id(value)

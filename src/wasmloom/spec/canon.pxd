@@ -28,6 +28,7 @@ cdef struct TypeInfo:           # one canonical type; its address stays the same
     unsigned char *mutable      # STRUCT, ARRAY: whether each field can be written
     PyObject *definition        # the SubType, owned; NULL until it has been asked for
     PyObject *signature         # the same for the call bridge's Signature
+    void *layout                # STRUCT, ARRAY: a WlType, owned (malloc'ed); NULL until wasmloom.runtime.objects makes it
     TypeInfo *group             # the first type of its group, which has the rest:
     uint32_t members            # how many types the group has; their ids follow each other
     uint64_t users              # who keeps the group alive

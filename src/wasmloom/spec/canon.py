@@ -62,6 +62,8 @@ from wasmloom.spec.types import (
     CONCRETE,
     F64,
     HEAP_SHIFT,
+    I8,
+    I16,
     I32,
     NULL_FLAG,
     REF_FLAG,
@@ -105,6 +107,8 @@ _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _F64 = cython.declare(uint64_t, int(F64))
+_I8 = cython.declare(uint64_t, int(I8))
+_I16 = cython.declare(uint64_t, int(I16))
 _I32 = cython.declare(uint64_t, int(I32))
 _V128 = cython.declare(uint64_t, int(V128))
 #: Ids are less than this.
@@ -402,6 +406,7 @@ def _forget(first: uint64_t, count: uint64_t) -> cython.void:
         if info != cython.NULL:
             page.types[id & (PAGE_SIZE - 1)] = cython.NULL
             page.count -= 1
+            free(info.layout)
             free(info)
         if page.count == 0 and (id & (PAGE_SIZE - 1) == PAGE_SIZE - 1 or id == first + count - 1):
             _pages[id >> PAGE_BITS] = cython.NULL
@@ -625,10 +630,10 @@ class _Description:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def value(self, t: uint64_t, more: uint64_t) -> cython.int:
-        """Put a value or storage type."""
+    def value(self, t: uint64_t, more: uint64_t, packs: cython.bint = False) -> cython.int:
+        """Put a value type, or a storage type, which may be packed."""
         heap: uint64_t = t >> _HEAP_SHIFT
-        if self.ids is None and not is_val_type(t):
+        if self.ids is None and not is_val_type(t) and not (packs and (t == _I8 or t == _I16)):
             raise ValueError(f"{ValType(t)!r} is not a value type" + (": what defined it is gone" if heap else ""))
         if t & _REF_FLAG and heap >= _CONCRETE:
             heap = _CONCRETE + self.number(heap - _CONCRETE)
@@ -670,7 +675,7 @@ class _Description:
             put(words, above)
             put(words, len(fields))
             for field in fields:
-                self.value(field.storage, MUTABLE if field.mutable else 0)
+                self.value(field.storage, MUTABLE if field.mutable else 0, True)
         return 0
 
 
@@ -707,8 +712,13 @@ def intern_func_type(func: FuncType, keeper: Types) -> int:
 
     `keeper` keeps it from now on. Raises `ValueError` for types that don't exist (any more).
     """
+    return intern_composite(func, keeper)
+
+
+def intern_composite(composite: FuncType | StructType | ArrayType, keeper: Types) -> int:
+    """The same of a type of any kind."""
     made: _Description = _Description.__new__(_Description)
-    made.member(SubType(func))
+    made.member(SubType(composite))
     return intern_words(keeper, cython.address(made.words), 1)
 
 

@@ -1,7 +1,7 @@
 """The log. The environment variable ``WASMLOOM_LOG`` names topics, separated by commas.
 
 ``stacks`` traces continuations to standard error: see `wasmloom.interpreter.trace`. ``cache`` logs what the cache of
-compiled code does, ``tiers`` what engines with the tier "auto" do.
+compiled code does, ``tiers`` what engines with the tier "auto" do, ``gc`` what collections of guests' objects do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ CACHE = "cache" in _TOPICS
 
 #: Whether changes of tier are logged.
 TIERS = "tiers" in _TOPICS
+
+#: Whether collections of guests' objects are logged.
+GC = "gc" in _TOPICS
 
 
 def tell(text: str) -> None:
