@@ -72,6 +72,11 @@ def with_lanes(type: str, lane: str) -> str:
     return f"<{count} x {lane}>" if count else lane
 
 
+def natural_alignment(type: str) -> int:
+    """What addresses of atomic accesses are multiples of: the bytes of the type."""
+    return type_bits(type) // 8
+
+
 def _suffix(type: str) -> str:
     """A type as it stands in the names of LLVM's intrinsics."""
     count, lane = lanes_of(type)
@@ -306,18 +311,18 @@ class Builder:
 
     def atomic_load(self, type: str, address: Value) -> Value:
         """Read memory."""
-        place = f"ptr {address.text} seq_cst, align {type_bits(type) // 8}"
+        place = f"ptr {address.text} seq_cst, align {natural_alignment(type)}"
         return self.assign(f"load atomic{self.order} {type}, {place}", type)
 
     def atomic_store(self, x: Value, address: Value) -> None:
         """Write memory."""
-        place = f"ptr {address.text} seq_cst, align {type_bits(x.type) // 8}"
+        place = f"ptr {address.text} seq_cst, align {natural_alignment(x.type)}"
         self.emit(f"store atomic{self.order} {x.type} {x.text}, {place}")
 
     def atomic_modify(self, opcode: str, x: Value, address: Value) -> Value:
         """Write the old value combined with `x` by an LLVM binary instruction, or `x` ("xchg"). Returns the old
         value."""
-        align = type_bits(x.type) // 8
+        align = natural_alignment(x.type)
         return self.assign(
             f"atomicrmw{self.order} {opcode} ptr {address.text}, {x.type} {x.text} seq_cst, align {align}", x.type
         )
@@ -326,7 +331,7 @@ class Builder:
         """Write `x` if the old value is the expected one. Returns the old value."""
         pair = self.assign(
             f"cmpxchg{self.order} ptr {address.text}, {x.type} {expected.text}, {x.type} {x.text} seq_cst seq_cst, "
-            f"align {type_bits(x.type) // 8}",
+            f"align {natural_alignment(x.type)}",
             f"{{ {x.type}, i1 }}",
         )
         return self.assign(f"extractvalue {pair.type} {pair.text}, 0", x.type)
