@@ -21,7 +21,7 @@ import pytest
 import wasmloom as wl
 from wasmloom.runtime import native_stacks
 
-#: `main` gets there; $end is what the innermost function does.
+#: `main` gets there; $end is what the innermost function does. What has a loop stands in no caller's code.
 DEEP = """(module $deep
   (type $f (func (param i32))) (type $k (cont $f))
   (import "env" "stop" (func $stop (param i32)))
@@ -31,7 +31,7 @@ DEEP = """(module $deep
       (br_if $again (i64.lt_u (local.tee $i (i64.add (local.get $i) (i64.const 1))) (i64.const ROUNDS))))
     END)
   (func $third (type $f) (call $leaf (i32.add (local.get 0) (i32.const 1))))
-  (func $inner (param i32) (resume $k (i32.add (local.get 0) (i32.const 1)) (cont.new $k (ref.func $third))))
+  (func $inner (param i32) (loop) (resume $k (i32.add (local.get 0) (i32.const 1)) (cont.new $k (ref.func $third))))
   (func $second (type $f) (call $inner (i32.add (local.get 0) (i32.const 1))))
   (func $first (type $f) (resume $k (i32.add (local.get 0) (i32.const 1)) (cont.new $k (ref.func $second))))
   (elem declare func $first $second $third)
