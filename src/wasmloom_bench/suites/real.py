@@ -440,14 +440,16 @@ def samplers(
 def measure(context: Context) -> None:
     """Measure everything."""
     able = chosen(context)
+    in_c = commands(context.quick)
     with tempfile.TemporaryDirectory() as folder:
         modules = Path(folder)
         try:
-            build(modules)
+            if any(context.chosen(command.name) for command in in_c):
+                build(modules)
         except harness.Unsupported as error:
             context.table("commands", "Programs in C").missing.append(Missing("all", str(error)))
         else:
-            _measure(context, "commands", "Programs in C", commands(context.quick), able, modules, 0.4)
+            _measure(context, "commands", "Programs in C", in_c, able, modules, 0.4)
     folders = context.options.programs
     if context.options.fetch and folders:
         _fetch(context, folders[0])
