@@ -27,6 +27,7 @@ _CLASSES: dict[str, tuple[type[Any], ...]] = {
     "global": (Global,),
     "tag": (Tag,),
 }
+_ITEMS = tuple(cls for classes in _CLASSES.values() for cls in classes)
 #: What there is where nothing is given.
 MISSING: Any = object()
 #: What WASI's functions are imported from.
@@ -68,7 +69,7 @@ def lookup(imports: Any, module: str, name: str) -> Any:
 
 def _is_item(value: Any) -> bool:
     """Whether `value` is one of our objects that can be imported."""
-    return any(isinstance(value, classes) for classes in _CLASSES.values())
+    return isinstance(value, _ITEMS)
 
 
 def _kind_of(value: Any) -> str:
