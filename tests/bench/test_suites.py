@@ -22,6 +22,8 @@ from wasmloom_bench.results import Run, SuiteResult, Table
 from wasmloom_bench.running import run_suites
 from wasmloom_bench.suites import SUITES, calls, compile, interpreter, profiles, real, settings, simd, switching, tiers
 
+pytestmark = pytest.mark.slow
+
 #: A stand-in for CoreMark, whose score is 1.
 COREMARK = """
 (module
