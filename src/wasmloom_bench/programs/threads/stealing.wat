@@ -1,6 +1,7 @@
 ;; Tasks that beget tasks: one of size n makes two of n - 1, and one of size 0 computes. Each thread has a stack of
-;; its own, with a lock, and takes from the others when it is empty. At 0: tasks that are left; at 8: the sum of what
-;; they have computed. The stack of thread k is at 4096 * (k + 1): lock, height (64 bytes behind it), tasks (128).
+;; its own, with a lock, and takes from the others when it is empty. At 0: tasks that are left; at 4: whether there were
+;; any; at 8: the sum of what they have computed. The stack of thread k is at 4096 * (k + 1): lock, height (64 bytes
+;; behind it), tasks (128).
 (module
   (import "env" "memory" (memory 1 1 shared))
   (func $lock (param $at i32)
@@ -45,7 +46,9 @@
     (if (i32.eqz (local.get $number))
       (then
         (call $push (local.get $own) (local.get $size))
-        (i32.atomic.store (i32.const 0) (i32.const 1))))
+        (i32.atomic.store (i32.const 0) (i32.const 1))
+        (i32.atomic.store (i32.const 4) (i32.const 1))))
+    (loop $begin (br_if $begin (i32.eqz (i32.atomic.load (i32.const 4)))))
     (local.set $from (local.get $number))
     (block $done
       (loop $again
