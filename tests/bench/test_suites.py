@@ -232,7 +232,7 @@ def test_profiles_need_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_builds_that_fail_say_why(tmp_path: Path) -> None:
     (tmp_path / "setup.py").write_text("raise SystemExit('no compiler at all')")
     with pytest.raises(harness.Unsupported, match="O2 -O0 failed: no compiler at all"):
-        profiles.build(tmp_path, tmp_path / "out", "O2", "-O0")
+        profiles.build(sys.executable, tmp_path, tmp_path / "out", "O2", "-O0")
 
 
 def test_time_that_is_over() -> None:

@@ -131,6 +131,25 @@ BOMBS: dict[str, tuple[dict[str, bytes], str]] = {
         },
         "",
     ),
+    "a long name of many files": (
+        sections(
+            lines=dwarf.line_program(b"", 5, b"\0\0\1\1\x1f" + dwarf.uleb(50_000) + bytes(200_000)),
+            debug_line_str=b"f" * 60_000 + b"\0",
+        ),
+        "the names of files are too long",
+    ),
+    "a long folder of many files": (
+        sections(lines=dwarf.line_program(b"", 4, b"f" * 60_000 + b"\0\0" + b"g\0\1\0\0" * 50_000 + b"\0")),
+        "the names of files are too long",
+    ),
+    "a long name of many functions": (
+        sections(
+            (b"\4" + WHERE + bytes(4)) * 1000,
+            ROOT + dwarf.abbreviation(4, 0x1D, True, (0x11, 0x01), (0x12, 0x06), (0x03, 0x0E)) + b"\0",
+            debug_str=b"f" * 60_000 + b"\0",
+        ),
+        "",
+    ),
     "another file": (
         sections() | {
             ".debug_abbrev": dwarf.abbreviation(1, 0x4A, False, (0x76, 0x08)) + b"\0",

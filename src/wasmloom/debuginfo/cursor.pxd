@@ -13,6 +13,7 @@ cdef class Cursor:
     cdef int go(self, uint64_t at) except -1
     cdef int skip(self, uint64_t size) except -1
     cdef uint64_t fixed(self, int size) except? 7777
+    cdef uint64_t _leb(self, bint signed) except? 7777
     cdef uint64_t uleb(self) except? 7777
     cdef int64_t sleb(self) except? 7777
     cdef uint64_t initial_length(self, int *offset_size) except? 7777

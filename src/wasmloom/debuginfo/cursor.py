@@ -114,23 +114,17 @@ class Cursor:
     @cython.exceptval(7777, check=True)
     def uleb(self) -> uint64_t:
         """A LEB128 number, modulo 2**64."""
-        value: uint64_t = 0
-        i: cython.int
-        byte: uint64_t
-        for i in range(MOST_BYTES):
-            self.need(1)
-            byte = self.base[self.at]
-            self.at += 1
-            if i < 10:
-                value |= (byte & 0x7F) << 7 * i
-            if byte < 0x80:
-                return value
-        raise self.bad("a number that is too long")
+        return self._leb(False)
 
     @cython.cfunc
     @cython.exceptval(7777, check=True)
     def sleb(self) -> int64_t:
         """A signed LEB128 number, modulo 2**64."""
+        return cython.cast(int64_t, self._leb(True))
+
+    @cython.cfunc
+    @cython.exceptval(7777, check=True)
+    def _leb(self, signed: cython.bint) -> uint64_t:
         value: uint64_t = 0
         i: cython.int
         byte: uint64_t
@@ -141,9 +135,9 @@ class Cursor:
             if i < 10:
                 value |= (byte & 0x7F) << 7 * i
             if byte < 0x80:
-                if byte & 0x40 and i < 9:
+                if signed and byte & 0x40 and i < 9:
                     value |= ~cython.cast(uint64_t, 0) << 7 * (i + 1)
-                return cython.cast(int64_t, value)
+                return value
         raise self.bad("a number that is too long")
 
     @cython.cfunc

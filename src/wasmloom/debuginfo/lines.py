@@ -14,6 +14,8 @@ import cython
 from cython.cimports.libc.stdint import int64_t, uint8_t, uint32_t, uint64_t
 from cython.cimports.wasmloom.debuginfo.cursor import Cursor, item
 
+from wasmloom.debuginfo.cursor import BadDebugInfo
+
 _COPY, _ADVANCE_PC, _ADVANCE_LINE, _SET_FILE, _SET_COLUMN = 1, 2, 3, 4, 5
 _CONST_ADD_PC, _FIXED_ADVANCE_PC = 8, 9
 _END_SEQUENCE, _SET_ADDRESS, _DEFINE_FILE = 1, 2, 3
@@ -23,6 +25,23 @@ _FORM_STRING, _FORM_STRP, _FORM_LINE_STRP, _FORM_UDATA = 0x08, 0x0E, 0x1F, 0x0F
 _SIZES = {0x05: 2, 0x06: 4, 0x07: 8, 0x09: 0, 0x0B: 1, 0x1E: 16}
 #: So many of the sequences that begin before an address are looked at.
 _OVERLAPPING = 64
+
+
+class Letters:
+    """How many letters the names of files may still have.
+
+    Names that take a few bytes may refer to the same long one, or be relative to the same long folder.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def keep(self, name: str) -> str:
+        """Count a name. Raises `BadDebugInfo` when that is too much."""
+        self.left -= len(name)
+        if self.left < 0:
+            raise BadDebugInfo(".debug_line: the names of files are too long")
+        return name
 
 
 class LineTable:
@@ -71,7 +90,9 @@ def joined(*parts: str) -> str:
 
 
 @cython.cfunc
-def _entries(cursor: Cursor, offset_size: cython.int, line_str: Cursor | None, strings: Cursor | None) -> list:
+def _entries(
+    cursor: Cursor, offset_size: cython.int, line_str: Cursor | None, strings: Cursor | None, letters: Letters
+) -> list:
     """A table of directories or files of version 5: (path, number of the directory)."""
     forms: list = []
     kind: uint64_t
@@ -102,7 +123,7 @@ def _entries(cursor: Cursor, offset_size: cython.int, line_str: Cursor | None, s
                 elsewhere = strings if form == _FORM_STRP else line_str
                 if elsewhere is None:
                     raise cursor.bad("a name in a section that isn't there")
-                text = elsewhere.copy(number).text()
+                text = letters.keep(elsewhere.copy(number).text())
             elif form == _FORM_UDATA:
                 number = cursor.uleb()
                 directory = number if kind == _DIRECTORY else directory
@@ -129,14 +150,16 @@ def _names(
     folder: str,
     line_str: Cursor | None,
     strings: Cursor | None,
+    letters: Letters,
 ) -> list:
     """The names of files, by their number."""
     directories: list
     if version >= 5:
-        directories = [joined(folder, path) for path, _ in _entries(cursor, offset_size, line_str, strings)]
-        files = _entries(cursor, offset_size, line_str, strings)
+        found = _entries(cursor, offset_size, line_str, strings, letters)
+        directories = [letters.keep(joined(folder, path)) for path, _ in found]
+        files = _entries(cursor, offset_size, line_str, strings, letters)
         return [
-            joined(directories[number] if number < len(directories) else folder, path) if path else ""
+            letters.keep(joined(directories[number] if number < len(directories) else folder, path)) if path else ""
             for path, number in files
         ]
     directories = [folder]
@@ -145,14 +168,14 @@ def _names(
         if not path:
             break
         item()
-        directories.append(joined(folder, path))
+        directories.append(letters.keep(joined(folder, path)))
     names: list = [""]
     while True:
         path = cursor.text()
         if not path:
             return names
         item()
-        names.append(_of_version_4(cursor, path, directories, folder))
+        names.append(letters.keep(_of_version_4(cursor, path, directories, folder)))
 
 
 @cython.cfunc
@@ -172,8 +195,9 @@ def read_lines(
     strings: Cursor | None,
     lowest: uint64_t,
     highest: uint64_t,
+    letters: Letters,
 ) -> LineTable:
-    """The table at an offset of ``.debug_line``; names are relative to `folder`.
+    """The table at an offset of ``.debug_line``; names are relative to `folder`, and have so many `letters`.
 
     Only what begins from `lowest` on and before `highest` is real: linkers leave what they have removed, elsewhere.
     Raises `BadDebugInfo`.
@@ -202,7 +226,7 @@ def read_lines(
     if opcode_base == 0 or line_range == 0:
         raise cursor.bad("a line table without opcodes")
     lengths: bytes = b"\0" + bytes([cursor.fixed(1) for _ in range(opcode_base - 1)])
-    names: list = _names(cursor, version, offset_size, folder, line_str, strings)
+    names: list = _names(cursor, version, offset_size, folder, line_str, strings, letters)
     folders: list = [folder]
     cursor.go(program)
 
@@ -241,7 +265,7 @@ def read_lines(
                     address = cursor.fixed(min(size - 1, 8))
                 elif opcode == _DEFINE_FILE:
                     path = cursor.text()
-                    names.append(_of_version_4(cursor, path, folders, folder))
+                    names.append(letters.keep(_of_version_4(cursor, path, folders, folder)))
             cursor.go(end)
         elif opcode == _COPY:
             row = True

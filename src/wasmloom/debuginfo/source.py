@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 #: Functions within each other at one place.
 _MOST_INLINED = 256
-#: Places that are kept.
+#: Places that are kept, and letters of functions' names in them.
 _MOST_KEPT = 1 << 16
+_MOST_LETTERS = 1 << 22
 _CODE_SECTION = 10
 #: Of what a module keeps.
 _KEY = "debug_info"
@@ -38,6 +39,7 @@ class DebugInfo:
         """`code`: where in the `data` the contents of the code section begin, the first function, and their end."""
         self.problem: str | None = None
         self._kept: dict[int, tuple[SourceFrame, ...]] = {}
+        self._letters = 0
         self._broken: set[tuple[int, str]] = set()
         self._start = 0
         self._sections = Sections(sections, 0, 0)
@@ -54,7 +56,7 @@ class DebugInfo:
         self._sections = Sections(sections, first - self._start, end - self._start)
         try:
             self._sections.read_units()
-            if not any(unit.ranges for unit in self._sections.units):
+            if not any([unit.ranges for unit in self._sections.units]):
                 self.problem = "it says nothing of the code that the module has; a tool may have removed that"
         except _DAMAGE as error:
             self._note(error)
@@ -69,8 +71,11 @@ class DebugInfo:
         found = self._kept.get(offset)
         if found is None:
             found = self._look_up(offset - self._start)
-            if len(self._kept) >= _MOST_KEPT:
+            for frame in found:
+                self._letters += len(frame.function or "")
+            if len(self._kept) >= _MOST_KEPT or self._letters > _MOST_LETTERS:
                 self._kept.clear()
+                self._letters = 0
             self._kept[offset] = found
         return found
 
@@ -79,7 +84,7 @@ class DebugInfo:
         if address < 0:
             return best
         for unit in self._sections.units:
-            if any(first <= address < end for first, end in unit.ranges):
+            if _is_in(address, unit.ranges):
                 found = self._look_up_in(unit, address)
                 if len(found) and found[-1].function is not None:
                     return found
@@ -112,6 +117,13 @@ class DebugInfo:
         if not frames and file is not None:
             frames.append(SourceFrame(None, file, line, column))
         return tuple(frames)
+
+
+def _is_in(address: int, ranges: list[tuple[int, int]]) -> bool:
+    for first, end in ranges:
+        if first <= address < end:
+            return True
+    return False
 
 
 def debug_info(module: DecodedModule) -> DebugInfo:

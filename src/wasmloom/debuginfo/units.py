@@ -38,7 +38,7 @@ from cython.cimports.wasmloom.debuginfo.entries import (
 )
 
 from wasmloom.debuginfo.cursor import BadDebugInfo
-from wasmloom.debuginfo.lines import LineTable, read_lines
+from wasmloom.debuginfo.lines import Letters, LineTable, read_lines
 
 # Tags, attributes (DWARF 5, tables 7.3 and 7.5), kinds of units (7.2), entries of lists of ranges (7.30).
 _SUBPROGRAM = cython.declare(uint64_t, 0x2E)
@@ -64,6 +64,10 @@ _BASE, _START_END, _START_LENGTH = 5, 6, 7
 _MOST_UNITS = 1 << 17
 #: So many times an entry may say that another one has its name.
 _MOST_HOPS = 16
+#: The names of files may have so many letters, and so many for each byte of ``.debug_line``.
+_FIRST_LETTERS, _LETTERS = 1 << 16, 128
+#: A name has so many letters at most, with what is before it; the rest is left out.
+_MOST_NAME = 4096
 #: What a name has before it at most.
 _MOST_SCOPES = 32
 _NO_PARENT = cython.declare(uint32_t, 0xFFFFFFFF)
@@ -107,6 +111,11 @@ def _at(section: Cursor, offset: object) -> Cursor:
     return section.copy(offset)
 
 
+def _shortened(name: str) -> str:
+    """A name of a function as it is shown: strangers can write very long ones."""
+    return name if len(name) <= _MOST_NAME else f"{name[:_MOST_NAME]}…"
+
+
 class Sections:
     """The sections of a module's debug information, by name.
 
@@ -120,6 +129,8 @@ class Sections:
         self._abbreviations: dict[int, Abbreviations] = {}
         self._tables: dict[int, LineTable] = {}
         self._left: dict[str, int] = {}
+        lines: Cursor | None = sections.get(".debug_line")
+        self._letters = Letters(_FIRST_LETTERS + (_LETTERS * lines.end if lines is not None else 0))
         self.units: list[Unit] = []
 
     def section(self, name: str) -> Cursor:
@@ -221,6 +232,7 @@ class Sections:
                     self._sections.get(".debug_str"),
                     self.lowest,
                     self.highest,
+                    self._letters,
                 )
                 self.spend(".debug_line", len(table) + len(table.names))
                 self._tables[unit.lines_at] = table
@@ -251,15 +263,15 @@ class Sections:
             if kind != ENTRY:
                 break
         if name is None or scope is None:
-            return name
+            return _shortened(name) if name is not None else None
         unit, functions, number = scope
         names = [name]
         while number != _NO_PARENT and len(names) <= _MOST_SCOPES:
             entry, number = functions.scope_entries[number]
             outer = self._text(unit, self._values(unit, entry, _OF_NAMES).get(_NAME))
             if outer:
-                names.append(outer)
-        return "::".join(reversed(names))
+                names.append(_shortened(outer))
+        return _shortened("::".join(reversed(names)))
 
     def _table_of(self, unit: Unit) -> Abbreviations:
         """What the codes of a unit's entries mean."""

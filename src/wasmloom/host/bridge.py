@@ -59,10 +59,11 @@ from cython.cimports.wasmloom.host.signatures import (
 from cython.cimports.wasmloom.interpreter.machine import host_stub
 from cython.cimports.wasmloom.runtime import guests, hooks
 from cython.cimports.wasmloom.runtime.entries import call, count_call
+from cython.cimports.wasmloom.runtime.growth import grow_stack
 from cython.cimports.wasmloom.runtime.guests import TICKING, Entry, enter_python, leave_python, wake_ticker
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.native_stacks import MAX_ARGUMENTS, set_adapter
-from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, compiler_tier, copy_words, grow_stack, push
+from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, compiler_tier, copy_words, push
 from cython.cimports.wasmloom.spec.canon import Types, heap_matches, new_types
 from cython.cimports.wasmloom.system._capi import (
     Py_TPFLAGS_HAVE_VECTORCALL,

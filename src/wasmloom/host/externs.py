@@ -27,7 +27,8 @@ from cython.cimports.wasmloom.host.externs import (
     Py_buffer,
 )
 from cython.cimports.wasmloom.runtime.bulk import move_for_host
-from cython.cimports.wasmloom.runtime.store import GROWN, Store, grow_memory, grow_table, push
+from cython.cimports.wasmloom.runtime.growth import GROWN, grow_memory, grow_table, new_memory, new_table
+from cython.cimports.wasmloom.runtime.store import Store, push
 
 from wasmloom.errors import WasmError
 from wasmloom.host.types import as_global_type, as_memory_type, as_table_type
@@ -158,8 +159,8 @@ class Memory:
             raise ValueError("a shared memory belongs to no store: make it by SharedMemory(type)")
         owner.lock()
         try:
-            self.pointer = owner.new_memory(
-                made.limits.min, _MOST if most is None else most, made.is64, made.page_size_log2
+            self.pointer = new_memory(
+                owner, made.limits.min, _MOST if most is None else most, made.is64, made.page_size_log2
             )
         finally:
             owner.unlock()
@@ -289,7 +290,7 @@ class Table:
         try:
             keep_type(owner.types, made.element)
             to_word(owner, made.element, init, cython.address(word))
-            self.pointer = owner.new_table(made.limits.min, _MOST if most is None else most, made.is64, word)
+            self.pointer = new_table(owner, made.limits.min, _MOST if most is None else most, made.is64, word)
         finally:
             owner.unlock()
         self.pointer.object = cython.cast(cython.p_void, self)

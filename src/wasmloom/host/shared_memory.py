@@ -25,9 +25,9 @@ from cython.cimports.wasmloom.host.externs import (
     set_item,
     write_bytes,
 )
+from cython.cimports.wasmloom.runtime.growth import most_pages
 from cython.cimports.wasmloom.runtime.regions import free_region
 from cython.cimports.wasmloom.runtime.sharing import grow_shared, new_shared, wake
-from cython.cimports.wasmloom.runtime.store import most_pages
 
 from wasmloom.errors import WasmError
 from wasmloom.host.types import as_memory_type

@@ -48,6 +48,7 @@ from cython.cimports.wasmloom.host.tags import Tag, new_tag, tag_at
 from cython.cimports.wasmloom.interpreter.code_space import CodeSpace
 from cython.cimports.wasmloom.runtime.bulk import look_between
 from cython.cimports.wasmloom.runtime.faults import ensure_installed
+from cython.cimports.wasmloom.runtime.growth import new_memory, new_table
 from cython.cimports.wasmloom.runtime.native_stacks import set_adapter
 from cython.cimports.wasmloom.runtime.runtime_calls import initialise_memory, initialise_table
 from cython.cimports.wasmloom.runtime.store import Store, push
@@ -279,7 +280,7 @@ class InstanceState:
             if item.init.start != item.init.end:
                 self.evaluate(item.init, cython.address(word))
             most = item.max if item.bounded else _NO_MAXIMUM
-            tables[i] = self.store.new_table(item.min, most, item.is64, word)
+            tables[i] = new_table(self.store, item.min, most, item.is64, word)
             i += 1
         return 0
 
@@ -312,8 +313,8 @@ class InstanceState:
                 shared.append(own)
                 memories[i] = pointer_of(own)
             else:
-                memories[i] = self.store.new_memory(
-                    least, _NO_MAXIMUM if most is None else most, type.is64, type.page_size_log2
+                memories[i] = new_memory(
+                    self.store, least, _NO_MAXIMUM if most is None else most, type.is64, type.page_size_log2
                 )
             i += 1
         self.store.keep += shared
@@ -551,7 +552,6 @@ class InstanceState:
             return memory_at(self.store, memory, self.memories[index])
         cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), self.pointer.globals)[i]
         return global_at(self.store, cell, module.global_type(i))
-
 
     # --- what a snapshot has of it ---
 

@@ -25,6 +25,7 @@ from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont, WlContext, WlFunction, WlInstance
 from cython.cimports.wasmloom.runtime import guests, hooks
+from cython.cimports.wasmloom.runtime.growth import grow_stack, reserve_stack
 from cython.cimports.wasmloom.runtime.guests import (
     NOW,
     TICKING,
@@ -52,9 +53,7 @@ from cython.cimports.wasmloom.runtime.store import (
     Tier,
     compiler_tier,
     copy_words,
-    grow_stack,
     interpreter_tier,
-    reserve_stack,
 )
 from cython.cimports.wasmloom.system._capi import PyErr_Restore, wl_python_ends
 

@@ -10,7 +10,7 @@ Invariants: addresses, indices and counts are unsigned numbers of 64 bits, or of
 any of them is possible, so they are never added before they are known to be in bounds (`_within`); nothing is written
 before the whole range has been checked. Memories can be large, so long operations on them are
 done in slices, between which a guest can be interrupted as in a loop (`wasmloom.runtime.bulk`). Tables can't be large
-(`Store.new_table`).
+(`wasmloom.runtime.growth.new_table`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from cython.cimports.wasmloom.contract._layout import (
 from cython.cimports.wasmloom.contract.operands import Operands
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.bulk import Between, fill, move
+from cython.cimports.wasmloom.runtime.growth import GROWN, NO_MEMORY, Growth, grow_memory, grow_stack, grow_table
 from cython.cimports.wasmloom.runtime.guests import (
     LOOK_TICKS,
     NOW,
@@ -52,7 +53,7 @@ from cython.cimports.wasmloom.runtime.runtime_calls import (
     WithGil,
 )
 from cython.cimports.wasmloom.runtime.sharing import wake
-from cython.cimports.wasmloom.runtime.store import GROWN, NO_MEMORY, Growth, Store, grow_memory, grow_stack, grow_table
+from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.spec.canon import id_matches
 from cython.cimports.wasmloom.system._capi import (
     PyGILState_Ensure,

@@ -3,12 +3,11 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from wasmloom.system._capi cimport PyThread_type_lock
-from wasmloom.contract._layout cimport WlContext, WlFunction, WlInstance, WlMemory, WlTable
+from wasmloom.contract._layout cimport WlFunction, WlInstance
 from wasmloom.runtime.guests cimport Entry, Guest
 from wasmloom.spec.canon cimport Types
 
 cdef enum:
-    FIRST_STACK = 65536         # bytes of value stack that a store begins with
     LOST = 1                    # "owner" of a store that nobody can use: no thread has this identifier
     WORDS_ON_STACK = 16         # arguments up to this many are passed without allocating
     REFERENCE_BYTES = 128       # what an external reference counts for: a place in `references`
@@ -121,8 +120,6 @@ cdef class Store:
     cdef void take_error(self) noexcept
     cdef void drop_error(self) noexcept
     cdef uint64_t word_of(self, object value) except? 0
-    cdef WlMemory *new_memory(self, uint64_t pages, uint64_t max_pages, bint is64, uint64_t page_bits)
-    cdef WlTable *new_table(self, uint64_t length, uint64_t max, bint is64, uint64_t word)
 
 # Copy arguments or results. There are usually so few that a call of memcpy would take longer.
 cdef inline void copy_words(uint64_t *to, const uint64_t *words, uint32_t count) noexcept nogil:
@@ -138,23 +135,3 @@ ctypedef int (*SweepStore)(Store) noexcept
 cdef Tier interpreter_tier
 cdef Tier compiler_tier
 cdef bint push(Pointers *array, void *item) noexcept
-cdef uint64_t enlarge_stack(Guest *guest, uint64_t needed) noexcept nogil
-cdef bint reserve_stack(Guest *guest) noexcept nogil
-cdef uint64_t most_pages(bint is64, uint64_t page_bits) noexcept nogil
-# How growing ends: a limit of the guest's may prevent it, or what is left of the host's memory.
-cdef enum Growth:
-    GROWN
-    LIMITED
-    NO_MEMORY
-
-cdef Growth grow_memory(Store store, WlMemory *memory, uint64_t pages, uint64_t *size) noexcept nogil
-cdef Growth grow_table(Store store, WlTable *table, uint64_t more, uint64_t word) noexcept nogil
-
-# Make the value stack at least `needed` bytes, by doubling; it may move. Returns a trap code, or 0.
-cdef inline uint64_t grow_stack(Guest *guest, uint64_t needed) noexcept nogil:
-    cdef uint64_t code = 0
-    if needed > <uint64_t>(guest.ctx.stack_end - guest.ctx.stack_base):
-        code = enlarge_stack(guest, needed)
-    if code == 0:
-        guest.ctx.stack_limit = guest.ctx.stack_end
-    return code

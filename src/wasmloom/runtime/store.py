@@ -36,17 +36,10 @@ import cython
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import INT64_MAX, uint64_t
 from cython.cimports.libc.stdlib import free
-from cython.cimports.libc.string import memcpy
-from cython.cimports.posix.mman import (
-    munmap,
-)
+from cython.cimports.posix.mman import munmap
 from cython.cimports.wasmloom.contract._layout import (
     HOST_TAG,
-    MOST_BYTES_64,
     SLOT_BYTES,
-    WlCont,
-    WlContext,
-    WlInstance,
     WlMemory,
     WlTable,
 )
@@ -58,7 +51,6 @@ from cython.cimports.wasmloom.runtime.guests import (
     WHEN_BUSY,
     Guest,
     charge,
-    charge_memory,
     epoch_is_over,
     free_guest,
     interrupt_late,
@@ -66,22 +58,15 @@ from cython.cimports.wasmloom.runtime.guests import (
     memory_fits,
     new_guest,
     uncharge,
-    uncharge_memory,
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords, no_type
-from cython.cimports.wasmloom.runtime.native_stacks import free_native_stacks, free_roots, map_values, values_bytes
-from cython.cimports.wasmloom.runtime.regions import free_region, grow_region, new_region
-from cython.cimports.wasmloom.runtime.sharing import grow_shared
-from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks, move_stack, stays
+from cython.cimports.wasmloom.runtime.native_stacks import free_native_stacks, free_roots
+from cython.cimports.wasmloom.runtime.regions import free_region
+from cython.cimports.wasmloom.runtime.stacks import collect, free_stacks
 from cython.cimports.wasmloom.runtime.store import (
     CHAIN_FRAME,
-    FIRST_STACK,
-    GROWN,
-    LIMITED,
     LOST,
-    NO_MEMORY,
     REFERENCE_BYTES,
-    Growth,
     Pointers,
     SweepStore,
     Unchecked,
@@ -116,12 +101,9 @@ from wasmloom.contract.traps import (
     UNHANDLED_TAG,
 )
 from wasmloom.errors import Trap, WasmError
-from wasmloom.spec.limits import MAX_TABLE_ELEMENTS, PAGE_BITS
 from wasmloom.system import log
 from wasmloom.system.interruption import look_up
 
-_PAGE_BITS = cython.declare(uint64_t, PAGE_BITS)
-_MAX_ELEMENTS = cython.declare(uint64_t, MAX_TABLE_ELEMENTS)
 _OUT_OF_MEMORY = cython.declare(uint64_t, OUT_OF_MEMORY)
 _STACK_EXHAUSTED = cython.declare(uint64_t, STACK_EXHAUSTED)
 _CHAIN_EXHAUSTED = cython.declare(uint64_t, CHAIN_EXHAUSTED)
@@ -171,152 +153,6 @@ def push(array: cython.pointer(Pointers), item: cython.p_void) -> cython.bint:
     array.items[array.count] = item
     array.count += 1
     return True
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def enlarge_stack(guest: cython.pointer(Guest), needed: uint64_t) -> uint64_t:
-    """See `grow_stack`: the stack is smaller than what is needed.
-
-    What a store begins with doesn't count towards its memory limit.
-    """
-    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-    size: uint64_t = ctx.stack_end - ctx.stack_base
-    memory: cython.p_char
-    owner: cython.p_void
-    more: uint64_t
-    if needed > guest.max_stack:
-        return _STACK_EXHAUSTED
-    size = 2 * size
-    if ctx.current == cython.NULL or cython.cast(cython.pointer(WlCont), ctx.current).owner == cython.NULL:
-        size = max(size, cython.cast(uint64_t, FIRST_STACK))
-    while size < needed:
-        size *= 2
-    size = min(size, guest.max_stack)
-    owner = cython.NULL if ctx.current == cython.NULL else cython.cast(cython.pointer(WlCont), ctx.current).owner
-    if owner != cython.NULL:
-        if stays(cython.cast(cython.pointer(WlCont), owner)):
-            if not charge(guest, size - cython.cast(uint64_t, ctx.stack_end - ctx.stack_base)):
-                return _OUT_OF_MEMORY
-            ctx.stack_end = ctx.stack_base + size
-            return 0
-        if not move_stack(guest, cython.cast(cython.pointer(WlCont), owner), size):
-            return _OUT_OF_MEMORY
-    else:
-        more = size - max(cython.cast(uint64_t, ctx.stack_end - ctx.stack_base), min(size, FIRST_STACK))
-        if not charge(guest, more):
-            return _OUT_OF_MEMORY
-        if guest.reserved:
-            ctx.stack_end = ctx.stack_base + size
-            return 0
-        memory = cython.cast(cython.p_char, realloc(ctx.stack_base, size))
-        if memory == cython.NULL:
-            uncharge(guest, more)
-            return _OUT_OF_MEMORY
-        ctx.stack_base = memory
-        ctx.stack_end = memory + size
-    return 0
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reserve_stack(guest: cython.pointer(Guest)) -> cython.bint:
-    """Give the context's own value stack, which runs, all the address space that it may ever need; it doesn't move
-    any more."""
-    ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
-    used: uint64_t = ctx.stack_end - ctx.stack_base
-    memory: cython.p_char = map_values(guest)
-    if memory == cython.NULL:
-        return False
-    memcpy(memory, ctx.stack_base, used)
-    free(ctx.stack_base)
-    ctx.stack_base = memory
-    ctx.stack_end = ctx.stack_base + used
-    ctx.stack_limit = ctx.stack_end
-    guest.reserved = values_bytes(guest)
-    return True
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def most_pages(is64: cython.bint, page_bits: uint64_t) -> uint64_t:
-    """The most pages that a memory can have here: 64 GiB of a 64-bit one, else what the specification allows."""
-    most: uint64_t = MOST_BYTES_64 if is64 else cython.cast(uint64_t, 1) << 32
-    pages: uint64_t = most >> page_bits
-    # A page number has as many bits as an address.
-    return min(pages, cython.cast(uint64_t, 0xFFFFFFFF)) if not is64 else pages
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def grow_memory(
-    store: Store, memory: cython.pointer(WlMemory), pages: uint64_t, size: cython.pointer(uint64_t)
-) -> Growth:
-    """Add pages to a memory; `size` gets its size before, in pages. A limit, the system, or a view of a checked memory
-    can prevent it.
-
-    Only the store's owner may call this, for a checked memory with the GIL held. Generated code reads the memory's new
-    address from the `WlMemory`, and for memory 0 from its instance.
-    """
-    base: cython.p_char = memory.base
-    old: uint64_t = memory.length
-    more: uint64_t
-    instance: cython.pointer(WlInstance)
-    i: uint64_t
-    if memory.shared:
-        return GROWN if grow_shared(store.guest, memory, pages, size) else LIMITED
-    size[0] = old >> memory.page_bits
-    if pages > memory.max_pages - (old >> memory.page_bits):
-        return LIMITED
-    # No sum wraps from here on: see `most_pages`.
-    more = pages << memory.page_bits
-    if old + more > store.guest.most_bytes or not memory_fits(store.guest, more):
-        return LIMITED
-    if not charge_memory(store.guest, more):
-        return NO_MEMORY
-    if not grow_region(memory, old + more):
-        uncharge_memory(store.guest, more)
-        return NO_MEMORY
-    for i in range(store.instances.count):
-        instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
-        if instance.memory0_base == base:
-            instance.memory0_base = memory.base
-            instance.memory0_length = memory.length
-    return GROWN
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def grow_table(store: Store, table: cython.pointer(WlTable), more: uint64_t, word: uint64_t) -> Growth:
-    """Add `more` elements to a table. For the store's owner only."""
-    length: uint64_t = table.length
-    elements: cython.pointer(uint64_t)
-    i: uint64_t
-    counts: cython.bint = store.guest.deterministic  # as memories do
-    if more > table.max - length or length + more > store.guest.most_elements:
-        return LIMITED
-    if counts and not memory_fits(store.guest, SLOT_BYTES * more):
-        return LIMITED
-    if not (charge_memory(store.guest, SLOT_BYTES * more) if counts else charge(store.guest, SLOT_BYTES * more)):
-        return NO_MEMORY
-    elements = cython.cast(cython.pointer(uint64_t), realloc(table.elements, SLOT_BYTES * (length + more) + 1))
-    if elements == cython.NULL:
-        if counts:
-            uncharge_memory(store.guest, SLOT_BYTES * more)
-        else:
-            uncharge(store.guest, SLOT_BYTES * more)
-        return NO_MEMORY
-    for i in range(length, length + more):
-        elements[i] = word
-    table.elements = elements
-    table.length = length + more
-    return GROWN
 
 
 @cython.cfunc
@@ -863,66 +699,6 @@ class Store:
         finally:
             self.unlock()
         return 0
-
-    @cython.cfunc
-    def new_memory(
-        self, pages: uint64_t, max_pages: uint64_t, is64: cython.bint, page_bits: uint64_t
-    ) -> cython.pointer(WlMemory):
-        """A zeroed memory with pages of 2**page_bits bytes."""
-        memory: cython.pointer(WlMemory)
-        most: uint64_t = most_pages(is64, page_bits)
-        size: uint64_t
-        if pages > min(most, self.guest.most_bytes >> page_bits):
-            if pages > most:
-                raise WasmError(f"a memory of {pages} pages exceeds the limit of {most}")
-            raise WasmError(
-                f"a memory of {pages} pages exceeds the store's limit of {self.guest.most_bytes >> page_bits} for each"
-            )
-        size = pages << page_bits
-        memory = cython.cast(cython.pointer(WlMemory), self.allocate(cython.sizeof(WlMemory)))
-        memory.is64 = is64
-        memory.page_bits = page_bits
-        memory.checked = self.checked or page_bits != _PAGE_BITS
-        memory.max_pages = min(max_pages, most)
-        if not charge_memory(self.guest, size):
-            raise self.over_limit(size)
-        if not new_region(memory, size):
-            uncharge_memory(self.guest, size)
-            why = (
-                ""
-                if memory.checked
-                else f": each memory reserves {'68' if is64 else '8'} GiB of address space (is that limited, as by "
-                'ulimit -v? then Engine(memory="checked") does without)'
-            )
-            raise WasmError(f"the system gives no memory of {pages} pages{why}")
-        if not push(cython.address(self.memories), memory):
-            free_region(memory)
-            uncharge_memory(self.guest, size)
-            raise MemoryError
-        return memory
-
-    @cython.cfunc
-    def new_table(
-        self, length: uint64_t, max: uint64_t, is64: cython.bint, word: uint64_t
-    ) -> cython.pointer(WlTable):
-        """A table filled with the reference `word`."""
-        table: cython.pointer(WlTable) = cython.cast(cython.pointer(WlTable), self.allocate(cython.sizeof(WlTable)))
-        most: uint64_t = min(_MAX_ELEMENTS, self.guest.most_elements)
-        if length > most:
-            raise WasmError(f"a table of {length} elements exceeds the limit of {most}")
-        if (
-            not memory_fits(self.guest, SLOT_BYTES * length)
-            if self.guest.deterministic
-            else self.guest.used_bytes + SLOT_BYTES * length > self.guest.memory_limit
-        ):
-            raise self.over_limit(SLOT_BYTES * length)
-        if not push(cython.address(self.tables), table):
-            raise MemoryError
-        table.is64 = is64
-        table.max = min(max, _MAX_ELEMENTS)
-        if grow_table(self, table, length, word) != GROWN:
-            raise MemoryError
-        return table
 
     @cython.cfunc
     @cython.exceptval(0, check=True)

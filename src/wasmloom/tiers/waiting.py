@@ -25,6 +25,7 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.contract._handlers import H_HOST_RETURNED, H_HOST_THREW
 from cython.cimports.wasmloom.contract._layout import SLOT_BYTES, WlCont, WlContext, WlFunction
 from cython.cimports.wasmloom.interpreter.machine import handlers
+from cython.cimports.wasmloom.runtime.growth import grow_stack
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked
 from cython.cimports.wasmloom.runtime.hooks import stubs
 from cython.cimports.wasmloom.runtime.native_stacks import (
@@ -36,7 +37,7 @@ from cython.cimports.wasmloom.runtime.native_stacks import (
     use_root,
 )
 from cython.cimports.wasmloom.runtime.stacks import STAYS_BIT
-from cython.cimports.wasmloom.runtime.store import Start, Store, compiler_tier, grow_stack, interpreter_tier
+from cython.cimports.wasmloom.runtime.store import Start, Store, compiler_tier, interpreter_tier
 from cython.cimports.wasmloom.tiers.change import go_on_changed
 from cython.cimports.wasmloom.tiers.waiting import compiled, interpreted, mixed
 

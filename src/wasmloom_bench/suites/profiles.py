@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,34 @@ from wasmloom_bench.remote import Isolated
 from wasmloom_bench.results import Missing
 
 
-def build(tree: Path, folder: Path, llvm: str, c: str, only: str = "") -> None:
+def _run(command: list[str], what: str, **options: Any) -> None:
+    """Run a command. Raises `harness.Unsupported` if that fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise harness.Unsupported(f"{what} failed: {lines[-1]}")
+
+
+def make_tools(tree: Path, folder: Path) -> str:
+    """A Python in a new environment in `folder`, with what building needs: an installed package hasn't got that.
+
+    Raises `harness.Unsupported`.
+    """
+    needed = tomllib.loads((tree / "pyproject.toml").read_text())["build-system"]["requires"]
+    python = str(folder / "bin" / "python")
+    _run([sys.executable, "-m", "venv", str(folder)], "making an environment to build in")
+    _run([python, "-m", "pip", "install", "-q", *needed], "installing what building needs")
+    return python
+
+
+def build(python: str, tree: Path, folder: Path, llvm: str, c: str, only: str = "") -> None:
     """Build the package from the sources in `tree` into `folder`/lib, or only the modules that `only` names.
 
     Raises `harness.Unsupported`.
     """
     environment = os.environ | {"WASMLOOM_OPT": llvm, "WASMLOOM_CFLAGS": c, "WASMLOOM_ONLY": only}
-    command = [sys.executable, "setup.py", "-q", "build", "--build-base", str(folder), "--build-lib", f"{folder}/lib"]
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise harness.Unsupported(f"the build with {llvm} {c} failed: {lines[-1]}")
+    command = [python, "setup.py", "-q", "build", "--build-base", str(folder), "--build-lib", f"{folder}/lib"]
+    _run(command, f"the build with {llvm} {c}", cwd=tree, env=environment)
 
 
 def build_all(root: Path, place: Path, context: Context) -> dict[str, Path]:
@@ -41,16 +59,18 @@ def build_all(root: Path, place: Path, context: Context) -> dict[str, Path]:
     shutil.copytree(root / "src", tree / "src", ignore=ignored)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(root / name, tree)
+    context.tell("profiles: installing what building needs")
+    python = make_tools(tree, place / "tools")
     profiles = {}
     for c in ("-O0", "-O2"):
         for llvm in ("O1", "O2", "O3"):
             context.tell(f"profiles: building with {llvm} {c}")
             folder = profiles[f"{llvm}, C {c}"] = place / f"{llvm}{c}"
             if llvm == "O1":
-                build(tree, folder, llvm, c)
+                build(python, tree, folder, llvm, c)
             else:  # LLVM's level concerns one module only
                 shutil.copytree(place / f"O1{c}", folder)
-                build(tree, folder, llvm, c, only="wasmloom.interpreter.machine")
+                build(python, tree, folder, llvm, c, only="wasmloom.interpreter.machine")
     return profiles
 
 
