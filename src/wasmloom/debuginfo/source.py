@@ -56,7 +56,7 @@ class DebugInfo:
         self._sections = Sections(sections, first - self._start, end - self._start)
         try:
             self._sections.read_units()
-            if not any([unit.ranges for unit in self._sections.units]):
+            if not any(map(_ranges_of, self._sections.units)):
                 self.problem = "it says nothing of the code that the module has; a tool may have removed that"
         except _DAMAGE as error:
             self._note(error)
@@ -119,8 +119,13 @@ class DebugInfo:
         return tuple(frames)
 
 
+def _ranges_of(unit: Unit) -> list[tuple[int, int]]:
+    return unit.ranges
+
+
+# Without a generator: traps come here, also those of guests for which there is no memory (`tests/runtime/operations`).
 def _is_in(address: int, ranges: list[tuple[int, int]]) -> bool:
-    for first, end in ranges:
+    for first, end in ranges:  # noqa: SIM110
         if first <= address < end:
             return True
     return False
