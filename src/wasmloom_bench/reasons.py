@@ -10,6 +10,9 @@ from fnmatch import fnmatchcase
 _REASONS = (
     ("*/wasmi", "compile_and_validate", "*/wasm3", "wasm3 doesn't validate, and translates a function when it is "
      "first called."),
+    ("*/wasmi", "recursive_trap", "*", "the trap names all of its thousand frames; Wasmtime names 20, wasm3 none."),
+    ("tiers/*", "*", "baseline/Liftoff", "stencils keep values in slots, and only a function's hottest in registers."),
+    ("real/*", "*", "baseline/Liftoff", "starting Python, and slots (see above)."),
     ("startup/modules", "*", "*/wasm3", "wasm3 only reads the sections: it doesn't validate."),
     ("startup/modules", "*", "*/Wasmtime, validation only", "this makes a module that can run, too."),
     ("startup/import", "*", "*", "some sixty modules of machine code are loaded where the other package loads one."),
