@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,28 @@ def test_arrays(tier: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("numpy", reason="needs numpy")
     example("arrays").main()
     assert capsys.readouterr().out == "1.0 51.0 101.0\n"
+
+
+def test_cluster() -> None:
+    """What its workers do, here; and there, where Dask is."""
+    cluster = example("cluster")
+    ready = cluster.template()
+    assert [cluster.in_a_fork(ready, below) for below in (10, 100, 1000)] == [4, 25, 168]
+    guest, found = ready, []
+    for _ in range(5):
+        prime, guest = cluster.step(pickle.loads(pickle.dumps(guest)))
+        found.append(prime)
+    assert found == [2, 3, 5, 7, 11]
+
+
+def test_cluster_on_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES))  # workers import it by its name
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import cluster
+
+    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+        inputs = list(range(2, 1002))
+        answers = cluster.count_all(client, inputs)
+        assert [answers[8], answers[98], answers[998], len(answers)] == [4, 25, 168, 1000]
+        assert cluster.walk(client, 6) == [2, 3, 5, 7, 11, 13]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -113,6 +114,50 @@ def test_numbers_that_would_take_memory() -> None:
     _, module, data = _kept()
     at = data.index(bytes.fromhex(module.decoded.digest)) + 33
     many = b"\xff" * 9 + b"\x01"
-    for head in (data[: len(MAGIC) + 1], data[:at] + struct.pack("<BBB", 0, 0, 0)):
+    for head in (data[: len(MAGIC) + 3], data[:at] + struct.pack("<BBB", 0, 0, 0)):
         with pytest.raises(wl.WasmError, match="damaged snapshot"):
             wl.Snapshot.from_bytes(signed(head + many), modules=[module])
+
+
+@pytest.mark.parametrize("compress", ["zlib", "lzma"])
+def test_compressed(compress: str) -> None:
+    engine, module, data = _kept()
+    kept = wl.Snapshot.from_bytes(data, modules=[module])
+    small = kept.to_bytes(embed=False, compress=compress)
+    assert len(small) < len(data) / 10
+    assert wl.Snapshot.from_bytes(small, modules=[module], engine=engine).to_bytes(embed=False) == data
+    with pytest.raises(wl.WasmError, match="more than 1000 bytes"):
+        wl.Snapshot.from_bytes(small, modules=[module], max_size=1000)
+    for changed in (small[:-40], small[:-32] + b"x", small[:60]):
+        with pytest.raises(wl.WasmError, match="damaged"):
+            wl.Snapshot.from_bytes(signed(changed), modules=[module])
+    with pytest.raises(ValueError, match="compress"):
+        kept.to_bytes(compress="zip")
+
+
+def test_bytes_that_become_many() -> None:
+    """A kilobyte of zeros, compressed twice over, is small; what it becomes is bounded all the same."""
+    import zlib
+
+    head = MAGIC + bytes([1, 1, 0])
+    with pytest.raises(wl.WasmError, match="max_size allows more"):
+        wl.Snapshot.from_bytes(signed(head + zlib.compress(bytes(1 << 24))), max_size=1 << 20)
+
+
+def test_signed(tmp_path: Path) -> None:
+    _, module, data = _kept()
+    kept = wl.Snapshot.from_bytes(data, modules=[module])
+    kept.save(tmp_path / "a", embed=False, key=b"secret", compress="zlib")
+    assert wl.Snapshot.load(tmp_path / "a", modules=[module], key=b"secret") == kept
+    plain = kept.to_bytes(embed=False, key=b"secret")
+    for key, wrong in ((b"other", plain), (b"secret", data), (b"secret", signed(plain[:-32])), (b"secret", plain[:-1])):
+        with pytest.raises(wl.WasmError, match="isn't signed with this key"):
+            wl.Snapshot.from_bytes(wrong, modules=[module], key=key)
+    with pytest.raises(wl.WasmError, match="give its key"):
+        wl.Snapshot.from_bytes(plain, modules=[module])
+    with pytest.raises(wl.WasmError, match="header"):
+        wl.Snapshot.from_bytes(signed(plain[:-32]), modules=[module])
+    with pytest.raises(ValueError, match="empty"):
+        kept.to_bytes(key=b"")
+    with pytest.raises(TypeError, match="bytes"):
+        kept.to_bytes(key="text")  # type: ignore[arg-type]

@@ -315,5 +315,5 @@ def test_no_memory_is_an_error_number(guest: Guest, monkeypatch: pytest.MonkeyPa
 
 def test_limits_have_defaults() -> None:
     with Wasi() as wasi:
-        assert wasi._context.table._max_files == 256
+        assert wasi._context.table.max_files == 256
     assert wl.Wasi is Wasi

@@ -16,6 +16,7 @@ from wasmloom.version import __version__
 #: Subcommand → module that defines it. It is loaded when the subcommand is called.
 COMMANDS: dict[str, str] = {
     "run": "wasmloom.cli.run",
+    "resume": "wasmloom.cli.resume",
     "profile": "wasmloom.cli.profile",
     "bench": "wasmloom.cli.bench",
     "compile": "wasmloom.cli.compile",

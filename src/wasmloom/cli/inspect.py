@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from wasmloom.cli.common import Command, CommandError, add_stack_switching, errors_name, make_engine, to_binary
+from wasmloom.cli.snapshots import is_snapshot, show
 from wasmloom.messages import printable, quoted, two_level
 
 #: Names of sections by id (Core 3.0, 5.5.2).
@@ -218,10 +219,15 @@ def inspect(
     tier: str,
     **options: str | None,
 ) -> int:
-    """Show the sections, imports and exports of a module, binary or text; or the code of its functions."""
+    """Show the sections, imports and exports of a module, binary or text; or the code of its functions.
+
+    Of a snapshot, show what it has of instances, memories and open files.
+    """
     from wasmloom.binary.decoder import decode_module
 
     data = to_binary(file)
+    if is_snapshot(data):
+        return show(file, data)
     with errors_name(file):
         decoded = decode_module(data)
         if chosen is None and not (bytecode or assembly or llvm):
@@ -260,4 +266,4 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE")
 
 
-COMMANDS = {"inspect": Command("Show what a module consists of.", "FILE", inspect, _add_arguments)}
+COMMANDS = {"inspect": Command("Show what a module or a snapshot consists of.", "FILE", inspect, _add_arguments)}

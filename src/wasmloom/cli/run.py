@@ -22,6 +22,7 @@ from wasmloom.cli.common import (
     read_input,
 )
 from wasmloom.cli.progress import Progress
+from wasmloom.cli.snapshots import save, snapshot_path
 from wasmloom.messages import printable, quoted
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 TRAPPED = 134
 
 
-def _preopens(directories: Sequence[str]) -> dict[str, str]:
+def preopens_of(directories: Sequence[str]) -> dict[str, str]:
     """Guest name → host directory, from ``HOST::GUEST`` or ``DIRECTORY``."""
     found = {}
     for text in directories:
@@ -57,7 +58,7 @@ def _environment(settings: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _invoke(instance: Instance, name: str, arguments: Sequence[str]) -> None:
+def invoke_function(instance: Instance, name: str, arguments: Sequence[str]) -> None:
     """Call an exported function with arguments given as text, and print its results, one per line."""
     from wasmloom import Func
     from wasmloom.cli.values import format_result, parse_argument
@@ -119,7 +120,7 @@ def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: 
     try:
         if "_initialize" in instance.exports:
             instance.exports["_initialize"]()
-        _invoke(instance, name, arguments)
+        invoke_function(instance, name, arguments)
     except ExitStatus as status:
         return status.code
     return 0
@@ -136,14 +137,15 @@ def run_program(
     stack_limit: int | None,
     threads: int,
     target: Sequence[str],
+    after: Callable[[Store], None] | None = None,
     **options: Any,
 ) -> int:
-    """Do what `run` says, with the guest's calls in a context that `around` makes."""
+    """Do what `run` says, with the guest's calls in a context that `around` makes; call `after` if they return."""
     from wasmloom import Module, Store, Trap
     from wasmloom.wasi import Wasi
 
     file, *arguments = target[1:] if target[0] == "--" else target
-    preopens, environment = _preopens(directories), _environment(settings)
+    preopens, environment = preopens_of(directories), _environment(settings)
     engine = make_engine(**options, fuel=None if fuel is None else True)
     limits: dict[str, Any] = {
         "fuel": fuel,
@@ -166,24 +168,37 @@ def run_program(
             with _within(timeout), Progress(file, delay=1.0) as progress:
                 module = Module(data, engine, progress=progress)
             with around(store):
-                return _run(module, store, wasi, invoke, arguments)
+                status = _run(module, store, wasi, invoke, arguments)
+            if after is not None and status == 0:
+                after(store)
+            return status
         except Trap as trap:
             sys.stdout.flush()
             print(f"error: trap: {file}: {trap}", file=sys.stderr)
             return TRAPPED
 
 
-def run(**options: Any) -> int:
+def run(snapshot_on: str | None, snapshot_to: str | None, **options: Any) -> int:
     """Run a program compiled for WASI, or with --invoke a function of any module, binary or text.
 
-    The exit status is the guest's; 134 after a trap, 130 after Ctrl-C, 1 when the module can't be run.
+    The exit status is the guest's; 134 after a trap, 130 after Ctrl-C, 1 when the module can't be run. A snapshot is
+    for resume.
     """
-    return run_program(nullcontext, **options)
+    if snapshot_on is None:
+        if snapshot_to is not None:
+            raise UsageError("--snapshot-to needs --snapshot-on")
+        return run_program(nullcontext, **options)
+    if snapshot_on != "END":
+        raise UsageError(f"--snapshot-on takes END, not {snapshot_on!r}")
+    if options["invoke"] is None:
+        raise UsageError("--snapshot-on END needs --invoke: a program that has ended has nothing to go on with")
+    target = options["target"]
+    path = snapshot_path(target[1] if target[0] == "--" else target[0], snapshot_to)
+    return run_program(nullcontext, after=lambda store: save(store, path), **options)
 
 
-def add_run_options(parser: ArgumentParser) -> None:
-    """What `run_program` takes."""
-    parser.add_argument("--invoke", metavar="FUNCTION", help="Call this function with ARGS and print its results.")
+def add_directories(parser: ArgumentParser) -> None:
+    """The option for directories of the host, for `preopens_of`."""
     parser.add_argument(
         "--dir",
         dest="directories",
@@ -192,6 +207,12 @@ def add_run_options(parser: ArgumentParser) -> None:
         default=[],
         help="Let the guest use the directory HOST, under the name GUEST (default: the same name).",
     )
+
+
+def add_run_options(parser: ArgumentParser) -> None:
+    """What `run_program` takes."""
+    parser.add_argument("--invoke", metavar="FUNCTION", help="Call this function with ARGS and print its results.")
+    add_directories(parser)
     parser.add_argument(
         "--env",
         dest="settings",
@@ -214,4 +235,16 @@ def add_run_options(parser: ArgumentParser) -> None:
     parser.add_argument("target", metavar="FILE", nargs=PARSER, help="The module, and arguments for it.")
 
 
-COMMANDS = {"run": Command("Run a WASI program or call a function.", "FILE [ARGS]...", run, add_run_options)}
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--snapshot-on",
+        metavar="WHEN",
+        help="Write a snapshot at this moment. END: when the function of --invoke has returned.",
+    )
+    parser.add_argument(
+        "--snapshot-to", metavar="FILE", help="Where the snapshot goes (default: FILE with the suffix .wlsnap)."
+    )
+    add_run_options(parser)
+
+
+COMMANDS = {"run": Command("Run a WASI program or call a function.", "FILE [ARGS]...", run, _add_arguments)}

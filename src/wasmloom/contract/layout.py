@@ -160,6 +160,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("page_bits", "uint64_t"),  # its pages have 2**page_bits bytes
         # Whether threads share it: it never moves, and no store owns it (`wasmloom.runtime.sharing`).
         ("shared", "uint64_t"),
+        # So many bytes at `base` are mapped from a file, copied when they are written; 0: none.
+        ("imaged", "uint64_t"),
     ),
     "WlTable": (
         ("elements", "void*"),  # uint64_t[]: reference words; a funcref is a WlFunction*, null is 0

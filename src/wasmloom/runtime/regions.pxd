@@ -23,6 +23,7 @@ cdef int spare_count
 cdef int checked_count
 
 cdef bint new_region(WlMemory *memory, uint64_t length) noexcept nogil
+cdef bint map_image(WlMemory *memory, int descriptor, uint64_t length) noexcept nogil
 cdef bint grow_region(WlMemory *memory, uint64_t length) noexcept nogil
 cdef void free_region(WlMemory *memory) noexcept nogil
 cdef bint in_region(void *address) noexcept nogil

@@ -19,6 +19,12 @@ invalidate Python's views, so a memory doesn't grow while there are any. It grow
 holds the GIL may read base and length. Memories with pages of one byte are always checked: the processor protects whole
 pages of its own.
 
+A memory may begin with an *image*: a file that is mapped copy-on-write, which many memories share until they write
+(`map_image`). Invariants: nothing writes to the file any more; it is as long as what is mapped of it. What is kept for
+the next memory never has an image: `MADV_DONTNEED` gives back a file's bytes, not zeros, so anonymous memory is mapped
+over it first. A checked memory with an image can't move as it is, because `mremap` moves one mapping only: when it
+grows, it gets a copy of its own.
+
 A *shared* memory never moves, whatever kind it is: one that is checked reserves the most that it may have. Where there
 is no room for guard pages, it becomes a checked one by itself.
 
@@ -31,10 +37,12 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint64_t, uintptr_t
+from cython.cimports.libc.string import memcpy
 from cython.cimports.posix.mman import (
     MADV_DONTNEED,
     MAP_ANONYMOUS,
     MAP_FAILED,
+    MAP_FIXED,
     MAP_NORESERVE,
     MAP_PRIVATE,
     PROT_NONE,
@@ -130,19 +138,44 @@ def _commit(base: cython.p_char, old_length: uint64_t, new_length: uint64_t) -> 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _release(base: cython.p_char, length: uint64_t) -> cython.void:
-    """Give back a 32-bit memory's reservation of which `length` bytes are accessible. Call with the GIL.
+def _clear(memory: cython.pointer(WlMemory)) -> cython.bint:
+    """Make all bytes of a memory zero and free their pages; False when the system refuses."""
+    if memory.imaged and not _map(memory, PROT_READ | PROT_WRITE, MAP_ANONYMOUS, -1):
+        return False
+    return (
+        memory.length <= memory.imaged
+        or madvise(memory.base + memory.imaged, memory.length - memory.imaged, MADV_DONTNEED) == 0
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _map(
+    memory: cython.pointer(WlMemory), protection: cython.int, flags: cython.int, descriptor: cython.int
+) -> cython.bint:
+    """Map something in the place of a memory's image; False when the system refuses."""
+    return mmap(
+        memory.base, memory.imaged, protection, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | flags, descriptor, 0
+    ) != cython.cast(cython.p_void, MAP_FAILED)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _release(memory: cython.pointer(WlMemory)) -> cython.void:
+    """Give back a 32-bit memory's reservation. Call with the GIL.
 
     Unmapping costs by far the most in a memory's life, so some reservations are kept for the next memories. Their pages
     are freed at once.
     """
     global spare_count
-    if spare_count < MAX_SPARES and (length == 0 or madvise(base, length, MADV_DONTNEED) == 0):
-        spares[spare_count].base = base
-        spares[spare_count].length = length
+    if spare_count < MAX_SPARES and _clear(memory):
+        spares[spare_count].base = memory.base
+        spares[spare_count].length = memory.length
         spare_count += 1
     else:
-        _unmap(base)
+        _unmap(memory.base)
 
 
 @cython.cfunc
@@ -236,13 +269,40 @@ def grow_region(memory: cython.pointer(WlMemory), length: uint64_t) -> cython.bi
     elif length > memory.length:
         if memory.exports:
             return False
-        base = cython.cast(cython.p_char, mremap(memory.base, memory.mapped, length, MREMAP_MAYMOVE))
+        if memory.imaged:
+            base = cython.cast(
+                cython.p_char,
+                mmap(cython.NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+            )
+        else:
+            base = cython.cast(cython.p_char, mremap(memory.base, memory.mapped, length, MREMAP_MAYMOVE))
         if base == cython.cast(cython.p_char, MAP_FAILED):
             return False
+        if memory.imaged:
+            memcpy(base, memory.base, memory.length)
+            munmap(memory.base, memory.mapped)
+            memory.imaged = 0
         memory.base = base
         memory.mapped = length
     memory.length = length
     return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def map_image(memory: cython.pointer(WlMemory), descriptor: cython.int, length: uint64_t) -> cython.bint:
+    """Let a memory begin with the first `length` bytes of a file, copied when they are written.
+
+    The memory isn't shared, has no image, and is at least that long; `length` is of whole pages of the system. False
+    when the system refuses: the memory can't be used then, only freed.
+    """
+    memory.imaged = length
+    if _map(memory, PROT_READ | PROT_WRITE, 0, descriptor):
+        return True
+    # The system may have unmapped what was there. Nothing else may get the place.
+    _map(memory, PROT_NONE, MAP_ANONYMOUS, -1)
+    return False
 
 
 @cython.cfunc
@@ -255,7 +315,7 @@ def free_region(memory: cython.pointer(WlMemory)) -> cython.void:
         checked_count -= 1
         munmap(memory.base, memory.mapped)
     elif memory.mapped == RESERVATION:
-        _release(memory.base, memory.length)
+        _release(memory)
     else:
         _unmap(memory.base)
 

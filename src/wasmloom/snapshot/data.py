@@ -7,7 +7,10 @@ imports is a number that has come before, or the next one, which the host has ma
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
+
+from wasmloom.wasi.saving import WasiState
 
 #: Memories are kept in pieces of this size; those that are all zero aren't kept.
 PIECE = 4096
@@ -22,8 +25,32 @@ class Home(NamedTuple):
     function: int
 
 
-#: A reference: null, a function, or what the user calls an object of the host.
-Reference: TypeAlias = Home | str | None
+class Thing(NamedTuple):
+    """A struct or an array: its number among the objects."""
+
+    number: int
+
+
+#: A reference: null, a function, an i31, an object, or what the user calls an object of the host.
+Reference: TypeAlias = Home | Thing | int | str | None
+
+
+class ObjectData(NamedTuple):
+    """A struct or an array: the numbers of a module and of a type there; the numbers that it holds, one after the
+    other as they are in memory; and the references."""
+
+    module: int
+    type: int
+    data: bytes
+    references: tuple[Reference, ...]
+
+
+class SegmentData(NamedTuple):
+    """An element segment that holds objects: the number of its instance, its own, and the elements."""
+
+    instance: int
+    segment: int
+    elements: tuple[Reference, ...]
 
 
 class MemoryData(NamedTuple):
@@ -42,7 +69,8 @@ class TableData(NamedTuple):
 
 
 class GlobalData(NamedTuple):
-    """A global: two words, or a reference. None: an immutable one of a module, whose initialiser tells.
+    """A global: two words, or a reference. None: an immutable one of a module without an object, whose initialiser
+    tells.
 
     The type is the text of a `GlobalType`, for those that the host made.
     """
@@ -63,7 +91,8 @@ class InstanceData(NamedTuple):
 
 
 class StoreData(NamedTuple):
-    """A store. `modules` are SHA-256 digests."""
+    """A store. `modules` are SHA-256 digests; `wasi` says which instances share what of WASI. Objects are numbered in
+    the order in which a walk meets them: through tables, globals and segments, then from object to object."""
 
     modules: tuple[str, ...]
     fuel: int | None
@@ -76,3 +105,19 @@ class StoreData(NamedTuple):
     tables: tuple[TableData, ...]
     globals: tuple[GlobalData, ...]
     tags: tuple[str | None, ...]
+    wasi: tuple[WasiState, ...] = ()
+    objects: tuple[ObjectData, ...] = ()
+    segments: tuple[SegmentData, ...] = ()
+
+
+def references_of(data: StoreData) -> Iterator[Reference]:
+    """All references that a store holds."""
+    for thing in data.objects:
+        yield from thing.references
+    for segment in data.segments:
+        yield from segment.elements
+    for table in data.tables:
+        yield from table.elements
+    for item in data.globals:
+        if item.value is not None and len(item.value) == 1:
+            yield item.value[0]

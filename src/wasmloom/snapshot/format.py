@@ -1,9 +1,13 @@
 """Snapshots as bytes: the same bytes for the same state, and nothing but an error for others.
 
-After `MAGIC` and the `VERSION` come the fields of `StoreData` in their order. Numbers are unsigned LEB128 in the least
+After `MAGIC` come the `VERSION`, how the rest is compressed (a number of `COMPRESSIONS`), whether it is signed, and the
+fields of `StoreData` in their order, compressed or not. Numbers are unsigned LEB128 in the least
 number of bytes; texts, bytes and lists begin with their length. What may be absent has a byte 0 or 1 before it. A
-reference begins with 0 (null), 1 (a function: instance, index) or 2 (an object of the host: its name). Modules are
-listed by digest, each followed by its bytes if it is embedded. The last 32 bytes are the SHA-256 of all before.
+reference begins with 0 (null), 1 (a function: instance, index), 2 (an object of the host: its name), 3 (an i31, in 31
+bits) or 4 (a struct or an array: its number among the objects). Modules are
+listed by digest, each followed by its bytes if it is embedded. The last 32 bytes are the SHA-256 of all before, or
+with a key the HMAC with that. What is compressed is as others write it, so it has the same bytes only where the same
+compressor wrote it.
 
 `decode` checks the format; that the numbers fit the modules is checked by `wasmloom.snapshot.restoring`. It makes no
 more than what the bytes have: each item of a list takes one at least.
@@ -11,11 +15,14 @@ more than what the bytes have: each item of a list takes one at least.
 
 from __future__ import annotations
 
+import hmac
+import lzma
 import struct
+import zlib
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from wasmloom.errors import WasmError
 from wasmloom.snapshot.data import (
@@ -25,19 +32,34 @@ from wasmloom.snapshot.data import (
     Home,
     InstanceData,
     MemoryData,
+    ObjectData,
     Reference,
+    SegmentData,
     StoreData,
     TableData,
+    Thing,
 )
+from wasmloom.wasi.descriptors import Listed
+from wasmloom.wasi.saving import OpenFile, WasiState
 
 T = TypeVar("T")
 
 MAGIC = b"\0wlsnap"
 VERSION = 1
+#: How what follows the header may be compressed, by number.
+COMPRESSIONS = (None, "zlib", "lzma")
+#: Bytes that a compressed snapshot may become, unless the reader says otherwise.
+MOST_BYTES = 1 << 30
 #: Numbers are below this.
 _TOO_LARGE = 1 << 64
 _DIGEST = 32
+#: Bytes of the header behind `MAGIC`.
+_HEADER = 3
 _ZERO = bytes(PIECE)
+#: Numbers that take a byte.
+_SMALL = [bytes([value]) for value in range(0x80)]
+#: What is shorter is put together before it goes into the checksum.
+_LARGE = 1 << 16
 
 
 class Writer:
@@ -48,6 +70,9 @@ class Writer:
 
     def number(self, value: int) -> None:
         """An unsigned number."""
+        if value < 0x80:
+            self.parts.append(_SMALL[value])
+            return
         found = bytearray()
         while value >= 0x80:
             found.append(value & 0x7F | 0x80)
@@ -88,6 +113,12 @@ class Writer:
         elif isinstance(value, Home):
             self.number(1)
             self.home(value)
+        elif isinstance(value, int):
+            self.number(3)
+            self.number(value & 0x7FFFFFFF)
+        elif isinstance(value, Thing):
+            self.number(4)
+            self.number(value.number)
         else:
             self.number(2)
             self.text(value)
@@ -146,12 +177,57 @@ class Writer:
         self.each(value.dropped_data, self.number)
         self.each(value.dropped_elements, self.number)
 
+    def object(self, value: ObjectData) -> None:
+        """A struct or an array."""
+        self.number(value.module)
+        self.number(value.type)
+        self.raw(value.data)
+        self.each(value.references, self.reference)
 
-def encode(store: StoreData, modules: Mapping[str, bytes]) -> bytes:
-    """The bytes of a snapshot. `modules`: the bytes of those modules that are embedded, by digest."""
+    def segment(self, value: SegmentData) -> None:
+        """A segment with objects."""
+        self.number(value.instance)
+        self.number(value.segment)
+        self.each(value.elements, self.reference)
+
+    def wasi(self, value: WasiState) -> None:
+        """What instances have of WASI."""
+        self.each(value.instances, self.number)
+        self.each(value.args, self.raw)
+        self.each(value.env, self.raw)
+        self.each(value.clocks, self.number)
+        self.number(value.following)
+        self.each(value.freed, self.number)
+        self.each(value.files, self._file)
+
+    def _file(self, file: OpenFile) -> None:
+        self.number(file.number)
+        self.number(file.kind)
+        self.raw(file.name)
+        self.raw(file.path)
+        for value in (file.access, file.flags, file.rights, file.inheriting, file.offset):
+            self.number(value)
+        self.maybe(file.listing, self._listing)
+
+    def _listing(self, listing: tuple[int, tuple[Listed, ...]]) -> None:
+        self.number(listing[0])
+        self.each(listing[1], self._listed)
+
+    def _listed(self, entry: Listed) -> None:
+        self.number(entry.following)
+        self.number(entry.inode)
+        self.number(entry.mode)
+        self.raw(entry.name)
+
+
+def encode(
+    store: StoreData, modules: Mapping[str, bytes], compress: str | None = None, key: bytes | None = None
+) -> bytes:
+    """The bytes of a snapshot. `modules`: the bytes of those modules that are embedded, by digest. `compress`: one of
+    `COMPRESSIONS`. `key`: what it is signed with."""
     out = Writer()
-    out.parts.append(MAGIC)
-    out.number(VERSION)
+    out.parts += (MAGIC, bytes([VERSION, COMPRESSIONS.index(compress), key is not None]))
+    header = len(out.parts)
     out.number(len(store.modules))
     for digest in store.modules:
         out.parts.append(bytes.fromhex(digest))
@@ -166,8 +242,47 @@ def encode(store: StoreData, modules: Mapping[str, bytes]) -> bytes:
     out.each(store.tables, out.table)
     out.each(store.globals, out.global_)
     out.each(store.tags, lambda type: out.maybe(type, out.text))
-    whole = b"".join(out.parts)
-    return whole + sha256(whole).digest()
+    out.each(store.wasi, out.wasi)
+    out.each(store.objects, out.object)
+    out.each(store.segments, out.segment)
+    if compress is not None:
+        out.parts[header:] = [_compressed(compress, b"".join(out.parts[header:]))]
+    out.parts.append(_digest(out.parts, key))
+    return b"".join(out.parts)
+
+
+def _compressed(how: str, data: bytes) -> bytes:
+    if how == "zlib":
+        return zlib.compress(data)
+    return lzma.compress(data)
+
+
+def _decompressed(how: str, data: memoryview, most: int) -> bytes:
+    """The reverse of `_compressed`. Raises `WasmError` for what isn't that, or is more than `most` bytes."""
+    made: Any = zlib.decompressobj() if how == "zlib" else lzma.LZMADecompressor(lzma.FORMAT_XZ)
+    try:
+        found: bytes = made.decompress(data, most + 1)
+    except (zlib.error, lzma.LZMAError):
+        raise WasmError(f"damaged snapshot: it isn't compressed by {how} as it says") from None
+    if len(found) > most:
+        raise WasmError(f"the snapshot has more than {most} bytes when it isn't compressed: max_size allows more")
+    if not made.eof or made.unused_data:
+        raise WasmError("damaged snapshot: what is compressed doesn't end where it should")
+    return found
+
+
+def _digest(parts: list[bytes] | list[memoryview], key: bytes | None) -> bytes:
+    """The checksum, or the signature, of parts in a row."""
+    digest, small = sha256() if key is None else hmac.new(key, digestmod=sha256), bytearray()
+    for part in parts:
+        if len(part) < _LARGE:
+            small += part
+        else:
+            digest.update(small)
+            digest.update(part)
+            small = bytearray()
+    digest.update(small)
+    return digest.digest()
 
 
 class Reader:
@@ -189,6 +304,9 @@ class Reader:
 
     def number(self) -> int:
         """An unsigned number."""
+        if self.at < self.end and self.data[self.at] < 0x80:
+            self.at += 1
+            return self.data[self.at - 1]
         value = shift = 0
         while True:
             byte = self.take(1)[0]
@@ -251,6 +369,13 @@ class Reader:
             return self.home()
         if kind == 2:
             return self.text()
+        if kind == 3:
+            value = self.number()
+            if value >> 31:
+                raise self.fail("an i31 of more than 31 bits")
+            return value - (value >> 30 << 31)
+        if kind == 4:
+            return Thing(self.number())
         raise self.fail("an unknown kind of reference")
 
     def floating(self) -> float:
@@ -298,19 +423,69 @@ class Reader:
         imports = {kind: self.each(self.number) for kind in KINDS}
         return InstanceData(module, functions, imports, self.ascending(), self.ascending())
 
+    def object(self) -> ObjectData:
+        """A struct or an array."""
+        return ObjectData(self.number(), self.number(), self.raw(), self.each(self.reference))
 
-def decode(data: bytes) -> tuple[StoreData, dict[str, bytes]]:
-    """What `encode` has been given. Raises `WasmError` for anything else than what it makes."""
+    def segment(self) -> SegmentData:
+        """A segment with objects."""
+        return SegmentData(self.number(), self.number(), self.each(self.reference))
+
+    def wasi(self) -> WasiState:
+        """What instances have of WASI."""
+        return WasiState(
+            self.ascending(),
+            self.each(self.raw),
+            self.each(self.raw),
+            self.each(self.number),
+            self.number(),
+            self.ascending(),
+            self.each(self._file),
+        )
+
+    def _file(self) -> OpenFile:
+        number, kind, name, path = self.number(), self.number(), self.raw(), self.raw()
+        access, flags, rights, inheriting, offset = (self.number() for _ in range(5))
+        listing = self.maybe(lambda: (self.number(), self.each(self._listed)))
+        return OpenFile(number, kind, name, path, access, flags, rights, inheriting, offset, listing)
+
+    def _listed(self) -> Listed:
+        return Listed(self.number(), self.number(), self.number(), self.raw())
+
+
+def _opened(data: bytes, key: bytes | None, most: int) -> Reader:
+    """A reader of the fields. Nothing is looked at before the signature has been, if there is a key."""
     end = len(data) - _DIGEST
     if not data.startswith(MAGIC):
         raise WasmError("this isn't a snapshot: it doesn't begin as one")
-    if end < len(MAGIC) or sha256(memoryview(data)[:end]).digest() != data[end:]:
+    header = data[len(MAGIC) : len(MAGIC) + _HEADER]
+    fits = end >= len(MAGIC) + _HEADER and hmac.compare_digest(_digest([memoryview(data)[:end]], key), data[end:])
+    if key is not None and not fits:
+        raise WasmError("the snapshot isn't signed with this key")
+    if not fits and header.startswith(bytes([VERSION])) and header.endswith(b"\1"):
+        raise WasmError("the snapshot is signed, or damaged: give its key")
+    if not fits:
         raise WasmError("damaged snapshot: its checksum doesn't fit")
-    reader = Reader(data, end)
-    reader.at = len(MAGIC)
-    version = reader.number()
+    version, how, is_signed = header
     if version != VERSION:
         raise WasmError(f"a snapshot of version {version}: this engine reads version {VERSION}")
+    if how >= len(COMPRESSIONS) or is_signed != (key is not None):
+        raise WasmError("damaged snapshot: its header is none that this version writes")
+    compression = COMPRESSIONS[how]
+    if compression is None:
+        reader = Reader(data, end)
+        reader.at = len(MAGIC) + _HEADER
+        return reader
+    whole = _decompressed(compression, memoryview(data)[len(MAGIC) + _HEADER : end], most)
+    return Reader(whole, len(whole))
+
+
+def decode(data: bytes, key: bytes | None = None, most: int = MOST_BYTES) -> tuple[StoreData, dict[str, bytes]]:
+    """What `encode` has been given. Raises `WasmError` for anything else than what it makes.
+
+    `key`: what it must be signed with. `most`: the bytes that it may have when it isn't compressed any more.
+    """
+    reader = _opened(data, key, most)
     embedded: dict[str, bytes] = {}
     digests: list[str] = []
     known: set[str] = set()
@@ -336,7 +511,10 @@ def decode(data: bytes) -> tuple[StoreData, dict[str, bytes]]:
         reader.each(reader.table),
         reader.each(reader.global_),
         reader.each(lambda: reader.maybe(reader.text)),
+        reader.each(reader.wasi),
+        reader.each(reader.object),
+        reader.each(reader.segment),
     )
-    if reader.at != end:
+    if reader.at != reader.end:
         raise reader.fail("something behind its end")
     return store, embedded

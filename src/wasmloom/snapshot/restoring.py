@@ -7,20 +7,40 @@ what they hold is put there through the public names, which check limits and typ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 from wasmloom.errors import LinkError, WasmError
+from wasmloom.host.contents import lengthen, set_functions
 from wasmloom.host.externs import Global, Memory, Table
+from wasmloom.host.fixed import fill
+from wasmloom.host.graph import is_told, making, storage_size, type_of_object
 from wasmloom.host.instance import Instance
 from wasmloom.host.linking import MISSING, lookup
 from wasmloom.host.state import set_words
 from wasmloom.host.store import Store
 from wasmloom.host.tags import Tag
 from wasmloom.messages import printable, two_level
-from wasmloom.snapshot.data import KINDS, PIECE, GlobalData, Home, InstanceData, Reference, StoreData
+from wasmloom.snapshot.data import (
+    KINDS,
+    PIECE,
+    GlobalData,
+    Home,
+    InstanceData,
+    Reference,
+    StoreData,
+    Thing,
+    references_of,
+)
+from wasmloom.snapshot.images import Image, Prepared
 from wasmloom.spec.types import Limits, MemoryType, TableType
+from wasmloom.wasi import CALLS, Wasi, function_for, layout_of, saving
+from wasmloom.wasi.context import Context
+
+#: Types of references that hosts can say without types of modules.
+_HOSTS = ("funcref", "externref", "anyref", "eqref", "i31ref", "structref", "arrayref")
 
 
 def _fail(what: str) -> WasmError:
@@ -80,9 +100,17 @@ def check(data: StoreData, modules: Sequence[Any]) -> None:
     for kind, found in lists.items():
         if met[kind] != len(found):
             raise _fail(f"a {kind} that no instance has")
-    for reference in _references(data):
+    for reference in references_of(data):
         if isinstance(reference, Home):
             _check_home(data, modules, reference, len(data.instances))
+        elif isinstance(reference, Thing) and reference.number >= len(data.objects):
+            raise _fail(f"there is no object {reference.number}")
+    _check_objects(data, modules)
+    guests = [number for state in data.wasi for number in state.instances]
+    if len(guests) != len({*guests}):
+        raise _fail("an instance with two worlds")
+    for state in data.wasi:
+        saving.check(state, len(data.instances))
     if set(range(len(modules))) != {instance.module for instance in data.instances}:
         raise _fail("a module that no instance has")
 
@@ -91,12 +119,26 @@ def _type_of(item: Any) -> Any:
     return item.type if hasattr(item, "type") else item
 
 
-def _references(data: StoreData) -> Iterable[Reference]:
-    for table in data.tables:
-        yield from table.elements
-    for item in data.globals:
-        if item.value is not None and len(item.value) == 1:
-            yield item.value[0]
+def _check_objects(data: StoreData, modules: Sequence[Any]) -> None:
+    """Raise `WasmError` unless objects have what objects of their types have."""
+    for number, thing in enumerate(data.objects):
+        shape = type_of_object(modules[thing.module].decoded, thing.type) if thing.module < len(modules) else None
+        if shape is None:
+            raise _fail(f"object {number} has a type that has no objects")
+        is_array, storages = shape
+        sizes = [storage_size(storage) for storage in storages]
+        if is_array:
+            fits = not thing.data if sizes[0] == 0 else not thing.references and len(thing.data) % sizes[0] == 0
+        else:
+            fits = len(thing.data) == sum(sizes) and len(thing.references) == sizes.count(0)
+        if not fits:
+            raise _fail(f"object {number} has other contents than its type")
+    places = [(segment.instance, segment.segment) for segment in data.segments]
+    if any(one >= other for one, other in pairwise(places)):
+        raise _fail("segments that aren't in order")
+    for instance, index in places:
+        if instance >= len(data.instances) or index in data.instances[instance].dropped_elements:
+            raise _fail(f"segment {index} of an instance {instance} that isn't there")
 
 
 def _check_home(data: StoreData, modules: Sequence[Any], home: Home, before: int) -> None:
@@ -113,25 +155,43 @@ def _set_number(item: Any, words: tuple[int, int]) -> None:
     set_words(item, words)
 
 
+def _fill(memory: Memory, runs: tuple[tuple[int, bytes], ...], image: Image | None) -> None:
+    """Give a new memory its contents."""
+    room = len(memory)
+    for first, contents in runs[-1:]:  # they are in order
+        if first * PIECE + len(contents) > room and any(contents[max(room - first * PIECE, 0) :]):
+            raise _fail("contents behind a memory's end")
+    if image is not None:
+        image.map(memory)
+        return
+    for first, contents in runs:
+        memory.write(first * PIECE, contents[: room - first * PIECE])
+
+
 class Restoring:
     """Makes a store; see `restore`."""
 
     def __init__(
         self,
         data: StoreData,
+        prepared: Prepared,
         modules: Sequence[Any],
-        hosts: dict[Home, Any],
+        hosts: Mapping[Home, Any],
         imports: Any,
         persistent_load: Callable[[str], object] | None,
+        worlds: Sequence[Wasi],
     ) -> None:
-        self._data, self._modules, self._hosts, self._imports = data, modules, hosts, imports
+        self._data, self._prepared, self._modules, self._hosts, self._imports = data, prepared, modules, hosts, imports
         self._persistent_load = persistent_load
+        #: By the number of an instance: what its functions of WASI work on, and whose that is.
+        self._worlds = {n: world for state, world in zip(data.wasi, worlds, strict=False) for n in state.instances}
+        self._given = worlds
         self._items: dict[str, list[Any]] = {kind: [] for kind in KINDS}
         self.instances: list[Instance] = []
 
     def run(self, engine: Any) -> Store:
         """Make everything. Raises what makes it impossible."""
-        data = self._data
+        data, prepared = self._data, self._prepared
         if (data.fuel is not None) != engine.fuel or data.deterministic != engine.deterministic:
             raise WasmError(
                 f"the snapshot is of an engine with fuel={data.fuel is not None} and "
@@ -141,32 +201,63 @@ class Restoring:
             self.store = Store(
                 engine, timeout=data.timeout, memory_limit=data.memory_limit, stack_limit=data.stack_limit
             )
-        for each in data.instances:
-            self._make(each)
-        for memory, kept in zip(self._items["memory"], data.memories, strict=True):
-            for first, contents in kept.runs:
-                room = len(memory) - first * PIECE
-                if any(contents[max(room, 0) :]):
-                    raise _fail("contents behind a memory's end")
-                memory.write(first * PIECE, contents[:room])
-        for table, held in zip(self._items["table"], data.tables, strict=True):
-            for index, reference in enumerate(held.elements):
-                if reference is not None or table[index] is not None:
-                    value = self._object(reference)
-                    with _fitting():
-                        table[index] = value
-        for item, told in zip(self._items["global"], data.globals, strict=True):
-            self._set(item, told)
-        for instance, state in zip(self.instances, data.instances, strict=True):
-            instance._state.drop(list(state.dropped_data), list(state.dropped_elements))
+        for state, world in zip(data.wasi, self._given, strict=False):
+            saving.take_over(world._context, state)
+        if prepared.names and self._persistent_load is None:
+            raise WasmError("the snapshot names objects of the host: restore() needs persistent_load")
+        if self._persistent_load is not None:
+            self._loaded = {name: self._persistent_load(name) for name in prepared.names}
+        self._objects = making(self.store, Thing, self._object)
+        try:
+            self._fill_store(data, prepared)
+        finally:
+            self._objects.end()
         if data.fuel is not None:
             with _fitting():
                 self.store.fuel = data.fuel
         return self.store
 
+    def _fill_store(self, data: StoreData, prepared: Prepared) -> None:
+        """Make what the store has, and give it its contents."""
+        for thing in data.objects:
+            decoded = self._modules[thing.module].decoded
+            shape = type_of_object(decoded, thing.type)
+            size = storage_size(shape[1][0]) if shape is not None and shape[0] else 1
+            self._objects.add(decoded, thing.type, len(thing.data) // size if size else len(thing.references))
+        for each in data.instances:
+            self._make(each)
+        for memory, kept, image in zip(self._items["memory"], data.memories, prepared.images, strict=True):
+            _fill(memory, kept.runs, image)
+        states = [instance._state for instance in self.instances]
+        for table, held, homes in zip(self._items["table"], data.tables, prepared.tables, strict=True):
+            if homes is not None and set_functions(states, table, homes):
+                continue
+            with _fitting():
+                self._fill_table(table, held.elements)
+        for item, value in zip(self._items["global"], data.globals, strict=True):
+            self._set(item, value)
+        with _fitting():
+            for number, thing in enumerate(data.objects):
+                self._objects.fill(number, thing.data, thing.references)
+            for segment in data.segments:
+                self._objects.set_segment(states[segment.instance], segment.segment, segment.elements)
+        for state, told in zip(states, data.instances, strict=True):
+            state.drop(list(told.dropped_data), list(told.dropped_elements))
+
+    def _fill_table(self, table: Table, elements: tuple[Reference, ...]) -> None:
+        """Give a table its elements, one by one, with their types checked."""
+        type = table.type.element
+        for index, reference in enumerate(elements):
+            if is_told(type):
+                self._objects.set_element(table, index, reference)
+            elif reference is not None or table[index] is not None or not type.is_nullable:
+                table[index] = self._object(reference)
+
     def _make(self, told: InstanceData) -> None:
         module = self._modules[told.module]
         decoded = module.decoded
+        world = self._worlds.get(len(self.instances))
+        context = None if world is None else world._context.another(layout_of(module))
         at = dict.fromkeys(("func", *KINDS), 0)
         values: list[Any] = []
         for number in range(decoded.num_imports):
@@ -174,7 +265,7 @@ class Restoring:
             index = at[wanted.kind]
             at[wanted.kind] += 1
             if wanted.kind == "func":
-                values.append(self._import(told, index, wanted))
+                values.append(self._import(told, index, wanted, context))
                 continue
             item = told.imports[wanted.kind][index]
             if item == len(self._items[wanted.kind]):
@@ -182,6 +273,9 @@ class Restoring:
             values.append(self._items[wanted.kind][item])
         instance = Instance._bare(module, values, self.store)
         self.instances.append(instance)
+        if world is not None:
+            fill(instance, _wasi=context)
+            world._bind_exported(instance)
         counts = {
             "memory": len(decoded.memories), "table": decoded.num_tables, "global": decoded.num_globals,
             "tag": decoded.num_tags,
@@ -200,20 +294,25 @@ class Restoring:
         """Give a memory or a table the size that it had."""
         if size < item.size:
             raise _fail("a memory or a table that is smaller than its type allows")
-        if size > item.size:
+        if size > item.size and isinstance(item, Table):
+            lengthen(item, size - item.size)
+        elif size > item.size:
             item.grow(size - item.size)
 
-    def _import(self, told: InstanceData, index: int, wanted: Any) -> Any:
+    def _import(self, told: InstanceData, index: int, wanted: Any, context: Context | None) -> Any:
         home = told.functions[index]
         if home is not None:
             return self.instances[home.instance]._state.find("func", home.function)
         value = lookup(self._imports, wanted.module, wanted.name)
         if value is MISSING:
             value = self._hosts.get(Home(len(self.instances), index), MISSING)
+        if value is MISSING and context is not None:
+            value = function_for(context, wanted.name) or MISSING
         if value is MISSING:
+            how = "a new Wasi to restore() as wasi" if wanted.name in CALLS else "it to restore() as imports"
             raise LinkError(
                 f"unknown import {two_level(wanted.module, wanted.name)}: the host's, of which a snapshot has only the "
-                "name; give it to restore() as imports"
+                f"name; give {how}"
             )
         return value
 
@@ -231,7 +330,7 @@ class Restoring:
         if kind == "table":
             element, least, most, is64 = self._data.tables[number].type or ("", 0, 0, False)
             size = len(self._data.tables[number].elements)
-            if size < least or element not in ("funcref", "externref"):
+            if size < least or element not in _HOSTS:
                 raise _fail(f"a table of the host of type {element[:40]!r}")
             with _fitting():
                 of = Table(self.store, element, 0).type.element
@@ -239,16 +338,18 @@ class Restoring:
         if kind == "global":
             told = self._data.globals[number]
             content = (told.type or "").removeprefix("mut ")
-            if content not in ("i32", "i64", "f32", "f64", "v128", "funcref", "externref"):
+            if content not in ("i32", "i64", "f32", "f64", "v128", *_HOSTS):
                 raise _fail(f"a global of the host of type {content[:40]!r}")
             is_ref = content.endswith("ref")
             if told.value is None or (len(told.value) == 1) != is_ref:
                 raise _fail("a global of the host without a value of its type")
             value: Any = None if is_ref else bytes(16) if content == "v128" else 0
-            if len(told.value) == 1 and content == told.type:  # an immutable one
+            if content == told.type == "funcref" and len(told.value) == 1:  # an immutable one
                 value = self._object(told.value[0])
             with _fitting():
                 made = Global(self.store, told.type or "", value)
+                if is_ref and is_told(made.type.content):
+                    self._objects.set_cell(made, told.value[0], True)
             if len(told.value) == 2:  # instances that are made now may copy it
                 _set_number(made, told.value)
             return made
@@ -261,10 +362,15 @@ class Restoring:
             if item.type.mutable:
                 raise _fail("a global that can change, without a value")
             return
-        if (len(told.value) == 1) != item.type.content.is_ref or (told.type is None and not item.type.mutable):
+        held = told.value[0] if len(told.value) == 1 else None
+        is_fixed = told.type is None and not item.type.mutable and not isinstance(held, Thing)
+        if (len(told.value) == 1) != item.type.content.is_ref or is_fixed:
             raise _fail("a global with a value of another type")
         if len(told.value) == 2:
             _set_number(item, told.value)
+        elif is_told(item.type.content):
+            with _fitting():
+                self._objects.set_cell(item, held)
         elif item.type.mutable:
             value = self._object(told.value[0])
             with _fitting():
@@ -277,6 +383,6 @@ class Restoring:
             if reference.instance >= len(self.instances):
                 raise _fail("a function of an instance that there isn't yet")
             return self.instances[reference.instance]._state.find("func", reference.function)
-        if self._persistent_load is None:
-            raise WasmError("the snapshot names objects of the host: restore() needs persistent_load")
-        return self._persistent_load(reference)
+        if not isinstance(reference, str):
+            raise _fail("an object of the guest where there can't be one")
+        return self._loaded[reference]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
@@ -14,9 +14,11 @@ from wasmloom.host.instance import Instance
 from wasmloom.host.module import Module
 from wasmloom.runtime.store import Store
 from wasmloom.snapshot.data import Home, StoreData
-from wasmloom.snapshot.format import decode, encode
+from wasmloom.snapshot.format import COMPRESSIONS, MOST_BYTES, decode, encode
+from wasmloom.snapshot.images import Prepared
 from wasmloom.snapshot.restoring import Restoring, check
 from wasmloom.snapshot.taking import take
+from wasmloom.wasi import Wasi
 
 if TYPE_CHECKING:
     from typing import Self
@@ -38,16 +40,18 @@ class Snapshot(Fixed):
     theirs as `restore` needs them, by name.
     """
 
-    __slots__ = ("_data", "_hosts", "_modules")
+    __slots__ = ("_data", "_hosts", "_modules", "_prepared")
 
     _data: StoreData
     _hosts: Mapping[Home, Any]
+    #: What the first `restore` has prepared; empty before.
+    _prepared: list[Prepared]
     _modules: tuple[Module, ...]
 
     @classmethod
     def _of(cls, data: StoreData, modules: tuple[Module, ...], hosts: Mapping[Home, Any]) -> Self:
         self = Fixed.__new__(cls)
-        fill(self, _data=data, _modules=modules, _hosts=hosts)
+        fill(self, _data=data, _modules=modules, _hosts=hosts, _prepared=[])
         return self
 
     def __new__(cls) -> Self:
@@ -61,8 +65,8 @@ class Snapshot(Fixed):
         `persistent_id` gives objects of the host that the guest holds (externref) a name, by which `restore` finds them
         again. Raises `TypeError` for what isn't a store, and `WasmError`, which says where, for what isn't part of
         snapshots yet: guests in the middle of a call or waiting, continuations, exceptions, shared memories, host
-        functions in tables that no module imports, objects of the host without a name. WASI's files and streams aren't
-        either: a program's imports of WASI have to be given to `restore`.
+        functions in tables that no module imports, objects of the host without a name, files that a guest has open and
+        that have no name below the directories that it was given.
         """
         if not isinstance(store, Store):
             raise TypeError(f"expected a wasmloom.Store, not {type(store).__name__}")
@@ -81,16 +85,27 @@ class Snapshot(Fixed):
         *,
         engine: Engine | None = None,
         imports: Any = None,
+        wasi: Wasi | Sequence[Wasi] = (),
         persistent_load: Callable[[str], object] | None = None,
     ) -> Restored:
         """A store with instances in the state that the snapshot has. It may be restored any number of times.
 
         `engine`: of the new store (None: that of the modules). `imports`: the host's functions, by names as `Instance`
-        takes them. `persistent_load`: gives an object of the host for the name that `persistent_id` had given it.
+        takes them. `wasi`: what a program sees of the world, a new one for each `restore`: it gives standard streams
+        and directories (by the names that the guest knows), the snapshot the rest: arguments, environment, clocks, open
+        files. Where instances had several, as many, in the order of these instances. `persistent_load`: gives an object
+        of the host for the name that `persistent_id` had given it.
+
         Raises `LinkError` for an import that is missing or doesn't fit, and `WasmError` for a snapshot that is damaged,
-        doesn't fit the limits of this process, or is of an engine that counts fuel, or is deterministic, where this one
-        isn't, or the other way round.
+        doesn't fit the limits of this process, has a file open that isn't there, or is of an engine that counts fuel,
+        or is deterministic, where this one isn't, or the other way round; `ValueError` for a `Wasi` that has been used.
         """
+        worlds = [wasi] if isinstance(wasi, Wasi) else list(wasi)
+        for world in worlds:
+            if not isinstance(world, Wasi):
+                raise TypeError(f"wasi must be a wasmloom.Wasi, not {type(world).__name__}")
+        if worlds and len(worlds) != len(self._data.wasi):
+            raise ValueError(f"the snapshot has {len(self._data.wasi)} programs' state of WASI, not {len(worlds)}")
         modules = self._modules
         if engine is None:
             engine = modules[0].engine if modules else engine_of(None)
@@ -98,28 +113,44 @@ class Snapshot(Fixed):
         modules = tuple(
             [module if module.engine is engine else Module(module.decoded.data, engine) for module in modules]
         )
-        making = Restoring(self._data, modules, dict(self._hosts), imports, persistent_load)
+        if not self._prepared:  # two threads may both do it
+            self._prepared.append(Prepared.of(self._data))
+        making = Restoring(self._data, self._prepared[0], modules, self._hosts, imports, persistent_load, worlds)
         store = making.run(engine)
         return Restored(store, tuple(making.instances))
 
-    def to_bytes(self, *, embed: bool = True) -> bytes:
+    def to_bytes(self, *, embed: bool = True, compress: str | None = None, key: bytes | None = None) -> bytes:
         """The snapshot as bytes, in a format with a version (`wasmloom.snapshot.format`); equal for equal states.
 
-        `embed`: with the bytes of its modules, which are told by their SHA-256 otherwise.
+        `embed`: with the bytes of its modules, which are told by their SHA-256 otherwise. `compress`: "zlib", or
+        "lzma", which takes longer and makes them shorter. `key`: a secret by which whoever reads them can tell that
+        they are yours (HMAC-SHA256); they aren't encrypted. Raises `ValueError` for another way to compress.
         """
+        if compress not in COMPRESSIONS:
+            raise ValueError(f"compress must be None, 'zlib' or 'lzma', not {compress!r}")
         data = {module.decoded.digest: module.decoded.data for module in self._modules} if embed else {}
-        return encode(self._data, data)
+        return encode(self._data, data, compress, _checked(key))
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, modules: Iterable[Module] = (), engine: Engine | None = None) -> Self:
+    def from_bytes(
+        cls,
+        data: bytes,
+        *,
+        modules: Iterable[Module] = (),
+        engine: Engine | None = None,
+        key: bytes | None = None,
+        max_size: int = MOST_BYTES,
+    ) -> Self:
         """The snapshot that bytes are. Whoever has made them can do no more than with a module.
 
-        `modules`: those that aren't embedded. `engine`: for those that are. Raises `WasmError` for bytes that are no
-        snapshot, or damaged, or name a module that isn't there, and `CompileError` for embedded modules that are none.
+        `modules`: those that aren't embedded. `engine`: for those that are. `key`: bytes that aren't signed with it are
+        refused before anything is read of them. `max_size`: so many bytes at most are made of compressed ones. Raises
+        `WasmError` for bytes that are no snapshot, or damaged, not signed with the key, too large, or name a module
+        that isn't there, and `CompileError` for embedded modules that are none.
         """
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"a snapshot is bytes, not {type(data).__name__}")
-        told, embedded = decode(bytes(data))
+        told, embedded = decode(bytes(data), _checked(key), max_size)
         given: dict[str, Module] = {}
         for module in modules:
             if not isinstance(module, Module):
@@ -136,16 +167,30 @@ class Snapshot(Fixed):
         check(told, found)
         return cls._of(told, tuple(found), {})
 
-    def save(self, path: str | os.PathLike[str], *, embed: bool = True) -> None:
-        """Write `to_bytes` to a file. Raises `OSError`."""
-        Path(path).write_bytes(self.to_bytes(embed=embed))
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        embed: bool = True,
+        compress: str | None = None,
+        key: bytes | None = None,
+    ) -> None:
+        """Write `to_bytes` to a file. Raises `OSError`, and what that does."""
+        Path(path).write_bytes(self.to_bytes(embed=embed, compress=compress, key=key))
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, modules: Iterable[Module] = (), engine: Engine | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        modules: Iterable[Module] = (),
+        engine: Engine | None = None,
+        key: bytes | None = None,
+        max_size: int = MOST_BYTES,
     ) -> Self:
         """Read a file that `save` has written. Raises `OSError`, and what `from_bytes` does."""
-        return cls.from_bytes(Path(path).read_bytes(), modules=modules, engine=engine)
+        data = Path(path).read_bytes()
+        return cls.from_bytes(data, modules=modules, engine=engine, key=key, max_size=max_size)
 
     def __eq__(self, other: object) -> bool:
         return self._data == other._data if isinstance(other, Snapshot) else NotImplemented
@@ -166,6 +211,14 @@ class Snapshot(Fixed):
     def __repr__(self) -> str:
         pieces = sum(len(contents) for memory in self._data.memories for _, contents in memory.runs)
         return f"<wasmloom.Snapshot of {len(self._data.instances)} instances, {pieces} bytes of memory>"
+
+
+def _checked(key: bytes | None) -> bytes | None:
+    if key is not None and not isinstance(key, bytes):
+        raise TypeError(f"a key is bytes, not {type(key).__name__}")
+    if key == b"":
+        raise ValueError("a key must not be empty")
+    return key
 
 
 def _unpickled(data: bytes, engine: Engine | None) -> Snapshot:

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 from wasmloom.errors import WasmError
 from wasmloom.host.bridge import Func
+from wasmloom.host.contents import homes_in, pieces_in_use
+from wasmloom.host.graph import is_told, reading
 from wasmloom.host.state import hold, home_of, let_go, occupied, stack_limit_of, states_of, words_of
 from wasmloom.messages import printable
-from wasmloom.runtime.collector import collect_garbage, statistics
+from wasmloom.runtime.collector import collect_garbage
 from wasmloom.runtime.store import Store
 from wasmloom.snapshot.data import (
     KINDS,
@@ -18,17 +20,17 @@ from wasmloom.snapshot.data import (
     Home,
     InstanceData,
     MemoryData,
+    ObjectData,
     Reference,
+    SegmentData,
     StoreData,
     TableData,
+    Thing,
 )
-from wasmloom.spec.types import EXTERNREF, ValType
-
-#: So much of a memory is looked at in one go: a multiple of `PIECE`.
-_CHUNK = 1 << 20
-_ZEROS = bytes(_CHUNK)
-#: Functions of these modules hold state of their own, which isn't part of a snapshot.
-_OF_WASI = "wasmloom.wasi"
+from wasmloom.spec.types import ValType
+from wasmloom.wasi import context_of
+from wasmloom.wasi.context import Context
+from wasmloom.wasi.saving import WasiState, state_of
 
 
 class Taken(NamedTuple):
@@ -50,8 +52,6 @@ def take(store: Store, persistent_id: Callable[[object], str | None] | None) -> 
         if reason is not None:
             raise WasmError(f"a snapshot is taken between calls, and {reason}: that isn't part of snapshots yet")
         collect_garbage(store)
-        if statistics(store)["objects"]:
-            raise WasmError("the guest has structs or arrays: they aren't part of snapshots yet")
         return _Taking(store, persistent_id).taken()
     finally:
         let_go(store)
@@ -67,8 +67,16 @@ class _Taking:
         self._modules: dict[str, Any] = {}
         #: Keeps objects whose `id` is known.
         self._kept: list[Any] = []
+        self._reading = reading(store, Thing, self._name, self._reference)
 
     def taken(self) -> Taken:
+        """All of it."""
+        try:
+            return self._taken()
+        finally:
+            self._reading.end()
+
+    def _taken(self) -> Taken:
         instances = tuple([self._instance(number) for number in range(len(self._states))])
         store = self._store
         data = StoreData(
@@ -83,14 +91,46 @@ class _Taking:
             tuple(self._found["table"]),
             tuple(self._found["global"]),
             tuple(self._found["tag"]),
+            self._wasi(),
+            *self._objects(),
         )
         hosts = {
             Home(number, index): host.function
             for number, state in enumerate(self._states)
             for index, host in enumerate(state.hosts)
-            if host is not None and not str(getattr(host.function, "__module__", "")).startswith(_OF_WASI)
+            if host is not None and context_of(host.function) is None
         }
         return Taken(data, tuple(self._modules.values()), hosts)
+
+    def _wasi(self) -> tuple[WasiState, ...]:
+        """What the instances have of WASI: those with the same open files share it."""
+        found: dict[int, tuple[Context, list[int]]] = {}
+        for number, state in enumerate(self._states):
+            for host in state.hosts:
+                context = None if host is None else context_of(host.function)
+                if context is not None:
+                    numbers = found.setdefault(id(context.table), (context, []))[1]
+                    if number not in numbers[-1:]:
+                        numbers.append(number)
+        return tuple([state_of(context, tuple(numbers)) for context, numbers in found.values()])
+
+    def _objects(self) -> tuple[tuple[ObjectData, ...], tuple[SegmentData, ...]]:
+        """Objects and segments with some: last of all, because objects are numbered as they are met."""
+        segments: list[SegmentData] = []
+        for number, state in enumerate(self._states):
+            for segment, elements in self._reading.segments(state, f"an element segment of instance {number}"):
+                segments.append(SegmentData(number, segment, tuple(elements)))
+        types: dict[int, tuple[int, int]] = {}
+        objects: list[ObjectData] = []
+        for type, data, references in self._reading.objects():
+            if not types:
+                for number, module in enumerate(self._modules.values()):
+                    for index, id in enumerate(module.decoded.type_ids):
+                        types.setdefault(id, (number, index))
+            if type not in types:
+                raise WasmError("an object has a type that no module has: the host has made it")
+            objects.append(ObjectData(*types[type], data, tuple(references)))
+        return tuple(objects), tuple(segments)
 
     def _instance(self, number: int) -> InstanceData:
         state = self._states[number]
@@ -136,20 +176,32 @@ class _Taking:
 
     def _table(self, table: Any, state: Any, index: int, host: bool) -> TableData:
         type = table.type
-        places = range(len(table))
-        elements = tuple([self._reference(table[i], type.element, f"table {index}, element {i}") for i in places])
+        elements: tuple[Reference, ...]
+        homes = homes_in(self._states, table)
+        if is_told(type.element):
+            elements = tuple(self._reading.table(table, f"table {index}"))
+        elif homes is not None:
+            elements = tuple([None if home is None else Home(*home) for home in homes])
+        else:
+            places = range(len(table))
+            elements = tuple([self._reference(table[i], type.element, f"table {index}, element {i}") for i in places])
         told = (str(type.element), type.limits.min, type.limits.max, type.is64) if host else None
         return TableData(told, elements)
 
     def _global(self, item: Any, state: Any, index: int, host: bool) -> GlobalData:
         type = item.type
         told = f"{'mut ' if type.mutable else ''}{type.content}" if host else None
+        where = f"global {index}"
+        if is_told(type.content):
+            value = self._reading.cell(item, where)
+            tells = type.mutable or host or isinstance(value, Thing)
+            return GlobalData(told, (value,) if tells else None)
         if not type.mutable and not host:
             return GlobalData(None, None)
         if not type.content.is_ref:
             words = words_of(item)
             return GlobalData(told, (words[0], words[1] if str(type.content) == "v128" else 0))
-        return GlobalData(told, (self._reference(item.value, type.content, f"global {index}"),))
+        return GlobalData(told, (self._reference(item.value, type.content, where),))
 
     def _tag(self, tag: Any, state: Any, index: int, host: bool) -> str | None:
         return " ".join(map(str, tag.type.params)) if host else None
@@ -157,10 +209,12 @@ class _Taking:
     def _reference(self, value: object, declared: ValType, where: str) -> Reference:
         if value is None:
             return None
-        if isinstance(value, int) and declared.heap != EXTERNREF.heap:
-            raise WasmError(f"{where} holds an i31, which isn't part of snapshots yet")
         if isinstance(value, Func):
             return self._function(value)
+        return self._name(value, where)
+
+    def _name(self, value: object, where: str) -> str:
+        """The name of an object of the host."""
         name = None if self._persistent_id is None else self._persistent_id(value)
         if isinstance(name, str):
             return name
@@ -180,23 +234,11 @@ class _Taking:
 
 
 def _runs(memory: Any) -> list[tuple[int, bytes]]:
-    """What isn't zero of a memory, piece by piece, those that follow each other together."""
+    """What isn't zero of a memory, in whole pieces, those that follow each other together."""
     runs: list[tuple[int, bytes]] = []
-    size = len(memory)
-    started = -1
-    parts: list[bytes] = []
-    for start in range(0, size, _CHUNK):
-        chunk = memory.read(start, min(_CHUNK, size - start))
-        zero = chunk == _ZEROS[: len(chunk)]
-        pieces = [b""] if zero else [chunk[at : at + PIECE] for at in range(0, len(chunk), PIECE)]
-        for i, piece in enumerate(pieces):
-            if piece != _ZEROS[: len(piece)]:
-                if not parts:
-                    started = start // PIECE + i
-                parts.append(piece)
-            elif parts:
-                runs.append((started, b"".join(parts)))
-                parts = []
-    if parts:
-        runs.append((started, b"".join(parts)))
-    return [(first, contents + bytes(-len(contents) % PIECE)) for first, contents in runs]
+    length = len(memory)
+    for first, count in pieces_in_use(memory, PIECE):
+        start, size = first * PIECE, count * PIECE
+        contents = memory.read(start, min(size, length - start))
+        runs.append((first, contents if len(contents) == size else contents.ljust(size, b"\0")))
+    return runs

@@ -58,6 +58,9 @@ None, or how many it has taken. Anything else is a binary file object, of which 
 used; if it has an ``isatty()`` that says no, guests see that it is no terminal."""
 _HostFunction = Callable[..., int | Coroutine[Any, Any, int] | None]
 
+#: The names of the standard streams, by number.
+STREAMS = ("stdin", "stdout", "stderr")
+
 _WORD = 0xFFFF_FFFF
 #: Parameter kind → what its bits are masked with (a signed word arrives as it should be), and its type.
 _KINDS: dict[str, tuple[int, Any]] = {
@@ -135,6 +138,7 @@ def _bind(context: Context, name: str) -> _HostFunction:
     needed = int(call.right)
     changes = bool(call.right & CHANGING_RIGHTS)
     table = context.table
+    table.used = True
     fds = [i for i, kind in enumerate(call.params) if kind == "fd"]
 
     def host(*arguments: int) -> int | Coroutine[Any, Any, int]:
@@ -169,7 +173,22 @@ def _bind(context: Context, name: str) -> _HostFunction:
         return 0
 
     host.__name__ = host.__qualname__ = name
+    host.context = context  # type: ignore[attr-defined]
     return host
+
+
+def context_of(function: object) -> Context | None:
+    """The state that a function of WASI works on, or one that all instances share that import it; None for another
+    function. For snapshots."""
+    if isinstance(function, PerInstance):
+        function = function.alone
+    context = getattr(function, "context", None)
+    return context if isinstance(context, Context) else None
+
+
+def function_for(context: Context, name: str) -> _HostFunction | None:
+    """The function with a name for a guest with a state; None: WASI has none with that name. For snapshots."""
+    return _bind(context, name) if name in CALLS else None
 
 
 def _text(kind: str, values: Iterable[str | bytes]) -> list[bytes]:
@@ -207,7 +226,7 @@ def _stdio(value: StdIO, number: int) -> Descriptor | None:
         value = Sink(value)
     if not any(hasattr(value, name) for name in (("readinto", "read") if number == 0 else ("write",))):
         what = f"None, a file descriptor, {'bytes' if number == 0 else 'a function'} or a binary file"
-        raise TypeError(f"{('stdin', 'stdout', 'stderr')[number]} must be {what}, not {type(value).__name__}")
+        raise TypeError(f"{STREAMS[number]} must be {what}, not {type(value).__name__}")
     file: Any = value
     return Stream(file, readable=number == 0)
 
@@ -306,6 +325,7 @@ class Wasi:
                 if stream is None:
                     table.leave_out()
                 else:
+                    stream.role = STREAMS[number]
                     table.give(stream)
             for guest, host in (preopens or {}).items():
                 table.give(open_preopen(guest, host))

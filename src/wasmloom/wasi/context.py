@@ -28,6 +28,8 @@ class Context:
         self.args = args
         self.env = env
         self.table = table
+        #: By clock: what its time is ahead of the host's, in nanoseconds.
+        self.offsets: tuple[int, ...] = (0, 0, 0, 0)
         self._memory: object | None = None
         self._store: Store | None = None
         #: The guest, and the state that was made before it was known.
@@ -43,6 +45,7 @@ class Context:
         state.
         """
         made = Context(self.args, self.env, self.table, layout)
+        made.offsets = self.offsets
         if caller is not None:
             made._caller, made._general = caller, self
         return made

@@ -24,10 +24,14 @@ class DescriptorTable:
         self._open: dict[int, Descriptor] = {}
         self._freed: list[int] = []
         self._numbers = itertools.count()
-        self._max_files = max_files
+        self.max_files = max_files
+        #: Numbers that are never given to a file.
+        self._left_out: list[int] = []
         #: The number of descriptors that the guest was given.
         self._given = 0
         self.closed = False
+        #: Whether a guest has it.
+        self.used = False
         #: The descriptor of a number, or None.
         self.get = self._open.get
 
@@ -54,11 +58,11 @@ class DescriptorTable:
     def leave_out(self) -> None:
         """Reserve a number, so that it is never given to a file (for a standard stream that the process doesn't
         have)."""
-        next(self._numbers)
+        self._left_out.append(next(self._numbers))
 
     def check_room(self) -> None:
         """Raise `WasiError` (`EMFILE`) when the guest may not open another file."""
-        if len(self._open) >= self._given + self._max_files:
+        if len(self._open) >= self._given + self.max_files:
             raise WasiError(Errno.EMFILE)
 
     def add(self, descriptor: Descriptor) -> int:
@@ -100,6 +104,30 @@ class DescriptorTable:
         self._open[target] = moved
         heapq.heappush(self._freed, source)
         replaced.close()
+
+    # --- for snapshots: no guest runs meanwhile ---
+
+    def open_files(self) -> list[tuple[int, Descriptor]]:
+        """The open descriptors, by number."""
+        return sorted(self._open.items())
+
+    def numbers(self) -> tuple[int, tuple[int, ...]]:
+        """The number that no file has had yet, and those before it that are free, in order."""
+        used = (*self._open, *self._freed, *self._left_out)
+        return max(used, default=-1) + 1, tuple(sorted(self._freed))
+
+    def replace(self, opened: dict[int, Descriptor], freed: tuple[int, ...], following: int) -> None:
+        """Have other numbers and files; those that there were and aren't in there are closed."""
+        self.used = True
+        stay = set(map(id, opened.values()))
+        for file in list(self._open.values()):
+            if id(file) not in stay:
+                with suppress(OSError):
+                    file.close()
+        self._open.clear()
+        self._open.update(opened)
+        self._freed, self._left_out = list(freed), [following - 1] if following else []
+        self._numbers = itertools.count(following)
 
     def close_all(self) -> None:
         """Close every number, even when closing one fails. No new numbers are given from now on."""

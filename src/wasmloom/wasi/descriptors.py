@@ -83,6 +83,10 @@ class Descriptor:
     is_async = False
     #: Whether it is, or was opened through, a directory that the guest may not change.
     read_only = False
+    #: "stdin", "stdout" or "stderr", if it was given to the guest as that.
+    role = ""
+    #: The directory given to the guest below which it was opened.
+    origin: Descriptor | None = None
 
     def __init__(self, kind: FileType, rights: Rights, inheriting: Rights = NO_RIGHTS) -> None:
         self.kind = kind
@@ -108,6 +112,11 @@ class Descriptor:
     def flags(self) -> FdFlags:
         """The flags that `fd_fdstat_get` reports."""
         return FdFlags(0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it hasn't been closed."""
+        return not self._closed
 
     def pin(self) -> None:
         """Begin to use this. Raises `WasiError` (`EBADF`) when it has been closed."""
@@ -237,6 +246,11 @@ class HostFile(Descriptor):
         """The host's file descriptor."""
         return self._host
 
+    @property
+    def access(self) -> int:
+        """The host's mode of access: `os.O_RDONLY`, `os.O_WRONLY` or `os.O_RDWR`."""
+        return fcntl.fcntl(self._host, fcntl.F_GETFL) & os.O_ACCMODE
+
     def status(self) -> bytes:
         """The packed `filestat`."""
         return pack_filestat(os.fstat(self._host))
@@ -298,6 +312,32 @@ class DirectoryEntry(NamedTuple):
     kind: FileType
 
 
+class Listed(NamedTuple):
+    """An entry of a directory as the kernel tells it: position of the next one, inode, upper bits of the mode, name."""
+
+    following: int
+    inode: int
+    mode: int
+    name: bytes
+
+    def is_possible(self) -> bool:
+        """Whether it is one: what a snapshot has may be anything."""
+        return (
+            0 < self.following < 1 << 63 and self.inode < 1 << 64 and self.mode < 16
+            and 0 < len(self.name) < 256 and b"/" not in self.name and b"\0" not in self.name
+        )  # fmt: skip
+
+
+def _listed(records: bytes) -> list[Listed]:
+    """Entries as the kernel packs them."""
+    found = []
+    while records:
+        inode, following, size, mode = _HOST_DIRENT.unpack_from(records)
+        found.append(Listed(following, inode, mode, records[_HOST_DIRENT.size : size].split(b"\0", 1)[0]))
+        records = records[size:]
+    return found
+
+
 class Directory(HostFile):
     """A directory of the host. `preopen` is the guest's name for it if the guest was given it, else None."""
 
@@ -307,11 +347,14 @@ class Directory(HostFile):
         #: Cookie of the next entry, and the entries from there on that the kernel has returned. It is one
         #: attribute, so threads that share a directory see both together.
         self._unread: tuple[int, bytes] = (0, b"")
+        #: Whether these are all, so the kernel isn't asked for more: it was another directory that they are of.
+        self._is_rest = False
 
     def look_up(self, cookie: int) -> None:
         """Make `peek` return the entry of `cookie` (the kernel's position of it; 0: the first)."""
         if cookie == 0 or cookie != self._unread[0]:
             os.lseek(self._host, cookie, os.SEEK_SET)
+            self._is_rest = False
             self._unread = (cookie, b"")
 
     def has_peeked(self) -> bool:
@@ -322,6 +365,8 @@ class Directory(HostFile):
         """The next entry, and the cookie of the one after it; None at the end. `skip` goes on to the next."""
         cookie, records = self._unread
         if not records:
+            if self._is_rest:
+                return None
             records = hostcalls.directory_entries(self._host, DIRECTORY_CHUNK)
             self._unread = (cookie, records)
             if not records:
@@ -343,6 +388,30 @@ class Directory(HostFile):
         if records:
             _, following, size, _ = _HOST_DIRENT.unpack_from(records)
             self._unread = (following, records[size:])
+
+    def rest(self) -> tuple[int, tuple[Listed, ...]] | None:
+        """Where the guest has come to, and the entries from there on; None if it hasn't read any. For snapshots."""
+        cookie, records = self._unread
+        if cookie == 0:
+            return None
+        found = _listed(records)
+        if not self._is_rest:
+            before = os.lseek(self._host, 0, os.SEEK_CUR)
+            while records := hostcalls.directory_entries(self._host, DIRECTORY_CHUNK):
+                found += _listed(records)
+            os.lseek(self._host, before, os.SEEK_SET)
+        return cookie, tuple(found)
+
+    def go_on(self, rest: tuple[int, tuple[Listed, ...]] | None) -> None:
+        """Let the guest go on reading where `rest` was, with the same entries, until it begins anew."""
+        if rest is None:
+            return
+        records = []
+        for following, inode, mode, name in rest[1]:
+            size = _HOST_DIRENT.size + len(name) + 1
+            records.append(_HOST_DIRENT.pack(inode, following, size, mode) + name + b"\0")
+        self._is_rest = True
+        self._unread = (rest[0], b"".join(records))
 
     def read(self, buffers: list[memoryview]) -> int:
         """Fail: directories are read with `fd_readdir`."""

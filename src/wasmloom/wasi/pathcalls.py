@@ -178,6 +178,7 @@ def path_open(
         os.close(opened)
         raise
     file.read_only = base.read_only
+    file.origin = base.origin or base
     number = context.table.add(file)
     pack(context.memory, U32, result, number)
 

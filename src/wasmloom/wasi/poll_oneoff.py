@@ -66,7 +66,7 @@ class Waiting:
         #: the files, pinned, with the events for the host's poll
         self.pinned: dict[int, tuple[Descriptor, int]] = {}
 
-    def add_clock(self, userdata: int, union: bytes) -> None:
+    def add_clock(self, context: Context, userdata: int, union: bytes) -> None:
         """Subscribe to a clock."""
         clock, timeout, _precision, flags = SUBSCRIPTION_CLOCK.unpack(union)
         if flags & ~SUBSCRIPTION_CLOCK_ABSTIME:
@@ -75,7 +75,7 @@ class Waiting:
             self.events.append(_Event(userdata, Errno.ENOTSUP, EventType.CLOCK))
         else:
             host = host_clock(clock)
-            start = 0 if flags & SUBSCRIPTION_CLOCK_ABSTIME else time.clock_gettime_ns(host)
+            start = -context.offsets[clock] if flags & SUBSCRIPTION_CLOCK_ABSTIME else time.clock_gettime_ns(host)
             self.timers.setdefault(host, []).append(_Timer(start + timeout, userdata))
 
     def add_file(self, context: Context, userdata: int, kind: EventType, union: bytes) -> None:
@@ -170,7 +170,7 @@ def poll_oneoff(context: Context, subscriptions: int, events: int, count: int, r
     try:
         for userdata, tag, union in SUBSCRIPTION.iter_unpack(records):
             if tag == EventType.CLOCK:
-                waiting.add_clock(userdata, union)
+                waiting.add_clock(context, userdata, union)
             elif tag in (EventType.FD_READ, EventType.FD_WRITE):
                 waiting.add_file(context, userdata, EventType(tag), union)
             else:

@@ -73,7 +73,8 @@ def clock_res_get(context: Context, clock: int, resolution: int) -> None:
 
 def clock_time_get(context: Context, clock: int, precision: int, result: int) -> None:
     """Store the time of a clock in nanoseconds, always as precisely as the host can."""
-    pack(context.memory, U64, result, time.clock_gettime_ns(host_clock(clock)))
+    now = time.clock_gettime_ns(host_clock(clock))
+    pack(context.memory, U64, result, now + context.offsets[clock])
 
 
 def random_get(context: Context, buffer: int, length: int) -> Steps | None:

@@ -1,0 +1,101 @@
+"""`wasmloom resume`: go on with a snapshot."""
+
+from __future__ import annotations
+
+import sys
+from argparse import PARSER, ArgumentParser
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from wasmloom.cli.common import (
+    Command,
+    CommandError,
+    UsageError,
+    add_engine_options,
+    errors_name,
+    make_engine,
+    read_input,
+    to_binary,
+)
+from wasmloom.cli.run import TRAPPED, add_directories, invoke_function, preopens_of
+from wasmloom.cli.snapshots import save
+from wasmloom.messages import quoted
+
+if TYPE_CHECKING:
+    from wasmloom import Instance
+
+
+def _exporting(instances: Sequence[Instance], name: str) -> Instance:
+    """The last instance that exports a function. Raises `CommandError`."""
+    from wasmloom import Func
+
+    for instance in reversed(instances):
+        if name in instance.exports and isinstance(instance.exports[name], Func):
+            return instance
+    raise CommandError(f"link: no instance has an exported function {quoted(name)}")
+
+
+def resume(
+    invoke: str | None,
+    directories: Sequence[str],
+    modules: Sequence[str],
+    save_to: str | None,
+    target: Sequence[str],
+    **options: Any,
+) -> int:
+    """Restore a snapshot that `wasmloom run --snapshot-on` or `Snapshot.save` has written, and call a function.
+
+    Its programs get this process's standard streams and the directories that --dir gives; arguments, environment and
+    open files are those of the snapshot. The exit status is as that of run.
+    """
+    from wasmloom import ExitStatus, Module, Snapshot, Trap
+    from wasmloom.snapshot.format import decode
+    from wasmloom.wasi import Wasi
+
+    file, *arguments = target[1:] if target[0] == "--" else target
+    preopens = preopens_of(directories)
+    data = read_input(file)
+    if invoke is None:
+        raise UsageError("the snapshot was taken between two calls: --invoke says what to call")
+    with errors_name(file):
+        told, _ = decode(data)
+        options |= {"fuel": told.fuel is not None or None, "deterministic": told.deterministic or None}
+        engine = make_engine(**options)
+        found = [Module(to_binary(path), engine) for path in modules]
+        worlds: list[Wasi] = []
+        try:
+            try:
+                worlds += [Wasi(preopens=preopens) for _ in told.wasi]
+            except (OSError, ValueError) as error:
+                raise CommandError(f"cannot prepare the guest's world: {error}") from None
+            restored = Snapshot.from_bytes(data, modules=found, engine=engine).restore(wasi=worlds)
+            sys.stdout.flush()
+            try:
+                invoke_function(_exporting(restored.instances, invoke), invoke, arguments)
+            except ExitStatus as status:
+                return status.code
+            if save_to is not None:
+                save(restored.store, save_to)
+        except Trap as trap:
+            sys.stdout.flush()
+            print(f"error: trap: {file}: {trap}", file=sys.stderr)
+            return TRAPPED
+        finally:
+            for world in worlds:
+                world.close()
+    return 0
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--invoke", metavar="FUNCTION", help="Call this function with ARGS and print its results.")
+    add_directories(parser)
+    parser.add_argument(
+        "--module", dest="modules", metavar="FILE", action="append", default=[],
+        help="A module of the snapshot that isn't embedded.",
+    )  # fmt: skip
+    parser.add_argument("--save", dest="save_to", metavar="FILE", help="Write a snapshot again after the call.")
+    add_engine_options(parser)
+    parser.add_argument("target", metavar="FILE", nargs=PARSER, help="The snapshot, and arguments for the function.")
+
+
+COMMANDS = {"resume": Command("Go on with a snapshot.", "FILE [ARGS]...", resume, _add_arguments)}
