@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import wasmloom as wl
 from tests.binary.build import DATA, EXPORT, MEMORY, section, vec
@@ -184,5 +186,82 @@ def test_slices_of_memories(key: slice) -> None:
     value = bytes(i & 0xFF for i in range(len(model[key])))
     made[key] = model[key] = value
     assert made[:] == model
-    with pytest.raises(ValueError, match="different structures"):
+    with pytest.raises(ValueError, match="bytes don't fit a slice of"):
         made[key] = value + b"!"
+
+
+_NUMBERS = st.integers(-10, 10) | st.sampled_from([65535, 65536, -65536, -65537, 1 << 63, -1 << 63, 1 << 70, -1 << 70])
+_STEPS = st.sampled_from([None, 1, 2, -1, 1 << 70])
+
+
+class _Number:
+    """A number by ``__index__``, which grows the memory first."""
+
+    def __init__(self, memory: wl.Memory, number: int) -> None:
+        self.memory, self.number = memory, number
+
+    def __index__(self) -> int:
+        self.memory.grow(1)
+        return self.number
+
+
+@given(_NUMBERS | st.builds(slice, st.none() | _NUMBERS, st.none() | _NUMBERS, _STEPS))
+def test_items_are_those_of_a_bytearray_or_refused(key: int | slice) -> None:
+    made = wl.Memory(wl.Store(), 1)
+    model = bytearray(65536)
+    made[65530:] = model[65530:] = b"uvwxyz"
+    made[:8] = model[:8] = b"abcdefgh"
+    bounds = (key.start, key.stop) if isinstance(key, slice) else (key,)
+    most = 65536 if isinstance(key, slice) else 65535
+    if any(bound is not None and not -65536 <= bound <= most for bound in bounds):
+        for access in (lambda: made[key], lambda: made.__setitem__(key, 1 if isinstance(key, int) else b"")):
+            with pytest.raises(IndexError, match="outside of a memory of 65536 bytes"):
+                access()
+        return
+    assert made[key] == model[key]
+    if isinstance(key, int):
+        made[key] = model[key] = 200
+    else:
+        made[key] = model[key] = bytes(7 for _ in model[key])
+    assert made[:] == model
+
+
+@pytest.mark.parametrize("kind", ["guarded", "checked"])
+def test_numbers_that_make_a_memory_grow(kind: str) -> None:
+    made = wl.Memory(wl.Store(wl.Engine(memory=kind)), 1, 20)
+    made[_Number(made, 3)] = _Number(made, 77)
+    assert made[_Number(made, 3)] == 77 and made.size == 4
+    made[_Number(made, 3) : _Number(made, 5)] = b"ab"
+    assert made.read(_Number(made, 3), _Number(made, 2)) == b"ab"
+    made.write(_Number(made, 65536 * 8), b"c")  # there, by now
+    assert made.size == 9 and made[65536 * 8] == ord("c")
+
+
+def test_values_that_are_no_bytes() -> None:
+    made = wl.Memory(wl.Store(), 1)
+    for value in (256, -1, 1 << 70):
+        with pytest.raises(ValueError, match=f"{value} is no byte"):
+            made[0] = value
+    for value in ("text", 1.5, None):
+        with pytest.raises(TypeError):
+            made[0] = value
+        with pytest.raises(TypeError):
+            made[0:1] = value
+        with pytest.raises(TypeError):
+            made.write(0, value)
+    apart = memoryview(b"abcdef")[::2]
+    for write in (lambda: made.write(0, apart), lambda: made.__setitem__(slice(0, 3), apart)):
+        with pytest.raises(TypeError, match="one behind the other"):
+            write()
+    made[1:5] = made[0:4] = memoryview(made)[8:12]
+    assert made[:12] == bytes(12)
+    made[0:8] = memoryview(b"abcdefgh").cast("Q")
+    assert made[:8] == b"abcdefgh"
+    with pytest.raises(ValueError, match="zero"):
+        made[0:8:0] = b""
+    with pytest.raises(IndexError):
+        made.read(0, 1 << 70)
+    with pytest.raises(IndexError):
+        made.read(-(1 << 70), 1)
+    with pytest.raises(IndexError):
+        made.read(0, -1)

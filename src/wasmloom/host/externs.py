@@ -15,9 +15,8 @@ from __future__ import annotations
 from operator import index
 
 import cython
-from cython.cimports.cpython.buffer import PyBuffer_FillInfo
+from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.wasmloom.contract._layout import WlMemory, WlTable
@@ -29,6 +28,7 @@ from cython.cimports.wasmloom.host.externs import (
 from cython.cimports.wasmloom.runtime.bulk import move_for_host
 from cython.cimports.wasmloom.runtime.growth import GROWN, grow_memory, grow_table, new_memory, new_table
 from cython.cimports.wasmloom.runtime.store import Store, push
+from cython.cimports.wasmloom.system._capi import PyNumber_AsSsize_t, PySlice_AdjustIndices, PySlice_Unpack
 
 from wasmloom.errors import WasmError
 from wasmloom.host.types import as_global_type, as_memory_type, as_table_type
@@ -43,36 +43,68 @@ _MOST = (1 << 64) - 1
 
 
 @cython.cfunc
-def _range(pointer: cython.pointer(WlMemory), offset: object, length: object) -> uint64_t:
-    """Check that `length` bytes at `offset` lie in the memory; returns the offset."""
-    start = index(offset)
-    count = index(length)
-    if start < 0 or count < 0 or start + count > pointer.length:
-        raise IndexError(f"{count} bytes at {start} are outside of a memory of {pointer.length} bytes")
+@cython.exceptval(check=False)
+def _length(pointer: cython.pointer(WlMemory)) -> cython.Py_ssize_t:
+    """A memory's bytes: at most `MOST_BYTES_64`."""
+    return cython.cast(cython.Py_ssize_t, pointer.length)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _start(
+    pointer: cython.pointer(WlMemory), offset: object, count: cython.Py_ssize_t, said: object
+) -> cython.Py_ssize_t:
+    """Check that `count` bytes at `offset` lie in the memory; returns the offset. An error says `said` for `count`."""
+    start: cython.Py_ssize_t = PyNumber_AsSsize_t(offset, cython.NULL)
+    if start < 0 or count < 0 or count > _length(pointer) or start > _length(pointer) - count:
+        raise IndexError(f"{said} bytes at {index(offset)} are outside of a memory of {pointer.length} bytes")
     return start
 
 
 @cython.cfunc
-def _index(length: object, key: object) -> object:
-    i = index(key)
+@cython.exceptval(-1, check=False)
+def _index(length: cython.Py_ssize_t, key: object) -> cython.Py_ssize_t:
+    """The place of a byte, counted from the beginning."""
+    i: cython.Py_ssize_t = PyNumber_AsSsize_t(key, cython.NULL)
     if not -length <= i < length:
-        raise IndexError(f"index {i} is outside of a memory of {length} bytes")
-    return i
+        raise IndexError(f"index {index(key)} is outside of a memory of {length} bytes")
+    return i if i >= 0 else i + length
 
 
 @cython.cfunc
-def _check_slice(length: object, key: slice) -> object:
-    for bound in (key.start, key.stop):
-        if bound is not None and not -length <= index(bound) <= length:
-            raise IndexError(f"slice bound {bound} is outside of a memory of {length} bytes")
-    return None
+@cython.exceptval(-1, check=False)
+def _unpack(
+    length: cython.Py_ssize_t,
+    key: slice,
+    start: cython.pointer(cython.Py_ssize_t),
+    stop: cython.pointer(cython.Py_ssize_t),
+    step: cython.pointer(cython.Py_ssize_t),
+) -> cython.Py_ssize_t:
+    """The bounds of a slice, and how many bytes it has. Unlike lists, memories refuse bounds outside of them."""
+    PySlice_Unpack(key, start, stop, step)
+    if not (-length <= start[0] <= length and -length <= stop[0] <= length):
+        for bound in (key.start, key.stop):
+            if bound is not None and not -length <= index(bound) <= length:
+                raise IndexError(f"slice bound {index(bound)} is outside of a memory of {length} bytes")
+    return PySlice_AdjustIndices(length, start, stop, step[0])
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _get_bytes(data: object, view: cython.pointer(Py_buffer)) -> cython.int:
+    """The bytes of a contiguous buffer, to be released. Raises `TypeError` for anything else."""
+    try:
+        PyObject_GetBuffer(data, view, PyBUF_SIMPLE)
+    except (BufferError, ValueError) as error:
+        raise TypeError(f"bytes that lie one behind the other are needed: {error}") from None
+    return 0
 
 
 @cython.cfunc
 def read_bytes(pointer: cython.pointer(WlMemory), offset: object, length: object) -> bytes:
     """A copy of `length` bytes at `offset`. Raises `IndexError` outside of the memory."""
-    count = index(length)
-    start: uint64_t = _range(pointer, offset, count)
+    count: cython.Py_ssize_t = PyNumber_AsSsize_t(length, cython.NULL)
+    start: uint64_t = _start(pointer, offset, count, length)
     copy: bytes = PyBytes_FromStringAndSize(cython.NULL, count)
     target: cython.p_char = PyBytes_AS_STRING(copy)
     # No other code has the object yet.
@@ -83,41 +115,66 @@ def read_bytes(pointer: cython.pointer(WlMemory), offset: object, length: object
 @cython.cfunc
 def write_bytes(pointer: cython.pointer(WlMemory), offset: object, data: object) -> object:
     """Write bytes (any contiguous buffer) at `offset`. Raises `IndexError` outside of the memory."""
-    start: uint64_t
+    view: Py_buffer
     source: cython.p_char
-    raw = memoryview(data).cast("B")
-    start = _range(pointer, offset, len(raw))
-    source = cython.cast(cython.p_char, PyMemoryView_GET_BUFFER(raw).buf)
-    move_for_host(cython.address(pointer.base), start, cython.address(source), 0, len(raw))
+    start: uint64_t
+    _get_bytes(data, cython.address(view))
+    try:
+        start = _start(pointer, offset, view.len, view.len)
+        source = cython.cast(cython.p_char, view.buf)
+        move_for_host(cython.address(pointer.base), start, cython.address(source), 0, view.len)
+    finally:
+        PyBuffer_Release(cython.address(view))
     return None
 
 
 @cython.cfunc
 def get_item(pointer: cython.pointer(WlMemory), memory: object, key: object) -> object:
     """A byte, or those of a slice."""
-    length = len(memory)
+    length: cython.Py_ssize_t = _length(pointer)
+    start: cython.Py_ssize_t = 0
+    stop: cython.Py_ssize_t = 0
+    step: cython.Py_ssize_t = 1
+    count: cython.Py_ssize_t
     if not isinstance(key, slice):
-        return memoryview(memory)[_index(length, key)]
-    _check_slice(length, key)
-    start, stop, step = key.indices(length)
+        start = _index(length, key)
+        return cython.cast(cython.p_uchar, pointer.base)[start]
+    count = _unpack(length, key, cython.address(start), cython.address(stop), cython.address(step))
     if step == 1:
-        return read_bytes(pointer, start, max(stop - start, 0))
+        return read_bytes(pointer, start, count)
     return bytes(memoryview(memory)[key])
 
 
 @cython.cfunc
 def set_item(pointer: cython.pointer(WlMemory), memory: object, key: object, value: object) -> object:
     """Write a byte, or those of a slice."""
-    length = len(memory)
+    length: cython.Py_ssize_t = _length(pointer)
+    start: cython.Py_ssize_t = 0
+    stop: cython.Py_ssize_t = 0
+    step: cython.Py_ssize_t = 1
+    count: cython.Py_ssize_t
+    view: Py_buffer
+    source: cython.p_char
     if not isinstance(key, slice):
-        memoryview(memory)[_index(length, key)] = value
+        count = PyNumber_AsSsize_t(value, cython.NULL)
+        if not 0 <= count <= 255:
+            raise ValueError(f"{index(value)} is no byte")
+        start = _index(length, key)
+        # Not before this: a checked memory may have moved while Python code gave the numbers.
+        cython.cast(cython.p_uchar, pointer.base)[start] = count
         return None
-    _check_slice(length, key)
-    start, stop, step = key.indices(length)
-    raw = memoryview(value).cast("B")
-    if step == 1 and len(raw) == max(stop - start, 0):
-        return write_bytes(pointer, start, raw)
-    memoryview(memory)[key] = raw
+    count = _unpack(length, key, cython.address(start), cython.address(stop), cython.address(step))
+    _get_bytes(value, cython.address(view))
+    try:
+        if view.len != count:
+            raise ValueError(f"{view.len} bytes don't fit a slice of {count}")
+        if step == 1:
+            source = cython.cast(cython.p_char, view.buf)
+            move_for_host(cython.address(pointer.base), start, cython.address(source), 0, count)
+        else:
+            memoryview(memory)[key] = memoryview(value).cast("B")
+    finally:
+        PyBuffer_Release(cython.address(view))
     return None
 
 

@@ -29,6 +29,10 @@ cdef extern from "Python.h":
     # Returns -1 with an exception set where the key isn't there.
     int delete_item "PyDict_DelItem" (PyObject *, PyObject *)
     Py_ssize_t PyList_GET_SIZE(object)
+    # NULL: what doesn't fit becomes the smallest or the largest number.
+    Py_ssize_t PyNumber_AsSsize_t(object, PyObject *) except? -1
+    int PySlice_Unpack(object, Py_ssize_t *, Py_ssize_t *, Py_ssize_t *) except -1
+    Py_ssize_t PySlice_AdjustIndices(Py_ssize_t, Py_ssize_t *, Py_ssize_t *, Py_ssize_t)
     void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
     void PyErr_Restore(PyObject *, PyObject *, PyObject *)
     void Py_XDECREF(PyObject *)
