@@ -7,7 +7,9 @@ runtime, so there is no half of an object when the collector runs: its list of b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from wasmloom.contract.layout import OBJECT_SIZES, offset
 from wasmloom.interpreter.emitter import POISON_FACC, HandlerBuilder
@@ -29,10 +31,6 @@ WRITES = tuple(storage for storage in STORAGES if not storage.name.endswith("_u"
 BLOCKS = offset("WlContext", "objects_0")
 
 
-def _reference(b: HandlerBuilder, kind: int, name: str) -> Value:
-    return b.read_slot(name, _REF) if kind == SLOT else b.acc
-
-
 def _value(b: HandlerBuilder, kind: int, storage: Storage) -> Value:
     """The value that is to be written."""
     if kind == SLOT:
@@ -40,10 +38,10 @@ def _value(b: HandlerBuilder, kind: int, storage: Storage) -> Value:
     return b.read_acc(storage.kind) if kind == ACC else b.immediate("value", storage.kind)
 
 
-def _value_fields(kind: int, storage: Storage, at: int) -> Iterator[Field]:
-    """The field of a value: in a slot, whose number is at an offset, or an immediate."""
+def _value_fields(kind: int, storage: Storage) -> Iterator[Field]:
+    """The field of a value: a slot, or an immediate."""
     if kind == SLOT:
-        yield Field("value", "slot", at)
+        yield Field("value", "slot", 8)
     elif kind == IMM and not storage.kind.is_vector:
         yield Field("value", "imm64" if is_wide(storage.kind) else "imm32", 16)
 
@@ -53,77 +51,67 @@ def _value_kind(kind: int, storage: Storage) -> int:
     return SLOT if storage.kind.is_vector else kind
 
 
-def _get(storage: Storage, kind: int, result: int) -> Handler:
-    """The handler that reads a field."""
-    define = OPERATIONS["struct.get"].define
-    parts = [Field("dst", "dst", 8), Field("offset", "u32", 12)]
-    if kind == SLOT:
-        parts.append(Field("object", "slot", 10))
+def _member(kind: int, is_element: bool) -> Iterator[Field]:
+    """The fields that say which field or element it is; `kind`: of the operand that may be in the accumulator."""
+    if is_element or kind == SLOT:
+        yield Field("object", "slot", 10)
+    if not is_element:
+        yield Field("offset", "u32", 12)
+    elif kind == SLOT:
+        yield Field("index", "slot", 12)
+
+
+def _operands(b: HandlerBuilder, kind: int, is_element: bool) -> tuple[Value, ...]:
+    """The array, and an index; or the struct."""
+    if is_element:
+        return b.read_slot("object", _REF), b.read_slot("index", _I32) if kind == SLOT else b.read_acc(_I32)
+    return (b.read_slot("object", _REF) if kind == SLOT else b.acc,)
+
+
+def _what(is_element: bool) -> str:
+    return "array" if is_element else "struct"
+
+
+def _get(is_element: bool, storage: Storage, kind: int, result: int) -> Handler:
+    """The handler that reads a field or an element."""
+    define = OPERATIONS[f"{_what(is_element)}.get"].define
+    fields = (Field("dst", "dst", 8), *_member(kind, is_element))
 
     def body(b: HandlerBuilder) -> None:
-        value = define(b, _reference(b, kind, "object"), b.number("offset"), storage)
+        where = () if is_element else (b.number("offset"),)
+        value = define(b, *_operands(b, kind, is_element), *where, storage)
         b.finish_value(value, result == SLOT or value.type == VECTOR)
 
-    return Handler(f"field.get.{storage.name}.{letters((kind, result))}", Shape("field_get", tuple(parts)), body)
+    name = f"{_what(is_element)}.get.{storage.name}.{letters((kind, result))}"
+    return Handler(name, Shape("member", fields), body)
 
 
-def _set(storage: Storage, kind: int, value_kind: int) -> Handler:
-    """The handler that writes a field."""
-    define = OPERATIONS["struct.set"].define
+def _set(is_element: bool, storage: Storage, kind: int, value_kind: int) -> Handler:
+    """The handler that writes a field or an element."""
+    define = OPERATIONS[f"{_what(is_element)}.set"].define
     used = _value_kind(value_kind, storage)
-    parts = [Field("offset", "u32", 12), *_value_fields(used, storage, 10)]
-    if kind == SLOT:
-        parts.append(Field("object", "slot", 8))
+    fields = (*_member(kind, is_element), *_value_fields(used, storage))
 
     def body(b: HandlerBuilder) -> None:
-        define(b, _reference(b, kind, "object"), _value(b, used, storage), b.number("offset"), storage)
+        where = () if is_element else (b.number("offset"),)
+        define(b, *_operands(b, kind, is_element), _value(b, used, storage), *where, storage)
         b.next()
 
-    return Handler(f"field.set.{storage.name}.{letters((kind, value_kind))}", Shape("field_set", tuple(parts)), body)
+    name = f"{_what(is_element)}.set.{storage.name}.{letters((kind, value_kind))}"
+    return Handler(name, Shape("member", fields), body)
 
 
 def _init(storage: Storage, immediate: int) -> Handler:
     """The handler that writes a field of a struct in the making, whose address the accumulator has."""
     kind = IMM if immediate else SLOT
     used = _value_kind(kind, storage)
-    parts = (Field("offset", "u32", 12), *_value_fields(used, storage, 8))
+    fields = (Field("offset", "u32", 12), *_value_fields(used, storage))
 
     def body(b: HandlerBuilder) -> None:
         write(b, b.at(b.pointer_in(b.acc), b.number("offset")), _value(b, used, storage), storage)
         b.next()
 
-    return Handler(f"init.{storage.name}.{letters((kind,))}", Shape("init", parts), body)
-
-
-def _array_get(storage: Storage, kind: int, result: int) -> Handler:
-    """The handler that reads an element."""
-    define = OPERATIONS["array.get"].define
-    parts = [Field("dst", "dst", 8), Field("array", "slot", 10)]
-    if kind == SLOT:
-        parts.append(Field("index", "slot", 12))
-
-    def body(b: HandlerBuilder) -> None:
-        index = b.read_slot("index", _I32) if kind == SLOT else b.read_acc(_I32)
-        value = define(b, _reference(b, SLOT, "array"), index, storage)
-        b.finish_value(value, result == SLOT or value.type == VECTOR)
-
-    return Handler(f"array.get.{storage.name}.{letters((kind, result))}", Shape("array_get", tuple(parts)), body)
-
-
-def _array_set(storage: Storage, kind: int, value_kind: int) -> Handler:
-    """The handler that writes an element."""
-    define = OPERATIONS["array.set"].define
-    used = _value_kind(value_kind, storage)
-    parts = [Field("array", "slot", 8), *_value_fields(used, storage, 12)]
-    if kind == SLOT:
-        parts.append(Field("index", "slot", 10))
-
-    def body(b: HandlerBuilder) -> None:
-        index = b.read_slot("index", _I32) if kind == SLOT else b.read_acc(_I32)
-        define(b, _reference(b, SLOT, "array"), index, _value(b, used, storage), storage)
-        b.next()
-
-    return Handler(f"array.set.{storage.name}.{letters((kind, value_kind))}", Shape("array_set", tuple(parts)), body)
+    return Handler(f"init.{storage.name}.{letters((kind,))}", Shape("member", fields), body)
 
 
 def struct_new(b: HandlerBuilder) -> None:
@@ -176,7 +164,7 @@ def _cast(test: Test, nullable: bool) -> Handler:
         b.next()
 
     name = f"ref.cast.{test.name.lower()}{'.null' if nullable else ''}"
-    return Handler(name, shape("ref_cast", "value:slot@8" + _TEST), body)
+    return Handler(name, shape("ref_test", "value:slot@10" + _TEST), body)
 
 
 def cast_found(b: HandlerBuilder) -> None:
@@ -199,42 +187,32 @@ def _function_test() -> Handler:
 Members = Callable[[], Iterator[tuple[tuple[int, ...], Handler]]]
 
 
-def _members(storages: tuple[Storage, ...], make: Callable[..., Handler], *kinds: int) -> Members:
-    """Handlers for each storage and each of so many kinds of operands or results."""
+def _members(make: Callable[..., Handler], *axes: Iterable[Any]) -> Members:
+    """A handler for each place in the product of axes, by what these have there."""
 
     def members() -> Iterator[tuple[tuple[int, ...], Handler]]:
-        places: list[tuple[int, ...]] = [()]
-        for count in kinds:
-            places = [(*place, kind) for place in places for kind in range(count)]
-        for number, storage in enumerate(storages):
-            for place in places:
-                yield (0, number, *place), make(storage, *place)
+        for place in itertools.product(*(enumerate(axis) for axis in axes)):
+            yield (0, *(number for number, _ in place)), make(*(item for _, item in place))
 
     return members
 
 
-def _test_members() -> Iterator[tuple[tuple[int, ...], Handler]]:
-    for test in Test:
-        for nullable in (False, True):
-            for result in (SLOT, ACC):
-                yield (0, test, nullable, result), _test(test, nullable, result)
-
-
-def _cast_members() -> Iterator[tuple[tuple[int, ...], Handler]]:
-    for test in Test:
-        for nullable in (False, True):
-            yield (0, test, nullable), _cast(test, nullable)
-
-
 #: Written handlers whose numbers follow one another: positions count from the first one of each.
+_BOTH = (False, True)
 OBJECT_FAMILIES: dict[str, Family] = {
-    "field_get": Family((("storage", len(READS)), ("object", 2), ("result", 2)), _members(READS, _get, 2, 2)),
-    "field_set": Family((("storage", len(WRITES)), ("object", 2), ("value", 3)), _members(WRITES, _set, 2, 3)),
-    "init": Family((("storage", len(WRITES)), ("immediate", 2)), _members(WRITES, _init, 2)),
-    "array_get": Family((("storage", len(READS)), ("index", 2), ("result", 2)), _members(READS, _array_get, 2, 2)),
-    "array_set": Family((("storage", len(WRITES)), ("index", 2), ("value", 3)), _members(WRITES, _array_set, 2, 3)),
-    "ref_test": Family((("test", len(Test)), ("nullable", 2), ("result", 2)), _test_members),
-    "ref_cast": Family((("test", len(Test)), ("nullable", 2)), _cast_members),
+    "member_get": Family(
+        (("is_element", 2), ("storage", len(READS)), ("last", 2), ("result", 2)),
+        _members(_get, _BOTH, READS, (SLOT, ACC), (SLOT, ACC)),
+    ),
+    "member_set": Family(
+        (("is_element", 2), ("storage", len(WRITES)), ("last", 2), ("value", 3)),
+        _members(_set, _BOTH, WRITES, (SLOT, ACC), (SLOT, ACC, IMM)),
+    ),
+    "init": Family((("storage", len(WRITES)), ("immediate", 2)), _members(_init, WRITES, _BOTH)),
+    "ref_test": Family(
+        (("test", len(Test)), ("nullable", 2), ("result", 2)), _members(_test, Test, _BOTH, (SLOT, ACC))
+    ),
+    "ref_cast": Family((("test", len(Test)), ("nullable", 2)), _members(_cast, Test, _BOTH)),
 }
 #: Functions with a handler's signature that aren't instructions.
 OUTLINED: dict[str, Callable[[HandlerBuilder], None]] = {"wl_struct_new_slow": struct_new_slow}

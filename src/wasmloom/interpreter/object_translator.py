@@ -27,7 +27,7 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     put64,
 )
 from cython.cimports.wasmloom.interpreter.flow import Translator, code_of, lowering, lowers
-from cython.cimports.wasmloom.interpreter.object_translator import ALWAYS, FUNCTION, NEVER, Target
+from cython.cimports.wasmloom.interpreter.object_translator import ALWAYS, FUNCTION, NEVER, Member, Target
 from cython.cimports.wasmloom.runtime.objects import layout_of
 from cython.cimports.wasmloom.spec.canon import FUNC, TypeInfo, type_info
 
@@ -107,21 +107,13 @@ def _value_code(type: uint64_t) -> cython.int:
 
 
 @cython.cfunc
-@cython.exceptval(-1, check=False)
-def _emit_get(t: Translator, number: cython.int, type: cython.int) -> cython.Py_ssize_t:
-    """Emit a handler that reads; the next one leaves the value in the accumulator only."""
-    if type == h.T_V128:
-        return t.emit_slot_result(number, type)
-    return t.emit_result(number + ACC, number, type)
-
-
-@cython.cfunc
 @cython.exceptval(check=False)
-def _put_immediate(t: Translator, at: cython.p_char, type: cython.int, bits: uint64_t) -> cython.void:
+def _put_immediate(t: Translator, at: cython.Py_ssize_t, type: cython.int, bits: uint64_t) -> cython.void:
+    """Write the value of an instruction that has it as an immediate."""
     if kind_wide[type]:
-        put64(at, bits)
+        put64(t.buffer + at + h.AT_MEMBER_VALUE_IMM64, bits)
     else:
-        put32(at, cython.cast(uint32_t, bits))
+        put32(t.buffer + at + h.AT_MEMBER_VALUE_IMM32, cython.cast(uint32_t, bits))
 
 
 # --- structs ---
@@ -140,26 +132,11 @@ def _begin_struct(t: Translator, index: uint64_t, layout: cython.pointer(WlType)
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _init(t: Translator, storage: cython.int, offset: uint32_t, slot: cython.int) -> cython.int:
-    """Write a slot to a field of the struct in the accumulator."""
-    at: cython.Py_ssize_t = t.emit(h.FIRST_INIT + h.init_position(0, storage, False))
-    put32(t.buffer + at + h.AT_INIT_OFFSET, offset)
-    put16(t.buffer + at + h.AT_INIT_VALUE, slot)
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _init_constant(
-    t: Translator, storage: cython.int, offset: uint32_t, type: cython.int, bits: uint64_t
-) -> cython.int:
-    """Write a constant, which fits the field."""
-    at: cython.Py_ssize_t = t.emit(h.FIRST_INIT + h.init_position(0, storage, True))
-    put32(t.buffer + at + h.AT_INIT_OFFSET, offset)
-    _put_immediate(
-        t, t.buffer + at + (h.AT_INIT_VALUE_IMM64 if kind_wide[type] else h.AT_INIT_VALUE_IMM32), type, bits
-    )
-    return 0
+def _init(t: Translator, storage: cython.int, offset: uint32_t, is_immediate: cython.bint) -> cython.Py_ssize_t:
+    """Emit what writes a field of the struct in the accumulator. Its value is still to be put there."""
+    at: cython.Py_ssize_t = t.emit(h.FIRST_INIT + h.init_position(0, storage, is_immediate))
+    put32(t.buffer + at + h.AT_MEMBER_OFFSET, offset)
+    return at
 
 
 @cython.cfunc
@@ -173,6 +150,8 @@ def _struct_new(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
     first: cython.int = t.height - count
     k: cython.int
     storage: cython.int
+    slot: cython.int
+    at: cython.Py_ssize_t
     a: Operand
     _begin_struct(t, i.a, layout)
     for k in range(count):
@@ -182,9 +161,12 @@ def _struct_new(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
             a.bits = t.stack[first + k].bits
             t.fit(cython.address(a), first + k)
             if a.kind == IMM:
-                _init_constant(t, storage, offsets[k], t.stack[first + k].type, a.bits)
+                at = _init(t, storage, offsets[k], True)
+                _put_immediate(t, at, t.stack[first + k].type, a.bits)
                 continue
-        _init(t, storage, offsets[k], t.to_slot(first + k))
+        slot = t.to_slot(first + k)
+        at = _init(t, storage, offsets[k], False)
+        put16(t.buffer + at + h.AT_MEMBER_VALUE, slot)
     for _ in range(count):
         t.pop()
     t.emit_slot_result(h.H_SET_ACC, h.T_REF)
@@ -196,162 +178,104 @@ def _struct_new(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
 def _struct_new_default(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
     """`struct.new_default`: ``i.a`` type. All words of the fields are zero."""
     layout: cython.pointer(WlType) = layout_of(_info(t, i.a))
-    at: uint32_t
+    offset: uint32_t
     _begin_struct(t, i.a, layout)
-    for at in range(FIELD_BYTES, layout.bytes, FIELD_BYTES):
-        _init_constant(t, h.W_I64, at, h.T_I64, 0)
+    for offset in range(FIELD_BYTES, layout.bytes, FIELD_BYTES):
+        _put_immediate(t, _init(t, h.W_I64, offset, True), h.T_I64, 0)
     t.emit_slot_result(h.H_SET_ACC, h.T_REF)
     return 0
 
 
+# --- fields and elements ---
+
+
 @cython.cfunc
-@cython.exceptval(-1, check=False)
-def _read_field(t: Translator, i: cython.pointer(Instr), is_signed: cython.bint) -> cython.int:
+@cython.exceptval(check=True)
+def _member(t: Translator, i: cython.pointer(Instr), above: cython.int) -> Member:
+    """What an instruction on a field or an element names, below `above` other operands: ``i.a`` type, ``i.b`` field.
+
+    Of an element, the array is in a slot and the index in a slot or the accumulator, as is the struct of a field.
+    """
+    m: Member
     info: cython.pointer(TypeInfo) = _info(t, i.a)
     layout: cython.pointer(WlType) = layout_of(info)
-    type: uint64_t = info.types[i.b]
-    a: Operand = t.slot_operand(t.height - 1)
-    at: cython.Py_ssize_t
-    t.pop()
-    at = _emit_get(
-        t,
-        h.FIRST_FIELD_GET + h.field_get_position(0, _read_storage(type, is_signed), a.kind, SLOT),
-        _value_code(type),
-    )
-    if a.kind == SLOT:
-        put16(t.buffer + at + h.AT_FIELD_GET_OBJECT, a.slot)
-    put32(t.buffer + at + h.AT_FIELD_GET_OFFSET, cython.cast(cython.pointer(uint32_t), layout.offsets)[i.b])
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _struct_get(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """`struct.get` and `struct.get_u`: ``i.a`` type, ``i.b`` field."""
-    return _read_field(t, i, False)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _struct_get_s(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return _read_field(t, i, True)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _fit_value(t: Translator, b: cython.pointer(Operand), index: cython.int) -> cython.int:
-    """Let a value that is to be written be what handlers take."""
-    if t.stack[index].type == h.T_V128:
-        return t.in_slot(b, index)
-    return t.fit(b, index)
+    m.is_element = _is_element[i.op]
+    m.operands = 2 if m.is_element else 1
+    m.storage = info.types[0 if m.is_element else i.b]
+    if m.is_element:
+        m.array = t.to_slot(t.height - 2 - above)
+    else:
+        m.offset = cython.cast(cython.pointer(uint32_t), layout.offsets)[i.b]
+    m.last = t.slot_operand(t.height - 1 - above)
+    return m
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _not_both(a: cython.pointer(Operand), b: cython.pointer(Operand), type: cython.int) -> cython.void:
-    """Two operands aren't both in the accumulator of integers, unless they are the same."""
-    if a.kind == ACC and b.kind == ACC and class_of(type) == 0:
-        if a.slot >= 0:
-            a.kind = SLOT
-        else:
-            b.kind = SLOT
+def _put_member(t: Translator, at: cython.Py_ssize_t, m: cython.pointer(Member)) -> cython.void:
+    """Write the fields of an instruction on a field or an element that say which."""
+    if m.is_element:
+        put16(t.buffer + at + h.AT_MEMBER_OBJECT, m.array)
+        if m.last.kind == SLOT:
+            put16(t.buffer + at + h.AT_MEMBER_INDEX, m.last.slot)
+        return
+    if m.last.kind == SLOT:
+        put16(t.buffer + at + h.AT_MEMBER_OBJECT, m.last.slot)
+    put32(t.buffer + at + h.AT_MEMBER_OFFSET, m.offset)
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _struct_set(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """`struct.set`: ``i.a`` type, ``i.b`` field."""
-    info: cython.pointer(TypeInfo) = _info(t, i.a)
-    layout: cython.pointer(WlType) = layout_of(info)
-    type: cython.int = t.stack[t.height - 1].type
-    a: Operand = t.slot_operand(t.height - 2)
-    b: Operand = t.operand(t.height - 1)
+def _get(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`struct.get`, `array.get` and their like."""
+    m: Member = _member(t, i, 0)
+    type: cython.int = _value_code(m.storage)
+    number: cython.int
     at: cython.Py_ssize_t
-    _fit_value(t, cython.address(b), t.height - 1)
-    _not_both(cython.address(a), cython.address(b), type)
-    t.pop()
-    t.pop()
-    at = t.emit(h.FIRST_FIELD_SET + h.field_set_position(0, _write_storage(info.types[i.b]), a.kind, b.kind))
-    put32(t.buffer + at + h.AT_FIELD_SET_OFFSET, cython.cast(cython.pointer(uint32_t), layout.offsets)[i.b])
-    if a.kind == SLOT:
-        put16(t.buffer + at + h.AT_FIELD_SET_OBJECT, a.slot)
-    if b.kind == SLOT:
-        put16(t.buffer + at + h.AT_FIELD_SET_VALUE, b.slot)
-    elif b.kind == IMM:
-        _put_immediate(
-            t,
-            t.buffer + at + (h.AT_FIELD_SET_VALUE_IMM64 if kind_wide[type] else h.AT_FIELD_SET_VALUE_IMM32),
-            type,
-            b.bits,
-        )
-    return 0
-
-
-# --- arrays ---
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _read_element(t: Translator, i: cython.pointer(Instr), is_signed: cython.bint) -> cython.int:
-    type: uint64_t = _info(t, i.a).types[0]
-    array: cython.int = t.to_slot(t.height - 2)
-    a: Operand = t.slot_operand(t.height - 1)
-    at: cython.Py_ssize_t
-    t.pop()
-    t.pop()
-    at = _emit_get(
-        t,
-        h.FIRST_ARRAY_GET + h.array_get_position(0, _read_storage(type, is_signed), a.kind, SLOT),
-        _value_code(type),
+    for _ in range(m.operands):
+        t.pop()
+    number = h.FIRST_MEMBER_GET + h.member_get_position(
+        0, m.is_element, _read_storage(m.storage, _other[i.op]), m.last.kind, SLOT
     )
-    put16(t.buffer + at + h.AT_ARRAY_GET_ARRAY, array)
-    if a.kind == SLOT:
-        put16(t.buffer + at + h.AT_ARRAY_GET_INDEX, a.slot)
+    # The next one leaves the value in the accumulator only.
+    at = t.emit_slot_result(number, type) if type == h.T_V128 else t.emit_result(number + ACC, number, type)
+    _put_member(t, at, cython.address(m))
     return 0
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _array_get(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """`array.get` and `array.get_u`: ``i.a`` type."""
-    return _read_element(t, i, False)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _array_get_s(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return _read_element(t, i, True)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _array_set(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """`array.set`: ``i.a`` type."""
+def _set(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`struct.set` and `array.set`."""
+    m: Member = _member(t, i, 1)
+    value: Operand = t.operand(t.height - 1)
     type: cython.int = t.stack[t.height - 1].type
-    array: cython.int = t.to_slot(t.height - 3)
-    a: Operand = t.slot_operand(t.height - 2)
-    b: Operand = t.operand(t.height - 1)
     at: cython.Py_ssize_t
-    _fit_value(t, cython.address(b), t.height - 1)
-    _not_both(cython.address(a), cython.address(b), type)
-    for _ in range(3):
+    if type == h.T_V128:
+        t.in_slot(cython.address(value), t.height - 1)
+    else:
+        t.fit(cython.address(value), t.height - 1)
+    if m.last.kind == ACC and value.kind == ACC and class_of(type) == 0:
+        # Only one of both can be there, unless they are the same.
+        if m.last.slot >= 0:
+            m.last.kind = SLOT
+        else:
+            value.kind = SLOT
+    for _ in range(m.operands + 1):
         t.pop()
     at = t.emit(
-        h.FIRST_ARRAY_SET + h.array_set_position(0, _write_storage(_info(t, i.a).types[0]), a.kind, b.kind)
+        h.FIRST_MEMBER_SET
+        + h.member_set_position(0, m.is_element, _write_storage(m.storage), m.last.kind, value.kind)
     )
-    put16(t.buffer + at + h.AT_ARRAY_SET_ARRAY, array)
-    if a.kind == SLOT:
-        put16(t.buffer + at + h.AT_ARRAY_SET_INDEX, a.slot)
-    if b.kind == SLOT:
-        put16(t.buffer + at + h.AT_ARRAY_SET_VALUE, b.slot)
-    elif b.kind == IMM:
-        _put_immediate(
-            t,
-            t.buffer + at + (h.AT_ARRAY_SET_VALUE_IMM64 if kind_wide[type] else h.AT_ARRAY_SET_VALUE_IMM32),
-            type,
-            b.bits,
-        )
+    _put_member(t, at, cython.address(m))
+    if value.kind == SLOT:
+        put16(t.buffer + at + h.AT_MEMBER_VALUE, value.slot)
+    elif value.kind == IMM:
+        _put_immediate(t, at, type, value.bits)
     return 0
+
+
+# --- arrays, by the runtime ---
 
 
 @cython.cfunc
@@ -381,6 +305,10 @@ def _by_runtime(
     return 0
 
 
+#: By row: whether it is about elements of arrays, and whether it is the other one of two alike: which reads signed
+#: numbers, lets null pass, or branches where a cast fails.
+_is_element = cython.declare(cython.uchar[1024])
+_other = cython.declare(cython.uchar[1024])
 #: By row: the handler, the number of operands, whether there is a result, the number of immediates.
 _numbers = cython.declare(cython.int[1024])
 _operands = cython.declare(cython.int[1024])
@@ -435,6 +363,15 @@ def _target(t: Translator, heap: uint64_t) -> Target:
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
+def _put_target(t: Translator, at: cython.Py_ssize_t, slot: cython.int, target: Target) -> cython.void:
+    """Write the fields of a test or a cast of the reference in a slot."""
+    put16(t.buffer + at + h.AT_REF_TEST_VALUE, slot)
+    put32(t.buffer + at + h.AT_REF_TEST_TYPE, _type_place(t, target.type))
+    put32(t.buffer + at + h.AT_REF_TEST_DEPTH, target.depth)
+
+
+@cython.cfunc
 @cython.exceptval(-1, check=False)
 def _push_constant(t: Translator, value: cython.int) -> cython.int:
     index: cython.int = t.push(E_CONST, h.T_I32)
@@ -475,39 +412,26 @@ def _push_test(t: Translator, slot: cython.int, heap: uint64_t, nullable: cython
         h.FIRST_REF_TEST + h.ref_test_position(0, target.test, nullable, SLOT),
         h.T_I32,
     )
-    put16(t.buffer + at + h.AT_REF_TEST_VALUE, slot)
-    put32(t.buffer + at + h.AT_REF_TEST_TYPE, _type_place(t, target.type))
-    put32(t.buffer + at + h.AT_REF_TEST_DEPTH, target.depth)
+    _put_target(t, at, slot, target)
     return 0
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _test(t: Translator, i: cython.pointer(Instr), nullable: cython.bint) -> cython.int:
+def _test(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`ref.test`: ``i.a`` heap type."""
     slot: cython.int = t.to_slot(t.height - 1)
     t.pop()
-    return _push_test(t, slot, i.a, nullable)
+    return _push_test(t, slot, i.a, _other[i.op])
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _ref_test(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """`ref.test`: ``i.a`` heap type."""
-    return _test(t, i, False)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _ref_test_null(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return _test(t, i, True)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _cast(t: Translator, i: cython.pointer(Instr), nullable: cython.bint) -> cython.int:
-    """The value stays where it is."""
+def _cast(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`ref.cast`: ``i.a`` heap type. The value stays where it is."""
     slot: cython.int = t.to_slot(t.height - 1)
     target: Target = _target(t, i.a)
+    nullable: cython.bint = _other[i.op]
     at: cython.Py_ssize_t
     if target.test == ALWAYS and nullable:
         return 0
@@ -518,47 +442,20 @@ def _cast(t: Translator, i: cython.pointer(Instr), nullable: cython.bint) -> cyt
         put16(t.buffer + t.emit(h.H_CAST_FOUND) + h.AT_CAST_FOUND_VALUE, slot)
         return 0
     at = t.emit(h.FIRST_REF_CAST + h.ref_cast_position(0, target.test, nullable))
-    put16(t.buffer + at + h.AT_REF_CAST_VALUE, slot)
-    put32(t.buffer + at + h.AT_REF_CAST_TYPE, _type_place(t, target.type))
-    put32(t.buffer + at + h.AT_REF_CAST_DEPTH, target.depth)
+    _put_target(t, at, slot, target)
     return 0
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _ref_cast(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """`ref.cast`: ``i.a`` heap type."""
-    return _cast(t, i, False)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _ref_cast_null(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return _cast(t, i, True)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _branch_on_cast(t: Translator, i: cython.pointer(Instr), negate: cython.bint) -> cython.int:
-    """``i.a`` flags, ``i.b`` label, ``i.d`` the heap type. The reference stays on both paths, in its slot."""
+def _branch_on_cast(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`br_on_cast`: ``i.a`` flags, ``i.b`` label, ``i.d`` heap type. The reference stays on both paths, in its slot."""
     c: Condition
     _push_test(t, t.to_slot(t.height - 1), i.d, i.a & 2 != 0)
     c = t.take_condition()
-    if negate:
+    if _other[i.op]:
         c.negate = not c.negate
     return t.branch_if(c, cython.cast(uint32_t, i.b))
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _br_on_cast(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return _branch_on_cast(t, i, False)
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def _br_on_cast_fail(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    return _branch_on_cast(t, i, True)
 
 
 @cython.cfunc
@@ -585,20 +482,18 @@ def _register() -> None:
         lowers(name, _array_by_runtime)
     lowers("struct.new", _struct_new)
     lowers("struct.new_default", _struct_new_default)
-    lowers("struct.get", _struct_get)
-    lowers("struct.get_u", _struct_get)
-    lowers("struct.get_s", _struct_get_s)
-    lowers("struct.set", _struct_set)
-    lowers("array.get", _array_get)
-    lowers("array.get_u", _array_get)
-    lowers("array.get_s", _array_get_s)
-    lowers("array.set", _array_set)
-    lowers("ref.test", _ref_test)
-    lowers("ref.test_null", _ref_test_null)
-    lowers("ref.cast", _ref_cast)
-    lowers("ref.cast_null", _ref_cast_null)
-    lowers("br_on_cast", _br_on_cast)
-    lowers("br_on_cast_fail", _br_on_cast_fail)
+    for what in ("struct", "array"):
+        for way in ("get", "get_u", "get_s", "set"):
+            op = BY_MNEMONIC[f"{what}.{way}"].index
+            _is_element[op] = what == "array"
+            _other[op] = way == "get_s"
+            lowers(f"{what}.{way}", _set if way == "set" else _get)
+    for name in ("ref.test", "ref.test_null", "ref.cast", "ref.cast_null"):
+        _other[cython.cast(cython.int, BY_MNEMONIC[name].index)] = name.endswith("_null")
+        lowers(name, _test if "test" in name else _cast)
+    for name in ("br_on_cast", "br_on_cast_fail"):
+        _other[cython.cast(cython.int, BY_MNEMONIC[name].index)] = name.endswith("_fail")
+        lowers(name, _branch_on_cast)
     lowers("ref.eq", _ref_eq)
 
 
