@@ -169,6 +169,9 @@ def limits(shop: Shop) -> None:
     fuel: int | None = store.fuel
     assert left is None and fuel is None and store.memory_used > 0
     store.gc()
+    collected: wl.GcStatistics = store.gc_statistics
+    pauses: tuple[float, ...] = collected.pauses
+    assert collected.seconds >= collected.longest >= 0 and len(pauses) == collected.collections
 
 
 def snapshots(shop: Shop) -> None:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.store import Store as Store
     from wasmloom.host.tags import Tag as Tag
     from wasmloom.host.time_left import time_left as time_left
+    from wasmloom.runtime.gc_statistics import GcStatistics as GcStatistics
     from wasmloom.snapshot.snapshot import Restored as Restored
     from wasmloom.snapshot.snapshot import Snapshot as Snapshot
     from wasmloom.snapshot.snapshot import fork as fork
@@ -97,6 +98,7 @@ _HOMES: dict[str, str] = {
     "host.store": "Store",
     "host.tags": "Tag",
     "host.module": "ExportType ImportType Module",
+    "runtime.gc_statistics": "GcStatistics",
     "snapshot.snapshot": "Restored Snapshot fork",
     "spec.types": "ANYREF EXTERNREF F32 F64 FUNCREF I8 I16 I32 I64 V128 "
     "ArrayType FieldType FuncType GlobalType Limits MemoryType StructType TableType TagType ValType",

@@ -14,7 +14,6 @@ cdef class Struct:
     cdef WlType *layout
 
     cdef uint64_t field(self, object key, bint written) except? 0
-    cdef object read(self, uint64_t i)
 
 @cython.final
 @cython.no_gc_clear
@@ -27,8 +26,6 @@ cdef class Array:
     cdef Py_ssize_t stride
 
     cdef uint64_t element(self, object key) except? 0
-    cdef object read(self, uint64_t i)
-    cdef int write(self, uint64_t i, object value) except -1
     cdef int check_written(self) except -1
 
 cdef object object_at(Store store, uint64_t word)

@@ -13,7 +13,7 @@ from operator import index
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
-from cython.cimports.wasmloom.contract._layout import HOST_TAG, I31_TAG, OBJECT_STRUCT, WlObject, WlType
+from cython.cimports.wasmloom.contract._layout import HOST_TAG, I31_TAG, OBJECT_ARRAY, OBJECT_STRUCT, WlObject, WlType
 from cython.cimports.wasmloom.host.bridge import BARE
 from cython.cimports.wasmloom.host.conversions import (
     check_store,
@@ -25,7 +25,7 @@ from cython.cimports.wasmloom.host.conversions import (
     to_word,
 )
 from cython.cimports.wasmloom.host.signatures import KIND_ANY, KIND_EXTERN
-from cython.cimports.wasmloom.runtime.heap import pin
+from cython.cimports.wasmloom.runtime.heap import Pin, pin
 from cython.cimports.wasmloom.runtime.objects import (
     elements_of,
     info_of,
@@ -37,7 +37,7 @@ from cython.cimports.wasmloom.runtime.objects import (
     write_storage,
 )
 from cython.cimports.wasmloom.runtime.store import Store
-from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, TypeInfo, heap_matches, type_info
+from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, heap_matches, type_info
 
 from wasmloom.contract.traps import OUT_OF_MEMORY
 from wasmloom.spec.canon import intern_composite, keep_type, lasting, sub_type
@@ -84,28 +84,91 @@ def _text(storage: uint64_t) -> str:
     return str(ValType(storage))
 
 
+# --- what structs and arrays have in common: fields and elements by their number, making and dropping ---
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _storage(layout: cython.pointer(WlType), i: uint64_t) -> uint64_t:
+    """The type of a field, or of an element."""
+    return info_of(layout).types[0 if layout.what == OBJECT_ARRAY else i]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _place(layout: cython.pointer(WlType), pointer: cython.pointer(WlObject), i: uint64_t) -> cython.p_char:
+    """Where a field is, or an element."""
+    if layout.what == OBJECT_ARRAY:
+        return elements_of(pointer) + layout.bytes * i
+    return cython.cast(cython.p_char, pointer) + cython.cast(cython.pointer(uint32_t), layout.offsets)[i]
+
+
+@cython.cfunc
+def _get(store: Store, layout: cython.pointer(WlType), pointer: cython.pointer(WlObject), i: uint64_t) -> object:
+    """The Python value of a field or an element; a packed one is unsigned. The store is locked."""
+    words: uint64_t[2]
+    storage: uint64_t = _storage(layout, i)
+    read_storage(storage, _place(layout, pointer, i), False, words)
+    return from_word(store, _I32 if storage == _I8 or storage == _I16 else storage, words)
+
+
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _put(
-    store: Store, storage: uint64_t, at: cython.p_char, value: object, words: cython.pointer(uint64_t)
+def _set(
+    store: Store, layout: cython.pointer(WlType), pointer: cython.pointer(WlObject), i: uint64_t, value: object
 ) -> cython.int:
-    """Convert a value for a field or an element; it isn't written yet. Raises `TypeError`, `OverflowError` …"""
+    """Write a field or an element. The store is locked; the conversion may run any code.
+
+    Raises `TypeError`, `OverflowError` …
+    """
+    words: uint64_t[2]
+    storage: uint64_t = _storage(layout, i)
+    bits: cython.int
     if storage == _I8 or storage == _I16:
         to_word(store, _I32, value, words)
         number = cython.cast(int32_t, cython.cast(uint32_t, words[0]))
         bits = 8 if storage == _I8 else 16
         if not -(1 << (bits - 1)) <= number < 1 << bits:
             raise OverflowError(f"{number} is out of range for {_text(storage)}")
-        return 0
-    return to_word(store, storage, value, words)
+    else:
+        to_word(store, storage, value, words)
+    write_storage(storage_bytes(storage), _place(layout, pointer, i), words)
+    return 0
 
 
 @cython.cfunc
-def _got(store: Store, storage: uint64_t, at: cython.p_char) -> object:
-    """The Python value of a field or an element; a packed one is unsigned."""
-    words: uint64_t[2]
-    read_storage(storage, at, False, words)
-    return from_word(store, _I32 if storage == _I8 or storage == _I16 else storage, words)
+@cython.exceptval(check=True)
+def _make(store: Store, layout: cython.pointer(WlType), count: uint64_t, given: list | None) -> cython.pointer(Pin):
+    """Keep a new object with so many fields or elements: those that are given, or their default values.
+
+    Call with the store locked, and the collector held: nothing else has the object before it is pinned. Raises `Trap`
+    where there is no memory, `TypeError` where there are no default values, and what `_set` does.
+    """
+    made: cython.pointer(WlObject)
+    storage: uint64_t
+    i: uint64_t
+    if given is None:
+        for i in range(min(count, 1) if layout.what == OBJECT_ARRAY else count):
+            storage = _storage(layout, i)
+            if storage & _REF_FLAG and not ValType(storage).is_nullable:
+                what = "an element" if layout.what == OBJECT_ARRAY else f"field {i}"
+                raise TypeError(f"{what} of type {_text(storage)} has no default value")
+    made = new_array(store.guest, layout, count) if layout.what == OBJECT_ARRAY else new_struct(store.guest, layout)
+    if made == cython.NULL:
+        raise store.trap(_OUT_OF_MEMORY)
+    if given is not None:
+        for i in range(count):
+            _set(store, layout, made, i, given[i])
+    return pin(cython.address(store.guest.heap), cython.cast(uint64_t, made))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _drop(pin: cython.pointer(Pin)) -> cython.void:
+    """Nothing holds the object any more. The collector, which may be running in another thread, removes the pin."""
+    if pin != cython.NULL:
+        pin.word = 0
+        pin.held = 0
 
 
 @cython.cfunc
@@ -148,36 +211,17 @@ class Struct:
         if store is BARE:
             return
         owner: Store = check_store(store)
-        words: uint64_t[2]
         given: list | None = None if values is None else list(values)
-        info: cython.pointer(TypeInfo)
-        made: cython.pointer(WlObject)
-        at: cython.p_char
-        storage: uint64_t
-        i: uint64_t
         self._store = owner
         owner.lock()
         owner.guest.heap.holds += 1
         try:
             self.layout = _layout_for(owner, type, STRUCT)
-            info = info_of(self.layout)
-            count = info.n_params
+            count = info_of(self.layout).n_params
             if given is not None and len(given) != count:
                 raise TypeError(f"the struct has {count} fields, not {len(given)}")
-            made = new_struct(owner.guest, self.layout)
-            if made == cython.NULL:
-                raise owner.trap(_OUT_OF_MEMORY)
-            for i in range(count):
-                storage = info.types[i]
-                at = cython.cast(cython.p_char, made) + cython.cast(cython.pointer(uint32_t), self.layout.offsets)[i]
-                if given is None:
-                    if storage & _REF_FLAG and not ValType(storage).is_nullable:
-                        raise TypeError(f"field {i} of type {_text(storage)} has no default value")
-                else:
-                    _put(owner, storage, at, given[i], words)
-                    write_storage(storage_bytes(storage), at, words)
-            self.pin = pin(cython.address(owner.guest.heap), cython.cast(uint64_t, made))
-            self.pointer = made
+            self.pin = _make(owner, self.layout, count, given)
+            self.pointer = cython.cast(cython.pointer(WlObject), self.pin.word)
         finally:
             owner.guest.heap.holds -= 1
             owner.unlock()
@@ -186,10 +230,7 @@ class Struct:
         """See the class; `__cinit__` does the work, so that no object is ever without its struct."""
 
     def __dealloc__(self) -> None:
-        # The collector, which may be running in another thread, removes the pin.
-        if self.pin != cython.NULL:
-            self.pin.word = 0
-            self.pin.held = 0
+        _drop(self.pin)
 
     @property
     def store(self) -> Store:
@@ -216,33 +257,22 @@ class Struct:
             raise TypeError(f"field {i} is immutable")
         return i
 
-    @cython.cfunc
-    def read(self, i: uint64_t) -> object:
-        """The value of a field."""
-        at: cython.p_char = cython.cast(cython.p_char, self.pointer)
-        at += cython.cast(cython.pointer(uint32_t), self.layout.offsets)[i]
-        self._store.lock()
-        try:
-            return _got(self._store, info_of(self.layout).types[i], at)
-        finally:
-            self._store.unlock()
-
     def __iter__(self) -> object:
         return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, key: object) -> object:
-        return self.read(self.field(key, False))
-
-    def __setitem__(self, key: object, value: object) -> None:
-        words: uint64_t[2]
-        i: uint64_t = self.field(key, True)
-        at: cython.p_char = cython.cast(cython.p_char, self.pointer)
-        storage: uint64_t = info_of(self.layout).types[i]
-        at += cython.cast(cython.pointer(uint32_t), self.layout.offsets)[i]
+        i: uint64_t = self.field(key, False)
         self._store.lock()
         try:
-            _put(self._store, storage, at, value, words)
-            write_storage(storage_bytes(storage), at, words)
+            return _get(self._store, self.layout, self.pointer, i)
+        finally:
+            self._store.unlock()
+
+    def __setitem__(self, key: object, value: object) -> None:
+        i: uint64_t = self.field(key, True)
+        self._store.lock()
+        try:
+            _set(self._store, self.layout, self.pointer, i, value)
         finally:
             self._store.unlock()
 
@@ -272,12 +302,7 @@ class Array:
         if store is BARE:
             return
         owner: Store = check_store(store)
-        words: uint64_t[2]
         given: list | None = None if isinstance(values, int) else list(values)
-        made: cython.pointer(WlObject)
-        at: cython.p_char
-        storage: uint64_t
-        i: uint64_t
         count = index(values) if given is None else len(given)
         if not 0 <= count < 1 << 32:
             raise ValueError(f"an array has at most 2**32 - 1 elements, not {count}")
@@ -286,19 +311,8 @@ class Array:
         owner.guest.heap.holds += 1
         try:
             self.layout = _layout_for(owner, type, ARRAY)
-            storage = info_of(self.layout).types[0]
-            if given is None and count and storage & _REF_FLAG and not ValType(storage).is_nullable:
-                raise TypeError(f"elements of type {_text(storage)} have no default value")
-            made = new_array(owner.guest, self.layout, count)
-            if made == cython.NULL:
-                raise owner.trap(_OUT_OF_MEMORY)
-            if given is not None:
-                for i in range(cython.cast(uint64_t, count)):
-                    at = elements_of(made) + self.layout.bytes * i
-                    _put(owner, storage, at, given[i], words)
-                    write_storage(self.layout.bytes, at, words)
-            self.pin = pin(cython.address(owner.guest.heap), cython.cast(uint64_t, made))
-            self.pointer = made
+            self.pin = _make(owner, self.layout, count, given)
+            self.pointer = cython.cast(cython.pointer(WlObject), self.pin.word)
         finally:
             owner.guest.heap.holds -= 1
             owner.unlock()
@@ -307,10 +321,7 @@ class Array:
         """See the class; `__cinit__` does the work, so that no object is ever without its array."""
 
     def __dealloc__(self) -> None:
-        # The collector, which may be running in another thread, removes the pin.
-        if self.pin != cython.NULL:
-            self.pin.word = 0
-            self.pin.held = 0
+        _drop(self.pin)
 
     @property
     def store(self) -> Store:
@@ -336,21 +347,6 @@ class Array:
         return i + length if i < 0 else i
 
     @cython.cfunc
-    def read(self, i: uint64_t) -> object:
-        """The value of an element."""
-        return _got(self._store, info_of(self.layout).types[0], elements_of(self.pointer) + self.layout.bytes * i)
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def write(self, i: uint64_t, value: object) -> cython.int:
-        """Replace an element. Its conversion may run any code."""
-        words: uint64_t[2]
-        at: cython.p_char = elements_of(self.pointer) + self.layout.bytes * i
-        _put(self._store, info_of(self.layout).types[0], at, value, words)
-        write_storage(self.layout.bytes, at, words)
-        return 0
-
-    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def check_written(self) -> cython.int:
         """Raise `TypeError` for an array that can't be written."""
@@ -365,8 +361,9 @@ class Array:
         self._store.lock()
         try:
             if isinstance(key, slice):
-                return [self.read(i) for i in range(*key.indices(self.pointer.length))]
-            return self.read(self.element(key))
+                places = range(*key.indices(self.pointer.length))
+                return [_get(self._store, self.layout, self.pointer, i) for i in places]
+            return _get(self._store, self.layout, self.pointer, self.element(key))
         finally:
             self._store.unlock()
 
@@ -380,9 +377,9 @@ class Array:
                 if len(values) != len(places):
                     raise ValueError(f"a slice of {len(places)} elements can't be set to {len(values)}")
                 for i, one in zip(places, values, strict=True):
-                    self.write(i, one)
+                    _set(self._store, self.layout, self.pointer, i, one)
             else:
-                self.write(self.element(key), value)
+                _set(self._store, self.layout, self.pointer, self.element(key), value)
         finally:
             self._store.unlock()
 

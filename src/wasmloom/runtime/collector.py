@@ -10,38 +10,24 @@ A contref keeps the whole chain that it begins alive: it names the innermost sta
 word with a continuation's address but another revision is a stale reference. It keeps nothing alive, but while it
 exists the continuation's revisions must not start again (``MARK_NAMED``).
 
-On a stack any address in an object keeps it: compiled code may have no other left of it. (What is behind an object's
-end doesn't count. Loops read the length of an array that they index, so they have its beginning.) In objects, tracing
-goes by type.
-
-The store's sweep of external references listens to the same marking (``heap.on_words``).
+What words name is found out by `wasmloom.runtime.marking`; what happens to blocks that nothing has marked is in
+`wasmloom.runtime.sweeping`. The store's sweep of external references listens to the same marking (``heap.on_words``).
 
 Invariants:
 
-* All marks are 0 between collections.
-* A collection needs no memory: marked continuations and exceptions wait in lists linked by their own ``next`` fields,
-  which otherwise only free ones use. Objects wait in an array that may grow; where it can't, they are found again by
-  their marks.
+* A collection needs no memory (what it remembers of itself may be lost).
 * Nothing moves.
 """
 
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint16_t, uint64_t
 from cython.cimports.libc.stdio import fprintf, stderr
 from cython.cimports.libc.stdlib import qsort
-from cython.cimports.libc.string import memset
 from cython.cimports.wasmloom.contract._handlers import AT_RESUME_VALUES
 from cython.cimports.wasmloom.contract._layout import (
     CONT_ENDED,
-    CONT_FRESH,
-    CONT_SUSPENDED,
-    HOST_TAG,
-    I31_TAG,
-    NEXT_REVISION,
-    OBJECT_ARRAY,
-    OBJECT_CLASSES,
     SLOT_BYTES,
     WlCont,
     WlContext,
@@ -51,48 +37,24 @@ from cython.cimports.wasmloom.contract._layout import (
     WlObject,
     WlSegment,
     WlTable,
-    WlType,
 )
-from cython.cimports.wasmloom.runtime.collector import Marking
-from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, now_ns, uncharge
+from cython.cimports.wasmloom.runtime.gc_statistics import remember
+from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, now_ns
 from cython.cimports.wasmloom.runtime.heap import (
     CONT_CLASS,
-    FIRST_MARKS,
     FIRST_OBJECT_CLASS,
-    MARK_BYTES,
     MARK_LIVE,
-    MARK_NAMED,
-    NO_CLASS,
-    SLAB_BYTES,
     Heap,
     Pin,
     Slab,
     block_at,
-    find_slab,
-    free_large,
-    mark_bits,
-    slab_of,
 )
-from cython.cimports.wasmloom.runtime.stacks import (
-    begin_revisions,
-    bound_of,
-    free_grown,
-    is_worn,
-    is_young,
-    last_of,
-    on_event,
-    release_native_stack,
-    set_collector,
-    state_of,
-    waiting_bytes,
-)
+from cython.cimports.wasmloom.runtime.marking import Marking, look_into, look_into_marked, visit, visit_range
+from cython.cimports.wasmloom.runtime.stacks import bound_of, is_young, last_of, set_collector, waiting_bytes
 from cython.cimports.wasmloom.runtime.store import Store
-from cython.cimports.wasmloom.system.allocation import realloc
+from cython.cimports.wasmloom.runtime.sweeping import finish_sweeping, sweep
 
-_SLAB_MASK = cython.declare(uint64_t, SLAB_BYTES - 1)
-
-
-# --- objects ---
+# --- roots ---
 
 
 @cython.cfunc
@@ -108,299 +70,11 @@ def _by_address(a: cython.p_const_void, b: cython.p_const_void) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _large_at(heap: cython.pointer(Heap), address: uint64_t) -> cython.pointer(Slab):
-    """The large object that an address is in, or NULL. They are in order."""
-    low: uint64_t = 0
-    high: uint64_t = heap.large_count
-    middle: uint64_t
-    slab: cython.pointer(Slab)
-    if address < cython.cast(uint64_t, heap.large[0]):
-        return cython.NULL
-    while low < high:
-        middle = (low + high) // 2
-        if cython.cast(uint64_t, heap.large[middle]) <= address:
-            low = middle + 1
-        else:
-            high = middle
-    slab = heap.large[low - 1]
-    return slab if address - cython.cast(uint64_t, slab) < slab.charged else cython.NULL
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _is_marked(object: cython.pointer(WlObject)) -> cython.bint:
-    address: uint64_t = cython.cast(uint64_t, object)
-    bits: cython.pointer(uint8_t) = mark_bits(cython.cast(cython.pointer(Slab), address & ~_SLAB_MASK))
-    return bits[(address & _SLAB_MASK) >> 6] >> (address // SLOT_BYTES & 7) & 1
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _make_room(m: cython.pointer(Marking)) -> cython.bint:
-    """Make room for another object that has been marked."""
-    room: uint64_t = max(2 * m.heap.mark_room, cython.cast(uint64_t, FIRST_MARKS))
-    more: cython.p_void = realloc(m.heap.marks, room * cython.sizeof(cython.p_void))
-    if more == cython.NULL:
-        return False
-    m.heap.marks = cython.cast(cython.pointer(cython.pointer(WlObject)), more)
-    m.heap.mark_room = room
-    return True
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _mark_object(m: cython.pointer(Marking), object: cython.pointer(WlObject)) -> cython.void:
-    """Mark an object, whose beginning this is."""
-    address: uint64_t = cython.cast(uint64_t, object)
-    bits: cython.pointer(uint8_t) = mark_bits(cython.cast(cython.pointer(Slab), address & ~_SLAB_MASK))
-    bit: uint8_t = cython.cast(uint8_t, 1 << (address // SLOT_BYTES & 7))
-    bits += (address & _SLAB_MASK) >> 6
-    if bits[0] & bit:
-        return
-    bits[0] |= bit
-    if m.marked == m.heap.mark_room and not _make_room(m):
-        m.overflown = True
-        return
-    m.heap.marks[m.marked] = object
-    m.marked += 1
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _visit_within(m: cython.pointer(Marking), slab: cython.pointer(Slab), address: uint64_t) -> cython.void:
-    """Visit an address in a slab of objects, or in a large one: anywhere in an object."""
-    index: uint64_t = address - cython.cast(uint64_t, slab) - slab.first  # wraps for addresses in the header
-    object: cython.pointer(WlObject)
-    if index >= slab.used * slab.size:
-        return
-    object = cython.cast(cython.pointer(WlObject), block_at(slab, index // slab.size))
-    if object.type != cython.NULL:
-        _mark_object(m, object)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _visit_field(m: cython.pointer(Marking), word: uint64_t) -> cython.void:
-    """Visit a word that is null, an i31, an object or one of the host's."""
-    if word == 0 or word & I31_TAG:
-        return
-    if word & HOST_TAG:
-        if m.heap.on_words != cython.NULL:
-            m.heap.on_words(m.store, cython.address(word), 1)
-        return
-    _mark_object(m, cython.cast(cython.pointer(WlObject), word))
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _look_into(m: cython.pointer(Marking), object: cython.pointer(WlObject)) -> cython.void:
-    """Visit what an object refers to."""
-    type: cython.pointer(WlType) = cython.cast(cython.pointer(WlType), object.type)
-    at: cython.pointer(uint32_t)
-    words: cython.pointer(uint64_t)
-    i: uint64_t
-    if type.what == OBJECT_ARRAY:
-        if type.traced:
-            words = cython.cast(cython.pointer(uint64_t), object + 1)
-            m.heap.scanned += object.length
-            for i in range(object.length):
-                if type.traced == 1:
-                    _visit_field(m, words[i])
-                else:
-                    _visit(m, words[i])
-        return
-    at = cython.cast(cython.pointer(uint32_t), type.traced_at)
-    m.heap.scanned += type.traced
-    for i in range(type.traced):
-        words = cython.cast(
-            cython.pointer(uint64_t), cython.cast(cython.p_char, object) + (at[i] & ~cython.cast(uint32_t, 1))
-        )
-        if at[i] & 1:
-            _visit(m, words[0])
-        else:
-            _visit_field(m, words[0])
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _look_into_marked(m: cython.pointer(Marking)) -> cython.void:
-    """Look into all marked objects, since there was no room to keep some in mind."""
-    slab: cython.pointer(Slab) = m.heap.slabs
-    object: cython.pointer(WlObject)
-    i: uint64_t
-    m.overflown = False
-    while slab != cython.NULL:
-        if FIRST_OBJECT_CLASS <= slab.kind < NO_CLASS:
-            for i in range(slab.used):
-                object = cython.cast(cython.pointer(WlObject), block_at(slab, i))
-                if _is_marked(object):
-                    _look_into(m, object)
-        slab = slab.next
-    for i in range(m.heap.large_count):
-        object = cython.cast(cython.pointer(WlObject), block_at(m.heap.large[i], 0))
-        if _is_marked(object):
-            _look_into(m, object)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _has_marks(slab: cython.pointer(Slab)) -> cython.bint:
-    """Whether anything in a slab is marked."""
-    words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), mark_bits(slab))
-    found: uint64_t = 0
-    i: uint64_t
-    for i in range(MARK_BYTES // SLOT_BYTES):
-        found |= words[i]
-    return found != 0
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _empty(m: cython.pointer(Marking), slab: cython.pointer(Slab)) -> cython.void:
-    """Let a slab without objects be used for any class. Its blocks aren't touched."""
-    heap: cython.pointer(Heap) = m.heap
-    number: uint64_t = slab.kind - FIRST_OBJECT_CLASS
-    uncharge(m.guest, slab.charged)
-    heap.object_bytes -= slab.used * slab.size
-    if heap.filling_objects[number] == slab:
-        heap.filling_objects[number] = cython.NULL
-    slab.kind = NO_CLASS
-    slab.used = 0
-    slab.next_free = heap.empty
-    heap.empty = slab
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _sweep_objects(m: cython.pointer(Marking), slab: cython.pointer(Slab)) -> cython.void:
-    """Make a list of a slab's blocks that aren't marked, and clear the marks."""
-    heap: cython.pointer(Heap) = m.heap
-    number: uint64_t = slab.kind - FIRST_OBJECT_CLASS
-    first: cython.p_char = cython.cast(cython.p_char, block_at(slab, 0))
-    place: cython.p_char = first + slab.used * slab.size
-    words: cython.pointer(uint64_t)
-    following: uint64_t = 0
-    count: uint64_t = 0
-    if not _has_marks(slab):
-        _empty(m, slab)
-        return
-    while place != first:
-        place -= slab.size
-        words = cython.cast(cython.pointer(uint64_t), place)
-        if not _is_marked(cython.cast(cython.pointer(WlObject), place)):
-            words[0] = 0
-            words[1] = following
-            following = cython.cast(uint64_t, place)
-            count += 1
-    memset(mark_bits(slab), 0, MARK_BYTES)
-    heap.live_bytes += (slab.used - count) * slab.size
-    slab.free = cython.cast(cython.p_void, following)
-    slab.free_count = count
-    if count:
-        slab.next_free = heap.free_objects[number]
-        heap.free_objects[number] = slab
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _sweep_large(m: cython.pointer(Marking)) -> cython.void:
-    """Free large objects that aren't marked, and clear the marks of others."""
-    heap: cython.pointer(Heap) = m.heap
-    slab: cython.pointer(Slab)
-    kept: uint64_t = 0
-    i: uint64_t
-    for i in range(heap.large_count):
-        slab = heap.large[i]
-        if _is_marked(cython.cast(cython.pointer(WlObject), block_at(slab, 0))):
-            memset(mark_bits(slab), 0, MARK_BYTES)
-            heap.large[kept] = slab
-            kept += 1
-        else:
-            uncharge(m.guest, slab.charged)
-            heap.large_bytes -= slab.charged
-            free_large(slab)
-    heap.large_count = kept
-
-
-# --- words of any kind ---
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _visit(m: cython.pointer(Marking), word: uint64_t) -> cython.void:
-    """Visit a word that may be a reference."""
-    address: uint64_t = word & (NEXT_REVISION - 1)
-    slab: cython.pointer(Slab)
-    cont: cython.pointer(WlCont)
-    exception: cython.pointer(WlException)
-    if m.heap.large_count and address == word:
-        slab = _large_at(m.heap, address)
-        if slab != cython.NULL:
-            _visit_within(m, slab, address)
-            return
-    if address < m.heap.lowest or address >= m.heap.highest:
-        return
-    slab = find_slab(m.heap, address)
-    if slab == cython.NULL or slab.kind == NO_CLASS:
-        return
-    if slab.kind >= FIRST_OBJECT_CLASS:
-        if address == word:
-            _visit_within(m, slab, address)
-        return
-    if slab_of(m.heap, address) == cython.NULL:
-        return
-    if slab.kind == CONT_CLASS:
-        cont = cython.cast(cython.pointer(WlCont), address)
-        if cont.reference == word and state_of(cont) in (CONT_FRESH, CONT_SUSPENDED):
-            if not cont.mark & MARK_LIVE:
-                cont.mark |= MARK_LIVE
-                cont.next = m.conts
-                m.conts = cont
-        else:
-            cont.mark |= MARK_NAMED
-        return
-    exception = cython.cast(cython.pointer(WlException), address)
-    if exception.tag != cython.NULL and exception.mark == 0 and word == address:
-        exception.mark = MARK_LIVE
-        exception.next = m.exceptions
-        m.exceptions = exception
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _visit_range(m: cython.pointer(Marking), start: cython.p_void, count: uint64_t) -> cython.void:
-    """Visit words that may be references."""
-    words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), start)
-    i: uint64_t
-    if m.heap.on_words != cython.NULL:
-        m.heap.on_words(m.store, words, count)
-    m.heap.scanned += count
-    for i in range(count):
-        _visit(m, words[i])
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> cython.void:
     """Visit the stack that waits for `child`: its frames, up to the operands of its `resume`."""
     parent: cython.pointer(WlCont) = cython.cast(cython.pointer(WlCont), child.parent)
     below: uint64_t = cython.cast(cython.pointer(uint16_t), child.resume + AT_RESUME_VALUES)[0]
-    _visit_range(m, parent.stack_base, parent.fp // SLOT_BYTES + below)
+    visit_range(m, parent.stack_base, parent.fp // SLOT_BYTES + below)
 
 
 @cython.cfunc
@@ -408,7 +82,7 @@ def _visit_parent(m: cython.pointer(Marking), child: cython.pointer(WlCont)) -> 
 @cython.exceptval(check=False)
 def _visit_native_stack(m: cython.pointer(Marking), low: cython.p_char, cont: cython.pointer(WlCont)) -> cython.void:
     """Visit the native stack of a continuation or of an entry's bottom, from its innermost word on."""
-    _visit_range(m, low, cython.cast(uint64_t, cython.cast(cython.p_char, cont.control) - low) // SLOT_BYTES)
+    visit_range(m, low, cython.cast(uint64_t, cython.cast(cython.p_char, cont.control) - low) // SLOT_BYTES)
 
 
 @cython.cfunc
@@ -433,11 +107,11 @@ def _visit_chain(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cy
     """Visit a suspended continuation: all stacks that a reference to it keeps alive."""
     last: cython.pointer(WlCont) = last_of(cont)
     if cont.control != cython.NULL:
-        _visit_range(m, cont.stack_base, bound_of(cont))
+        visit_range(m, cont.stack_base, bound_of(cont))
         _visit_native_stack(m, cython.cast(cython.pointer(WlControl), last.control).sp, cont)
         _visit_native_parents(m, cont, last)
         return
-    _visit_range(m, cont.stack_base, cont.fp // SLOT_BYTES + cont.values + bound_of(cont))
+    visit_range(m, cont.stack_base, cont.fp // SLOT_BYTES + cont.values + bound_of(cont))
     while cont != last:
         _visit_parent(m, cont)
         cont = cython.cast(cython.pointer(WlCont), cont.parent)
@@ -466,11 +140,11 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
             sp = entry.guest_sp
             if waiting_bytes(entry.bottom) and not entry.may_wait:
                 # Frames of bytecode that wait at the bottom. They are in the context's stack.
-                _visit_range(m, ctx.stack_base + entry.base, waiting_bytes(entry.bottom) // SLOT_BYTES)
+                visit_range(m, ctx.stack_base + entry.base, waiting_bytes(entry.bottom) // SLOT_BYTES)
         else:
             if not seen:
                 # The end of the running frame isn't known here.
-                _visit_range(m, ctx.stack_base, cython.cast(uint64_t, ctx.stack_end - ctx.stack_base) // SLOT_BYTES)
+                visit_range(m, ctx.stack_base, cython.cast(uint64_t, ctx.stack_end - ctx.stack_base) // SLOT_BYTES)
                 seen = True
             while cont.parent != cython.NULL:
                 cont.mark |= MARK_LIVE
@@ -483,7 +157,7 @@ def _visit_running(m: cython.pointer(Marking)) -> cython.void:
             if entry.may_wait:
                 cont.mark |= MARK_LIVE
                 if entry.outer_current != cython.NULL:
-                    _visit_range(m, entry.outer_base, entry.stack_top // SLOT_BYTES)
+                    visit_range(m, entry.outer_base, entry.stack_top // SLOT_BYTES)
         cont = entry.outer_current
         entry = entry.outer
 
@@ -504,7 +178,7 @@ def _visit_parked(m: cython.pointer(Marking)) -> cython.void:
             _visit_native_parents(m, cont, parked.root)
             cont = parked.root
         else:
-            _visit_range(m, cont.stack_base, cont.values // SLOT_BYTES)
+            visit_range(m, cont.stack_base, cont.values // SLOT_BYTES)
             if parked.beside != cython.NULL:
                 _visit_native_stack(m, parked.sp, parked.root)
         while cont.parent != cython.NULL:
@@ -529,17 +203,17 @@ def _visit_store(m: cython.pointer(Marking), store: Store | None) -> cython.void
         instance = cython.cast(cython.pointer(WlInstance), store.instances.items[i])
         segment = cython.cast(cython.pointer(WlSegment), instance.element_segments)
         for k in range(instance.element_count):
-            _visit_range(m, segment[k].data, segment[k].length)
+            visit_range(m, segment[k].data, segment[k].length)
         cell = cython.cast(cython.pointer(cython.pointer(uint64_t)), instance.globals)
         while cython.cast(cython.p_void, cell) != instance.functions:
             if cell[0] != cython.NULL:  # an instance in the making has empty slots
-                _visit_range(m, cell[0], 1)
+                visit_range(m, cell[0], 1)
             cell += 1
     for i in range(store.cells.count):
-        _visit_range(m, store.cells.items[i], 1)
+        visit_range(m, store.cells.items[i], 1)
     for i in range(store.tables.count):
         table = cython.cast(cython.pointer(WlTable), store.tables.items[i])
-        _visit_range(m, table.elements, table.length)
+        visit_range(m, table.elements, table.length)
 
 
 @cython.cfunc
@@ -553,19 +227,19 @@ def _mark(m: cython.pointer(Marking)) -> cython.void:
     word: uint64_t
     while pin != cython.NULL:
         word = pin.word  # may become 0 at any time
-        _visit(m, word)
+        visit(m, word)
         pin = pin.next
-    _visit(m, m.guest.ctx.exception)
-    _visit(m, m.guest.ctx.pending)
+    visit(m, m.guest.ctx.exception)
+    visit(m, m.guest.ctx.pending)
     _visit_store(m, cython.cast(Store, m.store))
     _visit_running(m)
     _visit_parked(m)
     while m.marked or m.overflown or m.conts != cython.NULL or m.exceptions != cython.NULL:
         if m.marked:
             m.marked -= 1
-            _look_into(m, m.heap.marks[m.marked])
+            look_into(m, m.heap.marks[m.marked])
         elif m.overflown:
-            _look_into_marked(m)
+            look_into_marked(m)
         elif m.conts != cython.NULL:
             cont = m.conts
             m.conts = cython.cast(cython.pointer(WlCont), cont.next)
@@ -575,65 +249,7 @@ def _mark(m: cython.pointer(Marking)) -> cython.void:
             exception = m.exceptions
             m.exceptions = cython.cast(cython.pointer(WlException), exception.next)
             exception.next = cython.NULL
-            _visit_range(m, exception + 1, exception.count)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _sweep_cont(m: cython.pointer(Marking), cont: cython.pointer(WlCont)) -> cython.void:
-    """End an abandoned continuation; put it into the pool if it is free and has a revision that no reference has."""
-    mark: uint64_t = cont.mark
-    cont.mark = 0
-    if mark & MARK_LIVE:
-        return
-    if cont.state != CONT_ENDED:
-        if on_event != cython.NULL:
-            on_event(m.guest, b"collect", cont)
-        free_grown(m.guest, cont)
-        release_native_stack(m.guest, cont)
-        cont.state = CONT_ENDED
-        cont.parent = cython.NULL
-        if not is_worn(cont):
-            cont.reference += NEXT_REVISION
-    if not is_young(cont) and not mark & MARK_NAMED:
-        begin_revisions(cont)
-    if is_young(cont):
-        cont.next = m.guest.ctx.free_conts
-        m.guest.ctx.free_conts = cont
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _sweep(m: cython.pointer(Marking)) -> cython.void:
-    """Rebuild the pools from all blocks that are not marked, and clear the marks."""
-    slab: cython.pointer(Slab) = m.heap.slabs
-    exception: cython.pointer(WlException)
-    i: uint64_t
-    m.guest.ctx.free_conts = cython.NULL
-    memset(cython.address(m.guest.ctx.objects_0), 0, (OBJECT_CLASSES + 1) * cython.sizeof(cython.p_void))
-    memset(m.heap.free_objects, 0, cython.sizeof(m.heap.free_objects))
-    _sweep_large(m)
-    while slab != cython.NULL:
-        if slab.kind >= FIRST_OBJECT_CLASS:
-            if slab.kind != NO_CLASS:
-                _sweep_objects(m, slab)
-        elif slab.kind == CONT_CLASS:
-            for i in range(slab.used):
-                # Backwards, so the pool begins with the first.
-                _sweep_cont(m, cython.cast(cython.pointer(WlCont), block_at(slab, slab.used - 1 - i)))
-        else:
-            if slab == m.heap.filling[slab.kind]:  # the newest of its class, and so the first to be seen
-                m.heap.free[slab.kind] = cython.NULL
-            for i in range(slab.used):
-                exception = cython.cast(cython.pointer(WlException), block_at(slab, slab.used - 1 - i))
-                if exception.mark == 0:
-                    exception.tag = cython.NULL
-                    exception.next = m.heap.free[slab.kind]
-                    m.heap.free[slab.kind] = exception
-                exception.mark = 0
-        slab = slab.next
+            visit_range(m, exception + 1, exception.count)
 
 
 @cython.cfunc
@@ -664,7 +280,8 @@ def _collect(ctx: cython.pointer(WlContext)) -> cython.void:
     m = cython.declare(Marking)
     heap: cython.pointer(Heap)
     live: uint64_t
-    began: int64_t = 0
+    began: int64_t = now_ns()
+    took: int64_t
     before: uint64_t
     m.guest = cython.cast(cython.pointer(Guest), ctx)
     m.heap = heap = cython.address(m.guest.heap)
@@ -674,21 +291,22 @@ def _collect(ctx: cython.pointer(WlContext)) -> cython.void:
     m.marked = 0
     m.overflown = False
     before = heap.allocated
-    if heap.logs:
-        began = now_ns()
     heap.scanned = 0
     if heap.large_count > 1:
         qsort(heap.large, heap.large_count, cython.sizeof(cython.p_void), _by_address)
+    finish_sweeping(heap)
     _mark(cython.address(m))
     heap.live_bytes = 0
-    _sweep(cython.address(m))
+    sweep(m.guest)
+    heap.all_allocated += before
     heap.allocated = 0
     live = heap.live_bytes + heap.large_bytes
     heap.collect_at = ((heap.block_bytes + heap.grown + SLOT_BYTES * heap.scanned) >> 1) + live
     heap.grown_at = 2 * heap.grown
-    heap.collections += 1
+    took = now_ns() - began
+    remember(heap, took)
     if heap.logs:
-        _log(cython.address(m), before, live, now_ns() - began)
+        _log(cython.address(m), before, live, took)
 
 
 set_collector(_collect)
@@ -722,6 +340,7 @@ def statistics(store: Store) -> dict[str, int]:
     store.lock()
     try:
         heap = cython.address(store.guest.heap)
+        finish_sweeping(heap)
         slab = heap.slabs
         found["objects"] = heap.large_count
         while slab != cython.NULL:

@@ -5,6 +5,7 @@ from wasmloom.contract._layout cimport OBJECT_CLASSES, WlContext, WlObject
 cdef enum:
     SLAB_BYTES = 131072         # a slab's size and alignment
     SLAB_SHIFT = 17
+    SLOT_SHIFT = 3              # slots of SLOT_BYTES, each of which has a bit
     SLAB_HEADER = 128           # bytes before a slab's first block
     MAX_REGION = 16777216       # most bytes that are mapped at a time
     HUGE_REGION = 8388608       # so many, or more, are huge pages: the stacks in them don't fit into caches and TLBs
@@ -20,6 +21,7 @@ cdef enum:
     OBJECT_FLOOR = 4194304      # the same where objects are made
     CHUNK = 4096                # bytes of blocks that have never been used which are handed out at a time
     FIRST_MARKS = 4096          # objects that the collector can keep in mind at first
+    PAUSES = 512                # so many collections are remembered
     # Bits of a block's mark.
     MARK_LIVE = 1               # reachable
     MARK_NAMED = 2              # some word has its address, with any revision
@@ -34,11 +36,12 @@ ctypedef struct Slab:
     uint64_t number             # how many slabs the heap had before this one
     uint64_t first              # where the first block is: bytes from the slab's beginning
     # Of objects: blocks that can be used again, linked by their second words, and how many; the next one of this class
-    # that has some; the bytes that have been charged.
+    # that has some (`wasmloom.runtime.sweeping`); the bytes that have been charged.
     void *free
     uint64_t free_count
     Slab *next_free
     uint64_t charged
+    uint64_t marked             # objects in it that are marked; of slabs that wait to be swept it isn't 0
 
 # A reference that Python holds.
 ctypedef struct Pin:
@@ -65,6 +68,10 @@ ctypedef struct Heap:
     uint64_t object_bytes       # of blocks of objects that have been handed out, also those that are free again
     uint64_t large_bytes
     uint64_t live_bytes         # of objects in slabs that the last collection has left
+    uint64_t all_allocated      # bytes handed out before the last collection
+    uint64_t paused             # nanoseconds that all collections have taken, and the longest one
+    uint64_t longest
+    uint64_t *pauses            # nanoseconds of the last collections, in a ring; NULL: there has been none
     bint checks                 # a collection comes before each object: for tests
     bint logs                   # collections are logged
     char *region                # mapped memory that is no slab yet
@@ -96,10 +103,22 @@ cdef Slab *find_slab(Heap *heap, uint64_t address) noexcept nogil
 cdef Slab *take_slab(Heap *heap, uint64_t kind, uint64_t size) noexcept nogil
 cdef Slab *new_large(Heap *heap, uint64_t size) noexcept nogil
 cdef void free_large(Slab *slab) noexcept nogil
-cdef uint8_t *mark_bits(Slab *slab) noexcept nogil
 cdef void link_fresh(Slab *slab, uint64_t count) noexcept nogil
 cdef Slab *slab_of(Heap *heap, uint64_t address) noexcept nogil
-cdef void *block_at(Slab *slab, uint64_t index) noexcept nogil
 cdef uint64_t block_index(Slab *slab, uint64_t address) noexcept nogil
 cdef Pin *pin(Heap *heap, uint64_t word) except? NULL
 cdef void free_heap(Heap *heap) noexcept
+
+# The marks of a slab of objects.
+cdef inline uint8_t *mark_bits(Slab *slab) noexcept nogil:
+    return <uint8_t *>slab + SLAB_HEADER
+
+# Whether an object, whose beginning this is, is marked.
+cdef inline bint is_marked(void *object) noexcept nogil:
+    cdef uint64_t address = <uint64_t>object
+    cdef uint64_t at = address & (SLAB_BYTES - 1)
+    return mark_bits(<Slab *>(address - at))[at >> 6] >> (at >> SLOT_SHIFT & 7) & 1
+
+# A block by its position in its slab.
+cdef inline void *block_at(Slab *slab, uint64_t index) noexcept nogil:
+    return <char *>slab + slab.first + index * slab.size

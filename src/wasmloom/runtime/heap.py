@@ -16,7 +16,8 @@ like a slab, so its mark is where others are.
 Invariants:
 
 * Blocks of a slab from ``used`` on are zero and have never been handed out.
-* A block of an object whose first word is 0 is free. Such blocks are in one list: their slab's, or the context's.
+* A block of an object whose first word is 0 is free. Such blocks are in one list: their slab's, or the context's. In a
+  slab that waits to be swept there are dead objects, too.
 * Pins are made with the store locked. The holder of a pin drops it by writing 0 to its word and to ``held``, at any
   time, with the GIL held.
 """
@@ -24,7 +25,7 @@ Invariants:
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import uint8_t, uint64_t
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.mman import (
@@ -51,6 +52,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     Heap,
     Pin,
     Slab,
+    block_at,
     no_type,
 )
 from cython.cimports.wasmloom.system.allocation import calloc, malloc, mmap, prefer_huge_pages, realloc
@@ -165,6 +167,7 @@ def _set_class(slab: cython.pointer(Slab), kind: uint64_t, size: uint64_t) -> cy
     slab.free = cython.NULL
     slab.free_count = 0
     slab.charged = 0
+    slab.marked = 0
 
 
 @cython.cfunc
@@ -194,15 +197,6 @@ def link_fresh(slab: cython.pointer(Slab), count: uint64_t) -> cython.void:
         place = cython.cast(cython.pointer(uint64_t), cython.cast(cython.p_char, place) + slab.size)
     slab.used += count
     slab.free_count = count
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def mark_bits(slab: cython.pointer(Slab)) -> cython.pointer(uint8_t):
-    """The marks of a slab of objects."""
-    return cython.cast(cython.pointer(uint8_t), slab) + SLAB_HEADER
 
 
 @cython.cfunc
@@ -276,14 +270,6 @@ def new_block(heap: cython.pointer(Heap), kind: uint64_t) -> cython.p_void:
     slab.used += 1
     heap.block_bytes += slab.size
     return block_at(slab, slab.used - 1)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def block_at(slab: cython.pointer(Slab), index: uint64_t) -> cython.p_void:
-    """A block by its position in its slab."""
-    return cython.cast(cython.p_char, slab) + slab.first + index * slab.size
 
 
 @cython.cfunc
@@ -367,6 +353,7 @@ def free_heap(heap: cython.pointer(Heap)) -> cython.void:
         free_large(heap.large[i])
     free(heap.large)
     free(heap.marks)
+    free(heap.pauses)
     while heap.regions != cython.NULL:
         following = cython.cast(cython.pointer(cython.p_void), heap.regions)[0]
         munmap(heap.regions, cython.cast(cython.pointer(uint64_t), heap.regions)[1])

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from wasmloom.contract._layout cimport WlObject, WlType
+from wasmloom.contract._layout cimport WlContext, WlInstance, WlObject, WlType
+from wasmloom.contract.operands cimport Operands
 from wasmloom.runtime.guests cimport Guest
 from wasmloom.spec.canon cimport TypeInfo
 
@@ -15,3 +16,13 @@ cdef inline char *elements_of(WlObject *array) noexcept nogil:
     return <char *>(array + 1)
 
 cdef TypeInfo *info_of(WlType *type) noexcept
+
+# An instruction on arrays that the runtime executes.
+cdef struct Call:
+    WlContext *ctx
+    WlInstance *inst
+    Operands *op
+    WlType *type            # of the array
+    uint64_t slots          # that an element takes
+    uint64_t *words         # the operands
+    uint64_t *result        # where the result goes, if there is one; that may be where the first operand is

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import uint8_t, uint16_t, uint32_t, uint64_t
-from cython.cimports.libc.string import memcpy, memmove, memset
+from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.wasmloom.contract._layout import (
     MOST_OBJECT_BYTES,
     OBJECT_ARRAY,
@@ -49,6 +49,7 @@ from cython.cimports.wasmloom.contract._layout import (
     WlType,
 )
 from cython.cimports.wasmloom.contract.operands import Operands
+from cython.cimports.wasmloom.runtime.bulk import SLICE, move
 from cython.cimports.wasmloom.runtime.guests import Guest, charge, uncharge
 from cython.cimports.wasmloom.runtime.heap import (
     CHUNK,
@@ -64,8 +65,10 @@ from cython.cimports.wasmloom.runtime.heap import (
     take_slab,
 )
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
-from cython.cimports.wasmloom.runtime.runtime_calls import subtype_code
+from cython.cimports.wasmloom.runtime.objects import Call, elements_of
+from cython.cimports.wasmloom.runtime.runtime_calls import between_slices, subtype_code
 from cython.cimports.wasmloom.runtime.stacks import collect
+from cython.cimports.wasmloom.runtime.sweeping import sweep_slab
 from cython.cimports.wasmloom.spec.canon import ARRAY, TypeInfo, heap_matches, type_info
 from cython.cimports.wasmloom.system.allocation import calloc
 
@@ -282,6 +285,7 @@ def _blocks(guest: cython.pointer(Guest), heap: cython.pointer(Heap), number: ui
     found: cython.p_void
     if slab != cython.NULL:
         heap.free_objects[number] = slab.next_free
+        sweep_slab(slab)
     else:
         slab = heap.filling_objects[number]
         if slab == cython.NULL or slab.used == slab.count:
@@ -415,6 +419,43 @@ def new_array(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
+def _call(
+    ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
+) -> Call:
+    """What a function for an instruction on arrays is given, by name. `imm0` is a type of the module."""
+    call: Call
+    call.ctx = ctx
+    call.inst = inst
+    call.op = cython.cast(cython.pointer(Operands), ip)
+    call.type = cython.cast(cython.pointer(cython.pointer(WlType)), inst.types)[call.op.imm0]
+    call.slots = 2 if call.type.bytes > SLOT_BYTES else 1
+    call.words = fp + call.op.b
+    call.result = fp + call.op.a
+    return call
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _number(call: cython.pointer(Call), word: uint64_t) -> uint64_t:
+    """An operand that is an i32, by its word."""
+    return cython.cast(uint32_t, call.words[word])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _array(call: cython.pointer(Call), word: uint64_t) -> cython.pointer(WlObject):
+    """An operand that is an array, or null."""
+    return cython.cast(cython.pointer(WlObject), call.words[word])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
 def _within(start: uint64_t, count: uint64_t, length: uint64_t) -> cython.bint:
     """Whether `count` elements from `start` on, both of 32 bits, are within the first `length`."""
     return start + count <= length
@@ -422,21 +463,40 @@ def _within(start: uint64_t, count: uint64_t, length: uint64_t) -> cython.bint:
 
 @cython.cfunc
 @cython.nogil
-@cython.inline
 @cython.exceptval(check=False)
-def _type(inst: cython.pointer(WlInstance), index: uint32_t) -> cython.pointer(WlType):
-    return cython.cast(cython.pointer(cython.pointer(WlType)), inst.types)[index]
+def _make(call: cython.pointer(Call), length: uint64_t) -> cython.pointer(WlObject):
+    """A new array, which is the result from now on, so that it stays; NULL when there is no memory.
+
+    The result may be where operands are: these have been read.
+    """
+    made: cython.pointer(WlObject) = new_array(cython.cast(cython.pointer(Guest), call.ctx), call.type, length)
+    if made != cython.NULL:
+        call.result[0] = cython.cast(uint64_t, made)
+    return made
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _fill_elements(
-    array: cython.pointer(WlObject), index: uint64_t, words: cython.pointer(uint64_t), count: uint64_t
-) -> cython.void:
-    """Write a value to elements."""
-    size: uint64_t = cython.cast(cython.pointer(WlType), array.type).bytes
-    at: cython.p_char = cython.cast(cython.p_char, array + 1) + size * index
+def _move(
+    call: cython.pointer(Call), to: cython.pointer(WlObject), target: uint64_t, origin: cython.p_char, source: uint64_t,
+    count: uint64_t
+) -> uint64_t:  # fmt: skip
+    """Copy `count` bytes to elements of an array, from byte `target` on. Returns what ends it in between.
+
+    Neither arrays nor segments move, and the frame keeps them.
+    """
+    elements: cython.p_char = elements_of(to)
+    return move(
+        cython.address(elements), target, cython.address(origin), source, count, between_slices, call.ctx
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _fill_some(at: cython.p_char, size: uint64_t, words: cython.pointer(uint64_t), count: uint64_t) -> cython.void:
+    """Write a value to `count` elements of a size."""
     i: uint64_t
     if size == 1:
         memset(at, cython.cast(cython.int, words[0] & 0xFF), count)
@@ -457,11 +517,26 @@ def _fill_elements(
 
 @cython.cfunc
 @cython.nogil
-@cython.inline
 @cython.exceptval(check=False)
-def _slots(type: cython.pointer(WlType)) -> uint64_t:
-    """How many slots an element takes."""
-    return 2 if type.bytes > SLOT_BYTES else 1
+def _fill(
+    call: cython.pointer(Call), array: cython.pointer(WlObject), index: uint64_t, words: cython.pointer(uint64_t),
+    count: uint64_t
+) -> uint64_t:  # fmt: skip
+    """Write a value to elements, in slices. Returns what ends it in between."""
+    size: uint64_t = call.type.bytes
+    at: cython.p_char = elements_of(array) + size * index
+    part: uint64_t
+    ended: uint64_t
+    while True:
+        part = min(count, SLICE // size)
+        _fill_some(at, size, words, part)
+        count -= part
+        if count == 0:
+            return 0
+        at += size * part
+        ended = between_slices(call.ctx)
+        if ended:
+            return ended
 
 
 @cython.cfunc
@@ -470,17 +545,18 @@ def _slots(type: cython.pointer(WlType)) -> uint64_t:
 def _array_new(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
-    type: cython.pointer(WlType) = _type(inst, op.imm0)
-    words: cython.pointer(uint64_t) = fp + op.b
-    length: uint64_t = cython.cast(uint32_t, words[_slots(type)])
-    made: cython.pointer(WlObject) = new_array(cython.cast(cython.pointer(Guest), ctx), type, length)
+    call: Call = _call(ctx, inst, fp, ip)
+    value: uint64_t[2]
+    length: uint64_t = _number(cython.address(call), call.slots)
+    made: cython.pointer(WlObject)
+    value[0] = call.words[0]
+    value[1] = call.words[1]
+    made = _make(cython.address(call), length)
     if made == cython.NULL:
         return _OUT_OF_MEMORY
-    if words[0] or _slots(type) > 1:
-        _fill_elements(made, 0, words, length)
-    fp[op.a] = cython.cast(uint64_t, made)
-    return 0
+    if value[0] == 0 and call.slots == 1:
+        return 0
+    return _fill(cython.address(call), made, 0, value, length)
 
 
 @cython.cfunc
@@ -489,14 +565,8 @@ def _array_new(
 def _array_new_default(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
-    made: cython.pointer(WlObject) = new_array(
-        cython.cast(cython.pointer(Guest), ctx), _type(inst, op.imm0), cython.cast(uint32_t, fp[op.b])
-    )
-    if made == cython.NULL:
-        return _OUT_OF_MEMORY
-    fp[op.a] = cython.cast(uint64_t, made)
-    return 0
+    call: Call = _call(ctx, inst, fp, ip)
+    return 0 if _make(cython.address(call), _number(cython.address(call), 0)) != cython.NULL else _OUT_OF_MEMORY
 
 
 @cython.cfunc
@@ -505,17 +575,16 @@ def _array_new_default(
 def _array_new_fixed(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
-    type: cython.pointer(WlType) = _type(inst, op.imm0)
-    made: cython.pointer(WlObject) = new_array(cython.cast(cython.pointer(Guest), ctx), type, op.imm1)
-    at: cython.p_char
+    """The result comes last: it takes the place of the first element."""
+    call: Call = _call(ctx, inst, fp, ip)
+    count: uint64_t = call.op.imm1
+    made: cython.pointer(WlObject) = new_array(cython.cast(cython.pointer(Guest), ctx), call.type, count)
     i: uint64_t
     if made == cython.NULL:
         return _OUT_OF_MEMORY
-    at = cython.cast(cython.p_char, made + 1)
-    for i in range(op.imm1):
-        write_storage(type.bytes, at + type.bytes * i, fp + op.b + _slots(type) * i)
-    fp[op.a] = cython.cast(uint64_t, made)
+    for i in range(count):
+        write_storage(call.type.bytes, elements_of(made) + call.type.bytes * i, call.words + call.slots * i)
+    call.result[0] = cython.cast(uint64_t, made)
     return 0
 
 
@@ -523,45 +592,36 @@ def _array_new_fixed(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _data(inst: cython.pointer(WlInstance), index: uint32_t) -> cython.pointer(WlSegment):
-    return cython.cast(cython.pointer(WlSegment), inst.data_segments) + index
+def _data(call: cython.pointer(Call)) -> cython.pointer(WlSegment):
+    """The data segment that an instruction names."""
+    return cython.cast(cython.pointer(WlSegment), call.inst.data_segments) + call.op.imm1
 
 
 @cython.cfunc
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _element(inst: cython.pointer(WlInstance), index: uint32_t) -> cython.pointer(WlSegment):
-    return cython.cast(cython.pointer(WlSegment), inst.element_segments) + index
+def _element(call: cython.pointer(Call)) -> cython.pointer(WlSegment):
+    """The element segment that an instruction names."""
+    return cython.cast(cython.pointer(WlSegment), call.inst.element_segments) + call.op.imm1
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def _from_segment(
-    ctx: cython.pointer(WlContext),
-    inst: cython.pointer(WlInstance),
-    fp: cython.pointer(uint64_t),
-    ip: cython.p_char,
-    segment: cython.pointer(WlSegment),
-    unit: uint64_t,
-    trap: uint64_t,
+    call: cython.pointer(Call), segment: cython.pointer(WlSegment), unit: uint64_t, trap: uint64_t
 ) -> uint64_t:
     """A new array from a segment, whose items have `unit` bytes each."""
-    op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
-    type: cython.pointer(WlType) = _type(inst, op.imm0)
-    offset: uint64_t = cython.cast(uint32_t, fp[op.b])
-    length: uint64_t = cython.cast(uint32_t, fp[op.b + 1])
+    offset: uint64_t = _number(call, 0)
+    length: uint64_t = _number(call, 1)
     made: cython.pointer(WlObject)
-    if not _within(offset, length * type.bytes // unit, segment.length):
+    if not _within(offset, length * call.type.bytes // unit, segment.length):
         return trap
-    made = new_array(cython.cast(cython.pointer(Guest), ctx), type, length)
+    made = _make(call, length)
     if made == cython.NULL:
         return _OUT_OF_MEMORY
-    if length:
-        memcpy(made + 1, segment.data + unit * offset, length * type.bytes)
-    fp[op.a] = cython.cast(uint64_t, made)
-    return 0
+    return _move(call, made, 0, cython.cast(cython.p_char, segment.data), unit * offset, length * call.type.bytes)
 
 
 @cython.cfunc
@@ -570,8 +630,8 @@ def _from_segment(
 def _array_new_data(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    segment: cython.pointer(WlSegment) = _data(inst, cython.cast(cython.pointer(Operands), ip).imm1)
-    return _from_segment(ctx, inst, fp, ip, segment, 1, _MEMORY_OUT_OF_BOUNDS)
+    call: Call = _call(ctx, inst, fp, ip)
+    return _from_segment(cython.address(call), _data(cython.address(call)), 1, _MEMORY_OUT_OF_BOUNDS)
 
 
 @cython.cfunc
@@ -580,8 +640,8 @@ def _array_new_data(
 def _array_new_elem(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    segment: cython.pointer(WlSegment) = _element(inst, cython.cast(cython.pointer(Operands), ip).imm1)
-    return _from_segment(ctx, inst, fp, ip, segment, SLOT_BYTES, _TABLE_OUT_OF_BOUNDS)
+    call: Call = _call(ctx, inst, fp, ip)
+    return _from_segment(cython.address(call), _element(cython.address(call)), SLOT_BYTES, _TABLE_OUT_OF_BOUNDS)
 
 
 @cython.cfunc
@@ -590,17 +650,15 @@ def _array_new_elem(
 def _array_fill(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
-    words: cython.pointer(uint64_t) = fp + op.b
-    array: cython.pointer(WlObject) = cython.cast(cython.pointer(WlObject), words[0])
-    index: uint64_t = cython.cast(uint32_t, words[1])
-    count: uint64_t = cython.cast(uint32_t, words[2 + _slots(_type(inst, op.imm0))])
+    call: Call = _call(ctx, inst, fp, ip)
+    array: cython.pointer(WlObject) = _array(cython.address(call), 0)
+    index: uint64_t = _number(cython.address(call), 1)
+    count: uint64_t = _number(cython.address(call), 2 + call.slots)
     if array == cython.NULL:
         return _NULL_ARRAY
     if not _within(index, count, array.length):
         return _ARRAY_OUT_OF_BOUNDS
-    _fill_elements(array, index, words + 2, count)
-    return 0
+    return _fill(cython.address(call), array, index, call.words + 2, count)
 
 
 @cython.cfunc
@@ -609,54 +667,39 @@ def _array_fill(
 def _array_copy(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
-    words: cython.pointer(uint64_t) = fp + op.b
-    to: cython.pointer(WlObject) = cython.cast(cython.pointer(WlObject), words[0])
-    origin: cython.pointer(WlObject) = cython.cast(cython.pointer(WlObject), words[2])
-    target: uint64_t = cython.cast(uint32_t, words[1])
-    source: uint64_t = cython.cast(uint32_t, words[3])
-    count: uint64_t = cython.cast(uint32_t, words[4])
-    size: uint64_t = _type(inst, op.imm0).bytes
+    call: Call = _call(ctx, inst, fp, ip)
+    to: cython.pointer(WlObject) = _array(cython.address(call), 0)
+    origin: cython.pointer(WlObject) = _array(cython.address(call), 2)
+    target: uint64_t = _number(cython.address(call), 1)
+    source: uint64_t = _number(cython.address(call), 3)
+    count: uint64_t = _number(cython.address(call), 4)
+    size: uint64_t = call.type.bytes
     if to == cython.NULL or origin == cython.NULL:
         return _NULL_ARRAY
     if not _within(target, count, to.length) or not _within(source, count, origin.length):
         return _ARRAY_OUT_OF_BOUNDS
-    memmove(
-        cython.cast(cython.p_char, to + 1) + size * target,
-        cython.cast(cython.p_char, origin + 1) + size * source,
-        size * count,
-    )
-    return 0
+    return _move(cython.address(call), to, size * target, elements_of(origin), size * source, size * count)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def _initialise(
-    inst: cython.pointer(WlInstance),
-    fp: cython.pointer(uint64_t),
-    ip: cython.p_char,
-    segment: cython.pointer(WlSegment),
-    unit: uint64_t,
-    trap: uint64_t,
+    call: cython.pointer(Call), segment: cython.pointer(WlSegment), unit: uint64_t, trap: uint64_t
 ) -> uint64_t:
     """Copy from a segment, whose items have `unit` bytes each, to elements of an array."""
-    op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
-    words: cython.pointer(uint64_t) = fp + op.b
-    array: cython.pointer(WlObject) = cython.cast(cython.pointer(WlObject), words[0])
-    index: uint64_t = cython.cast(uint32_t, words[1])
-    offset: uint64_t = cython.cast(uint32_t, words[2])
-    count: uint64_t = cython.cast(uint32_t, words[3])
-    size: uint64_t = _type(inst, op.imm0).bytes
+    array: cython.pointer(WlObject) = _array(call, 0)
+    index: uint64_t = _number(call, 1)
+    offset: uint64_t = _number(call, 2)
+    count: uint64_t = _number(call, 3)
+    size: uint64_t = call.type.bytes
     if array == cython.NULL:
         return _NULL_ARRAY
     if not _within(index, count, array.length):
         return _ARRAY_OUT_OF_BOUNDS
     if not _within(offset, count * size // unit, segment.length):
         return trap
-    if count:
-        memcpy(cython.cast(cython.p_char, array + 1) + size * index, segment.data + unit * offset, size * count)
-    return 0
+    return _move(call, array, size * index, cython.cast(cython.p_char, segment.data), unit * offset, size * count)
 
 
 @cython.cfunc
@@ -665,8 +708,8 @@ def _initialise(
 def _array_init_data(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    segment: cython.pointer(WlSegment) = _data(inst, cython.cast(cython.pointer(Operands), ip).imm1)
-    return _initialise(inst, fp, ip, segment, 1, _MEMORY_OUT_OF_BOUNDS)
+    call: Call = _call(ctx, inst, fp, ip)
+    return _initialise(cython.address(call), _data(cython.address(call)), 1, _MEMORY_OUT_OF_BOUNDS)
 
 
 @cython.cfunc
@@ -675,8 +718,8 @@ def _array_init_data(
 def _array_init_elem(
     ctx: cython.pointer(WlContext), inst: cython.pointer(WlInstance), fp: cython.pointer(uint64_t), ip: cython.p_char
 ) -> uint64_t:
-    segment: cython.pointer(WlSegment) = _element(inst, cython.cast(cython.pointer(Operands), ip).imm1)
-    return _initialise(inst, fp, ip, segment, SLOT_BYTES, _TABLE_OUT_OF_BOUNDS)
+    call: Call = _call(ctx, inst, fp, ip)
+    return _initialise(cython.address(call), _element(cython.address(call)), SLOT_BYTES, _TABLE_OUT_OF_BOUNDS)
 
 
 @cython.cfunc

@@ -24,3 +24,7 @@ cdef uint64_t initialise_table(
 ) noexcept nogil
 cdef uint64_t handle_interrupt(WlContext *ctx) noexcept nogil
 cdef uint64_t subtype_code(WlContext *ctx, uint64_t actual, uint64_t expected) noexcept nogil
+
+# Between two slices of an instruction, as `Between` in wasmloom.runtime.bulk: handles interrupts. Its argument is the
+# context.
+cdef int between_slices(void *context) noexcept nogil

@@ -318,7 +318,7 @@ def handle_interrupt(ctx: cython.pointer(WlContext)) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _between(context: cython.p_void) -> cython.int:
+def between_slices(context: cython.p_void) -> cython.int:
     """Between two slices of an instruction: the same, except that nothing changes tier in the middle of an
     instruction."""
     ctx: cython.pointer(WlContext) = cython.cast(cython.pointer(WlContext), context)
@@ -513,7 +513,7 @@ def _memory_init(
         _word(fp, ops.a, memory.is64),
         _word(fp, ops.b, 0),
         _word(fp, ops.c, 0),
-        _between,
+        between_slices,
         ctx,
     )
 
@@ -533,7 +533,7 @@ def _memory_copy(
     count: uint64_t = _word(fp, ops.c, to.is64 & origin.is64)
     if not _within(target, count, to.length) or not _within(source, count, origin.length):
         return _MEMORY_OUT_OF_BOUNDS
-    return move(cython.address(to.base), target, cython.address(origin.base), source, count, _between, ctx)
+    return move(cython.address(to.base), target, cython.address(origin.base), source, count, between_slices, ctx)
 
 
 @cython.cfunc
@@ -546,10 +546,11 @@ def _memory_fill(
     ops: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     memory: cython.pointer(WlMemory) = _memory(inst, ops.imm0)
     target: uint64_t = _word(fp, ops.a, memory.is64)
+    byte: cython.int = cython.cast(cython.int, fp[ops.b] & 0xFF)
     count: uint64_t = _word(fp, ops.c, memory.is64)
     if not _within(target, count, memory.length):
         return _MEMORY_OUT_OF_BOUNDS
-    return fill(cython.address(memory.base), target, cython.cast(cython.int, fp[ops.b] & 0xFF), count, _between, ctx)
+    return fill(cython.address(memory.base), target, byte, count, between_slices, ctx)
 
 
 @cython.cfunc

@@ -45,6 +45,7 @@ from cython.cimports.wasmloom.contract._layout import (
 )
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.epochs import EpochCounter
+from cython.cimports.wasmloom.runtime.gc_statistics import statistics_of
 from cython.cimports.wasmloom.runtime.guests import (
     MANY_TICKS,
     NEVER,
@@ -532,6 +533,15 @@ class Store:
         elif self.guest.heap.holds == 0 and not self.interrupting:
             collect(cython.address(self.guest.ctx))
         self.unlock()
+
+    @property
+    def gc_statistics(self) -> object:
+        """What the collector has done so far, a `GcStatistics`. Raises what `gc` does."""
+        self.lock()
+        try:
+            return statistics_of(cython.address(self.guest.heap))
+        finally:
+            self.unlock()
 
     @property
     def can_wait(self) -> bool:

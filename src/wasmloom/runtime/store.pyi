@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import final
 
 from wasmloom.host.engine import Engine
+from wasmloom.runtime.gc_statistics import GcStatistics
 
 DEFAULT_STACK_LIMIT: int
 DEFAULT_MEMORY_LIMIT: int
@@ -58,6 +59,8 @@ class Store:
     @property
     def deadline(self) -> int | None: ...
     def gc(self) -> None: ...
+    @property
+    def gc_statistics(self) -> GcStatistics: ...
     @property
     def can_wait(self) -> bool: ...
     @property

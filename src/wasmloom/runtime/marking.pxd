@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from wasmloom.contract._layout cimport WlCont, WlException
+from wasmloom.contract._layout cimport WlCont, WlException, WlObject
 from wasmloom.runtime.guests cimport Guest
 from wasmloom.runtime.heap cimport Heap
 
@@ -13,3 +13,8 @@ ctypedef struct Marking:
     WlException *exceptions
     uint64_t marked             # objects in `heap.marks`
     bint overflown              # more have been marked than there was room for
+
+cdef void visit(Marking *m, uint64_t word) noexcept nogil
+cdef void visit_range(Marking *m, void *start, uint64_t count) noexcept nogil
+cdef void look_into(Marking *m, WlObject *object) noexcept nogil
+cdef void look_into_marked(Marking *m) noexcept nogil
