@@ -609,3 +609,115 @@ def test_a_table_that_is_filled_in_part() -> None:
             wl.Instance(wl.Module(text, engine), {"a": {"t": theirs.t}}, store=store)
         found.append(outcome_of(theirs.t[0])[:2])
     assert found[0] == found[1] and found[0][0] == "trap"
+
+
+#: Two functions of a type that are referred to, one that isn't, and one of a type below it; references come from
+#: everywhere.
+VIRTUAL = """(module
+  (rec
+    (type $f (sub (func (param (ref null $o) i32) (result i32))))
+    (type $g (sub final $f (func (param (ref null $o) i32) (result i32))))
+    (type $table (struct (field $f (mut (ref null $f)))))
+    (type $o (sub (struct (field $t (ref null $table)) (field $n (mut i32))))))
+  (import "h" "f" (func $host (type $f))) (export "host" (func $host))
+  (table $other (export "other") 4 funcref) (tag $e (param i32))
+  (global $one (ref $table) (struct.new $table (ref.func $add)))
+  (elem declare func $throws $below)
+  (func $add (export "add") (type $f) (i32.add (struct.get $o $n (local.get 0)) (local.get 1)))
+  (func $throws (type $f)
+    (if (i32.eq (local.get 1) (i32.const 3)) (then (throw $e (struct.get $o $n (local.get 0)))))
+    (i32.div_u (i32.const 100) (local.get 1)))
+  (func $below (type $g) (struct.set $o $n (local.get 0) (local.get 1)) (i32.const 77))
+  (func $never (type $f) (i32.const -5))
+  (func $of (param $which i32) (result (ref null $f))
+    (if (i32.eq (local.get $which) (i32.const 0)) (then (return (struct.get $table $f (global.get $one)))))
+    (if (i32.eq (local.get $which) (i32.const 1)) (then (return (ref.func $throws))))
+    (if (i32.eq (local.get $which) (i32.const 2)) (then (return (ref.func $below))))
+    (if (i32.eq (local.get $which) (i32.const 3)) (then (return (ref.null $f))))
+    (ref.cast (ref null $f) (table.get $other (i32.sub (local.get $which) (i32.const 4)))))
+  (func (export "call") (param $which i32) (param $n i32) (param $x i32) (result i32) (local $o (ref $o))
+    (local.set $o (struct.new $o (struct.new $table (call $of (local.get $which))) (local.get $n)))
+    (i32.add (i32.mul (i32.const 1000)
+      (call_ref $f (local.get $o) (local.get $x) (struct.get $table $f (struct.get $o $t (local.get $o)))))
+      (struct.get $o $n (local.get $o))))
+  (func (export "caught") (param $which i32) (param $x i32) (result i32)
+    (block $b (result i32)
+      (try_table (result i32) (catch $e $b)
+        (call_ref $f (struct.new $o (global.get $one) (i32.const 12)) (local.get $x) (call $of (local.get $which))))))
+  (func (export "null") (result i32)
+    (call_ref $f (ref.null $o) (i32.const 1) (call $of (i32.const 0)))))"""
+VIRTUAL_CALLS = [
+    *(("call", which, 5, x) for which in range(8) for x in (0, 1, 3)),
+    *(("caught", which, x) for which in range(8) for x in (0, 2, 3)),
+    ("null",),
+]  # fmt: skip
+
+
+def virtual(name: str) -> Any:
+    """The exports of `VIRTUAL`, whose table has a function of the host, two of another instance, and none."""
+    engine = engine_of(name)
+    store = wl.Store(engine)
+    module = wl.Module(VIRTUAL, engine)
+    imports = {"h": {"f": lambda box, x: (box[1] if box else -1) * 10 + x}}
+    another = wl.Instance(module, imports, store=store).exports
+    exports = wl.Instance(module, imports, store=store).exports
+    exports.other[0], exports.other[1], exports.other[2] = exports.host, another.add, exports.add
+    return exports
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_virtual_calls(name: str) -> None:
+    """Calls of references, which are to functions of the module, of others and of the host, or null."""
+    interpreted, exports = virtual("interpreter"), virtual(name)
+    for function, *arguments in VIRTUAL_CALLS:
+        wanted = outcome_of(interpreted[function], *arguments)
+        assert outcome_of(exports[function], *arguments) == wanted, (function, arguments)
+    assert exports.call(0, 5, 3) == 8005 and exports.call(4, 5, 3) == 53005 and exports.call(5, 5, 3) == 8005
+
+
+def test_targets_of_references() -> None:
+    facts = Facts(decode_module(parse_module(VIRTUAL).binary))
+    names = ["add", "throws", "below", "never"]
+    assert [names[i] for i in facts.targets(0)] == ["add", "throws", "below"]
+    assert [names[i] for i in facts.targets(1)] == ["below"]
+
+
+#: A reference that isn't null, or is an object, on one of two ways only.
+ONE_WAY = """(module
+  (type $s (struct (field (mut i32)))) (type $a (array i32))
+  (func $get (export "get") (param $r (ref null $s)) (param $way i32) (result i32) (local $sum i32)
+    (if (local.get $way) (then (local.set $sum (struct.get $s 0 (local.get $r)))))
+    (i32.add (local.get $sum) (struct.get $s 0 (local.get $r))))
+  (func (export "test") (param $r anyref) (param $way i32) (result i32)
+    (if (local.get $way) (then (drop (ref.cast (ref $s) (local.get $r)))))
+    (i32.add (ref.test (ref $s) (local.get $r)) (ref.test (ref null $a) (local.get $r))))
+  (func (export "loop") (param $r (ref null $s)) (param $n i32) (result i32) (local $sum i32)
+    (loop $l
+      (local.set $sum (i32.add (local.get $sum) (struct.get $s 0 (local.get $r))))
+      (if (i32.eq (local.get $n) (i32.const 2)) (then (local.set $r (ref.null $s))))
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (local.get $sum))
+  (func (export "s") (param i32) (result (ref $s)) (struct.new $s (local.get 0)))
+  (func (export "a") (result (ref $a)) (array.new_fixed $a 1 (i32.const 3)))
+  (func (export "no") (param $n i32) (result i32)
+    (if (local.get $n) (then (return (struct.get $s 0 (ref.null $s)))))
+    (ref.is_null (ref.null $s))))"""
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_is_known_on_one_way_only(name: str) -> None:
+    exports = exports_of(ONE_WAY, engine_of(name))
+    box = exports.s(4)
+    assert [exports.get(box, way) for way in (0, 1)] == [4, 8]
+    for way in (0, 1):
+        assert outcome_of(exports.get, None, way)[:2] == ("trap", "null structure reference")
+    wanted = {"s": 1, "a": 1, "i31": 0, "null": 1, "host": 0}
+    things = {"s": box, "a": exports.a(), "i31": 7, "null": None, "host": object()}
+    for kind, thing in things.items():
+        assert exports.test(thing, 0) == wanted[kind], kind
+        cast = outcome_of(exports.test, thing, 1)[:2]
+        assert cast == (("result", 1) if kind == "s" else ("trap", "cast failure")), kind
+    assert exports.loop(box, 1) == 4
+    assert outcome_of(exports.loop, box, 3)[:2] == ("trap", "null structure reference")
+    assert outcome_of(exports.no, 1)[:2] == ("trap", "null structure reference")
+    assert exports.no(0) == 1

@@ -91,6 +91,7 @@ _LEAVES = 32
 _SWITCHING = 64
 _CHANGES_FIRST = 128
 _CHANGES_SECOND = 256
+_REFERS = 512
 _traits = cython.declare(cython.ushort[1024])
 for _row in INSTRUCTIONS:
     _name = _row.mnemonic
@@ -111,6 +112,8 @@ for _row in INSTRUCTIONS:
         _bits |= _SWITCHING
     if _name in ("table.set", "table.grow", "table.fill", "table.copy", "table.init"):
         _bits |= _CHANGES_FIRST if _row.immediates[0] == "table" else _CHANGES_SECOND
+    if _name == "ref.func":
+        _bits |= _REFERS
     if _bits & _TAIL or _name in ("loop", "try_table", "try"):
         _bits |= _NOT_SIMPLE
     _traits[cython.cast(cython.int, _row.index)] = _bits
@@ -193,13 +196,42 @@ class Scan(NamedTuple):
     #: the functions that switch stacks, and the tables that some function changes
     switching: set[int]
     changed: set[int]
+    #: the functions, of the module's index space, that expressions and bodies make references to, or segments have
+    referred: set[int]
+
+
+@cython.cfunc
+def _referred(module: DecodedModule) -> set:
+    """The functions that there are references to, of the module's index space. Bodies may only make references to what
+    segments have, or exports."""
+    reader = cython.declare(Reader)
+    instr = cython.declare(Instr)
+    base: cython.p_const_uchar = cython.cast(cython.p_const_uchar, cython.cast(cython.p_char, module.data))
+    start: uint32_t
+    end: uint32_t
+    found: set = set()
+    expressions: list = [*module.global_inits]
+    for segment in module.elements:
+        if segment.exprs is None:
+            found.update(segment.funcs)
+        else:
+            expressions += segment.exprs
+    for expression in expressions:
+        start = expression.offset
+        end = start + cython.cast(uint32_t, len(expression.code))
+        read_range(cython.address(reader), base, base + start, base + end)
+        while reader.pos < reader.end:
+            next_instr(cython.address(reader), cython.address(instr))
+            if _traits[instr.op] & _REFERS:
+                found.add(instr.a)
+    return found
 
 
 def scan(module: DecodedModule) -> Scan:
     """Look through all bodies."""
     number: uint32_t
     seen: cython.int
-    found = Scan([], [], [], [], [], set(), set())
+    found = Scan([], [], [], [], [], set(), set(), _referred(module))
     for number in range(module.num_bodies):
         called: set = set()
         seen = _look_through(module, number, called, found.changed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import count
 
 from wasmloom.compiler.abi import (
     TAIL_WORDS,
@@ -21,14 +22,17 @@ from wasmloom.compiler.backends import chosen
 from wasmloom.compiler.lines import END, MARK, SITE_STEP
 from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
+from wasmloom.semantics.aggregates import PARTS
 from wasmloom.semantics.kinds import SLOT_BITS, by_name, places
 from wasmloom.semantics.llvm import VECTOR, Value, is_float, lanes_of, llvm_type, module_assembly, type_bits
 from wasmloom.semantics.structs import StructBuilder
 from wasmloom.target import backend, inline_assembly
 
+#: The numbers of two lines of metadata for each part of an object, from here on.
+_FIRST_PART = 10
 #: Metadata that every compiled module has: branch weights (of what is unlikely, `!7` of what is likely), and the three
-#: kinds of memory that never overlap, the guest's, the runtime's and that of objects; `!3` marks loads whose value
-#: never changes while a function runs.
+#: kinds of memory that never overlap, the guest's, the runtime's and that of objects, and the parts of these; `!3`
+#: marks loads whose value never changes while a function runs.
 METADATA = """\
 !0 = !{!"branch_weights", i32 1, i32 4000}
 !1 = !{!4, !4, i64 0}
@@ -39,9 +43,13 @@ METADATA = """\
 !6 = !{!"wasmloom"}
 !7 = !{!"branch_weights", i32 4000, i32 1}
 !8 = !{!9, !9, i64 0}
-!9 = !{!"object", !6}"""
+!9 = !{!"object", !6}
+""" + "\n".join(
+    f'!{at} = !{{!{at + 1}, !{at + 1}, i64 0}}\n!{at + 1} = !{{!"{part}", !9}}'
+    for at, part in zip(count(_FIRST_PART, 2), PARTS, strict=False)
+)
 #: The first number that a module's own metadata may have.
-FIRST_METADATA = 16
+FIRST_METADATA = _FIRST_PART + 2 * len(PARTS)
 
 #: ``wl.tail``: goes where the words `TAIL_WORDS` of the context's `args` say, with the environment that they say, and
 #: all parameters as they are. LLVM doesn't look into assembly.
@@ -60,7 +68,9 @@ _WORD_MASK = (1 << SLOT_BITS) - 1
 #: The metadata suffixes of a function's locations, by offset in the module and site (see `wasmloom.compiler.lines`).
 Scope = Callable[[int, int], str]
 
-_GUEST, _RUNTIME, _OBJECT = ", !tbaa !1", ", !tbaa !2", ", !tbaa !8"
+_GUEST, _RUNTIME = ", !tbaa !1", ", !tbaa !2"
+#: By part of an object, the unknown one first.
+_OBJECT = {"": ", !tbaa !8"} | {part: f", !tbaa !{_FIRST_PART + 2 * i}" for i, part in enumerate(PARTS)}
 
 
 def constant_pool(constants: set[tuple[str, int]]) -> list[str]:
@@ -83,7 +93,8 @@ class FunctionBuilder(StructBuilder):
     """Emits one function. `where` is the metadata suffix (", !dbg !N") of the instruction; `scope` gives it.
 
     Every access to the guest's memory may trap, and the host then sees memories, globals and tables as they are. So
-    these accesses are volatile for LLVM, as are writes of globals and tables: none is left out, all keep their order.
+    these accesses are volatile for LLVM, as are writes of globals, tables and objects: none is left out, all keep their
+    order. In a function without such accesses there is no need for that (`finish`).
 
     **Places of faults.** Before an access stands a *mark*: a piece of inline assembly that makes no instruction, but
     has the assembler write a row of the line table, in a column of its own (`MARK`). Marks keep their order with
@@ -125,6 +136,8 @@ class FunctionBuilder(StructBuilder):
         self.memo: dict[tuple[str, int | str], Value] = {}
         #: the values of locals, where they are known
         self.current: dict[int, Value] = {}
+        #: whether the guest's memory is accessed
+        self._accesses = False
         #: whether vectors are loaded from the guest's memory
         self.accesses_vectors = False
         #: vectors that have been loaded from the guest's memory → the lines that load them, and from where, until lanes
@@ -208,6 +221,7 @@ class FunctionBuilder(StructBuilder):
     def load(self, type: str, address: Value, align: int = 1) -> Value:
         """Read the guest's memory (alignment 1), or the runtime's."""
         tag, how = (_GUEST, "load volatile") if align == 1 else (_RUNTIME, "load")
+        self._accesses |= align == 1
         value = self.assign(f"{how} {llvm_type(type)}, ptr {address.text}, align {align}{tag}", type)
         if type == VECTOR and align == 1:
             self.accesses_vectors = True
@@ -250,6 +264,7 @@ class FunctionBuilder(StructBuilder):
     def mark(self) -> None:
         """What accesses the guest's memory from here on belongs to the current instruction. This is no instruction."""
         self._marked = self._offset, self.site
+        self._accesses = True
         self.emit(self._mark_text(self._offset, self.site, MARK))
 
     def accessed(self) -> None:
@@ -259,16 +274,42 @@ class FunctionBuilder(StructBuilder):
     def store(self, x: Value, address: Value, align: int = 1, seen: bool = False) -> None:
         """Write the guest's memory (alignment 1), or the runtime's."""
         tag = _GUEST if align == 1 else _RUNTIME
+        self._accesses |= align == 1
         how = "store volatile" if align == 1 or seen else "store"
         self.emit(f"{how} {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{tag}")
 
-    def object_load(self, type: str, address: Value, align: int) -> Value:
-        """Read a part of an object, or of a list of blocks for objects."""
-        return self.assign(f"load {llvm_type(type)}, ptr {address.text}, align {align}{_OBJECT}", type)
+    def learn(self, reference: Value, nullable: bool, is_object: bool) -> None:
+        """From here on it is known of a reference that it isn't null, or that it refers to an object if it isn't."""
+        if reference.text[0] != "%":
+            return
+        if not nullable:
+            self.memo[reference.text, "not null"] = reference
+        if is_object:
+            self.memo[reference.text, "object"] = reference
 
-    def object_store(self, x: Value, address: Value, align: int) -> None:
-        """Write such a part. Volatile, as is what may fault: an access that does mustn't find half of an object."""
-        self.emit(f"store volatile {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{_OBJECT}")
+    def may_be_null_here(self, reference: Value) -> bool:
+        """See the base class."""
+        return (reference.text, "not null") not in self.memo
+
+    def may_be_null(self, reference: Value) -> bool:
+        """See the base class."""
+        may = self.may_be_null_here(reference)
+        self.learn(reference, False, False)
+        return may
+
+    def may_be_no_object(self, reference: Value) -> bool:
+        """See the base class."""
+        return (reference.text, "object") not in self.memo
+
+    def object_load(self, type: str, address: Value, align: int, part: str = "") -> Value:
+        """Read a part of an object, or of a list of blocks for objects."""
+        tag = _OBJECT.get(part, _OBJECT[""])
+        return self.assign(f"load {llvm_type(type)}, ptr {address.text}, align {align}{tag}", type)
+
+    def object_store(self, x: Value, address: Value, align: int, part: str = "") -> None:
+        """Write such a part. Volatile where something may fault: an access that does mustn't find half of an object."""
+        tag = _OBJECT.get(part, _OBJECT[""])
+        self.emit(f"store volatile {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}{tag}")
 
     def constant_load(self, type: str, address: Value) -> Value:
         """Read what never changes while the function runs."""
@@ -592,6 +633,9 @@ class FunctionBuilder(StructBuilder):
     def finish(self) -> list[str]:
         """The lines of the whole body, entry block first."""
         self._close()
+        if not self._accesses:
+            # Nothing faults, so all that the host may see has been written where a call leads there.
+            self.lines = [line.replace("store volatile", "store", 1) for line in self.lines]
         entry = ["entry:", *self.entry]
         if self._words:
             entry.append(f"  %words = alloca [{self._words} x i64], align 16")

@@ -12,10 +12,20 @@ from wasmloom.contract import layout
 from wasmloom.errors import UnsupportedError
 from wasmloom.spec.canon import sub_type
 from wasmloom.spec.instructions import BY_MNEMONIC
-from wasmloom.spec.types import CONCRETE, ContType, FuncType
+from wasmloom.spec.types import (
+    ABSTRACT_HEAP_TYPES,
+    CONCRETE,
+    HEAP_SHIFT,
+    ArrayType,
+    ContType,
+    FuncType,
+    StructType,
+)
 
 _CONSTANTS = frozenset(BY_MNEMONIC[name].opcode for name in ("i32.const", "i64.const"))
 _REF_FUNC = BY_MNEMONIC["ref.func"].opcode
+#: Abstract heap types that have structs and arrays only.
+_OBJECTS = frozenset(ABSTRACT_HEAP_TYPES[name] for name in ("struct", "array", "none"))
 
 if TYPE_CHECKING:
     from wasmloom.binary.decoder import DecodedModule
@@ -45,11 +55,11 @@ class Facts:
         composites = [sub.composite for sub in module.types]
         self.function_types = composites
         self.finals = [sub.final for sub in module.types]
+        self._indices = {number: index for index, number in enumerate(module.type_ids)}
         self.cont_functions = [c.func - CONCRETE if isinstance(c, ContType) else -1 for c in composites]
         self._type_ids = module.type_ids
-        index_of = {number: index for index, number in enumerate(self._type_ids)}
         #: type index of each tag's function type
-        self.tag_types = [index_of[tag.type] for tag in module.tags]
+        self.tag_types = [self._indices[tag.type] for tag in module.tags]
         #: offsets of the index spaces in the instance, as `host.state` lays them out
         self._spaces: dict[str, int] = {}
         at = layout.size("WlInstance")
@@ -77,6 +87,8 @@ class Facts:
         self.switching = found.switching | callers
         #: by table that stays as it is and type: the places of the functions in it, and these, of those defined here
         self._fixed = self._fixed_tables(found.changed)
+        self._referred = found.referred
+        self._targets: dict[int, list[int]] = {}
         #: functions, of those defined here, that are compiled with the uniform prototype
         self.uniform = found.tails
         self.throws = self._propagate(found.throws, self.calls)
@@ -119,6 +131,35 @@ class Facts:
         """The places in a table that nothing changes with functions of a type, and these, of those defined here."""
         return self._fixed.get((table, self._type_ids[type_index]), [])
 
+    def targets(self, type_index: int) -> list[int]:
+        """The functions, of those defined here, of a type or one below it that there are references to. Others may
+        come from elsewhere."""
+        known = self._targets.get(type_index)
+        if known is None:
+            wanted, types = self._type_ids[type_index], self.module.func_type_ids
+            known = self._targets[type_index] = [
+                function - self.imported
+                for function in sorted(self._referred)
+                if function >= self.imported and wanted in self._above(types[function])
+            ]
+        return known
+
+    @staticmethod
+    def _above(id: int) -> list[int]:
+        """A canonical type and all above it."""
+        found = [id]
+        while supers := sub_type(found[-1]).supers:
+            found.append(supers[0])
+        return found
+
+    def is_object(self, type: int, is_canonical: bool = False) -> bool:
+        """Whether a reference of a type, if it isn't null, refers to a struct or an array."""
+        heap = type >> HEAP_SHIFT
+        if heap < CONCRETE:
+            return heap in _OBJECTS
+        index = self._indices.get(heap - CONCRETE, -1) if is_canonical else heap - CONCRETE
+        return index >= 0 and isinstance(self.function_types[index], StructType | ArrayType)
+
     def size(self, index: int) -> int:
         """Bytes of the body of a function of those defined here."""
         starts, ends = self._bounds
@@ -157,12 +198,7 @@ class Facts:
 
     def depth(self, type_index: int) -> int:
         """How many types are above a type of the module."""
-        supers = sub_type(self._type_ids[type_index]).supers
-        depth = 0
-        while supers:
-            depth += 1
-            supers = sub_type(supers[0]).supers
-        return depth
+        return len(self._above(self._type_ids[type_index])) - 1
 
     def may_throw(self, index: int) -> bool:
         """Whether a call of function `index` may end in an exception."""
@@ -172,10 +208,7 @@ class Facts:
         """The signature of a function type of the module."""
         known = self._signatures.get(type_index)
         if known is None:
-            composite = self.function_types[type_index]
-            if not isinstance(composite, FuncType):  # validation excludes that
-                raise TypeError(f"type {type_index} is no function type")
-            known = self._signatures[type_index] = signature(composite)
+            known = self._signatures[type_index] = signature(self.func_type(type_index))
         return known
 
     def is_callable(self, type_index: int) -> bool:
@@ -193,6 +226,17 @@ class Facts:
     def tag_signature(self, tag: int) -> Signature:
         """The signature of a tag's function type."""
         return self.signature(self.tag_types[tag])
+
+    def function_type(self, index: int) -> FuncType:
+        """The type of a function; concrete types are those of the module."""
+        return self.func_type(self.module.func_types[index])
+
+    def func_type(self, type_index: int) -> FuncType:
+        """A function type of the module."""
+        composite = self.function_types[type_index]
+        if not isinstance(composite, FuncType):  # validation excludes that
+            raise TypeError(f"type {type_index} is no function type")
+        return composite
 
     def function(self, index: int) -> Signature:
         """The signature of a function."""

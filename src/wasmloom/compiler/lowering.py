@@ -10,7 +10,7 @@ innermost `try_table`'s clauses, or returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from wasmloom.compiler.abi import (
     UNIFORM_PROTOTYPE,
@@ -38,7 +38,7 @@ from wasmloom.semantics.kinds import Kind, by_name, of_type
 from wasmloom.semantics.llvm import Value, llvm_type
 from wasmloom.semantics.registry import OPERATIONS, Operation, is_again
 from wasmloom.spec.instructions import BY_MNEMONIC, INSTRUCTIONS
-from wasmloom.spec.types import I32, I64, FuncType
+from wasmloom.spec.types import I32, I64, NULL_FLAG, REF_FLAG, FuncType
 
 _OPERATION: dict[int, Operation] = {op.instruction.index: op for op in OPERATIONS.values()}
 _RETURN_CALL = BY_MNEMONIC["return_call"].index
@@ -71,6 +71,8 @@ class FunctionLowering:
         self.landing: Landing | None = None
         self.exit = Landing("%propagate", None, [], 0)
         self.locals: list[tuple[Value, str]] = []
+        #: the types of the innermost function's locals
+        self.types: Sequence[int] = ()
         self.scope = scope
         self.inlining = inlining
         #: the functions that stand in each other, in the place of calls; the first local of the innermost one; bytes of
@@ -119,6 +121,7 @@ class FunctionLowering:
         b.use(b.inst)
         determinism = Determinism(self) if self.options.deterministic else None
         self._declare_locals(runs)
+        self.types = self._local_types(self.index, runs)
         self.writes = [0] * len(self.locals)
         self.written, self.deepest = written_in_loops(body)
         if not self.options.as_interpreted:
@@ -199,7 +202,7 @@ class FunctionLowering:
             raise ValueError("nothing is inlined here")
         own = self.facts.function(self.facts.imported + callee)
         runs, body = inlining.body(callee)
-        before = self.labels, self.hints, self.first_local, b.site
+        before = self.labels, self.hints, self.first_local, self.types, b.site
         arguments = self.pop_many(len(own.params))
         self.first_local = len(self.locals)
         for argument in arguments:
@@ -210,6 +213,7 @@ class FunctionLowering:
         label = Label(end, end, len(self.stack), own.results, own.results)
         self.remember(label)
         self.labels, self.hints = [label], self.facts.hints(callee)
+        self.types = self._local_types(callee, runs)
         self.inside.append(callee)
         self.added += self.facts.size(callee)
         b.site = inlining.add(b.site, i.offset, callee)
@@ -217,7 +221,7 @@ class FunctionLowering:
         for local in range(self.first_local, len(self.locals)):
             b.current.pop(local, None)
         self.inside.pop()
-        self.labels, self.hints, self.first_local, b.site = before
+        self.labels, self.hints, self.first_local, self.types, b.site = before
         self.offset = i.offset
         b.go_to(i.offset)
 
@@ -266,6 +270,17 @@ class FunctionLowering:
             zero = b.constant(kind, 0)
             b.current[len(self.locals) - 1] = zero
             b.emit(f"store {llvm_type(kind)} {zero.text}, ptr {variable.text}")
+
+    def _local_types(self, function: int, runs: list[tuple[int, int]]) -> list[int]:
+        """The types of parameters and locals of a function of those defined in the module."""
+        own = self.facts.function_type(self.facts.imported + function)
+        return [*own.params, *(type for count, type in runs for _ in range(count))]
+
+    def learn(self, value: Value, type: int, is_canonical: bool = False) -> Value:
+        """What a value's type says of it, if it is a reference. Returns the value."""
+        if type & REF_FLAG:
+            self.b.learn(value, bool(type & NULL_FLAG), self.facts.is_object(type, is_canonical))
+        return value
 
     def local_kinds(self, runs: list[tuple[int, int]]) -> list[str]:
         """The kinds of the locals behind the parameters: those that the body declares in runs, and `Determinism`'s."""
@@ -744,7 +759,7 @@ def _constant(f: FunctionLowering, i: Instr) -> None:
 
 @lowers("local.get")
 def _local_get(f: FunctionLowering, i: Instr) -> None:
-    f.push(f.read_local(i.a))
+    f.push(f.learn(f.read_local(i.a), f.types[i.a]))
 
 
 @lowers("local.set")
@@ -762,7 +777,8 @@ def _local_tee(f: FunctionLowering, i: Instr) -> None:
 def _global_get(f: FunctionLowering, i: Instr) -> None:
     type = f.facts.module.global_type(i.a)
     cell = f.named("global", i.a)
-    f.push(OPERATIONS["global.get"].define(f.b, cell, of_type(type.content).type, type.mutable))
+    value = OPERATIONS["global.get"].define(f.b, cell, of_type(type.content).type, type.mutable)
+    f.push(f.learn(value, type.content, True))
 
 
 @lowers("global.set")

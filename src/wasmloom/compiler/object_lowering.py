@@ -10,11 +10,20 @@ from wasmloom.compiler.loops import Instr
 from wasmloom.compiler.lowering import FunctionLowering, lowers, operands
 from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
-from wasmloom.semantics.aggregates import BY_RUNTIME, Storage, Test, storage_of, write
+from wasmloom.semantics.aggregates import LENGTH, Storage, Test, element_part, field_part, storage_of, write
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import INSTRUCTIONS
-from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, ArrayType, FieldType, FuncType, StructType
+from wasmloom.spec.types import (
+    ABSTRACT_HEAP_TYPES,
+    CONCRETE,
+    ArrayType,
+    FieldType,
+    FuncType,
+    StructType,
+    ValType,
+    ref_type,
+)
 
 #: Abstract heap types: those that each reference of their hierarchy is of, those that none is of but null, and others.
 _TOPS = frozenset(ABSTRACT_HEAP_TYPES[name] for name in ("any", "extern", "func", "exn", "cont"))
@@ -47,27 +56,47 @@ def _offsets(fields: tuple[FieldType, ...]) -> tuple[list[int], int]:
     return found, max(-(-end // SLOT_BYTES), 2) * SLOT_BYTES
 
 
+def _element_type(f: FunctionLowering, type: int) -> ValType:
+    """What arrays of a type of the module have."""
+    composite = f.facts.function_types[type]
+    if not isinstance(composite, ArrayType):  # validation excludes that
+        raise TypeError(f"type {type} is no array type")
+    return composite.field.storage
+
+
 def _element(f: FunctionLowering, i: Instr) -> Storage:
     """How elements of an array type of the module are read, or written."""
-    composite = f.facts.function_types[i.a]
-    if not isinstance(composite, ArrayType):  # validation excludes that
-        raise TypeError(f"type {i.a} is no array type")
-    return storage_of(composite.field.storage, INSTRUCTIONS[i.row].mnemonic.endswith("_s"))
+    return storage_of(_element_type(f, i.a), INSTRUCTIONS[i.row].mnemonic.endswith("_s"))
+
+
+@lru_cache(maxsize=256)
+def _class(bytes: int) -> int:
+    """The size class of an object."""
+    sizes = layout.OBJECT_SIZES
+    return next((number for number, size in enumerate(sizes) if size >= bytes), layout.LARGE_OBJECT)
+
+
+def _list(f: FunctionLowering, number: int) -> Value:
+    """Where the context has the list of blocks of a size class."""
+    return f.b.at(f.b.ctx, layout.offset("WlContext", f"objects_{number}"))
+
+
+def _push_made(f: FunctionLowering, made: Value) -> None:
+    """Push a reference to a new object."""
+    f.b.learn(made, False, True)
+    f.push(made)
 
 
 def _new_struct(f: FunctionLowering, i: Instr, bytes: int) -> Value:
     """A struct with so many bytes, whose fields are still to be written, as a pointer."""
     b = f.b
     type = f.named("type", i.a)
-    sizes = layout.OBJECT_SIZES
-    number = next((number for number, size in enumerate(sizes) if size >= bytes), layout.LARGE_OBJECT)
-    place = b.at(b.ctx, layout.offset("WlContext", f"objects_{number}"))
 
     def refill(go_on: str) -> None:
         b.trap_if_code(b.runtime("refill_objects", type))
         b.jump(go_on)
 
-    made: Value = OPERATIONS["struct.new"].define(b, type, place, refill)
+    made: Value = OPERATIONS["struct.new"].define(b, type, _list(f, _class(bytes)), refill)
     return made
 
 
@@ -78,8 +107,8 @@ def _struct_new(f: FunctionLowering, i: Instr) -> None:
     values = f.pop_many(len(fields))
     made = _new_struct(f, i, bytes)
     for field, offset, value in zip(fields, offsets, values, strict=True):
-        write(f.b, f.b.at(made, offset), value, storage_of(field.storage))
-    f.push(f.b.address_word(made))
+        write(f.b, f.b.at(made, offset), value, storage_of(field.storage), field_part(offset))
+    _push_made(f, f.b.address_word(made))
 
 
 @lowers("struct.new_default")
@@ -88,7 +117,7 @@ def _struct_new_default(f: FunctionLowering, i: Instr) -> None:
     made = _new_struct(f, i, bytes)
     for offset in range(SLOT_BYTES, bytes, SLOT_BYTES):
         f.b.object_store(f.b.const("i64", 0), f.b.at(made, offset), SLOT_BYTES)
-    f.push(f.b.address_word(made))
+    _push_made(f, f.b.address_word(made))
 
 
 def _field(f: FunctionLowering, i: Instr) -> tuple[int, Storage]:
@@ -100,7 +129,8 @@ def _field(f: FunctionLowering, i: Instr) -> tuple[int, Storage]:
 
 @lowers("struct.get", "struct.get_s", "struct.get_u")
 def _struct_get(f: FunctionLowering, i: Instr) -> None:
-    f.push(OPERATIONS["struct.get"].define(f.b, f.pop(), *_field(f, i)))
+    value = OPERATIONS["struct.get"].define(f.b, f.pop(), *_field(f, i))
+    f.push(f.learn(value, _fields(f, i.a)[i.b].storage))
 
 
 @lowers("struct.set")
@@ -112,7 +142,8 @@ def _struct_set(f: FunctionLowering, i: Instr) -> None:
 @lowers("array.get", "array.get_s", "array.get_u")
 def _array_get(f: FunctionLowering, i: Instr) -> None:
     reference, index = f.pop_many(2)
-    f.push(OPERATIONS["array.get"].define(f.b, reference, index, _element(f, i)))
+    value = OPERATIONS["array.get"].define(f.b, reference, index, _element(f, i))
+    f.push(f.learn(value, _element_type(f, i.a)))
 
 
 @lowers("array.set")
@@ -121,6 +152,8 @@ def _array_set(f: FunctionLowering, i: Instr) -> None:
     OPERATIONS["array.set"].define(f.b, reference, index, value, _element(f, i))
 
 
+# --- arrays ---
+
 #: Operands of what the runtime does with arrays.
 _OPERANDS = {
     "array.new": 2, "array.new_default": 1, "array.new_data": 2, "array.new_elem": 2, "array.fill": 4, "array.copy": 5,
@@ -128,17 +161,176 @@ _OPERANDS = {
 }  # fmt: skip
 
 
-@lowers(*BY_RUNTIME)
-def _array_by_runtime(f: FunctionLowering, i: Instr) -> None:
-    """The operands are from word 1 of the scratch area on, where the description of operands has the second one."""
+def _by_runtime(f: FunctionLowering, i: Instr, values: list[Value]) -> Value:
+    """What the runtime gives for operands, if it gives anything.
+
+    The operands are from word 1 of the scratch area on, where their description has the second one.
+    """
     b, row = f.b, INSTRUCTIONS[i.row]
-    values = f.pop_many(_OPERANDS.get(row.mnemonic, i.b))
     words = b.words(2 * len(values) + 1)
     b.set_values(words, values, 1)
     second = i.b if len(row.immediates) > 1 else 0
     OPERATIONS[row.mnemonic].define(b, b.inst, words, operands(f, i.a, second))
-    if row.mnemonic.startswith("array.new"):
-        f.push(b.word_at(words, 0))
+    return words
+
+
+@lowers("array.new_data", "array.new_elem")
+def _array_from_segment(f: FunctionLowering, i: Instr) -> None:
+    words = _by_runtime(f, i, f.pop_many(_OPERANDS[INSTRUCTIONS[i.row].mnemonic]))
+    _push_made(f, f.b.word_at(words, 0))
+
+
+@lowers("array.fill", "array.copy", "array.init_data", "array.init_elem")
+def _array_by_runtime(f: FunctionLowering, i: Instr) -> None:
+    _by_runtime(f, i, f.pop_many(_OPERANDS[INSTRUCTIONS[i.row].mnemonic]))
+
+
+# --- new arrays: small ones are made here, as structs are ---
+
+#: Bytes of an array that is made here, at most; of one with given elements, how many these are; stores that stand one
+#: behind the other.
+_MOST_BYTES = 512
+_MOST_GIVEN = 32
+_MOST_STORES = 8
+_HEADER = layout.size("WlObject")
+
+
+def _classes(f: FunctionLowering) -> Value:
+    """The table of the lists' offsets in the context, by an object's size in words."""
+    name = "@wl.classes"
+    first = layout.offset("WlContext", "objects_0")
+    places = [first + SLOT_BYTES * _class(SLOT_BYTES * words) for words in range(_MOST_BYTES // SLOT_BYTES + 1)]
+    items = ", ".join(f"i16 {place}" for place in places)
+    f.globals.add(f"{name} = private unnamed_addr constant [{len(places)} x i16] [{items}], align 2")
+    return Value(name, "ptr")
+
+
+def _constant(value: Value) -> int | None:
+    """The number that a value is, if that is known."""
+    return int(value.text) if value.text.lstrip("-").isdigit() else None
+
+
+def _payload(f: FunctionLowering, length: Value, storage: Storage) -> Value:
+    """The words that so many elements take, as an i64."""
+    b = f.b
+    size = b.binary("mul", b.convert("zext", length, "i64"), b.const("i64", storage.bytes))
+    whole = b.binary("add", size, b.const("i64", SLOT_BYTES - 1))
+    return b.binary("udiv", whole, b.const("i64", SLOT_BYTES))
+
+
+class _Quick:
+    """The making of an array here, with another way, by the runtime, that leads past it."""
+
+    def __init__(self, f: FunctionLowering, i: Instr, values: list[Value]) -> None:
+        self._f = f
+        self._i = i
+        self._values = values
+        #: Where that way begins.
+        self.other = f.b.fresh("slow")
+        self._type = f.named("type", i.a)
+        self._ctx = f.b.ctx
+        #: What is known where the ways part.
+        self._known = f.b.memo.copy(), f.b.current.copy()
+
+    def take(self, length: Value, place: Value) -> Value:
+        """The array's block, whose elements are still to be written, from the list at a place."""
+        b = self._f.b
+        made: Value = OPERATIONS["struct.new"].define(b, self._type, place, lambda _: b.jump(self.other))
+        at = b.at(made, layout.offset("WlObject", "length"))
+        b.object_store(b.convert("zext", length, "i64"), at, SLOT_BYTES, LENGTH)
+        return made
+
+    def finish(self, made: Value) -> None:
+        """The elements have been written: push the array."""
+        f = self._f
+        b = f.b
+        done = b.fresh("made")
+        quick, from_quick = b.address_word(made), b.block
+        b.jump(done)
+        b.label(self.other)
+        b.memo, b.current = self._known[0].copy(), self._known[1].copy()
+        called = b.word_at(_by_runtime(f, self._i, self._values), 0)
+        from_other = b.block
+        b.jump(done)
+        b.label(done)
+        b.memo, b.current = self._known
+        _push_made(f, b.assign(f"phi i64 [ {quick.text}, {from_quick} ], [ {called.text}, {from_other} ]", "i64"))
+
+
+def _word_of_elements(f: FunctionLowering, value: Value, storage: Storage) -> Value:
+    """A word full of a value, which is narrower than that, or not."""
+    b = f.b
+    word = b.as_word(value)
+    if storage.bytes == SLOT_BYTES:
+        return word
+    bits = b.bits(storage.type)
+    one = b.binary("and", word, b.const("i64", (1 << bits) - 1))
+    return b.binary("mul", one, b.const("i64", sum(1 << at for at in range(0, 64, bits))))
+
+
+def _fill(f: FunctionLowering, made: Value, word: Value, words: Value) -> None:
+    """Write the words of a new array's elements."""
+    b = f.b
+    count = _constant(words)
+    if count is not None and count <= _MOST_STORES:
+        for number in range(count):
+            b.object_store(word, b.at(made, _HEADER + SLOT_BYTES * number), SLOT_BYTES)
+        return
+    known = b.memo, b.current
+    before, loop, done = b.block, b.fresh("fill"), b.fresh("filled")
+    first = b.at(made, _HEADER)
+    b.branch(b.compare("eq", words, b.const("i64", 0)), done, loop)
+    b.label(loop)
+    at, following = Value(b.fresh("at"), "i64"), Value(b.fresh("following"), "i64")
+    b.emit(f"{at.text} = phi i64 [ 0, {before} ], [ {following.text}, {loop} ]")
+    b.object_store(word, b.word(first, at), SLOT_BYTES)
+    b.emit(f"{following.text} = add i64 {at.text}, 1")
+    b.branch(b.compare("ult", following, words), loop, done)
+    b.label(done)
+    b.memo, b.current = known
+
+
+@lowers("array.new", "array.new_default")
+def _array_new(f: FunctionLowering, i: Instr) -> None:
+    b, storage = f.b, _element(f, i)
+    values = f.pop_many(_OPERANDS[INSTRUCTIONS[i.row].mnemonic])
+    length = values[-1]
+    count = _constant(length)
+    most = (_MOST_BYTES - _HEADER) // storage.bytes
+    if storage.kind.is_vector or (count is not None and not 0 <= count <= most):
+        _push_made(f, b.word_at(_by_runtime(f, i, values), 0))
+        return
+    quick = _Quick(f, i, values)
+    if count is None:
+        go_on = b.fresh("small")
+        b.branch(b.compare("ugt", length, b.const("i32", most)), quick.other, go_on, unlikely=True)
+        b.follow(go_on)
+        words = _payload(f, length, storage)
+        index = b.at(_classes(f), b.binary("shl", b.binary("add", words, b.const("i64", 2)), b.const("i64", 1)))
+        offset = b.assign(f"load i16, ptr {index.text}, align 2, !invariant.load !3", "i16")
+        place = b.at(b.ctx, b.convert("zext", offset, "i64"))
+    else:
+        words = b.const("i64", -(-count * storage.bytes // SLOT_BYTES))
+        place = _list(f, _class(_HEADER + count * storage.bytes))
+    made = quick.take(length, place)
+    word = _word_of_elements(f, values[0], storage) if len(values) > 1 else b.const("i64", 0)
+    _fill(f, made, word, words)
+    quick.finish(made)
+
+
+@lowers("array.new_fixed")
+def _array_new_fixed(f: FunctionLowering, i: Instr) -> None:
+    b, storage = f.b, _element(f, i)
+    values = f.pop_many(i.b)
+    bytes = _HEADER + i.b * storage.bytes
+    if i.b > _MOST_GIVEN or bytes > _MOST_BYTES:
+        _push_made(f, b.word_at(_by_runtime(f, i, values), 0))
+        return
+    quick = _Quick(f, i, values)
+    made = quick.take(b.const("i32", i.b), _list(f, _class(bytes)))
+    for number, value in enumerate(values):
+        write(b, b.at(made, _HEADER + number * storage.bytes), value, storage, element_part(storage))
+    quick.finish(made)
 
 
 @lowers("ref.eq")
@@ -195,7 +387,9 @@ def _ref_test(f: FunctionLowering, i: Instr) -> None:
 @lowers("ref.cast", "ref.cast_null")
 def _ref_cast(f: FunctionLowering, i: Instr) -> None:
     (value,) = f.top(1)
-    OPERATIONS["ref.cast"].define(f.b, _is_of(f, value, i.a, INSTRUCTIONS[i.row].mnemonic.endswith("_null")))
+    nullable = INSTRUCTIONS[i.row].mnemonic.endswith("_null")
+    OPERATIONS["ref.cast"].define(f.b, _is_of(f, value, i.a, nullable))
+    f.learn(value, ref_type(i.a, nullable))
 
 
 @lowers("br_on_cast", "br_on_cast_fail")
@@ -203,6 +397,9 @@ def _br_on_cast(f: FunctionLowering, i: Instr) -> None:
     """The reference stays on both ways."""
     (value,) = f.top(1)
     found = _is_of(f, value, i.d, bool(i.a & 2))
-    if INSTRUCTIONS[i.row].mnemonic.endswith("_fail"):
+    fails = INSTRUCTIONS[i.row].mnemonic.endswith("_fail")
+    if fails:
         found = f.b.compare("eq", found, f.b.const("i1", 0))
     branch_if(f, found, f.label(i.b))
+    if fails:
+        f.learn(value, ref_type(i.d, bool(i.a & 2)))

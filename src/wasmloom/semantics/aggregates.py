@@ -82,16 +82,38 @@ def storage_of(type: int, is_signed: bool = False) -> Storage:
     return BY_NAME[PLAIN_NAMES[type]]
 
 
-def read(b: V, address: V, storage: Storage) -> V:
+#: What `object_load` and `object_store` call parts of objects: the type; an array's length; what is in the list of a
+#: size class; elements by storage; and fields by where they are. A struct has the same fields there as its supertype.
+TYPE, LENGTH, LISTS = "type", "length", "lists"
+
+
+def element_part(storage: Storage) -> str:
+    """What elements are called."""
+    return f"elements of {storage.type}"
+
+
+def field_part(offset: V | int) -> str:
+    """What a field is called; "" where its place isn't known before."""
+    return f"word {offset // SLOT_BYTES}" if isinstance(offset, int) else ""
+
+
+#: All of these; of fields those that lie near the beginning, which are nearly all.
+PARTS: tuple[str, ...] = (
+    TYPE, LENGTH, LISTS, *dict.fromkeys(element_part(storage) for storage in STORAGES),
+    *(field_part(SLOT_BYTES * word) for word in range(1, 33)),
+)  # fmt: skip
+
+
+def read(b: V, address: V, storage: Storage, part: str = "") -> V:
     """The value at an address."""
-    value = b.object_load(storage.type, address, storage.align)
+    value = b.object_load(storage.type, address, storage.align, part)
     return b.convert(storage.extend, value, storage.kind.type) if storage.extend else value
 
 
-def write(b: V, address: V, value: V, storage: Storage) -> None:
+def write(b: V, address: V, value: V, storage: Storage, part: str = "") -> None:
     """Write a value."""
     narrow = b.convert("trunc", value, storage.type) if storage.extend else value
-    b.object_store(narrow, address, storage.align)
+    b.object_store(narrow, address, storage.align, part)
 
 
 # --- i31s: numbers of 31 bits, in references ---
@@ -138,10 +160,11 @@ def struct_new(b: V, type: V, place: V, refill: Callable[[str], None]) -> V:
     `type`: the layout; `place`: where the context has the list of blocks. Where that is empty, `refill` gets some, and
     goes on at a label if it doesn't leave.
     """
-    b.rarely(b.is_null(b.object_load("ptr", place, SLOT_BYTES)), refill, ("refill", "ready"))
-    block = b.object_load("ptr", place, SLOT_BYTES)
-    b.object_store(b.object_load("ptr", b.at(block, SLOT_BYTES), SLOT_BYTES), place, SLOT_BYTES)
-    b.object_store(type, b.at(block, layout.offset("WlObject", "type")), SLOT_BYTES)
+    b.rarely(b.is_null(b.object_load("ptr", place, SLOT_BYTES, LISTS)), refill, ("refill", "ready"))
+    block = b.object_load("ptr", place, SLOT_BYTES, LISTS)
+    # The list goes on in the block's second word, where there is going to be something else.
+    b.object_store(b.object_load("ptr", b.at(block, SLOT_BYTES), SLOT_BYTES), place, SLOT_BYTES, LISTS)
+    b.object_store(type, b.at(block, layout.offset("WlObject", "type")), SLOT_BYTES, TYPE)
     return block
 
 
@@ -149,13 +172,13 @@ def struct_new(b: V, type: V, place: V, refill: Callable[[str], None]) -> V:
 def struct_get(b: V, reference: V, offset: V | int, storage: Storage) -> V:
     """`offset`: the field's, in the object."""
     not_null(b, reference, NULL_STRUCT_REFERENCE)
-    return read(b, b.at(b.pointer_in(reference), offset), storage)
+    return read(b, b.at(b.pointer_in(reference), offset), storage, field_part(offset))
 
 
 @operation("struct.set", kind="own", params="ref", traps=(NULL_STRUCT_REFERENCE,))
 def struct_set(b: V, reference: V, value: V, offset: V | int, storage: Storage) -> None:
     not_null(b, reference, NULL_STRUCT_REFERENCE)
-    write(b, b.at(b.pointer_in(reference), offset), value, storage)
+    write(b, b.at(b.pointer_in(reference), offset), value, storage, field_part(offset))
 
 
 # --- arrays ---
@@ -163,7 +186,8 @@ def struct_set(b: V, reference: V, value: V, offset: V | int, storage: Storage) 
 
 def _length(b: V, reference: V) -> V:
     not_null(b, reference, NULL_ARRAY_REFERENCE)
-    return b.object_load("i32", b.at(b.pointer_in(reference), layout.offset("WlObject", "length")), SLOT_BYTES)
+    at = b.at(b.pointer_in(reference), layout.offset("WlObject", "length"))
+    return b.object_load("i32", at, SLOT_BYTES, LENGTH)
 
 
 @operation("array.len", params="ref", results="i32", traps=(NULL_ARRAY_REFERENCE,))
@@ -184,12 +208,12 @@ _ELEMENT_TRAPS = (NULL_ARRAY_REFERENCE, ARRAY_OUT_OF_BOUNDS)
 
 @operation("array.get", "array.get_s", "array.get_u", kind="own", params="ref i32", traps=_ELEMENT_TRAPS)
 def array_get(b: V, reference: V, index: V, storage: Storage) -> V:
-    return read(b, _element(b, reference, index, storage), storage)
+    return read(b, _element(b, reference, index, storage), storage, element_part(storage))
 
 
 @operation("array.set", kind="own", params="ref i32", traps=_ELEMENT_TRAPS)
 def array_set(b: V, reference: V, index: V, value: V, storage: Storage) -> None:
-    write(b, _element(b, reference, index, storage), value, storage)
+    write(b, _element(b, reference, index, storage), value, storage, element_part(storage))
 
 
 #: What the runtime does with arrays: instruction → traps. It is given where it finds instance and operands, as others
@@ -239,12 +263,16 @@ class Test(IntEnum):
 
 def _type_of(b: V, reference: V) -> V:
     """The layout of the object that a reference refers to; of others one that no object has."""
-    low = b.binary("and", reference, b.const("i64", I31_TAG | HOST_TAG))
-    is_object = b.both(
-        b.compare("ne", reference, b.const("i64", 0)), b.compare("eq", low, b.const("i64", 0))
-    )
-    stand_in = b.at(b.ctx, layout.offset("WlContext", "no_type"))
-    return b.object_load("ptr", b.select(is_object, b.pointer_in(reference), stand_in), SLOT_BYTES)
+    place = b.pointer_in(reference)
+    is_null = b.compare("eq", reference, b.const("i64", 0)) if b.may_be_null_here(reference) else None
+    low = None
+    if b.may_be_no_object(reference):
+        bits = b.binary("and", reference, b.const("i64", I31_TAG | HOST_TAG))
+        low = b.compare("ne", bits, b.const("i64", 0))
+    is_none = low if is_null is None else is_null if low is None else b.either(is_null, low)
+    if is_none is not None:
+        place = b.select(is_none, b.at(b.ctx, layout.offset("WlContext", "no_type")), place)
+    return b.object_load("ptr", place, SLOT_BYTES, TYPE)
 
 
 def _is_of(b: V, reference: V, test: Test, expected: Callable[[], V], depth: Callable[[], V]) -> V:

@@ -140,6 +140,10 @@ class Evaluator:
         x = operands[0]
         return _number(compute(x.bits, _width(x.type), operands[-1].bits), x.type)
 
+    def may_be_null(self, reference: Number) -> bool:
+        """Whether a reference may be null."""
+        return reference.bits == 0
+
     def trap_if(self, condition: Number, code: int) -> None:
         """A trap is left to happen when the instruction runs."""
         if condition.bits:

@@ -299,11 +299,26 @@ class Builder:
 
     # --- objects ---
 
-    def object_load(self, type: str, address: Value, align: int) -> Value:
-        """Read a part of an object, or of a list of blocks for objects."""
+    def may_be_null(self, reference: Value) -> bool:
+        """Whether a reference may be null. Whoever asks traps then, so it isn't any more behind that."""
+        return self.may_be_null_here(reference)
+
+    def may_be_null_here(self, reference: Value) -> bool:
+        """Whether a reference may be null."""
+        return True
+
+    def may_be_no_object(self, reference: Value) -> bool:
+        """Whether a reference that isn't null may be an i31, or one of the host's."""
+        return True
+
+    def object_load(self, type: str, address: Value, align: int, part: str = "") -> Value:
+        """Read a part of an object, or of a list of blocks for objects.
+
+        Parts with different names are never in the same place, unless one has none.
+        """
         return self.assign(f"load {llvm_type(type)}, ptr {address.text}, align {align}", type)
 
-    def object_store(self, x: Value, address: Value, align: int) -> None:
+    def object_store(self, x: Value, address: Value, align: int, part: str = "") -> None:
         """Write such a part, before anything behind it that may trap: all objects are whole then."""
         self.emit(f"store {llvm_type(x.type)} {x.text}, ptr {address.text}, align {align}")
 

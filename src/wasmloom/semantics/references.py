@@ -35,7 +35,8 @@ def ref_func(b: V, function: V) -> V:
 
 def not_null(b: V, reference: V, trap: int) -> V:
     """Trap at null. Returns the reference, as it is."""
-    b.trap_if(b.compare("eq", reference, b.const("i64", 0)), trap)
+    if b.may_be_null(reference):
+        b.trap_if(b.compare("eq", reference, b.const("i64", 0)), trap)
     return reference
 
 
