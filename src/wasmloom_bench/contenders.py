@@ -205,10 +205,10 @@ class Wasmtime:
         self.trap: type[BaseException] = wasmtime.Trap
         self._wt = wasmtime
         config = wasmtime.Config()
+        config.wasm_function_references = True
+        config.wasm_gc = True
         if stack_switching:
-            config.wasm_function_references = True
             config.wasm_exceptions = True
-            config.wasm_gc = True
             config.wasm_stack_switching = True
         if interpreted:
             config.target = "pulley64"

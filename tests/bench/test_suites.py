@@ -20,7 +20,19 @@ from wasmloom_bench.peers import Settings
 from wasmloom_bench.programs.stacks import answers, build
 from wasmloom_bench.results import Run, SuiteResult, Table
 from wasmloom_bench.running import run_suites
-from wasmloom_bench.suites import SUITES, calls, compile, interpreter, profiles, real, settings, simd, switching, tiers
+from wasmloom_bench.suites import (
+    SUITES,
+    calls,
+    compile,
+    interpreter,
+    objects,
+    profiles,
+    real,
+    settings,
+    simd,
+    switching,
+    tiers,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -216,6 +228,25 @@ def test_settings() -> None:
     names = [f"interpreter{way and f', {way}'}" for way in settings.WAYS]
     check_row(tables["settings/deterministic"], "calls", *names)
     check_row(tables["settings/addresses"], "sieve", "interpreter", "interpreter, 64 bits")
+
+
+def test_objects() -> None:
+    tables = run("objects", contenders="interpreter,compiler")
+    for program in objects.programs(True):
+        check_row(tables["objects/programs"], program.name, "interpreter", "compiler")
+    for row in ("median", "99 %", "longest"):
+        assert set(tables["objects/pauses"].rows[row]) == {"interpreter", "compiler"}
+    used = tables["objects/heap"].rows
+    for tier in ("interpreter", "compiler"):
+        assert 0 < used["at the end"][tier][0] <= objects.LIMIT
+        assert used["at the end"][tier] == used["after a tenth"][tier]
+
+
+def test_answers_of_programs_with_objects() -> None:
+    """Python's are right where they are known otherwise."""
+    assert objects.trees(4) == 63 + 31 + 16 * 31
+    assert objects.map(1) == 31 * 0 + 1
+    assert objects.garbage(10, 7) == 2 * (0 + 1 + 2)
 
 
 def test_profiles_are_for_full_runs() -> None:
