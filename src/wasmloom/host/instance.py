@@ -14,11 +14,12 @@ from wasmloom.messages import listed, printable
 from wasmloom.runtime import forks
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Self
 
     from wasmloom.host.module import Module
     from wasmloom.runtime.store import Store
+    from wasmloom.spec.module import Import
 
 
 @final
@@ -55,9 +56,11 @@ class Instance(Fixed):
         return self
 
     @classmethod
-    def _bare(cls, module: Module, imports: list[Any], store: Store) -> Self:
-        """An instance to which nothing has been done yet: neither segments nor a start function."""
-        made: Self = _made(cls, module, store, resolve(module, imports, store).items, True)
+    def _bare(
+        cls, module: Module, imports: list[Any], store: Store, wanted_at: Callable[[int], Import] | None = None
+    ) -> Self:
+        """An instance to which nothing has been done yet: neither segments nor a start function. See `resolve`."""
+        made: Self = _made(cls, module, store, resolve(module, imports, store, wanted_at).items, True)
         return made
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmloom.errors import LinkError
@@ -122,9 +123,12 @@ def check_module(module: object) -> None:
         raise TypeError(f"expected a wasmloom.Module, not {type(module).__name__}{hint}")
 
 
-def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
+def resolve(
+    module: Module, imports: Any, store: Store | None, wanted_at: Callable[[int], Import] | None = None
+) -> Resolved:
     """Find the imports of `module` in `imports` (see `Instance`), and the store to make the instance in.
 
+    `wanted_at`: gives an import by its number, for those who have made them before.
     Raises `LinkError`, `TypeError` for what isn't a module or a store, or `ValueError` for objects of another store or
     a store of another engine.
     """
@@ -134,14 +138,15 @@ def resolve(module: Module, imports: Any, store: Store | None) -> Resolved:
     items: dict[str, list[Any]] = {kind: [] for kind in EXTERN_KINDS}
     found: list[Any] = []
     # One `Import` at a time, because there may be a million.
-    import_at = module.decoded.import_at
+    import_at = module.decoded.import_at if wanted_at is None else wanted_at
     in_order = isinstance(imports, list | tuple)
     if in_order and len(imports) != module.decoded.num_imports:
         raise LinkError(f"the module imports {module.decoded.num_imports} items, and {len(imports)} are given")
     for number in range(module.decoded.num_imports):
-        wanted = import_at(number)
-        value = imports[number] if in_order else lookup(imports, wanted.module, wanted.name)
+        wanted = None if in_order else import_at(number)
+        value = imports[number] if wanted is None else lookup(imports, wanted.module, wanted.name)
         if value is MISSING:
+            wanted = import_at(number)
             shown = two_level(wanted.module, wanted.name)
             raise LinkError(f"unknown import {shown}: {_describe(wanted)} is not provided; {_advice(wanted)}")
         if store is None and _is_item(value) and not isinstance(value, SharedMemory):

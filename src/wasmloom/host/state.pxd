@@ -25,5 +25,6 @@ cdef class InstanceState:
     cdef int fill_tags(self, list imported) except -1
     cdef int fill_segments(self) except -1
     cdef int run_segments(self) except -1
+    cdef int drop_active(self) except -1
     cdef int evaluate(self, Range where, uint64_t *word) except -1
     cdef int run_expression(self, Reader *r, uint64_t *stack, uint64_t *word) except -1

@@ -188,7 +188,7 @@ class InstanceState:
         self.hosts = tuple([None if isinstance(value, Func) else value for value in imports["func"]])
         self.store.item_types[cython.cast(uint64_t, instance)] = (self.imported_tables, self.memories, self.hosts)
         self.fill_segments()
-        return 0 if bare else self.run_segments()
+        return self.drop_active() if bare else self.run_segments()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -441,6 +441,22 @@ class InstanceState:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def drop_active(self) -> cython.int:
+        """Drop the active segments, which have been applied in another life."""
+        module: DecodedModule = self.module.decoded
+        data: cython.pointer(WlSegment) = cython.cast(cython.pointer(WlSegment), self.pointer.data_segments)
+        elements: cython.pointer(WlSegment) = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
+        i: cython.size_t
+        for i in range(module.num_data):
+            if module.data_item[i].mode == ACTIVE:
+                data[i].length = 0
+        for i in range(module.num_elements):
+            if module.element_item[i].mode == ACTIVE:
+                elements[i].length = 0
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def evaluate(self, where: Range, word: cython.pointer(uint64_t)) -> cython.int:
         """The value of a constant expression (Core 3.0, 3.4.14), which validation has checked; two words of a vector.
 
@@ -556,7 +572,7 @@ class InstanceState:
     # --- what a snapshot has of it ---
 
     def dropped(self) -> tuple[list[int], list[int]]:
-        """The data segments, and the element segments, that have been dropped, or are empty."""
+        """The passive data segments, and element segments, that have been dropped, or are empty."""
         data: cython.pointer(WlSegment) = cython.cast(cython.pointer(WlSegment), self.pointer.data_segments)
         elements: cython.pointer(WlSegment) = cython.cast(cython.pointer(WlSegment), self.pointer.element_segments)
         module: DecodedModule = self.module.decoded
@@ -564,10 +580,10 @@ class InstanceState:
         of_data: list = []
         of_elements: list = []
         for i in range(module.num_data):
-            if data[i].length == 0:
+            if data[i].length == 0 and module.data_item[i].mode != ACTIVE:
                 of_data.append(i)
         for i in range(module.num_elements):
-            if elements[i].length == 0:
+            if elements[i].length == 0 and module.element_item[i].mode not in (ACTIVE, DECLARATIVE):
                 of_elements.append(i)
         return of_data, of_elements
 

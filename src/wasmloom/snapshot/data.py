@@ -81,7 +81,7 @@ class GlobalData(NamedTuple):
 
 class InstanceData(NamedTuple):
     """An instance: the number of its module; for each imported function where it is, None: it is the host's; the
-    numbers of what it imports, by kind; and its segments that have been dropped."""
+    numbers of what it imports, by kind; and its passive segments that have been dropped."""
 
     module: int
     functions: tuple[Home | None, ...]

@@ -22,7 +22,11 @@ from wasmloom.snapshot.data import PIECE, Home, MemoryData, StoreData, TableData
 from wasmloom.system.owned import OwnedDescriptor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wasmloom.host.externs import Memory
+    from wasmloom.host.module import Module
+    from wasmloom.spec.module import Import
 
 #: How many file descriptors below the process's limit are left to the host.
 _RESERVE = 64
@@ -74,17 +78,19 @@ class Image:
 
 class Prepared(NamedTuple):
     """For each memory its image or None; for each table its functions as `set_functions` takes them, or None; the names
-    of the host's objects, in the order in which they come first."""
+    of the host's objects, in the order in which they come first; and for each module what it imports."""
 
     images: tuple[Image | None, ...]
     tables: tuple[bytes | None, ...]
     names: tuple[str, ...]
+    imports: tuple[tuple[Import, ...], ...]
 
     @classmethod
-    def of(cls, data: StoreData) -> Prepared:
+    def of(cls, data: StoreData, modules: Sequence[Module]) -> Prepared:
         """That of a snapshot."""
+        imports = [tuple(map(m.decoded.import_at, range(m.decoded.num_imports))) for m in modules]
         names = dict.fromkeys(reference for reference in references_of(data) if isinstance(reference, str))
-        return cls(tuple(map(Image.of, data.memories)), tuple(map(_packed, data.tables)), tuple(names))
+        return cls(tuple(map(Image.of, data.memories)), tuple(map(_packed, data.tables)), tuple(names), tuple(imports))
 
 
 def _packed(table: TableData) -> bytes | None:

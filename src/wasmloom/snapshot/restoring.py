@@ -260,8 +260,8 @@ class Restoring:
         context = None if world is None else world._context.another(layout_of(module))
         at = dict.fromkeys(("func", *KINDS), 0)
         values: list[Any] = []
-        for number in range(decoded.num_imports):
-            wanted = decoded.import_at(number)
+        imports = self._prepared.imports[told.module]
+        for wanted in imports:
             index = at[wanted.kind]
             at[wanted.kind] += 1
             if wanted.kind == "func":
@@ -271,7 +271,7 @@ class Restoring:
             if item == len(self._items[wanted.kind]):
                 self._items[wanted.kind].append(self._of_host(wanted.kind, item))
             values.append(self._items[wanted.kind][item])
-        instance = Instance._bare(module, values, self.store)
+        instance = Instance._bare(module, values, self.store, imports.__getitem__)
         self.instances.append(instance)
         if world is not None:
             fill(instance, _wasi=context)

@@ -114,7 +114,7 @@ class Snapshot(Fixed):
             [module if module.engine is engine else Module(module.decoded.data, engine) for module in modules]
         )
         if not self._prepared:  # two threads may both do it
-            self._prepared.append(Prepared.of(self._data))
+            self._prepared.append(Prepared.of(self._data, modules))
         making = Restoring(self._data, self._prepared[0], modules, self._hosts, imports, persistent_load, worlds)
         store = making.run(engine)
         return Restored(store, tuple(making.instances))

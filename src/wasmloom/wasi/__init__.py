@@ -57,6 +57,7 @@ for guests that run by `start_async`. A function (output only) is called with th
 None, or how many it has taken. Anything else is a binary file object, of which `readinto` (or `read`) or `write` is
 used; if it has an ``isatty()`` that says no, guests see that it is no terminal."""
 _HostFunction = Callable[..., int | Coroutine[Any, Any, int] | None]
+_Plan = tuple[Callable[..., Steps | None], tuple[int, ...], int, bool, tuple[int, ...]]
 
 #: The names of the standard streams, by number.
 STREAMS = ("stdin", "stdout", "stderr")
@@ -129,17 +130,27 @@ async def _later(context: Context, steps: Steps, first: Any, pinned: list[Descri
     return 0
 
 
+#: By layout and name; see `_plan`. Made when a function is first bound.
+_PLANS: dict[tuple[Layout, str], _Plan] = {}
+
+
+def _plan(layout: Layout, name: str) -> _Plan:
+    """What is known of a function beforehand: what it is, masks of its parameters, the right that it needs, whether it
+    changes something, and which parameters are descriptors."""
+    call: Call = CALLS[name]
+    masks = tuple([_KINDS_OF[layout][kind][0] for kind in call.params])
+    fds = tuple([i for i, kind in enumerate(call.params) if kind == "fd"])
+    made = _FUNCTIONS[name], masks, int(call.right), bool(call.right & CHANGING_RIGHTS), fds
+    return _PLANS.setdefault((layout, name), made)
+
+
 def _bind(context: Context, name: str) -> _HostFunction:
     """The host function `name`. Takes words as the guest passes them; returns an error number, now or by an
     awaitable."""
-    call: Call = CALLS[name]
-    function = _FUNCTIONS[name]
-    masks = tuple(_KINDS_OF[context.layout][kind][0] for kind in call.params)
-    needed = int(call.right)
-    changes = bool(call.right & CHANGING_RIGHTS)
+    plan = _PLANS.get((context.layout, name)) or _plan(context.layout, name)
+    function, masks, needed, changes, fds = plan
     table = context.table
     table.used = True
-    fds = [i for i, kind in enumerate(call.params) if kind == "fd"]
 
     def host(*arguments: int) -> int | Coroutine[Any, Any, int]:
         words: list[Any] = list(map(and_, arguments, masks))

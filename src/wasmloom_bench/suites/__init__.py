@@ -34,12 +34,13 @@ SUITES = {
     suite.name: suite
     for suite in (
         Suite("interpreter", "Interpreters", 200, 22, commits=True),
-        Suite("tiers", "Tiers, and compilers of others", 350, 30, commits=True),
+        Suite("tiers", "Tiers, and compilers of others", 330, 30, commits=True),
         Suite("startup", "Starting", 80, 12),
         Suite("compile", "Making code", 70, 12),
         Suite("switching", "Stack switching", 200, 25, commits=True),
         Suite("calls", "Calls between Python and guests", 70, 12),
         Suite("memory", "Memory", 80, 15),
+        Suite("snapshots", "Copies of guests", 20, 6),
         Suite("simd", "Vectors", 70, 10, commits=True),
         Suite("objects", "Objects", 50, 8, commits=True),
         Suite("threads", "Threads of guests", 40, 10),
