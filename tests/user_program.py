@@ -183,6 +183,15 @@ def snapshots(shop: Shop) -> None:
     again = wl.Snapshot.from_bytes(data, modules=kept.modules)
     restored: wl.Restored = again.restore(imports={"h": {"f": lambda: None}}, persistent_load=lambda name: None)
     assert restored.instances[0].exports.run() == 1 and again == kept
+    calls: tuple[wl.PendingCall, ...] = restored.calls
+    assert calls == () and dict(restored.objects) == {}
+    both: wl.Snapshot = store.snapshot(keep={"run": restored.instances[0].exports.run} if calls else None)
+    assert both == kept and wl.Engine(snapshots=True).snapshots
+    try:
+        info: wl.CallInfo = wl.current_call()
+    except wl.WasmError:
+        info = wl.CallInfo("none")
+    assert (info.branch, info.attempt) == ("", 1)
     copied: tuple[wl.Instance, ...] = wl.fork(store).instances
     assert copied[0].store is not store
     with tempfile.TemporaryDirectory() as folder:

@@ -27,8 +27,10 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.errors import ValidationError as ValidationError
     from wasmloom.errors import WasmError as WasmError
     from wasmloom.errors import WasmException as WasmException
+    from wasmloom.host.asynchronous import CallInfo as CallInfo
     from wasmloom.host.asynchronous import Func as Func
     from wasmloom.host.asynchronous import WaitingGuest as WaitingGuest
+    from wasmloom.host.asynchronous import current_call as current_call
     from wasmloom.host.asynchronous import waiting_guests as waiting_guests
     from wasmloom.host.callers import Caller as Caller
     from wasmloom.host.callers import takes_caller as takes_caller
@@ -53,6 +55,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.tags import Tag as Tag
     from wasmloom.host.time_left import time_left as time_left
     from wasmloom.runtime.gc_statistics import GcStatistics as GcStatistics
+    from wasmloom.snapshot.calls import PendingCall as PendingCall
     from wasmloom.snapshot.snapshot import Restored as Restored
     from wasmloom.snapshot.snapshot import Snapshot as Snapshot
     from wasmloom.snapshot.snapshot import fork as fork
@@ -84,7 +87,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
 _HOMES: dict[str, str] = {
     "errors": "CompileError ExitStatus Frame LinkError SourceFrame Trap UnsupportedError ValidationError WasmError "
     "WasmException",
-    "host.asynchronous": "Func WaitingGuest waiting_guests",  # functions that can wait need it
+    "host.asynchronous": "CallInfo Func WaitingGuest current_call waiting_guests",  # functions that can wait need it
     "host.callers": "Caller takes_caller",
     "host.continuations": "Continuation Suspension resume_iter",
     "host.engine": "Engine",
@@ -99,6 +102,7 @@ _HOMES: dict[str, str] = {
     "host.tags": "Tag",
     "host.module": "ExportType ImportType Module",
     "runtime.gc_statistics": "GcStatistics",
+    "snapshot.calls": "PendingCall",
     "snapshot.snapshot": "Restored Snapshot fork",
     "spec.types": "ANYREF EXTERNREF F32 F64 FUNCREF I8 I16 I32 I64 V128 "
     "ArrayType FieldType FuncType GlobalType Limits MemoryType StructType TableType TagType ValType",
@@ -115,7 +119,14 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    if home.startswith("host."):
+        import_module(f"{__name__}.runtime.hooks").set_take_snapshot(_take_snapshot)
     return value
+
+
+def _take_snapshot(store: Any, keep: Any, persistent_id: Any) -> Any:
+    """What `Store.snapshot` does: stores lie below snapshots."""
+    return __getattr__("Snapshot").take(store, keep=keep, persistent_id=persistent_id)
 
 
 # What catches errors may run while Python ends, when nothing can be imported any more.

@@ -98,8 +98,8 @@ def test_truncation(cut: int) -> None:
 def test_other_versions_and_checksums() -> None:
     data = _kept()[2]
     later = bytearray(data[:-32])
-    later[len(MAGIC)] = 2
-    with pytest.raises(wl.WasmError, match="a snapshot of version 2: this engine reads version 1"):
+    later[len(MAGIC)] = 3
+    with pytest.raises(wl.WasmError, match="a snapshot of version 3: this engine reads version 2"):
         wl.Snapshot.from_bytes(signed(bytes(later)))
     wrong = bytearray(data)
     wrong[-40] ^= 1

@@ -77,7 +77,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # the first function of another stack may (see `wasmloom.semantics.determinism`).
         ("depth_left", "int64_t"),
         ("depth_of_stack", "int64_t"),
-        # While bytecode that begins a function is in `enter_slow`: its return ip.
+        # While bytecode that begins a function is in `enter_slow`: its return ip; its instance is in `trap_instance`.
         ("return_ip", "char*"),
         # What stands in for an object where there is none, so that its type can be read: a WlObject, whose type has
         # nothing that any test looks for.

@@ -6,11 +6,14 @@ it and awaits what it waits for. Any event loop that drives coroutines will do.
 
 from __future__ import annotations
 
+import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wasmloom.errors import Frame
+from wasmloom.errors import Frame, WasmError
 from wasmloom.host.bridge import Func as Func
 from wasmloom.host.bridge import set_run_waiting
 from wasmloom.host.tasks import new_task, parked_tasks
@@ -21,6 +24,42 @@ if TYPE_CHECKING:
 #: The exceptions that cancel a coroutine besides `GeneratorExit`, as module and class. If one can be raised, its module
 #: is loaded.
 _CANCELLATIONS = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
+
+
+#: The task of the call that the running host function has been called in.
+_calling: ContextVar[Any] = ContextVar("wasmloom_calling", default=None)
+
+
+class CallInfo(NamedTuple):
+    """What identifies the call of a host function by a guest that waits for it.
+
+    `id`: the same in every copy of the guest, however often it is asked again: a key by which whoever does the work can
+    tell that it has been done. `branch`: differs between a guest and its copies. `attempt`: 1, and one more each time
+    that the function is called again.
+    """
+
+    id: str
+    branch: str = ""
+    attempt: int = 1
+
+
+def call_of(task: Any) -> CallInfo:
+    """What identifies the call that a task waits for."""
+    if task.call is None:
+        task.call = CallInfo(secrets.token_hex(16), task.store.branch)
+    info: CallInfo = task.call
+    return info
+
+
+def current_call() -> CallInfo:
+    """What identifies the call that runs: for host functions that guests wait for, as ``async def`` functions.
+
+    Raises `WasmError` elsewhere, also in the part of such a function that runs before it returns an awaitable.
+    """
+    task = _calling.get()
+    if task is None:
+        raise WasmError("no guest waits for this: current_call is for host functions that are awaited")
+    return call_of(task)
 
 
 def _cancels(error: BaseException) -> bool:
@@ -50,20 +89,49 @@ def _tell(task: Any, waits: bool) -> None:
         watcher(task, waits)
 
 
-async def run_guest(function: Func, args: tuple[object, ...]) -> Any:
-    """Call a function that may wait; returns its results, raises what it raises."""
+def run_guest(function: Func, args: tuple[object, ...]) -> Coroutine[Any, Any, Any]:
+    """Call a function that may wait; awaiting that gives its results, or raises what it raises."""
     task: Any = new_task(function)
+    return drive(task, partial(task.start, args))
+
+
+def ask(task: Any) -> bool:
+    """Call again the host function that a guest out of a snapshot waits for; returns whether the guest waits."""
+    before = _calling.get()
+    _calling.set(task)
     try:
-        waits = task.start(args)
+        waits: bool = task.ask()
+    except BaseException as error:
+        waits = throw_into(task, error)
+    finally:
+        _calling.set(before)
+    return waits
+
+
+def throw_into(task: Any, error: BaseException) -> bool:
+    """Throw an error in a guest that waits; returns whether it waits again."""
+    waits: bool = task.throw(error, _cancels(error))
+    return waits
+
+
+async def drive(task: Any, begin: Callable[[], bool]) -> Any:
+    """Run a task to its end; `begin` begins or resumes it, and returns whether it waits then."""
+    before = _calling.get()
+    try:
+        waits = begin()
         while waits:
             try:
                 if watchers:
                     _tell(task, True)
-                value = await task.awaitable
+                _calling.set(task)
+                try:
+                    value = await task.awaitable
+                finally:
+                    _calling.set(before)  # no token: a coroutine may be closed in another context
             except BaseException as error:
                 if watchers:
                     _tell(task, False)
-                waits = task.throw(error, _cancels(error))
+                waits = throw_into(task, error)
                 if waits and isinstance(error, GeneratorExit):
                     raise  # its handlers wait again, but a closed coroutine can't
             else:

@@ -40,7 +40,7 @@ from cython.cimports.wasmloom.runtime.guests import Entry
 from cython.cimports.wasmloom.runtime.hooks import stubs
 from cython.cimports.wasmloom.runtime.native_stacks import prepare_resume, runs_compiled
 from cython.cimports.wasmloom.runtime.store import Start, Store, compiler_tier
-from cython.cimports.wasmloom.spec.canon import new_types
+from cython.cimports.wasmloom.spec.canon import Types, new_types
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.allocation import calloc
 
@@ -445,6 +445,19 @@ def resume_iter(continuation: Continuation, tag: Tag, *args: object) -> Generato
         else:
             outcome = rest.drive(False, answer(rest.signature.n_params, sent), tags)
     return outcome
+
+
+def continuation_at(store: Store, address: int, type: FuncType) -> Continuation:
+    """The object of the continuation at an address, which takes and returns what a type, made of canonical ones, says.
+
+    For snapshots, which know that; with the store locked.
+    """
+    made: Continuation = Continuation.__new__(Continuation)
+    keeper: Types = new_types()
+    made.signature = signature_of(intern_func_type(type, keeper))
+    made.kept = keeper
+    made.reference = hold(store, cython.cast(cython.pointer(WlCont), cython.cast(uint64_t, address)).reference)
+    return made
 
 
 @cython.cfunc

@@ -69,6 +69,9 @@ class Engine(Fixed):
     modules that have debug information (DWARF), which is read when there is the first such error. By default what the
     environment variable ``WASMLOOM_BACKTRACE`` says, else ``"offsets"``.
 
+    `snapshots`: whether guests are to be part of snapshots while they wait (see `Store.snapshot`). They then run as
+    code whose frames can be read, so nothing is compiled: the tier "auto" means "baseline".
+
     `code_limit`: bytes of bytecode and machine code that all modules of the engine may have together. Code beyond it
     raises `WasmError`, also in a call of the guest that would have a function translated or compiled.
 
@@ -79,7 +82,7 @@ class Engine(Fixed):
 
     __slots__ = (
         "__weakref__", "_checked", "backtrace", "cache", "code_budget", "code_limit", "deterministic", "epochs", "fuel",
-        "memory", "stack_switching", "threshold", "tier", "translation",
+        "memory", "snapshots", "stack_switching", "threshold", "tier", "translation",
     )  # fmt: skip
 
     _checked: bool
@@ -91,6 +94,7 @@ class Engine(Fixed):
     deterministic: bool
     fuel: bool
     memory: str
+    snapshots: bool
     stack_switching: str
     threshold: int | None
     tier: str
@@ -109,12 +113,20 @@ class Engine(Fixed):
         cache: bool = True,
         code_limit: int = DEFAULT_CODE_LIMIT,
         backtrace: str | None = None,
+        snapshots: bool = False,
     ) -> Self:
         """See the class."""
+        chosen = tier is not None
         if tier is None:
             tier = os.environ.get("WASMLOOM_TIER", "auto")
         if tier not in TIERS:
             raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
+        if snapshots:
+            if tier == "compiler" and chosen:
+                raise ValueError("snapshots=True doesn't fit tier 'compiler': the frames of its code can't be read")
+            if threshold is not None:
+                raise ValueError("snapshots=True doesn't fit a threshold: nothing is compiled")
+            tier = "interpreter" if tier == "interpreter" else "baseline"
         if translation not in TRANSLATIONS:
             raise ValueError(f"unknown translation {translation!r}; known are {', '.join(TRANSLATIONS)}")
         if backtrace is None:
@@ -143,6 +155,7 @@ class Engine(Fixed):
             code_budget=CodeBudget(min(index(code_limit), _MAX_LIMIT)),
             epochs=EpochCounter(),
             threshold=None if threshold is None else min(index(threshold), _MAX_THRESHOLD),
+            snapshots=bool(snapshots),
             fuel=bool(fuel),
             deterministic=bool(deterministic),
             memory=memory,

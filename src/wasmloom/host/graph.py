@@ -211,7 +211,8 @@ class Making:
     """Makes objects of what `Reading` tells, and sets references to them.
 
     `thing`: the class of what stands for objects, which has the number first. `other`: makes of what stands for
-    anything but objects and i31s its Python value. Call `end` when all has been set.
+    anything but objects and i31s its Python value; called with the type, too, of references of other hierarchies. Call
+    `end` when all has been set.
     """
 
     def __cinit__(self, store: Store, thing: object, other: object) -> None:
@@ -268,7 +269,7 @@ class Making:
                 raise TypeError(f"{ValType(type)} can't be null")
             return 0
         if not _is_told(type):
-            return to_word(self.store, type, self.other(value), word)
+            return to_word(self.store, type, self.other(value, ValType(type)), word)
         is_extern = kind_of(type) == cython.cast(cython.int, KIND_EXTERN)
         if isinstance(value, int):
             if not (heap == _EXTERN if is_extern else heap_matches(_I31, heap)) or not -(1 << 30) <= value < 1 << 30:

@@ -16,6 +16,7 @@ cdef class GuestTask:
     cdef readonly object awaitable      # what it has returned
     cdef object cancelled               # the error that cancels the guest
     cdef readonly object result
+    cdef public object call             # what identifies the call that the guest waits for: see host/asynchronous.py
 
     cdef int begin(self, uint64_t room) except -1
     cdef int enter(self, Entry *entry) except -1

@@ -39,18 +39,20 @@ from cython.cimports.wasmloom.contract._layout import (
     WlFunction,
 )
 from cython.cimports.wasmloom.host.bridge import HostFunction, call_from_host, free_room, room_for, take_results
+from cython.cimports.wasmloom.host.conversions import from_word
 from cython.cimports.wasmloom.host.signatures import Signature
 from cython.cimports.wasmloom.host.tags import new_tag, word_of_exception
+from cython.cimports.wasmloom.interpreter.frames import calling_instance
 from cython.cimports.wasmloom.runtime import hooks
 from cython.cimports.wasmloom.runtime.entries import count_call, fail, leave, restore, save
 from cython.cimports.wasmloom.runtime.guests import Entry, Guest, Parked, c_stack_left
 from cython.cimports.wasmloom.runtime.stacks import end_stack, take
-from cython.cimports.wasmloom.runtime.store import Store
+from cython.cimports.wasmloom.runtime.store import Store, interpreter_tier
 from cython.cimports.wasmloom.system._capi import pthread_self, seal
 from cython.cimports.wasmloom.system.allocation import calloc
 from cython.cimports.wasmloom.tiers.backtraces import backtrace_of_parked
 from cython.cimports.wasmloom.tiers.frames import frames_of_parked
-from cython.cimports.wasmloom.tiers.waiting import waiting_for, waiting_of
+from cython.cimports.wasmloom.tiers.waiting import interpreted, stand_up, waiting_for, waiting_of
 
 from wasmloom.contract.traps import HOST_WAIT, OUT_OF_MEMORY, UNCAUGHT_EXCEPTION
 from wasmloom.errors import WasmException
@@ -238,6 +240,66 @@ class GuestTask:
             self.store.unlock()
             free_room(words, few)
 
+    def ask(self) -> bool:
+        """Call the host function again that the guest waits for, and go on with what it returns.
+
+        For a guest that has come out of a snapshot: nothing else would resume it. One that waits for no host function
+        just goes on. What the function raises leaves the guest as it is. Raises `RuntimeError` for a guest that waits
+        for an awaitable, or not in bytecode.
+        """
+        host: HostFunction = self.host
+        signature: Signature
+        few = cython.declare(uint64_t[16])  # WORDS_ON_STACK
+        words: cython.pointer(uint64_t) = few
+        entry = cython.declare(Entry)
+        current: cython.pointer(WlCont)
+        frame: uint64_t
+        waits: cython.int
+        self.store.lock()
+        try:
+            if (
+                not self.is_parked
+                or self.awaitable is not None
+                or waiting_of(self.parked) != cython.address(interpreted)
+            ):
+                raise RuntimeError("this call doesn't wait for an answer")
+            if host is None:
+                if self.store.tier != cython.address(interpreter_tier):
+                    raise RuntimeError("this guest can only go on as bytecode, and its store runs compiled code now")
+                self.enter(cython.address(entry))
+                self.call = None
+                return self.left(cython.address(entry), stand_up(self.store, cython.address(entry)))
+            signature = host.signature
+            current = self.parked.current
+            frame = cython.cast(uint64_t, current.stack_base) + current.fp
+            words = room_for(max(signature.param_slots, signature.result_slots), few)
+            memcpy(
+                words, cython.cast(cython.p_void, frame), SLOT_BYTES * cython.cast(uint64_t, signature.param_slots)
+            )
+            self.store.asks = True
+            try:
+                waits = call_from_host(
+                    self.store, host, words, True, calling_instance(frame, cython.cast(uint64_t, current.ip))
+                )
+            finally:
+                self.store.asks = False
+            if waits:
+                self.awaitable = self.store.awaited
+                self.store.awaited = None
+                return True
+            try:
+                if self.host is not host or not self.is_parked:
+                    raise RuntimeError("this call has been discarded meanwhile")
+                self.enter(cython.address(entry))
+                self.host = None
+                waiting_of(self.parked).take_results(self.store, self.parked, words, signature.result_slots)
+            finally:
+                self.store.guest.heap.holds -= 1
+            return self.go_on(cython.address(entry), signature.result_slots, 0)
+        finally:
+            self.store.unlock()
+            free_room(words, few)
+
     def throw(self, error: BaseException, cancels: bool) -> bool:
         """Go on with an exception that the awaitable raised.
 
@@ -249,7 +311,7 @@ class GuestTask:
         self.store.lock()
         try:
             self.awaitable = None
-            if not self.is_parked or self.store.interrupting:
+            if not self.is_parked or self.store.interrupting or self.host is None:
                 raise error
             if isinstance(error, WasmException):
                 word = word_of_exception(self.store, error)
@@ -277,6 +339,26 @@ class GuestTask:
     def waits_for(self) -> str:
         """The name of the host function that the guest waits for, if it does."""
         return "" if self.host is None else self.host.name
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """What the guest has called the host function with that it waits for; () when it waits for none in bytecode."""
+        signature: Signature
+        words: cython.pointer(uint64_t)
+        i: uint32_t
+        found: list = []
+        self.store.lock()
+        try:
+            if self.is_parked and self.host is not None and waiting_of(self.parked) == cython.address(interpreted):
+                signature = self.host.signature
+                words = cython.cast(
+                    cython.pointer(uint64_t), self.parked.current.stack_base + self.parked.current.fp
+                )
+                for i in range(signature.n_params):
+                    found.append(from_word(self.store, signature.types[i], words + signature.places[i]))
+            return tuple(found)
+        finally:
+            self.store.unlock()
 
     @property
     def frames(self) -> tuple[object, ...]:
@@ -357,6 +439,7 @@ class GuestTask:
     @cython.exceptval(-1, check=False)
     def go_on(self, entry: cython.pointer(Entry), slots: uint32_t, pending: uint64_t) -> cython.bint:
         """Let the guest go on behind the call of the host function; returns what `left` does."""
+        self.call = None  # that one is over
         return self.left(
             entry, waiting_of(self.parked).go_on(self.store, entry, self.function.pointer, slots, pending)
         )

@@ -31,7 +31,7 @@ cdef extern from *:
     extern WL_HIDDEN char wl_fiber_return[], wl_switch_call[], wl_drive[];
     extern WL_HIDDEN char wl_frames[], wl_frames_start[], wl_frames_return[], wl_frames_bottom[];
     extern WL_HIDDEN char wl_crossing[], wl_crossing_function[], wl_native_back[], wl_osr[], wl_cross_code[];
-    extern WL_HIDDEN char wl_cross_go_on[];
+    extern WL_HIDDEN char wl_cross_go_on[], wl_leave_code[];
     extern WL_HIDDEN char __start_wl_text[];
     extern WL_HIDDEN char __stop_wl_text[];
     """
@@ -80,5 +80,6 @@ cdef extern from *:
     char wl_osr[]
     char wl_cross_go_on[]
     char wl_cross_code[]
+    char wl_leave_code[]
     char __start_wl_text[]
     char __stop_wl_text[]

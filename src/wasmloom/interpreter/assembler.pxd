@@ -123,6 +123,12 @@ cdef class Assembler:
     cdef list loops             # the same of where loops begin
     cdef int64_t stop_at        # module offset of the instruction behind which `operands` are noted, or -1
     cdef list operands          # where the operand stack is there, from the bottom: see `note_operands`
+    # The instruction in which a frame waits in the Wasm instruction that is being translated: where its fields count
+    # from, or -1, and its handler's number (it may have been fused). And the same of the instruction at `stop_at`.
+    cdef Py_ssize_t waits_at
+    cdef int waits_in
+    cdef Py_ssize_t stop_waits_at
+    cdef int stop_waits_in
     cdef uint32_t wasm_offset
 
     cdef int reserve_stack(self, int count) except -1
@@ -178,6 +184,7 @@ cdef class Assembler:
     cdef int forget_accs(self) except -1
     cdef int clobber(self, int cls) except -1
     cdef int note_operands(self) except -1
+    cdef Py_ssize_t emit_waiting(self, int number, int array) except -1
     cdef int preserve_local(self, int local) except -1
     cdef int to_slot(self, int index) except -1
 

@@ -142,6 +142,14 @@ class Assembler:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def emit_waiting(self, number: cython.int, array: cython.int) -> cython.Py_ssize_t:
+        """Begin an instruction in which frames wait for a callee or another stack; see `emit_array`."""
+        self.waits_at = self.emit_array(number, array)
+        self.waits_in = number
+        return self.waits_at
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def emit_array(self, number: cython.int, array: cython.int) -> cython.Py_ssize_t:
         """Begin an instruction: write its handler's address and zeroed fields. Returns the offset that its fields count
         from.
@@ -373,6 +381,8 @@ class Assembler:
             else:
                 found.append((entry.local if entry.kind == E_LOCAL else self.home(index), 0))
         self.operands = found
+        self.stop_waits_at = self.waits_at
+        self.stop_waits_in = self.waits_in
         return 0
 
     @cython.cfunc

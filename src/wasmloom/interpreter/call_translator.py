@@ -76,7 +76,7 @@ def call_out(
     t: Translator, type: cython.pointer(Signature), base: cython.int, place: uint32_t
 ) -> cython.int:
     """Call the function that the instance has at `place`; arguments have been staged, results are pushed."""
-    at: cython.Py_ssize_t = t.emit(h.H_CALL_IMPORT)
+    at: cython.Py_ssize_t = t.emit_waiting(h.H_CALL_IMPORT, 0)
     put32(t.buffer + at + h.AT_CALL_IMPORT_FUNCTION, place)
     put16(t.buffer + at + h.AT_CALL_IMPORT_SAVE, t.record + 1)
     put16(t.buffer + at + h.AT_CALL_IMPORT_DELTA, t.home(base))
@@ -94,7 +94,7 @@ def _call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) ->
     base = stage_arguments(t, type)
     if i.a < cython.cast(uint64_t, imported):
         return call_out(t, type, base, t.slot_functions + FIELD_BYTES * i.a)
-    at = t.emit(h.H_CALL)
+    at = t.emit_waiting(h.H_CALL, 0)
     put64(t.buffer + at + h.AT_CALL_CODE, cython.cast(uint64_t, t.cells + (i.a - imported)))
     put16(t.buffer + at + h.AT_CALL_DELTA, t.home(base))
     return push_results(t, type, base)
@@ -110,7 +110,7 @@ def _call_indirect(t: Translator, r: cython.pointer(Reader), i: cython.pointer(I
     at: cython.Py_ssize_t
     t.pop()
     base = stage_arguments(t, type)
-    at = t.emit(h.H_CALL_INDIRECT_W if t.module.table_item[i.b].is64 else h.H_CALL_INDIRECT)
+    at = t.emit_waiting(h.H_CALL_INDIRECT_W if t.module.table_item[i.b].is64 else h.H_CALL_INDIRECT, 0)
     put16(t.buffer + at + h.AT_CALL_INDIRECT_INDEX, index)
     put16(t.buffer + at + h.AT_CALL_INDIRECT_SAVE, t.record + 1)
     put32(t.buffer + at + h.AT_CALL_INDIRECT_TABLE, t.slot_tables + FIELD_BYTES * i.b)
@@ -129,7 +129,7 @@ def _call_ref(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)
     at: cython.Py_ssize_t
     t.pop()
     base = stage_arguments(t, type)
-    at = t.emit(h.H_CALL_REF)
+    at = t.emit_waiting(h.H_CALL_REF, 0)
     put16(t.buffer + at + h.AT_CALL_REF_FUNCTION, function)
     put16(t.buffer + at + h.AT_CALL_REF_SAVE, t.record + 1)
     put16(t.buffer + at + h.AT_CALL_REF_DELTA, t.home(base))
@@ -167,7 +167,7 @@ def _return_call(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Ins
 def _tail_out(t: Translator, number: cython.int, type: cython.pointer(Signature)) -> cython.Py_ssize_t:
     """Emit a tail call that may leave the instance, and its shim. Returns the call's offset."""
     base: cython.int = stage_arguments(t, type)
-    at: cython.Py_ssize_t = t.emit(number)
+    at: cython.Py_ssize_t = t.emit_waiting(number, 0)
     shim: cython.Py_ssize_t
     put16(t.buffer + at + h.AT_RETURN_CALL_OUT_SOURCE, t.home(base))
     put16(t.buffer + at + h.AT_RETURN_CALL_OUT_COUNT, type.param_slots)

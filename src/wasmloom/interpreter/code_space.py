@@ -21,6 +21,7 @@ from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.wasmloom.binary.decoder import DecodedModule
+from cython.cimports.wasmloom.contract import _handlers as h
 from cython.cimports.wasmloom.contract._handlers import (
     AT_ENTER_FRAME,
     AT_ENTER_RECORD,
@@ -34,7 +35,7 @@ from cython.cimports.wasmloom.contract._handlers import (
 from cython.cimports.wasmloom.contract._layout import RT_TRANSLATE, WlContext, WlInstance, WlNative
 from cython.cimports.wasmloom.interpreter.code_space import TranslateCall
 from cython.cimports.wasmloom.interpreter.flow import Translator, new_translator
-from cython.cimports.wasmloom.interpreter.machine import handlers
+from cython.cimports.wasmloom.interpreter.machine import handlers, sizes
 from cython.cimports.wasmloom.interpreter.translator import translate
 from cython.cimports.wasmloom.runtime.codememory import CodeBudget
 from cython.cimports.wasmloom.runtime.guests import Guest, end_rest
@@ -44,7 +45,7 @@ from cython.cimports.wasmloom.system._capi import __sync_synchronize, seal
 from cython.cimports.wasmloom.system.allocation import calloc, malloc
 
 from wasmloom.contract import traps
-from wasmloom.runtime.frames import FrameState, TypedPlace
+from wasmloom.runtime.frames import FrameState, TypedPlace, WaitPlace
 from wasmloom.system.interruption import DeadlinePassed
 from wasmloom.validation import validate_module
 from wasmloom.validation.frames import types_at
@@ -385,6 +386,35 @@ class CodeSpace:
             tuple(slots[len(types.locals) :]),
         )
 
+    def wait_at(self, function: int, offset: int) -> WaitPlace | None:
+        """How a frame of a function (of the module's index space) waits in the instruction at an offset in the module.
+
+        None: no frame waits there. Of a `loop`, and of offset 0, which is the function's beginning: a frame that is
+        about to go on there.
+        """
+        translator: Translator = self._translate_again(function - self.module.num_imported_funcs, offset)
+        place: object = None
+        if offset == 0:
+            at = translator.loops[0][0]
+            place = WaitPlace("loop", at, at, 0, ())
+        elif translator.operands is not None and translator.stop_waits_at >= 0:
+            place = _wait_place(translator)
+        elif translator.operands is not None:
+            for at, loop in translator.loops:
+                if loop == offset:
+                    place = WaitPlace("loop", at, at, 0, tuple(translator.tries))
+        translator.code_map = translator.operands = translator.tries = None
+        self.translator = translator
+        return place
+
+    def code_of(self, index: int) -> int:
+        """The address of the bytecode of function `index` of those defined here, which is translated if need be.
+
+        Raises what `translate` raises.
+        """
+        self.translate(index)
+        return cython.cast(uint64_t, self.codes[cython.cast(uint32_t, index)].start)
+
     def frame_size(self, index: int) -> int:
         """Bytes of the frame of function `index`, which has been translated: its first instruction says."""
         enter: cython.p_char = self.codes[cython.cast(uint32_t, index)].start
@@ -468,6 +498,35 @@ class CodeSpace:
 
 
 seal(CodeSpace)
+
+
+@cython.cfunc
+def _wait_place(t: Translator) -> object:
+    """What `CodeSpace.wait_at` returns, from a translator that has stopped there."""
+    at: cython.Py_ssize_t = t.stop_waits_at
+    number: cython.int = t.stop_waits_in
+    fields: cython.p_char = t.buffer + at
+    size: cython.int = sizes[number]
+    slot: cython.int
+    if h.H_RESUME <= number <= h.H_RESUME_THROW_REF_TRACED:
+        slot = cython.cast(cython.pointer(uint16_t), fields + h.AT_RESUME_VALUES)[0]
+        size = cython.cast(cython.pointer(uint32_t), fields + h.AT_RESUME_NEXT)[0]
+        return WaitPlace("resume", at, at + size, slot, tuple(t.tries))
+    if h.H_SUSPEND <= number <= h.H_SWITCH_TRACED:
+        slot = cython.cast(cython.pointer(uint16_t), fields + h.AT_SUSPEND_VALUES)[0]
+        return WaitPlace("suspend", at, at + size, slot, tuple(t.tries))
+    # A callee finds its caller by the same number: see `_return_to` in `control_handlers`.
+    slot = cython.cast(cython.pointer(uint16_t), fields + size - h.DELTA_BEFORE_RETURN)[0]
+    if number == h.H_CALL:
+        return WaitPlace("call", at, at + size, slot, tuple(t.tries))
+    if (
+        number == h.H_CALL_IMPORT
+        or number == h.H_CALL_REF
+        or number == h.H_CALL_INDIRECT
+        or number == h.H_CALL_INDIRECT_W
+    ):
+        return WaitPlace("call_out", at, at + size, slot, tuple(t.tries))
+    return WaitPlace("tail", at, at + size, slot, ())
 
 
 def new_code_space(

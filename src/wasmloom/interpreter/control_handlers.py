@@ -620,6 +620,7 @@ def enter_slow(b: HandlerBuilder) -> None:
     offset = _frame_offset(b)
     b.shape = ENTER
     b.set_struct_field(b.ctx, "WlContext", "return_ip", _return_ip(b))
+    b.set_struct_field(b.ctx, "WlContext", "trap_instance", b.inst)
     code = b.runtime_call("enter_slow", b.ctx, b.number("frame"), b.fp, b.ip)
     b.fp = _frame_after_move(b, offset)
     change, go_on = b.fresh("change"), b.fresh("go_on")

@@ -40,6 +40,7 @@ cdef struct Label:
     Py_ssize_t else_branch      # an `if`'s branch to its `else`, or -1; of a `try`: the jump to the next clause
     int tries                   # how many `try_table`s are open around it
     Py_ssize_t start            # a loop's first instruction
+    Py_ssize_t clauses          # of a `try_table` or a `try`: where its `catch_enter` is
 
 cdef class Translator
 
@@ -77,6 +78,7 @@ cdef class Translator(Assembler):
     cdef int slot_waits
     cdef int slot_types
     cdef int open_tries         # `try_table`s around the current instruction, in this function
+    cdef list tries             # those around the instruction at `stop_at`: see `note_tries`
 
     cdef bint traced            # whether WASMLOOM_LOG asks for it
     cdef list cont_functions    # per type index: the type index of the function type, for continuation types
@@ -106,6 +108,7 @@ cdef class Translator(Assembler):
     cdef int count_tries(self, Reader r) except -1
     cdef int try_record(self, int depth) noexcept
     cdef int leave_tries(self, int remaining) except -1
+    cdef int note_tries(self) except -1
     cdef int stage(self, int count, int base) except -1
     cdef int jump(self, Label *label) except -1
     cdef int leave_to(self, Label *label) except -1

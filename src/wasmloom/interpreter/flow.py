@@ -451,6 +451,20 @@ class Translator(Assembler):
             put16(self.buffer + self.emit(h.H_TRY_LEAVE) + h.AT_TRY_LEAVE_RECORD, self.try_record(remaining))
         return 0
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_tries(self) -> cython.int:
+        """Note the exception records that a frame has here, the outermost first: slot, and where its clauses begin."""
+        k: cython.int
+        label: cython.pointer(Label)
+        found: list = []
+        for k in range(self.num_labels):
+            label = cython.address(self.labels[k])
+            if label.kind == L_TRY or label.kind == L_OLD_TRY:
+                found.append((self.try_record(label.tries), label.clauses))
+        self.tries = found
+        return 0
+
     # --- branches ---
 
     @cython.cfunc

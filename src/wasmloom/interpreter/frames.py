@@ -83,6 +83,19 @@ def calling_instance(fp: uint64_t, return_ip: uint64_t) -> uint64_t:
     return 0
 
 
+def shims(fp: uint64_t, return_ip: uint64_t) -> list[tuple[int, int]]:
+    """The shims between the frame at `fp`, which returns to `return_ip`, and the frame below: of tail calls that have
+    left their instances. Each is where its instruction is, and the instance; the one that was put there last comes
+    first."""
+    found: list = []
+    frame: uint64_t = _below(fp, return_ip)
+    while _word(return_ip) == cython.cast(uint64_t, handlers[H_SHIM]):
+        found.append((return_ip, _word(frame + SLOT_BYTES)))
+        return_ip = _word(frame)
+        frame = _below(frame, return_ip)
+    return found
+
+
 @cython.cfunc
 @cython.inline
 @cython.nogil

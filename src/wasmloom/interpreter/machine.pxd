@@ -7,6 +7,7 @@ cdef void **handlers                # address by handler number
 cdef void **externals               # what handlers.EXTERNALS names
 cdef void **cont_return_code        # what the functions of continuations return to: 8 bytes, the instruction
 cdef char *cross_code               # the same for functions that compiled code has called
+cdef char *leave_code               # the same for the outermost functions of entries
 cdef int64_t handler_count
 cdef const int16_t *sizes           # instruction size by handler number
 cdef const int16_t *value_table

@@ -48,6 +48,7 @@ from cython.cimports.wasmloom.interpreter._handlers_object import (
     wl_handlers,
     wl_lane_table,
     wl_lazy,
+    wl_leave_code,
     wl_load_table,
     wl_loop_interrupt,
     wl_morestack,
@@ -84,6 +85,7 @@ externals = wl_externals
 handler_count = wl_handler_count
 cont_return_code = wl_cont_return_code
 cross_code = wl_cross_code
+leave_code = wl_leave_code
 sizes = wl_sizes
 value_table = wl_value_table
 load_table = wl_load_table

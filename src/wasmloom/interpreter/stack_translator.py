@@ -89,6 +89,7 @@ def _try_table(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr
     count: cython.int
     at: cython.Py_ssize_t
     enter: cython.Py_ssize_t
+    entered: cython.Py_ssize_t
     clauses: list[int] = []
     record: cython.int = t.try_record(t.open_tries)
     t.flush_locals()
@@ -96,7 +97,8 @@ def _try_table(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr
     t.stop_fuel()
     enter = t.emit(h.H_TRY_ENTER)
     put16(t.buffer + enter + h.AT_TRY_ENTER_RECORD, record)
-    put16(t.buffer + t.emit(h.H_CATCH_ENTER) + h.AT_CATCH_ENTER_RECORD, record)
+    entered = t.emit(h.H_CATCH_ENTER)
+    put16(t.buffer + entered + h.AT_CATCH_ENTER_RECORD, record)
     it = items(r, i)
     for _ in range(i.count):
         read_catch(cython.address(it), cython.address(clause))
@@ -133,6 +135,7 @@ def _try_table(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr
     put32(t.buffer + enter + h.AT_TRY_ENTER_BODY, cython.cast(uint32_t, t.pos - enter))
     t.forget_accs()
     t.open_label(L_TRY, type)
+    t.labels[t.num_labels - 1].clauses = entered
     t.open_tries += 1
     t.start_fuel()
     return 0
@@ -150,14 +153,17 @@ def _try_table(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr
 def _try(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
     type: Signature = t.block_type(i)
     enter: cython.Py_ssize_t
+    entered: cython.Py_ssize_t
     record: cython.int = t.try_record(t.open_tries)
     t.flush_locals()
     t.forget_accs()
     t.stop_fuel()
     enter = t.emit(h.H_TRY_ENTER)
     put16(t.buffer + enter + h.AT_TRY_ENTER_RECORD, record)
-    put16(t.buffer + t.emit(h.H_CATCH_ENTER) + h.AT_CATCH_ENTER_RECORD, record)
+    entered = t.emit(h.H_CATCH_ENTER)
+    put16(t.buffer + entered + h.AT_CATCH_ENTER_RECORD, record)
     t.open_label(L_OLD_TRY, type)
+    t.labels[t.num_labels - 1].clauses = entered
     t.labels[t.num_labels - 1].else_branch = t.emit(h.H_BR)
     put32(t.buffer + enter + h.AT_TRY_ENTER_BODY, cython.cast(uint32_t, t.pos - enter))
     t.barrier()
@@ -287,7 +293,7 @@ def _resume(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
         t.pop()
         t.forget_accs()
         base = t.height
-    at = t.emit_array(number + t.traced, h.SIZE_CLAUSE * i.count)
+    at = t.emit_waiting(number + t.traced, h.SIZE_CLAUSE * i.count)
     put16(t.buffer + at + h.AT_RESUME_CONT, cont)
     put16(t.buffer + at + h.AT_RESUME_VALUES, t.home(base))
     put16(t.buffer + at + h.AT_RESUME_COUNT, count)
@@ -351,7 +357,7 @@ def _suspend(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr))
     """`suspend`: the values that it is resumed with arrive where its arguments were."""
     type: cython.pointer(Signature) = _tag_type(t, i.a)
     base: cython.int = stage_arguments(t, type)
-    at: cython.Py_ssize_t = t.emit(h.H_SUSPEND + t.traced)
+    at: cython.Py_ssize_t = t.emit_waiting(h.H_SUSPEND + t.traced, 0)
     put32(t.buffer + at + h.AT_SUSPEND_TAG, t.slot_tags + FIELD_BYTES * i.a)
     put16(t.buffer + at + h.AT_SUSPEND_VALUES, t.home(base))
     put16(t.buffer + at + h.AT_SUSPEND_COUNT, type.param_slots)
@@ -381,7 +387,7 @@ def _switch(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) 
     t.push(E_SLOT, h.T_REF)
     _drop_slots(t, count + 1)
     t.forget_accs()
-    at = t.emit(h.H_SWITCH + t.traced)
+    at = t.emit_waiting(h.H_SWITCH + t.traced, 0)
     put32(t.buffer + at + h.AT_SWITCH_TAG, t.slot_tags + FIELD_BYTES * i.b)
     put16(t.buffer + at + h.AT_SWITCH_VALUES, t.home(base))
     put16(t.buffer + at + h.AT_SWITCH_COUNT, target.param_slots - 1)

@@ -254,6 +254,7 @@ def translate(t: Translator, index: uint32_t) -> cython.int:
             t.fuel_amount += 1
             if t.deterministic:
                 _before(t, instr.op)
+            t.waits_at = -1
             lowering[instr.op](t, cython.address(reader), cython.address(instr))
             if t.deterministic:
                 _after(t, instr.op)
@@ -261,6 +262,7 @@ def translate(t: Translator, index: uint32_t) -> cython.int:
             t.highest = max(t.highest, t.height)
         if instr.offset == t.stop_at:
             t.note_operands()
+            t.note_tries()
     t.stop_fuel()
     if t.deterministic:
         _put_frame_costs(t)

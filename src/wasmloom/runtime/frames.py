@@ -43,6 +43,23 @@ class FrameState(NamedTuple):
     own: tuple[int, ...] = ()
 
 
+class WaitPlace(NamedTuple):
+    """How a frame waits in an instruction, for building such a frame anew. Offsets are in its function's bytecode.
+
+    `kind`: ``"call"``: for a callee in its own instance; ``"call_out"``: for any callee, which returns to a `restore`;
+    ``"tail"``: it has gone, and left its shim; ``"resume"``: for a stack that it has resumed; ``"suspend"``: until it
+    is resumed; ``"loop"``: not at all, it goes on. `at`: the instruction. `back`: where it goes on; of a tail call the
+    shim. `slot`: where the callee's frame begins, or where the values arrive. `tries`: slot and clauses of the
+    exception records that the frame has, the outermost first.
+    """
+
+    kind: str
+    at: int
+    back: int
+    slot: int
+    tries: tuple[tuple[int, int], ...]
+
+
 class GuestFrame(NamedTuple):
     """A frame on a stack of the guest, whatever runs there.
 

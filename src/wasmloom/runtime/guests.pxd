@@ -25,6 +25,10 @@ cdef enum:
     MANY_TICKS = 10             # ticks that make a guest worth compiling
     LOOK_TICKS = 8              # a guest whose store mixes is looked at every so many ticks
     SAMPLES = 16                # places of bytecode that are kept between two looks
+    # Where bytecode is interrupted.
+    STANDS_NOWHERE = 0
+    STANDS_AT_LOOP = 1
+    STANDS_BEFORE_FUNCTION = 2
     # When a guest that runs bytecode goes on as compiled code.
     NEVER = 0
     WHEN_BUSY = 1               # a tick stops it, and wasmloom.tiers.policy decides what to do
@@ -134,6 +138,11 @@ ctypedef struct Guest:
     uint64_t host_weight        # samples in a host function (WlFunction*)
     void *host_sampled
     uint64_t sample_entered     # while it is looked at: the place of a function that was just about to begin; 0: none
+    # While it is interrupted at a place where its frames can be read: see STANDS_NOWHERE. The place itself is in the
+    # context's fields about traps; of a function that is about to begin it is that of its caller, and this the code.
+    uint64_t stands
+    uint64_t stands_before
+    uint64_t wants_snapshot     # at the next such place
     uint64_t keeps_gil          # its thread runs guest code, and still has the GIL: see `leave_python`
     uint64_t resting            # its thread waits (for a fork or the GIL) at a place where the guest can be left
     uint64_t can_end            # whether a forked child, which doesn't have its thread, can end it
@@ -175,6 +184,7 @@ cdef void interrupt(Guest *guest, uint32_t *mark) noexcept nogil
 cdef void set_profiled(Guest *guest, bint on) noexcept
 cdef void interrupt_late(const uint64_t *epoch) noexcept
 cdef void interrupt_now(Guest *guest) noexcept
+cdef void nudge(Guest *guest) noexcept
 cdef Guest *running_here() noexcept nogil
 cdef void stop_running(Guest *guest) noexcept nogil
 cdef void give_gil_back(Guest *guest) noexcept nogil

@@ -217,6 +217,14 @@ def interrupt_late(epoch: cython.pointer(cython.const[uint64_t])) -> cython.void
 
 @cython.cfunc
 @cython.exceptval(check=False)
+def nudge(guest: cython.pointer(Guest)) -> cython.void:
+    """Send a guest that runs to its slow path, where it looks at what is wanted of it. Call with the GIL."""
+    if guest.running:
+        interrupt(guest, cython.address(guest.nudging))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
 def interrupt_now(guest: cython.pointer(Guest)) -> cython.void:
     """Let a guest that runs find its time over; see `interrupt_late`."""
     if guest.running:

@@ -59,6 +59,8 @@ cdef object too_deep                # the error for an entry that there is no ro
 # Set by wasmloom.host.
 cdef object python_exception        # makes a Python exception of a guest's
 cdef object engine_of               # the engine for what a store is made with
+# Set by wasmloom itself, when it is first used.
+cdef object take_snapshot
 
 cdef void set_runtime_call(int index, void *function) noexcept
 cdef void *runtime_call(int index) noexcept

@@ -27,6 +27,7 @@ frames_of_entry = None
 too_deep = None
 python_exception = None
 engine_of = None
+take_snapshot = None
 
 #: The runtime functions, by position in `layout.RUNTIME_CALLS`, until generated code's own table exists.
 _registered = cython.declare(cython.p_void[RT_COUNT])
@@ -124,6 +125,12 @@ def set_python_exception(function: Callable[..., Exception]) -> None:
     """Register what makes a Python exception of a guest's."""
     global python_exception
     python_exception = function
+
+
+def set_take_snapshot(function: Callable[..., object]) -> None:
+    """Register what takes a snapshot of a store."""
+    global take_snapshot
+    take_snapshot = function
 
 
 def set_engine_of(function: Callable[[object], object]) -> None:

@@ -37,6 +37,9 @@ from cython.cimports.wasmloom.runtime.guests import (
     NOW,
     SAMPLES,
     SIGNALS_NS,
+    STANDS_AT_LOOP,
+    STANDS_BEFORE_FUNCTION,
+    STANDS_NOWHERE,
     WHEN_BUSY,
     Guest,
     end_rest,
@@ -322,12 +325,59 @@ def between_slices(context: cython.p_void) -> cython.int:
     """Between two slices of an instruction: the same, except that nothing changes tier in the middle of an
     instruction."""
     ctx: cython.pointer(WlContext) = cython.cast(cython.pointer(WlContext), context)
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
     code: uint64_t
     if not ctx.interrupt:
         return 0
     code = _attend_here(ctx)
-    if _wants_change(cython.cast(cython.pointer(Guest), ctx)):
+    if _wants_change(guest) or guest.wants_snapshot:
         ctx.interrupt = 1  # for the next loop
+    return code
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _take_snapshot_of(store: Store) -> cython.int:
+    if not wl_python_ends():
+        store.take_wanted()
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _take_snapshot_with_gil(store: cython.p_void) -> uint64_t:
+    """Take the snapshots that are wanted of a guest that stands."""
+    return _interrupt(store, cython.cast(Look, cython.cast(cython.p_void, _take_snapshot_of)))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _handle_standing(
+    ctx: cython.pointer(WlContext),
+    stands: uint64_t,
+    ip: cython.p_char,
+    fp: cython.p_char,
+    inst: cython.pointer(WlInstance),
+    before: cython.p_char,
+) -> uint64_t:
+    """`handle_interrupt` at a place where the frames of bytecode can be read, and the snapshots that are wanted.
+
+    The place is described as for `_take_sample`.
+    """
+    guest: cython.pointer(Guest) = cython.cast(cython.pointer(Guest), ctx)
+    code: uint64_t
+    ctx.trap_ip = ip
+    ctx.trap_fp = fp
+    ctx.trap_instance = inst
+    guest.stands_before = cython.cast(uint64_t, before)
+    guest.stands = stands
+    code = handle_interrupt(ctx)
+    if code == 0 and guest.wants_snapshot:
+        enter_python(ctx)
+        code = cython.cast(WithGil, cython.cast(cython.p_void, _take_snapshot_with_gil))(ctx.store)
+        leave_python(ctx)
+    guest.stands = STANDS_NOWHERE
     return code
 
 
@@ -341,6 +391,7 @@ def _enter_slow(
     top: uint64_t = cython.cast(cython.p_char, fp) - ctx.stack_base + needed
     code: uint64_t = 0
     failed: uint64_t
+    inst: cython.pointer(WlInstance) = cython.cast(cython.pointer(WlInstance), ctx.trap_instance)
     if ctx.interrupt:
         _note_place(ctx, ip)
         if _has_samples(cython.cast(cython.pointer(Guest), ctx)):
@@ -348,7 +399,9 @@ def _enter_slow(
             code = _take_sample(ctx, ctx.return_ip, cython.cast(cython.p_char, fp), cython.NULL, ip)
             if code:
                 return code
-        code = handle_interrupt(ctx)
+        code = _handle_standing(
+            ctx, STANDS_BEFORE_FUNCTION, ctx.return_ip, cython.cast(cython.p_char, fp), inst, ip
+        )
         if code and code != _CHANGE_TIER:
             return code
     failed = grow_stack(cython.cast(cython.pointer(Guest), ctx), top)
@@ -369,7 +422,7 @@ def _loop_slow(
         code = _take_sample(ctx, ip, cython.cast(cython.p_char, fp), inst, cython.NULL)
         if code:
             return code
-    return handle_interrupt(ctx)
+    return _handle_standing(ctx, STANDS_AT_LOOP, ip, cython.cast(cython.p_char, fp), inst, cython.NULL)
 
 
 @cython.cfunc

@@ -31,6 +31,7 @@ cdef void set_collector(Collect function) noexcept
 cdef void set_on_event(OnEvent function) noexcept
 cdef WlException *new_exception(Guest *guest, uint64_t count) noexcept nogil
 cdef WlCont *take(Guest *guest, bint collects) noexcept nogil
+cdef bint give_memory(Guest *guest, WlCont *cont, uint64_t size) noexcept nogil
 cdef bint move_stack(Guest *guest, WlCont *owner, uint64_t size) noexcept nogil
 cdef void end_stack(Guest *guest, WlCont *cont) noexcept nogil
 cdef void free_grown(Guest *guest, WlCont *cont) noexcept nogil

@@ -290,6 +290,21 @@ def _grown_memory(guest: cython.pointer(Guest), size: uint64_t) -> cython.p_char
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def give_memory(guest: cython.pointer(Guest), cont: cython.pointer(WlCont), size: uint64_t) -> cython.bint:
+    """Let a stack that has just been taken have room for `size` bytes; False when there is no memory."""
+    memory: cython.p_char
+    if size > SLOT_BYTES * INLINE_WORDS:
+        memory = _grown_memory(guest, size)
+        if memory == cython.NULL:
+            return False
+        cont.stack_base = memory
+        cont.stack_end = memory + size
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def free_grown(guest: cython.pointer(Guest), cont: cython.pointer(WlCont)) -> cython.void:
     """Free the memory of a stack that has outgrown its block."""
     size: uint64_t = cont.stack_end - cont.stack_base
@@ -314,7 +329,6 @@ def _cont_new(
     op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     function: cython.p_void = cython.cast(cython.p_void, fp[op.b])
     cont: cython.pointer(WlCont)
-    memory: cython.p_char
     size: uint64_t = SLOT_BYTES * cython.cast(uint64_t, op.imm0)
     if function == cython.NULL:
         return _NULL_FUNCTION
@@ -323,13 +337,9 @@ def _cont_new(
     cont = take(guest, True)
     if cont == cython.NULL:
         return _OUT_OF_MEMORY
-    if size > SLOT_BYTES * INLINE_WORDS:
-        memory = _grown_memory(guest, 2 * size)
-        if memory == cython.NULL:
-            end_stack(guest, cont)
-            return _OUT_OF_MEMORY
-        cont.stack_base = memory
-        cont.stack_end = memory + 2 * size
+    if size > SLOT_BYTES * INLINE_WORDS and not give_memory(guest, cont, 2 * size):
+        end_stack(guest, cont)
+        return _OUT_OF_MEMORY
     cont.state = CONT_FRESH
     cont.function = function
     cont.instance = inst

@@ -62,6 +62,9 @@ cdef class Store:
     cdef PyObject *error_value
     cdef PyObject *error_traceback
     cdef object awaited                 # what a host function has returned for its guest to wait for
+    cdef readonly str branch            # tells a store and its copies apart: see wasmloom.snapshot
+    cdef list wanted                    # the snapshots that `snapshot_soon` has asked for
+    cdef bint asks                      # a host function is called again, for a guest that waits for it
     cdef uint64_t cancellation          # the exception by which a waiting guest is cancelled; 0: not made yet
     cdef bint orphans                   # there may be parked guests whose tasks are gone
     cdef list keep                      # whatever must live as long as the store: modules, host functions
@@ -110,6 +113,7 @@ cdef class Store:
     cdef void sweep_and_unlock(self) noexcept
     cdef void sweep_within(self) noexcept
     cdef int wait_for_turn(self, unsigned long me) except -1
+    cdef int take_wanted(self) except -1
     cdef void *allocate(self, uint64_t size)
     cdef object trap(self, uint64_t code, object frames=*, str detail=*)
     cpdef int charge(self, uint64_t size) except -1

@@ -29,7 +29,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import cython
@@ -58,6 +58,7 @@ from cython.cimports.wasmloom.runtime.guests import (
     interrupt_now,
     memory_fits,
     new_guest,
+    nudge,
     uncharge,
 )
 from cython.cimports.wasmloom.runtime.heap import Heap, OnWords, no_type
@@ -262,6 +263,8 @@ class Store:
         self.callers = {}
         self.types = new_types()
         self.drivers = {}
+        self.branch = ""
+        self.wanted = []
         self.engine = engine
         self.counts_fuel = engine.fuel
         self.tier = cython.address(interpreter_tier)
@@ -534,6 +537,46 @@ class Store:
             collect(cython.address(self.guest.ctx))
         self.unlock()
 
+    def snapshot(
+        self, *, keep: Mapping[str, object] | None = None, persistent_id: Callable[[object], str | None] | None = None
+    ) -> object:
+        """The state of the store as a `wasmloom.Snapshot`; see `wasmloom.Snapshot.take`."""
+        return hooks.take_snapshot(self, keep, persistent_id)
+
+    def snapshot_soon(
+        self,
+        then: Callable[[object], object],
+        *,
+        keep: Mapping[str, object] | None = None,
+        persistent_id: Callable[[object], str | None] | None = None,
+    ) -> None:
+        """Take a snapshot of the guest that runs, where it next comes to a loop or calls a function; call `then` with
+        it.
+
+        For signal handlers, timers and other threads: it takes no lock. It is the thread of the guest that calls
+        `then`, in the middle of the call: `then` can't call into the store, and what it raises leaves the guest. So
+        does the error of a snapshot that isn't possible. Where no guest runs, all of this happens at once. Guests of an
+        engine that compiles them don't come to such places: see `snapshots` of `Engine`.
+        """
+        if not callable(then):
+            raise TypeError(f"snapshot_soon takes a function, not {type(then).__name__}")
+        self.wanted.append((then, keep, persistent_id))
+        if self.guest.running:
+            self.guest.wants_snapshot = 1
+            nudge(self.guest)
+        else:
+            self.take_wanted()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_wanted(self) -> cython.int:
+        """Take the snapshots that are wanted. What the first one raises leaves the others for later."""
+        self.guest.wants_snapshot = 0
+        while self.wanted:
+            then, keep, persistent_id = self.wanted.pop(0)
+            then(hooks.take_snapshot(self, keep, persistent_id))
+        return 0
+
     @property
     def gc_statistics(self) -> object:
         """What the collector has done so far, a `GcStatistics`. Raises what `gc` does."""
@@ -546,7 +589,7 @@ class Store:
     @property
     def can_wait(self) -> bool:
         """Whether the running call is a `call_async`: the host function that asks may return an awaitable."""
-        return self.guest.entry != cython.NULL and self.guest.entry.may_wait
+        return self.asks or (self.guest.entry != cython.NULL and self.guest.entry.may_wait)
 
     @property
     def tier_name(self) -> str:

@@ -1,10 +1,11 @@
 """Types of the Python surface; see ``store.py``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
 from wasmloom.host.engine import Engine
 from wasmloom.runtime.gc_statistics import GcStatistics
+from wasmloom.snapshot.snapshot import Snapshot
 
 DEFAULT_STACK_LIMIT: int
 DEFAULT_MEMORY_LIMIT: int
@@ -59,6 +60,18 @@ class Store:
     @property
     def deadline(self) -> int | None: ...
     def gc(self) -> None: ...
+    def snapshot(
+        self, *, keep: Mapping[str, object] | None = None, persistent_id: Callable[[object], str | None] | None = None
+    ) -> Snapshot: ...
+    def snapshot_soon(
+        self,
+        then: Callable[[Snapshot], object],
+        *,
+        keep: Mapping[str, object] | None = None,
+        persistent_id: Callable[[object], str | None] | None = None,
+    ) -> None: ...
+    @property
+    def branch(self) -> str: ...
     @property
     def gc_statistics(self) -> GcStatistics: ...
     @property

@@ -31,8 +31,29 @@ class Thing(NamedTuple):
     number: int
 
 
-#: A reference: null, a function, an i31, an object, or what the user calls an object of the host.
-Reference: TypeAlias = Home | Thing | int | str | None
+class Numbered(NamedTuple):
+    """Something else in the store's heap: its kind, and its number among those of the kind. What is `CONSUMED` has
+    none: a reference to a continuation that has been resumed."""
+
+    kind: str
+    number: int
+
+
+#: The kinds of `Numbered`.
+CONTINUATION, EXCEPTION, CONSUMED = "continuation", "exception", "consumed"
+
+
+class Bits(NamedTuple):
+    """A number, by its bits."""
+
+    value: int
+
+
+#: A reference: null, a function, an i31, an object, something else in the heap, or what the user calls an object of the
+#: host.
+Reference: TypeAlias = Home | Thing | Numbered | int | str | None
+#: A value of a frame, or of what waits for one.
+Value: TypeAlias = Bits | Reference
 
 
 class ObjectData(NamedTuple):
@@ -51,6 +72,69 @@ class SegmentData(NamedTuple):
     instance: int
     segment: int
     elements: tuple[Reference, ...]
+
+
+class TailData(NamedTuple):
+    """A tail call that has left its instance: the function that has made it, and where in its module that is."""
+
+    home: Home
+    offset: int
+
+
+class FrameData(NamedTuple):
+    """A frame: its function, where in the module it stands, its locals and operands, what code keeps for itself, and
+    the tail calls between it and what it has called, the first one first."""
+
+    home: Home
+    offset: int
+    locals: tuple[Value, ...]
+    operands: tuple[Value, ...]
+    own: tuple[int, ...]
+    tails: tuple[TailData, ...]
+
+
+class StackData(NamedTuple):
+    """A stack: its frames, the outermost first, and the tail calls below all of them."""
+
+    tails: tuple[TailData, ...]
+    frames: tuple[FrameData, ...]
+
+
+class ContinuationData(NamedTuple):
+    """A continuation: the function that it will run, and what has been bound; or, suspended, its stacks, the innermost
+    first: then what has been bound is among the operands."""
+
+    function: Home | None
+    bound: tuple[Value, ...]
+    stacks: tuple[StackData, ...]
+
+
+class ExceptionData(NamedTuple):
+    """An exception: the number of its tag, and its values."""
+
+    tag: int
+    values: tuple[Value, ...]
+
+
+class CallData(NamedTuple):
+    """A guest that waits for a host function: what identifies the call, how often it has been made, the function that
+    the host has called, the host function (None: it waits for nothing), and the stacks, the innermost first."""
+
+    id: str
+    attempt: int
+    function: Home
+    host: Home | None
+    args: tuple[Value, ...]
+    stacks: tuple[StackData, ...]
+
+
+class GuestsData(NamedTuple):
+    """What is in the middle of something, and what the user has asked to keep, by name."""
+
+    continuations: tuple[ContinuationData, ...] = ()
+    exceptions: tuple[ExceptionData, ...] = ()
+    calls: tuple[CallData, ...] = ()
+    kept: tuple[tuple[str, Reference], ...] = ()
 
 
 class MemoryData(NamedTuple):
@@ -108,6 +192,7 @@ class StoreData(NamedTuple):
     wasi: tuple[WasiState, ...] = ()
     objects: tuple[ObjectData, ...] = ()
     segments: tuple[SegmentData, ...] = ()
+    guests: GuestsData = GuestsData()
 
 
 def references_of(data: StoreData) -> Iterator[Reference]:
@@ -121,3 +206,24 @@ def references_of(data: StoreData) -> Iterator[Reference]:
     for item in data.globals:
         if item.value is not None and len(item.value) == 1:
             yield item.value[0]
+    for value in _values_of(data.guests):
+        if not isinstance(value, Bits):
+            yield value
+
+
+def _values_of(guests: GuestsData) -> Iterator[Value]:
+    """All values in frames and whatever else is in the middle of something, and all functions that are named there."""
+    stacks = [stack for one in guests.continuations for stack in one.stacks]
+    stacks += [stack for call in guests.calls for stack in call.stacks]
+    for stack in stacks:
+        yield from (tail.home for tail in stack.tails)
+        for frame in stack.frames:
+            yield from (frame.home, *frame.locals, *frame.operands)
+            yield from (tail.home for tail in frame.tails)
+    for one in guests.continuations:
+        yield from (one.function, *one.bound)
+    for exception in guests.exceptions:
+        yield from exception.values
+    for call in guests.calls:
+        yield from (call.function, call.host, *call.args)
+    yield from (value for _, value in guests.kept)

@@ -4,7 +4,8 @@ After `MAGIC` come the `VERSION`, how the rest is compressed (a number of `COMPR
 fields of `StoreData` in their order, compressed or not. Numbers are unsigned LEB128 in the least
 number of bytes; texts, bytes and lists begin with their length. What may be absent has a byte 0 or 1 before it. A
 reference begins with 0 (null), 1 (a function: instance, index), 2 (an object of the host: its name), 3 (an i31, in 31
-bits) or 4 (a struct or an array: its number among the objects). Modules are
+bits), 4 (a struct or an array: its number among the objects), or with one of `NUMBERED` (its number there). The value
+of a number begins with `NUMBER` (its bits, as a number). Modules are
 listed by digest, each followed by its bytes if it is embedded. The last 32 bytes are the SHA-256 of all before, or
 with a key the HMAC with that. What is compressed is as others write it, so it has the same bytes only where the same
 compressor wrote it.
@@ -26,18 +27,31 @@ from typing import Any, TypeVar
 
 from wasmloom.errors import WasmError
 from wasmloom.snapshot.data import (
+    CONSUMED,
+    CONTINUATION,
+    EXCEPTION,
     KINDS,
     PIECE,
+    Bits,
+    CallData,
+    ContinuationData,
+    ExceptionData,
+    FrameData,
     GlobalData,
+    GuestsData,
     Home,
     InstanceData,
     MemoryData,
+    Numbered,
     ObjectData,
     Reference,
     SegmentData,
+    StackData,
     StoreData,
     TableData,
+    TailData,
     Thing,
+    Value,
 )
 from wasmloom.wasi.descriptors import Listed
 from wasmloom.wasi.saving import OpenFile, WasiState
@@ -45,13 +59,15 @@ from wasmloom.wasi.saving import OpenFile, WasiState
 T = TypeVar("T")
 
 MAGIC = b"\0wlsnap"
-VERSION = 1
+VERSION = 2
+#: What values begin with that aren't null, functions, objects or the host's.
+NUMBER = 5
+NUMBERED = {CONTINUATION: 6, EXCEPTION: 7, CONSUMED: 8}
+_KIND_OF = {code: kind for kind, code in NUMBERED.items()}
 #: How what follows the header may be compressed, by number.
 COMPRESSIONS = (None, "zlib", "lzma")
 #: Bytes that a compressed snapshot may become, unless the reader says otherwise.
 MOST_BYTES = 1 << 30
-#: Numbers are below this.
-_TOO_LARGE = 1 << 64
 _DIGEST = 32
 #: Bytes of the header behind `MAGIC`.
 _HEADER = 3
@@ -119,9 +135,20 @@ class Writer:
         elif isinstance(value, Thing):
             self.number(4)
             self.number(value.number)
+        elif isinstance(value, Numbered):
+            self.number(NUMBERED[value.kind])
+            self.number(value.number)
         else:
             self.number(2)
             self.text(value)
+
+    def value(self, value: Value) -> None:
+        """A value."""
+        if isinstance(value, Bits):
+            self.number(NUMBER)
+            self.number(value.value)
+        else:
+            self.reference(value)
 
     def floating(self, value: float) -> None:
         """A number of seconds."""
@@ -190,6 +217,54 @@ class Writer:
         self.number(value.segment)
         self.each(value.elements, self.reference)
 
+    # --- guests ---
+
+    def _tail(self, value: TailData) -> None:
+        self.home(value.home)
+        self.number(value.offset)
+
+    def _frame(self, value: FrameData) -> None:
+        self.home(value.home)
+        self.number(value.offset)
+        self.each(value.locals, self.value)
+        self.each(value.operands, self.value)
+        self.each(value.own, self.number)
+        self.each(value.tails, self._tail)
+
+    def _stack(self, value: StackData) -> None:
+        self.each(value.tails, self._tail)
+        self.each(value.frames, self._frame)
+
+    def _continuation(self, value: ContinuationData) -> None:
+        self.maybe(value.function, self.home)
+        self.each(value.bound, self.value)
+        self.each(value.stacks, self._stack)
+
+    def _exception(self, value: ExceptionData) -> None:
+        self.number(value.tag)
+        self.each(value.values, self.value)
+
+    def _call(self, value: CallData) -> None:
+        self.text(value.id)
+        self.number(value.attempt)
+        self.home(value.function)
+        self.maybe(value.host, self.home)
+        self.each(value.args, self.value)
+        self.each(value.stacks, self._stack)
+
+    def _kept(self, value: tuple[str, Reference]) -> None:
+        self.text(value[0])
+        self.reference(value[1])
+
+    def guests(self, value: GuestsData) -> None:
+        """What is in the middle of something."""
+        self.each(value.continuations, self._continuation)
+        self.each(value.exceptions, self._exception)
+        self.each(value.calls, self._call)
+        self.each(value.kept, self._kept)
+
+    # --- WASI ---
+
     def wasi(self, value: WasiState) -> None:
         """What instances have of WASI."""
         self.each(value.instances, self.number)
@@ -245,6 +320,7 @@ def encode(
     out.each(store.wasi, out.wasi)
     out.each(store.objects, out.object)
     out.each(store.segments, out.segment)
+    out.guests(store.guests)
     if compress is not None:
         out.parts[header:] = [_compressed(compress, b"".join(out.parts[header:]))]
     out.parts.append(_digest(out.parts, key))
@@ -302,8 +378,8 @@ class Reader:
         self.at += size
         return self.data[self.at - size : self.at]
 
-    def number(self) -> int:
-        """An unsigned number."""
+    def number(self, bits: int = 64) -> int:
+        """An unsigned number of so many bits."""
         if self.at < self.end and self.data[self.at] < 0x80:
             self.at += 1
             return self.data[self.at - 1]
@@ -314,9 +390,9 @@ class Reader:
             shift += 7
             if byte < 0x80:
                 break
-            if shift >= 70:
+            if shift >= bits + 6:
                 raise self.fail("a number that is too long")
-        if value >= _TOO_LARGE or (byte == 0 and shift > 7):
+        if value >> bits or (byte == 0 and shift > 7):
             raise self.fail("a number that isn't written as numbers are")
         return value
 
@@ -376,7 +452,62 @@ class Reader:
             return value - (value >> 30 << 31)
         if kind == 4:
             return Thing(self.number())
+        if kind in _KIND_OF:
+            return Numbered(_KIND_OF[kind], self.number())
         raise self.fail("an unknown kind of reference")
+
+    def value(self) -> Value:
+        """A value."""
+        begin = self.at
+        if self.number() == NUMBER:
+            return Bits(self.number(128))
+        self.at = begin
+        return self.reference()
+
+    # --- guests ---
+
+    def _tail(self) -> TailData:
+        return TailData(self.home(), self.number())
+
+    def _frame(self) -> FrameData:
+        return FrameData(
+            self.home(),
+            self.number(),
+            self.each(self.value),
+            self.each(self.value),
+            self.each(self.number),
+            self.each(self._tail),
+        )
+
+    def _stack(self) -> StackData:
+        return StackData(self.each(self._tail), self.each(self._frame))
+
+    def _continuation(self) -> ContinuationData:
+        return ContinuationData(self.maybe(self.home), self.each(self.value), self.each(self._stack))
+
+    def _exception(self) -> ExceptionData:
+        return ExceptionData(self.number(), self.each(self.value))
+
+    def _call(self) -> CallData:
+        return CallData(
+            self.text(),
+            self.number(),
+            self.home(),
+            self.maybe(self.home),
+            self.each(self.value),
+            self.each(self._stack),
+        )
+
+    def guests(self) -> GuestsData:
+        """What is in the middle of something."""
+        return GuestsData(
+            self.each(self._continuation),
+            self.each(self._exception),
+            self.each(self._call),
+            self.each(lambda: (self.text(), self.reference())),
+        )
+
+    # --- everything else ---
 
     def floating(self) -> float:
         """A number of seconds."""
@@ -514,6 +645,7 @@ def decode(data: bytes, key: bytes | None = None, most: int = MOST_BYTES) -> tup
         reader.each(reader.wasi),
         reader.each(reader.object),
         reader.each(reader.segment),
+        reader.guests(),
     )
     if reader.at != reader.end:
         raise reader.fail("something behind its end")

@@ -19,6 +19,7 @@ from wasmloom.host.fixed import fill
 from wasmloom.host.graph import is_told, making, storage_size, type_of_object
 from wasmloom.host.instance import Instance
 from wasmloom.host.linking import MISSING, lookup
+from wasmloom.host.standing import runs_bytecode
 from wasmloom.host.state import set_words
 from wasmloom.host.store import Store
 from wasmloom.host.tags import Tag
@@ -29,13 +30,16 @@ from wasmloom.snapshot.data import (
     GlobalData,
     Home,
     InstanceData,
+    Numbered,
     Reference,
     StoreData,
     Thing,
     references_of,
 )
 from wasmloom.snapshot.images import Image, Prepared
-from wasmloom.spec.types import Limits, MemoryType, TableType
+from wasmloom.snapshot.plans import Planner
+from wasmloom.snapshot.rebuilding import Rebuilding
+from wasmloom.spec.types import EXTERNREF, Limits, MemoryType, TableType, ValType
 from wasmloom.wasi import CALLS, Wasi, function_for, layout_of, saving
 from wasmloom.wasi.context import Context
 
@@ -188,6 +192,12 @@ class Restoring:
         self._given = worlds
         self._items: dict[str, list[Any]] = {kind: [] for kind in KINDS}
         self.instances: list[Instance] = []
+        self.kept: dict[str, object] = {}
+
+    @property
+    def tasks(self) -> list[Any]:
+        """The calls that wait."""
+        return self._rebuilding.tasks
 
     def run(self, engine: Any) -> Store:
         """Make everything. Raises what makes it impossible."""
@@ -201,6 +211,14 @@ class Restoring:
             self.store = Store(
                 engine, timeout=data.timeout, memory_limit=data.memory_limit, stack_limit=data.stack_limit
             )
+        if (data.guests.calls or data.guests.continuations) and not runs_bytecode(self.store):
+            raise WasmError(
+                "the snapshot has guests in the middle of something: that needs an engine with snapshots=True, "
+                "or one that runs bytecode"
+            )
+        # Before anything else exists.
+        most = self.store.stack_limit
+        self._rebuilding = Rebuilding(data.guests, Planner(data, self._modules, most // 8, max(most // 64, 1)))
         for state, world in zip(data.wasi, self._given, strict=False):
             saving.take_over(world._context, state)
         if prepared.names and self._persistent_load is None:
@@ -229,6 +247,7 @@ class Restoring:
         for memory, kept, image in zip(self._items["memory"], data.memories, prepared.images, strict=True):
             _fill(memory, kept.runs, image)
         states = [instance._state for instance in self.instances]
+        self._rebuilding.make(self.store, states, self._items["tag"], self._objects)
         for table, held, homes in zip(self._items["table"], data.tables, prepared.tables, strict=True):
             if homes is not None and set_functions(states, table, homes):
                 continue
@@ -241,6 +260,9 @@ class Restoring:
                 self._objects.fill(number, thing.data, thing.references)
             for segment in data.segments:
                 self._objects.set_segment(states[segment.instance], segment.segment, segment.elements)
+        self._rebuilding.fill()
+        self.kept = {name: self._object(reference) for name, reference in data.guests.kept}
+        self._rebuilding.finish()
         for state, told in zip(states, data.instances, strict=True):
             state.drop(list(told.dropped_data), list(told.dropped_elements))
 
@@ -251,7 +273,7 @@ class Restoring:
             if is_told(type):
                 self._objects.set_element(table, index, reference)
             elif reference is not None or table[index] is not None or not type.is_nullable:
-                table[index] = self._object(reference)
+                table[index] = self._object(reference, type)
 
     def _make(self, told: InstanceData) -> None:
         module = self._modules[told.module]
@@ -372,17 +394,19 @@ class Restoring:
             with _fitting():
                 self._objects.set_cell(item, held)
         elif item.type.mutable:
-            value = self._object(told.value[0])
+            value = self._object(told.value[0], item.type.content)
             with _fitting():
                 item.value = value
 
-    def _object(self, reference: Reference) -> object:
+    def _object(self, reference: Reference, type: ValType = EXTERNREF) -> object:
         if reference is None:
             return None
         if isinstance(reference, Home):
             if reference.instance >= len(self.instances):
                 raise _fail("a function of an instance that there isn't yet")
             return self.instances[reference.instance]._state.find("func", reference.function)
+        if isinstance(reference, Numbered):
+            return self._rebuilding.found(reference, type)
         if not isinstance(reference, str):
             raise _fail("an object of the guest where there can't be one")
         return self._loaded[reference]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from wasmloom.errors import WasmError
+from wasmloom.host.asynchronous import CallInfo
 from wasmloom.host.engine import Engine, engine_of
 from wasmloom.host.fixed import Fixed, fill
 from wasmloom.host.instance import Instance
 from wasmloom.host.module import Module
+from wasmloom.host.standing import set_branch
 from wasmloom.runtime.store import Store
+from wasmloom.snapshot.calls import PendingCall
 from wasmloom.snapshot.data import Home, StoreData
 from wasmloom.snapshot.format import COMPRESSIONS, MOST_BYTES, decode, encode
 from wasmloom.snapshot.images import Prepared
@@ -25,10 +29,16 @@ if TYPE_CHECKING:
 
 
 class Restored(NamedTuple):
-    """What has been made of a snapshot: a store, and its instances in the order in which they had been made."""
+    """What has been made of a snapshot: a store, and its instances in the order in which they had been made.
+
+    `objects`: what `keep` had named. `calls`: the guests that are in the middle of a call, the one that had been called
+    first comes first.
+    """
 
     store: Store
     instances: tuple[Instance, ...]
+    objects: Mapping[str, Any]
+    calls: tuple[PendingCall, ...]
 
 
 @final
@@ -59,20 +69,35 @@ class Snapshot(Fixed):
         raise TypeError("snapshots are made by Snapshot.take(store), Snapshot.from_bytes and Snapshot.load")
 
     @classmethod
-    def take(cls, store: Store, *, persistent_id: Callable[[object], str | None] | None = None) -> Self:
-        """The state of a store's instances, between two calls. The store goes on as if nothing had happened.
+    def take(
+        cls,
+        store: Store,
+        *,
+        keep: Mapping[str, object] | None = None,
+        persistent_id: Callable[[object], str | None] | None = None,
+    ) -> Self:
+        """The state of a store, which goes on as if nothing had happened. `Store.snapshot` does the same.
 
-        `persistent_id` gives objects of the host that the guest holds (externref) a name, by which `restore` finds them
-        again. Raises `TypeError` for what isn't a store, and `WasmError`, which says where, for what isn't part of
-        snapshots yet: guests in the middle of a call or waiting, continuations, exceptions, shared memories, host
-        functions in tables that no module imports, objects of the host without a name, files that a guest has open and
-        that have no name below the directories that it was given.
+        Guests may be in the middle of calls: those that wait for host functions in `Func.call_async`; where a host
+        function takes the snapshot, the one that has called it; where a signal handler does, the one that it has
+        interrupted (`Store.snapshot_soon` is for such places). In what is restored these are pending calls. Their
+        frames must be those of bytecode or of copied code: see `snapshots` of `Engine`.
+
+        `keep` names functions, continuations and exceptions of the guest that the host holds: what is restored has
+        theirs in `objects`. `persistent_id` gives objects of the host that the guest holds (externref) a name, by which
+        `restore` finds them again. Raises `TypeError` for what isn't a store, and `WasmError`, which says where, for
+        what isn't part of snapshots: guests whose calls are nested in host functions, a `Continuation.resume` in
+        progress, compiled code in the middle of a call, shared memories, host functions in tables that no module
+        imports, objects of the host without a name, files that a guest has open and that have no name below the
+        directories that it was given.
         """
         if not isinstance(store, Store):
             raise TypeError(f"expected a wasmloom.Store, not {type(store).__name__}")
         if persistent_id is not None and not callable(persistent_id):
             raise TypeError(f"persistent_id must be callable, not {type(persistent_id).__name__}")
-        taken = take(store, persistent_id)
+        if keep is not None and not (isinstance(keep, Mapping) and all(isinstance(name, str) for name in keep)):
+            raise TypeError("keep maps names to objects")
+        taken = take(store, {} if keep is None else keep, persistent_id)
         return cls._of(taken.store, taken.modules, taken.hosts)
 
     @property
@@ -98,7 +123,8 @@ class Snapshot(Fixed):
 
         Raises `LinkError` for an import that is missing or doesn't fit, and `WasmError` for a snapshot that is damaged,
         doesn't fit the limits of this process, has a file open that isn't there, or is of an engine that counts fuel,
-        or is deterministic, where this one isn't, or the other way round; `ValueError` for a `Wasi` that has been used.
+        or is deterministic, where this one isn't, or the other way round, and for one with guests in the middle of
+        calls where the engine compiles them; `ValueError` for a `Wasi` that has been used.
         """
         worlds = [wasi] if isinstance(wasi, Wasi) else list(wasi)
         for world in worlds:
@@ -117,7 +143,11 @@ class Snapshot(Fixed):
             self._prepared.append(Prepared.of(self._data, modules))
         making = Restoring(self._data, self._prepared[0], modules, self._hosts, imports, persistent_load, worlds)
         store = making.run(engine)
-        return Restored(store, tuple(making.instances))
+        set_branch(store, secrets.token_hex(8))
+        calls = []
+        for task, told in zip(making.tasks, self._data.guests.calls, strict=True):
+            calls.append(PendingCall._of(task, CallInfo(told.id, store.branch, told.attempt)))
+        return Restored(store, tuple(making.instances), making.kept, tuple(calls))
 
     def to_bytes(self, *, embed: bool = True, compress: str | None = None, key: bytes | None = None) -> bytes:
         """The snapshot as bytes, in a format with a version (`wasmloom.snapshot.format`); equal for equal states.

@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from wasmloom.errors import WasmError
+from wasmloom.errors import WasmError, WasmException
+from wasmloom.host.asynchronous import call_of
 from wasmloom.host.bridge import Func
 from wasmloom.host.contents import homes_in, pieces_in_use
+from wasmloom.host.continuations import Continuation
 from wasmloom.host.graph import is_told, reading
-from wasmloom.host.state import hold, home_of, let_go, occupied, stack_limit_of, states_of, words_of
+from wasmloom.host.standing import (
+    GuestImage,
+    StackImage,
+    TailImage,
+    continuation_image,
+    exception_image,
+    guests_of,
+    stands_between,
+    word_of,
+)
+from wasmloom.host.state import address_of, hold, home_of, let_go, stack_limit_of, states_of, words_of
 from wasmloom.messages import printable
 from wasmloom.runtime.collector import collect_garbage
 from wasmloom.runtime.store import Store
 from wasmloom.snapshot.data import (
+    CONSUMED,
+    CONTINUATION,
+    EXCEPTION,
     KINDS,
     PIECE,
+    Bits,
+    CallData,
+    ContinuationData,
+    ExceptionData,
+    FrameData,
     GlobalData,
+    GuestsData,
     Home,
     InstanceData,
     MemoryData,
+    Numbered,
     ObjectData,
     Reference,
     SegmentData,
+    StackData,
     StoreData,
     TableData,
+    TailData,
     Thing,
+    Value,
 )
-from wasmloom.spec.types import ValType
+from wasmloom.spec.types import EXTERNREF, ValType
 from wasmloom.wasi import context_of
 from wasmloom.wasi.context import Context
 from wasmloom.wasi.saving import WasiState, state_of
@@ -41,25 +67,28 @@ class Taken(NamedTuple):
     hosts: dict[Home, Any]
 
 
-def take(store: Store, persistent_id: Callable[[object], str | None] | None) -> Taken:
+def take(
+    store: Store, keep: Mapping[str, object], persistent_id: Callable[[object], str | None] | None
+) -> Taken:
     """The state of a store's instances.
 
     Raises `WasmError` for what isn't part of a snapshot yet, or can't be: see `Snapshot.take`.
     """
     hold(store)  # so that no other thread changes anything meanwhile
     try:
-        reason = occupied(store)
-        if reason is not None:
-            raise WasmError(f"a snapshot is taken between calls, and {reason}: that isn't part of snapshots yet")
-        collect_garbage(store)
-        return _Taking(store, persistent_id).taken()
+        if not stands_between(store):
+            collect_garbage(store)
+        return _Taking(store, keep, persistent_id).taken()
     finally:
         let_go(store)
 
 
 class _Taking:
-    def __init__(self, store: Store, persistent_id: Callable[[object], str | None] | None) -> None:
+    def __init__(
+        self, store: Store, keep: Mapping[str, object], persistent_id: Callable[[object], str | None] | None
+    ) -> None:
         self._store = store
+        self._keep = keep
         self._persistent_id = persistent_id
         self._states: list[Any] = states_of(store)
         self._numbers: dict[tuple[str, int], int] = {}
@@ -67,6 +96,10 @@ class _Taking:
         self._modules: dict[str, Any] = {}
         #: Keeps objects whose `id` is known.
         self._kept: list[Any] = []
+        self._instance_at = {address_of(state): number for number, state in enumerate(self._states)}
+        #: What is in the heap besides objects, by kind, and the number of each by the word of a reference.
+        self._heap: dict[str, list[Any]] = {CONTINUATION: [], EXCEPTION: []}
+        self._heap_numbers: dict[int, Numbered] = {}
         self._reading = reading(store, Thing, self._name, self._reference)
 
     def taken(self) -> Taken:
@@ -77,8 +110,10 @@ class _Taking:
             self._reading.end()
 
     def _taken(self) -> Taken:
+        running = guests_of(self._store, self._reading)
         instances = tuple([self._instance(number) for number in range(len(self._states))])
         store = self._store
+        guests, (objects, segments) = self._guests(running)
         data = StoreData(
             tuple(self._modules),
             store.fuel,
@@ -92,7 +127,9 @@ class _Taking:
             tuple(self._found["global"]),
             tuple(self._found["tag"]),
             self._wasi(),
-            *self._objects(),
+            objects,
+            segments,
+            guests,
         )
         hosts = {
             Home(number, index): host.function
@@ -211,6 +248,10 @@ class _Taking:
             return None
         if isinstance(value, Func):
             return self._function(value)
+        if isinstance(value, Continuation | WasmException):
+            found = self._in_heap(value, where)
+            if found is not None:
+                return found
         return self._name(value, where)
 
     def _name(self, value: object, where: str) -> str:
@@ -222,6 +263,101 @@ class _Taking:
         raise WasmError(
             f"{where} holds an object of the host ({kind}), which a snapshot has only by a name from persistent_id"
         )
+
+    # --- what is in the middle of something ---
+
+    def _in_heap(self, value: Any, where: str) -> Numbered | None:
+        """The number of a continuation or an exception; None for an exception that is an object of the host."""
+        word = word_of(value)
+        if word == 0:
+            if isinstance(value, WasmException):
+                return None
+            return Numbered(CONSUMED, 0)
+        found = self._heap_numbers.get(word)
+        if found is None:
+            kind = CONTINUATION if isinstance(value, Continuation) else EXCEPTION
+            found = self._heap_numbers[word] = Numbered(kind, len(self._heap[kind]))
+            self._heap[kind].append(value)
+        return found
+
+    def _guests(
+        self, running: list[GuestImage]
+    ) -> tuple[GuestsData, tuple[tuple[ObjectData, ...], tuple[SegmentData, ...]]]:
+        """What is in the middle of something; and all objects, and segments with some."""
+        calls = tuple(map(self._call, running))
+        kept = tuple([(name, self._any(value, f"keep[{name!r}]")) for name, value in sorted(self._keep.items())])
+        continuations: list[ContinuationData] = []
+        exceptions: list[ExceptionData] = []
+        # Looking at one can find others, which come last; so can looking at objects.
+        while True:
+            while len(continuations) < len(self._heap[CONTINUATION]) or len(exceptions) < len(self._heap[EXCEPTION]):
+                for value in self._heap[CONTINUATION][len(continuations) :]:
+                    continuations.append(self._continuation(value, f"continuation {len(continuations)}"))
+                for value in self._heap[EXCEPTION][len(exceptions) :]:
+                    exceptions.append(self._exception(value, f"exception {len(exceptions)}"))
+            objects = self._objects()
+            if len(continuations) == len(self._heap[CONTINUATION]) and len(exceptions) == len(self._heap[EXCEPTION]):
+                return GuestsData(tuple(continuations), tuple(exceptions), calls, kept), objects
+
+    def _any(self, value: object, where: str) -> Reference:
+        if not isinstance(value, Func | Continuation | WasmException):
+            raise WasmError(f"{where} is no function, continuation or exception of the guest")
+        if isinstance(value, Continuation) and not value.alive:
+            raise WasmError(f"{where} is a continuation that has been consumed")
+        return self._reference(value, EXTERNREF, where)
+
+    def _values(self, typed: tuple[tuple[ValType, Any], ...]) -> tuple[Value, ...]:
+        return tuple([value if type.is_ref else Bits(value) for type, value in typed])
+
+    def _home(self, address: int, function: int) -> Home:
+        return Home(self._instance_at[address], function)
+
+    def _tails(self, tails: tuple[TailImage, ...]) -> tuple[TailData, ...]:
+        return tuple([TailData(self._home(tail.instance, tail.function), tail.offset) for tail in tails])
+
+    def _stack(self, image: StackImage) -> StackData:
+        frames = []
+        for frame in image.frames:
+            frames.append(
+                FrameData(
+                    self._home(frame.instance, frame.function),
+                    frame.offset,
+                    self._values(frame.locals),
+                    self._values(frame.operands),
+                    frame.own,
+                    self._tails(frame.tails),
+                )
+            )
+        return StackData(self._tails(image.tails), tuple(frames))
+
+    def _stacks(self, images: tuple[StackImage, ...]) -> tuple[StackData, ...]:
+        return tuple(map(self._stack, images))
+
+    def _call(self, image: GuestImage) -> CallData:
+        if image.task is not None:
+            info = call_of(image.task)
+            id, attempt = info.id, info.attempt
+            function = self._function(image.task.function)
+        else:
+            id, attempt = secrets.token_hex(16), 1
+            outermost = image.stacks[-1]
+            first: Any = (*outermost.tails, *outermost.frames)[0]
+            function = self._home(first.instance, first.function)
+        args = self._values(image.args)
+        host = None if image.host is None else self._function(image.host)
+        return CallData(id, attempt, function, host, args, self._stacks(image.stacks))
+
+    def _continuation(self, value: Continuation, where: str) -> ContinuationData:
+        image = continuation_image(value, self._reading, where)
+        function = None if image.function is None else self._function(image.function)
+        return ContinuationData(function, self._values(image.bound), self._stacks(image.stacks))
+
+    def _exception(self, value: WasmException, where: str) -> ExceptionData:
+        tag, values = exception_image(value, self._reading, where)
+        number = self._numbers.get(("tag", tag))
+        if number is None:
+            raise WasmError(f"{where} has a tag that no instance has: that isn't part of snapshots yet")
+        return ExceptionData(number, self._values(values))
 
     def _function(self, func: Func) -> Home:
         home = home_of(self._states, func)

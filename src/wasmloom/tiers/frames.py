@@ -272,6 +272,16 @@ def frames_of_parked(store: Store, parked: cython.pointer(Parked), host: object)
     function's."""
     current: cython.pointer(WlCont) = parked.current
     before: cython.bint = store.interrupting
+    if host is None:  # it has come out of a snapshot, and waits for nothing
+        return interpreter_tier.walk(
+            cython.cast(uint64_t, current.ip),
+            cython.cast(uint64_t, current.stack_base) + current.fp,
+            cython.cast(uint64_t, current.instance),
+            False,
+            cython.cast(uint64_t, current),
+            MAX_FRAMES,
+            None,
+        )
     found: list = [_host_frame(host, current)]
     store.interrupting = True  # nothing may resume the guest meanwhile
     try:

@@ -29,6 +29,9 @@ ctypedef struct Waiting:
     # Whether it may be in a `try_table`.
     bint (*may_catch)(Parked *parked) noexcept
 
+# Let a guest of bytecode go on that hasn't waited for a host function: where its innermost stack says.
+cdef uint64_t stand_up(Store store, Entry *entry) noexcept
+
 cdef Waiting interpreted
 cdef Waiting compiled
 cdef Waiting mixed

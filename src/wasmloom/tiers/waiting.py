@@ -125,6 +125,18 @@ def _run_interpreted(
 
 @cython.cfunc
 @cython.exceptval(check=False)
+def stand_up(store: Store, entry: cython.pointer(Entry)) -> uint64_t:
+    """See the declaration."""
+    current: cython.pointer(WlCont) = entry.parked.current
+    start = cython.declare(Start)
+    start.code = current.ip
+    start.environment = current.instance
+    start.frame = current.fp
+    return interpreter_tier.run(store, entry, cython.address(start))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
 def _begin_interpreted(
     store: Store, entry: cython.pointer(Entry), function: cython.pointer(WlFunction)
 ) -> uint64_t:
