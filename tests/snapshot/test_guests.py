@@ -675,7 +675,7 @@ COMPUTES = """(module (import "m" "begin" (func $begin)) (memory 1) (tag $e)
     (local.get 1) (local.get 2)))"""
 
 
-@pytest.mark.parametrize(("name", "argument"), [("fib", 12), ("loop", 50)])
+@pytest.mark.parametrize(("name", "argument"), [("fib", 12), ("loop", 90)])
 @pytest.mark.parametrize("how", ["call", "call_async"])
 def test_a_chain_of_copies(name: str, argument: int, how: str, engine: wl.Engine) -> None:
     """A guest that is stopped again and again, and each time goes on in another store."""

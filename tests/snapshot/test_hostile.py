@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wasmloom as wl
-from wasmloom.snapshot.format import MAGIC
+from wasmloom.snapshot.format import MAGIC, VERSION
 
 
 @lru_cache
@@ -139,7 +139,7 @@ def test_bytes_that_become_many() -> None:
     """A kilobyte of zeros, compressed twice over, is small; what it becomes is bounded all the same."""
     import zlib
 
-    head = MAGIC + bytes([1, 1, 0])
+    head = MAGIC + bytes([VERSION, 1, 0])
     with pytest.raises(wl.WasmError, match="max_size allows more"):
         wl.Snapshot.from_bytes(signed(head + zlib.compress(bytes(1 << 24))), max_size=1 << 20)
 

@@ -22,6 +22,7 @@ from cython.cimports.cpython import array as carray
 from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.wasmloom.contract._handlers import SIZE_ENTER
 from cython.cimports.wasmloom.contract._layout import (
     BOUND_SHIFT,
     CONT_ACTIVE,
@@ -157,6 +158,7 @@ def _values(
     return tuple(found)
 
 
+@cython.final
 @cython.no_gc_clear
 @cython.cclass
 class _Reader:
@@ -202,8 +204,11 @@ class _Reader:
         return place
 
     @cython.cfunc
-    def stack(self, ip: uint64_t, fp: uint64_t, instance: uint64_t, bound: uint64_t) -> object:
-        """A stack from where it stands. Without an instance, `ip` is the return ip of a callee that has no frame.
+    def stack(
+        self, ip: uint64_t, fp: uint64_t, instance: uint64_t, bound: uint64_t, callee: uint64_t
+    ) -> object:
+        """A stack from where it stands. Without an instance, `ip` is the return ip of a callee that has no frame, and
+        `callee` its instance, 0 of a host function.
 
         `bound`: so many slots of what the innermost frame awaits are there.
         """
@@ -217,6 +222,7 @@ class _Reader:
         cursor.fp = fp
         cursor.instance = instance
         if instance == 0:
+            cursor.instance = callee
             tails = self.tails(fp, ip)
             below = to_caller(cython.address(cursor), ip)
         while below == CALLER:
@@ -238,16 +244,24 @@ class _Reader:
         ip: uint64_t = cython.cast(uint64_t, ctx.trap_ip)
         fp: uint64_t = cython.cast(uint64_t, ctx.trap_fp)
         if store.guest.stands == STANDS_AT_LOOP:
-            space, index, at = find(ip, None)
-            offset = space.offset_at(index, at)
-            # The walk finds the place by its address.
-            self.known[ip] = (space, index, index + space.module.num_imported_funcs, offset)
-            stack = self.stack(ip, fp, cython.cast(uint64_t, ctx.trap_instance), 0)
+            stack = self.going_on(ip, fp, cython.cast(uint64_t, ctx.trap_instance))
         else:
             stack = self.beginning(
                 store.guest.stands_before, ip, fp, cython.cast(uint64_t, ctx.trap_instance)
             )
         return GuestImage(task, None, (), self.chain(current, entry.bottom, stack))
+
+    @cython.cfunc
+    def going_on(self, ip: uint64_t, fp: uint64_t, instance: uint64_t) -> object:
+        """A stack whose innermost frame is about to go on where a loop or its function begins."""
+        space, index, at = find(ip, None)
+        # The walk finds the place by its address.
+        place = (space, index, index + space.module.num_imported_funcs, space.offset_at(index, at))
+        before = self.known.get(ip)
+        self.known[ip] = place
+        stack = self.stack(ip, fp, instance, 0, 0)
+        self.known[ip] = before
+        return stack
 
     @cython.cfunc
     def beginning(self, enters: uint64_t, return_ip: uint64_t, fp: uint64_t, instance: uint64_t) -> object:
@@ -257,15 +271,16 @@ class _Reader:
         function = index + space.module.num_imported_funcs
         if self.store.guest.deterministic:
             raise WasmError("a deterministic guest that is about to begin a function isn't part of snapshots")
-        state: FrameState = space.state_at(function, 0)
+        offset = space.offset_at(index, SIZE_ENTER)  # a loop's, where one begins at once
+        state: FrameState = space.state_at(function, offset)
         params = len(func_type(space.module.func_type_ids[function]).params)
         locals: list = []
         for i, place in enumerate(state.locals):
             zero = None if of_type(place.type).is_reference else 0
             of = f"in function {function}, parameter {i}"
             locals.append((place.type, self.at(words, place, of) if i < params else zero))
-        below = self.stack(return_ip, fp, 0, 0)
-        frame = FrameImage(instance, function, 0, tuple(locals), (), (), ())
+        below = self.stack(return_ip, fp, 0, 0, instance)
+        frame = FrameImage(instance, function, offset, tuple(locals), (), (), ())
         return StackImage(below.tails, (*below.frames, frame))
 
     @cython.cfunc
@@ -324,6 +339,7 @@ class _Reader:
                     cython.cast(uint64_t, cont.stack_base) + cont.fp,
                     cython.cast(uint64_t, cont.instance),
                     0,
+                    0,
                 )
             )
         return tuple(found)
@@ -344,7 +360,7 @@ class _Reader:
         words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), base + fp)
         of = f"in a call of {host_of(function).name}, an argument"
         args = _values(self.told, tuple(signature.type.params), words, signature.param_slots, of)
-        stack = self.stack(ip, base + fp, 0, 0)
+        stack = self.stack(ip, base + fp, 0, 0, 0)
         return GuestImage(task, func_at(self.store, function), args, self.chain(current, bottom, stack))
 
 
@@ -378,6 +394,15 @@ def guests_of(store: Store, told: Reading) -> list[GuestImage]:
                     raise WasmError("a call that has been cancelled and waits all the same isn't part of snapshots")
                 if parked.native_stack != cython.NULL or parked.beside != cython.NULL:
                     raise WasmError(_CALL)
+                if task.host is None:
+                    stack = reader.going_on(
+                        cython.cast(uint64_t, parked.current.ip),
+                        cython.cast(uint64_t, parked.current.stack_base) + parked.current.fp,
+                        cython.cast(uint64_t, parked.current.instance),
+                    )
+                    found.append(GuestImage(task, None, (), reader.chain(parked.current, parked.root, stack)))
+                    parked = parked.next
+                    continue
                 found.append(
                     reader.calling(
                         task,
@@ -465,6 +490,7 @@ def continuation_image(value: Continuation, told: Reading, where: str) -> Contin
             cython.cast(uint64_t, cont.stack_base) + cont.fp,
             cython.cast(uint64_t, cont.instance),
             bound_of(cont),
+            0,
         )
         return ContinuationImage(None, (), reader.chain(cont, last_of(cont), stack))
     finally:
