@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import signal
 import subprocess
@@ -768,3 +769,72 @@ def test_what_wants_a_snapshot_gets_its_errors(engine: wl.Engine) -> None:
         run(thing)
     with pytest.raises(wl.WasmError, match="can't call into the store"):
         run(None)
+
+
+# --- programs ---
+
+ECHO = """(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func $line (param $fd i32) (result i32)
+    (i32.store (i32.const 0) (i32.const 100)) (i32.store (i32.const 4) (i32.const 8))
+    (drop (call $read (local.get $fd) (i32.const 0) (i32.const 1) (i32.const 16)))
+    (i32.load (i32.const 16)))
+  (func (export "_start") (local $size i32)
+    (loop $l
+      (local.set $size (call $line (i32.const 0)))
+      (i32.store (i32.const 4) (local.get $size))
+      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+      (br_if $l (local.get $size)))))"""
+
+
+def test_a_program_that_waits_for_input(engine: wl.Engine) -> None:
+    """It is stopped in its read, again and again; what it has written stays written, and nothing is read twice."""
+    module = wl.Module(ECHO, engine)
+    written: list[bytes] = []
+
+    async def stopped(store: wl.Store, running: Any) -> wl.Snapshot:
+        task = asyncio.ensure_future(running)
+        while not wl.waiting_guests(store):
+            await asyncio.sleep(0.001)
+        kept = store.snapshot()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return kept
+
+    def pipe(data: bytes) -> int:
+        reader, writer = os.pipe()
+        os.write(writer, data)
+        writers.append(writer)
+        writers.append(reader)
+        return reader
+
+    writers: list[int] = []
+    with wl.Wasi(stdin=pipe(b""), stdout=written.append) as wasi:
+        instance = wasi.instantiate(module)
+        kept = asyncio.run(stopped(instance.store, instance.exports._start.call_async()))
+    for number in range(3):
+        with wl.Wasi(stdin=pipe(b"line %d\n" % number), stdout=written.append) as wasi:
+            copy = travelled(kept, engine).restore(wasi=wasi)
+            (call,) = copy.calls
+            assert (call.function, call.waits_for) == ("_start", "wasi_snapshot_preview1.fd_read")
+
+            async def reads(copy: wl.Restored = copy, call: wl.PendingCall = call, number: int = number) -> wl.Snapshot:
+                task = asyncio.ensure_future(call.run())
+                while len(written) <= number or not wl.waiting_guests(copy.store):
+                    await asyncio.sleep(0.001)
+                kept = copy.store.snapshot()
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                return kept
+
+            kept = asyncio.run(reads())
+    with wl.Wasi(stdin=b"", stdout=written.append) as wasi:
+        copy = kept.restore(wasi=wasi)
+        assert asyncio.run(copy.calls[0].run()) is None
+    assert b"".join(written) == b"line 0\nline 1\nline 2\n"
+    for writer in writers:
+        os.close(writer)
