@@ -24,6 +24,8 @@ _REASONS = (
     ("real/*", "*1,000", "*", "Python, and the import of some sixty modules, take nearly all of it."),
     ("real/*", "*", "*/wasmi", "the command starts in a millisecond; Python and its packages take longer."),
     ("compile/optimising", "*", "*", "LLVM is a slow compiler; see measurements.md."),
+    ("objects/programs", "strings", "*/V8", "copies of more than 16 elements call the runtime, and arrays of more than "
+     "8 KiB have a mapping each, whose pages the system has to find."),
     ("*", "*", "*/C", "C can't be interrupted or limited, and is compiled with this processor's instructions."),
 )  # fmt: skip
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import wasmloom as wl
 from tests.compiler.tiers import ENGINES, engine_of, exports_of, outcome_of
@@ -168,3 +170,57 @@ def test_large_arrays_can_be_stopped(name: str) -> None:
         return bool(exports.at(size - 1) == 1)
 
     assert any(is_stopped() for _ in attempts())
+
+
+def copies_module() -> str:
+    parts = ["(module"]
+    for s, _ in fields():
+        parts.append(f"""(type $a_{s} (array (mut {s})))
+          (func (export "make {s}") (param i64 i32) (result (ref $a_{s})) (local $a (ref $a_{s})) (local $i i32)
+            (local.set $a (array.new_default $a_{s} (local.get 1)))
+            (loop $l
+              (if (i32.lt_u (local.get $i) (local.get 1))
+                (then
+                  (array.set $a_{s} (local.get $a) (local.get $i)
+                    {as_bits(s, '(i64.add (local.get 0) (i64.extend_i32_u (local.get $i)))')})
+                  (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                  (br $l))))
+            (local.get $a))
+          (func (export "copy {s}") (param (ref null $a_{s}) i32 (ref null $a_{s}) i32 i32)
+            (array.copy $a_{s} $a_{s} (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4)))""")
+    return "\n".join(parts) + ")"
+
+
+NUMBERS = st.one_of(st.integers(0, 24), st.sampled_from([-1, 1 << 31, (1 << 31) - 1]))
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def copies(request: pytest.FixtureRequest) -> Any:
+    return exports_of(copies_module(), engine_of(request.param))
+
+
+@settings(max_examples=60)
+@given(
+    field=st.sampled_from(list(fields())), lengths=st.tuples(st.integers(0, 24), st.integers(0, 24)),
+    to=st.integers(0, 2), origin=st.integers(0, 2), target=NUMBERS, source=NUMBERS, count=NUMBERS,
+)  # fmt: skip
+def test_copies(
+    copies: Any, field: tuple[str, int], lengths: tuple[int, int], to: int, origin: int, target: int, source: int,
+    count: int,
+) -> None:  # fmt: skip
+    """Within an array in both directions, from one to another one, beyond ends, and where one is null."""
+    s, size = field
+    arrays = [copies[f"make {s}"](100 * number, length) for number, length in enumerate(lengths)] + [None]
+    model = [[of_bits(100 * number + i, size) for i in range(length)] for number, length in enumerate(lengths)]
+    outcome = outcome_of(copies[f"copy {s}"], arrays[to], target, arrays[origin], source, count)[:2]
+    if to == 2 or origin == 2:
+        assert outcome == ("trap", "null array reference")
+    else:
+        ends = [at % (1 << 32) + count % (1 << 32) for at in (target, source)]
+        if ends[0] > lengths[to] or ends[1] > lengths[origin]:
+            assert outcome == ("trap", "out of bounds array access")
+        else:
+            assert outcome == ("result", None)
+            model[to][target : ends[0]] = model[origin][source : ends[1]]
+    for array, wanted in zip(arrays, model, strict=False):
+        assert contents(array, s, size) == b"".join(wanted)

@@ -180,7 +180,55 @@ def _array_from_segment(f: FunctionLowering, i: Instr) -> None:
     _push_made(f, f.b.word_at(words, 0))
 
 
-@lowers("array.fill", "array.copy", "array.init_data", "array.init_elem")
+#: Elements that are copied here, at most: a loop is faster than a call where strings are short.
+_MOST_COPIED = 16
+
+
+@lowers("array.copy")
+def _array_copy(f: FunctionLowering, i: Instr) -> None:
+    """What is longer, overlaps the wrong way or traps is left to the runtime."""
+    b, storage = f.b, _element(f, i)
+    values = f.pop_many(_OPERANDS["array.copy"])
+    to, target, origin, source, count = values
+    known = b.memo.copy(), b.current.copy()
+    other, done = b.fresh("slow"), b.fresh("copied")
+
+    def check(is_other: Value) -> None:
+        go_on = b.fresh("quick")
+        b.branch(is_other, other, go_on, unlikely=True)
+        b.follow(go_on)
+
+    check(b.compare("ugt", count, b.const("i32", _MOST_COPIED)))
+    places = []
+    for array, index in ((to, target), (origin, source)):
+        check(b.compare("eq", array, b.const("i64", 0)))
+        pointer = b.pointer_in(array)
+        length = b.object_load("i32", b.at(pointer, layout.offset("WlObject", "length")), SLOT_BYTES, LENGTH)
+        start, end = b.convert("zext", index, "i64"), b.convert("zext", length, "i64")
+        check(b.compare("ugt", b.binary("add", start, b.convert("zext", count, "i64")), end))
+        place = b.binary("mul", start, b.const("i64", storage.bytes))
+        places.append(b.at(b.at(pointer, _HEADER), place))
+    check(b.both(b.compare("eq", to, origin), b.compare("ugt", target, source)))
+    loop, before = b.fresh("copy"), b.block
+    b.branch(b.compare("eq", count, b.const("i32", 0)), done, loop)
+    b.label(loop)
+    at, following = Value(b.fresh("at"), "i32"), Value(b.fresh("following"), "i32")
+    b.emit(f"{at.text} = phi i32 [ 0, {before} ], [ {following.text}, {loop} ]")
+    offset = b.binary("mul", b.convert("zext", at, "i64"), b.const("i64", storage.bytes))
+    here, there = (b.at(place, offset) for place in places)
+    part = element_part(storage)
+    b.object_store(b.object_load(storage.type, there, storage.align, part), here, storage.align, part)
+    b.emit(f"{following.text} = add i32 {at.text}, 1")
+    b.branch(b.compare("ult", following, count), loop, done)
+    b.label(other)
+    b.memo, b.current = known[0].copy(), known[1].copy()
+    _by_runtime(f, i, values)
+    b.jump(done)
+    b.label(done)
+    b.memo, b.current = known
+
+
+@lowers("array.fill", "array.init_data", "array.init_elem")
 def _array_by_runtime(f: FunctionLowering, i: Instr) -> None:
     _by_runtime(f, i, f.pop_many(_OPERANDS[INSTRUCTIONS[i.row].mnemonic]))
 

@@ -49,7 +49,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     Slab,
     block_at,
 )
-from cython.cimports.wasmloom.runtime.marking import Marking, look_into, look_into_marked, visit, visit_range
+from cython.cimports.wasmloom.runtime.marking import Marking, drain, look_into_marked, visit, visit_range
 from cython.cimports.wasmloom.runtime.stacks import bound_of, is_young, last_of, set_collector, waiting_bytes
 from cython.cimports.wasmloom.runtime.store import Store
 from cython.cimports.wasmloom.runtime.sweeping import finish_sweeping, sweep
@@ -236,8 +236,7 @@ def _mark(m: cython.pointer(Marking)) -> cython.void:
     _visit_parked(m)
     while m.marked or m.overflown or m.conts != cython.NULL or m.exceptions != cython.NULL:
         if m.marked:
-            m.marked -= 1
-            look_into(m, m.heap.marks[m.marked])
+            drain(m)
         elif m.overflown:
             look_into_marked(m)
         elif m.conts != cython.NULL:

@@ -1,8 +1,15 @@
 from libc.stdint cimport uint64_t
 
-from wasmloom.contract._layout cimport WlCont, WlException, WlObject
+from wasmloom.contract._layout cimport WlCont, WlException
 from wasmloom.runtime.guests cimport Guest
 from wasmloom.runtime.heap cimport Heap
+
+cdef extern from *:
+    # Let the processor bring what is at an address into its caches. Any address will do.
+    void fetch "__builtin_prefetch" (const void *) nogil
+
+cdef enum:
+    AHEAD = 8                   # objects that are being fetched, a power of two
 
 # A collection that is under way: what is marked but has not been looked into yet, linked by `next`.
 ctypedef struct Marking:
@@ -16,5 +23,5 @@ ctypedef struct Marking:
 
 cdef void visit(Marking *m, uint64_t word) noexcept nogil
 cdef void visit_range(Marking *m, void *start, uint64_t count) noexcept nogil
-cdef void look_into(Marking *m, WlObject *object) noexcept nogil
+cdef void drain(Marking *m) noexcept nogil
 cdef void look_into_marked(Marking *m) noexcept nogil

@@ -43,7 +43,7 @@ from cython.cimports.wasmloom.runtime.heap import (
     mark_bits,
     slab_of,
 )
-from cython.cimports.wasmloom.runtime.marking import Marking
+from cython.cimports.wasmloom.runtime.marking import AHEAD, Marking, fetch
 from cython.cimports.wasmloom.runtime.stacks import state_of
 from cython.cimports.wasmloom.system.allocation import realloc
 
@@ -139,7 +139,7 @@ def _visit_field(m: cython.pointer(Marking), word: uint64_t) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def look_into(m: cython.pointer(Marking), object: cython.pointer(WlObject)) -> cython.void:
+def _look_into(m: cython.pointer(Marking), object: cython.pointer(WlObject)) -> cython.void:
     """Visit what an object refers to."""
     type: cython.pointer(WlType) = cython.cast(cython.pointer(WlType), object.type)
     at: cython.pointer(uint32_t)
@@ -181,12 +181,39 @@ def look_into_marked(m: cython.pointer(Marking)) -> cython.void:
             for i in range(slab.used):
                 object = cython.cast(cython.pointer(WlObject), block_at(slab, i))
                 if is_marked(object):
-                    look_into(m, object)
+                    _look_into(m, object)
         slab = slab.next
     for i in range(m.heap.large_count):
         object = cython.cast(cython.pointer(WlObject), block_at(m.heap.large[i], 0))
         if is_marked(object):
-            look_into(m, object)
+            _look_into(m, object)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def drain(m: cython.pointer(Marking)) -> cython.void:
+    """Look into all objects that wait, and those that they refer to.
+
+    Nearly all of the time passes waiting for the first word of an object that isn't in a cache. So each has a while in
+    a ring before it is looked into, in which the processor fetches it.
+    """
+    ring: cython.pointer(WlObject)[AHEAD]
+    object: cython.pointer(WlObject)
+    place: uint64_t = 0
+    waiting: uint64_t = 0
+    while m.marked or waiting:
+        if m.marked and waiting < AHEAD:
+            m.marked -= 1
+            object = m.heap.marks[m.marked]
+            fetch(object)
+            ring[(place + waiting) % AHEAD] = object
+            waiting += 1
+            continue
+        object = ring[place]
+        place = (place + 1) % AHEAD
+        waiting -= 1
+        _look_into(m, object)
 
 
 # --- words of any kind ---
