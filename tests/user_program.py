@@ -195,8 +195,11 @@ def snapshots(shop: Shop) -> None:
     copied: tuple[wl.Instance, ...] = wl.fork(store).instances
     assert copied[0].store is not store
     with tempfile.TemporaryDirectory() as folder:
-        kept.save(f"{folder}/kept.wlsnap")
-        assert wl.Snapshot.load(f"{folder}/kept.wlsnap").to_bytes() == kept.to_bytes()
+        kept.save(f"{folder}/kept.wlsnap", compress="zlib", key=b"secret")
+        assert wl.Snapshot.load(f"{folder}/kept.wlsnap", key=b"secret").to_bytes() == kept.to_bytes()
+    with wl.Wasi(args=["a"]) as wasi, wl.Wasi() as another:
+        guest = wasi.instantiate(wl.Module('(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32))))'))
+        assert len(wl.Snapshot.take(guest.store).restore(wasi=another).instances) == 1
 
 
 def profiles(shop: Shop) -> None:

@@ -86,6 +86,16 @@ class World:
         return wl.Module(PROGRAM, self.engine)
 
     @functools.cached_property
+    def with_a_memory(self) -> wl.Module:
+        return wl.Module('(module (import "h" "m" (memory 3)) (export "m" (memory 0)))', self.engine)
+
+    @functools.cached_property
+    def with_objects(self) -> wl.Module:
+        text = """(module (type $a (array (mut anyref)))
+          (global (export "a") (ref $a) (array.new_fixed $a 2 (ref.null any) (ref.i31 (i32.const 1)))))"""
+        return wl.Module(text, self.engine)
+
+    @functools.cached_property
     def trapping(self) -> wl.Module:
         return wl.Module("(module (memory 1) (func $f (unreachable)) (start $f))", self.engine)
 
@@ -234,6 +244,41 @@ def snapshot(world: World) -> None:
     again = wl.Snapshot.from_bytes(kept.to_bytes(embed=False), modules=[world.module])
     with fails(wl.LinkError):
         again.restore()
+
+
+@kind
+def snapshot_copies(world: World) -> None:
+    """Copies that map the same file write to it, grow and go, one after the other and after their snapshot."""
+    store = wl.Store(world.engine)
+    memory = wl.Memory(store, wl.MemoryType(wl.Limits(3, 9)))
+    memory[100_000] = 1
+    wl.Instance(world.with_a_memory, {"h": {"m": memory}}, store=store)
+    kept = wl.Snapshot.take(store)
+    copies = [kept.restore().instances[0].exports.m for _ in range(3)]
+    del kept
+    for copy in copies:
+        copy[100_001] = 2
+        copy.grow(1)
+
+
+@kind
+def snapshot_of_wasi(world: World) -> None:
+    with wl.Wasi(args=["a"], stdout=io.BytesIO(), preopens={"/": "."}) as made:
+        instance = made.instantiate(world.program)
+        made.start(instance)  # it leaves a file open
+        kept = wl.Snapshot.take(instance.store)
+    with wl.Wasi(stdout=io.BytesIO(), preopens={"/": "."}) as again:
+        kept.restore(wasi=again)
+    with wl.Wasi(stdout=io.BytesIO()) as lacking, fails(wl.WasmError):
+        kept.restore(wasi=lacking)
+
+
+@kind
+def snapshot_of_objects(world: World) -> None:
+    exports = wl.Instance(world.with_objects, store=wl.Store(world.engine)).exports
+    exports.a.value[0] = exports.a.value  # a cycle
+    copy = wl.fork(exports.a.store).instances[0].exports
+    assert copy.a.value[0] == copy.a.value
 
 
 @kind
