@@ -181,6 +181,7 @@ def snapshots(shop: Shop) -> None:
     kept: wl.Snapshot = wl.Snapshot.take(store, persistent_id=lambda thing: None)
     data: bytes = kept.to_bytes(embed=False)
     again = wl.Snapshot.from_bytes(data, modules=kept.modules)
+    assert again.is_between_calls
     restored: wl.Restored = again.restore(imports={"h": {"f": lambda: None}}, persistent_load=lambda name: None)
     assert restored.instances[0].exports.run() == 1 and again == kept
     calls: tuple[wl.PendingCall, ...] = restored.calls
@@ -198,7 +199,8 @@ def snapshots(shop: Shop) -> None:
         kept.save(f"{folder}/kept.wlsnap", compress="zlib", key=b"secret")
         assert wl.Snapshot.load(f"{folder}/kept.wlsnap", key=b"secret").to_bytes() == kept.to_bytes()
     with wl.Wasi(args=["a"]) as wasi, wl.Wasi() as another:
-        guest = wasi.instantiate(wl.Module('(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32))))'))
+        yielding = '(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32))))'
+        guest = wasi.instantiate(wl.Module(yielding))
         assert len(wl.Snapshot.take(guest.store).restore(wasi=another).instances) == 1
 
 

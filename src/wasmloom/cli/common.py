@@ -96,6 +96,13 @@ def to_binary(path: str) -> bytes:
         return parse_module(data).binary
 
 
+def function_names(decoded: Any) -> dict[int, str]:
+    """Index → name: from the name section, else of an export."""
+    exported = {export.index: export.name for export in decoded.exports if export.kind == "func"}
+    named: dict[int, str] = decoded.index_names.maps.get("func", {})
+    return exported | named
+
+
 def looks_like_text(data: bytes) -> bool:
     """Whether a module is in the text format: it begins with a parenthesis or a comment."""
     return data.lstrip(b" \t\r\n")[:1] in (b"(", b";")

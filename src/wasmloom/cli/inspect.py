@@ -7,7 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from wasmloom.cli.common import Command, CommandError, add_stack_switching, errors_name, make_engine, to_binary
+from wasmloom.cli.common import (
+    Command,
+    CommandError,
+    add_stack_switching,
+    errors_name,
+    function_names,
+    make_engine,
+    to_binary,
+)
 from wasmloom.cli.snapshots import is_snapshot, show
 from wasmloom.messages import printable, quoted, two_level
 
@@ -50,13 +58,6 @@ def sections(data: bytes) -> Iterator[tuple[int, int, int]]:
                 break
         yield section, position, size
         position += size
-
-
-def function_names(decoded: Any) -> dict[int, str]:
-    """Index → name: from the name section, else of an export."""
-    exported = {export.index: export.name for export in decoded.exports if export.kind == "func"}
-    named: dict[int, str] = decoded.index_names.maps.get("func", {})
-    return exported | named
 
 
 def find_function(decoded: Any, text: str) -> int:

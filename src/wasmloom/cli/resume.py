@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from argparse import PARSER, ArgumentParser
 from collections.abc import Sequence
@@ -18,11 +19,11 @@ from wasmloom.cli.common import (
     to_binary,
 )
 from wasmloom.cli.run import TRAPPED, add_directories, invoke_function, preopens_of
-from wasmloom.cli.snapshots import save
+from wasmloom.cli.snapshots import add_when, chosen, save, taking
 from wasmloom.messages import quoted
 
 if TYPE_CHECKING:
-    from wasmloom import Instance
+    from wasmloom import Instance, PendingCall
 
 
 def _exporting(instances: Sequence[Instance], name: str) -> Instance:
@@ -35,18 +36,25 @@ def _exporting(instances: Sequence[Instance], name: str) -> Instance:
     raise CommandError(f"link: no instance has an exported function {quoted(name)}")
 
 
+async def _go_on(calls: Sequence[PendingCall]) -> list[Any]:
+    """Let all guests of a store go on; what their calls give."""
+    return await asyncio.gather(*[call.run() for call in calls])
+
+
 def resume(
     invoke: str | None,
     directories: Sequence[str],
     modules: Sequence[str],
-    save_to: str | None,
+    snapshot_on: str | None,
+    snapshot_to: str | None,
     target: Sequence[str],
     **options: Any,
 ) -> int:
-    """Restore a snapshot that `wasmloom run --snapshot-on` or `Snapshot.save` has written, and call a function.
+    """Go on with a snapshot that `wasmloom run --snapshot-on` or `Snapshot.save` has written.
 
-    Its programs get this process's standard streams and the directories that --dir gives; arguments, environment and
-    open files are those of the snapshot. The exit status is as that of run.
+    Guests in the middle of a call go on with it, and print what it gives; with --invoke a function is called. Programs
+    get this process's standard streams and the directories that --dir gives; arguments, environment and open files are
+    those of the snapshot. The exit status is as that of run.
     """
     from wasmloom import ExitStatus, Module, Snapshot, Trap
     from wasmloom.snapshot.format import decode
@@ -54,12 +62,17 @@ def resume(
 
     file, *arguments = target[1:] if target[0] == "--" else target
     preopens = preopens_of(directories)
+    when, path = chosen(snapshot_on, snapshot_to, file, invoke)
     data = read_input(file)
-    if invoke is None:
-        raise UsageError("the snapshot was taken between two calls: --invoke says what to call")
     with errors_name(file):
         told, _ = decode(data)
+        if invoke is None and not told.guests.calls:
+            raise UsageError("the snapshot was taken between two calls: --invoke says what to call")
+        if when is not None and when.kind == "CALL":
+            raise UsageError("resume doesn't take --snapshot-on CALL")
         options |= {"fuel": told.fuel is not None or None, "deterministic": told.deterministic or None}
+        if told.guests.calls or (when is not None and when.kind != "END"):
+            options["snapshots"] = True
         engine = make_engine(**options)
         found = [Module(to_binary(path), engine) for path in modules]
         worlds: list[Wasi] = []
@@ -71,11 +84,17 @@ def resume(
             restored = Snapshot.from_bytes(data, modules=found, engine=engine).restore(wasi=worlds)
             sys.stdout.flush()
             try:
-                invoke_function(_exporting(restored.instances, invoke), invoke, arguments)
+                with taking(when, restored.store, path):
+                    if invoke is not None:
+                        invoke_function(_exporting(restored.instances, invoke), invoke, arguments)
+                    else:
+                        for value in asyncio.run(_go_on(restored.calls)):
+                            if value is not None:
+                                print(value)
             except ExitStatus as status:
                 return status.code
-            if save_to is not None:
-                save(restored.store, save_to)
+            if when is not None and when.kind == "END":
+                save(restored.store, path)
         except Trap as trap:
             sys.stdout.flush()
             print(f"error: trap: {file}: {trap}", file=sys.stderr)
@@ -93,7 +112,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--module", dest="modules", metavar="FILE", action="append", default=[],
         help="A module of the snapshot that isn't embedded.",
     )  # fmt: skip
-    parser.add_argument("--save", dest="save_to", metavar="FILE", help="Write a snapshot again after the call.")
+    add_when(parser)
     add_engine_options(parser)
     parser.add_argument("target", metavar="FILE", nargs=PARSER, help="The snapshot, and arguments for the function.")
 

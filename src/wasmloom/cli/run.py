@@ -22,7 +22,7 @@ from wasmloom.cli.common import (
     read_input,
 )
 from wasmloom.cli.progress import Progress
-from wasmloom.cli.snapshots import save, snapshot_path
+from wasmloom.cli.snapshots import When, add_when, chosen, save, taking, watched
 from wasmloom.messages import printable, quoted
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def _within(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _run(module: Module, store: Store, wasi: Wasi, name: str | None, arguments: Sequence[str]) -> int:
+def _run(module: Module, store: Store, wasi: Wasi, imports: Any, name: str | None, arguments: Sequence[str]) -> int:
     from wasmloom import ExitStatus
 
-    instance = wasi.instantiate(module, store=store)
+    instance = wasi.instantiate(module, imports, store=store)
     if name is None:
         return wasi.start(instance)
     try:
@@ -137,10 +137,11 @@ def run_program(
     stack_limit: int | None,
     threads: int,
     target: Sequence[str],
-    after: Callable[[Store], None] | None = None,
+    when: When | None = None,
+    path: str = "",
     **options: Any,
 ) -> int:
-    """Do what `run` says, with the guest's calls in a context that `around` makes; call `after` if they return."""
+    """Do what `run` says, with the guest's calls in a context that `around` makes; a snapshot goes to `path`."""
     from wasmloom import Module, Store, Trap
     from wasmloom.wasi import Wasi
 
@@ -167,10 +168,10 @@ def run_program(
         try:
             with _within(timeout), Progress(file, delay=1.0) as progress:
                 module = Module(data, engine, progress=progress)
-            with around(store):
-                status = _run(module, store, wasi, invoke, arguments)
-            if after is not None and status == 0:
-                after(store)
+            with around(store), taking(when, store, path):
+                status = _run(module, store, wasi, watched(wasi, store, when, path), invoke, arguments)
+            if when is not None and when.kind == "END" and status == 0:
+                save(store, path)
             return status
         except Trap as trap:
             sys.stdout.flush()
@@ -184,17 +185,11 @@ def run(snapshot_on: str | None, snapshot_to: str | None, **options: Any) -> int
     The exit status is the guest's; 134 after a trap, 130 after Ctrl-C, 1 when the module can't be run. A snapshot is
     for resume.
     """
-    if snapshot_on is None:
-        if snapshot_to is not None:
-            raise UsageError("--snapshot-to needs --snapshot-on")
-        return run_program(nullcontext, **options)
-    if snapshot_on != "END":
-        raise UsageError(f"--snapshot-on takes END, not {snapshot_on!r}")
-    if options["invoke"] is None:
-        raise UsageError("--snapshot-on END needs --invoke: a program that has ended has nothing to go on with")
     target = options["target"]
-    path = snapshot_path(target[1] if target[0] == "--" else target[0], snapshot_to)
-    return run_program(nullcontext, after=lambda store: save(store, path), **options)
+    when, path = chosen(snapshot_on, snapshot_to, target[1] if target[0] == "--" else target[0], options["invoke"])
+    if when is not None and when.kind != "END":
+        options["snapshots"] = True
+    return run_program(nullcontext, when=when, path=path, **options)
 
 
 def add_directories(parser: ArgumentParser) -> None:
@@ -236,14 +231,7 @@ def add_run_options(parser: ArgumentParser) -> None:
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--snapshot-on",
-        metavar="WHEN",
-        help="Write a snapshot at this moment. END: when the function of --invoke has returned.",
-    )
-    parser.add_argument(
-        "--snapshot-to", metavar="FILE", help="Where the snapshot goes (default: FILE with the suffix .wlsnap)."
-    )
+    add_when(parser)
     add_run_options(parser)
 
 

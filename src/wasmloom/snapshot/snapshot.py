@@ -105,6 +105,11 @@ class Snapshot(Fixed):
         """The modules of its instances."""
         return self._modules
 
+    @property
+    def is_between_calls(self) -> bool:
+        """Whether no guest is in the middle of a call: what is restored has no `calls`."""
+        return not self._data.guests.calls
+
     def restore(
         self,
         *,
