@@ -7,7 +7,7 @@ then it is filled. Nothing refers to it from outside before that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from wasmloom.contract.layout import SLOT_BYTES
 from wasmloom.host.continuations import continuation_at
@@ -60,18 +60,25 @@ from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, HEAP_SHIFT, ContT
 _ANY_CONT = ABSTRACT_HEAP_TYPES["cont"]
 
 
-class Rebuilding:
-    """Makes what is in the middle of something: `plan`, then `make`, then `fill`."""
+class Template(NamedTuple):
+    """The words of a stack, as far as they are the same in every store; where instances and references belong; where
+    the innermost frame goes on, and the slot of the innermost exception record."""
+
+    words: list[int]
+    instances: list[tuple[int, int]]
+    references: list[tuple[int, ValType, Value]]
+    back: int
+    record: int
+
+
+class Plans:
+    """What follows from a snapshot and its modules alone, so it is made once: see `Planner`. Raises `WasmError`."""
 
     def __init__(self, data: GuestsData, planner: Planner) -> None:
-        self._data = data
-        self._continuations = [(each, *planner.continuation(each)) for each in data.continuations]
-        self._calls = [(each, self._planned(each, planner)) for each in data.calls]
-        self._stacks: list[list[int]] = []
-        self._consumed: dict[int, Any] = {}
-        self.continuations: list[Any] = []
-        self.exceptions: list[Any] = []
-        self.tasks: list[Any] = []
+        self.continuations = [(each, *planner.continuation(each)) for each in data.continuations]
+        self.calls = [(each, self._planned(each, planner)) for each in data.calls]
+        #: By the `id` of a planned stack, once it has been written.
+        self.templates: dict[int, Template] = {}
 
     def _planned(self, call: CallData, planner: Planner) -> list[PlannedStack]:
         if planner.is_host(call.function) or not (call.host is None or planner.is_host(call.host)):
@@ -83,6 +90,20 @@ class Rebuilding:
         if not fit(planned[-1].results, wanted):
             raise damaged("a call that returns something else than its function")
         return planned
+
+
+class Rebuilding:
+    """Makes what is in the middle of something: `make`, then `fill`, then `finish`."""
+
+    def __init__(self, data: GuestsData, plans: Plans) -> None:
+        self._data = data
+        self._plans = plans
+        self._continuations, self._calls = plans.continuations, plans.calls
+        self._stacks: list[list[int]] = []
+        self._consumed: dict[int, Any] = {}
+        self.continuations: list[Any] = []
+        self.exceptions: list[Any] = []
+        self.tasks: list[Any] = []
 
     # --- making ---
 
@@ -193,8 +214,11 @@ class Rebuilding:
         leave, done = return_codes()
         for number, (plan, stack) in enumerate(zip(planned, stacks, strict=True)):
             is_bottom = does in (CALLS, GOES_ON) and number == len(planned) - 1
-            writing = _Writing(self, plan, leave if is_bottom else done)
-            write_words(stack, 0, writing.words)
+            writing = self._plans.templates.get(id(plan))
+            if writing is None:
+                writing = _Writing(self, plan, leave if is_bottom else done).template()
+                self._plans.templates[id(plan)] = writing
+            write_words(stack, 0, self._filled(writing))
             innermost = plan.frames[-1] if plan.frames else None
             what = does if number == 0 else RESUMES
             if what == CALLS or innermost is None:
@@ -209,34 +233,50 @@ class Rebuilding:
                 link(stacks[number - 1], stack, site.space.code_of(site.body) + site.wait.at)
 
 
+    def _filled(self, template: Template) -> list[int]:
+        """The words of a stack in this store."""
+        words = template.words.copy()
+        for slot, instance in template.instances:
+            words[slot] = self.addresses[instance]
+        for slot, type, value in template.references:
+            words[slot : slot + 1] = self.words(type, value)
+        return words
+
+
 class _Writing:
-    """The words of a stack; `back`: what its innermost frame goes on with, `record`: its innermost exception record."""
+    """Writes a stack: see `Template`."""
 
     def __init__(self, rebuilding: Rebuilding, plan: PlannedStack, back: int) -> None:
         self._rebuilding = rebuilding
         self.words = [0] * plan.slots
+        self.instances: list[tuple[int, int]] = []
+        self.references: list[tuple[int, ValType, Value]] = []
         self.back = back
         self.record = 0
         self._tails(plan.tails)
         for frame in plan.frames:
             self._frame(frame)
 
+    def template(self) -> Template:
+        """What has been written."""
+        return Template(self.words, self.instances, self.references, self.back, self.record)
+
     def _tails(self, tails: tuple[PlannedTail, ...]) -> None:
         for tail in tails:
             self.words[tail.slot] = self.back
-            self.words[tail.slot + 1] = self._rebuilding.addresses[tail.instance]
+            self.instances.append((tail.slot + 1, tail.instance))
             self.back = tail.space.code_of(tail.body) + tail.back
 
     def _frame(self, frame: PlannedFrame) -> None:
         space, index, state, wait = frame.site
         begin = frame.slot
         code = space.code_of(index)
-        instance = self._rebuilding.addresses[frame.data.home.instance]
+        instance = frame.data.home.instance
         record = begin + space.record_slot(index)
         self.words[record] = self.back
         if wait.kind == "call_out":
-            self.words[record + 1] = instance
-        written: dict[int, int] = {}
+            self.instances.append((record + 1, instance))
+        written: dict[int, Any] = {}
         for i, (place, value) in enumerate(zip(state.locals, frame.data.locals, strict=True)):
             if i in state.unset:
                 if value is not None:
@@ -248,21 +288,27 @@ class _Writing:
         for place, value in zip(state.operands, frame.data.operands, strict=False):
             self._put(begin, place, value, written)
         for slot, clauses in wait.tries:
-            self.words[begin + slot : begin + slot + 3] = [SLOT_BYTES * self.record, code + clauses, instance]
+            self.words[begin + slot : begin + slot + 2] = [SLOT_BYTES * self.record, code + clauses]
+            self.instances.append((begin + slot + 2, instance))
             self.record = begin + slot
         self.back = code + wait.back
         self._tails(frame.tails)
 
-    def _put(self, begin: int, place: TypedPlace, value: Value, written: dict[int, int]) -> None:
+    def _put(self, begin: int, place: TypedPlace, value: Value, written: dict[int, Any]) -> None:
         if place.slot == CONSTANT:
             if value != (None if of_type(place.type).is_reference else Bits(place.bits)):
                 raise damaged("an operand that isn't the constant that it stands for")
             return
         if place.slot < 0:
             raise damaged("an operand where none can be")
-        self._put_words(begin, place.slot, self._rebuilding.words(place.type, value), written)
+        if value is None or isinstance(value, Bits):
+            self._put_words(begin, place.slot, self._rebuilding.words(place.type, value), written)
+            return
+        self.references.append((begin + place.slot, place.type, value))
+        if written.setdefault(place.slot, value) != value:
+            raise damaged("two values in one place")
 
-    def _put_words(self, begin: int, slot: int, words: list[int], written: dict[int, int]) -> None:
+    def _put_words(self, begin: int, slot: int, words: list[int], written: dict[int, Any]) -> None:
         for at, word in enumerate(words, slot):
             if written.setdefault(at, word) != word:
                 raise damaged("two values in one place")

@@ -38,7 +38,7 @@ from wasmloom.snapshot.data import (
 )
 from wasmloom.snapshot.images import Image, Prepared
 from wasmloom.snapshot.plans import Planner
-from wasmloom.snapshot.rebuilding import Rebuilding
+from wasmloom.snapshot.rebuilding import Plans, Rebuilding
 from wasmloom.spec.types import EXTERNREF, Limits, MemoryType, TableType, ValType
 from wasmloom.wasi import CALLS, Wasi, function_for, layout_of, saving
 from wasmloom.wasi.context import Context
@@ -184,12 +184,15 @@ class Restoring:
         imports: Any,
         persistent_load: Callable[[str], object] | None,
         worlds: Sequence[Wasi],
+        plans: list[Plans],
     ) -> None:
         self._data, self._prepared, self._modules, self._hosts, self._imports = data, prepared, modules, hosts, imports
         self._persistent_load = persistent_load
         #: By the number of an instance: what its functions of WASI work on, and whose that is.
         self._worlds = {n: world for state, world in zip(data.wasi, worlds, strict=False) for n in state.instances}
         self._given = worlds
+        #: Those of these modules, if there are any yet.
+        self._plans = plans
         self._items: dict[str, list[Any]] = {kind: [] for kind in KINDS}
         self.instances: list[Instance] = []
         self.kept: dict[str, object] = {}
@@ -218,7 +221,10 @@ class Restoring:
             )
         # Before anything else exists.
         most = self.store.stack_limit
-        self._rebuilding = Rebuilding(data.guests, Planner(data, self._modules, most // 8, max(most // 64, 1)))
+        if not self._plans:
+            planner = Planner(data, self._modules, most // 8, max(most // 64, 1))
+            self._plans.append(Plans(data.guests, planner))
+        self._rebuilding = Rebuilding(data.guests, self._plans[0])
         for state, world in zip(data.wasi, self._given, strict=False):
             saving.take_over(world._context, state)
         if prepared.names and self._persistent_load is None:

@@ -20,6 +20,7 @@ from wasmloom.snapshot.calls import PendingCall
 from wasmloom.snapshot.data import Home, StoreData
 from wasmloom.snapshot.format import COMPRESSIONS, MOST_BYTES, decode, encode
 from wasmloom.snapshot.images import Prepared
+from wasmloom.snapshot.rebuilding import Plans
 from wasmloom.snapshot.restoring import Restoring, check
 from wasmloom.snapshot.taking import take
 from wasmloom.wasi import Wasi
@@ -50,18 +51,19 @@ class Snapshot(Fixed):
     theirs as `restore` needs them, by name.
     """
 
-    __slots__ = ("_data", "_hosts", "_modules", "_prepared")
+    __slots__ = ("_data", "_hosts", "_modules", "_plans", "_prepared")
 
     _data: StoreData
     _hosts: Mapping[Home, Any]
     #: What the first `restore` has prepared; empty before.
     _prepared: list[Prepared]
+    _plans: list[Plans]
     _modules: tuple[Module, ...]
 
     @classmethod
     def _of(cls, data: StoreData, modules: tuple[Module, ...], hosts: Mapping[Home, Any]) -> Self:
         self = Fixed.__new__(cls)
-        fill(self, _data=data, _modules=modules, _hosts=hosts, _prepared=[])
+        fill(self, _data=data, _modules=modules, _hosts=hosts, _prepared=[], _plans=[])
         return self
 
     def __new__(cls) -> Self:
@@ -146,7 +148,10 @@ class Snapshot(Fixed):
         )
         if not self._prepared:  # two threads may both do it
             self._prepared.append(Prepared.of(self._data, modules))
-        making = Restoring(self._data, self._prepared[0], modules, self._hosts, imports, persistent_load, worlds)
+        plans = self._plans if modules == self._modules else []  # others are those of other modules' code
+        making = Restoring(
+            self._data, self._prepared[0], modules, self._hosts, imports, persistent_load, worlds, plans
+        )
         store = making.run(engine)
         set_branch(store, secrets.token_hex(8))
         calls = []
