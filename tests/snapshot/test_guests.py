@@ -661,6 +661,10 @@ COMPUTES = """(module (import "m" "begin" (func $begin)) (memory 1) (tag $e)
       (else (i32.add (call $fib (i32.sub (local.get 0) (i32.const 1)))
         (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
   (func (export "fib") (param i32) (result i32) (call $begin) (call $fib (local.get 0)))
+  (func $first (param i32) (result i32)
+    (select (i32.const 2) (loop (result i32) (call $begin) (i32.const 7)) (i32.const 0)))
+  (func (export "constants") (param i32) (result i32) (call $begin)
+    (i32.add (call $first (local.get 0)) (call $fib (local.get 0))))
   (func (export "loop") (param i32) (result i64 f32) (local i64 f32)
     (block $h
       (try_table (catch_all $h)
@@ -676,7 +680,7 @@ COMPUTES = """(module (import "m" "begin" (func $begin)) (memory 1) (tag $e)
     (local.get 1) (local.get 2)))"""
 
 
-@pytest.mark.parametrize(("name", "argument"), [("fib", 12), ("loop", 90)])
+@pytest.mark.parametrize(("name", "argument"), [("fib", 12), ("loop", 90), ("constants", 12)])
 @pytest.mark.parametrize("how", ["call", "call_async"])
 def test_a_chain_of_copies(name: str, argument: int, how: str, engine: wl.Engine) -> None:
     """A guest that is stopped again and again, and each time goes on in another store."""

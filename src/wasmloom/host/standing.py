@@ -161,8 +161,8 @@ def _values(
 @cython.final
 @cython.no_gc_clear
 @cython.cclass
-class _Reader:
-    """What is known while the stacks of a store are read."""
+class StackReader:
+    """What is known while the stacks of a store are read: the same for all of them. Made by `stack_reader`."""
 
     store: Store
     told: Reading
@@ -279,12 +279,17 @@ class _Reader:
             zero = None if of_type(place.type).is_reference else 0
             of = f"in function {function}, parameter {i}"
             locals.append((place.type, self.at(words, place, of) if i < params else zero))
+        # Operands that are there before a loop, without a single instruction of bytecode, are constants.
+        operands: list = []
+        for place in state.operands:
+            operands.append((place.type, self.at(words, place, f"in function {function}, an operand")))
         below = self.stack(return_ip, fp, 0, 0, instance)
-        frame = FrameImage(instance, function, offset, tuple(locals), (), (), ())
+        frame = FrameImage(instance, function, offset, tuple(locals), tuple(operands), (), ())
         return StackImage(below.tails, (*below.frames, frame))
 
     @cython.cfunc
     def frame(self, where: tuple, fp: uint64_t, instance: uint64_t, bound: uint64_t, tails: tuple) -> object:
+        """A frame at a place; see `stack`. `tails`: the tail calls between it and what it has called."""
         words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), fp)
         slot: uint64_t
         space, _, function, offset = where
@@ -364,17 +369,22 @@ class _Reader:
         return GuestImage(task, func_at(self.store, function), args, self.chain(current, bottom, stack))
 
 
-seal(_Reader)
+seal(StackReader)
 
 
-def guests_of(store: Store, told: Reading) -> list[GuestImage]:
+def stack_reader(store: Store, told: Reading) -> StackReader:
+    """What reads the stacks of a store, with what tells references. Use it with the store locked, and then no more."""
+    return StackReader.__new__(StackReader, store, told)
+
+
+def guests_of(reader: StackReader) -> list[GuestImage]:
     """The guests of a store that have called the host: those that wait, the first one first, and the one that runs;
     that one may also have been interrupted.
 
     Call with the store locked. Raises `WasmError` for what can't be read: entries nested in host functions, compiled
     code, calls that have been cancelled.
     """
-    reader: _Reader = _Reader.__new__(_Reader, store, told)
+    store: Store = reader.store
     guest: cython.pointer(Guest) = store.guest
     ctx: cython.pointer(WlContext) = cython.address(guest.ctx)
     parked: cython.pointer(Parked) = guest.parked
@@ -463,13 +473,12 @@ def word_of(value: object) -> int:
     return cython.cast(Reference, reference).pin.word if isinstance(reference, Reference) else 0
 
 
-def continuation_image(value: Continuation, told: Reading, where: str) -> ContinuationImage:
+def continuation_image(value: Continuation, reader: StackReader, where: str) -> ContinuationImage:
     """What a continuation is that is alive. Call with the store locked.
 
     Raises `WasmError` for one of compiled code.
     """
     store: Store = value.reference._store
-    reader: _Reader = _Reader.__new__(_Reader, store, told)
     cont: cython.pointer(WlCont) = _cont_of(value.reference.pin.word)
     signature: Signature
     function: Func
@@ -483,7 +492,7 @@ def continuation_image(value: Continuation, told: Reading, where: str) -> Contin
             signature = function.signature
             words = cython.cast(cython.pointer(uint64_t), cont.stack_base)
             return ContinuationImage(
-                function, _values(told, tuple(signature.type.params), words, bound_of(cont), where), ()
+                function, _values(reader.told, tuple(signature.type.params), words, bound_of(cont), where), ()
             )
         stack = reader.stack(
             cython.cast(uint64_t, cont.ip) - 1,

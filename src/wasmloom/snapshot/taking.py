@@ -19,6 +19,7 @@ from wasmloom.host.standing import (
     continuation_image,
     exception_image,
     guests_of,
+    stack_reader,
     stands_between,
     word_of,
 )
@@ -101,6 +102,7 @@ class _Taking:
         self._heap: dict[str, list[Any]] = {CONTINUATION: [], EXCEPTION: []}
         self._heap_numbers: dict[int, Numbered] = {}
         self._reading = reading(store, Thing, self._name, self._reference)
+        self._stacks = stack_reader(store, self._reading)
 
     def taken(self) -> Taken:
         """All of it."""
@@ -110,7 +112,7 @@ class _Taking:
             self._reading.end()
 
     def _taken(self) -> Taken:
-        running = guests_of(self._store, self._reading)
+        running = guests_of(self._stacks)
         instances = tuple([self._instance(number) for number in range(len(self._states))])
         store = self._store
         guests, (objects, segments) = self._guests(running)
@@ -348,7 +350,7 @@ class _Taking:
         return CallData(id, attempt, function, host, args, self._stacks(image.stacks))
 
     def _continuation(self, value: Continuation, where: str) -> ContinuationData:
-        image = continuation_image(value, self._reading, where)
+        image = continuation_image(value, self._stacks, where)
         function = None if image.function is None else self._function(image.function)
         return ContinuationData(function, self._values(image.bound), self._stacks(image.stacks))
 
