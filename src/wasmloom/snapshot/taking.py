@@ -102,7 +102,7 @@ class _Taking:
         self._heap: dict[str, list[Any]] = {CONTINUATION: [], EXCEPTION: []}
         self._heap_numbers: dict[int, Numbered] = {}
         self._reading = reading(store, Thing, self._name, self._reference)
-        self._stacks = stack_reader(store, self._reading)
+        self._reader = stack_reader(store, self._reading)
 
     def taken(self) -> Taken:
         """All of it."""
@@ -112,7 +112,7 @@ class _Taking:
             self._reading.end()
 
     def _taken(self) -> Taken:
-        running = guests_of(self._stacks)
+        running = guests_of(self._reader)
         instances = tuple([self._instance(number) for number in range(len(self._states))])
         store = self._store
         guests, (objects, segments) = self._guests(running)
@@ -350,7 +350,7 @@ class _Taking:
         return CallData(id, attempt, function, host, args, self._stacks(image.stacks))
 
     def _continuation(self, value: Continuation, where: str) -> ContinuationData:
-        image = continuation_image(value, self._stacks, where)
+        image = continuation_image(value, self._reader, where)
         function = None if image.function is None else self._function(image.function)
         return ContinuationData(function, self._values(image.bound), self._stacks(image.stacks))
 
