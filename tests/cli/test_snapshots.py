@@ -151,3 +151,29 @@ def test_at_a_call(tmp_path: Path) -> None:
     assert wasmloom("resume", tmp_path / "busy.wlsnap", stdin=b"C").stdout == "Cegin\n"
     done = wasmloom("run", "--snapshot-on", "CALL=nothing", tmp_path / "busy.wat")
     assert done.returncode == 1 and "WASI has no function" in done.stderr
+
+
+SUM = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\08\\00\\00\\00\\02\\00\\00\\000\\n") (data (i32.const 16) "\\20\\00\\00\\00\\01\\00\\00\\00")
+  (func (export "_start") (local $sum i32)
+    (loop $more
+      (drop (call $read (i32.const 0) (i32.const 16) (i32.const 1) (i32.const 40)))
+      (if (i32.eqz (i32.load (i32.const 40))) (then (return)))
+      (local.set $sum (i32.add (local.get $sum) (i32.sub (i32.load8_u (i32.const 32)) (i32.const 48))))
+      (i32.store8 (i32.const 8) (i32.add (i32.const 48) (local.get $sum)))
+      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 40)))
+      (br $more))))"""
+
+
+def test_one_step_in_each_process(tmp_path: Path) -> None:
+    (tmp_path / "sum.wat").write_text(SUM)
+    done = wasmloom("run", "--snapshot-on", "CALL=wasi_snapshot_preview1.fd_read", tmp_path / "sum.wat")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    kept, total = tmp_path / "sum.wlsnap", 0
+    for digit in (1, 3, 4):
+        total += digit
+        done = wasmloom("resume", "--snapshot-on", "CALL=fd_read", kept, stdin=str(digit).encode())
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{total}\n", "")

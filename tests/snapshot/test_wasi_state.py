@@ -214,7 +214,7 @@ def test_clocks_go_on(world: Path) -> None:
 def test_a_clock_of_another_machine(world: Path) -> None:
     """That has run for ten years, or has just been started: the guest's time goes on."""
     program = Program.made(Wasi())
-    for ahead in (10 * 365 * 86400 * 10**9, -(10**9)):
+    for ahead in (10 * 365 * 86400 * 10**9, -(10**9), -(1 << 62)):
         context = program.instance._wasi
         context.offsets = (0, ahead, ahead, ahead)
         kept = program.snapshot()

@@ -19,11 +19,11 @@ from wasmloom.cli.common import (
     to_binary,
 )
 from wasmloom.cli.run import TRAPPED, add_directories, invoke_function, preopens_of
-from wasmloom.cli.snapshots import add_when, chosen, save, taking
+from wasmloom.cli.snapshots import When, add_when, chosen, save, taking, watched
 from wasmloom.messages import quoted
 
 if TYPE_CHECKING:
-    from wasmloom import Instance, PendingCall
+    from wasmloom import Instance, PendingCall, Snapshot
 
 
 def _exporting(instances: Sequence[Instance], name: str) -> Instance:
@@ -39,6 +39,20 @@ def _exporting(instances: Sequence[Instance], name: str) -> Instance:
 async def _go_on(calls: Sequence[PendingCall]) -> list[Any]:
     """Let all guests of a store go on; what their calls give."""
     return await asyncio.gather(*[call.run() for call in calls])
+
+
+def _waits_for(kept: Snapshot, when: When | None) -> bool:
+    """Whether a guest waits for the function whose call is the moment."""
+    if when is None:
+        return False
+    data = kept._data
+    for call in data.guests.calls:
+        if call.host is not None:
+            decoded = kept.modules[data.instances[call.host.instance].module].decoded
+            names = [one.name for one in decoded.imports if one.kind == "func"]
+            if names[call.host.function] == when.name.rpartition(".")[2]:
+                return True
+    return False
 
 
 def resume(
@@ -68,8 +82,8 @@ def resume(
         told, _ = decode(data)
         if invoke is None and not told.guests.calls:
             raise UsageError("the snapshot was taken between two calls: --invoke says what to call")
-        if when is not None and when.kind == "CALL":
-            raise UsageError("resume doesn't take --snapshot-on CALL")
+        if when is not None and when.kind == "CALL" and len(told.wasi) != 1:
+            raise UsageError("--snapshot-on CALL is for snapshots of one program")
         options |= {"fuel": told.fuel is not None or None, "deterministic": told.deterministic or None}
         if told.guests.calls or (when is not None and when.kind != "END"):
             options["snapshots"] = True
@@ -81,7 +95,10 @@ def resume(
                 worlds += [Wasi(preopens=preopens) for _ in told.wasi]
             except (OSError, ValueError) as error:
                 raise CommandError(f"cannot prepare the guest's world: {error}") from None
-            restored = Snapshot.from_bytes(data, modules=found, engine=engine).restore(wasi=worlds)
+            kept = Snapshot.from_bytes(data, modules=found, engine=engine)
+            again = invoke is None and _waits_for(kept, when)
+            imports = watched(worlds[0], when, path, again) if worlds else None
+            restored = kept.restore(imports=imports, wasi=worlds)
             sys.stdout.flush()
             try:
                 with taking(when, restored.store, path):

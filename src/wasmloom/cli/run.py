@@ -169,7 +169,7 @@ def run_program(
             with _within(timeout), Progress(file, delay=1.0) as progress:
                 module = Module(data, engine, progress=progress)
             with around(store), taking(when, store, path):
-                status = _run(module, store, wasi, watched(wasi, store, when, path), invoke, arguments)
+                status = _run(module, store, wasi, watched(wasi, when, path), invoke, arguments)
             if when is not None and when.kind == "END" and status == 0:
                 save(store, path)
             return status

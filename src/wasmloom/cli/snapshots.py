@@ -127,9 +127,10 @@ def chosen(on: str | None, to: str | None, file: str, invoke: str | None) -> tup
     return when, "program" + SUFFIX if file == "-" else str(Path(file).with_suffix(SUFFIX))
 
 
-def watched(wasi: Wasi, store: Store, when: When | None, path: str) -> Any:
-    """Imports that take a snapshot when the guest first calls one of WASI's functions, if that is the moment. Raises
-    `CommandError` for a function that WASI doesn't have."""
+def watched(wasi: Wasi, when: When | None, path: str, before: bool = False) -> Any:
+    """Imports that take a snapshot when the guest first calls one of WASI's functions, if that is the moment. `before`:
+    a call that had been made then is made again, and doesn't count. Raises `CommandError` for a function that WASI
+    doesn't have."""
     if when is None or when.kind != "CALL":
         return None
     from wasmloom.host.callers import PerInstance
@@ -140,16 +141,16 @@ def watched(wasi: Wasi, store: Store, when: When | None, path: str) -> Any:
     original: Any = functions.get(short)
     if original is None:
         raise CommandError(f"WASI has no function {quoted(when.name)}")
-    taken = False
+    left = 1 + before
 
     def make(caller: Any) -> Any:
         function = original.make(caller)
 
         def call(*arguments: int) -> Any:
-            nonlocal taken
-            if not taken:
-                taken = True
-                write(store.snapshot(), path)
+            nonlocal left
+            left -= 1
+            if left == 0:
+                write(caller.store.snapshot(), path)
             return function(*arguments)
 
         return call

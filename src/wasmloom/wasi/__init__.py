@@ -150,7 +150,6 @@ def _bind(context: Context, name: str) -> _HostFunction:
     plan = _PLANS.get((context.layout, name)) or _plan(context.layout, name)
     function, masks, needed, changes, fds = plan
     table = context.table
-    table.used = True
 
     def host(*arguments: int) -> int | Coroutine[Any, Any, int]:
         words: list[Any] = list(map(and_, arguments, masks))
@@ -356,6 +355,7 @@ class Wasi:
 
         def one(name: str) -> PerInstance:
             def make(caller: Caller) -> _HostFunction:
+                general.table.used = True
                 return _bind(caller.kept(general, lambda: general.another(layout_of(caller.module), caller)), name)
 
             return PerInstance(make, _bind(general, name))
@@ -446,6 +446,7 @@ class Wasi:
 
         def make(store: Store | None) -> Instance:
             context = self._context.another(layout_of(module))
+            context.table.used = True
             found = []
             for wanted in module.imports:
                 value = lookup(imports, wanted.module, wanted.name)

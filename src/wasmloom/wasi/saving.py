@@ -25,7 +25,7 @@ from wasmloom.wasi.context import Context
 from wasmloom.wasi.descriptors import HOST_FLAGS, Descriptor, Directory, HostFile, Listed
 from wasmloom.wasi.files import MAX_OFFSET
 from wasmloom.wasi.paths import Walk
-from wasmloom.wasi.process import CLOCKS
+from wasmloom.wasi.process import CLOCKS, guest_time
 
 #: What an open file is.
 STREAM, PREOPEN, FILE, DIRECTORY = range(4)
@@ -69,7 +69,7 @@ def state_of(context: Context, instances: tuple[int, ...]) -> WasiState:
     """The state of a guest. Raises `WasmError`, which names it, for a file that can't be named in another process."""
     table = context.table
     files = tuple([_saved(number, file) for number, file in table.open_files()])
-    clocks = tuple([time.clock_gettime_ns(clock) + context.offsets[i] for i, clock in enumerate(CLOCKS)][1:])
+    clocks = tuple([guest_time(context, clock) for clock in range(1, len(CLOCKS))])
     following, freed = table.numbers()
     return WasiState(instances, tuple(context.args), tuple(context.env), clocks, following, freed, files)
 
