@@ -5,14 +5,18 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import product
+from typing import Any
 
 import pytest
 
 import wasmloom as wl
 from tests.compiler.tiers import ENGINES, engine_of
+from tests.patience import FOREVER
 from wasmloom.runtime.regions import live_regions
 
 PAGE = 1 << 16
@@ -213,3 +217,21 @@ def test_a_copy_goes_with_its_last_user() -> None:
         assert live_regions() == before
     finally:
         gc.enable()
+
+
+def test_threads_that_restore_at_the_same_time() -> None:
+    """Also the first time, when the snapshot is prepared."""
+    for _ in range(5):
+        kept = template(engine_of("interpreter"))
+        begin = threading.Barrier(6)
+
+        def restored(number: int, kept: wl.Snapshot = kept, begin: threading.Barrier = begin) -> list[Any]:
+            begin.wait(FOREVER)
+            copies = [kept.restore().instances[0].exports for _ in range(10)]
+            for exports in copies:
+                exports.put(8, number)
+            return [(exports.get(8), exports.m[:5]) for exports in copies]
+
+        with ThreadPoolExecutor(6) as pool:
+            for number, found in enumerate(pool.map(restored, range(6))):
+                assert found == [(number, b"begin")] * 10
