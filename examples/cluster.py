@@ -67,8 +67,8 @@ def in_a_fork(ready: wl.Snapshot, below: int) -> int:
 
 def step(guest: wl.Snapshot) -> tuple[int, wl.Snapshot]:
     """Let a guest go one step, and come back."""
-    store, (instance,) = guest.restore()
-    return int(instance.exports.next()), wl.Snapshot.take(store)
+    copy = guest.restore()
+    return int(copy.instances[0].exports.next()), copy.store.snapshot()
 
 
 def count_all(client: Client, inputs: list[int]) -> list[int]:
