@@ -231,15 +231,17 @@ def test_settings() -> None:
 
 
 def test_objects() -> None:
-    tables = run("objects", contenders="interpreter,compiler")
+    names = ["interpreter", "compiler", *(program.name for program in objects.programs(True))]
+    tables = run("objects", ",".join(names), "interpreter,compiler")
     for program in objects.programs(True):
         check_row(tables["objects/programs"], program.name, "interpreter", "compiler")
     for row in ("median", "99 %", "longest"):
         assert set(tables["objects/pauses"].rows[row]) == {"interpreter", "compiler"}
     used = tables["objects/heap"].rows
     for tier in ("interpreter", "compiler"):
-        assert 0 < used["at the end"][tier][0] <= objects.LIMIT
-        assert used["at the end"][tier] == used["after a tenth"][tier]
+        first, last = used["after a tenth"][tier][0], used["at the end"][tier][0]
+        assert 0 < last <= objects.LIMIT
+        assert abs(last - first) <= 8 << 20  # what is made between two collections, not what is made in all
 
 
 def test_answers_of_programs_with_objects() -> None:

@@ -139,6 +139,9 @@ def programs(is_quick: bool) -> list[Program]:
     ]
 
 
+#: What represents the others in a quick run: memory, calls and both.
+QUICK = ("trees", "richards", "map")
+
 #: The heap that `garbage` has, and what it allocates in a round by its own count: 40 cells, an array, what holds both.
 LIMIT = 64 << 20
 ROUND = 40 * 24 + (16 + 1024) + 24
@@ -178,7 +181,7 @@ def measure(context: Context) -> None:
     """Measure everything."""
     engines = context.engines(*CONTENDERS)
     table = context.table("programs", "Programs with objects", PAIRS)
-    for program in context.each(table, programs(context.quick), 0.8):
+    for program in context.each(table, programs(context.quick), 0.8, quick=QUICK):
         context.measure_programs(table, engines, program)
     context.notes(table, engines)
     table.notes.append("What other threads do for V8's collector isn't counted.")
