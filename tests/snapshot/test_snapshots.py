@@ -121,6 +121,7 @@ def test_another_process(engine: wl.Engine, tmp_path: Path) -> None:
     program = """import pickle, sys
 kept = pickle.load(open(sys.argv[1], "rb"))
 exports = kept.restore(imports={"h": {"log": print}}).instances[0].exports
+assert exports.memory.store.snapshot() == kept
 exports.table[1](5)
 print(*exports.state(), exports.next())"""
     done = subprocess.run(
