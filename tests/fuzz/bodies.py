@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.fuzz.choices import Choices
-from tests.fuzz.control_steps import ControlSteps
+from tests.fuzz.objects import ObjectSteps
 from tests.fuzz.operands import COMPARES, FLOAT_CHAIN, INTEGER_CHAIN, LOADS, NUMBERS, NUMERIC
 from wasmloom.binary.encoder import uleb
 from wasmloom.spec.instructions import BY_MNEMONIC
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.fuzz.generator import Plan
 
 
-class Body(ControlSteps):
+class Body(ObjectSteps):
     """Generates one function body; `code` and `locals` are the result."""
 
     def __init__(self, choices: Choices, plan: Plan, type: FuncType) -> None:
@@ -50,6 +50,12 @@ class Body(ControlSteps):
             del weights[self.table_access], weights[self.bulk_table]
         if V128 in self.plan.value_types:
             weights[self.vector] = 14
+        if self.plan.objects is not None:
+            weights |= {
+                self.struct_get: 8, self.struct_set: 5, self.array_get: 6, self.array_set: 5, self.array_len: 2,
+                self.bulk_array: 3, self.make: 6, self.upcast: 5, self.i31: 3, self.ref_eq: 2, self.convert: 2,
+                self.cast: 6, self.br_on_cast: 4,
+            }  # fmt: skip
         if self.plan.tags:
             weights |= {self.try_: 6, self.throw: 3, self.throw_ref: 1}
         if self.plan.suspends:  # what runs in our tiers only
@@ -63,6 +69,7 @@ class Body(ControlSteps):
             (self.load, self.store, self.atomic, self.bulk_memory, self.grow_memory),
             (self.compute, self.compare_and_use, self.select),
             (self.call, self.call_indirect, self.call_ref, self.tail_call),
+            (self.struct_get, self.struct_set, self.array_get, self.array_set, self.make, self.cast, self.br_on_cast),
             (self.try_, self.throw, self.br, self.br_if, self.call),
         )
         for action in self.c.pick(styles):
@@ -126,12 +133,15 @@ class Body(ControlSteps):
         ]  # fmt: skip
         if self.plan.tags:
             simple.append(self.throw)
+        if self.plan.objects is not None:
+            simple += [self.struct_get, self.array_get, self.array_set, self.make, self.cast]
         self.actions = simple if self.leaf else [*simple, self.call, self.call, self.call]
 
     def generate(self) -> None:
         """Fill `code`, `end` included."""
         if not self.leaf:
             self.guard()
+        self.begin_objects()
         for _ in range(1 if self.short else 4):
             self.sequence()
         self.settle(self.type.results)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tests.fuzz.data_steps import DataSteps
 from tests.fuzz.operands import COMPARES, Entry, Label
 from wasmloom.binary.encoder import sleb, uleb, val_type_bytes
-from wasmloom.spec.types import CONCRETE, EXNREF, EXTERNREF, FUNCREF, I32, FuncType, ValType
+from wasmloom.spec.types import CONCRETE, EXNREF, FUNCREF, I32, FuncType, ValType
 
 MAX_DEPTH = 6
 
@@ -38,7 +38,7 @@ class ControlSteps(DataSteps):
 
     def _indirect(self) -> tuple[FuncType, bytes] | None:
         """Arguments and table index of an indirect call; the type mostly fits what the slot began with."""
-        tables = [i for i, table in enumerate(self.plan.tables) if table.element != EXTERNREF]
+        tables = [i for i, table in enumerate(self.plan.tables) if self.plan.is_function(table.element)]
         if not tables:
             return None
         table = self.c.pick(tables)
@@ -51,7 +51,7 @@ class ControlSteps(DataSteps):
         elif element != FUNCREF:
             type_index = element.heap - CONCRETE
         else:
-            type_index = self.c.below(self.plan.signature_count)
+            type_index = self.c.pick(self.plan.signatures)
         type = self.plan.types[type_index]
         self.need(type.params)
         if slot is not None:

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 import wasmloom as wl
 from tests.fuzz.choices import Choices, shrink
-from tests.fuzz.generator import HOST_FUNCTIONS, Program, generate
+from tests.fuzz.generator import HOST_FUNCTIONS, OBJECTS, Program, generate
 from tests.fuzz.operands import NUMBERS
 from tests.tiers import replacing
 from wasmloom.baseline.copier import set_batch
@@ -43,6 +43,7 @@ from wasmloom.compiler.compiled import CompiledModule
 from wasmloom.compiler.facts import Facts
 from wasmloom.compiler.units import compile_unit
 from wasmloom.host.fixed import fill
+from wasmloom.runtime.collector import collect_always
 from wasmloom.spec.types import FUNCREF, FuncType, GlobalType, MemoryType, TableType
 from wasmloom.tiers.change import change_soon
 
@@ -72,11 +73,13 @@ class Variant(NamedTuple):
     crossing: int | None = None
     deterministic: bool = False
     stack_limit: int = 1 << 20
+    #: Whether a collection comes before each object that is made.
+    collecting: bool = False
 
     def engine(self) -> wl.Engine:
         set_batch(self.batch)
         settings = self._asdict()
-        for name in ("change", "loops", "partly", "mixing", "batch", "crossing", "stack_limit"):
+        for name in ("change", "loops", "partly", "mixing", "batch", "crossing", "stack_limit", "collecting"):
             del settings[name]
         return wl.Engine(**settings, cache=False)
 
@@ -174,6 +177,8 @@ ATTEMPTS = 3000
 ENDINGS = ("result", "trap", "host error", "exception")
 #: A number for another mix of the same case.
 SECOND = 1 << 32
+#: So many objects of a graph are looked at.
+NODES = 100
 #: Fuel that is never used up; the step that says what is left of it.
 PLENTY = 1 << 30
 LEFT = "fuel left"
@@ -193,6 +198,29 @@ def bits(value: float) -> str:
 def plain(value: Any) -> Any:
     """A value that both engines give, comparable; references only by whether they are null."""
     return bits(value) if isinstance(value, float) else value if isinstance(value, int) else value is None
+
+
+def shape(roots: Sequence[Any]) -> list[Any]:
+    """A graph of objects, comparable: they are numbered as they are found, and each is the list of what it has."""
+    numbers: dict[Any, int] = {}
+    found: list[Any] = []
+
+    def known(value: Any) -> Any:
+        if isinstance(value, wl.Struct | wl.Array):
+            if value not in numbers:
+                numbers[value] = len(numbers)
+                found.append(value)
+            return ("object", numbers[value])
+        if isinstance(value, float):
+            return bits(value)
+        return value if isinstance(value, int | bytes) or value is None else type(value).__name__
+
+    steps: list[Any] = [[known(root) for root in roots]]
+    for value in found:  # which grows meanwhile
+        if len(steps) > NODES:
+            break
+        steps.append((type(value).__name__, *map(known, value)))
+    return steps
 
 
 def signed(value: int, width: int) -> int:
@@ -333,6 +361,7 @@ def _run(
     modules = modules_of(program, variant) if modules is None else modules
     fuel = limit or 1 << 40 if variant.fuel else None
     store = wl.Store(modules[0].engine, fuel=fuel, memory_limit=memory_limit, stack_limit=variant.stack_limit)
+    collect_always(store, variant.collecting)
     host = Host(log)
     imports: dict[str, Any] = {"env": {name: getattr(host, name) for name in HOST_FUNCTIONS}}
     instances: list[wl.Instance] = []
@@ -378,7 +407,11 @@ def _run(
     for instance in instances:
         for export in instance.module.exports:
             item: Any = instance.exports[export.name] if export.kind != "func" else None
-            if isinstance(export.type, GlobalType) and export.type.content in NUMBERS:
+            if export.name.startswith(OBJECTS):
+                log.append((OBJECTS, export.name, shape(
+                    [item[i] for i in range(len(item))] if export.kind == "table" else [item.value]
+                )))
+            elif isinstance(export.type, GlobalType) and export.type.content in NUMBERS:
                 log.append((export.name, plain(item.value)))
             elif isinstance(export.type, MemoryType):
                 log.append((export.name, hashlib.sha1(memoryview(item)).hexdigest()))
@@ -406,12 +439,17 @@ TRAPS = {
     "NULL_REFERENCE": "null reference",
     "STACK_OVERFLOW": "call stack exhausted",
     "HEAP_MISALIGNED": "unaligned atomic",
+    "ARRAY_OUT_OF_BOUNDS": "out of bounds array access",
+    "CAST_FAILURE": "cast failure",
 }
 #: Traps of ours that wasmtime doesn't tell apart → the one that stands for them.
 SAME_TRAP = {
     "undefined element": "out of bounds table access",
     "null function reference": "null reference",
     "null exception reference": "null reference",
+    "null structure reference": "null reference",
+    "null array reference": "null reference",
+    "null i31 reference": "null reference",
 }
 
 
@@ -472,6 +510,8 @@ class Peer:
         for instance in instances:
             for name, item in instance.exports(store).items():
                 # Others the package can't read.
+                if name.startswith(OBJECTS):
+                    continue
                 if isinstance(item, wasmtime.Global) and item.type(store).content in self.numbers:
                     log.append((name, plain(item.value(store))))
                 elif isinstance(item, wasmtime.Memory):
@@ -494,7 +534,9 @@ class Peer:
 def comparable(outcome: Outcome) -> Outcome:
     """An outcome in the terms that both engines have."""
     return [
-        (step[0], SAME_TRAP.get(step[1], step[1])) if step[0] in ("trap", "exception") else step for step in outcome
+        (step[0], SAME_TRAP.get(step[1], step[1])) if step[0] in ("trap", "exception") else step
+        for step in outcome
+        if step[0] != OBJECTS
     ]
 
 
@@ -576,6 +618,7 @@ class Form(NamedTuple):
             change=1 + case % LAST_CHANGE, loops=case // LAST_CHANGE % LAST_LOOP, partly=case // 5 % 2 == 1
         )
         crossing = CROSSING[case % 7 % len(CROSSING)]._replace(crossing=case, change=1 + case // 2 % LAST_CHANGE)
+        mixed, changing, crossing = (v._replace(collecting=case % 3 > 0) for v in (mixed, changing, crossing))
         if self.copied:
             return (*interpreted, copied, mixed, mixed._replace(mixing=SECOND + case, translation="eager"))
         if self.raw:

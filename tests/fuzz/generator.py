@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tests.fuzz.bodies import Body
 from tests.fuzz.choices import Choices
+from tests.fuzz.objects import ObjectTypes
 from tests.fuzz.operands import CANONICAL_NAN, INTERESTING, NUMBERS, is_number
 from tests.fuzz.stacks import Pair, StackBody
 from wasmloom.binary.encoder import encode_module, heap_type_bytes, run_lengths, sleb, uleb
@@ -18,7 +19,6 @@ from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.module import Code, Data, Element, Export, Global, Import, ModuleSyntax, Table
 from wasmloom.spec.types import (
     CONCRETE,
-    EXNREF,
     EXTERNREF,
     F32,
     F64,
@@ -26,11 +26,13 @@ from wasmloom.spec.types import (
     I32,
     I64,
     V128,
+    ArrayType,
     ContType,
     FuncType,
     GlobalType,
     Limits,
     MemoryType,
+    StructType,
     SubType,
     TableType,
     TagType,
@@ -53,6 +55,8 @@ REENTERED = FuncType((I32,), (I32,))
 TABLE_SIZE = 8
 TABLE_MAXIMUM = 40
 MEMORY_PAGES = 3
+#: What names of exports begin with that hold objects.
+OBJECTS = "objects "
 
 
 class Call(NamedTuple):
@@ -77,13 +81,18 @@ class Plan:
     with which function.
     """
 
-    def __init__(self, raw: bool, wide: bool) -> None:
+    def __init__(self, raw: bool, wide: bool, objects: ObjectTypes | None) -> None:
         #: NaNs are left as they are where their bits can be seen.
         self.raw = raw
         #: memories and tables have addresses of 64 bits
         self.wide = wide
-        self.types: list[FuncType | ContType] = []
-        self.signature_count = 0
+        #: types of structs and arrays, the first ones of the module
+        self.objects = objects
+        self.types: list[FuncType | ContType | StructType | ArrayType] = []
+        if objects is not None:
+            self.types += [sub.composite for sub in objects.subs]
+        #: indices of the types of its functions
+        self.signatures: list[int] = []
         self.functions: list[FuncType] = []
         self.tables: list[TableType] = []
         self.memories: list[MemoryType] = []
@@ -145,12 +154,20 @@ class Plan:
         """The nullable reference to a type; always that of its first definition."""
         return ref_type(CONCRETE + self.types.index(self.types[index]), True)
 
+    def is_portable(self, type: ValType) -> bool:
+        """Whether a value means the same in all modules of a program."""
+        return is_number(type) or (self.objects is not None and self.objects.holds(type))
+
+    def is_function(self, type: ValType) -> bool:
+        """Whether a reference type is one of functions."""
+        return type == FUNCREF or (type.heap >= CONCRETE and isinstance(self.types[type.heap - CONCRETE], FuncType))
+
     def functions_for(self, type: ValType) -> list[int]:
         """The functions that a reference type holds."""
-        if type in (EXTERNREF, EXNREF):
-            return []
         if type == FUNCREF:
             return list(range(len(self.functions)))
+        if type.heap < CONCRETE:
+            return []
         wanted = self.types[type.heap - CONCRETE]
         return [i for i, function in enumerate(self.functions) if function == wanted]
 
@@ -165,6 +182,12 @@ class Generator:
         self.plans: list[Plan] = []
         self.exceptions = choices.chance(40) or stacks
         self.wide = choices.chance(25)
+        self.vectors = choices.chance(30)
+        self.objects = ObjectTypes(choices, self.vectors) if choices.chance(50) else None
+        #: types that functions, tags and so on have values of
+        self.carried = NUMBERS
+        if self.objects is not None:
+            self.carried = (*NUMBERS, *NUMBERS, *(choices.pick(self.objects.references) for _ in range(4)))
         self.body = StackBody if stacks else Body
 
     def program(self) -> Program:
@@ -196,27 +219,37 @@ class Generator:
         c = self.c
         wide = (tuple(c.pick(NUMBERS) for _ in range(c.pick((1, 2, 1, 2, 3, 5, 8)))) for _ in range(2))
         results = [(), (I32,), *wide]
-        return [
+        made = [
             FuncType(tuple(c.pick(NUMBERS) for _ in range(c.pick((0, 1, 2, 3, 4, 7)))), c.pick(results))
             for _ in range(2 + c.below(4))
         ]
+        if self.objects is not None:
+            results.append(tuple(c.pick(self.carried) for _ in range(c.pick((1, 2, 4)))))
+            for _ in range(2):
+                params = tuple(c.pick(self.carried) for _ in range(c.pick((1, 2, 3, 8))))
+                made.append(FuncType(params, c.pick(results[1:])))
+        return made
 
     # --- one module ---
 
     def module(self, number: int, signatures: list[FuncType]) -> bytes:
-        plan = Plan(self.raw, self.wide)
+        plan = Plan(self.raw, self.wide, self.objects)
         self.plans.append(plan)
         for signature in signatures:
             plan.type_index(signature)
         if self.c.chance(30):  # the same type a second time
             plan.types.append(self.c.pick(signatures))
-        plan.signature_count = len(plan.types)
+        plan.signatures = [index for index, type in enumerate(plan.types) if isinstance(type, FuncType)]
         plan.type_index(REENTERED)
-        references = [FUNCREF, EXTERNREF, plan.reference_to(self.c.below(plan.signature_count))]
+        references = [FUNCREF, EXTERNREF, plan.reference_to(self.c.pick(plan.signatures))]
         if self.c.chance(60):
             plan.value_types = (*NUMBERS, *NUMBERS, *NUMBERS, *references)
-        if self.c.chance(30):
+        if self.vectors:
             plan.value_types = (*plan.value_types, V128, V128)
+        if self.objects is not None:
+            own = [type for type in self.carried if type.is_ref]
+            plan.value_types = (*plan.value_types, *own, *own)
+            references += own
         self.imports(plan, number)
         plan.fixed = self.c.chance(50)
         if self.body is StackBody:
@@ -246,14 +279,15 @@ class Generator:
             plan.syntax.exports.append(Export(f"f{index}", "func", index))
         plan.syntax.exports.append(Export("again", "func", last - 1))
         for index in range(first, last):
-            if all(map(is_number, plan.functions[index].params)):
+            if all(map(is_number, (*plan.functions[index].params, *plan.functions[index].results))):
                 self.wrapper(plan, index)
         syntax = plan.syntax
-        groups = [(SubType(type),) for type in plan.types]
+        first = 0 if plan.objects is None else len(plan.objects.subs)
+        groups = [(SubType(type),) for type in plan.types[first:]]
         if plan.pair is not None:  # these two name each other
-            at = plan.pair.function
+            at = plan.pair.function - first
             groups[at : at + 2] = [(*groups[at], *groups[at + 1])]
-        syntax.rec_groups = groups
+        syntax.rec_groups = groups if plan.objects is None else [*plan.objects.groups, *groups]
         return encode_module(syntax)
 
     def define(self, plan: Plan, type: FuncType) -> None:
@@ -271,7 +305,7 @@ class Generator:
         other = self.plans[0]
         for export in other.syntax.exports:
             wanted: object = None
-            if export.kind == "func" and not all(map(is_number, other.functions[export.index].params)):
+            if export.kind == "func" and not all(map(plan.is_portable, other.functions[export.index].params)):
                 continue
             if export.kind == "func" and export.name[0] == "f" and c.chance(60):
                 wanted = plan.type_index(other.functions[export.index])
@@ -279,13 +313,13 @@ class Generator:
             elif export.kind == "memory" and c.chance(40):
                 wanted = other.memories[export.index]
                 plan.memories.append(other.memories[export.index])
-            elif export.kind == "table" and c.chance(50) and other.tables[export.index].element == FUNCREF:
+            elif export.kind == "table" and c.chance(50):
                 wanted = other.tables[export.index]
                 plan.slots[len(plan.tables)] = {}
                 plan.tables.append(other.tables[export.index])
             elif export.kind == "global" and (export.name == "fuel" or c.chance(50)):
                 item = other.globals[export.index]
-                if not is_number(item.content):
+                if not plan.is_portable(item.content):
                     continue
                 wanted = item
                 if export.name == "fuel":
@@ -307,11 +341,14 @@ class Generator:
         for k in range(c.pick((1, 1, 2, 0, 3))):
             element = FUNCREF if k == 0 else c.pick(references)
             table = TableType(element, Limits(TABLE_SIZE, TABLE_MAXIMUM), plan.wide)
-            syntax.tables.append(Table(table))
+            holds = plan.objects is not None and plan.objects.holds(element)
+            init = plan.objects.constant(element) + b"\x0b" if plan.objects and holds and c.chance(50) else None
+            syntax.tables.append(Table(table, init))
             plan.slots[len(plan.tables)] = {}
             plan.tables.append(table)
-            if element == FUNCREF and not plan.fixed:
-                syntax.exports.append(Export(f"table{len(plan.tables)}", "table", len(plan.tables) - 1))
+            if (element == FUNCREF or holds) and not plan.fixed:
+                name = OBJECTS if holds else ""
+                syntax.exports.append(Export(f"{name}table{len(plan.tables)}", "table", len(plan.tables) - 1))
 
     def globals(self, plan: Plan, number: int, references: list[ValType]) -> None:
         c = self.c
@@ -325,19 +362,22 @@ class Generator:
             init = b"\xfd\x0c" + bytes(c.below(256) for _ in range(16))
             self.define_global(plan, GlobalType(V128, not c.chance(15)), init, None)
         for type in references:
-            if c.chance(30):
+            if plan.objects is not None and plan.objects.holds(type):
+                self.define_global(plan, GlobalType(type, not c.chance(15)), plan.objects.constant(type), None)
+            elif c.chance(30):
                 self.define_global(plan, GlobalType(type, True), b"\xd0" + heap_type_bytes(type.heap), None)
 
     def define_global(self, plan: Plan, type: GlobalType, init: bytes, name: str | None) -> None:
         plan.syntax.globals.append(Global(type, init + b"\x0b"))
-        if is_number(type.content):
-            plan.syntax.exports.append(Export(name or f"global{len(plan.globals)}", "global", len(plan.globals)))
+        if plan.is_portable(type.content):
+            name = name or f"{'' if is_number(type.content) else OBJECTS}global{len(plan.globals)}"
+            plan.syntax.exports.append(Export(name, "global", len(plan.globals)))
         plan.globals.append(type)
 
     def tags(self, plan: Plan, number: int) -> None:
         """Define some tags."""
         for _ in range(self.c.pick((1, 2, 3))):
-            type = FuncType(tuple(self.c.pick(NUMBERS) for _ in range(self.c.pick((1, 0, 2, 3)))), ())
+            type = FuncType(tuple(self.c.pick(self.carried) for _ in range(self.c.pick((1, 0, 2, 3)))), ())
             self.define_tag(plan, type)
 
     def define_tag(self, plan: Plan, type: FuncType) -> int:
@@ -349,14 +389,14 @@ class Generator:
         """Types of continuations, and tags to suspend and to switch with."""
         c = self.c
         for _ in range(c.pick((2, 1, 3))):
-            params, results = (tuple(c.pick(NUMBERS) for _ in range(c.pick((1, 0, 2, 3, 10)))) for _ in range(2))
+            params, results = (tuple(c.pick(self.carried) for _ in range(c.pick((1, 0, 2, 3, 10)))) for _ in range(2))
             self.define_tag(plan, FuncType(params, results))
         plan.suspends = list(range(len(plan.tags)))
         plan.conts = [plan.cont_index(signature) for signature in signatures]
         if c.chance(60):
             at = len(plan.types)
             reference = ref_type(CONCRETE + at + 1, True)
-            params = tuple(c.pick(NUMBERS) for _ in range(c.pick((1, 0, 2, 7))))
+            params = tuple(c.pick(self.carried) for _ in range(c.pick((1, 0, 2, 7))))
             results = c.pick(signatures).results
             plan.types += [FuncType((*params, reference), results), ContType(CONCRETE + at)]
             plan.pair = Pair(at, at + 1, self.define_tag(plan, FuncType((), results)))
@@ -377,8 +417,11 @@ class Generator:
         """Fill the tables, and passive segments; data for the memories."""
         c, syntax = self.c, plan.syntax
         for index, table in enumerate(plan.tables):
+            if plan.objects is not None and plan.objects.holds(table.element):
+                self.object_segments(plan, index, table.element)
+                continue
             fitting = plan.functions_for(table.element)
-            if not fitting or table.element == EXTERNREF:
+            if not fitting:
                 continue
             items = [c.pick(fitting) for _ in range(1 + c.below(TABLE_SIZE - 1))]
             start = c.below(TABLE_SIZE - len(items))
@@ -399,6 +442,16 @@ class Generator:
                 syntax.data.append(Data(bytes(c.below(256) for _ in range(c.below(40))), "passive"))
         plan.data = len(syntax.data)
         syntax.has_data_count = True
+
+    def object_segments(self, plan: Plan, table: int, type: ValType) -> None:
+        """Fill a table with objects, or keep some for it."""
+        c = self.c
+        assert plan.objects is not None
+        for mode in ("active", "passive"):
+            if c.chance(50):
+                items = tuple(plan.objects.constant(type) + b"\x0b" for _ in range(c.below(5)))
+                at = (table, plan.const_address(c.below(3))) if mode == "active" else (0, None)
+                plan.syntax.elements.append(Element(type, mode, (), items, *at))
 
     def wrapper(self, plan: Plan, index: int) -> None:
         """An export that takes and gives the bits of a function's values as integers, and fills up the fuel."""

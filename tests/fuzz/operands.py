@@ -137,7 +137,8 @@ class Operands:
         count = c.pick((0, 1, 2, 3, 4, 5, 6, 7, 9, 12))
         if c.chance(3):
             count = c.below(300)
-        kinds: Sequence[ValType] = self.plan.value_types if c.chance(30) else NUMBERS
+        often = 30 if self.plan.objects is None else 80
+        kinds: Sequence[ValType] = self.plan.value_types if c.chance(often) else NUMBERS
         for _ in range(count):
             self.locals.append(Entry(c.pick(kinds), c.chance(50)))
 

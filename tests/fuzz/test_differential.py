@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 import wasmloom as wl
-from tests.fuzz import differential
+from tests.fuzz import differential, type_sections
 from tests.fuzz.choices import Choices, shrink
 from tests.fuzz.differential import Form, Variant
 from tests.fuzz.generator import generate
@@ -96,3 +96,10 @@ def test_any_choices_make_a_valid_program() -> None:
 
 def test_shrink_finds_a_small_case() -> None:
     assert shrink(list(range(100)), lambda numbers: any(number > 40 for number in numbers)) == [41]
+
+
+@pytest.mark.skipif(find_spec("wasmtime") is None, reason="needs the wasmtime package to compare with")
+def test_type_sections_are_judged_alike() -> None:
+    *found, (_, valid, invalid, _) = type_sections.differences(range(300), SEED)
+    assert not found, found[0]
+    assert valid != "0 valid" and invalid != "0 invalid"
