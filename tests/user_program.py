@@ -126,6 +126,9 @@ def objects(shop: Shop) -> None:
     assert len(wl.Array(store, wl.ArrayType(wl.FieldType(wl.I8, mutable=False)), 10)) == 10
     item[1] = array
     assert item[1] == array and wl.Struct(store, pair)[1] is None
+    strings: dict[str, Any] = wl.js_strings(store, constants="S")
+    text: wl.Global = strings["S"]["a text"]
+    assert strings["wasm:js-string"]["length"]("a text") == 6 and text.value == "a text"
 
 
 def errors(shop: Shop) -> None:

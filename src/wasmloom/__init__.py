@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers
     from wasmloom.host.externs import Memory as Memory
     from wasmloom.host.externs import Table as Table
     from wasmloom.host.instance import Instance as Instance
+    from wasmloom.host.js_strings import js_strings as js_strings
     from wasmloom.host.module import ExportType as ExportType
     from wasmloom.host.module import ImportType as ImportType
     from wasmloom.host.module import Module as Module
@@ -95,6 +96,7 @@ _HOMES: dict[str, str] = {
     "host.externs": "Global Memory Table",
     "host.shared_memory": "SharedMemory",
     "host.instance": "Instance",
+    "host.js_strings": "js_strings",
     "host.objects": "Array Struct",
     "host.profile": "Profile profile",
     "host.time_left": "time_left",
