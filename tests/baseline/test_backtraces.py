@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("code_at_once")
 #: turn: with values in registers, behind calls and in a try_table.
 MODULE = """(module
   (type $none (func)) (type $cont (cont $none)) (type $i (func (param i32)))
+  (rec (type $described (descriptor $own) (struct)) (type $own (describes $described) (struct)))
   (type $struct (sub (struct (field i32)))) (type $array (array i32))
   (tag $tag) (tag $thrown (param i32))
   (memory 1) (table $t 3 funcref) (elem (i32.const 0) $nothing) (elem declare func $trapping $deep $again)
@@ -87,6 +88,13 @@ CASES = {
     "null array": (traps.NULL_ARRAY_REFERENCE, "(drop (array.len (ref.null $array)))"),
     "null i31": (traps.NULL_I31_REFERENCE, "(drop (i31.get_s (ref.null i31)))"),
     "cast": (traps.CAST_FAILURE, "(drop (ref.cast (ref $struct) (ref.i31 (local.get $turn))))"),
+    "null descriptor": (
+        traps.NULL_DESCRIPTOR_REFERENCE, "(drop (struct.new_desc $described (ref.null none)))"
+    ),
+    "descriptor cast": (
+        traps.DESCRIPTOR_CAST_FAILURE,
+        "(drop (ref.cast_desc_eq (ref $described) (ref.i31 (local.get $turn)) (struct.new $own)))",
+    ),
     "array": (
         traps.ARRAY_OUT_OF_BOUNDS,
         "(drop (array.get $array (array.new_default $array (local.get $turn)) (local.get $turn)))",

@@ -176,7 +176,7 @@ def test_references_have_their_types() -> None:
     assert [str(place.type) for place in before.locals] == [
         f"(ref {k})", "externref", f"(ref {v})", f"(ref null {k})"
     ]  # fmt: skip
-    assert [str(place.type) for place in before.operands] == [f"(ref {k})", f"(ref {v})"]
+    assert [str(place.type) for place in before.operands] == [f"(ref {k})", f"(ref (exact {v}))"]
     assert (before.unset, after.unset) == ({2}, set())
 
 

@@ -41,6 +41,7 @@ from cython.cimports.wasmloom.binary.sections import (
 from cython.cimports.wasmloom.spec.canon import (
     CONT,
     FUNC,
+    HEAD,
     INNER,
     MUTABLE,
     STRUCT,
@@ -73,6 +74,7 @@ from wasmloom.spec.module import (
 from wasmloom.spec.proposals import COMPONENT
 from wasmloom.spec.types import (
     CONCRETE,
+    EXACT_FLAG,
     EXTERN_KINDS,
     HEAP_SHIFT,
     NULL_FLAG,
@@ -98,7 +100,7 @@ _MODES = ("active", "passive", "declarative")
 _CONCRETE = cython.declare(uint64_t, CONCRETE)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
-_FLAGS = cython.declare(uint64_t, REF_FLAG | NULL_FLAG)
+_FLAGS = cython.declare(uint64_t, REF_FLAG | NULL_FLAG | EXACT_FLAG)
 
 
 @cython.no_gc
@@ -155,7 +157,7 @@ class DecodedModule(Sections):
             type = self._global(item.index, indexed)
         else:
             type = self._tag(item.index, indexed)
-        return Import(self._module_name(item), self.text(item.name), EXTERN_KINDS[kind], type)
+        return Import(self._module_name(item), self.text(item.name), EXTERN_KINDS[kind], type, item.exact)
 
     @cython.cfunc
     def _module_name(self, item: cython.pointer(ImportItem)) -> str:
@@ -297,7 +299,7 @@ class DecodedModule(Sections):
                 members: list = []
                 for _ in range(cython.cast(cython.pointer(uint32_t), self.groups.data)[i]):
                     members.append(_sub_type(w))
-                    w += 3 + types_of(w)
+                    w += HEAD + types_of(w)
                 found.append(tuple(members))
         finally:
             free(words.items)
@@ -487,14 +489,22 @@ def _sub_type(w: cython.pointer(cython.const[uint64_t])) -> object:
     kind: cython.int = w[0] & 0xFF
     composite: object
     if kind == CONT:
-        composite = ContType(CONCRETE + w[3])
+        composite = ContType(CONCRETE + w[HEAD])
     elif kind == FUNC:
-        types = [ValType(w[3 + k]) for k in range(count)]
+        types = [ValType(w[HEAD + k]) for k in range(count)]
         composite = FuncType(tuple(types[:n]), tuple(types[n:]))
     else:
-        fields = [FieldType(ValType(w[3 + k] & ~MUTABLE), w[3 + k] & MUTABLE != 0) for k in range(count)]
+        fields = [FieldType(ValType(w[HEAD + k] & ~MUTABLE), w[HEAD + k] & MUTABLE != 0) for k in range(count)]
         composite = StructType(tuple(fields)) if kind == STRUCT else ArrayType(fields[0])
-    return SubType(composite, (w[1],) if w[0] & 512 else (), w[0] & 256 != 0)
+    descriptor: uint64_t = cython.cast(uint32_t, w[3])
+    describes: uint64_t = w[3] >> 32
+    return SubType(
+        composite,
+        (w[1],) if w[0] & 512 else (),
+        w[0] & 256 != 0,
+        descriptor - 1 if descriptor else None,
+        describes - 1 if describes else None,
+    )
 
 
 @cython.cfunc
@@ -502,6 +512,17 @@ def _sub_type(w: cython.pointer(cython.const[uint64_t])) -> object:
 def _number(m: DecodedModule, index: uint64_t) -> uint64_t:
     """The replacement for a type index in the words of a group: an id, or a position in the group."""
     return m.type_id[index] if index < m.num_types else INNER | (index - m.num_types)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _place(m: DecodedModule, index: uint64_t, members: uint32_t, what: str, offset: uint32_t) -> int64_t:
+    """What a clause has in words for the type index `index` - 1, in the group that comes next; 0: there is none."""
+    if index == 0:
+        return 0
+    if not m.num_types <= index - 1 < m.num_types + members:
+        raise ValidationError(f"{what} type is outside rec group", offset)
+    return index - m.num_types
 
 
 @cython.cfunc
@@ -527,20 +548,24 @@ def _resolve(m: DecodedModule, w: cython.pointer(uint64_t), members: uint32_t) -
             if w[0] & 1024:
                 raise ValidationError("sub type: at most one supertype is allowed", offsets[i])
             w[1] = _number(m, w[1])
+        if w[3]:
+            w[3] = _place(m, cython.cast(uint32_t, w[3]), members, "descriptor", offsets[i]) | cython.cast(
+                uint64_t, _place(m, w[3] >> 32, members, "described", offsets[i])
+            ) << 32
         for k in range(n):
-            index = w[3 + k]
+            index = w[HEAD + k]
             if w[0] & 0xFF != CONT:
                 index = (index & ~MUTABLE) >> _HEAP_SHIFT
-                if not w[3 + k] & _REF_FLAG or index < _CONCRETE:
+                if not w[HEAD + k] & _REF_FLAG or index < _CONCRETE:
                     continue
                 index -= _CONCRETE
             if index >= m.num_types + members:
                 raise ValidationError(f"unknown type {index}", offsets[i])
             index = _number(m, index)
             if w[0] & 0xFF != CONT:
-                index = (w[3 + k] & (MUTABLE | _FLAGS)) | (_CONCRETE + index) << _HEAP_SHIFT
-            w[3 + k] = index
-        w += 3 + n
+                index = (w[HEAD + k] & (MUTABLE | _FLAGS)) | (_CONCRETE + index) << _HEAP_SHIFT
+            w[HEAD + k] = index
+        w += HEAD + n
     return w - start
 
 

@@ -17,6 +17,7 @@ from wasmloom.spec.module import Element, Import, ImportGroup, ModuleSyntax, Nam
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
+    EXACT,
     EXTERN_KINDS,
     FUNCREF,
     ArrayType,
@@ -99,6 +100,8 @@ def name_bytes(text: str) -> bytes:
 
 def heap_type_bytes(heap: int) -> bytes:
     """A heap type, abstract or a type index, as the signed number that it is in the binary format."""
+    if heap & EXACT:
+        return b"\x62" + sleb(heap - EXACT - CONCRETE)
     return sleb(heap - CONCRETE) if heap >= CONCRETE else bytes((heap,))
 
 
@@ -128,6 +131,10 @@ def sub_type_bytes(sub: SubType) -> bytes:
         body = b"\x5e" + field_type_bytes(composite.field)
     else:
         body = b"\x5d" + cont_type_bytes(composite)
+    if sub.descriptor is not None:
+        body = b"\x4d" + uleb(sub.descriptor) + body
+    if sub.describes is not None:
+        body = b"\x4c" + uleb(sub.describes) + body
     if sub.final and not sub.supers:
         return body
     return (b"\x4f" if sub.final else b"\x50") + vector(map(uleb, sub.supers)) + body
@@ -213,6 +220,8 @@ class _Section:
 
 
 def _extern_type_bytes(item: Import) -> bytes:
+    if item.exact and isinstance(item.type, int):
+        return b"\x20" + uleb(item.type)
     head = bytes((EXTERN_KINDS.index(item.kind),))
     if isinstance(item.type, TableType):
         return head + table_type_bytes(item.type)

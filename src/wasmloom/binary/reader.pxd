@@ -88,6 +88,7 @@ cdef int read_s33(Reader *r, int64_t *out) except -1 nogil
 cdef int read_s64(Reader *r, int64_t *out) except -1 nogil
 cdef int64_t read_heap(Reader *r) except -1 nogil
 cdef int64_t read_valtype(Reader *r) except -1 nogil
+cdef int64_t reference_in(int64_t heap, bint null) noexcept nogil
 cdef int read_catch(Reader *r, Clause *out) except -1 nogil
 cdef int read_handler(Reader *r, Clause *out) except -1 nogil
 cdef int next_instr(Reader *r, Instr *out) except -1 nogil

@@ -17,7 +17,7 @@ block          as int64: ``>= 0`` is a type index; ``-1`` (`BLOCK_EMPTY`) is ``[
                stands for ``[] -> [t]`` with the value type ``t == ~x`` (so the empty type is the same with t = BOT)
 mem:N atomic:N  three fields: offset, memory index, log2 of the alignment (the lane of a lane access comes fourth)
 lane           the lane number, unchecked
-heap           a heap type: abstract opcode or ``CONCRETE + type index``
+heap           a heap type: abstract opcode or ``CONCRETE + type index``, with `EXACT` if it is exact
 labels         one field: the default label; the others are `count` items at `vec`
 cast           four fields: flags (bit 0: nullable source, bit 1: nullable target), label, source and target heap type
 types catches handlers   no field: `count` items at `vec`
@@ -93,6 +93,8 @@ from wasmloom.spec.proposals import unknown_opcode
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
+    EXACT,
+    EXACT_FLAG,
     HEAP_SHIFT,
     I8,
     I16,
@@ -129,11 +131,14 @@ _MAX_CLAUSES = cython.declare(cython.int, MAX_CLAUSES)
 #: Bytes of instructions between two polls.
 _STEP = cython.declare(cython.Py_ssize_t, 1024)
 _CONCRETE = cython.declare(int64_t, CONCRETE)
+_EXACT = cython.declare(int64_t, EXACT)
+_EXACT_FLAG = cython.declare(int64_t, EXACT_FLAG)
 _REF_FLAG = cython.declare(int64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(int64_t, NULL_FLAG)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _REF_NULL = cython.declare(cython.int, 0x63)  # first bytes of the long forms of reference types (Core 3.0, 5.3.4)
 _REF = cython.declare(cython.int, 0x64)
+_EXACTLY = cython.declare(cython.int, 0x62)  # before the index of an exact heap type (custom descriptors)
 
 
 def _fast_flags(row: Instruction) -> int:
@@ -358,11 +363,13 @@ def read_heap(r: cython.pointer(Reader)) -> int64_t:
     if start < r.end and start[0] < 0x80 and _ABSTRACT_HEAP[start[0]]:
         r.pos += 1
         return start[0]
+    if start < r.end and start[0] == _EXACTLY:
+        r.pos += 1
     if _signed(r, 33, cython.address(value)) < 0:
         return -1
     if value < 0:
         return _refuse(b"malformed heap type", r, start)
-    return _CONCRETE + value
+    return _CONCRETE + value + (_EXACT if start[0] == _EXACTLY else 0)
 
 
 @cython.cfunc
@@ -384,7 +391,16 @@ def read_valtype(r: cython.pointer(Reader)) -> int64_t:
     heap = read_heap(r)
     if heap < 0:
         return -1
-    return _REF_FLAG | (_NULL_FLAG if byte == _REF_NULL else 0) | heap << _HEAP_SHIFT
+    return reference_in(heap, byte == _REF_NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reference_in(heap: int64_t, null: cython.bint) -> int64_t:
+    """The reference type to a heap type that has been read."""
+    exact: int64_t = _EXACT_FLAG if heap & _EXACT else 0
+    return _REF_FLAG | exact | (_NULL_FLAG if null else 0) | (heap & ~_EXACT) << _HEAP_SHIFT
 
 
 @cython.cfunc

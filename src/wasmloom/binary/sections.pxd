@@ -27,6 +27,7 @@ cdef struct ImportItem:
     Range module
     Range name
     unsigned char kind          # place in EXTERN_KINDS
+    bint exact                  # a function must have that type, and none below it
 
 cdef struct TableItem:
     uint64_t indexed            # element type

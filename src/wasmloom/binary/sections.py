@@ -93,6 +93,8 @@ _OPENS_BLOCK = cython.declare(bytes, bytes([row.immediates[:1] == ("block",) for
 
 #: First bytes of type definitions (Core 3.0, 5.3.7 to 5.3.10; the Explainer of stack switching for `cont`).
 _REC, _SUB, _SUB_FINAL, _FUNC_FORM, _STRUCT_FORM, _ARRAY_FORM, _CONT_FORM = 0x4E, 0x50, 0x4F, 0x60, 0x5F, 0x5E, 0x5D
+#: … and of clauses (custom descriptors).
+_DESCRIBES, _DESCRIPTOR = 0x4C, 0x4D
 
 
 _FUNCREF = cython.declare(uint64_t, FUNCREF)
@@ -107,6 +109,8 @@ _MAX_IMPORTS = cython.declare(cython.size_t, limits.MAX_IMPORTS)
 #: type; or a type and the names of the imports that have it.
 _EACH = cython.declare(cython.int, 0x7F)
 _ALIKE = cython.declare(cython.int, 0x7E)
+#: The kind of an import of a function with exactly a type (custom descriptors).
+_EXACT_FUNC = cython.declare(cython.int, 0x20)
 
 
 @cython.cfunc
@@ -260,6 +264,13 @@ def _composite_type(r: cython.pointer(Reader), words: cython.pointer(Words), hea
 
 
 @cython.cfunc
+@cython.exceptval(0)
+def _clause(r: cython.pointer(Reader)) -> uint64_t:
+    """Read a clause's type index, and add 1. Those that no module has are the same."""
+    return min(cython.cast(uint64_t, read_u32(r)), cython.cast(uint64_t, limits.MAX_TYPES)) + 1
+
+
+@cython.cfunc
 @cython.exceptval(-1, check=False)
 def _sub_type(r: cython.pointer(Reader), words: cython.pointer(Words)) -> cython.int:
     """Read a sub type (Core 3.0, 5.3.10) as the words of a group's member, with type indices.
@@ -270,6 +281,7 @@ def _sub_type(r: cython.pointer(Reader), words: cython.pointer(Words)) -> cython
     n: cython.Py_ssize_t
     above: uint64_t
     put(words, 256)
+    put(words, 0)
     put(words, 0)
     put(words, 0)
     if r.pos < r.end and (r.pos[0] == _SUB or r.pos[0] == _SUB_FINAL):
@@ -285,6 +297,12 @@ def _sub_type(r: cython.pointer(Reader), words: cython.pointer(Words)) -> cython
             above = read_u32(r)
             if above > words.items[head + 1]:
                 words.items[head + 1] = above
+    if r.pos < r.end and r.pos[0] == _DESCRIBES:
+        r.pos += 1
+        words.items[head + 3] = _clause(r) << 32
+    if r.pos < r.end and r.pos[0] == _DESCRIPTOR:
+        r.pos += 1
+        words.items[head + 3] |= _clause(r)
     return _composite_type(r, words, head)
 
 
@@ -464,6 +482,9 @@ def _add_import(
     item.offset = offset
     item.module = module
     item.name = name
+    item.exact = code == _EXACT_FUNC
+    if item.exact:
+        code = 0
     item.kind = code
     if code == 0:
         item.index = m.num_imported_funcs

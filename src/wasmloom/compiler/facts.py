@@ -200,6 +200,18 @@ class Facts:
         """How many types are above a type of the module."""
         return len(self._above(self._type_ids[type_index])) - 1
 
+    def before_descriptor(self, type_index: int) -> int:
+        """How many fields of a struct type of the module lie before its descriptor; -1: it has none."""
+        sub, before = sub_type(self._type_ids[type_index]), -1
+        while sub.descriptor is not None:
+            before = 0
+            if not sub.supers:
+                break
+            sub = sub_type(sub.supers[0])
+            above = sub.composite
+            before = len(above.fields) if isinstance(above, StructType) else 0
+        return before
+
     def may_throw(self, index: int) -> bool:
         """Whether a call of function `index` may end in an exception."""
         return index < self.imported or self.throws[index - self.imported]

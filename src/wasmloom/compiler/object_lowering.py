@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from wasmloom.compiler.call_lowering import type_id
 from wasmloom.compiler.control_lowering import branch_if
@@ -10,13 +11,15 @@ from wasmloom.compiler.loops import Instr
 from wasmloom.compiler.lowering import FunctionLowering, lowers, operands
 from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
-from wasmloom.semantics.aggregates import LENGTH, Storage, Test, element_part, field_part, storage_of, write
+from wasmloom.contract.traps import DESCRIPTOR_CAST_FAILURE
+from wasmloom.semantics.aggregates import BY_NAME, LENGTH, Storage, Test, element_part, field_part, storage_of, write
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
 from wasmloom.spec.instructions import INSTRUCTIONS
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
+    EXACT,
     ArrayType,
     FieldType,
     FuncType,
@@ -44,16 +47,32 @@ def _fields(f: FunctionLowering, type: int) -> tuple[FieldType, ...]:
     return composite.fields
 
 
+class Places(NamedTuple):
+    """Where fields lie in an object (see `wasmloom.runtime.objects`), and the descriptor; the bytes of the whole."""
+
+    fields: tuple[int, ...]
+    descriptor: int
+    bytes: int
+
+
 @lru_cache(maxsize=64)
-def _offsets(fields: tuple[FieldType, ...]) -> tuple[list[int], int]:
-    """Where fields lie in an object (see `wasmloom.runtime.objects`), and the bytes that the whole has."""
+def _places(fields: tuple[FieldType, ...], before: int) -> Places:
+    """`before`: how many fields lie before the descriptor; -1: there is none."""
+    storages = [storage_of(field.storage) for field in fields]
+    if before >= 0:
+        storages.insert(before, BY_NAME["ref"])
     found, end = [], SLOT_BYTES
-    for field in fields:
-        storage = storage_of(field.storage)
+    for storage in storages:
         end = -(-end // storage.align) * storage.align
         found.append(end)
         end += storage.bytes
-    return found, max(-(-end // SLOT_BYTES), 2) * SLOT_BYTES
+    descriptor = found.pop(before) if before >= 0 else 0
+    return Places(tuple(found), descriptor, max(-(-end // SLOT_BYTES), 2) * SLOT_BYTES)
+
+
+def _layout(f: FunctionLowering, type: int) -> Places:
+    """Of a struct type of the module."""
+    return _places(_fields(f, type), f.facts.before_descriptor(type))
 
 
 def _element_type(f: FunctionLowering, type: int) -> ValType:
@@ -100,23 +119,37 @@ def _new_struct(f: FunctionLowering, i: Instr, bytes: int) -> Value:
     return made
 
 
-@lowers("struct.new")
+def _descriptor(f: FunctionLowering, places: Places) -> Value | None:
+    """Pop the descriptor of a struct that is to be made, and check it; None: there is none."""
+    if not places.descriptor:
+        return None
+    value = f.pop()
+    OPERATIONS["struct.new_desc"].define(f.b, value)
+    return value
+
+
+@lowers("struct.new", "struct.new_desc")
 def _struct_new(f: FunctionLowering, i: Instr) -> None:
-    fields = _fields(f, i.a)
-    offsets, bytes = _offsets(fields)
+    fields, places = _fields(f, i.a), _layout(f, i.a)
+    descriptor = _descriptor(f, places)
     values = f.pop_many(len(fields))
-    made = _new_struct(f, i, bytes)
-    for field, offset, value in zip(fields, offsets, values, strict=True):
+    made = _new_struct(f, i, places.bytes)
+    for field, offset, value in zip(fields, places.fields, values, strict=True):
         write(f.b, f.b.at(made, offset), value, storage_of(field.storage), field_part(offset))
+    if descriptor is not None:
+        at = places.descriptor
+        write(f.b, f.b.at(made, at), descriptor, BY_NAME["ref"], field_part(at))
     _push_made(f, f.b.address_word(made))
 
 
-@lowers("struct.new_default")
+@lowers("struct.new_default", "struct.new_default_desc")
 def _struct_new_default(f: FunctionLowering, i: Instr) -> None:
-    _, bytes = _offsets(_fields(f, i.a))
-    made = _new_struct(f, i, bytes)
-    for offset in range(SLOT_BYTES, bytes, SLOT_BYTES):
-        f.b.object_store(f.b.const("i64", 0), f.b.at(made, offset), SLOT_BYTES)
+    places = _layout(f, i.a)
+    descriptor = _descriptor(f, places)
+    made = _new_struct(f, i, places.bytes)
+    for offset in range(SLOT_BYTES, places.bytes, SLOT_BYTES):
+        value = descriptor if descriptor is not None and offset == places.descriptor else f.b.const("i64", 0)
+        f.b.object_store(value, f.b.at(made, offset), SLOT_BYTES)
     _push_made(f, f.b.address_word(made))
 
 
@@ -124,7 +157,7 @@ def _field(f: FunctionLowering, i: Instr) -> tuple[int, Storage]:
     """Where a field is in an object, and how it is read, or written."""
     fields = _fields(f, i.a)
     is_signed = INSTRUCTIONS[i.row].mnemonic.endswith("_s")
-    return _offsets(fields)[0][i.b], storage_of(fields[i.b].storage, is_signed)
+    return _layout(f, i.a).fields[i.b], storage_of(fields[i.b].storage, is_signed)
 
 
 @lowers("struct.get", "struct.get_s", "struct.get_u")
@@ -137,6 +170,11 @@ def _struct_get(f: FunctionLowering, i: Instr) -> None:
 def _struct_set(f: FunctionLowering, i: Instr) -> None:
     reference, value = f.pop_many(2)
     OPERATIONS["struct.set"].define(f.b, reference, value, *_field(f, i))
+
+
+@lowers("ref.get_desc")
+def _ref_get_desc(f: FunctionLowering, i: Instr) -> None:
+    f.push(OPERATIONS["ref.get_desc"].define(f.b, f.pop(), _layout(f, i.a).descriptor))
 
 
 @lowers("array.get", "array.get_s", "array.get_u")
@@ -389,15 +427,18 @@ def _ref_eq(f: FunctionLowering, i: Instr) -> None:
 # --- tests of types ---
 
 
-def _is_function_of(f: FunctionLowering, reference: Value, type: int, nullable: bool) -> Value:
-    """Whether a function has a type of the module, as a truth value."""
+def _is_function_of(f: FunctionLowering, reference: Value, type: int, nullable: bool, exact: bool) -> Value:
+    """Whether a function has a type of the module, or, if not `exact`, one below it; as a truth value."""
     b = f.b
     memo, current, start = b.memo, b.current, b.block
     ask, done = b.fresh("ask"), b.fresh("asked")
     b.branch(b.compare("eq", reference, b.const("i64", 0)), done, ask)
     b.label(ask)
     actual = b.struct_field(b.pointer_in(reference), "WlFunction", "type_id", "i64")
-    found = b.compare("eq", b.runtime("subtype", actual, type_id(f, type)), b.const("i64", 0))
+    if exact:
+        found = b.compare("eq", actual, type_id(f, type))
+    else:
+        found = b.compare("eq", b.runtime("subtype", actual, type_id(f, type)), b.const("i64", 0))
     end = b.block
     b.jump(done)
     b.label(done)
@@ -414,12 +455,13 @@ def _is_of(f: FunctionLowering, reference: Value, heap: int, nullable: bool) -> 
         return b.compare("eq", reference, b.const("i64", 0)) if nullable else Value("false", "i1")
     test, type, depth = _TESTS.get(heap), 0, 0
     if test is None:
-        type = heap - CONCRETE
+        exact = bool(heap & EXACT)
+        type = (heap & ~EXACT) - CONCRETE
         if isinstance(f.facts.function_types[type], FuncType):
-            return _is_function_of(f, reference, type, nullable)
+            return _is_function_of(f, reference, type, nullable, exact)
         depth = f.facts.depth(type)
         test = Test.SHALLOW if depth < layout.SHALLOW else Test.DEEP
-        if f.facts.finals[type]:
+        if f.facts.finals[type] or exact:
             test = Test.FINAL
     found: Value = OPERATIONS["ref.test"].define(
         b, reference, test, nullable, lambda: f.named("type", type), lambda: b.const("i64", depth)
@@ -451,3 +493,27 @@ def _br_on_cast(f: FunctionLowering, i: Instr) -> None:
     branch_if(f, found, f.label(i.b))
     if fails:
         f.learn(value, ref_type(i.d, bool(i.a & 2)))
+
+
+def _has_descriptor(f: FunctionLowering, heap: int, nullable: bool) -> Value:
+    """Pop a descriptor; whether the reference below, which stays, has it, as a truth value."""
+    descriptor = f.pop()
+    (value,) = f.top(1)
+    found = _is_of(f, value, heap & ~EXACT, False)
+    offset = _layout(f, (heap & ~EXACT) - CONCRETE).descriptor
+    same: Value = OPERATIONS["ref.cast_desc_eq"].define(f.b, value, descriptor, found, offset, nullable)
+    return same
+
+
+@lowers("ref.cast_desc_eq", "ref.cast_desc_eq_null")
+def _ref_cast_desc_eq(f: FunctionLowering, i: Instr) -> None:
+    found = _has_descriptor(f, i.a, INSTRUCTIONS[i.row].mnemonic.endswith("_null"))
+    OPERATIONS["ref.cast"].define(f.b, found, DESCRIPTOR_CAST_FAILURE)
+
+
+@lowers("br_on_cast_desc_eq", "br_on_cast_desc_eq_fail")
+def _br_on_cast_desc_eq(f: FunctionLowering, i: Instr) -> None:
+    found = _has_descriptor(f, i.d, bool(i.a & 2))
+    if INSTRUCTIONS[i.row].mnemonic.endswith("_fail"):
+        found = f.b.compare("eq", found, f.b.const("i1", 0))
+    branch_if(f, found, f.label(i.b))

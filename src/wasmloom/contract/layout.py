@@ -202,6 +202,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         # find out what the word is. Of an array: 0, 1 if it looks at elements, 2 if it has to find out.
         ("traced_at", "void*"),
         ("traced", "uint64_t"),
+        ("descriptor", "uint64_t"),  # of a struct: where the reference to its descriptor is; 0: it has none
     ),
     # A stack. A reference to a continuation (a contref) is its address and, in the upper 16 bits, a revision: what
     # consumes the reference adds one to that of the continuation.
@@ -353,7 +354,7 @@ RUNTIME_CALLS: tuple[str, ...] = (
     "array_copy",  # array, index, source, index, count; imm1: the index of the source's type
     "array_init_data",  # from data imm1: array, index, offset, count
     "array_init_elem",  # from element imm1: array, index, offset, count
-    "function_test",  # a ← whether the function has the type imm0; of null imm1
+    "function_test",  # a ← whether the function has the type imm0; imm1: 1 is of null, plus 2 for exactly that type
 )
 
 #: What waits in a shared memory, by bytes that are compared: its place among the memory's.

@@ -36,6 +36,8 @@ TRAP_REASONS: tuple[str, ...] = (
     "null i31 reference",
     "cast failure",
     "out of bounds array access",
+    "null descriptor reference",
+    "descriptor cast failure",
     # A limit that isn't the same everywhere has ended deterministic code: that of a stack's memory, or of objects'.
     "host limit",
     # A WebAssembly exception that no handler of the entry caught is waiting in the context.
@@ -78,6 +80,8 @@ TRAP_REASONS: tuple[str, ...] = (
     NULL_I31_REFERENCE,
     CAST_FAILURE,
     ARRAY_OUT_OF_BOUNDS,
+    NULL_DESCRIPTOR_REFERENCE,
+    DESCRIPTOR_CAST_FAILURE,
     HOST_LIMIT,
     UNCAUGHT_EXCEPTION,
     HOST_EXCEPTION,

@@ -64,7 +64,7 @@ from cython.cimports.wasmloom.runtime.guests import TICKING, Entry, enter_python
 from cython.cimports.wasmloom.runtime.hooks import set_runtime_call
 from cython.cimports.wasmloom.runtime.native_stacks import MAX_ARGUMENTS, set_adapter
 from cython.cimports.wasmloom.runtime.store import WORDS_ON_STACK, Store, compiler_tier, copy_words, push
-from cython.cimports.wasmloom.spec.canon import Types, heap_matches, new_types
+from cython.cimports.wasmloom.spec.canon import Types, new_types, type_matches
 from cython.cimports.wasmloom.system._capi import (
     Py_TPFLAGS_HAVE_VECTORCALL,
     PyErr_GivenExceptionMatches,
@@ -88,12 +88,13 @@ from wasmloom.runtime import collector as _collector  # noqa: F401  (registers t
 from wasmloom.runtime import forks as _forks  # noqa: F401  (registers what forked children do)
 from wasmloom.runtime import runtime_calls as _calls  # noqa: F401  (registers the runtime functions)
 from wasmloom.spec.canon import intern_func_type, lasting
-from wasmloom.spec.types import CONCRETE, EXNREF, HEAP_SHIFT, FuncType, ValType
+from wasmloom.spec.types import CONCRETE, EXACT_FLAG, EXNREF, HEAP_SHIFT, REF_FLAG, FuncType, ValType
 from wasmloom.system import log
 from wasmloom.tiers import backtraces as _backtraces  # noqa: F401  (registers them)
 
 _SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _CONCRETE = cython.declare(uint64_t, CONCRETE)
+_EXACT_REF = cython.declare(uint64_t, REF_FLAG | EXACT_FLAG)
 _EXNREF = cython.declare(uint64_t, EXNREF)
 _HOST_EXCEPTION = cython.declare(uint64_t, HOST_EXCEPTION)
 _HOST_WAIT = cython.declare(uint64_t, HOST_WAIT)
@@ -157,7 +158,7 @@ def _func_word(store: Store, type: uint64_t, value: object, word: cython.pointer
         raise TypeError(f"{ValType(type)} takes a wasmloom.Func or None, not {described(value)}")
     func = value
     store_of(func, store)
-    if not heap_matches(_CONCRETE + func.pointer.type_id, type >> _SHIFT):
+    if not type_matches(_EXACT_REF | (_CONCRETE + func.pointer.type_id) << _SHIFT, type):
         raise TypeError(f"{func!r} is not a {ValType(type)}")
     word[0] = cython.cast(uint64_t, func.pointer)
     return 0

@@ -25,6 +25,7 @@ from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, TypeInfo, type_in
 from wasmloom.contract import traps
 
 _OUT_OF_MEMORY = cython.declare(uint64_t, traps.OUT_OF_MEMORY)
+_NULL_DESCRIPTOR = cython.declare(uint64_t, traps.NULL_DESCRIPTOR_REFERENCE)
 
 
 @cython.cfunc
@@ -83,6 +84,7 @@ def run_constant(
     size: uint64_t
     count: uint64_t
     slots: uint64_t
+    descriptor: uint64_t = 0
     k: uint64_t
     op: cython.int = i.op
     if op == h.OP_REF_I31:
@@ -91,6 +93,12 @@ def run_constant(
     if op == h.OP_ANY_CONVERT_EXTERN or op == h.OP_EXTERN_CONVERT_ANY:
         return top
     type = cython.cast(cython.pointer(cython.pointer(WlType)), instance.types)[i.a]
+    if op == h.OP_STRUCT_NEW_DESC or op == h.OP_STRUCT_NEW_DEFAULT_DESC:
+        top -= 1
+        descriptor = stack[top]
+        if not descriptor:
+            raise store.trap(_NULL_DESCRIPTOR)
+        op = h.OP_STRUCT_NEW if op == h.OP_STRUCT_NEW_DESC else h.OP_STRUCT_NEW_DEFAULT
     if op == h.OP_STRUCT_NEW or op == h.OP_STRUCT_NEW_DEFAULT:
         made = _made(store, new_struct(store.guest, type))
         if op == h.OP_STRUCT_NEW:
@@ -102,6 +110,8 @@ def run_constant(
                 size = storage_bytes(info.types[k])
                 top -= 2 if size > 8 else 1
                 write_storage(size, cython.cast(cython.p_char, made) + offsets[k], stack + top)
+        if descriptor:
+            write_storage(8, cython.cast(cython.p_char, made) + type.descriptor, cython.address(descriptor))
     elif op == h.OP_ARRAY_NEW_FIXED:
         count = i.b
         slots = 2 if type.bytes > 8 else 1

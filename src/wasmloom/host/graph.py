@@ -34,20 +34,28 @@ from cython.cimports.wasmloom.runtime.objects import (
     storage_bytes,
 )
 from cython.cimports.wasmloom.runtime.store import Store
-from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, TypeInfo, heap_matches, type_info
+from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, TypeInfo, heap_matches, type_info, type_matches
 from cython.cimports.wasmloom.system._capi import seal
 from cython.cimports.wasmloom.system.polling import poll
 
 from wasmloom.errors import WasmError
-from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, HEAP_SHIFT, NULL_FLAG, REF_FLAG, ValType
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, EXACT_FLAG, HEAP_SHIFT, NULL_FLAG, REF_FLAG, ValType
 
 _REF = cython.declare(uint64_t, REF_FLAG)
 _NULL = cython.declare(uint64_t, NULL_FLAG)
+_EXACT = cython.declare(uint64_t, EXACT_FLAG)
 _SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _CONCRETE = cython.declare(uint64_t, CONCRETE)
 _ANY = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["any"])
 _EXTERN = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
 _I31 = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["i31"])
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _exactly(info: cython.pointer(TypeInfo)) -> uint64_t:
+    """The type of references to objects of a type."""
+    return _REF | _EXACT | (_CONCRETE + info.id) << _SHIFT
 
 
 @cython.cfunc
@@ -73,7 +81,10 @@ def type_of_object(decoded: DecodedModule, index: int) -> tuple[bool, list[int]]
     info = type_info(decoded.type_id[cython.cast(uint32_t, index)])
     if info.kind not in (STRUCT, ARRAY):
         return None
-    return info.kind == ARRAY, [info.types[i] for i in range(info.n_params if info.kind == STRUCT else 1)]
+    storages = [info.types[i] for i in range(info.n_params if info.kind == STRUCT else 1)]
+    if info.descriptor != cython.NULL:  # told like a field behind the last one
+        storages.append(_exactly(info.descriptor))
+    return info.kind == ARRAY, storages
 
 
 def storage_size(storage: int) -> int:
@@ -188,6 +199,9 @@ class Reading:
                     references.append(self.reference(word, info.types[i], f"object {number}, field {i}"))
                 else:
                     data += at[: storage_bytes(info.types[i])]
+            if layout.descriptor:
+                word = cython.cast(cython.pointer(uint64_t), cython.cast(cython.p_char, object_) + layout.descriptor)[0]
+                references.append(self.reference(word, _exactly(info.descriptor), f"object {number}, descriptor"))
         elif info.types[0] & _REF:
             for i in range(object_.length):
                 word = cython.cast(cython.pointer(uint64_t), elements_of(object_))[i]
@@ -278,8 +292,8 @@ class Making:
             return 0
         if isinstance(value, self.thing):
             some = self.object_at(value[0])
-            heap_of: uint64_t = _CONCRETE + cython.cast(cython.pointer(WlType), some.type).id
-            if not (heap == _EXTERN if is_extern else heap_matches(heap_of, heap)):
+            own: uint64_t = _exactly(info_of(cython.cast(cython.pointer(WlType), some.type)))
+            if not (heap == _EXTERN if is_extern else type_matches(own, type)):
                 raise TypeError(f"object {value[0]} isn't of type {ValType(type)}")
             word[0] = cython.cast(uint64_t, some)
             return 0
@@ -326,6 +340,13 @@ class Making:
                 raise ValueError(f"object {number} lacks numbers")
             memcpy(at, source + taken, size)
             taken += size
+        if layout.what == OBJECT_STRUCT and layout.descriptor:
+            if next >= len(references):
+                raise ValueError(f"object {number} lacks its descriptor")
+            self.word(references[next], _exactly(info.descriptor), cython.address(word))
+            at = cython.cast(cython.p_char, some) + layout.descriptor
+            cython.cast(cython.pointer(uint64_t), at)[0] = word
+            next += 1
         if next != len(references) or taken != cython.cast(uint64_t, len(data)):
             raise ValueError(f"object {number} has more than its type")
 

@@ -92,7 +92,7 @@ def _check(wanted: Import, value: Any) -> None:
     """Raise `LinkError` unless `value` fits the import."""
     if wanted.kind == "func" and isinstance(wanted.type, int):
         if isinstance(value, Func):
-            fits = is_sub(value.type_id, wanted.type)
+            fits = value.type_id == wanted.type if wanted.exact else is_sub(value.type_id, wanted.type)
         else:
             fits = callable(value) and not _is_item(value)
     elif wanted.kind == "tag" and isinstance(wanted.type, TagType):

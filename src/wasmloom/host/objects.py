@@ -37,13 +37,15 @@ from cython.cimports.wasmloom.runtime.objects import (
     write_storage,
 )
 from cython.cimports.wasmloom.runtime.store import Store
-from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, heap_matches, type_info
+from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, heap_matches, type_info, type_matches
 
 from wasmloom.contract.traps import OUT_OF_MEMORY
 from wasmloom.spec.canon import intern_composite, keep_type, lasting, sub_type
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
+    EXACT,
+    EXACT_FLAG,
     HEAP_SHIFT,
     I8,
     I16,
@@ -61,6 +63,7 @@ _SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _I8 = cython.declare(uint64_t, I8)
 _I16 = cython.declare(uint64_t, I16)
 _I32 = cython.declare(uint64_t, I32)
+_EXACT_FLAG = cython.declare(uint64_t, EXACT_FLAG)
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _ANY = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["any"])
 _I31 = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["i31"])
@@ -189,7 +192,7 @@ def _layout_for(store: Store, type: object, kind: cython.int) -> cython.pointer(
         return layout_of(type_info(cython.cast(uint32_t, id)))
     if isinstance(type, ValType) and type & REF_FLAG and type.heap >= CONCRETE:
         keep_type(store.types, type)
-        id = type.heap - CONCRETE
+        id = (type.heap & ~EXACT) - CONCRETE
         if type_info(cython.cast(uint32_t, id)).kind == kind:
             return layout_of(type_info(cython.cast(uint32_t, id)))
     raise TypeError(f"expected {'a StructType' if kind == STRUCT else 'an ArrayType'} or a reference to such a type, "
@@ -217,6 +220,8 @@ class Struct:
         owner.guest.heap.holds += 1
         try:
             self.layout = _layout_for(owner, type, STRUCT)
+            if self.layout.descriptor:
+                raise TypeError("the struct has a descriptor: only guests make such structs")
             count = info_of(self.layout).n_params
             if given is not None and len(given) != count:
                 raise TypeError(f"the struct has {count} fields, not {len(given)}")
@@ -461,7 +466,7 @@ def _any_word(store: Store, type: uint64_t, value: object, word: cython.pointer(
         layout = cython.cast(
             cython.pointer(WlType), cython.cast(cython.pointer(WlObject), found).type
         )
-        if not heap_matches(_CONCRETE + layout.id, heap):
+        if not type_matches(_REF_FLAG | _EXACT_FLAG | (_CONCRETE + layout.id) << _SHIFT, type):
             raise TypeError(f"{value!r} is not of type {_text(type)}")
         word[0] = found
         return 0

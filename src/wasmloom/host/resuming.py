@@ -35,6 +35,7 @@ from wasmloom.spec.instructions import BY_MNEMONIC
 from wasmloom.spec.module import Code, Export, Import, ModuleSyntax
 from wasmloom.spec.types import (
     CONCRETE,
+    EXACT,
     EXNREF,
     EXTERNREF,
     HEAP_SHIFT,
@@ -106,7 +107,7 @@ class _Types:
 
     def _value(self, type: ValType) -> ValType:
         ids = list(_named(type))
-        return ref_type(CONCRETE + self._indices[ids[0]], type.is_nullable) if ids else type
+        return ref_type(CONCRETE + self._indices[ids[0]] + (type.heap & EXACT), type.is_nullable) if ids else type
 
     def _field(self, field: FieldType) -> FieldType:
         return field._replace(storage=self._value(field.storage))
@@ -121,7 +122,13 @@ class _Types:
             composite = ArrayType(self._field(composite.field))
         else:
             composite = ContType(CONCRETE + self._indices[composite.func - CONCRETE])
-        return SubType(composite, tuple([self._indices[above] for above in sub.supers]), sub.final)
+        return SubType(
+            composite,
+            tuple([self._indices[above] for above in sub.supers]),
+            sub.final,
+            None if sub.descriptor is None else self._indices[sub.descriptor],
+            None if sub.describes is None else self._indices[sub.describes],
+        )
 
 
 def _named(type: ValType) -> Iterator[int]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from wasmloom.contract.layout import OBJECT_SIZES, offset
+from wasmloom.contract.traps import DESCRIPTOR_CAST_FAILURE
 from wasmloom.interpreter.emitter import POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.families import RUNTIME, Family, named, runtime_body
 from wasmloom.interpreter.isa import ACC, IMM, SLOT, Field, Handler, Shape, is_wide, letters, shape
@@ -173,6 +174,36 @@ def cast_found(b: HandlerBuilder) -> None:
     b.next()
 
 
+def descriptor_found(b: HandlerBuilder) -> None:
+    """A cast whose test has compared descriptors."""
+    OPERATIONS["ref.cast"].define(b, b.read_slot("value", _I32), DESCRIPTOR_CAST_FAILURE)
+    b.next()
+
+
+def check_descriptor(b: HandlerBuilder) -> None:
+    """Trap if the descriptor of a struct that is to be made is null."""
+    OPERATIONS["struct.new_desc"].define(b, b.read_slot("value", _REF))
+    b.next()
+
+
+def _descriptor_test(nullable: bool) -> Handler:
+    """The handler that compares descriptors, behind the test for a type that has some."""
+
+    def body(b: HandlerBuilder) -> None:
+        found = OPERATIONS["ref.cast_desc_eq"].define(
+            b,
+            b.read_slot("value", _REF),
+            b.read_slot("descriptor", _REF),
+            b.convert("trunc", b.read_slot("found", _I32), "i1"),
+            b.number("offset"),
+            nullable,
+        )
+        b.finish_value(found, True)
+
+    fields = "dst:dst@8 value:slot@10 descriptor:slot@12 found:slot@14 offset:u32@16"
+    return Handler(f"descriptor.test{'.null' if nullable else ''}", shape("descriptor_test", fields), body)
+
+
 def _by_runtime(name: str) -> Handler:
     """The handler of an instruction that the runtime executes."""
     body = runtime_body(lambda b: OPERATIONS[name].define(b, b.inst, b.fp, b.ip))
@@ -222,6 +253,10 @@ def object_handlers() -> Iterator[Handler]:
     """All handlers of this file, in a fixed order: position is number."""
     yield Handler("struct.new", NEW, struct_new)
     yield Handler("cast_found", shape("cast_found", "value:slot@8"), cast_found)
+    yield Handler("descriptor.check", shape("descriptor_check", "value:slot@8"), check_descriptor)
+    yield Handler("descriptor.found", shape("descriptor_found", "value:slot@8"), descriptor_found)
+    yield _descriptor_test(False)
+    yield _descriptor_test(True)
     for name in BY_RUNTIME:
         yield _by_runtime(name)
     yield _function_test()

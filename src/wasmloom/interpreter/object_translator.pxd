@@ -7,6 +7,7 @@ cdef enum:
     ALWAYS = 64
     NEVER = 65
     FUNCTION = 66
+    EXACT_FUNCTION = 67
 
 # How a test for a heap type is made.
 cdef struct Target:

@@ -27,15 +27,23 @@ from cython.cimports.wasmloom.interpreter.assembler import (
     put64,
 )
 from cython.cimports.wasmloom.interpreter.flow import Translator, code_of, lowering, lowers
-from cython.cimports.wasmloom.interpreter.object_translator import ALWAYS, FUNCTION, NEVER, Member, Target
+from cython.cimports.wasmloom.interpreter.object_translator import (
+    ALWAYS,
+    EXACT_FUNCTION,
+    FUNCTION,
+    NEVER,
+    Member,
+    Target,
+)
 from cython.cimports.wasmloom.runtime.objects import layout_of
 from cython.cimports.wasmloom.spec.canon import FUNC, TypeInfo, type_info
 
 from wasmloom.semantics.aggregates import BY_RUNTIME
 from wasmloom.spec.instructions import BY_MNEMONIC
-from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, F32, F64, I8, I16, I32, I64, REF_FLAG, V128
+from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, CONCRETE, EXACT, F32, F64, I8, I16, I32, I64, REF_FLAG, V128
 
 _CONCRETE = cython.declare(uint64_t, CONCRETE)
+_EXACT = cython.declare(uint64_t, EXACT)
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _I8 = cython.declare(uint64_t, I8)
 _I16 = cython.declare(uint64_t, I16)
@@ -141,18 +149,32 @@ def _init(t: Translator, storage: cython.int, offset: uint32_t, is_immediate: cy
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
+def _descriptor(t: Translator) -> cython.int:
+    """Pop the descriptor of a struct that is to be made, and check it; gives its slot."""
+    slot: cython.int = t.to_slot(t.height - 1)
+    put16(t.buffer + t.emit(h.H_DESCRIPTOR_CHECK) + h.AT_DESCRIPTOR_CHECK_VALUE, slot)
+    t.pop()
+    return slot
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
 def _struct_new(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """`struct.new`: ``i.a`` type."""
+    """`struct.new` and `struct.new_desc`: ``i.a`` type."""
     info: cython.pointer(TypeInfo) = _info(t, i.a)
     layout: cython.pointer(WlType) = layout_of(info)
     offsets: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), layout.offsets)
     count: cython.int = info.n_params
-    first: cython.int = t.height - count
+    first: cython.int
     k: cython.int
     storage: cython.int
     slot: cython.int
     at: cython.Py_ssize_t
+    descriptor: cython.int = -1
     a: Operand
+    if info.descriptor != cython.NULL:
+        descriptor = _descriptor(t)
+    first = t.height - count
     _begin_struct(t, i.a, layout)
     for k in range(count):
         storage = _write_storage(info.types[k])
@@ -167,6 +189,9 @@ def _struct_new(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
         slot = t.to_slot(first + k)
         at = _init(t, storage, offsets[k], False)
         put16(t.buffer + at + h.AT_MEMBER_VALUE, slot)
+    if descriptor >= 0:
+        at = _init(t, h.W_REF, layout.descriptor, False)
+        put16(t.buffer + at + h.AT_MEMBER_VALUE, descriptor)
     for _ in range(count):
         t.pop()
     t.emit_slot_result(h.H_SET_ACC, h.T_REF)
@@ -176,12 +201,18 @@ def _struct_new(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Inst
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _struct_new_default(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
-    """`struct.new_default`: ``i.a`` type. All words of the fields are zero."""
+    """`struct.new_default` and `struct.new_default_desc`: ``i.a`` type. All words of the fields are zero."""
     layout: cython.pointer(WlType) = layout_of(_info(t, i.a))
+    at: cython.Py_ssize_t
     offset: uint32_t
+    descriptor: cython.int = _descriptor(t) if layout.descriptor else -1
     _begin_struct(t, i.a, layout)
     for offset in range(FIELD_BYTES, layout.bytes, FIELD_BYTES):
-        _put_immediate(t, _init(t, h.W_I64, offset, True), h.T_I64, 0)
+        if offset != layout.descriptor:
+            _put_immediate(t, _init(t, h.W_I64, offset, True), h.T_I64, 0)
+    if descriptor >= 0:
+        at = _init(t, h.W_REF, layout.descriptor, False)
+        put16(t.buffer + at + h.AT_MEMBER_VALUE, descriptor)
     t.emit_slot_result(h.H_SET_ACC, h.T_REF)
     return 0
 
@@ -275,6 +306,24 @@ def _set(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> 
     return 0
 
 
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _ref_get_desc(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`ref.get_desc`: ``i.a`` type. The same as a field, behind a check that traps for another reason."""
+    instr: Instr = i[0]
+    slot: cython.int
+    number: cython.int = h.FIRST_MEMBER_GET + h.member_get_position(0, False, h.R_REF, SLOT, SLOT)
+    at: cython.Py_ssize_t
+    instr.op = h.OP_REF_AS_NON_NULL
+    lowering[instr.op](t, r, cython.address(instr))
+    slot = t.to_slot(t.height - 1)
+    t.pop()
+    at = t.emit_result(number + ACC, number, h.T_REF)
+    put16(t.buffer + at + h.AT_MEMBER_OBJECT, slot)
+    put32(t.buffer + at + h.AT_MEMBER_OFFSET, cython.cast(uint32_t, layout_of(_info(t, i.a)).descriptor))
+    return 0
+
+
 # --- arrays, by the runtime ---
 
 
@@ -348,14 +397,14 @@ def _target(t: Translator, heap: uint64_t) -> Target:
     if heap < _CONCRETE:
         target.test = _test_of[heap & 0x7F]
         return target
-    target.type = cython.cast(uint32_t, heap - _CONCRETE)
+    target.type = cython.cast(uint32_t, heap - _CONCRETE)  # which takes `EXACT` away
     info = _info(t, target.type)
     if info.kind == FUNC:
-        target.test = FUNCTION
+        target.test = EXACT_FUNCTION if heap & _EXACT else FUNCTION
         return target
     target.depth = info.depth
     layout_of(info)
-    if info.final:
+    if info.final or heap & _EXACT:
         target.test = h.TEST_FINAL
     else:
         target.test = h.TEST_SHALLOW if info.depth < SHALLOW else h.TEST_DEEP
@@ -387,14 +436,15 @@ def _push_test(t: Translator, slot: cython.int, heap: uint64_t, nullable: cython
     at: cython.Py_ssize_t
     copy: cython.int
     c: Condition
-    if target.test == FUNCTION:
+    if target.test == FUNCTION or target.test == EXACT_FUNCTION:
         copy = t.home(t.push(E_SLOT, h.T_REF))  # the runtime takes operands from their homes
         if copy != slot:
             at = t.emit(h.H_COPY)
             put16(t.buffer + at + h.AT_COPY_SOURCE, slot)
             put16(t.buffer + at + h.AT_DST, copy)
             t.overwritten(copy, 1)
-        return _by_runtime(t, h.H_FUNCTION_TEST, 1, h.T_I32, t.module.type_id[target.type], nullable)
+        how: uint32_t = nullable + 2 * (target.test == EXACT_FUNCTION)
+        return _by_runtime(t, h.H_FUNCTION_TEST, 1, h.T_I32, t.module.type_id[target.type], how)
     if target.test == ALWAYS and nullable:
         return _push_constant(t, 1)
     if target.test == NEVER and not nullable:
@@ -435,7 +485,7 @@ def _cast(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) ->
     at: cython.Py_ssize_t
     if target.test == ALWAYS and nullable:
         return 0
-    if target.test == ALWAYS or target.test == NEVER or target.test == FUNCTION:
+    if target.test in (ALWAYS, NEVER, FUNCTION, EXACT_FUNCTION):
         _push_test(t, slot, i.a, nullable)
         slot = t.to_slot(t.height - 1)
         t.pop()
@@ -452,6 +502,51 @@ def _branch_on_cast(t: Translator, r: cython.pointer(Reader), i: cython.pointer(
     """`br_on_cast`: ``i.a`` flags, ``i.b`` label, ``i.d`` heap type. The reference stays on both paths, in its slot."""
     c: Condition
     _push_test(t, t.to_slot(t.height - 1), i.d, i.a & 2 != 0)
+    c = t.take_condition()
+    if _other[i.op]:
+        c.negate = not c.negate
+    return t.branch_if(c, cython.cast(uint32_t, i.b))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _push_descriptor_test(t: Translator, heap: uint64_t, nullable: cython.bint) -> cython.int:
+    """Pop a descriptor, and push whether the reference below, which stays in its slot, has it."""
+    layout: cython.pointer(WlType) = layout_of(_info(t, cython.cast(uint32_t, heap - _CONCRETE)))
+    descriptor: cython.int = t.to_slot(t.height - 1)
+    slot: cython.int = t.to_slot(t.height - 2)
+    found: cython.int
+    at: cython.Py_ssize_t
+    _push_test(t, slot, heap & ~_EXACT, False)
+    found = t.to_slot(t.height - 1)
+    t.pop()
+    t.pop()
+    at = t.emit_slot_result(h.H_DESCRIPTOR_TEST_NULL if nullable else h.H_DESCRIPTOR_TEST, h.T_I32)
+    put16(t.buffer + at + h.AT_DESCRIPTOR_TEST_VALUE, slot)
+    put16(t.buffer + at + h.AT_DESCRIPTOR_TEST_DESCRIPTOR, descriptor)
+    put16(t.buffer + at + h.AT_DESCRIPTOR_TEST_FOUND, found)
+    put32(t.buffer + at + h.AT_DESCRIPTOR_TEST_OFFSET, cython.cast(uint32_t, layout.descriptor))
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _cast_desc_eq(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """`ref.cast_desc_eq`: ``i.a`` heap type."""
+    slot: cython.int
+    _push_descriptor_test(t, i.a, _other[i.op])
+    slot = t.to_slot(t.height - 1)
+    t.pop()
+    put16(t.buffer + t.emit(h.H_DESCRIPTOR_FOUND) + h.AT_DESCRIPTOR_FOUND_VALUE, slot)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _branch_on_descriptor(t: Translator, r: cython.pointer(Reader), i: cython.pointer(Instr)) -> cython.int:
+    """``i.a`` flags, ``i.b`` label, ``i.d`` the heap type."""
+    c: Condition
+    _push_descriptor_test(t, i.d, i.a & 2 != 0)
     c = t.take_condition()
     if _other[i.op]:
         c.negate = not c.negate
@@ -494,6 +589,15 @@ def _register() -> None:
     for name in ("br_on_cast", "br_on_cast_fail"):
         _other[cython.cast(cython.int, BY_MNEMONIC[name].index)] = name.endswith("_fail")
         lowers(name, _branch_on_cast)
+    lowers("struct.new_desc", _struct_new)
+    lowers("struct.new_default_desc", _struct_new_default)
+    lowers("ref.get_desc", _ref_get_desc)
+    for name in ("ref.cast_desc_eq", "ref.cast_desc_eq_null"):
+        _other[cython.cast(cython.int, BY_MNEMONIC[name].index)] = name.endswith("_null")
+        lowers(name, _cast_desc_eq)
+    for name in ("br_on_cast_desc_eq", "br_on_cast_desc_eq_fail"):
+        _other[cython.cast(cython.int, BY_MNEMONIC[name].index)] = name.endswith("_fail")
+        lowers(name, _branch_on_descriptor)
     lowers("ref.eq", _ref_eq)
 
 

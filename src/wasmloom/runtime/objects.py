@@ -92,6 +92,7 @@ _FUNC = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["func"])
 _ANY = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["any"])
 _EXTERN = cython.declare(uint64_t, ABSTRACT_HEAP_TYPES["extern"])
 _UNIT = cython.declare(uint64_t, SLOT_BYTES)
+_OFFSET = cython.declare(uint64_t, cython.sizeof(uint32_t))
 
 #: By size in words: the size class; by class: the bytes of a block.
 _class_of = cython.declare(uint8_t[OBJECT_WORDS])
@@ -160,7 +161,7 @@ def _new_layout(info: cython.pointer(TypeInfo), above: cython.pointer(WlType)) -
     places: uint64_t = max(depth + 1, cython.cast(uint64_t, SHALLOW))
     made: cython.pointer(WlType) = cython.cast(
         cython.pointer(WlType),
-        calloc(1, cython.sizeof(WlType) + places * cython.sizeof(cython.p_void) + 2 * n * cython.sizeof(uint32_t)),
+        calloc(1, cython.sizeof(WlType) + places * cython.sizeof(cython.p_void) + 2 * (n + 1) * _OFFSET),
     )
     display: cython.pointer(cython.p_void)
     offsets: cython.pointer(uint32_t)
@@ -173,7 +174,7 @@ def _new_layout(info: cython.pointer(TypeInfo), above: cython.pointer(WlType)) -
         return cython.NULL
     display = cython.cast(cython.pointer(cython.p_void), made + 1)
     offsets = cython.cast(cython.pointer(uint32_t), display + places)
-    at = offsets + n
+    at = offsets + n + 1
     if above != cython.NULL:
         memcpy(display, above + 1, depth * cython.sizeof(cython.p_void))
     display[depth] = made
@@ -187,7 +188,15 @@ def _new_layout(info: cython.pointer(TypeInfo), above: cython.pointer(WlType)) -
         made.traced = _traced(info.types[0])
         return made
     made.what = OBJECT_STRUCT
-    for i in range(n):
+    for i in range(n + 1):
+        if info.descriptor != cython.NULL and i == info.descriptor_at:
+            end = (end + _UNIT - 1) & ~(_UNIT - 1)
+            made.descriptor = end
+            at[made.traced] = cython.cast(uint32_t, end)
+            made.traced += 1
+            end += _UNIT
+        if i == n:
+            break
         size = storage_bytes(info.types[i])
         end = (end + min(size, _UNIT) - 1) & ~(min(size, _UNIT) - 1)
         offsets[i] = cython.cast(uint32_t, end)
@@ -732,7 +741,9 @@ def _function_test(
     op: cython.pointer(Operands) = cython.cast(cython.pointer(Operands), ip)
     function: cython.pointer(WlFunction) = cython.cast(cython.pointer(WlFunction), fp[op.b])
     if function == cython.NULL:
-        fp[op.a] = op.imm1
+        fp[op.a] = op.imm1 & 1
+    elif op.imm1 & 2:
+        fp[op.a] = function.type_id == op.imm0
     else:
         fp[op.a] = subtype_code(ctx, function.type_id, op.imm0) == 0
     return 0

@@ -17,9 +17,12 @@ from wasmloom.contract.layout import HOST_TAG, I31_TAG, OBJECT_ARRAY, OBJECT_STR
 from wasmloom.contract.traps import (
     ARRAY_OUT_OF_BOUNDS,
     CAST_FAILURE,
+    DESCRIPTOR_CAST_FAILURE,
     MEMORY_OUT_OF_BOUNDS,
     NULL_ARRAY_REFERENCE,
+    NULL_DESCRIPTOR_REFERENCE,
     NULL_I31_REFERENCE,
+    NULL_REFERENCE,
     NULL_STRUCT_REFERENCE,
     OUT_OF_MEMORY,
     TABLE_OUT_OF_BOUNDS,
@@ -313,6 +316,38 @@ def ref_test(
 
 
 @operation("ref.cast", "ref.cast_null", kind="own", params="ref", traps=(CAST_FAILURE,))
-def ref_cast(b: V, found: V) -> None:
+def ref_cast(b: V, found: V, otherwise: int = CAST_FAILURE) -> None:
     """Trap unless the reference is of the type. `found`: what the test says."""
-    b.trap_if(b.compare("eq", found, b.const(found.type, 0)), CAST_FAILURE)
+    b.trap_if(b.compare("eq", found, b.const(found.type, 0)), otherwise)
+
+
+# --- descriptors (custom descriptors proposal) ---
+
+
+@operation("struct.new_desc", "struct.new_default_desc", kind="own", traps=(NULL_DESCRIPTOR_REFERENCE, OUT_OF_MEMORY))
+def check_descriptor(b: V, descriptor: V) -> None:
+    """What comes before the new struct, to which the descriptor is a field."""
+    not_null(b, descriptor, NULL_DESCRIPTOR_REFERENCE)
+
+
+@operation("ref.get_desc", kind="own", params="ref", traps=(NULL_REFERENCE,))
+def ref_get_desc(b: V, reference: V, offset: V | int) -> V:
+    """`offset`: where a struct of the type, and of those below it, has its descriptor."""
+    not_null(b, reference, NULL_REFERENCE)
+    return read(b, b.at(b.pointer_in(reference), offset), BY_NAME["ref"], field_part(offset))
+
+
+@operation(
+    "ref.cast_desc_eq", "ref.cast_desc_eq_null", "br_on_cast_desc_eq", "br_on_cast_desc_eq_fail",
+    kind="own", params="ref ref", traps=(NULL_DESCRIPTOR_REFERENCE, DESCRIPTOR_CAST_FAILURE),
+)  # fmt: skip
+def descriptor_test(b: V, reference: V, descriptor: V, found: V, offset: V | int, nullable: bool) -> V:
+    """Whether a reference is to a struct with a descriptor, as a truth value.
+
+    `found`: whether it is of a type that has descriptors, at `offset`. What isn't is looked up where there is none.
+    """
+    not_null(b, descriptor, NULL_DESCRIPTOR_REFERENCE)
+    stand_in = b.at(b.ctx, layout.offset("WlContext", "no_type"))
+    place = b.select(found, b.at(b.pointer_in(reference), offset), stand_in)
+    same = b.compare("eq", b.object_load("i64", place, SLOT_BYTES), descriptor)
+    return b.either(same, b.compare("eq", reference, b.const("i64", 0))) if nullable else same

@@ -31,6 +31,7 @@ EXECUTED: frozenset[str] = frozenset(
         "table64",
         "custom-page-sizes",
         "gc",
+        "custom-descriptors",
     )
 )
 

@@ -11,6 +11,7 @@ cdef enum TypeKind:
 cdef enum:
     PAGE_BITS = 9
     PAGE_SIZE = 1 << PAGE_BITS  # ids of one page
+    HEAD = 4                    # the words of a member of `Words` before its types
 
 cdef uint64_t INNER             # added to a number in `Words`: it is a position in the group itself
 cdef uint64_t MUTABLE           # added to a field's storage type in `Words`
@@ -24,6 +25,9 @@ cdef struct TypeInfo:           # one canonical type; its address stays the same
     uint32_t n_params           # FUNC; number of fields for STRUCT and ARRAY
     uint32_t n_results          # FUNC
     uint32_t func               # CONT: canonical id of the function type
+    TypeInfo *descriptor        # STRUCT: the type that describes it, and that it describes, or NULL; of the same group
+    TypeInfo *describes
+    uint32_t descriptor_at      # STRUCT with a descriptor: how many fields lie before that in objects
     uint64_t *types             # FUNC: parameters, then results; STRUCT, ARRAY: storage types
     unsigned char *mutable      # STRUCT, ARRAY: whether each field can be written
     PyObject *definition        # the SubType, owned; NULL until it has been asked for
@@ -40,8 +44,9 @@ cdef struct TypePage:           # the types with PAGE_SIZE ids in a row; NULL: t
     TypeInfo *types[512]
 
 # A group as `intern_words` takes it. For each member: kind, plus 256 if it is final and 512 if it has a supertype;
-# the supertype's number or 0; parameters plus results << 32 (or fields, or 0); then the types: of parameters and
-# results, of fields (plus MUTABLE), or the number of a continuation's function type.
+# the supertype's number or 0; parameters plus results << 32 (or fields, or 0); the place in the group of its descriptor
+# plus that of what it describes << 32, each 1 more, or 0; then the types: of parameters and results, of fields (plus
+# MUTABLE), or the number of a continuation's function type.
 cdef struct Words:
     uint64_t *items
     uint64_t count

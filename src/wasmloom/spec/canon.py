@@ -41,6 +41,7 @@ from cython.cimports.wasmloom.spec.canon import (
     ARRAY,
     CONT,
     FUNC,
+    HEAD,
     INNER,
     MUTABLE,
     PAGE_BITS,
@@ -60,6 +61,8 @@ from wasmloom.errors import ValidationError
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
+    EXACT,
+    EXACT_FLAG,
     F64,
     HEAP_SHIFT,
     I8,
@@ -105,12 +108,16 @@ _BELOW_KIND: dict[int, str] = {FUNC: "nofunc", STRUCT: "none", ARRAY: "none", CO
 _CONCRETE = cython.declare(uint64_t, CONCRETE)
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
+_EXACT_FLAG = cython.declare(uint64_t, EXACT_FLAG)
+#: What a reference type has besides its heap type.
+_FLAGS = cython.declare(uint64_t, REF_FLAG | NULL_FLAG | EXACT_FLAG)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 _F64 = cython.declare(uint64_t, int(F64))
 _I8 = cython.declare(uint64_t, int(I8))
 _I16 = cython.declare(uint64_t, int(I16))
 _I32 = cython.declare(uint64_t, int(I32))
 _V128 = cython.declare(uint64_t, int(V128))
+_ALL_FLAGS = REF_FLAG | NULL_FLAG | EXACT_FLAG
 #: Ids are less than this.
 _MOST_IDS = cython.declare(uint64_t, 0xFFFF0000)
 
@@ -165,9 +172,9 @@ def is_val_type(t: uint64_t) -> cython.bint:
     heap: uint64_t = t >> _HEAP_SHIFT
     if not t & _REF_FLAG:
         return _F64 <= t <= _I32 or t == _V128
-    if t & 0xFF:
-        return False
-    return find_type(heap - _CONCRETE) != cython.NULL if heap >= _CONCRETE else heap < 128 and _TOP[heap] != 0
+    if heap < _CONCRETE:
+        return heap < 128 and _TOP[heap] != 0 and not t & 0xFF
+    return find_type(heap - _CONCRETE) != cython.NULL and not t & 0xFF & ~_EXACT_FLAG
 
 
 @cython.cfunc
@@ -206,11 +213,13 @@ def heap_matches(a: uint64_t, b: uint64_t) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def type_matches(a: uint64_t, b: uint64_t) -> cython.bint:
-    """Whether value type `a` is a subtype of `b` (Core 3.0, 3.3.5); 0 is the bottom type."""
+    """Whether value type `a` is a subtype of `b` (Core 3.0, 3.3.5; custom descriptors); 0 is the bottom type."""
     if a == b or a == 0:
         return True
     if not (a & _REF_FLAG and b & _REF_FLAG) or (a & _NULL_FLAG and not b & _NULL_FLAG):
         return False
+    if b & _EXACT_FLAG and a >> _HEAP_SHIFT >= _CONCRETE:
+        return a & _EXACT_FLAG and a >> _HEAP_SHIFT == b >> _HEAP_SHIFT
     return heap_matches(a >> _HEAP_SHIFT, b >> _HEAP_SHIFT)
 
 
@@ -270,14 +279,14 @@ def _are_known(words: cython.pointer(Words)) -> cython.bint:
     while at < words.count:
         if words.items[at] & 512 and not words.items[at + 1] & INNER and find_type(words.items[at + 1]) == cython.NULL:
             return False
-        end = at + 3 + types_of(words.items + at)
+        end = at + HEAD + types_of(words.items + at)
         if words.items[at] & 0xFF == CONT:
-            word = words.items[at + 3]
+            word = words.items[at + HEAD]
             if not word & INNER and find_type(word) == cython.NULL:
                 return False
             at = end
             continue
-        at += 3
+        at += HEAD
         while at < end:
             word = (words.items[at] & ~MUTABLE) >> _HEAP_SHIFT
             if (
@@ -366,13 +375,13 @@ def _new_info(words: cython.pointer(uint64_t), first: uint64_t, id: uint64_t) ->
     info.types = cython.cast(cython.pointer(uint64_t), info + 1)
     info.mutable = cython.cast(cython.p_uchar, info.types + n)
     if info.kind == CONT:
-        info.func = cython.cast(uint32_t, _inner(words[3], first))
+        info.func = cython.cast(uint32_t, _inner(words[HEAD], first))
         return info
     for i in range(n):
-        t = words[3 + i] & ~MUTABLE
-        info.mutable[i] = words[3 + i] & MUTABLE != 0
+        t = words[HEAD + i] & ~MUTABLE
+        info.mutable[i] = words[HEAD + i] & MUTABLE != 0
         if t & _REF_FLAG and t >> _HEAP_SHIFT >= _CONCRETE:
-            t = (t & (_REF_FLAG | _NULL_FLAG)) | (
+            t = (t & _FLAGS) | (
                 _CONCRETE + _inner((t >> _HEAP_SHIFT) - _CONCRETE, first)
             ) << _HEAP_SHIFT
         info.types[i] = t
@@ -414,6 +423,24 @@ def _forget(first: uint64_t, count: uint64_t) -> cython.void:
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
+def _set_descriptor(info: cython.pointer(TypeInfo), places: uint64_t, first: uint64_t) -> cython.void:
+    """Set a type's descriptor and what it describes, whose places in its group these are.
+
+    A descriptor lies before the fields that come with the first type that has one: so it and the fields of supertypes
+    are in the same places in all types below.
+    """
+    above: cython.pointer(TypeInfo) = info.above
+    place: uint64_t = cython.cast(uint32_t, places)
+    if places >> 32:
+        info.describes = type_info(cython.cast(uint32_t, first + (places >> 32) - 1))
+    if place:
+        info.descriptor = type_info(cython.cast(uint32_t, first + place - 1))
+        if above != cython.NULL:
+            info.descriptor_at = above.descriptor_at if above.descriptor != cython.NULL else above.n_params
+
+
+@cython.cfunc
 @cython.exceptval(check=True)
 def _new_group(words: cython.pointer(Words), members: uint32_t, key: bytes) -> cython.pointer(TypeInfo):
     """Make a group that isn't there yet; nothing keeps it. What it names exists."""
@@ -440,7 +467,12 @@ def _new_group(words: cython.pointer(Words), members: uint32_t, key: bytes) -> c
         if words.items[at] & 512:  # a supertype of the same group comes before its subtypes
             info.above = type_info(cython.cast(uint32_t, _inner(words.items[at + 1], first)))
             info.depth = info.above.depth + 1
-        at += 3 + types_of(words.items + at)
+        at += HEAD + types_of(words.items + at)
+    at = 0
+    for i in range(members):
+        info = type_info(cython.cast(uint32_t, first + i))
+        _set_descriptor(info, words.items[at + 3], first)
+        at += HEAD + types_of(words.items + at)
     group = type_info(cython.cast(uint32_t, first))
     try:
         _groups[key] = cython.cast(uint64_t, group)
@@ -637,8 +669,18 @@ class _Description:
             raise ValueError(f"{ValType(t)!r} is not a value type" + (": what defined it is gone" if heap else ""))
         if t & _REF_FLAG and heap >= _CONCRETE:
             heap = _CONCRETE + self.number(heap - _CONCRETE)
-            t = (t & (_REF_FLAG | _NULL_FLAG)) | heap << _HEAP_SHIFT
+            t = (t & _FLAGS) | heap << _HEAP_SHIFT
         return put(cython.address(self.words), t | more)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def place(self, index: object, message: str) -> int64_t:
+        """1 more than the place in the group of a type that a clause names; 0: there is no clause."""
+        if index is None:
+            return 0
+        if self.ids is None or not self.base <= index < self.end:
+            return self.fail(f"{message} type is outside rec group")
+        return index - self.base + 1
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -654,12 +696,15 @@ class _Description:
         if len(supers) > 1:
             self.fail("sub type: at most one supertype is allowed")
         above = self.number(supers[0]) if supers else 0
+        places: uint64_t = self.place(sub.descriptor, "descriptor")
+        places |= cython.cast(uint64_t, self.place(sub.describes, "described")) << 32
         if isinstance(composite, FuncType):
             params: tuple = composite.params
             results: tuple = composite.results
             put(words, FUNC | flags)
             put(words, above)
             put(words, len(params) | cython.cast(uint64_t, len(results)) << 32)
+            put(words, places)
             for t in params:
                 self.value(t, 0)
             for t in results:
@@ -668,12 +713,14 @@ class _Description:
             put(words, CONT | flags)
             put(words, above)
             put(words, 0)
+            put(words, places)
             put(words, self.number(composite.func - CONCRETE))
         else:
             fields: tuple = composite.fields if isinstance(composite, StructType) else (composite.field,)
             put(words, (STRUCT if isinstance(composite, StructType) else ARRAY) | flags)
             put(words, above)
             put(words, len(fields))
+            put(words, places)
             for field in fields:
                 self.value(field.storage, MUTABLE if field.mutable else 0, True)
         return 0
@@ -764,7 +811,13 @@ def _definition(info: cython.pointer(TypeInfo)) -> object:
     else:
         fields = tuple([FieldType(ValType(info.types[i]), bool(info.mutable[i])) for i in range(n)])
         composite = StructType(fields) if info.kind == STRUCT else ArrayType(fields[0])
-    return SubType(composite, () if info.above == cython.NULL else (info.above.id,), bool(info.final))
+    return SubType(
+        composite,
+        () if info.above == cython.NULL else (info.above.id,),
+        bool(info.final),
+        None if info.descriptor == cython.NULL else info.descriptor.id,
+        None if info.describes == cython.NULL else info.describes.id,
+    )
 
 
 def func_type(id: int) -> FuncType:
@@ -821,17 +874,17 @@ def canonical_heap(heap: int, ids: Sequence[int]) -> int:
     """A heap type with its type index replaced by the canonical id; `ValidationError` when there is no such type."""
     if heap < CONCRETE:
         return heap
-    index = heap - CONCRETE
+    index = (heap & ~EXACT) - CONCRETE
     if index >= len(ids):
         raise ValidationError(f"unknown type {index}")
-    return CONCRETE + ids[index]
+    return CONCRETE + ids[index] + (heap & EXACT)
 
 
 def canonical_type(t: ValType, ids: Sequence[int]) -> ValType:
     """A value type with its type index replaced by the canonical id; `ValidationError` when there is no such type."""
     if not t & REF_FLAG or t >> HEAP_SHIFT < CONCRETE:
         return t
-    return ValType((t & (REF_FLAG | NULL_FLAG)) | canonical_heap(t >> HEAP_SHIFT, ids) << HEAP_SHIFT)
+    return ValType((t & _ALL_FLAGS) | canonical_heap(t >> HEAP_SHIFT, ids) << HEAP_SHIFT)
 
 
 def is_sub(a: int, b: int) -> bool:

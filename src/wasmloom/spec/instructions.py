@@ -35,7 +35,7 @@ A section heading (``[name]``) names the feature that its rows belong to.
 
 Source: Core 3.0, sections 5.4 and 7 (index of instructions); stack switching Explainer, "Binary format"; threads
 proposal, "Spec Changes" to the binary format; wide arithmetic Overview, "Binary Encoding"; the exception handling
-proposal's legacy document.
+proposal's legacy document; custom descriptors Overview, "Binary Format".
 """
 
 from __future__ import annotations
@@ -314,6 +314,14 @@ FB/27 extern.convert_any - : @extern.convert_any
 FB/28 ref.i31 - : @ref.i31
 FB/29 i31.get_s - : @i31.get_s
 FB/30 i31.get_u - : @i31.get_u
+[custom-descriptors]
+FB/32 struct.new_desc type : @struct.new_desc
+FB/33 struct.new_default_desc type : @struct.new_default_desc
+FB/34 ref.get_desc type : @ref.get_desc
+FB/35 ref.cast_desc_eq heap : @ref.cast_desc_eq
+FB/36 ref.cast_desc_eq_null heap : @ref.cast_desc_eq_null
+FB/37 br_on_cast_desc_eq cast : @br_on_cast_desc_eq
+FB/38 br_on_cast_desc_eq_fail cast : @br_on_cast_desc_eq_fail
 [simd]
 FD/0 v128.load mem:4 : addr -> v128
 FD/1 v128.load8x8_s mem:3 : addr -> v128
@@ -703,5 +711,6 @@ CONSTANT: frozenset[str] = frozenset(
         "i32.const", "i64.const", "f32.const", "f64.const", "v128.const", "i32.add", "i32.sub", "i32.mul", "i64.add",
         "i64.sub", "i64.mul", "global.get", "ref.null", "ref.func", "ref.i31", "struct.new", "struct.new_default",
         "array.new", "array.new_default", "array.new_fixed", "any.convert_extern", "extern.convert_any", "end",
+        "struct.new_desc", "struct.new_default_desc",
     )
 )

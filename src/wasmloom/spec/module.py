@@ -17,12 +17,16 @@ ExternType = int | TableType | MemoryType | GlobalType | TagType
 
 
 class Import(NamedTuple):
-    """An import: two-level name, kind (one of `EXTERN_KINDS`) and type."""
+    """An import: two-level name, kind (one of `EXTERN_KINDS`) and type.
+
+    `exact`: a function must have that type, and none below it (custom descriptors).
+    """
 
     module: str
     name: str
     kind: str
     type: ExternType
+    exact: bool = False
 
 
 class ImportGroup(NamedTuple):

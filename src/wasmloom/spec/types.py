@@ -3,25 +3,32 @@
 A value type is one integer, so compiled code compares types with one instruction:
 
 * number and vector types, and the packed storage types, are their binary opcode (``0x7F`` is ``i32``);
-* a reference type is ``REF_FLAG``, ``NULL_FLAG`` when nullable, and the heap type shifted by ``HEAP_SHIFT``;
-* an abstract heap type is its binary opcode (``0x70`` is ``func``), a concrete one is ``CONCRETE + number``.
+* a reference type is ``REF_FLAG``, ``NULL_FLAG`` when nullable, ``EXACT_FLAG`` when it is exact, and the heap type
+  shifted by ``HEAP_SHIFT``;
+* an abstract heap type is its binary opcode (``0x70`` is ``func``), a concrete one is ``CONCRETE + number``. By itself,
+  as an immediate, an exact one has `EXACT` added.
 
 The number of a concrete heap type is a *type index* in a module's abstract syntax (`wasmloom.spec.module`) and a
 *canonical id* everywhere else (`wasmloom.spec.canon`). The two never mix: canonical ids are made once, when the
 type section has been read.
 
-Source: Core 3.0, sections 2.3 (types) and 5.3 (binary format); stack switching Explainer, "Binary format".
+Source: Core 3.0, sections 2.3 (types) and 5.3 (binary format); stack switching Explainer, "Binary format"; custom
+descriptors Overview.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+EXACT_FLAG = 1 << 7
+"""Of a reference to a defined type: to that type only, and to none below it (custom descriptors)."""
 REF_FLAG = 1 << 8
 NULL_FLAG = 1 << 9
 HEAP_SHIFT = 10
 CONCRETE = 1 << 8
 """Heap types from here on are concrete: ``heap - CONCRETE`` is the type's index or canonical id."""
+EXACT = 1 << 40
+"""Added to a concrete heap type that is exact."""
 
 #: Abstract heap types by name: their one-byte opcode (Core 3.0, 5.3.2; the Explainer for ``cont`` and ``nocont``).
 ABSTRACT_HEAP_TYPES: dict[str, int] = {
@@ -82,7 +89,7 @@ class ValType(int):
     def __str__(self) -> str:
         if not self & REF_FLAG:
             return PLAIN_NAMES.get(int(self), "bot")
-        heap = self >> HEAP_SHIFT
+        heap = self.heap
         if self & NULL_FLAG and heap in _SHORTHAND_OF_HEAP:
             return _SHORTHAND_OF_HEAP[heap]
         return f"(ref {'null ' if self & NULL_FLAG else ''}{heap_name(heap)})"
@@ -116,8 +123,8 @@ class ValType(int):
 
     @property
     def heap(self) -> int:
-        """The heap type of a reference type; meaningless for others."""
-        return int(self) >> HEAP_SHIFT
+        """The heap type of a reference type, `EXACT` included; meaningless for others."""
+        return int(self) >> HEAP_SHIFT | (EXACT if self & EXACT_FLAG else 0)
 
     @property
     def is_defaultable(self) -> bool:
@@ -127,12 +134,15 @@ class ValType(int):
 
 def heap_name(heap: int) -> str:
     """The text of a heap type: ``func``, or the number of a concrete one."""
+    if heap & EXACT:
+        return f"(exact {heap - EXACT - CONCRETE})"
     return str(heap - CONCRETE) if heap >= CONCRETE else ABSTRACT_HEAP_NAMES.get(heap, f"0x{heap:02x}")
 
 
 def ref_type(heap: int, nullable: bool) -> ValType:
-    """The reference type to `heap` (an abstract opcode, or ``CONCRETE + number``)."""
-    return ValType(REF_FLAG | (NULL_FLAG if nullable else 0) | heap << HEAP_SHIFT)
+    """The reference type to `heap` (an abstract opcode, or ``CONCRETE + number``, with `EXACT` if it is exact)."""
+    flags = REF_FLAG | (NULL_FLAG if nullable else 0) | (EXACT_FLAG if heap & EXACT else 0)
+    return ValType(flags | (heap & ~EXACT) << HEAP_SHIFT)
 
 
 BOT = ValType(0)
@@ -193,11 +203,17 @@ CompositeType = FuncType | StructType | ArrayType | ContType
 
 
 class SubType(NamedTuple):
-    """A type definition: composite type, declared supertypes (type numbers, at most one), and whether it is final."""
+    """A type definition: composite type, declared supertypes (type numbers, at most one), and whether it is final.
+
+    `descriptor`: the number of the type that describes it, `describes`: of the type that it describes, of its own
+    group (custom descriptors).
+    """
 
     composite: CompositeType
     supers: tuple[int, ...] = ()
     final: bool = True
+    descriptor: int | None = None
+    describes: int | None = None
 
 
 class Limits(NamedTuple):

@@ -18,7 +18,7 @@ _QUOTED_IDENTIFIER = re.compile(r'\$"(?:[^"\\]|\\.)*"')
 _SHOWN_CHARS = 60
 
 #: Keywords that stand for several rows of the instruction table, whose own mnemonics aren't keywords.
-NOT_IN_TEXT = frozenset(("ref.test_null", "ref.cast_null"))
+NOT_IN_TEXT = frozenset(("ref.test_null", "ref.cast_null", "ref.cast_desc_eq_null"))
 
 #: Every keyword of the text format. Any other word is an "unknown operator"; a keyword in the wrong place is an
 #: "unexpected token". The specification's own parser says the same.

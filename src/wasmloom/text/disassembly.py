@@ -16,6 +16,7 @@ from wasmloom.spec.proposals import unknown_opcode
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_NAMES,
     CONCRETE,
+    EXACT,
     I8,
     I16,
     PLAIN_NAMES,
@@ -142,6 +143,12 @@ class Disassembler:
 
     def _heap_type(self) -> int:
         start = self._pos
+        if self._data[start : start + 1] == b"\x62":
+            self._pos += 1
+            value = self._signed(33)
+            if value < 0:
+                self._fail("malformed heap type", start)
+            return EXACT + CONCRETE + value
         value = self._signed(33)
         if value >= 0:
             return CONCRETE + value

@@ -303,10 +303,19 @@ class FieldParser(ExprParser):
             return self.global_type()
         return self.table_type() if kind == "table" else self.memory_type()
 
+    def _imported_type(self, kind: str, parameters: Scope) -> tuple[ExternType, bool]:
+        """The type of an import, and whether it is one of functions with exactly that: `(exact type)`."""
+        exact = kind == "func" and self.open_form("exact")
+        found = self._extern_type(kind, parameters)
+        if exact:
+            self.expect(")")
+        return found, exact
+
     def _add_import(self, names: tuple[str, str], kind: str, field: _Field) -> None:
         self._place("import", field)
         parameters = Scope()
-        self.module.imports.append(Import(names[0], names[1], kind, self._extern_type(kind, parameters)))
+        type_, exact = self._imported_type(kind, parameters)
+        self.module.imports.append(Import(names[0], names[1], kind, type_, exact))
         if kind == "func":
             self._name_locals(self._imported_funcs, parameters)
             self._imported_funcs += 1
@@ -354,11 +363,11 @@ class FieldParser(ExprParser):
         """`(kind type)` for the imports of these names."""
         start = self.pos
         kind = self._extern_kind()
-        type_ = self._extern_type(kind, Scope())
+        type_, exact = self._imported_type(kind, Scope())
         self.expect(")")
         for name in names:
             self._place("import", field._replace(start=start))
-            self.module.imports.append(Import(module, name, kind, type_))
+            self.module.imports.append(Import(module, name, kind, type_, exact))
         if kind == "func":
             self._imported_funcs += len(names)
 

@@ -10,6 +10,7 @@ from wasmloom.messages import is_visible
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_NAMES,
     CONCRETE,
+    EXACT,
     FieldType,
     GlobalType,
     Limits,
@@ -103,6 +104,8 @@ class TypeText:
 
     def heap_type(self, heap: int) -> str:
         """A heap type."""
+        if heap & EXACT:
+            return f"(exact {self.heap_type(heap - EXACT)})"
         return self.spaces["type"].use(heap - CONCRETE) if heap >= CONCRETE else ABSTRACT_HEAP_NAMES[heap]
 
     def val_type(self, val_type: ValType) -> str:

@@ -422,6 +422,7 @@ _SPECIAL_MNEMONICS: dict[str, Reader] = {
     "select": ImmediateParser.select,
     "ref.test": _nullable_pair("ref.test", "ref.test_null"),
     "ref.cast": _nullable_pair("ref.cast", "ref.cast_null"),
+    "ref.cast_desc_eq": _nullable_pair("ref.cast_desc_eq", "ref.cast_desc_eq_null"),
 }
 
 

@@ -200,6 +200,9 @@ class _Printer:
             text = f"(array {self._text.field_type(composite.field)})"
         else:
             text = f"(cont {self._text.heap_type(composite.func)})"
+        for word, number in (("descriptor", sub.descriptor), ("describes", sub.describes)):
+            if number is not None:
+                text = f"({word} {self._spaces['type'].use(number)}) {text}"
         if sub.final and not sub.supers:
             return text
         supers = "".join(f" {self._spaces['type'].use(number)}" for number in sub.supers)
@@ -274,7 +277,8 @@ class _Printer:
             return self._text.global_type(item.type)
         if isinstance(item.type, TagType):
             return self._type_use(item.type.type, NO_NAMES)
-        return self._type_use(item.type, names)
+        text = self._type_use(item.type, names)
+        return f"(exact {text})" if item.exact else text
 
     def _definition_lines(self) -> Iterator[str]:
         """Tables, memories, tags and globals."""

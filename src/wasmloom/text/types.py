@@ -9,6 +9,7 @@ from wasmloom.messages import printable
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
+    EXACT,
     I8,
     I16,
     PLAIN_TYPES,
@@ -78,11 +79,15 @@ class TypeParser(AnnotationParser):
     # Value types
 
     def heap_type(self) -> int:
-        """A heap type: abstract, or `CONCRETE` and a type index."""
+        """A heap type: abstract, or `CONCRETE` and a type index, with `EXACT` if it is exact."""
         abstract = ABSTRACT_HEAP_TYPES.get(self.toks[self.pos])
         if abstract is not None:
             self.pos += 1
             return abstract
+        if self.open_form("exact"):
+            heap = EXACT + CONCRETE + self.index("type")
+            self.expect(")")
+            return heap
         return CONCRETE + self.index("type")
 
     def _ref_form(self) -> ValType:
@@ -198,21 +203,32 @@ class TypeParser(AnnotationParser):
         return composite
 
     def sub_type(self, type_index: int) -> SubType:
-        """A type definition's contents: a composite type, or `(sub final? $super* composite)`."""
+        """A type definition's contents: a composite type with its clauses, or `(sub final? $super* …)`."""
         if not self.open_form("sub"):
-            return SubType(self._composite_type(type_index))
+            return self._described_type(type_index, (), True)
         final = self.accept("final")
         supers: list[int] = []
         while self.at_index():
             supers.append(self.index("type"))
-        composite = self._composite_type(type_index)
+        found = self._described_type(type_index, tuple(supers), final)
         self.expect(")")
-        return SubType(composite, tuple(supers), final)
+        return found
+
+    def _described_type(self, type_index: int, supers: tuple[int, ...], final: bool) -> SubType:
+        """`(describes $t)? (descriptor $t)?` and a composite type."""
+        numbers: list[int | None] = []
+        for word in ("describes", "descriptor"):
+            numbers.append(None)
+            if self.open_form(word):
+                numbers[-1] = self.index("type")
+                self.expect(")")
+        describes, descriptor = numbers
+        return SubType(self._composite_type(type_index), supers, final, descriptor, describes)
 
     def define(self, group: Sequence[SubType]) -> None:
         """Add a recursive group of types."""
         self.rec_groups.append(tuple(group))
-        if len(group) == 1 and isinstance(group[0].composite, FuncType) and group[0].final and not group[0].supers:
+        if len(group) == 1 and isinstance(group[0].composite, FuncType) and group[0] == SubType(group[0].composite):
             self._func_types.setdefault(group[0].composite, len(self.defined))
         self.defined.extend(group)
 

@@ -21,7 +21,7 @@ def validate_module(module: DecodedModule, *, bodies: bool = True, stack_switchi
     """Check a module; returns the validator, for its `features` and, without `bodies`, for checking functions later.
 
     Raises `ValidationError` when the module isn't valid, and `CompileError` when a function body is malformed. Without
-    `stack_switching` the rules are those of Core 3.0, where tags have no results.
+    `stack_switching` the rules are those of Core 3.0, where tags have no results, and branches cast downwards only.
     """
     validator = new_validator(module, stack_switching)
     check_module_rules(validator)

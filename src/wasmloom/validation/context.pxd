@@ -13,6 +13,7 @@ cdef class Context:
     cdef TypeInfo **types                   # by type index
     cdef uint32_t n_funcs
     cdef TypeInfo **funcs                   # by function index
+    cdef unsigned char *inexact             # by function index: whether its type may be one below that of its import
     cdef unsigned char *declared            # by function index: whether `ref.func` may name it in a body
     cdef uint32_t n_tables
     cdef TableItem *tables

@@ -16,6 +16,7 @@ from cython.cimports.wasmloom.spec.canon import ARRAY, CONT, FUNC, STRUCT, TypeI
 from wasmloom.spec.types import (
     ABSTRACT_HEAP_TYPES,
     CONCRETE,
+    EXACT_FLAG,
     F64,
     HEAP_SHIFT,
     I32,
@@ -43,6 +44,7 @@ _HEAP_FEATURES: dict[int, str] = {
 }
 #: The same for the kinds of defined types.
 _KIND_FEATURES: dict[int, str] = {FUNC: "function-references", STRUCT: "gc", ARRAY: "gc", CONT: "stack-switching"}
+_DESCRIPTORS = "custom-descriptors"
 
 
 @cython.cclass
@@ -76,6 +78,10 @@ class Context:
         )
         for i in range(self.n_funcs):
             self.funcs[i] = self.types[module.func_type[i]]
+        self.inexact = cython.cast(cython.p_uchar, self._room(self.n_funcs, 1))
+        for i in range(module.num_imports):
+            if module.import_item[i].kind == 0:
+                self.inexact[module.import_item[i].index] = not module.import_item[i].exact
         self.declared = cython.cast(cython.p_uchar, self._room(self.n_funcs, 1))
         self.n_tables = module.num_tables
         self.tables = module.table_item
@@ -139,6 +145,8 @@ class Context:
             feature = _HEAP_FEATURES[heap]
         else:
             feature = _KIND_FEATURES[type_info(cython.cast(uint32_t, heap - CONCRETE)).kind]
+            if t & EXACT_FLAG and _DESCRIPTORS not in self.features:
+                self.features[_DESCRIPTORS] = (self.show(t), offset)
         if feature not in self.features:
             self.features[feature] = (self.show(t), offset)
         if t & REF_FLAG and not t & NULL_FLAG and "function-references" not in self.features:
@@ -165,4 +173,5 @@ class Context:
         heap: uint64_t = t >> HEAP_SHIFT
         if not t & REF_FLAG or (heap < CONCRETE and heap != 0):
             return str(ValType(t))
-        return f"(ref {'null ' if t & NULL_FLAG else ''}{self.show_heap(heap)})"
+        text = self.show_heap(heap)
+        return f"(ref {'null ' if t & NULL_FLAG else ''}{f'(exact {text})' if t & EXACT_FLAG else text})"

@@ -6,18 +6,31 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
-from cython.cimports.wasmloom.binary.reader import Instr
-from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, TypeInfo, heap_matches, top_heap, type_matches
-from cython.cimports.wasmloom.validation.validator import Validator, label_types, reference, set_rule
+from cython.cimports.wasmloom.binary.reader import Instr, reference_in
+from cython.cimports.wasmloom.spec.canon import ARRAY, STRUCT, TypeInfo, heap_matches, top_heap, type_info, type_matches
+from cython.cimports.wasmloom.validation.validator import Validator, exact_reference, label_types, reference, set_rule
 
 from wasmloom.errors import CompileError
 from wasmloom.spec.limits import MAX_ARRAY_FIXED
-from wasmloom.spec.types import ABSTRACT_HEAP_TYPES, HEAP_SHIFT, I8, I16, I32, NULL_FLAG, REF_FLAG, ref_type
+from wasmloom.spec.types import (
+    ABSTRACT_HEAP_TYPES,
+    CONCRETE,
+    EXACT_FLAG,
+    HEAP_SHIFT,
+    I8,
+    I16,
+    I32,
+    NULL_FLAG,
+    REF_FLAG,
+    ref_type,
+)
 
 _MAX_FIXED = cython.declare(uint64_t, MAX_ARRAY_FIXED)
 _I8 = cython.declare(uint64_t, I8)
 _I16 = cython.declare(uint64_t, I16)
 _I32 = cython.declare(uint64_t, I32)
+_CONCRETE = cython.declare(uint64_t, CONCRETE)
+_EXACT_FLAG = cython.declare(uint64_t, EXACT_FLAG)
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
@@ -58,29 +71,58 @@ def _defaultable(t: uint64_t) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(-1, check=False)
-def _struct_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+def _new_struct(v: Validator, i: cython.pointer(Instr), described: cython.bint, default: cython.bint) -> cython.int:
+    """Check an instruction that makes a struct, with a descriptor or without, of values or of default values."""
     type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, STRUCT))
-    n: uint32_t = type.n_params
-    while n > 0:
-        n -= 1
-        if v.expect(_unpacked(type.types[n])) < 0:
-            return -1
-    return v.push(reference(type, False))
+    n: uint32_t
+    if described and type.descriptor == cython.NULL:
+        return v.refuse(b"type without descriptor requires non-descriptor allocation")
+    if not described and type.descriptor != cython.NULL:
+        return v.refuse(b"type with descriptor requires descriptor allocation")
+    if described and v.expect(exact_reference(type.descriptor, True)) < 0:
+        return -1
+    if default:
+        for n in range(type.n_params):
+            if not _defaultable(type.types[n]):
+                with cython.gil:
+                    return v.fail(
+                        f"type mismatch: {v.mnemonic()} expected fields with default values but field {n} has none"
+                    )
+    else:
+        n = type.n_params
+        while n > 0:
+            n -= 1
+            if v.expect(_unpacked(type.types[n])) < 0:
+                return -1
+    return v.push(exact_reference(type, False))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _struct_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _new_struct(v, i, False, False)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(-1, check=False)
 def _struct_new_default(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, STRUCT))
-    n: uint32_t
-    for n in range(type.n_params):
-        if not _defaultable(type.types[n]):
-            with cython.gil:
-                return v.fail(
-                    f"type mismatch: struct.new_default expected fields with default values but field {n} has none"
-                )
-    return v.push(reference(type, False))
+    return _new_struct(v, i, False, True)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _struct_new_desc(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _new_struct(v, i, True, False)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _struct_new_default_desc(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _new_struct(v, i, True, True)
 
 
 @cython.cfunc
@@ -137,7 +179,7 @@ def _array_new(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     type: cython.pointer(TypeInfo) = cython.cast(cython.pointer(TypeInfo), v.type_of_kind(i.a, ARRAY))
     if v.expect(_I32) < 0 or v.expect(_unpacked(type.types[0])) < 0:
         return -1
-    return v.push(reference(type, False))
+    return v.push(exact_reference(type, False))
 
 
 @cython.cfunc
@@ -149,7 +191,7 @@ def _array_new_default(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         return v.refuse(b"type mismatch: array.new_default expected an element with a default value")
     if v.expect(_I32) < 0:
         return -1
-    return v.push(reference(type, False))
+    return v.push(exact_reference(type, False))
 
 
 @cython.cfunc
@@ -167,7 +209,7 @@ def _array_new_fixed(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         k -= 1
         if v.expect(_unpacked(type.types[0])) < 0:
             return -1
-    return v.push(reference(type, False))
+    return v.push(exact_reference(type, False))
 
 
 @cython.cfunc
@@ -198,7 +240,7 @@ def _new_from_segment(v: Validator, type: cython.pointer(TypeInfo)) -> cython.in
     """Pop offset and length and push the new array."""
     if v.expect(_I32) < 0 or v.expect(_I32) < 0:
         return -1
-    return v.push(reference(type, False))
+    return v.push(exact_reference(type, False))
 
 
 @cython.cfunc
@@ -341,11 +383,25 @@ def _array_init_elem(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.exceptval(-1, check=False)
 def _cast_target(v: Validator, heap: uint64_t, null: cython.bint) -> int64_t:
     """The canonical reference type that a test or cast names; continuations can't be cast."""
-    t: int64_t = v.canonical(_REF_FLAG | (_NULL_FLAG if null else 0) | heap << _HEAP_SHIFT)
+    t: int64_t = v.canonical(reference_in(heap, null))
     if t >= 0 and heap_matches(t >> _HEAP_SHIFT, _CONT):
         with cython.gil:
             return v.fail(f"invalid cast to a continuation type: {v.mnemonic()}")
     return t
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _expect_descriptor(v: Validator, t: uint64_t) -> cython.int:
+    """Pop a descriptor of what a cast gives: exactly that, if the cast is exact."""
+    type: cython.pointer(TypeInfo) = cython.NULL
+    if t >> _HEAP_SHIFT >= _CONCRETE:
+        type = type_info(cython.cast(uint32_t, (t >> _HEAP_SHIFT) - _CONCRETE))
+    if type == cython.NULL or type.descriptor == cython.NULL:
+        with cython.gil:
+            return v.fail(f"type {v.show_heap(t >> _HEAP_SHIFT)} does not have a descriptor")
+    return v.expect(reference(type.descriptor, True) | (t & _EXACT_FLAG))
 
 
 @cython.cfunc
@@ -379,6 +435,30 @@ def _ref_cast(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(-1, check=False)
+def _cast_desc_eq(v: Validator, i: cython.pointer(Instr), null: cython.bint) -> cython.int:
+    t: int64_t = _cast_target(v, i.a, null)
+    if t < 0 or _expect_descriptor(v, t) < 0 or _expect_top(v, t) < 0:
+        return -1
+    return v.push(t)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _ref_cast_desc_eq(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _cast_desc_eq(v, i, False)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _ref_cast_desc_eq_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _cast_desc_eq(v, i, True)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
 def _ref_cast_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
     t: int64_t = _cast_target(v, i.a, True)
     if t < 0 or _expect_top(v, t) < 0:
@@ -389,10 +469,16 @@ def _ref_cast_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(-1, check=False)
-def _branch_on_cast(v: Validator, i: cython.pointer(Instr), on_success: cython.bint) -> cython.int:
-    """Check `br_on_cast` or `br_on_cast_fail`: one outcome goes to the label, the other one stays."""
+def _branch_on_cast(
+    v: Validator, i: cython.pointer(Instr), on_success: cython.bint, described: cython.bint
+) -> cython.int:
+    """Check `br_on_cast` and its like: one outcome goes to the label, the other one stays.
+
+    `described`: it compares descriptors, of which one is an operand. Both types are of one hierarchy; Core 3.0 has the
+    second one below the first.
+    """
     types: cython.pointer(cython.const[uint64_t]) = cython.NULL
-    source: int64_t = v.canonical(_REF_FLAG | (_NULL_FLAG if i.a & 1 else 0) | i.c << _HEAP_SHIFT)
+    source: int64_t = v.canonical(reference_in(i.c, i.a & 1))
     target: int64_t
     rest: int64_t
     taken: int64_t
@@ -402,7 +488,9 @@ def _branch_on_cast(v: Validator, i: cython.pointer(Instr), on_success: cython.b
     target = _cast_target(v, i.d, i.a & 2 != 0)
     if target < 0:
         return -1
-    if not type_matches(target, source):
+    if not type_matches(target, source) and not (
+        v.stack_switching and top_heap(target >> _HEAP_SHIFT) == top_heap(source >> _HEAP_SHIFT)
+    ):
         with cython.gil:
             return v.fail(
                 f"type mismatch: {v.mnemonic()} expected a target below {v.show(source)} but found {v.show(target)}"
@@ -417,6 +505,8 @@ def _branch_on_cast(v: Validator, i: cython.pointer(Instr), on_success: cython.b
             )
     if not type_matches(taken, types[n - 1]):
         return v.mismatch(types[n - 1], taken)
+    if described and _expect_descriptor(v, target) < 0:
+        return -1
     if v.expect(source) < 0 or v.expect_types(types, n - 1) < 0:
         return -1
     v.push_types(types, n - 1)
@@ -427,14 +517,50 @@ def _branch_on_cast(v: Validator, i: cython.pointer(Instr), on_success: cython.b
 @cython.nogil
 @cython.exceptval(-1, check=False)
 def _br_on_cast(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return _branch_on_cast(v, i, True)
+    return _branch_on_cast(v, i, True, False)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(-1, check=False)
 def _br_on_cast_fail(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    return _branch_on_cast(v, i, False)
+    return _branch_on_cast(v, i, False, False)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _br_on_cast_desc_eq(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _branch_on_cast(v, i, True, True)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _br_on_cast_desc_eq_fail(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    return _branch_on_cast(v, i, False, True)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _ref_get_desc(v: Validator, i: cython.pointer(Instr)) -> cython.int:
+    """What is exactly of a type has exactly its descriptor."""
+    type: cython.pointer(TypeInfo)
+    t: int64_t
+    if i.a >= v.n_types:
+        return v.refuse_number(b"unknown type", i.a)
+    type = v.types[i.a]
+    if type.descriptor == cython.NULL:
+        return v.refuse_number(b"type without descriptor", i.a)
+    t = v.pop_ref()
+    if t < 0:
+        return -1
+    if not type_matches(t, reference(type, True)):
+        return v.mismatch(reference(type, True), t)
+    if type_matches(t, exact_reference(type, True)):
+        return v.push(exact_reference(type.descriptor, False))
+    return v.push(reference(type.descriptor, False))
 
 
 @cython.cfunc
@@ -494,6 +620,13 @@ def _ref_eq(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 def _register() -> None:
     set_rule("struct.new", _struct_new)
     set_rule("struct.new_default", _struct_new_default)
+    set_rule("struct.new_desc", _struct_new_desc)
+    set_rule("struct.new_default_desc", _struct_new_default_desc)
+    set_rule("ref.get_desc", _ref_get_desc)
+    set_rule("ref.cast_desc_eq", _ref_cast_desc_eq)
+    set_rule("ref.cast_desc_eq_null", _ref_cast_desc_eq_null)
+    set_rule("br_on_cast_desc_eq", _br_on_cast_desc_eq)
+    set_rule("br_on_cast_desc_eq_fail", _br_on_cast_desc_eq_fail)
     set_rule("struct.get", _struct_get)
     set_rule("struct.get_s", _struct_get_packed)
     set_rule("struct.get_u", _struct_get_packed)

@@ -17,7 +17,16 @@ from cython.cimports.wasmloom.binary.sections import (
     TableItem,
     skip_expr,
 )
-from cython.cimports.wasmloom.spec.canon import CONT, FUNC, STRUCT, TypeInfo, structure_matches, type_info, type_matches
+from cython.cimports.wasmloom.spec.canon import (
+    CONT,
+    FUNC,
+    STRUCT,
+    TypeInfo,
+    id_matches,
+    structure_matches,
+    type_info,
+    type_matches,
+)
 from cython.cimports.wasmloom.system.polling import poll
 from cython.cimports.wasmloom.validation.validator import Validator
 
@@ -76,10 +85,17 @@ def _check_types(v: Validator, m: DecodedModule) -> cython.int:
             parent = info.above
             if parent.final:
                 raise ValidationError(f"sub type {i} has the final super type {_index(v, parent)}", offsets[i])
-            if not structure_matches(info, parent):
+            if (
+                not structure_matches(info, parent)
+                or (info.describes == cython.NULL) != (parent.describes == cython.NULL)
+                or (info.descriptor == cython.NULL and parent.descriptor != cython.NULL)
+            ):
                 raise ValidationError(f"sub type {i} does not match super type {_index(v, parent)}", offsets[i])
+            _check_descriptors(v, info, parent, offsets[i])
             if info.depth > _MAX_DEPTH:
                 raise ValidationError(f"sub type {i} has more than {_MAX_DEPTH} super types", offsets[i])
+        if info.descriptor != cython.NULL or info.describes != cython.NULL:
+            _check_clauses(v, info, offsets[i])
         if info.kind == FUNC:
             for k in range(info.n_params + info.n_results):
                 v.note_type(info.types[k], offsets[i])
@@ -98,6 +114,39 @@ def _check_types(v: Validator, m: DecodedModule) -> cython.int:
         if sizes[group] > 1:
             v.note("recursive-types", "rec", offsets[i])
         i += sizes[group]
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_clauses(v: Validator, info: cython.pointer(TypeInfo), offset: uint32_t) -> cython.int:
+    """Check that a descriptor and what it describes name each other, and are structs (custom descriptors)."""
+    v.note("custom-descriptors", "descriptor" if info.describes == cython.NULL else "describes", offset)
+    if info.descriptor != cython.NULL:
+        if info.kind != STRUCT:
+            raise ValidationError("descriptor type must be a struct", offset)
+        if info.descriptor.describes != info:
+            raise ValidationError("type is not described by its descriptor", offset)
+    if info.describes != cython.NULL:
+        if info.kind != STRUCT:
+            raise ValidationError("described type must be a struct", offset)
+        if info.describes.id >= info.id:
+            raise ValidationError("forward use of described type", offset)
+        if info.describes.descriptor != info:
+            raise ValidationError("described type is not described by descriptor", offset)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _check_descriptors(
+    v: Validator, info: cython.pointer(TypeInfo), parent: cython.pointer(TypeInfo), offset: uint32_t
+) -> cython.int:
+    """Check that a type's descriptor, and what it describes, are below those of its supertype."""
+    if parent.descriptor != cython.NULL and not id_matches(info.descriptor.id, parent.descriptor.id):
+        raise ValidationError(f"descriptor type {_index(v, info.descriptor)} does not match", offset)
+    if parent.describes != cython.NULL and not id_matches(info.describes.id, parent.describes.id):
+        raise ValidationError(f"described type {_index(v, info.describes)} does not match", offset)
     return 0
 
 

@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int64_t, uint64_t
-from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, read_valtype
+from cython.cimports.wasmloom.binary.reader import Instr, Reader, items, read_valtype, reference_in
 from cython.cimports.wasmloom.binary.sections import TableItem
 from cython.cimports.wasmloom.spec.canon import type_matches
-from cython.cimports.wasmloom.validation.validator import Validator, label_types, reference, set_rule
+from cython.cimports.wasmloom.validation.validator import Validator, exact_reference, label_types, reference, set_rule
 
-from wasmloom.spec.types import HEAP_SHIFT, I32, NULL_FLAG, REF_FLAG
+from wasmloom.spec.types import I32, NULL_FLAG, REF_FLAG
 
 _I32 = cython.declare(uint64_t, I32)
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
-_HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
 
 
 @cython.cfunc
@@ -38,7 +37,7 @@ def _select_t(v: Validator, i: cython.pointer(Instr)) -> cython.int:
 @cython.nogil
 @cython.exceptval(-1, check=False)
 def _ref_null(v: Validator, i: cython.pointer(Instr)) -> cython.int:
-    t: int64_t = v.canonical(_REF_FLAG | _NULL_FLAG | i.a << _HEAP_SHIFT)
+    t: int64_t = v.canonical(reference_in(i.a, True))
     if t < 0:
         return -1
     return v.push(t)
@@ -61,7 +60,7 @@ def _ref_func(v: Validator, i: cython.pointer(Instr)) -> cython.int:
         v.declared[i.a] = 1
     elif not v.declared[i.a]:
         return v.refuse_number(b"undeclared function reference", i.a)
-    return v.push(reference(v.funcs[i.a], False))
+    return v.push(reference(v.funcs[i.a], False) if v.inexact[i.a] else exact_reference(v.funcs[i.a], False))
 
 
 @cython.cfunc

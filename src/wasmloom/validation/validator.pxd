@@ -143,6 +143,7 @@ cdef class Validator(Context):
     cdef int _add_locals(self, uint32_t count, uint64_t t, bint declared) except -1 nogil
 
 cdef uint64_t reference(TypeInfo *type, bint null) noexcept nogil
+cdef uint64_t exact_reference(TypeInfo *type, bint null) noexcept nogil
 cdef int64_t label_types(Validator v, uint64_t depth, const uint64_t **types) except -1 nogil
 cdef size_t result_types(Frame *frame, const uint64_t **types) noexcept nogil
 cdef set_rule(str name, Rule rule)

@@ -57,7 +57,7 @@ from cython.cimports.wasmloom.validation.validator import (
 from wasmloom.errors import CompileError, ValidationError
 from wasmloom.spec.instructions import CONSTANT, INSTRUCTIONS
 from wasmloom.spec.limits import MAX_LOCALS
-from wasmloom.spec.types import CONCRETE, HEAP_SHIFT, NULL_FLAG, PLAIN_TYPES, REF_FLAG
+from wasmloom.spec.types import CONCRETE, EXACT_FLAG, HEAP_SHIFT, NULL_FLAG, PLAIN_TYPES, REF_FLAG
 
 #: More operands than this on the stack are refused, because a few bytes of code may push a thousand.
 _MAX_STACK = cython.declare(cython.size_t, 1 << 20)
@@ -67,6 +67,7 @@ _MAX_LOCALS = cython.declare(int64_t, MAX_LOCALS)
 _I32 = cython.declare(uint64_t, PLAIN_TYPES["i32"])
 _I64 = cython.declare(uint64_t, PLAIN_TYPES["i64"])
 _F64 = cython.declare(uint64_t, PLAIN_TYPES["f64"])
+_EXACT_FLAG = cython.declare(uint64_t, EXACT_FLAG)
 _REF_FLAG = cython.declare(uint64_t, REF_FLAG)
 _NULL_FLAG = cython.declare(uint64_t, NULL_FLAG)
 _HEAP_SHIFT = cython.declare(cython.int, HEAP_SHIFT)
@@ -180,8 +181,16 @@ def check_rules() -> None:
 @cython.nogil
 @cython.exceptval(check=False)
 def reference(type: cython.pointer(TypeInfo), null: cython.bint) -> uint64_t:
-    """The reference type to a defined type."""
+    """The reference type to a defined type, or those below it."""
     return _REF_FLAG | (_NULL_FLAG if null else 0) | (_CONCRETE + type.id) << _HEAP_SHIFT
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def exact_reference(type: cython.pointer(TypeInfo), null: cython.bint) -> uint64_t:
+    """The reference type to a defined type only."""
+    return reference(type, null) | _EXACT_FLAG
 
 
 @cython.cfunc
@@ -464,7 +473,7 @@ class Validator(Context):
             heap = self.canonical_heap(t >> _HEAP_SHIFT)
             if heap < 0:
                 return -1
-            t = (t & (_REF_FLAG | _NULL_FLAG)) | cython.cast(uint64_t, heap) << _HEAP_SHIFT
+            t = (t & (_REF_FLAG | _NULL_FLAG | _EXACT_FLAG)) | cython.cast(uint64_t, heap) << _HEAP_SHIFT
         if t != 0 and (t < _F64 or t > _I32):  # not one of the four number types
             self.note_type(t, self.instr.offset)
         return t
