@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +236,47 @@ def test_a_call_is_known_by_its_id_however_often_it_is_made(engine: wl.Engine) -
     assert len({info.branch for info in seen}) == 3
     with pytest.raises(wl.WasmError, match="no guest waits"):
         wl.current_call()
+
+
+def test_guests_of_one_context_are_told_apart() -> None:
+    """Whoever drives coroutines by hand does so in one context, which they must leave as it was."""
+
+    class Steps:
+        """Gives itself, to be sent something, thrown something, or closed."""
+
+        def __await__(self) -> Generator[Any, Any, Any]:
+            for _ in range(3):
+                try:
+                    yield wl.current_call()
+                except KeyError:
+                    yield ("thrown", wl.current_call())
+                except GeneratorExit:
+                    closed.append(wl.current_call())
+                    raise
+            return 5
+
+    closed: list[wl.CallInfo] = []
+    text = """(module (import "m" "ask" (func $ask (result i32)))
+      (func (export "f") (result i32) (i32.add (call $ask) (i32.const 1))))"""
+    exports = wl.Instance(wl.Module(text), {"m": {"ask": Steps}}).exports
+    guests = [exports.f.call_async() for _ in range(3)]
+    known = [guest.send(None) for guest in guests]
+    assert len({info.id for info in known}) == 3
+    for guest, info in zip(guests, known, strict=True):
+        assert guest.send(None) == info
+        with pytest.raises(wl.WasmError, match="no guest waits"):
+            wl.current_call()
+    assert guests[0].throw(KeyError()) == ("thrown", known[0])
+    assert guests[0].send(1) == known[0]
+    with pytest.raises(StopIteration) as done:
+        for _ in range(4):
+            guests[1].send(None)
+    assert done.value.value == 6
+    guests[2].close()
+    assert closed == [known[2]]
+    with pytest.raises(wl.WasmError, match="no guest waits"):
+        wl.current_call()
+    guests[0].close()
 
 
 def test_another_process(engine: wl.Engine, tmp_path: Path) -> None:

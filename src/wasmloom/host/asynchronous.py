@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from functools import partial
+from types import GeneratorType, coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmloom.errors import Frame, WasmError
@@ -97,14 +98,13 @@ def run_guest(function: Func, args: tuple[object, ...]) -> Coroutine[Any, Any, A
 
 def ask(task: Any) -> bool:
     """Call again the host function that a guest out of a snapshot waits for; returns whether the guest waits."""
-    before = _calling.get()
-    _calling.set(task)
+    token = _calling.set(task)
     try:
         waits: bool = task.ask()
     except BaseException as error:
         waits = throw_into(task, error)
     finally:
-        _calling.set(before)
+        _calling.reset(token)
     return waits
 
 
@@ -114,20 +114,56 @@ def throw_into(task: Any, error: BaseException) -> bool:
     return waits
 
 
+@coroutine
+def _in_call(task: Any) -> Generator[Any, Any, Any]:
+    """Await what a task waits for; whatever runs meanwhile finds the task.
+
+    Each step runs in the context of whoever drives the coroutine. Others that wait may be driven in the same one, and
+    it lasts longer than this; so after each step it is as before. Otherwise this is `yield from` (PEP 380).
+    """
+    inner: Any = task.awaitable
+    if not isinstance(inner, GeneratorType):  # one that is a coroutine by `types.coroutine`
+        inner = inner.__await__()
+    sent: Any = None
+    thrown: list[BaseException] = []
+    while True:
+        token = _calling.set(task)
+        try:
+            if thrown:
+                given = inner.throw(thrown.pop())  # the frame of what leaves here doesn't refer to it
+            elif sent is None:
+                given = next(inner)
+            else:
+                given = inner.send(sent)
+        except StopIteration as done:
+            return done.value
+        finally:
+            _calling.reset(token)
+        try:
+            sent = yield given
+        except GeneratorExit:
+            token = _calling.set(task)
+            try:
+                if hasattr(inner, "close"):
+                    inner.close()
+            finally:
+                _calling.reset(token)
+            raise
+        except BaseException as error:
+            if not hasattr(inner, "throw"):
+                raise
+            thrown.append(error)
+
+
 async def drive(task: Any, begin: Callable[[], bool]) -> Any:
     """Run a task to its end; `begin` begins or resumes it, and returns whether it waits then."""
-    before = _calling.get()
     try:
         waits = begin()
         while waits:
             try:
                 if watchers:
                     _tell(task, True)
-                _calling.set(task)
-                try:
-                    value = await task.awaitable
-                finally:
-                    _calling.set(before)  # no token: a coroutine may be closed in another context
+                value = await _in_call(task)
             except BaseException as error:
                 if watchers:
                     _tell(task, False)
