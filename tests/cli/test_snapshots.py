@@ -106,8 +106,8 @@ BUSY = """(module
   (func $ask (drop (call $read (i32.const 0) (i32.const 16) (i32.const 1) (i32.const 40)))
     (i32.store8 (i32.const 8) (i32.load8_u (i32.const 32))))
   (func (export "_start") (call $say) (call $loop (i64.const TURNS)) (call $ask) (call $say)))"""
-#: Some seconds of work.
-MANY = 250_000_000
+#: Half a second of work, or more.
+MANY = 1_000_000_000
 
 
 def test_a_signal_in_the_middle_of_a_computation(tmp_path: Path) -> None:
@@ -134,10 +134,10 @@ def test_a_signal_in_the_middle_of_a_computation(tmp_path: Path) -> None:
 def test_after_some_time(tmp_path: Path) -> None:
     (tmp_path / "busy.wat").write_text(BUSY.replace("TURNS", str(MANY)))
     to = tmp_path / "there"
-    done = wasmloom("run", "--snapshot-on", "AFTER=0.1s", "--snapshot-to", to, tmp_path / "busy.wat", stdin=b"B")
+    done = wasmloom("run", "--snapshot-on", "AFTER=0.05s", "--snapshot-to", to, tmp_path / "busy.wat", stdin=b"B")
     assert (done.returncode, done.stdout, done.stderr) == (0, "begin\nBegin\n", "")
     again = tmp_path / "again"
-    done = wasmloom("resume", "--snapshot-on", "AFTER=0.05", "--snapshot-to", again, to, stdin=b"C")
+    done = wasmloom("resume", "--snapshot-on", "AFTER=0.02", "--snapshot-to", again, to, stdin=b"C")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Cegin\n", "")
     assert wasmloom("resume", again, stdin=b"D").stdout == "Degin\n"
 

@@ -81,7 +81,7 @@ def assembly(level: int) -> dict[str, list[str]]:
     return functions
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=[*(pytest.param(level, marks=pytest.mark.slow) for level in LEVELS[:-1]), LEVELS[-1]])
 def code(request: pytest.FixtureRequest) -> dict[str, list[str]]:
     return assembly(request.param)
 

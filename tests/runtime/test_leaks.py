@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import PROJECT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tier", ["interpreter", "compiler"])
 def test_nothing_is_left_behind(tier: str) -> None:
     command = [sys.executable, "-m", "tests.runtime.leaks", "--rounds", "300", "--seconds", "0.1", "--tier", tier]

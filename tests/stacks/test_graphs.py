@@ -118,7 +118,7 @@ def module(request: pytest.FixtureRequest) -> wl.Module:
     return wl.Module(TEXT, engine_of(request.param))
 
 
-@settings(max_examples=20)
+@settings(max_examples=6)
 @given(steps=st.lists(st.one_of(STEPS, st.lists(MOVES, max_size=6)), max_size=12), always=st.booleans())
 def test_graphs(module: wl.Module, steps: list[list[tuple[Any, ...]]], always: bool) -> None:
     guest, model = Guest(module, always), Model()

@@ -11,7 +11,6 @@ from wasmloom.compiler.loops import Instr
 from wasmloom.compiler.lowering import FunctionLowering, lowers, operands
 from wasmloom.contract import layout
 from wasmloom.contract.layout import SLOT_BYTES
-from wasmloom.contract.traps import DESCRIPTOR_CAST_FAILURE
 from wasmloom.semantics.aggregates import BY_NAME, LENGTH, Storage, Test, element_part, field_part, storage_of, write
 from wasmloom.semantics.llvm import Value
 from wasmloom.semantics.registry import OPERATIONS
@@ -501,14 +500,14 @@ def _has_descriptor(f: FunctionLowering, heap: int, nullable: bool) -> Value:
     (value,) = f.top(1)
     found = _is_of(f, value, heap & ~EXACT, False)
     offset = _layout(f, (heap & ~EXACT) - CONCRETE).descriptor
-    same: Value = OPERATIONS["ref.cast_desc_eq"].define(f.b, value, descriptor, found, offset, nullable)
+    same: Value = OPERATIONS["br_on_cast_desc_eq"].define(f.b, value, descriptor, found, offset, nullable)
     return same
 
 
 @lowers("ref.cast_desc_eq", "ref.cast_desc_eq_null")
 def _ref_cast_desc_eq(f: FunctionLowering, i: Instr) -> None:
     found = _has_descriptor(f, i.a, INSTRUCTIONS[i.row].mnemonic.endswith("_null"))
-    OPERATIONS["ref.cast"].define(f.b, found, DESCRIPTOR_CAST_FAILURE)
+    OPERATIONS["ref.cast_desc_eq"].define(f.b, found)
 
 
 @lowers("br_on_cast_desc_eq", "br_on_cast_desc_eq_fail")

@@ -61,6 +61,8 @@ _STRING = ref_type(ABSTRACT_HEAP_TYPES["extern"], False)
 #: Strings of so many bytes are covered by what a reference counts for.
 _SMALL = cython.declare(int64_t, 64)
 _MOST = cython.declare(uint64_t, 1 << 62)
+#: This part of the room for strings is kept, so that counting is seldom.
+_KEPT = cython.declare(int64_t, 10)
 #: A type without an array's place: the array has it.
 _ARRAY = None
 #: Name → parameters and result.
@@ -168,9 +170,9 @@ class _Strings:
         limit: int64_t = min(store.guest.memory_limit, _MOST)
         store.sweep_within()
         used = sum([_size(value) for value in store.references.values() if isinstance(value, str)])
-        # Some room is kept, so that counting is seldom.
-        self.left = max(limit - (limit >> 3) - used - size, 0)
-        if used + size > limit - (limit >> 3):
+        limit -= limit // _KEPT
+        self.left = max(limit - used - size, 0)
+        if used + size > limit:
             raise Trap(TRAP_REASONS[OUT_OF_MEMORY], detail=f"{MODULE_NAME} {name}: {size} bytes")
         return 0
 

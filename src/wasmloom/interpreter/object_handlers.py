@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from wasmloom.contract.layout import OBJECT_SIZES, offset
-from wasmloom.contract.traps import DESCRIPTOR_CAST_FAILURE
 from wasmloom.interpreter.emitter import POISON_FACC, HandlerBuilder
 from wasmloom.interpreter.families import RUNTIME, Family, named, runtime_body
 from wasmloom.interpreter.isa import ACC, IMM, SLOT, Field, Handler, Shape, is_wide, letters, shape
@@ -176,7 +175,7 @@ def cast_found(b: HandlerBuilder) -> None:
 
 def descriptor_found(b: HandlerBuilder) -> None:
     """A cast whose test has compared descriptors."""
-    OPERATIONS["ref.cast"].define(b, b.read_slot("value", _I32), DESCRIPTOR_CAST_FAILURE)
+    OPERATIONS["ref.cast_desc_eq"].define(b, b.read_slot("value", _I32))
     b.next()
 
 
@@ -190,7 +189,7 @@ def _descriptor_test(nullable: bool) -> Handler:
     """The handler that compares descriptors, behind the test for a type that has some."""
 
     def body(b: HandlerBuilder) -> None:
-        found = OPERATIONS["ref.cast_desc_eq"].define(
+        found = OPERATIONS["br_on_cast_desc_eq"].define(
             b,
             b.read_slot("value", _REF),
             b.read_slot("descriptor", _REF),

@@ -316,9 +316,9 @@ def ref_test(
 
 
 @operation("ref.cast", "ref.cast_null", kind="own", params="ref", traps=(CAST_FAILURE,))
-def ref_cast(b: V, found: V, otherwise: int = CAST_FAILURE) -> None:
+def ref_cast(b: V, found: V) -> None:
     """Trap unless the reference is of the type. `found`: what the test says."""
-    b.trap_if(b.compare("eq", found, b.const(found.type, 0)), otherwise)
+    b.trap_if(b.compare("eq", found, b.const(found.type, 0)), CAST_FAILURE)
 
 
 # --- descriptors (custom descriptors proposal) ---
@@ -338,9 +338,8 @@ def ref_get_desc(b: V, reference: V, offset: V | int) -> V:
 
 
 @operation(
-    "ref.cast_desc_eq", "ref.cast_desc_eq_null", "br_on_cast_desc_eq", "br_on_cast_desc_eq_fail",
-    kind="own", params="ref ref", traps=(NULL_DESCRIPTOR_REFERENCE, DESCRIPTOR_CAST_FAILURE),
-)  # fmt: skip
+    "br_on_cast_desc_eq", "br_on_cast_desc_eq_fail", kind="own", params="ref ref", traps=(NULL_DESCRIPTOR_REFERENCE,)
+)
 def descriptor_test(b: V, reference: V, descriptor: V, found: V, offset: V | int, nullable: bool) -> V:
     """Whether a reference is to a struct with a descriptor, as a truth value.
 
@@ -351,3 +350,12 @@ def descriptor_test(b: V, reference: V, descriptor: V, found: V, offset: V | int
     place = b.select(found, b.at(b.pointer_in(reference), offset), stand_in)
     same = b.compare("eq", b.object_load("i64", place, SLOT_BYTES), descriptor)
     return b.either(same, b.compare("eq", reference, b.const("i64", 0))) if nullable else same
+
+
+@operation(
+    "ref.cast_desc_eq", "ref.cast_desc_eq_null", kind="own", params="ref ref",
+    traps=(NULL_DESCRIPTOR_REFERENCE, DESCRIPTOR_CAST_FAILURE),
+)  # fmt: skip
+def ref_cast_desc_eq(b: V, found: V) -> None:
+    """Trap unless the reference has the descriptor. `found`: what `descriptor_test` says."""
+    b.trap_if(b.compare("eq", found, b.const(found.type, 0)), DESCRIPTOR_CAST_FAILURE)
