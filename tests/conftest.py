@@ -25,8 +25,14 @@ signal.signal(signal.SIGALRM, lambda number, frame: None)
 # Hundreds of processes that tests start import the package: the first one keeps what it makes of the sources.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Machines are slow at times: no test may depend on how long an example takes.
-settings.register_profile("wasmloom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Machines are slow at times: no test may depend on how long an example takes. `WASMLOOM_EXAMPLES` says how many there
+# are, where a test doesn't say so itself.
+settings.register_profile(
+    "wasmloom",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=int(os.environ.get("WASMLOOM_EXAMPLES", "50")),
+)
 settings.load_profile("wasmloom")
 
 #: For tests of what only memories with guard pages have.

@@ -179,6 +179,7 @@ def test_cluster() -> None:
     assert found == [2, 3, 5, 7, 11]
 
 
+@pytest.mark.slow
 def test_cluster_on_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES))  # workers import it by its name
