@@ -35,6 +35,12 @@ settings.register_profile(
 )
 settings.load_profile("wasmloom")
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes for ``-n auto``: one more than processors, since tests wait for a third of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 #: For tests of what only memories with guard pages have.
 needs_guard_pages = pytest.mark.skipif(Engine().checked, reason="the process's address space is limited")
 #: Both kinds of memory, for tests of what must not differ.

@@ -118,6 +118,10 @@ class Context:
         """Seconds that are left of the suite's time."""
         return self._end - time.monotonic()
 
+    def keep(self, seconds: float) -> None:
+        """See to it that so many seconds are left: what came before was getting ready, however long that takes."""
+        self._end = max(self._end, time.monotonic() + seconds)
+
     @property
     def share(self) -> float:
         """Seconds that are left of the time that the current program has."""

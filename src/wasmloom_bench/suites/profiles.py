@@ -85,7 +85,9 @@ def measure(context: Context) -> None:
         table.missing.append(Missing("all", "needs the sources: run it in a checkout"))
         return
     with tempfile.TemporaryDirectory() as place:
+        budget = context.left
         profiles = build_all(root, Path(place), context)
+        context.keep(budget / 3)
         reference = "O3, C -O2"
         table.pairs = [(name, reference) for name in profiles if name != reference]
         engines: list[Any] = []
